@@ -1,0 +1,102 @@
+"""Architectures as frozen values with one identity each."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, ClassVar
+
+from nnmass_core.codec import Value, encode, integer, sha256_of
+
+DEFINITION_VERSION = 1
+"""Version of the JSON form; it changes when a stored definition would be read differently."""
+
+BYTES_PER_ELEMENT = {"fp32": 4, "fp16": 2, "int8": 1}
+"""Bytes of one stored number at each precision that a budget may name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image(Value):
+    """The shape of one input image."""
+
+    channels: int = integer(1, 1024, "Channels of the input image.")
+    height: int = integer(1, 8192, "Height of the input image in pixels.")
+    width: int = integer(1, 8192, "Width of the input image in pixels.")
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one cell or stage of an architecture contributes.
+
+    `definition` is the cell itself; density and average degree exist for concatenation cells only (nn-mass.md,
+    "Concatenation cells": they are given by cell, never for the network).
+    """
+
+    definition: Value
+    mass: Fraction
+    params: int
+    macs: int
+    density: Fraction | None = None
+    average_degree: Fraction | None = None
+
+    def report(self) -> dict[str, Any]:
+        """Return the part as JSON-ready figures."""
+        figures: dict[str, Any] = {**encode(self.definition), "nn_mass": float(self.mass)}
+        if self.density is not None and self.average_degree is not None:
+            figures |= {"density": float(self.density), "average_degree": float(self.average_degree)}
+        return figures | {"params": self.params, "macs": self.macs}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """NN-Mass and costs of one architecture, in closed form.
+
+    `weights` counts stored numbers (parameters and the running statistics of BatchNorm); `peak_elements` counts the
+    activations alive at once for one input. `depth` counts layers with weights outside the head.
+    """
+
+    mass: Fraction
+    params: int
+    macs: int
+    weights: int
+    peak_elements: int
+    depth: int
+    part_name: str
+    parts: tuple[Part, ...]
+
+    def report(self, precision: str) -> dict[str, Any]:
+        """Return the evaluation as JSON-ready figures; bytes are those of `precision`."""
+        size = BYTES_PER_ELEMENT[precision]
+        return {
+            "nn_mass": float(self.mass),
+            self.part_name: [part.report() for part in self.parts],
+            "params": self.params,
+            "macs": self.macs,
+            "weight_bytes": self.weights * size,
+            "peak_activation_bytes": self.peak_elements * size,
+            "depth": self.depth,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture(Value):
+    """A network's definition: the integers that fix its layers, and nothing else.
+
+    Values are canonical: two definitions of the same network are equal and share their `arch_id`.
+    """
+
+    family: ClassVar[str]
+
+    @abstractmethod
+    def evaluate(self) -> Evaluation:
+        """Return NN-Mass and every cost in closed form."""
+
+    def definition(self) -> dict[str, Any]:
+        """Return the full, versioned JSON form."""
+        return {"version": DEFINITION_VERSION, "family": self.family, **encode(self)}
+
+    @property
+    def arch_id(self) -> str:
+        """The hash of the canonical definition: the same network has the same id wherever it appears."""
+        return f"arch_{sha256_of(self.definition())[:32]}"

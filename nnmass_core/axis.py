@@ -1,0 +1,134 @@
+"""One searched integer: a range, a set, or a single value, as a request writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nnmass_core.codec import as_integer, check_integer, unknown_fields
+from nnmass_core.errors import DefinitionError, Problem
+
+MOST_VALUES = 4096
+"""How many values one axis may hold; a larger range asks for a larger step."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The values that one integer of an architecture may take.
+
+    `values` is ascending without repeats; `form` is the JSON it was written in (a range with all three numbers,
+    an ascending list, or one number).
+    """
+
+    values: tuple[int, ...]
+    form: Any
+
+    @property
+    def largest(self) -> int:
+        """The largest value."""
+        return self.values[-1]
+
+
+def decode_axis(data: object, bounds: tuple[int, int]) -> Axis:
+    """Read an axis whose values must lie within inclusive bounds. Raises DefinitionError."""
+    minimum, maximum = bounds
+    if isinstance(data, Mapping):
+        return _range(data, minimum, maximum)
+    if isinstance(data, list):
+        return _set(data, minimum, maximum)
+    number = _bounded(data, minimum, maximum, "")
+    return Axis((number,), number)
+
+
+def decode_axes(data: object, count: int, bounds: tuple[int, int]) -> tuple[Axis, ...]:
+    """Read one axis for all of `count` cells, or a list with one entry for each cell. Raises DefinitionError.
+
+    A list of plain numbers is a set of values for every cell; a list that holds a range or a list has an entry a cell.
+    """
+    if not (isinstance(data, list) and any(isinstance(entry, Mapping | list) for entry in data)):
+        return (decode_axis(data, bounds),) * count
+    if len(data) != count:
+        raise DefinitionError.at("", "bad_length", f"must have one entry for each of the {count} cells")
+    axes: list[Axis] = []
+    problems: list[Problem] = []
+    for index, entry in enumerate(data):
+        try:
+            axes.append(decode_axis(entry, bounds))
+        except DefinitionError as error:
+            problems += error.under(str(index)).problems
+    if problems:
+        raise DefinitionError(problems)
+    return tuple(axes)
+
+
+def encode_axes(axes: tuple[Axis, ...]) -> Any:
+    """Write axes as they would be read: once when all cells share them, else one entry a cell."""
+    if all(axis == axes[0] for axis in axes):
+        return axes[0].form
+    if all(isinstance(axis.form, int) for axis in axes):
+        return [[axis.form] for axis in axes]
+    return [axis.form for axis in axes]
+
+
+def axis_schema(minimum: int, maximum: int, doc: str, per_cell: bool = True) -> dict[str, Any]:
+    """Describe an axis as JSON Schema."""
+    number = {"type": "integer", "minimum": minimum, "maximum": maximum}
+    span = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["min", "max"],
+        "properties": {"min": number, "max": number, "step": {"type": "integer", "minimum": 1, "default": 1}},
+    }
+    values = {"type": "array", "items": number, "minItems": 1, "maxItems": MOST_VALUES}
+    forms: list[dict[str, Any]] = [span, values, number]
+    if per_cell:
+        forms = [*forms, {"type": "array", "items": {"anyOf": forms}, "minItems": 1}]
+    return {"anyOf": forms, "description": doc}
+
+
+def _bounded(data: object, minimum: int, maximum: int, field: str) -> int:
+    number = as_integer(data)
+    problems = list(check_integer(number, minimum, maximum, field))
+    if problems or not isinstance(number, int):
+        raise DefinitionError(problems)
+    return number
+
+
+def _range(data: Mapping[str, Any], minimum: int, maximum: int) -> Axis:
+    problems = list(unknown_fields(data, {"min", "max", "step"}))
+    numbers: dict[str, int] = {"step": 1}
+    for name, low, high in (("min", minimum, maximum), ("max", minimum, maximum), ("step", 1, max(maximum, 1))):
+        if name in data:
+            try:
+                numbers[name] = _bounded(data[name], low, high, name)
+            except DefinitionError as error:
+                problems += error.problems
+        elif name != "step":
+            problems.append(Problem(name, "required", "is required"))
+    if not problems and numbers["min"] > numbers["max"]:
+        problems.append(Problem("min", "min_above_max", "must not be above max"))
+    if not problems:
+        span = range(numbers["min"], numbers["max"] + 1, numbers["step"])
+        if len(span) <= MOST_VALUES:
+            return Axis(tuple(span), {"min": numbers["min"], "max": numbers["max"], "step": numbers["step"]})
+        problems.append(Problem("", "too_many_values", f"holds more than {MOST_VALUES} values; use a larger step"))
+    raise DefinitionError(problems)
+
+
+def _set(data: list[Any], minimum: int, maximum: int) -> Axis:
+    if not data:
+        raise DefinitionError.at("", "bad_length", "must hold at least one value")
+    if len(data) > MOST_VALUES:
+        raise DefinitionError.at("", "too_many_values", f"must hold at most {MOST_VALUES} values")
+    values: set[int] = set()
+    problems: list[Problem] = []
+    for index, entry in enumerate(data):
+        try:
+            values.add(_bounded(entry, minimum, maximum, str(index)))
+        except DefinitionError as error:
+            problems += error.problems
+    if problems:
+        raise DefinitionError(problems)
+    ascending = sorted(values)
+    return Axis(tuple(ascending), ascending)

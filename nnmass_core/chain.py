@@ -1,0 +1,143 @@
+"""A search space as a chain of stages: the one form in which every family meets the engine.
+
+A stage holds options. An option leads from a node of the stage before it to a node of its own (for most families a
+node is a width), and brings additive quantities and a peak. An architecture is one option from each stage, each
+starting where the one before it ended: exactly one path of the chain. NN-Mass, params, MACs and weights are sums
+over the path; peak activation memory is the largest peak on it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+QUANTITIES = ("nn_mass", "params", "macs", "weights")
+"""Columns of a stage's additive quantities; all but NN-Mass are integers below 2**53 and so exact in a double."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """The options of one stage, as arrays with one row an option.
+
+    source, target: node before and after, (n,). additive: (n, len(QUANTITIES)). mass_numerator, mass_denominator: the
+    exact NN-Mass, (n,). peak: activation elements alive at once, (n,). integers: the option's own share of the
+    architecture's integers in the order of its definition, (n, m) with m possibly 0.
+    """
+
+    source: Ints
+    target: Ints
+    additive: Floats
+    mass_numerator: Ints
+    mass_denominator: Ints
+    peak: Ints
+    integers: Ints
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def take(self, rows: NDArray[np.bool_] | Ints) -> Stage:
+        """Return the stage with these options alone."""
+        return Stage(
+            self.source[rows],
+            self.target[rows],
+            self.additive[rows],
+            self.mass_numerator[rows],
+            self.mass_denominator[rows],
+            self.peak[rows],
+            self.integers[rows],
+        )
+
+
+def make_stage(
+    *,
+    source: Ints,
+    target: Ints,
+    params: Ints,
+    macs: Ints,
+    weights: Ints,
+    peak: Ints,
+    mass_terms: tuple[Ints, Ints] | None = None,
+    integers: Ints | None = None,
+) -> Stage:
+    """Build a stage from its columns; without `mass_terms` its options have no NN-Mass."""
+    n = len(source)
+    numerator, denominator = mass_terms or (np.zeros(n, np.int64), np.ones(n, np.int64))
+    common = np.gcd(numerator, denominator)
+    return Stage(
+        source=source,
+        target=target,
+        additive=np.column_stack([numerator / denominator, params, macs, weights]).astype(np.float64),
+        mass_numerator=numerator // common,
+        mass_denominator=denominator // common,
+        peak=peak,
+        integers=np.zeros((n, 0), np.int64) if integers is None else integers,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """A whole space: its stages, how many nodes lie between them, and which integers make a shape.
+
+    nodes[i] is the number of nodes before stage i; nodes[0] and nodes[-1] are 1. shape_columns picks, from the
+    concatenated integers of a path, those that tell two shapes apart (`diversity: shape`).
+    """
+
+    stages: tuple[Stage, ...]
+    nodes: tuple[int, ...]
+    shape_columns: tuple[int, ...]
+
+    def count(self) -> int:
+        """Return the number of paths, which is the number of distinct architectures, exactly."""
+        ways = [1]
+        for stage, after in zip(self.stages, self.nodes[1:], strict=True):
+            options = np.bincount(stage.source * after + stage.target, minlength=len(ways) * after)
+            pairs = np.flatnonzero(options)
+            reached = [0] * after
+            for pair, number in zip(pairs.tolist(), options[pairs].tolist(), strict=True):
+                reached[pair % after] += ways[pair // after] * number
+            ways = reached
+        return sum(ways)
+
+    def options(self) -> int:
+        """Return the number of options over all stages."""
+        return sum(len(stage) for stage in self.stages)
+
+    def within_peak(self, cap: int) -> Chain:
+        """Return the chain without the options that need more than `cap` activation elements alive at once."""
+        kept = tuple(s if not len(s) or s.peak.max() <= cap else s.take(s.peak <= cap) for s in self.stages)
+        return Chain(kept, self.nodes, self.shape_columns)
+
+    @cached_property
+    def mass_quantum(self) -> float:
+        """The least difference between two unequal NN-Masses where doubles can resolve it, else 0."""
+        common, largest = 1, 0.0
+        for stage in self.stages:
+            if len(stage):
+                common = math.lcm(common, *np.unique(stage.mass_denominator).tolist())
+                largest += float(stage.additive[:, 0].max())
+        return 1.0 / common if common * max(largest, 1.0) < 2**48 else 0.0
+
+    def path_mass(self, path: Sequence[int]) -> Fraction:
+        """Return the exact NN-Mass of a path given as one option of each stage."""
+        return sum(
+            (
+                Fraction(int(stage.mass_numerator[option]), int(stage.mass_denominator[option]))
+                for stage, option in zip(self.stages, path, strict=True)
+            ),
+            Fraction(0),
+        )
+
+    def path_integers(self, paths: Ints) -> Ints:
+        """Return the integers of each path, concatenated in definition order; paths is (n, stages)."""
+        return np.concatenate(
+            [stage.integers[paths[:, i]] for i, stage in enumerate(self.stages)], axis=1, dtype=np.int64
+        )

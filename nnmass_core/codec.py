@@ -1,0 +1,277 @@
+"""The JSON form of the core's frozen values: the only place where they are read, written, or described.
+
+A value is a frozen dataclass derived from `Value`. Its fields are declared with `integer`, `choice`, `nested` and
+`sequence`, which hold the bounds; `decode`, `encode` and `json_schema` follow from the declaration. A value is checked
+when it is built, so an invalid one cannot exist, whether it came from JSON or from Python.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from nnmass_core.errors import DefinitionError, Problem, join_path
+
+LARGEST_INTEGER = 2**53 - 1
+"""Integers beyond this lose digits in JSON readers that use doubles, and in the engine's arrays."""
+
+V = TypeVar("V", bound="Value")
+
+
+@dataclass(frozen=True)
+class Integer:
+    """Bounds of an integer field, both inclusive."""
+
+    minimum: int
+    maximum: int
+    doc: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The words that a text field may hold."""
+
+    options: tuple[str, ...]
+    doc: str
+
+
+@dataclass(frozen=True)
+class Nested:
+    """A field that holds another value."""
+
+    kind: type[Value]
+    doc: str
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """A field that holds a tuple of values, with bounds on its length."""
+
+    kind: type[Value]
+    minimum: int
+    maximum: int
+    doc: str
+
+
+Spec = Integer | Choice | Nested | Sequence
+
+
+def integer(minimum: int, maximum: int, doc: str, default: Any = dataclasses.MISSING) -> Any:
+    """Declare an integer field with inclusive bounds."""
+    return dataclasses.field(default=default, metadata={"spec": Integer(minimum, maximum, doc)})
+
+
+def choice(options: tuple[str, ...], doc: str, default: Any = dataclasses.MISSING) -> Any:
+    """Declare a text field that holds one of a few words."""
+    return dataclasses.field(default=default, metadata={"spec": Choice(options, doc)})
+
+
+def nested(kind: type[Value], doc: str) -> Any:
+    """Declare a field that holds another value."""
+    return dataclasses.field(metadata={"spec": Nested(kind, doc)})
+
+
+def sequence(kind: type[Value], minimum: int, maximum: int, doc: str) -> Any:
+    """Declare a field that holds a tuple of values."""
+    return dataclasses.field(metadata={"spec": Sequence(kind, minimum, maximum, doc)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """A frozen value whose declared bounds hold from the moment it is built."""
+
+    def __post_init__(self) -> None:
+        problems = [p for field, spec in specs(type(self)) for p in _check(spec, getattr(self, field), field)]
+        if not problems:
+            problems = list(self.cross_check())
+        if problems:
+            raise DefinitionError(problems)
+
+    def cross_check(self) -> Iterator[Problem]:
+        """Yield what is wrong between fields that are each right on their own."""
+        yield from ()
+
+
+def specs(kind: type[Value]) -> list[tuple[str, Spec]]:
+    """Return the declared fields of a value's class, in order."""
+    return [(f.name, f.metadata["spec"]) for f in dataclasses.fields(kind)]
+
+
+def check_integer(value: object, minimum: int, maximum: int, field: str) -> Iterator[Problem]:
+    """Yield the problem of a number that is no integer within its bounds."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        yield Problem(field, "not_an_integer", "must be an integer")
+    elif value < minimum:
+        yield Problem(field, "too_small", f"must be at least {minimum}")
+    elif value > maximum:
+        yield Problem(field, "too_large", f"must be at most {maximum}")
+
+
+def _check(spec: Spec, value: Any, field: str) -> Iterator[Problem]:
+    match spec:
+        case Integer():
+            yield from check_integer(value, spec.minimum, spec.maximum, field)
+        case Choice():
+            if value not in spec.options:
+                yield Problem(field, "unknown_choice", f"must be one of {', '.join(spec.options)}")
+        case Nested():
+            if not isinstance(value, spec.kind):
+                yield Problem(field, "not_an_object", "must be an object")
+        case Sequence():
+            yield from _check_sequence(spec, value, field)
+
+
+def _check_sequence(spec: Sequence, value: Any, field: str) -> Iterator[Problem]:
+    if not isinstance(value, tuple) or not all(isinstance(item, spec.kind) for item in value):
+        yield Problem(field, "not_a_list", "must be a list of objects")
+    elif not spec.minimum <= len(value) <= spec.maximum:
+        yield Problem(field, "bad_length", f"must have {spec.minimum} to {spec.maximum} entries")
+
+
+def as_integer(data: object) -> object:
+    """Return 1e6 as the integer it is; leave everything else alone (JSON does not tell 1.0 from 1)."""
+    return int(data) if isinstance(data, float) and data.is_integer() else data
+
+
+def decode(kind: type[V], data: object, also_allowed: frozenset[str] = frozenset()) -> V:
+    """Read a value from parsed JSON.
+
+    `also_allowed` names keys that the caller has read itself. Raises DefinitionError with every problem found.
+    """
+    if not isinstance(data, Mapping):
+        raise DefinitionError.at("", "not_an_object", "must be an object")
+    problems = list(unknown_fields(data, {name for name, _ in specs(kind)} | also_allowed))
+    arguments: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        if field.name in data:
+            try:
+                arguments[field.name] = _decode_field(field.metadata["spec"], data[field.name])
+            except DefinitionError as error:
+                problems += error.under(field.name).problems
+        elif field.default is dataclasses.MISSING:
+            problems.append(Problem(field.name, "required", "is required"))
+    if problems:
+        raise DefinitionError(problems)
+    return kind(**arguments)
+
+
+def unknown_fields(data: Mapping[str, Any], known: set[str] | frozenset[str]) -> Iterator[Problem]:
+    """Yield a problem for each key that means nothing here."""
+    for key in data:
+        if key not in known:
+            yield Problem(printable(key), "unknown_field", "is not a field of this object")
+
+
+def printable(key: object) -> str:
+    """Return a caller's key shortened, with what would not print replaced, fit for an error's field path."""
+    text = str(key)[:64]
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _decode_field(spec: Spec, data: object) -> Any:
+    match spec:
+        case Integer():
+            return as_integer(data)
+        case Choice():
+            return data if isinstance(data, str) else None
+        case Nested():
+            return decode(spec.kind, data)
+        case Sequence():
+            return _decode_sequence(spec, data)
+
+
+def _decode_sequence(spec: Sequence, data: object) -> tuple[Value, ...]:
+    if not isinstance(data, list):
+        raise DefinitionError.at("", "not_a_list", "must be a list of objects")
+    if len(data) > spec.maximum:
+        raise DefinitionError.at("", "bad_length", f"must have {spec.minimum} to {spec.maximum} entries")
+    items, problems = [], []
+    for index, entry in enumerate(data):
+        try:
+            items.append(decode(spec.kind, entry))
+        except DefinitionError as error:
+            problems += error.under(str(index)).problems
+    if problems:
+        raise DefinitionError(problems)
+    return tuple(items)
+
+
+def encode(value: Value) -> dict[str, Any]:
+    """Write a value as JSON-ready objects, fields in the order of their declaration."""
+    return {name: _encode_field(getattr(value, name)) for name, _ in specs(type(value))}
+
+
+def _encode_field(value: Any) -> Any:
+    if isinstance(value, Value):
+        return encode(value)
+    if isinstance(value, tuple):
+        return [encode(item) for item in value]
+    return value
+
+
+def json_schema(kind: type[Value]) -> dict[str, Any]:
+    """Describe a value's JSON form as JSON Schema, for the OpenAPI document."""
+    fields = dataclasses.fields(kind)
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": [f.name for f in fields if f.default is dataclasses.MISSING],
+        "properties": {f.name: _field_schema(f.metadata["spec"]) for f in fields},
+    }
+
+
+def _field_schema(spec: Spec) -> dict[str, Any]:
+    match spec:
+        case Integer():
+            return {
+                "type": "integer",
+                "minimum": spec.minimum,
+                "maximum": spec.maximum,
+                "description": spec.doc,
+            }
+        case Choice():
+            return {"type": "string", "enum": list(spec.options), "description": spec.doc}
+        case Nested():
+            return json_schema(spec.kind) | {"description": spec.doc}
+        case Sequence():
+            return {
+                "type": "array",
+                "items": json_schema(spec.kind),
+                "minItems": spec.minimum,
+                "maxItems": spec.maximum,
+                "description": spec.doc,
+            }
+
+
+def canonical_json(data: Any) -> str:
+    """Write JSON in its one canonical form: keys sorted, no spaces, ASCII, no NaN."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def sha256_of(data: Any) -> str:
+    """Return the hex SHA-256 of the canonical JSON of `data`."""
+    return hashlib.sha256(canonical_json(data).encode("ascii")).hexdigest()
+
+
+__all__ = [
+    "LARGEST_INTEGER",
+    "Value",
+    "as_integer",
+    "canonical_json",
+    "check_integer",
+    "choice",
+    "decode",
+    "encode",
+    "integer",
+    "join_path",
+    "json_schema",
+    "nested",
+    "printable",
+    "sequence",
+    "sha256_of",
+    "unknown_fields",
+]

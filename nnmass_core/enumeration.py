@@ -1,0 +1,186 @@
+"""Every feasible path of a chain that can reach a threshold, depth first, in blocks of partial paths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnmass_core.bounds import Layer, Prices, best_onward, best_so_far
+from nnmass_core.chain import Floats, Ints
+
+BLOCK = 1 << 16
+"""Rows that one step makes at most, unless a single partial path has more continuations."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What a partial path must still be able to reach.
+
+    floor: its bound on the first key. A path that cannot exceed `tie` (nothing better than a tie with the worst of the
+    best k) must also be able to reach `second` on the second key.
+    """
+
+    floor: float
+    tie: float = -np.inf
+    second: float = -np.inf
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Partial paths that end before one stage, one a row.
+
+    node: where each ends, (n,). priced: budget's price plus value less prices so far, (n, prices). value-like sums so
+    far: second (n,), use (n, rows). positions: the options taken, (n, stages), as positions in the layers. share: this
+    block's part of the whole enumeration.
+    """
+
+    stage: int
+    node: Ints
+    priced: Floats
+    second: Floats
+    use: Floats
+    positions: Ints
+    share: float
+
+    def __len__(self) -> int:
+        return len(self.node)
+
+    def part(self, low: int, high: int) -> Block:
+        """Return some of the rows, with their part of the share."""
+        rows = slice(low, high)
+        share = self.share * (high - low) / len(self)
+        return Block(
+            self.stage,
+            self.node[rows],
+            self.priced[rows],
+            self.second[rows],
+            self.use[rows],
+            self.positions[rows],
+            share,
+        )
+
+
+class Enumeration:
+    """The options that survive a threshold, and what each node can still add after them.
+
+    layers: prepared stages; second: each layer's second key, (n,) a layer; budget: (rows,); prices: vectors that prune,
+    the tightest first.
+    """
+
+    def __init__(
+        self,
+        layers: list[Layer],
+        second: list[Floats],
+        nodes: tuple[int, ...],
+        budget: Floats,
+        prices: list[Prices],
+        floor: float,
+    ) -> None:
+        self.budget = budget
+        self.labels = 0
+        self.pruned = 0
+        self._constants = np.array([p.multipliers @ budget for p in prices])
+        survivors = [np.ones(len(this.rows), bool) for this in layers]
+        for p, constant in zip(prices, self._constants.tolist(), strict=True):
+            values = p.priced(layers)
+            before = best_so_far(layers, nodes, values)
+            after = best_onward(layers, nodes, values)
+            for i, this in enumerate(layers):
+                through = before[i][this.source] + values[i] + after[i + 1][this.target] + constant
+                survivors[i] &= through >= floor
+        self.pruned += sum(int(np.count_nonzero(~keep)) for keep in survivors)
+        kept = [this.kept(keep) for this, keep in zip(layers, survivors, strict=True)]
+        second_kept = [values[keep] for values, keep in zip(second, survivors, strict=True)]
+        self._prepare(kept, second_kept, nodes, prices)
+        self._original = [np.flatnonzero(keep)[order] for keep, order in zip(survivors, self._order, strict=True)]
+
+    def _prepare(
+        self, layers: list[Layer], second: list[Floats], nodes: tuple[int, ...], prices: list[Prices]
+    ) -> None:
+        rows = range(len(self.budget))
+        priced = [p.priced(layers) for p in prices]
+        after = [best_onward(layers, nodes, values) for values in priced]
+        least = [best_onward(layers, nodes, [-this.use[:, row] for this in layers]) for row in rows]
+        self._after = [np.column_stack(columns) for columns in zip(*after, strict=True)]
+        self._second_after = best_onward(layers, nodes, second)
+        self._least_use = [
+            np.column_stack([np.zeros((n, 0)), *(-least[row][i] for row in rows)]) for i, n in enumerate(nodes)
+        ]
+        reach = [
+            values + onward[this.target] for this, values, onward in zip(layers, priced[0], after[0][1:], strict=True)
+        ]
+        self._order = [np.lexsort([-best, this.source]) for this, best in zip(layers, reach, strict=True)]
+        self._source = [this.source[order] for this, order in zip(layers, self._order, strict=True)]
+        self._target = [this.target[order] for this, order in zip(layers, self._order, strict=True)]
+        self._use = [this.use[order] for this, order in zip(layers, self._order, strict=True)]
+        self._second = [values[order] for values, order in zip(second, self._order, strict=True)]
+        self._reach = [best[order] for best, order in zip(reach, self._order, strict=True)]
+        self._priced = [
+            np.column_stack([values[i] for values in priced])[order] for i, order in enumerate(self._order)
+        ]
+
+    def root(self) -> Block:
+        """Return the one empty path."""
+        return Block(
+            stage=0,
+            node=np.zeros(1, np.int64),
+            priced=self._constants[None, :].copy(),
+            second=np.zeros(1),
+            use=np.zeros((1, len(self.budget))),
+            positions=np.zeros((1, len(self._order)), np.int64),
+            share=1.0,
+        )
+
+    def finished(self, block: Block) -> bool:
+        """Tell whether the block's paths are whole."""
+        return block.stage == len(self._order)
+
+    def paths(self, block: Block) -> Ints:
+        """Return a finished block's paths as positions in the layers that the enumeration was made from."""
+        return np.column_stack([rows[block.positions[:, i]] for i, rows in enumerate(self._original)])
+
+    def extend(self, block: Block, cut: Cut) -> list[Block]:
+        """Return the block's continuations that survive, best first at the end, and what it left for later before."""
+        low, counts, dropped = self._continuations(block, cut.floor)
+        total = np.cumsum(counts)
+        upto = max(1, int(np.searchsorted(total, BLOCK, side="right")))
+        rest = [block.part(upto, len(block))] if upto < len(block) else []
+        parent = np.repeat(np.arange(upto), counts[:upto])
+        first = np.repeat(total[:upto] - counts[:upto], counts[:upto])
+        option = low[:upto][parent] + np.arange(len(parent)) - first
+        child = self._children(block, parent, option, cut, block.share * upto / len(block))
+        self.labels += len(child)
+        self.pruned += int(dropped[:upto].sum()) + len(parent) - len(child)
+        return [*rest, child] if len(child) else rest
+
+    def _continuations(self, block: Block, floor: float) -> tuple[Ints, Ints, Ints]:
+        """Return, for each row, where its options start, how many can reach the floor, and how many cannot."""
+        i = block.stage
+        edges = np.searchsorted(self._source[i], np.arange(len(self._after[i]) + 1))
+        low = edges[block.node]
+        counts = np.zeros(len(block), np.int64)
+        needed = floor - block.priced[:, 0]
+        for node in np.unique(block.node).tolist():
+            rows = np.flatnonzero(block.node == node)
+            falling = -self._reach[i][edges[node] : edges[node + 1]]
+            counts[rows] = np.searchsorted(falling, -needed[rows], side="right")
+        return low, counts, edges[block.node + 1] - low - counts
+
+    def _children(self, block: Block, parent: Ints, option: Ints, cut: Cut, share: float) -> Block:
+        i = block.stage
+        node = self._target[i][option]
+        priced = block.priced[parent] + self._priced[i][option]
+        use = block.use[parent] + self._use[i][option]
+        second = block.second[parent] + self._second[i][option]
+        bound = np.min(priced + self._after[i + 1][node], axis=1)
+        keep: NDArray[np.bool_] = bound >= cut.floor
+        keep &= np.all(use + self._least_use[i + 1][node] <= self.budget, axis=1)
+        if np.isfinite(cut.tie):
+            keep &= (bound >= cut.tie) | (second + self._second_after[i + 1][node] >= cut.second)
+        order = np.flatnonzero(keep)
+        order = order[np.argsort(-bound[order], kind="stable")]
+        positions = block.positions[parent[order]]
+        positions[:, i] = option[order]
+        return Block(i + 1, node[order], priced[order], second[order], use[order], positions, share)

@@ -1,0 +1,58 @@
+"""What can go wrong in the core, as one tree.
+
+NnmassError
+├── DefinitionError   a definition, space or request that cannot exist; carries one Problem for each field at fault
+└── Interrupted       a computation told to stop by its caller
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class NnmassError(Exception):
+    """Any error that this package raises on purpose."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with one field.
+
+    `field` is a dotted path (`cells.1.width`), empty for the value as a whole; `code` is stable and meant for
+    programs; `message` is for people and never repeats the input.
+    """
+
+    field: str
+    code: str
+    message: str
+
+    def under(self, prefix: str) -> Problem:
+        """Return the same problem seen from one level up."""
+        return Problem(join_path(prefix, self.field), self.code, self.message)
+
+
+class DefinitionError(NnmassError):
+    """A definition was refused; `problems` says why, field by field."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(f"{p.field or 'value'}: {p.message}" for p in self.problems))
+
+    @classmethod
+    def at(cls, field: str, code: str, message: str) -> DefinitionError:
+        """Return an error about one field."""
+        return cls([Problem(field, code, message)])
+
+    def under(self, prefix: str) -> DefinitionError:
+        """Return the same error seen from one level up."""
+        return DefinitionError(p.under(prefix) for p in self.problems)
+
+
+class Interrupted(NnmassError):
+    """The caller's control asked a computation to stop; nothing was returned."""
+
+
+def join_path(prefix: str, field: str) -> str:
+    """Join two dotted paths, either of which may be empty."""
+    return f"{prefix}.{field}" if prefix and field else prefix or field

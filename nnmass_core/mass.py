@@ -1,0 +1,67 @@
+"""NN-Mass of concatenation (DenseNet-type) cells, one function an equation.
+
+Notation of Bhardwaj, Li and Marculescu (CVPR 2021): a cell has width `w`, depth `d` (layers 0 .. d-1) and takes at most
+`t` channels through skip connections into a layer. Every function accepts integers or integer arrays of one shape.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Integers = TypeVar("Integers", int, NDArray[np.int64])
+
+
+def smaller(a: Integers, b: Integers) -> Integers:
+    """Return the smaller of two integers, or of two arrays entry by entry."""
+    if isinstance(a, int) and isinstance(b, int):
+        return min(a, b)
+    return np.minimum(a, b)
+
+
+def larger(a: Integers, b: Integers) -> Integers:
+    """Return the larger of two integers, or of two arrays entry by entry."""
+    if isinstance(a, int) and isinstance(b, int):
+        return max(a, b)
+    return np.maximum(a, b)
+
+
+def canonical_skip_channels(w: Integers, d: Integers, t: Integers) -> Integers:
+    """Return min(t, w max(d-2, 0)): no layer has more channels to take, so a larger t is the same network."""
+    return smaller(t, w * larger(d - 2, 0 * d))
+
+
+def links(w: Integers, d: Integers, t: Integers) -> Integers:
+    """Return S, the skip channels of the cell summed over its layers.
+
+    Layer j >= 2 takes min(w (j-1), t). In closed form, with k = min(floor(t / w), d-2):
+    S = w k (k+1) / 2 + (d-2-k) t; 0 when d < 3.
+    """
+    inner = larger(d - 2, 0 * d)
+    k = smaller(t // w, inner)
+    return w * (k * (k + 1) // 2) + (inner - k) * t
+
+
+def mass_terms(w: Integers, d: Integers, t: Integers) -> tuple[Integers, Integers]:
+    """Return numerator and denominator of the cell's NN-Mass, m = 2 d S / ((d-1)(d-2)); 0 / 1 when d < 3."""
+    denominator = larger((d - 1) * (d - 2), 0 * d)
+    thin = denominator == 0
+    return 2 * d * links(w, d, t), denominator + thin
+
+
+def mass(w: int, d: int, t: int) -> Fraction:
+    """Return the cell's NN-Mass, m = w d rho, exactly."""
+    return Fraction(*mass_terms(w, d, t))
+
+
+def density(w: int, d: int, t: int) -> Fraction:
+    """Return rho, the share of possible skip links that exist: S / (w (d-1)(d-2) / 2); 0 when d < 3."""
+    return mass(w, d, t) / (w * d)
+
+
+def average_degree(w: int, d: int, t: int) -> Fraction:
+    """Return k_hat = w + m / 2, the cell's average degree."""
+    return w + mass(w, d, t) / 2

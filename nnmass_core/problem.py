@@ -1,0 +1,69 @@
+"""An optimisation problem over a chain: lexicographic objective, additive rows, one cap on the peak."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+
+from nnmass_core.chain import QUANTITIES, Chain, Floats, Stage
+
+MASS = QUANTITIES.index("nn_mass")
+RELATIVE_ERROR = 1e-9
+"""Two sums of NN-Mass in doubles that differ by less than this share of their size are compared exactly."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """One level of a lexicographic objective: a quantity to maximise (sign +1) or to minimise (sign -1)."""
+
+    column: int
+    sign: int
+
+
+def maximise(quantity: str) -> Key:
+    """Return the key that prefers more of a quantity."""
+    return Key(QUANTITIES.index(quantity), 1)
+
+
+def minimise(quantity: str) -> Key:
+    """Return the key that prefers less of a quantity."""
+    return Key(QUANTITIES.index(quantity), -1)
+
+
+RANKING = (maximise("nn_mass"), minimise("macs"), minimise("params"))
+"""The ranking order of nn-mass.md; the architecture's integers, smaller first, settle what is still equal."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Find the best paths of a chain.
+
+    keys: the objective, first key first. caps: for additive quantities, the largest sum allowed, by column. peak: the
+    largest peak allowed in elements, or None. least_mass: NN-Mass must be at least this, or None.
+    """
+
+    chain: Chain
+    keys: tuple[Key, ...] = RANKING
+    caps: tuple[tuple[int, int], ...] = ()
+    peak: int | None = None
+    least_mass: Fraction | None = None
+
+    def without_cap(self, column: int) -> Problem:
+        """Return the problem with one additive cap removed."""
+        return replace(self, caps=tuple(cap for cap in self.caps if cap[0] != column))
+
+    def rows(self) -> tuple[list[Key], Floats]:
+        """Return the constraints as rows `sign x quantity <= bound`: their keys and bounds."""
+        keys = [Key(column, 1) for column, _ in self.caps]
+        bounds = [float(bound) for _, bound in self.caps]
+        if self.least_mass is not None:
+            keys.append(Key(MASS, -1))
+            bounds.append(-float(self.least_mass) + RELATIVE_ERROR * (1.0 + float(self.least_mass)))
+        return keys, np.array(bounds)
+
+
+def column_of(stage: Stage, key: Key) -> Floats:
+    """Return a quantity of every option, so signed that more is better."""
+    return stage.additive[:, key.column] * key.sign

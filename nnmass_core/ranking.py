@@ -1,0 +1,102 @@
+"""The ranking order, exact: NN-Mass as a rational, then the other keys, then the architecture's integers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nnmass_core.chain import Chain, Floats, Ints
+from nnmass_core.problem import MASS, RELATIVE_ERROR, Key
+
+
+def exact_mass_ranks(chain: Chain, paths: Ints, masses: Floats) -> Ints:
+    """Return ranks of NN-Mass (more is higher, equal is equal) that are right where doubles cannot tell.
+
+    paths: (n, stages), one option of each stage; masses: (n,), the sums in doubles. Sums that lie close together are
+    compared as rationals.
+    """
+    order = np.argsort(masses, kind="stable")
+    ascending = masses[order]
+    apart = np.diff(ascending) > RELATIVE_ERROR * (1.0 + np.abs(ascending[1:]))
+    cluster = np.concatenate([np.zeros(1, np.int64), np.cumsum(apart)])
+    sizes = np.bincount(cluster)
+    ends = np.cumsum(sizes)
+    ranks = np.empty(len(masses), np.int64)
+    ranks[order] = cluster * (len(masses) + 1)
+    for crowded in np.flatnonzero(sizes > 1).tolist():
+        members = order[ends[crowded] - sizes[crowded] : ends[crowded]]
+        ranks[members] += _rational_ranks(chain, paths[members])
+    return ranks
+
+
+def _rational_ranks(chain: Chain, paths: Ints) -> Ints:
+    terms = np.concatenate(
+        [
+            np.column_stack([stage.mass_numerator[paths[:, i]], stage.mass_denominator[paths[:, i]]])
+            for i, stage in enumerate(chain.stages)
+        ],
+        axis=1,
+    )
+    _, first, inverse = np.unique(terms, axis=0, return_index=True, return_inverse=True)
+    masses = [chain.path_mass(paths[row].tolist()) for row in first.tolist()]
+    dense = {mass: rank for rank, mass in enumerate(sorted(set(masses)))}
+    return np.array([dense[mass] for mass in masses], np.int64)[inverse.reshape(-1)]
+
+
+class Pool:
+    """The best `k` paths seen so far, in the exact order of the keys.
+
+    With `distinct_shapes` at most one path of each shape counts, the best one.
+    """
+
+    def __init__(self, chain: Chain, keys: tuple[Key, ...], k: int, *, distinct_shapes: bool = False) -> None:
+        self._chain = chain
+        self._keys = keys
+        self._k = k
+        self._distinct_shapes = distinct_shapes
+        self.paths = np.zeros((0, len(chain.stages)), np.int64)
+        self.additive = np.zeros((0, chain.stages[0].additive.shape[1]))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def full(self) -> bool:
+        """Whether k paths are known."""
+        return len(self) >= self._k
+
+    def worst(self, key: Key) -> float:
+        """Return the k-th path's signed quantity, or -inf while fewer than k are known."""
+        return float(self.additive[self._k - 1, key.column] * key.sign) if self.full else -np.inf
+
+    def add(self, paths: Ints, additive: Floats) -> None:
+        """Offer paths, (n, stages), with their sums, (n, quantities); a path may be offered more than once."""
+        value = additive[:, self._keys[0].column] * self._keys[0].sign
+        worst = self.worst(self._keys[0])
+        if not self.full and not self._distinct_shapes and len(value) > self._k:
+            worst = float(np.partition(value, -self._k)[-self._k])
+        if np.isfinite(worst):
+            near = value >= worst - RELATIVE_ERROR * (1.0 + abs(worst))
+            paths, additive = paths[near], additive[near]
+        if len(paths):
+            self.paths, self.additive = self._best(
+                np.concatenate([self.paths, paths]), np.concatenate([self.additive, additive])
+            )
+
+    def _best(self, paths: Ints, additive: Floats) -> tuple[Ints, Floats]:
+        integers = self._chain.path_integers(paths)
+        columns = [integers[:, i] for i in range(integers.shape[1])]
+        ascending = [-key.sign * self._comparable(paths, additive, key.column) for key in self._keys]
+        order = np.lexsort([*reversed(columns), *reversed(ascending)])
+        paths, additive, integers = paths[order], additive[order], integers[order]
+        fresh = np.ones(len(paths), bool)
+        fresh[1:] = np.any(paths[1:] != paths[:-1], axis=1)
+        if self._distinct_shapes:
+            shapes = integers[:, list(self._chain.shape_columns)]
+            _, first = np.unique(shapes, axis=0, return_index=True)
+            fresh &= np.isin(np.arange(len(paths)), first)
+        keep = np.flatnonzero(fresh)[: self._k]
+        return paths[keep], additive[keep]
+
+    def _comparable(self, paths: Ints, additive: Floats, column: int) -> Ints | Floats:
+        """Return numbers that order the paths by one quantity exactly; all but NN-Mass are integers in doubles."""
+        return exact_mass_ranks(self._chain, paths, additive[:, MASS]) if column == MASS else additive[:, column]

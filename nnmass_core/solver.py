@@ -1,0 +1,215 @@
+"""The exact engine: the best k paths of a chain under any number of constraints, with a proof.
+
+1. Lagrangian prices bound the value of every feasible path from above (bounds.py).
+2. First feasible paths come from the priced optima, improved by exchanging one option at a time.
+3. For a threshold, options whose bound lies below it are dropped, and every path that could reach it is enumerated
+   (enumeration.py). All feasible paths at or above the threshold are then known, so the answer is proved as soon as
+   there are k of them. The threshold starts close under the bound and falls until that is so.
+
+Doubles carry the bounds with a tolerance on the safe side; what is close is compared exactly (ranking.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nnmass_core.bounds import Prices, best_onward, best_prices, layer
+from nnmass_core.chain import Floats, Ints
+from nnmass_core.control import Control
+from nnmass_core.enumeration import Cut, Enumeration
+from nnmass_core.problem import MASS, RELATIVE_ERROR, Problem, column_of
+from nnmass_core.ranking import Pool
+
+PRICES_KEPT = 3
+"""How many price vectors prune together; each cuts off other parts of the space."""
+
+STARTS = 8
+"""How many priced optima the exchange heuristic starts from."""
+
+FIRST_STEP = 1 / 16
+"""The first threshold's distance below the bound, as a share of the gap to the best k known."""
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """The best paths in order, (n, stages), their sums, (n, quantities), and what is proved about them.
+
+    complete: these are the true best k, or all there are. bound: no feasible path has a better first key (signed so that
+    more is better); -inf when none exists. labels: partial paths made; pruned: options and partial paths cut off.
+    """
+
+    paths: Ints
+    additive: Floats
+    complete: bool
+    bound: float
+    labels: int
+    pruned: int
+
+
+class Solver:
+    """One solve of one problem; see the module's docstring for the method."""
+
+    def __init__(self, problem: Problem, k: int, control: Control, *, distinct_shapes: bool = False) -> None:
+        self.problem = problem
+        self.chain = problem.chain if problem.peak is None else problem.chain.within_peak(problem.peak)
+        self.pool = Pool(self.chain, problem.keys, k, distinct_shapes=distinct_shapes)
+        self._k = k
+        self._control = control
+        self._nodes = self.chain.nodes
+        self._labels, self._pruned, self._progress = 0, 0, 0.0
+        self._first, self._second_key = problem.keys[:2]
+        self._quantum = self.chain.mass_quantum if self._first.column == MASS else 1.0
+        row_keys, self._budget = problem.rows()
+        self._layers = [
+            layer(
+                stage,
+                column_of(stage, self._first),
+                np.column_stack([np.zeros((len(stage), 0)), *(column_of(stage, key) for key in row_keys)]),
+                after,
+            )
+            for stage, after in zip(self.chain.stages, self._nodes[1:], strict=True)
+        ]
+        self._second = [
+            column_of(stage, self._second_key)[this.rows]
+            for stage, this in zip(self.chain.stages, self._layers, strict=True)
+        ]
+
+    def solve(self) -> Solution:
+        """Return the best k paths with their proof. Raises Interrupted when the control does."""
+        if not np.isfinite(self._best_sum([np.zeros(len(this.rows)) for this in self._layers])):
+            return self._infeasible()
+        least = self._extremes(-1.0)
+        if np.any(least > self._budget):
+            return self._infeasible()
+        self._drop_slack_rows(least)
+        worst = -self._best_sum([-this.value for this in self._layers])
+        best = self._best_sum([this.value for this in self._layers])
+        prices = self._prices(worst, best)
+        if prices[0].bound < worst - _tolerance(worst):
+            return self._infeasible()
+        self._improve([attempt.path for attempt in prices])
+        return self._lower_threshold(prices[:PRICES_KEPT], worst)
+
+    def _best_sum(self, values: list[Floats]) -> float:
+        return float(best_onward(self._layers, self._nodes, values)[0][0])
+
+    def _extremes(self, sign: float) -> Floats:
+        """Return the least (sign -1) or the largest (+1) use of every constraint over all paths."""
+        rows = range(len(self._budget))
+        return np.array([sign * self._best_sum([sign * this.use[:, row] for this in self._layers]) for row in rows])
+
+    def _drop_slack_rows(self, least: Floats) -> None:
+        """Forget the constraints that every path keeps."""
+        tight = self._extremes(1.0) > self._budget
+        self._budget, self._least = self._budget[tight], least[tight]
+        self._layers = [replace(this, use=this.use[:, tight]) for this in self._layers]
+
+    def _prices(self, worst: float, best: float) -> list[Prices]:
+        spread = max(best - worst, 1e-9)
+        reach = spread / np.maximum(self._budget - self._least, 1.0)
+        return best_prices(self._layers, self._nodes, self._budget, reach, worst, self._control)
+
+    def _infeasible(self) -> Solution:
+        return Solution(
+            self.pool.paths, self.pool.additive, complete=True, bound=-np.inf, labels=self._labels, pruned=self._pruned
+        )
+
+    def _offer(self, positions: Ints) -> None:
+        """Offer whole paths, given as positions in the layers, to the pool."""
+        paths = np.column_stack([this.rows[positions[:, i]] for i, this in enumerate(self._layers)])
+        additive = np.sum([s.additive[paths[:, i]] for i, s in enumerate(self.chain.stages)], axis=0)
+        least_mass = self.problem.least_mass
+        if least_mass is not None:
+            near = np.flatnonzero(additive[:, MASS] <= float(least_mass) + _tolerance(float(least_mass)))
+            short = [row for row in near.tolist() if self.chain.path_mass(paths[row].tolist()) < least_mass]
+            paths, additive = np.delete(paths, short, axis=0), np.delete(additive, short, axis=0)
+        if len(paths):
+            self.pool.add(paths, additive)
+
+    def _improve(self, starts: list[list[int]]) -> None:
+        """Fill the pool with feasible neighbours of the priced optima, climbing one exchange at a time."""
+        seen: set[tuple[int, ...]] = set()
+        for path in starts[:STARTS]:
+            while tuple(path) not in seen and not self._control.expired():
+                seen.add(tuple(path))
+                neighbours, value = self._exchanges(path)
+                if not len(neighbours):
+                    break
+                best = np.argsort(-value, kind="stable")[: max(self._k, 64)]
+                self._offer(neighbours[best])
+                path = neighbours[best[0]].tolist()
+
+    def _exchanges(self, path: list[int]) -> tuple[Ints, Floats]:
+        """Return the feasible paths that differ from `path` in one option at most, and their values."""
+        use = np.sum([this.use[p] for this, p in zip(self._layers, path, strict=True)], axis=0)
+        total = float(sum(this.value[p] for this, p in zip(self._layers, path, strict=True)))
+        found: list[Ints] = []
+        values: list[Floats] = []
+        for i, (this, p) in enumerate(zip(self._layers, path, strict=True)):
+            group = int(np.searchsorted(this.starts, p, side="right")) - 1
+            edges = [*this.starts[group : group + 2].tolist(), len(this.rows)]
+            options = np.arange(edges[0], edges[1])
+            options = options[np.all(use - this.use[p] + this.use[options] <= self._budget, axis=1)]
+            neighbours = np.tile(np.array(path, np.int64), (len(options), 1))
+            neighbours[:, i] = options
+            found.append(neighbours)
+            values.append(total - this.value[p] + this.value[options])
+        return np.concatenate(found), np.concatenate(values)
+
+    def _lower_threshold(self, prices: list[Prices], worst: float) -> Solution:
+        bound, step, covered = prices[0].bound, FIRST_STEP, np.inf
+        complete = False
+        while not complete:
+            known = self.pool.worst(self._first)
+            goal = known if np.isfinite(known) else worst
+            threshold = bound - (bound - goal) * step if step < 1 else goal
+            threshold -= _tolerance(threshold)
+            if not self._enumerate(prices, threshold):
+                break
+            covered = threshold
+            complete = step >= 1 or self.pool.worst(self._first) >= threshold
+            step *= 2
+        best = float(self.pool.additive[0, self._first.column] * self._first.sign) if len(self.pool) else -np.inf
+        return Solution(
+            self.pool.paths,
+            self.pool.additive,
+            complete=complete,
+            bound=best if complete else max(best, min(bound, covered)),
+            labels=self._labels,
+            pruned=self._pruned,
+        )
+
+    def _enumerate(self, prices: list[Prices], threshold: float) -> bool:
+        """Offer every feasible path that reaches the threshold and could enter the pool; False when time ran out."""
+        survey = Enumeration(self._layers, self._second, self._nodes, self._budget, prices, self._cut(threshold).floor)
+        stack, done, in_time = [survey.root()], 0.0, True
+        while stack and (in_time := not self._control.expired()):
+            block = stack.pop()
+            self._progress = max(self._progress, min(0.99, done))
+            labels = self._labels + survey.labels
+            self._control.report(self._progress, f"{labels} partial architectures examined")
+            if survey.finished(block):
+                done += block.share
+                self._offer(survey.paths(block))
+                continue
+            more = survey.extend(block, self._cut(threshold))
+            done += block.share - sum(part.share for part in more)
+            stack += more
+        self._labels += survey.labels
+        self._pruned += survey.pruned
+        return in_time
+
+    def _cut(self, threshold: float) -> Cut:
+        known = self.pool.worst(self._first)
+        if not np.isfinite(known):
+            return Cut(threshold)
+        floor = max(threshold, known - _tolerance(known))
+        if not self._quantum:
+            return Cut(floor)
+        return Cut(floor, known + self._quantum / 2, self.pool.worst(self._second_key))
+
+
+def _tolerance(value: float) -> float:
+    return RELATIVE_ERROR * (1.0 + abs(value))

@@ -1,0 +1,122 @@
+"""What every family's search space can do, and how its JSON is read."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+from nnmass_core.architecture import Architecture
+from nnmass_core.chain import Chain
+from nnmass_core.codec import as_integer, check_integer, sha256_of, unknown_fields
+from nnmass_core.errors import DefinitionError, Problem
+
+MOST_OPTIONS = 3_000_000
+"""Options that a space may hold over all its stages; the engine keeps about 120 bytes for each."""
+
+_REQUIRED = object()
+
+
+class Space(ABC):
+    """A set of architectures of one family, given by ranges. A subclass is a frozen dataclass."""
+
+    family: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        problems = list(self.cross_check()) or list(self._check_size())
+        if problems:
+            raise DefinitionError(problems)
+
+    @classmethod
+    @abstractmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read a space from parsed JSON. Raises DefinitionError with every problem found."""
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """Write the space as JSON-ready objects that `from_json` reads back to an equal space."""
+
+    @classmethod
+    @abstractmethod
+    def schema(cls) -> dict[str, Any]:
+        """Describe the JSON form as JSON Schema."""
+
+    def cross_check(self) -> Iterator[Problem]:
+        """Yield what is wrong between fields that are each right on their own."""
+        yield from ()
+
+    @abstractmethod
+    def option_bound(self) -> int:
+        """Return an upper bound on the options of the chain, without building it."""
+
+    @abstractmethod
+    def largest(self) -> Architecture:
+        """Return an architecture whose costs no other of the space exceeds (it need not lie in the space)."""
+
+    @abstractmethod
+    def chain(self) -> Chain:
+        """Return the space as a chain of stages, each architecture exactly one path."""
+
+    @abstractmethod
+    def architecture(self, integers: Sequence[int]) -> Architecture:
+        """Return the architecture of a path, given its integers in definition order."""
+
+    @abstractmethod
+    def varies_width(self) -> bool:
+        """Tell whether the space holds networks of different widths."""
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of the space's JSON form."""
+        return sha256_of(self.to_json())
+
+    def _check_size(self) -> Iterator[Problem]:
+        if self.option_bound() > MOST_OPTIONS:
+            yield Problem("", "too_large", f"holds more than {MOST_OPTIONS} options over its stages; use larger steps")
+            return
+        try:
+            self.largest()
+        except DefinitionError:
+            yield Problem("", "too_large", "holds networks of more than 2**53 - 1 MACs")
+
+
+class Fields:
+    """Reads the fields of one JSON object and gathers every problem before it raises."""
+
+    def __init__(self, data: Mapping[str, Any], kind: type[Space]) -> None:
+        self._data = data
+        self._problems = list(unknown_fields(data, set(kind.schema()["properties"])))
+
+    def read(self, name: str, parse: Callable[[object], Any], default: Any = _REQUIRED) -> Any:
+        """Return the parsed field; a problem is kept for `stop_if_wrong`, and the answer is then meaningless."""
+        if name not in self._data:
+            if default is _REQUIRED:
+                self._problems.append(Problem(name, "required", "is required"))
+            return default
+        try:
+            return parse(self._data[name])
+        except DefinitionError as error:
+            self._problems += error.under(name).problems
+            return None
+
+    def stop_if_wrong(self) -> None:
+        """Raise DefinitionError when any field so far was wrong."""
+        if self._problems:
+            raise DefinitionError(self._problems)
+
+
+def decode_integer(data: object, minimum: int, maximum: int) -> int:
+    """Read an integer within inclusive bounds. Raises DefinitionError."""
+    number = as_integer(data)
+    problems = list(check_integer(number, minimum, maximum, ""))
+    if problems or not isinstance(number, int):
+        raise DefinitionError(problems)
+    return number
+
+
+def decode_choice(data: object, options: tuple[str, ...]) -> str:
+    """Read one of a few words. Raises DefinitionError."""
+    if isinstance(data, str) and data in options:
+        return data
+    raise DefinitionError.at("", "unknown_choice", f"must be one of {', '.join(options)}")
