@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nnmass_core.codec import as_integer, check_integer, unknown_fields
@@ -22,7 +22,7 @@ class Axis:
     """
 
     values: tuple[int, ...]
-    form: Any
+    form: Any = field(hash=False)
 
     @property
     def largest(self) -> int:

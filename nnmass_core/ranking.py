@@ -70,17 +70,27 @@ class Pool:
 
     def add(self, paths: Ints, additive: Floats) -> None:
         """Offer paths, (n, stages), with their sums, (n, quantities); a path may be offered more than once."""
-        value = additive[:, self._keys[0].column] * self._keys[0].sign
-        worst = self.worst(self._keys[0])
-        if not self.full and not self._distinct_shapes and len(value) > self._k:
-            worst = float(np.partition(value, -self._k)[-self._k])
-        if np.isfinite(worst):
-            near = value >= worst - RELATIVE_ERROR * (1.0 + abs(worst))
-            paths, additive = paths[near], additive[near]
+        paths, additive = self._hopeful(paths, additive)
         if len(paths):
             self.paths, self.additive = self._best(
                 np.concatenate([self.paths, paths]), np.concatenate([self.additive, additive])
             )
+
+    def _hopeful(self, paths: Ints, additive: Floats) -> tuple[Ints, Floats]:
+        """Drop, by the first key in doubles and on the safe side, what cannot be among the best k."""
+        value = additive[:, self._keys[0].column] * self._keys[0].sign
+        floor = np.full(len(value), self.worst(self._keys[0]))
+        if self._distinct_shapes:
+            shapes = self._chain.path_integers(paths)[:, list(self._chain.shape_columns)]
+            _, shape = np.unique(shapes, axis=0, return_inverse=True)
+            best = np.full(int(shape.max()) + 1, -np.inf)
+            np.maximum.at(best, shape.reshape(-1), value)
+            floor = np.maximum(floor, best[shape.reshape(-1)])
+        elif not self.full and len(value) > self._k:
+            floor[:] = np.partition(value, -self._k)[-self._k]
+        with np.errstate(invalid="ignore"):
+            near = ~(value < floor - RELATIVE_ERROR * (1.0 + np.abs(floor)))
+        return paths[near], additive[near]
 
     def _best(self, paths: Ints, additive: Floats) -> tuple[Ints, Floats]:
         integers = self._chain.path_integers(paths)

@@ -22,6 +22,8 @@ class Space(ABC):
     """A set of architectures of one family, given by ranges. A subclass is a frozen dataclass."""
 
     family: ClassVar[str]
+    densest_evidence: ClassVar[float | None] = None
+    """Density of the densest cell whose training the publication reports, where cells have a density."""
 
     def __post_init__(self) -> None:
         problems = list(self.cross_check()) or list(self._check_size())

@@ -201,6 +201,8 @@ class DenseNetCnnSpace(Space):
     """Ranges for every cell of a `densenet_cnn`, with optional rules that tie the cells together."""
 
     family: ClassVar[str] = "densenet_cnn"
+    densest_evidence: ClassVar[float | None] = 0.75
+
     input: Image
     num_classes: int
     cells: int
