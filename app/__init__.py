@@ -1,0 +1,1 @@
+"""The service: its web interface, its database, and how its processes are run."""

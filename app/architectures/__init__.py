@@ -1,0 +1,1 @@
+"""Architectures: evaluated from their definitions."""

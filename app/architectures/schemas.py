@@ -1,0 +1,57 @@
+"""Requests and answers about architectures."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+from app.fields import Strict
+from nnmass_core.families import architecture_schema
+
+MOST_ARCHITECTURES = 1000
+Definition = Annotated[Any, WithJsonSchema(architecture_schema())]
+
+EXAMPLE = {
+    "architectures": [
+        {
+            "family": "densenet_cnn",
+            "input": {"channels": 3, "height": 32, "width": 32},
+            "num_classes": 10,
+            "cells": [
+                {"width": 32, "depth": 13, "skip_channels": 40},
+                {"width": 64, "depth": 13, "skip_channels": 80},
+            ],
+        }
+    ],
+    "precision": "fp32",
+}
+
+
+class EvaluateBody(Strict):
+    """Definitions to evaluate, of any families."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    architectures: list[Definition] = Field(min_length=1, max_length=MOST_ARCHITECTURES)
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+
+
+class Evaluated(BaseModel):
+    """NN-Mass and costs of one architecture; `cells` (or `stages`) gives each part's figures."""
+
+    model_config = ConfigDict(extra="allow")
+
+    arch_id: str
+    nn_mass: float
+    params: int
+    macs: int
+    weight_bytes: int
+    peak_activation_bytes: int
+    depth: int
+
+
+class EvaluateAnswer(BaseModel):
+    """One result for each definition, in order."""
+
+    results: list[Evaluated]

@@ -1,0 +1,170 @@
+"""The broker as a doorbell: Celery's configuration, and the thread that rings.
+
+A bell says *look*: the worker that hears it claims the oldest queued job of its queue. A bell may be lost or rung twice
+without harm; the database holds the jobs.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue as queues
+import threading
+from typing import Any
+
+from celery import Celery
+from kombu import Connection, Queue
+from redis import Redis
+
+from app.config import Settings
+
+QUEUES = ("search", "train", "maintenance")
+LOOK = {"search": "nnmass.search", "train": "nnmass.train", "maintenance": "nnmass.maintenance"}
+"""The task that each queue's bell calls."""
+
+MOST_WAITING_BELLS = 1000
+SOFT_SHUTDOWN_SECONDS = 20.0
+
+log = logging.getLogger("nnmass.broker")
+
+
+def make_celery(settings: Settings) -> Celery:
+    """Return the Celery application for these settings; reliability.md, decisions 4 and 6, says why each is set."""
+    celery = Celery("nnmass", set_as_current=False)
+    celery.conf.update(_common_settings())
+    celery.conf.update(_filesystem(settings) if settings.embedded else _redis(settings))
+    return celery
+
+
+def _common_settings() -> dict[str, Any]:
+    return {
+        "task_queues": [Queue(name, routing_key=name) for name in QUEUES],
+        "task_default_queue": "search",
+        "task_create_missing_queues": False,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_ignore_result": True,
+        "task_acks_late": False,
+        "task_publish_retry": False,
+        "worker_prefetch_multiplier": 1,
+        "worker_enable_remote_control": False,
+        "worker_send_task_events": False,
+        "worker_hijack_root_logger": False,
+        "worker_soft_shutdown_timeout": SOFT_SHUTDOWN_SECONDS,
+        "worker_enable_soft_shutdown_on_idle": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "enable_utc": True,
+    }
+
+
+def _filesystem(settings: Settings) -> dict[str, Any]:
+    folder = settings.bells_dir
+    (folder / "control").mkdir(parents=True, exist_ok=True)
+    (folder / "messages").mkdir(exist_ok=True)
+    return {
+        "broker_url": "filesystem://",
+        "broker_transport_options": {
+            "data_folder_in": str(folder / "messages"),
+            "data_folder_out": str(folder / "messages"),
+            "control_folder": str((folder / "control").resolve()),
+            "polling_interval": 0.05,
+        },
+    }
+
+
+def _redis(settings: Settings) -> dict[str, Any]:
+    assert settings.broker_url is not None
+    return {
+        "broker_url": settings.broker_url.get_secret_value(),
+        "worker_disable_prefetch": True,
+        "broker_connection_timeout": 3.0,
+        "broker_pool_limit": 4,
+        "broker_transport_options": {
+            "socket_timeout": 5.0,
+            "socket_connect_timeout": 3.0,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+        },
+    }
+
+
+def purge_bells(settings: Settings) -> None:
+    """Throw away the bells of an earlier run of embedded mode; the sweeper rings for what is queued."""
+    folder = settings.bells_dir / "messages"
+    for message in folder.glob("*.msg") if folder.is_dir() else ():
+        message.unlink(missing_ok=True)
+
+
+class BrokerUnfit(Exception):
+    """The broker is set up so that it would lose messages silently."""
+
+
+def check_redis(settings: Settings) -> None:
+    """Refuse a Redis that evicts keys: it would drop queued messages without an error. Raises BrokerUnfit."""
+    assert settings.broker_url is not None
+    with Redis.from_url(settings.broker_url.get_secret_value(), socket_timeout=5, socket_connect_timeout=3) as redis:
+        policy = redis.config_get("maxmemory-policy").get("maxmemory-policy")
+    if policy != "noeviction":
+        raise BrokerUnfit(f"Redis must run with maxmemory-policy noeviction, not {policy}")
+
+
+def reachable(settings: Settings) -> bool:
+    """Tell whether the broker answers."""
+    if settings.embedded:
+        return (settings.bells_dir / "messages").is_dir()
+    assert settings.broker_url is not None
+    try:
+        with Redis.from_url(settings.broker_url.get_secret_value(), socket_timeout=1, socket_connect_timeout=1) as redis:
+            return bool(redis.ping())
+    except OSError:
+        return False
+    except Exception as error:  # redis-py wraps refusals and time-outs in errors of its own
+        log.info("broker does not answer: %s", type(error).__name__)
+        return False
+
+
+class Dispatcher:
+    """Rings bells from a thread of its own, so that no request ever waits for the broker."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._celery = make_celery(settings)
+        self._waiting: queues.Queue[str | None] = queues.Queue(MOST_WAITING_BELLS)
+        self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let the bells that wait be rung, for a moment at most; what is lost the sweeper makes good."""
+        try:
+            self._waiting.put_nowait(None)
+        except queues.Full:
+            return
+        self._thread.join(timeout=2.0)
+
+    def ring(self, queue: str) -> None:
+        """Ask for a bell; at once, whatever the broker does. Too many waiting bells are dropped."""
+        try:
+            self._waiting.put_nowait(queue)
+        except queues.Full:
+            log.warning("too many bells wait for the broker; the sweeper will ring for queue %s", queue)
+
+    def _run(self) -> None:
+        while (queue := self._waiting.get()) is not None:
+            try:
+                with self._celery.connection_for_write() as connection:
+                    self._ring_until_idle(connection, queue)
+            except Exception as error:  # whatever the broker does, the next bell must be tried
+                log.warning("bell for queue %s was not rung: %s", queue, type(error).__name__)
+
+    def _ring_until_idle(self, connection: Connection, queue: str | None) -> None:
+        """Ring on one connection until nothing has been asked for in a while."""
+        while queue is not None:
+            self._celery.send_task(LOOK[queue], queue=queue, ignore_result=True, connection=connection, retry=False)
+            try:
+                queue = self._waiting.get(timeout=5.0)
+            except queues.Empty:
+                return
+        self._waiting.put(None)

@@ -1,0 +1,143 @@
+"""The command `nnmass`. Imports inside functions keep it quick: most commands need little of the service."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from app.config import Settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
+database = typer.Typer(no_args_is_help=True, help="Look after the database.")
+app.add_typer(database, name="db")
+
+
+class WorkerQueue(StrEnum):
+    """The queues that a worker can serve."""
+
+    SEARCH = "search"
+    TRAIN = "train"
+    MAINTENANCE = "maintenance"
+
+
+@app.callback()
+def nnmass() -> None:
+    """Which neural network fits my hardware? Exact architecture search around NN-Mass, as a service."""
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from nnmass_core import __version__
+
+    typer.echo(__version__)
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8000,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of embedded mode's data.")] = None,
+) -> None:
+    """Run the service.
+
+    Without NNMASS_DATABASE_URL and NNMASS_BROKER_URL everything runs here, in embedded mode: API, workers and sweeper,
+    with SQLite in the data folder. With both set, this is the API alone.
+    """
+    if data_dir is not None:
+        os.environ["NNMASS_DATA_DIR"] = str(data_dir)
+    from app.embedded import Embedded, StartRefused
+    from app.server import check_host
+
+    settings = _settings()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    try:
+        check_host(host, settings)
+        if settings.embedded:
+            raise typer.Exit(Embedded(settings, host, port).run())
+    except StartRefused as refusal:
+        _refuse(str(refusal))
+    _serve_api(host, port)
+
+
+def _serve_api(host: str, port: int) -> None:
+    from app.broker import BrokerUnfit, check_redis, reachable
+    from app.server import run_api
+
+    settings = _settings()
+    try:
+        if reachable(settings):
+            check_redis(settings)
+    except BrokerUnfit as unfit:
+        _refuse(str(unfit))
+    run_api(settings, host=host, port=port)
+
+
+@app.command(hidden=True)
+def api(fd: Annotated[int, typer.Option(help="A listening socket that the parent has opened.")]) -> None:
+    """Run the API alone on an open socket: embedded mode's own child."""
+    from app.server import run_api
+
+    run_api(_settings(), fd=fd)
+
+
+@app.command()
+def worker(
+    queue: Annotated[WorkerQueue, typer.Argument(help="What to work on.")],
+    concurrency: Annotated[int, typer.Option(min=1, help="Jobs at once.")] = 1,
+) -> None:
+    """Run a worker for one queue. `maintenance` is the sweeper."""
+    pool = "solo" if queue is WorkerQueue.MAINTENANCE else "prefork"
+    os.environ["REMAP_SIGTERM"] = "SIGQUIT"  # a soft shutdown: tasks are given time to stop in good order
+    os.execv(
+        sys.executable,
+        [sys.executable, "-m", "celery", "--app", "worker.celery_app", "--skip-checks", "worker"]
+        + ["--queues", queue.value, "--hostname", f"{queue.value}@%h", "--pool", pool]
+        + ["--concurrency", str(concurrency), "--loglevel", "INFO"]
+        + ["--without-gossip", "--without-mingle", "--without-heartbeat"],
+    )
+
+
+@database.command("upgrade")
+def upgrade() -> None:
+    """Bring the database's schema to this version."""
+    from app import schema
+    from app.db import make_engine
+
+    settings = _settings()
+    if settings.embedded:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    schema.upgrade(make_engine(settings.sqlalchemy_url))
+
+
+def _settings() -> Settings:
+    from pydantic import ValidationError
+
+    from app.config import Settings
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        _refuse("; ".join(f"{_variable(item['loc'])}{item['msg']}" for item in error.errors(include_input=False)))
+
+
+def _variable(place: tuple[int | str, ...]) -> str:
+    return f"NNMASS_{str(place[0]).upper()}: " if place else ""
+
+
+def _refuse(reason: str) -> NoReturn:
+    """End with one clear line and exit code 2."""
+    typer.echo(f"nnmass: {reason}", err=True)
+    raise typer.Exit(2)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

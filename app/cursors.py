@@ -1,0 +1,35 @@
+"""Cursors of paged lists: signed, and bound to the owner and the filters of the list they continue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from itsdangerous import BadData, URLSafeSerializer
+
+from app.errors import Invalid
+from nnmass_core.codec import sha256_of
+
+LONGEST = 512
+
+
+class Cursors:
+    """Makes and reads cursors; `key` is the signing key."""
+
+    def __init__(self, key: str) -> None:
+        self._serializer = URLSafeSerializer(key, salt="nnmass.cursor")
+
+    def make(self, scope: dict[str, Any], position: str | int) -> str:
+        """Return a cursor for the place after `position` in the list that `scope` (owner, filters) names."""
+        return str(self._serializer.dumps([sha256_of(scope)[:16], position]))
+
+    def read(self, scope: dict[str, Any], cursor: str | None) -> str | int | None:
+        """Return the position that a cursor holds, None for none. Raises Invalid for one made for another list."""
+        if cursor is None:
+            return None
+        try:
+            bound_to, position = self._serializer.loads(cursor)
+        except (BadData, ValueError, TypeError):
+            bound_to, position = None, None
+        if bound_to != sha256_of(scope)[:16] or not isinstance(position, str | int):
+            raise Invalid.at("cursor", "bad_cursor", "is not a cursor of this list")
+        return position

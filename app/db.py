@@ -1,0 +1,112 @@
+"""The database: one code path for PostgreSQL and SQLite, and the only place where a transaction is committed."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, DateTime, Dialect, Engine, TypeDecorator, create_engine, event, text
+from sqlalchemy.orm import Session
+
+SQLITE_BUSY_MS = 30_000
+STATEMENT_TIMEOUT_MS = 30_000
+CONNECT_TIMEOUT_S = 5
+ANNOUNCED = "announced"
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment in UTC: `timestamptz` on PostgreSQL, text on SQLite, always aware in Python."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive moments; SQLite stores the UTC clock's reading."""
+        if value is None:
+            return None
+        moment = value.astimezone(UTC)
+        return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give every moment its zone."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Database:
+    """Sessions on one engine. `announce` is called with each queue that a committed transaction put work in."""
+
+    def __init__(self, url: str, announce: Callable[[str], None] | None = None) -> None:
+        self.engine = make_engine(url)
+        self._announce = announce or (lambda queue: None)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """Open a session for reading."""
+        with Session(self.engine, autoflush=False, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """Open a session that is committed at the end of the block, or rolled back by an exception.
+
+        What `announce_work` collected goes out after the commit; a rollback forgets it. On SQLite the write lock is
+        taken at once, since a transaction that starts by reading cannot wait for it later.
+        """
+        with Session(self.engine, autoflush=False, expire_on_commit=False) as session:
+            session.connection(execution_options={"sqlite_immediate": True})
+            yield session
+            session.commit()
+        for queue in session.info.pop(ANNOUNCED, []):
+            self._announce(queue)
+
+    def dispose(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+def announce_work(session: Session, queue: str) -> None:
+    """Ask for a bell on a queue once the session's transaction is committed."""
+    session.info.setdefault(ANNOUNCED, []).append(queue)
+
+
+def now(session: Session) -> datetime:
+    """Return the moment on the database's clock, the only clock that leases trust."""
+    if session.get_bind().dialect.name == "sqlite":
+        reading = session.execute(text("select strftime('%Y-%m-%d %H:%M:%f', 'now')")).scalar_one()
+        return datetime.fromisoformat(reading).replace(tzinfo=UTC)
+    moment: datetime = session.execute(text("select clock_timestamp()")).scalar_one()
+    return moment.astimezone(UTC)
+
+
+def make_engine(url: str) -> Engine:
+    """Return an engine with time limits on everything that could wait for ever."""
+    if url.startswith("sqlite"):
+        engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_MS / 1000})
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    options = f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c idle_in_transaction_session_timeout=60000 -c timezone=UTC"
+    return create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_timeout=10,
+        pool_size=10,
+        max_overflow=20,
+        connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "options": options},
+    )
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, record: Any) -> None:
+    connection.isolation_level = None  # the driver's own implicit transactions would start too late
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={SQLITE_BUSY_MS}"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    immediate = connection.get_execution_options().get("sqlite_immediate", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")

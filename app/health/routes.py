@@ -1,0 +1,53 @@
+"""Routes that tell whether the service is well."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from app.deps import DatabaseDep, SettingsDep
+from app.health import service
+
+router = APIRouter(tags=["service"])
+
+
+class Health(BaseModel):
+    """The process answers."""
+
+    status: str
+
+
+class QueueState(BaseModel):
+    """What waits in one queue, and who listens to it."""
+
+    queued: int
+    running: int
+    oldest_seconds: float | None
+    workers: int
+
+
+class Readiness(BaseModel):
+    """Whether requests can be accepted, and what is away. Only the database decides: jobs wait for the rest."""
+
+    ready: bool
+    missing: list[str]
+    database: bool
+    schema_current: bool
+    broker: bool
+    queues: dict[str, QueueState]
+
+
+@router.get("/healthz", response_model=Health)
+def healthz() -> dict[str, str]:
+    """Answer while the process is alive."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness}})
+def readyz(database: DatabaseDep, settings: SettingsDep) -> Any:
+    """Answer 200 when requests can be accepted; the body tells what is missing in either case."""
+    state = service.readiness(database, settings)
+    return JSONResponse(state, 200 if state["ready"] else 503)

@@ -1,0 +1,153 @@
+"""Every error as `application/problem+json` (RFC 9457). The input is never echoed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from app.errors import Invalid, ServiceError
+from nnmass_core.codec import printable
+from nnmass_core.errors import DefinitionError, Problem
+
+MOST_PROBLEMS = 50
+MEDIA_TYPE = "application/problem+json"
+CODES = {
+    "missing": "required",
+    "extra_forbidden": "unknown_field",
+    "int_type": "not_an_integer",
+    "int_from_float": "not_an_integer",
+    "int_parsing": "not_an_integer",
+    "float_type": "not_a_number",
+    "float_parsing": "not_a_number",
+    "finite_number": "not_finite",
+    "string_type": "not_a_string",
+    "bool_type": "not_a_boolean",
+    "list_type": "not_a_list",
+    "literal_error": "unknown_choice",
+    "enum": "unknown_choice",
+    "greater_than_equal": "too_small",
+    "greater_than": "too_small",
+    "less_than_equal": "too_large",
+    "less_than": "too_large",
+    "too_long": "too_long",
+    "string_too_long": "too_long",
+    "too_short": "too_short",
+    "string_too_short": "too_short",
+    "model_type": "not_an_object",
+    "model_attributes_type": "not_an_object",
+    "dict_type": "not_an_object",
+}
+"""Pydantic's error types under the codes that the rest of the service uses."""
+
+log = logging.getLogger("nnmass.http")
+
+
+def problem_response(
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    problems: Iterable[Problem] = (),
+    headers: dict[str, str] | None = None,
+    **extra: Any,
+) -> JSONResponse:
+    """Return a problem; `extra` are further members of the problem object."""
+    errors = [{"field": p.field, "code": p.code, "message": p.message} for p in list(problems)[:MOST_PROBLEMS]]
+    body = {
+        "type": f"urn:nnmass:problem:{code}",
+        "title": title,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        "errors": errors,
+        **extra,
+    }
+    return JSONResponse(body, status, headers, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers of every error."""
+    app.add_exception_handler(ServiceError, _service_error)
+    app.add_exception_handler(DefinitionError, _definition_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(OperationalError, _database_away)
+    app.add_exception_handler(DBAPIError, _database_error)
+    app.add_exception_handler(PoolTimeout, _database_away)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _service_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ServiceError)
+    return problem_response(error.status, error.code, error.title, error.detail, error.problems)
+
+
+def _definition_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, DefinitionError)
+    return _service_error(request, Invalid.of(error))
+
+
+def _validation_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    problems = [_problem_of(item) for item in error.errors()]
+    return _service_error(request, Invalid.of(DefinitionError(problems)))
+
+
+def _problem_of(item: dict[str, Any]) -> Problem:
+    place: Sequence[Any] = item["loc"]
+    where = place[0] if place else "body"
+    path = ".".join(printable(part) for part in place[1:])
+    field = path if where in ("body", "query", "path") else f"{where}.{path}"
+    code = CODES.get(item["type"], "invalid")
+    return Problem(field, code, _message_of(item))
+
+
+def _message_of(item: dict[str, Any]) -> str:
+    """Return Pydantic's message in the service's words; none of those used here contains the input."""
+    fixed = {"missing": "is required", "extra_forbidden": "is not a field of this object"}
+    if item["type"] in fixed:
+        return fixed[item["type"]]
+    message: str = item["msg"].removeprefix("Value error, ")
+    for opening in ("Input should ", "Value should ", "String should ", "List should "):
+        if message.startswith(opening):
+            message = "must " + message.removeprefix(opening)
+    return message[:200]
+
+
+def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    code = status.phrase.lower().replace(" ", "_").replace("-", "_")
+    headers = dict(error.headers) if error.headers else None
+    return problem_response(status, code, status.phrase, status.description or status.phrase, headers=headers)
+
+
+def _database_away(request: Request, error: Exception) -> JSONResponse:
+    log.warning("database not available: %s", type(error).__name__)
+    return _unavailable()
+
+
+def _database_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, DBAPIError)
+    if error.connection_invalidated:
+        return _database_away(request, error)
+    return _unexpected(request, error)
+
+
+def _unavailable() -> JSONResponse:
+    detail = "the database does not answer; nothing was changed, try again"
+    return problem_response(503, "unavailable", "Temporarily unavailable", detail, headers={"Retry-After": "2"})
+
+
+def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    log.error("unexpected error on %s %s", request.method, request.url.path, exc_info=error)
+    return problem_response(500, "internal_error", "Internal error", "an unexpected error was logged")

@@ -1,0 +1,16 @@
+"""Identifiers of rows."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from uuid import UUID
+
+_NS_PER_MS = 1_000_000
+
+
+def new_id() -> UUID:
+    """Return a UUID of version 7 (RFC 9562): it sorts by the moment it was made, to a quarter of a microsecond."""
+    ms, rest = divmod(time.time_ns(), _NS_PER_MS)
+    fraction = (rest << 12) // _NS_PER_MS
+    return UUID(int=ms << 80 | 0x7 << 76 | fraction << 64 | 0x2 << 62 | secrets.randbits(62))

@@ -1,0 +1,51 @@
+"""The web application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from app import http_errors
+from app.architectures import routes as architectures
+from app.body_guard import BodyGuard
+from app.broker import Dispatcher
+from app.config import Settings
+from app.cursors import Cursors
+from app.db import Database
+from app.health import routes as health
+from app.searches import routes as searches
+from app.spaces import routes as spaces
+from app.sweeper import Sweeper
+from nnmass_core import __version__
+
+DESCRIPTION = """Which neural network fits my hardware? POST a budget to `/v1/searches` and receive the architectures with
+the most NN-Mass within it, with a proof that there are none better. Nothing is trained for it."""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Return the application for these settings, or for those in the environment."""
+    settings = settings or Settings()
+    dispatcher = Dispatcher(settings)
+    database = Database(settings.sqlalchemy_url, announce=dispatcher.ring)
+    sweeper = Sweeper(database, settings, dispatcher.ring)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        dispatcher.start()
+        sweeper.start()
+        yield
+        sweeper.stop()
+        dispatcher.stop()
+        database.dispose()
+
+    app = FastAPI(title="nnmass", version=__version__, description=DESCRIPTION, lifespan=lifespan)
+    app.state.settings = settings
+    app.state.database = database
+    app.state.cursors = Cursors(settings.signing_key())
+    for feature in (searches, spaces, architectures, health):
+        app.include_router(feature.router)
+    http_errors.install(app)
+    app.add_middleware(BodyGuard, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
+    return app

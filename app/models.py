@@ -1,0 +1,126 @@
+"""The tables."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, MetaData, String, Text, Uuid
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from app.db import UtcDateTime
+
+Json = JSON(none_as_null=True)
+"""JSON kept as text, so that objects come back in the order in which they were written."""
+
+
+class Base(DeclarativeBase):
+    """Base of every table; constraint names are fixed so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class Job(Base):
+    """One piece of work: the row is the queue's entry, its lease and its state. See app/jobs.py for what may change."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index("ix_jobs_queue_state_id", "queue", "state", "id"),
+        Index("ix_jobs_owner_kind_id", "owner", "kind", "id"),
+        Index("ix_jobs_owner_kind_state_id", "owner", "kind", "state", "id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    queue: Mapped[str] = mapped_column(String(32))
+    owner: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(16))
+    attempt: Mapped[int]
+    fence: Mapped[int] = mapped_column(BigInteger)
+    worker: Mapped[str | None] = mapped_column(String(128))
+    lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    heartbeat_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    rung_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    progress_fraction: Mapped[float]
+    progress_message: Mapped[str] = mapped_column(String(200))
+    error_code: Mapped[str | None] = mapped_column(String(64))
+    error_message: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class Search(Base):
+    """A search: what was asked and, once its job has succeeded, the certificate."""
+
+    __tablename__ = "searches"
+    __table_args__ = (Index("ix_searches_request_digest_id", "request_digest", "id"),)
+
+    id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    note: Mapped[str] = mapped_column(Text)
+    family: Mapped[str] = mapped_column(String(64))
+    request: Mapped[dict[str, Any]] = mapped_column(Json)
+    request_digest: Mapped[str] = mapped_column(String(80))
+    core_version: Mapped[str] = mapped_column(String(32))
+    result: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    result_digest: Mapped[str | None] = mapped_column(String(80))
+
+    job: Mapped[Job] = relationship(lazy="raise")
+    tags: Mapped[list[SearchTag]] = relationship(lazy="raise", cascade="all, delete-orphan", passive_deletes=True)
+
+
+class SearchTag(Base):
+    """One tag of a search."""
+
+    __tablename__ = "search_tags"
+    __table_args__ = (Index("ix_search_tags_tag_search_id", "tag", "search_id"),)
+
+    search_id: Mapped[UUID] = mapped_column(ForeignKey("searches.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    tag: Mapped[str] = mapped_column(String(64))
+
+
+class RankedArchitecture(Base):
+    """One place of a search's ranking."""
+
+    __tablename__ = "ranked_architectures"
+    __table_args__ = (Index("ix_ranked_architectures_arch_id_search_id", "arch_id", "search_id"),)
+
+    search_id: Mapped[UUID] = mapped_column(ForeignKey("searches.id", ondelete="CASCADE"), primary_key=True)
+    rank: Mapped[int] = mapped_column(primary_key=True)
+    arch_id: Mapped[str] = mapped_column(String(64))
+    architecture: Mapped[dict[str, Any]] = mapped_column(Json)
+    figures: Mapped[dict[str, Any]] = mapped_column(Json)
+
+
+class IdempotencyKey(Base):
+    """The first answer to a request that carried an Idempotency-Key."""
+
+    __tablename__ = "idempotency_keys"
+
+    owner: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    status: Mapped[int]
+    location: Mapped[str] = mapped_column(String(200))
+    body: Mapped[dict[str, Any]] = mapped_column(Json)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class WorkerBeat(Base):
+    """The last sign of life of one worker process."""
+
+    __tablename__ = "worker_beats"
+
+    worker: Mapped[str] = mapped_column(String(128), primary_key=True)
+    queue: Mapped[str] = mapped_column(String(32))
+    seen_at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -1,0 +1,1 @@
+"""Searches: submitted, followed, listed, cancelled."""

@@ -1,0 +1,154 @@
+"""Routes of searches."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
+from pydantic import AwareDatetime
+
+from app.db import Database
+from app.deps import CursorsDep, DatabaseDep, Owner, ReadSession, WriteSession
+from app.errors import Invalid, NotFound
+from app.fields import BODY_ERRORS, PAGE_LIMIT, problems
+from app.jobs import State
+from app.searches import service
+from app.searches.repository import Filters
+from app.searches.schemas import (
+    PreviewAnswer,
+    Question,
+    RankedPage,
+    SearchAnswer,
+    SearchBody,
+    SearchList,
+)
+
+router = APIRouter(prefix="/v1/searches", tags=["searches"])
+
+LONGEST_WAIT_SECONDS = 30
+POLL_SECONDS = 0.05
+PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])", re.IGNORECASE)
+IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+
+def search_id_of(search_id: str) -> UUID:
+    """Read the id in a path; what is no id names no search."""
+    try:
+        return UUID(search_id)
+    except ValueError:
+        raise NotFound("there is no such search") from None
+
+
+SearchId = Annotated[UUID, Depends(search_id_of)]
+Limit = Annotated[int, Query(ge=1, le=PAGE_LIMIT)]
+Cursor = Annotated[str | None, Query(max_length=512)]
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=SearchAnswer,
+    responses={200: {"model": SearchAnswer, "description": "Finished already, or within `Prefer: wait`."}}
+    | problems(*BODY_ERRORS),
+)
+async def submit_search(
+    body: SearchBody,
+    request: Request,
+    database: DatabaseDep,
+    owner: Owner,
+    idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
+    prefer: Annotated[str | None, Header(max_length=200)] = None,
+) -> JSONResponse:
+    """Submit a search. An equal question asked before is answered at once, unless `fresh`.
+
+    `Prefer: wait=SECONDS` (at most 30) holds the answer until the search has finished or the time is over.
+    """
+    if idempotency_key is not None and not IDEMPOTENCY_KEY.fullmatch(idempotency_key):
+        raise Invalid.at("header.Idempotency-Key", "bad_key", "must be 1 to 255 printable ASCII characters")
+    done = await run_in_threadpool(_submit, database, owner, body, idempotency_key)
+    status, content = done.status, done.body
+    if status == 202 and prefer is not None and (wait := PREFER_WAIT.search(prefer)):
+        seconds = min(int(wait.group(1)), LONGEST_WAIT_SECONDS)
+        status, content = await _wait(database, owner, done, seconds, request)
+    return JSONResponse(content, status, headers={"Location": done.location})
+
+
+def _submit(database: Database, owner: str, body: SearchBody, key: str | None) -> service.Submission:
+    with database.write() as session:
+        return service.submit(session, owner, body, key)
+
+
+async def _wait(
+    database: Database, owner: str, done: service.Submission, seconds: int, request: Request
+) -> tuple[int, dict[str, Any]]:
+    """Poll until the search has ended, the time is over, or the client has gone; no session is held meanwhile."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    content = done.body
+    while asyncio.get_running_loop().time() < deadline and not await request.is_disconnected():
+        await asyncio.sleep(POLL_SECONDS)
+        content = await run_in_threadpool(_look, database, owner, UUID(done.body["id"]), done.body["reused"])
+        if content["status"] not in (State.QUEUED, State.RUNNING):
+            return 200, content
+    return 202, content
+
+
+def _look(database: Database, owner: str, search_id: UUID, reused: bool) -> dict[str, Any]:
+    with database.read() as session:
+        return service.answer(service.get(session, owner, search_id), reused=reused).model_dump(mode="json")
+
+
+@router.post("/preview", response_model=PreviewAnswer, responses=problems(*BODY_ERRORS))
+def preview_search(body: Question) -> dict[str, Any]:
+    """Answer a question at once, without storing anything. 422 when a second is not enough."""
+    return service.preview(body)
+
+
+@router.get("", response_model=SearchList, responses=problems(422, 503))
+def list_searches(
+    session: ReadSession,
+    owner: Owner,
+    cursors: CursorsDep,
+    status: State | None = None,
+    family: Annotated[str | None, Query(max_length=64)] = None,
+    created_after: AwareDatetime | None = None,
+    tag: Annotated[str | None, Query(max_length=64)] = None,
+    q: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> dict[str, Any]:
+    """List searches, newest first. `q` looks in names and notes."""
+    filters = Filters(status=status, family=family, created_after=created_after, tag=tag, q=q)
+    items, following = service.history(session, owner, filters, cursors, cursor, limit)
+    return {"items": items, "next_cursor": following}
+
+
+@router.get("/{search_id}", response_model=SearchAnswer, responses=problems(404, 422, 503))
+def get_search(search_id: SearchId, session: ReadSession, owner: Owner) -> SearchAnswer:
+    """Return a search with its state and, once it has succeeded, its certificate."""
+    return service.answer(service.get(session, owner, search_id))
+
+
+@router.get("/{search_id}/architectures", response_model=RankedPage, responses=problems(404, 422, 503))
+def list_architectures(
+    search_id: SearchId,
+    session: ReadSession,
+    owner: Owner,
+    cursors: CursorsDep,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> dict[str, Any]:
+    """Return the ranking, best first; empty until the search has succeeded."""
+    items, following = service.ranking(session, owner, search_id, cursors, cursor, limit)
+    return {"items": items, "next_cursor": following}
+
+
+@router.post("/{search_id}/cancel", response_model=SearchAnswer, responses=problems(404, 422, 503))
+def cancel_search(search_id: SearchId, session: WriteSession, owner: Owner) -> SearchAnswer:
+    """Cancel a search. One that has ended stays as it is."""
+    return service.answer(service.cancel(session, owner, search_id))

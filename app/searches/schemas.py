@@ -1,0 +1,209 @@
+"""Requests and answers of searches."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+from app.fields import Natural, Strict, Tag
+from app.jobs import State
+from nnmass_core.budget import Budget
+from nnmass_core.errors import DefinitionError
+from nnmass_core.families import architecture_schema, space_schema
+from nnmass_core.search import LONGEST_SECONDS, MOST_RESULTS, SearchRequest
+from nnmass_core.spaces import presets, resolve_space
+
+Space = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "enum": list(presets())}, space_schema()],
+            "description": "A preset's name (`GET /v1/spaces`) or a full definition.",
+        }
+    ),
+]
+
+EXAMPLE = {
+    "space": {
+        "family": "densenet_cnn",
+        "input": {"channels": 3, "height": 32, "width": 32},
+        "num_classes": 10,
+        "cells": 3,
+        "width": {"min": 16, "max": 256, "step": 16},
+        "depth": {"min": 4, "max": 32},
+        "skip_channels": {"min": 0, "max": 512, "step": 4},
+    },
+    "budget": {"max_params": 1000000, "max_macs": 150000000},
+    "objective": {"maximize": "nn_mass"},
+    "top_k": 10,
+    "diversity": "none",
+    "time_limit_seconds": 60,
+    "name": "camera v2",
+    "tags": ["edge"],
+    "note": "",
+}
+
+
+class BudgetBody(Strict):
+    """What the hardware allows. Every limit that is set is hard; an empty budget allows everything."""
+
+    max_params: Natural | None = Field(None, description="Trainable parameters.")
+    max_macs: Natural | None = Field(None, description="Multiply-accumulates for one input.")
+    max_weight_bytes: Natural | None = Field(None, description="Bytes of stored weights at `precision`.")
+    max_peak_activation_bytes: Natural | None = Field(
+        None, description="Bytes of activations alive at once for one input, at `precision`."
+    )
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+
+
+class ObjectiveBody(Strict):
+    """What to look for."""
+
+    maximize: Literal["nn_mass"] = "nn_mass"
+
+
+class Question(Strict):
+    """What is asked: everything that decides the answer."""
+
+    space: Space
+    budget: BudgetBody = Field(default_factory=BudgetBody)
+    objective: ObjectiveBody = Field(default_factory=ObjectiveBody)
+    top_k: Natural = Field(10, ge=1, le=MOST_RESULTS)
+    diversity: Literal["none", "shape"] = Field(
+        "none", description="`shape`: at most one result for each tuple of widths and depths."
+    )
+    time_limit_seconds: float = Field(60.0, gt=0, le=LONGEST_SECONDS)
+
+    def to_request(self) -> SearchRequest:
+        """Return the core's request. Raises DefinitionError that names the field."""
+        try:
+            space = resolve_space(self.space)
+        except DefinitionError as error:
+            raise error.under("space") from error
+        return SearchRequest(
+            space=space,
+            budget=Budget(**self.budget.model_dump()),
+            top_k=self.top_k,
+            diversity=self.diversity,
+            time_limit_seconds=self.time_limit_seconds,
+        )
+
+
+class SearchBody(Question):
+    """A search to run. `name`, `tags`, `note` and `fresh` do not change what is asked."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    name: str = Field("", max_length=200)
+    tags: list[Tag] = Field(default_factory=list, max_length=20)
+    note: str = Field("", max_length=10_000)
+    fresh: bool = Field(False, description="Run again even if the same question has been answered.")
+
+
+class Explored(BaseModel):
+    """How much work the proof took."""
+
+    labels: int
+    pruned_by_bound: int
+
+
+class Result(BaseModel):
+    """The certificate of a search."""
+
+    count: int
+    optimal: bool = Field(description="The ranking is the true one, proved.")
+    objective_value: float | None
+    bound: float | None = Field(description="No architecture within the budget has a better objective value.")
+    gap: float | None = Field(description="What lies between value and bound, relative to the value.")
+    best_nn_mass: float | None
+    upper_bound: float | None
+    space_size: str = Field(description="Distinct architectures in the space, exactly, in decimal.")
+    feasible: bool | None = Field(description="Null when the time ran out before one was found.")
+    binding: list[str] | None = Field(description="Limits whose removal alone improves the optimum.")
+    relaxation: dict[str, int | None] | None = Field(
+        description="If nothing fits: the least value of each limit that admits something, the others kept."
+    )
+    caveats: list[str]
+    explored: Explored
+    elapsed_seconds: float
+
+
+class Progress(BaseModel):
+    """How far a search is."""
+
+    fraction: float
+    message: str
+
+
+class ErrorBody(BaseModel):
+    """Why a search failed."""
+
+    code: str
+    message: str
+
+
+class SearchAnswer(BaseModel):
+    """A search and its state."""
+
+    id: UUID
+    status: State
+    name: str
+    tags: list[str]
+    note: str
+    family: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    heartbeat_at: datetime | None
+    attempts: int
+    reused: bool = Field(description="Whether this answers an earlier equal request.")
+    request: dict[str, Any]
+    request_digest: str
+    result_digest: str | None
+    core_version: str
+    result: Result | None
+    error: ErrorBody | None
+    progress: Progress
+
+
+class SearchList(BaseModel):
+    """One page of the history, newest first."""
+
+    items: list[SearchAnswer]
+    next_cursor: str | None
+
+
+class RankedItem(BaseModel):
+    """One place of the ranking; `cells` (or `stages`) gives each part's definition and figures."""
+
+    model_config = ConfigDict(extra="allow")
+
+    rank: int
+    arch_id: str
+    nn_mass: float
+    params: int
+    macs: int
+    weight_bytes: int
+    peak_activation_bytes: int
+    latency_ms: float | None = None
+    depth: int
+    architecture: Annotated[dict[str, Any], WithJsonSchema(architecture_schema())]
+    slack: dict[str, int]
+    predicted_accuracy: dict[str, float] | None = Field(None, description="Null while there is no evidence.")
+
+
+class RankedPage(BaseModel):
+    """One page of the ranking, best first."""
+
+    items: list[RankedItem]
+    next_cursor: str | None
+
+
+class PreviewAnswer(BaseModel):
+    """The answer to a question, not stored."""
+
+    result: Result
+    items: list[RankedItem]

@@ -1,0 +1,223 @@
+"""What can be done with searches. Functions take a session and core values, and know nothing of HTTP."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app import jobs
+from app.cursors import Cursors
+from app.db import now
+from app.errors import Invalid, NotFound
+from app.ids import new_id
+from app.jobs import State
+from app.models import IdempotencyKey, RankedArchitecture, Search, SearchTag
+from app.searches import repository
+from app.searches.repository import KIND, Filters
+from app.searches.schemas import Question, SearchAnswer, SearchBody
+from nnmass_core import __version__
+from nnmass_core.codec import sha256_of
+from nnmass_core.control import Control
+from nnmass_core.search import Ranked, SearchRequest, SearchResult, search
+
+QUEUE = "search"
+PREVIEW_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Submission:
+    """The answer to a submitted search: status, body and place."""
+
+    status: int
+    body: dict[str, Any]
+
+    @property
+    def location(self) -> str:
+        """The search's address."""
+        return f"/v1/searches/{self.body['id']}"
+
+
+def submit(session: Session, owner: str, body: SearchBody, idempotency_key: str | None) -> Submission:
+    """Store a search for the workers, or answer with an earlier equal one.
+
+    The same Idempotency-Key gives the first answer again; with another body it raises Invalid. Raises DefinitionError
+    that names the field.
+    """
+    request = body.to_request()
+    fingerprint = sha256_of(body.model_dump(mode="json"))
+    if idempotency_key is not None:
+        repository.lock(session, "key", owner, idempotency_key)
+        earlier = repository.remembered(session, owner, idempotency_key)
+        if earlier is not None:
+            return _replay(earlier, fingerprint)
+    repository.lock(session, "digest", owner, request.digest)
+    found = None if body.fresh else repository.reusable(session, owner, request.digest)
+    submission = _reuse(found) if found is not None else _create(session, owner, body, request)
+    if idempotency_key is not None:
+        session.add(
+            IdempotencyKey(
+                owner=owner,
+                key=idempotency_key,
+                fingerprint=fingerprint,
+                status=submission.status,
+                location=submission.location,
+                body=submission.body,
+                created_at=now(session),
+            )
+        )
+    return submission
+
+
+def _replay(earlier: IdempotencyKey, fingerprint: str) -> Submission:
+    if earlier.fingerprint != fingerprint:
+        raise Invalid.at("header.Idempotency-Key", "key_reused", "was used before with another body")
+    return Submission(earlier.status, earlier.body)
+
+
+def _reuse(found: Search) -> Submission:
+    status = 200 if found.job.state == State.SUCCEEDED else 202
+    return Submission(status, answer(found, reused=True).model_dump(mode="json"))
+
+
+def _create(session: Session, owner: str, body: SearchBody, request: SearchRequest) -> Submission:
+    job = jobs.enqueue(session, new_id(), kind=KIND, queue=QUEUE, owner=owner)
+    row = Search(
+        id=job.id,
+        job=job,
+        name=body.name,
+        note=body.note,
+        tags=[SearchTag(position=i, tag=tag) for i, tag in enumerate(dict.fromkeys(body.tags))],
+        family=request.space.family,
+        request=request.to_json(),
+        request_digest=request.digest,
+        core_version=__version__,
+    )
+    session.add(row)
+    session.flush()
+    return Submission(202, answer(row).model_dump(mode="json"))
+
+
+def get(session: Session, owner: str, search_id: UUID) -> Search:
+    """Return a search. Raises NotFound."""
+    found = repository.get(session, owner, search_id)
+    if found is None:
+        raise NotFound("there is no such search")
+    return found
+
+
+def cancel(session: Session, owner: str, search_id: UUID) -> Search:
+    """Cancel a search; one that has ended stays as it is. Raises NotFound."""
+    found = get(session, owner, search_id)
+    if jobs.cancel(session, search_id):
+        session.refresh(found.job)
+    return found
+
+
+def history(
+    session: Session, owner: str, filters: Filters, cursors: Cursors, cursor: str | None, limit: int
+) -> tuple[list[SearchAnswer], str | None]:
+    """Return one page of the history, newest first, and the cursor of the next."""
+    scope = {"list": "searches", "owner": owner, "filters": _plain(filters)}
+    position = cursors.read(scope, cursor)
+    rows = repository.page(session, owner, filters, UUID(str(position)) if position else None, limit + 1)
+    following = cursors.make(scope, str(rows[limit - 1].id)) if len(rows) > limit else None
+    return [answer(row) for row in rows[:limit]], following
+
+
+def _plain(filters: Filters) -> dict[str, str | None]:
+    return {name: None if value is None else str(value) for name, value in vars(filters).items()}
+
+
+def ranking(
+    session: Session, owner: str, search_id: UUID, cursors: Cursors, cursor: str | None, limit: int
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Return one page of a search's ranking and the cursor of the next. Raises NotFound."""
+    get(session, owner, search_id)
+    scope = {"list": "ranking", "owner": owner, "search": str(search_id)}
+    after = cursors.read(scope, cursor)
+    rows = repository.ranking(session, search_id, int(after or 0), limit + 1)
+    following = cursors.make(scope, rows[limit - 1].rank) if len(rows) > limit else None
+    return [_item_of_row(row) for row in rows[:limit]], following
+
+
+def preview(question: Question) -> dict[str, Any]:
+    """Answer a question at once and store nothing. Raises Invalid when a second is not enough to prove the answer."""
+    request = question.to_request()
+    started = time.monotonic()
+    deadline = started + min(PREVIEW_SECONDS, request.time_limit_seconds)
+    found = search(request, Control(expired=lambda: time.monotonic() > deadline))
+    if not found.certificate.optimal:
+        raise Invalid.at("space", "too_large", "is too large to be searched within a second; submit a search instead")
+    items = [{**figures_of(r, request.budget.precision), "architecture": r.architecture.definition()} for r in found.ranking]
+    return {"result": result_of(found, time.monotonic() - started), "items": items}
+
+
+def result_of(found: SearchResult, elapsed_seconds: float) -> dict[str, Any]:
+    """Return the certificate as it is stored and answered."""
+    return {**found.certificate.to_json(), "elapsed_seconds": round(elapsed_seconds, 4)}
+
+
+def figures_of(ranked: Ranked, precision: str) -> dict[str, Any]:
+    """Return what a place of the ranking says beside its definition."""
+    return {
+        "rank": ranked.rank,
+        "arch_id": ranked.architecture.arch_id,
+        **ranked.evaluation.report(precision),
+        "latency_ms": None,
+        "slack": ranked.slack,
+    }
+
+
+def rows_of(search_id: UUID, found: SearchResult, precision: str) -> list[RankedArchitecture]:
+    """Return the rows that keep a ranking."""
+    return [
+        RankedArchitecture(
+            search_id=search_id,
+            rank=ranked.rank,
+            arch_id=ranked.architecture.arch_id,
+            architecture=ranked.architecture.definition(),
+            figures=figures_of(ranked, precision),
+        )
+        for ranked in found.ranking
+    ]
+
+
+def proved_digest(session: Session, request_digest: str) -> str | None:
+    """Return what an equal request was answered with, if that answer is proved: equal runs must agree."""
+    return repository.proved_result_digest(session, request_digest)
+
+
+def _item_of_row(row: RankedArchitecture) -> dict[str, Any]:
+    return {**row.figures, "architecture": row.architecture}
+
+
+def answer(row: Search, *, reused: bool = False) -> SearchAnswer:
+    """Return a search as it is answered."""
+    job = row.job
+    return SearchAnswer.model_validate(
+        {
+            "id": row.id,
+            "status": job.state,
+            "name": row.name,
+            "tags": [tag.tag for tag in row.tags],
+            "note": row.note,
+            "family": row.family,
+            "created_at": job.created_at,
+            "started_at": job.started_at,
+            "finished_at": job.finished_at,
+            "heartbeat_at": job.heartbeat_at,
+            "attempts": job.attempt,
+            "reused": reused,
+            "request": row.request,
+            "request_digest": row.request_digest,
+            "result_digest": row.result_digest,
+            "core_version": row.core_version,
+            "result": row.result,
+            "error": {"code": job.error_code, "message": job.error_message} if job.error_code else None,
+            "progress": {"fraction": job.progress_fraction, "message": job.progress_message},
+        }
+    )

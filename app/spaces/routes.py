@@ -1,0 +1,54 @@
+"""Routes of the named search spaces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from app.errors import NotFound
+from app.fields import problems
+from nnmass_core.search import chain_of
+from nnmass_core.spaces import Preset, presets
+
+router = APIRouter(prefix="/v1/spaces", tags=["spaces"])
+
+
+class SpaceItem(BaseModel):
+    """A named space."""
+
+    name: str
+    family: str
+    description: str
+    space_size: str
+
+
+class SpaceList(BaseModel):
+    """All named spaces."""
+
+    items: list[SpaceItem]
+    next_cursor: str | None = None
+
+
+@router.get("", response_model=SpaceList)
+def list_spaces() -> dict[str, Any]:
+    """List the named spaces."""
+    return {"items": [_item(preset) for preset in presets().values()]}
+
+
+@router.get("/{name}", responses=problems(404))
+def get_space(name: str) -> dict[str, Any]:
+    """Return a space's full definition, ready to edit and to post as `space`."""
+    if name not in presets():
+        raise NotFound("there is no such space; GET /v1/spaces lists them")
+    return presets()[name].space.to_json()
+
+
+def _item(preset: Preset) -> dict[str, Any]:
+    return {
+        "name": preset.name,
+        "family": preset.space.family,
+        "description": preset.description,
+        "space_size": str(chain_of(preset.space).count()),
+    }

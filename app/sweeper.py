@@ -1,0 +1,74 @@
+"""The sweeper: a thread in every process that makes good what dead workers and lost bells leave behind."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from app import jobs
+from app.config import Settings
+from app.db import Database
+
+TIDY_EVERY_SECONDS = 60.0
+BEAT_EVERY_SECONDS = 5.0
+
+log = logging.getLogger("nnmass.sweeper")
+
+
+class Sweeper:
+    """Sweeps every `sweep_seconds`, and records its process as alive when that is a worker. Outlives lost databases."""
+
+    def __init__(
+        self, database: Database, settings: Settings, ring: Callable[[str], None], worker: tuple[str, str] | None = None
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._ring = ring
+        self._worker = worker
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        self._tidied = self._beaten = -1e9
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop the thread."""
+        self._stop.set()
+        self._thread.join(timeout=5.0)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.sweep()
+            except Exception:  # the database may be away for a while; stopping here would strand its jobs
+                log.warning("sweep failed, will try again", exc_info=True)
+            self._stop.wait(self._settings.sweep_seconds)
+
+    def sweep(self) -> None:
+        """Sweep once, if there is anything to do."""
+        self._beat()
+        again = self._settings.ring_again_seconds
+        with self._database.read() as session:
+            due = jobs.needs_sweep(session, ring_again_seconds=again)
+        if not due and time.monotonic() - self._tidied < TIDY_EVERY_SECONDS:
+            return
+        with self._database.write() as session:
+            done = jobs.sweep(session, ring_again_seconds=again, most_attempts=self._settings.most_attempts)
+        self._tidied = time.monotonic()
+        if done.requeued or done.failed:
+            log.info("sweep put %d jobs back and failed %d", done.requeued, done.failed)
+        for queue, count in done.bells.items():
+            for _ in range(count):
+                self._ring(queue)
+
+    def _beat(self) -> None:
+        if self._worker is None or time.monotonic() - self._beaten < BEAT_EVERY_SECONDS:
+            return
+        name, queue = self._worker
+        with self._database.write() as session:
+            jobs.beat(session, name, queue)
+        self._beaten = time.monotonic()

@@ -1,0 +1,1 @@
+"""The Celery workers: they claim jobs from the database and run them."""

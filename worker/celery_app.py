@@ -1,0 +1,42 @@
+"""The Celery application that workers run: `celery -A worker.celery_app worker -Q search`."""
+
+from __future__ import annotations
+
+import logging
+
+from celery import Celery
+
+from app import broker, jobs
+from app.config import Settings
+from worker import lifecycle, maintenance_tasks, search_tasks
+
+log = logging.getLogger("nnmass.worker")
+
+settings = Settings()
+app: Celery = broker.make_celery(settings)
+lifecycle.connect(app, settings)
+
+
+@app.task(name=broker.LOOK["search"])
+def look_for_search() -> None:
+    """Run the oldest queued search, and pass the bell on while there are more."""
+    context = lifecycle.context()
+    if search_tasks.run_next(context) and not lifecycle.ending():
+        with context.database.read() as session:
+            more = jobs.queued(session, "search")
+        if more:
+            ring("search")
+
+
+@app.task(name=broker.LOOK["maintenance"])
+def look_after_jobs() -> None:
+    """Sweep now."""
+    maintenance_tasks.sweep(lifecycle.context(), ring)
+
+
+def ring(queue: str) -> None:
+    """Ring a bell; one that cannot be rung is made good by the sweeper."""
+    try:
+        app.send_task(broker.LOOK[queue], queue=queue, ignore_result=True, retry=False)
+    except Exception as error:  # the broker may be away; the job is in the database
+        log.warning("bell for queue %s was not rung: %s", queue, type(error).__name__)

@@ -1,0 +1,13 @@
+"""Maintenance on demand: a bell on its queue asks for a sweep at once rather than within the next interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from app.sweeper import Sweeper
+from worker.lifecycle import Context
+
+
+def sweep(context: Context, ring: Callable[[str], None]) -> None:
+    """Sweep once."""
+    Sweeper(context.database, context.settings, ring).sweep()

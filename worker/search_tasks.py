@@ -1,0 +1,73 @@
+"""Running searches: load, compute with no session open, save in one fenced transaction."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app import jobs
+from app.jobs import Claim
+from app.models import Search
+from app.searches import service
+from app.searches.schemas import Question
+from app.searches.service import QUEUE
+from nnmass_core.control import Control
+from nnmass_core.search import SearchRequest, SearchResult, search
+from worker.lifecycle import Context
+from worker.pulse import Ending, Lost, Pulse
+
+log = logging.getLogger("nnmass.search")
+
+
+def run_next(context: Context) -> bool:
+    """Claim the oldest queued search and run it; False when there is none."""
+    with context.database.write() as session:
+        held = jobs.claim(session, QUEUE, context.worker, context.settings.lease_seconds)
+        row = session.get_one(Search, held.job_id) if held else None
+        question: dict[str, Any] = row.request if row else {}
+    if held is None:
+        return False
+    try:
+        _run(context, held, question)
+    except Lost:
+        log.info("search %s was taken away from attempt %d", held.job_id, held.attempt)
+    except Ending:
+        with context.database.write() as session:
+            jobs.release(session, held)
+    except MemoryError:
+        _fail(context, held, "out_of_memory", "the search needed more memory than the worker has")
+    except Exception as error:  # whatever went wrong, the job must say so and the worker go on
+        log.exception("search %s failed", held.job_id)
+        _fail(context, held, "internal_error", f"{type(error).__name__} while searching; the worker's log has more")
+    return True
+
+
+def _run(context: Context, held: Claim, question: dict[str, Any]) -> None:
+    request = Question.model_validate(question).to_request()
+    started = time.monotonic()
+    deadline = started + request.time_limit_seconds
+    with Pulse(context, held) as pulse:
+        found = search(request, Control(expired=lambda: time.monotonic() > deadline, report=pulse.report))
+    with context.database.write() as session:
+        if jobs.succeed(session, held):
+            _store(session, held, request, found, time.monotonic() - started)
+        else:
+            log.info("search %s had ended or moved on before attempt %d could save", held.job_id, held.attempt)
+
+
+def _store(session: Session, held: Claim, request: SearchRequest, found: SearchResult, elapsed: float) -> None:
+    row = session.get_one(Search, held.job_id)
+    earlier = service.proved_digest(session, row.request_digest)
+    if found.certificate.optimal and earlier not in (None, found.digest):
+        log.error("search %s: result %s differs from %s of an equal request", row.id, found.digest, earlier)
+    row.result = service.result_of(found, elapsed)
+    row.result_digest = found.digest
+    session.add_all(service.rows_of(held.job_id, found, request.budget.precision))
+
+
+def _fail(context: Context, held: Claim, code: str, message: str) -> None:
+    with context.database.write() as session:
+        jobs.fail(session, held, code, message)
