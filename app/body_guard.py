@@ -24,7 +24,9 @@ DEEPEST = 32
 LONGEST_NUMBER = 400
 """Digits that a number may have: more than any limit needs, few enough to convert at no cost."""
 
-TOKEN = re.compile(r'[ \t\n\r]*(?:("(?:[^"\\\x00-\x1f]|\\.)*")|([{}\[\],:])|(-?[0-9][0-9.eE+-]*)|([A-Za-z_+.-][\w+.-]*))')
+TOKEN = re.compile(
+    r'[ \t\n\r]*(?:("(?:[^"\\\x00-\x1f]|\\.)*")|([{}\[\],:])|(-?[0-9][0-9.eE+-]*)|([A-Za-z_+.-][\w+.-]*))'
+)
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -80,7 +82,7 @@ def _walk(text: str) -> Fault | None:
                 return Fault(start, "", "too_deep", f"nested deeper than {DEEPEST} levels")
             _step(stack, mark)
         else:
-            fault = _check_string(stack, string) if string else _check_scalar(stack, number, word)
+            fault = _check_string(stack, string) if string else _check_scalar(number, word)
             if fault is not None:
                 return Fault(start, _path(stack), *fault)
         position = match.end()
@@ -116,7 +118,7 @@ def _check_string(stack: list[_Container], token: str) -> tuple[str, str] | None
     return None
 
 
-def _check_scalar(stack: list[_Container], number: str | None, word: str | None) -> tuple[str, str] | None:
+def _check_scalar(number: str | None, word: str | None) -> tuple[str, str] | None:
     if word is not None:
         if word.lstrip("+-").lower() in ("nan", "infinity", "inf"):
             return "not_finite", "NaN and Infinity are not JSON"

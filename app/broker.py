@@ -12,8 +12,9 @@ import threading
 from typing import Any
 
 from celery import Celery
-from kombu import Connection, Queue
-from redis import Redis
+from kombu.connection import Connection
+from kombu.entity import Queue
+from redis import Redis, RedisError
 
 from app.config import Settings
 
@@ -115,11 +116,11 @@ def reachable(settings: Settings) -> bool:
         return (settings.bells_dir / "messages").is_dir()
     assert settings.broker_url is not None
     try:
-        with Redis.from_url(settings.broker_url.get_secret_value(), socket_timeout=1, socket_connect_timeout=1) as redis:
+        with Redis.from_url(
+            settings.broker_url.get_secret_value(), socket_timeout=1, socket_connect_timeout=1
+        ) as redis:
             return bool(redis.ping())
-    except OSError:
-        return False
-    except Exception as error:  # redis-py wraps refusals and time-outs in errors of its own
+    except (OSError, RedisError) as error:
         log.info("broker does not answer: %s", type(error).__name__)
         return False
 

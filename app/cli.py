@@ -96,13 +96,19 @@ def worker(
     """Run a worker for one queue. `maintenance` is the sweeper."""
     pool = "solo" if queue is WorkerQueue.MAINTENANCE else "prefork"
     os.environ["REMAP_SIGTERM"] = "SIGQUIT"  # a soft shutdown: tasks are given time to stop in good order
-    os.execv(
-        sys.executable,
-        [sys.executable, "-m", "celery", "--app", "worker.celery_app", "--skip-checks", "worker"]
-        + ["--queues", queue.value, "--hostname", f"{queue.value}@%h", "--pool", pool]
-        + ["--concurrency", str(concurrency), "--loglevel", "INFO"]
-        + ["--without-gossip", "--without-mingle", "--without-heartbeat"],
-    )
+    celery = [sys.executable, "-m", "celery", "--app", "worker.celery_app", "--skip-checks", "worker"]
+    what = [
+        "--queues",
+        queue.value,
+        "--hostname",
+        f"{queue.value}@%h",
+        "--pool",
+        pool,
+        "--concurrency",
+        str(concurrency),
+    ]
+    quiet = ["--loglevel", "INFO", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+    os.execv(sys.executable, [*celery, *what, *quiet])  # noqa: S606 - no shell is wanted
 
 
 @database.command("upgrade")

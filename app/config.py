@@ -27,8 +27,12 @@ class Settings(BaseSettings):
     secret_key: SecretStr | None = Field(None, description="Signs cursors; the same in every API process.")
     allow_public: bool = Field(False, description="Listen beyond loopback although requests need no key yet.")
 
-    lease_seconds: float = Field(15.0, gt=0, description="A running job whose worker is silent for longer is taken back.")
-    heartbeat_seconds: float = Field(1.0, gt=0, description="How often a worker renews its lease and looks for a cancel.")
+    lease_seconds: float = Field(
+        15.0, gt=0, description="A running job whose worker is silent for longer is taken back."
+    )
+    heartbeat_seconds: float = Field(
+        1.0, gt=0, description="How often a worker renews its lease and looks for a cancel."
+    )
     sweep_seconds: float = Field(2.0, gt=0, description="How often each process looks for what was left behind.")
     ring_again_seconds: float = Field(4.0, gt=0, description="A queued job unclaimed for this long is announced again.")
     most_attempts: int = Field(3, ge=1, description="A job whose worker died this often is failed.")

@@ -18,17 +18,17 @@ LOCAL_OWNER = "local"
 
 def settings_of(request: Request) -> Settings:
     """Return the settings this application was made with."""
-    return cast(Settings, request.app.state.settings)
+    return cast("Settings", request.app.state.settings)
 
 
 def database_of(request: Request) -> Database:
     """Return the application's database."""
-    return cast(Database, request.app.state.database)
+    return cast("Database", request.app.state.database)
 
 
 def cursors_of(request: Request) -> Cursors:
     """Return the signer of list cursors."""
-    return cast(Cursors, request.app.state.cursors)
+    return cast("Cursors", request.app.state.cursors)
 
 
 def owner_of(request: Request) -> str:

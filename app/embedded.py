@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import IO
+
+import httpx2
 
 from app import parent, schema
 from app.broker import make_celery, purge_bells
@@ -73,10 +76,8 @@ class Child:
         """Send a signal to the process, or to all that it started."""
         if self.process is None:
             return
-        try:
+        with contextlib.suppress(ProcessLookupError):  # it may have ended meanwhile
             os.killpg(self.process.pid, number) if group else self.process.send_signal(number)
-        except ProcessLookupError:
-            pass  # it has ended meanwhile
 
     @property
     def running(self) -> bool:
@@ -202,11 +203,7 @@ def _rotate(path: Path) -> None:
 
 
 def _answers(url: str) -> bool:
-    import urllib.error
-    import urllib.request
-
     try:
-        with urllib.request.urlopen(url, timeout=1) as answer:
-            return bool(answer.status == 200)
-    except (OSError, urllib.error.HTTPError):
+        return httpx2.get(url, timeout=1, trust_env=False).status_code == 200
+    except httpx2.HTTPError:
         return False

@@ -44,7 +44,11 @@ class ProblemBody(BaseModel):
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI description of the errors that a route may answer with."""
-    content = {"application/problem+json": {"schema": ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")}}
+    content = {
+        "application/problem+json": {
+            "schema": ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")
+        }
+    }
     return {status: {"description": REASONS[status], "content": content} for status in statuses}
 
 

@@ -217,9 +217,7 @@ def sweep(session: Session, *, ring_again_seconds: float, most_attempts: int) ->
     )
     requeued = _count(
         session,
-        update(Job)
-        .where(expired)
-        .values(state=State.QUEUED, lease_until=None, rung_at=LONG_AGO),
+        update(Job).where(expired).values(state=State.QUEUED, lease_until=None, rung_at=LONG_AGO),
     )
     bells = _overdue_bells(session, moment, ring_again_seconds)
     session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < moment - IDEMPOTENCY_KEPT))
@@ -239,7 +237,8 @@ def needs_sweep(session: Session, *, ring_again_seconds: float) -> bool:
     moment = now(session)
     late = moment - timedelta(seconds=ring_again_seconds)
     left_behind = select(Job.id).where(
-        ((Job.state == State.RUNNING) & (Job.lease_until < moment)) | ((Job.state == State.QUEUED) & (Job.rung_at < late))
+        ((Job.state == State.RUNNING) & (Job.lease_until < moment))
+        | ((Job.state == State.QUEUED) & (Job.rung_at < late))
     )
     return session.execute(left_behind.limit(1)).first() is not None
 

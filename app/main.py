@@ -20,8 +20,8 @@ from app.spaces import routes as spaces
 from app.sweeper import Sweeper
 from nnmass_core import __version__
 
-DESCRIPTION = """Which neural network fits my hardware? POST a budget to `/v1/searches` and receive the architectures with
-the most NN-Mass within it, with a proof that there are none better. Nothing is trained for it."""
+DESCRIPTION = """Which neural network fits my hardware? POST a budget to `/v1/searches` and receive the architectures
+with the most NN-Mass within it, with a proof that there are none better. Nothing is trained for it."""
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

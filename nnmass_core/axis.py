@@ -71,7 +71,7 @@ def encode_axes(axes: tuple[Axis, ...]) -> Any:
     return [axis.form for axis in axes]
 
 
-def axis_schema(minimum: int, maximum: int, doc: str, per_cell: bool = True) -> dict[str, Any]:
+def axis_schema(minimum: int, maximum: int, doc: str) -> dict[str, Any]:
     """Describe an axis as JSON Schema."""
     number = {"type": "integer", "minimum": minimum, "maximum": maximum}
     span = {
@@ -82,9 +82,8 @@ def axis_schema(minimum: int, maximum: int, doc: str, per_cell: bool = True) -> 
     }
     values = {"type": "array", "items": number, "minItems": 1, "maxItems": MOST_VALUES}
     forms: list[dict[str, Any]] = [span, values, number]
-    if per_cell:
-        forms = [*forms, {"type": "array", "items": {"anyOf": forms}, "minItems": 1}]
-    return {"anyOf": forms, "description": doc}
+    per_cell = {"type": "array", "items": {"anyOf": forms}, "minItems": 1}
+    return {"anyOf": [*forms, per_cell], "description": doc}
 
 
 def _bounded(data: object, minimum: int, maximum: int, field: str) -> int:

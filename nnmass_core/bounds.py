@@ -155,4 +155,5 @@ def _cut(centre: Floats, shape: Floats, slope: Floats, depth: float) -> tuple[Fl
 
 
 def _use_of(layers: list[Layer], path: list[int]) -> Floats:
-    return np.sum([this.use[position] for this, position in zip(layers, path, strict=True)], axis=0)
+    total: Floats = np.sum([this.use[position] for this, position in zip(layers, path, strict=True)], axis=0)
+    return total

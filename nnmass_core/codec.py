@@ -189,7 +189,8 @@ def _decode_sequence(spec: Sequence, data: object) -> tuple[Value, ...]:
         raise DefinitionError.at("", "not_a_list", "must be a list of objects")
     if len(data) > spec.maximum:
         raise DefinitionError.at("", "bad_length", f"must have {spec.minimum} to {spec.maximum} entries")
-    items, problems = [], []
+    items: list[Value] = []
+    problems: list[Problem] = []
     for index, entry in enumerate(data):
         try:
             items.append(decode(spec.kind, entry))

@@ -96,9 +96,7 @@ class Enumeration:
         self._prepare(kept, second_kept, nodes, prices)
         self._original = [np.flatnonzero(keep)[order] for keep, order in zip(survivors, self._order, strict=True)]
 
-    def _prepare(
-        self, layers: list[Layer], second: list[Floats], nodes: tuple[int, ...], prices: list[Prices]
-    ) -> None:
+    def _prepare(self, layers: list[Layer], second: list[Floats], nodes: tuple[int, ...], prices: list[Prices]) -> None:
         rows = range(len(self.budget))
         priced = [p.priced(layers) for p in prices]
         after = [best_onward(layers, nodes, values) for values in priced]
@@ -117,9 +115,7 @@ class Enumeration:
         self._use = [this.use[order] for this, order in zip(layers, self._order, strict=True)]
         self._second = [values[order] for values, order in zip(second, self._order, strict=True)]
         self._reach = [best[order] for best, order in zip(reach, self._order, strict=True)]
-        self._priced = [
-            np.column_stack([values[i] for values in priced])[order] for i, order in enumerate(self._order)
-        ]
+        self._priced = [np.column_stack([values[i] for values in priced])[order] for i, order in enumerate(self._order)]
 
     def root(self) -> Block:
         """Return the one empty path."""

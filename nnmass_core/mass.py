@@ -42,7 +42,8 @@ def links(w: Integers, d: Integers, t: Integers) -> Integers:
     """
     inner = larger(d - 2, 0 * d)
     k = smaller(t // w, inner)
-    return w * (k * (k + 1) // 2) + (inner - k) * t
+    total: Integers = w * (k * (k + 1) // 2) + (inner - k) * t
+    return total
 
 
 def mass_terms(w: Integers, d: Integers, t: Integers) -> tuple[Integers, Integers]:

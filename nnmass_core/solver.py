@@ -36,8 +36,8 @@ FIRST_STEP = 1 / 16
 class Solution:
     """The best paths in order, (n, stages), their sums, (n, quantities), and what is proved about them.
 
-    complete: these are the true best k, or all there are. bound: no feasible path has a better first key (signed so that
-    more is better); -inf when none exists. labels: partial paths made; pruned: options and partial paths cut off.
+    complete: these are the true best k, or all there are. bound: no feasible path has a better first key (signed so
+    that more is better); -inf when none exists. labels: partial paths made; pruned: options and partial paths cut off.
     """
 
     paths: Ints
@@ -131,7 +131,8 @@ class Solver:
     def _improve(self, starts: list[list[int]]) -> None:
         """Fill the pool with feasible neighbours of the priced optima, climbing one exchange at a time."""
         seen: set[tuple[int, ...]] = set()
-        for path in starts[:STARTS]:
+        for start in starts[:STARTS]:
+            path = start
             while tuple(path) not in seen and not self._control.expired():
                 seen.add(tuple(path))
                 neighbours, value = self._exchanges(path)

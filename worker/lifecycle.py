@@ -75,7 +75,8 @@ def connect(celery: Celery, settings: Settings) -> None:
         (queue,) = sender.task_consumer.queues
         database = Database(settings.sqlalchemy_url)
         Sweeper(database, settings, dispatcher.ring, worker=(worker_name(os.getpid()), queue.name)).start()
-        dispatcher.ring(queue.name)
+        if broker.LOOK[queue.name] in celery.tasks:
+            dispatcher.ring(queue.name)
 
     @signals.worker_shutting_down.connect(weak=False)
     def tell_children(**_: Any) -> None:

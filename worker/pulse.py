@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from types import TracebackType
+from typing import Self
 
 from app import jobs
 from app.jobs import Claim
@@ -35,7 +36,7 @@ class Pulse:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
 
-    def __enter__(self) -> Pulse:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
 from app.fields import Strict
 from nnmass_core.families import architecture_schema
@@ -12,7 +12,7 @@ from nnmass_core.families import architecture_schema
 MOST_ARCHITECTURES = 1000
 Definition = Annotated[Any, WithJsonSchema(architecture_schema())]
 
-EXAMPLE = {
+EXAMPLE: dict[str, JsonValue] = {
     "architectures": [
         {
             "family": "densenet_cnn",

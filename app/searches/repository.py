@@ -28,7 +28,7 @@ class Filters:
     q: str | None = None
 
 
-def _owned(owner: str) -> Select[tuple[Search]]:
+def _owned(owner: str) -> Select[Search]:
     return (
         select(Search)
         .join(Search.job)
@@ -94,7 +94,5 @@ def remembered(session: Session, owner: str, key: str) -> IdempotencyKey | None:
 
 def ranking(session: Session, search_id: UUID, after: int, limit: int) -> Sequence[RankedArchitecture]:
     """Return up to `limit` places of a ranking after rank `after`."""
-    query = select(RankedArchitecture).where(
-        RankedArchitecture.search_id == search_id, RankedArchitecture.rank > after
-    )
+    query = select(RankedArchitecture).where(RankedArchitecture.search_id == search_id, RankedArchitecture.rank > after)
     return session.scalars(query.order_by(RankedArchitecture.rank).limit(limit)).all()

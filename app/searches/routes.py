@@ -36,7 +36,6 @@ PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])", re.IGNORECAS
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-
 def search_id_of(search_id: str) -> UUID:
     """Read the id in a path; what is no id names no search."""
     try:
@@ -54,8 +53,10 @@ Cursor = Annotated[str | None, Query(max_length=512)]
     "",
     status_code=202,
     response_model=SearchAnswer,
-    responses={200: {"model": SearchAnswer, "description": "Finished already, or within `Prefer: wait`."}}
-    | problems(*BODY_ERRORS),
+    responses={
+        200: {"model": SearchAnswer, "description": "Finished already, or within `Prefer: wait`."},
+        **problems(*BODY_ERRORS),
+    },
 )
 async def submit_search(
     body: SearchBody,
@@ -92,13 +93,13 @@ async def _wait(
     content = done.body
     while asyncio.get_running_loop().time() < deadline and not await request.is_disconnected():
         await asyncio.sleep(POLL_SECONDS)
-        content = await run_in_threadpool(_look, database, owner, UUID(done.body["id"]), done.body["reused"])
+        content = await run_in_threadpool(_look, database, owner, UUID(done.body["id"]), reused=done.body["reused"])
         if content["status"] not in (State.QUEUED, State.RUNNING):
             return 200, content
     return 202, content
 
 
-def _look(database: Database, owner: str, search_id: UUID, reused: bool) -> dict[str, Any]:
+def _look(database: Database, owner: str, search_id: UUID, *, reused: bool) -> dict[str, Any]:
     with database.read() as session:
         return service.answer(service.get(session, owner, search_id), reused=reused).model_dump(mode="json")
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
 from app.fields import Natural, Strict, Tag
 from app.jobs import State
@@ -26,7 +26,7 @@ Space = Annotated[
     ),
 ]
 
-EXAMPLE = {
+EXAMPLE: dict[str, JsonValue] = {
     "space": {
         "family": "densenet_cnn",
         "input": {"channels": 3, "height": 32, "width": 32},

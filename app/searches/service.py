@@ -152,7 +152,9 @@ def preview(question: Question) -> dict[str, Any]:
     found = search(request, Control(expired=lambda: time.monotonic() > deadline))
     if not found.certificate.optimal:
         raise Invalid.at("space", "too_large", "is too large to be searched within a second; submit a search instead")
-    items = [{**figures_of(r, request.budget.precision), "architecture": r.architecture.definition()} for r in found.ranking]
+    items = [
+        {**figures_of(r, request.budget.precision), "architecture": r.architecture.definition()} for r in found.ranking
+    ]
     return {"result": result_of(found, time.monotonic() - started), "items": items}
 
 

@@ -91,7 +91,8 @@ class Body:
 
     def conv_weights(self, w: Integers, d: Integers, t: Integers) -> Integers:
         """Return convolution weights: layer j takes w + L_j channels to w (L_1 = 0)."""
-        return 9 * w * ((d - 1) * w + links(w, d, t))
+        weights: Integers = 9 * w * ((d - 1) * w + links(w, d, t))
+        return weights
 
     def params(self, w: Integers, d: Integers, t: Integers) -> Integers:
         """Return trainable parameters."""

@@ -1,0 +1,128 @@
+"""Every architecture of a small `densenet_cnn` space, costed by the oracle and ranked by the words of nn-mass.md.
+
+Nothing here comes from the product: ranges are expanded, networks walked and questions answered independently.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from tests.oracle import Cells, canonical, nn_mass, walk
+
+BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
+LIMITS = ("max_params", "max_macs", "max_weight_bytes", "max_peak_activation_bytes")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One architecture with all its figures."""
+
+    cells: Cells
+    mass: Fraction
+    params: int
+    macs: int
+    weights: int
+    peak: int
+
+    @property
+    def place(self) -> tuple[Fraction, int, int, Cells]:
+        """What the ranking order compares, smaller first."""
+        return -self.mass, self.macs, self.params, self.cells
+
+    @property
+    def shape(self) -> tuple[tuple[int, int], ...]:
+        """Widths and depths."""
+        return tuple((w, d) for w, d, _ in self.cells)
+
+    def use(self, limit: str, precision: str) -> int:
+        """Return what the architecture takes of a limit, in the limit's unit."""
+        size = BYTES[precision]
+        figures = (self.params, self.macs, self.weights * size, self.peak * size)
+        return figures[LIMITS.index(limit)]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a search must find."""
+
+    ranking: tuple[Row, ...]
+    binding: tuple[str, ...]
+    relaxation: dict[str, int | None] | None
+
+
+def expand(form: Any) -> list[int]:
+    """Return the values of a range, a list of numbers, or one number."""
+    if isinstance(form, dict):
+        return list(range(form["min"], form["max"] + 1, form.get("step", 1)))
+    return sorted(set(form)) if isinstance(form, list) else [form]
+
+
+def axes(form: Any, cells: int) -> list[list[int]]:
+    """Return each cell's values."""
+    if isinstance(form, list) and any(isinstance(entry, dict | list) for entry in form):
+        return [expand(entry) for entry in form]
+    return [expand(form)] * cells
+
+
+def shapes(space: dict[str, Any]) -> list[tuple[tuple[int, int], ...]]:
+    """Return every tuple of (width, depth) that the space's rules allow."""
+    count = space["cells"]
+    widths = list(itertools.product(*axes(space["width"], count)))
+    if space.get("width_rule"):
+        widths = [tuple(w * 2**c for c in range(count)) for w in expand(space["width"])]
+    depths = list(itertools.product(*axes(space["depth"], count)))
+    if space.get("depth_rule"):
+        depths = [(d,) * count for d in expand(space["depth"])]
+    return [tuple(zip(w, d, strict=True)) for w in widths for d in depths]
+
+
+def architectures(space: dict[str, Any]) -> set[Cells]:
+    """Return every distinct architecture of the space."""
+    skips = list(itertools.product(*axes(space["skip_channels"], space["cells"])))
+    return {
+        canonical(tuple((w, d, t) for (w, d), t in zip(shape, skip, strict=True)))
+        for shape in shapes(space)
+        for skip in skips
+    }
+
+
+def row(space: dict[str, Any], cells: Cells) -> Row:
+    """Cost one architecture of the space."""
+    image = space["input"]
+    count = walk((image["channels"], image["height"], image["width"]), space["num_classes"], cells)
+    return Row(cells, nn_mass(cells), count.params, count.macs, count.params + 2 * count.norm, count.peak)
+
+
+def ranked(space: dict[str, Any]) -> list[Row]:
+    """Return the whole space in ranking order."""
+    return sorted((row(space, cells) for cells in architectures(space)), key=lambda found: found.place)
+
+
+def within(rows: list[Row], limits: dict[str, int], precision: str) -> list[Row]:
+    """Return the rows that keep every limit, in their order."""
+    return [r for r in rows if all(r.use(name, precision) <= bound for name, bound in limits.items())]
+
+
+def first_of_each_shape(rows: list[Row]) -> list[Row]:
+    """Return the best row of each shape, in their order."""
+    best: dict[tuple[tuple[int, int], ...], Row] = {}
+    for found in rows:
+        best.setdefault(found.shape, found)
+    return list(best.values())
+
+
+def answer(rows: list[Row], budget: dict[str, Any], top_k: int, diversity: str) -> Answer:
+    """Answer a search over `rows`, which are in ranking order."""
+    precision = budget.get("precision", "fp32")
+    limits = {name: budget[name] for name in LIMITS if name in budget}
+    fitting = within(rows, limits, precision)
+    ranking = first_of_each_shape(fitting) if diversity == "shape" else fitting
+    others = {name: within(rows, {k: v for k, v in limits.items() if k != name}, precision) for name in limits}
+    if fitting:
+        binding = tuple(name for name in limits if others[name][0].mass > fitting[0].mass)
+        return Answer(tuple(ranking[:top_k]), binding, None)
+    least = {name: min((r.use(name, precision) for r in kept), default=None) for name, kept in others.items()}
+    return Answer((), (), least)
