@@ -335,11 +335,11 @@ class Server(ABC):
     def _await_ready(self, process: subprocess.Popen[bytes], port: int) -> None:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)  # first, as who finds the port taken ends at once, and a stranger may be silent
             if process.poll() is not None:
                 raise ServerDied(f"{self.program} ended with {process.returncode} while starting; {self._log_tail()}")
             if self._answers(port):
                 return
-            time.sleep(POLL_SECONDS)
         raise ServerFailed(f"{self.program} not ready after {START_SECONDS} s; {self._log_tail()}")
 
     def _log_tail(self) -> str:
@@ -422,8 +422,7 @@ class PostgresServer(Server):
             self._executables = self._copy_programs()
             self._hand_over()
         if not self._can_run():
-            whose = f"{self._executables} or the temporary folder {self.folder}"
-            raise ServerUnavailable(f"user id {self._account.user} cannot use {whose}; {self._log_tail()}")
+            raise ServerUnavailable(f"user id {self._account.user} cannot run {self._executables}; {self._log_tail()}")
         self._initialise()
 
     def _hand_over(self) -> None:
@@ -431,6 +430,8 @@ class PostgresServer(Server):
         if user is not None and group is not None:
             for path in [self.folder, *self.folder.rglob("*")]:
                 os.chown(path, user, group, follow_symlinks=False)
+        if self._spawn(["test", "-w", str(self.folder)]).wait(STOP_SECONDS):
+            raise ServerUnavailable(f"user id {user} cannot reach {self.folder}; set TMPDIR to a public folder")
 
     def _can_run(self) -> bool:
         """Tell whether the account reaches programs and libraries; the kernel knows best, mode bits are but a hint."""

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -157,39 +158,45 @@ def test_postgres_durability_is_chosen(durable: bool, fsync: str) -> None:
 
 @pytest.mark.skipif(shutil.which("ipcs") is None, reason="ipcs is not installed")
 def test_killed_postgres_leaves_no_shared_memory() -> None:
-    before = shared_segments()
     with PostgresServer() as server:
-        mine = shared_segments() - before
+        segment = (server.folder / "data/postmaster.pid").read_text().splitlines()[6].split()[1]
         server.kill()
-        assert mine & shared_segments()
-    assert not mine & shared_segments()
+        assert segment in shared_segments()
+    assert segment not in shared_segments()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root hands PostgreSQL over to another account")
-@pytest.mark.parametrize("mode", [0o700, 0o755])
-def test_wheel_is_copied_only_where_it_cannot_be_reached(tmp_path: Path, mode: int) -> None:
+@pytest.mark.parametrize(("mode", "copied"), [(0o700, True), (0o755, False)])
+def test_wheel_is_copied_only_where_it_cannot_be_reached(mode: int, copied: bool) -> None:
     require(Program.POSTGRES, Source.WHEEL)
-    programs = copy_of_wheel(tmp_path, mode)
-    with PostgresServer(Source.WHEEL, programs=programs) as server:
-        folder = server.folder
-        started = Path(psutil.Process(server.pid).exe())
-        assert started.is_relative_to(folder / "programs" if mode == 0o700 else programs)
-        assert ask(server.url, "SELECT 1") == 1
-    assert not folder.exists()
+    with tempfile.TemporaryDirectory() as parent:
+        programs = copy_wheel(Path(parent))
+        os.chmod(parent, mode)
+        with PostgresServer(Source.WHEEL, programs=programs) as server:
+            folder = server.folder
+            started = Path(psutil.Process(server.pid).exe())
+            assert started.is_relative_to(folder if copied else parent)
+            assert ask(server.url, "SELECT 1") == 1
+        assert not folder.exists()
+        assert (programs / "postgres").exists()
 
 
-def copy_of_wheel(folder: Path, mode: int) -> Path:
-    """Copy the installed wheel below a parent with the given mode; return its programs' folder."""
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root hands PostgreSQL over to another account")
+def test_unreachable_temporary_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(ServerUnavailable, match="set TMPDIR"):
+        PostgresServer().start()
+    assert list(tmp_path.iterdir()) == []
+
+
+def copy_wheel(site: Path) -> Path:
+    """Install a copy of the wheel in the given folder; return its programs' folder."""
     installed = find_programs(Program.POSTGRES, Source.WHEEL)
     assert installed is not None
-    site = installed.parents[2]
-    parent = folder / "parent"
     for name in ("pgserver", "pgserver.libs"):
-        shutil.copytree(site / name, parent / name)
-    for outer in [parent, folder, *folder.parents[:2]] if mode == 0o755 else []:
-        outer.chmod(0o755)
-    parent.chmod(mode)
-    return parent / "pgserver/pginstall/bin"
+        shutil.copytree(installed.parents[2] / name, site / name)
+    return site / installed.relative_to(installed.parents[2])
 
 
 def test_redis_serves_a_loopback_url(redis_server: RedisServer) -> None:
@@ -314,7 +321,7 @@ def test_missing_programs_are_told_with_both_ways(program: Program, monkeypatch:
         choose_source(program)
 
 
-def test_interpreter_exit_ends_a_forgotten_server(tmp_path: Path) -> None:
+def test_interpreter_exit_ends_a_forgotten_server() -> None:
     script = "from servers import RedisServer as R; s = R(); s.start(); print(s.pid, s.folder)"
     done = subprocess.run(
         [sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=Path(__file__).parent

@@ -42,15 +42,9 @@ def readiness(database: Database, settings: Settings) -> dict[str, Any]:
 
 def _queue(session: Session, name: str) -> dict[str, Any]:
     moment = now(session)
-    counts = dict(
-        session.execute(
-            select(Job.state, func.count())
-            .where(Job.queue == name, Job.state.in_([State.QUEUED, State.RUNNING]))
-            .group_by(Job.state)
-        )
-        .tuples()
-        .all()
-    )
+    pending = (State.QUEUED, State.RUNNING)
+    states = select(Job.state, func.count()).where(Job.queue == name, Job.state.in_(pending)).group_by(Job.state)
+    counts = {state: count for state, count in session.execute(states)}
     oldest = session.execute(
         select(Job.created_at).where(Job.queue == name, Job.state == State.QUEUED).order_by(Job.id).limit(1)
     ).scalar_one_or_none()

@@ -81,12 +81,12 @@ def shapes(space: dict[str, Any]) -> list[tuple[tuple[int, int], ...]]:
 
 def architectures(space: dict[str, Any]) -> set[Cells]:
     """Return every distinct architecture of the space."""
-    skips = list(itertools.product(*axes(space["skip_channels"], space["cells"])))
-    return {
-        canonical(tuple((w, d, t) for (w, d), t in zip(shape, skip, strict=True)))
-        for shape in shapes(space)
-        for skip in skips
-    }
+    skips = axes(space["skip_channels"], space["cells"])
+    found: set[Cells] = set()
+    for shape in shapes(space):
+        by_cell = [{canonical(((w, d, t),))[0] for t in ts} for (w, d), ts in zip(shape, skips, strict=True)]
+        found.update(itertools.product(*by_cell))
+    return found
 
 
 def row(space: dict[str, Any], cells: Cells) -> Row:

@@ -1,0 +1,241 @@
+"""Searches through the API, run by a worker's own code, on both footings."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+from uuid import UUID
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.searches.schemas import EXAMPLE
+from worker import search_tasks
+from worker.lifecycle import Context
+
+SMALL = {"space": "densenet-tiny", "budget": {"max_params": 100_000}}
+
+
+def post(client: TestClient, body: Any, **headers: str) -> Any:
+    return client.post("/v1/searches", json=body, headers={k.replace("_", "-"): v for k, v in headers.items()})
+
+
+def test_the_example_of_the_contract_is_answered_as_promised(client: TestClient, worker: Context) -> None:
+    answer = post(client, EXAMPLE)
+    assert answer.status_code == 202
+    search = answer.json()
+    assert answer.headers["Location"] == f"/v1/searches/{search['id']}"
+    assert (search["status"], search["result"], search["name"], search["tags"]) == ("queued", None, "camera v2", ["edge"])
+
+    assert search_tasks.run_next(worker)
+    search = client.get(answer.headers["Location"]).json()
+    result = search["result"]
+    assert (search["status"], search["attempts"], search["progress"]["fraction"]) == ("succeeded", 1, 1.0)
+    assert (result["count"], result["optimal"], result["gap"], result["feasible"]) == (10, True, 0.0, True)
+    assert result["objective_value"] == result["bound"] == result["upper_bound"] == pytest.approx(784.1333333333333, 1e-12)
+    assert result["space_size"] == "170252539265024"
+    assert result["binding"] == ["max_params", "max_macs"]
+    assert result["relaxation"] is None
+    assert result["caveats"] == ["widths_differ", "density_above_evidence"]
+    assert search["result_digest"].startswith("sha256:")
+
+
+def test_the_ranking_is_paged_in_order(client: TestClient, worker: Context) -> None:
+    search = post(client, SMALL | {"top_k": 7}).json()
+    url = f"/v1/searches/{search['id']}/architectures"
+    assert client.get(url).json() == {"items": [], "next_cursor": None}
+    search_tasks.run_next(worker)
+
+    pages = [client.get(url, params={"limit": 3}).json()]
+    while pages[-1]["next_cursor"]:
+        pages.append(client.get(url, params={"limit": 3, "cursor": pages[-1]["next_cursor"]}).json())
+    items = [item for page in pages for item in page["items"]]
+    assert [len(page["items"]) for page in pages] == [3, 3, 1]
+    assert [item["rank"] for item in items] == list(range(1, 8))
+    assert [item["nn_mass"] for item in items] == sorted((item["nn_mass"] for item in items), reverse=True)
+    for item in items:
+        assert item["slack"] == {"max_params": 100_000 - item["params"]}
+        assert item["params"] <= 100_000
+        assert item["predicted_accuracy"] is None
+        assert len(item["cells"]) == len(item["architecture"]["cells"]) == 2
+    evaluated = client.post("/v1/architectures/evaluate", json={"architectures": [i["architecture"] for i in items]})
+    for item, figures in zip(items, evaluated.json()["results"], strict=True):
+        assert {key: item[key] for key in figures} == figures
+
+
+def test_an_equal_request_is_answered_from_the_first(client: TestClient, worker: Context) -> None:
+    first = post(client, SMALL).json()
+    waiting = post(client, SMALL | {"name": "again"})
+    assert (waiting.status_code, waiting.json()["id"], waiting.json()["reused"]) == (202, first["id"], True)
+    search_tasks.run_next(worker)
+    done = post(client, SMALL | {"tags": ["other"]})
+    assert (done.status_code, done.json()["id"], done.json()["reused"]) == (200, first["id"], True)
+    assert done.json()["result"]["optimal"] is True
+    assert not search_tasks.run_next(worker)
+
+    other = post(client, SMALL | {"top_k": 11}).json()
+    fresh = post(client, SMALL | {"fresh": True}).json()
+    assert len({first["id"], other["id"], fresh["id"]}) == 3
+    assert not fresh["reused"]
+    assert fresh["request_digest"] == first["request_digest"]
+
+
+def test_a_preset_and_its_definition_are_one_question(client: TestClient) -> None:
+    definition = client.get("/v1/spaces/densenet-tiny").json()
+    assert post(client, SMALL).json()["id"] == post(client, SMALL | {"space": definition}).json()["id"]
+
+
+def test_a_cancelled_search_is_not_reused_and_not_run(client: TestClient, worker: Context) -> None:
+    first = post(client, SMALL).json()
+    cancelled = client.post(f"/v1/searches/{first['id']}/cancel")
+    assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
+    assert cancelled.json()["finished_at"] is not None
+    assert not search_tasks.run_next(worker)
+    second = post(client, SMALL).json()
+    assert second["id"] != first["id"]
+
+
+def test_cancelling_what_has_ended_changes_nothing(client: TestClient, worker: Context) -> None:
+    first = post(client, SMALL).json()
+    search_tasks.run_next(worker)
+    before = client.get(f"/v1/searches/{first['id']}").json()
+    cancelled = client.post(f"/v1/searches/{first['id']}/cancel")
+    assert (cancelled.status_code, cancelled.json()) == (200, before)
+
+
+def test_an_infeasible_request_says_what_would_admit_something(client: TestClient, worker: Context) -> None:
+    search = post(client, {"space": "densenet-tiny", "budget": {"max_params": 100, "max_macs": 10**9}}).json()
+    search_tasks.run_next(worker)
+    result = client.get(f"/v1/searches/{search['id']}").json()["result"]
+    assert (result["count"], result["feasible"], result["objective_value"]) == (0, False, None)
+    least = result["relaxation"]["max_params"]
+    assert least > 100
+    assert result["relaxation"]["max_macs"] is None
+    relaxed = {"space": "densenet-tiny", "budget": {"max_params": least, "max_macs": 10**9}}
+    assert client.post("/v1/searches/preview", json=relaxed).json()["result"]["count"] == 1
+    relaxed["budget"] = {"max_params": least - 1, "max_macs": 10**9}
+    assert client.post("/v1/searches/preview", json=relaxed).json()["result"]["count"] == 0
+
+
+def test_preview_answers_like_a_search_and_stores_nothing(client: TestClient, worker: Context) -> None:
+    question = {key: EXAMPLE[key] for key in ("space", "budget", "objective", "top_k", "diversity")}
+    preview = client.post("/v1/searches/preview", json=question).json()
+    assert client.get("/v1/searches").json()["items"] == []
+    search = post(client, question).json()
+    search_tasks.run_next(worker)
+    ranking = client.get(f"/v1/searches/{search['id']}/architectures").json()["items"]
+    assert preview["items"] == ranking
+    result = client.get(f"/v1/searches/{search['id']}").json()["result"]
+    assert {**preview["result"], "elapsed_seconds": 0} == {**result, "elapsed_seconds": 0}
+
+
+def test_preview_takes_no_name(client: TestClient) -> None:
+    answer = client.post("/v1/searches/preview", json=SMALL | {"name": "x"})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "name")
+
+
+def test_history_is_newest_first_filtered_and_paged(client: TestClient, worker: Context) -> None:
+    made = [
+        post(client, SMALL | {"top_k": i + 1, "name": f"camera 100%_{i}", "tags": ["odd" if i % 2 else "even", "all"]}).json()
+        for i in range(5)
+    ]
+    search_tasks.run_next(worker)
+    newest = [search["id"] for search in reversed(made)]
+
+    def listed(**filters: Any) -> list[str]:
+        ids, cursor = [], None
+        while True:
+            params = filters | {"limit": 2} | ({"cursor": cursor} if cursor else {})
+            page = client.get("/v1/searches", params=params).json()
+            ids += [search["id"] for search in page["items"]]
+            if (cursor := page["next_cursor"]) is None:
+                return ids
+
+    assert listed() == newest
+    assert listed(tag="odd") == [made[3]["id"], made[1]["id"]]
+    assert listed(status="succeeded") == [made[0]["id"]]
+    assert listed(status="queued") == newest[:-1]
+    assert listed(q="100%_3") == [made[3]["id"]]
+    assert listed(q="100x") == []
+    assert listed(family="densenet_cnn") == newest
+    assert listed(family="resnet") == []
+    assert listed(created_after=made[2]["created_at"]) == newest[:2]
+    assert listed(created_after="2999-01-01T00:00:00Z") == []
+
+
+def test_a_cursor_belongs_to_its_list(client: TestClient) -> None:
+    for i in range(3):
+        post(client, SMALL | {"top_k": i + 1})
+    cursor = client.get("/v1/searches", params={"limit": 1}).json()["next_cursor"]
+    for params in ({"tag": "x", "cursor": cursor}, {"cursor": cursor[:-2] + "xx"}, {"cursor": "nonsense"}):
+        answer = client.get("/v1/searches", params=params)
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "cursor")
+
+
+def test_unknown_ids_are_404(client: TestClient) -> None:
+    for name in ("00000000-0000-7000-8000-000000000000", "nonsense", "%00"):
+        for method, path in (("GET", ""), ("GET", "/architectures"), ("POST", "/cancel")):
+            answer = client.request(method, f"/v1/searches/{name}{path}")
+            assert answer.status_code == 404
+            assert answer.json()["code"] == "not_found"
+
+
+def test_an_idempotency_key_gives_the_first_answer_again(client: TestClient, worker: Context) -> None:
+    body = SMALL | {"fresh": True}
+    first = post(client, body, Idempotency_Key="k1")
+    search_tasks.run_next(worker)
+    again = post(client, body, Idempotency_Key="k1")
+    assert (again.status_code, again.json(), again.headers["Location"]) == (202, first.json(), first.headers["Location"])
+    assert post(client, body, Idempotency_Key="k2").json()["id"] != first.json()["id"]
+    other = post(client, SMALL, Idempotency_Key="k1")
+    assert (other.status_code, other.json()["errors"][0]["field"]) == (422, "header.Idempotency-Key")
+    assert post(client, body, Idempotency_Key="with space").status_code == 422
+
+
+def test_concurrent_posts_with_one_key_make_one_search(client: TestClient) -> None:
+    ids: list[UUID] = []
+    threads = [
+        threading.Thread(target=lambda: ids.append(post(client, SMALL | {"fresh": True}, Idempotency_Key="k").json()["id"]))
+        for _ in range(16)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ids) == 16
+    assert len(set(ids)) == 1
+    assert len(client.get("/v1/searches").json()["items"]) == 1
+
+
+def test_concurrent_equal_posts_make_one_search(client: TestClient) -> None:
+    ids: list[UUID] = []
+    threads = [threading.Thread(target=lambda: ids.append(post(client, SMALL).json()["id"])) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ids) == 16
+    assert len(set(ids)) == 1
+
+
+def test_prefer_wait_holds_the_answer(client: TestClient, worker: Context) -> None:
+    early = post(client, SMALL, Prefer="respond-async, wait=1")
+    assert (early.status_code, early.json()["status"]) == (202, "queued")
+    thread = threading.Timer(0.2, search_tasks.run_next, [worker])
+    thread.start()
+    done = post(client, SMALL, Prefer="wait=30")
+    thread.join()
+    assert (done.status_code, done.json()["status"], done.json()["reused"]) == (200, "succeeded", True)
+
+
+def test_a_time_limit_gives_an_honest_answer(client: TestClient, worker: Context) -> None:
+    body = EXAMPLE | {"time_limit_seconds": 0.02, "top_k": 1000, "tags": []}
+    search = post(client, body).json()
+    search_tasks.run_next(worker)
+    result = client.get(f"/v1/searches/{search['id']}").json()["result"]
+    assert result["optimal"] is False
+    assert result["bound"] >= 784.13
+    assert result["binding"] is None
+    if result["count"]:
+        assert result["objective_value"] <= 784.1333333333334
+        assert result["gap"] >= 0

@@ -1,0 +1,118 @@
+"""Health, readiness, spaces and the OpenAPI document."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.broker import BrokerUnfit, check_redis
+from app.config import Settings
+from app.main import create_app
+from tests.conftest import Footing
+from tests.servers import PostgresServer, RedisServer
+
+
+def test_a_ready_service_tells_what_is_missing(client: TestClient) -> None:
+    assert client.get("/healthz").json() == {"status": "ok"}
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    state = answer.json()
+    assert (state["ready"], state["database"], state["schema_current"], state["broker"]) == (True, True, True, True)
+    assert state["missing"] == ["search_worker", "train_worker", "maintenance_worker"]
+    client.post("/v1/searches", json={"space": "densenet-tiny"})
+    queue = client.get("/readyz").json()["queues"]["search"]
+    assert (queue["queued"], queue["running"], queue["workers"]) == (1, 0, 0)
+    assert queue["oldest_seconds"] >= 0
+
+
+def test_a_database_without_schema_is_not_ready(tmp_path: Path) -> None:
+    with TestClient(create_app(Settings(data_dir=tmp_path))) as client:
+        answer = client.get("/readyz")
+        assert answer.status_code == 503
+        assert "schema_current" in answer.json()["missing"]
+
+
+@pytest.mark.servers
+def test_a_lost_database_is_503_and_comes_back(redis: RedisServer, tmp_path: Path) -> None:
+    from app import schema
+    from app.db import make_engine
+
+    with PostgresServer(durable=True) as server:
+        url = server.create_database("lost")
+        engine = make_engine(url)
+        schema.upgrade(engine)
+        engine.dispose()
+        settings = Settings(data_dir=tmp_path, database_url=url, broker_url=redis.url)
+        with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+            search_id = client.post("/v1/searches", json={"space": "densenet-tiny"}).json()["id"]
+            server.kill()
+            for answer in (client.get("/v1/searches"), client.post("/v1/searches", json={"space": "densenet-tiny"})):
+                assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+                assert answer.headers["Retry-After"]
+            assert client.get("/readyz").status_code == 503
+            assert client.get("/healthz").status_code == 200
+            server.restart()
+            assert client.get(f"/v1/searches/{search_id}").json()["status"] == "queued"
+
+
+@pytest.mark.servers
+def test_a_dead_broker_costs_no_request(footing: Footing, tmp_path: Path) -> None:
+    if footing.settings.embedded:
+        pytest.skip("embedded mode has no broker that could die")
+    with RedisServer() as server:
+        settings = footing.settings.model_copy(update={"broker_url": type(footing.settings.database_url)(server.url)})
+        with TestClient(create_app(settings)) as client:
+            server.kill()
+            for top_k in range(1, 6):
+                assert client.post("/v1/searches", json={"space": "densenet-tiny", "top_k": top_k}).status_code == 202
+            state = client.get("/readyz")
+            assert state.status_code == 200
+            assert "broker" in state.json()["missing"]
+
+
+@pytest.mark.servers
+def test_a_redis_that_forgets_is_refused(tmp_path: Path) -> None:
+    with RedisServer(extra=["--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"]) as server:
+        settings = Settings(data_dir=tmp_path, database_url="postgresql://x", broker_url=server.url)
+        with pytest.raises(BrokerUnfit, match="noeviction"):
+            check_redis(settings)
+
+
+def test_spaces_are_listed_and_come_back_whole(client: TestClient) -> None:
+    items = client.get("/v1/spaces").json()["items"]
+    assert {"densenet-cifar", "densenet-cifar-free", "densenet-tiny"} <= {item["name"] for item in items}
+    for item in items:
+        definition = client.get(f"/v1/spaces/{item['name']}").json()
+        assert definition["family"] == item["family"]
+        answer = client.post("/v1/searches/preview", json={"space": definition, "top_k": 1}).json()
+        assert answer["result"]["space_size"] == item["space_size"]
+    assert client.get("/v1/spaces/nonsense").status_code == 404
+
+
+def test_the_openapi_document_describes_families_and_errors(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    assert document["openapi"].startswith("3.1")
+    body = document["components"]["schemas"]["SearchBody"]
+    preset, definition = body["properties"]["space"]["anyOf"]
+    assert "densenet-cifar" in preset["enum"]
+    assert definition["oneOf"][0]["properties"]["family"] == {"const": "densenet_cnn"}
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            assert operation["summary"], (method, path)
+            if method == "post" and "requestBody" in operation:
+                assert {"400", "413", "422"} <= set(operation["responses"]), path
+    assert client.get("/docs").status_code == 200
+
+
+def test_half_of_full_mode_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="set both"):
+        Settings(data_dir=tmp_path, database_url="postgresql://x")
+
+
+def test_secrets_do_not_show(footing: Footing) -> None:
+    settings = Settings(
+        data_dir=footing.settings.data_dir, database_url="postgresql://u:hunter2@h/d", broker_url="redis://:hunter2@h"
+    )
+    assert "hunter2" not in repr(settings)

@@ -1,0 +1,102 @@
+"""Fixtures: private servers, migrated databases, and the application on each of its two footings."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import text
+
+from app import schema
+from app.config import Settings
+from app.db import Database, make_engine
+from app.main import create_app
+from app.models import Base
+from tests.servers import PostgresServer, RedisServer, ServerUnavailable
+from worker.lifecycle import Context
+
+SQLITE, POSTGRES = "sqlite", "postgresql"
+BOTH = [SQLITE, pytest.param(POSTGRES, marks=pytest.mark.servers)]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    try:
+        with PostgresServer() as server:
+            yield server
+    except ServerUnavailable as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[RedisServer]:
+    try:
+        with RedisServer() as server:
+            yield server
+    except ServerUnavailable as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres: PostgresServer) -> str:
+    """A migrated database on the private PostgreSQL."""
+    url = postgres.create_database("nnmass_tests")
+    engine = make_engine(url)
+    schema.upgrade(engine)
+    engine.dispose()
+    return url
+
+
+@pytest.fixture(scope="session")
+def sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite database to copy."""
+    path = tmp_path_factory.mktemp("sqlite") / "nnmass.db"
+    engine = make_engine(f"sqlite:///{path}")
+    schema.upgrade(engine)
+    with engine.connect() as connection:
+        connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+    engine.dispose()
+    return path
+
+
+@dataclass(frozen=True)
+class Footing:
+    """Settings of one mode, with a clean database that has the current schema."""
+
+    settings: Settings
+    database: Database
+
+
+@pytest.fixture(params=BOTH)
+def footing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Footing]:
+    """Embedded mode on SQLite, then full mode on PostgreSQL and Redis."""
+    if request.param == SQLITE:
+        shutil.copy(request.getfixturevalue("sqlite_file"), tmp_path / "nnmass.db")
+        settings = Settings(data_dir=tmp_path)
+    else:
+        url, broker = request.getfixturevalue("postgres_url"), request.getfixturevalue("redis").url
+        settings = Settings(data_dir=tmp_path, database_url=url, broker_url=broker)
+    database = Database(settings.sqlalchemy_url)
+    if request.param == POSTGRES:
+        tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
+        with database.write() as session:
+            session.execute(text(f"TRUNCATE {tables} CASCADE"))
+    yield Footing(settings, database)
+    database.dispose()
+
+
+@pytest.fixture
+def client(footing: Footing) -> Iterator[TestClient]:
+    """The application, with its dispatcher and sweeper running; server errors come back as answers."""
+    with TestClient(create_app(footing.settings), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def worker(footing: Footing) -> Context:
+    """A worker's context, to run jobs within the test."""
+    return Context(footing.settings, footing.database, "test/1")

@@ -1,0 +1,363 @@
+"""The engine against brute force: ranking, certificate and side questions, on hundreds of small random problems."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nnmass_core.budget import Budget
+from nnmass_core.control import Control
+from nnmass_core.errors import DefinitionError, Interrupted
+from nnmass_core.families import decode_space
+from nnmass_core.families.densenet_cnn import DenseNetCnn
+from nnmass_core.search import Certificate, Ranked, SearchRequest, SearchResult, search
+from nnmass_core.spaces import resolve_space
+from tests.core.brute import LIMITS, Answer, Row, answer, ranked
+from tests.core.problems import combinations, random_budget, random_space
+
+TOP_K = (1, 2, 3, 10, 50, 1000)
+
+
+def request(
+    space: dict[str, Any], budget: dict[str, Any] | None = None, top_k: int = 10, diversity: str = "none"
+) -> SearchRequest:
+    return SearchRequest(
+        space=decode_space(space), budget=Budget(**(budget or {})), top_k=top_k, diversity=diversity
+    )
+
+
+def as_row(place: Ranked) -> Row:
+    """What the product says of one place of its ranking."""
+    network, found = place.architecture, place.evaluation
+    assert isinstance(network, DenseNetCnn)
+    cells = tuple((c.width, c.depth, c.skip_channels) for c in network.cells)
+    return Row(cells, found.mass, found.params, found.macs, found.weights, found.peak_elements)
+
+
+def check_ranking(result: SearchResult, expected: Answer, budget: dict[str, Any]) -> None:
+    assert [as_row(place) for place in result.ranking] == list(expected.ranking)
+    assert [place.rank for place in result.ranking] == list(range(1, len(expected.ranking) + 1))
+    for place, row in zip(result.ranking, expected.ranking, strict=True):
+        left = {name: budget[name] - row.use(name, budget["precision"]) for name in LIMITS if name in budget}
+        assert place.slack == left
+
+
+def check_certificate(found: Certificate, expected: Answer, size: int) -> None:
+    best = float(expected.ranking[0].mass) if expected.ranking else None
+    assert found.optimal is True
+    assert found.count == len(expected.ranking)
+    assert found.feasible is bool(expected.ranking)
+    assert (found.objective_value, found.bound) == (best, best)
+    assert found.gap == (None if best is None else 0.0)
+    assert found.space_size == size
+    assert found.relaxation == expected.relaxation
+    assert found.binding is not None
+    assert set(found.binding) == set(expected.binding)
+    assert len(found.binding) == len(expected.binding)
+
+
+def check(space: dict[str, Any], rows: list[Row], budget: dict[str, Any], top_k: int, diversity: str) -> SearchResult:
+    """Search once and compare everything with brute force."""
+    result = search(request(space, budget, top_k, diversity))
+    expected = answer(rows, budget, top_k, diversity)
+    check_ranking(result, expected, budget)
+    check_certificate(result.certificate, expected, len(rows))
+    return result
+
+
+def check_some(rng: Random, space: dict[str, Any], times: int) -> None:
+    """Search a space under several random budgets."""
+    rows = ranked(space)
+    for _ in range(times):
+        check(space, rows, random_budget(rng, rows), rng.choice(TOP_K), rng.choice(("none", "none", "shape")))
+
+
+@pytest.mark.parametrize("seed", range(320))
+def test_equals_brute_force(seed: int) -> None:
+    rng = Random(seed)
+    check_some(rng, random_space(rng), times=4)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_equals_brute_force_on_larger_spaces(seed: int) -> None:
+    rng = Random(f"larger {seed}")
+    space = random_space(rng, 4000)
+    while combinations(space) < 1000:
+        space = random_space(rng, 4000)
+    check_some(rng, space, times=8)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.randoms(use_true_random=False))
+def test_equals_brute_force_where_hypothesis_looks(rng: Random) -> None:
+    check_some(rng, random_space(rng, 60), times=2)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_budget_on_the_edge_of_large_costs(seed: int) -> None:
+    """Costs of up to 1e13 beside an NN-Mass of a few units: sums of prices must not drown the mass in rounding."""
+    rng = Random(f"edge {seed}")
+    space = large_image_space(rng)
+    rows = ranked(space)
+    for name in rng.sample(LIMITS, 2):
+        used = sorted(row.use(name, "int8") for row in rows)
+        for bound in {used[0] - 1, used[0], used[0] + 1, used[1], used[len(used) // 20]}:
+            check(space, rows, {"precision": "int8", name: bound}, 5, "none")
+
+
+def large_image_space(rng: Random) -> dict[str, Any]:
+    cells = rng.randint(1, 2)
+    side = rng.choice((32, 224, 1024, 4096, 8192))
+    return {
+        "family": "densenet_cnn",
+        "input": {"channels": 3, "height": side, "width": side},
+        "num_classes": 10,
+        "cells": cells,
+        "width": sorted(rng.sample(range(1, 300), 2 if cells == 2 else 4)),
+        "depth": sorted(rng.sample(range(1, 12), 3)),
+        "skip_channels": sorted(rng.sample(range(200), 3)),
+    }
+
+
+SMALL = {
+    "family": "densenet_cnn",
+    "input": {"channels": 1, "height": 8, "width": 8},
+    "num_classes": 2,
+    "cells": 2,
+    "width": [2, 3, 4],
+    "depth": {"min": 1, "max": 5},
+    "skip_channels": [0, 2, 5, 99],
+}
+
+
+@pytest.mark.parametrize("diversity", ["none", "shape"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"skip_channels": 0},
+        {"depth": [1, 2]},
+        {"depth": 1, "width": {"min": 1, "max": 20}},
+        {"depth": 2, "width": {"min": 1, "max": 20}, "skip_channels": {"min": 0, "max": 99}},
+        {"cells": 3, "depth": [1, 2, 3], "skip_channels": [0, 1]},
+        {"cells": 3, "width": {"min": 4, "max": 8}, "depth": [3, 4], "skip_channels": [2, 3]},
+        {"cells": 1, "width": 3, "depth": 4, "skip_channels": 5},
+    ],
+)
+def test_great_ties_are_settled_by_the_whole_order(fields: dict[str, Any], diversity: str) -> None:
+    space = SMALL | fields
+    rows = ranked(space)
+    rng = Random(7)
+    budgets = [random_budget(rng, rows) for _ in range(10)]
+    for budget in ({"precision": "fp32"}, *budgets):
+        for top_k in (1, 7, min(len(rows) + 1, 1000)):
+            check(space, rows, budget, top_k, diversity)
+
+
+def test_ranks_whole_space_when_asked_for_more_than_there_is() -> None:
+    space = SMALL | {"width": [2, 4]}
+    rows = ranked(space)
+    for top_k in (len(rows), len(rows) + 1, 1000):
+        result = check(space, rows, {"precision": "fp32"}, top_k, "none")
+        assert len(result.ranking) == len(rows) < 1000
+
+
+def test_equal_masses_of_different_fractions_tie_exactly() -> None:
+    """Sums such as 14/3 + 1/3 and 5 differ in doubles; the order between them must come from MACs."""
+    space = SMALL | {"cells": 3, "width": [3, 4, 6], "depth": [5, 6, 8], "skip_channels": [1, 2, 3, 5]}
+    rows = ranked(space)
+    tied = [a for a, b in pairwise(rows) if a.mass == b.mass and a.cells != b.cells]
+    assert len(tied) > 1000
+    for budget in (
+        {"precision": "fp32"},
+        {"precision": "fp32", "max_macs": rows[len(rows) // 3].macs},
+        {"precision": "int8", "max_weight_bytes": rows[len(rows) // 2].weights, "max_params": rows[-9].params},
+    ):
+        check(space, rows, budget, 1000, "none")
+
+
+@pytest.mark.parametrize("top_k", [1, 1000])
+def test_no_limit_of_zero_is_kept(top_k: int) -> None:
+    rows = ranked(SMALL)
+    check(SMALL, rows, {"precision": "fp16"} | dict.fromkeys(LIMITS, 0), top_k, "none")
+    for name in LIMITS:
+        check(SMALL, rows, {"precision": "fp16", name: 0}, top_k, "shape")
+
+
+def test_all_four_limits_at_the_use_of_one_architecture() -> None:
+    rows = ranked(SMALL)
+    for row in rows[:: len(rows) // 40]:
+        budget = {"precision": "fp32"} | {name: row.use(name, "fp32") for name in LIMITS}
+        result = check(SMALL, rows, budget, 3, "none")
+        assert result.certificate.count >= 1
+
+
+def test_a_rerun_gives_the_same_digest() -> None:
+    for seed in range(20):
+        rng = Random(f"digest {seed}")
+        space = random_space(rng, 100)
+        wanted = request(space, random_budget(rng, ranked(space)), 5, rng.choice(("none", "shape")))
+        first, again = search(wanted), search(wanted)
+        assert first.digest == again.digest
+        assert first.certificate == again.certificate
+        assert json.loads(json.dumps(first.certificate.to_json()))["space_size"] == str(first.certificate.space_size)
+
+
+def test_digests_tell_requests_and_results_apart() -> None:
+    one, other = request(SMALL), request(SMALL, top_k=9)
+    assert one.digest != other.digest
+    assert one.digest == request(SMALL).digest
+    assert search(one).digest != search(other).digest
+
+
+def test_without_time_the_bound_is_still_honest() -> None:
+    proved = 0
+    for seed in range(60):
+        rng = Random(f"expired {seed}")
+        space = random_space(rng, 100)
+        rows = ranked(space)
+        budget = random_budget(rng, rows)
+        best = answer(rows, budget, 1, "none").ranking
+        found = search(request(space, budget), Control(expired=lambda: True)).certificate
+        proved += found.optimal
+        if found.optimal:
+            assert (found.count, found.feasible) == (0, False)
+            assert not best
+        else:
+            assert found.bound is not None
+            assert not best or found.bound >= float(best[0].mass)
+    assert proved < 60
+
+
+def test_a_search_stopped_by_its_time_limit_says_so() -> None:
+    rows = ranked(SMALL)
+    calls = iter(range(10**9))
+    seen: set[bool] = set()
+    for patience in range(200):
+        calls = iter(range(10**9))
+        found = search(request(SMALL, {"max_params": 900}), Control(expired=lambda: next(calls) >= patience))
+        best = answer(rows, {"max_params": 900}, 10, "none")
+        certificate = found.certificate
+        seen.add(certificate.optimal)
+        if certificate.optimal:
+            assert [as_row(place) for place in found.ranking] == list(best.ranking)
+        assert certificate.bound is not None
+        assert certificate.bound >= float(best.ranking[0].mass)
+        assert certificate.binding in (None, best.binding)
+        if found.ranking:
+            assert certificate.objective_value == float(found.ranking[0].evaluation.mass)
+            assert all(place.slack["max_params"] >= 0 for place in found.ranking)
+    assert seen == {False, True}
+
+
+def test_an_infeasible_search_without_time_for_its_relaxation_says_so() -> None:
+    budget = {"max_params": 0, "max_macs": 0}
+    found = search(request(SMALL, budget), Control(expired=lambda: True)).certificate
+    assert (found.count, found.feasible, found.bound) == (0, False, None)
+
+
+class Cancelled(Interrupted):
+    """Raised by a test's report."""
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_report_that_raises_ends_the_search(at: int) -> None:
+    seen: list[float] = []
+
+    def stop(fraction: float, message: str) -> None:
+        seen.append(fraction)
+        if len(seen) > at:
+            raise Cancelled(message)
+
+    with pytest.raises(Cancelled):
+        search(request(SMALL, {"max_params": 900}), Control(report=stop))
+    assert len(seen) == at + 1
+
+
+def progress_of(wanted: SearchRequest) -> list[float]:
+    """Run a search and return the fractions it reported."""
+    fractions: list[float] = []
+
+    def note(fraction: float, message: str) -> None:
+        assert message
+        fractions.append(fraction)
+
+    search(wanted, Control(report=note))
+    return fractions
+
+
+def check_progress(fractions: list[float]) -> None:
+    assert fractions[0] == 0
+    assert all(0 <= fraction <= 1 for fraction in fractions)
+    assert fractions == sorted(fractions)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_progress_never_falls_and_stays_between_zero_and_one(seed: int) -> None:
+    rng = Random(f"progress {seed}")
+    space = random_space(rng, 400)
+    check_progress(progress_of(request(space, random_budget(rng, ranked(space)), rng.choice(TOP_K))))
+
+
+@pytest.mark.parametrize(
+    ("preset", "budget"),
+    [
+        ("densenet-cifar-free", {"max_params": 1_000_000, "max_macs": 150_000_000}),
+        ("densenet-tiny", {"max_params": 200_000}),
+        ("densenet-tiny", {"max_params": 0}),
+    ],
+)
+def test_progress_never_falls_over_the_side_questions(preset: str, budget: dict[str, int]) -> None:
+    """Which limits bind and what would fit are searches of their own; their progress goes on from the first one's."""
+    check_progress(progress_of(SearchRequest(space=resolve_space(preset), budget=Budget(**budget), top_k=1000)))
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"top_k": 0}, "top_k"),
+        ({"top_k": 1001}, "top_k"),
+        ({"top_k": True}, "top_k"),
+        ({"top_k": 1.5}, "top_k"),
+        ({"diversity": "all"}, "diversity"),
+        ({"diversity": ["none"]}, "diversity"),
+        ({"time_limit_seconds": 0}, "time_limit_seconds"),
+        ({"time_limit_seconds": 3601}, "time_limit_seconds"),
+        ({"time_limit_seconds": float("nan")}, "time_limit_seconds"),
+        ({"time_limit_seconds": True}, "time_limit_seconds"),
+        ({"time_limit_seconds": "60"}, "time_limit_seconds"),
+    ],
+)
+def test_a_bad_request_names_its_field(fields: dict[str, Any], field: str) -> None:
+    space = decode_space(SMALL)
+    with pytest.raises(DefinitionError) as refused:
+        SearchRequest(**({"space": space, "budget": Budget()} | fields))
+    assert [p.field for p in refused.value.problems] == [field]
+
+
+@pytest.mark.parametrize("bound", [-1, 2**53, 10**400, 1.5, True, "1", float("nan")])
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_bad_limit_names_its_field(name: str, bound: Any) -> None:
+    with pytest.raises(DefinitionError) as refused:
+        Budget(**{name: bound})
+    assert [p.field for p in refused.value.problems] == [name]
+
+
+@pytest.mark.parametrize("precision", ["fp64", "", None, ["fp32"], 32])
+def test_a_bad_precision_names_its_field(precision: Any) -> None:
+    with pytest.raises(DefinitionError) as refused:
+        Budget(precision=precision)
+    assert [p.field for p in refused.value.problems] == ["precision"]
+
+
+def test_caveats_tell_of_differing_widths_and_great_density() -> None:
+    dense = SMALL | {"width": 4, "depth": 5, "skip_channels": 99}
+    thin = SMALL | {"width": 4, "depth": 5, "skip_channels": 1}
+    assert search(request(dense)).certificate.caveats == ("density_above_evidence",)
+    assert search(request(thin)).certificate.caveats == ()
+    assert search(request(thin | {"width": [3, 4]})).certificate.caveats == ("widths_differ",)

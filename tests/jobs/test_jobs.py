@@ -1,0 +1,221 @@
+"""The life of a job: claims, leases, fences, cancels and sweeps, on both databases."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import func, select, update
+
+from app import jobs
+from app.db import Database, now
+from app.ids import new_id
+from app.jobs import TRANSITIONS, Claim, State
+from app.models import Job
+from tests.conftest import Footing
+
+SWEEP: dict[str, Any] = {"ring_again_seconds": 4.0, "most_attempts": 3}
+
+
+@pytest.fixture
+def database(footing: Footing) -> Database:
+    return footing.database
+
+
+def add(database: Database, queue: str = "search") -> UUID:
+    with database.write() as session:
+        return jobs.enqueue(session, new_id(), kind="search", queue=queue, owner="local").id
+
+
+def claim(database: Database, lease_seconds: float = 15.0) -> Claim | None:
+    with database.write() as session:
+        return jobs.claim(session, "search", "test/1", lease_seconds)
+
+
+def must_claim(database: Database, lease_seconds: float = 15.0) -> Claim:
+    held = claim(database, lease_seconds)
+    assert held is not None
+    return held
+
+
+def look(database: Database, job_id: UUID) -> Job:
+    with database.read() as session:
+        return session.get_one(Job, job_id)
+
+
+def sweep(database: Database) -> jobs.Sweep:
+    with database.write() as session:
+        return jobs.sweep(session, **SWEEP)
+
+
+def beat(database: Database, held: Claim) -> bool:
+    with database.write() as session:
+        return jobs.heartbeat(session, held, 15.0, 0.5, "halfway")
+
+
+def succeed(database: Database, held: Claim) -> bool:
+    with database.write() as session:
+        return jobs.succeed(session, held)
+
+
+def age(database: Database, job_id: UUID, **moments: timedelta) -> None:
+    """Move some of a job's moments into the past."""
+    with database.write() as session:
+        moment = now(session)
+        values = {name: moment - ago for name, ago in moments.items()}
+        session.execute(update(Job).where(Job.id == job_id).values(**values))
+
+
+def test_jobs_are_claimed_oldest_first_and_once(database: Database) -> None:
+    added = [add(database) for _ in range(3)]
+    claimed = [must_claim(database) for _ in range(3)]
+    assert [held.job_id for held in claimed] == added
+    assert [(held.fence, held.attempt) for held in claimed] == [(1, 1)] * 3
+    assert claim(database) is None
+
+
+def test_a_queue_sees_its_own_jobs_alone(database: Database) -> None:
+    add(database, queue="train")
+    assert claim(database) is None
+
+
+def test_concurrent_claims_never_share_a_job(database: Database) -> None:
+    added = {add(database) for _ in range(24)}
+    claimed: list[UUID] = []
+
+    def work() -> None:
+        while (held := claim(database)) is not None:
+            claimed.append(held.job_id)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(claimed) == 24
+    assert set(claimed) == added
+
+
+def test_an_expired_lease_puts_the_job_back_and_shuts_the_old_worker_out(database: Database) -> None:
+    job_id = add(database)
+    old = must_claim(database)
+    assert sweep(database).requeued == 0
+    age(database, job_id, lease_until=timedelta(seconds=1))
+    assert sweep(database) == jobs.Sweep(1, 0, {"search": 1})
+    assert look(database, job_id).state == State.QUEUED
+
+    new = must_claim(database)
+    assert (new.fence, new.attempt) == (2, 2)
+    assert not beat(database, old)
+    assert not succeed(database, old)
+    with database.write() as session:
+        assert not jobs.fail(session, old, "x", "late")
+        assert not jobs.release(session, old)
+    assert beat(database, new)
+    assert succeed(database, new)
+    assert look(database, job_id).state == State.SUCCEEDED
+
+
+def test_a_heartbeat_renews_the_lease_and_keeps_the_progress(database: Database) -> None:
+    job_id = add(database)
+    held = must_claim(database, lease_seconds=1.0)
+    before = look(database, job_id)
+    assert beat(database, held)
+    after = look(database, job_id)
+    assert before.lease_until is not None
+    assert after.lease_until is not None
+    assert after.lease_until - before.lease_until > timedelta(seconds=10)
+    assert (after.progress_fraction, after.progress_message) == (0.5, "halfway")
+
+
+def test_a_job_whose_worker_dies_three_times_is_failed(database: Database) -> None:
+    job_id = add(database)
+    for attempt in (1, 2, 3):
+        assert must_claim(database).attempt == attempt
+        age(database, job_id, lease_until=timedelta(seconds=1))
+        done = sweep(database)
+        assert (done.requeued, done.failed) == ((1, 0) if attempt < 3 else (0, 1))
+    job = look(database, job_id)
+    assert (job.state, job.error_code, job.attempt) == (State.FAILED, "worker_lost", 3)
+    assert job.finished_at is not None
+    assert claim(database) is None
+
+
+def test_a_release_is_not_an_attempt(database: Database) -> None:
+    job_id = add(database)
+    with database.write() as session:
+        held = jobs.claim(session, "search", "test/1", 15.0)
+        assert held is not None
+        assert jobs.release(session, held)
+    assert (look(database, job_id).state, look(database, job_id).attempt) == (State.QUEUED, 0)
+    assert sweep(database).bells == {"search": 1}
+    assert must_claim(database).attempt == 1
+
+
+def test_a_cancelled_job_can_be_written_no_more(database: Database) -> None:
+    job_id = add(database)
+    held = must_claim(database)
+    with database.write() as session:
+        assert jobs.cancel(session, job_id)
+        assert not jobs.cancel(session, job_id)
+    assert not beat(database, held)
+    assert not succeed(database, held)
+    job = look(database, job_id)
+    assert (job.state, job.lease_until) == (State.CANCELLED, None)
+    assert job.finished_at is not None
+
+
+@pytest.mark.parametrize("end", [State.SUCCEEDED, State.FAILED])
+def test_what_has_ended_is_not_cancelled(database: Database, end: State) -> None:
+    job_id = add(database)
+    held = must_claim(database)
+    with database.write() as session:
+        assert jobs.succeed(session, held) if end == State.SUCCEEDED else jobs.fail(session, held, "x", "why")
+    with database.write() as session:
+        assert not jobs.cancel(session, job_id)
+    assert look(database, job_id).state == end
+
+
+def test_unclaimed_jobs_are_rung_for_again_but_not_without_end(database: Database) -> None:
+    added = [add(database) for _ in range(20)]
+    assert sweep(database).bells == {}
+    for job_id in added:
+        age(database, job_id, rung_at=timedelta(seconds=5))
+    with database.read() as session:
+        assert jobs.needs_sweep(session, ring_again_seconds=4.0)
+    assert sweep(database).bells == {"search": jobs.MOST_BELLS}
+    assert sweep(database).bells == {}
+    with database.read() as session:
+        assert not jobs.needs_sweep(session, ring_again_seconds=4.0)
+
+
+def test_work_is_announced_after_the_commit_and_forgotten_on_rollback(footing: Footing) -> None:
+    rung: list[tuple[str, int]] = []
+
+    def ring(queue: str) -> None:
+        with footing.database.read() as session:
+            rung.append((queue, session.execute(select(func.count()).select_from(Job)).scalar_one()))
+
+    database = Database(footing.settings.sqlalchemy_url, announce=ring)
+    with pytest.raises(RuntimeError, match="changed my mind"), database.write() as session:
+        jobs.enqueue(session, new_id(), kind="search", queue="search", owner="local")
+        raise RuntimeError("changed my mind")
+    assert rung == []
+    add(database)
+    assert rung == [("search", 1)]
+    database.dispose()
+
+
+def test_states_move_along_the_table(database: Database) -> None:
+    assert {state for targets in TRANSITIONS.values() for state in targets} == set(State)
+    assert [state for state, targets in TRANSITIONS.items() if not targets] == [State.SUCCEEDED]
+
+
+def test_ids_sort_by_the_moment_they_were_made() -> None:
+    made = [new_id() for _ in range(2000)]
+    assert len(set(made)) == 2000
+    assert made == sorted(made)
+    assert {id_.version for id_ in made} == {7}

@@ -1,0 +1,152 @@
+"""How a worker runs a search, and what it does when things go wrong."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import func, select, update
+
+from app import jobs
+from app.db import Database
+from app.models import Job, RankedArchitecture, Search
+from app.searches import service
+from app.searches.schemas import SearchBody
+from tests.conftest import Footing
+from worker import lifecycle, search_tasks
+from worker.lifecycle import Context
+
+SMALL: dict[str, Any] = {"space": "densenet-tiny", "budget": {"max_params": 100_000}, "fresh": True}
+# eight cells with 1,000 results of different shapes: long enough to be interrupted
+LONG: dict[str, Any] = {
+    "space": {
+        "family": "densenet_cnn",
+        "input": {"channels": 3, "height": 512, "width": 512},
+        "num_classes": 10,
+        "cells": 8,
+        "width": {"min": 16, "max": 256, "step": 8},
+        "depth": {"min": 4, "max": 32},
+        "skip_channels": {"min": 0, "max": 512, "step": 4},
+    },
+    "budget": {"max_params": 3_000_000, "max_macs": 10**9, "max_weight_bytes": 11_000_000},
+    "top_k": 1000,
+    "diversity": "shape",
+    "fresh": True,
+}
+
+
+def submit(database: Database, body: dict[str, Any]) -> UUID:
+    with database.write() as session:
+        return UUID(service.submit(session, "local", SearchBody.model_validate(body), None).body["id"])
+
+
+def look(database: Database, search_id: UUID) -> tuple[Job, Search, int]:
+    with database.read() as session:
+        places = select(func.count()).where(RankedArchitecture.search_id == search_id)
+        return session.get_one(Job, search_id), session.get_one(Search, search_id), session.execute(places).scalar_one()
+
+
+def impatient(worker: Context) -> Context:
+    return replace(worker, settings=worker.settings.model_copy(update={"heartbeat_seconds": 0.05}))
+
+
+def test_nothing_to_do(worker: Context) -> None:
+    assert not search_tasks.run_next(worker)
+
+
+def test_a_repeated_run_gives_the_same_result(worker: Context) -> None:
+    first, second = submit(worker.database, SMALL), submit(worker.database, SMALL)
+    assert search_tasks.run_next(worker)
+    assert search_tasks.run_next(worker)
+    digests = {look(worker.database, search_id)[1].result_digest for search_id in (first, second)}
+    assert len(digests) == 1
+    assert None not in digests
+
+
+def test_a_cancelled_search_stops_and_stores_nothing(worker: Context) -> None:
+    worker = impatient(worker)
+    search_id = submit(worker.database, LONG)
+
+    def cancel() -> None:
+        with worker.database.write() as session:
+            assert jobs.cancel(session, search_id)
+
+    _when_running(worker.database, search_id, cancel, lambda: search_tasks.run_next(worker))
+    job, search, places = look(worker.database, search_id)
+    assert (job.state, search.result, places) == ("cancelled", None, 0)
+
+
+def test_a_search_taken_back_by_the_sweeper_is_left_to_the_next_worker(worker: Context) -> None:
+    worker = impatient(worker)
+    search_id = submit(worker.database, LONG)
+
+    def take_back() -> None:
+        with worker.database.write() as session:
+            session.execute(update(Job).where(Job.id == search_id).values(state="queued"))
+            other = jobs.claim(session, "search", "test/2", 60.0)
+            assert other is not None
+            assert other.fence == 2
+
+    _when_running(worker.database, search_id, take_back, lambda: search_tasks.run_next(worker))
+    job, search, places = look(worker.database, search_id)
+    assert (job.state, job.worker, search.result, places) == ("running", "test/2", None, 0)
+
+
+def test_a_worker_that_ends_puts_its_search_back(worker: Context, ending: None) -> None:
+    search_id = submit(worker.database, LONG)
+    assert search_tasks.run_next(worker)
+    job, search, _ = look(worker.database, search_id)
+    assert (job.state, job.attempt, search.result) == ("queued", 0, None)
+
+
+def test_a_search_that_breaks_is_failed_with_its_reason(worker: Context) -> None:
+    search_id = submit(worker.database, SMALL)
+    with worker.database.write() as session:
+        session.get_one(Search, search_id).request = {"space": "of a version that is gone"}
+    assert search_tasks.run_next(worker)
+    job, _, _ = look(worker.database, search_id)
+    assert (job.state, job.error_code) == ("failed", "internal_error")
+    assert "DefinitionError" in str(job.error_message)
+
+
+def test_progress_is_written_while_a_search_runs(worker: Context) -> None:
+    worker = impatient(worker)
+    search_id = submit(worker.database, LONG)
+    seen: list[str] = []
+
+    def read_and_cancel() -> None:
+        while not seen:
+            message = look(worker.database, search_id)[0].progress_message
+            if "examined" in message or "building" in message:
+                seen.append(message)
+        with worker.database.write() as session:
+            jobs.cancel(session, search_id)
+
+    _when_running(worker.database, search_id, read_and_cancel, lambda: search_tasks.run_next(worker))
+    assert seen
+
+
+@pytest.fixture
+def ending() -> Iterator[None]:
+    lifecycle._ending.set()
+    yield
+    lifecycle._ending.clear()
+
+
+def _when_running(database: Database, search_id: UUID, act: Callable[[], None], run: Callable[[], bool]) -> None:
+    """Run a search in this thread, and act from another once it runs."""
+    def wait_and_act() -> None:
+        deadline = time.monotonic() + 20
+        while look(database, search_id)[0].state != "running" and time.monotonic() < deadline:
+            time.sleep(0.01)
+        act()
+
+    actor = threading.Thread(target=wait_and_act)
+    actor.start()
+    assert run()
+    actor.join()

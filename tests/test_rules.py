@@ -1,0 +1,36 @@
+"""Rules of the code that no linter knows."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def sources(*folders: str) -> list[Path]:
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def test_only_the_database_module_commits() -> None:
+    committing = [p.name for p in sources("app", "worker", "migrations") if ".commit(" in p.read_text()]
+    assert committing == ["db.py"]
+
+
+def test_only_the_body_guard_and_the_core_parse_json_by_hand() -> None:
+    parsing = {p.name for p in sources("app", "worker", "nnmass_core") if "json.loads" in p.read_text()}
+    assert parsing == {"body_guard.py"}
+
+
+def test_api_and_worker_start_without_torch() -> None:
+    probe = "import sys, app.main, app.cli, worker.celery_app; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", probe], cwd=ROOT, check=True, timeout=60)
+
+
+def test_the_version_is_one() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    version = re.search(r'__version__ = "(.+)"', (ROOT / "nnmass_core/__init__.py").read_text())
+    assert version is not None
+    assert f"## {version.group(1)}" in changelog
