@@ -14,7 +14,8 @@ import psutil
 import psycopg
 import pytest
 import redis
-from servers import (
+
+from tests.servers import (
     SOURCE_VARIABLE,
     PostgresServer,
     Program,
@@ -288,7 +289,7 @@ def test_first_start_moves_on_from_a_taken_port(server: Server, monkeypatch: pyt
         free.bind(("127.0.0.1", 0))
         ports = iter([stranger.getsockname()[1], server.port, free.getsockname()[1]])
         free.close()
-        monkeypatch.setattr("servers._free_port", lambda: next(ports))
+        monkeypatch.setattr("tests.servers._free_port", lambda: next(ports))
         with type(server)() as other:  # neither a foreign socket nor a server of the same kind is mistaken for it
             assert other.pid != server.pid
             assert other.port not in (server.port, stranger.getsockname()[1])
@@ -316,15 +317,15 @@ def test_source_follows_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("program", list(Program))
 def test_missing_programs_are_told_with_both_ways(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(SOURCE_VARIABLE, raising=False)
-    monkeypatch.setattr("servers.find_programs", lambda *_: None)
+    monkeypatch.setattr("tests.servers.find_programs", lambda *_: None)
     with pytest.raises(ServerUnavailable, match=r"(?s)=system\).*PyPI package.*=wheel\)"):
         choose_source(program)
 
 
 def test_interpreter_exit_ends_a_forgotten_server() -> None:
-    script = "from servers import RedisServer as R; s = R(); s.start(); print(s.pid, s.folder)"
+    script = "from tests.servers import RedisServer as R; s = R(); s.start(); print(s.pid, s.folder)"
     done = subprocess.run(
-        [sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=Path(__file__).parent
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1]
     )
     pid, folder = done.stdout.split()
     assert not psutil.pid_exists(int(pid))

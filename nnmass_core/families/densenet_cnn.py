@@ -110,7 +110,8 @@ class Body:
         """
         skipping = (d >= 3) * (t > 0)
         channels = (d >= 2) * (skipping * (d * w + t) + (1 - skipping) * (2 * w))
-        return channels * (self.size[0] * self.size[1])
+        elements: Integers = channels * (self.size[0] * self.size[1])
+        return elements
 
 
 @dataclass(frozen=True)

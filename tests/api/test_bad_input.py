@@ -45,7 +45,14 @@ UNPARSABLE = [
     (b"[" * 100_000, "too_deep", 32, ""),
     (b'{"a":' * 40 + b"1" + b"}" * 40, "too_deep", 160, ""),
 ]
-PARSABLE = [b"{}", b'{"a": [1, -2.5e-3, true, null, "\\u00e9\\ud83d\\ude00"]}', b" [ ] ", b'"x"', b"1" * 400, b"[{}, {}]"]
+PARSABLE = [
+    b"{}",
+    b'{"a": [1, -2.5e-3, true, null, "\\u00e9\\ud83d\\ude00"]}',
+    b" [ ] ",
+    b'"x"',
+    b"1" * 400,
+    b"[{}, {}]",
+]
 
 FIELDS: list[tuple[dict[str, Any], str, str]] = [
     ({"budget": {"max_params": -1}}, "budget.max_params", "too_small"),
@@ -190,7 +197,12 @@ def test_evaluate_names_index_and_field(quiet: TestClient) -> None:
 
 
 def test_evaluate_takes_a_thousand_and_no_more(quiet: TestClient) -> None:
-    one = {"family": "densenet_cnn", "input": SPACE["input"], "num_classes": 10, "cells": [{"width": 8, "depth": 3, "skip_channels": 4}]}
+    one = {
+        "family": "densenet_cnn",
+        "input": SPACE["input"],
+        "num_classes": 10,
+        "cells": [{"width": 8, "depth": 3, "skip_channels": 4}],
+    }
     assert len(quiet.post("/v1/architectures/evaluate", json={"architectures": [one] * 1000}).json()["results"]) == 1000
     for count in (0, 1001):
         answer = quiet.post("/v1/architectures/evaluate", json={"architectures": [one] * count})

@@ -25,14 +25,21 @@ def test_the_example_of_the_contract_is_answered_as_promised(client: TestClient,
     assert answer.status_code == 202
     search = answer.json()
     assert answer.headers["Location"] == f"/v1/searches/{search['id']}"
-    assert (search["status"], search["result"], search["name"], search["tags"]) == ("queued", None, "camera v2", ["edge"])
+    assert (search["status"], search["result"], search["name"], search["tags"]) == (
+        "queued",
+        None,
+        "camera v2",
+        ["edge"],
+    )
 
     assert search_tasks.run_next(worker)
     search = client.get(answer.headers["Location"]).json()
     result = search["result"]
     assert (search["status"], search["attempts"], search["progress"]["fraction"]) == ("succeeded", 1, 1.0)
     assert (result["count"], result["optimal"], result["gap"], result["feasible"]) == (10, True, 0.0, True)
-    assert result["objective_value"] == result["bound"] == result["upper_bound"] == pytest.approx(784.1333333333333, 1e-12)
+    assert (
+        result["objective_value"] == result["bound"] == result["upper_bound"] == pytest.approx(784.1333333333333, 1e-12)
+    )
     assert result["space_size"] == "170252539265024"
     assert result["binding"] == ["max_params", "max_macs"]
     assert result["relaxation"] is None
@@ -136,7 +143,9 @@ def test_preview_takes_no_name(client: TestClient) -> None:
 
 def test_history_is_newest_first_filtered_and_paged(client: TestClient, worker: Context) -> None:
     made = [
-        post(client, SMALL | {"top_k": i + 1, "name": f"camera 100%_{i}", "tags": ["odd" if i % 2 else "even", "all"]}).json()
+        post(
+            client, SMALL | {"top_k": i + 1, "name": f"camera 100%_{i}", "tags": ["odd" if i % 2 else "even", "all"]}
+        ).json()
         for i in range(5)
     ]
     search_tasks.run_next(worker)
@@ -185,7 +194,11 @@ def test_an_idempotency_key_gives_the_first_answer_again(client: TestClient, wor
     first = post(client, body, Idempotency_Key="k1")
     search_tasks.run_next(worker)
     again = post(client, body, Idempotency_Key="k1")
-    assert (again.status_code, again.json(), again.headers["Location"]) == (202, first.json(), first.headers["Location"])
+    assert (again.status_code, again.json(), again.headers["Location"]) == (
+        202,
+        first.json(),
+        first.headers["Location"],
+    )
     assert post(client, body, Idempotency_Key="k2").json()["id"] != first.json()["id"]
     other = post(client, SMALL, Idempotency_Key="k1")
     assert (other.status_code, other.json()["errors"][0]["field"]) == (422, "header.Idempotency-Key")
@@ -195,7 +208,9 @@ def test_an_idempotency_key_gives_the_first_answer_again(client: TestClient, wor
 def test_concurrent_posts_with_one_key_make_one_search(client: TestClient) -> None:
     ids: list[UUID] = []
     threads = [
-        threading.Thread(target=lambda: ids.append(post(client, SMALL | {"fresh": True}, Idempotency_Key="k").json()["id"]))
+        threading.Thread(
+            target=lambda: ids.append(post(client, SMALL | {"fresh": True}, Idempotency_Key="k").json()["id"])
+        )
         for _ in range(16)
     ]
     for thread in threads:

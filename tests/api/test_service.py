@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 
 from app.broker import BrokerUnfit, check_redis
 from app.config import Settings
@@ -62,7 +63,7 @@ def test_a_dead_broker_costs_no_request(footing: Footing, tmp_path: Path) -> Non
     if footing.settings.embedded:
         pytest.skip("embedded mode has no broker that could die")
     with RedisServer() as server:
-        settings = footing.settings.model_copy(update={"broker_url": type(footing.settings.database_url)(server.url)})
+        settings = footing.settings.model_copy(update={"broker_url": SecretStr(server.url)})
         with TestClient(create_app(settings)) as client:
             server.kill()
             for top_k in range(1, 6):

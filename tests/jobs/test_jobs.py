@@ -200,9 +200,14 @@ def test_work_is_announced_after_the_commit_and_forgotten_on_rollback(footing: F
             rung.append((queue, session.execute(select(func.count()).select_from(Job)).scalar_one()))
 
     database = Database(footing.settings.sqlalchemy_url, announce=ring)
-    with pytest.raises(RuntimeError, match="changed my mind"), database.write() as session:
-        jobs.enqueue(session, new_id(), kind="search", queue="search", owner="local")
-        raise RuntimeError("changed my mind")
+
+    def change_my_mind() -> None:
+        with database.write() as session:
+            jobs.enqueue(session, new_id(), kind="search", queue="search", owner="local")
+            raise RuntimeError("changed my mind")
+
+    with pytest.raises(RuntimeError, match="changed my mind"):
+        change_my_mind()
     assert rung == []
     add(database)
     assert rung == [("search", 1)]

@@ -17,7 +17,6 @@ from app.db import Database
 from app.models import Job, RankedArchitecture, Search
 from app.searches import service
 from app.searches.schemas import SearchBody
-from tests.conftest import Footing
 from worker import lifecycle, search_tasks
 from worker.lifecycle import Context
 
@@ -140,6 +139,7 @@ def ending() -> Iterator[None]:
 
 def _when_running(database: Database, search_id: UUID, act: Callable[[], None], run: Callable[[], bool]) -> None:
     """Run a search in this thread, and act from another once it runs."""
+
     def wait_and_act() -> None:
         deadline = time.monotonic() + 20
         while look(database, search_id)[0].state != "running" and time.monotonic() < deadline:
