@@ -57,7 +57,7 @@ def serve(
     from app.server import check_host
 
     settings = _settings()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         check_host(host, settings)
         if settings.embedded:

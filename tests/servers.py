@@ -234,12 +234,14 @@ class Server(ABC):
             self._make_folder()
         for attempt in range(1, START_ATTEMPTS + 1):
             try:
-                return self._launch(self._port or _free_port())
+                self._launch(self._port or _free_port())
             except ServerDied:
                 # Somebody may have taken the port first, or a crashed server's children may still be leaving.
                 if attempt == START_ATTEMPTS:
                     raise
                 time.sleep(attempt * POLL_SECONDS)
+            else:
+                return
 
     def stop(self) -> None:
         """End the server gracefully, keeping data and port; nothing happens when it is not running."""
@@ -316,7 +318,7 @@ class Server(ABC):
         """Run a command as the server's account, in its folder, into its log; no PGDATA or locale of ours steers it."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         user, group, extra_groups = self._account
-        with open(self.folder / "server.log", "ab") as log:
+        with (self.folder / "server.log").open("ab") as log:
             return subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 cwd=self.folder, env=inherited | {"LC_ALL": "C"}, start_new_session=True,

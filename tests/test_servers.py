@@ -29,6 +29,8 @@ from tests.servers import (
     find_programs,
 )
 
+pytestmark = pytest.mark.servers
+
 
 def require(program: Program, source: Source) -> Source:
     """Skip the test where the source does not have the program."""
@@ -152,7 +154,7 @@ def test_postgres_recovers_when_only_the_postmaster_was_killed(postgres: Postgre
 
 
 @pytest.mark.parametrize(("durable", "fsync"), [(False, "off"), (True, "on")])
-def test_postgres_durability_is_chosen(durable: bool, fsync: str) -> None:
+def test_postgres_durability_is_chosen(*, durable: bool, fsync: str) -> None:
     with PostgresServer(durable=durable) as server:
         assert ask(server.url, "SHOW fsync") == fsync
 
@@ -168,11 +170,11 @@ def test_killed_postgres_leaves_no_shared_memory() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root hands PostgreSQL over to another account")
 @pytest.mark.parametrize(("mode", "copied"), [(0o700, True), (0o755, False)])
-def test_wheel_is_copied_only_where_it_cannot_be_reached(mode: int, copied: bool) -> None:
+def test_wheel_is_copied_only_where_it_cannot_be_reached(*, mode: int, copied: bool) -> None:
     require(Program.POSTGRES, Source.WHEEL)
     with tempfile.TemporaryDirectory() as parent:
         programs = copy_wheel(Path(parent))
-        os.chmod(parent, mode)
+        Path(parent).chmod(mode)
         with PostgresServer(Source.WHEEL, programs=programs) as server:
             folder = server.folder
             started = Path(psutil.Process(server.pid).exe())

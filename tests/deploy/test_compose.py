@@ -42,7 +42,14 @@ STORES = ("postgres", "redis")
 PASSWORD = "p@ss:w/rd"  # a database's password may hold what a URL may not
 START_SECONDS = 60.0
 SEARCH_SECONDS = 60.0
-HUGE = {"space": "densenet-cifar-free", "diversity": "shape", "top_k": 1000, "time_limit_seconds": 60, "fresh": True}
+ENDLESS = {
+    "space": "densenet-cifar-free",
+    "budget": {"max_params": 3_000_000, "max_macs": 300_000_000, "max_peak_activation_bytes": 2_000_000},
+    "diversity": "shape",
+    "top_k": 1000,
+    "time_limit_seconds": 60,
+    "fresh": True,
+}
 
 VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::(?P<kind>[-?])(?P<rest>[^}]*))?\}")
 SECRET = re.compile("PASSWORD|SECRET|TOKEN|CREDENTIAL", re.IGNORECASE)
@@ -551,7 +558,7 @@ def test_a_worker_that_is_not_there_is_not_healthy(machine: Machine) -> None:
 @pytest.mark.processes
 def test_a_busy_search_worker_hands_its_job_back_and_ends(machine: Machine) -> None:
     with started(machine, "api", "search-worker") as running:
-        search_id = call(machine, "/v1/searches", HUGE)["id"]
+        search_id = call(machine, "/v1/searches", ENDLESS)["id"]
         wait(lambda: call(machine, f"/v1/searches/{search_id}")["status"] == "running", 20, "the search runs")
         end(machine, "search-worker", running["search-worker"])
         left = call(machine, f"/v1/searches/{search_id}")
