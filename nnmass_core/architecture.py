@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Any, ClassVar
 
 from nnmass_core.codec import Value, encode, integer, sha256_of
@@ -91,6 +92,11 @@ class Architecture(Value):
     @abstractmethod
     def evaluate(self) -> Evaluation:
         """Return NN-Mass and every cost in closed form."""
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """NN-Mass and every cost, worked out once."""
+        return self.evaluate()
 
     def definition(self) -> dict[str, Any]:
         """Return the full, versioned JSON form."""

@@ -12,8 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nnmass_core.chain import Floats, Ints, Stage
+from nnmass_core.chain import Floats, Groups, Ints, Stage, group
 from nnmass_core.control import Control
+
+PRICES_KEPT = 3
+"""How many price vectors prune together; each cuts off other parts of the space."""
+
+MOST_ROUNDS = 6
+
+ROUNDING = 32 * float(np.finfo(np.float64).eps)
+"""What one stage can add to the rounding error of a priced sum, relative to its size, with room to spare."""
 
 DUAL_TOLERANCE = 2e-4
 """How close to the tightest bound `best_prices` gets, relative to the bound's size."""
@@ -21,34 +29,28 @@ DUAL_TOLERANCE = 2e-4
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One stage prepared for dynamic programming: its options sorted by (source, target) and their groups."""
+    """One stage as a problem sees it: options sorted by (source, target), with what they are worth and what they use.
+
+    rows: the options' places in the stage, (n,). value: to be maximised, (n,). use: what each takes of each constraint,
+    (n, rows of the problem).
+    """
 
     rows: Ints
     value: Floats
     use: Floats
     source: Ints
     target: Ints
-    starts: Ints
-    group_source: Ints
-    group_target: Ints
+    groups: Groups
 
-    def kept(self, keep: NDArray[np.bool_]) -> Layer:
-        """Return the layer with these options alone."""
-        return grouped(self.rows[keep], self.value[keep], self.use[keep], self.source[keep], self.target[keep])
-
-
-def layer(stage: Stage, value: Floats, use: Floats, nodes_after: int) -> Layer:
-    """Prepare a stage. value: (n,), to be maximised; use: (n, rows), what each option takes of each constraint."""
-    order = np.argsort(stage.source * nodes_after + stage.target, kind="stable")
-    return grouped(order, value[order], use[order], stage.source[order], stage.target[order])
+    def kept(self, keep: NDArray[np.bool_] | Ints) -> Layer:
+        """Return the layer with these options alone, given as a mask or as ascending positions."""
+        source, target = self.source[keep], self.target[keep]
+        return Layer(self.rows[keep], self.value[keep], self.use[keep], source, target, group(source, target))
 
 
-def grouped(rows: Ints, value: Floats, use: Floats, source: Ints, target: Ints) -> Layer:
-    """Build a layer from columns that are sorted by (source, target) already."""
-    fresh = np.ones(len(rows), bool)
-    fresh[1:] = (source[1:] != source[:-1]) | (target[1:] != target[:-1])
-    starts = np.flatnonzero(fresh)
-    return Layer(rows, value, use, source, target, starts, source[starts], target[starts])
+def layer(stage: Stage, value: Floats, use: Floats) -> Layer:
+    """Return a stage as a layer."""
+    return Layer(np.arange(len(stage)), value, use, stage.source, stage.target, stage.groups)
 
 
 def best_onward(layers: list[Layer], nodes: tuple[int, ...], values: list[Floats]) -> list[Floats]:
@@ -57,8 +59,8 @@ def best_onward(layers: list[Layer], nodes: tuple[int, ...], values: list[Floats
     for this, value, before in zip(reversed(layers), reversed(values), reversed(nodes[:-1]), strict=True):
         best = np.full(before, -np.inf)
         if len(value):
-            through = np.maximum.reduceat(value, this.starts) + onward[-1][this.group_target]
-            np.maximum.at(best, this.group_source, through)
+            through = np.maximum.reduceat(value, this.groups.starts) + onward[-1][this.groups.target]
+            np.maximum.at(best, this.groups.source, through)
         onward.append(best)
     return onward[::-1]
 
@@ -69,8 +71,8 @@ def best_so_far(layers: list[Layer], nodes: tuple[int, ...], values: list[Floats
     for this, value, after in zip(layers, values, nodes[1:], strict=True):
         best = np.full(after, -np.inf)
         if len(value):
-            through = np.maximum.reduceat(value, this.starts) + reached[-1][this.group_source]
-            np.maximum.at(best, this.group_target, through)
+            through = np.maximum.reduceat(value, this.groups.starts) + reached[-1][this.groups.source]
+            np.maximum.at(best, this.groups.target, through)
         reached.append(best)
     return reached
 
@@ -88,9 +90,14 @@ def best_path(layers: list[Layer], values: list[Floats], onward: list[Floats]) -
 
 @dataclass(frozen=True, eq=False)
 class Prices:
-    """Multipliers (one a constraint row) with the bound they give, and a path that attains the priced optimum."""
+    """Multipliers (one a constraint row) with the bound they give, and a path that attains the priced optimum.
+
+    constant: the price of the whole budget, with what rounding can take from a sum of that size added: large prices of
+    large budgets would otherwise round a true bound down.
+    """
 
     multipliers: Floats
+    constant: float
     bound: float
     path: list[int]
 
@@ -104,21 +111,77 @@ def price(layers: list[Layer], nodes: tuple[int, ...], budget: Floats, multiplie
     values = [this.value - this.use @ multipliers for this in layers]
     onward = best_onward(layers, nodes, values)
     path = best_path(layers, values, onward)
-    return Prices(multipliers, float(onward[0][0] + multipliers @ budget), path)
+    size = float(multipliers @ np.abs(budget))
+    constant = float(multipliers @ budget) + ROUNDING * len(layers) * size
+    return Prices(multipliers, constant, float(onward[0][0]) + constant, path)
 
 
 def best_prices(
+    layers: list[Layer],
+    nodes: tuple[int, ...],
+    budget: Floats,
+    reach: Floats,
+    hopeless: float,
+    control: Control,
+    worthy: list[Ints] | None,
+) -> tuple[list[Prices], list[Ints]]:
+    """Return tried multipliers with the bounds they give, tightest first, and the options that are worthy.
+
+    reach: (rows,), the largest multiplier worth trying for each row. Stops early at a bound below `hopeless`.
+
+    Few options are best of their group at any price at all; those that were at some price tried so far are `worthy`
+    (ascending positions in each layer; None to begin anew, or what an earlier call with other budgets found). The search
+    runs over these; where it ends, all options are priced, and if others are better there, they join and it goes on.
+    """
+    n = len(budget)
+    tried = [price(layers, nodes, budget, np.zeros(n))]
+    best_somewhere = worthy or [np.zeros(0, np.int64) for _ in layers]
+    if n == 0:
+        return tried, best_somewhere
+    for multipliers in [] if worthy else _first_multipliers(reach):
+        best_somewhere = _joined(best_somewhere, layers, multipliers)
+    for _ in range(MOST_ROUNDS):
+        few = [this.kept(positions) for this, positions in zip(layers, best_somewhere, strict=True)]
+        promising = _ellipsoid(few, nodes, budget, reach, hopeless, control)
+        full = [price(layers, nodes, budget, prices.multipliers) for prices in promising[:PRICES_KEPT]]
+        tried += full
+        tight = full[0].bound - promising[0].bound <= DUAL_TOLERANCE * (1e-12 + abs(full[0].bound))
+        if tight or full[0].bound < hopeless or control.expired():
+            break
+        best_somewhere = _joined(best_somewhere, layers, full[0].multipliers)
+    return sorted(tried, key=lambda prices: prices.bound), best_somewhere
+
+
+def _first_multipliers(reach: Floats) -> list[Floats]:
+    """Return multipliers spread over the box up to `reach`: nothing, each row alone, and all together, at each scale."""
+    scales = 8.0 ** -np.arange(4)
+    directions = [*np.diag(reach), reach]
+    return [np.zeros_like(reach), *(direction * scale for direction in directions for scale in scales)]
+
+
+def _joined(positions: list[Ints], layers: list[Layer], multipliers: Floats) -> list[Ints]:
+    """Return the positions with each group's best option at these prices added."""
+    return [
+        np.union1d(known, _group_winners(this, this.value - this.use @ multipliers))
+        for known, this in zip(positions, layers, strict=True)
+    ]
+
+
+def _group_winners(this: Layer, values: Floats) -> Ints:
+    sizes = np.diff(np.append(this.groups.starts, len(values)))
+    best = np.repeat(np.maximum.reduceat(values, this.groups.starts), sizes)
+    return np.flatnonzero(values >= best)
+
+
+def _ellipsoid(
     layers: list[Layer], nodes: tuple[int, ...], budget: Floats, reach: Floats, hopeless: float, control: Control
 ) -> list[Prices]:
     """Return tried multipliers, tightest bound first, by the ellipsoid method with deep cuts.
 
-    reach: (rows,), the largest multiplier worth trying for each row. Stops early at a bound below `hopeless`. The bound
-    is convex in the multipliers, and (budget - use of the attained path) is a subgradient.
+    The bound is convex in the multipliers, and (budget - use of the attained path) is a subgradient.
     """
     n = len(budget)
     tried = [price(layers, nodes, budget, np.zeros(n))]
-    if n == 0:
-        return tried
     centre = reach / 2
     shape = np.diag(reach**2) * (n / 4)
     best = tried[0].bound

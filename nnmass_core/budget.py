@@ -47,7 +47,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         problems = [p for name, bound in self._set() for p in check_integer(bound, 0, LARGEST_INTEGER, name)]
-        if self.precision not in BYTES_PER_ELEMENT:
+        if self.precision not in tuple(BYTES_PER_ELEMENT):
             problems.append(Problem("precision", "unknown_choice", f"must be one of {', '.join(BYTES_PER_ELEMENT)}"))
         if problems:
             raise DefinitionError(problems)

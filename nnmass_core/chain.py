@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,25 @@ QUANTITIES = ("nn_mass", "params", "macs", "weights")
 
 
 @dataclass(frozen=True, eq=False)
+class Groups:
+    """The runs of a stage's options that share source and target: where each starts, and what it joins."""
+
+    starts: Ints
+    source: Ints
+    target: Ints
+
+
+def group(source: Ints, target: Ints) -> Groups:
+    """Return the groups of options that are sorted by (source, target)."""
+    fresh = np.ones(len(source), bool)
+    fresh[1:] = (source[1:] != source[:-1]) | (target[1:] != target[:-1])
+    starts = np.flatnonzero(fresh)
+    return Groups(starts, source[starts], target[starts])
+
+
+@dataclass(frozen=True, eq=False)
 class Stage:
-    """The options of one stage, as arrays with one row an option.
+    """The options of one stage, as arrays with one row an option, sorted by (source, target).
 
     source, target: node before and after, (n,). additive: (n, len(QUANTITIES)). mass_numerator, mass_denominator: the
     exact NN-Mass, (n,). peak: activation elements alive at once, (n,). integers: the option's own share of the
@@ -43,6 +61,11 @@ class Stage:
 
     def __len__(self) -> int:
         return len(self.source)
+
+    @cached_property
+    def groups(self) -> Groups:
+        """The runs of options that share source and target."""
+        return group(self.source, self.target)
 
     def take(self, rows: NDArray[np.bool_] | Ints) -> Stage:
         """Return the stage with these options alone."""
@@ -68,11 +91,11 @@ def make_stage(
     mass_terms: tuple[Ints, Ints] | None = None,
     integers: Ints | None = None,
 ) -> Stage:
-    """Build a stage from its columns; without `mass_terms` its options have no NN-Mass."""
+    """Build a stage from its columns, in any order; without `mass_terms` its options have no NN-Mass."""
     n = len(source)
     numerator, denominator = mass_terms or (np.zeros(n, np.int64), np.ones(n, np.int64))
     common = np.gcd(numerator, denominator)
-    return Stage(
+    stage = Stage(
         source=source,
         target=target,
         additive=np.column_stack([numerator / denominator, params, macs, weights]).astype(np.float64),
@@ -81,6 +104,8 @@ def make_stage(
         peak=peak,
         integers=np.zeros((n, 0), np.int64) if integers is None else integers,
     )
+    order = np.lexsort([target, source])
+    return stage if np.array_equal(order, np.arange(n)) else stage.take(order)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,9 +119,15 @@ class Chain:
     stages: tuple[Stage, ...]
     nodes: tuple[int, ...]
     shape_columns: tuple[int, ...]
+    memory: dict[Any, Any] = field(default_factory=dict)
+    """What the engine found out about the chain that holds for every budget; losing it costs time alone."""
 
     def count(self) -> int:
         """Return the number of paths, which is the number of distinct architectures, exactly."""
+        return self._count
+
+    @cached_property
+    def _count(self) -> int:
         ways = [1]
         for stage, after in zip(self.stages, self.nodes[1:], strict=True):
             options = np.bincount(stage.source * after + stage.target, minlength=len(ways) * after)
@@ -128,13 +159,22 @@ class Chain:
 
     def path_mass(self, path: Sequence[int]) -> Fraction:
         """Return the exact NN-Mass of a path given as one option of each stage."""
-        return sum(
-            (
-                Fraction(int(stage.mass_numerator[option]), int(stage.mass_denominator[option]))
-                for stage, option in zip(self.stages, path, strict=True)
-            ),
-            Fraction(0),
-        )
+        terms = [(int(s.mass_numerator[o]), int(s.mass_denominator[o])) for s, o in zip(self.stages, path, strict=True)]
+        return sum((Fraction(*term) for term in terms), Fraction(0))
+
+    def exact_masses(self, paths: Ints) -> NDArray[Any]:
+        """Return integers that compare as the paths' exact NN-Masses do; paths is (n, stages).
+
+        They are the masses over one common denominator, in int64 where that fits and as Python's integers elsewhere.
+        """
+        terms = [(s.mass_numerator[paths[:, i]], s.mass_denominator[paths[:, i]]) for i, s in enumerate(self.stages)]
+        common = math.lcm(*(d for _, denominator in terms for d in np.unique(denominator).tolist()))
+        largest = sum(float((numerator / denominator).max(initial=0.0)) for numerator, denominator in terms)
+        kind = np.int64 if common * max(largest, 1.0) < 2**62 else object
+        masses = np.zeros(len(paths), kind)
+        for numerator, denominator in terms:
+            masses = masses + numerator.astype(kind) * (common // denominator.astype(kind))
+        return masses
 
     def path_integers(self, paths: Ints) -> Ints:
         """Return the integers of each path, concatenated in definition order; paths is (n, stages)."""

@@ -62,39 +62,34 @@ class Block:
         )
 
 
+def option_bounds(layers: list[Layer], nodes: tuple[int, ...], prices: list[Prices]) -> list[Floats]:
+    """Return, for each layer's options, an upper bound on the value of every feasible path through each."""
+    bounds = [np.full(len(this.rows), np.inf) for this in layers]
+    for p in prices:
+        values = p.priced(layers)
+        before = best_so_far(layers, nodes, values)
+        after = best_onward(layers, nodes, values)
+        for i, this in enumerate(layers):
+            through = before[i][this.source] + values[i] + after[i + 1][this.target] + p.constant
+            np.minimum(bounds[i], through, out=bounds[i])
+    return bounds
+
+
 class Enumeration:
-    """The options that survive a threshold, and what each node can still add after them.
+    """What each node of a set of layers can still add, ready to walk every path that may reach a threshold.
 
     layers: prepared stages; second: each layer's second key, (n,) a layer; budget: (rows,); prices: vectors that prune,
     the tightest first.
     """
 
     def __init__(
-        self,
-        layers: list[Layer],
-        second: list[Floats],
-        nodes: tuple[int, ...],
-        budget: Floats,
-        prices: list[Prices],
-        floor: float,
+        self, layers: list[Layer], second: list[Floats], nodes: tuple[int, ...], budget: Floats, prices: list[Prices]
     ) -> None:
         self.budget = budget
         self.labels = 0
         self.pruned = 0
-        self._constants = np.array([p.multipliers @ budget for p in prices])
-        survivors = [np.ones(len(this.rows), bool) for this in layers]
-        for p, constant in zip(prices, self._constants.tolist(), strict=True):
-            values = p.priced(layers)
-            before = best_so_far(layers, nodes, values)
-            after = best_onward(layers, nodes, values)
-            for i, this in enumerate(layers):
-                through = before[i][this.source] + values[i] + after[i + 1][this.target] + constant
-                survivors[i] &= through >= floor
-        self.pruned += sum(int(np.count_nonzero(~keep)) for keep in survivors)
-        kept = [this.kept(keep) for this, keep in zip(layers, survivors, strict=True)]
-        second_kept = [values[keep] for values, keep in zip(second, survivors, strict=True)]
-        self._prepare(kept, second_kept, nodes, prices)
-        self._original = [np.flatnonzero(keep)[order] for keep, order in zip(survivors, self._order, strict=True)]
+        self._constants = np.array([p.constant for p in prices])
+        self._prepare(layers, second, nodes, prices)
 
     def _prepare(self, layers: list[Layer], second: list[Floats], nodes: tuple[int, ...], prices: list[Prices]) -> None:
         rows = range(len(self.budget))
@@ -135,7 +130,7 @@ class Enumeration:
 
     def paths(self, block: Block) -> Ints:
         """Return a finished block's paths as positions in the layers that the enumeration was made from."""
-        return np.column_stack([rows[block.positions[:, i]] for i, rows in enumerate(self._original)])
+        return np.column_stack([order[block.positions[:, i]] for i, order in enumerate(self._order)])
 
     def extend(self, block: Block, cut: Cut) -> list[Block]:
         """Return the block's continuations that survive, best first at the end, and what it left for later before."""

@@ -8,40 +8,6 @@ from nnmass_core.chain import Chain, Floats, Ints
 from nnmass_core.problem import MASS, RELATIVE_ERROR, Key
 
 
-def exact_mass_ranks(chain: Chain, paths: Ints, masses: Floats) -> Ints:
-    """Return ranks of NN-Mass (more is higher, equal is equal) that are right where doubles cannot tell.
-
-    paths: (n, stages), one option of each stage; masses: (n,), the sums in doubles. Sums that lie close together are
-    compared as rationals.
-    """
-    order = np.argsort(masses, kind="stable")
-    ascending = masses[order]
-    apart = np.diff(ascending) > RELATIVE_ERROR * (1.0 + np.abs(ascending[1:]))
-    cluster = np.concatenate([np.zeros(1, np.int64), np.cumsum(apart)])
-    sizes = np.bincount(cluster)
-    ends = np.cumsum(sizes)
-    ranks = np.empty(len(masses), np.int64)
-    ranks[order] = cluster * (len(masses) + 1)
-    for crowded in np.flatnonzero(sizes > 1).tolist():
-        members = order[ends[crowded] - sizes[crowded] : ends[crowded]]
-        ranks[members] += _rational_ranks(chain, paths[members])
-    return ranks
-
-
-def _rational_ranks(chain: Chain, paths: Ints) -> Ints:
-    terms = np.concatenate(
-        [
-            np.column_stack([stage.mass_numerator[paths[:, i]], stage.mass_denominator[paths[:, i]]])
-            for i, stage in enumerate(chain.stages)
-        ],
-        axis=1,
-    )
-    _, first, inverse = np.unique(terms, axis=0, return_index=True, return_inverse=True)
-    masses = [chain.path_mass(paths[row].tolist()) for row in first.tolist()]
-    dense = {mass: rank for rank, mass in enumerate(sorted(set(masses)))}
-    return np.array([dense[mass] for mass in masses], np.int64)[inverse.reshape(-1)]
-
-
 class Pool:
     """The best `k` paths seen so far, in the exact order of the keys.
 
@@ -109,4 +75,7 @@ class Pool:
 
     def _comparable(self, paths: Ints, additive: Floats, column: int) -> Ints | Floats:
         """Return numbers that order the paths by one quantity exactly; all but NN-Mass are integers in doubles."""
-        return exact_mass_ranks(self._chain, paths, additive[:, MASS]) if column == MASS else additive[:, column]
+        if column != MASS:
+            return additive[:, column]
+        masses = self._chain.exact_masses(paths)
+        return masses if masses.dtype == np.int64 else np.unique(masses, return_inverse=True)[1]

@@ -43,7 +43,8 @@ class SearchRequest:
         problems = list(check_integer(self.top_k, 1, MOST_RESULTS, "top_k"))
         if self.diversity not in ("none", "shape"):
             problems.append(FieldProblem("diversity", "unknown_choice", "must be none or shape"))
-        if not 0 < self.time_limit_seconds <= LONGEST_SECONDS:
+        limit = self.time_limit_seconds
+        if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit <= LONGEST_SECONDS:
             message = f"must be above 0 and at most {LONGEST_SECONDS}"
             problems.append(FieldProblem("time_limit_seconds", "out_of_range", message))
         if problems:
@@ -198,7 +199,7 @@ def _ranking(
     ranked: list[Ranked] = []
     for rank, integers in enumerate(within.path_integers(solution.paths).tolist(), start=1):
         architecture = space.architecture(integers)
-        evaluation = architecture.evaluate()
+        evaluation = architecture.evaluation
         slack = {limit.name: limit.slack(evaluation) for limit in limits}
         ranked.append(Ranked(rank, architecture, evaluation, slack))
     return tuple(ranked)
@@ -219,12 +220,11 @@ def _binding(
     binding: list[str] = []
     for limit in limits:
         problem = _problem(chain, tuple(other for other in limits if other != limit))
-        solver = Solver(problem, 1, control)
-        solution = solver.solve()
-        if any(solver.chain.path_mass(path) > best for path in solution.paths.tolist()):
-            binding.append(limit.name)
-        elif not solution.complete:
+        better = Solver(problem, 1, control).exceeds(best)
+        if better is None:
             return None
+        if better:
+            binding.append(limit.name)
     return tuple(binding)
 
 

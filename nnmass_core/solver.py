@@ -12,18 +12,16 @@ Doubles carry the bounds with a tolerance on the safe side; what is close is com
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 
-from nnmass_core.bounds import Prices, best_onward, best_prices, layer
+from nnmass_core.bounds import PRICES_KEPT, Prices, best_onward, best_prices, layer
 from nnmass_core.chain import Floats, Ints
 from nnmass_core.control import Control
-from nnmass_core.enumeration import Cut, Enumeration
+from nnmass_core.enumeration import Cut, Enumeration, option_bounds
 from nnmass_core.problem import MASS, RELATIVE_ERROR, Problem, column_of
 from nnmass_core.ranking import Pool
-
-PRICES_KEPT = 3
-"""How many price vectors prune together; each cuts off other parts of the space."""
 
 STARTS = 8
 """How many priced optima the exchange heuristic starts from."""
@@ -61,23 +59,32 @@ class Solver:
         self._labels, self._pruned, self._progress = 0, 0, 0.0
         self._first, self._second_key = problem.keys[:2]
         self._quantum = self.chain.mass_quantum if self._first.column == MASS else 1.0
-        row_keys, self._budget = problem.rows()
+        self._row_keys, self._budget = problem.rows()
         self._layers = [
             layer(
                 stage,
                 column_of(stage, self._first),
-                np.column_stack([np.zeros((len(stage), 0)), *(column_of(stage, key) for key in row_keys)]),
-                after,
+                np.column_stack([np.zeros((len(stage), 0)), *(column_of(stage, key) for key in self._row_keys)]),
             )
-            for stage, after in zip(self.chain.stages, self._nodes[1:], strict=True)
+            for stage in self.chain.stages
         ]
-        self._second = [
-            column_of(stage, self._second_key)[this.rows]
-            for stage, this in zip(self.chain.stages, self._layers, strict=True)
-        ]
+        self._second = [column_of(stage, self._second_key) for stage in self.chain.stages]
+
+    def exceeds(self, mass: Fraction) -> bool | None:
+        """Tell whether any path has more NN-Mass than this; None when the time ran out first. For k = 1."""
+        solution = self._solve(enough=mass)
+        if self._has_more_than(mass):
+            return True
+        return False if solution.complete else None
 
     def solve(self) -> Solution:
         """Return the best k paths with their proof. Raises Interrupted when the control does."""
+        return self._solve(enough=None)
+
+    def _has_more_than(self, mass: Fraction) -> bool:
+        return len(self.pool) > 0 and self.chain.path_mass(self.pool.paths[0].tolist()) > mass
+
+    def _solve(self, enough: Fraction | None) -> Solution:
         if not np.isfinite(self._best_sum([np.zeros(len(this.rows)) for this in self._layers])):
             return self._infeasible()
         least = self._extremes(-1.0)
@@ -90,6 +97,8 @@ class Solver:
         if prices[0].bound < worst - _tolerance(worst):
             return self._infeasible()
         self._improve([attempt.path for attempt in prices])
+        if enough is not None and self._has_more_than(enough):
+            return self._known(complete=False, bound=prices[0].bound)
         return self._lower_threshold(prices[:PRICES_KEPT], worst)
 
     def _best_sum(self, values: list[Floats]) -> float:
@@ -104,17 +113,25 @@ class Solver:
         """Forget the constraints that every path keeps."""
         tight = self._extremes(1.0) > self._budget
         self._budget, self._least = self._budget[tight], least[tight]
+        self._row_keys = [key for key, needed in zip(self._row_keys, tight.tolist(), strict=True) if needed]
         self._layers = [replace(this, use=this.use[:, tight]) for this in self._layers]
 
     def _prices(self, worst: float, best: float) -> list[Prices]:
         spread = max(best - worst, 1e-9)
         reach = spread / np.maximum(self._budget - self._least, 1.0)
-        return best_prices(self._layers, self._nodes, self._budget, reach, worst, self._control)
+        known = ("worthy", self._first, *self._row_keys)
+        prices, worthy = best_prices(
+            self._layers, self._nodes, self._budget, reach, worst, self._control, self.chain.memory.get(known)
+        )
+        self.chain.memory[known] = worthy
+        return prices
 
     def _infeasible(self) -> Solution:
-        return Solution(
-            self.pool.paths, self.pool.additive, complete=True, bound=-np.inf, labels=self._labels, pruned=self._pruned
-        )
+        return self._known(complete=True, bound=-np.inf)
+
+    def _known(self, *, complete: bool, bound: float) -> Solution:
+        found = self.pool.paths, self.pool.additive
+        return Solution(*found, complete=complete, bound=bound, labels=self._labels, pruned=self._pruned)
 
     def _offer(self, positions: Ints) -> None:
         """Offer whole paths, given as positions in the layers, to the pool."""
@@ -149,8 +166,8 @@ class Solver:
         found: list[Ints] = []
         values: list[Floats] = []
         for i, (this, p) in enumerate(zip(self._layers, path, strict=True)):
-            group = int(np.searchsorted(this.starts, p, side="right")) - 1
-            edges = [*this.starts[group : group + 2].tolist(), len(this.rows)]
+            group = int(np.searchsorted(this.groups.starts, p, side="right")) - 1
+            edges = [*this.groups.starts[group : group + 2].tolist(), len(this.rows)]
             options = np.arange(edges[0], edges[1])
             options = options[np.all(use - this.use[p] + this.use[options] <= self._budget, axis=1)]
             neighbours = np.tile(np.array(path, np.int64), (len(options), 1))
@@ -161,30 +178,29 @@ class Solver:
 
     def _lower_threshold(self, prices: list[Prices], worst: float) -> Solution:
         bound, step, covered = prices[0].bound, FIRST_STEP, np.inf
+        bounds = option_bounds(self._layers, self._nodes, prices)
         complete = False
         while not complete:
             known = self.pool.worst(self._first)
             goal = known if np.isfinite(known) else worst
             threshold = bound - (bound - goal) * step if step < 1 else goal
             threshold -= _tolerance(threshold)
-            if not self._enumerate(prices, threshold):
+            if not self._enumerate(prices, bounds, threshold):
                 break
             covered = threshold
             complete = step >= 1 or self.pool.worst(self._first) >= threshold
             step *= 2
         best = float(self.pool.additive[0, self._first.column] * self._first.sign) if len(self.pool) else -np.inf
-        return Solution(
-            self.pool.paths,
-            self.pool.additive,
-            complete=complete,
-            bound=best if complete else max(best, min(bound, covered)),
-            labels=self._labels,
-            pruned=self._pruned,
-        )
+        return self._known(complete=complete, bound=best if complete else max(best, min(bound, covered)))
 
-    def _enumerate(self, prices: list[Prices], threshold: float) -> bool:
+    def _enumerate(self, prices: list[Prices], bounds: list[Floats], threshold: float) -> bool:
         """Offer every feasible path that reaches the threshold and could enter the pool; False when time ran out."""
-        survey = Enumeration(self._layers, self._second, self._nodes, self._budget, prices, self._cut(threshold).floor)
+        floor = self._cut(threshold).floor
+        keep = [np.flatnonzero(b >= floor) for b in bounds]
+        layers = [this.kept(positions) for this, positions in zip(self._layers, keep, strict=True)]
+        second = [column[positions] for column, positions in zip(self._second, keep, strict=True)]
+        self._pruned += sum(len(b) for b in bounds) - sum(len(positions) for positions in keep)
+        survey = Enumeration(layers, second, self._nodes, self._budget, prices)
         stack, done, in_time = [survey.root()], 0.0, True
         while stack and (in_time := not self._control.expired()):
             block = stack.pop()
@@ -193,7 +209,8 @@ class Solver:
             self._control.report(self._progress, f"{labels} partial architectures examined")
             if survey.finished(block):
                 done += block.share
-                self._offer(survey.paths(block))
+                paths = survey.paths(block)
+                self._offer(np.column_stack([positions[paths[:, i]] for i, positions in enumerate(keep)]))
                 continue
             more = survey.extend(block, self._cut(threshold))
             done += block.share - sum(part.share for part in more)

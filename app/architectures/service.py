@@ -11,7 +11,7 @@ from nnmass_core.families import decode_architecture
 
 def evaluate(definitions: list[Any], precision: str) -> list[dict[str, Any]]:
     """Return NN-Mass and costs of each definition, in order. Raises DefinitionError that names index and field."""
-    return [{"arch_id": a.arch_id, **a.evaluate().report(precision)} for a in _decode_all(definitions)]
+    return [{"arch_id": a.arch_id, **a.evaluation.report(precision)} for a in _decode_all(definitions)]
 
 
 def _decode_all(definitions: list[Any]) -> list[Architecture]:

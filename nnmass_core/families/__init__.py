@@ -29,7 +29,8 @@ def decode_architecture(data: object) -> Architecture:
     """Read an architecture's definition from parsed JSON. Raises DefinitionError with every problem found."""
     family = _family_of(data)
     assert isinstance(data, Mapping)
-    if as_integer(data.get("version", DEFINITION_VERSION)) != DEFINITION_VERSION:
+    version = as_integer(data.get("version", DEFINITION_VERSION))
+    if isinstance(version, bool) or version != DEFINITION_VERSION:
         raise DefinitionError.at("version", "unknown_version", f"must be {DEFINITION_VERSION}")
     rest = {key: value for key, value in data.items() if key not in ("family", "version")}
     return decode(family.architecture, rest)

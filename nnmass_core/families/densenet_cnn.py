@@ -151,7 +151,7 @@ class DenseNetCnn(Architecture):
 
     def cross_check(self) -> Iterator[Problem]:
         yield from check_final_map(self.input, len(self.cells))
-        if self.evaluate().macs > LARGEST_INTEGER:
+        if self.evaluation.macs > LARGEST_INTEGER:
             yield Problem("cells", "too_large", "make a network of more than 2**53 - 1 MACs")
 
     def evaluate(self) -> Evaluation:
@@ -191,11 +191,10 @@ class DenseNetCnn(Architecture):
 
 @dataclass(frozen=True)
 class States:
-    """The nodes after a cell: its width, and its depth where that is tied to the other cells'."""
+    """The nodes after a cell: its width, and its depth where that is tied to the other cells'. Depths vary fastest."""
 
     width: Ints
     depth: Ints
-    base: Ints
 
 
 @dataclass(frozen=True)
@@ -275,11 +274,12 @@ class DenseNetCnnSpace(Space):
         }
 
     def option_bound(self) -> int:
-        states = [len(self._states(c).width) for c in range(self.cells)]
-        pairs = sum(a * b for a, b in zip([1, *states], states, strict=False))
-        skips = [len(axis.values) for axis in self.skip_channels]
-        depths = [1 if self.depth_rule else len(axis.values) for axis in self.depth]
-        return pairs + sum(n * d * t for n, d, t in zip(states, depths, skips, strict=True)) + states[-1]
+        widths = [len(axis.values) for axis in self.width]
+        depths = [len(axis.values) for axis in self.depth]
+        bodies = sum(w * d * len(t.values) for w, d, t in zip(widths, depths, self.skip_channels, strict=True))
+        ties = depths[0] if self.depth_rule else 1
+        entries = sum(w if self.width_rule else a * w for a, w in zip([1, *widths], widths, strict=False))
+        return bodies + (entries + widths[-1]) * ties
 
     def largest(self) -> Architecture:
         tallest = [
@@ -291,7 +291,7 @@ class DenseNetCnnSpace(Space):
     def chain(self) -> Chain:
         sizes = resolutions(self.input, self.cells)
         nothing = np.zeros(1, np.int64)
-        before, states_before = sizes[0], States(nothing + self.input.channels, nothing, nothing)
+        before, states_before = sizes[0], States(nothing + self.input.channels, nothing)
         stages: list[Stage] = []
         nodes = [1]
         for c, after in enumerate(sizes):
@@ -316,17 +316,12 @@ class DenseNetCnnSpace(Space):
         base = np.array(self.width[cell].values, np.int64)
         width = base * 2**cell if self.width_rule else base
         if not self.depth_rule:
-            return States(width, np.zeros_like(width), base)
+            return States(width, np.zeros_like(width))
         depths = np.array(self.depth[cell].values, np.int64)
-        return States(np.repeat(width, len(depths)), np.tile(depths, len(width)), np.repeat(base, len(depths)))
+        return States(np.repeat(width, len(depths)), np.tile(depths, len(width)))
 
     def _entry_stage(self, entry: Entry, before: States, states: States, *, tied: bool) -> Stage:
-        allowed = np.ones((len(before.width), len(states.width)), bool)
-        if tied and self.width_rule:
-            allowed &= before.base[:, None] == states.base[None, :]
-        if tied and self.depth_rule:
-            allowed &= before.depth[:, None] == states.depth[None, :]
-        source, target = np.nonzero(allowed)
+        source, target = self._transitions(before, states) if tied else _all_pairs(1, len(states.width))
         w_in, w = before.width[source], states.width[target]
         params = entry.params(w_in, w)
         return make_stage(
@@ -337,6 +332,16 @@ class DenseNetCnnSpace(Space):
             weights=params + 2 * entry.norm_channels(w),
             peak=entry.peak(w_in, w),
         )
+
+    def _transitions(self, before: States, states: States) -> tuple[Ints, Ints]:
+        """Return the pairs of nodes that the rules let follow each other."""
+        ties = len(self.depth[0].values) if self.depth_rule else 1
+        widths_before, widths = len(before.width) // ties, len(states.width) // ties
+        source, target = _all_pairs(widths_before, widths)
+        if self.width_rule:
+            source = target = np.arange(widths)
+        depth = np.tile(np.arange(ties), len(source))
+        return np.repeat(source, ties) * ties + depth, np.repeat(target, ties) * ties + depth
 
     def _body_stage(self, body: Body, states: States, cell: int) -> Stage:
         skips = np.array(self.skip_channels[cell].values, np.int64)
@@ -360,6 +365,10 @@ class DenseNetCnnSpace(Space):
             mass_terms=mass_terms(w, d, t),
             integers=np.column_stack([w, d, t]),
         )
+
+
+def _all_pairs(before: int, after: int) -> tuple[Ints, Ints]:
+    return np.repeat(np.arange(before), after), np.tile(np.arange(after), before)
 
 
 def _head_stage(head: Head, states: States) -> Stage:
