@@ -99,10 +99,10 @@ class BellTransport(filesystem.Transport):
     Celery sees that it was asked to end only between two waits, which are 2 s long with transports like this one.
     """
 
-    def drain_events(self, connection: Any, timeout: float | None = None) -> Any:
+    def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> Any:
         """Wait for a message, for a fraction of a second at most."""
         longest = LONGEST_WAIT_SECONDS if timeout is None else min(timeout, LONGEST_WAIT_SECONDS)
-        return super().drain_events(connection, timeout=longest)
+        return super().drain_events(connection, timeout=longest, **kwargs)
 
 
 def purge_bells(settings: Settings) -> None:

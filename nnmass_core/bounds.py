@@ -130,8 +130,8 @@ def best_prices(
     reach: (rows,), the largest multiplier worth trying for each row. Stops early at a bound below `hopeless`.
 
     Few options are best of their group at any price at all; those that were at some price tried so far are `worthy`
-    (ascending positions in each layer; None to begin anew, or what an earlier call with other budgets found). The search
-    runs over these; where it ends, all options are priced, and if others are better there, they join and it goes on.
+    (ascending positions in each layer; None to begin anew, or what an earlier call with other budgets found). The
+    search runs over these; where it ends, all options are priced, and if others are better there, they join.
     """
     n = len(budget)
     tried = [price(layers, nodes, budget, np.zeros(n))]
@@ -153,7 +153,7 @@ def best_prices(
 
 
 def _first_multipliers(reach: Floats) -> list[Floats]:
-    """Return multipliers spread over the box up to `reach`: nothing, each row alone, and all together, at each scale."""
+    """Return multipliers spread up to `reach`: none, and each row alone and all together at each scale."""
     scales = 8.0 ** -np.arange(4)
     directions = [*np.diag(reach), reach]
     return [np.zeros_like(reach), *(direction * scale for direction in directions for scale in scales)]

@@ -44,7 +44,7 @@ def _queue(session: Session, name: str) -> dict[str, Any]:
     moment = now(session)
     pending = (State.QUEUED, State.RUNNING)
     states = select(Job.state, func.count()).where(Job.queue == name, Job.state.in_(pending)).group_by(Job.state)
-    counts = {state: count for state, count in session.execute(states)}
+    counts = dict(session.execute(states).all())
     oldest = session.execute(
         select(Job.created_at).where(Job.queue == name, Job.state == State.QUEUED).order_by(Job.id).limit(1)
     ).scalar_one_or_none()
