@@ -25,7 +25,6 @@ LOOK = {"search": "nnmass.search", "train": "nnmass.train", "maintenance": "nnma
 
 MOST_WAITING_BELLS = 1000
 LONGEST_WAIT_SECONDS = 0.2
-SOFT_SHUTDOWN_SECONDS = 20.0
 
 log = logging.getLogger("nnmass.broker")
 
@@ -40,7 +39,8 @@ def make_celery(settings: Settings) -> Celery:
 
 def _common_settings() -> dict[str, Any]:
     return {
-        "task_queues": [Queue(name, routing_key=name) for name in QUEUES],
+        # no_ack: an acknowledgement that fails on a lost connection leaves a worker with prefetch 1 deaf for good
+        "task_queues": [Queue(name, routing_key=name, no_ack=True) for name in QUEUES],
         "task_default_queue": "search",
         "task_create_missing_queues": False,
         "task_serializer": "json",
@@ -49,11 +49,10 @@ def _common_settings() -> dict[str, Any]:
         "task_acks_late": False,
         "task_publish_retry": False,
         "worker_prefetch_multiplier": 1,
+        "worker_consumer": "worker.consumer:Consumer",
         "worker_enable_remote_control": False,
         "worker_send_task_events": False,
         "worker_hijack_root_logger": False,
-        "worker_soft_shutdown_timeout": SOFT_SHUTDOWN_SECONDS,
-        "worker_enable_soft_shutdown_on_idle": False,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,

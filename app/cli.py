@@ -68,16 +68,22 @@ def serve(
 
 
 def _serve_api(host: str, port: int) -> None:
-    from app.broker import BrokerUnfit, check_redis, reachable
     from app.server import run_api
 
     settings = _settings()
+    _check_broker(settings)
+    run_api(settings, host=host, port=port)
+
+
+def _check_broker(settings: Settings) -> None:
+    """Refuse a broker that would lose messages; one that is away for now is waited for by those who need it."""
+    from app.broker import BrokerUnfit, check_redis, reachable
+
     try:
-        if reachable(settings):
+        if not settings.embedded and reachable(settings):
             check_redis(settings)
     except BrokerUnfit as unfit:
         _refuse(str(unfit))
-    run_api(settings, host=host, port=port)
 
 
 @app.command(hidden=True)
@@ -94,8 +100,8 @@ def worker(
     concurrency: Annotated[int, typer.Option(min=1, help="Jobs at once.")] = 1,
 ) -> None:
     """Run a worker for one queue. `maintenance` is the sweeper."""
+    _check_broker(_settings())
     pool = "solo" if queue is WorkerQueue.MAINTENANCE else "prefork"
-    os.environ["REMAP_SIGTERM"] = "SIGQUIT"  # a soft shutdown: tasks are given time to stop in good order
     celery = [sys.executable, "-m", "celery", "--app", "worker.celery_app", "--skip-checks", "worker"]
     what = [
         "--queues",
@@ -114,13 +120,19 @@ def worker(
 @database.command("upgrade")
 def upgrade() -> None:
     """Bring the database's schema to this version."""
+    from sqlalchemy.exc import OperationalError
+
     from app import schema
     from app.db import make_engine
 
     settings = _settings()
     if settings.embedded:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-    schema.upgrade(make_engine(settings.sqlalchemy_url))
+    try:
+        schema.upgrade(make_engine(settings.sqlalchemy_url))
+    except OperationalError as error:
+        typer.echo(f"nnmass: the database does not answer: {type(error.orig).__name__}", err=True)
+        raise typer.Exit(1) from error
 
 
 def _settings() -> Settings:

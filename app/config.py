@@ -8,8 +8,14 @@ import secrets
 from pathlib import Path
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SCHEMES = {
+    "database_url": ("postgresql://", "postgres://", "postgresql+psycopg://"),
+    "broker_url": ("redis://", "rediss://", "unix://"),
+}
+"""How the URL of each server may start; anything else (or nothing) would be taken for some other server."""
 
 
 class Settings(BaseSettings):
@@ -24,7 +30,9 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default_factory=lambda: user_data_path("nnmass"), description="Folder of embedded mode.")
     database_url: SecretStr | None = Field(None, description="PostgreSQL URL of full mode.")
     broker_url: SecretStr | None = Field(None, description="Redis URL of full mode.")
-    secret_key: SecretStr | None = Field(None, description="Signs cursors; the same in every API process.")
+    secret_key: SecretStr | None = Field(
+        None, min_length=16, description="Signs cursors; the same in every API process."
+    )
     allow_public: bool = Field(False, description="Listen beyond loopback although requests need no key yet.")
 
     lease_seconds: float = Field(
@@ -39,6 +47,13 @@ class Settings(BaseSettings):
 
     max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024, description="Largest request body.")
     body_seconds: float = Field(10.0, gt=0, description="Longest time a client may take to send its body.")
+
+    @field_validator("database_url", "broker_url")
+    @classmethod
+    def _of_known_kind(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(SCHEMES[str(info.field_name)]):
+            raise ValueError(f"must start with {' or '.join(SCHEMES[str(info.field_name)])}")
+        return url
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> Settings:

@@ -48,6 +48,9 @@ CODES = {
 }
 """Pydantic's error types under the codes that the rest of the service uses."""
 
+UNDEFINED_TABLE = "42P01"
+"""PostgreSQL's state for a table that is not there: the schema has not been brought up to date yet."""
+
 log = logging.getLogger("nnmass.http")
 
 
@@ -138,7 +141,7 @@ def _database_away(request: Request, error: Exception) -> JSONResponse:
 
 def _database_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, DBAPIError)
-    if error.connection_invalidated:
+    if error.connection_invalidated or getattr(error.orig, "sqlstate", None) == UNDEFINED_TABLE:
         return _database_away(request, error)
     return _unexpected(request, error)
 

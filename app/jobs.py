@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CursorResult, and_, delete, func, select, text, update
+from sqlalchemy import CursorResult, and_, delete, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from app.db import announce_work, now
@@ -30,6 +30,9 @@ LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 SWEEP_LOCK = 7_164_225_301
 IDEMPOTENCY_KEPT = timedelta(hours=24)
+WORKER_SILENT = timedelta(seconds=15)
+"""A worker that gave no sign of life for this long does not count as listening."""
+
 BEATS_KEPT = timedelta(minutes=10)
 
 
@@ -226,7 +229,10 @@ def sweep(session: Session, *, ring_again_seconds: float, most_attempts: int) ->
 
 
 def _overdue_bells(session: Session, moment: datetime, ring_again_seconds: float) -> dict[str, int]:
-    overdue = and_(Job.state == State.QUEUED, Job.rung_at < moment - timedelta(seconds=ring_again_seconds))
+    """Return the bells to ring again. Where no worker listens they would pile up; a new worker rings its own."""
+    listening = select(WorkerBeat.queue).where(WorkerBeat.seen_at > moment - WORKER_SILENT)
+    late = moment - timedelta(seconds=ring_again_seconds)
+    overdue = and_(Job.state == State.QUEUED, Job.rung_at < late, Job.queue.in_(listening))
     waiting = session.execute(select(Job.queue, func.count()).where(overdue).group_by(Job.queue)).all()
     session.execute(update(Job).where(overdue).values(rung_at=moment))
     return {queue: min(count, MOST_BELLS) for queue, count in waiting}
@@ -236,10 +242,10 @@ def needs_sweep(session: Session, *, ring_again_seconds: float) -> bool:
     """Tell, without writing, whether a sweep would find anything."""
     moment = now(session)
     late = moment - timedelta(seconds=ring_again_seconds)
-    left_behind = select(Job.id).where(
-        ((Job.state == State.RUNNING) & (Job.lease_until < moment))
-        | ((Job.state == State.QUEUED) & (Job.rung_at < late))
-    )
+    listening = select(WorkerBeat.queue).where(WorkerBeat.seen_at > moment - WORKER_SILENT)
+    expired = and_(Job.state == State.RUNNING, Job.lease_until < moment)
+    overdue = and_(Job.state == State.QUEUED, Job.rung_at < late, Job.queue.in_(listening))
+    left_behind = select(Job.id).where(or_(expired, overdue))
     return session.execute(left_behind.limit(1)).first() is not None
 
 

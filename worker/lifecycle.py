@@ -59,10 +59,8 @@ def connect(celery: Celery, settings: Settings) -> None:
     """Hook the worker's life into Celery's signals."""
 
     @signals.worker_init.connect(weak=False)
-    def check_broker(**_: Any) -> None:
+    def follow_parent(**_: Any) -> None:
         watch_parent()
-        if not settings.embedded:
-            broker.check_redis(settings)
 
     @signals.worker_process_init.connect(weak=False)
     def follow_main_process(**_: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import func, select
@@ -13,10 +12,8 @@ from sqlalchemy.orm import Session
 from app import broker, schema
 from app.config import Settings
 from app.db import Database, now
-from app.jobs import State
+from app.jobs import WORKER_SILENT, State
 from app.models import Job, WorkerBeat
-
-WORKER_SILENT = timedelta(seconds=15)
 
 log = logging.getLogger("nnmass.health")
 

@@ -76,7 +76,7 @@ def test_a_dead_broker_costs_no_request(footing: Footing, tmp_path: Path) -> Non
 @pytest.mark.servers
 def test_a_redis_that_forgets_is_refused(tmp_path: Path) -> None:
     with RedisServer(extra=["--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"]) as server:
-        settings = Settings(data_dir=tmp_path, database_url="postgresql://x", broker_url=server.url)
+        settings = Settings(data_dir=tmp_path, database_url=SecretStr("postgresql://x"), broker_url=server.url)
         with pytest.raises(BrokerUnfit, match="noeviction"):
             check_redis(settings)
 
@@ -109,7 +109,27 @@ def test_the_openapi_document_describes_families_and_errors(client: TestClient) 
 
 def test_half_of_full_mode_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="set both"):
-        Settings(data_dir=tmp_path, database_url="postgresql://x")
+        Settings(data_dir=tmp_path, database_url=SecretStr("postgresql://x"))
+
+
+@pytest.mark.parametrize(
+    ("field", "url"),
+    [("broker_url", ""), ("broker_url", "amqp://h"), ("database_url", ""), ("database_url", "mysql://h")],
+)
+def test_a_url_of_another_kind_is_refused(tmp_path: Path, field: str, url: str) -> None:
+    urls = {"database_url": "postgresql://h/d", "broker_url": "redis://h"} | {field: url}
+    with pytest.raises(ValueError, match="must start with"):
+        Settings(data_dir=tmp_path, **urls)
+
+
+@pytest.mark.servers
+def test_a_postgresql_without_schema_is_unavailable(
+    postgres: PostgresServer, redis: RedisServer, tmp_path: Path
+) -> None:
+    url = postgres.create_database("without_schema")
+    settings = Settings(data_dir=tmp_path, database_url=SecretStr(url), broker_url=SecretStr(redis.url))
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        assert client.post("/v1/searches", json={"space": "densenet-tiny"}).status_code == 503
 
 
 def test_secrets_do_not_show(footing: Footing) -> None:

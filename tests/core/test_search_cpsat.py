@@ -221,12 +221,13 @@ FOUR = space_of(4, span(8, 64, 8), span(3, 9), span(0, 150, 6))
 GREAT = space_of(4, span(8, 96, 8), span(3, 14), span(0, 200, 8))
 DOUBLING = space_of(3, span(8, 48, 4), span(3, 16), span(0, 160, 5), width_rule="doubling")
 EQUAL = space_of(3, span(8, 96, 8), span(3, 14), span(0, 160, 5), depth_rule="equal")
-PUBLISHED = space_of(
-    3, [16, 32, 48], span(6, 16), span(0, 320, 5), width_rule="doubling", depth_rule="equal"
-)
+PUBLISHED = space_of(3, [16, 32, 48], span(6, 16), span(0, 320, 5), width_rule="doubling", depth_rule="equal")
 SMALL = space_of(3, span(8, 32, 8), span(1, 6), span(0, 40, 5))
 UNEVEN = space_of(
-    3, [[16, 24, 40], span(10, 60, 10), span(20, 80, 15)], [span(3, 9), [4, 6, 9], span(2, 8)], span(0, 300, 15),
+    3,
+    [[16, 24, 40], span(10, 60, 10), span(20, 80, 15)],
+    [span(3, 9), [4, 6, 9], span(2, 8)],
+    span(0, 300, 15),
     input={"channels": 1, "height": 27, "width": 50},
 )
 

@@ -27,9 +27,7 @@ TOP_K = (1, 2, 3, 10, 50, 1000)
 def request(
     space: dict[str, Any], budget: dict[str, Any] | None = None, top_k: int = 10, diversity: str = "none"
 ) -> SearchRequest:
-    return SearchRequest(
-        space=decode_space(space), budget=Budget(**(budget or {})), top_k=top_k, diversity=diversity
-    )
+    return SearchRequest(space=decode_space(space), budget=Budget(**(budget or {})), top_k=top_k, diversity=diversity)
 
 
 def as_row(place: Ranked) -> Row:
@@ -315,6 +313,45 @@ def test_progress_never_falls_and_stays_between_zero_and_one(seed: int) -> None:
 def test_progress_never_falls_over_the_side_questions(preset: str, budget: dict[str, int]) -> None:
     """Which limits bind and what would fit are searches of their own; their progress goes on from the first one's."""
     check_progress(progress_of(SearchRequest(space=resolve_space(preset), budget=Budget(**budget), top_k=1000)))
+
+
+def test_progress_never_falls_where_nothing_has_mass() -> None:
+    space = resolve_space("densenet-cifar-free").to_json() | {"skip_channels": 0}
+    budget = {"max_params": 1_000_000, "max_macs": 150_000_000}
+    check_progress(progress_of(request(space, budget, 1000)))
+
+
+PLATEAU = {
+    "family": "densenet_cnn",
+    "input": {"channels": 3, "height": 32, "width": 32},
+    "num_classes": 10,
+    "cells": 3,
+}
+
+
+@pytest.mark.parametrize(
+    ("fields", "least"),
+    [
+        ({"width": {"min": 1, "max": 300}, "depth": [1, 2], "skip_channels": {"min": 0, "max": 40}}, (1, 1, 0)),
+        ({"width": {"min": 1, "max": 300}, "depth": {"min": 1, "max": 32}, "skip_channels": 0}, (1, 1, 0)),
+        ({"width": {"min": 8, "max": 300}, "depth": [3, 4], "skip_channels": [0, 2, 4, 8]}, (8, 3, 8)),
+        ({"width": {"min": 8, "max": 300}, "depth": {"min": 3, "max": 32}, "skip_channels": [0, 2, 4, 8]}, (8, 3, 8)),
+    ],
+)
+@pytest.mark.parametrize("budget", [{}, {"max_params": 1_000_000, "max_macs": 150_000_000}])
+def test_millions_of_equal_masses_are_settled_with_little_work(
+    fields: dict[str, Any], least: tuple[int, int, int], budget: dict[str, int]
+) -> None:
+    """NN-Mass does not grow with width once w >= t, so whole ranges of widths tie; the cheapest are the narrowest.
+
+    The least network and its nearest neighbours stand for the whole: costs grow with each width and each depth.
+    """
+    looks = iter(range(10**9))
+    found = search(request(PLATEAU | fields, budget), Control(expired=lambda: next(looks) > 2000))
+    w, d, t = least
+    near = PLATEAU | {"width": {"min": w, "max": w + 11}, "depth": [d, d + 1], "skip_channels": t}
+    assert found.certificate.optimal
+    assert [as_row(place) for place in found.ranking] == ranked(near)[:10]
 
 
 @pytest.mark.parametrize(

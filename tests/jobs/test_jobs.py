@@ -22,6 +22,9 @@ SWEEP: dict[str, Any] = {"ring_again_seconds": 4.0, "most_attempts": 3}
 
 @pytest.fixture
 def database(footing: Footing) -> Database:
+    """A database in which a search worker has lately shown itself."""
+    with footing.database.write() as session:
+        jobs.beat(session, "test/1", "search")
     return footing.database
 
 
@@ -190,6 +193,14 @@ def test_unclaimed_jobs_are_rung_for_again_but_not_without_end(database: Databas
     assert sweep(database).bells == {}
     with database.read() as session:
         assert not jobs.needs_sweep(session, ring_again_seconds=4.0)
+
+
+def test_nothing_is_rung_for_where_no_worker_listens(database: Database) -> None:
+    job_id = add(database, queue="train")
+    age(database, job_id, rung_at=timedelta(seconds=60))
+    with database.read() as session:
+        assert not jobs.needs_sweep(session, ring_again_seconds=4.0)
+    assert sweep(database).bells == {}
 
 
 def test_work_is_announced_after_the_commit_and_forgotten_on_rollback(footing: Footing) -> None:

@@ -1,0 +1,259 @@
+"""Embedded mode as its user has it: the real processes on SQLite, followed, killed, stopped and started again."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.processes.service import SHORT_LEASES, Json, Service, environment, kill, serve_command, wait_for
+
+pytestmark = pytest.mark.processes
+
+QUICK: Json = {  # api.md's example
+    "space": {
+        "family": "densenet_cnn",
+        "input": {"channels": 3, "height": 32, "width": 32},
+        "num_classes": 10,
+        "cells": 3,
+        "width": {"min": 16, "max": 256, "step": 16},
+        "depth": {"min": 4, "max": 32},
+        "skip_channels": {"min": 0, "max": 512, "step": 4},
+    },
+    "budget": {"max_params": 1_000_000, "max_macs": 150_000_000},
+    "objective": {"maximize": "nn_mass"},
+    "top_k": 10,
+    "diversity": "none",
+    "time_limit_seconds": 60,
+    "name": "camera v2",
+    "tags": ["edge"],
+    "note": "",
+    "fresh": True,
+}
+SLOW: Json = {  # some seconds
+    "space": "densenet-cifar-free",
+    "budget": {"max_params": 5_000_000, "max_macs": 3_000_000_000},
+    "top_k": 300,
+    "diversity": "shape",
+    "time_limit_seconds": 600,
+    "fresh": True,
+}
+ENDLESS: Json = SLOW | {  # minutes
+    "budget": {"max_params": 5_000_000, "max_macs": 1_000_000_000},
+    "top_k": 1000,
+}
+DATABASE = {"NNMASS_DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none"}
+BROKER = {"NNMASS_BROKER_URL": "redis://127.0.0.1:9/0"}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service for the tests that leave it in good order."""
+    with Service(tmp_path_factory.mktemp("shared"), SHORT_LEASES) as service:
+        yield service
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """A service of the test's own."""
+    with Service(tmp_path / "data", SHORT_LEASES) as service:
+        yield service
+
+
+# The main job
+
+
+def test_a_search_is_followed_to_its_ranking(shared: Service) -> None:
+    search_id = shared.submit(QUICK)
+    found = shared.ends(search_id)
+    assert found["status"] == "succeeded"
+    assert found["result"]["optimal"] is True
+    assert found["result"]["space_size"] == "170252539265024"
+    items = shared.ranking(search_id)
+    assert [item["rank"] for item in items] == list(range(1, 11))
+    assert items[0]["nn_mass"] == pytest.approx(784.1333333333333, abs=1e-9)
+
+
+def test_waiting_for_the_answer_gives_the_finished_search(shared: Service) -> None:
+    answer = shared.post(QUICK, wait_seconds=20)
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "succeeded"
+
+
+# Workers that die
+
+
+def test_a_search_outlives_its_worker(shared: Service) -> None:
+    search_id = shared.submit(SLOW)
+    shared.runs(search_id)
+    worker = shared.child("search")
+    kill([worker, *worker.children(recursive=True)])
+    found = shared.ends(search_id)
+    assert (found["status"], found["attempts"]) == ("succeeded", 2)
+    assert_one_ranking(shared, found)
+    calm = shared.ends(shared.submit(SLOW))
+    assert (calm["status"], calm["attempts"]) == ("succeeded", 1)
+    assert calm["result_digest"] == found["result_digest"]
+
+
+def assert_one_ranking(service: Service, search: Json) -> None:
+    ranks = [item["rank"] for item in service.ranking(search["id"])]
+    assert ranks == list(range(1, search["result"]["count"] + 1))
+
+
+def test_a_search_that_kills_its_worker_fails_after_three_attempts(shared: Service) -> None:
+    search_id = shared.submit(ENDLESS)
+    for attempt in (1, 2, 3):
+        shared.runs(search_id, attempt)
+        kill(shared.child("search").children())
+    found = shared.ends(search_id)
+    assert (found["status"], found["attempts"]) == ("failed", 3)
+    assert found["error"]["code"] == "worker_lost"
+    assert shared.post(QUICK, wait_seconds=30).json()["status"] == "succeeded"
+
+
+def test_cancelling_frees_the_worker(shared: Service) -> None:
+    search_id = shared.submit(ENDLESS)
+    shared.runs(search_id)
+    assert shared.cancel(search_id)["status"] == "cancelled"
+    assert shared.post(QUICK, wait_seconds=30).json()["status"] == "succeeded"
+    found = shared.search(search_id)
+    assert (found["status"], found["result"]) == ("cancelled", None)
+    assert shared.ranking(search_id) == []
+
+
+def test_a_child_that_dies_is_started_again(shared: Service) -> None:
+    for role in ("api", "maintenance", "train"):
+        dead = shared.child(role)
+        kill([dead])
+        wait_for(partial(successor, shared, role, dead), f"{role} was started again")
+    wait_for(shared.answers, "the service answers again at the same address")
+    for queue in ("maintenance", "train"):
+        wait_for(partial(shows_life, shared, queue), f"the new {queue} worker works")
+    assert shared.post(QUICK, wait_seconds=30).json()["status"] == "succeeded"
+
+
+def successor(service: Service, role: str, dead: psutil.Process) -> psutil.Process | None:
+    child = service.child(role)
+    return child if child != dead else None
+
+
+def shows_life(service: Service, queue: str) -> bool:
+    """Tell whether the queue's present worker has shown a sign of life."""
+    signs = service.rows("select worker from worker_beats where queue = ?", queue)
+    return any(worker.endswith(f"/{service.child(queue).pid}") for (worker,) in signs)
+
+
+# Everything at once
+
+
+def test_nothing_acknowledged_is_lost_when_everything_is_killed(service: Service) -> None:
+    acknowledged = [service.submit(request) for request in (SLOW, *[QUICK] * 5)]
+    service.runs(acknowledged[0])
+    service.kill_everything()
+    service.start(service.port)
+    assert service.history() == acknowledged[::-1]
+    found = [service.ends(search_id) for search_id in acknowledged]
+    assert {search["status"] for search in found} == {"succeeded"}
+    assert [search["attempts"] for search in found] == [2, 1, 1, 1, 1, 1]
+    for search in found:
+        assert_one_ranking(service, search)
+    assert service.rows("pragma integrity_check") == [("ok",)]
+
+
+def test_children_follow_a_killed_parent(service: Service) -> None:
+    service.submit(ENDLESS)
+    assert len(service.descendants()) >= 6
+    service.kill_parent()
+    wait_for(lambda: not service.left(), "every child has ended", 10)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_everything_in_good_order(service: Service, number: signal.Signals) -> None:
+    assert service.post(QUICK, wait_seconds=20).status_code == 200
+    assert service.stop(number) == 0
+    assert service.left() == []
+    assert service.said().endswith("nnmass: ended\n")
+    assert service.alarms() == []
+    assert service.rows("select state from jobs") == [("succeeded",)]
+
+
+def test_a_graceful_stop_puts_work_back(service: Service) -> None:
+    acknowledged = [service.submit(request) for request in (SLOW, *[QUICK] * 5)]
+    service.runs(acknowledged[0])
+    assert service.stop(signal.SIGTERM) == 0
+    assert service.left() == []
+    assert service.rows("select state, attempt from jobs") == [("queued", 0)] * 6
+    service.start()
+    assert service.history() == acknowledged[::-1]
+    found = [service.ends(search_id) for search_id in acknowledged]
+    assert {(search["status"], search["attempts"]) for search in found} == {("succeeded", 1)}
+    assert service.alarms() == []
+
+
+def test_a_waiting_client_is_answered_when_the_service_ends(service: Service) -> None:
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(service.post, ENDLESS, wait_seconds=30)
+        wait_for(service.history, "the search is acknowledged")
+        service.runs(service.history()[0])
+        assert service.stop(signal.SIGTERM) == 0
+        answer = waiting.result(timeout=60)
+    assert answer.status_code == 202
+    assert service.rows("select state from jobs") == [("queued",)]
+    assert service.alarms() == []
+
+
+# Starts that are refused
+
+
+def refusal(folder: Path, *options: str, settings: dict[str, str] | None = None) -> str:
+    """Return the one line with which a start is refused."""
+    done = subprocess.run(
+        serve_command(folder, *options),
+        env=environment(settings or {}),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def test_a_taken_port_is_refused(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        line = refusal(tmp_path, "--port", port)
+    assert line == f"nnmass: cannot listen on 127.0.0.1 port {port}: Address already in use"
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "data"
+    assert refusal(folder, "--port", "0") == f"nnmass: cannot write to the data folder {folder}: Not a directory"
+
+
+def test_a_second_instance_is_refused(shared: Service) -> None:
+    line = refusal(shared.folder, "--port", "0")
+    assert line == f"nnmass: another nnmass already runs on the data folder {shared.folder}"
+
+
+def test_listening_to_everyone_is_refused(tmp_path: Path) -> None:
+    line = refusal(tmp_path, "--port", "0", "--host", "0.0.0.0")
+    assert line.startswith("nnmass: will not listen on 0.0.0.0: ")
+    assert "NNMASS_ALLOW_PUBLIC" in line
+
+
+@pytest.mark.parametrize("settings", [DATABASE, BROKER])
+def test_half_of_full_mode_is_refused(tmp_path: Path, settings: dict[str, str]) -> None:
+    line = refusal(tmp_path, "--port", "0", settings=settings)
+    assert line.startswith("nnmass: ")
+    assert "set both NNMASS_DATABASE_URL and NNMASS_BROKER_URL" in line
