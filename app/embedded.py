@@ -193,7 +193,8 @@ def _listen(host: str, port: int) -> socket.socket:
             return socket.create_server((host, port), family=family, backlog=1024)
         except OSError as error:
             if time.monotonic() > deadline:
-                raise StartRefused(f"cannot listen on {host} port {port}: {error.strerror}") from error
+                reason = os.strerror(error.errno) if error.errno else str(error)
+                raise StartRefused(f"cannot listen on {host} port {port}: {reason}") from error
             time.sleep(LOOK_EVERY_SECONDS)
 
 

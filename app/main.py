@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -42,6 +43,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app = FastAPI(title="nnmass", version=__version__, description=DESCRIPTION, lifespan=lifespan)
     app.state.settings = settings
+    app.state.ending = threading.Event()  # set when the server was asked to end, so that nobody is kept waiting
     app.state.database = database
     app.state.cursors = Cursors(settings.signing_key())
     for feature in (searches, spaces, architectures, health):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import threading
+from types import FrameType
 
 import uvicorn
 
@@ -19,15 +21,29 @@ GRACEFUL_SECONDS = 5
 def run_api(settings: Settings, *, fd: int | None = None, host: str = "127.0.0.1", port: int = 8000) -> None:
     """Serve until SIGTERM or SIGINT, on a socket that the parent has opened or on host and port."""
     watch_parent()
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         host=host,
         port=port,
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
         server_header=False,
         log_level="info",
     )
-    uvicorn.Server(config).run(sockets=None if fd is None else [socket.socket(fileno=fd)])
+    server = _Server(config)
+    server.ending = app.state.ending
+    server.run(sockets=None if fd is None else [socket.socket(fileno=fd)])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which tells the application as soon as it is asked to end."""
+
+    ending: threading.Event
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal to end."""
+        self.ending.set()
+        super().handle_exit(sig, frame)
 
 
 def check_host(host: str, settings: Settings) -> None:

@@ -88,10 +88,11 @@ def _submit(database: Database, owner: str, body: SearchBody, key: str | None) -
 async def _wait(
     database: Database, owner: str, done: service.Submission, seconds: int, request: Request
 ) -> tuple[int, dict[str, Any]]:
-    """Poll until the search has ended, the time is over, or the client has gone; no session is held meanwhile."""
+    """Poll until the search has ended, the time is over, or client or server goes; no session is held meanwhile."""
     deadline = asyncio.get_running_loop().time() + seconds
+    ending = request.app.state.ending
     content = done.body
-    while asyncio.get_running_loop().time() < deadline and not await request.is_disconnected():
+    while asyncio.get_running_loop().time() < deadline and not ending.is_set() and not await request.is_disconnected():
         await asyncio.sleep(POLL_SECONDS)
         content = await run_in_threadpool(_look, database, owner, UUID(done.body["id"]), reused=done.body["reused"])
         if content["status"] not in (State.QUEUED, State.RUNNING):

@@ -150,7 +150,7 @@ def add_budget(model: Model, budget: dict[str, Any]) -> None:
 
 
 def scale_of(model: Model) -> int:
-    """Return the least integer that makes every mass an integer; sums are then exact in the doubles that CP-SAT reports."""
+    """Return the least integer that makes every mass an integer; sums are then exact in CP-SAT's doubles."""
     scale = math.lcm(*(option.mass.denominator for option in model.options))
     assert scale * sum(max(o.mass for o in map(option_of(model), cell.values())) for cell in model.cells) < 2**53
     return scale
@@ -176,7 +176,7 @@ def build(space: dict[str, Any], budget: dict[str, Any]) -> tuple[Model, int]:
 
 
 def prove(space: dict[str, Any], budget: dict[str, Any]) -> tuple[Fraction, Row] | None:
-    """Return the optimum that CP-SAT proves and a network that has it, costed by the oracle; None: proved infeasible."""
+    """Return the optimum that CP-SAT proves and a network that has it, costed by the oracle; None if there is none."""
     model, scale = build(space, budget)
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 2
@@ -231,7 +231,7 @@ UNEVEN = space_of(
     input={"channels": 1, "height": 27, "width": 50},
 )
 
-PROBLEMS = {
+PROBLEMS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "wide-loose": (WIDE, {"max_params": 5_000_000, "max_macs": 900_000_000}),
     "wide-middling": (WIDE, {"max_params": 800_000, "max_macs": 120_000_000}),
     "wide-tight": (WIDE, {"max_params": 90_000, "max_macs": 9_000_000}),
