@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -117,7 +118,7 @@ def test_half_of_full_mode_is_refused(tmp_path: Path) -> None:
     [("broker_url", ""), ("broker_url", "amqp://h"), ("database_url", ""), ("database_url", "mysql://h")],
 )
 def test_a_url_of_another_kind_is_refused(tmp_path: Path, field: str, url: str) -> None:
-    urls = {"database_url": "postgresql://h/d", "broker_url": "redis://h"} | {field: url}
+    urls: dict[str, Any] = {"database_url": "postgresql://h/d", "broker_url": "redis://h"} | {field: url}
     with pytest.raises(ValueError, match="must start with"):
         Settings(data_dir=tmp_path, **urls)
 
