@@ -9,12 +9,16 @@ from __future__ import annotations
 import logging
 import queue as queues
 import threading
+import time
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from celery import Celery
 from kombu.connection import Connection
 from kombu.entity import Queue
 from kombu.transport import filesystem
+from kombu.utils.json import dumps
 from redis import Redis, RedisError
 
 from app.config import Settings
@@ -92,11 +96,28 @@ def _redis(settings: Settings) -> dict[str, Any]:
     }
 
 
+class BellChannel(filesystem.Channel):
+    """kombu's filesystem channel without its two races, either of which ends a worker with a parse error."""
+
+    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
+        """Write a message under a name that no reader looks for, then give it its own: none is read half written."""
+        name = f"{time.monotonic_ns()}_{uuid4()}.{queue}.msg"
+        folder = Path(self.data_folder_out)
+        unfinished = folder / f".{name}"
+        unfinished.write_text(dumps(message))
+        unfinished.replace(folder / name)
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        """Keep no table of bindings, a file that starting workers read half written: bells name their queue."""
+
+
 class BellTransport(filesystem.Transport):
     """kombu's filesystem transport that looks up from waiting often.
 
     Celery sees that it was asked to end only between two waits, which are 2 s long with transports like this one.
     """
+
+    Channel = BellChannel
 
     def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> Any:
         """Wait for a message, for a fraction of a second at most."""

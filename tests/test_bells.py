@@ -1,0 +1,44 @@
+"""Bells on the filesystem: never read half written, whoever rings at once."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from queue import Empty
+
+from app.broker import make_celery, purge_bells
+from app.config import Settings
+
+BELLS = 200
+
+
+def test_bells_rung_at_once_are_each_heard_whole(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    celery = make_celery(settings)
+    ringers = [threading.Thread(target=_ring, args=(settings,)) for _ in range(4)]
+    heard = 0
+    with celery.connection_for_read() as connection:
+        channel = connection.channel()
+        for ringer in ringers:
+            ringer.start()
+        while any(ringer.is_alive() for ringer in ringers) or heard < 4 * BELLS:
+            try:
+                heard += channel._get("search")["headers"]["task"] == "nnmass.search"
+            except Empty:
+                continue
+    assert heard == 4 * BELLS
+
+
+def test_old_bells_are_thrown_away(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    _ring(settings)
+    assert len(list(settings.bells_dir.glob("messages/*.msg"))) == BELLS
+    purge_bells(settings)
+    assert list(settings.bells_dir.glob("messages/*")) == []
+
+
+def _ring(settings: Settings) -> None:
+    celery = make_celery(settings)
+    with celery.connection_for_write() as connection:
+        for _ in range(BELLS):
+            celery.send_task("nnmass.search", queue="search", ignore_result=True, connection=connection)
