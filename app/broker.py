@@ -99,7 +99,7 @@ def _redis(settings: Settings) -> dict[str, Any]:
 class BellChannel(filesystem.Channel):
     """kombu's filesystem channel without its two races, either of which ends a worker with a parse error."""
 
-    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
+    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:  # type: ignore[override] # kombu names it two ways
         """Write a message under a name that no reader looks for, then give it its own: none is read half written."""
         name = f"{time.monotonic_ns()}_{uuid4()}.{queue}.msg"
         folder = Path(self.data_folder_out)
