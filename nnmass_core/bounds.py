@@ -92,6 +92,7 @@ def best_path(layers: list[Layer], values: list[Floats], onward: list[Floats]) -
 class Prices:
     """Multipliers (one a constraint row) with the bound they give, and a path that attains the priced optimum.
 
+    weight: of the value; 0 for prices that tell feasible paths (at least 0) from others, whatever their value.
     constant: the price of the whole budget, with what rounding can take from a sum of that size added: large prices of
     large budgets would otherwise round a true bound down.
     """
@@ -100,10 +101,24 @@ class Prices:
     constant: float
     bound: float
     path: list[int]
+    weight: float = 1.0
 
     def priced(self, layers: list[Layer]) -> list[Floats]:
         """Return every option's value less the price of what it uses."""
-        return [this.value - this.use @ self.multipliers for this in layers]
+        return [self.weight * this.value - this.use @ self.multipliers for this in layers]
+
+
+def surplus_prices(prices: Prices, row: int, budget: Floats, stages: int) -> Prices:
+    """Return prices of the constraints alone, under which every feasible path is at least 0.
+
+    `prices` are those of the question how little of constraint `row` the others allow; that row is then priced at 1.
+    """
+    multipliers = np.insert(prices.multipliers, row, 1.0)
+    return Prices(multipliers, _constant(multipliers, budget, stages), 0.0, [], weight=0.0)
+
+
+def _constant(multipliers: Floats, budget: Floats, stages: int) -> float:
+    return float(multipliers @ budget) + ROUNDING * stages * float(multipliers @ np.abs(budget))
 
 
 def price(layers: list[Layer], nodes: tuple[int, ...], budget: Floats, multipliers: Floats) -> Prices:
@@ -111,8 +126,7 @@ def price(layers: list[Layer], nodes: tuple[int, ...], budget: Floats, multiplie
     values = [this.value - this.use @ multipliers for this in layers]
     onward = best_onward(layers, nodes, values)
     path = best_path(layers, values, onward)
-    size = float(multipliers @ np.abs(budget))
-    constant = float(multipliers @ budget) + ROUNDING * len(layers) * size
+    constant = _constant(multipliers, budget, len(layers))
     return Prices(multipliers, constant, float(onward[0][0]) + constant, path)
 
 

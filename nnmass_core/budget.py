@@ -61,9 +61,14 @@ class Budget:
         }
         return [(name, bound) for name, bound in bounds.items() if bound is not None]
 
+    @property
+    def element_bytes(self) -> int:
+        """Bytes of one number at the budget's precision."""
+        return BYTES_PER_ELEMENT[self.precision]
+
     def limits(self) -> tuple[Limit, ...]:
         """Return the limits that are set."""
-        size = BYTES_PER_ELEMENT[self.precision]
+        size = self.element_bytes
         meaning = {
             "max_params": ("params", 1),
             "max_macs": ("macs", 1),

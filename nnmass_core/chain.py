@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -146,6 +146,32 @@ class Chain:
         """Return the chain without the options that need more than `cap` activation elements alive at once."""
         kept = tuple(s if not len(s) or s.peak.max() <= cap else s.take(s.peak <= cap) for s in self.stages)
         return Chain(kept, self.nodes, self.shape_columns)
+
+    @cached_property
+    def peaks(self) -> list[int]:
+        """Every peak that an option has, ascending."""
+        peaks: list[int] = np.unique(np.concatenate([stage.peak for stage in self.stages])).tolist()
+        return peaks
+
+    def with_peak(self, above: int, upto: int) -> Chain:
+        """Return the chain of the paths whose peak lies above one number and not above another.
+
+        Every inner node is split in two: reached without, and with, an option whose peak lies in that range.
+        """
+        last = len(self.stages) - 1
+        stages = []
+        for i, whole in enumerate(self.stages):
+            stage = whole.take(whole.peak <= upto)
+            high = (stage.peak > above).astype(np.int64)
+            source = np.concatenate([stage.source * 2, stage.source * 2 + 1]) if i else stage.source
+            flag = np.concatenate([high, np.ones_like(high)]) if i else high
+            target = np.concatenate([stage.target, stage.target]) if i else stage.target
+            double = stage.take(np.concatenate([np.arange(len(stage))] * (2 if i else 1)))
+            target = target * 2 + flag if i < last else np.where(flag == 1, target, -1)
+            moved = replace(double, source=source, target=target).take(target >= 0)
+            stages.append(moved.take(np.lexsort([moved.target, moved.source])))
+        inner = (2 * n for n in self.nodes[1:-1])
+        return Chain(tuple(stages), (self.nodes[0], *inner, self.nodes[-1]), self.shape_columns)
 
     @cached_property
     def mass_quantum(self) -> float:

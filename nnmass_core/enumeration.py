@@ -71,7 +71,7 @@ def option_bounds(layers: list[Layer], nodes: tuple[int, ...], prices: list[Pric
         after = best_onward(layers, nodes, values)
         for i, this in enumerate(layers):
             through = before[i][this.source] + values[i] + after[i + 1][this.target] + p.constant
-            np.minimum(bounds[i], through, out=bounds[i])
+            bounds[i] = np.minimum(bounds[i], through) if p.weight else np.where(through < 0, -np.inf, bounds[i])
     return bounds
 
 
@@ -88,6 +88,7 @@ class Enumeration:
         self.budget = budget
         self.labels = 0
         self.pruned = 0
+        self._of_value = np.array([p.weight > 0 for p in prices])
         self._constants = np.array([p.constant for p in prices])
         self._prepare(layers, second, nodes, prices)
 
@@ -165,8 +166,9 @@ class Enumeration:
         priced = block.priced[parent] + self._priced[i][option]
         use = block.use[parent] + self._use[i][option]
         second = block.second[parent] + self._second[i][option]
-        bound = np.min(priced + self._after[i + 1][node], axis=1)
-        keep: NDArray[np.bool_] = bound >= cut.floor
+        reachable = priced + self._after[i + 1][node]
+        bound = np.min(reachable, axis=1, where=self._of_value, initial=np.inf)
+        keep: NDArray[np.bool_] = np.all(reachable >= np.where(self._of_value, cut.floor, 0.0), axis=1)
         keep &= np.all(use + self._least_use[i + 1][node] <= self.budget, axis=1)
         if np.isfinite(cut.tie):
             keep &= (bound >= cut.tie) | (second + self._second_after[i + 1][node] >= cut.second)

@@ -50,9 +50,9 @@ class Problem:
     peak: int | None = None
     least_mass: Fraction | None = None
 
-    def without_cap(self, column: int) -> Problem:
-        """Return the problem with one additive cap removed."""
-        return replace(self, caps=tuple(cap for cap in self.caps if cap[0] != column))
+    def capped(self, column: int, bound: int) -> Problem:
+        """Return the problem with one more additive cap."""
+        return replace(self, caps=(*self.caps, (column, bound)))
 
     def rows(self) -> tuple[list[Key], Floats]:
         """Return the constraints as rows `sign x quantity <= bound`: their keys and bounds."""

@@ -2,176 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
 
-from nnmass_core import __version__
-from nnmass_core.architecture import Architecture, Evaluation
-from nnmass_core.budget import Budget, Limit
+from nnmass_core.budget import Limit
+from nnmass_core.certificate import Certificate, Ranked, SearchResult
 from nnmass_core.chain import QUANTITIES, Chain
-from nnmass_core.codec import check_integer, sha256_of
 from nnmass_core.control import Control
-from nnmass_core.errors import DefinitionError
-from nnmass_core.errors import Problem as FieldProblem
-from nnmass_core.problem import Problem, maximise, minimise
+from nnmass_core.least_peak import OutOfTime, least_peak, least_peaks
+from nnmass_core.pareto import Front, front_of_one_cost, front_of_peak, front_of_two_costs
+from nnmass_core.problem import RANKING, Key, Problem, maximise, minimise
+from nnmass_core.request import COSTS, Minimise, Objective, Pareto, SearchRequest
 from nnmass_core.solver import Solution, Solver
 from nnmass_core.space import Space
 
-MOST_RESULTS = 1000
-LONGEST_SECONDS = 3600
 CACHED_OPTIONS = 500_000
 """Chains of more options than this are built anew for each search, to keep memory within bounds."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchRequest:
-    """What to search: the architectures of `space` within `budget`, most NN-Mass first, the best `top_k`.
-
-    diversity: `none`, or `shape` for at most one result of each tuple of widths and depths. The time limit is kept by
-    the caller's Control; it is here because it belongs to the request's identity.
-    """
-
-    space: Space
-    budget: Budget
-    top_k: int = 10
-    diversity: str = "none"
-    time_limit_seconds: float = 60.0
-
-    def __post_init__(self) -> None:
-        problems = list(check_integer(self.top_k, 1, MOST_RESULTS, "top_k"))
-        if self.diversity not in ("none", "shape"):
-            problems.append(FieldProblem("diversity", "unknown_choice", "must be none or shape"))
-        limit = self.time_limit_seconds
-        if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit <= LONGEST_SECONDS:
-            message = f"must be above 0 and at most {LONGEST_SECONDS}"
-            problems.append(FieldProblem("time_limit_seconds", "out_of_range", message))
-        if problems:
-            raise DefinitionError(problems)
-
-    def to_json(self) -> dict[str, Any]:
-        """Write the request in full: presets resolved, defaults filled in."""
-        return {
-            "space": self.space.to_json(),
-            "budget": self.budget.to_json(),
-            "objective": {"maximize": "nn_mass"},
-            "top_k": self.top_k,
-            "diversity": self.diversity,
-            "time_limit_seconds": float(self.time_limit_seconds),
-        }
-
-    @property
-    def digest(self) -> str:
-        """The request's identity: equal requests to the same core have equal digests."""
-        return f"sha256:{sha256_of({'core_version': __version__, 'request': self.to_json()})}"
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """One place of the ranking."""
-
-    rank: int
-    architecture: Architecture
-    evaluation: Evaluation
-    slack: dict[str, int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Certificate:
-    """What a search claims and can prove; fields as in api.md.
-
-    optimal: the ranking is the true one, proved. bound: no architecture within the budget has more NN-Mass; gap is what
-    lies between, relative to the value found. feasible: None when the time ran out before one was found. binding: the
-    limits whose removal alone improves the optimum; None when the time ran out. relaxation: for an infeasible request,
-    the least value of each limit that admits an architecture with the other limits kept (None: no value does).
-    """
-
-    count: int
-    optimal: bool
-    objective_value: float | None
-    bound: float | None
-    space_size: int
-    feasible: bool | None
-    binding: tuple[str, ...] | None
-    relaxation: dict[str, int | None] | None
-    caveats: tuple[str, ...]
-    labels: int
-    pruned: int
-
-    @property
-    def gap(self) -> float | None:
-        """(bound - value) / value; 0 when they are equal, None when there is nothing to compare."""
-        if self.objective_value is None or self.bound is None:
-            return None
-        if self.bound == self.objective_value:
-            return 0.0
-        return (self.bound - self.objective_value) / self.objective_value if self.objective_value else None
-
-    def to_json(self) -> dict[str, Any]:
-        """Write the certificate as JSON-ready objects."""
-        return {
-            "count": self.count,
-            "optimal": self.optimal,
-            "objective_value": self.objective_value,
-            "bound": self.bound,
-            "gap": self.gap,
-            "best_nn_mass": self.objective_value,
-            "upper_bound": self.bound,
-            "space_size": str(self.space_size),
-            "feasible": self.feasible,
-            "binding": None if self.binding is None else list(self.binding),
-            "relaxation": self.relaxation,
-            "caveats": list(self.caveats),
-            "explored": {"labels": self.labels, "pruned_by_bound": self.pruned},
-        }
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """The ranking, best first, with its certificate."""
-
-    ranking: tuple[Ranked, ...]
-    certificate: Certificate
-
-    @property
-    def digest(self) -> str:
-        """A hash of ranking and certificate, leaving out counters: equal on every complete run of one request."""
-        certificate = {key: value for key, value in self.certificate.to_json().items() if key != "explored"}
-        ranking = [ranked.architecture.arch_id for ranked in self.ranking]
-        return f"sha256:{sha256_of({'certificate': certificate, 'ranking': ranking})}"
-
-
-class _OutOfTime(Exception):
-    """The time limit passed before a side question was settled."""
 
 
 def search(request: SearchRequest, control: Control | None = None) -> SearchResult:
     """Return the best architectures of the request with their certificate. Raises Interrupted when told to stop."""
     control = control or Control()
     control.report(0.0, "building the space")
-    chain = chain_of(request.space)
-    limits = request.budget.limits()
-    problem = _problem(chain, limits)
-    solution = Solver(problem, request.top_k, control, distinct_shapes=request.diversity == "shape").solve()
-    ranking = _ranking(request.space, chain, problem, solution, limits)
-    found, infeasible = bool(ranking), solution.complete and not ranking
-    return SearchResult(
-        ranking,
-        Certificate(
-            count=len(ranking),
-            optimal=solution.complete,
-            objective_value=float(ranking[0].evaluation.mass) if found else None,
-            bound=_reported_bound(ranking, solution),
-            space_size=chain.count(),
-            feasible=True if found else False if infeasible else None,
-            binding=_binding(chain, limits, ranking, control) if found else () if infeasible else None,
-            relaxation=_relaxation(chain, limits, control) if infeasible else None,
-            caveats=_caveats(request.space, ranking),
-            labels=solution.labels,
-            pruned=solution.pruned,
-        ),
-    )
+    question = _Question(request, chain_of(request.space), control)
+    return question.front() if isinstance(request.objective, Pareto) else question.ranking()
 
 
 def chain_of(space: Space) -> Chain:
@@ -184,94 +40,208 @@ def _cached_chain(space: Space) -> Chain:
     return space.chain()
 
 
-def _problem(chain: Chain, limits: tuple[Limit, ...]) -> Problem:
+def _problem(chain: Chain, limits: tuple[Limit, ...], objective: Objective) -> Problem:
+    """Return the engine's problem. The keys of a least peak are the ranking order: the peak itself is no sum."""
     caps = tuple((QUANTITIES.index(x.quantity), x.elements) for x in limits if x.quantity in QUANTITIES)
     peak = next((x.elements for x in limits if x.quantity == "peak"), None)
-    return Problem(chain, caps=caps, peak=peak)
+    least_mass = objective.least_mass if isinstance(objective, Minimise) else None
+    return Problem(chain, keys=_keys(objective), caps=caps, peak=peak, least_mass=least_mass)
 
 
-def _ranking(
-    space: Space, chain: Chain, problem: Problem, solution: Solution, limits: tuple[Limit, ...]
-) -> tuple[Ranked, ...]:
-    if not len(solution.paths):
-        return ()
-    within = chain if problem.peak is None else chain.within_peak(problem.peak)
-    ranked: list[Ranked] = []
-    for rank, integers in enumerate(within.path_integers(solution.paths).tolist(), start=1):
-        architecture = space.architecture(integers)
-        evaluation = architecture.evaluation
-        slack = {limit.name: limit.slack(evaluation) for limit in limits}
-        ranked.append(Ranked(rank, architecture, evaluation, slack))
-    return tuple(ranked)
+def _keys(objective: Objective) -> tuple[Key, ...]:
+    if not isinstance(objective, Minimise) or COSTS[objective.cost] == "peak":
+        return RANKING
+    first = minimise(COSTS[objective.cost])
+    return (first, *(key for key in RANKING if key != first))
 
 
-def _reported_bound(ranking: tuple[Ranked, ...], solution: Solution) -> float | None:
-    if not ranking:
-        return None if solution.complete else solution.bound
-    value = float(ranking[0].evaluation.mass)
-    return value if solution.complete else max(value, solution.bound)
+class _Question:
+    """One request on its way to an answer."""
 
+    def __init__(self, request: SearchRequest, chain: Chain, control: Control) -> None:
+        self._request = request
+        self._objective = request.objective
+        self._chain = chain
+        self._control = control
+        self._limits = request.budget.limits()
+        self._of_peak = isinstance(self._objective, Minimise) and COSTS[self._objective.cost] == "peak"
 
-def _binding(
-    chain: Chain, limits: tuple[Limit, ...], ranking: tuple[Ranked, ...], control: Control
-) -> tuple[str, ...] | None:
-    """Return the limits whose removal alone gives more NN-Mass; None when the time runs out first."""
-    best = ranking[0].evaluation.mass
-    binding: list[str] = []
-    for limit in limits:
-        problem = _problem(chain, tuple(other for other in limits if other != limit))
-        better = Solver(problem, 1, control).exceeds(best)
-        if better is None:
-            return None
-        if better:
-            binding.append(limit.name)
-    return tuple(binding)
+    def ranking(self) -> SearchResult:
+        """Return the best k."""
+        problem = _problem(self._chain, self._limits, self._objective)
+        solution = self._solve(problem, self._request.top_k)
+        ranking = self._ranked(solution.integers.tolist())
+        return SearchResult(ranking, self._certificate(ranking, solution))
 
-
-def _relaxation(chain: Chain, limits: tuple[Limit, ...], control: Control) -> dict[str, int | None] | None:
-    """Return, for each limit, the least value that admits an architecture with the other limits kept.
-
-    None when the time runs out first.
-    """
-    least: dict[str, int | None] = {}
-    for limit in limits:
-        others = _problem(chain, tuple(other for other in limits if other != limit))
+    def front(self) -> SearchResult:
+        """Return the Pareto front."""
+        assert isinstance(self._objective, Pareto)
+        problem = _problem(self._chain, self._limits, self._objective)
         try:
-            elements = _least_peak(others, control) if limit.quantity == "peak" else _least_sum(others, limit, control)
-        except _OutOfTime:
+            front = _front(problem, self._objective, self._control)
+        except OutOfTime:
+            return SearchResult((), self._front_certificate((), Front([], None, 0, 0), feasible=None))
+        ranking = self._ranked([list(point.integers) for point in front.points])
+        return SearchResult(ranking, self._front_certificate(ranking, front, feasible=bool(ranking)))
+
+    def _solve(self, problem: Problem, k: int) -> Solution:
+        distinct = self._request.diversity == "shape"
+        if self._of_peak:
+            return least_peaks(problem, k, self._control, distinct_shapes=distinct)
+        return Solver(problem, k, self._control, distinct_shapes=distinct).solve()
+
+    def _ranked(self, rows: list[list[int]]) -> tuple[Ranked, ...]:
+        ranked: list[Ranked] = []
+        for rank, integers in enumerate(rows, start=1):
+            architecture = self._request.space.architecture(integers)
+            evaluation = architecture.evaluation
+            slack = {limit.name: limit.slack(evaluation) for limit in self._limits}
+            ranked.append(Ranked(rank, architecture, evaluation, slack))
+        return tuple(ranked)
+
+    def _certificate(self, ranking: tuple[Ranked, ...], solution: Solution) -> Certificate:
+        found, infeasible = bool(ranking), solution.complete and not ranking
+        value = self._value(ranking[0]) if found else None
+        bound = self._bound(value, solution)
+        minimising = self._objective if isinstance(self._objective, Minimise) else None
+        reference = minimising.reference if minimising else None
+        return Certificate(
+            count=len(ranking),
+            optimal=solution.complete,
+            objective_value=value,
+            bound=bound,
+            best_nn_mass=float(ranking[0].evaluation.mass) if found else None,
+            upper_bound=None if minimising else bound,
+            space_size=self._chain.count(),
+            feasible=True if found else False if infeasible else None,
+            binding=self._binding(ranking[0]) if found else () if infeasible else None,
+            relaxation=self._relaxation() if infeasible else None,
+            caveats=_caveats(self._request.space, ranking),
+            labels=solution.labels,
+            pruned=solution.pruned,
+            reference=reference,
+            savings=_savings(reference.evaluation.params, reference.evaluation.macs, ranking) if reference else None,
+        )
+
+    def _front_certificate(self, ranking: tuple[Ranked, ...], front: Front, *, feasible: bool | None) -> Certificate:
+        best = max((float(ranked.evaluation.mass) for ranked in ranking), default=None)
+        size = self._request.budget.element_bytes
+        gaps = front.gaps
+        resolution = {_cost_name(name): gap * (size if name == "peak" else 1) for name, gap in (gaps or {}).items()}
+        return Certificate(
+            count=len(ranking),
+            optimal=feasible is not None and gaps is None,
+            objective_value=None,
+            bound=None,
+            best_nn_mass=best,
+            upper_bound=None,
+            space_size=self._chain.count(),
+            feasible=feasible,
+            binding=() if feasible is False else None,
+            relaxation=self._relaxation() if feasible is False else None,
+            caveats=_caveats(self._request.space, ranking),
+            labels=front.labels,
+            pruned=front.pruned,
+            front=True,
+            resolution=resolution or None,
+        )
+
+    def _value(self, ranked: Ranked) -> float:
+        """Return the objective's value, a peak in bytes of the budget's precision."""
+        if not isinstance(self._objective, Minimise):
+            return float(ranked.evaluation.mass)
+        return float(ranked.evaluation.report(self._request.budget.precision)[self._objective.cost])
+
+    def _bound(self, value: float | None, solution: Solution) -> float | None:
+        if solution.complete:
+            return value
+        unit = self._request.budget.element_bytes if self._of_peak else 1
+        sign = -1 if isinstance(self._objective, Minimise) else 1
+        if not math.isfinite(solution.bound):
+            return value
+        bound = solution.bound * unit * sign
+        if value is None:
+            return bound
+        return min(value, bound) if sign < 0 else max(value, bound)
+
+    def _binding(self, best: Ranked) -> tuple[str, ...] | None:
+        """Return the limits whose removal alone gives a better objective value; None when the time runs out first."""
+        binding: list[str] = []
+        for limit in self._limits:
+            others = tuple(other for other in self._limits if other != limit)
+            better = self._beats(_problem(self._chain, others, self._objective), best)
+            if better is None:
+                return None
+            if better:
+                binding.append(limit.name)
+        return tuple(binding)
+
+    def _beats(self, problem: Problem, best: Ranked) -> bool | None:
+        if self._of_peak:
+            try:
+                peak = least_peak(problem, self._control)
+            except OutOfTime:
+                return None
+            return peak is not None and peak < best.evaluation.peak_elements
+        first = problem.keys[0]
+        figures = best.evaluation
+        values = {"nn_mass": figures.mass, "params": Fraction(figures.params), "macs": Fraction(figures.macs)}
+        value = values[QUANTITIES[first.column]] * first.sign
+        return Solver(problem, 1, self._control).beats(value)
+
+    def _relaxation(self) -> dict[str, float | None] | None:
+        """Return, for each limit, the least value that admits an architecture with the other limits kept.
+
+        When a least NN-Mass is asked for, the most that the limits admit stands beside them. None: the time ran out.
+        """
+        least: dict[str, float | None] = {}
+        try:
+            for limit in self._limits:
+                others = _problem(self._chain, tuple(o for o in self._limits if o != limit), self._objective)
+                elements = self._least_peak(others) if limit.quantity == "peak" else self._least_sum(others, limit)
+                least[limit.name] = None if elements is None else elements * limit.unit
+            if isinstance(self._objective, Minimise):
+                problem = replace(_problem(self._chain, self._limits, self._objective), keys=RANKING, least_mass=None)
+                masses = self._proved(problem).masses
+                least["min_nn_mass"] = float(masses[0]) if masses else None
+        except OutOfTime:
             return None
-        least[limit.name] = None if elements is None else elements * limit.unit
-    return least
+        return least
+
+    def _least_sum(self, others: Problem, limit: Limit) -> int | None:
+        keys = (minimise(limit.quantity), maximise("nn_mass"))
+        solution = self._proved(replace(others, keys=keys))
+        return int(solution.additive[0, keys[0].column]) if len(solution.additive) else None
+
+    def _least_peak(self, others: Problem) -> int | None:
+        return least_peak(others, self._control)
+
+    def _proved(self, problem: Problem) -> Solution:
+        solution = Solver(problem, 1, self._control).solve()
+        if not solution.complete:
+            raise OutOfTime
+        return solution
 
 
-def _least_sum(others: Problem, limit: Limit, control: Control) -> int | None:
-    keys = (minimise(limit.quantity), maximise("nn_mass"))
-    solution = _proved(replace(others, keys=keys), control)
-    return int(solution.additive[0, keys[0].column]) if len(solution.paths) else None
+def _front(problem: Problem, objective: Pareto, control: Control) -> Front:
+    quantities = tuple(COSTS[cost] for cost in objective.costs)
+    if quantities == ("peak",):
+        return front_of_peak(problem, control)
+    if len(quantities) == 1:
+        return front_of_one_cost(problem, quantities[0], control)
+    return front_of_two_costs(problem, (quantities[0], quantities[1]), control)
 
 
-def _proved(problem: Problem, control: Control) -> Solution:
-    solution = Solver(problem, 1, control).solve()
-    if not solution.complete:
-        raise _OutOfTime
-    return solution
+def _cost_name(quantity: str) -> str:
+    return next(name for name, known in COSTS.items() if known == quantity)
 
 
-def _least_peak(others: Problem, control: Control) -> int | None:
-    """Return the least peak that admits a path, by bisection over the peaks that occur."""
-    peaks = sorted({int(peak) for stage in others.chain.stages for peak in stage.peak})
-    keys = (minimise("params"), maximise("nn_mass"))
-
-    def admits(peak: int) -> bool:
-        return len(_proved(replace(others, keys=keys, peak=peak), control).paths) > 0
-
-    if not admits(peaks[-1]):
+def _savings(params: int, macs: int, ranking: tuple[Ranked, ...]) -> dict[str, float] | None:
+    """Return how many times fewer params and MACs the best has than the reference."""
+    if not ranking:
         return None
-    low, high = 0, len(peaks) - 1
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if admits(peaks[middle]) else (middle + 1, high)
-    return peaks[low]
+    best = ranking[0].evaluation
+    return {"params": params / best.params, "macs": macs / best.macs}
 
 
 def _caveats(space: Space, ranking: tuple[Ranked, ...]) -> tuple[str, ...]:
@@ -283,3 +253,6 @@ def _caveats(space: Space, ranking: tuple[Ranked, ...]) -> tuple[str, ...]:
     if space.densest_evidence is not None and any(d > Fraction(space.densest_evidence) for d in densities):
         caveats.append("density_above_evidence")
     return tuple(caveats)
+
+
+__all__ = ["SearchRequest", "SearchResult", "chain_of", "search"]

@@ -11,20 +11,25 @@ Doubles carry the bounds with a tolerance on the safe side; what is close is com
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Protocol
 
 import numpy as np
 
-from nnmass_core.bounds import PRICES_KEPT, Prices, best_onward, best_prices, layer
-from nnmass_core.chain import Floats, Ints
+from nnmass_core.bounds import PRICES_KEPT, Prices, best_onward, best_prices, layer, surplus_prices
+from nnmass_core.chain import Chain, Floats, Ints
 from nnmass_core.control import Control
 from nnmass_core.enumeration import Cut, Enumeration, option_bounds
-from nnmass_core.problem import MASS, RELATIVE_ERROR, Problem, column_of
+from nnmass_core.problem import MASS, RELATIVE_ERROR, Key, Problem, column_of
 from nnmass_core.ranking import Pool
 
 STARTS = 8
 """How many priced optima the exchange heuristic starts from."""
+
+ANYTHING = Fraction(-(2**70))
+"""Worse than the first key of any path."""
 
 FIRST_STEP = 1 / 16
 """The first threshold's distance below the bound, as a share of the gap to the best k known."""
@@ -32,31 +37,60 @@ FIRST_STEP = 1 / 16
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """The best paths in order, (n, stages), their sums, (n, quantities), and what is proved about them.
+    """The best paths in order and what is proved about them.
 
+    integers: each path's architecture, (n, integers). additive: its sums, (n, quantities). masses: its exact NN-Mass.
     complete: these are the true best k, or all there are. bound: no feasible path has a better first key (signed so
     that more is better); -inf when none exists. labels: partial paths made; pruned: options and partial paths cut off.
     """
 
-    paths: Ints
+    integers: Ints
     additive: Floats
+    masses: list[Fraction]
     complete: bool
     bound: float
     labels: int
     pruned: int
 
 
+class AnyPool(Protocol):
+    """Where the engine puts the feasible paths that it finds."""
+
+    paths: Ints
+    additive: Floats
+
+    def __len__(self) -> int: ...
+
+    def worst(self, key: Key) -> float:
+        """Return what a path's signed quantity must reach to be of interest."""
+        ...
+
+    def add(self, paths: Ints, additive: Floats) -> None:
+        """Offer paths, (n, stages), with their sums, (n, quantities)."""
+        ...
+
+
 class Solver:
     """One solve of one problem; see the module's docstring for the method."""
 
-    def __init__(self, problem: Problem, k: int, control: Control, *, distinct_shapes: bool = False) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        k: int,
+        control: Control,
+        *,
+        distinct_shapes: bool = False,
+        pool: Callable[[Chain], AnyPool] | None = None,
+    ) -> None:
         self.problem = problem
         self.chain = problem.chain if problem.peak is None else problem.chain.within_peak(problem.peak)
-        self.pool = Pool(self.chain, problem.keys, k, distinct_shapes=distinct_shapes)
+        best_k = Pool(self.chain, problem.keys, k, distinct_shapes=distinct_shapes)
+        self.pool = pool(self.chain) if pool else best_k
         self._k = k
         self._control = control
         self._nodes = self.chain.nodes
-        self._labels, self._pruned, self._progress = 0, 0, 0.0
+        self.labels, self.pruned, self._progress = 0, 0, 0.0
+        self._most_labels: int | None = None
         self._first, self._second_key = problem.keys[:2]
         self._quantum = self.chain.mass_quantum if self._first.column == MASS else 1.0
         self._row_keys, self._budget = problem.rows()
@@ -70,10 +104,17 @@ class Solver:
         ]
         self._second = [column_of(stage, self._second_key) for stage in self.chain.stages]
 
-    def exceeds(self, mass: Fraction) -> bool | None:
-        """Tell whether any path has more NN-Mass than this; None when the time ran out first. For k = 1."""
-        solution = self._solve(enough=mass)
-        if self._has_more_than(mass):
+    def beats(self, value: Fraction) -> bool | None:
+        """Tell whether any path's first key (signed so that more is better) is better; None when the time ran out."""
+        solution = self._solve(enough=value)
+        if self._has_better_than(value):
+            return True
+        return False if solution.complete else None
+
+    def admits(self) -> bool | None:
+        """Tell whether any path is feasible at all; None when the time ran out first."""
+        solution = self._solve(enough=ANYTHING)
+        if len(self.pool):
             return True
         return False if solution.complete else None
 
@@ -81,25 +122,78 @@ class Solver:
         """Return the best k paths with their proof. Raises Interrupted when the control does."""
         return self._solve(enough=None)
 
-    def _has_more_than(self, mass: Fraction) -> bool:
-        return len(self.pool) > 0 and self.chain.path_mass(self.pool.paths[0].tolist()) > mass
+    def collect(self, threshold: float, most_labels: int) -> bool | None:
+        """Offer the pool every path whose first key reaches the threshold, and perhaps others.
+
+        False when that takes more than `most_labels` partial paths, None when the time ran out.
+        """
+        prices = self._begin()
+        if prices is None:
+            return True
+        self._most_labels = most_labels
+        bounds = option_bounds(self._layers, self._nodes, prices[:PRICES_KEPT])
+        if self._enumerate(prices[:PRICES_KEPT], bounds, threshold - _tolerance(threshold)):
+            return True
+        return None if self._control.expired() else False
+
+    def _has_better_than(self, value: Fraction) -> bool:
+        if not len(self.pool):
+            return False
+        if self._first.column == MASS:
+            best = self.chain.path_mass(self.pool.paths[0].tolist())
+        else:
+            best = Fraction(self.pool.additive[0, self._first.column])
+        return best * self._first.sign > value
 
     def _solve(self, enough: Fraction | None) -> Solution:
+        prices = self._begin()
+        if prices is None:
+            return self._known(complete=True, bound=-np.inf)
+        self._improve([attempt.path for attempt in prices])
+        if enough is not None and self._has_better_than(enough):
+            return self._known(complete=False, bound=prices[0].bound)
+        prices = prices[:PRICES_KEPT]
+        if not np.isfinite(self.pool.worst(self._first)):
+            surplus = self._surplus_prices()
+            if surplus is None:
+                return self._known(complete=True, bound=-np.inf)
+            prices += surplus
+        return self._lower_threshold(prices)
+
+    def _surplus_prices(self) -> list[Prices] | None:
+        """Return prices that tell paths that can still be feasible from others, or None when none can.
+
+        Close to what is feasible at all, bounds on the value prune little. How little of each constraint the others
+        allow is then the better question.
+        """
+        found: list[Prices] = []
+        for row, key in enumerate(self._row_keys):
+            others = np.arange(len(self._budget)) != row
+            layers = [replace(this, value=-this.use[:, row], use=this.use[:, others]) for this in self._layers]
+            known = ("surplus", key, *(k for i, k in enumerate(self._row_keys) if i != row))
+            top = -best_onward(layers, self._nodes, [this.value for this in layers])[0][0]
+            spread = max(float(self._budget[row] - top), 1.0)
+            reach = spread / np.maximum(self._budget - self._least, 1.0)[others]
+            prices, worthy = best_prices(
+                layers, self._nodes, self._budget[others], reach, -np.inf, self._control, self.chain.memory.get(known)
+            )
+            self.chain.memory[known] = worthy
+            if prices[0].bound < -self._budget[row] - _tolerance(float(self._budget[row])):
+                return None
+            found.append(surplus_prices(prices[0], row, self._budget, len(layers)))
+        return found
+
+    def _begin(self) -> list[Prices] | None:
+        """Return the tightest prices first, or None when nothing is feasible."""
         if not np.isfinite(self._best_sum([np.zeros(len(this.rows)) for this in self._layers])):
-            return self._infeasible()
+            return None
         least = self._extremes(-1.0)
         if np.any(least > self._budget):
-            return self._infeasible()
+            return None
         self._drop_slack_rows(least)
-        worst = -self._best_sum([-this.value for this in self._layers])
-        best = self._best_sum([this.value for this in self._layers])
-        prices = self._prices(worst, best)
-        if prices[0].bound < worst - _tolerance(worst):
-            return self._infeasible()
-        self._improve([attempt.path for attempt in prices])
-        if enough is not None and self._has_more_than(enough):
-            return self._known(complete=False, bound=prices[0].bound)
-        return self._lower_threshold(prices[:PRICES_KEPT], worst)
+        self._worst = -self._best_sum([-this.value for this in self._layers])
+        prices = self._prices(self._best_sum([this.value for this in self._layers]))
+        return None if prices[0].bound < self._worst - _tolerance(self._worst) else prices
 
     def _best_sum(self, values: list[Floats]) -> float:
         return float(best_onward(self._layers, self._nodes, values)[0][0])
@@ -116,22 +210,21 @@ class Solver:
         self._row_keys = [key for key, needed in zip(self._row_keys, tight.tolist(), strict=True) if needed]
         self._layers = [replace(this, use=this.use[:, tight]) for this in self._layers]
 
-    def _prices(self, worst: float, best: float) -> list[Prices]:
-        spread = max(best - worst, 1e-9)
+    def _prices(self, best: float) -> list[Prices]:
+        spread = max(best - self._worst, 1e-9)
         reach = spread / np.maximum(self._budget - self._least, 1.0)
         known = ("worthy", self._first, *self._row_keys)
         prices, worthy = best_prices(
-            self._layers, self._nodes, self._budget, reach, worst, self._control, self.chain.memory.get(known)
+            self._layers, self._nodes, self._budget, reach, self._worst, self._control, self.chain.memory.get(known)
         )
         self.chain.memory[known] = worthy
         return prices
 
-    def _infeasible(self) -> Solution:
-        return self._known(complete=True, bound=-np.inf)
-
     def _known(self, *, complete: bool, bound: float) -> Solution:
-        found = self.pool.paths, self.pool.additive
-        return Solution(*found, complete=complete, bound=bound, labels=self._labels, pruned=self._pruned)
+        paths = self.pool.paths
+        masses = [self.chain.path_mass(path) for path in paths.tolist()]
+        found = self.chain.path_integers(paths), self.pool.additive, masses
+        return Solution(*found, complete=complete, bound=bound, labels=self.labels, pruned=self.pruned)
 
     def _offer(self, positions: Ints) -> None:
         """Offer whole paths, given as positions in the layers, to the pool."""
@@ -176,13 +269,13 @@ class Solver:
             values.append(total - this.value[p] + this.value[options])
         return np.concatenate(found), np.concatenate(values)
 
-    def _lower_threshold(self, prices: list[Prices], worst: float) -> Solution:
+    def _lower_threshold(self, prices: list[Prices]) -> Solution:
         bound, step, covered = prices[0].bound, FIRST_STEP, np.inf
         bounds = option_bounds(self._layers, self._nodes, prices)
         complete = False
         while not complete:
             known = self.pool.worst(self._first)
-            goal = known if np.isfinite(known) else worst
+            goal = known if np.isfinite(known) else self._worst
             threshold = bound - (bound - goal) * step if step < 1 else goal
             threshold -= _tolerance(threshold)
             if not self._enumerate(prices, bounds, threshold):
@@ -194,18 +287,21 @@ class Solver:
         return self._known(complete=complete, bound=best if complete else max(best, min(bound, covered)))
 
     def _enumerate(self, prices: list[Prices], bounds: list[Floats], threshold: float) -> bool:
-        """Offer every feasible path that reaches the threshold and could enter the pool; False when time ran out."""
+        """Offer every feasible path that reaches the threshold and may enter the pool; False when it was cut short."""
         floor = self._cut(threshold).floor
         keep = [np.flatnonzero(b >= floor) for b in bounds]
         layers = [this.kept(positions) for this, positions in zip(self._layers, keep, strict=True)]
         second = [column[positions] for column, positions in zip(self._second, keep, strict=True)]
-        self._pruned += sum(len(b) for b in bounds) - sum(len(positions) for positions in keep)
+        self.pruned += sum(len(b) for b in bounds) - sum(len(positions) for positions in keep)
         survey = Enumeration(layers, second, self._nodes, self._budget, prices)
         stack, done, in_time = [survey.root()], 0.0, True
         while stack and (in_time := not self._control.expired()):
             block = stack.pop()
             self._progress = max(self._progress, min(0.99, done))
-            labels = self._labels + survey.labels
+            labels = self.labels + survey.labels
+            if self._most_labels is not None and labels > self._most_labels:
+                in_time = False
+                break
             self._control.report(self._progress, f"{labels} partial architectures examined")
             if survey.finished(block):
                 done += block.share
@@ -215,8 +311,8 @@ class Solver:
             more = survey.extend(block, self._cut(threshold))
             done += block.share - sum(part.share for part in more)
             stack += more
-        self._labels += survey.labels
-        self._pruned += survey.pruned
+        self.labels += survey.labels
+        self.pruned += survey.pruned
         return in_time
 
     def _cut(self, threshold: float) -> Cut:

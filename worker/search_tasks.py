@@ -14,8 +14,10 @@ from app.models import Search
 from app.searches import service
 from app.searches.schemas import Question
 from app.searches.service import QUEUE
+from nnmass_core.certificate import SearchResult
 from nnmass_core.control import Control
-from nnmass_core.search import SearchRequest, SearchResult, search
+from nnmass_core.request import SearchRequest
+from nnmass_core.search import search
 from worker.lifecycle import Context
 from worker.pulse import Ending, Lost, Pulse
 
@@ -46,7 +48,7 @@ def run_next(context: Context) -> bool:
 
 
 def _run(context: Context, held: Claim, question: dict[str, Any]) -> None:
-    request = Question.model_validate(question).to_request()
+    request = Question.model_validate(question).to_request(lambda arch_id: None)
     started = time.monotonic()
     deadline = started + request.time_limit_seconds
     with Pulse(context, held) as pulse:

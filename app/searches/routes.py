@@ -106,9 +106,11 @@ def _look(database: Database, owner: str, search_id: UUID, *, reused: bool) -> d
 
 
 @router.post("/preview", response_model=PreviewAnswer, responses=problems(*BODY_ERRORS))
-def preview_search(body: Question) -> dict[str, Any]:
+def preview_search(body: Question, database: DatabaseDep, owner: Owner) -> dict[str, Any]:
     """Answer a question at once, without storing anything. 422 when a second is not enough."""
-    return service.preview(body)
+    with database.read() as session:
+        request = service.read(session, owner, body)
+    return service.preview(request)
 
 
 @router.get("", response_model=SearchList, responses=problems(422, 503))

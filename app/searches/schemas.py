@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
@@ -13,7 +14,14 @@ from app.jobs import State
 from nnmass_core.budget import Budget
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import architecture_schema, space_schema
-from nnmass_core.search import LONGEST_SECONDS, MOST_RESULTS, SearchRequest
+from nnmass_core.request import (
+    LONGEST_SECONDS,
+    MOST_RESULTS,
+    Pareto,
+    SearchRequest,
+    decode_objective,
+    objective_schema,
+)
 from nnmass_core.spaces import presets, resolve_space
 
 Space = Annotated[
@@ -59,10 +67,7 @@ class BudgetBody(Strict):
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
 
 
-class ObjectiveBody(Strict):
-    """What to look for."""
-
-    maximize: Literal["nn_mass"] = "nn_mass"
+Objective = Annotated[Any, WithJsonSchema(objective_schema())]
 
 
 class Question(Strict):
@@ -70,26 +75,53 @@ class Question(Strict):
 
     space: Space
     budget: BudgetBody = Field(default_factory=BudgetBody)
-    objective: ObjectiveBody = Field(default_factory=ObjectiveBody)
-    top_k: Natural = Field(10, ge=1, le=MOST_RESULTS)
+    objective: Objective = Field(default_factory=lambda: {"maximize": "nn_mass"})
+    top_k: Natural = Field(
+        10, ge=1, le=MOST_RESULTS, description="Refused with a Pareto front, which has its own size."
+    )
     diversity: Literal["none", "shape"] = Field(
         "none", description="`shape`: at most one result for each tuple of widths and depths."
     )
     time_limit_seconds: float = Field(60.0, gt=0, le=LONGEST_SECONDS)
 
-    def to_request(self) -> SearchRequest:
-        """Return the core's request. Raises DefinitionError that names the field."""
-        try:
-            space = resolve_space(self.space)
-        except DefinitionError as error:
-            raise error.under("space") from error
+    def to_request(self, find: Callable[[str], object | None]) -> SearchRequest:
+        """Return the core's request. Raises DefinitionError that names the field.
+
+        `find` gives the definition of an `arch_id` that the reference may name, or None.
+        """
+        space = _under("space", lambda: resolve_space(self.space))
+        objective = _under("objective", lambda: decode_objective(_with_reference(self.objective, find)))
+        if isinstance(objective, Pareto) and "top_k" in self.model_fields_set:
+            raise DefinitionError.at("top_k", "conflicts_with_objective", "does not apply to a Pareto front")
         return SearchRequest(
             space=space,
             budget=Budget(**self.budget.model_dump()),
+            objective=objective,
             top_k=self.top_k,
             diversity=self.diversity,
             time_limit_seconds=self.time_limit_seconds,
         )
+
+
+T = TypeVar("T")
+
+
+def _under(field: str, read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except DefinitionError as error:
+        raise error.under(field) from error
+
+
+def _with_reference(objective: Any, find: Callable[[str], object | None]) -> Any:
+    """Return the objective with an `arch_id` in place of a definition looked up."""
+    reference = objective.get("reference") if isinstance(objective, dict) else None
+    if not (isinstance(reference, dict) and set(reference) == {"arch_id"}):
+        return objective
+    definition = find(reference["arch_id"]) if isinstance(reference["arch_id"], str) else None
+    if definition is None:
+        raise DefinitionError.at("reference.arch_id", "unknown_architecture", "names no architecture known here")
+    return {**objective, "reference": definition}
 
 
 class SearchBody(Question):
@@ -123,12 +155,17 @@ class Result(BaseModel):
     space_size: str = Field(description="Distinct architectures in the space, exactly, in decimal.")
     feasible: bool | None = Field(description="Null when the time ran out before one was found.")
     binding: list[str] | None = Field(description="Limits whose removal alone improves the optimum.")
-    relaxation: dict[str, int | None] | None = Field(
+    relaxation: dict[str, float | None] | None = Field(
         description="If nothing fits: the least value of each limit that admits something, the others kept."
     )
     caveats: list[str]
     explored: Explored
     elapsed_seconds: float
+    reference: dict[str, Any] | None = Field(None, description="Compress: the network to match, with its figures.")
+    savings: dict[str, float] | None = Field(None, description="Compress: how many times fewer params and MACs.")
+    resolution: dict[str, int] | None = Field(
+        None, description="Pareto: the widest gap in each cost in which points may be missing; null when exact."
+    )
 
 
 class Progress(BaseModel):

@@ -20,9 +20,11 @@ from app.searches import repository
 from app.searches.repository import KIND, Filters
 from app.searches.schemas import Question, SearchAnswer, SearchBody
 from nnmass_core import __version__
+from nnmass_core.certificate import Ranked, SearchResult
 from nnmass_core.codec import sha256_of
 from nnmass_core.control import Control
-from nnmass_core.search import Ranked, SearchRequest, SearchResult, search
+from nnmass_core.request import SearchRequest
+from nnmass_core.search import search
 
 QUEUE = "search"
 PREVIEW_SECONDS = 1.0
@@ -47,7 +49,7 @@ def submit(session: Session, owner: str, body: SearchBody, idempotency_key: str 
     The same Idempotency-Key gives the first answer again; with another body it raises Invalid. Raises DefinitionError
     that names the field.
     """
-    request = body.to_request()
+    request = read(session, owner, body)
     fingerprint = sha256_of(body.model_dump(mode="json"))
     if idempotency_key is not None:
         repository.lock(session, "key", owner, idempotency_key)
@@ -144,9 +146,13 @@ def ranking(
     return [_item_of_row(row) for row in rows[:limit]], following
 
 
-def preview(question: Question) -> dict[str, Any]:
+def read(session: Session, owner: str, question: Question) -> SearchRequest:
+    """Return the core's request of a question. Raises DefinitionError that names the field."""
+    return question.to_request(lambda arch_id: repository.definition(session, owner, arch_id))
+
+
+def preview(request: SearchRequest) -> dict[str, Any]:
     """Answer a question at once and store nothing. Raises Invalid when a second is not enough to prove the answer."""
-    request = question.to_request()
     started = time.monotonic()
     deadline = started + min(PREVIEW_SECONDS, request.time_limit_seconds)
     found = search(request, Control(expired=lambda: time.monotonic() > deadline))

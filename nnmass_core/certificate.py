@@ -1,0 +1,100 @@
+"""The answer to a search: the ranking, and what is claimed and proved about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from nnmass_core.architecture import Architecture, Evaluation
+from nnmass_core.codec import sha256_of
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One place of the ranking, or one point of a Pareto front."""
+
+    rank: int
+    architecture: Architecture
+    evaluation: Evaluation
+    slack: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """What a search claims and can prove; fields as in api.md.
+
+    optimal: the ranking (or front) is the true one, proved. bound: no architecture within the budget has a better
+    objective value; upper_bound is the same when NN-Mass is maximised. feasible: None when the time ran out before an
+    architecture was found. binding: the limits whose removal alone improves the optimum; None when the time ran out.
+    relaxation: for an infeasible request, the least value of each limit that admits an architecture with the others
+    kept (None: no value does). resolution: of a Pareto front that is not complete, the widest gap in each cost in which
+    points may be missing.
+    """
+
+    count: int
+    optimal: bool
+    objective_value: float | None
+    bound: float | None
+    best_nn_mass: float | None
+    upper_bound: float | None
+    space_size: int
+    feasible: bool | None
+    binding: tuple[str, ...] | None
+    relaxation: dict[str, float | None] | None
+    caveats: tuple[str, ...]
+    labels: int
+    pruned: int
+    reference: Architecture | None = None
+    savings: dict[str, float] | None = None
+    front: bool = False
+    resolution: dict[str, int] | None = None
+
+    @property
+    def gap(self) -> float | None:
+        """What lies between value and bound, relative to the value; None when there is nothing to compare."""
+        if self.objective_value is None or self.bound is None:
+            return None
+        if self.bound == self.objective_value:
+            return 0.0
+        return abs(self.bound - self.objective_value) / self.objective_value if self.objective_value else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Write the certificate as JSON-ready objects."""
+        return {
+            "count": self.count,
+            "optimal": self.optimal,
+            "objective_value": self.objective_value,
+            "bound": self.bound,
+            "gap": self.gap,
+            "best_nn_mass": self.best_nn_mass,
+            "upper_bound": self.upper_bound,
+            "space_size": str(self.space_size),
+            "feasible": self.feasible,
+            "binding": None if self.binding is None else list(self.binding),
+            "relaxation": self.relaxation,
+            "caveats": list(self.caveats),
+            "explored": {"labels": self.labels, "pruned_by_bound": self.pruned},
+            **({} if self.reference is None else {"reference": _summary(self.reference), "savings": self.savings}),
+            **({"resolution": self.resolution} if self.front else {}),
+        }
+
+
+def _summary(reference: Architecture) -> dict[str, Any]:
+    evaluation = reference.evaluation
+    figures = {"nn_mass": float(evaluation.mass), "params": evaluation.params, "macs": evaluation.macs}
+    return {"arch_id": reference.arch_id, **figures}
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The ranking, best first (of a front: ascending in its first cost), with its certificate."""
+
+    ranking: tuple[Ranked, ...]
+    certificate: Certificate
+
+    @property
+    def digest(self) -> str:
+        """A hash of ranking and certificate, leaving out counters: equal on every complete run of one request."""
+        certificate = {key: value for key, value in self.certificate.to_json().items() if key != "explored"}
+        ranking = [ranked.architecture.arch_id for ranked in self.ranking]
+        return f"sha256:{sha256_of({'certificate': certificate, 'ranking': ranking})}"

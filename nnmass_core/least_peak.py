@@ -1,0 +1,107 @@
+"""The architectures with the smallest peak: a peak is a maximum, so it is found by bisection, not by sums.
+
+For a pair of numbers, the chain of the paths whose peak lies between them (Chain.with_peak) is a chain like any other.
+The least peak that admits a path is bisected for; the best paths of exactly that peak are ranked by the engine; then
+the next peak, until there are enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from nnmass_core.chain import QUANTITIES, Ints
+from nnmass_core.control import Control
+from nnmass_core.problem import RANKING, Problem, maximise, minimise
+from nnmass_core.solver import Solution, Solver
+
+
+class OutOfTime(Exception):
+    """The time limit passed before a question was settled."""
+
+
+def least_peaks(problem: Problem, k: int, control: Control, *, distinct_shapes: bool) -> Solution:
+    """Return the best k paths by peak, then by the ranking order. The bound is the least peak possible, negative."""
+    found: list[Solution] = []
+    lowest, complete = -np.inf, True
+    try:
+        for peak, chain_problem in _levels(problem, control):
+            lowest = max(lowest, -float(peak))  # the first peak is the least
+            level = Solver(chain_problem, k, control, distinct_shapes=distinct_shapes).solve()
+            found.append(level)
+            if not level.complete:
+                complete = False
+                break
+            if len(_chosen(found, problem, k, distinct_shapes=distinct_shapes)) >= k:
+                break
+    except OutOfTime:
+        complete = False
+    return _joined(found, problem, k, complete=complete, bound=lowest, distinct_shapes=distinct_shapes)
+
+
+def least_peak(problem: Problem, control: Control) -> int | None:
+    """Return the least peak that admits a path, in elements; None when nothing is feasible. Raises OutOfTime."""
+    return next((peak for peak, _ in _levels(problem, control)), None)
+
+
+def _levels(problem: Problem, control: Control) -> Iterator[tuple[int, Problem]]:
+    """Yield each peak that some feasible path has, ascending, with the problem of exactly that peak."""
+    cap = problem.peak
+    peaks = [peak for peak in problem.chain.peaks if cap is None or peak <= cap]
+    low = 0
+    while low < len(peaks):
+        below = peaks[low - 1] if low else -1
+        if not _admits(problem, below, peaks[-1], control):
+            return
+        first, last = low, len(peaks) - 1
+        while first < last:
+            middle = (first + last) // 2
+            first, last = (first, middle) if _admits(problem, below, peaks[middle], control) else (middle + 1, last)
+        yield peaks[first], _between(problem, peaks[first] - 1, peaks[first])
+        low = first + 1
+
+
+def _between(problem: Problem, above: int, upto: int) -> Problem:
+    return replace(problem, chain=problem.chain.with_peak(above, upto), keys=RANKING, peak=None)
+
+
+def _admits(problem: Problem, above: int, upto: int, control: Control) -> bool:
+    """Tell whether a feasible path has its peak in a range. Raises OutOfTime."""
+    easiest = (minimise("params"), maximise("nn_mass"))
+    admitted = Solver(replace(_between(problem, above, upto), keys=easiest), 1, control).admits()
+    if admitted is None:
+        raise OutOfTime
+    return admitted
+
+
+def _chosen(found: list[Solution], problem: Problem, k: int, *, distinct_shapes: bool) -> list[tuple[int, int]]:
+    """Return (level, place) of the best k over all levels, at most one of a shape if so wanted."""
+    shape = list(problem.chain.shape_columns)
+    seen: set[tuple[int, ...]] = set()
+    chosen: list[tuple[int, int]] = []
+    for level, solution in enumerate(found):
+        for place, integers in enumerate(solution.integers.tolist()):
+            key = tuple(integers[i] for i in shape) if distinct_shapes else tuple(integers)
+            if key not in seen and len(chosen) < k:
+                seen.add(key)
+                chosen.append((level, place))
+    return chosen
+
+
+def _joined(
+    found: list[Solution], problem: Problem, k: int, *, complete: bool, bound: float, distinct_shapes: bool
+) -> Solution:
+    chosen = _chosen(found, problem, k, distinct_shapes=distinct_shapes)
+    width = sum(stage.integers.shape[1] for stage in problem.chain.stages)
+    integers: Ints = np.array([found[i].integers[j] for i, j in chosen], np.int64).reshape(-1, width)
+    return Solution(
+        integers=integers,
+        additive=np.array([found[i].additive[j] for i, j in chosen]).reshape(-1, len(QUANTITIES)),
+        masses=[found[i].masses[j] for i, j in chosen],
+        complete=complete,
+        bound=bound,
+        labels=sum(solution.labels for solution in found),
+        pruned=sum(solution.pruned for solution in found),
+    )

@@ -1,0 +1,270 @@
+"""Pareto fronts of NN-Mass against costs, from exact constrained optima.
+
+The most NN-Mass under a cap on each cost, and of the paths that have it the cheapest, is a point of the front: nothing
+has as much for less. One cost: the interval between two neighbouring points is either enumerated whole (every path
+there that could be on the front) or, where that is too much, split at a point of its own, widest interval first. Two
+costs: the caps run over a grid. Either way every point given is on the true front; what may be missing lies in gaps
+whose width is stated.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+
+from nnmass_core.chain import QUANTITIES, Chain, Floats, Ints
+from nnmass_core.control import Control
+from nnmass_core.least_peak import OutOfTime, least_peak
+from nnmass_core.problem import MASS, RANKING, RELATIVE_ERROR, Key, Problem, maximise, minimise
+from nnmass_core.solver import Solver
+
+MOST_LABELS = 40_000
+"""Partial paths that an interval's enumeration may make before the interval is split instead."""
+
+MOST_POINTS = 5_000
+GRID = 24
+"""Levels of each cost for a front in two costs."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of the front: its costs in the order asked for, its exact NN-Mass, its architecture's integers."""
+
+    costs: tuple[int, ...]
+    mass: Fraction
+    integers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Front:
+    """Points ascending in the first cost. gaps: the widest by cost in which points may be missing; None: none are."""
+
+    points: list[Point]
+    gaps: dict[str, int] | None
+    labels: int
+    pruned: int
+
+
+class Interval(NamedTuple):
+    """Costs between two points of the front where others may lie: from `start`, which is at or above the lower's cost.
+
+    width: start less the higher point's cost, negative so that the widest sorts first.
+    """
+
+    width: int
+    start: int
+    low: Point
+    high: Point
+
+
+class FrontPool:
+    """Paths that no other path seen so far beats in both NN-Mass and one cost; a pool for the engine to fill."""
+
+    def __init__(self, chain: Chain, cost: str) -> None:
+        self._chain = chain
+        self._column = QUANTITIES.index(cost)
+        self.paths = np.zeros((0, len(chain.stages)), np.int64)
+        self.additive = np.zeros((0, len(QUANTITIES)))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def worst(self, key: Key) -> float:
+        """Return -inf: nothing but the threshold prunes."""
+        return -np.inf
+
+    def add(self, paths: Ints, additive: Floats) -> None:
+        """Offer paths, (n, stages), with their sums, (n, quantities)."""
+        paths, additive = np.concatenate([self.paths, paths]), np.concatenate([self.additive, additive])
+        order = np.lexsort([-additive[:, MASS], additive[:, self._column]])
+        mass = additive[order, MASS]
+        before = np.concatenate([[-np.inf], np.maximum.accumulate(mass)[:-1]])
+        near = order[mass >= before - RELATIVE_ERROR * (1.0 + mass)]
+        self.paths, self.additive = paths[near], additive[near]
+
+    def points(self, cost: str) -> list[Point]:
+        """Return the points of the front among these paths, exactly, the first in ranking order at each."""
+        if not len(self):
+            return []
+        integers = self._chain.path_integers(self.paths)
+        masses = self._chain.exact_masses(self.paths)
+        columns = [QUANTITIES.index(name) for name in (cost, "macs", "params")]
+        costs = self.additive[:, columns].astype(np.int64).tolist()
+        order = sorted(range(len(self)), key=lambda i: (costs[i][0], -masses[i], *costs[i][1:], *integers[i].tolist()))
+        points: list[Point] = []
+        best = None
+        for i in order:
+            if best is None or masses[i] > best:
+                best = masses[i]
+                mass = self._chain.path_mass(self.paths[i].tolist())
+                points.append(Point((costs[i][0],), mass, tuple(integers[i].tolist())))
+        return points
+
+
+class _Explorer:
+    """Solves capped problems of one front and keeps count."""
+
+    def __init__(self, problem: Problem, costs: tuple[str, ...], control: Control) -> None:
+        self._problem = problem
+        self._costs = costs
+        self._control = control
+        self.labels = self.pruned = 0
+
+    def best(self, caps: tuple[int | None, ...]) -> Point | None:
+        """Return the point of the front that the caps lead to; None when nothing fits. Raises OutOfTime."""
+        ties = [minimise(cost) for cost in self._costs]
+        rest = [key for key in (minimise("macs"), minimise("params")) if key not in ties]
+        return self._solve(self._capped(caps), (maximise("nn_mass"), *ties, *rest))
+
+    def cheapest(self, cost: str) -> Point | None:
+        """Return the point of least cost; None when nothing is feasible. Raises OutOfTime."""
+        return self._solve(self._problem, (minimise(cost), maximise("nn_mass"), minimise("macs"), minimise("params")))
+
+    def best_within(self, peak: int) -> Point:
+        """Return the first in ranking order under a cap on the peak that admits something. Raises OutOfTime."""
+        point = self._solve(replace(self._problem, peak=peak), RANKING)
+        assert point is not None
+        return point
+
+    def between(self, low: Point, high: Point) -> list[Point] | None:
+        """Return the points of a one-cost front between two others; None when there are too many paths to look at."""
+        (cost,) = self._costs
+        problem = self._capped((high.costs[0] - 1,))
+        solver = Solver(problem, 1, self._control, pool=lambda chain: FrontPool(chain, cost))
+        done = solver.collect(float(low.mass), MOST_LABELS)
+        self.labels += solver.labels
+        self.pruned += solver.pruned
+        if done is None:
+            raise OutOfTime
+        assert isinstance(solver.pool, FrontPool)
+        inside = [point for point in solver.pool.points(cost) if point.mass > low.mass and point.costs > low.costs]
+        return inside if done else None
+
+    def _capped(self, caps: tuple[int | None, ...]) -> Problem:
+        problem = self._problem
+        for cost, cap in zip(self._costs, caps, strict=True):
+            if cap is not None:
+                problem = problem.capped(QUANTITIES.index(cost), cap)
+        return problem
+
+    def _solve(self, problem: Problem, keys: tuple[Key, ...]) -> Point | None:
+        solution = Solver(replace(problem, keys=keys), 1, self._control).solve()
+        self.labels += solution.labels
+        self.pruned += solution.pruned
+        if not solution.complete:
+            raise OutOfTime
+        if not len(solution.integers):
+            return None
+        costs = tuple(int(solution.additive[0, QUANTITIES.index(cost)]) for cost in self._costs)
+        return Point(costs, solution.masses[0], tuple(solution.integers[0].tolist()))
+
+
+def front_of_one_cost(problem: Problem, cost: str, control: Control) -> Front:
+    """Return the front of NN-Mass against one additive cost. Raises OutOfTime when not even its ends are found."""
+    explorer = _Explorer(problem, (cost,), control)
+    cheapest, best = explorer.cheapest(cost), explorer.best((None,))
+    if cheapest is None or best is None:
+        return Front([], None, explorer.labels, explorer.pruned)
+    points = {cheapest.costs: cheapest, best.costs: best}
+    waiting = [Interval(cheapest.costs[0] - best.costs[0], cheapest.costs[0], cheapest, best)]
+    whole = best.costs[0] - cheapest.costs[0]
+    try:
+        while waiting and len(points) < MOST_POINTS:
+            widest = waiting[0]
+            control.report(min(0.99, 1 + widest.width / max(whole, 1)), f"{len(points)} points of the front")
+            inside = explorer.between(widest.low, widest.high)
+            parts = _split(explorer, widest) if inside is None else []
+            heapq.heappop(waiting)
+            for point in [*(inside or []), *(part.low for part in parts)]:
+                points[point.costs] = point
+            for part in parts:
+                heapq.heappush(waiting, part)
+    except OutOfTime:
+        pass  # what was not looked at is told as a gap
+    gaps = {cost: -waiting[0].width} if waiting else None
+    ordered = [points[costs] for costs in sorted(points)]
+    return Front(ordered, gaps, explorer.labels, explorer.pruned)
+
+
+def _split(explorer: _Explorer, interval: Interval) -> list[Interval]:
+    """Return the intervals that are left of one when its best point up to the middle is known."""
+    low, high = interval.low, interval.high
+    middle = (interval.start + high.costs[0]) // 2
+    if middle == interval.start:
+        return []  # no cost lies between
+    best = explorer.best((middle,))
+    assert best is not None
+    # between the best point up to the middle and the middle itself there is nothing on the front
+    right = Interval(middle - high.costs[0], middle, best, high)
+    if best.costs == low.costs:
+        return [right]
+    return [Interval(interval.start - best.costs[0], interval.start, low, best), right]
+
+
+def front_of_two_costs(problem: Problem, costs: tuple[str, str], control: Control) -> Front:
+    """Return points of the front of NN-Mass against two additive costs, on a grid of caps. Raises OutOfTime.
+
+    Every point is on the true front; between neighbouring levels of the grid others may be missing, which `gaps` says.
+    """
+    explorer = _Explorer(problem, costs, control)
+    points: dict[tuple[int, ...], Point] = {}
+    corner = explorer.best((None, None))
+    least = [explorer.cheapest(cost) for cost in costs]
+    if corner is None or None in least:
+        return Front([], None, explorer.labels, explorer.pruned)
+    levels = [_levels(point.costs[i], corner.costs[i]) for i, point in enumerate(least) if point is not None]
+    gaps = {cost: int(np.diff(level).max(initial=0)) for cost, level in zip(costs, levels, strict=True)}
+    total = len(levels[0]) * len(levels[1])
+    try:
+        for done, caps in enumerate(itertools.product(*levels)):
+            control.report(min(0.99, done / total), f"{len(points)} points of the front")
+            point = explorer.best(caps)
+            if point is not None:
+                points[point.costs] = point
+    except OutOfTime:
+        gaps = {cost: level[-1] - level[0] for cost, level in zip(costs, levels, strict=True)}
+    return Front([points[key] for key in sorted(points)], gaps, explorer.labels, explorer.pruned)
+
+
+def _levels(low: int, high: int) -> list[int]:
+    """Return the levels of one cost, equally far apart in proportion."""
+    return sorted({round(level) for level in np.geomspace(max(low, 1), max(high, 1), GRID).tolist()} | {low, high})
+
+
+def front_of_peak(problem: Problem, control: Control) -> Front:
+    """Return the front of NN-Mass against peak activation elements. Raises OutOfTime when not even its end is found.
+
+    The most NN-Mass under a cap on the peak only grows with the cap, in steps; between two caps that give the same
+    there is no step.
+    """
+    explorer = _Explorer(problem, (), control)
+    peaks = [peak for peak in problem.chain.peaks if problem.peak is None or peak <= problem.peak]
+    lowest = least_peak(problem, control)
+    if lowest is None:
+        return Front([], None, explorer.labels, explorer.pruned)
+    first, last = peaks.index(lowest), len(peaks) - 1
+    known = {i: explorer.best_within(peaks[i]) for i in (first, last)}
+    waiting = [(first, last)]
+    try:
+        while waiting:
+            low, high = max(waiting, key=lambda pair: peaks[pair[1]] - peaks[pair[0]])
+            control.report(min(0.99, 1 - len(waiting) / len(peaks)), f"{len(known)} caps on the peak examined")
+            middle = (low + high) // 2
+            if middle not in known and known[low].mass != known[high].mass:
+                known[middle] = explorer.best_within(peaks[middle])
+            waiting.remove((low, high))
+            if known[low].mass != known[high].mass and high - low > 1:
+                waiting += [(low, middle), (middle, high)]
+    except OutOfTime:
+        pass  # what was not looked at is told as a gap
+    gaps = {"peak": max(peaks[high] - peaks[low] for low, high in waiting)} if waiting else None
+    steps: list[Point] = []
+    for i in sorted(known):
+        if not steps or known[i].mass > steps[-1].mass:
+            steps.append(replace(known[i], costs=(peaks[i],)))
+    return Front(steps, gaps, explorer.labels, explorer.pruned)

@@ -1,0 +1,201 @@
+"""What a search is asked: a space, a budget, an objective, and how much of the answer is wanted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from nnmass_core import __version__
+from nnmass_core.architecture import Architecture
+from nnmass_core.budget import Budget
+from nnmass_core.codec import check_integer, sha256_of, unknown_fields
+from nnmass_core.errors import DefinitionError, Problem
+from nnmass_core.families import architecture_schema, decode_architecture
+from nnmass_core.space import Space
+
+MOST_RESULTS = 1000
+LONGEST_SECONDS = 3600
+LARGEST_MASS = 1e15
+
+COSTS = {"params": "params", "macs": "macs", "peak_activation_bytes": "peak"}
+"""The costs that an objective may name, and the quantity that each is."""
+
+
+@dataclass(frozen=True)
+class Maximise:
+    """The most NN-Mass within the budget."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Write the objective as it is requested."""
+        return {"maximize": "nn_mass"}
+
+
+@dataclass(frozen=True)
+class Minimise:
+    """The least of one cost among architectures with at least some NN-Mass, or a reference's (compress)."""
+
+    cost: str
+    min_nn_mass: float | None = None
+    reference: Architecture | None = None
+
+    def __post_init__(self) -> None:
+        if self.cost not in COSTS:
+            raise DefinitionError.at("minimize", "unknown_choice", f"must be one of {', '.join(COSTS)}")
+        if (self.min_nn_mass is None) == (self.reference is None):
+            raise DefinitionError.at("min_nn_mass", "required", "give either min_nn_mass or reference")
+        least = self.min_nn_mass
+        if least is not None and not (_is_number(least) and 0 <= least <= LARGEST_MASS):
+            raise DefinitionError.at("min_nn_mass", "out_of_range", f"must be a number from 0 to {LARGEST_MASS:g}")
+
+    @property
+    def least_mass(self) -> Fraction:
+        """The NN-Mass that is asked for, exactly.
+
+        A number stands for every rational that is reported as it or as more: half way down to the double before it.
+        """
+        if self.reference is not None:
+            return self.reference.evaluation.mass
+        least = float(self.min_nn_mass or 0.0)
+        return max(Fraction(0), (Fraction(least) + Fraction(math.nextafter(least, -math.inf))) / 2)
+
+    def to_json(self) -> dict[str, Any]:
+        """Write the objective as it is requested."""
+        if self.reference is not None:
+            return {"minimize": self.cost, "reference": self.reference.definition()}
+        return {"minimize": self.cost, "min_nn_mass": self.min_nn_mass}
+
+
+@dataclass(frozen=True)
+class Pareto:
+    """The front of NN-Mass against one cost, or against params and MACs."""
+
+    costs: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not (len(self.costs) == 1 and self.costs[0] in COSTS) and set(self.costs) != {"params", "macs"}:
+            message = f"must be nn_mass and one of {', '.join(COSTS)}, or nn_mass with params and macs"
+            raise DefinitionError.at("pareto", "unknown_choice", message)
+
+    def to_json(self) -> dict[str, Any]:
+        """Write the objective as it is requested."""
+        return {"pareto": ["nn_mass", *self.costs]}
+
+
+Objective = Maximise | Minimise | Pareto
+
+
+def decode_objective(data: object) -> Objective:
+    """Read an objective from parsed JSON. Raises DefinitionError that names the field."""
+    if not isinstance(data, Mapping):
+        raise DefinitionError.at("", "not_an_object", "must be an object")
+    kinds = [kind for kind in ("maximize", "minimize", "pareto") if kind in data]
+    if len(kinds) != 1:
+        raise DefinitionError.at("", "required", "must have one of maximize, minimize, pareto")
+    allowed = {"minimize": {"minimize", "min_nn_mass", "reference"}}.get(kinds[0], set(kinds))
+    problems = list(unknown_fields(data, allowed))
+    if problems:
+        raise DefinitionError(problems)
+    return {"maximize": _decode_maximise, "minimize": _decode_minimise, "pareto": _decode_pareto}[kinds[0]](data)
+
+
+def objective_schema() -> dict[str, Any]:
+    """Describe the objectives as JSON Schema."""
+    cost = {"type": "string", "enum": list(COSTS)}
+    arch_id = {"type": "object", "required": ["arch_id"], "properties": {"arch_id": {"type": "string"}}}
+    least = {"type": "number", "minimum": 0, "maximum": LARGEST_MASS}
+    reference = {"anyOf": [arch_id, architecture_schema()]}
+    return {
+        "default": {"maximize": "nn_mass"},
+        "oneOf": [
+            _object_schema({"maximize": {"const": "nn_mass"}}),
+            _object_schema({"minimize": cost, "min_nn_mass": least}),
+            _object_schema({"minimize": cost, "reference": reference}),
+            _object_schema({"pareto": {"type": "array", "items": {"enum": ["nn_mass", *COSTS]}, "minItems": 2}}),
+        ],
+    }
+
+
+def _object_schema(properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": list(properties),
+        "properties": properties,
+    }
+
+
+def _decode_maximise(data: Mapping[str, Any]) -> Objective:
+    if data["maximize"] != "nn_mass":
+        raise DefinitionError.at("maximize", "unknown_choice", "must be nn_mass")
+    return Maximise()
+
+
+def _decode_minimise(data: Mapping[str, Any]) -> Objective:
+    reference = None
+    if data.get("reference") is not None:
+        try:
+            reference = decode_architecture(data["reference"])
+        except DefinitionError as error:
+            raise error.under("reference") from error
+    cost = data["minimize"]
+    return Minimise(cost if isinstance(cost, str) else "", data.get("min_nn_mass"), reference)
+
+
+def _decode_pareto(data: Mapping[str, Any]) -> Objective:
+    names = data["pareto"]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or names[:1] != ["nn_mass"]:
+        raise DefinitionError.at("pareto", "unknown_choice", "must be a list that starts with nn_mass")
+    return Pareto(tuple(names[1:]))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRequest:
+    """What to search: the best `top_k` architectures of `space` within `budget` by `objective`.
+
+    diversity: `none`, or `shape` for at most one result of each tuple of widths and depths. A Pareto front has the size
+    it has: `top_k` and `diversity` do not apply. The time limit is kept by the caller's Control; it is here because it
+    belongs to the request's identity.
+    """
+
+    space: Space
+    budget: Budget
+    objective: Objective = field(default_factory=Maximise)
+    top_k: int = 10
+    diversity: str = "none"
+    time_limit_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        problems = list(check_integer(self.top_k, 1, MOST_RESULTS, "top_k"))
+        if self.diversity not in ("none", "shape"):
+            problems.append(Problem("diversity", "unknown_choice", "must be none or shape"))
+        if isinstance(self.objective, Pareto) and self.diversity != "none":
+            problems.append(Problem("diversity", "conflicts_with_objective", "does not apply to a Pareto front"))
+        limit = self.time_limit_seconds
+        if not _is_number(limit) or not 0 < limit <= LONGEST_SECONDS:
+            message = f"must be above 0 and at most {LONGEST_SECONDS}"
+            problems.append(Problem("time_limit_seconds", "out_of_range", message))
+        if problems:
+            raise DefinitionError(problems)
+
+    def to_json(self) -> dict[str, Any]:
+        """Write the request in full: presets resolved, defaults filled in."""
+        ranked = {} if isinstance(self.objective, Pareto) else {"top_k": self.top_k, "diversity": self.diversity}
+        return {
+            "space": self.space.to_json(),
+            "budget": self.budget.to_json(),
+            "objective": self.objective.to_json(),
+            **ranked,
+            "time_limit_seconds": float(self.time_limit_seconds),
+        }
+
+    @property
+    def digest(self) -> str:
+        """The request's identity: equal requests to the same core have equal digests."""
+        return f"sha256:{sha256_of({'core_version': __version__, 'request': self.to_json()})}"

@@ -1,0 +1,202 @@
+"""Least costs, compression and Pareto fronts against brute force on the oracle."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from random import Random
+from typing import Any
+
+import pytest
+
+from nnmass_core.budget import Budget
+from nnmass_core.certificate import Ranked, SearchResult
+from nnmass_core.control import Control
+from nnmass_core.errors import DefinitionError
+from nnmass_core.families import decode_architecture, decode_space
+from nnmass_core.request import Minimise, Objective, Pareto, SearchRequest, decode_objective
+from nnmass_core.search import search
+from tests.core.brute import BYTES, LIMITS, Row, first_of_each_shape, ranked, within
+from tests.core.problems import random_budget, random_space
+
+COSTS = ("params", "macs", "peak_activation_bytes")
+SEEDS = range(150)
+
+
+def cost_of(row: Row, cost: str) -> int:
+    return {"params": row.params, "macs": row.macs, "peak_activation_bytes": row.peak}[cost]
+
+
+def cells_of(place: Ranked) -> tuple[tuple[int, int, int], ...]:
+    cells = place.architecture.definition()["cells"]
+    return tuple((cell["width"], cell["depth"], cell["skip_channels"]) for cell in cells)
+
+
+def run(space: dict[str, Any], budget: dict[str, Any], objective: Objective, **more: Any) -> SearchResult:
+    return search(SearchRequest(space=decode_space(space), budget=Budget(**budget), objective=objective, **more))
+
+
+def limits_of(budget: dict[str, Any]) -> dict[str, int]:
+    return {name: budget[name] for name in LIMITS if name in budget}
+
+
+def expected_minimum(rows: list[Row], budget: dict[str, Any], cost: str, least: Fraction) -> list[Row]:
+    fitting = [r for r in within(rows, limits_of(budget), budget["precision"]) if r.mass >= least]
+    return sorted(fitting, key=lambda r: (cost_of(r, cost), *r.place))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("cost", COSTS)
+def test_a_least_cost_equals_brute_force(cost: str, seed: int) -> None:
+    rng = Random(f"{cost} {seed}")
+    space = random_space(rng, most=200)
+    rows = ranked(space)
+    budget = random_budget(rng, rows)
+    wanted = rng.choice(rows).mass
+    diversity, top_k = rng.choice(("none", "shape")), rng.choice((1, 3, 10, 1000))
+    found = run(space, budget, Minimise(cost, float(wanted)), top_k=top_k, diversity=diversity)
+    expected = expected_minimum(rows, budget, cost, wanted)
+    ranking = (first_of_each_shape(expected) if diversity == "shape" else expected)[:top_k]
+    assert [cells_of(place) for place in found.ranking] == [r.cells for r in ranking]
+    certificate = found.certificate
+    assert (certificate.optimal, certificate.upper_bound) == (True, None)
+    assert certificate.feasible == bool(ranking)
+    others = {
+        name: expected_minimum(rows, {k: v for k, v in budget.items() if k != name}, cost, wanted)
+        for name in limits_of(budget)
+    }
+    if ranking:
+        unit = BYTES[budget["precision"]] if cost == "peak_activation_bytes" else 1
+        assert certificate.objective_value == certificate.bound == cost_of(ranking[0], cost) * unit
+        better = tuple(n for n, kept in others.items() if cost_of(kept[0], cost) < cost_of(ranking[0], cost))
+        assert certificate.binding == better
+    else:
+        relaxation: dict[str, float | None] = {
+            name: min((r.use(name, budget["precision"]) for r in kept), default=None) for name, kept in others.items()
+        }
+        fitting = within(rows, limits_of(budget), budget["precision"])
+        relaxation["min_nn_mass"] = float(fitting[0].mass) if fitting else None
+        assert certificate.relaxation == relaxation
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("cost", COSTS)
+def test_a_front_equals_brute_force(cost: str, seed: int) -> None:
+    rng = Random(f"front {cost} {seed}")
+    space = random_space(rng, most=200)
+    rows = ranked(space)
+    budget = random_budget(rng, rows)
+    found = run(space, budget, Pareto((cost,)))
+    expected: list[Row] = []
+    for row in sorted(within(rows, limits_of(budget), budget["precision"]), key=lambda r: (cost_of(r, cost), *r.place)):
+        if not expected or row.mass > expected[-1].mass:
+            expected.append(row)
+    assert [cells_of(place) for place in found.ranking] == [r.cells for r in expected]
+    assert (found.certificate.optimal, found.certificate.resolution) == (True, None)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_every_point_of_a_front_in_two_costs_is_on_the_true_front(seed: int) -> None:
+    rng = Random(f"two {seed}")
+    space = random_space(rng, most=60)
+    rows = ranked(space)
+    budget = random_budget(rng, rows)
+    found = run(space, budget, Pareto(("params", "macs")))
+    fitting = within(rows, limits_of(budget), budget["precision"])
+    front = {r.cells for r in fitting if not any(_beats(other, r) for other in fitting)}
+    points = [cells_of(place) for place in found.ranking]
+    assert set(points) <= front
+    assert len(set(points)) == len(points)
+    costs = [(place.evaluation.params, place.evaluation.macs) for place in found.ranking]
+    assert costs == sorted(costs)
+    if fitting:
+        best = max(r.mass for r in fitting)
+        assert best in {place.evaluation.mass for place in found.ranking}
+        resolution = found.certificate.resolution
+        assert resolution is None or set(resolution) == {"params", "macs"}
+
+
+def _beats(other: Row, row: Row) -> bool:
+    weakly = other.mass >= row.mass and other.params <= row.params and other.macs <= row.macs
+    return weakly and (other.mass, other.params, other.macs) != (row.mass, row.params, row.macs)
+
+
+def test_compress_says_what_is_saved() -> None:
+    reference = decode_architecture(
+        {
+            "family": "densenet_cnn",
+            "input": {"channels": 3, "height": 32, "width": 32},
+            "num_classes": 10,
+            "cells": [{"width": w, "depth": 13, "skip_channels": t} for w, t in ((32, 100), (64, 160), (128, 110))],
+        }
+    )
+    space = {
+        "family": "densenet_cnn",
+        "input": {"channels": 3, "height": 32, "width": 32},
+        "num_classes": 10,
+        "cells": 3,
+        "width": [16, 32, 48],
+        "depth": {"min": 6, "max": 30},
+        "skip_channels": {"min": 0, "max": 320, "step": 5},
+        "width_rule": "doubling",
+        "depth_rule": "equal",
+    }
+    found = run(space, {}, Minimise("params", reference=reference), top_k=1)
+    (best,) = found.ranking
+    certificate = found.certificate.to_json()
+    assert best.evaluation.mass >= reference.evaluation.mass
+    assert certificate["reference"]["arch_id"] == reference.arch_id
+    assert certificate["savings"] == {
+        "params": 5069086 / best.evaluation.params,
+        "macs": 972492800 / best.evaluation.macs,
+    }
+
+
+def test_a_reported_number_admits_the_network_that_was_reported() -> None:
+    # 784.1333333333333 as a double lies above 11762 / 15, which it stands for
+    assert Fraction(784.1333333333333) != Fraction(11762, 15)
+    assert Minimise("params", 784.1333333333333).least_mass <= Fraction(11762, 15)
+    assert Minimise("params", 784.1333333333334).least_mass > Fraction(11762, 15)
+
+
+@pytest.mark.parametrize("cost", COSTS)
+def test_a_front_stopped_by_the_time_limit_is_true_as_far_as_it_goes(cost: str) -> None:
+    space = random_space(Random(5), most=400) | {"width": {"min": 4, "max": 40}, "depth": {"min": 3, "max": 12}}
+    space |= {"skip_channels": {"min": 0, "max": 200}, "input": {"channels": 3, "height": 32, "width": 32}}
+    whole = {cells_of(place) for place in run(space, {}, Pareto((cost,))).ranking}
+    looks = iter(range(10**9))
+    request = SearchRequest(space=decode_space(space), budget=Budget(), objective=Pareto((cost,)))
+    cut = search(request, Control(expired=lambda: next(looks) > 400))
+    assert not cut.certificate.optimal
+    assert cut.certificate.resolution is not None
+    assert set(cut.certificate.resolution) == {cost}
+    assert cut.ranking
+    assert {cells_of(place) for place in cut.ranking} < whole
+
+
+@pytest.mark.parametrize(
+    ("data", "field"),
+    [
+        ({}, ""),
+        ([], ""),
+        ({"maximize": "nn_mass", "minimize": "params"}, ""),
+        ({"maximize": "accuracy"}, "maximize"),
+        ({"maximize": "nn_mass", "min_nn_mass": 1}, "min_nn_mass"),
+        ({"minimize": "params"}, "min_nn_mass"),
+        ({"minimize": "beauty", "min_nn_mass": 1}, "minimize"),
+        ({"minimize": ["params"], "min_nn_mass": 1}, "minimize"),
+        ({"minimize": "params", "min_nn_mass": -1}, "min_nn_mass"),
+        ({"minimize": "params", "min_nn_mass": "1"}, "min_nn_mass"),
+        ({"minimize": "params", "min_nn_mass": True}, "min_nn_mass"),
+        ({"minimize": "params", "reference": {"family": "densenet_cnn", "cells": 5}}, "reference.cells"),
+        ({"minimize": "params", "reference": "nonsense"}, "reference"),
+        ({"pareto": "macs"}, "pareto"),
+        ({"pareto": ["macs", "nn_mass"]}, "pareto"),
+        ({"pareto": ["nn_mass"]}, "pareto"),
+        ({"pareto": ["nn_mass", "params", "params"]}, "pareto"),
+        ({"pareto": ["nn_mass", "macs"], "reference": {}}, "reference"),
+    ],
+)
+def test_a_bad_objective_names_its_field(data: Any, field: str) -> None:
+    with pytest.raises(DefinitionError) as refused:
+        decode_objective(data)
+    assert field in {problem.field for problem in refused.value.problems}
