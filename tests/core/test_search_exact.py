@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnmass_core.budget import Budget
+from nnmass_core.certificate import Certificate, Ranked
 from nnmass_core.control import Control
 from nnmass_core.errors import DefinitionError, Interrupted
 from nnmass_core.families import decode_space
 from nnmass_core.families.densenet_cnn import DenseNetCnn
-from nnmass_core.search import Certificate, Ranked, SearchRequest, SearchResult, search
+from nnmass_core.search import SearchRequest, SearchResult, search
 from nnmass_core.spaces import resolve_space
 from tests.core.brute import LIMITS, Answer, Row, answer, ranked
 from tests.core.problems import combinations, random_budget, random_space

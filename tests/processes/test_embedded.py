@@ -169,8 +169,8 @@ def test_nothing_acknowledged_is_lost_when_everything_is_killed(service: Service
 
 
 def test_children_follow_a_killed_parent(service: Service) -> None:
-    service.submit(ENDLESS)
-    assert len(service.descendants()) >= 6
+    service.runs(service.submit(ENDLESS))
+    wait_for(lambda: len(service.descendants()) == 6, "four children run, and two of them have one each")
     service.kill_parent()
     wait_for(lambda: not service.left(), "every child has ended", 10)
 
