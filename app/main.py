@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from app import http_errors
 from app.architectures import routes as architectures
@@ -41,7 +42,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         dispatcher.stop()
         database.dispose()
 
-    app = FastAPI(title="nnmass", version=__version__, description=DESCRIPTION, lifespan=lifespan)
+    # the documentation pages load nothing from other hosts, so they work on a machine without a network
+    app = FastAPIOffline(title="nnmass", version=__version__, description=DESCRIPTION, lifespan=lifespan)
     app.state.settings = settings
     app.state.ending = threading.Event()  # set when the server was asked to end, so that nobody is kept waiting
     app.state.database = database

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,16 @@ def test_the_openapi_document_describes_families_and_errors(client: TestClient) 
             if method == "post" and "requestBody" in operation:
                 assert {"400", "413", "422"} <= set(operation["responses"]), path
     assert client.get("/docs").status_code == 200
+
+
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+def test_the_documentation_loads_nothing_from_other_hosts(client: TestClient, page: str) -> None:
+    html = client.get(page).text
+    sources = re.findall(r'(?:src|href)="([^"]+)"', html)
+    assert sources
+    for source in sources:
+        assert source.startswith("/")
+        assert client.get(source).status_code == 200
 
 
 def test_half_of_full_mode_is_refused(tmp_path: Path) -> None:
