@@ -46,16 +46,14 @@ def links(w: Integers, d: Integers, t: Integers) -> Integers:
     return total
 
 
-def mass_terms(w: Integers, d: Integers, t: Integers) -> tuple[Integers, Integers]:
-    """Return numerator and denominator of the cell's NN-Mass, m = 2 d S / ((d-1)(d-2)); 0 / 1 when d < 3."""
-    denominator = larger((d - 1) * (d - 2), 0 * d)
-    thin = denominator == 0
-    return 2 * d * links(w, d, t), denominator + thin
+def mass_terms(d: Integers, s: Integers) -> tuple[Integers, Integers]:
+    """Return numerator and denominator of NN-Mass from the links S, m = 2 d S / ((d-1)(d-2)); 0 / 1 when d < 3."""
+    return 2 * d * s, larger((d - 1) * (d - 2), 0 * d + 1)
 
 
 def mass(w: int, d: int, t: int) -> Fraction:
     """Return the cell's NN-Mass, m = w d rho, exactly."""
-    return Fraction(*mass_terms(w, d, t))
+    return Fraction(*mass_terms(d, links(w, d, t)))
 
 
 def density(w: int, d: int, t: int) -> Fraction:

@@ -81,26 +81,25 @@ class Entry:
 
 @dataclass(frozen=True)
 class Body:
-    """Costs of a cell's layers after its first: 3x3 convolutions at one resolution."""
+    """Costs of a cell's layers after its first: 3x3 convolutions at one resolution.
+
+    Every channel that enters a layer is normalised once: layer 1 normalises its w outputs, layer j >= 2 its w + L_j
+    inputs. So the cell's BatchNorm channels, c = (d-1) w + S, are its input channels too, and give the other costs.
+    """
 
     size: tuple[int, int]
 
-    def norm_channels(self, w: Integers, d: Integers, t: Integers) -> Integers:
-        """Return BatchNorm channels: layer 1 normalises its w outputs, layer j >= 2 its w + L_j inputs."""
-        return (d - 1) * w + links(w, d, t)
+    def norm_channels(self, w: Integers, d: Integers, s: Integers) -> Integers:
+        """Return c, the BatchNorm channels; s: the links S."""
+        return (d - 1) * w + s
 
-    def conv_weights(self, w: Integers, d: Integers, t: Integers) -> Integers:
-        """Return convolution weights: layer j takes w + L_j channels to w (L_1 = 0)."""
-        weights: Integers = 9 * w * ((d - 1) * w + links(w, d, t))
-        return weights
+    def params(self, w: Integers, c: Integers) -> Integers:
+        """Return trainable parameters: 9 w of the convolution and 2 of BatchNorm for each channel that enters."""
+        return c * (9 * w + 2)
 
-    def params(self, w: Integers, d: Integers, t: Integers) -> Integers:
-        """Return trainable parameters."""
-        return self.conv_weights(w, d, t) + 2 * self.norm_channels(w, d, t)
-
-    def macs(self, w: Integers, d: Integers, t: Integers) -> Integers:
+    def macs(self, w: Integers, c: Integers) -> Integers:
         """Return multiply-accumulates."""
-        return self.conv_weights(w, d, t) * (self.size[0] * self.size[1])
+        return c * (9 * w) * (self.size[0] * self.size[1])
 
     def peak(self, w: Integers, d: Integers, t: Integers) -> Integers:
         """Return activation elements alive at the worst step.
@@ -162,17 +161,18 @@ class DenseNetCnn(Architecture):
         for cell, after in zip(self.cells, sizes, strict=True):
             entry, body = Entry(before, after), Body(after)
             w, d, t = cell.width, cell.depth, cell.skip_channels
+            channels = body.norm_channels(w, d, links(w, d, t))
             parts.append(
                 Part(
                     definition=cell,
                     mass=mass.mass(w, d, t),
-                    params=entry.params(w_in, w) + body.params(w, d, t),
-                    macs=entry.macs(w_in, w) + body.macs(w, d, t),
+                    params=entry.params(w_in, w) + body.params(w, channels),
+                    macs=entry.macs(w_in, w) + body.macs(w, channels),
                     density=mass.density(w, d, t),
                     average_degree=mass.average_degree(w, d, t),
                 )
             )
-            norm_channels += entry.norm_channels(w) + body.norm_channels(w, d, t)
+            norm_channels += entry.norm_channels(w) + channels
             peak = max(peak, entry.peak(w_in, w), body.peak(w, d, t))
             w_in, before = w, after
         head = Head(sizes[-1], self.num_classes)
@@ -354,15 +354,17 @@ class DenseNetCnnSpace(Space):
                     np.column_stack([np.full((len(distinct), 3), (node, width, depth), dtype=np.int64), distinct])
                 )
         node_column, w, d, t = np.concatenate(rows).T.copy()
-        params = body.params(w, d, t)
+        s = links(w, d, t)
+        channels = body.norm_channels(w, d, s)
+        params = body.params(w, channels)
         return make_stage(
             source=node_column,
             target=node_column,
             params=params,
-            macs=body.macs(w, d, t),
-            weights=params + 2 * body.norm_channels(w, d, t),
+            macs=body.macs(w, channels),
+            weights=params + 2 * channels,
             peak=body.peak(w, d, t),
-            mass_terms=mass_terms(w, d, t),
+            mass_terms=mass_terms(d, s),
             integers=np.column_stack([w, d, t]),
         )
 
