@@ -29,6 +29,9 @@ LOOK = {"search": "nnmass.search", "train": "nnmass.train", "maintenance": "nnma
 
 MOST_WAITING_BELLS = 1000
 LONGEST_WAIT_SECONDS = 0.2
+IDLE_SECONDS = 5.0
+"""A connection to the broker that was not used for this long is given back."""
+
 
 log = logging.getLogger("nnmass.broker")
 
@@ -188,19 +191,22 @@ class Dispatcher:
             log.warning("too many bells wait for the broker; the sweeper will ring for queue %s", queue)
 
     def _run(self) -> None:
-        while (queue := self._waiting.get()) is not None:
+        queue = self._waiting.get()
+        while queue is not None:
             try:
                 with self._celery.connection_for_write() as connection:
-                    self._ring_until_idle(connection, queue)
+                    queue = self._ring_until_idle(connection, queue)
             except Exception as error:  # whatever the broker does, the next bell must be tried
                 log.warning("bell for queue %s was not rung: %s", queue, type(error).__name__)
+                queue = self._waiting.get()
 
-    def _ring_until_idle(self, connection: Connection, queue: str | None) -> None:
-        """Ring on one connection until nothing has been asked for in a while."""
+    def _ring_until_idle(self, connection: Connection, queue: str | None) -> str | None:
+        """Ring on one connection until nothing was asked for in a while; returns what to ring next, None to end."""
         while queue is not None:
             self._celery.send_task(LOOK[queue], queue=queue, ignore_result=True, connection=connection, retry=False)
             try:
-                queue = self._waiting.get(timeout=5.0)
+                queue = self._waiting.get(timeout=IDLE_SECONDS)
             except queues.Empty:
-                return
-        self._waiting.put(None)
+                connection.release()
+                return self._waiting.get()
+        return None
