@@ -89,6 +89,9 @@ def _check_broker(settings: Settings) -> None:
 @app.command(hidden=True)
 def api(fd: Annotated[int, typer.Option(help="A listening socket that the parent has opened.")]) -> None:
     """Run the API alone on an open socket: embedded mode's own child."""
+    from app.parent import watch_parent
+
+    watch_parent()  # before the rest is imported, so that a parent killed meanwhile leaves nothing behind
     from app.server import run_api
 
     run_api(_settings(), fd=fd)

@@ -12,11 +12,10 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import FrameType
 from typing import IO
-
-import httpx2
 
 from app import parent, schema
 from app.broker import make_celery, purge_bells
@@ -26,7 +25,9 @@ from app.db import make_engine
 PORT_FREE_WITHIN_SECONDS = 1.5
 END_WITHIN_SECONDS = 25.0
 LARGEST_LOG_BYTES = 10_000_000
-LONGEST_PAUSE_SECONDS = 10.0
+LONGEST_PAUSE_SECONDS = 3.0
+HEALTHY_SECONDS = 5.0
+"""A child that lived this long was well: killed, it is started again at once."""
 LOOK_EVERY_SECONDS = 0.1
 
 log = logging.getLogger("nnmass.embedded")
@@ -67,7 +68,7 @@ class Child:
         if self.process is not None and self.process.poll() is not None:
             log.warning("%s ended with %d, starting it again", self.name, self.process.returncode)
             lived = time.monotonic() - self.start_at
-            self.pause_seconds = 0.5 if lived > 30 else min(self.pause_seconds * 2, LONGEST_PAUSE_SECONDS)
+            self.pause_seconds = 0.5 if lived > HEALTHY_SECONDS else min(self.pause_seconds * 2, LONGEST_PAUSE_SECONDS)
             self.process, self.start_at = None, time.monotonic() + self.pause_seconds
         if self.process is None and time.monotonic() >= self.start_at:
             self.start(environment)
@@ -102,7 +103,8 @@ class Embedded:
                 signal.signal(number, self._end)
             self._prepare()
             self._children = self._make_children(listener.fileno())
-            address = f"http://{self._host}:{listener.getsockname()[1]}"
+            port = listener.getsockname()[1]
+            address = f"http://{self._host}:{port}"
             environment = self._environment()
             say(f"nnmass: starting on {address}, data in {folder}")
             announced = False
@@ -110,7 +112,7 @@ class Embedded:
                 for child in self._children:
                     child.look(environment)
                 time.sleep(LOOK_EVERY_SECONDS)
-                if not announced and _answers(f"{address}/readyz"):
+                if not announced and _ready(self._host, port):
                     say(f"nnmass: ready, try {address}/docs (logs in {folder / 'logs'}, Ctrl-C to end)")
                     announced = True
             self._end_children()
@@ -161,9 +163,10 @@ class Embedded:
 
 
 def say(line: str) -> None:
-    """Tell the user."""
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+    """Tell the user, if there still is one: a closed terminal must not stop a shutdown in good order."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
 
 
 def _locked(folder: Path) -> IO[str]:
@@ -203,8 +206,12 @@ def _rotate(path: Path) -> None:
         path.replace(path.with_suffix(".log.1"))
 
 
-def _answers(url: str) -> bool:
+def _ready(host: str, port: int) -> bool:
+    connection = HTTPConnection(host, port, timeout=1)
     try:
-        return httpx2.get(url, timeout=1, trust_env=False).status_code == 200
-    except httpx2.HTTPError:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
         return False
+    finally:
+        connection.close()

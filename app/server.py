@@ -12,7 +12,6 @@ import uvicorn
 from app.config import Settings
 from app.embedded import StartRefused
 from app.main import create_app
-from app.parent import watch_parent
 
 GRACEFUL_SECONDS = 5
 """An open event stream would hold the shutdown for ever without a limit."""
@@ -20,7 +19,6 @@ GRACEFUL_SECONDS = 5
 
 def run_api(settings: Settings, *, fd: int | None = None, host: str = "127.0.0.1", port: int = 8000) -> None:
     """Serve until SIGTERM or SIGINT, on a socket that the parent has opened or on host and port."""
-    watch_parent()
     app = create_app(settings)
     config = uvicorn.Config(
         app,

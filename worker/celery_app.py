@@ -8,10 +8,12 @@ from celery import Celery
 
 from app import broker, jobs
 from app.config import Settings
+from app.parent import watch_parent
 from worker import lifecycle, maintenance_tasks, search_tasks
 
 log = logging.getLogger("nnmass.worker")
 
+watch_parent()  # before the rest is imported, so that a parent killed meanwhile leaves nothing behind
 settings = Settings()
 app: Celery = broker.make_celery(settings)
 lifecycle.connect(app, settings)
@@ -20,6 +22,8 @@ lifecycle.connect(app, settings)
 @app.task(name=broker.LOOK["search"])
 def look_for_search() -> None:
     """Run the oldest queued search, and pass the bell on while there are more."""
+    if lifecycle.ending():
+        return  # bells that were fetched before must start nothing now
     context = lifecycle.context()
     if search_tasks.run_next(context) and not lifecycle.ending():
         with context.database.read() as session:

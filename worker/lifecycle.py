@@ -58,10 +58,6 @@ def ending() -> bool:
 def connect(celery: Celery, settings: Settings) -> None:
     """Hook the worker's life into Celery's signals."""
 
-    @signals.worker_init.connect(weak=False)
-    def follow_parent(**_: Any) -> None:
-        watch_parent()
-
     @signals.worker_process_init.connect(weak=False)
     def follow_main_process(**_: Any) -> None:
         watch_parent(os.getppid())

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.processes.service import SHORT_LEASES, Json, Service, environment, kill, serve_command, wait_for
+from tests.processes.service import SHORT_LEASES, Json, Service, environment, gone, kill, serve_command, wait_for
 
 pytestmark = pytest.mark.processes
 
@@ -208,6 +208,19 @@ def test_a_waiting_client_is_answered_when_the_service_ends(service: Service) ->
     assert answer.status_code == 202
     assert service.rows("select state from jobs") == [("queued",)]
     assert service.alarms() == []
+
+
+def test_a_closed_terminal_does_not_disturb_the_end(tmp_path: Path) -> None:
+    command = serve_command(tmp_path, "--port", "0")
+    with subprocess.Popen(command, env=environment({}), stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert any("nnmass: ready" in line for line in process.stderr)
+        process.stderr.close()
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    assert children
+    assert all(gone(child) for child in children)
 
 
 # Starts that are refused
