@@ -173,14 +173,16 @@ class Chain:
         inner = (2 * n for n in self.nodes[1:-1])
         return Chain(tuple(stages), (self.nodes[0], *inner, self.nodes[-1]), self.shape_columns)
 
-    @cached_property
-    def mass_quantum(self) -> float:
-        """The least difference between two unequal NN-Masses where doubles can resolve it, else 0."""
+    def mass_quantum(self, rows: Sequence[Ints]) -> float:
+        """Return the least difference between unequal NN-Masses of paths over these options, 0 where doubles miss it.
+
+        rows: the options of each stage, as ascending positions.
+        """
         common, largest = 1, 0.0
-        for stage in self.stages:
-            if len(stage):
-                common = math.lcm(common, *np.unique(stage.mass_denominator).tolist())
-                largest += float(stage.additive[:, 0].max())
+        for stage, kept in zip(self.stages, rows, strict=True):
+            if len(kept):
+                common = math.lcm(common, *np.unique(stage.mass_denominator[kept]).tolist())
+                largest += float(stage.additive[kept, 0].max())
         return 1.0 / common if common * max(largest, 1.0) < 2**48 else 0.0
 
     def path_mass(self, path: Sequence[int]) -> Fraction:

@@ -24,3 +24,14 @@ class Control:
 
     expired: Callable[[], bool] = _never
     report: Callable[[float, str], None] = _silent
+
+    def never_back(self) -> Control:
+        """Return a control whose reported fraction never falls, whatever sub-questions a computation asks in turn."""
+        reached = 0.0
+
+        def report(fraction: float, message: str) -> None:
+            nonlocal reached
+            reached = max(reached, fraction)
+            self.report(reached, message)
+
+        return Control(self.expired, report)

@@ -24,7 +24,7 @@ CACHED_OPTIONS = 500_000
 
 def search(request: SearchRequest, control: Control | None = None) -> SearchResult:
     """Return the best architectures of the request with their certificate. Raises Interrupted when told to stop."""
-    control = control or Control()
+    control = (control or Control()).never_back()
     control.report(0.0, "building the space")
     question = _Question(request, chain_of(request.space), control)
     return question.front() if isinstance(request.objective, Pareto) else question.ranking()

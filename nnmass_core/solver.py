@@ -92,7 +92,7 @@ class Solver:
         self.labels, self.pruned, self._progress = 0, 0, 0.0
         self._most_labels: int | None = None
         self._first, self._second_key = problem.keys[:2]
-        self._quantum = self.chain.mass_quantum if self._first.column == MASS else 1.0
+        self._quantum = 1.0
         self._row_keys, self._budget = problem.rows()
         self._layers = [
             layer(
@@ -291,6 +291,8 @@ class Solver:
         floor = self._cut(threshold).floor
         keep = [np.flatnonzero(b >= floor) for b in bounds]
         layers = [this.kept(positions) for this, positions in zip(self._layers, keep, strict=True)]
+        if self._first.column == MASS:
+            self._quantum = self.chain.mass_quantum(keep)
         second = [column[positions] for column, positions in zip(self._second, keep, strict=True)]
         self.pruned += sum(len(b) for b in bounds) - sum(len(positions) for positions in keep)
         survey = Enumeration(layers, second, self._nodes, self._budget, prices)
@@ -320,8 +322,8 @@ class Solver:
         if not np.isfinite(known):
             return Cut(threshold)
         floor = max(threshold, known - _tolerance(known))
-        if not self._quantum:
-            return Cut(floor)
+        if not self._quantum or known < threshold:
+            return Cut(floor)  # the worst of the k may use options that were dropped, and differ by less
         return Cut(floor, known + self._quantum / 2, self.pool.worst(self._second_key))
 
 

@@ -180,6 +180,26 @@ def test_equal_masses_of_different_fractions_tie_exactly() -> None:
         check(space, rows, budget, 1000, "none")
 
 
+@pytest.mark.parametrize("budget", [{}, {"max_params": 330}, {"max_weight_bytes": 1500, "max_macs": 3000}])
+def test_equal_masses_of_equal_macs_are_settled_by_params(budget: dict[str, int]) -> None:
+    """Width 2 costs the MACs of width 1 at other depths here; every cut of the ranking must fall in the right place."""
+    image = {"channels": 1, "height": 2, "width": 2}
+    widths, depths = {"min": 1, "max": 4}, {"min": 1, "max": 24}
+    space = SMALL | {
+        "input": image,
+        "num_classes": 36,
+        "cells": 1,
+        "width": widths,
+        "depth": depths,
+        "skip_channels": 0,
+    }
+    rows = ranked(space)
+    tied = [a for a, b in itertools.pairwise(rows) if (a.mass, a.macs) == (b.mass, b.macs)]
+    assert len(tied) > 5
+    for top_k in range(1, len(rows) + 1):
+        check(space, rows, {"precision": "fp32"} | budget, top_k, "none")
+
+
 @pytest.mark.parametrize("top_k", [1, 1000])
 def test_no_limit_of_zero_is_kept(top_k: int) -> None:
     rows = ranked(SMALL)
