@@ -324,7 +324,8 @@ class Solver:
         floor = max(threshold, known - _tolerance(known))
         if not self._quantum or known < threshold:
             return Cut(floor)  # the worst of the k may use options that were dropped, and differ by less
-        return Cut(floor, known + self._quantum / 2, self.pool.worst(self._second_key))
+        second = self.pool.worst(self._second_key)
+        return Cut(floor, known + self._quantum / 2, second - _tolerance(second))
 
 
 def _tolerance(value: float) -> float:
