@@ -173,6 +173,20 @@ class Chain:
         inner = (2 * n for n in self.nodes[1:-1])
         return Chain(tuple(stages), (self.nodes[0], *inner, self.nodes[-1]), self.shape_columns)
 
+    @cached_property
+    def last_choice(self) -> int:
+        """The last stage that leaves a choice: every later one has at most one option from each node."""
+        forced = [len(np.unique(stage.source)) == len(stage) for stage in self.stages]
+        return max((i for i, no_choice in enumerate(forced) if not no_choice), default=0)
+
+    def shapes_of(self, i: int, rows: Ints) -> Ints:
+        """Return a number for each of a stage's options that tells apart the shapes they lead to."""
+        first = sum(stage.integers.shape[1] for stage in self.stages[:i])
+        own = [c - first for c in self.shape_columns if 0 <= c - first < self.stages[i].integers.shape[1]]
+        shapes = np.column_stack([self.stages[i].target[rows], self.stages[i].integers[rows][:, own]])
+        numbers: Ints = np.unique(shapes, axis=0, return_inverse=True)[1].reshape(-1)
+        return numbers
+
     def mass_quantum(self, rows: Sequence[Ints]) -> float:
         """Return the least difference between unequal NN-Masses of paths over these options, 0 where doubles miss it.
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from nnmass_core.bounds import Layer, Prices, best_onward, best_so_far
 from nnmass_core.chain import Floats, Ints
+from nnmass_core.problem import RELATIVE_ERROR
 
 BLOCK = 1 << 16
 """Rows that one step makes at most, unless a single partial path has more continuations."""
@@ -88,6 +89,7 @@ class Enumeration:
         self.budget = budget
         self.labels = 0
         self.pruned = 0
+        self._shape_stage, self._shapes = -1, np.zeros(0, np.int64)
         self._of_value = np.array([p.weight > 0 for p in prices])
         self._constants = np.array([p.constant for p in prices])
         self._prepare(layers, second, nodes, prices)
@@ -110,8 +112,16 @@ class Enumeration:
         self._target = [this.target[order] for this, order in zip(layers, self._order, strict=True)]
         self._use = [this.use[order] for this, order in zip(layers, self._order, strict=True)]
         self._second = [values[order] for values, order in zip(second, self._order, strict=True)]
+        self._value = [this.value[order] for this, order in zip(layers, self._order, strict=True)]
         self._reach = [best[order] for best, order in zip(reach, self._order, strict=True)]
         self._priced = [np.column_stack([values[i] for values in priced])[order] for i, order in enumerate(self._order)]
+
+    def one_of_each_shape(self, stage: int, shapes: Ints) -> None:
+        """Keep, at the last stage that leaves a choice, only the best of the continuations of one path to each shape.
+
+        shapes: (n,), a number for each option of that stage's layer. Whatever follows is the same for all of them.
+        """
+        self._shape_stage, self._shapes = stage, shapes[self._order[stage]]
 
     def root(self) -> Block:
         """Return the one empty path."""
@@ -173,7 +183,18 @@ class Enumeration:
         if np.isfinite(cut.tie):
             keep &= (bound >= cut.tie) | (second + self._second_after[i + 1][node] >= cut.second)
         order = np.flatnonzero(keep)
+        if i == self._shape_stage and len(order):
+            order = order[_best_of_groups(parent[order], self._shapes[option[order]], self._value[i][option[order]])]
         order = order[np.argsort(-bound[order], kind="stable")]
         positions = block.positions[parent[order]]
         positions[:, i] = option[order]
         return Block(i + 1, node[order], priced[order], second[order], use[order], positions, share)
+
+
+def _best_of_groups(first: Ints, second: Ints, value: Floats) -> NDArray[np.bool_]:
+    """Return which rows have the best value among those that agree in two numbers, all of them where several tie."""
+    _, group = np.unique(first * (int(second.max()) + 1) + second, return_inverse=True)
+    best = np.full(int(group.max()) + 1, -np.inf)
+    np.maximum.at(best, group, value)
+    near: NDArray[np.bool_] = value >= best[group] - RELATIVE_ERROR * (1.0 + np.abs(best[group]))
+    return near

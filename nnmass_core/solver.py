@@ -87,6 +87,7 @@ class Solver:
         best_k = Pool(self.chain, problem.keys, k, distinct_shapes=distinct_shapes)
         self.pool = pool(self.chain) if pool else best_k
         self._k = k
+        self._distinct_shapes = distinct_shapes
         self._control = control
         self._nodes = self.chain.nodes
         self.labels, self.pruned, self._progress = 0, 0, 0.0
@@ -296,6 +297,11 @@ class Solver:
         second = [column[positions] for column, positions in zip(self._second, keep, strict=True)]
         self.pruned += sum(len(b) for b in bounds) - sum(len(positions) for positions in keep)
         survey = Enumeration(layers, second, self._nodes, self._budget, prices)
+        if (
+            self._distinct_shapes and self.problem.least_mass is None
+        ):  # its tolerance could choose what is refused later
+            last = self.chain.last_choice
+            survey.one_of_each_shape(last, self.chain.shapes_of(last, keep[last]))
         stack, done, in_time = [survey.root()], 0.0, True
         while stack and (in_time := not self._control.expired()):
             block = stack.pop()
