@@ -182,9 +182,11 @@ def _joined(positions: list[Ints], layers: list[Layer], multipliers: Floats) -> 
 
 
 def _group_winners(this: Layer, values: Floats) -> Ints:
+    """Return one best option of each group, the first: where all tie, as without skip channels, one is enough."""
     sizes = np.diff(np.append(this.groups.starts, len(values)))
-    best = np.repeat(np.maximum.reduceat(values, this.groups.starts), sizes)
-    return np.flatnonzero(values >= best)
+    best = np.flatnonzero(values >= np.repeat(np.maximum.reduceat(values, this.groups.starts), sizes))
+    groups = np.searchsorted(this.groups.starts, best, side="right")
+    return best[np.diff(groups, prepend=0) > 0]
 
 
 def _ellipsoid(

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nnmass_core import enumeration
 from nnmass_core.budget import Budget
 from nnmass_core.certificate import Certificate, Ranked
 from nnmass_core.control import Control
@@ -81,6 +82,15 @@ def check_some(rng: Random, space: dict[str, Any], times: int) -> None:
 def test_equals_brute_force(seed: int) -> None:
     rng = Random(seed)
     check_some(rng, random_space(rng), times=4)
+
+
+@pytest.mark.parametrize("block", [1, 5, 40])
+@pytest.mark.parametrize("seed", range(25))
+def test_equals_brute_force_in_small_blocks(seed: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small spaces fit in one block; with small blocks what was found early cuts what comes late, as in large ones."""
+    monkeypatch.setattr(enumeration, "BLOCK", block)
+    rng = Random(f"block {seed}")
+    check_some(rng, random_space(rng, 120), times=3)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -180,9 +190,14 @@ def test_equal_masses_of_different_fractions_tie_exactly() -> None:
         check(space, rows, budget, 1000, "none")
 
 
-@pytest.mark.parametrize("budget", [{}, {"max_params": 330}, {"max_weight_bytes": 1500, "max_macs": 3000}])
-def test_equal_masses_of_equal_macs_are_settled_by_params(budget: dict[str, int]) -> None:
-    """Width 2 costs the MACs of width 1 at other depths here; every cut of the ranking must fall in the right place."""
+@pytest.mark.parametrize("budget", [{}, {"max_params": 1200}, {"max_weight_bytes": 7000, "max_macs": 4600}])
+def test_equal_masses_of_equal_macs_are_settled_by_params(
+    budget: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Width 4 at depth d costs the MACs of width 2 at depth 4 d - 2, and from d = 9 on fewer params: it is found later.
+
+    Every cut of the ranking must fall in the right place.
+    """
     image = {"channels": 1, "height": 2, "width": 2}
     widths, depths = {"min": 1, "max": 4}, {"min": 1, "max": 24}
     space = SMALL | {
@@ -196,6 +211,7 @@ def test_equal_masses_of_equal_macs_are_settled_by_params(budget: dict[str, int]
     rows = ranked(space)
     tied = [a for a, b in itertools.pairwise(rows) if (a.mass, a.macs) == (b.mass, b.macs)]
     assert len(tied) > 5
+    monkeypatch.setattr(enumeration, "BLOCK", 2)
     for top_k in range(1, len(rows) + 1):
         check(space, rows, {"precision": "fp32"} | budget, top_k, "none")
 
