@@ -175,10 +175,13 @@ def _first_multipliers(reach: Floats) -> list[Floats]:
 
 def _joined(positions: list[Ints], layers: list[Layer], multipliers: Floats) -> list[Ints]:
     """Return the positions with each group's best option at these prices added."""
-    return [
-        np.union1d(known, _group_winners(this, this.value - this.use @ multipliers))
-        for known, this in zip(positions, layers, strict=True)
-    ]
+    joined: list[Ints] = []
+    for known, this in zip(positions, layers, strict=True):
+        worthy = np.zeros(len(this.rows), bool)
+        worthy[known] = True
+        worthy[_group_winners(this, this.value - this.use @ multipliers)] = True
+        joined.append(np.flatnonzero(worthy))
+    return joined
 
 
 def _group_winners(this: Layer, values: Floats) -> Ints:

@@ -197,7 +197,7 @@ class Chain:
             if len(kept):
                 common = math.lcm(common, *np.unique(stage.mass_denominator[kept]).tolist())
                 largest += float(stage.additive[kept, 0].max())
-        return 1.0 / common if common * max(largest, 1.0) < 2**48 else 0.0
+        return 1.0 / common if common * max(largest, 1.0) < 2**45 else 0.0
 
     def path_mass(self, path: Sequence[int]) -> Fraction:
         """Return the exact NN-Mass of a path given as one option of each stage."""

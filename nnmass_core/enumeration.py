@@ -15,6 +15,10 @@ BLOCK = 1 << 16
 """Rows that one step makes at most, unless a single partial path has more continuations."""
 
 
+ROWS = 1 << 13
+"""Partial paths that one step looks at, at most."""
+
+
 @dataclass(frozen=True)
 class Cut:
     """What a partial path must still be able to reach.
@@ -109,6 +113,9 @@ class Enumeration:
         ]
         self._order = [np.lexsort([-best, this.source]) for this, best in zip(layers, reach, strict=True)]
         self._source = [this.source[order] for this, order in zip(layers, self._order, strict=True)]
+        self._edges = [
+            np.searchsorted(source, np.arange(n + 1)) for source, n in zip(self._source, nodes[:-1], strict=True)
+        ]
         self._target = [this.target[order] for this, order in zip(layers, self._order, strict=True)]
         self._use = [this.use[order] for this, order in zip(layers, self._order, strict=True)]
         self._second = [values[order] for values, order in zip(second, self._order, strict=True)]
@@ -145,7 +152,8 @@ class Enumeration:
 
     def extend(self, block: Block, cut: Cut) -> list[Block]:
         """Return the block's continuations that survive, best first at the end, and what it left for later before."""
-        low, counts, dropped = self._continuations(block, cut.floor)
+        ahead = block.part(0, ROWS) if len(block) > ROWS else block
+        low, counts, dropped = self._continuations(ahead, cut.floor)
         total = np.cumsum(counts)
         upto = max(1, int(np.searchsorted(total, BLOCK, side="right")))
         rest = [block.part(upto, len(block))] if upto < len(block) else []
@@ -160,15 +168,14 @@ class Enumeration:
     def _continuations(self, block: Block, floor: float) -> tuple[Ints, Ints, Ints]:
         """Return, for each row, where its options start, how many can reach the floor, and how many cannot."""
         i = block.stage
-        edges = np.searchsorted(self._source[i], np.arange(len(self._after[i]) + 1))
-        low = edges[block.node]
-        counts = np.zeros(len(block), np.int64)
+        low, end = self._edges[i][block.node], self._edges[i][block.node + 1]
         needed = floor - block.priced[:, 0]
-        for node in np.unique(block.node).tolist():
-            rows = np.flatnonzero(block.node == node)
-            falling = -self._reach[i][edges[node] : edges[node + 1]]
-            counts[rows] = np.searchsorted(falling, -needed[rows], side="right")
-        return low, counts, edges[block.node + 1] - low - counts
+        able, unable = low, end
+        while np.any(able < unable):
+            middle = (able + unable) // 2
+            reaches = (able < unable) & (self._reach[i][np.minimum(middle, len(self._reach[i]) - 1)] >= needed)
+            able, unable = np.where(reaches, middle + 1, able), np.where(reaches, unable, middle)
+        return low, able - low, end - able
 
     def _children(self, block: Block, parent: Ints, option: Ints, cut: Cut, share: float) -> Block:
         i = block.stage

@@ -282,7 +282,8 @@ class Solver:
             if not self._enumerate(prices, bounds, threshold):
                 break
             covered = threshold
-            complete = step >= 1 or self.pool.worst(self._first) >= threshold
+            # with a margin: an equal mass can round to a double just below the threshold
+            complete = step >= 1 or self.pool.worst(self._first) >= threshold + _tolerance(threshold) / 2
             step *= 2
         best = float(self.pool.additive[0, self._first.column] * self._first.sign) if len(self.pool) else -np.inf
         return self._known(complete=complete, bound=best if complete else max(best, min(bound, covered)))
@@ -328,7 +329,7 @@ class Solver:
         if not np.isfinite(known):
             return Cut(threshold)
         floor = max(threshold, known - _tolerance(known))
-        if not self._quantum or known < threshold:
+        if not self._quantum or known < threshold + _tolerance(threshold) / 2:
             return Cut(floor)  # the worst of the k may use options that were dropped, and differ by less
         second = self.pool.worst(self._second_key)
         return Cut(floor, known + self._quantum / 2, second - _tolerance(second))

@@ -199,15 +199,8 @@ def test_equal_masses_of_equal_macs_are_settled_by_params(
     Every cut of the ranking must fall in the right place.
     """
     image = {"channels": 1, "height": 2, "width": 2}
-    widths, depths = {"min": 1, "max": 4}, {"min": 1, "max": 24}
-    space = SMALL | {
-        "input": image,
-        "num_classes": 36,
-        "cells": 1,
-        "width": widths,
-        "depth": depths,
-        "skip_channels": 0,
-    }
+    one_cell = {"cells": 1, "width": [2, 4], "depth": {"min": 1, "max": 44}, "skip_channels": 0}
+    space = SMALL | {"input": image, "num_classes": 36} | one_cell
     rows = ranked(space)
     tied = [a for a, b in itertools.pairwise(rows) if (a.mass, a.macs) == (b.mass, b.macs)]
     assert len(tied) > 5
