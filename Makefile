@@ -1,10 +1,10 @@
-# Two environments: .venv runs the service and has no torch; .venv-dev tests it. Both follow constraints.txt.
+# .venv runs the service and has no torch; .venv-dev tests it; .venv-bench measures. All follow constraints.txt.
 PYTHON ?= python3.11
 PIP = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DATA_DIR ?=
 PORT ?= 8000
 
-.PHONY: demo serve test check lint format clean
+.PHONY: demo serve test check bench format clean
 
 demo: .venv/installed ## Search through the real service, print the ranking, leave nothing behind
 	@.venv/bin/python scripts/demo.py
@@ -19,15 +19,18 @@ check: .venv-dev/installed ## Lint, formatting, types and import contracts, as C
 	.venv-dev/bin/ruff check .
 	.venv-dev/bin/ruff format --check .
 	.venv-dev/bin/mypy
-	.venv-dev/bin/mypy tests scripts
+	.venv-dev/bin/mypy tests scripts bench
 	.venv-dev/bin/lint-imports
+
+bench: .venv-bench/installed ## Measure beside what else could be used, on one core; SECONDS bounds each rival
+	@.venv-bench/bin/python -m bench.run $(if $(SECONDS),--seconds $(SECONDS))
 
 format: .venv-dev/installed ## Format the code
 	.venv-dev/bin/ruff format .
 	.venv-dev/bin/ruff check --fix .
 
 clean: ## Remove the environments and caches
-	rm -rf .venv .venv-dev .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-dev .venv-bench .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/installed: pyproject.toml constraints.txt
 	@echo "setting up .venv (once)"
@@ -39,4 +42,10 @@ clean: ## Remove the environments and caches
 	@echo "setting up .venv-dev (once)"
 	@$(PYTHON) -m venv .venv-dev
 	@.venv-dev/bin/python $(PIP) --editable '.[test,dev]'
+	@touch $@
+
+.venv-bench/installed: pyproject.toml constraints.txt
+	@echo "setting up .venv-bench (once)"
+	@$(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python $(PIP) --editable '.[bench]'
 	@touch $@

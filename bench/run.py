@@ -1,0 +1,58 @@
+"""Run every method on every case, one process each on one core, one after the other: `python -m bench.run`.
+
+Writes search.json, search.md and the plots search.svg and growth.svg into bench/results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from bench.cases import CASES
+from bench.growth import GROWTH
+from bench.one import METHODS
+from bench.tables import cases_table, growth_table
+
+RESULTS = Path(__file__).parent / "results"
+GRACE_SECONDS = 120.0
+"""What a method may take beyond its limit: imports, tables, its model."""
+
+
+def measure(case: str, method: str, seconds: float) -> dict[str, Any]:
+    """Run one method on one case in a process of its own and return its answer. Raises what the process failed with."""
+    command = [sys.executable, "-W", "ignore", "-m", "bench.one", case, method, "--seconds", str(seconds)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds + GRACE_SECONDS)
+    line = next(line for line in done.stdout.splitlines() if line.startswith("ANSWER "))
+    answer: dict[str, Any] = json.loads(line.removeprefix("ANSWER "))
+    print(f"{case:22} {method:14} {answer['value']!s:20} {answer['seconds']:9.3f} s", flush=True)
+    return answer
+
+
+def main() -> None:
+    """Measure, write and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0, help="limit of each rival on each case")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    given = parser.parse_args()
+    cases = {case: {method: measure(case, method, given.seconds) for method in METHODS} for case in CASES}
+    growth = {case: measure(case, "ours", given.seconds) for case in GROWTH}
+    versions = {"python": platform.python_version(), "machine": platform.machine(), "seconds": given.seconds}
+    found = {"versions": versions, "cases": cases, "growth": growth}
+    given.results.mkdir(parents=True, exist_ok=True)
+    (given.results / "search.json").write_text(json.dumps(found, indent=1) + "\n")
+    report = f"{cases_table(cases)}\n\n{growth_table(growth)}\n"
+    (given.results / "search.md").write_text(report)
+    from bench.plots import plot_cases, plot_growth  # here: measuring a single case needs no drawing library
+
+    plot_cases(cases, given.results / "search.svg")
+    plot_growth(growth, given.results / "growth.svg")
+    print(report)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""The benchmark measures what it says: each process answers, and the rival that is at hand here proves our value."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.cases import CASES
+from bench.growth import GROWTH
+from bench.run import measure
+from bench.tables import cases_table, exponent, growth_table, options_per_cell
+
+
+def test_our_answer_is_proved_and_tabled() -> None:
+    names = list(GROWTH)[:2]
+    growth = {name: measure(name, "ours", 10) for name in names}
+    assert all(answer["proved"] and answer["more"]["found"] == 10 for answer in growth.values())
+    sizes = [int(answer["more"]["space_size"]) for answer in growth.values()]
+    assert [int(size) for size in sizes] == [GROWTH[name].space.chain().count() for name in names]
+    assert f"| {sizes[0]:.1e} |" in growth_table(growth)
+
+
+def test_a_rival_proves_the_same_value() -> None:
+    pytest.importorskip("highspy", reason="HiGHS comes with the extra `bench`")
+    answers = {method: measure("growth-40", method, 60) for method in ("ours", "cp_sat", "highs")}
+    assert all(answer["proved"] for answer in answers.values())
+    assert answers["cp_sat"]["value"] == pytest.approx(answers["ours"]["value"], abs=1e-5)
+    assert answers["highs"]["value"] == pytest.approx(answers["ours"]["value"], abs=1e-5)
+    assert cases_table({"growth-40": answers}).count("100.00 %") == len(answers)
+
+
+def test_the_exponent_is_a_slope() -> None:
+    small, *_, large = GROWTH
+    n, m = options_per_cell(small), options_per_cell(large)
+    growth = {small: {"seconds": 1.0}, large: {"seconds": (m / n) ** 0.5}}
+    assert exponent(growth, "seconds") == pytest.approx(0.5)
+
+
+def test_the_cases_are_those_of_the_contract() -> None:
+    assert CASES["densenet-3-middling"].space.chain().count() == 170252539265024
+    assert (
+        min(CASES[f"densenet-4-{budget}"].space.chain().count() for budget in ("tight", "middling", "loose")) > 10**18
+    )
