@@ -23,6 +23,17 @@ SQLITE, POSTGRES = "sqlite", "postgresql"
 BOTH = [SQLITE, pytest.param(POSTGRES, marks=pytest.mark.servers)]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--random-cases", type=int, help="how many seeds the randomised tests of the engine take each")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give `random_cases(n)` tests n seeds, or as many as the command line asks for."""
+    marker = metafunc.definition.get_closest_marker("random_cases")
+    if marker:
+        metafunc.parametrize("seed", range(metafunc.config.getoption("--random-cases") or marker.args[0]))
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     try:

@@ -19,7 +19,6 @@ from tests.core.brute import BYTES, LIMITS, Row, first_of_each_shape, ranked, wi
 from tests.core.problems import random_budget, random_space
 
 COSTS = ("params", "macs", "peak_activation_bytes")
-SEEDS = range(150)
 
 
 def cost_of(row: Row, cost: str) -> int:
@@ -44,7 +43,7 @@ def expected_minimum(rows: list[Row], budget: dict[str, Any], cost: str, least: 
     return sorted(fitting, key=lambda r: (cost_of(r, cost), *r.place))
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.random_cases(150)
 @pytest.mark.parametrize("cost", COSTS)
 def test_a_least_cost_equals_brute_force(cost: str, seed: int) -> None:
     rng = Random(f"{cost} {seed}")
@@ -78,7 +77,7 @@ def test_a_least_cost_equals_brute_force(cost: str, seed: int) -> None:
         assert certificate.relaxation == relaxation
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.random_cases(150)
 @pytest.mark.parametrize("cost", COSTS)
 def test_a_front_equals_brute_force(cost: str, seed: int) -> None:
     rng = Random(f"front {cost} {seed}")
@@ -94,7 +93,7 @@ def test_a_front_equals_brute_force(cost: str, seed: int) -> None:
     assert (found.certificate.optimal, found.certificate.resolution) == (True, None)
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.random_cases(10)
 def test_every_point_of_a_front_in_two_costs_is_on_the_true_front(seed: int) -> None:
     rng = Random(f"two {seed}")
     space = random_space(rng, most=60)
