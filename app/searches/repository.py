@@ -97,13 +97,3 @@ def ranking(session: Session, search_id: UUID, after: int, limit: int) -> Sequen
     """Return up to `limit` places of a ranking after rank `after`."""
     query = select(RankedArchitecture).where(RankedArchitecture.search_id == search_id, RankedArchitecture.rank > after)
     return session.scalars(query.order_by(RankedArchitecture.rank).limit(limit)).all()
-
-
-def definition(session: Session, owner: str, arch_id: str) -> dict[str, Any] | None:
-    """Return the definition of an architecture that some search of this owner has ranked."""
-    query = (
-        select(RankedArchitecture.architecture)
-        .join(Job, Job.id == RankedArchitecture.search_id)
-        .where(RankedArchitecture.arch_id == arch_id, Job.owner == owner)
-    )
-    return session.scalars(query.limit(1)).one_or_none()

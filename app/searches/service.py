@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app import jobs
+from app import catalog, jobs
 from app.cursors import Cursors
 from app.db import now
 from app.errors import Invalid, NotFound
@@ -148,7 +148,7 @@ def ranking(
 
 def read(session: Session, owner: str, question: Question) -> SearchRequest:
     """Return the core's request of a question. Raises DefinitionError that names the field."""
-    return question.to_request(lambda arch_id: repository.definition(session, owner, arch_id))
+    return question.to_request(lambda arch_id: catalog.definition(session, owner, arch_id))
 
 
 def preview(request: SearchRequest) -> dict[str, Any]:
