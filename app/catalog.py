@@ -35,7 +35,7 @@ def architecture(session: Session, owner: str, arch_id: str) -> Architecture:
     return decode_architecture(found)
 
 
-def searches_that_ranked(session: Session, owner: str, arch_id: str, limit: int) -> Sequence[Row[Any]]:
+def searches_that_ranked(session: Session, owner: str, arch_id: str, limit: int) -> Sequence[Row[Search, int, Job]]:
     """Return (search, rank, job) of this owner's newest searches that ranked an architecture."""
     query = (
         select(Search, RankedArchitecture.rank, Job)

@@ -48,19 +48,10 @@ class Panel:
 
     name: str
     size: str
-    channels: Sequence[int]
-    arcs: Sequence[Arc]
-    lines: Sequence[str]
+    channels: tuple[int, ...]
+    arcs: tuple[Arc, ...]
+    lines: tuple[str, ...]
     mass: float
-
-
-def concatenation_arcs(width: int, depth: int, skip_channels: int) -> list[Arc]:
-    """Return the expected skip wiring of a concatenation cell: a layer samples evenly from all that it may take from."""
-    arcs: list[Arc] = []
-    for layer in range(2, depth):
-        share = min(width * (layer - 1), skip_channels) / (width * (layer - 1))
-        arcs += [Arc(source, layer, share) for source in range(layer - 1) if share > 0]
-    return arcs
 
 
 def thinned(panel: Panel) -> tuple[list[int], list[Arc]]:
@@ -82,9 +73,10 @@ def draw(title: str, subtitle: str, panels: Sequence[Panel]) -> str:
     height = HEADER + rows * (PANEL_HEIGHT + GAP) - GAP + MARGIN
     total = sum(panel.mass for panel in panels)
     widest = max((c for panel in panels for c in panel.channels), default=1)
+    box = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
-        f' role="img" aria-label="{escape(title)}: {escape(subtitle)}">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" {box} role="img">',
+        f"<desc>{escape(subtitle)}</desc>",
         f"<title>{escape(title)}</title><style>{STYLE}</style>",
         f'<rect class="sheet" width="{width}" height="{height}"/>',
         f'<text class="title" x="{MARGIN}" y="30">{escape(title)}</text>',
@@ -128,5 +120,6 @@ def _panel(panel: Panel, share: float, widest: int) -> Iterator[str]:
         yield f'<text x="12" y="{BASELINE + 26 + 18 * i}">{escape(line)}</text>'
     mass = f"NN-Mass {panel.mass:.1f}, {100 * share:.0f} % of the network"
     yield f'<text x="12" y="{PANEL_HEIGHT - 26}">{mass}</text>'
-    yield f'<rect class="track" x="12" y="{PANEL_HEIGHT - 16}" width="{PANEL_WIDTH - 24}" height="6" rx="3"/>'
-    yield f'<rect class="share" x="12" y="{PANEL_HEIGHT - 16}" width="{(PANEL_WIDTH - 24) * share:.1f}" height="6" rx="3"/>'
+    for name, part in (("track", 1.0), ("share", share)):
+        long = (PANEL_WIDTH - 24) * part
+        yield f'<rect class="{name}" x="12" y="{PANEL_HEIGHT - 16}" width="{long:.1f}" height="6" rx="3"/>'

@@ -29,7 +29,9 @@ def run_child(module: str, order: dict[str, Any], pulse: Pulse) -> dict[str, Any
     """Run `python -m module` on an order and return its last event. Raises Failed, and Lost or Ending of the pulse."""
     command = [sys.executable, "-m", module]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, start_new_session=True, env=_environment()) as child:
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, text=True, start_new_session=True, env=_environment()
+    ) as child:
         try:
             assert child.stdin is not None
             assert child.stdout is not None

@@ -39,7 +39,10 @@ def measure(order: dict[str, Any]) -> None:
     architecture = decode_architecture(order["architecture"])
     images = inputs(order["dataset"], architecture, order["samples"], Path(order["data_root"]))
     result = measure_ldi(
-        architecture, images, order["seeds"], lambda fraction, message: tell("progress", fraction=fraction, message=message)
+        architecture,
+        images,
+        order["seeds"],
+        lambda fraction, message: tell("progress", fraction=fraction, message=message),
     )
     tell("done", result=result)
 
@@ -59,11 +62,11 @@ def main() -> None:
         tell("error", code="torch_missing", message=MISSING_TORCH)
         return
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
-    from nnmass_core.errors import CannotDo
+    from nnmass_core.errors import NotPossible
 
     try:
         WORK[order["do"]](order)
-    except CannotDo as refusal:
+    except NotPossible as refusal:
         tell("error", code=refusal.code, message=str(refusal))
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Body, Response
 
 from app.architectures import service
 from app.architectures.schemas import AboutArchitecture, Definition, EvaluateAnswer, EvaluateBody
@@ -31,7 +31,9 @@ def evaluate_architectures(body: EvaluateBody) -> dict[str, Any]:
         **problems(*BODY_ERRORS),
     },
 )
-def register_architecture(body: Definition, session: WriteSession, owner: Owner, response: Response) -> dict[str, Any]:
+def register_architecture(
+    body: Annotated[Definition, Body()], session: WriteSession, owner: Owner, response: Response
+) -> dict[str, Any]:
     """Register a network of your own by its full definition; its `arch_id` then names it everywhere."""
     answer, new = service.register(session, owner, body)
     response.status_code = 201 if new else 200

@@ -8,9 +8,9 @@ from sqlalchemy.orm import Session
 
 from app import catalog
 from app.db import now
+from app.locks import take_turns
 from app.models import RegisteredArchitecture
 from nnmass_core.architecture import Architecture
-from nnmass_core.diagram import draw
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families import decode_architecture
 
@@ -39,12 +39,13 @@ def register(session: Session, owner: str, definition: Any) -> tuple[dict[str, A
     """Keep an architecture under its id; the answer, and whether it is new. Raises DefinitionError."""
     architecture = decode_architecture(definition)
     arch_id = architecture.arch_id
+    take_turns(session, "architecture", owner, arch_id)
     known = session.get(RegisteredArchitecture, (owner, arch_id)) is not None
     if not known:
         row = RegisteredArchitecture(
             owner=owner, arch_id=arch_id, definition=architecture.definition(), created_at=now(session)
         )
-        session.merge(row)
+        session.add(row)
         session.flush()
     return about(session, owner, arch_id), not known
 
@@ -67,4 +68,4 @@ def about(session: Session, owner: str, arch_id: str) -> dict[str, Any]:
 
 def diagram(session: Session, owner: str, arch_id: str) -> str:
     """Return an architecture's picture as SVG. Raises NotFound."""
-    return draw(catalog.architecture(session, owner, arch_id))
+    return catalog.architecture(session, owner, arch_id).diagram()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session, contains_eager, undefer
 
-from app import locks
 from app.models import Export, Job
 from nnmass_core import __version__
 
@@ -21,8 +20,3 @@ def newest(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> 
         .order_by(Export.id.desc())
     )
     return session.scalars(query.limit(1)).one_or_none()
-
-
-def lock(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> None:
-    """Make requests for one export take turns, so that it is made once."""
-    locks.take_turns(session, "export", owner, arch_id, kind, str(seed))

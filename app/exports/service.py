@@ -14,6 +14,7 @@ from app.errors import Unavailable
 from app.exports import repository
 from app.ids import new_id
 from app.jobs import State
+from app.locks import take_turns
 from app.models import Export
 from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
@@ -58,7 +59,9 @@ def export(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> 
     if content is None:
         return None
     form = FORMATS[kind]
-    return File(f"{architecture.family}-{arch_id.removeprefix('arch_')[:12]}-{seed}.{form.suffix}", form.media_type, content)
+    return File(
+        f"{architecture.family}-{arch_id.removeprefix('arch_')[:12]}-{seed}.{form.suffix}", form.media_type, content
+    )
 
 
 def _written_here(architecture: Architecture, kind: str, seed: int) -> bytes | None:
@@ -70,7 +73,7 @@ def _written_here(architecture: Architecture, kind: str, seed: int) -> bytes | N
 
 
 def _made_by_worker(session: Session, owner: str, architecture: Architecture, kind: str, seed: int) -> bytes | None:
-    repository.lock(session, owner, architecture.arch_id, kind, seed)
+    take_turns(session, "export", owner, architecture.arch_id, kind, str(seed))  # so that it is made once
     row = repository.newest(session, owner, architecture.arch_id, kind, seed)
     if row is None or _worth_another_try(session, row):
         _enqueue(session, owner, architecture, kind, seed)
@@ -100,6 +103,3 @@ def _enqueue(session: Session, owner: str, architecture: Architecture, kind: str
     )
     session.add(row)
     session.flush()
-
-
-

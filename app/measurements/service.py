@@ -44,7 +44,9 @@ def _architecture(session: Session, owner: str, named: Any) -> Architecture:
         try:
             return catalog.architecture(session, owner, str(named["arch_id"]))
         except NotFound as unknown:
-            raise Invalid.at("architecture.arch_id", "unknown_architecture", "names no architecture known here") from unknown
+            raise Invalid.at(
+                "architecture.arch_id", "unknown_architecture", "names no architecture known here"
+            ) from unknown
     try:
         return decode_architecture(named)
     except DefinitionError as error:

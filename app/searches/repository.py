@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, or_, select, text
+from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session, contains_eager, selectinload
 
 from app.jobs import State
@@ -80,12 +79,6 @@ def proved_result_digest(session: Session, digest: str) -> str | None:
     query = select(Search).where(Search.request_digest == digest, Search.result_digest.is_not(None))
     found = session.scalars(query.order_by(Search.id.desc()).limit(1)).one_or_none()
     return found.result_digest if found is not None and found.result and found.result["optimal"] else None
-
-
-def lock(session: Session, *parts: str) -> None:
-    """Make transactions that name the same parts take turns until they end."""
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(text("select pg_advisory_xact_lock(hashtextextended(:parts, 0))"), {"parts": "\n".join(parts)})
 
 
 def remembered(session: Session, owner: str, key: str) -> IdempotencyKey | None:

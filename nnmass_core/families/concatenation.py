@@ -11,6 +11,7 @@ from typing import ClassVar, Generic, NamedTuple
 from nnmass_core import mass
 from nnmass_core.architecture import Architecture, Evaluation, Image, Part
 from nnmass_core.codec import LARGEST_INTEGER, Value, integer, nested, sequence
+from nnmass_core.diagram import Arc, Panel
 from nnmass_core.errors import Problem
 from nnmass_core.mass import Integers, canonical_skip_channels, links
 
@@ -45,6 +46,28 @@ class Cell(Value):
             density=mass.density(w, d, t),
             average_degree=mass.average_degree(w, d, t),
         )
+
+    def panel(self, name: str, size: str) -> Panel:
+        """Return what a picture shows of the cell."""
+        w, d, t = self.width, self.depth, self.skip_channels
+        density = float(mass.density(w, d, t))
+        return Panel(
+            name=name,
+            size=size,
+            channels=(w,) * d,
+            arcs=concatenation_arcs(w, d, t),
+            lines=(f"width {w}, depth {d}", f"{t} skip channels, density {density:.2f}"),
+            mass=float(mass.mass(w, d, t)),
+        )
+
+
+def concatenation_arcs(width: int, depth: int, skip_channels: int) -> tuple[Arc, ...]:
+    """Return the skip wiring that is expected: a layer samples evenly from all the channels that it may take."""
+    arcs: list[Arc] = []
+    for layer in range(2, depth):
+        share = min(width * (layer - 1), skip_channels) / (width * (layer - 1))
+        arcs += [Arc(source, layer, share) for source in range(layer - 1) if share > 0]
+    return tuple(arcs)
 
 
 class Costs(NamedTuple, Generic[Integers]):
@@ -187,3 +210,8 @@ class ConcatenationCnn(Architecture):
             part_name="cells",
             parts=tuple(parts),
         )
+
+    def panels(self) -> tuple[Panel, ...]:
+        sizes = resolutions(self.input, len(self.cells))
+        named = enumerate(zip(self.cells, sizes, strict=True), start=1)
+        return tuple(cell.panel(f"cell {i}", f"{height} x {width}") for i, (cell, (height, width)) in named)
