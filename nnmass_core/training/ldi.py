@@ -1,0 +1,72 @@
+"""LDI at initialization: how close the singular values of the layers' Jacobians are to one (nn-mass.md).
+
+A layer's Jacobian is taken at its concatenated input, before the activation: J_0 = D_0 W_0, J_1 = W_1, J_j = W_j D_j.
+Networks are taken as torch's defaults initialise them, BatchNorm as in evaluation (running mean 0, variance 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nnmass_core.architecture import Architecture
+from nnmass_core.errors import NotPossible
+from nnmass_core.nets import build, layers
+from nnmass_core.training.spectrum import Spectrum, spectrum
+
+Report = Callable[[float, str], None]
+
+
+def measure_ldi(architecture: Architecture, inputs: Tensor, seeds: Sequence[int], report: Report) -> dict[str, Any]:
+    """Return mean and standard deviation of the singular values over layers, inputs and initialisations, JSON-ready.
+
+    inputs: (n, ...), as the network takes them. Raises NotPossible for a family without concatenation cells.
+    """
+    by_seed: list[dict[str, Any]] = []
+    whole = Spectrum(0, 0.0, 0.0)
+    for i, seed in enumerate(seeds):
+        found = Spectrum(0, 0.0, 0.0)
+        for j, x in enumerate(inputs):
+            found += ldi_of(initialised(architecture, seed), x[None], torch.Generator().manual_seed(j))
+            done = (i + (j + 1) / len(inputs)) / len(seeds)
+            report(done, f"initialization {i + 1} of {len(seeds)}, image {j + 1} of {len(inputs)}")
+        by_seed.append({"seed": seed, "mean": found.mean, "std": found.std})
+        whole += found
+    figures = architecture.evaluation
+    return {
+        "mean": whole.mean,
+        "std": whole.std,
+        "by_seed": by_seed,
+        "method": "exact" if whole.exact else "lanczos",
+        "nn_mass": float(figures.mass),
+        "params": figures.params,
+        "macs": figures.macs,
+    }
+
+
+def initialised(architecture: Architecture, seed: int) -> nn.Module:
+    """Return the network as torch's defaults initialise it after this seed, its wiring drawn from the same."""
+    if architecture.evaluation.part_name != "cells":
+        raise NotPossible("no_cells", f"LDI is defined for concatenation cells, which {architecture.family} has not")
+    torch.manual_seed(seed)
+    return build(architecture, seed).eval()
+
+
+def ldi_of(network: nn.Module, x: Tensor, generator: torch.Generator) -> Spectrum:
+    """Return the singular values' moments of all layers at one input, (1, ...)."""
+    seen: list[tuple[nn.Module, Tensor]] = []
+    hooks = [
+        layer.register_forward_pre_hook(lambda layer, args: seen.append((layer, args[0].detach().clone())))
+        for layer in layers(network)
+    ]
+    with torch.no_grad():
+        network(x)
+    for hook in hooks:
+        hook.remove()
+    total = Spectrum(0, 0.0, 0.0)
+    for layer, entering in seen:
+        total += spectrum(layer, entering, generator)
+    return total
