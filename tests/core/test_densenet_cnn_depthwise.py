@@ -11,21 +11,23 @@ from hypothesis import given, settings
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_architecture
 from nnmass_core.families.densenet_cnn_depthwise import DenseNetCnnDepthwise
+from tests.core.networks import Image, definition, networks
 from tests.core.reference import reference_rows
-from tests.core.test_densenet_cnn import UNHURRIED, definition, networks
 from tests.oracle import Cells, canonical, nn_mass, walk
 from tests.walks import walk_dense, walk_depthwise
 
-Drawn = tuple[tuple[int, int, int], int, Cells]
+FAMILY = "densenet_cnn_depthwise"
+UNHURRIED = settings(max_examples=200, deadline=None, derandomize=True)
+Drawn = tuple[Image, int, Cells]
 
 
-def network(cells: Cells, image: tuple[int, int, int] = (3, 32, 32), classes: int = 10) -> DenseNetCnnDepthwise:
-    decoded = decode_architecture(definition(image, classes, cells) | {"family": "densenet_cnn_depthwise"})
+def network(cells: Cells, image: Image = (3, 32, 32), classes: int = 10) -> DenseNetCnnDepthwise:
+    decoded = decode_architecture(definition(image, classes, cells, FAMILY))
     assert isinstance(decoded, DenseNetCnnDepthwise)
     return decoded
 
 
-@pytest.mark.parametrize("vector", reference_rows("nn_mass_vectors.json", "densenet_cnn_depthwise"))
+@pytest.mark.parametrize("vector", reference_rows("nn_mass_vectors.json", FAMILY, FAMILY))
 def test_reproduces_the_authors_values(vector: dict[str, Any]) -> None:
     cells = tuple((w, vector["cell_depth"], t) for w, t in zip(vector["widths"], vector["t_c"], strict=True))
     found = network(cells, tuple(vector["input"]), vector["num_classes"]).evaluate()
@@ -35,7 +37,7 @@ def test_reproduces_the_authors_values(vector: dict[str, Any]) -> None:
     assert densities == pytest.approx(vector["density"], rel=1e-9, abs=0)
 
 
-@pytest.mark.parametrize("example", reference_rows("cost_examples.json", "examples", "densenet_cnn_depthwise"))
+@pytest.mark.parametrize("example", reference_rows("cost_examples.json", "examples", FAMILY))
 def test_reproduces_the_worked_costs(example: dict[str, Any]) -> None:
     found = decode_architecture(example["architecture"]).evaluate()
     assert (found.params, found.macs) == (example["params"], example["macs"])
@@ -97,7 +99,7 @@ def test_a_definition_reads_back_to_the_same_network(drawn: Drawn) -> None:
     image, classes, cells = drawn
     first = network(cells, image, classes)
     written = json.loads(json.dumps(first.definition()))
-    assert (written["version"], written["family"]) == (1, "densenet_cnn_depthwise")
+    assert (written["version"], written["family"]) == (1, FAMILY)
     assert [tuple(cell.values()) for cell in written["cells"]] == list(canonical(cells))
     assert decode_architecture(written) == first
     assert decode_architecture(written).arch_id == first.arch_id
@@ -121,7 +123,7 @@ def test_the_family_is_part_of_the_identity() -> None:
     ],
 )
 def test_a_bad_definition_names_its_field(change: dict[str, Any], field: str, code: str) -> None:
-    data = definition((3, 32, 32), 10, ((16, 5, 20),)) | {"family": "densenet_cnn_depthwise"} | change
+    data = definition((3, 32, 32), 10, ((16, 5, 20),), FAMILY) | change
     with pytest.raises(DefinitionError) as refused:
         decode_architecture(data)
     assert [(p.field, p.code) for p in refused.value.problems] == [(field, code)]
