@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_space
@@ -17,6 +17,11 @@ class Preset:
     name: str
     description: str
     space: Space
+
+    @cached_property
+    def space_size(self) -> int:
+        """How many architectures the space holds, counted once."""
+        return self.space.chain().count()
 
 
 CIFAR = {"channels": 3, "height": 32, "width": 32}
@@ -53,6 +58,36 @@ def _densenet_cifar_free() -> Preset:
     return Preset("densenet-cifar-free", about, decode_space(definition))
 
 
+def _densenet_cifar_depthwise() -> Preset:
+    definition = {
+        "family": "densenet_cnn_depthwise",
+        "input": CIFAR,
+        "num_classes": 10,
+        "cells": 3,
+        "width": [16, 32, 48, 64],
+        "depth": {"min": 4, "max": 30},
+        "skip_channels": {"min": 0, "max": 320, "step": 5},
+        "width_rule": "doubling",
+        "depth_rule": "equal",
+    }
+    about = "Separable cells for CIFAR in the published form: widths w, 2w, 4w, one depth, skip channels by cell."
+    return Preset("densenet-cifar-depthwise", about, decode_space(definition))
+
+
+def _densenet_mlp_mnist() -> Preset:
+    definition = {
+        "family": "densenet_mlp",
+        "in_features": 784,
+        "num_classes": 10,
+        "width": {"min": 8, "max": 64, "step": 8},
+        "depth": {"min": 4, "max": 32},
+        "skip_channels": {"min": 0, "max": 64},
+        "activation": "relu",
+    }
+    about = "Fully connected networks for MNIST, narrow and deep; the publication studied width 8, depth 16 to 32."
+    return Preset("densenet-mlp-mnist", about, decode_space(definition))
+
+
 def _densenet_tiny() -> Preset:
     definition = {
         "family": "densenet_cnn",
@@ -70,7 +105,14 @@ def _densenet_tiny() -> Preset:
 @cache
 def presets() -> dict[str, Preset]:
     """Return every preset by its name."""
-    return {preset.name: preset for preset in (_densenet_cifar(), _densenet_cifar_free(), _densenet_tiny())}
+    makers = (
+        _densenet_cifar,
+        _densenet_cifar_free,
+        _densenet_cifar_depthwise,
+        _densenet_mlp_mnist,
+        _densenet_tiny,
+    )
+    return {preset.name: preset for preset in (make() for make in makers)}
 
 
 def resolve_space(data: object) -> Space:

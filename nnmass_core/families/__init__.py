@@ -10,6 +10,8 @@ from nnmass_core.architecture import DEFINITION_VERSION, Architecture
 from nnmass_core.codec import as_integer, decode, json_schema
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families.densenet_cnn import DenseNetCnn, DenseNetCnnSpace
+from nnmass_core.families.densenet_cnn_depthwise import DenseNetCnnDepthwise, DenseNetCnnDepthwiseSpace
+from nnmass_core.families.densenet_mlp import DenseNetMlp, DenseNetMlpSpace
 from nnmass_core.space import Space
 
 
@@ -21,7 +23,14 @@ class Family:
     space: type[Space]
 
 
-FAMILIES = {family.architecture.family: family for family in (Family(DenseNetCnn, DenseNetCnnSpace),)}
+FAMILIES = {
+    family.architecture.family: family
+    for family in (
+        Family(DenseNetCnn, DenseNetCnnSpace),
+        Family(DenseNetCnnDepthwise, DenseNetCnnDepthwiseSpace),
+        Family(DenseNetMlp, DenseNetMlpSpace),
+    )
+}
 """Every family by its name."""
 
 

@@ -1,0 +1,189 @@
+"""Concatenation (DenseNet-type) cells, and what the image networks made of them have in common (nn-mass.md)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar, Generic, NamedTuple
+
+from nnmass_core import mass
+from nnmass_core.architecture import Architecture, Evaluation, Image, Part
+from nnmass_core.codec import LARGEST_INTEGER, Value, integer, nested, sequence
+from nnmass_core.errors import Problem
+from nnmass_core.mass import Integers, canonical_skip_channels, links
+
+MOST_CELLS = 12
+WIDTH = (1, 8192)
+DEPTH = (1, 512)
+SKIP_CHANNELS = (0, WIDTH[1] * DEPTH[1])
+CLASSES = (1, 1_000_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell(Value):
+    """A run of layers of equal width at one resolution. A `skip_channels` that no layer can fill is lowered."""
+
+    width: int = integer(*WIDTH, "Output channels of every layer of the cell.")
+    depth: int = integer(*DEPTH, "Layers in the cell.")
+    skip_channels: int = integer(*SKIP_CHANNELS, "t_c, the most channels that a layer takes through skip connections.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        canonical = canonical_skip_channels(self.width, self.depth, self.skip_channels)
+        object.__setattr__(self, "skip_channels", canonical)
+
+    def part(self, params: int, macs: int) -> Part:
+        """Return the cell's figures, given what its layers cost."""
+        w, d, t = self.width, self.depth, self.skip_channels
+        return Part(
+            definition=self,
+            mass=mass.mass(w, d, t),
+            params=params,
+            macs=macs,
+            density=mass.density(w, d, t),
+            average_degree=mass.average_degree(w, d, t),
+        )
+
+
+class Costs(NamedTuple, Generic[Integers]):
+    """What some layers cost: trainable parameters, MACs, BatchNorm channels, and activation elements alive at once."""
+
+    params: Integers
+    macs: Integers
+    norm_channels: Integers
+    peak: Integers
+
+    @property
+    def weights(self) -> Integers:
+        """Stored numbers: parameters and BatchNorm's running mean and variance."""
+        stored: Integers = self.params + 2 * self.norm_channels
+        return stored
+
+
+def resolutions(image: Image, cells: int) -> list[tuple[int, int]]:
+    """Return height and width of each cell's feature maps: each cell after the first halves both, rounding up."""
+    sizes = [(image.height, image.width)]
+    for _ in range(cells - 1):
+        height, width = sizes[-1]
+        sizes.append((-(-height // 2), -(-width // 2)))
+    return sizes
+
+
+def check_final_map(image: Image, cells: int) -> Iterator[Problem]:
+    """Yield the problem of an input too small for its number of cells: the head pools 2x2."""
+    if min(resolutions(image, cells)[-1]) < 2:
+        yield Problem("input", "too_small", f"leaves the last of {cells} cells a feature map with a side below 2")
+
+
+@dataclass(frozen=True)
+class CellEntry(ABC):
+    """A cell's first layer, from the feature maps before it to the cell's own; sizes are (height, width)."""
+
+    before: tuple[int, int]
+    after: tuple[int, int]
+
+    @abstractmethod
+    def costs(self, w_in: Integers, w: Integers) -> Costs[Integers]:
+        """Return what the layer costs, from `w_in` channels to `w`."""
+
+
+@dataclass(frozen=True)
+class CellBody(ABC):
+    """A cell's layers after its first, at one resolution (height, width)."""
+
+    size: tuple[int, int]
+
+    @abstractmethod
+    def costs(self, w: Integers, d: Integers, t: Integers, s: Integers) -> Costs[Integers]:
+        """Return what the layers cost; `t` is canonical, s: the links S."""
+
+    def peak(self, w: Integers, d: Integers, t: Integers) -> Integers:
+        """Return activation elements alive at the worst step.
+
+        With skips and d >= 3 all outputs 0 .. d-2 live until the last concatenation: d w + t channels. Without, a
+        layer's input and output: 2 w. A cell of one layer has its entry alone: 0. (`t` is canonical.)
+        """
+        skipping = (d >= 3) * (t > 0)
+        channels = (d >= 2) * (skipping * (d * w + t) + (1 - skipping) * (2 * w))
+        elements: Integers = channels * (self.size[0] * self.size[1])
+        return elements
+
+
+@dataclass(frozen=True)
+class Head:
+    """Costs of the head: 2x2 average pooling (stride 2, floor), flatten, one Linear with bias."""
+
+    size: tuple[int, int]
+    num_classes: int
+
+    @property
+    def pooled(self) -> int:
+        """Positions left after pooling."""
+        return (self.size[0] // 2) * (self.size[1] // 2)
+
+    def params(self, w: Integers) -> Integers:
+        """Return trainable parameters."""
+        return self.macs(w) + self.num_classes
+
+    def macs(self, w: Integers) -> Integers:
+        """Return multiply-accumulates of the Linear layer."""
+        return self.pooled * self.num_classes * w
+
+    def peak(self, w: Integers) -> Integers:
+        """Return activation elements alive while pooling, or while the Linear layer runs if that is more."""
+        pooling = w * (self.size[0] * self.size[1] + self.pooled)
+        return mass.larger(pooling, w * self.pooled + self.num_classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConcatenationCnn(Architecture):
+    """An image network of concatenation cells: image, classes, and one cell at each resolution.
+
+    A family says what its layers cost: the first cell's first layer, a later cell's first layer, and a cell's others.
+    """
+
+    first_entry: ClassVar[type[CellEntry]]
+    later_entry: ClassVar[type[CellEntry]]
+    body: ClassVar[type[CellBody]]
+
+    input: Image = nested(Image, "Shape of one input image.")
+    num_classes: int = integer(*CLASSES, "Classes to tell apart.")
+    cells: tuple[Cell, ...] = sequence(Cell, 1, MOST_CELLS, "Cells from input to output; each halves the resolution.")
+
+    @classmethod
+    def entry(cls, index: int, before: tuple[int, int], after: tuple[int, int]) -> CellEntry:
+        """Return the first layer of the cell at `index`."""
+        return (cls.later_entry if index else cls.first_entry)(before, after)
+
+    def cross_check(self) -> Iterator[Problem]:
+        yield from check_final_map(self.input, len(self.cells))
+        if self.evaluation.macs > LARGEST_INTEGER:
+            yield Problem("cells", "too_large", "make a network of more than 2**53 - 1 MACs")
+
+    def evaluate(self) -> Evaluation:
+        sizes = resolutions(self.input, len(self.cells))
+        w_in, before = self.input.channels, sizes[0]
+        parts: list[Part] = []
+        norm_channels, peak = 0, 0
+        for index, (cell, after) in enumerate(zip(self.cells, sizes, strict=True)):
+            w, d, t = cell.width, cell.depth, cell.skip_channels
+            entry = self.entry(index, before, after).costs(w_in, w)
+            body = self.body(after).costs(w, d, t, links(w, d, t))
+            parts.append(cell.part(entry.params + body.params, entry.macs + body.macs))
+            norm_channels += entry.norm_channels + body.norm_channels
+            peak = max(peak, entry.peak, body.peak)
+            w_in, before = w, after
+        head = Head(sizes[-1], self.num_classes)
+        params = sum(part.params for part in parts) + head.params(w_in)
+        return Evaluation(
+            mass=sum((part.mass for part in parts), start=Fraction(0)),
+            params=params,
+            macs=sum(part.macs for part in parts) + head.macs(w_in),
+            weights=params + 2 * norm_channels,
+            peak_elements=max(peak, head.peak(w_in)),
+            depth=sum(cell.depth for cell in self.cells),
+            part_name="cells",
+            parts=tuple(parts),
+        )

@@ -1,0 +1,233 @@
+"""Search spaces over concatenation cells: ranges for every cell of an image network, and their stage tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from nnmass_core.architecture import Architecture, Image
+from nnmass_core.axis import Axis, axis_schema, decode_axes, encode_axes
+from nnmass_core.chain import Chain, Ints, Stage, make_stage
+from nnmass_core.codec import decode, encode, json_schema
+from nnmass_core.errors import Problem
+from nnmass_core.families.concatenation import (
+    CLASSES,
+    DEPTH,
+    MOST_CELLS,
+    SKIP_CHANNELS,
+    WIDTH,
+    Cell,
+    CellBody,
+    CellEntry,
+    ConcatenationCnn,
+    Head,
+    check_final_map,
+    resolutions,
+)
+from nnmass_core.mass import links, mass_terms
+from nnmass_core.space import Fields, Space, decode_choice, decode_integer
+
+
+def distinct_cells(shapes: Iterable[tuple[int, int, int]], skip_channels: Axis) -> Ints:
+    """Return every distinct cell of some (node, width, depth) as rows of node, width, depth, skip channels: (n, 4)."""
+    skips = np.array(skip_channels.values, np.int64)
+    rows: list[Ints] = []
+    for node, width, depth in shapes:
+        distinct = np.unique(np.minimum(skips, width * max(depth - 2, 0)))
+        rows.append(np.column_stack([np.full((len(distinct), 3), (node, width, depth), dtype=np.int64), distinct]))
+    return np.concatenate(rows)
+
+
+@dataclass(frozen=True)
+class States:
+    """The nodes after a cell: its width, and its depth where that is tied to the other cells'. Depths vary fastest."""
+
+    width: Ints
+    depth: Ints
+
+
+@dataclass(frozen=True)
+class ConcatenationCnnSpace(Space):
+    """Ranges for every cell of an image network, with optional rules that tie the cells together."""
+
+    network: ClassVar[type[ConcatenationCnn]]
+    densest_evidence: ClassVar[float | None] = 0.75
+
+    input: Image
+    num_classes: int
+    cells: int
+    width: tuple[Axis, ...]
+    depth: tuple[Axis, ...]
+    skip_channels: tuple[Axis, ...]
+    width_rule: str | None = None
+    depth_rule: str | None = None
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        fields = Fields(data, cls)
+        image = fields.read("input", lambda value: decode(Image, value))
+        classes = fields.read("num_classes", lambda value: decode_integer(value, *CLASSES))
+        cells = fields.read("cells", lambda value: decode_integer(value, 1, MOST_CELLS))
+        width_rule = fields.read("width_rule", lambda value: decode_choice(value, ("doubling",)), default=None)
+        depth_rule = fields.read("depth_rule", lambda value: decode_choice(value, ("equal",)), default=None)
+        fields.stop_if_wrong()
+        bounds = {"width": WIDTH, "depth": DEPTH, "skip_channels": SKIP_CHANNELS}
+        axes = {name: fields.read(name, partial(decode_axes, count=cells, bounds=b)) for name, b in bounds.items()}
+        fields.stop_if_wrong()
+        return cls(
+            input=image,
+            num_classes=classes,
+            cells=cells,
+            **axes,
+            width_rule=width_rule,
+            depth_rule=depth_rule,
+        )
+
+    def cross_check(self) -> Iterator[Problem]:
+        for name, rule, axes in (("width", self.width_rule, self.width), ("depth", self.depth_rule, self.depth)):
+            if rule and any(axis != axes[0] for axis in axes):
+                yield Problem(name, "conflicts_with_rule", f"must be one for all cells when {name}_rule is set")
+        if self.width_rule and self.width[0].largest * 2 ** (self.cells - 1) > WIDTH[1]:
+            yield Problem("width.max", "too_large", f"doubles to more than {WIDTH[1]} by the last cell")
+        yield from check_final_map(self.input, self.cells)
+
+    def to_json(self) -> dict[str, Any]:
+        rules = {"width_rule": self.width_rule, "depth_rule": self.depth_rule}
+        return {
+            "family": self.family,
+            "input": encode(self.input),
+            "num_classes": self.num_classes,
+            "cells": self.cells,
+            "width": encode_axes(self.width),
+            "depth": encode_axes(self.depth),
+            "skip_channels": encode_axes(self.skip_channels),
+        } | {name: rule for name, rule in rules.items() if rule is not None}
+
+    @classmethod
+    def schema(cls) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["family", "input", "num_classes", "cells", "width", "depth", "skip_channels"],
+            "properties": {
+                "family": {"const": cls.family},
+                "input": json_schema(Image),
+                "num_classes": {"type": "integer", "minimum": CLASSES[0], "maximum": CLASSES[1]},
+                "cells": {"type": "integer", "minimum": 1, "maximum": MOST_CELLS},
+                "width": axis_schema(*WIDTH, "Output channels of every layer of a cell."),
+                "depth": axis_schema(*DEPTH, "Layers in a cell."),
+                "skip_channels": axis_schema(*SKIP_CHANNELS, "t_c, the most skip channels that a layer takes."),
+                "width_rule": {"const": "doubling", "description": "Ties the widths to w, 2w, 4w, ..."},
+                "depth_rule": {"const": "equal", "description": "Gives all cells one depth."},
+            },
+        }
+
+    def option_bound(self) -> int:
+        widths = [len(axis.values) for axis in self.width]
+        depths = [len(axis.values) for axis in self.depth]
+        bodies = sum(w * d * len(t.values) for w, d, t in zip(widths, depths, self.skip_channels, strict=True))
+        ties = depths[0] if self.depth_rule else 1
+        entries = sum(w if self.width_rule else a * w for a, w in zip([1, *widths], widths, strict=False))
+        return bodies + (entries + widths[-1]) * ties
+
+    def largest(self) -> Architecture:
+        tallest = [
+            Cell(width=int(self._states(c).width.max()), depth=d.largest, skip_channels=t.largest)
+            for c, (d, t) in enumerate(zip(self.depth, self.skip_channels, strict=True))
+        ]
+        return self.network(input=self.input, num_classes=self.num_classes, cells=tuple(tallest))
+
+    def chain(self) -> Chain:
+        sizes = resolutions(self.input, self.cells)
+        nothing = np.zeros(1, np.int64)
+        before, states_before = sizes[0], States(nothing + self.input.channels, nothing)
+        stages: list[Stage] = []
+        nodes = [1]
+        for c, after in enumerate(sizes):
+            states = self._states(c)
+            entry = self.network.entry(c, before, after)
+            stages.append(self._entry_stage(entry, states_before, states, tied=c > 0))
+            stages.append(self._body_stage(self.network.body(after), states, c))
+            nodes += [len(states.width)] * 2
+            before, states_before = after, states
+        stages.append(_head_stage(Head(sizes[-1], self.num_classes), states_before))
+        shape = [column for column in range(3 * self.cells) if column % 3 < 2]
+        return Chain(tuple(stages), (*nodes, 1), tuple(shape))
+
+    def architecture(self, integers: Sequence[int]) -> Architecture:
+        triples = zip(integers[0::3], integers[1::3], integers[2::3], strict=True)
+        cells = tuple(Cell(width=w, depth=d, skip_channels=t) for w, d, t in triples)
+        return self.network(input=self.input, num_classes=self.num_classes, cells=cells)
+
+    def varies_width(self) -> bool:
+        return any(len(axis.values) > 1 for axis in self.width)
+
+    def _states(self, cell: int) -> States:
+        base = np.array(self.width[cell].values, np.int64)
+        width = base * 2**cell if self.width_rule else base
+        if not self.depth_rule:
+            return States(width, np.zeros_like(width))
+        depths = np.array(self.depth[cell].values, np.int64)
+        return States(np.repeat(width, len(depths)), np.tile(depths, len(width)))
+
+    def _entry_stage(self, entry: CellEntry, before: States, states: States, *, tied: bool) -> Stage:
+        source, target = self._transitions(before, states) if tied else _all_pairs(1, len(states.width))
+        costs = entry.costs(before.width[source], states.width[target])
+        return make_stage(
+            source=source,
+            target=target,
+            params=costs.params,
+            macs=costs.macs,
+            weights=costs.weights,
+            peak=costs.peak,
+        )
+
+    def _transitions(self, before: States, states: States) -> tuple[Ints, Ints]:
+        """Return the pairs of nodes that the rules let follow each other."""
+        ties = len(self.depth[0].values) if self.depth_rule else 1
+        widths_before, widths = len(before.width) // ties, len(states.width) // ties
+        source, target = _all_pairs(widths_before, widths)
+        if self.width_rule:
+            source = target = np.arange(widths)
+        depth = np.tile(np.arange(ties), len(source))
+        return np.repeat(source, ties) * ties + depth, np.repeat(target, ties) * ties + depth
+
+    def _body_stage(self, body: CellBody, states: States, cell: int) -> Stage:
+        shapes = (
+            (node, width, depth)
+            for node, (width, tied_depth) in enumerate(zip(states.width.tolist(), states.depth.tolist(), strict=True))
+            for depth in ((tied_depth,) if self.depth_rule else self.depth[cell].values)
+        )
+        node, w, d, t = distinct_cells(shapes, self.skip_channels[cell]).T.copy()
+        s = links(w, d, t)
+        costs = body.costs(w, d, t, s)
+        return make_stage(
+            source=node,
+            target=node,
+            params=costs.params,
+            macs=costs.macs,
+            weights=costs.weights,
+            peak=costs.peak,
+            mass_terms=mass_terms(d, s),
+            integers=np.column_stack([w, d, t]),
+        )
+
+
+def _all_pairs(before: int, after: int) -> tuple[Ints, Ints]:
+    return np.repeat(np.arange(before), after), np.tile(np.arange(after), before)
+
+
+def _head_stage(head: Head, states: States) -> Stage:
+    params = head.params(states.width)
+    return make_stage(
+        source=np.arange(len(states.width)),
+        target=np.zeros(len(states.width), np.int64),
+        params=params,
+        macs=head.macs(states.width),
+        weights=params,
+        peak=head.peak(states.width),
+    )

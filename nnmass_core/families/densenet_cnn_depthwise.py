@@ -1,0 +1,66 @@
+"""`densenet_cnn_depthwise`: as `densenet_cnn`, every layer but the very first separable (nn-mass.md).
+
+Such a layer is a 1x1 convolution, a 3x3 depthwise one that carries the stride, and a 1x1 convolution, each followed by
+a BatchNorm of w channels; the BatchNorm of the dense layer stays as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from nnmass_core.families.concatenation import CellBody, CellEntry, ConcatenationCnn, Costs
+from nnmass_core.families.concatenation_space import ConcatenationCnnSpace
+from nnmass_core.families.densenet_cnn import Entry
+from nnmass_core.mass import Integers, larger
+
+
+class SeparableEntry(CellEntry):
+    """Costs of a later cell's first layer: its first convolution runs at the resolution before the stride."""
+
+    def costs(self, w_in: Integers, w: Integers) -> Costs[Integers]:
+        before, after = self.before[0] * self.before[1], self.after[0] * self.after[1]
+        norm_channels = 4 * w
+        return Costs(
+            params=w_in * w + 9 * w + w * w + 2 * norm_channels,
+            macs=w_in * w * before + (9 * w + w * w) * after,
+            norm_channels=norm_channels,
+            peak=larger((w_in + w) * before, w * (before + after)),
+        )
+
+
+class SeparableBody(CellBody):
+    """Costs of a cell's layers after its first, from their c = (d-1) w + S input channels.
+
+    The peak is the dense cell's: the first convolution of layer j <= d-2 writes while j outputs and the concatenation
+    live, (j+2) w + L_j <= d w + t channels; the others, and those of layer d-1 and of layer 1, have fewer alive.
+    """
+
+    def costs(self, w: Integers, d: Integers, t: Integers, s: Integers) -> Costs[Integers]:
+        c = (d - 1) * w + s
+        kernels = c * w + (d - 1) * (9 * w + w * w)
+        norm_channels = c + 3 * (d - 1) * w
+        return Costs(
+            params=kernels + 2 * norm_channels,
+            macs=kernels * (self.size[0] * self.size[1]),
+            norm_channels=norm_channels,
+            peak=self.peak(w, d, t),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseNetCnnDepthwise(ConcatenationCnn):
+    """A network of `densenet_cnn_depthwise`."""
+
+    family: ClassVar[str] = "densenet_cnn_depthwise"
+    first_entry: ClassVar[type[CellEntry]] = Entry
+    later_entry: ClassVar[type[CellEntry]] = SeparableEntry
+    body: ClassVar[type[CellBody]] = SeparableBody
+
+
+@dataclass(frozen=True)
+class DenseNetCnnDepthwiseSpace(ConcatenationCnnSpace):
+    """Ranges for every cell of a `densenet_cnn_depthwise`."""
+
+    family: ClassVar[str] = "densenet_cnn_depthwise"
+    network: ClassVar[type[ConcatenationCnn]] = DenseNetCnnDepthwise

@@ -1,0 +1,184 @@
+"""`densenet_mlp`: one concatenation cell of Linear layers with bias, the last the classifier (nn-mass.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from nnmass_core.architecture import Architecture, Evaluation
+from nnmass_core.axis import Axis, axis_schema, decode_axes
+from nnmass_core.chain import Chain, make_stage
+from nnmass_core.codec import choice, integer
+from nnmass_core.families.concatenation import CLASSES, SKIP_CHANNELS, WIDTH, Cell, Costs
+from nnmass_core.families.concatenation_space import distinct_cells
+from nnmass_core.mass import Integers, canonical_skip_channels, larger, links, mass_terms
+from nnmass_core.space import Fields, Space, decode_choice, decode_integer
+
+FEATURES = (1, 10_000_000)
+DEPTH = (2, 512)
+"""Within these bounds no network has 2**53 MACs."""
+
+ACTIVATIONS = ("relu", "elu")
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Costs of all layers, from `in_features` to `num_classes`; t is canonical and s the links S."""
+
+    in_features: int
+    num_classes: int
+
+    def costs(self, w: Integers, d: Integers, t: Integers, s: Integers) -> Costs[Integers]:
+        """Return what the layers cost. The last takes w + t features, the inner ones (d-2) w + S - t together."""
+        macs = self.in_features * w + ((d - 2) * w + s - t) * w + (w + t) * self.num_classes
+        biases = (d - 1) * w + self.num_classes
+        return Costs(macs + biases, macs, 0 * w, self.peak(w, d, t))
+
+    def peak(self, w: Integers, d: Integers, t: Integers) -> Integers:
+        """Return activation elements alive at the worst step.
+
+        The first layer has its input and output, the last its w + t inputs and the classes. Between them, with skips,
+        all outputs 0 .. d-2 live until the last concatenation: d w + t; without, a layer's input and output: 2 w.
+        """
+        skipping = (d >= 3) * (t > 0)
+        inner = (d >= 3) * (skipping * (d * w + t) + (1 - skipping) * (2 * w))
+        return larger(larger(self.in_features + w, w + t + self.num_classes), inner)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseNetMlp(Architecture):
+    """A network of `densenet_mlp`. A `skip_channels` that no layer can fill is lowered.
+
+    NN-Mass, density and average degree count the classifier as one of the d layers of width w, as the publication does.
+    """
+
+    family: ClassVar[str] = "densenet_mlp"
+    in_features: int = integer(*FEATURES, "Numbers in one input.")
+    num_classes: int = integer(*CLASSES, "Classes to tell apart.")
+    width: int = integer(*WIDTH, "Neurons of every layer but the last, which has one a class.")
+    depth: int = integer(*DEPTH, "Linear layers.")
+    skip_channels: int = integer(*SKIP_CHANNELS, "t_c, the most neurons that a layer takes through skip connections.")
+    activation: str = choice(ACTIVATIONS, "What follows a layer.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        canonical = canonical_skip_channels(self.width, self.depth, self.skip_channels)
+        object.__setattr__(self, "skip_channels", canonical)
+
+    def evaluate(self) -> Evaluation:
+        w, d, t = self.width, self.depth, self.skip_channels
+        costs = Layers(self.in_features, self.num_classes).costs(w, d, t, links(w, d, t))
+        part = Cell(width=w, depth=d, skip_channels=t).part(costs.params, costs.macs)
+        return Evaluation(
+            mass=part.mass,
+            params=costs.params,
+            macs=costs.macs,
+            weights=costs.weights,
+            peak_elements=costs.peak,
+            depth=d,
+            part_name="cells",
+            parts=(part,),
+        )
+
+
+@dataclass(frozen=True)
+class DenseNetMlpSpace(Space):
+    """Ranges for the one cell of a `densenet_mlp`."""
+
+    family: ClassVar[str] = "densenet_mlp"
+    densest_evidence: ClassVar[float | None] = 0.2  # width 8, depth 16 and t_c 12 make 0.195
+
+    in_features: int
+    num_classes: int
+    width: Axis
+    depth: Axis
+    skip_channels: Axis
+    activation: str
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        fields = Fields(data, cls)
+        found = cls._read(fields)
+        fields.stop_if_wrong()
+        return cls(**found)
+
+    @classmethod
+    def _read(cls, fields: Fields) -> dict[str, Any]:
+        return {
+            "in_features": fields.read("in_features", lambda value: decode_integer(value, *FEATURES)),
+            "num_classes": fields.read("num_classes", lambda value: decode_integer(value, *CLASSES)),
+            "width": fields.read("width", lambda value: decode_axes(value, 1, WIDTH)[0]),
+            "depth": fields.read("depth", lambda value: decode_axes(value, 1, DEPTH)[0]),
+            "skip_channels": fields.read("skip_channels", lambda value: decode_axes(value, 1, SKIP_CHANNELS)[0]),
+            "activation": fields.read("activation", lambda value: decode_choice(value, ACTIVATIONS)),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "family": self.family,
+            "in_features": self.in_features,
+            "num_classes": self.num_classes,
+            "width": self.width.form,
+            "depth": self.depth.form,
+            "skip_channels": self.skip_channels.form,
+            "activation": self.activation,
+        }
+
+    @classmethod
+    def schema(cls) -> dict[str, Any]:
+        properties = {
+            "family": {"const": cls.family},
+            "in_features": {"type": "integer", "minimum": FEATURES[0], "maximum": FEATURES[1]},
+            "num_classes": {"type": "integer", "minimum": CLASSES[0], "maximum": CLASSES[1]},
+            "width": axis_schema(*WIDTH, "Neurons of every layer but the last."),
+            "depth": axis_schema(*DEPTH, "Linear layers."),
+            "skip_channels": axis_schema(*SKIP_CHANNELS, "t_c, the most neurons that a layer takes through skips."),
+            "activation": {"type": "string", "enum": list(ACTIVATIONS)},
+        }
+        return {
+            "type": "object",
+            "additionalProperties": False,
+            "required": list(properties),
+            "properties": properties,
+        }
+
+    def option_bound(self) -> int:
+        return len(self.width.values) * len(self.depth.values) * len(self.skip_channels.values)
+
+    def largest(self) -> Architecture:
+        return self.architecture((self.width.largest, self.depth.largest, self.skip_channels.largest))
+
+    def chain(self) -> Chain:
+        """Return a single stage: all costs hang together on width, depth and skip channels."""
+        shapes = ((0, width, depth) for width in self.width.values for depth in self.depth.values)
+        node, w, d, t = distinct_cells(shapes, self.skip_channels).T.copy()
+        s = links(w, d, t)
+        costs = Layers(self.in_features, self.num_classes).costs(w, d, t, s)
+        stage = make_stage(
+            source=node,
+            target=node,
+            params=costs.params,
+            macs=costs.macs,
+            weights=costs.weights,
+            peak=costs.peak,
+            mass_terms=mass_terms(d, s),
+            integers=np.column_stack([w, d, t]),
+        )
+        return Chain((stage,), (1, 1), (0, 1))
+
+    def architecture(self, integers: Sequence[int]) -> Architecture:
+        width, depth, skip_channels = integers
+        return DenseNetMlp(
+            in_features=self.in_features,
+            num_classes=self.num_classes,
+            width=width,
+            depth=depth,
+            skip_channels=skip_channels,
+            activation=self.activation,
+        )
+
+    def varies_width(self) -> bool:
+        return len(self.width.values) > 1
