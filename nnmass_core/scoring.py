@@ -12,10 +12,10 @@ from nnmass_core.chain import Floats, Ints
 from nnmass_core.closed_forms import AddCell, add_cell
 from nnmass_core.codec import check_integer
 from nnmass_core.errors import DefinitionError, Problem
+from nnmass_core.families.concatenation import MOST_CELLS
 from nnmass_core.families.densenet_cnn import (
     CLASSES,
     DEPTH,
-    MOST_CELLS,
     SKIP_CHANNELS,
     WIDTH,
     Body,
