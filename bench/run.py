@@ -16,7 +16,7 @@ from typing import Any
 from bench.cases import CASES
 from bench.growth import GROWTH
 from bench.one import METHODS
-from bench.tables import cases_table, growth_table
+from bench.tables import cases_table, growth_table, scoring_line
 
 RESULTS = Path(__file__).parent / "results"
 GRACE_SECONDS = 120.0
@@ -33,6 +33,16 @@ def measure(case: str, method: str, seconds: float) -> dict[str, Any]:
     return answer
 
 
+def scoring() -> dict[str, Any]:
+    """Measure how many architectures the array interface scores in a second, in a process of its own."""
+    command = [sys.executable, "-m", "bench.scoring"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=GRACE_SECONDS)
+    line, figures = done.stdout.splitlines()
+    print(line, flush=True)
+    found: dict[str, Any] = json.loads(figures)
+    return found
+
+
 def main() -> None:
     """Measure, write and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -41,11 +51,12 @@ def main() -> None:
     given = parser.parse_args()
     cases = {case: {method: measure(case, method, given.seconds) for method in METHODS} for case in CASES}
     growth = {case: measure(case, "ours", given.seconds) for case in GROWTH}
+    scored = scoring()
     versions = {"python": platform.python_version(), "machine": platform.machine(), "seconds": given.seconds}
-    found = {"versions": versions, "cases": cases, "growth": growth}
+    found = {"versions": versions, "cases": cases, "growth": growth, "scoring": scored}
     given.results.mkdir(parents=True, exist_ok=True)
     (given.results / "search.json").write_text(json.dumps(found, indent=1) + "\n")
-    report = f"{cases_table(cases)}\n\n{growth_table(growth)}\n"
+    report = f"{cases_table(cases)}\n\n{growth_table(growth)}\n\n{scoring_line(scored)}\n"
     (given.results / "search.md").write_text(report)
     from bench.plots import plot_cases, plot_growth  # here: measuring a single case needs no drawing library
 

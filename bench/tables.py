@@ -58,6 +58,12 @@ def growth_table(growth: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def scoring_line(found: dict[str, Any]) -> str:
+    """Return how many architectures a second the array interface scores."""
+    rates = ", ".join(f"{rate / 1e6:.1f} million a second ({name})" for name, rate in found["per_second"].items())
+    return f"Array interface, {found['networks']:,} networks of three cells, median of {found['rounds']}: {rates}."
+
+
 def options_per_cell(case: str) -> int:
     """Return how many width, depth and skip channels each cell of a growth case may combine, equal networks once."""
     return max(len(stage) for stage in GROWTH[case].space.chain().stages)

@@ -55,7 +55,7 @@ class Evaluation:
     """NN-Mass and costs of one architecture, in closed form.
 
     `weights` counts stored numbers (parameters and the running statistics of BatchNorm); `peak_elements` counts the
-    activations alive at once for one input. `depth` counts layers with weights outside the head.
+    activations alive at once for one input. `depth` counts layers outside the head, as the family's definition does.
     """
 
     mass: Fraction

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from nnmass_core.architecture import Image
 from nnmass_core.chain import Floats, Ints
+from nnmass_core.closed_forms import AddCell, add_cell
 from nnmass_core.codec import check_integer
 from nnmass_core.errors import DefinitionError, Problem
+from nnmass_core.families.concatenation import MOST_CELLS
 from nnmass_core.families.densenet_cnn import (
     CLASSES,
     DEPTH,
@@ -21,10 +24,19 @@ from nnmass_core.families.densenet_cnn import (
     check_final_map,
     resolutions,
 )
-from nnmass_core.mass import canonical_skip_channels, links, mass_terms
+from nnmass_core.mass import links
 
 ROWS_AT_ONCE = 1 << 13
 """Rows worked on together: few enough that their columns stay in the processor's cache."""
+
+ROWS_WORTH_COMPILING = 500_000
+"""Networks from which machine code is used unasked.
+
+Loading numba costs a process 0.3 s, and twice that the first time on a machine. That is worth it from ten million
+networks on; who brings half a million at once is taken to bring them again and again.
+"""
+
+_BOUNDS = {"width": WIDTH, "depth": DEPTH, "skip_channels": SKIP_CHANNELS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,58 +53,87 @@ class Scores:
     peak_elements: Ints
 
 
-def score_densenet_cnn(image: Image, num_classes: int, cells: Ints) -> Scores:
+def score_densenet_cnn(image: Image, num_classes: int, cells: Ints, *, compiled: bool | None = None) -> Scores:
     """Score `densenet_cnn` networks. cells: (n, cells, 3), each cell's width, depth and skip channels.
 
-    A surplus of skip channels is taken off, as everywhere. Costs must stay below 2**63. Raises DefinitionError.
+    A surplus of skip channels is taken off, as everywhere. compiled: whether numba's machine code does the work (the
+    extra `fast`), which changes no figure; None uses it for many networks where it is installed.
+
+    Raises DefinitionError, also where the largest width, depth and skip channels of each cell, put together, make a
+    network of 2**63 MACs or more.
     """
-    _check(image, num_classes, cells)
+    _check_form(image, num_classes, cells)
     n = len(cells)
-    nn_mass = np.zeros(n)
-    params, macs, weights, peak = (np.zeros(n, np.int64) for _ in range(4))
-    scores = Scores(nn_mass, params, macs, weights, peak)
+    add = _adder(n, compiled=compiled)
+    scores = Scores(np.zeros(n), *(np.empty(n, np.int64) for _ in range(4)))
+    largest = np.full(cells.shape[1:], [low for low, _ in _BOUNDS.values()])
     for low in range(0, n, ROWS_AT_ONCE):
-        _score(image, num_classes, cells[low : low + ROWS_AT_ONCE], scores, slice(low, low + ROWS_AT_ONCE))
+        rows = slice(low, low + ROWS_AT_ONCE)
+        columns = cells[rows].transpose(1, 2, 0).copy()
+        least, most = columns.min(axis=2), columns.max(axis=2)
+        if any(_out_of_range(least, most)):
+            raise DefinitionError(_out_of_range(cells.min(axis=0), cells.max(axis=0)))
+        np.maximum(largest, most, out=largest)
+        _score(image, num_classes, columns, add, scores, rows)
+    _check_macs(image, num_classes, largest)
     return scores
 
 
-def _check(image: Image, num_classes: int, cells: Ints) -> None:
+def _check_form(image: Image, num_classes: int, cells: Ints) -> None:
     problems = list(check_integer(num_classes, *CLASSES, "num_classes"))
-    if cells.ndim != 3 or cells.shape[2] != 3 or cells.dtype != np.int64 or not cells.shape[1]:
-        problems.append(Problem("cells", "bad_shape", "must be an int64 array of shape (n, cells, 3)"))
-    elif len(cells):
+    if cells.dtype != np.int64 or cells.ndim != 3 or cells.shape[2] != 3 or not 1 <= cells.shape[1] <= MOST_CELLS:
+        message = f"must be an int64 array of shape (n, cells, 3) with 1 to {MOST_CELLS} cells"
+        problems.append(Problem("cells", "bad_shape", message))
+    else:
         problems += check_final_map(image, cells.shape[1])
-        low, high = cells.min(axis=(0, 1)).tolist(), cells.max(axis=(0, 1)).tolist()
-        for name, bounds, least, most in zip(
-            ("width", "depth", "skip_channels"), (WIDTH, DEPTH, SKIP_CHANNELS), low, high, strict=True
-        ):
-            if least < bounds[0] or most > bounds[1]:
-                message = f"must hold a {name} from {bounds[0]} to {bounds[1]} in every row"
-                problems.append(Problem("cells", "out_of_range", message))
     if problems:
         raise DefinitionError(problems)
 
 
-def _score(image: Image, num_classes: int, cells: Ints, scores: Scores, rows: slice) -> None:
-    sizes = resolutions(image, cells.shape[1])
-    w_in, before = np.full(len(cells), image.channels), sizes[0]
-    norm_channels = np.zeros(len(cells), np.int64)
-    for i, after in enumerate(sizes):
-        w, d = np.ascontiguousarray(cells[:, i, 0]), np.ascontiguousarray(cells[:, i, 1])
-        t = canonical_skip_channels(w, d, cells[:, i, 2])
-        entry, body = Entry(before, after), Body(after)
-        s = links(w, d, t)
-        channels = body.norm_channels(w, d, s)
-        numerator, denominator = mass_terms(d, s)
-        scores.nn_mass[rows] += numerator / denominator
-        scores.params[rows] += entry.params(w_in, w) + body.params(w, channels)
-        scores.macs[rows] += entry.macs(w_in, w) + body.macs(w, channels)
-        norm_channels += entry.norm_channels(w) + channels
-        cell_peak = np.maximum(entry.peak(w_in, w), body.peak(w, d, t))
-        np.maximum(scores.peak_elements[rows], cell_peak, out=scores.peak_elements[rows])
-        w_in, before = w, after
+def _out_of_range(least: Ints, most: Ints) -> Iterator[Problem]:
+    """Yield the problems of integers out of their bounds, from the extremes of every cell, (cells, 3)."""
+    extremes = zip(_BOUNDS.items(), least.min(axis=0).tolist(), most.max(axis=0).tolist(), strict=True)
+    for (name, (low, high)), smallest, greatest in extremes:
+        if smallest < low or greatest > high:
+            yield Problem("cells", "out_of_range", f"must hold a {name} from {low} to {high} in every row")
+
+
+def _check_macs(image: Image, num_classes: int, largest: Ints) -> None:
+    """Refuse what overflows: within the bounds no other cost comes near 2**63. Python's integers cannot overflow."""
+    sizes, w_in = resolutions(image, len(largest)), image.channels
+    macs = 0
+    for (w, d, t), size in zip(largest.tolist(), sizes, strict=True):
+        body = Body(size)
+        macs += Entry(size, size).macs(w_in, w) + body.macs(w, body.norm_channels(w, d, links(w, d, t)))
+        w_in = w
+    if macs + Head(sizes[-1], num_classes).macs(w_in) >= 2**63:
+        raise DefinitionError.at("cells", "too_large", "make networks of 2**63 MACs or more")
+
+
+def _adder(n: int, *, compiled: bool | None) -> AddCell:
+    if compiled or (compiled is None and n >= ROWS_WORTH_COMPILING):
+        try:
+            from nnmass_core import compiled as machine_code
+        except ImportError as error:
+            if compiled:
+                raise DefinitionError.at("compiled", "not_installed", "needs numba, the extra `fast`") from error
+        else:
+            return machine_code.add_cell
+    return add_cell
+
+
+def _score(image: Image, num_classes: int, columns: Ints, add: AddCell, scores: Scores, rows: slice) -> None:
+    """Score one block. columns: (cells, 3, rows)."""
+    sizes = resolutions(image, len(columns))
+    areas = [height * width for height, width in sizes]
+    w_in, area_in = np.full(columns.shape[2], image.channels), areas[0]
+    totals = np.zeros((4, columns.shape[2]), np.int64)
+    for cell, area in zip(columns, areas, strict=True):
+        add(w_in, cell, area_in, area, scores.nn_mass[rows], totals)
+        w_in, area_in = cell[0], area
     head = Head(sizes[-1], num_classes)
-    scores.params[rows] += head.params(w_in)
-    scores.macs[rows] += head.macs(w_in)
+    convolutions, macs, norm_channels, peak = totals
+    scores.params[rows] = convolutions + 2 * norm_channels + head.params(w_in)
+    scores.macs[rows] = macs + head.macs(w_in)
     scores.weights[rows] = scores.params[rows] + 2 * norm_channels
-    np.maximum(scores.peak_elements[rows], head.peak(w_in), out=scores.peak_elements[rows])
+    np.maximum(peak, head.peak(w_in), out=scores.peak_elements[rows])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_space
@@ -17,6 +17,11 @@ class Preset:
     name: str
     description: str
     space: Space
+
+    @cached_property
+    def space_size(self) -> int:
+        """How many architectures the space holds, counted once."""
+        return self.space.chain().count()
 
 
 CIFAR = {"channels": 3, "height": 32, "width": 32}

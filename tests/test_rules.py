@@ -29,6 +29,11 @@ def test_api_and_worker_start_without_torch() -> None:
     subprocess.run([sys.executable, "-c", probe], cwd=ROOT, check=True, timeout=60)
 
 
+def test_numba_is_not_loaded_before_it_is_used() -> None:
+    probe = "import sys, app.main, app.cli, worker.celery_app, nnmass_core.scoring; sys.exit('numba' in sys.modules)"
+    subprocess.run([sys.executable, "-c", probe], cwd=ROOT, check=True, timeout=60)
+
+
 def test_the_version_is_one() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text()
     version = re.search(r'__version__ = "(.+)"', (ROOT / "nnmass_core/__init__.py").read_text())

@@ -9,7 +9,6 @@ from pydantic import BaseModel
 
 from app.errors import NotFound
 from app.fields import problems
-from nnmass_core.search import chain_of
 from nnmass_core.spaces import Preset, presets
 
 router = APIRouter(prefix="/v1/spaces", tags=["spaces"])
@@ -50,5 +49,5 @@ def _item(preset: Preset) -> dict[str, Any]:
         "name": preset.name,
         "family": preset.space.family,
         "description": preset.description,
-        "space_size": str(chain_of(preset.space).count()),
+        "space_size": str(preset.space_size),
     }

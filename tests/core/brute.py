@@ -1,4 +1,4 @@
-"""Every architecture of a small `densenet_cnn` space, costed by the oracle and ranked by the words of nn-mass.md.
+"""Every architecture of a small space of cells, costed by a walk over its layers, ranked by the words of nn-mass.md.
 
 Nothing here comes from the product: ranges are expanded, networks walked and questions answered independently.
 """
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from tests.oracle import Cells, canonical, nn_mass, walk
+from tests.oracle import Cells, Count, canonical, nn_mass, walk
+from tests.walks import Tape, walk_depthwise, walk_mlp
 
 BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
 LIMITS = ("max_params", "max_macs", "max_weight_bytes", "max_peak_activation_bytes")
@@ -69,7 +70,7 @@ def axes(form: Any, cells: int) -> list[list[int]]:
 
 def shapes(space: dict[str, Any]) -> list[tuple[tuple[int, int], ...]]:
     """Return every tuple of (width, depth) that the space's rules allow."""
-    count = space["cells"]
+    count = space.get("cells", 1)
     widths = list(itertools.product(*axes(space["width"], count)))
     if space.get("width_rule"):
         widths = [tuple(w * 2**c for c in range(count)) for w in expand(space["width"])]
@@ -81,7 +82,7 @@ def shapes(space: dict[str, Any]) -> list[tuple[tuple[int, int], ...]]:
 
 def architectures(space: dict[str, Any]) -> set[Cells]:
     """Return every distinct architecture of the space."""
-    skips = axes(space["skip_channels"], space["cells"])
+    skips = axes(space["skip_channels"], space.get("cells", 1))
     found: set[Cells] = set()
     for shape in shapes(space):
         by_cell = [{canonical(((w, d, t),))[0] for t in ts} for (w, d), ts in zip(shape, skips, strict=True)]
@@ -89,10 +90,19 @@ def architectures(space: dict[str, Any]) -> set[Cells]:
     return found
 
 
+def count_of(space: dict[str, Any], cells: Cells) -> Count | Tape:
+    """Walk one architecture of the space."""
+    if space["family"] == "densenet_mlp":
+        return walk_mlp(space["in_features"], space["num_classes"], *cells[0])
+    image = space["input"]["channels"], space["input"]["height"], space["input"]["width"]
+    if space["family"] == "densenet_cnn_depthwise":
+        return walk_depthwise(image, space["num_classes"], cells)
+    return walk(image, space["num_classes"], cells)
+
+
 def row(space: dict[str, Any], cells: Cells) -> Row:
     """Cost one architecture of the space."""
-    image = space["input"]
-    count = walk((image["channels"], image["height"], image["width"]), space["num_classes"], cells)
+    count = count_of(space, cells)
     return Row(cells, nn_mass(cells), count.params, count.macs, count.params + 2 * count.norm, count.peak)
 
 

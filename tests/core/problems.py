@@ -7,6 +7,9 @@ from typing import Any
 
 from tests.core.brute import BYTES, LIMITS, Row, axes, shapes
 
+OTHER_FAMILIES = ("densenet_cnn_depthwise", "densenet_mlp")
+"""Families of cells beside `densenet_cnn`, on which most of the tests run."""
+
 SIDES = (2, 3, 5, 7, 8, 9, 16)
 
 
@@ -32,8 +35,10 @@ def random_axes(rng: Random, pool: tuple[int, ...], most: int, cells: int, *, ti
     return entries
 
 
-def random_space(rng: Random, most: int = 400) -> dict[str, Any]:
+def random_space(rng: Random, most: int = 400, family: str = "densenet_cnn") -> dict[str, Any]:
     """Return the definition of a space of at most `most` combinations."""
+    if family == "densenet_mlp":
+        return random_mlp_space(rng, most)
     cells = rng.randint(1, 3)
     while True:
         rules = {"width_rule": "doubling"} if rng.random() < 0.25 else {}
@@ -41,7 +46,7 @@ def random_space(rng: Random, most: int = 400) -> dict[str, Any]:
         depths = rng.choice(((1, 2), (2, 3), (1, 2, 3, 4, 5), (3, 4, 5, 6, 7), (9, 10, 11)))
         skips = rng.choice(((0,), (0, 1), (0, 1, 2, 3, 5, 8), (4, 40, 60, 1000), (0, 6, 7, 100, 101)))
         space = {
-            "family": "densenet_cnn",
+            "family": family,
             "input": random_image(rng, cells),
             "num_classes": rng.randint(1, 4),
             "cells": cells,
@@ -49,6 +54,24 @@ def random_space(rng: Random, most: int = 400) -> dict[str, Any]:
             "depth": random_axes(rng, depths, 3, cells, tied="depth_rule" in rules),
             "skip_channels": random_axes(rng, skips, 5, cells, tied=False),
             **rules,
+        }
+        if combinations(space) <= most:
+            return space
+
+
+def random_mlp_space(rng: Random, most: int) -> dict[str, Any]:
+    """Return the definition of a space of fully connected networks; inputs or classes may outweigh the cell."""
+    while True:
+        depths = rng.choice(((2,), (2, 3), (2, 3, 4, 5), (3, 4, 5, 6, 7), (9, 10, 11)))
+        skips = rng.choice(((0,), (0, 1), (0, 1, 2, 3, 5, 8), (4, 40, 60, 1000), (0, 6, 7, 100, 101)))
+        space = {
+            "family": "densenet_mlp",
+            "in_features": rng.choice((1, 2, 9, 60)),
+            "num_classes": rng.choice((1, 2, 7, 50)),
+            "width": random_axes(rng, (1, 2, 3, 4, 6, 8), 8, 1, tied=False),
+            "depth": random_axes(rng, depths, 8, 1, tied=False),
+            "skip_channels": random_axes(rng, skips, 12, 1, tied=False),
+            "activation": rng.choice(("relu", "elu")),
         }
         if combinations(space) <= most:
             return space
@@ -63,7 +86,7 @@ def random_image(rng: Random, cells: int) -> dict[str, int]:
 def combinations(space: dict[str, Any]) -> int:
     """Return how many (shape, skip channels) the space's values make, equal networks counted apart."""
     count = len(shapes(space))
-    for values in axes(space["skip_channels"], space["cells"]):
+    for values in axes(space["skip_channels"], space.get("cells", 1)):
         count *= len(values)
     return count
 

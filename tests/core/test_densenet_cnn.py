@@ -13,29 +13,11 @@ from hypothesis import strategies as st
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_architecture
 from nnmass_core.families.densenet_cnn import DenseNetCnn
+from tests.core.networks import definition, networks
 from tests.core.reference import reference_rows
 from tests.oracle import Cells, canonical, nn_mass, walk
 
 UNHURRIED = settings(max_examples=200, deadline=None, derandomize=True)
-
-
-@st.composite
-def networks(draw: st.DrawFn) -> tuple[tuple[int, int, int], int, Cells]:
-    """An image (channels, height, width), a number of classes, and cells."""
-    number = draw(st.integers(1, 4))
-    sides = st.integers(2 ** (number - 1) + 1, 40)
-    cell = st.tuples(st.integers(1, 40), st.integers(1, 9), st.integers(0, 120))
-    cells = draw(st.lists(cell, min_size=number, max_size=number))
-    return (draw(st.integers(1, 5)), draw(sides), draw(sides)), draw(st.integers(1, 20)), tuple(cells)
-
-
-def definition(image: tuple[int, int, int], classes: int, cells: Cells) -> dict[str, Any]:
-    return {
-        "family": "densenet_cnn",
-        "input": dict(zip(("channels", "height", "width"), image, strict=True)),
-        "num_classes": classes,
-        "cells": [{"width": w, "depth": d, "skip_channels": t} for w, d, t in cells],
-    }
 
 
 def network(cells: Cells, image: tuple[int, int, int] = (3, 32, 32), classes: int = 10) -> DenseNetCnn:

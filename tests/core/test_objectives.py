@@ -16,9 +16,10 @@ from nnmass_core.families import decode_architecture, decode_space
 from nnmass_core.request import Minimise, Objective, Pareto, SearchRequest, decode_objective
 from nnmass_core.search import search
 from tests.core.brute import BYTES, LIMITS, Row, first_of_each_shape, ranked, within
-from tests.core.problems import random_budget, random_space
+from tests.core.problems import OTHER_FAMILIES, random_budget, random_space
 
 COSTS = ("params", "macs", "peak_activation_bytes")
+FAMILIES = ("densenet_cnn", *OTHER_FAMILIES)
 
 
 def cost_of(row: Row, cost: str) -> int:
@@ -26,7 +27,7 @@ def cost_of(row: Row, cost: str) -> int:
 
 
 def cells_of(place: Ranked) -> tuple[tuple[int, int, int], ...]:
-    cells = place.architecture.definition()["cells"]
+    cells = place.evaluation.report("fp32")["cells"]
     return tuple((cell["width"], cell["depth"], cell["skip_channels"]) for cell in cells)
 
 
@@ -43,11 +44,12 @@ def expected_minimum(rows: list[Row], budget: dict[str, Any], cost: str, least: 
     return sorted(fitting, key=lambda r: (cost_of(r, cost), *r.place))
 
 
-@pytest.mark.random_cases(150)
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.random_cases(80)
 @pytest.mark.parametrize("cost", COSTS)
-def test_a_least_cost_equals_brute_force(cost: str, seed: int) -> None:
+def test_a_least_cost_equals_brute_force(cost: str, family: str, seed: int) -> None:
     rng = Random(f"{cost} {seed}")
-    space = random_space(rng, most=200)
+    space = random_space(rng, most=200, family=family)
     rows = ranked(space)
     budget = random_budget(rng, rows)
     wanted = rng.choice(rows).mass
@@ -77,11 +79,12 @@ def test_a_least_cost_equals_brute_force(cost: str, seed: int) -> None:
         assert certificate.relaxation == relaxation
 
 
-@pytest.mark.random_cases(150)
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.random_cases(80)
 @pytest.mark.parametrize("cost", COSTS)
-def test_a_front_equals_brute_force(cost: str, seed: int) -> None:
+def test_a_front_equals_brute_force(cost: str, family: str, seed: int) -> None:
     rng = Random(f"front {cost} {seed}")
-    space = random_space(rng, most=200)
+    space = random_space(rng, most=200, family=family)
     rows = ranked(space)
     budget = random_budget(rng, rows)
     found = run(space, budget, Pareto((cost,)))
@@ -93,10 +96,11 @@ def test_a_front_equals_brute_force(cost: str, seed: int) -> None:
     assert (found.certificate.optimal, found.certificate.resolution) == (True, None)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.random_cases(10)
-def test_every_point_of_a_front_in_two_costs_is_on_the_true_front(seed: int) -> None:
+def test_every_point_of_a_front_in_two_costs_is_on_the_true_front(seed: int, family: str) -> None:
     rng = Random(f"two {seed}")
-    space = random_space(rng, most=60)
+    space = random_space(rng, most=60, family=family)
     rows = ranked(space)
     budget = random_budget(rng, rows)
     found = run(space, budget, Pareto(("params", "macs")))

@@ -17,11 +17,10 @@ from nnmass_core.certificate import Certificate, Ranked
 from nnmass_core.control import Control
 from nnmass_core.errors import DefinitionError, Interrupted
 from nnmass_core.families import decode_space
-from nnmass_core.families.densenet_cnn import DenseNetCnn
 from nnmass_core.search import SearchRequest, SearchResult, search
 from nnmass_core.spaces import resolve_space
 from tests.core.brute import LIMITS, Answer, Row, answer, ranked
-from tests.core.problems import combinations, random_budget, random_space
+from tests.core.problems import OTHER_FAMILIES, combinations, random_budget, random_space
 
 TOP_K = (1, 2, 3, 10, 50, 1000)
 
@@ -34,9 +33,8 @@ def request(
 
 def as_row(place: Ranked) -> Row:
     """What the product says of one place of its ranking."""
-    network, found = place.architecture, place.evaluation
-    assert isinstance(network, DenseNetCnn)
-    cells = tuple((c.width, c.depth, c.skip_channels) for c in network.cells)
+    found = place.evaluation
+    cells = tuple((c["width"], c["depth"], c["skip_channels"]) for c in found.report("fp32")["cells"])
     return Row(cells, found.mass, found.params, found.macs, found.weights, found.peak_elements)
 
 
@@ -82,6 +80,23 @@ def check_some(rng: Random, space: dict[str, Any], times: int) -> None:
 def test_equals_brute_force(seed: int) -> None:
     rng = Random(seed)
     check_some(rng, random_space(rng), times=4)
+
+
+@pytest.mark.parametrize("family", OTHER_FAMILIES)
+@pytest.mark.random_cases(120)
+def test_other_families_equal_brute_force(seed: int, family: str) -> None:
+    rng = Random(f"{family} {seed}")
+    check_some(rng, random_space(rng, family=family), times=4)
+
+
+@pytest.mark.parametrize("family", OTHER_FAMILIES)
+@pytest.mark.parametrize("seed", range(8))
+def test_other_families_equal_brute_force_in_small_blocks(
+    seed: int, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enumeration, "BLOCK", 5)
+    rng = Random(f"block {family} {seed}")
+    check_some(rng, random_space(rng, 120, family), times=3)
 
 
 @pytest.mark.parametrize("block", [1, 5, 40])

@@ -18,7 +18,7 @@ from nnmass_core.families import decode_space
 from nnmass_core.families.densenet_cnn import DenseNetCnnSpace
 from nnmass_core.spaces import presets, resolve_space
 from tests.core import brute
-from tests.core.problems import random_space
+from tests.core.problems import OTHER_FAMILIES, random_space
 
 SPACE = {
     "family": "densenet_cnn",
@@ -30,6 +30,7 @@ SPACE = {
     "skip_channels": {"min": 0, "max": 64, "step": 8},
 }
 DEEP = 10**400
+FAMILIES = st.sampled_from(("densenet_cnn", *OTHER_FAMILIES))
 
 
 def space_with(**fields: Any) -> DenseNetCnnSpace:
@@ -202,9 +203,9 @@ def size(space: DenseNetCnnSpace) -> int:
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
-@given(st.randoms(use_true_random=False))
-def test_a_space_reads_back_equal(rng: Random) -> None:
-    first = decode_space(random_space(rng))
+@given(st.randoms(use_true_random=False), FAMILIES)
+def test_a_space_reads_back_equal(rng: Random, family: str) -> None:
+    first = decode_space(random_space(rng, family=family))
     again = decode_space(json.loads(json.dumps(first.to_json())))
     assert again == first
     assert again.digest == first.digest
@@ -212,9 +213,9 @@ def test_a_space_reads_back_equal(rng: Random) -> None:
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
-@given(st.randoms(use_true_random=False))
-def test_the_chain_holds_each_architecture_once(rng: Random) -> None:
-    definition = random_space(rng)
+@given(st.randoms(use_true_random=False), FAMILIES)
+def test_the_chain_holds_each_architecture_once(rng: Random, family: str) -> None:
+    definition = random_space(rng, family=family)
     space = decode_space(definition)
     chain = space.chain()
     expected = brute.architectures(definition)
@@ -280,9 +281,9 @@ def test_a_space_is_a_presets_name_or_a_definition() -> None:
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
-@given(st.randoms(use_true_random=False))
-def test_no_architecture_costs_more_than_the_largest(rng: Random) -> None:
-    definition = random_space(rng, 150)
+@given(st.randoms(use_true_random=False), FAMILIES)
+def test_no_architecture_costs_more_than_the_largest(rng: Random, family: str) -> None:
+    definition = random_space(rng, 150, family)
     most = decode_space(definition).largest().evaluate()
     for found in brute.ranked(definition):
         assert (found.params <= most.params, found.macs <= most.macs) == (True, True)

@@ -1,0 +1,119 @@
+"""Every family through the API: searched, ranked, evaluated, compressed, described; bad fields named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from worker import search_tasks
+from worker.lifecycle import Context
+
+MLP: dict[str, Any] = {
+    "family": "densenet_mlp",
+    "in_features": 64,
+    "num_classes": 10,
+    "width": [8, 16],
+    "depth": {"min": 2, "max": 12},
+    "skip_channels": {"min": 0, "max": 40},
+    "activation": "elu",
+}
+DEPTHWISE: dict[str, Any] = {
+    "family": "densenet_cnn_depthwise",
+    "input": {"channels": 3, "height": 16, "width": 16},
+    "num_classes": 10,
+    "cells": 2,
+    "width": [8, 16],
+    "depth": {"min": 3, "max": 6},
+    "skip_channels": {"min": 0, "max": 40, "step": 4},
+}
+SEARCHES = [
+    ("densenet_cnn_depthwise", "densenet-cifar-depthwise", {"max_params": 300_000, "max_macs": 30_000_000}, 3),
+    ("densenet_cnn_depthwise", DEPTHWISE, {"max_weight_bytes": 40_000}, 2),
+    ("densenet_mlp", "densenet-mlp-mnist", {"max_params": 20_000}, 1),
+    ("densenet_mlp", MLP, {"max_peak_activation_bytes": 500, "max_params": 3_000}, 1),
+]
+
+
+@pytest.mark.parametrize(("family", "space", "budget", "cells"), SEARCHES)
+def test_a_search_is_ranked_with_its_cells(
+    client: TestClient, worker: Context, family: str, space: Any, budget: dict[str, int], cells: int
+) -> None:
+    search = client.post("/v1/searches", json={"space": space, "budget": budget, "top_k": 5}).json()
+    assert search_tasks.run_next(worker)
+    done = client.get(f"/v1/searches/{search['id']}").json()
+    assert (done["status"], done["family"]) == ("succeeded", family)
+    assert (done["result"]["optimal"], done["result"]["count"]) == (True, 5)
+    assert [s["id"] for s in client.get("/v1/searches", params={"family": family}).json()["items"]] == [search["id"]]
+    items = client.get(f"/v1/searches/{search['id']}/architectures").json()["items"]
+    for item in items:
+        assert item["architecture"]["family"] == family
+        assert len(item["cells"]) == cells
+        assert {"width", "depth", "skip_channels", "density", "average_degree", "nn_mass", "params", "macs"} <= set(
+            item["cells"][0]
+        )
+        assert set(item["slack"]) == set(budget)
+        assert min(item["slack"].values()) >= 0
+    evaluated = client.post("/v1/architectures/evaluate", json={"architectures": [i["architecture"] for i in items]})
+    for item, figures in zip(items, evaluated.json()["results"], strict=True):
+        assert {key: item[key] for key in figures} == figures
+
+
+@pytest.mark.parametrize("space", [DEPTHWISE, MLP])
+def test_a_network_of_the_family_is_compressed_and_has_a_front(client: TestClient, space: dict[str, Any]) -> None:
+    best = client.post("/v1/searches/preview", json={"space": space, "top_k": 1}).json()["items"][0]
+    objective = {"minimize": "params", "reference": best["architecture"]}
+    answer = client.post("/v1/searches/preview", json={"space": space, "objective": objective}).json()
+    assert answer["items"][0]["nn_mass"] == best["nn_mass"]
+    assert answer["items"][0]["params"] <= best["params"]
+    front = client.post("/v1/searches/preview", json={"space": space, "objective": {"pareto": ["nn_mass", "macs"]}})
+    macs = [item["macs"] for item in front.json()["items"]]
+    assert macs == sorted(set(macs))
+    assert front.json()["items"][-1]["nn_mass"] == best["nn_mass"]
+
+
+@pytest.mark.parametrize(
+    ("space", "field", "code"),
+    [
+        (MLP | {"activation": "gelu"}, "space.activation", "unknown_choice"),
+        (MLP | {"depth": {"min": 1, "max": 4}}, "space.depth.min", "too_small"),
+        (MLP | {"skip_channels": [0, -1]}, "space.skip_channels.1", "too_small"),
+        (MLP | {"cells": 1}, "space.cells", "unknown_field"),
+        (DEPTHWISE | {"skip_channels": {"min": 0}}, "space.skip_channels.max", "required"),
+        (DEPTHWISE | {"activation": "relu"}, "space.activation", "unknown_field"),
+        (DEPTHWISE | {"cells": 5}, "space.input", "too_small"),
+    ],
+)
+def test_a_wrong_space_names_its_field(client: TestClient, space: dict[str, Any], field: str, code: str) -> None:
+    answer = client.post("/v1/searches", json={"space": space})
+    assert answer.status_code == 422
+    assert [(e["field"], e["code"]) for e in answer.json()["errors"]] == [(field, code)]
+
+
+def test_a_wrong_definition_names_its_field(client: TestClient) -> None:
+    mlp = MLP | {"width": 8, "depth": 16, "skip_channels": 4}
+    depthwise = {key: DEPTHWISE[key] for key in ("family", "input", "num_classes")}
+    bad = [
+        mlp,
+        mlp | {"activation": "tanh"},
+        mlp | {"skip_channels": "4"},
+        depthwise | {"cells": [{"width": 8, "depth": 3, "skip_channels": -1}]},
+    ]
+    answer = client.post("/v1/architectures/evaluate", json={"architectures": bad})
+    assert answer.status_code == 422
+    assert [e["field"] for e in answer.json()["errors"]] == [
+        "architectures.1.activation",
+        "architectures.2.skip_channels",
+        "architectures.3.cells.0.skip_channels",
+    ]
+
+
+def test_the_openapi_document_describes_every_family(client: TestClient) -> None:
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    _, space = schemas["SearchBody"]["properties"]["space"]["anyOf"]
+    ranked = schemas["RankedItem"]["properties"]["architecture"]
+    for described in (space, ranked):
+        families = [definition["properties"]["family"]["const"] for definition in described["oneOf"]]
+        assert {"densenet_cnn", "densenet_cnn_depthwise", "densenet_mlp"} <= set(families)
+        assert len(set(families)) == len(families)

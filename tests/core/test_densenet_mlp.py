@@ -1,0 +1,251 @@
+"""`densenet_mlp`: closed forms against the authors' figures and a walk over its layers; definitions and spaces."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nnmass_core.budget import Budget
+from nnmass_core.codec import LARGEST_INTEGER, json_schema
+from nnmass_core.errors import DefinitionError
+from nnmass_core.families import decode_architecture, decode_space
+from nnmass_core.families.concatenation import CLASSES, SKIP_CHANNELS, WIDTH
+from nnmass_core.families.densenet_mlp import DEPTH, FEATURES, DenseNetMlp, DenseNetMlpSpace
+from nnmass_core.search import SearchRequest, search
+from tests.core.reference import reference_rows
+from tests.oracle import nn_mass
+from tests.walks import walk_mlp
+
+UNHURRIED = settings(max_examples=300, deadline=None, derandomize=True)
+Drawn = tuple[int, int, int, int, int]
+NETWORKS = st.tuples(
+    st.integers(1, 900), st.integers(1, 200), st.integers(1, 40), st.integers(2, 20), st.integers(0, 300)
+)
+"""Features, classes, width, depth, skip channels."""
+
+
+def definition(features: int, classes: int, width: int, depth: int, skips: int) -> dict[str, Any]:
+    return {
+        "family": "densenet_mlp",
+        "in_features": features,
+        "num_classes": classes,
+        "width": width,
+        "depth": depth,
+        "skip_channels": skips,
+        "activation": "relu",
+    }
+
+
+def network(drawn: Drawn) -> DenseNetMlp:
+    decoded = decode_architecture(definition(*drawn))
+    assert isinstance(decoded, DenseNetMlp)
+    return decoded
+
+
+@pytest.mark.parametrize("vector", reference_rows("nn_mass_vectors.json", "densenet_mlp", "densenet_mlp"))
+def test_reproduces_the_authors_values(vector: dict[str, Any]) -> None:
+    drawn = vector["input_dims"], vector["num_classes"], vector["width"], vector["depth"], vector["t_c"]
+    found = network(drawn).evaluate()
+    (part,) = found.parts
+    assert found.params == found.weights == vector["linear_params"]
+    assert float(found.mass) == pytest.approx(vector["nn_mass"], rel=1e-9, abs=0)
+    assert part.density is not None
+    assert float(part.density) == pytest.approx(vector["density"], rel=1e-9, abs=0)
+
+
+@UNHURRIED
+@given(NETWORKS)
+def test_costs_equal_a_walk_over_the_layers(drawn: Drawn) -> None:
+    found, count = network(drawn).evaluate(), walk_mlp(*drawn)
+    assert (found.params, found.weights, found.macs) == (count.params, count.params, count.macs)
+    assert found.peak_elements == count.peak
+    assert found.mass == nn_mass((drawn[2:],))
+    assert found.depth == drawn[3]
+
+
+@pytest.mark.parametrize(("features", "classes"), [(1, 1), (20, 3), (3, 20)])
+def test_the_peak_of_every_small_network(features: int, classes: int) -> None:
+    """With one of inputs, classes and cell far the largest, and all about equal."""
+    for w in range(1, 6):
+        for d in range(2, 7):
+            for t in range(w * (d - 2) + 2):
+                drawn = features, classes, w, d, t
+                assert network(drawn).evaluate().peak_elements == walk_mlp(*drawn).peak, drawn
+
+
+def test_a_network_of_two_layers_has_no_mass() -> None:
+    found = network((784, 10, 8, 2, 5)).evaluate()
+    assert found.mass == 0
+    assert (found.params, found.macs) == (785 * 8 + 9 * 10, 784 * 8 + 8 * 10)
+    assert found.peak_elements == 784 + 8
+
+
+@UNHURRIED
+@given(NETWORKS)
+def test_the_one_cell_is_the_whole_network(drawn: Drawn) -> None:
+    _, _, w, d, t = drawn
+    found = network(drawn).evaluate()
+    (cell,) = json.loads(json.dumps(found.report("fp32")))["cells"]
+    assert (cell["width"], cell["depth"], cell["skip_channels"]) == (w, d, min(t, w * (d - 2)))
+    assert (cell["params"], cell["macs"], cell["nn_mass"]) == (found.params, found.macs, float(found.mass))
+    links = sum(min(w * (j - 1), t) for j in range(2, d))
+    density = Fraction(2 * links, w * (d - 1) * (d - 2)) if d >= 3 else Fraction(0)
+    assert cell["density"] == float(density)
+    assert cell["average_degree"] == float(w + w * d * density / 2)
+
+
+@UNHURRIED
+@given(NETWORKS, st.integers(0, 1000))
+def test_surplus_skip_channels_make_no_other_network(drawn: Drawn, surplus: int) -> None:
+    features, classes, w, d, _ = drawn
+    full = network((features, classes, w, d, w * (d - 2)))
+    assert network((features, classes, w, d, w * (d - 2) + surplus)) == full
+    assert full.skip_channels == w * (d - 2)
+
+
+@UNHURRIED
+@given(NETWORKS)
+def test_a_definition_reads_back_to_the_same_network(drawn: Drawn) -> None:
+    first = network(drawn)
+    written = json.loads(json.dumps(first.definition()))
+    assert written["version"] == 1
+    assert decode_architecture(written) == first
+    assert decode_architecture(written).arch_id == first.arch_id
+
+
+def test_the_activation_is_part_of_the_identity() -> None:
+    relu = definition(784, 10, 8, 16, 4)
+    elu = decode_architecture(relu | {"activation": "elu"})
+    assert elu.arch_id != decode_architecture(relu).arch_id
+    assert elu.evaluation == decode_architecture(relu).evaluation
+
+
+BAD = [
+    ({"in_features": 0}, "in_features", "too_small"),
+    ({"in_features": FEATURES[1] + 1}, "in_features", "too_large"),
+    ({"in_features": "784"}, "in_features", "not_an_integer"),
+    ({"num_classes": 0}, "num_classes", "too_small"),
+    ({"width": 0}, "width", "too_small"),
+    ({"width": 8193}, "width", "too_large"),
+    ({"width": 1.5}, "width", "not_an_integer"),
+    ({"depth": 1}, "depth", "too_small"),
+    ({"depth": 513}, "depth", "too_large"),
+    ({"skip_channels": -1}, "skip_channels", "too_small"),
+    ({"skip_channels": True}, "skip_channels", "not_an_integer"),
+    ({"activation": "tanh"}, "activation", "unknown_choice"),
+    ({"activation": None}, "activation", "unknown_choice"),
+    ({"activation": ["relu"]}, "activation", "unknown_choice"),
+    ({"activation": ...}, "activation", "required"),
+    ({"width": ...}, "width", "required"),
+    ({"in_features": ...}, "in_features", "required"),
+    ({"cells": 1}, "cells", "unknown_field"),
+    ({"version": 2}, "version", "unknown_version"),
+]
+
+
+def changed(data: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """Some values replaced, or taken out where the value is `...`."""
+    return {key: value for key, value in (data | change).items() if value is not ...}
+
+
+@pytest.mark.parametrize(("change", "field", "code"), BAD)
+def test_a_bad_definition_names_its_field(change: dict[str, Any], field: str, code: str) -> None:
+    with pytest.raises(DefinitionError) as refused:
+        decode_architecture(changed(definition(784, 10, 8, 16, 4), change))
+    assert [(p.field, p.code) for p in refused.value.problems] == [(field, code)]
+
+
+SPACE: dict[str, Any] = {
+    "family": "densenet_mlp",
+    "in_features": 784,
+    "num_classes": 10,
+    "width": [8, 16],
+    "depth": {"min": 2, "max": 6},
+    "skip_channels": {"min": 0, "max": 40, "step": 10},
+    "activation": "elu",
+}
+
+
+def space_with(**change: Any) -> DenseNetMlpSpace:
+    decoded = decode_space(changed(SPACE, change))
+    assert isinstance(decoded, DenseNetMlpSpace)
+    return decoded
+
+
+@pytest.mark.parametrize(
+    ("form", "values"),
+    [(5, (5,)), ([7, 4], (4, 7)), ({"min": 3, "max": 6, "step": 2}, (3, 5)), ([{"min": 3, "max": 4}], (3, 4))],
+)
+def test_a_range_is_given_plainly_or_in_a_list_of_one(form: Any, values: tuple[int, ...]) -> None:
+    space = space_with(depth=form)
+    assert space.depth.values == values
+    assert decode_space(json.loads(json.dumps(space.to_json()))) == space
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "code"),
+    [
+        ({"activation": "gelu"}, "activation", "unknown_choice"),
+        ({"activation": ["relu", "elu"]}, "activation", "unknown_choice"),
+        ({"activation": ...}, "activation", "required"),
+        ({"in_features": ...}, "in_features", "required"),
+        ({"in_features": {"min": 1, "max": 2}}, "in_features", "not_an_integer"),
+        ({"depth": {"min": 1, "max": 8}}, "depth.min", "too_small"),
+        ({"depth": [2, 1]}, "depth.1", "too_small"),
+        ({"width": [[8], [16]]}, "width", "bad_length"),
+        ({"width": {"min": 9, "max": 8}}, "width.min", "min_above_max"),
+        ({"skip_channels": {"min": 0, "max": 10**9}}, "skip_channels.max", "too_large"),
+        ({"skip_channels": ...}, "skip_channels", "required"),
+        ({"width_rule": "doubling"}, "width_rule", "unknown_field"),
+        ({"input": {"channels": 1, "height": 28, "width": 28}}, "input", "unknown_field"),
+        (
+            {"width": {"min": 1, "max": 4096}, "depth": {"min": 2, "max": 512}, "skip_channels": [0, 1]},
+            "",
+            "too_large",
+        ),
+    ],
+)
+def test_a_bad_space_names_its_field(change: dict[str, Any], field: str, code: str) -> None:
+    with pytest.raises(DefinitionError) as refused:
+        space_with(**change)
+    assert [(p.field, p.code) for p in refused.value.problems] == [(field, code)]
+
+
+def test_every_wrong_field_is_named_at_once() -> None:
+    with pytest.raises(DefinitionError) as refused:
+        space_with(width=0, depth=1, activation="x", colour=1)
+    assert {p.field for p in refused.value.problems} == {"width", "depth", "activation", "colour"}
+
+
+def test_a_network_of_the_space_has_its_activation() -> None:
+    assert space_with().architecture((8, 5, 20)).definition()["activation"] == "elu"
+    assert space_with(activation="relu").digest != space_with().digest
+
+
+@pytest.mark.parametrize(("skips", "caveats"), [(12, ()), (13, ("density_above_evidence",))])
+def test_caveats_tell_of_denser_networks_than_were_studied(skips: int, caveats: tuple[str, ...]) -> None:
+    space = space_with(width=8, depth=16, skip_channels=skips)
+    found = search(SearchRequest(space=space, budget=Budget()))
+    assert found.certificate.caveats == caveats
+
+
+def test_only_a_choice_of_widths_varies_width() -> None:
+    assert space_with().varies_width()
+    assert not space_with(width=8).varies_width()
+
+
+def test_the_schemas_name_every_field_that_is_written() -> None:
+    space = space_with()
+    assert set(space.schema()["properties"]) == set(space.schema()["required"]) == set(space.to_json())
+    written = network((784, 10, 8, 16, 4)).definition()
+    assert set(json_schema(DenseNetMlp)["properties"]) == set(written) - {"version", "family"}
+
+
+def test_no_network_within_the_bounds_has_more_macs_than_a_double_counts() -> None:
+    largest = (FEATURES[1], CLASSES[1], WIDTH[1], DEPTH[1], SKIP_CHANNELS[1])
+    assert network(largest).evaluate().macs < LARGEST_INTEGER

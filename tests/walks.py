@@ -1,0 +1,122 @@
+"""Costs of depthwise and fully connected networks, written down step by step, sharing no code with the product.
+
+A network becomes a list of steps, each reading some tensors and writing one; a tensor lives until its last reader is
+done. Normalisation and activation work in place and are no steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tests.oracle import Cells
+
+
+@dataclass
+class Tape:
+    """The steps of one network and what its layers hold."""
+
+    params: int = 0
+    macs: int = 0
+    norm: int = 0
+    steps: list[tuple[str, list[str]]] = field(default_factory=list)
+    elements: dict[str, int] = field(default_factory=dict)
+
+    def write(self, name: str, elements: int, reads: list[str]) -> str:
+        """Write a new tensor from others."""
+        self.steps.append((name, reads))
+        self.elements[name] = elements
+        return name
+
+    def conv(self, name: str, source: str, kernel: int, w_in: int, w_out: int, positions: int, groups: int = 1) -> str:
+        """Run a square convolution without bias."""
+        weights = kernel * kernel * (w_in // groups) * w_out
+        self.params += weights
+        self.macs += weights * positions
+        return self.write(name, w_out * positions, [source])
+
+    def linear(self, name: str, source: str, w_in: int, w_out: int) -> str:
+        """Run a fully connected layer with bias."""
+        self.params += w_in * w_out + w_out
+        self.macs += w_in * w_out
+        return self.write(name, w_out, [source])
+
+    def batch_norm(self, channels: int) -> None:
+        """Normalise in place."""
+        self.params += 2 * channels
+        self.norm += channels
+
+    @property
+    def peak(self) -> int:
+        """The most elements alive during any step."""
+        last = {name: i for i, (_, reads) in enumerate(self.steps) for name in reads}
+        alive = most = 0
+        for i, (written, reads) in enumerate(self.steps):
+            alive += self.elements[written]
+            most = max(most, alive)
+            alive -= sum(self.elements[name] for name in reads if last[name] == i)
+        return most
+
+
+def walk_dense(image: tuple[int, int, int], classes: int, cells: Cells) -> Tape:
+    """Walk a `densenet_cnn`: what tests.oracle does, told another way."""
+    return _walk_cnn(image, classes, cells, depthwise=False)
+
+
+def walk_depthwise(image: tuple[int, int, int], classes: int, cells: Cells) -> Tape:
+    """Walk a `densenet_cnn_depthwise`."""
+    return _walk_cnn(image, classes, cells, depthwise=True)
+
+
+def walk_mlp(features: int, classes: int, width: int, depth: int, skips: int) -> Tape:
+    """Walk a `densenet_mlp`."""
+    tape = Tape()
+    outputs = [tape.write("x", features, [])]
+    inputs = features
+    for j in range(depth):
+        taken = min(width * (j - 1), skips) if j >= 2 else 0
+        source = outputs[-1]
+        if taken:
+            source = tape.write(f"concat {j}", inputs + taken, [source, *outputs[1:j]])
+        out = classes if j == depth - 1 else width
+        outputs.append(tape.linear(f"layer {j}", source, inputs + taken, out))
+        inputs = width
+    return tape
+
+
+def _walk_cnn(image: tuple[int, int, int], classes: int, cells: Cells, *, depthwise: bool) -> Tape:
+    channels, height, width = image
+    tape, before = Tape(), height * width
+    source = tape.write("x", channels * before, [])
+    for c, (w, d, t) in enumerate(cells):
+        if c:
+            height, width = (height + 1) // 2, (width + 1) // 2
+        after = height * width
+        outputs: list[str] = []
+        for j in range(d):
+            taken = min(w * (j - 1), t) if j >= 2 else 0
+            inputs = (w if j else channels) + taken
+            if taken:
+                source = tape.write(f"concat {c}.{j}", inputs * after, [source, *outputs[: j - 1]])
+            if j >= 2:
+                tape.batch_norm(inputs)
+            if depthwise and (c or j):
+                source = _separable(tape, f"{c}.{j}", source, inputs, w, after if j else before, after)
+            else:
+                source = tape.conv(f"{c}.{j}", source, 3, inputs, w, after)
+            if j < 2:
+                tape.batch_norm(w)
+            outputs.append(source)
+        channels, before = w, after
+    pooled = channels * (height // 2) * (width // 2)
+    tape.linear("scores", tape.write("pooled", pooled, [source]), pooled, classes)
+    return tape
+
+
+def _separable(tape: Tape, name: str, source: str, w_in: int, w: int, before: int, after: int) -> str:
+    source = tape.conv(f"{name} first", source, 1, w_in, w, before)
+    tape.batch_norm(w)
+    source = tape.conv(f"{name} depthwise", source, 3, w, w, after, groups=w)
+    tape.batch_norm(w)
+    source = tape.conv(f"{name} last", source, 1, w, w, after)
+    tape.batch_norm(w)
+    return source
