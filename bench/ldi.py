@@ -37,7 +37,9 @@ def measure(activation: str) -> list[dict[str, Any]]:
 def correlations(rows: list[dict[str, Any]]) -> dict[str, float]:
     """Return Spearman's rank correlation of LDI with each figure."""
     ldi = [row["mean"] for row in rows]
-    return {name: float(spearmanr(ldi, [row[name] for row in rows]).statistic) for name in ("nn_mass", "params", "macs")}
+    return {
+        name: float(spearmanr(ldi, [row[name] for row in rows]).statistic) for name in ("nn_mass", "params", "macs")
+    }
 
 
 def plot(by_activation: dict[str, list[dict[str, Any]]], path: Path) -> None:

@@ -11,10 +11,7 @@ from typing import ClassVar, Generic, NamedTuple
 from nnmass_core import mass
 from nnmass_core.architecture import Architecture, Evaluation, Image, Part
 from nnmass_core.codec import LARGEST_INTEGER, Value, integer, nested, sequence
-<<<<<<< HEAD
 from nnmass_core.diagram import Arc, Panel
-=======
->>>>>>> main
 from nnmass_core.errors import Problem
 from nnmass_core.mass import Integers, canonical_skip_channels, links
 
@@ -50,7 +47,6 @@ class Cell(Value):
             average_degree=mass.average_degree(w, d, t),
         )
 
-<<<<<<< HEAD
     def panel(self, name: str, size: str) -> Panel:
         """Return what a picture shows of the cell."""
         w, d, t = self.width, self.depth, self.skip_channels
@@ -73,8 +69,6 @@ def concatenation_arcs(width: int, depth: int, skip_channels: int) -> tuple[Arc,
         arcs += [Arc(source, layer, share) for source in range(layer - 1) if share > 0]
     return tuple(arcs)
 
-=======
->>>>>>> main
 
 class Costs(NamedTuple, Generic[Integers]):
     """What some layers cost: trainable parameters, MACs, BatchNorm channels, and activation elements alive at once."""
@@ -216,11 +210,8 @@ class ConcatenationCnn(Architecture):
             part_name="cells",
             parts=tuple(parts),
         )
-<<<<<<< HEAD
 
     def panels(self) -> tuple[Panel, ...]:
         sizes = resolutions(self.input, len(self.cells))
         named = enumerate(zip(self.cells, sizes, strict=True), start=1)
         return tuple(cell.panel(f"cell {i}", f"{height} x {width}") for i, (cell, (height, width)) in named)
-=======
->>>>>>> main
