@@ -1,8 +1,8 @@
 """Singular values of a layer's Jacobian: every one of a small layer, their mean and spread of a large one.
 
-A large Jacobian is never formed. Stochastic Lanczos quadrature (Ubaru, Chen, Saad 2017) estimates tr f(J J^T) from products
-with random vectors: f = sqrt gives the sum of the singular values, f = identity the sum of their squares. A convolution's
-Jacobian could be had exactly by its Fourier blocks only with circular padding and without the activation's mask.
+A large Jacobian is never formed. Stochastic Lanczos quadrature (Ubaru, Chen, Saad 2017) estimates tr f(J J^T) from
+products with random vectors: f = sqrt gives the sum of the singular values, f = identity the sum of their squares. A
+convolution's Fourier blocks would be exact only for circular padding and without the activation's mask.
 """
 
 from __future__ import annotations

@@ -8,6 +8,12 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
+
+
+def tell(event: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.flush()
 
 
 def main() -> None:
@@ -20,10 +26,10 @@ def main() -> None:
     if order["do"] == "hang":
         time.sleep(600)
     if order["do"] == "refuse":
-        print(json.dumps({"event": "error", "code": "no_torch", "message": "there is none"}), flush=True)
+        tell({"event": "error", "code": "no_torch", "message": "there is none"})
         return
-    print(json.dumps({"event": "progress", "fraction": 0.5, "message": "half"}), flush=True)
-    print(json.dumps({"event": "done", "result": order["value"]}), flush=True)
+    tell({"event": "progress", "fraction": 0.5, "message": "half"})
+    tell({"event": "done", "result": order["value"]})
 
 
 if __name__ == "__main__":
