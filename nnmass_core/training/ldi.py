@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from nnmass_core.architecture import Architecture
 from nnmass_core.errors import NotPossible
-from nnmass_core.nets import build, layers
+from nnmass_core.nets import build
+from nnmass_core.nets.concatenation import ConcatenationCell
 from nnmass_core.training.spectrum import Spectrum, spectrum
 
 Report = Callable[[float, str], None]
@@ -28,9 +29,9 @@ def measure_ldi(architecture: Architecture, inputs: Tensor, seeds: Sequence[int]
     by_seed: list[dict[str, Any]] = []
     whole = Spectrum(0, 0.0, 0.0)
     for i, seed in enumerate(seeds):
-        found = Spectrum(0, 0.0, 0.0)
+        network, found = initialised(architecture, seed), Spectrum(0, 0.0, 0.0)
         for j, x in enumerate(inputs):
-            found += ldi_of(initialised(architecture, seed), x[None], torch.Generator().manual_seed(j))
+            found += ldi_of(network, x[None], torch.Generator().manual_seed(j))
             done = (i + (j + 1) / len(inputs)) / len(seeds)
             report(done, f"initialization {i + 1} of {len(seeds)}, image {j + 1} of {len(inputs)}")
         by_seed.append({"seed": seed, "mean": found.mean, "std": found.std})
@@ -51,8 +52,7 @@ def initialised(architecture: Architecture, seed: int) -> nn.Module:
     """Return the network as torch's defaults initialise it after this seed, its wiring drawn from the same."""
     if architecture.evaluation.part_name != "cells":
         raise NotPossible("no_cells", f"LDI is defined for concatenation cells, which {architecture.family} has not")
-    torch.manual_seed(seed)
-    return build(architecture, seed).eval()
+    return build(architecture, seed).eval().requires_grad_(requires_grad=False)
 
 
 def ldi_of(network: nn.Module, x: Tensor, generator: torch.Generator) -> Spectrum:
@@ -60,7 +60,9 @@ def ldi_of(network: nn.Module, x: Tensor, generator: torch.Generator) -> Spectru
     seen: list[tuple[nn.Module, Tensor]] = []
     hooks = [
         layer.register_forward_pre_hook(lambda layer, args: seen.append((layer, args[0].detach().clone())))
-        for layer in layers(network)
+        for cell in network.modules()
+        if isinstance(cell, ConcatenationCell)
+        for layer in cell.layers
     ]
     with torch.no_grad():
         network(x)

@@ -1,0 +1,58 @@
+"""Concatenation (DenseNet-type) cells as torch modules (nn-mass.md).
+
+Every layer's output sends the channels that later layers sample to them as soon as it exists: one `index_select` for
+all of them, whose backward adds all their gradients at once. So a cell pays for the channels that are taken, forward
+and backward, and never for all the channels that exist (docs/adr/0006-skip-wiring.md has the measurements).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, fx, nn
+
+from nnmass_core.wiring import Layer
+
+
+@fx.wrap  # a single step of the traced graph
+def send(output: Tensor, channels: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:
+    """Return the named channels of a layer's output, (n, w, ...), cut into one piece for each layer that takes some."""
+    last = output.movedim(1, -1)
+    # The rows are a view where channels come last in memory, and selecting columns of a matrix is torch's fast path.
+    picked = last.flatten(0, -2).index_select(1, channels)
+    return picked.unflatten(0, last.shape[:-1]).movedim(-1, 1).split(list(sizes), dim=1)
+
+
+@fx.wrap
+def concatenate(newest: Tensor, pieces: Sequence[Tensor]) -> Tensor:
+    """Return what enters a layer: the output before it, then the sampled channels of the others in their order."""
+    return torch.cat([newest, *pieces], dim=1)
+
+
+class ConcatenationCell(nn.Module):
+    """A cell of layers 0 .. d-1, each of which takes the output before it and its sampled channels of earlier ones."""
+
+    def __init__(self, layers: Sequence[nn.Module], width: int, wiring: Sequence[Layer]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self._readers: list[dict[int, int]] = []
+        for source in range(len(layers)):
+            pieces = {j: [n % width for n in taken if n // width == source] for j, taken in enumerate(wiring)}
+            self._readers.append({j: len(channels) for j, channels in pieces.items() if channels})
+            sent = torch.tensor([channel for channels in pieces.values() for channel in channels], dtype=torch.int64)
+            self.register_buffer(f"sent_{source}", sent, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the last layer's output for the cell's input."""
+        waiting: dict[int, list[Tensor]] = defaultdict(list)
+        for j, layer in enumerate(self.layers):
+            pieces = waiting.pop(j, [])
+            x = layer(concatenate(x, pieces) if pieces else x)
+            readers = self._readers[j]
+            if readers:
+                sent = send(x, self.get_buffer(f"sent_{j}"), list(readers.values()))
+                for place, reader in enumerate(readers):
+                    waiting[reader].append(sent[place])
+        return x
