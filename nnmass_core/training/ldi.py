@@ -16,7 +16,7 @@ from nnmass_core.architecture import Architecture
 from nnmass_core.errors import NotPossible
 from nnmass_core.nets import build
 from nnmass_core.nets.concatenation import ConcatenationCell
-from nnmass_core.training.spectrum import Spectrum, spectrum
+from nnmass_core.training.spectrum import NOTHING, Spectrum, spectrum
 
 Report = Callable[[float, str], None]
 
@@ -27,13 +27,10 @@ def measure_ldi(architecture: Architecture, inputs: Tensor, seeds: Sequence[int]
     inputs: (n, ...), as the network takes them. Raises NotPossible for a family without concatenation cells.
     """
     by_seed: list[dict[str, Any]] = []
-    whole = Spectrum(0, 0.0, 0.0)
+    whole = NOTHING
     for i, seed in enumerate(seeds):
-        network, found = initialised(architecture, seed), Spectrum(0, 0.0, 0.0)
-        for j, x in enumerate(inputs):
-            found += ldi_of(network, x[None], torch.Generator().manual_seed(j))
-            done = (i + (j + 1) / len(inputs)) / len(seeds)
-            report(done, f"initialization {i + 1} of {len(seeds)}, image {j + 1} of {len(inputs)}")
+        told = f"initialization {i + 1} of {len(seeds)}"
+        found = ldi_of(initialised(architecture, seed), inputs, lambda done: report((i + done) / len(seeds), told))
         by_seed.append({"seed": seed, "mean": found.mean, "std": found.std})
         whole += found
     figures = architecture.evaluation
@@ -55,8 +52,8 @@ def initialised(architecture: Architecture, seed: int) -> nn.Module:
     return build(architecture, seed).eval().requires_grad_(requires_grad=False)
 
 
-def ldi_of(network: nn.Module, x: Tensor, generator: torch.Generator) -> Spectrum:
-    """Return the singular values' moments of all layers at one input, (1, ...)."""
+def ldi_of(network: nn.Module, inputs: Tensor, report: Callable[[float], None]) -> Spectrum:
+    """Return the moments of the singular values of all layers at some inputs, (n, ...)."""
     seen: list[tuple[nn.Module, Tensor]] = []
     hooks = [
         layer.register_forward_pre_hook(lambda layer, args: seen.append((layer, args[0].detach().clone())))
@@ -65,10 +62,11 @@ def ldi_of(network: nn.Module, x: Tensor, generator: torch.Generator) -> Spectru
         for layer in cell.layers
     ]
     with torch.no_grad():
-        network(x)
+        network(inputs)
     for hook in hooks:
         hook.remove()
-    total = Spectrum(0, 0.0, 0.0)
-    for layer, entering in seen:
+    total, generator = NOTHING, torch.Generator().manual_seed(0)
+    for done, (layer, entering) in enumerate(seen, start=1):
         total += spectrum(layer, entering, generator)
+        report(done / len(seen))
     return total

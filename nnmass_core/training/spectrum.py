@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.func import jacrev, vjp
+from torch.func import jacrev, vjp, vmap
 
 Layer = Callable[[Tensor], Tensor]
 LARGEST_DENSE = 1 << 20
@@ -51,19 +51,27 @@ class Spectrum:
         return max(self.squares / self.count - self.mean**2, 0.0) ** 0.5
 
 
-def spectrum(layer: Layer, x: Tensor, generator: torch.Generator) -> Spectrum:
-    """Return the singular values' moments of the layer's Jacobian at one input, min(outputs, inputs) of them."""
-    outputs = layer(x).numel()
-    if outputs * x.numel() <= LARGEST_DENSE:
-        return dense_spectrum(layer, x)
-    return lanczos_spectrum(layer, x, generator)
+NOTHING = Spectrum(0, 0.0, 0.0)
 
 
-def dense_spectrum(layer: Layer, x: Tensor) -> Spectrum:
-    """Form the Jacobian and decompose it."""
-    jacobian = jacrev(layer)(x).reshape(-1, x.numel())
-    values = torch.linalg.svdvals(jacobian.double())
-    return Spectrum(len(values), float(values.sum()), float((values**2).sum()))
+def spectrum(layer: Layer, inputs: Tensor, generator: torch.Generator) -> Spectrum:
+    """Return the moments of the singular values of the layer's Jacobians at some inputs, (n, ...), all taken together.
+
+    Each Jacobian has min(outputs, inputs) of them. The layer takes and gives batches.
+    """
+    one = inputs[0].numel()
+    outputs = layer(inputs[:1]).numel()
+    if outputs * one <= LARGEST_DENSE:
+        return dense_spectrum(layer, inputs)
+    parts = (lanczos_spectrum(layer, x[None], generator) for x in inputs)
+    return sum(parts, start=NOTHING)
+
+
+def dense_spectrum(layer: Layer, inputs: Tensor) -> Spectrum:
+    """Form the Jacobians and decompose them."""
+    jacobians = vmap(jacrev(lambda x: layer(x[None])[0]))(inputs).reshape(len(inputs), -1, inputs[0].numel())
+    values = torch.linalg.svdvals(jacobians.double())
+    return Spectrum(values.numel(), float(values.sum()), float((values**2).sum()))
 
 
 def lanczos_spectrum(layer: Layer, x: Tensor, generator: torch.Generator) -> Spectrum:
