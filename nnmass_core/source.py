@@ -203,7 +203,12 @@ def _wiring(network: Architecture, widths: list[int], seed: int) -> str:
     lines = ["", f"WIDTHS = {widths}", "WIRING: list[list[dict[int, list[int]]]] = ["]
     for width, cell in zip(widths, draw_wiring(network, seed).cells, strict=True):
         lines += ["    [", *(f"        {_by_source(layer, width)}," for layer in cell), "    ],"]
-    lines += ["]", '"""For each layer of each cell, the channels that it takes, by the layer that made them."""', "", ""]
+    lines += [
+        "]",
+        '"""For each layer of each cell, the channels that it takes, by the layer that made them."""',
+        "",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -216,5 +221,3 @@ WRITERS: dict[type[Architecture], Callable[[Any, int], str]] = {
     DenseNetCnnDepthwise: _dense_cnn(SEPARABLE),
     DenseNetMlp: _mlp,
 }
-
-

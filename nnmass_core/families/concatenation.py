@@ -6,13 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar, Generic, NamedTuple
+from typing import ClassVar
 
 from nnmass_core import mass
 from nnmass_core.architecture import Architecture, Evaluation, Image, Part
 from nnmass_core.codec import LARGEST_INTEGER, Value, integer, nested, sequence
 from nnmass_core.diagram import Arc, Panel
 from nnmass_core.errors import Problem
+from nnmass_core.families.costs import Costs
 from nnmass_core.mass import Integers, canonical_skip_channels, links
 
 MOST_CELLS = 12
@@ -68,21 +69,6 @@ def concatenation_arcs(width: int, depth: int, skip_channels: int) -> tuple[Arc,
         share = min(width * (layer - 1), skip_channels) / (width * (layer - 1))
         arcs += [Arc(source, layer, share) for source in range(layer - 1) if share > 0]
     return tuple(arcs)
-
-
-class Costs(NamedTuple, Generic[Integers]):
-    """What some layers cost: trainable parameters, MACs, BatchNorm channels, and activation elements alive at once."""
-
-    params: Integers
-    macs: Integers
-    norm_channels: Integers
-    peak: Integers
-
-    @property
-    def weights(self) -> Integers:
-        """Stored numbers: parameters and BatchNorm's running mean and variance."""
-        stored: Integers = self.params + 2 * self.norm_channels
-        return stored
 
 
 def resolutions(image: Image, cells: int) -> list[tuple[int, int]]:

@@ -13,8 +13,9 @@ from nnmass_core.axis import Axis, axis_schema, decode_axes
 from nnmass_core.chain import Chain, make_stage
 from nnmass_core.codec import choice, integer
 from nnmass_core.diagram import Panel
-from nnmass_core.families.concatenation import CLASSES, SKIP_CHANNELS, WIDTH, Cell, Costs
+from nnmass_core.families.concatenation import CLASSES, SKIP_CHANNELS, WIDTH, Cell
 from nnmass_core.families.concatenation_space import distinct_cells
+from nnmass_core.families.costs import Costs
 from nnmass_core.mass import Integers, canonical_skip_channels, larger, links, mass_terms
 from nnmass_core.space import Fields, Space, decode_choice, decode_integer
 
