@@ -29,6 +29,15 @@ seed $seed
 """
 ''')
 
+IMPORTS = """
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+"""
+
 CELL = '''
 class Cell(nn.Module):
     """Layers that each take the output before them and, from layer 2 on, sampled channels of earlier outputs.
@@ -170,10 +179,6 @@ def pytorch_source(architecture: Architecture, seed: int) -> str:
     return header + WRITERS[type(architecture)](architecture, seed)
 
 
-def _imports() -> str:
-    return "\nfrom __future__ import annotations\n\nfrom collections import OrderedDict\n\nimport torch\nfrom torch import Tensor, nn\n"
-
-
 def _dense_cnn(convolution: str) -> Callable[[ConcatenationCnn, int], str]:
     def write(network: ConcatenationCnn, seed: int) -> str:
         height, width = resolutions(network.input, len(network.cells))[-1]
@@ -185,7 +190,7 @@ def _dense_cnn(convolution: str) -> Callable[[ConcatenationCnn, int], str]:
             "features": (height // 2) * (width // 2) * network.cells[-1].width,
         }
         text = Template(convolution + CNN_LAYER).substitute(places)
-        return _imports() + _wiring(network, [cell.width for cell in network.cells], seed) + CELL + "\n" + text
+        return IMPORTS + _wiring(network, [cell.width for cell in network.cells], seed) + CELL + "\n" + text
 
     return write
 
@@ -196,7 +201,7 @@ def _mlp(network: DenseNetMlp, seed: int) -> str:
         "features": network.in_features,
         "classes": network.num_classes,
     }
-    return _imports() + _wiring(network, [network.width], seed) + CELL + "\n" + Template(MLP).substitute(places)
+    return IMPORTS + _wiring(network, [network.width], seed) + CELL + "\n" + Template(MLP).substitute(places)
 
 
 def _wiring(network: Architecture, widths: list[int], seed: int) -> str:

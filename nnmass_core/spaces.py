@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, cached_property
-
 from typing import Any
 
 from nnmass_core.errors import DefinitionError

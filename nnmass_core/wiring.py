@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -116,5 +117,5 @@ def _cell_problems(cell: Cell, layers: tuple[Layer, ...]) -> Iterator[Problem]:
             yield Problem(field, "bad_length", f"must name {taken} channels")
         elif wrong:
             yield wrong[0]
-        elif any(a >= b for a, b in zip(layer, layer[1:], strict=False)):
+        elif any(a >= b for a, b in pairwise(layer)):
             yield Problem(field, "not_ascending", "must name each channel once, in ascending order")

@@ -1,4 +1,4 @@
-"""Search spaces of `mobilenet_v2`: ranges for every stage, and for the resolution of the input, and their stage tables."""
+"""Search spaces of `mobilenet_v2`: ranges for every stage and for the input's resolution, and their stage tables."""
 
 from __future__ import annotations
 
@@ -154,8 +154,7 @@ class MobileNetV2Space(Space):
             shared = (set(before[name].values) & set(stage[name].values) for name in ("expansion", "channels"))
             if 1 in stage["stride"].values and all(shared):
                 message = (
-                    "shares an expansion and channels with the stage before it: with stride 1 the same network would be "
-                    "counted twice"
+                    "shares expansion and channels with the stage before: with stride 1 networks would count twice"
                 )
                 yield Problem(f"stages.{k}", "same_stage", message)
 

@@ -1,4 +1,4 @@
-"""Search spaces of `resnet` and `wide_resnet_cifar`: stages of blocks whose strides are fixed, and their stage tables."""
+"""Search spaces of `resnet` and `wide_resnet_cifar`, whose strides are fixed: their stage tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nnmass_core.mass import Integers
 
 
 class Blocks(ABC):
-    """How a family makes its blocks; i: channels in; c: the stage's `channels`; positions before and after the block."""
+    """How a family makes its blocks. i: channels in; c: the stage's `channels`; positions before and after."""
 
     @abstractmethod
     def channels(self, c: Integers) -> Integers:

@@ -15,7 +15,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "elu": nn.ELU}
 
 
 class DenseNetMlpModule(nn.Module):
-    """The network of a `densenet_mlp`, with torch's default weights: features (n, in_features) to (n, classes) scores."""
+    """The network of a `densenet_mlp`, with torch's default weights: (n, in_features) to (n, classes) scores."""
 
     def __init__(self, architecture: DenseNetMlp, wiring: Wiring) -> None:
         super().__init__()

@@ -49,12 +49,7 @@ def traced_peak(module: fx.GraphModule, x: torch.Tensor) -> int:
     ShapeProp(module).propagate(x)  # type: ignore[no-untyped-call]
     nodes = [node for node in module.graph.nodes if node.op != "get_attr"]
     tensors = _tensors(module, nodes)
-    last_step = {
-        tensors[read]: step
-        for step, node in enumerate(nodes)
-        for read in (*node.all_input_nodes, node)
-        if read in tensors
-    }
+    last_step = {tensors[read]: step for step, node in enumerate(nodes) for read in (*node.all_input_nodes, node) if read in tensors}
     alive = peak = 0
     for step, node in enumerate(nodes):
         if tensors.get(node) is node:

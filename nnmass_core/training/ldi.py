@@ -7,6 +7,7 @@ Networks are taken as torch's defaults initialise them, BatchNorm as in evaluati
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,8 +30,7 @@ def measure_ldi(architecture: Architecture, inputs: Tensor, seeds: Sequence[int]
     by_seed: list[dict[str, Any]] = []
     whole = NOTHING
     for i, seed in enumerate(seeds):
-        told = f"initialization {i + 1} of {len(seeds)}"
-        found = ldi_of(initialised(architecture, seed), inputs, lambda done: report((i + done) / len(seeds), told))
+        found = ldi_of(initialised(architecture, seed), inputs, partial(_report_part, report, i, len(seeds)))
         by_seed.append({"seed": seed, "mean": found.mean, "std": found.std})
         whole += found
     figures = architecture.evaluation
@@ -43,6 +43,10 @@ def measure_ldi(architecture: Architecture, inputs: Tensor, seeds: Sequence[int]
         "params": figures.params,
         "macs": figures.macs,
     }
+
+
+def _report_part(report: Report, index: int, count: int, done: float) -> None:
+    report((index + done) / count, f"initialization {index + 1} of {count}")
 
 
 def initialised(architecture: Architecture, seed: int) -> nn.Module:
