@@ -17,150 +17,27 @@ from nnmass_core.families.concatenation import ConcatenationCnn, resolutions
 from nnmass_core.families.densenet_cnn import DenseNetCnn
 from nnmass_core.families.densenet_cnn_depthwise import DenseNetCnnDepthwise
 from nnmass_core.families.densenet_mlp import DenseNetMlp
+from nnmass_core.families.mobilenet_v2 import MobileNetV2
+from nnmass_core.families.residual import ResidualNetwork
+from nnmass_core.families.resnet import EXPANSION, ResNet
+from nnmass_core.families.wide_resnet_cifar import WideResNetCifar
+from nnmass_core.source_text import (
+    BASIC_BLOCK,
+    BOTTLENECK,
+    CELL,
+    CNN_LAYER,
+    HEADER,
+    IMPORTS,
+    MLP,
+    MOBILENET,
+    PLAIN,
+    PLAIN_IMPORTS,
+    RESNET,
+    SEPARABLE,
+    TORCH_IMPORTS,
+    WIDE,
+)
 from nnmass_core.wiring import Layer, draw_wiring
-
-HEADER = Template('''"""A $family network: NN-Mass $mass, $params parameters, $macs multiply-accumulates.
-
-Chosen with nnmass; this file needs torch alone. `build()` returns the module, its weights as torch initialises them;
-load trained ones with `build().load_state_dict(...)`. The definition, and the seed that drew the skip wiring, if any:
-
-$definition
-seed $seed
-"""
-''')
-
-IMPORTS = """
-from __future__ import annotations
-
-from collections import OrderedDict
-
-import torch
-from torch import Tensor, nn
-"""
-
-CELL = '''
-class Cell(nn.Module):
-    """Layers that each take the output before them and, from layer 2 on, sampled channels of earlier outputs.
-
-    wiring: for each layer, {earlier layer: its channels that are taken}.
-    """
-
-    def __init__(self, layers: list[nn.Module], wiring: list[dict[int, list[int]]]) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(layers)
-        self.sources = [list(taken) for taken in wiring]
-        for j, taken in enumerate(wiring):
-            for source, channels in taken.items():
-                self.register_buffer(f"taken_{j}_{source}", torch.tensor(channels), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        outputs: list[Tensor] = []
-        for j, layer in enumerate(self.layers):
-            skips = [outputs[i].index_select(1, self.get_buffer(f"taken_{j}_{i}")) for i in self.sources[j]]
-            x = layer(torch.cat([x, *skips], dim=1) if skips else x)
-            outputs.append(x)
-        return x
-'''
-
-CNN_LAYER = '''
-def layer(j: int, channels: int, width: int, convolution: nn.Module) -> nn.Module:
-    """Layer j of a cell: layers 0 and 1 normalise their output, the others their concatenated input."""
-    if j == 0:
-        return nn.Sequential(OrderedDict(conv=convolution, norm=nn.BatchNorm2d(width)))
-    if j == 1:
-        return nn.Sequential(OrderedDict(relu=nn.ReLU(), conv=convolution, norm=nn.BatchNorm2d(width)))
-    return nn.Sequential(OrderedDict(norm=nn.BatchNorm2d(channels), relu=nn.ReLU(), conv=convolution))
-
-
-def cell(channels: int, width: int, wiring: list[dict[int, list[int]]], first: bool) -> Cell:
-    """A cell; every one but the first halves the resolution."""
-    layers: list[nn.Module] = []
-    for j, taken in enumerate(wiring):
-        entering = (width if j else channels) + sum(map(len, taken.values()))
-        stride = 1 if first or j else 2
-        layers.append(layer(j, entering, width, convolution(entering, width, stride, very_first=first and j == 0)))
-    return Cell(layers, wiring)
-
-
-class Network(nn.Module):
-    """Images (n, $channels, $height, $width) to scores (n, $classes)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        entering = [$channels, *WIDTHS]
-        self.cells = nn.Sequential(
-            *(cell(entering[i], WIDTHS[i], wiring, first=i == 0) for i, wiring in enumerate(WIRING))
-        )
-        self.pool = nn.AvgPool2d(2)
-        self.classifier = nn.Linear($features, $classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.pool(self.cells(x)).flatten(1))
-
-
-def build() -> nn.Module:
-    """Return the network."""
-    return Network()
-'''
-
-PLAIN = '''
-def convolution(channels: int, width: int, stride: int, *, very_first: bool) -> nn.Module:
-    """A 3x3 convolution."""
-    return nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
-
-'''
-
-SEPARABLE = '''
-def convolution(channels: int, width: int, stride: int, *, very_first: bool) -> nn.Module:
-    """A 3x3 convolution in the very first layer; then 1x1, 3x3 depthwise and 1x1, each with its BatchNorm."""
-    if very_first:
-        return nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
-    return nn.Sequential(
-        OrderedDict(
-            expand=nn.Conv2d(channels, width, 1, bias=False),
-            expand_norm=nn.BatchNorm2d(width),
-            expand_relu=nn.ReLU(),
-            depthwise=nn.Conv2d(width, width, 3, stride, padding=1, groups=width, bias=False),
-            depthwise_norm=nn.BatchNorm2d(width),
-            depthwise_relu=nn.ReLU(),
-            project=nn.Conv2d(width, width, 1, bias=False),
-            project_norm=nn.BatchNorm2d(width),
-        )
-    )
-
-'''
-
-MLP = '''
-def layer(j: int, features: int, width: int) -> nn.Module:
-    """Layer j: layer 0 activates its output, layers from 2 on their concatenated input, layer 1 nothing."""
-    linear = nn.Linear(features, width)
-    if j == 0:
-        return nn.Sequential(OrderedDict(linear=linear, activation=nn.$activation()))
-    if j == 1:
-        return nn.Sequential(OrderedDict(linear=linear))
-    return nn.Sequential(OrderedDict(activation=nn.$activation(), linear=linear))
-
-
-class Network(nn.Module):
-    """Features (n, $features) to scores (n, $classes)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        (wiring,), (width,) = WIRING, WIDTHS
-        last, layers = len(wiring) - 1, []
-        for j, taken in enumerate(wiring):
-            entering = (width if j else $features) + sum(map(len, taken.values()))
-            layers.append(layer(j, entering, $classes if j == last else width))
-        self.cell = Cell(layers, wiring)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.cell(x.flatten(1))
-
-
-def build() -> nn.Module:
-    """Return the network."""
-    return Network()
-'''
 
 ACTIVATIONS = {"relu": "ReLU", "elu": "ELU"}
 
@@ -174,7 +51,6 @@ def pytorch_source(architecture: Architecture, seed: int) -> str:
         params=f"{figures.params:,}",
         macs=f"{figures.macs:,}",
         definition=json.dumps(architecture.definition()),
-        seed=seed,
     )
     return header + WRITERS[type(architecture)](architecture, seed)
 
@@ -204,6 +80,34 @@ def _mlp(network: DenseNetMlp, seed: int) -> str:
     return IMPORTS + _wiring(network, [network.width], seed) + CELL + "\n" + Template(MLP).substitute(places)
 
 
+def _mobilenet_v2(network: MobileNetV2, seed: int) -> str:
+    stages = [(s.expansion, s.channels, s.repeats, s.stride) for s in network.stages]
+    places = _image(network) | {"stages": stages, "stem": network.stem_channels, "last": network.last_channels}
+    return PLAIN_IMPORTS + Template(MOBILENET).substitute(places)
+
+
+def _resnet(network: ResNet, seed: int) -> str:
+    basic = network.block == "basic"
+    groups = {"groups": network.groups, "width_per_group": network.width_per_group}
+    places = _image(network) | {
+        "stages": [(stage.channels, stage.repeats) for stage in network.stages],
+        "expansion": 1 if basic else EXPANSION,
+        "block": Template(BASIC_BLOCK if basic else BOTTLENECK).substitute(groups),
+    }
+    return TORCH_IMPORTS + Template(RESNET).substitute(places)
+
+
+def _wide_resnet_cifar(network: WideResNetCifar, seed: int) -> str:
+    places = _image(network) | {"stages": [(stage.channels, stage.repeats) for stage in network.stages]}
+    return TORCH_IMPORTS + Template(WIDE).substitute(places)
+
+
+def _image(network: ResidualNetwork) -> dict[str, Any]:
+    image = network.input
+    places = {"channels": image.channels, "height": image.height, "width": image.width}
+    return places | {"classes": network.num_classes}
+
+
 def _wiring(network: Architecture, widths: list[int], seed: int) -> str:
     lines = ["", f"WIDTHS = {widths}", "WIRING: list[list[dict[int, list[int]]]] = ["]
     for width, cell in zip(widths, draw_wiring(network, seed).cells, strict=True):
@@ -225,4 +129,7 @@ WRITERS: dict[type[Architecture], Callable[[Any, int], str]] = {
     DenseNetCnn: _dense_cnn(PLAIN),
     DenseNetCnnDepthwise: _dense_cnn(SEPARABLE),
     DenseNetMlp: _mlp,
+    MobileNetV2: _mobilenet_v2,
+    ResNet: _resnet,
+    WideResNetCifar: _wide_resnet_cifar,
 }

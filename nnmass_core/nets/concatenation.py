@@ -19,6 +19,9 @@ from nnmass_core.wiring import Layer
 @fx.wrap  # a single step of the traced graph
 def send(output: Tensor, channels: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:
     """Return the named channels of a layer's output, (n, w, ...), cut into one piece for each layer that takes some."""
+    if torch.compiler.is_exporting() or torch.jit.is_tracing():  # type: ignore[attr-defined]
+        # what a file's reader runs it with has its own layout: a plain gather leaves no transpositions in the graph
+        return output.index_select(1, channels).split(list(sizes), dim=1)
     last = output.movedim(1, -1)
     # The rows are a view where channels come last in memory, and selecting columns of a matrix is torch's fast path.
     picked = last.flatten(0, -2).index_select(1, channels)

@@ -7,7 +7,6 @@ concatenation, while a wiring may leave an output unread, or read for the last t
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -49,10 +48,15 @@ def traced_peak(module: fx.GraphModule, x: torch.Tensor) -> int:
     ShapeProp(module).propagate(x)  # type: ignore[no-untyped-call]
     nodes = [node for node in module.graph.nodes if node.op != "get_attr"]
     tensors = _tensors(module, nodes)
-    last_step = {tensors[read]: step for step, node in enumerate(nodes) for read in (*node.all_input_nodes, node) if read in tensors}
+    last_step = {
+        tensors[read]: step
+        for step, node in enumerate(nodes)
+        for read in (*node.all_input_nodes, node)
+        if read in tensors
+    }
     alive = peak = 0
     for step, node in enumerate(nodes):
-        if tensors.get(node) is node:
+        if node in tensors and tensors[node] is node:
             alive += _elements(node)
             peak = max(peak, alive)
         alive -= sum(_elements(tensor) for tensor, last in last_step.items() if last == step)

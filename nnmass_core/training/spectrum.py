@@ -89,8 +89,8 @@ def lanczos_spectrum(layer: Layer, x: Tensor, generator: torch.Generator) -> Spe
 
 def _gram(layer: Layer, x: Tensor) -> tuple[Callable[[Tensor], Tensor], torch.Size]:
     """Return the product with J J^T or J^T J, and the shape of what it takes. The layer is linear around x."""
-    y, backward = vjp(layer, x)
-    _, forward_of_backward = vjp(lambda cotangent: backward(cotangent)[0], torch.zeros_like(y))
+    y, backward = vjp(layer, x)[:2]
+    forward_of_backward = vjp(lambda cotangent: backward(cotangent)[0], torch.zeros_like(y))[1]
 
     def forward(tangent: Tensor) -> Tensor:
         """J v: the map from cotangents to gradients is J^T, and its own adjoint is J."""
