@@ -44,7 +44,7 @@ def correlations(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 def plot(by_activation: dict[str, list[dict[str, Any]]], path: Path) -> None:
     """Draw LDI against NN-Mass and against params, one row an activation."""
-    from bench.plots import plt
+    from matplotlib import pyplot as plt
 
     figure, panels = plt.subplots(len(by_activation), 2, figsize=(10, 3.6 * len(by_activation)), layout="constrained")
     for row, (activation, rows) in zip(panels, by_activation.items(), strict=True):

@@ -57,7 +57,8 @@ def _densenet(case: Case) -> DenseNetCnnSpace:
 def _suggested(space: DenseNetCnnSpace, trial: optuna.Trial) -> DenseNetCnn:
     def choose(name: str, axis: Axis) -> int:
         values = axis.values
-        return values[trial.suggest_int(name, 0, len(values) - 1)]
+        place: int = trial.suggest_int(name, 0, len(values) - 1)
+        return values[place]
 
     axes = zip(space.width, space.depth, space.skip_channels, strict=True)
     cells = tuple(

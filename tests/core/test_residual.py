@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from random import Random
 from typing import Any
@@ -66,7 +67,7 @@ def divisible(channels: float) -> int:
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
-def mobilenet(settings: list[tuple[int, ...]], stem: int = 32, last: int = 1280) -> dict[str, Any]:
+def mobilenet(settings: Sequence[tuple[int, ...]], stem: int = 32, last: int = 1280) -> dict[str, Any]:
     stages = [dict(zip(("expansion", "channels", "repeats", "stride"), s, strict=True)) for s in settings]
     ends = {"stem_channels": stem, "last_channels": last}
     return {"family": "mobilenet_v2", **IMAGENET, **ends, "stages": stages}
@@ -93,7 +94,7 @@ def test_the_authors_resnets(vector: dict[str, Any]) -> None:
         stages = [{"channels": c, "repeats": n} for c, n in zip((64, 128, 256, 512), vector["layers"], strict=True)]
         block = {"BasicBlock": "basic", "Bottleneck": "bottleneck"}[vector["block"]]
         grouped = {name: vector[name] for name in ("groups", "width_per_group") if name in vector}
-        form = {"family": "resnet", **IMAGENET, "block": block, "stages": stages, **grouped}
+        form: dict[str, Any] = {"family": "resnet", **IMAGENET, "block": block, "stages": stages, **grouped}
         figures = decode_architecture(form).evaluation
     assert figures.params == vector["params"]
     assert float(figures.mass) == pytest.approx(vector["nn_mass"], rel=1e-9)

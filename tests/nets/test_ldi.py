@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch comes with the extra `train`")
 
-from torch import nn  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
 
 from nnmass_core.errors import NotPossible  # noqa: E402
 from nnmass_core.families import decode_architecture  # noqa: E402
@@ -36,9 +36,10 @@ def silent(fraction: float, message: str) -> None:
     assert 0 <= fraction <= 1
 
 
-def ldi_in_words(network: Any, seed: int, x: torch.Tensor) -> torch.Tensor:
+def ldi_in_words(network: Any, seed: int, x: Tensor) -> Tensor:
     """Return all singular values for one input, layer by layer from nn-mass.md, with matrices written out."""
-    linears = [layer.linear for layer in build(network, seed).cell.layers]
+    module: Any = build(network, seed)
+    linears = [layer.linear for layer in module.cell.layers]
     (wiring,) = draw_wiring(network, seed).cells
     act, slope = {
         "relu": (torch.relu, lambda z: (z > 0).float()),

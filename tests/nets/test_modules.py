@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch comes with the extra `train`")
 
-from torch import nn  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
 
 from nnmass_core.errors import DefinitionError  # noqa: E402
 from nnmass_core.families import decode_architecture  # noqa: E402
@@ -25,9 +26,9 @@ CNN = {
 }
 
 
-def naive(cell: ConcatenationCell, x: torch.Tensor, wiring: tuple[tuple[int, ...], ...]) -> torch.Tensor:
+def naive(cell: ConcatenationCell, x: Tensor, wiring: tuple[tuple[int, ...], ...]) -> Tensor:
     """Run a cell as it is written in nn-mass.md: concatenate all earlier outputs, then index the sampled channels."""
-    outputs: list[torch.Tensor] = []
+    outputs: list[Tensor] = []
     for layer, taken in zip(cell.layers, wiring, strict=True):
         if taken:
             x = torch.cat([x, torch.cat(outputs[:-1], dim=1)[:, list(taken)]], dim=1)
@@ -40,7 +41,7 @@ def naive(cell: ConcatenationCell, x: torch.Tensor, wiring: tuple[tuple[int, ...
 def test_a_cell_is_wired_as_specified(seed: int) -> None:
     architecture = decode_architecture(random_network(Random(seed), "densenet_cnn"))
     wiring = draw_wiring(architecture, seed)
-    module = assemble(architecture, wiring).eval()
+    module: Any = assemble(architecture, wiring).eval()
     x = torch.rand(2, *input_shape(architecture))
     expected = x
     for cell, taken in zip(module.cells, wiring.cells, strict=True):
