@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -11,6 +10,7 @@ from sqlalchemy.orm import Session
 from app import catalog, jobs
 from app.db import now
 from app.errors import Unavailable
+from app.exporting import written_here
 from app.exports import repository
 from app.ids import new_id
 from app.jobs import State
@@ -18,7 +18,6 @@ from app.locks import take_turns
 from app.models import Export
 from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
-from nnmass_core.source import pytorch_source
 
 KIND, QUEUE = "export", "train"
 TRY_AGAIN_AFTER = timedelta(seconds=10)
@@ -53,7 +52,7 @@ class File:
 def export(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> File | None:
     """Return the file, or None while a worker makes it. Raises NotFound, and Unavailable when making it failed."""
     architecture = catalog.architecture(session, owner, arch_id)
-    content = _written_here(architecture, kind, seed)
+    content = written_here(architecture, kind, seed)
     if content is None:
         content = _made_by_worker(session, owner, architecture, kind, seed)
     if content is None:
@@ -62,14 +61,6 @@ def export(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> 
     return File(
         f"{architecture.family}-{arch_id.removeprefix('arch_')[:12]}-{seed}.{form.suffix}", form.media_type, content
     )
-
-
-def _written_here(architecture: Architecture, kind: str, seed: int) -> bytes | None:
-    if kind == "json":
-        return (json.dumps(architecture.definition(), indent=2) + "\n").encode()
-    if kind == "pytorch":
-        return pytorch_source(architecture, seed).encode()
-    return None
 
 
 def _made_by_worker(session: Session, owner: str, architecture: Architecture, kind: str, seed: int) -> bytes | None:

@@ -93,7 +93,7 @@ def test_the_authors_resnets(vector: dict[str, Any]) -> None:
     else:
         stages = [{"channels": c, "repeats": n} for c, n in zip((64, 128, 256, 512), vector["layers"], strict=True)]
         block = {"BasicBlock": "basic", "Bottleneck": "bottleneck"}[vector["block"]]
-        grouped = {name: vector[name] for name in ("groups", "width_per_group") if name in vector}
+        grouped: dict[str, Any] = {n: vector[n] for n in ("groups", "width_per_group") if n in vector}
         form: dict[str, Any] = {"family": "resnet", **IMAGENET, "block": block, "stages": stages, **grouped}
         figures = decode_architecture(form).evaluation
     assert figures.params == vector["params"]
