@@ -41,7 +41,7 @@ clean: ## Remove the environments and caches
 .venv-dev/installed: pyproject.toml constraints.txt
 	@echo "setting up .venv-dev (once)"
 	@$(PYTHON) -m venv .venv-dev
-	@.venv-dev/bin/python $(PIP) --editable '.[test,dev]'
+	@.venv-dev/bin/python $(PIP) --editable '.[test,dev,train]'
 	@touch $@
 
 .venv-bench/installed: pyproject.toml constraints.txt

@@ -34,6 +34,11 @@ def canonical_skip_channels(w: Integers, d: Integers, t: Integers) -> Integers:
     return smaller(t, w * larger(d - 2, 0 * d))
 
 
+def layer_links(w: int, j: int, t: int) -> int:
+    """Return L_j, the skip channels of layer j: min(w (j-1), t), and none for layers 0 and 1."""
+    return min(w * max(j - 1, 0), t)
+
+
 def links(w: Integers, d: Integers, t: Integers) -> Integers:
     """Return S, the skip channels of the cell summed over its layers.
 

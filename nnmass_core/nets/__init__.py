@@ -1,0 +1,59 @@
+"""Architectures as torch modules (the extra `train`). A new family is one file and one line here.
+
+This package and what trains, measures and exports its modules are the only ones that import torch; the API and the
+search worker import none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from nnmass_core.architecture import Architecture
+from nnmass_core.families.densenet_cnn import DenseNetCnn
+from nnmass_core.families.densenet_cnn_depthwise import DenseNetCnnDepthwise
+from nnmass_core.families.densenet_mlp import DenseNetMlp
+from nnmass_core.nets.densenet_cnn import DenseNetCnnModule
+from nnmass_core.nets.densenet_cnn_depthwise import DenseNetCnnDepthwiseModule
+from nnmass_core.nets.densenet_mlp import DenseNetMlpModule
+from nnmass_core.wiring import Wiring, draw_wiring
+
+MODULES: dict[type[Architecture], Callable[[Any, Wiring], nn.Module]] = {
+    DenseNetCnn: DenseNetCnnModule,
+    DenseNetCnnDepthwise: DenseNetCnnDepthwiseModule,
+    DenseNetMlp: DenseNetMlpModule,
+}
+"""What makes the module of each family from an architecture and its wiring."""
+
+
+def assemble(architecture: Architecture, wiring: Wiring) -> nn.Module:
+    """Return the module of an architecture with a wiring, its weights drawn by torch's defaults from torch's generator.
+
+    Convolution kernels lie with channels last in memory, and so do the feature maps that they give: on CPUs BatchNorm
+    and the skip wiring are several times faster so. Raises DefinitionError where the wiring is not the architecture's.
+    """
+    wiring.check(architecture)
+    module = MODULES[type(architecture)](architecture, wiring)
+    return module.to(memory_format=torch.channels_last)
+
+
+def build(architecture: Architecture, seed: int) -> nn.Module:
+    """Return the module of an architecture; the seed (0 to 2**53 - 1) fixes its wiring and its initial weights.
+
+    torch's own generator is left as it was. Raises DefinitionError for a bad seed.
+    """
+    wiring = draw_wiring(architecture, seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return assemble(architecture, wiring)
+
+
+def input_shape(architecture: Architecture) -> tuple[int, ...]:
+    """Return the shape of one input: (channels, height, width), or (features,) for `densenet_mlp`."""
+    if isinstance(architecture, DenseNetMlp):
+        return (architecture.in_features,)
+    image = architecture.input  # type: ignore[attr-defined]  # every other family takes images
+    return (image.channels, image.height, image.width)

@@ -1,0 +1,66 @@
+"""Concatenation (DenseNet-type) cells as torch modules (nn-mass.md).
+
+As soon as a layer's output exists, the channels that later layers sample are sent to them: one `index_select` for all
+of them, whose backward adds all their gradients at once. So a cell pays for the channels that are taken, forward and
+backward, and never for all that exist (docs/adr/0006-skip-wiring.md has the measurements).
+
+Channels travel as matrices of one row a position, (n height width, channels): with channels last in memory that is a
+view, and selecting, joining and splitting columns of matrices is what torch does fastest.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, fx, nn
+
+from nnmass_core.wiring import Layer
+
+
+@fx.wrap  # a single step of the traced graph
+def send(output: Tensor, channels: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:
+    """Return the named channels of a layer's output (n, w, ...) as rows, cut into one piece for each layer to come.
+
+    Pieces are copies, so that each one's memory is free again once its layer has it.
+    """
+    return tuple(piece.contiguous() for piece in _rows(output).index_select(1, channels).split(list(sizes), dim=1))
+
+
+@fx.wrap
+def concatenate(newest: Tensor, pieces: Sequence[Tensor]) -> Tensor:
+    """Return what enters a layer: the output before it (n, w, ...), then the sampled channels of others in order."""
+    positions = newest.movedim(1, -1).shape[:-1]
+    return torch.cat([_rows(newest), *pieces], dim=1).reshape(*positions, -1).movedim(-1, 1)
+
+
+def _rows(output: Tensor) -> Tensor:
+    return output.movedim(1, -1).flatten(0, -2)
+
+
+class ConcatenationCell(nn.Module):
+    """A cell of layers 0 .. d-1, each of which takes the output before it and its sampled channels of earlier ones."""
+
+    def __init__(self, layers: Sequence[nn.Module], width: int, wiring: Sequence[Layer]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self._readers: list[dict[int, int]] = []
+        for source in range(len(layers)):
+            pieces = {j: [n % width for n in taken if n // width == source] for j, taken in enumerate(wiring)}
+            self._readers.append({j: len(channels) for j, channels in pieces.items() if channels})
+            sent = torch.tensor([channel for channels in pieces.values() for channel in channels], dtype=torch.int64)
+            self.register_buffer(f"sent_{source}", sent, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the last layer's output for the cell's input."""
+        waiting: dict[int, list[Tensor]] = defaultdict(list)
+        for j, layer in enumerate(self.layers):
+            pieces = waiting.pop(j, [])
+            x = layer(concatenate(x, pieces) if pieces else x)
+            readers = self._readers[j]
+            if readers:
+                sent = send(x, self.get_buffer(f"sent_{j}"), list(readers.values()))
+                for place, reader in enumerate(readers):
+                    waiting[reader].append(sent[place])
+        return x

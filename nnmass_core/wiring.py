@@ -1,0 +1,121 @@
+"""Which channels the layers of concatenation cells take through skip connections, drawn from a seed (nn-mass.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from nnmass_core.architecture import Architecture
+from nnmass_core.codec import LARGEST_INTEGER, as_integer, check_integer, unknown_fields
+from nnmass_core.errors import DefinitionError, Problem
+from nnmass_core.families.concatenation import Cell
+from nnmass_core.mass import layer_links
+
+Layer = tuple[int, ...]
+"""The channels that one layer takes, ascending: channel c of output i is number i * width + c."""
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """The skip connections of one network: `cells[c][j]` are the channels that layer j of cell c takes.
+
+    Layers 0 and 1 take none: (). A network without concatenation cells has no cells here either.
+    """
+
+    cells: tuple[tuple[Layer, ...], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Write the wiring as JSON-ready objects."""
+        return {"cells": [[list(layer) for layer in cell] for cell in self.cells]}
+
+    @classmethod
+    def from_json(cls, data: object, architecture: Architecture) -> Wiring:
+        """Read the wiring of an architecture from parsed JSON. Raises DefinitionError with every problem found."""
+        if not isinstance(data, Mapping):
+            raise DefinitionError.at("", "not_an_object", "must be an object")
+        problems = list(unknown_fields(data, {"cells"}))
+        if "cells" not in data:
+            problems.append(Problem("cells", "required", "is required"))
+        else:
+            problems += _list_problems(data["cells"])
+        if problems:
+            raise DefinitionError(problems)
+        cells = ((tuple(map(as_integer, layer)) for layer in cell) for cell in data["cells"])
+        wiring = cls(tuple(tuple(cell) for cell in cells))  # type: ignore[arg-type]  # `check` refuses what is no integer
+        wiring.check(architecture)
+        return wiring
+
+    def check(self, architecture: Architecture) -> None:
+        """Raise DefinitionError unless this wiring is one that could be drawn for the architecture."""
+        cells = concatenation_cells(architecture)
+        if len(self.cells) != len(cells):
+            raise DefinitionError.at("cells", "bad_length", f"must have {len(cells)} entries, one a cell")
+        pairs = enumerate(zip(cells, self.cells, strict=True))
+        problems = [p.under(f"cells.{index}") for index, (cell, layers) in pairs for p in _cell_problems(cell, layers)]
+        if problems:
+            raise DefinitionError(problems)
+
+
+def concatenation_cells(architecture: Architecture) -> tuple[Cell, ...]:
+    """Return the cells whose layers take channels through skip connections, from input to output."""
+    return tuple(part.definition for part in architecture.evaluation.parts if isinstance(part.definition, Cell))
+
+
+def draw_wiring(architecture: Architecture, seed: int) -> Wiring:
+    """Draw the skip connections of a network: layer j >= 2 takes L_j of its w (j-1) channels, all sets equally likely.
+
+    A seed (0 to 2**53 - 1) means the same wiring on every machine and with every numpy: only the raw 64-bit stream of
+    PCG64 is used, which numpy keeps as it is (NEP 19), and none of Generator's methods, which it may change. Layer by
+    layer each channel gets the next number of the stream, and the L_j channels with the smallest are taken. So with
+    equal widths and depths the wiring of a smaller t_c is part of that of a larger one. Raises DefinitionError.
+    """
+    problems = list(check_integer(seed, 0, LARGEST_INTEGER, "seed"))
+    if problems:
+        raise DefinitionError(problems)
+    stream = np.random.PCG64(seed)
+    return Wiring(tuple(_draw_cell(stream, cell) for cell in concatenation_cells(architecture)))
+
+
+def _draw_cell(stream: np.random.PCG64, cell: Cell) -> tuple[Layer, ...]:
+    return tuple(
+        _draw_layer(stream, _available(cell, j), layer_links(cell.width, j, cell.skip_channels))
+        for j in range(cell.depth)
+    )
+
+
+def _draw_layer(stream: np.random.PCG64, available: int, taken: int) -> Layer:
+    numbers = stream.random_raw(available)
+    smallest = np.argsort(numbers, kind="stable")[:taken]
+    return tuple(np.sort(smallest).tolist())
+
+
+def _available(cell: Cell, j: int) -> int:
+    """Return how many channels layer j can choose from: those of outputs 0 .. j-2."""
+    return cell.width * max(j - 1, 0)
+
+
+def _list_problems(cells: object) -> Iterator[Problem]:
+    if not isinstance(cells, list) or not all(isinstance(cell, list) for cell in cells):
+        yield Problem("cells", "not_a_list", "must be a list of lists, one a cell")
+    elif not all(isinstance(layer, list) for cell in cells for layer in cell):
+        yield Problem("cells", "not_a_list", "must hold a list for each layer of each cell")
+
+
+def _cell_problems(cell: Cell, layers: tuple[Layer, ...]) -> Iterator[Problem]:
+    if len(layers) != cell.depth:
+        yield Problem("", "bad_length", f"must have {cell.depth} entries, one a layer")
+        return
+    for j, layer in enumerate(layers):
+        taken, available = layer_links(cell.width, j, cell.skip_channels), _available(cell, j)
+        field = str(j)
+        wrong = [p for number in layer for p in check_integer(number, 0, available - 1, field)]
+        if len(layer) != taken:
+            yield Problem(field, "bad_length", f"must name {taken} channels")
+        elif wrong:
+            yield wrong[0]
+        elif any(a >= b for a, b in pairwise(layer)):
+            yield Problem(field, "not_ascending", "must name each channel once, in ascending order")
