@@ -4,7 +4,7 @@ PIP = -m pip install --quiet --disable-pip-version-check --constraint constraint
 DATA_DIR ?=
 PORT ?= 8000
 
-.PHONY: demo serve test check bench format clean
+.PHONY: demo serve test check bench bench-train format clean
 
 demo: .venv/installed ## Search through the real service, print the ranking, leave nothing behind
 	@.venv/bin/python scripts/demo.py
@@ -24,6 +24,10 @@ check: .venv-dev/installed ## Lint, formatting, types and import contracts, as C
 
 bench: .venv-bench/installed ## Measure beside what else could be used, on one core; SECONDS bounds each rival
 	@.venv-bench/bin/python -m bench.run $(if $(SECONDS),--seconds $(SECONDS))
+
+bench-train: .venv-dev/installed ## Measure what needs torch: LDI against NN-Mass, and the modules' throughput
+	@.venv-dev/bin/python -W ignore -m bench.ldi
+	@.venv-dev/bin/python -W ignore -m bench.modules
 
 format: .venv-dev/installed ## Format the code
 	.venv-dev/bin/ruff format .

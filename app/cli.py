@@ -120,6 +120,46 @@ def worker(
     os.execv(sys.executable, [*celery, *what, *quiet])  # noqa: S606 - no shell is wanted
 
 
+class ExportFormat(StrEnum):
+    """The files that an architecture can become."""
+
+    PYTORCH = "pytorch"
+    ONNX = "onnx"
+    TORCHSCRIPT = "torchscript"
+    JSON = "json"
+
+
+@app.command()
+def export(
+    definition: Annotated[typer.FileText, typer.Argument(help="The architecture's JSON definition; - reads it here.")],
+    form: Annotated[ExportFormat, typer.Option("--format", help="What to write.")] = ExportFormat.PYTORCH,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Draws the skip wiring.")] = 0,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to; text goes here without it.")] = None,
+) -> None:
+    """Write an architecture as a file, without the service. ONNX and TorchScript need torch (the extra `train`)."""
+    import json
+
+    from app.exporting import ExportFailed, content_of
+    from nnmass_core.errors import DefinitionError
+    from nnmass_core.families import decode_architecture
+
+    if output is None and form in (ExportFormat.ONNX, ExportFormat.TORCHSCRIPT):
+        _refuse(f"--output is needed: {form.value} is no text")
+    try:
+        architecture = decode_architecture(json.load(definition))
+        content = content_of(architecture, form.value, seed)
+    except json.JSONDecodeError as error:
+        _refuse(f"the definition is not JSON: {error}")
+    except DefinitionError as error:
+        _refuse("; ".join(f"{problem.field or 'definition'} {problem.message}" for problem in error.problems))
+    except ExportFailed as error:
+        _refuse(str(error))
+    if output is None:
+        typer.echo(content.decode(), nl=False)
+    else:
+        output.write_bytes(content)
+
+
 @database.command("upgrade")
 def upgrade() -> None:
     """Bring the database's schema to this version."""

@@ -35,6 +35,10 @@ class Settings(BaseSettings):
     )
     allow_public: bool = Field(False, description="Listen beyond loopback although requests need no key yet.")
 
+    data_root: Path = Field(
+        default_factory=lambda: user_data_path("nnmass") / "datasets", description="Folder of data sets, on the worker."
+    )
+
     lease_seconds: float = Field(
         15.0, gt=0, description="A running job whose worker is silent for longer is taken back."
     )

@@ -16,7 +16,9 @@ from app.broker import Dispatcher
 from app.config import Settings
 from app.cursors import Cursors
 from app.db import Database
+from app.exports import routes as exports
 from app.health import routes as health
+from app.measurements import routes as measurements
 from app.searches import routes as searches
 from app.spaces import routes as spaces
 from app.sweeper import Sweeper
@@ -48,7 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.ending = threading.Event()  # set when the server was asked to end, so that nobody is kept waiting
     app.state.database = database
     app.state.cursors = Cursors(settings.signing_key())
-    for feature in (searches, spaces, architectures, health):
+    for feature in (searches, spaces, architectures, exports, measurements, health):
         app.include_router(feature.router)
     http_errors.install(app)
     app.add_middleware(BodyGuard, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)

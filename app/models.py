@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, MetaData, String, Text, Uuid
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, LargeBinary, MetaData, String, Text, Uuid
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from app.db import UtcDateTime
@@ -100,6 +100,50 @@ class RankedArchitecture(Base):
     arch_id: Mapped[str] = mapped_column(String(64))
     architecture: Mapped[dict[str, Any]] = mapped_column(Json)
     figures: Mapped[dict[str, Any]] = mapped_column(Json)
+
+
+class RegisteredArchitecture(Base):
+    """An architecture that its owner registered by its definition."""
+
+    __tablename__ = "architectures"
+
+    owner: Mapped[str] = mapped_column(String(64), primary_key=True)
+    arch_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    definition: Mapped[dict[str, Any]] = mapped_column(Json)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Export(Base):
+    """A file made of an architecture by a worker; `content` is there once its job has succeeded."""
+
+    __tablename__ = "exports"
+    __table_args__ = (Index("ix_exports_arch_id_format_seed_id", "arch_id", "format", "seed", "id"),)
+
+    id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    arch_id: Mapped[str] = mapped_column(String(64))
+    definition: Mapped[dict[str, Any]] = mapped_column(Json)
+    format: Mapped[str] = mapped_column(String(16))
+    seed: Mapped[int] = mapped_column(BigInteger)
+    core_version: Mapped[str] = mapped_column(String(32))
+    content: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+
+    job: Mapped[Job] = relationship(lazy="raise")
+
+
+class Measurement(Base):
+    """Something measured on a built network, with no training: what was asked and, in the end, the figures."""
+
+    __tablename__ = "measurements"
+    __table_args__ = (Index("ix_measurements_arch_id_id", "arch_id", "id"),)
+
+    id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    arch_id: Mapped[str] = mapped_column(String(64))
+    request: Mapped[dict[str, Any]] = mapped_column(Json)
+    core_version: Mapped[str] = mapped_column(String(32))
+    result: Mapped[dict[str, Any] | None] = mapped_column(Json)
+
+    job: Mapped[Job] = relationship(lazy="raise")
 
 
 class IdempotencyKey(Base):

@@ -8,6 +8,7 @@ from typing import Any
 from nnmass_core.budget import Budget
 from nnmass_core.families import decode_space
 from nnmass_core.space import Space
+from nnmass_core.spaces import presets
 
 CIFAR = {"channels": 3, "height": 32, "width": 32}
 
@@ -43,6 +44,13 @@ def densenet(cells: int, *, depths: int = 29, skip_step: int = 4, width_step: in
     }
 
 
+MOBILENET_BUDGETS = {
+    "tight": Budget(max_params=1_800_000, max_macs=60_000_000),
+    "middling": Budget(max_params=2_300_000, max_macs=200_000_000),
+    "loose": Budget(max_params=3_700_000, max_macs=393_000_000),
+}
+"""The middling and loose ones are the publication's (docs/published.md)."""
+
 BUDGETS = {
     "tight": Budget(max_params=100_000, max_macs=15_000_000),
     "middling": Budget(max_params=1_000_000, max_macs=150_000_000),
@@ -53,4 +61,7 @@ CASES = {
     f"densenet-{cells}-{name}": Case(f"densenet-{cells}-{name}", densenet(cells), budget)
     for cells in (3, 4)
     for name, budget in BUDGETS.items()
+} | {
+    f"mobilenet-{name}": Case(f"mobilenet-{name}", presets()["mobilenet-v2-imagenet"].space.to_json(), budget)
+    for name, budget in MOBILENET_BUDGETS.items()
 }

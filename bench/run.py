@@ -47,11 +47,16 @@ def main() -> None:
     """Measure, write and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="limit of each rival on each case")
+    parser.add_argument("--cases", nargs="*", choices=CASES, help="only these, the others' results kept as they are")
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
-    cases = {case: {method: measure(case, method, given.seconds) for method in METHODS} for case in CASES}
-    growth = {case: measure(case, "ours", given.seconds) for case in GROWTH}
-    scored = scoring()
+    kept = json.loads((given.results / "search.json").read_text()) if given.cases else {"cases": {}}
+    measured = {
+        case: {method: measure(case, method, given.seconds) for method in METHODS} for case in given.cases or CASES
+    }
+    cases = {case: (kept["cases"] | measured)[case] for case in CASES if case in kept["cases"] | measured}
+    growth = kept["growth"] if given.cases else {case: measure(case, "ours", given.seconds) for case in GROWTH}
+    scored = kept["scoring"] if given.cases else scoring()
     versions = {"python": platform.python_version(), "machine": platform.machine(), "seconds": given.seconds}
     found = {"versions": versions, "cases": cases, "growth": growth, "scoring": scored}
     given.results.mkdir(parents=True, exist_ok=True)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import chain
+from random import Random
 
 import numpy as np
 import optuna
 
 from bench.answers import Answer, Stopwatch
 from bench.cases import Case
-from nnmass_core.architecture import Image
 from nnmass_core.axis import Axis
-from nnmass_core.families.densenet_cnn import Cell, DenseNetCnn, DenseNetCnnSpace
+from nnmass_core.families.densenet_cnn import DenseNetCnnSpace
+from nnmass_core.families.mobilenet_v2_space import MobileNetV2Space
 from nnmass_core.scoring import score_densenet_cnn
+from nnmass_core.space import Space
 
 BATCH = 100_000
 SEED = 0
@@ -30,10 +32,12 @@ def nsga2(case: Case, seconds: float) -> Answer:
 
 def _optuna(case: Case, seconds: float, sampler: optuna.samplers.BaseSampler) -> Answer:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    space, caps, answer, watch = _densenet(case), case.caps(), Answer(), Stopwatch()
+    space, caps, answer, watch = case.space, case.caps(), Answer(), Stopwatch()
+    choices = _choices(space)
 
     def objective(trial: optuna.Trial) -> float:
-        figures = _suggested(space, trial).evaluation
+        chosen = [values[trial.suggest_int(name, 0, len(values) - 1)] for name, values in choices]
+        figures = space.architecture(list(chain.from_iterable(chosen))).evaluation
         used = {"params": figures.params, "macs": figures.macs}
         for name, cap in caps.items():
             trial.set_constraint(name, used[name] / cap - 1)
@@ -48,37 +52,53 @@ def _optuna(case: Case, seconds: float, sampler: optuna.samplers.BaseSampler) ->
     return answer
 
 
-def _densenet(case: Case) -> DenseNetCnnSpace:
-    space = case.space
-    assert isinstance(space, DenseNetCnnSpace)
-    return space
+Choices = list[tuple[str, list[tuple[int, ...]]]]
 
 
-def _suggested(space: DenseNetCnnSpace, trial: optuna.Trial) -> DenseNetCnn:
-    def choose(name: str, axis: Axis) -> int:
-        values = axis.values
-        return values[trial.suggest_int(name, 0, len(values) - 1)]
+def _choices(space: Space) -> Choices:
+    """Return what an architecture of the space is drawn from, in the order of its integers: name and values."""
+    if isinstance(space, DenseNetCnnSpace):
+        axes = zip(space.width, space.depth, space.skip_channels, strict=True)
+        named = [
+            (f"{name}{c}", axis) for c, triple in enumerate(axes) for name, axis in zip("wdt", triple, strict=True)
+        ]
+        return [(name, _single(axis)) for name, axis in named]
+    assert isinstance(space, MobileNetV2Space)
+    ends = [("stem", _single(space.stem_channels)), ("last", _single(space.last_channels))]
+    stages = [(f"{name}{k}", _single(axis)) for k, stage in enumerate(space.stages) for name, axis in stage.named]
+    return [("resolution", list(space.input.sizes)), *ends, *stages]
 
-    axes = zip(space.width, space.depth, space.skip_channels, strict=True)
-    cells = tuple(
-        Cell(width=choose(f"w{c}", w), depth=choose(f"d{c}", d), skip_channels=choose(f"t{c}", t))
-        for c, (w, d, t) in enumerate(axes)
-    )
-    return DenseNetCnn(input=space.input, num_classes=space.num_classes, cells=cells)
+
+def _single(axis: Axis) -> list[tuple[int, ...]]:
+    return [(value,) for value in axis.values]
 
 
 def random_search(case: Case, seconds: float) -> Answer:
-    """Draw architectures evenly and score them with our own array interface, millions a second."""
-    space, caps, answer = _densenet(case), case.caps(), Answer()
-    image: Image = space.input
+    """Draw architectures evenly and score them: dense ones with our own array interface, millions a second."""
+    space = case.space
+    if isinstance(space, DenseNetCnnSpace):
+        return _random_arrays(space, case.caps(), seconds)
+    choices, caps, answer = _choices(space), case.caps(), Answer()
+    draw, watch, drawn = Random(SEED), Stopwatch(), 0
+    while watch.seconds < seconds:
+        chosen = [draw.choice(values) for _, values in choices]
+        figures = space.architecture(list(chain.from_iterable(chosen))).evaluation
+        drawn += 1
+        if figures.params <= caps["params"] and figures.macs <= caps["macs"]:
+            answer.improve(watch.seconds, float(figures.mass))
+    answer.seconds = watch.seconds
+    answer.more["trials"] = drawn
+    return answer
+
+
+def _random_arrays(space: DenseNetCnnSpace, caps: dict[str, int], seconds: float) -> Answer:
+    answer = Answer()
     draw = np.random.default_rng(SEED)
     watch, drawn = Stopwatch(), 0
+    axes = [np.array(values, np.int64).reshape(-1) for _, values in _choices(space)]
     while watch.seconds < seconds:
-        axes: list[Any] = [
-            axis.values for triple in zip(space.width, space.depth, space.skip_channels, strict=True) for axis in triple
-        ]
-        columns = [draw.choice(np.array(values, np.int64), BATCH) for values in axes]
-        scores = score_densenet_cnn(image, space.num_classes, np.column_stack(columns).reshape(BATCH, space.cells, 3))
+        cells = np.column_stack([draw.choice(values, BATCH) for values in axes]).reshape(BATCH, space.cells, 3)
+        scores = score_densenet_cnn(space.input, space.num_classes, cells)
         fits = np.logical_and.reduce([getattr(scores, name) <= cap for name, cap in caps.items()])
         drawn += BATCH
         if fits.any():

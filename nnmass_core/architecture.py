@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from nnmass_core.codec import Value, encode, integer, sha256_of
+from nnmass_core.diagram import Panel, draw
 
 DEFINITION_VERSION = 1
 """Version of the JSON form; it changes when a stored definition would be read differently."""
@@ -92,6 +93,16 @@ class Architecture(Value):
     @abstractmethod
     def evaluate(self) -> Evaluation:
         """Return NN-Mass and every cost in closed form."""
+
+    @abstractmethod
+    def panels(self) -> tuple[Panel, ...]:
+        """Return what the picture shows of each cell or stage."""
+
+    def diagram(self) -> str:
+        """Return a picture of the network as self-contained SVG."""
+        figures = self.evaluation
+        subtitle = f"NN-Mass {float(figures.mass):,.1f} · {figures.params:,} params · {figures.macs:,} MACs"
+        return draw(self.family, subtitle, self.panels())
 
     @cached_property
     def evaluation(self) -> Evaluation:

@@ -71,8 +71,19 @@ def encode_axes(axes: tuple[Axis, ...]) -> Any:
     return [axis.form for axis in axes]
 
 
+def single_axis_schema(minimum: int, maximum: int, doc: str) -> dict[str, Any]:
+    """Describe one axis as JSON Schema."""
+    return {"anyOf": _forms(minimum, maximum), "description": doc}
+
+
 def axis_schema(minimum: int, maximum: int, doc: str) -> dict[str, Any]:
-    """Describe an axis as JSON Schema."""
+    """Describe an axis for all cells, or one for each, as JSON Schema."""
+    forms = _forms(minimum, maximum)
+    per_cell = {"type": "array", "items": {"anyOf": forms}, "minItems": 1}
+    return {"anyOf": [*forms, per_cell], "description": doc}
+
+
+def _forms(minimum: int, maximum: int) -> list[dict[str, Any]]:
     number = {"type": "integer", "minimum": minimum, "maximum": maximum}
     span = {
         "type": "object",
@@ -81,9 +92,7 @@ def axis_schema(minimum: int, maximum: int, doc: str) -> dict[str, Any]:
         "properties": {"min": number, "max": number, "step": {"type": "integer", "minimum": 1, "default": 1}},
     }
     values = {"type": "array", "items": number, "minItems": 1, "maxItems": MOST_VALUES}
-    forms: list[dict[str, Any]] = [span, values, number]
-    per_cell = {"type": "array", "items": {"anyOf": forms}, "minItems": 1}
-    return {"anyOf": [*forms, per_cell], "description": doc}
+    return [span, values, number]
 
 
 def _bounded(data: object, minimum: int, maximum: int, field: str) -> int:

@@ -2,6 +2,7 @@
 
 NnmassError
 ├── DefinitionError   a definition, space or request that cannot exist; carries one Problem for each field at fault
+├── NotPossible       what was asked cannot be done with what is there: a data set is away, a shape does not fit
 └── Interrupted       a computation told to stop by its caller
 """
 
@@ -47,6 +48,14 @@ class DefinitionError(NnmassError):
     def under(self, prefix: str) -> DefinitionError:
         """Return the same error seen from one level up."""
         return DefinitionError(p.under(prefix) for p in self.problems)
+
+
+class NotPossible(NnmassError):
+    """What was asked cannot be done with what is there; `code` is stable and meant for programs."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Interrupted(NnmassError):

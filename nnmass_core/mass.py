@@ -1,4 +1,4 @@
-"""NN-Mass of concatenation (DenseNet-type) cells, one function an equation.
+"""NN-Mass of concatenation (DenseNet-type) cells and of residual blocks, one function an equation.
 
 Notation of Bhardwaj, Li and Marculescu (CVPR 2021): a cell has width `w`, depth `d` (layers 0 .. d-1) and takes at most
 `t` channels through skip connections into a layer. Every function accepts integers or integer arrays of one shape.
@@ -69,3 +69,16 @@ def density(w: int, d: int, t: int) -> Fraction:
 def average_degree(w: int, d: int, t: int) -> Fraction:
     """Return k_hat = w + m / 2, the cell's average degree."""
     return w + mass(w, d, t) / 2
+
+
+def basic_block_terms(i: Integers, o: Integers) -> tuple[Integers, Integers]:
+    """Return numerator and denominator of a ResNet or WRN basic block's NN-Mass, m = i + o; i, o: channels in, out."""
+    return i + o, 0 * i + 1
+
+
+def bottleneck_terms(i: Integers, h: Integers) -> tuple[Integers, Integers]:
+    """Return numerator and denominator of m = (i + 2 h) i / (2 i + h): a bottleneck or inverted residual block.
+
+    i: channels in; h: inner width. (An inverted residual without its shortcut has none.)
+    """
+    return (i + 2 * h) * i, 2 * i + h

@@ -14,6 +14,7 @@ from nnmass_core.budget import Budget
 from nnmass_core.codec import check_integer, sha256_of, unknown_fields
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families import architecture_schema, decode_architecture
+from nnmass_core.named import named_network, named_networks
 from nnmass_core.space import Space
 
 MOST_RESULTS = 1000
@@ -106,7 +107,8 @@ def objective_schema() -> dict[str, Any]:
     cost = {"type": "string", "enum": list(COSTS)}
     arch_id = {"type": "object", "required": ["arch_id"], "properties": {"arch_id": {"type": "string"}}}
     least = {"type": "number", "minimum": 0, "maximum": LARGEST_MASS}
-    reference = {"anyOf": [arch_id, architecture_schema()]}
+    named = {"type": "string", "enum": list(named_networks())}
+    reference = {"anyOf": [named, arch_id, architecture_schema()]}
     return {
         "default": {"maximize": "nn_mass"},
         "oneOf": [
@@ -137,7 +139,8 @@ def _decode_minimise(data: Mapping[str, Any]) -> Objective:
     reference = None
     if data.get("reference") is not None:
         try:
-            reference = decode_architecture(data["reference"])
+            named = data["reference"]
+            reference = named_network(named) if isinstance(named, str) else decode_architecture(named)
         except DefinitionError as error:
             raise error.under("reference") from error
     cost = data["minimize"]

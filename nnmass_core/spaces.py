@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import Any
 
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_space
@@ -102,6 +103,103 @@ def _densenet_tiny() -> Preset:
     return Preset("densenet-tiny", about, decode_space(definition))
 
 
+def _mobilenet_stage(channels: Any, most_repeats: int, stride: int, least_expansion: int = 1) -> dict[str, Any]:
+    expansion = {"min": least_expansion, "max": 6} if stride == 2 or least_expansion > 1 else 1
+    return {
+        "expansion": expansion,
+        "channels": channels,
+        "repeats": {"min": 1, "max": most_repeats},
+        "stride": stride,
+    }
+
+
+def _mobilenet_v2_imagenet() -> Preset:
+    definition = {
+        "family": "mobilenet_v2",
+        "input": {"channels": 3, "resolution": [160, 192, 224]},
+        "num_classes": 1000,
+        "stem_channels": [16, 24, 32],
+        "last_channels": 1280,
+        "stages": [
+            _mobilenet_stage([8, 16, 24], 3, 1),
+            _mobilenet_stage({"min": 16, "max": 40, "step": 8}, 4, 2),
+            _mobilenet_stage({"min": 24, "max": 56, "step": 8}, 5, 2),
+            _mobilenet_stage({"min": 48, "max": 80, "step": 8}, 6, 2),
+            _mobilenet_stage({"min": 88, "max": 128, "step": 8}, 6, 1, 2),
+            _mobilenet_stage({"min": 136, "max": 216, "step": 16}, 6, 2),
+            _mobilenet_stage({"min": 240, "max": 400, "step": 32}, 3, 1, 2),
+        ],
+    }
+    about = "Around MobileNetV2 for ImageNet: expansion, channels and repeats of seven stages, and the resolution."
+    return Preset("mobilenet-v2-imagenet", about, decode_space(definition))
+
+
+def _mobilenet_v2_tiny() -> Preset:
+    definition = {
+        "family": "mobilenet_v2",
+        "input": {"channels": 3, "height": 64, "width": 64},
+        "num_classes": 10,
+        "stem_channels": [8, 16],
+        "last_channels": [64, 128, 256],
+        "stages": [
+            _mobilenet_stage([8, 16], 2, 1),
+            _mobilenet_stage({"min": 8, "max": 32, "step": 8}, 3, 2),
+            _mobilenet_stage({"min": 16, "max": 64, "step": 8}, 4, 2),
+            _mobilenet_stage({"min": 32, "max": 96, "step": 16}, 4, 2),
+        ],
+    }
+    about = "Four short stages for small colour images (64x64): what fits a microcontroller."
+    return Preset("mobilenet-v2-tiny", about, decode_space(definition))
+
+
+def _resnet_imagenet() -> Preset:
+    definition = {
+        "family": "resnet",
+        "input": {"channels": 3, "height": 224, "width": 224},
+        "num_classes": 1000,
+        "block": "bottleneck",
+        "stages": [
+            {"channels": {"min": 32, "max": 128, "step": 8}, "repeats": {"min": 1, "max": 6}},
+            {"channels": {"min": 64, "max": 256, "step": 16}, "repeats": {"min": 1, "max": 8}},
+            {"channels": {"min": 128, "max": 512, "step": 32}, "repeats": {"min": 1, "max": 36}},
+            {"channels": {"min": 256, "max": 1024, "step": 64}, "repeats": {"min": 1, "max": 6}},
+        ],
+    }
+    about = "Around ResNet-50 for ImageNet: planes and repeats of four bottleneck stages."
+    return Preset("resnet-imagenet", about, decode_space(definition))
+
+
+def _resnet_tiny() -> Preset:
+    definition = {
+        "family": "resnet",
+        "input": {"channels": 3, "height": 64, "width": 64},
+        "num_classes": 10,
+        "block": "basic",
+        "stages": [
+            {"channels": {"min": 16, "max": 64, "step": 8}, "repeats": {"min": 1, "max": 4}},
+            {"channels": {"min": 16, "max": 128, "step": 16}, "repeats": {"min": 1, "max": 4}},
+            {"channels": {"min": 32, "max": 256, "step": 32}, "repeats": {"min": 1, "max": 4}},
+        ],
+    }
+    about = "Three short stages of basic blocks for small colour images (64x64)."
+    return Preset("resnet-tiny", about, decode_space(definition))
+
+
+def _wide_resnet_cifar() -> Preset:
+    definition = {
+        "family": "wide_resnet_cifar",
+        "input": CIFAR,
+        "num_classes": 10,
+        "stages": [
+            {"channels": {"min": 16, "max": 192, "step": 16}, "repeats": {"min": 1, "max": 8}},
+            {"channels": {"min": 32, "max": 384, "step": 32}, "repeats": {"min": 1, "max": 8}},
+            {"channels": {"min": 64, "max": 768, "step": 64}, "repeats": {"min": 1, "max": 8}},
+        ],
+    }
+    about = "Wide residual networks for CIFAR: channels and repeats of three stages, WRN-40-2 to beyond WRN-28-10."
+    return Preset("wide-resnet-cifar", about, decode_space(definition))
+
+
 @cache
 def presets() -> dict[str, Preset]:
     """Return every preset by its name."""
@@ -111,6 +209,11 @@ def presets() -> dict[str, Preset]:
         _densenet_cifar_depthwise,
         _densenet_mlp_mnist,
         _densenet_tiny,
+        _mobilenet_v2_imagenet,
+        _mobilenet_v2_tiny,
+        _resnet_imagenet,
+        _resnet_tiny,
+        _wide_resnet_cifar,
     )
     return {preset.name: preset for preset in (make() for make in makers)}
 

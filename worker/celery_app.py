@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from celery import Celery
 
 from app import broker, jobs
 from app.config import Settings
 from app.parent import watch_parent
-from worker import lifecycle, maintenance_tasks, search_tasks
+from worker import lifecycle, maintenance_tasks, search_tasks, train_tasks
+from worker.lifecycle import Context
 
 log = logging.getLogger("nnmass.worker")
 
@@ -21,15 +23,26 @@ lifecycle.connect(app, settings)
 
 @app.task(name=broker.LOOK["search"])
 def look_for_search() -> None:
-    """Run the oldest queued search, and pass the bell on while there are more."""
+    """Run the oldest queued search."""
+    look("search", search_tasks.run_next)
+
+
+@app.task(name=broker.LOOK["train"])
+def look_for_training() -> None:
+    """Do the oldest queued work that needs torch."""
+    look("train", train_tasks.run_next)
+
+
+def look(queue: str, run_next: Callable[[Context], bool]) -> None:
+    """Do the oldest job of a queue, and pass the bell on while there are more."""
     if lifecycle.ending():
         return  # bells that were fetched before must start nothing now
     context = lifecycle.context()
-    if search_tasks.run_next(context) and not lifecycle.ending():
+    if run_next(context) and not lifecycle.ending():
         with context.database.read() as session:
-            more = jobs.queued(session, "search")
+            more = jobs.queued(session, queue)
         if more:
-            ring("search")
+            ring(queue)
 
 
 @app.task(name=broker.LOOK["maintenance"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -12,6 +11,7 @@ from app import jobs
 from app.jobs import Claim
 from app.models import Search
 from app.searches import service
+from app.searches.repository import KIND
 from app.searches.schemas import Question
 from app.searches.service import QUEUE
 from nnmass_core.certificate import SearchResult
@@ -19,35 +19,20 @@ from nnmass_core.control import Control
 from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
 from worker.lifecycle import Context
-from worker.pulse import Ending, Lost, Pulse
+from worker.pulse import Pulse
+from worker.running import run_next as run_next_of
 
 log = logging.getLogger("nnmass.search")
 
 
 def run_next(context: Context) -> bool:
     """Claim the oldest queued search and run it; False when there is none."""
-    with context.database.write() as session:
-        held = jobs.claim(session, QUEUE, context.worker, context.settings.lease_seconds)
-        row = session.get_one(Search, held.job_id) if held else None
-        question: dict[str, Any] = row.request if row else {}
-    if held is None:
-        return False
-    try:
-        _run(context, held, question)
-    except Lost:
-        log.info("search %s was taken away from attempt %d", held.job_id, held.attempt)
-    except Ending:
-        with context.database.write() as session:
-            jobs.release(session, held)
-    except MemoryError:
-        _fail(context, held, "out_of_memory", "the search needed more memory than the worker has")
-    except Exception as error:  # whatever went wrong, the job must say so and the worker go on
-        log.exception("search %s failed", held.job_id)
-        _fail(context, held, "internal_error", f"{type(error).__name__} while searching; the worker's log has more")
-    return True
+    return run_next_of(context, QUEUE, {KIND: _run})
 
 
-def _run(context: Context, held: Claim, question: dict[str, Any]) -> None:
+def _run(context: Context, held: Claim) -> None:
+    with context.database.read() as session:
+        question = session.get_one(Search, held.job_id).request
     request = Question.model_validate(question).to_request(lambda arch_id: None)
     started = time.monotonic()
     deadline = started + request.time_limit_seconds
@@ -68,8 +53,3 @@ def _store(session: Session, held: Claim, request: SearchRequest, found: SearchR
     row.result = service.result_of(found, elapsed)
     row.result_digest = found.digest
     session.add_all(service.rows_of(held.job_id, found, request.budget.precision))
-
-
-def _fail(context: Context, held: Claim, code: str, message: str) -> None:
-    with context.database.write() as session:
-        jobs.fail(session, held, code, message)

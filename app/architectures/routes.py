@@ -2,18 +2,57 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Body, Response
 
 from app.architectures import service
-from app.architectures.schemas import EvaluateAnswer, EvaluateBody
+from app.architectures.schemas import AboutArchitecture, Definition, EvaluateAnswer, EvaluateBody
+from app.deps import Owner, ReadSession, WriteSession
 from app.fields import BODY_ERRORS, problems
 
 router = APIRouter(prefix="/v1/architectures", tags=["architectures"])
+
+DRAWING_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 @router.post("/evaluate", response_model=EvaluateAnswer, responses=problems(*BODY_ERRORS))
 def evaluate_architectures(body: EvaluateBody) -> dict[str, Any]:
     """Return NN-Mass and every cost of the given definitions, in order; nothing is stored."""
     return {"results": service.evaluate(body.architectures, body.precision)}
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=AboutArchitecture,
+    responses={
+        200: {"model": AboutArchitecture, "description": "Registered before: the same network has the same id."},
+        **problems(*BODY_ERRORS),
+    },
+)
+def register_architecture(
+    body: Annotated[Definition, Body()], session: WriteSession, owner: Owner, response: Response
+) -> dict[str, Any]:
+    """Register a network of your own by its full definition; its `arch_id` then names it everywhere."""
+    answer, new = service.register(session, owner, body)
+    response.status_code = 201 if new else 200
+    response.headers["Location"] = f"/v1/architectures/{answer['arch_id']}"
+    return answer
+
+
+@router.get("/{arch_id}", response_model=AboutArchitecture, responses=problems(404, 422, 503))
+def get_architecture(arch_id: str, session: ReadSession, owner: Owner) -> dict[str, Any]:
+    """Return an architecture with its figures at fp32 and the newest searches that ranked it."""
+    return service.about(session, owner, arch_id)
+
+
+@router.get(
+    "/{arch_id}/diagram.svg",
+    response_class=Response,
+    responses={200: {"content": {"image/svg+xml": {}}, "description": "The picture."}, **problems(404, 422, 503)},
+)
+def get_diagram(arch_id: str, session: ReadSession, owner: Owner) -> Response:
+    """Return a picture of an architecture: its cells or stages, their skip wiring and their share of the NN-Mass."""
+    headers = {"Content-Security-Policy": DRAWING_POLICY, "Cache-Control": "private, max-age=86400"}
+    return Response(service.diagram(session, owner, arch_id), media_type="image/svg+xml", headers=headers)

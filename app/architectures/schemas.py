@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
@@ -55,3 +57,20 @@ class EvaluateAnswer(BaseModel):
     """One result for each definition, in order."""
 
     results: list[Evaluated]
+
+
+class RankedIn(BaseModel):
+    """A search that ranked an architecture."""
+
+    id: UUID
+    name: str
+    rank: int
+    created_at: datetime
+
+
+class AboutArchitecture(Evaluated):
+    """An architecture: its definition, its figures at fp32 and where it was found."""
+
+    architecture: dict[str, Any]
+    searches: list[RankedIn] = Field(description="The newest 100 searches that ranked it.")
+    verifications: list[dict[str, Any]]

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy.orm import Session
+
+from app import catalog
+from app.db import now
+from app.locks import take_turns
+from app.models import RegisteredArchitecture
 from nnmass_core.architecture import Architecture
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families import decode_architecture
+
+SEARCHES_LISTED = 100
 
 
 def evaluate(definitions: list[Any], precision: str) -> list[dict[str, Any]]:
@@ -25,3 +33,39 @@ def _decode_all(definitions: list[Any]) -> list[Architecture]:
     if problems:
         raise DefinitionError(problems)
     return architectures
+
+
+def register(session: Session, owner: str, definition: Any) -> tuple[dict[str, Any], bool]:
+    """Keep an architecture under its id; the answer, and whether it is new. Raises DefinitionError."""
+    architecture = decode_architecture(definition)
+    arch_id = architecture.arch_id
+    take_turns(session, "architecture", owner, arch_id)
+    known = session.get(RegisteredArchitecture, (owner, arch_id)) is not None
+    if not known:
+        row = RegisteredArchitecture(
+            owner=owner, arch_id=arch_id, definition=architecture.definition(), created_at=now(session)
+        )
+        session.add(row)
+        session.flush()
+    return about(session, owner, arch_id), not known
+
+
+def about(session: Session, owner: str, arch_id: str) -> dict[str, Any]:
+    """Return an architecture with its figures and the searches that ranked it. Raises NotFound."""
+    architecture = catalog.architecture(session, owner, arch_id)
+    searches = catalog.searches_that_ranked(session, owner, arch_id, SEARCHES_LISTED)
+    return {
+        "arch_id": arch_id,
+        **architecture.evaluation.report("fp32"),
+        "architecture": architecture.definition(),
+        "searches": [
+            {"id": search.id, "name": search.name, "rank": rank, "created_at": job.created_at}
+            for search, rank, job in searches
+        ],
+        "verifications": [],
+    }
+
+
+def diagram(session: Session, owner: str, arch_id: str) -> str:
+    """Return an architecture's picture as SVG. Raises NotFound."""
+    return catalog.architecture(session, owner, arch_id).diagram()

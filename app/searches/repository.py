@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, or_, select, text
+from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session, contains_eager, selectinload
 
 from app.jobs import State
@@ -82,12 +81,6 @@ def proved_result_digest(session: Session, digest: str) -> str | None:
     return found.result_digest if found is not None and found.result and found.result["optimal"] else None
 
 
-def lock(session: Session, *parts: str) -> None:
-    """Make transactions that name the same parts take turns until they end."""
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(text("select pg_advisory_xact_lock(hashtextextended(:parts, 0))"), {"parts": "\n".join(parts)})
-
-
 def remembered(session: Session, owner: str, key: str) -> IdempotencyKey | None:
     """Return the first answer given under an Idempotency-Key."""
     return session.get(IdempotencyKey, (owner, key))
@@ -97,13 +90,3 @@ def ranking(session: Session, search_id: UUID, after: int, limit: int) -> Sequen
     """Return up to `limit` places of a ranking after rank `after`."""
     query = select(RankedArchitecture).where(RankedArchitecture.search_id == search_id, RankedArchitecture.rank > after)
     return session.scalars(query.order_by(RankedArchitecture.rank).limit(limit)).all()
-
-
-def definition(session: Session, owner: str, arch_id: str) -> dict[str, Any] | None:
-    """Return the definition of an architecture that some search of this owner has ranked."""
-    query = (
-        select(RankedArchitecture.architecture)
-        .join(Job, Job.id == RankedArchitecture.search_id)
-        .where(RankedArchitecture.arch_id == arch_id, Job.owner == owner)
-    )
-    return session.scalars(query.limit(1)).one_or_none()

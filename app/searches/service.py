@@ -9,12 +9,13 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app import jobs
+from app import catalog, jobs
 from app.cursors import Cursors
 from app.db import now
 from app.errors import Invalid, NotFound
 from app.ids import new_id
 from app.jobs import State
+from app.locks import take_turns
 from app.models import IdempotencyKey, RankedArchitecture, Search, SearchTag
 from app.searches import repository
 from app.searches.repository import KIND, Filters
@@ -52,11 +53,11 @@ def submit(session: Session, owner: str, body: SearchBody, idempotency_key: str 
     request = read(session, owner, body)
     fingerprint = sha256_of(body.model_dump(mode="json"))
     if idempotency_key is not None:
-        repository.lock(session, "key", owner, idempotency_key)
+        take_turns(session, "key", owner, idempotency_key)
         earlier = repository.remembered(session, owner, idempotency_key)
         if earlier is not None:
             return _replay(earlier, fingerprint)
-    repository.lock(session, "digest", owner, request.digest)
+    take_turns(session, "digest", owner, request.digest)
     found = None if body.fresh else repository.reusable(session, owner, request.digest)
     submission = _reuse(found) if found is not None else _create(session, owner, body, request)
     if idempotency_key is not None:
@@ -148,7 +149,7 @@ def ranking(
 
 def read(session: Session, owner: str, question: Question) -> SearchRequest:
     """Return the core's request of a question. Raises DefinitionError that names the field."""
-    return question.to_request(lambda arch_id: repository.definition(session, owner, arch_id))
+    return question.to_request(lambda arch_id: catalog.definition(session, owner, arch_id))
 
 
 def preview(request: SearchRequest) -> dict[str, Any]:

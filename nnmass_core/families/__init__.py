@@ -12,6 +12,10 @@ from nnmass_core.errors import DefinitionError
 from nnmass_core.families.densenet_cnn import DenseNetCnn, DenseNetCnnSpace
 from nnmass_core.families.densenet_cnn_depthwise import DenseNetCnnDepthwise, DenseNetCnnDepthwiseSpace
 from nnmass_core.families.densenet_mlp import DenseNetMlp, DenseNetMlpSpace
+from nnmass_core.families.mobilenet_v2 import MobileNetV2
+from nnmass_core.families.mobilenet_v2_space import MobileNetV2Space
+from nnmass_core.families.resnet import ResNet, ResNetSpace
+from nnmass_core.families.wide_resnet_cifar import WideResNetCifar, WideResNetCifarSpace
 from nnmass_core.space import Space
 
 
@@ -29,6 +33,9 @@ FAMILIES = {
         Family(DenseNetCnn, DenseNetCnnSpace),
         Family(DenseNetCnnDepthwise, DenseNetCnnDepthwiseSpace),
         Family(DenseNetMlp, DenseNetMlpSpace),
+        Family(MobileNetV2, MobileNetV2Space),
+        Family(ResNet, ResNetSpace),
+        Family(WideResNetCifar, WideResNetCifarSpace),
     )
 }
 """Every family by its name."""

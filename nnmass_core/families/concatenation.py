@@ -6,12 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar, Generic, NamedTuple
+from typing import ClassVar
 
 from nnmass_core import mass
 from nnmass_core.architecture import Architecture, Evaluation, Image, Part
 from nnmass_core.codec import LARGEST_INTEGER, Value, integer, nested, sequence
+from nnmass_core.diagram import Arc, Panel
 from nnmass_core.errors import Problem
+from nnmass_core.families.costs import Costs
 from nnmass_core.mass import Integers, canonical_skip_channels, links
 
 MOST_CELLS = 12
@@ -46,20 +48,27 @@ class Cell(Value):
             average_degree=mass.average_degree(w, d, t),
         )
 
+    def panel(self, name: str, size: str) -> Panel:
+        """Return what a picture shows of the cell."""
+        w, d, t = self.width, self.depth, self.skip_channels
+        density = float(mass.density(w, d, t))
+        return Panel(
+            name=name,
+            size=size,
+            channels=(w,) * d,
+            arcs=concatenation_arcs(w, d, t),
+            lines=(f"width {w}, depth {d}", f"{t} skip channels, density {density:.2f}"),
+            mass=float(mass.mass(w, d, t)),
+        )
 
-class Costs(NamedTuple, Generic[Integers]):
-    """What some layers cost: trainable parameters, MACs, BatchNorm channels, and activation elements alive at once."""
 
-    params: Integers
-    macs: Integers
-    norm_channels: Integers
-    peak: Integers
-
-    @property
-    def weights(self) -> Integers:
-        """Stored numbers: parameters and BatchNorm's running mean and variance."""
-        stored: Integers = self.params + 2 * self.norm_channels
-        return stored
+def concatenation_arcs(width: int, depth: int, skip_channels: int) -> tuple[Arc, ...]:
+    """Return the skip wiring that is expected: a layer samples evenly from all the channels that it may take."""
+    arcs: list[Arc] = []
+    for layer in range(2, depth):
+        share = min(width * (layer - 1), skip_channels) / (width * (layer - 1))
+        arcs += [Arc(source, layer, share) for source in range(layer - 1) if share > 0]
+    return tuple(arcs)
 
 
 def resolutions(image: Image, cells: int) -> list[tuple[int, int]]:
@@ -187,3 +196,8 @@ class ConcatenationCnn(Architecture):
             part_name="cells",
             parts=tuple(parts),
         )
+
+    def panels(self) -> tuple[Panel, ...]:
+        sizes = resolutions(self.input, len(self.cells))
+        named = enumerate(zip(self.cells, sizes, strict=True), start=1)
+        return tuple(cell.panel(f"cell {i}", f"{height} x {width}") for i, (cell, (height, width)) in named)

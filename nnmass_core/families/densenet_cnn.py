@@ -14,12 +14,12 @@ from nnmass_core.families.concatenation import (
     CellBody,
     CellEntry,
     ConcatenationCnn,
-    Costs,
     Head,
     check_final_map,
     resolutions,
 )
 from nnmass_core.families.concatenation_space import ConcatenationCnnSpace
+from nnmass_core.families.costs import Costs
 from nnmass_core.mass import Integers
 
 

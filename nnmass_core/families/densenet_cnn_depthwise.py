@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from nnmass_core.families.concatenation import CellBody, CellEntry, ConcatenationCnn, Costs
+from nnmass_core.families.concatenation import CellBody, CellEntry, ConcatenationCnn
 from nnmass_core.families.concatenation_space import ConcatenationCnnSpace
+from nnmass_core.families.costs import Costs
 from nnmass_core.families.densenet_cnn import Entry
 from nnmass_core.mass import Integers, larger
 

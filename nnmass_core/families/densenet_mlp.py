@@ -12,8 +12,10 @@ from nnmass_core.architecture import Architecture, Evaluation
 from nnmass_core.axis import Axis, axis_schema, decode_axes
 from nnmass_core.chain import Chain, make_stage
 from nnmass_core.codec import choice, integer
-from nnmass_core.families.concatenation import CLASSES, SKIP_CHANNELS, WIDTH, Cell, Costs
+from nnmass_core.diagram import Panel
+from nnmass_core.families.concatenation import CLASSES, SKIP_CHANNELS, WIDTH, Cell
 from nnmass_core.families.concatenation_space import distinct_cells
+from nnmass_core.families.costs import Costs
 from nnmass_core.mass import Integers, canonical_skip_channels, larger, links, mass_terms
 from nnmass_core.space import Fields, Space, decode_choice, decode_integer
 
@@ -82,6 +84,10 @@ class DenseNetMlp(Architecture):
             part_name="cells",
             parts=(part,),
         )
+
+    def panels(self) -> tuple[Panel, ...]:
+        cell = Cell(width=self.width, depth=self.depth, skip_channels=self.skip_channels)
+        return (cell.panel(f"{self.in_features} in, {self.num_classes} out", self.activation),)
 
 
 @dataclass(frozen=True)

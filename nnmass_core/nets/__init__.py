@@ -16,15 +16,24 @@ from nnmass_core.architecture import Architecture
 from nnmass_core.families.densenet_cnn import DenseNetCnn
 from nnmass_core.families.densenet_cnn_depthwise import DenseNetCnnDepthwise
 from nnmass_core.families.densenet_mlp import DenseNetMlp
+from nnmass_core.families.mobilenet_v2 import MobileNetV2
+from nnmass_core.families.resnet import ResNet
+from nnmass_core.families.wide_resnet_cifar import WideResNetCifar
 from nnmass_core.nets.densenet_cnn import DenseNetCnnModule
 from nnmass_core.nets.densenet_cnn_depthwise import DenseNetCnnDepthwiseModule
 from nnmass_core.nets.densenet_mlp import DenseNetMlpModule
+from nnmass_core.nets.mobilenet_v2 import MobileNetV2Module
+from nnmass_core.nets.resnet import ResNetModule
+from nnmass_core.nets.wide_resnet_cifar import WideResNetCifarModule
 from nnmass_core.wiring import Wiring, draw_wiring
 
 MODULES: dict[type[Architecture], Callable[[Any, Wiring], nn.Module]] = {
     DenseNetCnn: DenseNetCnnModule,
     DenseNetCnnDepthwise: DenseNetCnnDepthwiseModule,
     DenseNetMlp: DenseNetMlpModule,
+    MobileNetV2: MobileNetV2Module,
+    ResNet: ResNetModule,
+    WideResNetCifar: WideResNetCifarModule,
 }
 """What makes the module of each family from an architecture and its wiring."""
 

@@ -1,11 +1,8 @@
 """Concatenation (DenseNet-type) cells as torch modules (nn-mass.md).
 
-As soon as a layer's output exists, the channels that later layers sample are sent to them: one `index_select` for all
-of them, whose backward adds all their gradients at once. So a cell pays for the channels that are taken, forward and
-backward, and never for all that exist (docs/adr/0006-skip-wiring.md has the measurements).
-
-Channels travel as matrices of one row a position, (n height width, channels): with channels last in memory that is a
-view, and selecting, joining and splitting columns of matrices is what torch does fastest.
+Every layer's output sends the channels that later layers sample to them as soon as it exists: one `index_select` for
+all of them, whose backward adds all their gradients at once. So a cell pays for the channels that are taken, forward
+and backward, and never for all the channels that exist (docs/adr/0006-skip-wiring.md has the measurements).
 """
 
 from __future__ import annotations
@@ -21,22 +18,20 @@ from nnmass_core.wiring import Layer
 
 @fx.wrap  # a single step of the traced graph
 def send(output: Tensor, channels: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:
-    """Return the named channels of a layer's output (n, w, ...) as rows, cut into one piece for each layer to come.
-
-    Pieces are copies, so that each one's memory is free again once its layer has it.
-    """
-    return tuple(piece.contiguous() for piece in _rows(output).index_select(1, channels).split(list(sizes), dim=1))
+    """Return the named channels of a layer's output, (n, w, ...), cut into one piece for each layer that takes some."""
+    if torch.compiler.is_exporting() or torch.jit.is_tracing():  # type: ignore[attr-defined]
+        # what a file's reader runs it with has its own layout: a plain gather leaves no transpositions in the graph
+        return output.index_select(1, channels).split(list(sizes), dim=1)
+    last = output.movedim(1, -1)
+    # The rows are a view where channels come last in memory, and selecting columns of a matrix is torch's fast path.
+    picked = last.flatten(0, -2).index_select(1, channels)
+    return picked.unflatten(0, last.shape[:-1]).movedim(-1, 1).split(list(sizes), dim=1)
 
 
 @fx.wrap
 def concatenate(newest: Tensor, pieces: Sequence[Tensor]) -> Tensor:
-    """Return what enters a layer: the output before it (n, w, ...), then the sampled channels of others in order."""
-    positions = newest.movedim(1, -1).shape[:-1]
-    return torch.cat([_rows(newest), *pieces], dim=1).reshape(*positions, -1).movedim(-1, 1)
-
-
-def _rows(output: Tensor) -> Tensor:
-    return output.movedim(1, -1).flatten(0, -2)
+    """Return what enters a layer: the output before it, then the sampled channels of the others in their order."""
+    return torch.cat([newest, *pieces], dim=1)
 
 
 class ConcatenationCell(nn.Module):

@@ -7,7 +7,6 @@ concatenation, while a wiring may leave an output unread, or read for the last t
 from __future__ import annotations
 
 import operator
-from collections import defaultdict
 from typing import Any
 
 import torch
@@ -46,30 +45,28 @@ def traced_peak(module: fx.GraphModule, x: torch.Tensor) -> int:
     During a step its inputs and its output are live; a tensor dies after its last reader. Raises LookupError for a
     step that has no rule.
     """
-    ShapeProp(module).propagate(x)
-    steps = [node for node in module.graph.nodes if node.op != "get_attr"]
-    tensors = _tensors(module, steps)
-    last_step: dict[fx.Node, int] = {}
-    for number, node in enumerate(steps):
-        for read in (node, *node.all_input_nodes):
-            if read in tensors:
-                last_step[tensors[read]] = number
-    dying: dict[int, int] = defaultdict(int)
-    for tensor, number in last_step.items():
-        dying[number] += _elements(tensor)
+    ShapeProp(module).propagate(x)  # type: ignore[no-untyped-call]
+    nodes = [node for node in module.graph.nodes if node.op != "get_attr"]
+    tensors = _tensors(module, nodes)
+    last_step = {
+        tensors[read]: step
+        for step, node in enumerate(nodes)
+        for read in (*node.all_input_nodes, node)
+        if read in tensors
+    }
     alive = peak = 0
-    for number, node in enumerate(steps):
-        if node in last_step:
+    for step, node in enumerate(nodes):
+        if node in tensors and tensors[node] is node:
             alive += _elements(node)
             peak = max(peak, alive)
-        alive -= dying[number]
+        alive -= sum(_elements(tensor) for tensor, last in last_step.items() if last == step)
     return peak
 
 
-def _tensors(module: fx.GraphModule, steps: list[fx.Node]) -> dict[fx.Node, fx.Node]:
-    """Return, for each step but the output, the step that wrote the tensor in which its result lies."""
+def _tensors(module: fx.GraphModule, nodes: list[fx.Node]) -> dict[fx.Node, fx.Node]:
+    """Return, for each node, the node that wrote the tensor which holds its result."""
     tensors: dict[fx.Node, fx.Node] = {}
-    for node in steps:
+    for node in nodes:
         if node.op != "output":
             tensors[node] = node if _writes(module, node) else tensors[node.all_input_nodes[0]]
     return tensors

@@ -1,0 +1,47 @@
+"""The architectures that an owner knows here: those registered, and those that a search of theirs has ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row, select
+from sqlalchemy.orm import Session
+
+from app.errors import NotFound
+from app.models import Job, RankedArchitecture, RegisteredArchitecture, Search
+from nnmass_core.architecture import Architecture
+from nnmass_core.families import decode_architecture
+
+
+def definition(session: Session, owner: str, arch_id: str) -> dict[str, Any] | None:
+    """Return the definition of an architecture that this owner knows, or None."""
+    registered = session.get(RegisteredArchitecture, (owner, arch_id))
+    if registered is not None:
+        return registered.definition
+    ranked = (
+        select(RankedArchitecture.architecture)
+        .join(Job, Job.id == RankedArchitecture.search_id)
+        .where(RankedArchitecture.arch_id == arch_id, Job.owner == owner)
+    )
+    return session.scalars(ranked.limit(1)).one_or_none()
+
+
+def architecture(session: Session, owner: str, arch_id: str) -> Architecture:
+    """Return an architecture that this owner knows. Raises NotFound."""
+    found = definition(session, owner, arch_id)
+    if found is None:
+        raise NotFound("there is no such architecture")
+    return decode_architecture(found)
+
+
+def searches_that_ranked(session: Session, owner: str, arch_id: str, limit: int) -> Sequence[Row[Search, int, Job]]:
+    """Return (search, rank, job) of this owner's newest searches that ranked an architecture."""
+    query = (
+        select(Search, RankedArchitecture.rank, Job)
+        .join(Job, Job.id == Search.id)
+        .join(RankedArchitecture, RankedArchitecture.search_id == Search.id)
+        .where(RankedArchitecture.arch_id == arch_id, Job.owner == owner)
+        .order_by(Job.id.desc())
+    )
+    return session.execute(query.limit(limit)).all()

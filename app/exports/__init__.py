@@ -1,0 +1,1 @@
+"""Exports: an architecture as a file to take away."""

@@ -1,0 +1,45 @@
+"""Routes of exports."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import JSONResponse
+
+from app.deps import Owner, WriteSession
+from app.exports import service
+from app.fields import problems
+
+router = APIRouter(prefix="/v1/architectures", tags=["architectures"])
+
+RETRY_AFTER_SECONDS = 2
+LARGEST_SEED = 2**32 - 1
+
+
+@router.get(
+    "/{arch_id}/export",
+    response_class=Response,
+    responses={
+        200: {"content": {form.media_type: {} for form in service.FORMATS.values()}, "description": "The file."},
+        202: {"description": "A worker is making it; ask again after `Retry-After` seconds."},
+        **problems(404, 422, 503),
+    },
+)
+def export_architecture(
+    arch_id: str,
+    session: WriteSession,
+    owner: Owner,
+    format: Annotated[Literal["pytorch", "onnx", "torchscript", "json"], Query()],  # noqa: A002 - the contract's word
+    seed: Annotated[int, Query(ge=0, le=LARGEST_SEED, description="Draws the skip wiring.")] = 0,
+) -> Response:
+    """Return an architecture as a file: its definition, a PyTorch module, ONNX, or a program saved by `torch.export`.
+
+    The first two are written at once. ONNX and the saved program need torch: a worker makes them, 202 until then.
+    """
+    file = service.export(session, owner, arch_id, format, seed)
+    if file is None:
+        waiting = {"status": "queued", "message": "a worker is making the file; ask again"}
+        return JSONResponse(waiting, 202, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+    headers = {"Content-Disposition": f'attachment; filename="{file.name}"'}
+    return Response(file.content, media_type=file.media_type, headers=headers)

@@ -1,0 +1,96 @@
+"""Files made of architectures. What needs no torch is made at once; the rest by a worker, and kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy.orm import Session
+
+from app import catalog, jobs
+from app.db import now
+from app.errors import Unavailable
+from app.exporting import written_here
+from app.exports import repository
+from app.ids import new_id
+from app.jobs import State
+from app.locks import take_turns
+from app.models import Export
+from nnmass_core import __version__
+from nnmass_core.architecture import Architecture
+
+KIND, QUEUE = "export", "train"
+TRY_AGAIN_AFTER = timedelta(seconds=10)
+"""An export that failed is told for this long; asked for later, it is tried again."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """One form of a file."""
+
+    suffix: str
+    media_type: str
+
+
+FORMATS = {
+    "json": Format("json", "application/json"),
+    "pytorch": Format("py", "text/x-python"),
+    "onnx": Format("onnx", "application/octet-stream"),
+    "torchscript": Format("pt2", "application/octet-stream"),
+}
+
+
+@dataclass(frozen=True)
+class File:
+    """A finished file."""
+
+    name: str
+    media_type: str
+    content: bytes
+
+
+def export(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> File | None:
+    """Return the file, or None while a worker makes it. Raises NotFound, and Unavailable when making it failed."""
+    architecture = catalog.architecture(session, owner, arch_id)
+    content = written_here(architecture, kind, seed)
+    if content is None:
+        content = _made_by_worker(session, owner, architecture, kind, seed)
+    if content is None:
+        return None
+    form = FORMATS[kind]
+    return File(
+        f"{architecture.family}-{arch_id.removeprefix('arch_')[:12]}-{seed}.{form.suffix}", form.media_type, content
+    )
+
+
+def _made_by_worker(session: Session, owner: str, architecture: Architecture, kind: str, seed: int) -> bytes | None:
+    take_turns(session, "export", owner, architecture.arch_id, kind, str(seed))  # so that it is made once
+    row = repository.newest(session, owner, architecture.arch_id, kind, seed)
+    if row is None or _worth_another_try(session, row):
+        _enqueue(session, owner, architecture, kind, seed)
+        return None
+    if row.job.state == State.FAILED:
+        raise Unavailable(f"the export failed: {row.job.error_message}")
+    return row.content
+
+
+def _worth_another_try(session: Session, row: Export) -> bool:
+    if row.job.state == State.CANCELLED:
+        return True
+    ended = row.job.finished_at
+    return row.job.state == State.FAILED and ended is not None and now(session) - ended > TRY_AGAIN_AFTER
+
+
+def _enqueue(session: Session, owner: str, architecture: Architecture, kind: str, seed: int) -> None:
+    job = jobs.enqueue(session, new_id(), kind=KIND, queue=QUEUE, owner=owner)
+    row = Export(
+        id=job.id,
+        job=job,
+        arch_id=architecture.arch_id,
+        definition=architecture.definition(),
+        format=kind,
+        seed=seed,
+        core_version=__version__,
+    )
+    session.add(row)
+    session.flush()

@@ -1,0 +1,1 @@
+"""Measurements: figures of a built network, with no training."""

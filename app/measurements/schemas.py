@@ -1,0 +1,106 @@
+"""Requests and answers of measurements."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
+
+from app.fields import Natural, Strict
+from app.jobs import State
+from nnmass_core.families import architecture_schema
+
+EXAMPLE: dict[str, JsonValue] = {
+    "kind": "ldi",
+    "architecture": {
+        "family": "densenet_mlp",
+        "in_features": 784,
+        "num_classes": 10,
+        "width": 8,
+        "depth": 16,
+        "skip_channels": 4,
+        "activation": "relu",
+    },
+    "dataset": "mnist-5k",
+    "samples": 16,
+    "seeds": [0, 1, 2],
+}
+MOST_SAMPLES, MOST_SEEDS = 256, 20
+Seed = Annotated[Natural, Field(le=2**32 - 1)]
+Named = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "object", "required": ["arch_id"], "properties": {"arch_id": {"type": "string"}}},
+                architecture_schema(),
+            ],
+            "description": 'A full definition, or `{"arch_id": "..."}` of one known here.',
+        }
+    ),
+]
+
+
+class MeasurementBody(Strict):
+    """What to measure. `ldi`: the layers' mean singular value at initialization (layerwise dynamical isometry)."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    kind: Literal["ldi"] = "ldi"
+    architecture: Named
+    dataset: Literal["mnist", "mnist-5k", "digits", "cifar10", "fake"]
+    samples: Natural = Field(16, ge=1, le=MOST_SAMPLES, description="Images whose Jacobians are averaged.")
+    seeds: list[Seed] = Field(
+        default_factory=lambda: [0], min_length=1, max_length=MOST_SEEDS, description="One initialization each."
+    )
+
+
+class LdiBySeed(BaseModel):
+    """One initialization."""
+
+    seed: int
+    mean: float
+    std: float
+
+
+class LdiResult(BaseModel):
+    """Mean and standard deviation of the singular values of all layers, over samples and initializations."""
+
+    mean: float
+    std: float = Field(description="Of the singular values, over all layers, samples and initializations.")
+    by_seed: list[LdiBySeed]
+    method: str = Field(description="`exact`: every singular value; `lanczos`: stochastic Lanczos quadrature.")
+    nn_mass: float
+    params: int
+    macs: int
+
+
+class Progress(BaseModel):
+    """How far a measurement is."""
+
+    fraction: float
+    message: str
+
+
+class ErrorBody(BaseModel):
+    """Why a measurement failed."""
+
+    code: str
+    message: str
+
+
+class MeasurementAnswer(BaseModel):
+    """A measurement and its state."""
+
+    id: UUID
+    kind: str
+    status: State
+    arch_id: str
+    request: dict[str, Any]
+    created_at: datetime
+    finished_at: datetime | None
+    result: LdiResult | None
+    error: ErrorBody | None
+    progress: Progress

@@ -1,0 +1,97 @@
+"""What can be done with measurements."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, contains_eager
+
+from app import catalog, jobs
+from app.errors import Invalid, NotFound
+from app.ids import new_id
+from app.measurements.schemas import MeasurementAnswer, MeasurementBody
+from app.models import Job, Measurement
+from nnmass_core import __version__
+from nnmass_core.architecture import Architecture
+from nnmass_core.errors import DefinitionError
+from nnmass_core.families import decode_architecture
+
+KIND, QUEUE = "measurement", "train"
+
+
+def submit(session: Session, owner: str, body: MeasurementBody) -> MeasurementAnswer:
+    """Store a measurement for the workers. Raises DefinitionError or Invalid that names the field."""
+    architecture = _architecture(session, owner, body.architecture)
+    if architecture.evaluation.part_name != "cells":
+        message = f"must have concatenation cells, which {architecture.family} has not"
+        raise Invalid.at("architecture", "no_cells", message)
+    request = body.model_dump(mode="json") | {"architecture": architecture.definition()}
+    job = jobs.enqueue(session, new_id(), kind=KIND, queue=QUEUE, owner=owner)
+    row = Measurement(
+        id=job.id,
+        job=job,
+        kind=body.kind,
+        arch_id=architecture.arch_id,
+        request=request,
+        core_version=__version__,
+    )
+    session.add(row)
+    session.flush()
+    return answer(row)
+
+
+def _architecture(session: Session, owner: str, named: Any) -> Architecture:
+    if isinstance(named, dict) and set(named) == {"arch_id"}:
+        try:
+            return catalog.architecture(session, owner, str(named["arch_id"]))
+        except NotFound as unknown:
+            raise Invalid.at(
+                "architecture.arch_id", "unknown_architecture", "names no architecture known here"
+            ) from unknown
+    try:
+        return decode_architecture(named)
+    except DefinitionError as error:
+        raise error.under("architecture") from error
+
+
+def get(session: Session, owner: str, measurement_id: UUID) -> Measurement:
+    """Return a measurement. Raises NotFound."""
+    query = (
+        select(Measurement)
+        .join(Measurement.job)
+        .where(Job.owner == owner, Job.id == measurement_id)
+        .options(contains_eager(Measurement.job))
+    )
+    found = session.scalars(query).one_or_none()
+    if found is None:
+        raise NotFound("there is no such measurement")
+    return found
+
+
+def cancel(session: Session, owner: str, measurement_id: UUID) -> Measurement:
+    """Cancel a measurement; one that has ended stays as it is. Raises NotFound."""
+    found = get(session, owner, measurement_id)
+    if jobs.cancel(session, measurement_id):
+        session.refresh(found.job)
+    return found
+
+
+def answer(row: Measurement) -> MeasurementAnswer:
+    """Return a measurement as it is answered."""
+    job = row.job
+    return MeasurementAnswer.model_validate(
+        {
+            "id": row.id,
+            "kind": row.kind,
+            "status": job.state,
+            "arch_id": row.arch_id,
+            "request": row.request,
+            "created_at": job.created_at,
+            "finished_at": job.finished_at,
+            "result": row.result,
+            "error": {"code": job.error_code, "message": job.error_message} if job.error_code else None,
+            "progress": {"fraction": job.progress_fraction, "message": job.progress_message},
+        }
+    )

@@ -1,0 +1,122 @@
+"""`mobilenet_v2`: torchvision's MobileNetV2, generalised to any stages of inverted residuals (nn-mass.md)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar
+
+from nnmass_core.codec import Value, integer, sequence
+from nnmass_core.errors import Problem
+from nnmass_core.families.costs import Costs
+from nnmass_core.families.residual import CHANNELS, REPEATS, Block, Built, ResidualNetwork, Size, area, halved
+from nnmass_core.mass import Integers, bottleneck_terms, larger
+
+EXPANSION = (1, 16)
+STRIDE = (1, 2)
+MOST_STAGES = 16
+
+
+def inverted_residual(
+    i: Integers, o: Integers, expansion: Integers, before: Integers, after: Integers, joined: Integers
+) -> Costs[Integers]:
+    """Return the costs of one block: 1x1 (none where expansion is 1), 3x3 depthwise, 1x1, each with BatchNorm.
+
+    i, o: channels in, out. before, after: positions of its maps. joined: 1 where it has its shortcut, else 0.
+    """
+    h, expanded = i * expansion, (expansion > 1) * 1
+    kernels_before, kernels_after = expanded * i * h, 9 * h + h * o
+    norm_channels = (expanded + 1) * h + o
+    expanding = expanded * (i + h) * before
+    # while the depthwise convolution runs, the block's input is alive for the shortcut, or as what it reads itself
+    depthwise = h * (before + after) + expanded * joined * i * before
+    projecting = joined * i * before + (h + o) * after
+    return Costs(
+        kernels_before + kernels_after + 2 * norm_channels,
+        kernels_before * before + kernels_after * after,
+        norm_channels,
+        larger(expanding, larger(depthwise, projecting)),
+    )
+
+
+def inverted_residual_terms(i: Integers, expansion: Integers, joined: Integers) -> tuple[Integers, Integers]:
+    """Return numerator and denominator of a block's NN-Mass; 0 / 1 without its shortcut."""
+    numerator, denominator = bottleneck_terms(i, i * expansion)
+    return joined * numerator, joined * denominator + (1 - joined)
+
+
+def stem_costs(image_channels: int, stem_channels: Integers, before: Integers, after: Integers) -> Costs[Integers]:
+    """Return the costs of the stem: a 3x3 convolution with stride 2 and BatchNorm."""
+    kernels = 9 * image_channels * stem_channels
+    peak = image_channels * before + stem_channels * after
+    return Costs(kernels + 2 * stem_channels, kernels * after, stem_channels, peak)
+
+
+def head_costs(channels: Integers, last_channels: Integers, positions: Integers, num_classes: int) -> Costs[Integers]:
+    """Return the costs of the last 1x1 convolution with BatchNorm, global average pooling and one Linear with bias."""
+    kernels, linear = channels * last_channels, last_channels * num_classes
+    pooling = last_channels * positions + last_channels
+    peak = larger((channels + last_channels) * positions, larger(pooling, last_channels + num_classes))
+    params = kernels + 2 * last_channels + linear + num_classes
+    return Costs(params, kernels * positions + linear, last_channels, peak)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvertedStage(Value):
+    """A run of inverted residuals of equal output channels; the first carries the stride."""
+
+    expansion: int = integer(*EXPANSION, "Inner channels for each that enters a block.")
+    channels: int = integer(*CHANNELS, "Output channels of every block.")
+    repeats: int = integer(*REPEATS, "Blocks in the stage.")
+    stride: int = integer(*STRIDE, "Stride of the first block.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MobileNetV2(ResidualNetwork):
+    """A network of `mobilenet_v2`. Channels are taken literally; a run of equal blocks is one stage."""
+
+    family: ClassVar[str] = "mobilenet_v2"
+    stem_channels: int = integer(*CHANNELS, "Channels of the first convolution.")
+    last_channels: int = integer(*CHANNELS, "Channels of the last convolution, before the classifier.")
+    stages: tuple[InvertedStage, ...] = sequence(InvertedStage, 1, MOST_STAGES, "Stages from input to output.")
+
+    def cross_check(self) -> Iterator[Problem]:
+        problems = [
+            Problem(f"stages.{k}", "same_stage", "goes on with the blocks before it: make them one stage")
+            for k, (before, stage) in enumerate(itertools.pairwise(self.stages), start=1)
+            if (stage.expansion, stage.channels, stage.stride) == (before.expansion, before.channels, 1)
+        ]
+        yield from problems or super().cross_check()
+
+    def built(self) -> list[Built]:
+        stages: list[Built] = []
+        entering, size = self.stem_channels, self._stem_size()
+        for stage in self.stages:
+            after = halved(size, stage.stride - 1)
+            first = _block(entering, stage, size, after, joined=int(stage.stride == 1 and entering == stage.channels))
+            others = [_block(stage.channels, stage, after, after, joined=1)] * (stage.repeats - 1)
+            stages.append(Built(stage, entering, [first, *others], after))
+            entering, size = stage.channels, after
+        return stages
+
+    def ends(self) -> list[Costs[int]]:
+        before, after = area((self.input.height, self.input.width)), area(self._stem_size())
+        last = halved(self._stem_size(), sum(stage.stride - 1 for stage in self.stages))
+        return [
+            stem_costs(self.input.channels, self.stem_channels, before, after),
+            head_costs(self.stages[-1].channels, self.last_channels, area(last), self.num_classes),
+        ]
+
+    def layers(self) -> int:
+        return 2 + sum(stage.repeats * (2 if stage.expansion == 1 else 3) for stage in self.stages)
+
+    def _stem_size(self) -> Size:
+        return halved((self.input.height, self.input.width))
+
+
+def _block(i: int, stage: InvertedStage, before: Size, after: Size, *, joined: int) -> Block:
+    costs = inverted_residual(i, stage.channels, stage.expansion, area(before), area(after), joined)
+    mass = Fraction(*inverted_residual_terms(i, stage.expansion, joined))
+    return Block(costs, mass, stage.channels, shortcut=bool(joined))

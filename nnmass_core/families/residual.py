@@ -1,0 +1,187 @@
+"""Networks of residual stages: what `resnet`, `wide_resnet_cifar` and `mobilenet_v2` have in common (nn-mass.md)."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nnmass_core.architecture import Architecture, Evaluation, Image, Part
+from nnmass_core.axis import Axis, decode_axis, single_axis_schema
+from nnmass_core.chain import Ints
+from nnmass_core.codec import LARGEST_INTEGER, Value, integer, nested, unknown_fields
+from nnmass_core.diagram import Arc, Panel
+from nnmass_core.errors import DefinitionError, Problem
+from nnmass_core.families.costs import Costs
+
+CHANNELS = (1, 8192)
+REPEATS = (1, 64)
+CLASSES = (1, 1_000_000)
+
+Size = tuple[int, int]
+Bounds = tuple[int, int]
+
+
+def halved(size: Size, times: int = 1) -> Size:
+    """Return height and width after strides of 2 with the usual padding, which round up."""
+    for _ in range(times):
+        size = (-(-size[0] // 2), -(-size[1] // 2))
+    return size
+
+
+def area(size: Size) -> int:
+    """Return the positions of a feature map."""
+    return size[0] * size[1]
+
+
+class Block(NamedTuple):
+    """One residual block: what it costs, its NN-Mass, and the channels that it gives. shortcut: whether it has one."""
+
+    costs: Costs[int]
+    mass: Fraction
+    channels: int
+    shortcut: bool = True
+
+
+class Built(NamedTuple):
+    """One stage: its definition, the channels that enter, its blocks and the size of its maps."""
+
+    definition: Value
+    entering: int
+    blocks: list[Block]
+    size: Size
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualNetwork(Architecture):
+    """An image network of residual stages between a stem and a head."""
+
+    input: Image = nested(Image, "Shape of one input image.")
+    num_classes: int = integer(*CLASSES, "Classes to tell apart.")
+
+    @abstractmethod
+    def built(self) -> list[Built]:
+        """Return the stages with their blocks, from input to output."""
+
+    @abstractmethod
+    def ends(self) -> list[Costs[int]]:
+        """Return the costs of stem and head."""
+
+    @abstractmethod
+    def layers(self) -> int:
+        """Return the layers with weights on the longest way, outside the head."""
+
+    def cross_check(self) -> Iterator[Problem]:
+        if self.evaluation.macs > LARGEST_INTEGER:
+            yield Problem("stages", "too_large", "make a network of more than 2**53 - 1 MACs")
+
+    def evaluate(self) -> Evaluation:
+        parts: list[Part] = []
+        everything = self.ends()
+        for stage in self.built():
+            costs = [block.costs for block in stage.blocks]
+            everything += costs
+            parts.append(
+                Part(
+                    definition=stage.definition,
+                    mass=sum((block.mass for block in stage.blocks), start=Fraction(0)),
+                    params=sum(cost.params for cost in costs),
+                    macs=sum(cost.macs for cost in costs),
+                )
+            )
+        return Evaluation(
+            mass=sum((part.mass for part in parts), start=Fraction(0)),
+            params=sum(cost.params for cost in everything),
+            macs=sum(cost.macs for cost in everything),
+            weights=sum(cost.weights for cost in everything),
+            peak_elements=max(cost.peak for cost in everything),
+            depth=self.layers(),
+            part_name="stages",
+            parts=tuple(parts),
+        )
+
+    def panels(self) -> tuple[Panel, ...]:
+        return tuple(_panel(i, stage) for i, stage in enumerate(self.built(), start=1))
+
+
+def _panel(number: int, stage: Built) -> Panel:
+    channels = (stage.entering, *(block.channels for block in stage.blocks))
+    count = len(stage.blocks)
+    extra = {k: v for k, v in vars(stage.definition).items() if k not in ("channels", "repeats")}
+    return Panel(
+        name=f"stage {number}",
+        size=f"{stage.size[0]} x {stage.size[1]}",
+        channels=channels,
+        arcs=tuple(Arc(k, k + 1, 1.0) for k, block in enumerate(stage.blocks) if block.shortcut),
+        lines=(
+            f"{channels[-1]} channels, {count} block{'s' if count > 1 else ''}",
+            ", ".join(f"{name} {value}" for name, value in extra.items()),
+        ),
+        mass=float(sum(block.mass for block in stage.blocks)),
+    )
+
+
+@dataclass(frozen=True)
+class StageAxes:
+    """The axes of one stage, by name, in the order of the definition."""
+
+    named: tuple[tuple[str, Axis], ...]
+
+    def __getitem__(self, name: str) -> Axis:
+        return dict(self.named)[name]
+
+    def values(self, name: str) -> Ints:
+        """Return an axis's values, (n,)."""
+        return np.array(self[name].values, np.int64)
+
+
+def decode_stages(data: object, bounds: Mapping[str, Bounds], least: int, most: int) -> tuple[StageAxes, ...]:
+    """Read a list of stages, each with one axis for every name in `bounds`. Raises DefinitionError."""
+    if not isinstance(data, list):
+        raise DefinitionError.at("", "not_a_list", "must be a list of objects")
+    if not least <= len(data) <= most:
+        raise DefinitionError.at("", "bad_length", f"must have {least} to {most} entries")
+    stages: list[StageAxes] = []
+    problems: list[Problem] = []
+    for index, entry in enumerate(data):
+        try:
+            stages.append(_decode_stage(entry, bounds))
+        except DefinitionError as error:
+            problems += error.under(str(index)).problems
+    if problems:
+        raise DefinitionError(problems)
+    return tuple(stages)
+
+
+def _decode_stage(data: object, bounds: Mapping[str, Bounds]) -> StageAxes:
+    if not isinstance(data, Mapping):
+        raise DefinitionError.at("", "not_an_object", "must be an object")
+    problems = list(unknown_fields(data, set(bounds)))
+    axes: dict[str, Axis] = {}
+    for name, limits in bounds.items():
+        if name not in data:
+            problems.append(Problem(name, "required", "is required"))
+            continue
+        try:
+            axes[name] = decode_axis(data[name], limits)
+        except DefinitionError as error:
+            problems += error.under(name).problems
+    if problems:
+        raise DefinitionError(problems)
+    return StageAxes(tuple(axes.items()))
+
+
+def encode_stages(stages: tuple[StageAxes, ...]) -> list[dict[str, Any]]:
+    """Write stages as they would be read."""
+    return [{name: axis.form for name, axis in stage.named} for stage in stages]
+
+
+def stages_schema(bounds: Mapping[str, Bounds], docs: Mapping[str, str], least: int, most: int) -> dict[str, Any]:
+    """Describe a list of stages as JSON Schema."""
+    properties = {name: single_axis_schema(*limits, docs[name]) for name, limits in bounds.items()}
+    stage = {"type": "object", "additionalProperties": False, "required": list(bounds), "properties": properties}
+    return {"type": "array", "items": stage, "minItems": least, "maxItems": most}

@@ -1,0 +1,284 @@
+"""`resnet`: torchvision's ResNet, ResNeXt and Wide ResNet, generalised to any number of stages (nn-mass.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, ClassVar, Self
+
+from nnmass_core.architecture import Architecture, Image
+from nnmass_core.chain import Chain
+from nnmass_core.codec import Value, choice, decode, encode, integer, json_schema, sequence
+from nnmass_core.errors import Problem
+from nnmass_core.families.costs import Costs
+from nnmass_core.families.residual import (
+    CHANNELS,
+    CLASSES,
+    REPEATS,
+    Block,
+    Built,
+    ResidualNetwork,
+    StageAxes,
+    area,
+    decode_stages,
+    encode_stages,
+    halved,
+    stages_schema,
+)
+from nnmass_core.families.residual_space import Blocks, Frame, head_stage, staged_chain
+from nnmass_core.mass import Integers, basic_block_terms, bottleneck_terms, larger
+from nnmass_core.space import Fields, Space, decode_choice, decode_integer
+
+BLOCKS = ("basic", "bottleneck")
+MOST_STAGES = 8
+GROUPS = (1, 1024)
+WIDTH_PER_GROUP = (1, 8192)
+PLAIN_GROUPS, PLAIN_WIDTH = 1, 64
+STEM = 64
+EXPANSION = 4
+"""Channels that a bottleneck gives for each of its stage's `channels`."""
+
+BOUNDS = {"channels": CHANNELS, "repeats": REPEATS}
+DOCS = {
+    "channels": "torchvision's planes: a basic block's channels, a quarter of a bottleneck's.",
+    "repeats": "Blocks in the stage.",
+}
+
+
+@dataclass(frozen=True)
+class BasicBlocks(Blocks):
+    """Two 3x3 convolutions, each with BatchNorm; a projected shortcut is a 1x1 convolution with BatchNorm."""
+
+    def channels(self, c: Integers) -> Integers:
+        return c
+
+    def costs(self, i: Integers, c: Integers, before: int, after: int, projected: Integers) -> Costs[Integers]:
+        kernels = 9 * i * c + 9 * c * c + projected * i * c
+        norm_channels = (2 + projected) * c
+        # the second convolution, or the shortcut's: the block's input, the main branch and what is being written
+        peak = i * before + 2 * c * after
+        return Costs(kernels + 2 * norm_channels, kernels * after, norm_channels, peak)
+
+    def terms(self, i: Integers, c: Integers) -> tuple[Integers, Integers]:
+        return basic_block_terms(i, c)
+
+
+@dataclass(frozen=True)
+class Bottlenecks(Blocks):
+    """1x1, grouped 3x3 (with the stride) and 1x1 convolutions, each with BatchNorm; shortcuts as in a basic block."""
+
+    groups: int
+    width_per_group: int
+
+    def inner(self, c: Integers) -> Integers:
+        """Return h, the width of the 3x3 convolution."""
+        width: Integers = c * self.width_per_group // 64 * self.groups
+        return width
+
+    def channels(self, c: Integers) -> Integers:
+        return EXPANSION * c
+
+    def costs(self, i: Integers, c: Integers, before: int, after: int, projected: Integers) -> Costs[Integers]:
+        h, o = self.inner(c), EXPANSION * c
+        later = 9 * (h // self.groups) * h + h * o + projected * i * o
+        norm_channels = 2 * h + (1 + projected) * o
+        steps = larger(h * (before + after), (h + o) * after)
+        peak = i * before + larger(steps, projected * (2 * o * after))
+        return Costs(i * h + later + 2 * norm_channels, i * h * before + later * after, norm_channels, peak)
+
+    def terms(self, i: Integers, c: Integers) -> tuple[Integers, Integers]:
+        return bottleneck_terms(i, self.inner(c))
+
+
+def blocks_of(block: str, groups: int, width_per_group: int) -> Blocks:
+    """Return how the blocks are made."""
+    return BasicBlocks() if block == "basic" else Bottlenecks(groups, width_per_group)
+
+
+def frame_of(image: Image) -> Frame:
+    """Return the stem: a 7x7 convolution with stride 2 to 64 channels, BatchNorm, and 3x3 max pooling with stride 2."""
+    full = (image.height, image.width)
+    first, second = area(halved(full)), area(halved(full, 2))
+    kernels = 49 * image.channels * STEM
+    peak = max(image.channels * area(full) + STEM * first, STEM * (first + second))
+    return Frame(Costs(kernels + 2 * STEM, kernels * first, STEM, peak), STEM, halved(full, 2))
+
+
+def head_costs(channels: Integers, positions: int, num_classes: int) -> Costs[Integers]:
+    """Return the costs of global average pooling and one Linear with bias."""
+    macs = channels * num_classes
+    peak = larger(channels * positions + channels, channels + num_classes)
+    return Costs(macs + num_classes, macs, 0 * channels, peak)
+
+
+def check_groups(block: str, groups: int, width_per_group: int, narrowest: int) -> Iterator[Problem]:
+    """Yield what is wrong with groups and width_per_group."""
+    if block == "basic":
+        for name, value, plain in (("groups", groups, PLAIN_GROUPS), ("width_per_group", width_per_group, PLAIN_WIDTH)):
+            if value != plain:
+                yield Problem(name, "conflicts_with_block", f"must be {plain} for basic blocks")
+    elif narrowest * width_per_group < 64:
+        yield Problem("width_per_group", "too_small", "leaves the narrowest stage no inner channels")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNetStage(Value):
+    """A run of blocks at one resolution."""
+
+    channels: int = integer(*CHANNELS, DOCS["channels"])
+    repeats: int = integer(*REPEATS, DOCS["repeats"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNet(ResidualNetwork):
+    """A network of `resnet`. A `width_per_group` that changes no inner width is lowered to the least that does not."""
+
+    family: ClassVar[str] = "resnet"
+    block: str = choice(BLOCKS, "basic, or bottleneck.")
+    stages: tuple[ResNetStage, ...] = sequence(
+        ResNetStage, 1, MOST_STAGES, "Stages from input to output; every one but the first halves the resolution."
+    )
+    groups: int = integer(*GROUPS, "Groups of the bottlenecks' 3x3 convolutions.", default=PLAIN_GROUPS)
+    width_per_group: int = integer(*WIDTH_PER_GROUP, "Inner width of a group at 64 channels.", default=PLAIN_WIDTH)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.block == "bottleneck":
+            widths = ((stage.channels * self.width_per_group // 64, stage.channels) for stage in self.stages)
+            object.__setattr__(self, "width_per_group", max(-(-64 * width // c) for width, c in widths))
+
+    def cross_check(self) -> Iterator[Problem]:
+        narrowest = min(stage.channels for stage in self.stages)
+        problems = list(check_groups(self.block, self.groups, self.width_per_group, narrowest))
+        yield from problems or super().cross_check()
+
+    def built(self) -> list[Built]:
+        return build_stages(blocks_of(self.block, self.groups, self.width_per_group), frame_of(self.input), self.stages)
+
+    def ends(self) -> list[Costs[int]]:
+        frame = frame_of(self.input)
+        last = halved(frame.size, len(self.stages) - 1)
+        channels = blocks_of(self.block, self.groups, self.width_per_group).channels(self.stages[-1].channels)
+        return [frame.stem, head_costs(channels, area(last), self.num_classes)]
+
+    def layers(self) -> int:
+        return 1 + (2 if self.block == "basic" else 3) * sum(stage.repeats for stage in self.stages)
+
+
+def build_stages(blocks: Blocks, frame: Frame, stages: Sequence[Any]) -> list[Built]:
+    """Return stages of `channels` and `repeats` with their blocks."""
+    built: list[Built] = []
+    entering = frame.channels
+    for k, (stage, (before, after)) in enumerate(zip(stages, frame.sizes(len(stages)), strict=True)):
+        c, given = stage.channels, blocks.channels(stage.channels)
+        made: list[Block] = []
+        i, size = entering, before
+        for block in range(stage.repeats):
+            projected = int(i != given or (k > 0 and block == 0))
+            costs = blocks.costs(i, c, area(size), area(after), projected)
+            made.append(Block(costs, Fraction(*blocks.terms(i, c)), given))
+            i, size = given, after
+        built.append(Built(stage, entering, made, after))
+        entering = given
+    return built
+
+
+@dataclass(frozen=True)
+class ResNetSpace(Space):
+    """Ranges for every stage of a `resnet`; the block and its groups are the same throughout."""
+
+    family: ClassVar[str] = "resnet"
+
+    input: Image
+    num_classes: int
+    block: str
+    stages: tuple[StageAxes, ...]
+    groups: int = PLAIN_GROUPS
+    width_per_group: int = PLAIN_WIDTH
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        fields = Fields(data, cls)
+        found = {
+            "input": fields.read("input", lambda value: decode(Image, value)),
+            "num_classes": fields.read("num_classes", lambda value: decode_integer(value, *CLASSES)),
+            "block": fields.read("block", lambda value: decode_choice(value, BLOCKS)),
+            "stages": fields.read("stages", lambda value: decode_stages(value, BOUNDS, 1, MOST_STAGES)),
+            "groups": fields.read("groups", lambda value: decode_integer(value, *GROUPS), PLAIN_GROUPS),
+            "width_per_group": fields.read(
+                "width_per_group", lambda value: decode_integer(value, *WIDTH_PER_GROUP), PLAIN_WIDTH
+            ),
+        }
+        fields.stop_if_wrong()
+        return cls(**found)
+
+    def cross_check(self) -> Iterator[Problem]:
+        narrowest = min(stage["channels"].values[0] for stage in self.stages)
+        yield from check_groups(self.block, self.groups, self.width_per_group, narrowest)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "family": self.family,
+            "input": encode(self.input),
+            "num_classes": self.num_classes,
+            "block": self.block,
+            "stages": encode_stages(self.stages),
+            "groups": self.groups,
+            "width_per_group": self.width_per_group,
+        }
+
+    @classmethod
+    def schema(cls) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["family", "input", "num_classes", "block", "stages"],
+            "properties": {
+                "family": {"const": cls.family},
+                "input": json_schema(Image),
+                "num_classes": {"type": "integer", "minimum": CLASSES[0], "maximum": CLASSES[1]},
+                "block": {"type": "string", "enum": list(BLOCKS)},
+                "stages": stages_schema(BOUNDS, DOCS, 1, MOST_STAGES),
+                "groups": {"type": "integer", "minimum": GROUPS[0], "maximum": GROUPS[1], "default": PLAIN_GROUPS},
+                "width_per_group": {
+                    "type": "integer",
+                    "minimum": WIDTH_PER_GROUP[0],
+                    "maximum": WIDTH_PER_GROUP[1],
+                    "default": PLAIN_WIDTH,
+                },
+            },
+        }
+
+    def option_bound(self) -> int:
+        return staged_option_bound(self.stages)
+
+    def largest(self) -> Architecture:
+        return self.architecture([stage[name].largest for stage in self.stages for name in BOUNDS])
+
+    def chain(self) -> Chain:
+        blocks, frame = blocks_of(self.block, self.groups, self.width_per_group), frame_of(self.input)
+        channels = blocks.channels(self.stages[-1].values("channels"))
+        last = area(halved(frame.size, len(self.stages) - 1))
+        return staged_chain(blocks, frame, self.stages, head_stage(head_costs(channels, last, self.num_classes)))
+
+    def architecture(self, integers: Sequence[int]) -> Architecture:
+        pairs = zip(integers[0::2], integers[1::2], strict=True)
+        return ResNet(
+            input=self.input,
+            num_classes=self.num_classes,
+            block=self.block,
+            stages=tuple(ResNetStage(channels=c, repeats=r) for c, r in pairs),
+            groups=self.groups,
+            width_per_group=self.width_per_group,
+        )
+
+    def varies_width(self) -> bool:
+        return any(len(stage["channels"].values) > 1 for stage in self.stages)
+
+
+def staged_option_bound(stages: tuple[StageAxes, ...]) -> int:
+    """Return the options of `staged_chain`."""
+    widths = [len(stage["channels"].values) for stage in stages]
+    first = sum(a * b for a, b in zip([1, *widths], widths, strict=False))
+    return 1 + first + sum(len(s["channels"].values) * len(s["repeats"].values) for s in stages) + widths[-1]

@@ -1,0 +1,158 @@
+"""`wide_resnet_cifar`: pre-activation wide residual networks for small images, WRN-n-k generalised (nn-mass.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from nnmass_core.architecture import Architecture, Image
+from nnmass_core.chain import Chain
+from nnmass_core.codec import Value, decode, encode, integer, json_schema, sequence
+from nnmass_core.families.costs import Costs
+from nnmass_core.families.residual import (
+    CHANNELS,
+    CLASSES,
+    REPEATS,
+    Built,
+    ResidualNetwork,
+    StageAxes,
+    area,
+    decode_stages,
+    encode_stages,
+    halved,
+    stages_schema,
+)
+from nnmass_core.families.residual_space import Blocks, Frame, head_stage, staged_chain
+from nnmass_core.families.resnet import build_stages, head_costs, staged_option_bound
+from nnmass_core.mass import Integers, basic_block_terms
+from nnmass_core.space import Fields, Space, decode_integer
+
+STAGES = (3, 8)
+STEM = 16
+BOUNDS = {"channels": CHANNELS, "repeats": REPEATS}
+DOCS = {"channels": "Channels of every block of the stage.", "repeats": "Blocks in the stage."}
+
+
+@dataclass(frozen=True)
+class WideBlocks(Blocks):
+    """BatchNorm, ReLU, 3x3, BatchNorm, ReLU, 3x3; a projected shortcut is a bare 1x1 convolution.
+
+    BatchNorm and ReLU count as working in place, so the block's input is alive once, not twice.
+    """
+
+    def channels(self, c: Integers) -> Integers:
+        return c
+
+    def costs(self, i: Integers, c: Integers, before: int, after: int, projected: Integers) -> Costs[Integers]:
+        kernels = 9 * i * c + 9 * c * c + projected * i * c
+        return Costs(kernels + 2 * (i + c), kernels * after, i + c, i * before + 2 * c * after)
+
+    def terms(self, i: Integers, c: Integers) -> tuple[Integers, Integers]:
+        return basic_block_terms(i, c)
+
+
+def frame_of(image: Image) -> Frame:
+    """Return the stem: a 3x3 convolution to 16 channels."""
+    size = (image.height, image.width)
+    kernels = 9 * image.channels * STEM
+    return Frame(Costs(kernels, kernels * area(size), 0, (image.channels + STEM) * area(size)), STEM, size)
+
+
+def wide_head(channels: Integers, positions: int, num_classes: int) -> Costs[Integers]:
+    """Return the costs of the last BatchNorm, global average pooling and one Linear with bias."""
+    head = head_costs(channels, positions, num_classes)
+    return Costs(head.params + 2 * channels, head.macs, channels, head.peak)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WideResNetStage(Value):
+    """A run of blocks at one resolution."""
+
+    channels: int = integer(*CHANNELS, DOCS["channels"])
+    repeats: int = integer(*REPEATS, DOCS["repeats"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class WideResNetCifar(ResidualNetwork):
+    """A network of `wide_resnet_cifar`. WRN-n-k has stages of 16 k, 32 k, 64 k channels and (n - 4) / 6 repeats."""
+
+    family: ClassVar[str] = "wide_resnet_cifar"
+    stages: tuple[WideResNetStage, ...] = sequence(
+        WideResNetStage, *STAGES, "Stages from input to output; every one but the first halves the resolution."
+    )
+
+    def built(self) -> list[Built]:
+        return build_stages(WideBlocks(), frame_of(self.input), self.stages)
+
+    def ends(self) -> list[Costs[int]]:
+        frame = frame_of(self.input)
+        last = area(halved(frame.size, len(self.stages) - 1))
+        return [frame.stem, wide_head(self.stages[-1].channels, last, self.num_classes)]
+
+    def layers(self) -> int:
+        return 1 + 2 * sum(stage.repeats for stage in self.stages)
+
+
+@dataclass(frozen=True)
+class WideResNetCifarSpace(Space):
+    """Ranges for every stage of a `wide_resnet_cifar`."""
+
+    family: ClassVar[str] = "wide_resnet_cifar"
+
+    input: Image
+    num_classes: int
+    stages: tuple[StageAxes, ...]
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        fields = Fields(data, cls)
+        found = {
+            "input": fields.read("input", lambda value: decode(Image, value)),
+            "num_classes": fields.read("num_classes", lambda value: decode_integer(value, *CLASSES)),
+            "stages": fields.read("stages", lambda value: decode_stages(value, BOUNDS, *STAGES)),
+        }
+        fields.stop_if_wrong()
+        return cls(**found)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "family": self.family,
+            "input": encode(self.input),
+            "num_classes": self.num_classes,
+            "stages": encode_stages(self.stages),
+        }
+
+    @classmethod
+    def schema(cls) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["family", "input", "num_classes", "stages"],
+            "properties": {
+                "family": {"const": cls.family},
+                "input": json_schema(Image),
+                "num_classes": {"type": "integer", "minimum": CLASSES[0], "maximum": CLASSES[1]},
+                "stages": stages_schema(BOUNDS, DOCS, *STAGES),
+            },
+        }
+
+    def option_bound(self) -> int:
+        return staged_option_bound(self.stages)
+
+    def largest(self) -> Architecture:
+        return self.architecture([stage[name].largest for stage in self.stages for name in BOUNDS])
+
+    def chain(self) -> Chain:
+        frame = frame_of(self.input)
+        channels = self.stages[-1].values("channels")
+        last = area(halved(frame.size, len(self.stages) - 1))
+        return staged_chain(WideBlocks(), frame, self.stages, head_stage(wide_head(channels, last, self.num_classes)))
+
+    def architecture(self, integers: Sequence[int]) -> Architecture:
+        pairs = zip(integers[0::2], integers[1::2], strict=True)
+        stages = tuple(WideResNetStage(channels=c, repeats=r) for c, r in pairs)
+        return WideResNetCifar(input=self.input, num_classes=self.num_classes, stages=stages)
+
+    def varies_width(self) -> bool:
+        return any(len(stage["channels"].values) > 1 for stage in self.stages)

@@ -1,0 +1,43 @@
+"""`resnet` as a torch module: torchvision's network with any number of stages (nn-mass.md)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
+from torchvision.models.resnet import ResNet as TorchvisionResNet
+
+from nnmass_core.families.resnet import STEM, ResNet
+from nnmass_core.wiring import Wiring
+
+
+class ResNetModule(TorchvisionResNet):
+    """torchvision's ResNet with other stages; weights have torchvision's names, `layer1`, `layer2` and so on."""
+
+    def __init__(self, architecture: ResNet, wiring: Wiring) -> None:
+        nn.Module.__init__(self)
+        block = BasicBlock if architecture.block == "basic" else Bottleneck
+        self._norm_layer = nn.BatchNorm2d
+        self.inplanes, self.dilation = STEM, 1
+        self.groups, self.base_width = architecture.groups, architecture.width_per_group
+        self.conv1 = nn.Conv2d(architecture.input.channels, STEM, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(STEM)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self._stages: list[str] = []
+        for k, stage in enumerate(architecture.stages, start=1):
+            self._stages.append(f"layer{k}")
+            made = self._make_layer(block, stage.channels, stage.repeats, stride=1 if k == 1 else 2)
+            self.add_module(f"layer{k}", made)
+        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
+        self.fc = nn.Linear(architecture.stages[-1].channels * block.expansion, architecture.num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (n, classes) scores for images (n, channels, height, width)."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        for stage in self._stages:
+            x = self.get_submodule(stage)(x)
+        scores: Tensor = self.fc(self.avgpool(x).flatten(1))
+        return scores

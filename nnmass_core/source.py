@@ -1,0 +1,135 @@
+"""An architecture as a PyTorch file of its own, which needs torch alone; written here without torch.
+
+The file builds the module that `nnmass_core.nets` builds, with the same names of weights and the same wiring, in fewer
+words: state dicts go back and forth between the two.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from itertools import groupby
+from string import Template
+from typing import Any
+
+from nnmass_core.architecture import Architecture
+from nnmass_core.families.concatenation import ConcatenationCnn, resolutions
+from nnmass_core.families.densenet_cnn import DenseNetCnn
+from nnmass_core.families.densenet_cnn_depthwise import DenseNetCnnDepthwise
+from nnmass_core.families.densenet_mlp import DenseNetMlp
+from nnmass_core.families.mobilenet_v2 import MobileNetV2
+from nnmass_core.families.residual import ResidualNetwork
+from nnmass_core.families.resnet import EXPANSION, ResNet
+from nnmass_core.families.wide_resnet_cifar import WideResNetCifar
+from nnmass_core.source_text import (
+    BASIC_BLOCK,
+    BOTTLENECK,
+    CELL,
+    CNN_LAYER,
+    HEADER,
+    IMPORTS,
+    MLP,
+    MOBILENET,
+    PLAIN,
+    PLAIN_IMPORTS,
+    RESNET,
+    SEPARABLE,
+    TORCH_IMPORTS,
+    WIDE,
+)
+from nnmass_core.wiring import Layer, draw_wiring
+
+ACTIVATIONS = {"relu": "ReLU", "elu": "ELU"}
+
+
+def pytorch_source(architecture: Architecture, seed: int) -> str:
+    """Return the file's text. The seed draws the wiring. Raises DefinitionError for a bad seed."""
+    figures = architecture.evaluation
+    header = HEADER.substitute(
+        family=architecture.family,
+        mass=f"{float(figures.mass):,.2f}",
+        params=f"{figures.params:,}",
+        macs=f"{figures.macs:,}",
+        definition=json.dumps(architecture.definition()),
+    )
+    return header + WRITERS[type(architecture)](architecture, seed)
+
+
+def _dense_cnn(convolution: str) -> Callable[[ConcatenationCnn, int], str]:
+    def write(network: ConcatenationCnn, seed: int) -> str:
+        height, width = resolutions(network.input, len(network.cells))[-1]
+        places = {
+            "channels": network.input.channels,
+            "height": network.input.height,
+            "width": network.input.width,
+            "classes": network.num_classes,
+            "features": (height // 2) * (width // 2) * network.cells[-1].width,
+        }
+        text = Template(convolution + CNN_LAYER).substitute(places)
+        return IMPORTS + _wiring(network, [cell.width for cell in network.cells], seed) + CELL + "\n" + text
+
+    return write
+
+
+def _mlp(network: DenseNetMlp, seed: int) -> str:
+    places = {
+        "activation": ACTIVATIONS[network.activation],
+        "features": network.in_features,
+        "classes": network.num_classes,
+    }
+    return IMPORTS + _wiring(network, [network.width], seed) + CELL + "\n" + Template(MLP).substitute(places)
+
+
+def _mobilenet_v2(network: MobileNetV2, seed: int) -> str:
+    stages = [(s.expansion, s.channels, s.repeats, s.stride) for s in network.stages]
+    places = _image(network) | {"stages": stages, "stem": network.stem_channels, "last": network.last_channels}
+    return PLAIN_IMPORTS + Template(MOBILENET).substitute(places)
+
+
+def _resnet(network: ResNet, seed: int) -> str:
+    basic = network.block == "basic"
+    groups = {"groups": network.groups, "width_per_group": network.width_per_group}
+    places = _image(network) | {
+        "stages": [(stage.channels, stage.repeats) for stage in network.stages],
+        "expansion": 1 if basic else EXPANSION,
+        "block": Template(BASIC_BLOCK if basic else BOTTLENECK).substitute(groups),
+    }
+    return TORCH_IMPORTS + Template(RESNET).substitute(places)
+
+
+def _wide_resnet_cifar(network: WideResNetCifar, seed: int) -> str:
+    places = _image(network) | {"stages": [(stage.channels, stage.repeats) for stage in network.stages]}
+    return TORCH_IMPORTS + Template(WIDE).substitute(places)
+
+
+def _image(network: ResidualNetwork) -> dict[str, Any]:
+    image = network.input
+    places = {"channels": image.channels, "height": image.height, "width": image.width}
+    return places | {"classes": network.num_classes}
+
+
+def _wiring(network: Architecture, widths: list[int], seed: int) -> str:
+    lines = ["", f"WIDTHS = {widths}", "WIRING: list[list[dict[int, list[int]]]] = ["]
+    for width, cell in zip(widths, draw_wiring(network, seed).cells, strict=True):
+        lines += ["    [", *(f"        {_by_source(layer, width)}," for layer in cell), "    ],"]
+    lines += [
+        "]",
+        '"""For each layer of each cell, the channels that it takes, by the layer that made them."""',
+        "",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _by_source(layer: Layer, width: int) -> dict[int, list[int]]:
+    return {source: [n % width for n in taken] for source, taken in groupby(layer, key=lambda n: n // width)}
+
+
+WRITERS: dict[type[Architecture], Callable[[Any, int], str]] = {
+    DenseNetCnn: _dense_cnn(PLAIN),
+    DenseNetCnnDepthwise: _dense_cnn(SEPARABLE),
+    DenseNetMlp: _mlp,
+    MobileNetV2: _mobilenet_v2,
+    ResNet: _resnet,
+    WideResNetCifar: _wide_resnet_cifar,
+}

@@ -1,0 +1,332 @@
+"""The words of exported PyTorch files: templates that `source` fills in."""
+
+from __future__ import annotations
+
+from string import Template
+
+HEADER = Template('''"""A $family network: NN-Mass $mass, $params parameters, $macs multiply-accumulates.
+
+Chosen with nnmass; this file needs torch alone. `build()` returns the module, its weights as torch initialises them;
+load trained ones with `build().load_state_dict(...)`. Definition:
+
+$definition
+"""
+''')
+
+IMPORTS = """
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+"""
+
+TORCH_IMPORTS = """
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+"""
+
+PLAIN_IMPORTS = """
+from __future__ import annotations
+
+from torch import Tensor, nn
+"""
+
+CELL = '''
+class Cell(nn.Module):
+    """Layers that each take the output before them and, from layer 2 on, sampled channels of earlier outputs.
+
+    wiring: for each layer, {earlier layer: its channels that are taken}.
+    """
+
+    def __init__(self, layers: list[nn.Module], wiring: list[dict[int, list[int]]]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.sources = [list(taken) for taken in wiring]
+        for j, taken in enumerate(wiring):
+            for source, channels in taken.items():
+                self.register_buffer(f"taken_{j}_{source}", torch.tensor(channels), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: list[Tensor] = []
+        for j, layer in enumerate(self.layers):
+            skips = [outputs[i].index_select(1, self.get_buffer(f"taken_{j}_{i}")) for i in self.sources[j]]
+            x = layer(torch.cat([x, *skips], dim=1) if skips else x)
+            outputs.append(x)
+        return x
+'''
+
+CNN_LAYER = '''
+def layer(j: int, channels: int, width: int, convolution: nn.Module) -> nn.Module:
+    """Layer j of a cell: layers 0 and 1 normalise their output, the others their concatenated input."""
+    if j == 0:
+        return nn.Sequential(OrderedDict(conv=convolution, norm=nn.BatchNorm2d(width)))
+    if j == 1:
+        return nn.Sequential(OrderedDict(relu=nn.ReLU(), conv=convolution, norm=nn.BatchNorm2d(width)))
+    return nn.Sequential(OrderedDict(norm=nn.BatchNorm2d(channels), relu=nn.ReLU(), conv=convolution))
+
+
+def cell(channels: int, width: int, wiring: list[dict[int, list[int]]], first: bool) -> Cell:
+    """A cell; every one but the first halves the resolution."""
+    layers: list[nn.Module] = []
+    for j, taken in enumerate(wiring):
+        entering = (width if j else channels) + sum(map(len, taken.values()))
+        stride = 1 if first or j else 2
+        layers.append(layer(j, entering, width, convolution(entering, width, stride, very_first=first and j == 0)))
+    return Cell(layers, wiring)
+
+
+class Network(nn.Module):
+    """Images (n, $channels, $height, $width) to scores (n, $classes)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        entering = [$channels, *WIDTHS]
+        self.cells = nn.Sequential(
+            *(cell(entering[i], WIDTHS[i], wiring, first=i == 0) for i, wiring in enumerate(WIRING))
+        )
+        self.pool = nn.AvgPool2d(2)
+        self.classifier = nn.Linear($features, $classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.pool(self.cells(x)).flatten(1))
+
+
+def build() -> nn.Module:
+    """Return the network."""
+    return Network()
+'''
+
+PLAIN = '''
+def convolution(channels: int, width: int, stride: int, *, very_first: bool) -> nn.Module:
+    """A 3x3 convolution."""
+    return nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
+
+'''
+
+SEPARABLE = '''
+def convolution(channels: int, width: int, stride: int, *, very_first: bool) -> nn.Module:
+    """A 3x3 convolution in the very first layer; then 1x1, 3x3 depthwise and 1x1, each with its BatchNorm."""
+    if very_first:
+        return nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
+    return nn.Sequential(
+        OrderedDict(
+            expand=nn.Conv2d(channels, width, 1, bias=False),
+            expand_norm=nn.BatchNorm2d(width),
+            expand_relu=nn.ReLU(),
+            depthwise=nn.Conv2d(width, width, 3, stride, padding=1, groups=width, bias=False),
+            depthwise_norm=nn.BatchNorm2d(width),
+            depthwise_relu=nn.ReLU(),
+            project=nn.Conv2d(width, width, 1, bias=False),
+            project_norm=nn.BatchNorm2d(width),
+        )
+    )
+
+'''
+
+MLP = '''
+def layer(j: int, features: int, width: int) -> nn.Module:
+    """Layer j: layer 0 activates its output, layers from 2 on their concatenated input, layer 1 nothing."""
+    linear = nn.Linear(features, width)
+    if j == 0:
+        return nn.Sequential(OrderedDict(linear=linear, activation=nn.$activation()))
+    if j == 1:
+        return nn.Sequential(OrderedDict(linear=linear))
+    return nn.Sequential(OrderedDict(activation=nn.$activation(), linear=linear))
+
+
+class Network(nn.Module):
+    """Features (n, $features) to scores (n, $classes)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        (wiring,), (width,) = WIRING, WIDTHS
+        last, layers = len(wiring) - 1, []
+        for j, taken in enumerate(wiring):
+            entering = (width if j else $features) + sum(map(len, taken.values()))
+            layers.append(layer(j, entering, $classes if j == last else width))
+        self.cell = Cell(layers, wiring)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.cell(x.flatten(1))
+
+
+def build() -> nn.Module:
+    """Return the network."""
+    return Network()
+'''
+
+MOBILENET = '''
+STAGES = $stages
+"""Expansion, channels, repeats and stride of each stage."""
+
+
+def convolution(i: int, o: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Module:
+    """A convolution with BatchNorm and ReLU6."""
+    padding = (kernel - 1) // 2
+    conv = nn.Conv2d(i, o, kernel, stride, padding=padding, groups=groups, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(o), nn.ReLU6(inplace=True))
+
+
+class InvertedResidual(nn.Module):
+    """1x1 to expansion times the channels (none where that is 1), 3x3 depthwise, 1x1 back, and the shortcut."""
+
+    def __init__(self, i: int, o: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        inner = i * expansion
+        layers = [convolution(i, inner, 1)] if expansion != 1 else []
+        layers += [convolution(inner, inner, 3, stride, groups=inner)]
+        self.conv = nn.Sequential(*layers, nn.Conv2d(inner, o, 1, bias=False), nn.BatchNorm2d(o))
+        self.shortcut = stride == 1 and i == o
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv(x) if self.shortcut else self.conv(x)
+
+
+class Network(nn.Module):
+    """Images (n, $channels, $height, $width) to scores (n, $classes)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        channels, features = $stem, [convolution($channels, $stem, 3, 2)]
+        for expansion, width, repeats, stride in STAGES:
+            for block in range(repeats):
+                features.append(InvertedResidual(channels, width, stride if block == 0 else 1, expansion))
+                channels = width
+        self.features = nn.Sequential(*features, convolution(channels, $last, 1))
+        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear($last, $classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.features(x).mean((2, 3)))
+
+
+def build() -> nn.Module:
+    """Return the network."""
+    return Network()
+'''
+
+RESNET = '''
+STAGES = $stages
+"""Channels (planes) and repeats of each stage."""
+
+
+class Block(nn.Module):
+$block
+
+class Network(nn.Module):
+    """Images (n, $channels, $height, $width) to scores (n, $classes)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d($channels, 64, 7, 2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.maxpool = nn.MaxPool2d(3, 2, padding=1)
+        channels = 64
+        for k, (planes, repeats) in enumerate(STAGES, start=1):
+            blocks = []
+            for block in range(repeats):
+                blocks.append(Block(channels, planes, 2 if k > 1 and block == 0 else 1))
+                channels = $expansion * planes
+            self.add_module(f"layer{k}", nn.Sequential(*blocks))
+        self.fc = nn.Linear(channels, $classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.maxpool(torch.relu(self.bn1(self.conv1(x))))
+        for k in range(len(STAGES)):
+            x = self.get_submodule(f"layer{k + 1}")(x)
+        return self.fc(x.mean((2, 3)))
+
+
+def build() -> nn.Module:
+    """Return the network."""
+    return Network()
+'''
+
+BASIC_BLOCK = '''    """Two 3x3 convolutions and a shortcut."""
+
+    def __init__(self, i: int, planes: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(i, planes, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.downsample = None
+        if stride != 1 or i != planes:
+            self.downsample = nn.Sequential(nn.Conv2d(i, planes, 1, stride, bias=False), nn.BatchNorm2d(planes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        main = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
+        return torch.relu(main + (x if self.downsample is None else self.downsample(x)))
+'''
+
+BOTTLENECK = '''    """1x1, grouped 3x3 and 1x1 convolutions and a shortcut."""
+
+    def __init__(self, i: int, planes: int, stride: int) -> None:
+        super().__init__()
+        inner, o = planes * $width_per_group // 64 * $groups, 4 * planes
+        self.conv1 = nn.Conv2d(i, inner, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, padding=1, groups=$groups, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, o, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(o)
+        self.downsample = None
+        if stride != 1 or i != o:
+            self.downsample = nn.Sequential(nn.Conv2d(i, o, 1, stride, bias=False), nn.BatchNorm2d(o))
+
+    def forward(self, x: Tensor) -> Tensor:
+        main = torch.relu(self.bn1(self.conv1(x)))
+        main = self.bn3(self.conv3(torch.relu(self.bn2(self.conv2(main)))))
+        return torch.relu(main + (x if self.downsample is None else self.downsample(x)))
+'''
+
+WIDE = '''
+STAGES = $stages
+"""Channels and repeats of each stage."""
+
+
+class Block(nn.Module):
+    """BatchNorm, ReLU, 3x3, BatchNorm, ReLU, 3x3, and a shortcut."""
+
+    def __init__(self, i: int, o: int, stride: int) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(i)
+        self.conv1 = nn.Conv2d(i, o, 3, stride, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(o)
+        self.conv2 = nn.Conv2d(o, o, 3, padding=1, bias=False)
+        self.shortcut = nn.Conv2d(i, o, 1, stride, bias=False) if stride != 1 or i != o else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        main = self.conv2(torch.relu(self.norm2(self.conv1(torch.relu(self.norm1(x))))))
+        return main + self.shortcut(x)
+
+
+class Network(nn.Module):
+    """Images (n, $channels, $height, $width) to scores (n, $classes)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d($channels, 16, 3, padding=1, bias=False)
+        channels, stages = 16, []
+        for k, (width, repeats) in enumerate(STAGES):
+            blocks = []
+            for block in range(repeats):
+                blocks.append(Block(channels, width, 2 if k and block == 0 else 1))
+                channels = width
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.Sequential(*stages)
+        self.norm = nn.BatchNorm2d(channels)
+        self.classifier = nn.Linear(channels, $classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.norm(self.stages(self.stem(x))))
+        return self.classifier(x.mean((2, 3)))
+
+
+def build() -> nn.Module:
+    """Return the network."""
+    return Network()
+'''

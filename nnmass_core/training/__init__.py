@@ -1,0 +1,1 @@
+"""What is measured on built networks (extra `train`; imports torch)."""

@@ -1,0 +1,113 @@
+"""Architectures of one's own: registered, looked up, drawn, used as a reference."""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from fastapi.testclient import TestClient
+
+from worker import search_tasks
+from worker.lifecycle import Context
+
+CNN: dict[str, Any] = {
+    "family": "densenet_cnn",
+    "input": {"channels": 3, "height": 32, "width": 32},
+    "num_classes": 10,
+    "cells": [{"width": 32, "depth": 13, "skip_channels": 40}, {"width": 64, "depth": 13, "skip_channels": 80}],
+}
+SURPLUS = CNN | {"cells": [{"width": 16, "depth": 4, "skip_channels": 500}]}
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_a_registered_network_is_known_by_its_id(client: TestClient) -> None:
+    first = client.post("/v1/architectures", json=CNN)
+    assert first.status_code == 201
+    about = first.json()
+    assert first.headers["Location"] == f"/v1/architectures/{about['arch_id']}"
+    assert about["architecture"] == {"version": 1, **CNN}
+    assert (about["searches"], about["verifications"]) == ([], [])
+    evaluated = client.post("/v1/architectures/evaluate", json={"architectures": [CNN]}).json()["results"][0]
+    assert {name: about[name] for name in evaluated} == evaluated
+    again = client.post("/v1/architectures", json=CNN | {"version": 1})
+    assert (again.status_code, again.json()) == (200, about)
+    assert client.get(first.headers["Location"]).json() == about
+
+
+def test_the_same_network_has_the_same_id(client: TestClient) -> None:
+    made = client.post("/v1/architectures", json=SURPLUS).json()
+    exact = SURPLUS | {"cells": [{"width": 16, "depth": 4, "skip_channels": 32}]}
+    assert client.post("/v1/architectures", json=exact).json()["arch_id"] == made["arch_id"]
+    assert made["architecture"]["cells"][0]["skip_channels"] == 32
+
+
+def test_a_network_knows_the_searches_that_ranked_it(client: TestClient, worker: Context) -> None:
+    search = client.post("/v1/searches", json={"space": "densenet-tiny", "top_k": 3, "name": "tiny"}).json()
+    assert search_tasks.run_next(worker)
+    ranked = client.get(f"/v1/searches/{search['id']}/architectures").json()["items"][1]
+    about = client.get(f"/v1/architectures/{ranked['arch_id']}").json()
+    assert about["architecture"] == ranked["architecture"]
+    (found,) = about["searches"]
+    assert (found["id"], found["name"], found["rank"]) == (search["id"], "tiny", 2)
+
+
+def test_a_registered_network_may_be_the_reference(client: TestClient) -> None:
+    arch_id = client.post("/v1/architectures", json=CNN).json()["arch_id"]
+    question = {
+        "space": "densenet-cifar",
+        "objective": {"minimize": "params", "reference": {"arch_id": arch_id}},
+        "top_k": 1,
+    }
+    result = client.post("/v1/searches/preview", json=question).json()["result"]
+    assert result["reference"]["arch_id"] == arch_id
+    assert set(result["savings"]) == {"params", "macs"}
+
+
+def test_an_unknown_network_is_not_found(client: TestClient) -> None:
+    for path in ("arch_0", "arch_0/diagram.svg", "arch_0/export?format=json"):
+        answer = client.get(f"/v1/architectures/{path}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "family"),
+        (CNN | {"family": "vgg"}, "family"),
+        (CNN | {"cells": [{"width": 0, "depth": 3, "skip_channels": 0}]}, "cells.0.width"),
+        (CNN | {"extra": 1}, "extra"),
+    ],
+)
+def test_a_bad_definition_names_its_field(client: TestClient, body: Any, field: str) -> None:
+    answer = client.post("/v1/architectures", json=body)
+    assert answer.status_code == 422
+    assert field in {error["field"] for error in answer.json()["errors"]}
+
+
+def test_a_network_is_drawn(client: TestClient) -> None:
+    about = client.post("/v1/architectures", json=CNN).json()
+    answer = client.get(f"/v1/architectures/{about['arch_id']}/diagram.svg")
+    assert answer.headers["content-type"] == "image/svg+xml"
+    picture = ET.fromstring(answer.content)
+    words = " ".join(text.text or "" for text in picture.iter(f"{SVG}text"))
+    for expected in ("cell 1", "32 x 32", "width 64, depth 13", "80 skip channels", f"{about['params']:,} params"):
+        assert expected in words
+    layers = [shape for shape in picture.iter(f"{SVG}rect") if shape.get("class") == "layer"]
+    arcs = [shape for shape in picture.iter(f"{SVG}path") if shape.get("class") == "arc"]
+    assert (len(layers), len(arcs)) == (2 * 13, 2 * 11 * 12 // 2)
+
+
+def test_the_definition_is_a_file_to_take_away(client: TestClient) -> None:
+    arch_id = client.post("/v1/architectures", json=CNN).json()["arch_id"]
+    answer = client.get(f"/v1/architectures/{arch_id}/export", params={"format": "json"})
+    assert answer.json() == {"version": 1, **CNN}
+    assert answer.headers["content-disposition"].startswith('attachment; filename="densenet_cnn-')
+
+
+@pytest.mark.parametrize("query", [{}, {"format": "keras"}, {"format": "json", "seed": -1}])
+def test_a_bad_export_names_its_field(client: TestClient, query: dict[str, Any]) -> None:
+    arch_id = client.post("/v1/architectures", json=CNN).json()["arch_id"]
+    answer = client.get(f"/v1/architectures/{arch_id}/export", params=query)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"].endswith("seed" if "seed" in query else "format")

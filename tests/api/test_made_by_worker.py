@@ -1,0 +1,145 @@
+"""Exports and measurements through the API, made by a worker: in a process that has torch, or says that it has not."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.exports import service as exports
+from worker import train_tasks
+from worker.lifecycle import Context
+
+CNN: dict[str, Any] = {
+    "family": "densenet_cnn",
+    "input": {"channels": 1, "height": 8, "width": 8},
+    "num_classes": 3,
+    "cells": [{"width": 4, "depth": 4, "skip_channels": 5}],
+}
+MEASUREMENT: dict[str, Any] = {"kind": "ldi", "architecture": CNN, "dataset": "fake", "samples": 2, "seeds": [0, 1]}
+TORCH = find_spec("torch") is not None
+
+
+def export(client: TestClient, form: str, **more: Any) -> Any:
+    arch_id = client.post("/v1/architectures", json=CNN).json()["arch_id"]
+    return client.get(f"/v1/architectures/{arch_id}/export", params={"format": form, **more})
+
+
+def test_the_pytorch_file_needs_no_worker(client: TestClient) -> None:
+    answer = export(client, "pytorch", seed=3)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/x-python")
+    assert "def build()" in answer.text
+    assert answer.content != export(client, "pytorch", seed=4).content
+    assert answer.content == export(client, "pytorch", seed=3).content
+
+
+@pytest.mark.skipif(not TORCH, reason="torch comes with the extra `train`")
+@pytest.mark.parametrize(("footing", "form"), [("sqlite", "torchscript"), ("sqlite", "onnx")], indirect=["footing"])
+def test_a_worker_makes_the_file_once(client: TestClient, worker: Context, form: str) -> None:
+    first = export(client, form)
+    assert (first.status_code, first.headers["retry-after"]) == (202, "2")
+    assert export(client, form).status_code == 202
+    assert train_tasks.run_next(worker)
+    assert not train_tasks.run_next(worker), "asking twice makes one file"
+    made = export(client, form)
+    assert made.status_code == 200
+    assert len(made.content) > 1000
+    assert export(client, form).content == made.content
+    assert export(client, form, seed=9).status_code == 202, "another seed is another file"
+
+
+@pytest.mark.skipif(not TORCH, reason="torch comes with the extra `train`")
+def test_a_measurement_is_made(client: TestClient, worker: Context) -> None:
+    answer = client.post("/v1/measurements", json=MEASUREMENT)
+    assert answer.status_code == 202
+    assert answer.json()["status"] == "queued"
+    assert train_tasks.run_next(worker)
+    done = client.get(answer.headers["Location"]).json()
+    assert (done["status"], done["error"]) == ("succeeded", None)
+    assert [part["seed"] for part in done["result"]["by_seed"]] == [0, 1]
+    assert done["result"]["mean"] > 0
+    (evaluated,) = client.post("/v1/architectures/evaluate", json={"architectures": [CNN]}).json()["results"]
+    assert {name: done["result"][name] for name in ("nn_mass", "params", "macs")} == {
+        name: evaluated[name] for name in ("nn_mass", "params", "macs")
+    }
+
+
+@pytest.mark.skipif(not TORCH, reason="torch comes with the extra `train`")
+@pytest.mark.parametrize("footing", ["sqlite"], indirect=True)
+def test_what_cannot_be_measured_fails_with_its_reason(client: TestClient, worker: Context) -> None:
+    wrong = CNN | {"input": {"channels": 3, "height": 8, "width": 8}}
+    answer = client.post("/v1/measurements", json=MEASUREMENT | {"dataset": "digits", "architecture": wrong})
+    assert train_tasks.run_next(worker)
+    failed = client.get(answer.headers["Location"]).json()
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "shape_mismatch")
+
+
+def test_a_worker_without_torch_says_so(client: TestClient, worker: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process is told that torch is not there by a module of that name which says so."""
+    monkeypatch.setattr(train_tasks, "MODULE", "tests.api.trainer_without_torch")
+    answer = client.post("/v1/measurements", json=MEASUREMENT)
+    export(client, "onnx")
+    assert train_tasks.run_next(worker)
+    failed = client.get(answer.headers["Location"]).json()
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "torch_missing")
+    assert train_tasks.run_next(worker)
+    refused = export(client, "onnx")
+    assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+    assert "pip install" in refused.json()["detail"]
+
+
+def test_a_failed_export_is_tried_again_later(
+    client: TestClient, worker: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_tasks, "MODULE", "tests.api.trainer_without_torch")
+    export(client, "onnx")
+    assert train_tasks.run_next(worker)
+    assert export(client, "onnx").status_code == 503
+    monkeypatch.setattr(exports, "TRY_AGAIN_AFTER", exports.TRY_AGAIN_AFTER * 0)
+    assert export(client, "onnx").status_code == 202
+
+
+def test_a_measurement_can_be_cancelled(client: TestClient, worker: Context) -> None:
+    answer = client.post("/v1/measurements", json=MEASUREMENT)
+    cancelled = client.post(f"{answer.headers['Location']}/cancel")
+    assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
+    assert not train_tasks.run_next(worker)
+    assert client.post(f"{answer.headers['Location']}/cancel").json()["status"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"kind": "accuracy"}, "kind"),
+        ({"dataset": "imagenet"}, "dataset"),
+        ({"samples": 0}, "samples"),
+        ({"seeds": []}, "seeds"),
+        ({"seeds": [-1]}, "seeds.0"),
+        ({"architecture": {"arch_id": "arch_0"}}, "architecture.arch_id"),
+        ({"architecture": CNN | {"num_classes": 0}}, "architecture.num_classes"),
+        (
+            {
+                "architecture": {
+                    "family": "resnet",
+                    "input": CNN["input"],
+                    "num_classes": 2,
+                    "block": "basic",
+                    "stages": [{"channels": 4, "repeats": 1}],
+                }
+            },
+            "architecture",
+        ),
+    ],
+)
+def test_a_bad_measurement_names_its_field(client: TestClient, change: dict[str, Any], field: str) -> None:
+    answer = client.post("/v1/measurements", json=MEASUREMENT | change)
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
+def test_an_unknown_measurement_is_not_found(client: TestClient) -> None:
+    for measurement_id in ("0", "01a20532-0877-7076-88e9-ddadfcb721fc"):
+        assert client.get(f"/v1/measurements/{measurement_id}").status_code == 404

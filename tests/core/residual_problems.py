@@ -1,0 +1,137 @@
+"""Random residual networks and small spaces of them, every architecture listed, costed and ranked independently."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from tests.core.brute import Row, expand
+from tests.core.problems import random_axis
+from tests.residual_walks import WALKS
+
+FAMILIES = tuple(WALKS)
+AXES = {
+    "mobilenet_v2": ("expansion", "channels", "repeats", "stride"),
+    "resnet": ("channels", "repeats"),
+    "wide_resnet_cifar": ("channels", "repeats"),
+}
+POOLS = {"expansion": (1, 2, 3, 6), "channels": (1, 2, 3, 4, 6, 8, 16), "repeats": (1, 2, 3), "stride": (1, 2)}
+
+
+@dataclass(frozen=True)
+class ResidualRow(Row):
+    """One residual network; `cells` are its integers in the order of its definition, stage by stage."""
+
+    widths_and_repeats: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def shape(self) -> tuple[tuple[int, int], ...]:
+        """Channels and repeats of the stages."""
+        return self.widths_and_repeats
+
+
+def integers(d: dict[str, Any]) -> tuple[tuple[int, ...], ...]:
+    """Return a definition's integers in their order."""
+    stages = tuple(tuple(stage[name] for name in AXES[d["family"]]) for stage in d["stages"])
+    if d["family"] != "mobilenet_v2":
+        return stages
+    return ((d["input"]["height"], d["input"]["width"], d["stem_channels"], d["last_channels"]), *stages)
+
+
+def row(d: dict[str, Any]) -> ResidualRow:
+    """Cost one definition by walking it."""
+    tape, mass = WALKS[d["family"]](d)
+    shape = tuple((stage["channels"], stage["repeats"]) for stage in d["stages"])
+    stored = tape.params + 2 * tape.norm
+    return ResidualRow(integers(d), mass, tape.params, tape.macs, stored, tape.peak, shape)  # type: ignore[arg-type]
+
+
+def _base(rng: Random, family: str) -> dict[str, Any]:
+    side = rng.choice((1, 2, 7, 16, 33))
+    image = {"channels": rng.randint(1, 4), "height": side, "width": rng.choice((side, side + 3))}
+    base: dict[str, Any] = {"family": family, "input": image, "num_classes": rng.randint(1, 12)}
+    if family == "resnet":
+        base |= {"block": rng.choice(("basic", "bottleneck"))}
+        if base["block"] == "bottleneck":
+            base |= {"groups": rng.choice((1, 2, 3)), "width_per_group": rng.choice((64, 65, 96, 130))}
+    return base
+
+
+def random_network(rng: Random, family: str) -> dict[str, Any]:
+    """Return a valid definition."""
+    base = _base(rng, family)
+    if family == "mobilenet_v2":
+        base |= {"stem_channels": rng.randint(1, 20), "last_channels": rng.randint(1, 40)}
+    count = rng.randint(3 if family == "wide_resnet_cifar" else 1, 4)
+    stages: list[dict[str, int]] = []
+    while len(stages) < count:
+        stage = {name: rng.choice(POOLS[name]) for name in AXES[family]}
+        goes_on = bool(stages) and stage.get("stride") == 1
+        if not (goes_on and all(stage[name] == stages[-1][name] for name in ("expansion", "channels"))):
+            stages.append(stage)
+    return base | {"stages": stages}
+
+
+def random_space(rng: Random, family: str, most: int = 300) -> dict[str, Any]:
+    """Return the definition of a space of at most `most` networks."""
+    while True:
+        base = _base(rng, family)
+        if family == "mobilenet_v2":
+            base |= {"stem_channels": random_axis(rng, (1, 4, 8), 2), "last_channels": random_axis(rng, (3, 9), 2)}
+            if rng.random() < 0.5:
+                base["input"] = {"channels": 2, "resolution": random_axis(rng, (1, 8, 15), 3)}
+        count = rng.randint(3 if family == "wide_resnet_cifar" else 1, 4)
+        stages = [{name: random_axis(rng, POOLS[name], 3) for name in AXES[family]} for _ in range(count)]
+        for stage in stages:
+            if "stride" in stage:
+                stage["stride"] = rng.choice((1, 2, [1, 2]))
+                stage["expansion"] = rng.choice((1, 6, [1, 2], [2, 3, 6]))
+        space = base | {"stages": stages}
+        if not _ambiguous(space) and _size(space) <= most:
+            return space
+
+
+def _ambiguous(space: dict[str, Any]) -> bool:
+    if space["family"] != "mobilenet_v2":
+        return False
+    return any(
+        1 in expand(stage["stride"])
+        and all(set(expand(before[name])) & set(expand(stage[name])) for name in ("expansion", "channels"))
+        for before, stage in itertools.pairwise(space["stages"])
+    )
+
+
+def _size(space: dict[str, Any]) -> int:
+    size = 1
+    for form in (form for stage in space["stages"] for form in stage.values()):
+        size *= len(expand(form))
+    for form in (space.get("stem_channels", 1), space.get("last_channels", 1), space["input"].get("resolution", 1)):
+        size *= len(expand(form))
+    return size
+
+
+def definitions(space: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return every network of a space as its definition."""
+    image = space["input"]
+    inputs = [image]
+    if "resolution" in image:
+        inputs = [{"channels": image["channels"], "height": r, "width": r} for r in expand(image["resolution"])]
+    names = AXES[space["family"]]
+    stages = [
+        [dict(zip(names, values, strict=True)) for values in itertools.product(*(expand(stage[n]) for n in names))]
+        for stage in space["stages"]
+    ]
+    ends = [name for name in ("stem_channels", "last_channels") if name in space]
+    return [
+        space | {"input": one, "stages": list(chosen)} | dict(zip(ends, end, strict=True))
+        for one, end, chosen in itertools.product(
+            inputs, itertools.product(*(expand(space[name]) for name in ends)), itertools.product(*stages)
+        )
+    ]
+
+
+def ranked(space: dict[str, Any]) -> list[Row]:
+    """Return the whole space in ranking order."""
+    return sorted((row(d) for d in definitions(space)), key=lambda found: found.place)

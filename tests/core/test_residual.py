@@ -1,0 +1,234 @@
+"""Residual families: closed forms against walks, published counts, and exact search against brute force."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from random import Random
+from typing import Any
+
+import pytest
+
+from nnmass_core.budget import Budget
+from nnmass_core.certificate import Ranked
+from nnmass_core.errors import DefinitionError
+from nnmass_core.families import decode_architecture, decode_space
+from nnmass_core.named import INVERTED, named_network, named_networks
+from nnmass_core.request import Maximise, Minimise, Objective, Pareto, SearchRequest, decode_objective
+from nnmass_core.search import search
+from tests.core.brute import LIMITS, Row, answer, first_of_each_shape, within
+from tests.core.problems import random_budget
+from tests.core.reference import reference_rows
+from tests.core.residual_problems import FAMILIES, integers, random_network, random_space, ranked, row
+
+IMAGENET: dict[str, Any] = {"input": {"channels": 3, "height": 224, "width": 224}, "num_classes": 1000}
+PUBLISHED = {
+    "mobilenet_v2": 3_504_872,
+    "resnet18": 11_689_512,
+    "resnet34": 21_797_672,
+    "resnet50": 25_557_032,
+    "resnet101": 44_549_160,
+    "resnet152": 60_192_808,
+    "resnext50_32x4d": 25_028_904,
+    "resnext101_32x8d": 88_791_336,
+    "resnext101_64x4d": 83_455_272,
+    "wide_resnet50_2": 68_883_240,
+    "wide_resnet101_2": 126_886_696,
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_closed_forms_equal_a_walk_over_the_layers(family: str) -> None:
+    rng = Random(family)
+    for _ in range(400):
+        d = random_network(rng, family)
+        figures, walked = decode_architecture(d).evaluation, row(d)
+        found = (figures.mass, figures.params, figures.macs, figures.weights, figures.peak_elements)
+        assert found == (walked.mass, walked.params, walked.macs, walked.weights, walked.peak), d
+        for name, total in (("params", figures.params), ("macs", figures.macs)):
+            assert sum(getattr(part, name) for part in figures.parts) <= total
+
+
+def test_named_networks_have_the_counts_that_torchvision_publishes() -> None:
+    assert {name: network.evaluation.params for name, network in named_networks().items()} == PUBLISHED
+
+
+@pytest.mark.parametrize(("depth", "width", "params"), [(28, 10, 36_479_194), (16, 4, 2_748_890), (40, 2, 2_243_546)])
+def test_wide_residual_networks_have_their_counts(depth: int, width: int, params: int) -> None:
+    stages = [{"channels": c * width, "repeats": (depth - 4) // 6} for c in (16, 32, 64)]
+    image = {"channels": 3, "height": 32, "width": 32}
+    d = {"family": "wide_resnet_cifar", "input": image, "num_classes": 10, "stages": stages}
+    assert decode_architecture(d).evaluation.params == params
+
+
+def divisible(channels: float) -> int:
+    """Round channels to a multiple of 8 as torchvision does, never down by more than a tenth."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
+def mobilenet(settings: Sequence[tuple[int, ...]], stem: int = 32, last: int = 1280) -> dict[str, Any]:
+    stages = [dict(zip(("expansion", "channels", "repeats", "stride"), s, strict=True)) for s in settings]
+    ends = {"stem_channels": stem, "last_channels": last}
+    return {"family": "mobilenet_v2", **IMAGENET, **ends, "stages": stages}
+
+
+@pytest.mark.parametrize("vector", reference_rows("nn_mass_vectors.json", "mobilenet_v2"))
+def test_the_authors_mobilenets(vector: dict[str, Any]) -> None:
+    if "width_mult" in vector:
+        by = vector["width_mult"]
+        settings = [(e, divisible(c * by), n, s) for e, c, n, s in INVERTED]
+        d = mobilenet(settings, divisible(32 * by), divisible(1280 * max(1.0, by)))
+    else:
+        d = mobilenet([tuple(setting) for setting in vector["inverted_residual_setting"]])
+    figures = decode_architecture(d).evaluation
+    assert figures.params == vector["params"]
+    assert float(figures.mass) == pytest.approx(vector["nn_mass"], rel=1e-9)
+
+
+@pytest.mark.parametrize("vector", reference_rows("nn_mass_vectors.json", "resnet"))
+def test_the_authors_resnets(vector: dict[str, Any]) -> None:
+    if "name" in vector:
+        figures = named_network(vector["name"]).evaluation
+    else:
+        stages = [{"channels": c, "repeats": n} for c, n in zip((64, 128, 256, 512), vector["layers"], strict=True)]
+        block = {"BasicBlock": "basic", "Bottleneck": "bottleneck"}[vector["block"]]
+        grouped: dict[str, Any] = {n: vector[n] for n in ("groups", "width_per_group") if n in vector}
+        form: dict[str, Any] = {"family": "resnet", **IMAGENET, "block": block, "stages": stages, **grouped}
+        figures = decode_architecture(form).evaluation
+    assert figures.params == vector["params"]
+    assert float(figures.mass) == pytest.approx(vector["nn_mass"], rel=1e-9)
+
+
+def integers_of(place: Ranked) -> tuple[tuple[int, ...], ...]:
+    return integers(place.architecture.definition())
+
+
+def find(space: dict[str, Any], budget: dict[str, Any], objective: Objective, **more: Any) -> Any:
+    return search(SearchRequest(space=decode_space(space), budget=Budget(**budget), objective=objective, **more))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.random_cases(60)
+def test_the_most_nn_mass_equals_brute_force(family: str, seed: int) -> None:
+    rng = Random(f"{family} {seed}")
+    space = random_space(rng, family)
+    rows = ranked(space)
+    for _ in range(3):
+        budget, top_k = random_budget(rng, rows), rng.choice((1, 5, 1000))
+        diversity = rng.choice(("none", "shape"))
+        result = find(space, budget, Maximise(), top_k=top_k, diversity=diversity)
+        expected = answer(rows, budget, top_k, diversity)
+        assert [integers_of(place) for place in result.ranking] == [r.cells for r in expected.ranking]
+        certificate = result.certificate
+        assert (certificate.optimal, certificate.space_size) == (True, len(rows))
+        assert set(certificate.binding or ()) == set(expected.binding)
+        assert certificate.relaxation == expected.relaxation
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.random_cases(30)
+def test_least_costs_and_fronts_equal_brute_force(family: str, seed: int) -> None:
+    rng = Random(f"cost {family} {seed}")
+    space = random_space(rng, family, most=150)
+    rows = ranked(space)
+    budget = random_budget(rng, rows)
+    limits = {name: budget[name] for name in LIMITS if name in budget}
+    fitting = within(rows, limits, budget["precision"])
+    wanted, diversity = rng.choice(rows).mass, rng.choice(("none", "shape"))
+    for cost in ("params", "macs", "peak_activation_bytes"):
+        by_cost = sorted(fitting, key=lambda r: (cost_of(r, cost), *r.place))
+        dense = [r for r in by_cost if r.mass >= wanted]
+        expected = (first_of_each_shape(dense) if diversity == "shape" else dense)[:7]
+        found = find(space, budget, Minimise(cost, float(wanted)), top_k=7, diversity=diversity)
+        assert [integers_of(place) for place in found.ranking] == [r.cells for r in expected]
+        front: list[Row] = []
+        for candidate in by_cost:
+            if not front or candidate.mass > front[-1].mass:
+                front.append(candidate)
+        assert [integers_of(place) for place in find(space, budget, Pareto((cost,))).ranking] == [
+            r.cells for r in front
+        ]
+
+
+def cost_of(found: Row, cost: str) -> int:
+    return {"params": found.params, "macs": found.macs, "peak_activation_bytes": found.peak}[cost]
+
+
+RESNET: dict[str, Any] = {
+    "family": "resnet",
+    "input": {"channels": 3, "height": 32, "width": 32},
+    "num_classes": 10,
+    "block": "bottleneck",
+    "stages": [{"channels": 8, "repeats": 2}, {"channels": 16, "repeats": 1}],
+}
+SEPARATE = [(1, 16, 1, 1), (6, 24, 2, 2)]
+
+
+def test_a_width_per_group_that_changes_nothing_is_one_network() -> None:
+    narrow = RESNET | {"stages": [{"channels": 8, "repeats": 2}, {"channels": 16, "repeats": 1}]}
+    plain = decode_architecture(narrow | {"width_per_group": 64})
+    assert decode_architecture(narrow | {"width_per_group": 67}) == plain
+    assert decode_architecture(narrow | {"width_per_group": 68}) != plain
+    assert plain.definition()["width_per_group"] == 64
+
+
+@pytest.mark.parametrize(
+    ("d", "field"),
+    [
+        (RESNET | {"block": "basic", "groups": 2}, "groups"),
+        (RESNET | {"block": "basic", "width_per_group": 32}, "width_per_group"),
+        (RESNET | {"width_per_group": 4}, "width_per_group"),
+        (RESNET | {"block": "preactivation"}, "block"),
+        (RESNET | {"stages": []}, "stages"),
+        (RESNET | {"stages": [{"channels": 8}]}, "stages.0.repeats"),
+        (RESNET | {"family": "wide_resnet_cifar"}, "block"),
+        (mobilenet([*SEPARATE, (6, 24, 1, 1)]), "stages.2"),
+        (mobilenet([(1, 16, 1, 3)]), "stages.0.stride"),
+    ],
+)
+def test_a_bad_definition_names_its_field(d: dict[str, Any], field: str) -> None:
+    with pytest.raises(DefinitionError) as refused:
+        decode_architecture(d)
+    assert field in {problem.field for problem in refused.value.problems}
+
+
+@pytest.mark.parametrize(
+    ("d", "field"),
+    [
+        (RESNET | {"stages": [{"channels": {"min": 9, "max": 3}, "repeats": 1}]}, "stages.0.channels.min"),
+        (RESNET | {"stages": [{"channels": 8, "repeats": 1, "stride": 2}]}, "stages.0.stride"),
+        (RESNET | {"stages": {}}, "stages"),
+        (RESNET | {"stages": [3]}, "stages.0"),
+        (RESNET | {"stages": [{"channels": [8, 2], "repeats": 1}], "width_per_group": 16}, "width_per_group"),
+        (mobilenet([*SEPARATE, (6, 24, 1, 1)]), "stages.2"),
+        (mobilenet(SEPARATE) | {"input": {"channels": 3, "resolution": [0, 32]}}, "input.resolution.0"),
+        (mobilenet(SEPARATE) | {"input": {"resolution": 32}}, "input.channels"),
+        (mobilenet(SEPARATE) | {"input": {"channels": 3, "resolution": 32, "height": 3}}, "input.height"),
+        (mobilenet(SEPARATE, stem=0), "stem_channels"),
+        (mobilenet([(16, 8192, 64, 1)]) | {"input": {"channels": 3, "resolution": 8192}}, ""),
+    ],
+)
+def test_a_bad_space_names_its_field(d: dict[str, Any], field: str) -> None:
+    with pytest.raises(DefinitionError) as refused:
+        decode_space(d)
+    assert field in {problem.field for problem in refused.value.problems}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_space_is_read_as_it_was_written(family: str) -> None:
+    rng = Random(family)
+    for _ in range(20):
+        space = decode_space(random_space(rng, family))
+        again = decode_space(space.to_json())
+        assert (again, again.digest, hash(again)) == (space, space.digest, hash(space))
+        assert space.option_bound() >= space.chain().options()
+
+
+def test_a_reference_may_be_named() -> None:
+    objective = decode_objective({"minimize": "params", "reference": "mobilenet_v2"})
+    assert isinstance(objective, Minimise)
+    assert objective.least_mass == Fraction(1287)
+    with pytest.raises(DefinitionError) as refused:
+        decode_objective({"minimize": "params", "reference": "lenet"})
+    assert [problem.field for problem in refused.value.problems] == ["reference"]

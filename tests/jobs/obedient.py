@@ -1,0 +1,36 @@
+"""A stand-in for the process that has torch: `python -m tests.jobs.obedient` does what its order says."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def tell(event: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    order = json.loads(sys.stdin.readline())
+    Path(order.get("mark", os.devnull)).write_text(str(os.getpid()))
+    if order["do"] == "kill itself":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if order["do"] == "exit":
+        sys.exit(7)
+    if order["do"] == "hang":
+        time.sleep(600)
+    if order["do"] == "refuse":
+        tell({"event": "error", "code": "no_torch", "message": "there is none"})
+        return
+    tell({"event": "progress", "fraction": 0.5, "message": "half"})
+    tell({"event": "done", "result": order["value"]})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""The process beside the worker: its answers, its failures, and its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from worker.child import run_child
+from worker.pulse import Lost, Pulse
+from worker.running import Failed
+
+MODULE = "tests.jobs.obedient"
+
+
+@dataclass
+class Listener:
+    """Takes progress as a pulse does, and tells the work to stop once asked."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    heard: list[tuple[float, str]] = field(default_factory=list)
+
+    def report(self, fraction: float, message: str) -> None:
+        self.heard.append((fraction, message))
+        if self.stop.is_set():
+            raise Lost
+
+
+def run(order: dict[str, Any], listener: Listener | None = None) -> dict[str, Any]:
+    return run_child(MODULE, order, cast("Pulse", listener or Listener()))
+
+
+def test_an_order_is_carried_out() -> None:
+    listener = Listener()
+    assert run({"do": "answer", "value": [1, 2]}, listener) == {"event": "done", "result": [1, 2]}
+    assert (0.5, "half") in listener.heard
+
+
+@pytest.mark.parametrize(
+    ("do", "code"), [("refuse", "no_torch"), ("kill itself", "out_of_memory"), ("exit", "process_died")]
+)
+def test_a_failure_says_what_it_was(do: str, code: str) -> None:
+    with pytest.raises(Failed) as failure:
+        run({"do": do})
+    assert failure.value.code == code
+
+
+def test_a_cancel_ends_the_process(tmp_path: Path) -> None:
+    mark, listener = tmp_path / "pid", Listener()
+    threading.Timer(1.5, listener.stop.set).start()
+    with pytest.raises(Lost):
+        run({"do": "hang", "mark": str(mark)}, listener)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(mark.read_text()), 0)
+
+
+def test_the_process_ends_when_whoever_ordered_it_is_gone() -> None:
+    """The real one watches its standard input."""
+    pytest.importorskip("torch", reason="the process says so and ends at once where there is no torch")
+    order = {"do": "measure", "dataset": "fake", "samples": 256, "seeds": list(range(20)), "data_root": ".", **BIG}
+    with subprocess.Popen([sys.executable, "-m", "worker.trainer"], stdin=subprocess.PIPE, text=True) as child:
+        assert child.stdin is not None
+        child.stdin.write(json.dumps(order) + "\n")
+        child.stdin.flush()
+        time.sleep(1.0)
+        child.stdin.close()
+        assert child.wait(timeout=60) == 1
+
+
+BIG: dict[str, Any] = {
+    "kind": "ldi",
+    "architecture": {
+        "family": "densenet_cnn",
+        "input": {"channels": 3, "height": 64, "width": 64},
+        "num_classes": 10,
+        "cells": [{"width": 64, "depth": 20, "skip_channels": 200}],
+    },
+}

@@ -1,0 +1,35 @@
+"""Random small networks of every family, as definitions."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from tests.core.residual_problems import FAMILIES as RESIDUAL
+from tests.core.residual_problems import random_network as random_residual
+
+FAMILIES = ("densenet_cnn", "densenet_cnn_depthwise", "densenet_mlp", *RESIDUAL)
+
+
+def random_network(rng: Random, family: str) -> dict[str, Any]:
+    """Return a definition that builds in a moment."""
+    if family == "densenet_mlp":
+        return {
+            "family": family,
+            "in_features": rng.randint(1, 30),
+            "num_classes": rng.randint(1, 7),
+            "width": rng.randint(1, 9),
+            "depth": rng.randint(2, 9),
+            "skip_channels": rng.randint(0, 40),
+            "activation": rng.choice(("relu", "elu")),
+        }
+    if family in RESIDUAL:
+        return random_residual(rng, family)
+    count = rng.randint(1, 3)
+    sides = [rng.randint(2 ** (count - 1) + 1, 14) for _ in range(2)]
+    cells = [
+        {"width": rng.randint(1, 7), "depth": rng.randint(1, 8), "skip_channels": rng.choice((0, 1, 5, 20, 99))}
+        for _ in range(count)
+    ]
+    image = {"channels": rng.randint(1, 4), "height": sides[0], "width": sides[1]}
+    return {"family": family, "input": image, "num_classes": rng.randint(1, 7), "cells": cells}

@@ -1,0 +1,68 @@
+"""Closed forms against the built modules: params, stored numbers, MACs and the peak of activations."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch comes with the extra `train`")
+
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+
+from nnmass_core.families import decode_architecture  # noqa: E402
+from nnmass_core.named import named_networks  # noqa: E402
+from nnmass_core.nets import assemble, input_shape  # noqa: E402
+from nnmass_core.nets.liveness import peak_elements  # noqa: E402
+from nnmass_core.wiring import draw_wiring  # noqa: E402
+from tests.nets.random_networks import FAMILIES, random_network  # noqa: E402
+
+NETWORKS = 300
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_closed_forms_are_those_of_the_module(family: str) -> None:
+    rng = Random(family)
+    met = 0
+    for index in range(NETWORKS):
+        d = random_network(rng, family)
+        architecture = decode_architecture(d)
+        figures, wiring = architecture.evaluation, draw_wiring(architecture, rng.randrange(2**32))
+        with torch.device("meta"):
+            module = assemble(architecture, wiring).eval()
+            image = torch.empty(1, *input_shape(architecture))
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                scores = module(image)
+        statistics = sum(b.numel() for name, b in module.named_buffers() if name.split(".")[-1].startswith("running_"))
+        params = sum(p.numel() for p in module.parameters())
+        assert scores.shape == (1, d["num_classes"])
+        assert (params, params + statistics) == (figures.params, figures.weights), d
+        assert counter.get_total_flops() == 2 * figures.macs, d
+        if index % 2 == 0:
+            simulated = peak_elements(architecture, wiring)
+            assert simulated <= figures.peak_elements, d
+            met += simulated == figures.peak_elements
+    assert met > 0, "some wiring meets the closed form"
+
+
+@pytest.mark.parametrize("name", named_networks())
+def test_named_networks_are_torchvisions(name: str) -> None:
+    models = pytest.importorskip("torchvision").models
+    with torch.device("meta"):
+        theirs = models.get_model(name, weights=None)
+        architecture = named_networks()[name]
+        ours = assemble(architecture, draw_wiring(architecture, 0))
+    assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in theirs.state_dict().items()}
+    assert sum(p.numel() for p in theirs.parameters()) == architecture.evaluation.params
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "resnext50_32x4d"])
+def test_named_networks_give_torchvisions_outputs(name: str) -> None:
+    models = pytest.importorskip("torchvision").models
+    theirs = models.get_model(name, weights=None).eval()
+    architecture = named_networks()[name]
+    ours = assemble(architecture, draw_wiring(architecture, 0)).eval()
+    ours.load_state_dict(theirs.state_dict())
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(image), theirs(image), rtol=1e-4, atol=1e-5)

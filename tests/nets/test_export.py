@@ -1,0 +1,100 @@
+"""Exported files give the built module's outputs, where nnmass is not there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch comes with the extra `train`")
+
+from nnmass_core.families import decode_architecture  # noqa: E402
+from nnmass_core.nets import build, input_shape  # noqa: E402
+from nnmass_core.nets.export import write  # noqa: E402
+from nnmass_core.source import pytorch_source  # noqa: E402
+from tests.nets.random_networks import FAMILIES, random_network  # noqa: E402
+
+WITHOUT_NNMASS = "import sys; sys.modules.update(dict.fromkeys(['nnmass_core', 'app', 'worker']))\n"
+
+RUN_SOURCE = """
+import torch, network
+module = network.build()
+module.load_state_dict(torch.load("weights.pt", weights_only=True))
+example = torch.load("example.pt", weights_only=True)
+torch.testing.assert_close(module.eval()(example["x"]), example["y"], rtol=1e-4, atol=1e-5)
+print("the same")
+"""
+
+RUN_ONNX = """
+import torch, onnx, onnxruntime
+onnx.checker.check_model("network.onnx", full_check=True)
+example = torch.load("example.pt", weights_only=True)
+(found,) = onnxruntime.InferenceSession("network.onnx").run(None, {"input": example["x"].numpy()})
+torch.testing.assert_close(torch.from_numpy(found), example["y"], rtol=1e-4, atol=1e-4)
+print("the same")
+"""
+
+
+def prepare(family: str, folder: Path, seed: int = 7) -> Any:
+    """Build a random network with weights that are not the initial ones; keep them and an example's outputs."""
+    architecture = decode_architecture(random_network(Random(f"export {family}"), family))
+    module = build(architecture, seed)
+    module.train()(torch.rand(8, *input_shape(architecture)))  # so that the running statistics move
+    module.eval()
+    x = torch.rand(5, *input_shape(architecture))
+    torch.save({"x": x, "y": module(x).detach()}, folder / "example.pt")
+    torch.save(module.state_dict(), folder / "weights.pt")
+    return architecture
+
+
+def run(script: str, folder: Path) -> str:
+    command = [sys.executable, "-c", WITHOUT_NNMASS + script]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_pytorch_file_runs_alone(family: str, tmp_path: Path) -> None:
+    architecture = prepare(family, tmp_path)
+    (tmp_path / "network.py").write_text(pytorch_source(architecture, 7))
+    assert run(RUN_SOURCE, tmp_path) == "the same"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_pytorch_file_builds_every_network(family: str) -> None:
+    rng = Random(f"source {family}")
+    for seed in range(10):
+        architecture = decode_architecture(random_network(rng, family))
+        names: dict[str, Any] = {}
+        exec(compile(pytorch_source(architecture, seed), "network.py", "exec"), names)
+        module, plain = build(architecture, seed).eval(), names["build"]().eval()
+        plain.load_state_dict(module.state_dict())
+        x = torch.rand(3, *input_shape(architecture))
+        torch.testing.assert_close(plain(x), module(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_onnx_runs_in_onnx_runtime(family: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    architecture = decode_architecture(random_network(Random(f"export {family}"), family))
+    write(architecture, 7, "onnx", tmp_path / "network.onnx")
+    module = build(architecture, 7).eval()
+    x = torch.rand(5, *input_shape(architecture))
+    torch.save({"x": x, "y": module(x).detach()}, tmp_path / "example.pt")
+    assert run(RUN_ONNX, tmp_path) == "the same"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_torchscript_gives_the_same(family: str, tmp_path: Path) -> None:
+    architecture = decode_architecture(random_network(Random(f"script {family}"), family))
+    write(architecture, 7, "torchscript", tmp_path / "network.pt")
+    x = torch.rand(5, *input_shape(architecture))
+    loaded = torch.jit.load(tmp_path / "network.pt")
+    torch.testing.assert_close(loaded(x), build(architecture, 7).eval()(x), rtol=1e-4, atol=1e-5)

@@ -1,0 +1,123 @@
+"""Costs of residual networks, step by step as torchvision's modules run, sharing no code with the product."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from tests.walks import Tape
+
+Maps = tuple[int, int]
+
+
+def down(maps: Maps, stride: int) -> Maps:
+    """Return the size of what a padded convolution with this stride gives."""
+    return ((maps[0] - 1) // stride + 1, (maps[1] - 1) // stride + 1)
+
+
+def positions(maps: Maps) -> int:
+    return maps[0] * maps[1]
+
+
+def add(tape: Tape, main: str, other: str) -> str:
+    """Add a tensor into the main branch: a step that writes nothing new."""
+    tape.elements["nothing"] = 0
+    tape.steps.append(("nothing", [main, other]))
+    return main
+
+
+def conv_norm(tape: Tape, name: str, source: str, kernel: int, i: int, o: int, maps: Maps, groups: int = 1) -> str:
+    written = tape.conv(name, source, kernel, i, o, positions(maps), groups)
+    tape.batch_norm(o)
+    return written
+
+
+def finish(tape: Tape, source: str, channels: int, classes: int) -> None:
+    tape.linear("scores", tape.write("pooled", channels, [source]), channels, classes)
+
+
+def walk_mobilenet(d: dict[str, Any]) -> tuple[Tape, Fraction]:
+    """Walk a `mobilenet_v2` definition; return its tape and its NN-Mass."""
+    tape, mass = Tape(), Fraction(0)
+    maps = (d["input"]["height"], d["input"]["width"])
+    x = tape.write("x", d["input"]["channels"] * positions(maps), [])
+    maps = down(maps, 2)
+    x = conv_norm(tape, "stem", x, 3, d["input"]["channels"], d["stem_channels"], maps)
+    i = d["stem_channels"]
+    for s, stage in enumerate(d["stages"]):
+        for r in range(stage["repeats"]):
+            stride = stage["stride"] if r == 0 else 1
+            o, hidden = stage["channels"], round(i * stage["expansion"])
+            name, y = f"{s}.{r}", x
+            if stage["expansion"] != 1:
+                y = conv_norm(tape, f"{name} expand", y, 1, i, hidden, maps)
+            maps = down(maps, stride)
+            y = conv_norm(tape, f"{name} depthwise", y, 3, hidden, hidden, maps, groups=hidden)
+            y = conv_norm(tape, f"{name} project", y, 1, hidden, o, maps)
+            if stride == 1 and i == o:
+                y = add(tape, y, x)
+                mass += Fraction((i + 2 * hidden) * i, 2 * i + hidden)
+            x, i = y, o
+    x = conv_norm(tape, "last", x, 1, i, d["last_channels"], maps)
+    finish(tape, x, d["last_channels"], d["num_classes"])
+    return tape, mass
+
+
+def walk_resnet(d: dict[str, Any]) -> tuple[Tape, Fraction]:
+    """Walk a `resnet` definition."""
+    tape, mass = Tape(), Fraction(0)
+    maps = (d["input"]["height"], d["input"]["width"])
+    x = tape.write("x", d["input"]["channels"] * positions(maps), [])
+    maps = down(maps, 2)
+    x = conv_norm(tape, "stem", x, 7, d["input"]["channels"], 64, maps)
+    maps = down(maps, 2)
+    x, i = tape.write("max pool", 64 * positions(maps), [x]), 64
+    groups, per_group = d.get("groups", 1), d.get("width_per_group", 64)
+    for s, stage in enumerate(d["stages"]):
+        planes = stage["channels"]
+        for r in range(stage["repeats"]):
+            stride, name = (2 if s and r == 0 else 1), f"{s}.{r}"
+            after = down(maps, stride)
+            if d["block"] == "basic":
+                o = planes
+                y = conv_norm(tape, f"{name} 1", x, 3, i, planes, after)
+                y = conv_norm(tape, f"{name} 2", y, 3, planes, o, after)
+                mass += i + o
+            else:
+                o, width = 4 * planes, int(planes * (per_group / 64.0)) * groups
+                y = conv_norm(tape, f"{name} 1", x, 1, i, width, maps)
+                y = conv_norm(tape, f"{name} 2", y, 3, width, width, after, groups)
+                y = conv_norm(tape, f"{name} 3", y, 1, width, o, after)
+                mass += Fraction((i + 2 * width) * i, 2 * i + width)
+            shortcut = conv_norm(tape, f"{name} shortcut", x, 1, i, o, after) if stride == 2 or i != o else x
+            x, i, maps = add(tape, y, shortcut), o, after
+    finish(tape, x, i, d["num_classes"])
+    return tape, mass
+
+
+def walk_wide(d: dict[str, Any]) -> tuple[Tape, Fraction]:
+    """Walk a `wide_resnet_cifar` definition."""
+    tape, mass = Tape(), Fraction(0)
+    maps = (d["input"]["height"], d["input"]["width"])
+    x = tape.write("x", d["input"]["channels"] * positions(maps), [])
+    x, i = tape.conv("stem", x, 3, d["input"]["channels"], 16, positions(maps)), 16
+    for s, stage in enumerate(d["stages"]):
+        o = stage["channels"]
+        for r in range(stage["repeats"]):
+            stride, name = (2 if s and r == 0 else 1), f"{s}.{r}"
+            after = down(maps, stride)
+            tape.batch_norm(i)
+            y = tape.conv(f"{name} 1", x, 3, i, o, positions(after))
+            tape.batch_norm(o)
+            y = tape.conv(f"{name} 2", y, 3, o, o, positions(after))
+            shortcut = x
+            if stride == 2 or i != o:
+                shortcut = tape.conv(f"{name} shortcut", x, 1, i, o, positions(after))
+            mass += i + o
+            x, i, maps = add(tape, y, shortcut), o, after
+    tape.batch_norm(i)
+    finish(tape, x, i, d["num_classes"])
+    return tape, mass
+
+
+WALKS = {"mobilenet_v2": walk_mobilenet, "resnet": walk_resnet, "wide_resnet_cifar": walk_wide}

@@ -1,0 +1,49 @@
+"""The queue `train`: exports and measurements, each made by a process that has torch."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from app import jobs
+from app.exports import service as exports
+from app.jobs import Claim
+from app.measurements import service as measurements
+from app.models import Export, Measurement
+from worker import running
+from worker.child import run_child
+from worker.lifecycle import Context
+from worker.pulse import Pulse
+
+QUEUE = "train"
+MODULE = "worker.trainer"
+
+
+def run_next(context: Context) -> bool:
+    """Claim the oldest job of the queue and do it; False when there is none."""
+    return running.run_next(context, QUEUE, {exports.KIND: _export, measurements.KIND: _measure})
+
+
+def _export(context: Context, held: Claim) -> None:
+    with context.database.read() as session:
+        row = session.get_one(Export, held.job_id)
+        order: dict[str, Any] = {"do": "export", "architecture": row.definition, "format": row.format, "seed": row.seed}
+    with tempfile.TemporaryDirectory(prefix="nnmass-") as folder, Pulse(context, held) as pulse:
+        path = Path(folder) / "export"
+        run_child(MODULE, order | {"path": str(path)}, pulse)
+        content = path.read_bytes()
+    with context.database.write() as session:
+        if jobs.succeed(session, held):
+            session.get_one(Export, held.job_id).content = content
+
+
+def _measure(context: Context, held: Claim) -> None:
+    with context.database.read() as session:
+        order: dict[str, Any] = {"do": "measure", **session.get_one(Measurement, held.job_id).request}
+    order["data_root"] = str(context.settings.data_root)
+    with Pulse(context, held) as pulse:
+        done = run_child(MODULE, order, pulse)
+    with context.database.write() as session:
+        if jobs.succeed(session, held):
+            session.get_one(Measurement, held.job_id).result = done["result"]
