@@ -9,8 +9,8 @@ One step is forward and backward of 64 images of 3x32x32 through 3 cells of dept
 * plain: the same layers wired as the publication's authors do it: at each layer concatenate all earlier outputs, index
   the sampled channels, and concatenate them with the newest output. Once as torch lays it out by default, once with
   kernels and images in channels-last memory like ours;
-* unwired: each layer of our module (its convolution, BatchNorm and ReLU) and its head on a ready input, of the
-  same shape and memory format: no gathering, no concatenation, but every gradient that the network needs.
+* unwired: each layer of our module (its convolution, BatchNorm and ReLU) and its head on a ready input of its own, of
+  the same shape and memory format: no gathering, no concatenation, but every gradient that the network needs.
 """
 
 from __future__ import annotations
