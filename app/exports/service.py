@@ -74,9 +74,9 @@ def export(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> 
 def _check_size(architecture: Architecture, kind: str) -> None:
     """Refuse what would take minutes to write or gigabytes to keep. Raises Invalid."""
     if kind != "json" and possible_links(architecture) > MOST_LINKS:
-        raise Invalid.at("query.format", "too_large", f"has more than {MOST_LINKS:,} places for skip connections")
+        raise Invalid.at("format", "too_large", f"has more than {MOST_LINKS:,} places for skip connections")
     if kind not in ("json", "pytorch") and architecture.evaluation.weights > MOST_WEIGHTS:
-        raise Invalid.at("query.format", "too_large", f"has more than {MOST_WEIGHTS:,} weights to keep in a file")
+        raise Invalid.at("format", "too_large", f"has more than {MOST_WEIGHTS:,} weights to keep in a file")
 
 
 def _made_by_worker(session: Session, owner: str, architecture: Architecture, kind: str, seed: int) -> bytes | None:

@@ -122,4 +122,4 @@ def test_the_largest_networks_are_drawn_but_not_written_out(client: TestClient) 
     assert client.get(f"/v1/architectures/{arch_id}/export?format=json").status_code == 200
     for form in ("pytorch", "onnx", "torchscript"):
         answer = client.get(f"/v1/architectures/{arch_id}/export?format={form}")
-        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "query.format")
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "format")
