@@ -251,6 +251,9 @@ class MobileNetV2Space(Space):
             stages=tuple(InvertedStage(expansion=e, channels=c, repeats=r, stride=s) for e, c, r, s in stages),
         )
 
+    def varies_resolution(self) -> bool:
+        return len(self.input.sizes) > 1
+
     def varies_width(self) -> bool:
         widths = [self.stem_channels, self.last_channels, *(stage["channels"] for stage in self.stages)]
         return any(len(axis.values) > 1 for axis in widths)
