@@ -45,7 +45,7 @@ def expected_minimum(rows: list[Row], budget: dict[str, Any], cost: str, least: 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.random_cases(80)
+@pytest.mark.random_cases(60)
 @pytest.mark.parametrize("cost", COSTS)
 def test_a_least_cost_equals_brute_force(cost: str, family: str, seed: int) -> None:
     rng = Random(f"{cost} {seed}")
@@ -80,7 +80,7 @@ def test_a_least_cost_equals_brute_force(cost: str, family: str, seed: int) -> N
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.random_cases(80)
+@pytest.mark.random_cases(60)
 @pytest.mark.parametrize("cost", COSTS)
 def test_a_front_equals_brute_force(cost: str, family: str, seed: int) -> None:
     rng = Random(f"front {cost} {seed}")

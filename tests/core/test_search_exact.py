@@ -76,7 +76,7 @@ def check_some(rng: Random, space: dict[str, Any], times: int) -> None:
         check(space, rows, random_budget(rng, rows), rng.choice(TOP_K), rng.choice(("none", "none", "shape")))
 
 
-@pytest.mark.random_cases(320)
+@pytest.mark.random_cases(240)
 def test_equals_brute_force(seed: int) -> None:
     rng = Random(seed)
     check_some(rng, random_space(rng), times=4)

@@ -38,7 +38,7 @@ def test_closed_forms_are_those_of_the_module(family: str) -> None:
         assert scores.shape == (1, d["num_classes"])
         assert (params, params + statistics) == (figures.params, figures.weights), d
         assert counter.get_total_flops() == 2 * figures.macs, d
-        if index % 2 == 0:
+        if index % 3 == 0:
             simulated = peak_elements(architecture, wiring)
             assert simulated <= figures.peak_elements, d
             met += simulated == figures.peak_elements
