@@ -20,6 +20,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ from nnmass_core.nets import assemble
 from nnmass_core.nets.concatenation import ConcatenationCell
 from nnmass_core.wiring import Layer, draw_wiring
 
+RESULTS = Path(__file__).parent / "results"
 BATCH = 64
 NETWORK = {
     "family": "densenet_cnn",
@@ -143,7 +145,7 @@ def measure(rounds: int, threads: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure; print a line for people for each way and one of JSON."""
+    """Measure, print a line for each way, and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -151,7 +153,8 @@ def main() -> None:
     found = measure(given.rounds, given.threads)
     for name, least in found["least_seconds"].items():
         print(f"{name:22} {BATCH / least:7.1f} images/s at best; ours is {found['ratio'][name]:.2f} times as fast")
-    print(json.dumps(found))
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "modules.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -43,7 +43,8 @@ class Arc:
 class Panel:
     """One cell or stage.
 
-    channels: of each layer's output. lines: what stands below the picture. mass: its NN-Mass.
+    channels: of the output of each layer that is shown; arcs number these. lines: what stands below the picture. mass:
+    its NN-Mass.
     """
 
     name: str
@@ -54,15 +55,10 @@ class Panel:
     mass: float
 
 
-def thinned(panel: Panel) -> tuple[list[int], list[Arc]]:
-    """Return the channels and arcs to draw: of a deep cell every n-th layer, first and last kept."""
-    layers = len(panel.channels)
-    if layers <= MOST_LAYERS:
-        return list(panel.channels), list(panel.arcs)
-    chosen = sorted({round(i * (layers - 1) / (MOST_LAYERS - 1)) for i in range(MOST_LAYERS)})
-    place = {layer: i for i, layer in enumerate(chosen)}
-    arcs = [Arc(place[a.start], place[a.end], a.strength) for a in panel.arcs if {a.start, a.end} <= place.keys()]
-    return [panel.channels[layer] for layer in chosen], arcs
+def shown(layers: int) -> list[int]:
+    """Return the layers to draw: all, or of a deep cell every n-th, first and last among them."""
+    count = min(layers, MOST_LAYERS)
+    return sorted({round(i * (layers - 1) / max(count - 1, 1)) for i in range(count)})
 
 
 def draw(title: str, subtitle: str, panels: Sequence[Panel]) -> str:
@@ -94,7 +90,7 @@ def draw(title: str, subtitle: str, panels: Sequence[Panel]) -> str:
 
 
 def _panel(panel: Panel, share: float, widest: int) -> Iterator[str]:
-    channels, arcs = thinned(panel)
+    channels, arcs = panel.channels, panel.arcs
     step = (PANEL_WIDTH - 40) / max(len(channels), 1)
     middle = [20 + step * (i + 0.5) for i in range(len(channels))]
     yield f'<rect class="panel" width="{PANEL_WIDTH}" height="{PANEL_HEIGHT}" rx="8"/>'

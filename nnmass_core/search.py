@@ -249,6 +249,8 @@ def _caveats(space: Space, ranking: tuple[Ranked, ...]) -> tuple[str, ...]:
     caveats: list[str] = []
     if ranking and space.varies_width():
         caveats.append("widths_differ")
+    if ranking and space.varies_resolution():
+        caveats.append("resolutions_differ")
     densities = [part.density for ranked in ranking for part in ranked.evaluation.parts if part.density is not None]
     if space.densest_evidence is not None and any(d > Fraction(space.densest_evidence) for d in densities):
         caveats.append("density_above_evidence")

@@ -68,6 +68,10 @@ class Space(ABC):
     def varies_width(self) -> bool:
         """Tell whether the space holds networks of different widths."""
 
+    def varies_resolution(self) -> bool:
+        """Tell whether the space holds networks for images of different sizes."""
+        return False
+
     @cached_property
     def digest(self) -> str:
         """A hash of the space's JSON form."""

@@ -65,6 +65,11 @@ def concatenation_cells(architecture: Architecture) -> tuple[Cell, ...]:
     return tuple(part.definition for part in architecture.evaluation.parts if isinstance(part.definition, Cell))
 
 
+def possible_links(architecture: Architecture) -> int:
+    """Return how many numbers it takes to draw a wiring: one for each channel that each layer could take."""
+    return sum(c.width * (c.depth - 1) * (c.depth - 2) // 2 for c in concatenation_cells(architecture))
+
+
 def draw_wiring(architecture: Architecture, seed: int) -> Wiring:
     """Draw the skip connections of a network: layer j >= 2 takes L_j of its w (j-1) channels, all sets equally likely.
 

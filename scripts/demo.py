@@ -40,6 +40,7 @@ REQUEST = {
     "name": "demo",
 }
 CAVEATS = {
+    "resolutions_differ": "NN-Mass does not see the resolution: the smallest costs least and loses nothing by it.",
     "widths_differ": "NN-Mass compares networks fairly at equal width; the widths searched here differ.",
     "density_above_evidence": "Some cells are wired more densely than any network whose training was published.",
 }

@@ -32,6 +32,24 @@ def export(order: dict[str, Any]) -> None:
 
 
 def measure(order: dict[str, Any]) -> None:
+    """Measure what the order's kind says."""
+    {"ldi": _measure_ldi, "peak": _measure_peak}[order["kind"]](order)
+
+
+def _measure_peak(order: dict[str, Any]) -> None:
+    """Simulate the activations alive at once for the wiring of each seed."""
+    from nnmass_core.nets.liveness import peak_elements
+    from nnmass_core.wiring import draw_wiring
+
+    architecture, found = decode_architecture(order["architecture"]), []
+    for done, seed in enumerate(order["seeds"]):
+        tell("progress", fraction=done / len(order["seeds"]), message=f"wiring {done + 1} of {len(order['seeds'])}")
+        peak = peak_elements(architecture, draw_wiring(architecture, seed))
+        found.append({"seed": seed, "peak_activation_elements": peak})
+    tell("done", result={"by_seed": found, "closed_form_elements": architecture.evaluation.peak_elements})
+
+
+def _measure_ldi(order: dict[str, Any]) -> None:
     """Measure LDI at initialization."""
     from nnmass_core.training.data import inputs
     from nnmass_core.training.ldi import measure_ldi

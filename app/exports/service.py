@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app import catalog, jobs
 from app.db import now
-from app.errors import Unavailable
+from app.errors import Invalid, Unavailable
 from app.exporting import written_here
 from app.exports import repository
 from app.ids import new_id
@@ -18,8 +18,15 @@ from app.locks import take_turns
 from app.models import Export
 from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
+from nnmass_core.wiring import possible_links
 
 KIND, QUEUE = "export", "train"
+MOST_LINKS = 20_000_000
+"""Drawing the wiring takes a number for each possible link: a second or two for these."""
+
+MOST_WEIGHTS = 100_000_000
+"""Weights of the largest file that a worker makes: 400 MB."""
+
 TRY_AGAIN_AFTER = timedelta(seconds=10)
 """An export that failed is told for this long; asked for later, it is tried again."""
 
@@ -52,6 +59,7 @@ class File:
 def export(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> File | None:
     """Return the file, or None while a worker makes it. Raises NotFound, and Unavailable when making it failed."""
     architecture = catalog.architecture(session, owner, arch_id)
+    _check_size(architecture, kind)
     content = written_here(architecture, kind, seed)
     if content is None:
         content = _made_by_worker(session, owner, architecture, kind, seed)
@@ -61,6 +69,14 @@ def export(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> 
     return File(
         f"{architecture.family}-{arch_id.removeprefix('arch_')[:12]}-{seed}.{form.suffix}", form.media_type, content
     )
+
+
+def _check_size(architecture: Architecture, kind: str) -> None:
+    """Refuse what would take minutes to write or gigabytes to keep. Raises Invalid."""
+    if kind != "json" and possible_links(architecture) > MOST_LINKS:
+        raise Invalid.at("format", "too_large", f"has more than {MOST_LINKS:,} places for skip connections")
+    if kind not in ("json", "pytorch") and architecture.evaluation.weights > MOST_WEIGHTS:
+        raise Invalid.at("format", "too_large", f"has more than {MOST_WEIGHTS:,} weights to keep in a file")
 
 
 def _made_by_worker(session: Session, owner: str, architecture: Architecture, kind: str, seed: int) -> bytes | None:

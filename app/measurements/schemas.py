@@ -44,13 +44,19 @@ Named = Annotated[
 
 
 class MeasurementBody(Strict):
-    """What to measure. `ldi`: the layers' mean singular value at initialization (layerwise dynamical isometry)."""
+    """What to measure on a built network.
+
+    `ldi`: the layers' mean singular value at initialization (layerwise dynamical isometry), on images of a data set.
+    `peak`: activations alive at once, exactly, for the wiring of each seed; the closed form holds for all wirings.
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
-    kind: Literal["ldi"] = "ldi"
+    kind: Literal["ldi", "peak"] = "ldi"
     architecture: Named
-    dataset: Literal["mnist", "mnist-5k", "digits", "cifar10", "fake"]
+    dataset: Literal["mnist", "mnist-5k", "digits", "cifar10", "fake"] | None = Field(
+        None, description="Required for `ldi`; `peak` needs none."
+    )
     samples: Natural = Field(16, ge=1, le=MOST_SAMPLES, description="Images whose Jacobians are averaged.")
     seeds: list[Seed] = Field(
         default_factory=lambda: [0], min_length=1, max_length=MOST_SEEDS, description="One initialization each."
@@ -77,6 +83,20 @@ class LdiResult(BaseModel):
     macs: int
 
 
+class PeakBySeed(BaseModel):
+    """One wiring."""
+
+    seed: int
+    peak_activation_elements: int
+
+
+class PeakResult(BaseModel):
+    """Activation elements alive at once, by wiring, beside the closed form, which is never below any of them."""
+
+    by_seed: list[PeakBySeed]
+    closed_form_elements: int
+
+
 class Progress(BaseModel):
     """How far a measurement is."""
 
@@ -101,6 +121,6 @@ class MeasurementAnswer(BaseModel):
     request: dict[str, Any]
     created_at: datetime
     finished_at: datetime | None
-    result: LdiResult | None
+    result: LdiResult | PeakResult | None
     error: ErrorBody | None
     progress: Progress

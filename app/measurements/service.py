@@ -24,7 +24,10 @@ KIND, QUEUE = "measurement", "train"
 def submit(session: Session, owner: str, body: MeasurementBody) -> MeasurementAnswer:
     """Store a measurement for the workers. Raises DefinitionError or Invalid that names the field."""
     architecture = _architecture(session, owner, body.architecture)
-    if architecture.evaluation.part_name != "cells":
+    if (body.dataset is None) == (body.kind == "ldi"):
+        message = "is required to measure ldi" if body.dataset is None else "does not apply to this kind"
+        raise Invalid.at("dataset", "conflicts_with_kind", message)
+    if body.kind == "ldi" and architecture.evaluation.part_name != "cells":
         message = f"must have concatenation cells, which {architecture.family} has not"
         raise Invalid.at("architecture", "no_cells", message)
     request = body.model_dump(mode="json") | {"architecture": architecture.definition()}

@@ -11,7 +11,7 @@ from typing import ClassVar
 from nnmass_core import mass
 from nnmass_core.architecture import Architecture, Evaluation, Image, Part
 from nnmass_core.codec import LARGEST_INTEGER, Value, integer, nested, sequence
-from nnmass_core.diagram import Arc, Panel
+from nnmass_core.diagram import Arc, Panel, shown
 from nnmass_core.errors import Problem
 from nnmass_core.families.costs import Costs
 from nnmass_core.mass import Integers, canonical_skip_channels, links
@@ -55,7 +55,7 @@ class Cell(Value):
         return Panel(
             name=name,
             size=size,
-            channels=(w,) * d,
+            channels=(w,) * len(shown(d)),
             arcs=concatenation_arcs(w, d, t),
             lines=(f"width {w}, depth {d}", f"{t} skip channels, density {density:.2f}"),
             mass=float(mass.mass(w, d, t)),
@@ -63,11 +63,12 @@ class Cell(Value):
 
 
 def concatenation_arcs(width: int, depth: int, skip_channels: int) -> tuple[Arc, ...]:
-    """Return the skip wiring that is expected: a layer samples evenly from all the channels that it may take."""
-    arcs: list[Arc] = []
-    for layer in range(2, depth):
-        share = min(width * (layer - 1), skip_channels) / (width * (layer - 1))
-        arcs += [Arc(source, layer, share) for source in range(layer - 1) if share > 0]
+    """Return the skip wiring that is expected, between layers that are shown: each samples evenly from all it may."""
+    layers, arcs = shown(depth), list[Arc]()
+    for end, layer in enumerate(layers):
+        possible = width * max(layer - 1, 0)
+        share = min(possible, skip_channels) / possible if possible else 0.0
+        arcs += [Arc(start, end, share) for start, source in enumerate(layers) if source < layer - 1 and share > 0]
     return tuple(arcs)
 
 

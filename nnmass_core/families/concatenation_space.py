@@ -28,6 +28,7 @@ from nnmass_core.families.concatenation import (
     check_final_map,
     resolutions,
 )
+from nnmass_core.families.costs import stage_of
 from nnmass_core.mass import links, mass_terms
 from nnmass_core.space import Fields, Space, decode_choice, decode_integer
 
@@ -177,14 +178,7 @@ class ConcatenationCnnSpace(Space):
     def _entry_stage(self, entry: CellEntry, before: States, states: States, *, tied: bool) -> Stage:
         source, target = self._transitions(before, states) if tied else _all_pairs(1, len(states.width))
         costs = entry.costs(before.width[source], states.width[target])
-        return make_stage(
-            source=source,
-            target=target,
-            params=costs.params,
-            macs=costs.macs,
-            weights=costs.weights,
-            peak=costs.peak,
-        )
+        return stage_of(source, target, costs)
 
     def _transitions(self, before: States, states: States) -> tuple[Ints, Ints]:
         """Return the pairs of nodes that the rules let follow each other."""
@@ -205,16 +199,7 @@ class ConcatenationCnnSpace(Space):
         node, w, d, t = distinct_cells(shapes, self.skip_channels[cell]).T.copy()
         s = links(w, d, t)
         costs = body.costs(w, d, t, s)
-        return make_stage(
-            source=node,
-            target=node,
-            params=costs.params,
-            macs=costs.macs,
-            weights=costs.weights,
-            peak=costs.peak,
-            mass_terms=mass_terms(d, s),
-            integers=np.column_stack([w, d, t]),
-        )
+        return stage_of(node, node, costs, mass_terms(d, s), np.column_stack([w, d, t]))
 
 
 def _all_pairs(before: int, after: int) -> tuple[Ints, Ints]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Generic, NamedTuple
 
+from nnmass_core.chain import Ints, Stage, make_stage
 from nnmass_core.mass import Integers
 
 
@@ -20,3 +21,23 @@ class Costs(NamedTuple, Generic[Integers]):
         """Stored numbers: parameters and BatchNorm's running mean and variance."""
         stored: Integers = self.params + 2 * self.norm_channels
         return stored
+
+
+def stage_of(
+    source: Ints,
+    target: Ints,
+    costs: Costs[Ints],
+    mass_terms: tuple[Ints, Ints] | None = None,
+    integers: Ints | None = None,
+) -> Stage:
+    """Return the stage of some options, (n,) each: the nodes they join, what they cost, their NN-Mass and integers."""
+    return make_stage(
+        source=source,
+        target=target,
+        params=costs.params,
+        macs=costs.macs,
+        weights=costs.weights,
+        peak=costs.peak,
+        mass_terms=mass_terms,
+        integers=integers,
+    )

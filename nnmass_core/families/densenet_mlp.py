@@ -10,12 +10,12 @@ import numpy as np
 
 from nnmass_core.architecture import Architecture, Evaluation
 from nnmass_core.axis import Axis, axis_schema, decode_axes
-from nnmass_core.chain import Chain, make_stage
+from nnmass_core.chain import Chain
 from nnmass_core.codec import choice, integer
 from nnmass_core.diagram import Panel
 from nnmass_core.families.concatenation import CLASSES, SKIP_CHANNELS, WIDTH, Cell
 from nnmass_core.families.concatenation_space import distinct_cells
-from nnmass_core.families.costs import Costs
+from nnmass_core.families.costs import Costs, stage_of
 from nnmass_core.mass import Integers, canonical_skip_channels, larger, links, mass_terms
 from nnmass_core.space import Fields, Space, decode_choice, decode_integer
 
@@ -163,16 +163,7 @@ class DenseNetMlpSpace(Space):
         node, w, d, t = distinct_cells(shapes, self.skip_channels).T.copy()
         s = links(w, d, t)
         costs = Layers(self.in_features, self.num_classes).costs(w, d, t, s)
-        stage = make_stage(
-            source=node,
-            target=node,
-            params=costs.params,
-            macs=costs.macs,
-            weights=costs.weights,
-            peak=costs.peak,
-            mass_terms=mass_terms(d, s),
-            integers=np.column_stack([w, d, t]),
-        )
+        stage = stage_of(node, node, costs, mass_terms(d, s), np.column_stack([w, d, t]))
         return Chain((stage,), (1, 1), (0, 1))
 
     def architecture(self, integers: Sequence[int]) -> Architecture:

@@ -11,10 +11,10 @@ import numpy as np
 
 from nnmass_core.architecture import Architecture, Image
 from nnmass_core.axis import Axis, decode_axis, single_axis_schema
-from nnmass_core.chain import Chain, Ints, Stage, make_stage
+from nnmass_core.chain import Chain, Ints, Stage
 from nnmass_core.codec import decode, encode, json_schema, unknown_fields
 from nnmass_core.errors import DefinitionError, Problem
-from nnmass_core.families.costs import Costs
+from nnmass_core.families.costs import Costs, stage_of
 from nnmass_core.families.mobilenet_v2 import (
     EXPANSION,
     MOST_STAGES,
@@ -228,7 +228,7 @@ class MobileNetV2Space(Space):
             chained += [first, others]
             counts += [len(inside.columns), len(nodes.columns)]
         costs = head_costs(nodes.channels, last[nodes.config], nodes.positions, self.num_classes)
-        chained.append(_stage(np.arange(counts[-1]), np.zeros(counts[-1], np.int64), costs))
+        chained.append(stage_of(np.arange(counts[-1]), np.zeros(counts[-1], np.int64), costs))
         places = range(INTEGERS_BEFORE, INTEGERS_BEFORE + INTEGERS_A_STAGE * len(self.stages), INTEGERS_A_STAGE)
         shape = [place + column for place in places for column in (1, 2)]
         return Chain(tuple(chained), (*counts, 1), tuple(shape))
@@ -237,7 +237,7 @@ class MobileNetV2Space(Space):
         before, after = sizes.prod(axis=1), ((sizes + 1) // 2).prod(axis=1)
         costs = stem_costs(self.input.channels, stem, before, after)
         nodes = np.arange(len(stem))
-        return _stage(0 * nodes, nodes, costs, integers=np.column_stack([sizes, stem, last]))
+        return stage_of(0 * nodes, nodes, costs, integers=np.column_stack([sizes, stem, last]))
 
     def architecture(self, integers: Sequence[int]) -> Architecture:
         height, width, stem, last = integers[:INTEGERS_BEFORE]
@@ -250,6 +250,9 @@ class MobileNetV2Space(Space):
             last_channels=last,
             stages=tuple(InvertedStage(expansion=e, channels=c, repeats=r, stride=s) for e, c, r, s in stages),
         )
+
+    def varies_resolution(self) -> bool:
+        return len(self.input.sizes) > 1
 
     def varies_width(self) -> bool:
         widths = [self.stem_channels, self.last_channels, *(stage["channels"] for stage in self.stages)]
@@ -266,7 +269,7 @@ def _first_blocks(nodes: Nodes, axes: StageAxes) -> tuple[Stage, Nodes]:
     costs = inverted_residual(entering, channels, expansion, maps.prod(axis=1), after.prod(axis=1), joined)
     inside, target = _distinct(np.column_stack([nodes.config[source], after, channels, expansion, stride]))
     terms = inverted_residual_terms(entering, expansion, joined)
-    return _stage(source, target, costs, terms, np.column_stack([expansion, channels])), inside
+    return stage_of(source, target, costs, terms, np.column_stack([expansion, channels])), inside
 
 
 def _other_blocks(inside: Nodes, axes: StageAxes) -> tuple[Stage, Nodes]:
@@ -280,23 +283,4 @@ def _other_blocks(inside: Nodes, axes: StageAxes) -> tuple[Stage, Nodes]:
     numerator, denominator = inverted_residual_terms(channels, expansion, np.ones_like(channels))
     nodes, target = _distinct(rows[:, :4])
     terms = (more * numerator, denominator)
-    return _stage(source, target, costs, terms, np.column_stack([repeats, stride])), nodes
-
-
-def _stage(
-    source: Ints,
-    target: Ints,
-    costs: Costs[Ints],
-    mass_terms: tuple[Ints, Ints] | None = None,
-    integers: Ints | None = None,
-) -> Stage:
-    return make_stage(
-        source=source,
-        target=target,
-        params=costs.params,
-        macs=costs.macs,
-        weights=costs.weights,
-        peak=costs.peak,
-        mass_terms=mass_terms,
-        integers=integers,
-    )
+    return stage_of(source, target, costs, terms, np.column_stack([repeats, stride])), nodes

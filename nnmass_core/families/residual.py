@@ -14,7 +14,7 @@ from nnmass_core.architecture import Architecture, Evaluation, Image, Part
 from nnmass_core.axis import Axis, decode_axis, single_axis_schema
 from nnmass_core.chain import Ints
 from nnmass_core.codec import LARGEST_INTEGER, Value, integer, nested, unknown_fields
-from nnmass_core.diagram import Arc, Panel
+from nnmass_core.diagram import Arc, Panel, shown
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families.costs import Costs
 
@@ -109,14 +109,15 @@ class ResidualNetwork(Architecture):
 
 
 def _panel(number: int, stage: Built) -> Panel:
-    channels = (stage.entering, *(block.channels for block in stage.blocks))
-    count = len(stage.blocks)
+    every = (stage.entering, *(block.channels for block in stage.blocks))
+    places, count = shown(len(every)), len(stage.blocks)
+    channels = tuple(every[place] for place in places)
     extra = {k: v for k, v in vars(stage.definition).items() if k not in ("channels", "repeats")}
     return Panel(
         name=f"stage {number}",
         size=f"{stage.size[0]} x {stage.size[1]}",
         channels=channels,
-        arcs=tuple(Arc(k, k + 1, 1.0) for k, block in enumerate(stage.blocks) if block.shortcut),
+        arcs=tuple(Arc(k, k + 1, 1.0) for k, place in enumerate(places[1:]) if stage.blocks[place - 1].shortcut),
         lines=(
             f"{channels[-1]} channels, {count} block{'s' if count > 1 else ''}",
             ", ".join(f"{name} {value}" for name, value in extra.items()),

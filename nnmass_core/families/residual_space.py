@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnmass_core.chain import Chain, Ints, Stage, make_stage
-from nnmass_core.families.costs import Costs
+from nnmass_core.chain import Chain, Ints, Stage
+from nnmass_core.families.costs import Costs, stage_of
 from nnmass_core.families.residual import Size, StageAxes, area, halved
 from nnmass_core.mass import Integers
 
@@ -62,26 +62,12 @@ def staged_chain(blocks: Blocks, frame: Frame, stages: tuple[StageAxes, ...], he
 def head_stage(costs: Costs[Ints]) -> Stage:
     """Return the last stage: one option from each node."""
     nodes = np.arange(len(costs.params))
-    return make_stage(
-        source=nodes,
-        target=0 * nodes,
-        params=costs.params,
-        macs=costs.macs,
-        weights=costs.weights,
-        peak=costs.peak,
-    )
+    return stage_of(nodes, 0 * nodes, costs)
 
 
 def _stem_stage(stem: Costs[int]) -> Stage:
     one = np.ones(1, np.int64)
-    return make_stage(
-        source=0 * one,
-        target=0 * one,
-        params=stem.params * one,
-        macs=stem.macs * one,
-        weights=stem.weights * one,
-        peak=stem.peak * one,
-    )
+    return stage_of(0 * one, 0 * one, Costs(*(figure * one for figure in stem)))
 
 
 def _first_blocks(blocks: Blocks, entering: Ints, channels: Ints, areas: tuple[int, int], *, stride: int) -> Stage:
@@ -89,17 +75,7 @@ def _first_blocks(blocks: Blocks, entering: Ints, channels: Ints, areas: tuple[i
     target = np.tile(np.arange(len(channels)), len(entering))
     i, c = entering[source], channels[target]
     projected = np.maximum(i != blocks.channels(c), stride == 2).astype(np.int64)
-    costs = blocks.costs(i, c, *areas, projected)
-    return make_stage(
-        source=source,
-        target=target,
-        params=costs.params,
-        macs=costs.macs,
-        weights=costs.weights,
-        peak=costs.peak,
-        mass_terms=blocks.terms(i, c),
-        integers=c[:, None],
-    )
+    return stage_of(source, target, blocks.costs(i, c, *areas, projected), blocks.terms(i, c), c[:, None])
 
 
 def _other_blocks(blocks: Blocks, channels: Ints, repeats: Ints, positions: int) -> Stage:
@@ -107,13 +83,5 @@ def _other_blocks(blocks: Blocks, channels: Ints, repeats: Ints, positions: int)
     c, more = channels[node], np.tile(repeats, len(channels)) - 1
     costs = blocks.costs(blocks.channels(c), c, positions, positions, 0 * c)
     numerator, denominator = blocks.terms(blocks.channels(c), c)
-    return make_stage(
-        source=node,
-        target=node,
-        params=more * costs.params,
-        macs=more * costs.macs,
-        weights=more * costs.weights,
-        peak=(more > 0) * costs.peak,
-        mass_terms=(more * numerator, denominator),
-        integers=more[:, None] + 1,
-    )
+    together = Costs(more * costs.params, more * costs.macs, more * costs.norm_channels, (more > 0) * costs.peak)
+    return stage_of(node, node, together, (more * numerator, denominator), more[:, None] + 1)

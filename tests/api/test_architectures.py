@@ -111,3 +111,15 @@ def test_a_bad_export_names_its_field(client: TestClient, query: dict[str, Any])
     answer = client.get(f"/v1/architectures/{arch_id}/export", params=query)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"].endswith("seed" if "seed" in query else "format")
+
+
+def test_the_largest_networks_are_drawn_but_not_written_out(client: TestClient) -> None:
+    """What would hold a request for minutes is refused at once, with its field."""
+    cell = {"width": 8192, "depth": 300, "skip_channels": 0}
+    deep = CNN | {"input": {"channels": 1, "height": 2, "width": 2}, "cells": [cell]}
+    arch_id = client.post("/v1/architectures", json=deep).json()["arch_id"]
+    assert client.get(f"/v1/architectures/{arch_id}/diagram.svg").status_code == 200
+    assert client.get(f"/v1/architectures/{arch_id}/export?format=json").status_code == 200
+    for form in ("pytorch", "onnx", "torchscript"):
+        answer = client.get(f"/v1/architectures/{arch_id}/export?format={form}")
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "format")

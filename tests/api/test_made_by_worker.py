@@ -69,6 +69,20 @@ def test_a_measurement_is_made(client: TestClient, worker: Context) -> None:
 
 @pytest.mark.skipif(not TORCH, reason="torch comes with the extra `train`")
 @pytest.mark.parametrize("footing", ["sqlite"], indirect=True)
+def test_the_exact_peak_of_a_wiring_is_measured(client: TestClient, worker: Context) -> None:
+    question = {"kind": "peak", "architecture": CNN, "seeds": [0, 1, 2]}
+    answer = client.post("/v1/measurements", json=question)
+    assert train_tasks.run_next(worker)
+    result = client.get(answer.headers["Location"]).json()["result"]
+    (evaluated,) = client.post("/v1/architectures/evaluate", json={"architectures": [CNN]}).json()["results"]
+    assert result["closed_form_elements"] * 4 == evaluated["peak_activation_bytes"]
+    peaks = [part["peak_activation_elements"] for part in result["by_seed"]]
+    assert [part["seed"] for part in result["by_seed"]] == [0, 1, 2]
+    assert 0 < min(peaks) <= max(peaks) <= result["closed_form_elements"]
+
+
+@pytest.mark.skipif(not TORCH, reason="torch comes with the extra `train`")
+@pytest.mark.parametrize("footing", ["sqlite"], indirect=True)
 def test_what_cannot_be_measured_fails_with_its_reason(client: TestClient, worker: Context) -> None:
     wrong = CNN | {"input": {"channels": 3, "height": 8, "width": 8}}
     answer = client.post("/v1/measurements", json=MEASUREMENT | {"dataset": "digits", "architecture": wrong})
@@ -115,6 +129,8 @@ def test_a_measurement_can_be_cancelled(client: TestClient, worker: Context) -> 
     [
         ({"kind": "accuracy"}, "kind"),
         ({"dataset": "imagenet"}, "dataset"),
+        ({"dataset": None}, "dataset"),
+        ({"kind": "peak"}, "dataset"),
         ({"samples": 0}, "samples"),
         ({"seeds": []}, "seeds"),
         ({"seeds": [-1]}, "seeds.0"),

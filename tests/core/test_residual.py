@@ -232,3 +232,11 @@ def test_a_reference_may_be_named() -> None:
     with pytest.raises(DefinitionError) as refused:
         decode_objective({"minimize": "params", "reference": "lenet"})
     assert [problem.field for problem in refused.value.problems] == ["reference"]
+
+
+def test_a_choice_of_resolutions_is_a_caveat() -> None:
+    space = mobilenet(SEPARATE, stem=8, last=16) | {"num_classes": 2}
+    fixed = find(space | {"input": {"channels": 3, "resolution": 32}}, {}, Maximise())
+    chosen = find(space | {"input": {"channels": 3, "resolution": [32, 64]}}, {}, Maximise())
+    assert fixed.certificate.caveats == ()
+    assert chosen.certificate.caveats == ("resolutions_differ",)

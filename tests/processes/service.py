@@ -206,6 +206,11 @@ class Service:
         headers = {"Prefer": f"wait={wait_seconds}"} if wait_seconds else {}
         return self._client.post("/v1/searches", json=request, headers=headers).raise_for_status()
 
+    def measure(self, request: Json) -> str:
+        """Submit a measurement; returns its path."""
+        answer = self._client.post("/v1/measurements", json=request).raise_for_status()
+        return str(answer.headers["Location"])
+
     def submit(self, request: Json) -> str:
         """Submit a search; returns its id once it is acknowledged."""
         answer = self.post(request)
@@ -216,9 +221,10 @@ class Service:
         """Return a search."""
         return self.get(f"/v1/searches/{search_id}")
 
-    def cancel(self, search_id: str) -> Json:
-        """Cancel a search; returns the answer."""
-        answer: Json = self._client.post(f"/v1/searches/{search_id}/cancel").raise_for_status().json()
+    def cancel(self, job: str) -> Json:
+        """Cancel a search by its id, or anything by its path; returns the answer."""
+        path = job if job.startswith("/") else f"/v1/searches/{job}"
+        answer: Json = self._client.post(f"{path}/cancel").raise_for_status().json()
         return answer
 
     def runs(self, search_id: str, attempt: int = 1) -> Json:

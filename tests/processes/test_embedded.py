@@ -49,6 +49,21 @@ ENDLESS: Json = SLOW | {  # minutes
     "budget": {"max_params": 5_000_000, "max_macs": 1_000_000_000},
     "top_k": 1000,
 }
+MEASUREMENT: Json = {  # some seconds
+    "kind": "ldi",
+    "architecture": {
+        "family": "densenet_mlp",
+        "in_features": 784,
+        "num_classes": 10,
+        "width": 32,
+        "depth": 40,
+        "skip_channels": 60,
+        "activation": "relu",
+    },
+    "dataset": "fake",
+    "samples": 16,
+    "seeds": list(range(20)),
+}
 DATABASE = {"NNMASS_DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none"}
 BROKER = {"NNMASS_BROKER_URL": "redis://127.0.0.1:9/0"}
 
@@ -138,6 +153,33 @@ def test_a_child_that_dies_is_started_again(shared: Service) -> None:
     for queue in ("maintenance", "train"):
         wait_for(partial(shows_life, shared, queue), f"the new {queue} worker works")
     assert shared.post(QUICK, wait_seconds=30).json()["status"] == "succeeded"
+
+
+def test_a_measurement_survives_its_worker(shared: Service) -> None:
+    """The process that has torch ends with its worker; another worker takes the job and does it."""
+    pytest.importorskip("torch", reason="torch comes with the extra `train`")
+    path = shared.measure(MEASUREMENT)
+    wait_for(lambda: 0.02 < shared.get(path)["progress"]["fraction"] < 0.9, "it is being measured", 60)
+    (trainer,) = (p for p in shared.descendants() if "worker.trainer" in p.cmdline())
+    kill([p for p in shared.child("train").children() if p != trainer] + [shared.child("train")])
+    wait_for(lambda: gone(trainer), "the process that has torch has ended too")
+    done = wait_for(lambda: ended(shared, path), "the measurement has ended", 120)
+    assert (done["status"], len(done["result"]["by_seed"])) == ("succeeded", len(MEASUREMENT["seeds"]))
+    assert shared.rows("select attempt from jobs where id = ?", done["id"].replace("-", "")) == [(2,)]
+
+
+def test_a_cancelled_measurement_ends_its_process(shared: Service) -> None:
+    pytest.importorskip("torch", reason="torch comes with the extra `train`")
+    path = shared.measure(MEASUREMENT)
+    wait_for(lambda: shared.get(path)["progress"]["fraction"] > 0.02, "it is being measured", 60)
+    (trainer,) = (p for p in shared.descendants() if "worker.trainer" in p.cmdline())
+    assert shared.cancel(path)["status"] == "cancelled"
+    wait_for(lambda: gone(trainer), "the process that has torch has ended")
+
+
+def ended(service: Service, path: str) -> Json | None:
+    found = service.get(path)
+    return found if found["status"] in ("succeeded", "failed", "cancelled") else None
 
 
 def successor(service: Service, role: str, dead: psutil.Process) -> psutil.Process | None:
