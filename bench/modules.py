@@ -1,6 +1,6 @@
 """How fast the skip wiring of a `densenet_cnn` module trains, beside the plain scheme and beside no wiring at all.
 
-python -m bench.modules [--rounds N] [--threads N]
+python -m bench.modules [--rounds N] [--threads N ...]
 
 One step is forward and backward of 64 images of 3x32x32 through 3 cells of depth 13, widths 32, 64, 128, t_c 40, 80,
 125. Three ways take turns in one process:
@@ -34,6 +34,9 @@ from nnmass_core.wiring import Layer, draw_wiring
 
 RESULTS = Path(__file__).parent / "results"
 BATCH = 64
+WARMING_UP = 3
+"""Rounds before the first that counts: until then the heap grows."""
+
 NETWORK = {
     "family": "densenet_cnn",
     "input": {"channels": 3, "height": 32, "width": 32},
@@ -126,35 +129,35 @@ def measure(rounds: int, threads: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     steps = ways()
     seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for number in range(rounds + 1):
+    for number in range(WARMING_UP + rounds):
         for name, step in steps.items():
             start = time.perf_counter()
             step()
-            if number:  # the first round warms up
+            if number >= WARMING_UP:
                 seconds[name].append(time.perf_counter() - start)
     ratios = {
         name: statistics.median(other / own for other, own in zip(taken, seconds["ours"], strict=True))
         for name, taken in seconds.items()
     }
-    return {
-        "threads": threads,
-        "rounds": rounds,
-        "least_seconds": {n: min(t) for n, t in seconds.items()},
-        "ratio": ratios,
-    }
+    least = {name: min(taken) for name, taken in seconds.items()}
+    return {"threads": threads, "rounds": rounds, "least_seconds": least, "ratio": ratios}
 
 
 def main() -> None:
-    """Measure, print a line for each way, and keep the figures."""
+    """Measure on one thread and on torch's default number, print a line for each way, and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=int, nargs="*", default=sorted({1, torch.get_num_threads()}))
     given = parser.parse_args()
-    found = measure(given.rounds, given.threads)
-    for name, least in found["least_seconds"].items():
-        print(f"{name:22} {BATCH / least:7.1f} images/s at best; ours is {found['ratio'][name]:.2f} times as fast")
+    runs = [measure(given.rounds, threads) for threads in given.threads]
+    for found in runs:
+        print(f"{found['threads']} thread(s), median of {found['rounds']} rounds")
+        for name, least in found["least_seconds"].items():
+            print(
+                f"  {name:22} {BATCH / least:7.1f} images/s at best; ours is {found['ratio'][name]:.2f} times as fast"
+            )
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "modules.json").write_text(json.dumps(found, indent=1) + "\n")
+    (RESULTS / "modules.json").write_text(json.dumps(runs, indent=1) + "\n")
 
 
 if __name__ == "__main__":

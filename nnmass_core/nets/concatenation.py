@@ -1,8 +1,8 @@
 """Concatenation (DenseNet-type) cells as torch modules (nn-mass.md).
 
-Every layer's output sends the channels that later layers sample to them as soon as it exists: one `index_select` for
-all of them, whose backward adds all their gradients at once. So a cell pays for the channels that are taken, forward
-and backward, and never for all the channels that exist (docs/adr/0006-skip-wiring.md has the measurements).
+As soon as a layer's output exists, the channels that later layers sample are sent to them: one `index_select` for all
+of them, whose backward adds all their gradients at once. So a cell pays for the channels that are taken, forward and
+backward, and never for all that exist (docs/adr/0006-skip-wiring.md has the measurements).
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ def send(output: Tensor, channels: Tensor, sizes: Sequence[int]) -> tuple[Tensor
         return output.index_select(1, channels).split(list(sizes), dim=1)
     last = output.movedim(1, -1)
     # The rows are a view where channels come last in memory, and selecting columns of a matrix is torch's fast path.
-    picked = last.flatten(0, -2).index_select(1, channels)
-    return picked.unflatten(0, last.shape[:-1]).movedim(-1, 1).split(list(sizes), dim=1)
+    pieces = last.flatten(0, -2).index_select(1, channels).split(list(sizes), dim=1)
+    # Copies join faster than views, and each one's memory is free again once its layer has it.
+    return tuple(piece.contiguous().unflatten(0, last.shape[:-1]).movedim(-1, 1) for piece in pieces)
 
 
 @fx.wrap

@@ -7,6 +7,7 @@ concatenation, while a wiring may leave an output unread, or read for the last t
 from __future__ import annotations
 
 import operator
+from collections import defaultdict
 from typing import Any
 
 import torch
@@ -45,28 +46,30 @@ def traced_peak(module: fx.GraphModule, x: torch.Tensor) -> int:
     During a step its inputs and its output are live; a tensor dies after its last reader. Raises LookupError for a
     step that has no rule.
     """
-    ShapeProp(module).propagate(x)  # type: ignore[no-untyped-call]
-    nodes = [node for node in module.graph.nodes if node.op != "get_attr"]
-    tensors = _tensors(module, nodes)
-    last_step = {
-        tensors[read]: step
-        for step, node in enumerate(nodes)
-        for read in (*node.all_input_nodes, node)
-        if read in tensors
-    }
+    ShapeProp(module).propagate(x)
+    steps = [node for node in module.graph.nodes if node.op != "get_attr"]
+    tensors = _tensors(module, steps)
+    last_step: dict[fx.Node, int] = {}
+    for number, node in enumerate(steps):
+        for read in (node, *node.all_input_nodes):
+            if read in tensors:
+                last_step[tensors[read]] = number
+    dying: dict[int, int] = defaultdict(int)
+    for tensor, number in last_step.items():
+        dying[number] += _elements(tensor)
     alive = peak = 0
-    for step, node in enumerate(nodes):
-        if node in tensors and tensors[node] is node:
+    for number, node in enumerate(steps):
+        if node in last_step:  # it writes a tensor of its own
             alive += _elements(node)
             peak = max(peak, alive)
-        alive -= sum(_elements(tensor) for tensor, last in last_step.items() if last == step)
+        alive -= dying[number]
     return peak
 
 
-def _tensors(module: fx.GraphModule, nodes: list[fx.Node]) -> dict[fx.Node, fx.Node]:
-    """Return, for each node, the node that wrote the tensor which holds its result."""
+def _tensors(module: fx.GraphModule, steps: list[fx.Node]) -> dict[fx.Node, fx.Node]:
+    """Return, for each step but the output, the step that wrote the tensor in which its result lies."""
     tensors: dict[fx.Node, fx.Node] = {}
-    for node in nodes:
+    for node in steps:
         if node.op != "output":
             tensors[node] = node if _writes(module, node) else tensors[node.all_input_nodes[0]]
     return tensors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from random import Random
 from typing import Any
 
@@ -14,7 +15,6 @@ from torch import Tensor, nn  # noqa: E402
 from nnmass_core.errors import DefinitionError  # noqa: E402
 from nnmass_core.families import decode_architecture  # noqa: E402
 from nnmass_core.nets import assemble, build, input_shape  # noqa: E402
-from nnmass_core.nets.concatenation import ConcatenationCell  # noqa: E402
 from nnmass_core.wiring import Wiring, draw_wiring  # noqa: E402
 from tests.nets.random_networks import FAMILIES, random_network  # noqa: E402
 
@@ -26,27 +26,28 @@ CNN = {
 }
 
 
-def naive(cell: ConcatenationCell, x: Tensor, wiring: tuple[tuple[int, ...], ...]) -> Tensor:
-    """Run a cell as it is written in nn-mass.md: concatenate all earlier outputs, then index the sampled channels."""
-    outputs: list[Tensor] = []
-    for layer, taken in zip(cell.layers, wiring, strict=True):
-        if taken:
-            x = torch.cat([x, torch.cat(outputs[:-1], dim=1)[:, list(taken)]], dim=1)
-        x = layer(x)
-        outputs.append(x)
-    return x
+STAGES: dict[str, dict[str, Any]] = {
+    "mobilenet_v2": {"stem_channels": 8, "last_channels": 16}
+    | {"stages": [{"expansion": 2, "channels": 8, "repeats": 2, "stride": 1}]},
+    "resnet": {"block": "bottleneck", "stages": [{"channels": 8, "repeats": 2}, {"channels": 16, "repeats": 1}]},
+    "wide_resnet_cifar": {"stages": [{"channels": channels, "repeats": 1} for channels in (8, 16, 32)]},
+}
+RESIDUAL = {
+    family: {"family": family, "input": {"channels": 3, "height": 16, "width": 16}, "num_classes": 10, **stages}
+    for family, stages in STAGES.items()
+}
+IMAGES = [family for family in FAMILIES if family != "densenet_mlp"]
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_a_cell_is_wired_as_specified(seed: int) -> None:
-    architecture = decode_architecture(random_network(Random(seed), "densenet_cnn"))
-    wiring = draw_wiring(architecture, seed)
-    module: Any = assemble(architecture, wiring).eval()
-    x = torch.rand(2, *input_shape(architecture))
-    expected = x
-    for cell, taken in zip(module.cells, wiring.cells, strict=True):
-        expected = naive(cell, expected, taken)
-    torch.testing.assert_close(module.cells(x), expected)
+def run(module: Any, x: Tensor) -> dict[str, Tensor]:
+    """Return the scores and every weight's gradient of a training step, without dropout."""
+    for part in module.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
+    scores = module(x)
+    names, weights = zip(*module.named_parameters(), strict=True)
+    gradients = torch.autograd.grad(scores.square().sum(), weights)
+    return {"scores": scores.detach(), **dict(zip(names, gradients, strict=True))}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -65,46 +66,71 @@ def test_gradients_reach_every_weight() -> None:
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
 
 
-@pytest.mark.parametrize("family", ["densenet_cnn", "mobilenet_v2"])
-def test_memory_layout_changes_nothing(family: str) -> None:
-    architecture = decode_architecture(CNN if family == "densenet_cnn" else random_network(Random(1), family))
-    module = build(architecture, 0).eval()
-    x = torch.rand(2, *input_shape(architecture))
-    expected = module(x)
-    torch.testing.assert_close(module(x.to(memory_format=torch.channels_last)), expected)
-    plain = module.to(memory_format=torch.contiguous_format)
-    torch.testing.assert_close(plain(x), expected, rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("weights", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("images", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("family", IMAGES)
+def test_memory_layout_changes_nothing(family: str, images: Any, weights: Any) -> None:
+    architecture = decode_architecture(random_network(Random(f"layout {family}"), family))
+    x = torch.rand(4, *input_shape(architecture), dtype=torch.float64)
+    reference = build(architecture, 0).double()
+    module = build(architecture, 0).double().to(memory_format=weights)
+    expected, found = run(reference, x), run(module, x.to(memory_format=images))
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("family", IMAGES)
+def test_feature_maps_have_channels_last_whatever_the_image(family: str) -> None:
+    architecture = decode_architecture(CNN | {"family": family} if family.startswith("dense") else RESIDUAL[family])
+    module, maps = build(architecture, 3), []
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.BatchNorm2d | nn.ReLU):
+            part.register_forward_hook(lambda _, __, output: maps.append(output))
+    module(torch.rand(2, *input_shape(architecture)))
+    assert maps
+    assert all(output.is_contiguous(memory_format=torch.channels_last) for output in maps)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
-def test_compiled_gives_the_same() -> None:
-    """With autograd traced and compiled graphs run eagerly: whether a C++ compiler is there is another matter."""
-    module = build(decode_architecture(CNN), 0)
-    compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
-    x = torch.rand(2, 3, 16, 16)
-    torch.testing.assert_close(compiled(x), build(decode_architecture(CNN), 0)(x))
+@pytest.mark.parametrize("family", FAMILIES)
+def test_compiled_gives_the_same(family: str) -> None:
+    """With autograd traced and compiled graphs run eagerly."""
+    compare_compiled(random_network(Random(f"compiled {family}"), family), "aot_eager")
 
 
-def test_a_wiring_is_read_as_it_was_written_and_checked() -> None:
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor writes C++, and there is no compiler")
+def test_machine_code_gives_the_same() -> None:
+    cells = [{"width": 8, "depth": 4, "skip_channels": 12}]
+    compare_compiled(CNN | {"input": {"channels": 3, "height": 8, "width": 8}, "cells": cells}, "inductor")
+
+
+def compare_compiled(definition: dict[str, Any], backend: str) -> None:
+    architecture = decode_architecture(definition)
+    x = torch.rand(4, *input_shape(architecture))
+    plain, compiled = build(architecture, 0), build(architecture, 0)
+    torch.compiler.reset()
+    expected = run(plain, x)
+    found = run(torch.compile(compiled, backend=backend, fullgraph=True), x)
+    torch.testing.assert_close([*found.values()], [*expected.values()], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_exported_programs_give_the_same_for_batches_of_any_size(family: str) -> None:
+    architecture = decode_architecture(random_network(Random(f"program {family}"), family))
+    module = build(architecture, 0).eval()
+    x = torch.rand(3, *input_shape(architecture))
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(module, (x[:2],), dynamic_shapes=({0: batch},))
+    torch.testing.assert_close(program.module()(x), module(x), rtol=1e-4, atol=1e-5)
+
+
+def test_a_wiring_of_another_network_is_refused() -> None:
     architecture = decode_architecture(CNN)
-    wiring = draw_wiring(architecture, 5)
-    assert Wiring.from_json(wiring.to_json(), architecture) == wiring
-    first, second = wiring.cells
-    for broken, field in (
-        (Wiring((first,)), "cells"),
-        (Wiring((first[:-1], second)), "cells.0"),
-        (Wiring(((*first[:2], (0, 1)), second)), "cells.0"),
-        (Wiring(((*first[:3], (*first[3][:-1], 999), *first[4:]), second)), "cells.0.3"),
-        (Wiring(((*first[:3], first[3][::-1], *first[4:]), second)), "cells.0.3"),
-    ):
-        with pytest.raises(DefinitionError) as refused:
-            assemble(architecture, broken)
-        assert field in {problem.field for problem in refused.value.problems}
-
-
-def test_the_wiring_of_a_seed_stays_what_it_is() -> None:
-    small = decode_architecture(CNN | {"cells": [{"width": 3, "depth": 5, "skip_channels": 4}]})
-    assert draw_wiring(small, 0).to_json() == {"cells": [[[], [], [0, 1, 2], [0, 3, 4, 5], [2, 4, 6, 8]]]}
+    first, _ = draw_wiring(architecture, 5).cells
+    with pytest.raises(DefinitionError) as refused:
+        assemble(architecture, Wiring((first, first)))
+    assert {problem.field for problem in refused.value.problems} == {"cells.1"}
 
 
 def test_modules_without_cells_have_no_wiring() -> None:

@@ -1,0 +1,95 @@
+"""Concatenation networks run as the specification words them, layer by layer, from a state_dict: no product code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch comes with the extra `train`")
+
+from torch import Tensor  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
+State = dict[str, Tensor]
+Layers = list[list[int]]
+"""The channels that each layer of a cell takes."""
+
+
+def run(definition: dict[str, Any], wiring: list[Layers], state: State, x: Tensor, *, training: bool) -> Tensor:
+    """Return the scores of a network of any concatenation family; in training, BatchNorm uses the batch's moments."""
+    if definition["family"] == "densenet_mlp":
+        return _mlp(definition, wiring[0], state, x)
+    separable = definition["family"] == "densenet_cnn_depthwise"
+    for c, (cell, layers) in enumerate(zip(definition["cells"], wiring, strict=True)):
+        x = _cell(Weights(state, f"cells.{c}.", training), cell, layers, x, first=c == 0, separable=separable)
+    pooled = functional.avg_pool2d(x, 2, stride=2)
+    return functional.linear(pooled.reshape(len(x), -1), state["classifier.weight"], state["classifier.bias"])
+
+
+def concatenated(outputs: list[Tensor], taken: list[int]) -> Tensor:
+    """Return output j-1, then the sampled channels of outputs 0 .. j-2 in ascending order of layer and channel."""
+    *earlier, newest = outputs
+    everything = torch.cat(earlier, dim=1)
+    return torch.cat([newest, everything[:, taken]], dim=1)
+
+
+class Weights:
+    """The weights of a part of a network, applied by name."""
+
+    def __init__(self, state: State, prefix: str, training: bool) -> None:
+        self._state, self._prefix, self._training = state, prefix, training
+
+    def conv(self, name: str, x: Tensor, stride: int = 1, groups: int = 1) -> Tensor:
+        kernel = self._state[f"{self._prefix}{name}.weight"]
+        return functional.conv2d(x, kernel, stride=stride, padding=kernel.shape[-1] // 2, groups=groups)
+
+    def norm(self, name: str, x: Tensor) -> Tensor:
+        mean, variance = (self._state[f"{self._prefix}{name}.running_{what}"] for what in ("mean", "var"))
+        if self._training:
+            mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False)
+        weight, bias = (self._state[f"{self._prefix}{name}.{what}"] for what in ("weight", "bias"))
+        scale = weight / (variance + 1e-5).sqrt()
+        return x * scale[:, None, None] + (bias - mean * scale)[:, None, None]
+
+
+def _cell(weights: Weights, cell: dict[str, int], wiring: Layers, x: Tensor, *, first: bool, separable: bool) -> Tensor:
+    outputs: list[Tensor] = []
+    for j in range(cell["depth"]):
+        stride = 2 if j == 0 and not first else 1
+        conv = _separable if separable and not (first and j == 0) else _dense
+        name = f"layers.{j}."
+        if j == 0:
+            outputs.append(weights.norm(f"{name}norm", conv(weights, f"{name}conv", x, stride)))
+        elif j == 1:
+            outputs.append(weights.norm(f"{name}norm", conv(weights, f"{name}conv", outputs[0].relu(), stride)))
+        else:
+            normalised = weights.norm(f"{name}norm", concatenated(outputs, wiring[j]))
+            outputs.append(conv(weights, f"{name}conv", normalised.relu(), stride))
+    return outputs[-1]
+
+
+def _dense(weights: Weights, name: str, x: Tensor, stride: int) -> Tensor:
+    return weights.conv(name, x, stride)
+
+
+def _separable(weights: Weights, name: str, x: Tensor, stride: int) -> Tensor:
+    x = weights.norm(f"{name}.expand_norm", weights.conv(f"{name}.expand", x)).relu()
+    x = weights.conv(f"{name}.depthwise", x, stride, groups=x.shape[1])
+    x = weights.norm(f"{name}.depthwise_norm", x).relu()
+    return weights.norm(f"{name}.project_norm", weights.conv(f"{name}.project", x))
+
+
+def _mlp(definition: dict[str, Any], wiring: Layers, state: State, x: Tensor) -> Tensor:
+    act: Callable[[Tensor], Tensor] = {"relu": torch.relu, "elu": functional.elu}[definition["activation"]]
+    outputs: list[Tensor] = []
+    for j in range(definition["depth"]):
+        weight, bias = (state[f"cell.layers.{j}.linear.{what}"] for what in ("weight", "bias"))
+        if j == 0:
+            outputs.append(act(functional.linear(x, weight, bias)))
+        elif j == 1:
+            outputs.append(functional.linear(outputs[0], weight, bias))
+        else:
+            outputs.append(functional.linear(act(concatenated(outputs, wiring[j])), weight, bias))
+    return outputs[-1]
