@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -17,8 +18,9 @@ MISSING_TORCH = "the worker has no torch; install it there with: pip install 'nn
 
 def tell(event: str, **fields: Any) -> None:
     """Write one event."""
-    sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
-    sys.stdout.flush()
+    assert sys.__stdout__ is not None
+    sys.__stdout__.write(json.dumps({"event": event, **fields}) + "\n")
+    sys.__stdout__.flush()
 
 
 def export(order: dict[str, Any]) -> None:
@@ -83,7 +85,8 @@ def main() -> None:
     from nnmass_core.errors import NotPossible
 
     try:
-        WORK[order["do"]](order)
+        with contextlib.redirect_stdout(sys.stderr):  # what libraries print is no event
+            WORK[order["do"]](order)
     except NotPossible as refusal:
         tell("error", code=refusal.code, message=str(refusal))
 
