@@ -1,8 +1,8 @@
 """The JSON form of the core's frozen values: the only place where they are read, written, or described.
 
-A value is a frozen dataclass derived from `Value`. Its fields are declared with `integer`, `choice`, `nested` and
-`sequence`, which hold the bounds; `decode`, `encode` and `json_schema` follow from the declaration. A value is checked
-when it is built, so an invalid one cannot exist, whether it came from JSON or from Python.
+A value is a frozen dataclass derived from `Value`. Its fields are declared with `integer`, `number`, `choice`, `text`,
+`nested` and `sequence`, which hold the bounds; `decode`, `encode` and `json_schema` follow from the declaration. A
+value is checked when it is built, so an invalid one cannot exist, whether it came from JSON or from Python.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -28,6 +30,24 @@ class Integer:
 
     minimum: int
     maximum: int
+    doc: str
+
+
+@dataclass(frozen=True)
+class Number:
+    """Bounds of a field that holds a double, both inclusive."""
+
+    minimum: float
+    maximum: float
+    doc: str
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text field: how long it may be, and the pattern that it matches from end to end."""
+
+    longest: int
+    pattern: str
     doc: str
 
 
@@ -57,12 +77,22 @@ class Sequence:
     doc: str
 
 
-Spec = Integer | Choice | Nested | Sequence
+Spec = Integer | Number | Choice | Text | Nested | Sequence
 
 
 def integer(minimum: int, maximum: int, doc: str, default: Any = dataclasses.MISSING) -> Any:
     """Declare an integer field with inclusive bounds."""
     return dataclasses.field(default=default, metadata={"spec": Integer(minimum, maximum, doc)})
+
+
+def number(minimum: float, maximum: float, doc: str, default: Any = dataclasses.MISSING) -> Any:
+    """Declare a field that holds a double, with inclusive bounds."""
+    return dataclasses.field(default=default, metadata={"spec": Number(minimum, maximum, doc)})
+
+
+def text(longest: int, pattern: str, doc: str, default: Any = dataclasses.MISSING) -> Any:
+    """Declare a text field of so many characters at most, all of it matching a pattern."""
+    return dataclasses.field(default=default, metadata={"spec": Text(longest, pattern, doc)})
 
 
 def choice(options: tuple[str, ...], doc: str, default: Any = dataclasses.MISSING) -> Any:
@@ -115,6 +145,10 @@ def _check(spec: Spec, value: Any, field: str) -> Iterator[Problem]:
     match spec:
         case Integer():
             yield from check_integer(value, spec.minimum, spec.maximum, field)
+        case Number():
+            yield from _check_number(spec, value, field)
+        case Text():
+            yield from _check_text(spec, value, field)
         case Choice():
             if value not in spec.options:
                 yield Problem(field, "unknown_choice", f"must be one of {', '.join(spec.options)}")
@@ -123,6 +157,24 @@ def _check(spec: Spec, value: Any, field: str) -> Iterator[Problem]:
                 yield Problem(field, "not_an_object", "must be an object")
         case Sequence():
             yield from _check_sequence(spec, value, field)
+
+
+def _check_number(spec: Number, value: Any, field: str) -> Iterator[Problem]:
+    if not isinstance(value, float) or not math.isfinite(value):
+        yield Problem(field, "not_a_number", "must be a finite number")
+    elif value < spec.minimum:
+        yield Problem(field, "too_small", f"must be at least {spec.minimum:g}")
+    elif value > spec.maximum:
+        yield Problem(field, "too_large", f"must be at most {spec.maximum:g}")
+
+
+def _check_text(spec: Text, value: Any, field: str) -> Iterator[Problem]:
+    if not isinstance(value, str):
+        yield Problem(field, "not_a_string", "must be a string")
+    elif len(value) > spec.longest:
+        yield Problem(field, "too_long", f"must have at most {spec.longest} characters")
+    elif not re.fullmatch(spec.pattern, value):
+        yield Problem(field, "bad_text", f"is not {spec.doc[:1].lower()}{spec.doc[1:].rstrip('.')}")
 
 
 def _check_sequence(spec: Sequence, value: Any, field: str) -> Iterator[Problem]:
@@ -135,6 +187,13 @@ def _check_sequence(spec: Sequence, value: Any, field: str) -> Iterator[Problem]
 def as_integer(data: object) -> object:
     """Return 1e6 as the integer it is; leave everything else alone (JSON does not tell 1.0 from 1)."""
     return int(data) if isinstance(data, float) and data.is_integer() else data
+
+
+def as_number(data: object) -> object:
+    """Return an integer as the double it stands for; leave everything else alone (JSON does not tell 1 from 1.0)."""
+    if isinstance(data, int) and not isinstance(data, bool) and abs(data) <= LARGEST_INTEGER:
+        return float(data)
+    return data
 
 
 def decode(kind: type[V], data: object, also_allowed: frozenset[str] = frozenset()) -> V:
@@ -176,6 +235,10 @@ def _decode_field(spec: Spec, data: object) -> Any:
     match spec:
         case Integer():
             return as_integer(data)
+        case Number():
+            return as_number(data)
+        case Text():
+            return data
         case Choice():
             return data if isinstance(data, str) else None
         case Nested():
@@ -234,6 +297,20 @@ def _field_schema(spec: Spec) -> dict[str, Any]:
                 "maximum": spec.maximum,
                 "description": spec.doc,
             }
+        case Number():
+            return {
+                "type": "number",
+                "minimum": spec.minimum,
+                "maximum": spec.maximum,
+                "description": spec.doc,
+            }
+        case Text():
+            return {
+                "type": "string",
+                "maxLength": spec.longest,
+                "pattern": f"^(?:{spec.pattern})$",
+                "description": spec.doc,
+            }
         case Choice():
             return {"type": "string", "enum": list(spec.options), "description": spec.doc}
         case Nested():
@@ -262,6 +339,7 @@ __all__ = [
     "LARGEST_INTEGER",
     "Value",
     "as_integer",
+    "as_number",
     "canonical_json",
     "check_integer",
     "choice",
@@ -271,8 +349,10 @@ __all__ = [
     "join_path",
     "json_schema",
     "nested",
+    "number",
     "printable",
     "sequence",
     "sha256_of",
+    "text",
     "unknown_fields",
 ]

@@ -1,0 +1,134 @@
+"""Training recipes: everything that decides how a network is trained, as one frozen value with a digest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from nnmass_core.codec import Value, choice, decode, encode, integer, number, sha256_of
+from nnmass_core.errors import DefinitionError, Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Value):
+    """How a network is trained. The digest of its JSON form stands beside every accuracy that it gave.
+
+    Inputs are standardised by the mean and deviation of each channel of the training images; the loss is cross entropy.
+    """
+
+    optimizer: str = choice(("sgd", "adam", "adamw"), "What updates the weights.")
+    learning_rate: float = number(1e-8, 100.0, "Learning rate at its highest.")
+    momentum: float = number(0.0, 0.999, "Momentum of SGD.", default=0.0)
+    weight_decay: float = number(0.0, 1.0, "Weight decay, on every parameter.", default=0.0)
+    schedule: str = choice(
+        ("constant", "cosine", "one_cycle"),
+        "Learning rate over the whole training, moved at every step: kept, lowered to 0 along half a cosine, "
+        "or raised for the first 30 % and lowered again.",
+        default="constant",
+    )
+    batch_size: int = integer(1, 65536, "Images a step, over all devices; a last batch that is smaller is used too.")
+    epochs: int = integer(1, 10_000, "Times that every training image is seen.")
+    augmentation: str = choice(
+        ("none", "crop_flip", "resized_crop_flip"),
+        "Images as they are; padded by an eighth, cropped and mirrored at random (CIFAR); or a random part scaled to "
+        "full size and mirrored at random (ImageNet).",
+        default="none",
+    )
+    label_smoothing: float = number(0.0, 0.999, "Share of each label that is spread over all classes.", default=0.0)
+    precision: str = choice(
+        ("fp32", "fp16-mixed", "bf16-mixed"), "Numbers of the forward pass; weights are fp32 always.", default="fp32"
+    )
+
+    def cross_check(self) -> Iterator[Problem]:
+        """Yield what is wrong between fields that are each right on their own."""
+        if self.momentum and self.optimizer != "sgd":
+            yield Problem("momentum", "conflicts_with_optimizer", "applies to sgd alone")
+
+    def to_json(self) -> dict[str, Any]:
+        """Write the recipe as JSON-ready objects, every field included."""
+        return encode(self)
+
+    @property
+    def digest(self) -> str:
+        """The hash of the JSON form: equal recipes share it, whatever they are called."""
+        return f"sha256:{sha256_of(self.to_json())}"
+
+
+@dataclass(frozen=True)
+class NamedRecipe:
+    """A recipe with a name and a sentence on what it is for."""
+
+    name: str
+    description: str
+    recipe: Recipe
+
+
+@cache
+def recipes() -> dict[str, NamedRecipe]:
+    """Return every named recipe by its name."""
+    named = (
+        NamedRecipe(
+            "mlp-paper",
+            "The publication's for MLPs on MNIST and synthetic data: Adam at 1e-3.",
+            Recipe(optimizer="adam", learning_rate=1e-3, batch_size=64, epochs=20),
+        ),
+        NamedRecipe(
+            "cifar-paper",
+            "The publication's for CIFAR: SGD at 0.1 with momentum, cosine, 200 epochs of batches of 128.",
+            Recipe(
+                learning_rate=0.1,
+                weight_decay=5e-4,
+                batch_size=128,
+                epochs=200,
+                augmentation="crop_flip",
+                optimizer="sgd",
+                momentum=0.9,
+                schedule="cosine",
+            ),
+        ),
+        NamedRecipe(
+            "imagenet-paper",
+            "The publication's for ImageNet: SGD at 0.05 with momentum, cosine, 150 epochs.",
+            Recipe(
+                learning_rate=0.05,
+                weight_decay=4e-5,
+                batch_size=256,
+                epochs=150,
+                augmentation="resized_crop_flip",
+                optimizer="sgd",
+                momentum=0.9,
+                schedule="cosine",
+            ),
+        ),
+        NamedRecipe(
+            "cifar-quick",
+            "A first look in minutes on a CPU: one cycle of SGD over eight epochs.",
+            Recipe(
+                optimizer="sgd",
+                learning_rate=0.1,
+                momentum=0.9,
+                weight_decay=5e-4,
+                schedule="one_cycle",
+                batch_size=128,
+                epochs=8,
+                augmentation="crop_flip",
+            ),
+        ),
+    )
+    return {item.name: item for item in named}
+
+
+def resolve_recipe(data: object) -> Recipe:
+    """Read a recipe given by its name or as a full definition. Raises DefinitionError."""
+    if not isinstance(data, str):
+        return decode(Recipe, data)
+    if data not in recipes():
+        raise DefinitionError.at("", "unknown_recipe", f"must be a full definition or one of {', '.join(recipes())}")
+    return recipes()[data].recipe
+
+
+def recipe_name(recipe: Recipe) -> str | None:
+    """Return the name under which a recipe is known here, or None for one of the user's own."""
+    return next((item.name for item in recipes().values() if item.recipe == recipe), None)
