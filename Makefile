@@ -1,16 +1,26 @@
-# .venv runs the service and has no torch; .venv-dev tests it; .venv-bench measures. All follow constraints.txt.
+# .venv runs the service and has no torch; .venv-train runs it with torch; .venv-dev tests it; .venv-bench measures.
+# All follow constraints.txt.
 PYTHON ?= python3.11
 PIP = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DATA_DIR ?=
 PORT ?= 8000
 
-.PHONY: demo serve test check bench bench-train format clean
+.PHONY: demo serve serve-train verify study test check bench bench-train format clean
 
 demo: .venv/installed ## Search through the real service, print the ranking, leave nothing behind
-	@.venv/bin/python scripts/demo.py
+	@.venv/bin/python -m scripts.demo
 
 serve: .venv/installed ## Run the service on 127.0.0.1:8000 until Ctrl-C
 	@exec .venv/bin/nnmass serve --port $(PORT) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
+
+serve-train: .venv-train/installed ## The same, with torch: it trains what is to be verified (6 GB)
+	@exec .venv-train/bin/nnmass serve --port $(PORT) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
+
+verify: .venv-train/installed ## Search, train the best three beside controls of equal cost, print what it shows (6 GB)
+	@.venv-train/bin/python -m scripts.verify
+
+study: .venv-train/installed ## Train grids of networks and write docs/study; IMAGES names a CIFAR-10 image folder or zip
+	@.venv-train/bin/python -m scripts.study $(if $(IMAGES),--images $(IMAGES))
 
 test: .venv-dev/installed ## Run the whole test suite
 	@.venv-dev/bin/python -m pytest $(PYTEST)
@@ -28,13 +38,14 @@ bench: .venv-bench/installed ## Measure beside what else could be used, on one c
 bench-train: .venv-dev/installed ## Measure what needs torch: LDI against NN-Mass, and the modules' throughput
 	@.venv-dev/bin/python -W ignore -m bench.ldi
 	@.venv-dev/bin/python -W ignore -m bench.modules
+	@.venv-dev/bin/python -W ignore -m bench.training
 
 format: .venv-dev/installed ## Format the code
 	.venv-dev/bin/ruff format .
 	.venv-dev/bin/ruff check --fix .
 
 clean: ## Remove the environments and caches
-	rm -rf .venv .venv-dev .venv-bench .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-dev .venv-train .venv-bench .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/installed: pyproject.toml constraints.txt
 	@echo "setting up .venv (once)"
@@ -46,6 +57,12 @@ clean: ## Remove the environments and caches
 	@echo "setting up .venv-dev (once)"
 	@$(PYTHON) -m venv .venv-dev
 	@.venv-dev/bin/python $(PIP) --editable '.[test,dev,train]'
+	@touch $@
+
+.venv-train/installed: pyproject.toml constraints.txt
+	@echo "setting up .venv-train (once)"
+	@$(PYTHON) -m venv .venv-train
+	@.venv-train/bin/python $(PIP) --editable '.[train,study]'
 	@touch $@
 
 .venv-bench/installed: pyproject.toml constraints.txt

@@ -1,4 +1,4 @@
-"""The architectures that an owner knows here: those registered, and those that a search of theirs has ranked."""
+"""The architectures that an owner knows here: those registered, ranked by a search of theirs, or trained."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
-from app.models import Job, RankedArchitecture, RegisteredArchitecture, Search
+from app.models import Job, RankedArchitecture, RegisteredArchitecture, Search, Verification
 from nnmass_core.architecture import Architecture
-from nnmass_core.families import decode_architecture
+from nnmass_core.families import decode_architecture, input_shape, num_classes
 
 
 def definition(session: Session, owner: str, arch_id: str) -> dict[str, Any] | None:
@@ -24,7 +24,13 @@ def definition(session: Session, owner: str, arch_id: str) -> dict[str, Any] | N
         .join(Job, Job.id == RankedArchitecture.search_id)
         .where(RankedArchitecture.arch_id == arch_id, Job.owner == owner)
     )
-    return session.scalars(ranked.limit(1)).one_or_none()
+    trained = (
+        select(Verification.definition)
+        .join(Job, Job.id == Verification.id)
+        .where(Verification.arch_id == arch_id, Job.owner == owner)
+    )
+    found = (session.scalars(query.limit(1)).one_or_none() for query in (ranked, trained))
+    return next((known for known in found if known is not None), None)
 
 
 def architecture(session: Session, owner: str, arch_id: str) -> Architecture:
@@ -45,3 +51,19 @@ def searches_that_ranked(session: Session, owner: str, arch_id: str, limit: int)
         .order_by(Job.id.desc())
     )
     return session.execute(query.limit(limit)).all()
+
+
+def verifications_of(session: Session, owner: str, arch_id: str, limit: int) -> Sequence[Row[Verification, Job]]:
+    """Return (verification, job) of this owner's newest trainings of an architecture."""
+    query = (
+        select(Verification, Job)
+        .join(Job, Job.id == Verification.id)
+        .where(Verification.arch_id == arch_id, Job.owner == owner)
+        .order_by(Job.id.desc())
+    )
+    return session.execute(query.limit(limit)).all()
+
+
+def task_of(architecture: Architecture) -> str:
+    """Return inputs and classes in short, `3x32x32/10`: accuracies are compared where they are the same."""
+    return f"{'x'.join(map(str, input_shape(architecture)))}/{num_classes(architecture)}"

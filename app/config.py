@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 from pathlib import Path
+from typing import Literal
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
@@ -37,6 +38,14 @@ class Settings(BaseSettings):
 
     data_root: Path = Field(
         default_factory=lambda: user_data_path("nnmass") / "datasets", description="Folder of data sets, on the worker."
+    )
+
+    train_device: Literal["auto", "cuda", "mps", "cpu"] = Field(
+        "auto", description="What a training worker trains on; auto takes CUDA before MPS before the CPU."
+    )
+    train_processes: int = Field(1, ge=1, description="Processes (GPUs) that train one network together.")
+    checkpoint_seconds: float = Field(
+        300.0, gt=0, description="A training keeps its state after every epoch, and within an epoch this often."
     )
 
     lease_seconds: float = Field(
@@ -85,6 +94,11 @@ class Settings(BaseSettings):
     def bells_dir(self) -> Path:
         """Folder of embedded mode's message broker."""
         return self.data_dir / "bells"
+
+    @property
+    def training_dir(self) -> Path:
+        """Folder of checkpoints, on the worker; shared between machines, a training goes on on any of them."""
+        return self.data_dir / "training"
 
     def signing_key(self) -> str:
         """Return the key that signs cursors: as set, else from the data folder, else derived from the database's URL.

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, cast
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 from sqlalchemy.orm import Session
 
+from app import idempotency
 from app.config import Settings
 from app.cursors import Cursors
 from app.db import Database
+from app.streams import Streams
 
 LOCAL_OWNER = "local"
 """The owner of everything while the service runs without keys, on loopback alone."""
@@ -29,6 +31,16 @@ def database_of(request: Request) -> Database:
 def cursors_of(request: Request) -> Cursors:
     """Return the signer of list cursors."""
     return cast("Cursors", request.app.state.cursors)
+
+
+def streams_of(request: Request) -> Streams:
+    """Return the process's event streams."""
+    return cast("Streams", request.app.state.streams)
+
+
+def idempotency_key_of(idempotency_key: Annotated[str | None, Header()] = None) -> str | None:
+    """Return the request's Idempotency-Key. Raises Invalid."""
+    return idempotency.check(idempotency_key)
 
 
 def owner_of(request: Request) -> str:
@@ -52,4 +64,6 @@ WriteSession = Annotated[Session, Depends(_write_session, scope="function")]
 DatabaseDep = Annotated[Database, Depends(database_of)]
 SettingsDep = Annotated[Settings, Depends(settings_of)]
 CursorsDep = Annotated[Cursors, Depends(cursors_of)]
+StreamsDep = Annotated[Streams, Depends(streams_of)]
+IdempotencyKey = Annotated[str | None, Depends(idempotency_key_of)]
 Owner = Annotated[str, Depends(owner_of)]

@@ -2,7 +2,7 @@
 
 ServiceError
 ├── NotFound       404   no such thing, or not this owner's
-├── Conflict       409   the thing is in a state that forbids this
+├── WrongState     409   the thing is in a state that forbids this
 ├── Invalid        422   problems with fields
 └── Unavailable    503   a part the service needs is away
 """
@@ -35,12 +35,12 @@ class NotFound(ServiceError):
     title = "Not found"
 
 
-class Conflict(ServiceError):
+class WrongState(ServiceError):
     """The thing is in a state that forbids this."""
 
     status = 409
-    code = "conflict"
-    title = "Conflict"
+    code = "wrong_state"
+    title = "Wrong state"
 
 
 class Invalid(ServiceError):

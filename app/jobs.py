@@ -6,27 +6,35 @@
       └──lease expired───┘            failed, cancelled ──retry──> queued
 
 A claim raises the fence; every later write of the worker carries its fence and changes nothing once the job has moved
-on. Moments are the database's. Nothing here commits.
+on. Each change also counts up the job's events and adds one, in the same transaction: the row's lock is held, so that
+their numbers have no gaps. Moments are the database's. Nothing here commits.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Any, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import CursorResult, and_, delete, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Row, Update, and_, delete, func, insert, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from app.db import announce_work, now
-from app.models import IdempotencyKey, Job, WorkerBeat
+from app.models import IdempotencyKey, Job, JobEvent, WorkerBeat
+
+LONGEST_MESSAGE = 200
+AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
 MOST_BELLS = 8
 """Bells that one sweep rings again for a queue: enough to wake its workers, too few to pile up when none listens."""
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 """When the bell of a job that was put back counts as rung, so that the next sweep rings it."""
+
+WAITING = "waiting for a worker"
 
 SWEEP_LOCK = 7_164_225_301
 IDEMPOTENCY_KEPT = timedelta(hours=24)
@@ -56,6 +64,18 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 """Every change of state that can happen."""
 
 
+ENDED = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
+"""The states in which nothing more happens to a job by itself."""
+
+
+class Event(StrEnum):
+    """What an event tells: a change of state, progress within one, or the end."""
+
+    STATUS = "status"
+    PROGRESS = "progress"
+    DONE = "done"
+
+
 def sources(target: State) -> list[State]:
     """Return the states from which a job may move to `target`."""
     return [state for state, targets in TRANSITIONS.items() if target in targets]
@@ -83,10 +103,14 @@ def enqueue(session: Session, job_id: UUID, *, kind: str, queue: str, owner: str
         fence=0,
         rung_at=moment,
         progress_fraction=0.0,
-        progress_message="waiting for a worker",
+        progress_message=WAITING,
+        events=1,
         created_at=moment,
     )
     session.add(job)
+    session.flush()  # the event refers to it
+    data = _data(State.QUEUED, 0.0, WAITING)
+    session.add(JobEvent(job_id=job_id, number=1, event=Event.STATUS, data=data, at=moment))
     announce_work(session, queue)
     return job
 
@@ -104,7 +128,8 @@ def claim(session: Session, queue: str, worker: str, lease_seconds: float) -> Cl
     if job_id is None:
         return None
     moment = now(session)
-    taken = session.execute(
+    taken = _change(
+        session,
         update(Job)
         .where(Job.id == job_id, Job.state.in_(sources(State.RUNNING)))
         .values(
@@ -117,69 +142,86 @@ def claim(session: Session, queue: str, worker: str, lease_seconds: float) -> Cl
             started_at=func.coalesce(Job.started_at, moment, type_=Job.started_at.type),
             progress_fraction=0.0,
             progress_message="started",
-        )
-        .returning(Job.fence, Job.attempt)
-    ).one_or_none()
-    return None if taken is None else Claim(job_id, taken.fence, taken.attempt)
+        ),
+        Event.STATUS,
+    )
+    return Claim(job_id, taken[0].fence, taken[0].attempt) if taken else None
 
 
-def heartbeat(session: Session, held: Claim, lease_seconds: float, fraction: float, message: str) -> bool:
-    """Renew the lease and store progress; False when the job is no longer this worker's (taken back or cancelled)."""
+def heartbeat(
+    session: Session, held: Claim, lease_seconds: float, fraction: float, message: str, *, tell: bool = True
+) -> bool:
+    """Renew the lease and store progress, telling it as an event or not.
+
+    False when the job is no longer this worker's (taken back or cancelled).
+    """
     moment = now(session)
-    return _write(
-        session,
-        held,
+    renewed = _held(held).values(
         lease_until=moment + timedelta(seconds=lease_seconds),
         heartbeat_at=moment,
         progress_fraction=fraction,
-        progress_message=message[:200],
+        progress_message=message[:LONGEST_MESSAGE],
     )
+    return bool(_change(session, renewed, Event.PROGRESS if tell else None))
+
+
+def holds(session: Session, held: Claim) -> bool:
+    """Tell whether the job is this worker's, and keep it so until the transaction ends."""
+    return session.execute(select(Job.id).where(_mine(held)).with_for_update()).first() is not None
+
+
+def tell(session: Session, held: Claim, event: str, data: dict[str, Any], fraction: float, message: str) -> bool:
+    """Add an event that carries more than progress, such as an epoch; False when the job is no longer this worker's.
+
+    The lease is the heartbeat's matter.
+    """
+    progress = _held(held).values(progress_fraction=fraction, progress_message=message[:LONGEST_MESSAGE])
+    return bool(_change(session, progress, Event(event), data))
 
 
 def succeed(session: Session, held: Claim) -> bool:
     """Finish the job; False when it is no longer this worker's, and then nothing else may be written either."""
-    return _write(
-        session,
-        held,
+    finished = _held(held).values(
         state=State.SUCCEEDED,
         finished_at=now(session),
         lease_until=None,
         progress_fraction=1.0,
         progress_message="finished",
     )
+    return bool(_change(session, finished, Event.DONE))
 
 
 def fail(session: Session, held: Claim, code: str, message: str) -> bool:
     """Fail the job with its reason; False when it is no longer this worker's."""
-    return _write(
-        session,
-        held,
+    failed = _held(held).values(
         state=State.FAILED,
         finished_at=now(session),
         lease_until=None,
         error_code=code,
         error_message=message,
     )
+    return bool(_change(session, failed, Event.DONE))
 
 
 def release(session: Session, held: Claim) -> bool:
     """Put the job back, not counted as an attempt: its worker is shutting down in good order."""
-    return _write(
-        session,
-        held,
-        state=State.QUEUED,
-        attempt=Job.attempt - 1,
-        lease_until=None,
-        progress_fraction=0.0,
-        progress_message="waiting for a worker",
-        rung_at=LONG_AGO,
-    )
+    put_back = _held(held).values(**_waiting(LONG_AGO), attempt=Job.attempt - 1)
+    return bool(_change(session, put_back, Event.STATUS))
+
+
+def give_up_attempt(session: Session, held: Claim, code: str, message: str, most_attempts: int) -> bool:
+    """Put the job back after an attempt that died although its worker lives, or fail it if this was the last one.
+
+    The claim has counted the attempt already. False when the job is no longer this worker's.
+    """
+    if held.attempt >= most_attempts:
+        return fail(session, held, code, message)
+    return bool(_change(session, _held(held).values(**_waiting(LONG_AGO)), Event.STATUS))
 
 
 def cancel(session: Session, job_id: UUID) -> bool:
     """Cancel a job that has not ended; its worker finds out at its next heartbeat and can write nothing more."""
-    return _changed(
-        session,
+    cancelled = (
         update(Job)
         .where(Job.id == job_id, Job.state.in_(sources(State.CANCELLED)))
         .values(
@@ -187,8 +229,31 @@ def cancel(session: Session, job_id: UUID) -> bool:
             finished_at=now(session),
             lease_until=None,
             progress_message="cancelled",
-        ),
+        )
     )
+    return bool(_change(session, cancelled, Event.DONE))
+
+
+def retry(session: Session, job_id: UUID) -> bool:
+    """Queue a job that failed or was cancelled as if it were new; False when it has not, or succeeded."""
+    given_up = [state for state in sources(State.QUEUED) if state in ENDED]
+    again = _change(
+        session,
+        update(Job)
+        .where(Job.id == job_id, Job.state.in_(given_up))
+        .values(
+            **_waiting(now(session)),
+            attempt=0,
+            started_at=None,
+            finished_at=None,
+            error_code=None,
+            error_message=None,
+        ),
+        Event.STATUS,
+    )
+    for job in again:
+        announce_work(session, job.queue)
+    return bool(again)
 
 
 @dataclass(frozen=True)
@@ -206,7 +271,7 @@ def sweep(session: Session, *, ring_again_seconds: float, most_attempts: int) ->
         return Sweep(0, 0, {})
     moment = now(session)
     expired = and_(Job.state == State.RUNNING, Job.lease_until < moment)
-    failed = _count(
+    failed = _change(
         session,
         update(Job)
         .where(expired, Job.attempt >= most_attempts)
@@ -217,15 +282,13 @@ def sweep(session: Session, *, ring_again_seconds: float, most_attempts: int) ->
             error_code="worker_lost",
             error_message=f"the worker died or fell silent in each of {most_attempts} attempts",
         ),
+        Event.DONE,
     )
-    requeued = _count(
-        session,
-        update(Job).where(expired).values(state=State.QUEUED, lease_until=None, rung_at=LONG_AGO),
-    )
+    requeued = _change(session, update(Job).where(expired).values(**_waiting(LONG_AGO)), Event.STATUS)
     bells = _overdue_bells(session, moment, ring_again_seconds)
     session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < moment - IDEMPOTENCY_KEPT))
     session.execute(delete(WorkerBeat).where(WorkerBeat.seen_at < moment - BEATS_KEPT))
-    return Sweep(requeued, failed, bells)
+    return Sweep(len(requeued), len(failed), bells)
 
 
 def _overdue_bells(session: Session, moment: datetime, ring_again_seconds: float) -> dict[str, int]:
@@ -266,16 +329,65 @@ def _alone(session: Session) -> bool:
     return bool(session.execute(text("select pg_try_advisory_xact_lock(:key)"), {"key": SWEEP_LOCK}).scalar_one())
 
 
-def _write(session: Session, held: Claim, **values: object) -> bool:
-    guarded = update(Job).where(Job.id == held.job_id, Job.fence == held.fence, Job.state == State.RUNNING)
-    return _changed(session, guarded.values(**values))
+def counts(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """Return how many events each of these jobs has; a job that is not there is left out."""
+    rows = session.execute(select(Job.id, Job.events).where(Job.id.in_(job_ids)))
+    return {row.id: row.events for row in rows}
 
 
-def _changed(session: Session, statement: object) -> bool:
-    return _count(session, statement) == 1
+def events_after(session: Session, job_id: UUID, number: int, limit: int) -> tuple[list[JobEvent], int]:
+    """Return up to `limit` events of a job after a number, in order, and the number of its last one."""
+    query = (
+        select(JobEvent, Job.events)
+        .join(Job, Job.id == JobEvent.job_id)
+        .where(JobEvent.job_id == job_id, JobEvent.number > number)
+        .order_by(JobEvent.number)
+        .limit(limit)
+    )
+    rows = session.execute(query).all()
+    return [row.JobEvent for row in rows], rows[-1].events if rows else number
 
 
-def _count(session: Session, statement: object) -> int:
-    result = session.execute(statement, execution_options={"synchronize_session": False})  # type: ignore[call-overload]
-    assert isinstance(result, CursorResult)
-    return result.rowcount
+def _mine(held: Claim) -> ColumnElement[bool]:
+    return and_(Job.id == held.job_id, Job.fence == held.fence, Job.state == State.RUNNING)
+
+
+def _held(held: Claim) -> Update:
+    return update(Job).where(_mine(held))
+
+
+def _waiting(rung_at: datetime) -> dict[str, Any]:
+    """Return what every job has that is queued again."""
+    return {
+        "state": State.QUEUED,
+        "lease_until": None,
+        "rung_at": rung_at,
+        "progress_fraction": 0.0,
+        "progress_message": WAITING,
+    }
+
+
+def _change(
+    session: Session, change: Update, event: Event | None, more: dict[str, Any] | None = None
+) -> Sequence[AnyRow]:
+    """Carry out a guarded UPDATE and return the jobs it changed, each of which gets the event if there is one."""
+    if event is not None:
+        change = change.values(events=Job.events + 1)
+    columns = (Job.id, Job.queue, Job.state, Job.fence, Job.attempt, Job.events)
+    changed = session.execute(
+        change.returning(*columns, Job.progress_fraction, Job.progress_message),
+        execution_options={"synchronize_session": False},
+    ).all()
+    if changed and event is not None:
+        moment = now(session)  # read under the lock, so that moments are in the order of the numbers
+        session.execute(insert(JobEvent), [_event_of(job, event, more or {}, moment) for job in changed])
+    return changed
+
+
+def _event_of(job: AnyRow, event: Event, more: dict[str, Any], moment: datetime) -> dict[str, Any]:
+    data = more | _data(job.state, job.progress_fraction, job.progress_message)
+    return {"job_id": job.id, "number": job.events, "event": event, "data": data, "at": moment}
+
+
+def _data(state: str, fraction: float, message: str) -> dict[str, Any]:
+    return {"status": state, "fraction": fraction, "message": message}

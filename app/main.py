@@ -21,7 +21,9 @@ from app.health import routes as health
 from app.measurements import routes as measurements
 from app.searches import routes as searches
 from app.spaces import routes as spaces
+from app.streams import Streams
 from app.sweeper import Sweeper
+from app.verifications import routes as verifications
 from nnmass_core import __version__
 
 DESCRIPTION = """Which neural network fits my hardware? POST a budget to `/v1/searches` and receive the architectures
@@ -34,12 +36,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     dispatcher = Dispatcher(settings)
     database = Database(settings.sqlalchemy_url, announce=dispatcher.ring)
     sweeper = Sweeper(database, settings, dispatcher.ring)
+    ending = threading.Event()  # set when the server was asked to end, so that nobody is kept waiting
+    streams = Streams(database, ending)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         dispatcher.start()
         sweeper.start()
         yield
+        await streams.stop()
         sweeper.stop()
         dispatcher.stop()
         database.dispose()
@@ -47,11 +52,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # the documentation pages load nothing from other hosts, so they work on a machine without a network
     app = FastAPIOffline(title="nnmass", version=__version__, description=DESCRIPTION, lifespan=lifespan)
     app.state.settings = settings
-    app.state.ending = threading.Event()  # set when the server was asked to end, so that nobody is kept waiting
+    app.state.ending = ending
     app.state.database = database
+    app.state.streams = streams
     app.state.cursors = Cursors(settings.signing_key())
-    for feature in (searches, spaces, architectures, exports, measurements, health):
+    for feature in (searches, spaces, architectures, exports, measurements, verifications, health):
         app.include_router(feature.router)
+    app.include_router(verifications.names)
     http_errors.install(app)
     app.add_middleware(BodyGuard, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
     return app

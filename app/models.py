@@ -51,11 +51,24 @@ class Job(Base):
     rung_at: Mapped[datetime] = mapped_column(UtcDateTime)
     progress_fraction: Mapped[float]
     progress_message: Mapped[str] = mapped_column(String(200))
+    events: Mapped[int] = mapped_column(default=0, server_default="0")
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_message: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class JobEvent(Base):
+    """One thing that happened to a job; `Job.events` counts them, and they are numbered from 1 without gaps."""
+
+    __tablename__ = "job_events"
+
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    event: Mapped[str] = mapped_column(String(16))
+    data: Mapped[dict[str, Any]] = mapped_column(Json)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class Search(Base):
@@ -144,6 +157,107 @@ class Measurement(Base):
     result: Mapped[dict[str, Any] | None] = mapped_column(Json)
 
     job: Mapped[Job] = relationship(lazy="raise")
+
+
+class Verification(Base):
+    """A network to train, or trained: the whole order and, once its job has succeeded, the result.
+
+    `task` tells inputs and classes, `widths` the widths of its parts: networks are compared where both are equal.
+    `log` is the tail of what the trainer said, `live` how fast it goes and what is left.
+    """
+
+    __tablename__ = "verifications"
+    __table_args__ = (
+        Index("ix_verifications_arch_id_id", "arch_id", "id"),
+        Index("ix_verifications_search_id_id", "search_id", "id"),
+        Index("ix_verifications_dataset_key_recipe_digest_id", "dataset_key", "recipe_digest", "id"),
+        Index("ix_verifications_family_task_id", "family", "task", "id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    role: Mapped[str] = mapped_column(String(32))
+    search_id: Mapped[UUID | None] = mapped_column(ForeignKey("searches.id", ondelete="SET NULL"))
+    candidate_rank: Mapped[int | None]
+    replay_of: Mapped[UUID | None] = mapped_column(ForeignKey("verifications.id", ondelete="SET NULL"))
+    arch_id: Mapped[str] = mapped_column(String(64))
+    family: Mapped[str] = mapped_column(String(64))
+    task: Mapped[str] = mapped_column(String(64))
+    definition: Mapped[dict[str, Any]] = mapped_column(Json)
+    widths: Mapped[list[int]] = mapped_column(Json)
+    nn_mass: Mapped[float]
+    params: Mapped[int] = mapped_column(BigInteger)
+    macs: Mapped[int] = mapped_column(BigInteger)
+    dataset: Mapped[dict[str, Any]] = mapped_column(Json)
+    dataset_key: Mapped[str] = mapped_column(String(500))
+    recipe: Mapped[dict[str, Any]] = mapped_column(Json)
+    recipe_digest: Mapped[str] = mapped_column(String(80))
+    seeds: Mapped[list[int]] = mapped_column(Json)
+    kept: Mapped[list[str]] = mapped_column(Json)
+    core_version: Mapped[str] = mapped_column(String(32))
+    live: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    log: Mapped[str] = mapped_column(Text, deferred=True)
+    result: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    result_digest: Mapped[str | None] = mapped_column(String(80))
+
+    job: Mapped[Job] = relationship(lazy="raise")
+
+
+class VerificationEpoch(Base):
+    """The figures of one epoch of one seed; written again, with the same figures, by an attempt that repeats it."""
+
+    __tablename__ = "verification_epochs"
+
+    verification_id: Mapped[UUID] = mapped_column(ForeignKey("verifications.id", ondelete="CASCADE"), primary_key=True)
+    seed: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    epoch: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    train_loss: Mapped[float]
+    train_accuracy: Mapped[float]
+    test_loss: Mapped[float]
+    test_accuracy: Mapped[float]
+    learning_rate: Mapped[float]
+    images_per_second: Mapped[float]
+    seconds: Mapped[float]
+
+
+class VerificationSeed(Base):
+    """How one seed ended: test accuracy and loss after the last epoch, and the counts of true and predicted class."""
+
+    __tablename__ = "verification_seeds"
+
+    verification_id: Mapped[UUID] = mapped_column(ForeignKey("verifications.id", ondelete="CASCADE"), primary_key=True)
+    seed: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    accuracy: Mapped[float]
+    test_loss: Mapped[float]
+    confusion: Mapped[list[list[int]]] = mapped_column(Json)
+
+
+class Checkpoint(Base):
+    """A file in a worker's training folder from which a training can be taken up again."""
+
+    __tablename__ = "checkpoints"
+
+    verification_id: Mapped[UUID] = mapped_column(ForeignKey("verifications.id", ondelete="CASCADE"), primary_key=True)
+    file: Mapped[str] = mapped_column(String(200), primary_key=True)
+    fence: Mapped[int] = mapped_column(BigInteger)
+    seed: Mapped[int] = mapped_column(BigInteger)
+    epoch: Mapped[int]
+    step: Mapped[int]
+    sha256: Mapped[str] = mapped_column(String(64))
+    size: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Artifact(Base):
+    """A file that a training left: trained weights, the trained network as ONNX."""
+
+    __tablename__ = "artifacts"
+
+    verification_id: Mapped[UUID] = mapped_column(ForeignKey("verifications.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    media_type: Mapped[str] = mapped_column(String(100))
+    sha256: Mapped[str] = mapped_column(String(64))
+    size: Mapped[int] = mapped_column(BigInteger)
+    content: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
 
 
 class IdempotencyKey(Base):

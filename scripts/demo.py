@@ -5,14 +5,8 @@ Runs in a data folder of its own that is removed at the end, on a free port; nee
 
 from __future__ import annotations
 
-import re
-import signal
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +14,8 @@ import httpx2
 from rich.console import Console
 from rich.table import Table
 
-READY_WITHIN_SECONDS = 60
-END_WITHIN_SECONDS = 30
+from scripts.running import service
+
 LIMIT_PARAMS = 1_000_000
 LIMIT_MACS = 150_000_000
 REQUEST = {
@@ -46,34 +40,6 @@ CAVEATS = {
 }
 
 console = Console()
-
-
-@contextmanager
-def service(folder: Path) -> Iterator[str]:
-    """Run the embedded service in a folder; gives its address."""
-    command = [sys.executable, "-m", "app", "serve", "--port", "0", "--data-dir", str(folder)]
-    with (folder / "serve.log").open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
-    try:
-        yield wait_until_ready(process, folder / "serve.log")
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(END_WITHIN_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Return the service's address once it accepts requests."""
-    deadline = time.monotonic() + READY_WITHIN_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        said = log.read_text()
-        if "nnmass: ready" in said and (found := re.search(r"starting on (http://\S+?),", said)):
-            return found.group(1)
-        time.sleep(0.05)
-    raise SystemExit(f"the service did not start:\n{log.read_text()}")
 
 
 def follow(client: httpx2.Client, search: dict[str, Any]) -> dict[str, Any]:

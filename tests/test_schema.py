@@ -5,21 +5,26 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect
+from sqlalchemy import column, inspect, select, table
+from sqlalchemy.orm import Session
 
 from app import schema
 from app.db import make_engine
-from app.models import Base
+from app.models import Base, Job, JobEvent
 from tests.conftest import BOTH, SQLITE
 from tests.servers import PostgresServer
 
 ROOT = Path(__file__).parents[1]
+MOMENT, LATER = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), datetime(2026, 1, 2, 4, tzinfo=UTC)
 
 
 @pytest.fixture(params=BOTH)
@@ -49,6 +54,41 @@ def test_migrations_can_be_taken_back(empty_url: str) -> None:
     with engine.connect() as connection:
         command.downgrade(schema.alembic_config(connection), "base")
     assert inspect(engine).get_table_names() == ["alembic_version"]
+    engine.dispose()
+
+
+def test_jobs_from_before_there_were_events_have_one(empty_url: str) -> None:
+    engine = make_engine(empty_url)
+    states = ["queued", "running", "succeeded", "failed", "cancelled"]
+    with engine.connect() as connection:
+        command.upgrade(schema.alembic_config(connection), "0002")
+    old = table("jobs", *(column(c.name, c.type) for c in Job.__table__.columns if c.name != "events"))
+    with engine.begin() as connection:
+        for number, state in enumerate(states):
+            row: dict[str, Any] = {"id": UUID(int=number), "state": state, "kind": "search", "queue": "search"}
+            row |= {
+                "owner": "local",
+                "attempt": 0,
+                "fence": 0,
+                "progress_fraction": number / 10,
+                "progress_message": f"was {state}",
+            }
+            row |= {"rung_at": MOMENT, "created_at": MOMENT, "finished_at": LATER if number >= 2 else None}
+            connection.execute(old.insert().values(row))
+    schema.upgrade(engine)
+    with Session(engine) as session:
+        rows = session.scalars(select(JobEvent).order_by(JobEvent.job_id)).all()
+        counts = session.scalars(select(Job.events)).all()
+    assert counts == [1] * 5
+    assert [(row.number, row.event, row.data["status"]) for row in rows] == [
+        (1, "done" if state in ("succeeded", "failed", "cancelled") else "status", state) for state in states
+    ]
+    assert rows[1].data == {"status": "running", "fraction": 0.1, "message": "was running"}
+    assert [row.at for row in rows] == [MOMENT] * 2 + [LATER] * 3
+    with engine.connect() as connection:
+        command.downgrade(schema.alembic_config(connection), "0002")
+    with engine.connect() as connection:
+        assert len(connection.execute(select(old)).all()) == 5
     engine.dispose()
 
 

@@ -2,7 +2,8 @@
 
 The process gets its order as one line of JSON on standard input and answers in lines of JSON on standard output:
 `{"event": "progress", "fraction", "message"}`, and last `{"event": "done", ...}` or `{"event": "error", "code",
-"message"}`. Standard input stays open for as long as the order stands; when it closes, the process ends itself.
+"message"}`; events of other names are for whoever gave the order. Its log is standard error. Standard input stays open
+for as long as the order stands; when it closes, the process ends itself.
 """
 
 from __future__ import annotations
@@ -18,35 +19,65 @@ from typing import IO, Any
 
 from app import parent
 from worker.pulse import Pulse
-from worker.running import Failed
+from worker.running import Died, Failed
 
+MODULE = "worker.trainer"
 LOOK_EVERY_SECONDS = 0.2
-LAST_WORDS = 2000
-"""Characters of what a process that died wrote last, for the worker's log."""
 
 
-def run_child(module: str, order: dict[str, Any], pulse: Pulse) -> dict[str, Any]:
-    """Run `python -m module` on an order and return its last event. Raises Failed, and Lost or Ending of the pulse."""
+class Listener:
+    """Hears what a process says beside its progress; this one passes its log on to the worker's."""
+
+    def event(self, event: dict[str, Any]) -> None:
+        """Hear of an event, progress included. Raises Lost when the job is no longer this worker's."""
+
+    def log(self, line: str) -> None:
+        """Hear a line of the log, from a thread of its own."""
+        sys.stderr.write(line)
+
+
+def run_child(module: str, order: dict[str, Any], pulse: Pulse, listener: Listener | None = None) -> dict[str, Any]:
+    """Run `python -m module` on an order and return its last event.
+
+    Raises Failed, Died when the process ended without an answer, and Lost or Ending of the pulse.
+    """
     command = [sys.executable, "-m", module]
     pipe = subprocess.PIPE
+    listener = listener or Listener()
     with subprocess.Popen(
-        command, stdin=pipe, stdout=pipe, text=True, start_new_session=True, env=_environment()
+        command,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+        env=_environment(),
     ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
+        hearing = threading.Thread(target=_hear, args=(child.stderr, listener), daemon=True)
+        hearing.start()
         try:
-            assert child.stdin is not None
-            assert child.stdout is not None
             child.stdin.write(json.dumps(order) + "\n")
             child.stdin.flush()
-            return _follow(child, child.stdout, pulse)
+            return _follow(child, child.stdout, pulse, listener)
         finally:
             _kill(child)
+            hearing.join()
 
 
 def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != parent.VARIABLE}
 
 
-def _follow(child: subprocess.Popen[str], output: IO[str], pulse: Pulse) -> dict[str, Any]:
+def _hear(output: IO[str], listener: Listener) -> None:
+    for line in output:
+        listener.log(line)
+
+
+def _follow(child: subprocess.Popen[str], output: IO[str], pulse: Pulse, listener: Listener) -> dict[str, Any]:
     lines: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_read, args=(output, lines), daemon=True).start()
     progress = (0.0, "starting")
@@ -59,13 +90,14 @@ def _follow(child: subprocess.Popen[str], output: IO[str], pulse: Pulse) -> dict
         if line is None:
             raise _died(child)
         event: dict[str, Any] = json.loads(line)
+        if event["event"] == "error":
+            raise Failed(str(event["code"]), str(event["message"]))
+        if event["event"] == "done":
+            return event
+        listener.event(event)
         if event["event"] == "progress":
             progress = (float(event["fraction"]), str(event["message"]))
-            pulse.report(*progress)
-        elif event["event"] == "error":
-            raise Failed(str(event["code"]), str(event["message"]))
-        else:
-            return event
+        pulse.report(*progress)
 
 
 def _read(output: IO[str], lines: queue.Queue[str | None]) -> None:
@@ -74,11 +106,11 @@ def _read(output: IO[str], lines: queue.Queue[str | None]) -> None:
     lines.put(None)
 
 
-def _died(child: subprocess.Popen[str]) -> Failed:
+def _died(child: subprocess.Popen[str]) -> Died:
     code = child.wait()
     if code == -signal.SIGKILL:
-        return Failed("out_of_memory", "the process was killed, most likely because the memory was not enough")
-    return Failed("process_died", f"the process ended with {code} and no answer; the worker's log has more")
+        return Died("out_of_memory", "the process was killed, most likely because the memory was not enough")
+    return Died("process_died", f"the process ended with {code} and no answer; the worker's log has more")
 
 
 def _kill(child: subprocess.Popen[str]) -> None:

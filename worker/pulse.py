@@ -14,6 +14,9 @@ from nnmass_core.errors import Interrupted
 from worker import lifecycle
 from worker.lifecycle import Context
 
+TELL_AFTER_SECONDS = 10.0
+"""A message that changes while the percentage stands still is told this often."""
+
 log = logging.getLogger("nnmass.pulse")
 
 
@@ -26,12 +29,17 @@ class Ending(Interrupted):
 
 
 class Pulse:
-    """Keeps one claim alive for as long as its block runs."""
+    """Keeps one claim alive for as long as its block runs.
+
+    A heartbeat tells an event when the percentage has changed, or when the message has and nothing was told for 10 s:
+    at most 100 events for the percentages of a job, and 360 an hour for its messages.
+    """
 
     def __init__(self, context: Context, held: Claim) -> None:
         self._context = context
         self._held = held
-        self._progress = (0.0, "started")
+        self._progress = self._told = (0.0, "started")  # the claim has told this
+        self._told_at = time.monotonic()
         self._lost = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
@@ -54,13 +62,32 @@ class Pulse:
         if lifecycle.ending():
             raise Ending
 
+    def told(self, fraction: float, message: str) -> None:
+        """Note progress that was told by an event of the job's own, so that no heartbeat tells it again."""
+        self._progress = self._told = (fraction, message)
+        self._told_at = time.monotonic()
+
+    def _beat(self) -> bool:
+        progress = self._progress
+        tell = self._worth_telling(*progress)
+        with self._context.database.write() as session:
+            alive = jobs.heartbeat(session, self._held, self._context.settings.lease_seconds, *progress, tell=tell)
+        if tell:
+            self._told, self._told_at = progress, time.monotonic()
+        return alive
+
+    def _worth_telling(self, fraction: float, message: str) -> bool:
+        told_fraction, told_message = self._told
+        if round(fraction, 2) != round(told_fraction, 2):
+            return True
+        return message != told_message and time.monotonic() - self._told_at >= TELL_AFTER_SECONDS
+
     def _run(self) -> None:
         settings = self._context.settings
         renewed = time.monotonic()
         while not self._stop.wait(settings.heartbeat_seconds):
             try:
-                with self._context.database.write() as session:
-                    alive = jobs.heartbeat(session, self._held, settings.lease_seconds, *self._progress)
+                alive = self._beat()
                 renewed = time.monotonic()
             except Exception:  # the database may be back before the lease ends; until then the work is still ours
                 log.warning("heartbeat of job %s failed", self._held.job_id, exc_info=True)

@@ -24,6 +24,10 @@ class Failed(Exception):
         self.code = code
 
 
+class Died(Failed):
+    """The process that did the work died: this attempt is over, and the next may do better."""
+
+
 def run_next(context: Context, queue: str, kinds: Mapping[str, Work]) -> bool:
     """Claim the oldest job of a queue and do its kind of work; False when there is none."""
     with context.database.write() as session:
@@ -38,6 +42,10 @@ def run_next(context: Context, queue: str, kinds: Mapping[str, Work]) -> bool:
     except Ending:
         with context.database.write() as session:
             jobs.release(session, held)
+    except Died as death:
+        log.warning("%s %s: attempt %d died: %s", kind, held.job_id, held.attempt, death)
+        with context.database.write() as session:
+            jobs.give_up_attempt(session, held, death.code, str(death), context.settings.most_attempts)
     except Failed as failure:
         _fail(context, held, failure.code, str(failure))
     except MemoryError:

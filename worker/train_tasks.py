@@ -1,4 +1,4 @@
-"""The queue `train`: exports and measurements, each made by a process that has torch."""
+"""The queue `train`: exports, measurements and verifications, each made by a process that has torch."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from app.exports import service as exports
 from app.jobs import Claim
 from app.measurements import service as measurements
 from app.models import Export, Measurement
+from app.verifications import repository as verifications
 from worker import running
-from worker.child import run_child
+from worker.child import MODULE, run_child
 from worker.lifecycle import Context
 from worker.pulse import Pulse
+from worker.verification_tasks import verify
 
 QUEUE = "train"
-MODULE = "worker.trainer"
 
 
 def run_next(context: Context) -> bool:
     """Claim the oldest job of the queue and do it; False when there is none."""
-    return running.run_next(context, QUEUE, {exports.KIND: _export, measurements.KIND: _measure})
+    kinds = {exports.KIND: _export, measurements.KIND: _measure, verifications.KIND: verify}
+    return running.run_next(context, QUEUE, kinds)
 
 
 def _export(context: Context, held: Claim) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import sys
 import threading
@@ -67,28 +68,82 @@ def _measure_ldi(order: dict[str, Any]) -> None:
     tell("done", result=result)
 
 
-WORK: dict[str, Callable[[dict[str, Any]], None]] = {"export": export, "measure": measure}
+def train(order: dict[str, Any]) -> None:
+    """Train the order's seeds."""
+    from worker.training import train as train_seeds
+
+    train_seeds(order, tell)
+
+
+def train_rank(order: dict[str, Any], launcher: int) -> None:
+    """Be one of several processes that train together; ends with the process that launched them."""
+    from app.parent import watch_parent
+
+    watch_parent(launcher)
+    start_log()
+
+    def train_our_part(order: dict[str, Any]) -> None:
+        from worker.training import Order, train_here
+
+        train_here(Order.from_json(order), tell)
+
+    if not carry_out(train_our_part, order):
+        sys.exit(1)
+
+
+WORK: dict[str, Callable[[dict[str, Any]], None]] = {"export": export, "measure": measure, "train": train}
 
 
 def main() -> None:
     """Read the order, do it, and end early if whoever gave it goes away."""
     order = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_standard_input, daemon=True).start()
+    start_log()
     try:
-        import torch
+        import torch  # noqa: F401 - to know whether it is there
     except ModuleNotFoundError as missing:
         if missing.name != "torch":
             raise
         tell("error", code="torch_missing", message=MISSING_TORCH)
         return
-    torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
+    carry_out(WORK[order["do"]], order)
+
+
+def start_log() -> None:
+    """Log on standard error, libraries their warnings alone."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.getLogger("nnmass").setLevel(logging.INFO)
+
+
+def carry_out(work: Callable[[dict[str, Any]], None], order: dict[str, Any]) -> bool:
+    """Do the work; what keeps it from being done is told, and then the answer is False."""
+    import torch
+
     from nnmass_core.errors import NotPossible
 
+    torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what libraries print is no event
-            WORK[order["do"]](order)
+            work(order)
     except NotPossible as refusal:
         tell("error", code=refusal.code, message=str(refusal))
+    except (MemoryError, RuntimeError) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        logging.getLogger("nnmass.training").exception("not enough memory")
+        tell("error", code="out_of_memory", message="the device has not enough memory for this network and batch")
+    else:
+        return True
+    return False
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    import torch
+
+    # on the CPU torch says so in words alone
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        words in str(error) for words in ("not enough memory", "can't allocate memory")
+    )
 
 
 def _end_with_standard_input() -> None:

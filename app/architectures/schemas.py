@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
 from app.fields import Strict
+from app.jobs import State
 from nnmass_core.families import architecture_schema
 
 MOST_ARCHITECTURES = 1000
@@ -68,9 +69,21 @@ class RankedIn(BaseModel):
     created_at: datetime
 
 
+class TrainedIn(BaseModel):
+    """A verification that trains, or trained, an architecture."""
+
+    id: UUID
+    status: State
+    role: str
+    dataset: dict[str, Any]
+    recipe_digest: str
+    accuracy: float | None = Field(description="Mean test accuracy in [0, 1] over the seeds.")
+    created_at: datetime
+
+
 class AboutArchitecture(Evaluated):
     """An architecture: its definition, its figures at fp32 and where it was found."""
 
     architecture: dict[str, Any]
     searches: list[RankedIn] = Field(description="The newest 100 searches that ranked it.")
-    verifications: list[dict[str, Any]]
+    verifications: list[TrainedIn] = Field(description="The newest 100 verifications of it.")

@@ -14,7 +14,7 @@ from nnmass_core.architecture import Architecture
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families import decode_architecture
 
-SEARCHES_LISTED = 100
+SEARCHES_LISTED = VERIFICATIONS_LISTED = 100
 
 
 def evaluate(definitions: list[Any], precision: str) -> list[dict[str, Any]]:
@@ -51,7 +51,7 @@ def register(session: Session, owner: str, definition: Any) -> tuple[dict[str, A
 
 
 def about(session: Session, owner: str, arch_id: str) -> dict[str, Any]:
-    """Return an architecture with its figures and the searches that ranked it. Raises NotFound."""
+    """Return an architecture with its figures, the searches that ranked it and its trainings. Raises NotFound."""
     architecture = catalog.architecture(session, owner, arch_id)
     searches = catalog.searches_that_ranked(session, owner, arch_id, SEARCHES_LISTED)
     return {
@@ -62,7 +62,18 @@ def about(session: Session, owner: str, arch_id: str) -> dict[str, Any]:
             {"id": search.id, "name": search.name, "rank": rank, "created_at": job.created_at}
             for search, rank, job in searches
         ],
-        "verifications": [],
+        "verifications": [
+            {
+                "id": row.id,
+                "status": job.state,
+                "role": row.role,
+                "dataset": row.dataset,
+                "recipe_digest": row.recipe_digest,
+                "accuracy": row.result["accuracy"]["mean"] if row.result else None,
+                "created_at": job.created_at,
+            }
+            for row, job in catalog.verifications_of(session, owner, arch_id, VERIFICATIONS_LISTED)
+        ],
     }
 
 

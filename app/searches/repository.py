@@ -11,7 +11,7 @@ from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session, contains_eager, selectinload
 
 from app.jobs import State
-from app.models import IdempotencyKey, Job, RankedArchitecture, Search, SearchTag
+from app.models import Job, RankedArchitecture, Search, SearchTag
 
 KIND = "search"
 ESCAPE = "\\"
@@ -79,11 +79,6 @@ def proved_result_digest(session: Session, digest: str) -> str | None:
     query = select(Search).where(Search.request_digest == digest, Search.result_digest.is_not(None))
     found = session.scalars(query.order_by(Search.id.desc()).limit(1)).one_or_none()
     return found.result_digest if found is not None and found.result and found.result["optimal"] else None
-
-
-def remembered(session: Session, owner: str, key: str) -> IdempotencyKey | None:
-    """Return the first answer given under an Idempotency-Key."""
-    return session.get(IdempotencyKey, (owner, key))
 
 
 def ranking(session: Session, search_id: UUID, after: int, limit: int) -> Sequence[RankedArchitecture]:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime
 
 from app.db import Database
-from app.deps import CursorsDep, DatabaseDep, Owner, ReadSession, WriteSession
-from app.errors import Invalid, NotFound
+from app.deps import CursorsDep, DatabaseDep, IdempotencyKey, Owner, ReadSession, StreamsDep, WriteSession
+from app.errors import NotFound
 from app.fields import BODY_ERRORS, PAGE_LIMIT, problems
+from app.idempotency import Submission
 from app.jobs import State
 from app.searches import service
 from app.searches.repository import Filters
@@ -27,13 +29,13 @@ from app.searches.schemas import (
     SearchBody,
     SearchList,
 )
+from app.streams import RESPONSES, LastEventId
 
 router = APIRouter(prefix="/v1/searches", tags=["searches"])
 
 LONGEST_WAIT_SECONDS = 30
 POLL_SECONDS = 0.05
 PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])", re.IGNORECASE)
-IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 def search_id_of(search_id: str) -> UUID:
@@ -63,15 +65,13 @@ async def submit_search(
     request: Request,
     database: DatabaseDep,
     owner: Owner,
-    idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
+    idempotency_key: IdempotencyKey,
     prefer: Annotated[str | None, Header(max_length=200)] = None,
 ) -> JSONResponse:
     """Submit a search. An equal question asked before is answered at once, unless `fresh`.
 
     `Prefer: wait=SECONDS` (at most 30) holds the answer until the search has finished or the time is over.
     """
-    if idempotency_key is not None and not IDEMPOTENCY_KEY.fullmatch(idempotency_key):
-        raise Invalid.at("header.Idempotency-Key", "bad_key", "must be 1 to 255 printable ASCII characters")
     done = await run_in_threadpool(_submit, database, owner, body, idempotency_key)
     status, content = done.status, done.body
     if status == 202 and prefer is not None and (wait := PREFER_WAIT.search(prefer)):
@@ -80,13 +80,13 @@ async def submit_search(
     return JSONResponse(content, status, headers={"Location": done.location})
 
 
-def _submit(database: Database, owner: str, body: SearchBody, key: str | None) -> service.Submission:
+def _submit(database: Database, owner: str, body: SearchBody, key: str | None) -> Submission:
     with database.write() as session:
         return service.submit(session, owner, body, key)
 
 
 async def _wait(
-    database: Database, owner: str, done: service.Submission, seconds: int, request: Request
+    database: Database, owner: str, done: Submission, seconds: int, request: Request
 ) -> tuple[int, dict[str, Any]]:
     """Poll until the search has ended, the time is over, or client or server goes; no session is held meanwhile."""
     deadline = asyncio.get_running_loop().time() + seconds
@@ -156,3 +156,32 @@ def list_architectures(
 def cancel_search(search_id: SearchId, session: WriteSession, owner: Owner) -> SearchAnswer:
     """Cancel a search. One that has ended stays as it is."""
     return service.answer(service.cancel(session, owner, search_id))
+
+
+@router.post(
+    "/{search_id}/retry",
+    status_code=202,
+    response_model=SearchAnswer,
+    responses={
+        200: {"model": SearchAnswer, "description": "Queued or running: unchanged."},
+        **problems(404, 409, 422, 503),
+    },
+)
+def retry_search(search_id: SearchId, session: WriteSession, owner: Owner, response: Response) -> SearchAnswer:
+    """Queue a search again that failed or was cancelled."""
+    found, queued = service.retry(session, owner, search_id)
+    response.status_code = 202 if queued else 200
+    return service.answer(found)
+
+
+@router.get("/{search_id}/events", response_class=Response, responses={**RESPONSES, **problems(404, 422, 503)})
+def stream_events(
+    search_id: SearchId, session: ReadSession, streams: StreamsDep, owner: Owner, last: LastEventId
+) -> Response:
+    """Follow a search: `status`, `progress` and at last `done`, which carries the search.
+
+    Every event has the data `status`, `fraction`, `message` and `at`, and an id; a client that was cut off sends the
+    last id it has as `Last-Event-ID` and receives what came after it.
+    """
+    found = service.get(session, owner, search_id)
+    return streams.response(found.job, last, partial(service.whole, owner=owner, search_id=search_id))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -11,37 +10,24 @@ from sqlalchemy.orm import Session
 
 from app import catalog, jobs
 from app.cursors import Cursors
-from app.db import now
-from app.errors import Invalid, NotFound
+from app.errors import Invalid, NotFound, WrongState
+from app.idempotency import Submission, fingerprint_of, once
 from app.ids import new_id
 from app.jobs import State
 from app.locks import take_turns
-from app.models import IdempotencyKey, RankedArchitecture, Search, SearchTag
+from app.models import RankedArchitecture, Search, SearchTag
 from app.searches import repository
 from app.searches.repository import KIND, Filters
 from app.searches.schemas import Question, SearchAnswer, SearchBody
 from nnmass_core import __version__
 from nnmass_core.certificate import Ranked, SearchResult
-from nnmass_core.codec import sha256_of
 from nnmass_core.control import Control
 from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
 
 QUEUE = "search"
+PLACE = "/v1/searches"
 PREVIEW_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class Submission:
-    """The answer to a submitted search: status, body and place."""
-
-    status: int
-    body: dict[str, Any]
-
-    @property
-    def location(self) -> str:
-        """The search's address."""
-        return f"/v1/searches/{self.body['id']}"
 
 
 def submit(session: Session, owner: str, body: SearchBody, idempotency_key: str | None) -> Submission:
@@ -51,42 +37,23 @@ def submit(session: Session, owner: str, body: SearchBody, idempotency_key: str 
     that names the field.
     """
     request = read(session, owner, body)
-    fingerprint = sha256_of(body.model_dump(mode="json"))
-    if idempotency_key is not None:
-        take_turns(session, "key", owner, idempotency_key)
-        earlier = repository.remembered(session, owner, idempotency_key)
-        if earlier is not None:
-            return _replay(earlier, fingerprint)
+    fingerprint = fingerprint_of(PLACE, body)
+    return once(session, owner, idempotency_key, fingerprint, lambda: _submit(session, owner, body, request))
+
+
+def _submit(session: Session, owner: str, body: SearchBody, request: SearchRequest) -> Submission:
     take_turns(session, "digest", owner, request.digest)
     found = None if body.fresh else repository.reusable(session, owner, request.digest)
-    submission = _reuse(found) if found is not None else _create(session, owner, body, request)
-    if idempotency_key is not None:
-        session.add(
-            IdempotencyKey(
-                owner=owner,
-                key=idempotency_key,
-                fingerprint=fingerprint,
-                status=submission.status,
-                location=submission.location,
-                body=submission.body,
-                created_at=now(session),
-            )
-        )
-    return submission
+    if found is None:
+        return _submission(202, answer(_create(session, owner, body, request)))
+    return _submission(200 if found.job.state == State.SUCCEEDED else 202, answer(found, reused=True))
 
 
-def _replay(earlier: IdempotencyKey, fingerprint: str) -> Submission:
-    if earlier.fingerprint != fingerprint:
-        raise Invalid.at("header.Idempotency-Key", "key_reused", "was used before with another body")
-    return Submission(earlier.status, earlier.body)
+def _submission(status: int, body: SearchAnswer) -> Submission:
+    return Submission(status, body.model_dump(mode="json"), f"{PLACE}/{body.id}")
 
 
-def _reuse(found: Search) -> Submission:
-    status = 200 if found.job.state == State.SUCCEEDED else 202
-    return Submission(status, answer(found, reused=True).model_dump(mode="json"))
-
-
-def _create(session: Session, owner: str, body: SearchBody, request: SearchRequest) -> Submission:
+def _create(session: Session, owner: str, body: SearchBody, request: SearchRequest) -> Search:
     job = jobs.enqueue(session, new_id(), kind=KIND, queue=QUEUE, owner=owner)
     row = Search(
         id=job.id,
@@ -101,7 +68,7 @@ def _create(session: Session, owner: str, body: SearchBody, request: SearchReque
     )
     session.add(row)
     session.flush()
-    return Submission(202, answer(row).model_dump(mode="json"))
+    return row
 
 
 def get(session: Session, owner: str, search_id: UUID) -> Search:
@@ -118,6 +85,19 @@ def cancel(session: Session, owner: str, search_id: UUID) -> Search:
     if jobs.cancel(session, search_id):
         session.refresh(found.job)
     return found
+
+
+def retry(session: Session, owner: str, search_id: UUID) -> tuple[Search, bool]:
+    """Queue a search again that failed or was cancelled; tells whether it was. One at work stays as it is.
+
+    Raises NotFound, and WrongState when it has succeeded.
+    """
+    found = get(session, owner, search_id)
+    queued = jobs.retry(session, search_id)
+    session.refresh(found.job)
+    if found.job.state == State.SUCCEEDED:
+        raise WrongState("the search has succeeded; submit it with `fresh` to run it once more")
+    return found, queued
 
 
 def history(
@@ -202,6 +182,11 @@ def proved_digest(session: Session, request_digest: str) -> str | None:
 
 def _item_of_row(row: RankedArchitecture) -> dict[str, Any]:
     return {**row.figures, "architecture": row.architecture}
+
+
+def whole(session: Session, owner: str, search_id: UUID) -> dict[str, Any]:
+    """Return a search as its last event carries it. Raises NotFound."""
+    return answer(get(session, owner, search_id)).model_dump(mode="json")
 
 
 def answer(row: Search, *, reused: bool = False) -> SearchAnswer:

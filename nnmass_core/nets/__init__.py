@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from nnmass_core.architecture import Architecture
+from nnmass_core.families import input_shape
 from nnmass_core.families.densenet_cnn import DenseNetCnn
 from nnmass_core.families.densenet_cnn_depthwise import DenseNetCnnDepthwise
 from nnmass_core.families.densenet_mlp import DenseNetMlp
@@ -60,9 +61,4 @@ def build(architecture: Architecture, seed: int) -> nn.Module:
         return assemble(architecture, wiring)
 
 
-def input_shape(architecture: Architecture) -> tuple[int, ...]:
-    """Return the shape of one input: (channels, height, width), or (features,) for `densenet_mlp`."""
-    if isinstance(architecture, DenseNetMlp):
-        return (architecture.in_features,)
-    image = architecture.input  # type: ignore[attr-defined]  # every other family takes images
-    return (image.channels, image.height, image.width)
+__all__ = ["MODULES", "assemble", "build", "input_shape"]

@@ -20,8 +20,12 @@ def write(architecture: Architecture, seed: int, form: str, path: Path) -> None:
 
     form: `onnx` or `torchscript`. Raises DefinitionError for a bad seed.
     """
-    module = build(architecture, seed).eval()
-    WRITERS[form](module, torch.zeros(2, *input_shape(architecture)), path)
+    write_module(build(architecture, seed), input_shape(architecture), form, path)
+
+
+def write_module(module: nn.Module, shape: tuple[int, ...], form: str, path: Path) -> None:
+    """Write a module that lies on the CPU, for inputs of a shape, as it is in evaluation."""
+    WRITERS[form](module.eval(), torch.zeros(2, *shape), path)
 
 
 def _onnx(module: nn.Module, example: Tensor, path: Path) -> None:

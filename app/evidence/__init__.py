@@ -1,0 +1,1 @@
+"""Evidence: what the trainings say about NN-Mass, params and MACs."""

@@ -1,0 +1,42 @@
+"""Routes of the evidence."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Response
+
+from app.deps import Owner, ReadSession
+from app.evidence import service
+from app.evidence.schemas import EvidenceAnswer
+from app.evidence.service import Filters
+from app.fields import problems
+
+router = APIRouter(prefix="/v1/evidence", tags=["evidence"])
+
+
+@router.get(
+    "",
+    response_model=EvidenceAnswer,
+    responses={
+        200: {"content": {"text/csv": {}}, "description": "The evidence, or with `format=csv` its points."},
+        **problems(422, 503),
+    },
+)
+def get_evidence(
+    session: ReadSession,
+    owner: Owner,
+    dataset: Annotated[str | None, Query(max_length=500)] = None,
+    family: Annotated[str | None, Query(max_length=64)] = None,
+    recipe: Annotated[str | None, Query(max_length=100)] = None,
+    format: Annotated[Literal["json", "csv"], Query()] = "json",  # noqa: A002 - the contract's word
+) -> Any:
+    """Return how well NN-Mass, and beside it params and MACs, order the test accuracies of what was trained.
+
+    Accuracies are compared within one data set and one recipe: the one with the most networks, unless you name yours.
+    """
+    filters = Filters(dataset, family, recipe)
+    if format == "csv":
+        headers = {"Content-Disposition": 'attachment; filename="evidence.csv"'}
+        return Response(service.table(session, owner, filters), media_type="text/csv", headers=headers)
+    return service.evidence(session, owner, filters)

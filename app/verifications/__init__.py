@@ -1,0 +1,1 @@
+"""Verifications: networks trained, watched, and kept as evidence."""

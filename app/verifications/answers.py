@@ -1,0 +1,102 @@
+"""Verifications as they are answered."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.jobs import State
+from app.models import Verification, VerificationEpoch
+from app.verifications import repository
+from app.verifications.schemas import EpochItem, VerificationAnswer, VerificationSummary
+from nnmass_core.recipe import recipe_name, resolve_recipe
+
+EPOCH_FIELDS = tuple(EpochItem.model_fields)
+
+
+def summary(row: Verification) -> VerificationSummary:
+    """Return a verification without its epochs."""
+    return VerificationSummary.model_validate(_summary(row))
+
+
+def answer(session: Session, row: Verification) -> VerificationAnswer:
+    """Return a verification, whole."""
+    return VerificationAnswer.model_validate(
+        {
+            **_summary(row),
+            "architecture": row.definition,
+            "recipe": row.recipe,
+            "core_version": row.core_version,
+            "runs": _runs(session, row),
+            "artifacts": _artifacts(session, row),
+            "result_digest": row.result_digest,
+            "replay": _replay(session, row),
+        }
+    )
+
+
+def _summary(row: Verification) -> dict[str, Any]:
+    job = row.job
+    live = row.live if row.live is not None and job.state == State.RUNNING else {}
+    return {
+        "id": row.id,
+        "status": job.state,
+        "role": row.role,
+        "search": row.search_id,
+        "candidate_rank": row.candidate_rank,
+        "arch_id": row.arch_id,
+        "family": row.family,
+        "nn_mass": row.nn_mass,
+        "params": row.params,
+        "macs": row.macs,
+        "dataset": row.dataset,
+        "recipe_name": recipe_name(resolve_recipe(row.recipe)),
+        "recipe_digest": row.recipe_digest,
+        "seeds": row.seeds,
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+        "heartbeat_at": job.heartbeat_at,
+        "attempts": job.attempt,
+        "progress": {"fraction": job.progress_fraction, "message": job.progress_message, **live},
+        "result": row.result,
+        "error": {"code": job.error_code, "message": job.error_message} if job.error_code else None,
+    }
+
+
+def _runs(session: Session, row: Verification) -> list[dict[str, Any]]:
+    by_seed: dict[int, list[VerificationEpoch]] = defaultdict(list)
+    for epoch in repository.epochs(session, row.id):
+        by_seed[epoch.seed].append(epoch)
+    ended = {seed.seed: seed.accuracy for seed in repository.seeds(session, row.id)}
+    return [
+        {
+            "seed": seed,
+            "accuracy": ended.get(seed),
+            "epochs": [{name: getattr(epoch, name) for name in EPOCH_FIELDS} for epoch in by_seed[seed]],
+        }
+        for seed in row.seeds
+    ]
+
+
+def _artifacts(session: Session, row: Verification) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": file.name,
+            "media_type": file.media_type,
+            "size": file.size,
+            "sha256": file.sha256,
+            "location": f"/v1/verifications/{row.id}/artifacts/{file.name}",
+        }
+        for file in repository.artifacts(session, row.id)
+    ]
+
+
+def _replay(session: Session, row: Verification) -> dict[str, Any] | None:
+    if row.replay_of is None:
+        return None
+    first = session.get(Verification, row.replay_of)
+    digests = (row.result_digest, first.result_digest if first is not None else None)
+    return {"of": row.replay_of, "same_result": None if None in digests else digests[0] == digests[1]}

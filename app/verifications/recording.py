@@ -1,0 +1,130 @@
+"""What a worker writes of a training: each write under its claim's fence, so that a lost attempt changes nothing."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
+
+from app import jobs
+from app.db import now
+from app.jobs import Claim, Event
+from app.models import Artifact, Checkpoint, Verification, VerificationEpoch, VerificationSeed
+from app.verifications import repository
+from nnmass_core.codec import sha256_of
+
+EPOCH_FIGURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "learning_rate")
+"""What is equal bit for bit when a training is repeated on a CPU; times are not."""
+
+
+def order_of(session: Session, verification_id: UUID) -> dict[str, Any]:
+    """Return what the trainer is to do: all of it, and how far earlier attempts came."""
+    row = session.get_one(Verification, verification_id)
+    ended = [seed.seed for seed in repository.seeds(session, verification_id)]
+    known = repository.checkpoints(session, verification_id)
+    return {
+        "architecture": row.definition,
+        "dataset": row.dataset,
+        "recipe": row.recipe,
+        "seeds": row.seeds,
+        "artifacts": row.kept,
+        "finished": ended,
+        "resume": [
+            {name: getattr(point, name) for name in ("seed", "epoch", "step", "file", "sha256", "size")}
+            for point in known
+        ],
+    }
+
+
+def epoch(session: Session, held: Claim, figures: dict[str, Any], fraction: float, message: str) -> bool:
+    """Keep an epoch and tell of it; False when the job is no longer this worker's."""
+    if not jobs.tell(session, held, Event.PROGRESS, {"epoch": figures}, fraction, message):
+        return False
+    session.merge(VerificationEpoch(verification_id=held.job_id, **figures))
+    return True
+
+
+def checkpoint(session: Session, held: Claim, point: dict[str, Any]) -> list[str] | None:
+    """Keep a checkpoint; the names of files that are no longer needed, or None when the job is not this worker's."""
+    if not jobs.holds(session, held):
+        return None
+    row = Checkpoint(verification_id=held.job_id, fence=held.fence, created_at=now(session), **point)
+    session.merge(row)
+    session.flush()
+    return _forget(session, held, repository.superfluous(session, held.job_id, point["seed"], ended=False))
+
+
+def seed(session: Session, held: Claim, outcome: dict[str, Any], files: Sequence[Artifact]) -> list[str] | None:
+    """Keep how a seed ended and its files; the names of checkpoints no longer needed, None when it is not ours."""
+    if not jobs.holds(session, held):
+        return None
+    session.merge(VerificationSeed(verification_id=held.job_id, **outcome))
+    for file in files:
+        session.merge(file)
+    return _forget(session, held, repository.superfluous(session, held.job_id, outcome["seed"], ended=True))
+
+
+def _forget(session: Session, held: Claim, points: Sequence[Checkpoint]) -> list[str]:
+    files = [point.file for point in points]
+    chosen = delete(Checkpoint).where(Checkpoint.verification_id == held.job_id, Checkpoint.file.in_(files))
+    session.execute(chosen, execution_options={"synchronize_session": False})
+    return files
+
+
+def heard(session: Session, held: Claim, log: str, live: dict[str, Any]) -> bool:
+    """Keep the tail of the log and how fast it goes; False when the job is no longer this worker's."""
+    if not jobs.holds(session, held):
+        return False
+    row = session.get_one(Verification, held.job_id)
+    row.log, row.live = log, live
+    return True
+
+
+def succeed(session: Session, held: Claim, figures: dict[str, Any]) -> bool:
+    """Finish the job with its result; False when it is no longer this worker's."""
+    if not jobs.succeed(session, held):
+        return False
+    row = session.get_one(Verification, held.job_id)
+    ended, epochs = repository.seeds(session, row.id), repository.epochs(session, row.id)
+    row.result = _result(row, ended, epochs, figures)
+    row.result_digest = f"sha256:{_digest(ended, epochs)}"
+    row.live = None
+    return True
+
+
+def _result(
+    row: Verification,
+    ended: Sequence[VerificationSeed],
+    epochs: Sequence[VerificationEpoch],
+    figures: dict[str, Any],
+) -> dict[str, Any]:
+    by_seed = {seed.seed: seed for seed in ended}
+    accuracies = [by_seed[number].accuracy for number in row.seeds]
+    matrices = [seed.confusion for seed in ended]
+    classes = figures["data"].pop("classes")
+    return {
+        "accuracy": {
+            "mean": statistics.fmean(accuracies),
+            "std": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
+            "by_seed": [
+                {"seed": number, "accuracy": by_seed[number].accuracy, "test_loss": by_seed[number].test_loss}
+                for number in row.seeds
+            ],
+        },
+        "confusion": {
+            "classes": classes,
+            "matrix": [[sum(cells) for cells in zip(*rows, strict=True)] for rows in zip(*matrices, strict=True)],
+        },
+        "seconds": sum(epoch.seconds for epoch in epochs),
+        **figures,
+    }
+
+
+def _digest(ended: Sequence[VerificationSeed], epochs: Sequence[VerificationEpoch]) -> str:
+    figures = [[e.seed, e.epoch, *(getattr(e, name) for name in EPOCH_FIGURES)] for e in epochs]
+    outcomes = [[seed.seed, seed.accuracy, seed.test_loss, seed.confusion] for seed in ended]
+    return sha256_of({"epochs": figures, "seeds": outcomes})

@@ -1,0 +1,132 @@
+"""SQL of verifications; every query of what an owner asks for is scoped to that owner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session, contains_eager, undefer
+
+from app.jobs import State
+from app.models import (
+    Artifact,
+    Checkpoint,
+    Job,
+    RankedArchitecture,
+    Search,
+    Verification,
+    VerificationEpoch,
+    VerificationSeed,
+)
+from app.verifications.schemas import Role
+
+KIND = "verification"
+CHECKPOINTS_KEPT = 2
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which verifications are wanted."""
+
+    status: State | None = None
+    search: UUID | None = None
+    arch_id: str | None = None
+    dataset: str | None = None
+    family: str | None = None
+    role: Role | None = None
+    created_after: datetime | None = None
+
+
+def _owned(owner: str) -> Select[Verification]:
+    return (
+        select(Verification)
+        .join(Verification.job)
+        .where(Job.owner == owner, Job.kind == KIND)
+        .options(contains_eager(Verification.job))
+    )
+
+
+def get(session: Session, owner: str, verification_id: UUID) -> Verification | None:
+    """Return a verification with its job."""
+    return session.scalars(_owned(owner).where(Job.id == verification_id)).one_or_none()
+
+
+def log_of(session: Session, owner: str, verification_id: UUID) -> str | None:
+    """Return the log of a verification."""
+    found = session.scalars(_owned(owner).where(Job.id == verification_id).options(undefer(Verification.log)))
+    row = found.one_or_none()
+    return None if row is None else row.log
+
+
+def page(session: Session, owner: str, filters: Filters, before: UUID | None, limit: int) -> Sequence[Verification]:
+    """Return up to `limit` verifications, newest first, older than the one `before`."""
+    query = _owned(owner).order_by(Job.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(Job.id < before)
+    if filters.status is not None:
+        query = query.where(Job.state == filters.status)
+    if filters.created_after is not None:
+        query = query.where(Job.created_at > filters.created_after)
+    columns = {
+        Verification.search_id: filters.search,
+        Verification.arch_id: filters.arch_id,
+        Verification.dataset_key: filters.dataset,
+        Verification.family: filters.family,
+        Verification.role: filters.role,
+    }
+    for column, value in columns.items():
+        if value is not None:
+            query = query.where(column == value)
+    return session.scalars(query).all()
+
+
+def epochs(session: Session, verification_id: UUID) -> Sequence[VerificationEpoch]:
+    """Return every epoch of a verification, seed by seed."""
+    query = select(VerificationEpoch).where(VerificationEpoch.verification_id == verification_id)
+    return session.scalars(query.order_by(VerificationEpoch.seed, VerificationEpoch.epoch)).all()
+
+
+def seeds(session: Session, verification_id: UUID) -> Sequence[VerificationSeed]:
+    """Return the seeds of a verification that have ended."""
+    query = select(VerificationSeed).where(VerificationSeed.verification_id == verification_id)
+    return session.scalars(query.order_by(VerificationSeed.seed)).all()
+
+
+def artifacts(session: Session, verification_id: UUID) -> Sequence[Artifact]:
+    """Return the files of a verification, without their content."""
+    query = select(Artifact).where(Artifact.verification_id == verification_id).order_by(Artifact.name)
+    return session.scalars(query).all()
+
+
+def artifact(session: Session, verification_id: UUID, name: str) -> Artifact | None:
+    """Return one file with its content."""
+    query = select(Artifact).where(Artifact.verification_id == verification_id, Artifact.name == name)
+    return session.scalars(query.options(undefer(Artifact.content))).one_or_none()
+
+
+def checkpoints(session: Session, verification_id: UUID) -> Sequence[Checkpoint]:
+    """Return the checkpoints of a verification, the furthest of each seed first."""
+    query = select(Checkpoint).where(Checkpoint.verification_id == verification_id)
+    furthest = (Checkpoint.epoch.desc(), Checkpoint.step.desc(), Checkpoint.fence.desc())
+    return session.scalars(query.order_by(Checkpoint.seed, *furthest)).all()
+
+
+def superfluous(session: Session, verification_id: UUID, seed: int, *, ended: bool) -> Sequence[Checkpoint]:
+    """Return the checkpoints of a seed that nothing will be taken up from: all but two, all once it has ended."""
+    known = [row for row in checkpoints(session, verification_id) if row.seed == seed]
+    return known if ended else known[CHECKPOINTS_KEPT:]
+
+
+def search_of(session: Session, owner: str, search_id: UUID) -> Search | None:
+    """Return an owner's search with its job."""
+    query = select(Search).join(Search.job).where(Job.owner == owner, Search.id == search_id)
+    return session.scalars(query.options(contains_eager(Search.job))).one_or_none()
+
+
+def best_of(session: Session, search_id: UUID, count: int) -> Sequence[RankedArchitecture]:
+    """Return the first places of a search's ranking."""
+    query = select(RankedArchitecture).where(RankedArchitecture.search_id == search_id)
+    return session.scalars(query.order_by(RankedArchitecture.rank).limit(count)).all()

@@ -1,0 +1,185 @@
+"""Routes of verifications, and of the data sets and recipes that they name."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from pydantic import AwareDatetime
+
+from app.deps import CursorsDep, IdempotencyKey, Owner, ReadSession, StreamsDep, WriteSession
+from app.errors import NotFound
+from app.fields import BODY_ERRORS, PAGE_LIMIT, problems
+from app.jobs import State
+from app.streams import RESPONSES, LastEventId
+from app.verifications import service
+from app.verifications.answers import answer
+from app.verifications.repository import Filters
+from app.verifications.schemas import (
+    Batch,
+    DatasetList,
+    RecipeList,
+    Role,
+    VerificationAnswer,
+    VerificationBody,
+    VerificationList,
+)
+from nnmass_core.datasets import datasets
+from nnmass_core.recipe import recipes
+
+router = APIRouter(prefix="/v1/verifications", tags=["verifications"])
+names = APIRouter(prefix="/v1", tags=["verifications"])
+
+
+def verification_id_of(verification_id: str) -> UUID:
+    """Read the id in a path; what is no id names no verification."""
+    try:
+        return UUID(verification_id)
+    except ValueError:
+        raise NotFound("there is no such verification") from None
+
+
+VerificationId = Annotated[UUID, Depends(verification_id_of)]
+Limit = Annotated[int, Query(ge=1, le=PAGE_LIMIT)]
+
+
+@router.post("", status_code=202, response_model=VerificationAnswer | Batch, responses=problems(*BODY_ERRORS))
+def submit_verification(
+    body: VerificationBody,
+    session: WriteSession,
+    owner: Owner,
+    idempotency_key: IdempotencyKey,
+) -> JSONResponse:
+    """Train a network, or the best of a search beside controls of equal cost; a worker with torch does it.
+
+    From `arch_id` or `architecture`: the verification. From `search`: `items`, candidates first, then their controls.
+    """
+    done = service.submit(session, owner, body, idempotency_key)
+    return JSONResponse(done.body, done.status, headers={"Location": done.location})
+
+
+def filters_of(
+    status: State | None = None,
+    search: UUID | None = None,
+    arch_id: Annotated[str | None, Query(max_length=64)] = None,
+    dataset: Annotated[str | None, Query(max_length=500, description="As evidence names it.")] = None,
+    family: Annotated[str | None, Query(max_length=64)] = None,
+    role: Role | None = None,
+    created_after: AwareDatetime | None = None,
+) -> Filters:
+    """Read which verifications are wanted."""
+    return Filters(status, search, arch_id, dataset, family, role, created_after)
+
+
+@router.get("", response_model=VerificationList, responses=problems(422, 503))
+def list_verifications(
+    session: ReadSession,
+    owner: Owner,
+    cursors: CursorsDep,
+    filters: Annotated[Filters, Depends(filters_of)],
+    limit: Limit = 20,
+    cursor: Annotated[str | None, Query(max_length=512)] = None,
+) -> dict[str, Any]:
+    """List verifications, newest first, without their epochs."""
+    items, following = service.listed(session, owner, filters, cursors, cursor, limit)
+    return {"items": items, "next_cursor": following}
+
+
+@router.get("/{verification_id}", response_model=VerificationAnswer, responses=problems(404, 422, 503))
+def get_verification(verification_id: VerificationId, session: ReadSession, owner: Owner) -> VerificationAnswer:
+    """Return a verification with the epochs of each seed and, once it has succeeded, its result."""
+    return service.show(session, owner, verification_id)
+
+
+@router.get("/{verification_id}/events", response_class=Response, responses={**RESPONSES, **problems(404, 422, 503)})
+def stream_events(
+    verification_id: VerificationId, session: ReadSession, streams: StreamsDep, owner: Owner, last: LastEventId
+) -> Response:
+    """Follow a verification: `status`, `progress` and at last `done`, which carries the verification.
+
+    A `progress` that ends an epoch has its figures as `epoch`. `Last-Event-ID` takes a stream up again.
+    """
+    found = service.get(session, owner, verification_id)
+    return streams.response(found.job, last, partial(service.whole, owner=owner, verification_id=verification_id))
+
+
+@router.get("/{verification_id}/log", response_class=PlainTextResponse, responses=problems(404, 422, 503))
+def get_log(verification_id: VerificationId, session: ReadSession, owner: Owner) -> str:
+    """Return the tail of what the training process said."""
+    return service.log(session, owner, verification_id)
+
+
+@router.get(
+    "/{verification_id}/artifacts/{name}",
+    response_class=Response,
+    responses={
+        200: {"content": {"application/octet-stream": {}}, "description": "The file."},
+        **problems(404, 422, 503),
+    },
+)
+def get_artifact(verification_id: VerificationId, name: str, session: ReadSession, owner: Owner) -> Response:
+    """Return a file that the training left: trained weights for torch, or the trained network as ONNX."""
+    file = service.artifact(session, owner, verification_id, name)
+    headers = {"Content-Disposition": f'attachment; filename="{file.name}"', "ETag": f'"{file.sha256}"'}
+    return Response(file.content, media_type=file.media_type, headers=headers)
+
+
+@router.post("/{verification_id}/cancel", response_model=VerificationAnswer, responses=problems(404, 422, 503))
+def cancel_verification(verification_id: VerificationId, session: WriteSession, owner: Owner) -> VerificationAnswer:
+    """Cancel a verification: its process ends within seconds. One that has ended stays as it is."""
+    return service.cancel(session, owner, verification_id)
+
+
+@router.post(
+    "/{verification_id}/retry",
+    status_code=202,
+    response_model=VerificationAnswer,
+    responses={
+        200: {"model": VerificationAnswer, "description": "It waits or runs already."},
+        **problems(404, 409, 422, 503),
+    },
+)
+def retry_verification(
+    verification_id: VerificationId, session: WriteSession, owner: Owner, response: Response
+) -> VerificationAnswer:
+    """Queue a failed or cancelled verification again; it goes on from its last checkpoint."""
+    found, again = service.retry(session, owner, verification_id)
+    response.status_code = 202 if again else 200
+    return found
+
+
+@router.post(
+    "/{verification_id}/replay", status_code=202, response_model=VerificationAnswer, responses=problems(404, 422, 503)
+)
+def replay_verification(
+    verification_id: VerificationId, session: WriteSession, owner: Owner, response: Response
+) -> VerificationAnswer:
+    """Train the same once more; `replay.same_result` then tells whether every figure came out the same."""
+    row = service.replay(session, owner, verification_id)
+    response.headers["Location"] = f"{service.PLACE}/{row.id}"
+    return answer(session, row)
+
+
+@names.get("/datasets", response_model=DatasetList)
+def list_datasets() -> dict[str, Any]:
+    """List the data sets that a verification or a measurement can name."""
+    return {"items": [about.to_json() for about in datasets().values()]}
+
+
+@names.get("/recipes", response_model=RecipeList)
+def list_recipes() -> dict[str, Any]:
+    """List the named recipes with their full definitions."""
+    return {
+        "items": [
+            {
+                "name": item.name,
+                "description": item.description,
+                "digest": item.recipe.digest,
+                "recipe": item.recipe.to_json(),
+            }
+            for item in recipes().values()
+        ]
+    }

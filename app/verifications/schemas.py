@@ -1,0 +1,310 @@
+"""Requests and answers of verifications."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
+
+from app.fields import Natural, Strict
+from app.jobs import State
+from nnmass_core.codec import json_schema
+from nnmass_core.datasets import Dataset, datasets
+from nnmass_core.families import architecture_schema
+from nnmass_core.recipe import Recipe, recipes
+
+MOST_SEEDS, MOST_TOP = 20, 20
+ARTIFACTS = ("weights", "onnx")
+
+EXAMPLE: dict[str, JsonValue] = {
+    "architecture": {
+        "family": "densenet_mlp",
+        "in_features": 784,
+        "num_classes": 10,
+        "width": 8,
+        "depth": 16,
+        "skip_channels": 4,
+        "activation": "relu",
+    },
+    "dataset": "mnist-5k",
+    "recipe": "mlp-paper",
+    "seeds": [0, 1],
+}
+
+
+class Role(StrEnum):
+    """Why a network is trained: asked for by itself, ranked by a search, or a control of a ranked one's cost."""
+
+    SINGLE = "single"
+    CANDIDATE = "candidate"
+    PARAMS_CONTROL = "params_control"
+    RANDOM_CONTROL = "random_control"
+
+
+Seed = Annotated[Natural, Field(le=2**32 - 1)]
+Definition = Annotated[Any, WithJsonSchema(architecture_schema())]
+DatasetField = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "enum": list(datasets())}, json_schema(Dataset)],
+            "description": "A name (`GET /v1/datasets`), or an object where it takes more than that.",
+        }
+    ),
+]
+RecipeField = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "enum": list(recipes())}, json_schema(Recipe)],
+            "description": "A name (`GET /v1/recipes`) or a full definition.",
+        }
+    ),
+]
+
+
+class VerificationBody(Strict):
+    """What to train: one of `arch_id`, `architecture` and `search`.
+
+    A search's `top` k are trained each beside its `controls`: networks of the same space and nearly the same cost, one
+    chosen by params and one at random.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    arch_id: str | None = Field(None, max_length=64, description="An architecture known here.")
+    architecture: Definition | None = None
+    search: UUID | None = Field(None, strict=False, description="A finished search of yours.")
+    top: Natural | None = Field(None, ge=1, le=MOST_TOP, description="How many of its ranking; 1 if left out.")
+    controls: list[Literal["params", "random"]] = Field(
+        default_factory=list, max_length=2, description="What to train beside each of them."
+    )
+    dataset: DatasetField
+    recipe: RecipeField
+    seeds: list[Seed] = Field(
+        default_factory=lambda: [0],
+        min_length=1,
+        max_length=MOST_SEEDS,
+        description="One training each; a seed draws wiring, initial weights and the order of images.",
+    )
+    artifacts: list[Literal["weights", "onnx"]] = Field(
+        default_factory=lambda: list(ARTIFACTS),  # type: ignore[arg-type]
+        max_length=2,
+        description="Files to keep of each seed.",
+    )
+
+
+class EpochItem(BaseModel):
+    """One epoch: mean losses, accuracies in [0, 1], the learning rate of its last step."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    test_loss: float
+    test_accuracy: float
+    learning_rate: float
+    images_per_second: float
+    seconds: float
+
+
+class SeedItem(BaseModel):
+    """The training of one seed; `accuracy` once it has ended."""
+
+    seed: int
+    accuracy: float | None
+    epochs: list[EpochItem]
+
+
+class SeedAccuracy(BaseModel):
+    """The test accuracy that one seed reached after its last epoch."""
+
+    seed: int
+    accuracy: float
+    test_loss: float
+
+
+class Accuracy(BaseModel):
+    """Test accuracy in [0, 1] over the seeds; `std` is that of a sample, null for one seed."""
+
+    mean: float
+    std: float | None
+    by_seed: list[SeedAccuracy]
+
+
+class Confusion(BaseModel):
+    """Counts of test images over all seeds: `matrix[true][predicted]`."""
+
+    classes: list[str]
+    matrix: list[list[int]]
+
+
+class MeasuredLatency(BaseModel):
+    """The time of one input on the device that trained: median and quartiles."""
+
+    value: float
+    low: float
+    high: float
+    kind: Literal["measured"]
+    repeats: int
+    device: str
+
+
+class Measured(BaseModel):
+    """Figures counted and timed on the built module, to stand beside the closed forms."""
+
+    params: int
+    macs: int
+    latency_ms: MeasuredLatency
+
+
+class DataRead(BaseModel):
+    """The images that were used; equal digests mean the same images in the same order."""
+
+    train: int
+    test: int
+    digest: str
+
+
+class VerificationResult(BaseModel):
+    """What came of it, and all that a reader needs to repeat it."""
+
+    accuracy: Accuracy
+    confusion: Confusion
+    measured: Measured
+    data: DataRead
+    device: str
+    processes: int
+    threads: int
+    seconds: float = Field(description="Spent in epochs, over all seeds; a repeated epoch counts once.")
+    versions: dict[str, str]
+
+
+class ArtifactItem(BaseModel):
+    """A file that the training left; `GET` its `location`."""
+
+    name: str
+    media_type: str
+    size: int
+    sha256: str
+    location: str
+
+
+class Progress(BaseModel):
+    """How far a verification is."""
+
+    fraction: float
+    message: str
+    seed: int | None = None
+    epoch: int | None = None
+    images_per_second: float | None = None
+    seconds_left: float | None = None
+
+
+class ErrorBody(BaseModel):
+    """Why a verification failed."""
+
+    code: str
+    message: str
+
+
+class Replay(BaseModel):
+    """The verification that this one repeats, and whether every figure came out the same; null until both ended."""
+
+    of: UUID
+    same_result: bool | None
+
+
+class VerificationSummary(BaseModel):
+    """A verification and its state, without its epochs."""
+
+    id: UUID
+    status: State
+    role: Role
+    search: UUID | None = Field(description="The search whose ranking, or whose space, the network is from.")
+    candidate_rank: int | None = Field(description="The place of the candidate, or of the one it is a control of.")
+    arch_id: str
+    family: str
+    nn_mass: float
+    params: int
+    macs: int
+    dataset: dict[str, Any]
+    recipe_name: str | None
+    recipe_digest: str
+    seeds: list[int]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    heartbeat_at: datetime | None
+    attempts: int
+    progress: Progress
+    result: VerificationResult | None
+    error: ErrorBody | None
+
+
+class VerificationAnswer(VerificationSummary):
+    """A verification, whole."""
+
+    architecture: dict[str, Any]
+    recipe: dict[str, Any]
+    core_version: str
+    runs: list[SeedItem]
+    artifacts: list[ArtifactItem]
+    result_digest: str | None = Field(description="Covers every epoch's losses and accuracies, not times.")
+    replay: Replay | None
+
+
+class VerificationList(BaseModel):
+    """One page of verifications, newest first."""
+
+    items: list[VerificationSummary]
+    next_cursor: str | None
+
+
+class MissingControl(BaseModel):
+    """A control that the space does not hold."""
+
+    candidate_rank: int
+    control: str
+    message: str
+
+
+class Batch(BaseModel):
+    """The verifications of a search's best and their controls, best first."""
+
+    items: list[VerificationAnswer]
+    missing_controls: list[MissingControl]
+
+
+class DatasetItem(BaseModel):
+    """A data set that can be named."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    description: str
+
+
+class DatasetList(BaseModel):
+    """Every data set that can be named."""
+
+    items: list[DatasetItem]
+    next_cursor: str | None = None
+
+
+class RecipeItem(BaseModel):
+    """A named recipe, ready to edit and to post."""
+
+    name: str
+    description: str
+    digest: str
+    recipe: Annotated[dict[str, Any], WithJsonSchema(json_schema(Recipe))]
+
+
+class RecipeList(BaseModel):
+    """Every recipe that can be named."""
+
+    items: list[RecipeItem]
+    next_cursor: str | None = None

@@ -1,0 +1,276 @@
+"""What can be done with verifications. Functions take a session and core values, and know nothing of HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, NoReturn
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app import catalog, idempotency, jobs
+from app.cursors import Cursors
+from app.errors import Invalid, NotFound, WrongState
+from app.idempotency import Submission
+from app.ids import new_id
+from app.jobs import State
+from app.models import Artifact, Search, Verification
+from app.verifications import repository
+from app.verifications.answers import answer, summary
+from app.verifications.repository import KIND, Filters
+from app.verifications.schemas import (
+    Batch,
+    MissingControl,
+    Role,
+    VerificationAnswer,
+    VerificationBody,
+    VerificationSummary,
+)
+from nnmass_core import __version__
+from nnmass_core.architecture import Architecture
+from nnmass_core.budget import Budget
+from nnmass_core.controls import params_control, random_control
+from nnmass_core.datasets import Dataset, problems_of, resolve_dataset
+from nnmass_core.errors import DefinitionError, Problem
+from nnmass_core.families import decode_architecture, input_shape, num_classes, widths
+from nnmass_core.recipe import Recipe, resolve_recipe
+from nnmass_core.request import SearchRequest
+from nnmass_core.spaces import resolve_space
+
+QUEUE = "train"
+PLACE = "/v1/verifications"
+
+
+@dataclass(frozen=True)
+class Training:
+    """How everything of one request is trained."""
+
+    dataset: Dataset
+    recipe: Recipe
+    seeds: list[int]
+    kept: list[str]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a network to train comes from."""
+
+    role: Role = Role.SINGLE
+    search_id: UUID | None = None
+    rank: int | None = None
+    replay_of: UUID | None = None
+
+
+def submit(session: Session, owner: str, body: VerificationBody, idempotency_key: str | None) -> Submission:
+    """Store what is to be trained for the workers. Raises DefinitionError or Invalid that names the field."""
+    fingerprint = idempotency.fingerprint_of(PLACE, body)
+    return idempotency.once(session, owner, idempotency_key, fingerprint, lambda: _submit(session, owner, body))
+
+
+def _submit(session: Session, owner: str, body: VerificationBody) -> Submission:
+    training = _training_of(body)
+    _check_source(body)
+    if body.search is not None:
+        return _submit_best(session, owner, body, training, body.search)
+    architecture = _architecture(session, owner, body)
+    _check_fit(architecture, training.dataset)
+    row = _create(session, owner, architecture, training, Origin())
+    made = answer(session, row).model_dump(mode="json")
+    return Submission(202, made, f"{PLACE}/{row.id}")
+
+
+def _training_of(body: VerificationBody) -> Training:
+    problems: list[Problem] = []
+    parts: dict[str, Any] = {}
+    for field, read in (("dataset", resolve_dataset), ("recipe", resolve_recipe)):
+        try:
+            parts[field] = read(getattr(body, field))
+        except DefinitionError as error:
+            problems += error.under(field).problems
+    if problems:
+        raise DefinitionError(problems)
+    if len(set(body.seeds)) < len(body.seeds):
+        raise Invalid.at("seeds", "duplicate", "must name each seed once")
+    return Training(parts["dataset"], parts["recipe"], body.seeds, sorted(set(body.artifacts)))
+
+
+def _check_source(body: VerificationBody) -> None:
+    named = [name for name in ("arch_id", "architecture", "search") if getattr(body, name) is not None]
+    if len(named) != 1:
+        raise Invalid.at(named[1] if named else "architecture", "one_of", "give one of arch_id, architecture, search")
+    for field in ("top", "controls"):
+        if body.search is None and getattr(body, field):
+            raise Invalid.at(field, "conflicts_with_source", "applies to a search alone")
+
+
+def _architecture(session: Session, owner: str, body: VerificationBody) -> Architecture:
+    if body.arch_id is None:
+        try:
+            return decode_architecture(body.architecture)
+        except DefinitionError as error:
+            raise error.under("architecture") from error
+    try:
+        return catalog.architecture(session, owner, body.arch_id)
+    except NotFound as unknown:
+        raise Invalid.at("arch_id", "unknown_architecture", "names no architecture known here") from unknown
+
+
+def _check_fit(architecture: Architecture, dataset: Dataset) -> None:
+    problems = tuple(problems_of(dataset, input_shape(architecture), num_classes(architecture)))
+    if problems:
+        raise DefinitionError(problems)
+
+
+def _submit_best(
+    session: Session, owner: str, body: VerificationBody, training: Training, search_id: UUID
+) -> Submission:
+    search = repository.search_of(session, owner, search_id)
+    if search is None:
+        raise Invalid.at("search", "unknown_search", "names no search known here")
+    if search.job.state != State.SUCCEEDED:
+        raise Invalid.at("search", "not_succeeded", f"has not succeeded, it is {search.job.state}")
+    ranked = repository.best_of(session, search_id, body.top or 1)
+    if not ranked:
+        raise Invalid.at("search", "no_architectures", "has found no architecture")
+    candidates = [decode_architecture(place.architecture) for place in ranked]
+    _check_fit(candidates[0], training.dataset)
+    chosen = list(zip((place.rank for place in ranked), candidates, strict=True))
+    controls, missing = _controls(search, chosen, body.controls)
+    made = [(c, Origin(Role.CANDIDATE, search_id, rank)) for rank, c in chosen] + controls
+    rows = [_create(session, owner, architecture, training, origin) for architecture, origin in made]
+    batch = Batch(items=[answer(session, row) for row in rows], missing_controls=missing)
+    return Submission(202, batch.model_dump(mode="json"), f"{PLACE}?search={search_id}")
+
+
+def _controls(
+    search: Search, chosen: list[tuple[int, Architecture]], kinds: list[Any]
+) -> tuple[list[tuple[Architecture, Origin]], list[MissingControl]]:
+    """Return the controls of each candidate, all different networks, and those that the space does not hold."""
+    request = SearchRequest(space=resolve_space(search.request["space"]), budget=Budget(**search.request["budget"]))
+    taken = {candidate.arch_id for _, candidate in chosen}
+    found: list[tuple[Architecture, Origin]] = []
+    missing: list[MissingControl] = []
+    for kind in dict.fromkeys(kinds):
+        for rank, candidate in chosen:
+            if kind == "params":
+                control = params_control(request, candidate, frozenset(taken))
+            else:
+                control = random_control(request, candidate, frozenset(taken), seed=rank)
+            if control is None:
+                message = "the space holds no other network of nearly this cost"
+                missing.append(MissingControl(candidate_rank=rank, control=kind, message=message))
+            else:
+                taken.add(control.arch_id)
+                found.append((control, Origin(Role(f"{kind}_control"), search.id, rank)))
+    return found, missing
+
+
+def _create(
+    session: Session, owner: str, architecture: Architecture, training: Training, origin: Origin
+) -> Verification:
+    job = jobs.enqueue(session, new_id(), kind=KIND, queue=QUEUE, owner=owner)
+    figures = architecture.evaluation
+    row = Verification(
+        id=job.id,
+        job=job,
+        role=origin.role,
+        search_id=origin.search_id,
+        candidate_rank=origin.rank,
+        replay_of=origin.replay_of,
+        arch_id=architecture.arch_id,
+        family=architecture.family,
+        task=catalog.task_of(architecture),
+        definition=architecture.definition(),
+        widths=list(widths(architecture)),
+        nn_mass=float(figures.mass),
+        params=figures.params,
+        macs=figures.macs,
+        dataset=training.dataset.to_json(),
+        dataset_key=training.dataset.key,
+        recipe=training.recipe.to_json(),
+        recipe_digest=training.recipe.digest,
+        seeds=training.seeds,
+        kept=training.kept,
+        core_version=__version__,
+        log="",
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def get(session: Session, owner: str, verification_id: UUID) -> Verification:
+    """Return a verification. Raises NotFound."""
+    found = repository.get(session, owner, verification_id)
+    return _unknown() if found is None else found
+
+
+def _unknown() -> NoReturn:
+    raise NotFound("there is no such verification")
+
+
+def show(session: Session, owner: str, verification_id: UUID) -> VerificationAnswer:
+    """Return a verification as it is answered. Raises NotFound."""
+    return answer(session, get(session, owner, verification_id))
+
+
+def whole(session: Session, owner: str, verification_id: UUID) -> dict[str, Any]:
+    """Return a verification as JSON. Raises NotFound."""
+    return show(session, owner, verification_id).model_dump(mode="json")
+
+
+def listed(
+    session: Session, owner: str, filters: Filters, cursors: Cursors, cursor: str | None, limit: int
+) -> tuple[list[VerificationSummary], str | None]:
+    """Return one page of verifications, newest first, and the cursor of the next."""
+    scope = {"list": "verifications", "owner": owner, "filters": {k: str(v) for k, v in asdict(filters).items()}}
+    position = cursors.read(scope, cursor)
+    rows = repository.page(session, owner, filters, UUID(str(position)) if position else None, limit + 1)
+    following = cursors.make(scope, str(rows[limit - 1].id)) if len(rows) > limit else None
+    return [summary(row) for row in rows[:limit]], following
+
+
+def cancel(session: Session, owner: str, verification_id: UUID) -> VerificationAnswer:
+    """Cancel a verification; one that has ended stays as it is. Raises NotFound."""
+    found = get(session, owner, verification_id)
+    if jobs.cancel(session, verification_id):
+        session.refresh(found.job)
+    return answer(session, found)
+
+
+def retry(session: Session, owner: str, verification_id: UUID) -> tuple[VerificationAnswer, bool]:
+    """Queue a failed or cancelled verification again, to go on from its last checkpoint; whether that was needed.
+
+    Raises NotFound, or WrongState for one that has succeeded.
+    """
+    found = get(session, owner, verification_id)
+    if found.job.state == State.SUCCEEDED:
+        raise WrongState("the verification has succeeded; POST to its /replay trains it once more")
+    again = jobs.retry(session, verification_id)
+    if again:
+        session.refresh(found.job)
+    return answer(session, found), again
+
+
+def replay(session: Session, owner: str, verification_id: UUID) -> Verification:
+    """Train the same once more, to see whether the same comes of it. Raises NotFound."""
+    first = get(session, owner, verification_id)
+    dataset, recipe = resolve_dataset(first.dataset), resolve_recipe(first.recipe)
+    training = Training(dataset, recipe, first.seeds, first.kept)
+    origin = Origin(Role(first.role), first.search_id, first.candidate_rank, replay_of=first.id)
+    return _create(session, owner, decode_architecture(first.definition), training, origin)
+
+
+def log(session: Session, owner: str, verification_id: UUID) -> str:
+    """Return the tail of what the trainer said. Raises NotFound."""
+    found = repository.log_of(session, owner, verification_id)
+    return _unknown() if found is None else found
+
+
+def artifact(session: Session, owner: str, verification_id: UUID, name: str) -> Artifact:
+    """Return a file with its content. Raises NotFound."""
+    get(session, owner, verification_id)
+    found = repository.artifact(session, verification_id, name)
+    if found is None:
+        raise NotFound("this verification has no such artifact (yet)")
+    return found

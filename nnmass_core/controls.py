@@ -1,0 +1,331 @@
+"""Networks to train beside a candidate of a search, so that a claim about NN-Mass can fail.
+
+If a candidate trains better than the network that a ranking by params would have chosen at its cost, and than networks
+drawn at random at its cost, NN-Mass has told something that cost does not. NN-Mass takes no part in choosing either.
+
+Random networks come from a tilted distribution over the paths of the chain: a path's probability is proportional to
+exp(tilt . cost), where cost is its params and MACs as shares of the candidate's. The tilt is the one whose mean is the
+cost asked for (the maximum-entropy distribution of that mean; Jaynes, Phys. Rev. 106, 1957). Networks of equal cost are
+equally probable, and a space where one network in a billion has the cost gives hits by the thousand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnmass_core.architecture import Architecture
+from nnmass_core.budget import Budget
+from nnmass_core.chain import QUANTITIES, Chain, Floats, Ints, Stage
+from nnmass_core.control import Control
+from nnmass_core.problem import Problem, maximise
+from nnmass_core.solver import Solver
+from nnmass_core.space import Space
+
+WINDOWS = (0.05, 0.1, 0.2, 0.4)
+"""How far a random network's params and MACs may lie from the candidate's, as shares of them, in order of trial."""
+
+BY_PARAMS = (maximise("params"), maximise("macs"))
+"""The order of a ranking by params; the architecture's integers, smaller first, settle what is still equal."""
+
+PARAMS, MACS, WEIGHTS = (QUANTITIES.index(name) for name in ("params", "macs", "weights"))
+COSTS = [PARAMS, MACS]
+
+CHECKS = 500
+"""After how many looks at its control the engine stops to prove the params control: some seconds on a large space."""
+
+LISTED = 100_000
+"""Spaces of at most so many networks are listed in full rather than drawn from."""
+
+BATCH = 100_000
+"""Paths drawn at a time."""
+
+DRAWS = 5
+"""Batches that the params control draws where the engine cannot prove it."""
+
+MOST_BATCHES = 30
+"""Batches that a random control draws at most."""
+
+ENOUGH_HITS = 1000
+"""Hits in the narrowest window after which no more paths are drawn: choosing among them is close to uniform."""
+
+STEEPEST = 300.0
+"""The largest tilt: towards a cost at the very edge of what the space holds it would grow without bound."""
+
+Mask = NDArray[np.bool_]
+
+
+class Asked(Protocol):
+    """What is read of a SearchRequest (which lies in a layer above)."""
+
+    @property
+    def space(self) -> Space:
+        """Where the control is looked for."""
+
+    @property
+    def budget(self) -> Budget:
+        """The limits that it keeps."""
+
+
+def params_control(request: Asked, candidate: Architecture, taken: frozenset[str]) -> Architecture | None:
+    """Return what a ranking by params would choose at the candidate's own cost, or None when there is nothing.
+
+    Of the networks of the request's space whose params, MACs, weights (stored numbers) and peak activation elements do
+    not exceed the candidate's: the one of most params, then most MACs. taken: arch_ids that are no answer, such as the
+    other candidates and controls; the candidate itself never is.
+
+    That is exact wherever the engine can prove it in a fixed amount of work. In spaces of trillions thousands of
+    networks tie to the last parameter; there it is the best of what the engine found and of what a fixed draw of
+    networks at the candidate's cost gives. A pure function in either case.
+    """
+    taken |= {candidate.arch_id}
+    figures = candidate.evaluation
+    caps = ((PARAMS, figures.params), (MACS, figures.macs), (WEIGHTS, figures.weights))
+    problem = Problem(request.space.chain(), keys=BY_PARAMS, caps=caps, peak=figures.peak_elements)
+    solver = Solver(problem, len(taken) + 1, Control(expired=_after(CHECKS)))
+    if not solver.solve().complete:
+        _offer_draws(solver, np.array([bound for _, bound in caps], np.float64))
+    found = solver.chain.path_integers(solver.pool.paths)
+    return _first_free(request.space, found.tolist(), taken)
+
+
+def random_control(request: Asked, candidate: Architecture, taken: frozenset[str], seed: int) -> Architecture | None:
+    """Return a network drawn at random from the request's space at nearly the candidate's cost, or None.
+
+    Params and MACs both lie within 5 % of the candidate's; where no such network that is free is found within 10 %,
+    then 20 %, then 40 %. It keeps every limit of the budget. taken: arch_ids that are no answer; the candidate itself
+    never is.
+
+    Distribution: uniform over the window's networks where the space is small enough to be listed. Elsewhere up to three
+    million draws from the tilted distribution (see the module), of which one in the window is chosen with the inverse
+    of its probability as weight (sampling importance resampling; Rubin 1987): uniform but for the chance of the draw.
+    The same seed gives the same network on one version of numpy and scipy.
+    """
+    taken |= {candidate.arch_id}
+    cost = np.array([candidate.evaluation.params, candidate.evaluation.macs], np.float64)
+    bounds = {limit.quantity: limit.elements for limit in request.budget.limits()}
+    most = np.array([bounds.get(name, np.inf) for name in QUANTITIES])
+    chain = request.space.chain()
+    chain = chain.within_peak(bounds["peak"]) if "peak" in bounds else chain
+    for paths in _by_window(chain, cost, most, np.random.Generator(np.random.PCG64(seed))):
+        control = _first_free(request.space, chain.path_integers(paths).tolist(), taken)
+        if control is not None:
+            return control
+    return None
+
+
+def _after(checks: int) -> Callable[[], bool]:
+    """Return a test that says no so many times: an amount of work that no clock changes."""
+    remaining = iter(range(checks))
+    return lambda: next(remaining, None) is None
+
+
+def _first_free(space: Space, integers: Iterable[Sequence[int]], taken: frozenset[str]) -> Architecture | None:
+    architectures = map(space.architecture, integers)
+    return next((found for found in architectures if found.arch_id not in taken), None)
+
+
+@dataclass(frozen=True, eq=False)
+class Tilted:
+    """The distribution of paths with probability proportional to exp(tilt . share of cost).
+
+    cost: params and MACs that count as one, (2,). tilt: (2,). rows: each stage's options that lead to the end, and
+    steps: the probability of each of them at its own source node.
+    """
+
+    chain: Chain
+    cost: Floats
+    tilt: Floats
+    rows: list[Ints]
+    steps: list[Floats]
+
+    def draw(self, n: int, rng: np.random.Generator) -> Ints:
+        """Return n independent paths as options of the chain, (n, stages)."""
+        paths = np.zeros((n, len(self.rows)), np.int64)
+        node = np.zeros(n, np.int64)
+        for i, (rows, steps) in enumerate(zip(self.rows, self.steps, strict=True)):
+            stage = self.chain.stages[i]
+            edges = np.searchsorted(stage.source[rows], np.arange(self.chain.nodes[i] + 1))
+            low, end = edges[node], edges[node + 1]
+            total = np.concatenate([[0.0], np.cumsum(steps)])
+            level = total[low] + rng.random(n) * (total[end] - total[low])
+            # rounding may put a level on the border of its node
+            paths[:, i] = rows[np.clip(np.searchsorted(total, level, side="right") - 1, low, end - 1)]
+            node = stage.target[paths[:, i]]
+        return paths
+
+
+def tilted_towards(chain: Chain, cost: Floats, aim: Floats) -> Tilted:
+    """Return the tilted distribution whose mean cost is `aim`, given as shares of `cost`; the chain must have a path.
+
+    An aim that the space's costs do not surround is met as nearly as the steepest tilt allows.
+    """
+    from scipy.optimize import minimize  # slow to load, and few processes ever need it
+
+    rows = _alive(chain)
+    layers = [
+        _Layer.of(stage, kept, n, cost) for stage, kept, n in zip(chain.stages, rows, chain.nodes[:-1], strict=True)
+    ]
+
+    def surprise(tilt: Floats) -> tuple[float, Floats]:
+        mass, mean, _ = _backward(layers, tilt)
+        return mass - float(tilt @ aim), mean - aim
+
+    # convex: its gradient, the mean cost less the aim, is 0 at the tilt that is looked for
+    found = minimize(surprise, np.zeros(2), jac=True, method="L-BFGS-B", bounds=[(-STEEPEST, STEEPEST)] * 2)
+    return Tilted(chain, cost, found.x, rows, _backward(layers, found.x)[2])
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """A stage's options that lead to the end: source and target, (n,); cost as shares, (n, 2); nodes before it."""
+
+    source: Ints
+    target: Ints
+    shares: Floats
+    nodes: int
+
+    @classmethod
+    def of(cls, stage: Stage, rows: Ints, nodes: int, cost: Floats) -> _Layer:
+        return cls(stage.source[rows], stage.target[rows], stage.additive[rows][:, COSTS] / cost, nodes)
+
+
+def _alive(chain: Chain) -> list[Ints]:
+    """Return each stage's options from which the end can be reached."""
+    reaches: Mask = np.ones(1, bool)
+    kept: list[Ints] = []
+    for stage, nodes in zip(reversed(chain.stages), reversed(chain.nodes[:-1]), strict=True):
+        rows = np.flatnonzero(reaches[stage.target])
+        reaches = np.bincount(stage.source[rows], minlength=nodes) > 0
+        kept.insert(0, rows)
+    return kept
+
+
+def _backward(layers: list[_Layer], tilt: Floats) -> tuple[float, Floats, list[Floats]]:
+    """Return the log of the tilted sum over all paths, the mean cost, (2,), and the probability of every option.
+
+    The sums stay logarithms: with no tilt they count paths, which may be more than a double holds.
+    """
+    mass, mean = np.zeros(1), np.zeros((1, 2))
+    steps: list[Floats] = []
+    for layer in reversed(layers):
+        value = layer.shares @ tilt + mass[layer.target]
+        top = np.full(layer.nodes, -np.inf)
+        np.maximum.at(top, layer.source, value)
+        scaled = np.exp(value - top[layer.source])
+        total = np.bincount(layer.source, scaled, layer.nodes)
+        step = scaled / total[layer.source]
+        onward = layer.shares + mean[layer.target]
+        mean = np.column_stack([np.bincount(layer.source, step * onward[:, c], layer.nodes) for c in (0, 1)])
+        mass = top + np.log(np.maximum(total, 1.0))  # at least the top itself, but for nodes that nothing leaves
+        steps.insert(0, step)
+    return float(mass[0]), mean[0], steps
+
+
+def _sums(chain: Chain, paths: Ints) -> Floats:
+    """Return the additive quantities of paths, (n, quantities)."""
+    total: Floats = np.sum([stage.additive[paths[:, i]] for i, stage in enumerate(chain.stages)], axis=0)
+    return total
+
+
+def _by_window(chain: Chain, cost: Floats, most: Floats, rng: np.random.Generator) -> Iterator[Ints]:
+    """Yield for each window the paths found in it, in a random order that prefers none.
+
+    cost: the candidate's params and MACs. most: the largest sum allowed of every quantity.
+    """
+    if chain.count() <= LISTED:
+        paths = every_path(chain)
+        shares, tilt = _sums(chain, paths)[:, COSTS] / cost, np.zeros(2)
+        kept = np.all(_sums(chain, paths) <= most, axis=1)
+        paths, shares = paths[kept], shares[kept]
+    else:
+        dearest = np.minimum(1 + WINDOWS[0], most[COSTS] / cost)
+        tilted = tilted_towards(chain, cost, (1 - WINDOWS[0] + dearest) / 2)
+        paths, shares = _hits(tilted, most, rng)
+        tilt = tilted.tilt
+    distance = np.abs(shares - 1).max(axis=1, initial=0.0)
+    # the largest of log weight + Gumbel noise is one drawn by weight, the next is one drawn of the others, and so on
+    order = np.argsort(shares @ tilt - rng.gumbel(size=len(paths)), kind="stable")
+    for window in WINDOWS:
+        yield paths[order[distance[order] <= window]]
+
+
+def every_path(chain: Chain) -> Ints:
+    """Return all paths of a small chain as options, (n, stages)."""
+    paths, node = np.zeros((1, 0), np.int64), np.zeros(1, np.int64)
+    for stage, nodes in zip(chain.stages, chain.nodes[:-1], strict=True):
+        edges = np.searchsorted(stage.source, np.arange(nodes + 1))
+        counts = edges[node + 1] - edges[node]
+        parent = np.repeat(np.arange(len(node)), counts)
+        option = np.arange(len(parent)) + (edges[node] - np.cumsum(counts) + counts)[parent]
+        paths, node = np.column_stack([paths[parent], option]), stage.target[option]
+    return paths
+
+
+def _hits(tilted: Tilted, most: Floats, rng: np.random.Generator) -> tuple[Ints, Floats]:
+    """Return the paths drawn within the widest window and the limits, and their costs as shares of the candidate's.
+
+    most: the largest sum allowed of every quantity.
+    """
+    found: list[Ints] = []
+    costs: list[Floats] = []
+    near = 0
+    for _ in range(MOST_BATCHES):
+        paths = tilted.draw(BATCH, rng)
+        sums = _sums(tilted.chain, paths)
+        shares = sums[:, COSTS] / tilted.cost
+        distance = np.abs(shares - 1).max(axis=1)
+        hit = (distance <= WINDOWS[-1]) & np.all(sums <= most, axis=1)
+        found.append(paths[hit])
+        costs.append(shares[hit])
+        near += int(np.count_nonzero(distance[hit] <= WINDOWS[0]))
+        if near >= ENOUGH_HITS:
+            break
+    return np.concatenate(found), np.concatenate(costs)
+
+
+def _offer_draws(solver: Solver, most: Floats) -> None:
+    """Offer the solver's pool networks drawn at the cost of the caps and filled up to the last parameter, or all.
+
+    most: the caps on params, MACs and weights.
+    """
+    chain = solver.chain
+    for paths in [every_path(chain)] if chain.count() <= LISTED else _draws_below(chain, most):
+        sums = _sums(chain, paths)
+        fits = np.all(sums[:, [PARAMS, MACS, WEIGHTS]] <= most, axis=1)
+        if np.any(fits):
+            solver.pool.add(paths[fits], sums[fits])
+
+
+def _draws_below(chain: Chain, most: Floats) -> Iterator[Ints]:
+    tilted = tilted_towards(chain, most[:2], np.ones(2))
+    rng = np.random.Generator(np.random.PCG64(0))
+    for _ in range(DRAWS):
+        drawn = tilted.draw(BATCH, rng)
+        yield drawn
+        yield _filled(chain, drawn, most[0])
+
+
+def _filled(chain: Chain, paths: Ints, most: float) -> Ints:
+    """Return the paths with options exchanged, stage by stage, for those that bring their params closest under `most`.
+
+    Options are exchanged for others between the same two nodes, so that the rest of the path holds.
+    """
+    paths = paths.copy()
+    spare = most - _sums(chain, paths)[:, PARAMS]
+    for i in reversed(range(len(chain.stages))):
+        params, starts = chain.stages[i].additive[:, PARAMS], chain.stages[i].groups.starts
+        group = np.searchsorted(starts, np.arange(len(params)), side="right") - 1
+        order = np.lexsort([params, group])
+        apart = group * (params.max() + 1.0)  # sorts by group, then params, in one column of exact integers
+        wanted = np.clip(params[paths[:, i]] + spare, -0.5, params.max())
+        place = np.searchsorted((apart + params)[order], apart[paths[:, i]] + wanted, side="right") - 1
+        closest = order[np.maximum(place, 0)]
+        chosen = np.where(group[closest] == group[paths[:, i]], closest, paths[:, i])
+        spare -= params[chosen] - params[paths[:, i]]
+        paths[:, i] = chosen
+    return paths

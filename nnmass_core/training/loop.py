@@ -1,0 +1,303 @@
+"""The training loop: one network, one recipe, one seed. It knows no database, no disk and no clock.
+
+Whoever runs it is its host: it hears of every epoch, and keeps the states from which the training can be taken up
+again. On a CPU with the same number of threads a resumed training gives the bits of an uninterrupted one, since the
+order of the images and their augmentation are functions of seed, epoch and image alone. Lightning Fabric carries device
+placement, mixed precision and several processes (DDP); torchmetrics the metrics.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
+from torch.utils.data import DataLoader
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from nnmass_core.architecture import Architecture
+from nnmass_core.errors import NotPossible
+from nnmass_core.nets import build, input_shape
+from nnmass_core.recipe import Recipe
+from nnmass_core.training.data import Data, Images, Standardise
+
+LOOK_EVERY_STEPS = 20
+"""How often the host is told and the loss is looked at; each look makes a GPU wait for what it has been given."""
+
+WORST_LOSS = 100.0
+"""A mean training loss of an epoch this many times that of guessing counts as divergence."""
+
+TEST_BATCH = 512
+PRECISIONS = {"fp32": "32-true", "fp16-mixed": "16-mixed", "bf16-mixed": "bf16-mixed"}
+"""Fabric's words for a recipe's precision."""
+
+State = dict[str, Any]
+"""Everything a training is: tensors, numbers and texts alone, so that `torch.load(weights_only=True)` reads it."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch, numbered from 1: mean losses, accuracies in [0, 1], the learning rate of its last step."""
+
+    seed: int
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    test_loss: float
+    test_accuracy: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended: test accuracy in [0, 1], test loss, and counts as confusion[true][predicted]."""
+
+    accuracy: float
+    test_loss: float
+    confusion: list[list[int]]
+
+
+class Host(Protocol):
+    """Whoever runs a training. Any of these may raise, which ends it."""
+
+    def look(self, epoch: int, step: int, steps: int) -> bool:
+        """Hear that step (from 0) of an epoch (from 1) is done; return whether to keep a state now."""
+
+    def epoch(self, done: Epoch) -> None:
+        """Hear of a finished epoch."""
+
+    def keep(self, state: State, epoch: int, step: int) -> None:
+        """Keep a state: so many epochs are done, and so many steps of the next."""
+
+
+def make_fabric(recipe: Recipe, device: str, processes: int = 1) -> Fabric:
+    """Return what carries a training: device is `cpu`, `cuda` or `mps`; processes share each batch (DDP)."""
+    strategy = "ddp" if processes > 1 else "auto"
+    return Fabric(accelerator=device, devices=processes, strategy=strategy, precision=PRECISIONS[recipe.precision])  # type: ignore[arg-type]
+
+
+def make_deterministic() -> None:
+    """Ask torch for the same bits each time; where a GPU has no such kernel it warns and goes on."""
+    torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing here reads memory before writing it
+    torch.backends.cudnn.benchmark = False
+
+
+class Training:
+    """A network on its way through a recipe."""
+
+    def __init__(self, fabric: Fabric, architecture: Architecture, data: Data, recipe: Recipe, seed: int) -> None:
+        self.module = build(architecture, seed)
+        self._fabric, self._recipe, self._seed = fabric, recipe, seed
+        self._train = data.train.augmented(recipe.augmentation, seed)
+        self._test = data.test
+        self._classes = len(data.classes)
+        self._standardise = Standardise(data, input_shape(architecture)).to(fabric.device)
+        optimizer = make_optimizer(self.module, recipe)
+        self._sizes = batch_sizes(len(self._train), recipe.batch_size, fabric.world_size)
+        self._steps = len(self._sizes)
+        self._schedule = make_schedule(optimizer, recipe, self._steps * recipe.epochs)
+        self._network, self._optimizer = fabric.setup(self.module, optimizer)
+        self._epochs_done = self._steps_done = 0
+        self._sums = torch.zeros(3, dtype=torch.float64)
+        self._rate = recipe.learning_rate
+        self._outcome: Outcome | None = None
+
+    def run(self, host: Host) -> Outcome:
+        """Train to the end. Raises NotPossible (`diverged`) when the loss leaves all bounds."""
+        while self._epochs_done < self._recipe.epochs:
+            loss, accuracy = self.train_epoch(host)
+            self._outcome = self._evaluate()
+            done = self._epochs_done = self._epochs_done + 1
+            tested = (self._outcome.test_loss, self._outcome.accuracy)
+            host.epoch(Epoch(self._seed, done, loss, accuracy, *tested, self._rate))
+            host.keep(self.state(), done, 0)
+        assert self._outcome is not None
+        return self._outcome
+
+    def train_epoch(self, host: Host) -> tuple[float, float]:
+        """Train what is left of the epoch; its mean loss and accuracy over all processes. Raises NotPossible."""
+        self._network.train()
+        epoch, first = self._epochs_done, self._steps_done
+        keys = batches(self._sizes, self._seed, epoch, first, self._share)
+        losses: list[Tensor] = []
+        hits: list[Tensor] = []
+        images = 0
+        for step, (x, labels) in enumerate(loader(self._train, keys), start=first):
+            loss, hit = self._step(x, labels)
+            losses.append(loss * len(labels))
+            hits.append(hit)
+            images += len(labels)
+            if step % LOOK_EVERY_STEPS == 0 or step == self._steps - 1:
+                self._check(loss)
+                if host.look(epoch + 1, step, self._steps) and step < self._steps - 1:
+                    self._add(losses, hits, images)
+                    losses, hits, images = [], [], 0
+                    self._steps_done = step + 1
+                    host.keep(self.state(), epoch, step + 1)
+        self._add(losses, hits, images)
+        self._steps_done, sums, self._sums = 0, self._sums, torch.zeros(3, dtype=torch.float64)
+        return self._means(sums)
+
+    def _step(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        x, labels = self._placed(x, labels)
+        scores = self._network(x)
+        loss = functional.cross_entropy(scores, labels, label_smoothing=self._recipe.label_smoothing)
+        self._optimizer.zero_grad()
+        self._fabric.backward(loss)
+        self._optimizer.step()
+        if self._schedule is not None:
+            self._rate = float(self._schedule.get_last_lr()[0])
+            self._schedule.step()
+        return loss.detach(), (scores.detach().argmax(1) == labels).sum()
+
+    def _placed(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        device = self._fabric.device
+        return self._standardise(x.to(device, non_blocking=True)), labels.to(device, non_blocking=True)
+
+    def _add(self, losses: list[Tensor], hits: list[Tensor], images: int) -> None:
+        if images:
+            sums = [float(torch.stack(losses).double().sum()), float(torch.stack(hits).sum()), float(images)]
+            self._sums = self._sums + torch.tensor(sums, dtype=torch.float64)
+
+    def _means(self, sums: Tensor) -> tuple[float, float]:
+        whole = self._fabric.all_reduce(sums.to(self._sums_device), reduce_op="sum")
+        assert isinstance(whole, Tensor)
+        loss, hits, images = whole.tolist()
+        mean = loss / images
+        if not mean < WORST_LOSS * math.log(max(2, self._classes)):
+            raise NotPossible("diverged", f"the mean training loss of epoch {self._epochs_done + 1} is {mean:.3g}")
+        return mean, hits / images
+
+    @property
+    def _sums_device(self) -> torch.device:
+        # NCCL reduces what lies on its GPU alone; MPS has no doubles
+        return self._fabric.device if self._fabric.device.type == "cuda" else torch.device("cpu")
+
+    def _check(self, loss: Tensor) -> None:
+        if not math.isfinite(float(loss)):
+            raise NotPossible("diverged", f"the training loss of epoch {self._epochs_done + 1} is {float(loss)}")
+
+    @property
+    def _share(self) -> tuple[int, int]:
+        return self._fabric.global_rank, self._fabric.world_size
+
+    def _evaluate(self) -> Outcome:
+        self.module.eval()
+        self._share_statistics()
+        confusion = MulticlassConfusionMatrix(self._classes).to(self._fabric.device)
+        mean = MeanMetric().to(self._fabric.device)
+        keys = in_order(len(self._test), TEST_BATCH, self._share)
+        # the plain module: DDP's would wait for the other processes at every batch, of which they may have fewer
+        with torch.no_grad(), self._fabric.autocast():
+            for batch in loader(self._test, keys):
+                x, labels = self._placed(*batch)
+                scores = self.module(x).float()
+                confusion.update(scores, labels)
+                mean.update(functional.cross_entropy(scores, labels), weight=len(labels))
+        counts = confusion.compute()
+        loss = float(mean.compute())
+        if not math.isfinite(loss):
+            raise NotPossible("diverged", f"the test loss of epoch {self._epochs_done + 1} is {loss}")
+        return Outcome(int(counts.trace()) / int(counts.sum()), loss, counts.tolist())
+
+    def _share_statistics(self) -> None:
+        """Give every process the running statistics of the first, which are those that are kept."""
+        if self._fabric.world_size > 1:
+            for buffer in self.module.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
+    def state(self) -> State:
+        """Return everything that a training which goes on from here needs."""
+        return {
+            "seed": self._seed,
+            "recipe": self._recipe.digest,
+            "epochs_done": self._epochs_done,
+            "steps_done": self._steps_done,
+            "sums": self._sums,
+            "module": self.module.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict() if self._schedule is not None else {},
+            "precision": self._fabric.strategy.precision.state_dict(),
+            "generator": torch.get_rng_state(),
+            "outcome": None if self._outcome is None else vars(self._outcome),
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on from a state of the same training. Raises NotPossible (`bad_checkpoint`) for one of another."""
+        if (state["seed"], state["recipe"]) != (self._seed, self._recipe.digest):
+            raise NotPossible("bad_checkpoint", "the checkpoint is of another training")
+        self.module.load_state_dict(state["module"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        if self._schedule is not None:
+            self._schedule.load_state_dict(state["schedule"])
+        self._fabric.strategy.precision.load_state_dict(state["precision"])
+        torch.set_rng_state(state["generator"])
+        self._epochs_done, self._steps_done = state["epochs_done"], state["steps_done"]
+        self._sums = state["sums"]
+        self._outcome = None if state["outcome"] is None else Outcome(**state["outcome"])
+
+
+def make_optimizer(module: nn.Module, recipe: Recipe) -> Optimizer:
+    """Return the recipe's optimiser over all parameters."""
+    rate, decay = recipe.learning_rate, recipe.weight_decay
+    if recipe.optimizer == "sgd":
+        return SGD(module.parameters(), lr=rate, momentum=recipe.momentum, weight_decay=decay)
+    kind = {"adam": Adam, "adamw": AdamW}[recipe.optimizer]
+    return kind(module.parameters(), lr=rate, weight_decay=decay)
+
+
+def make_schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> LRScheduler | None:
+    """Return what moves the learning rate at each of so many steps; None keeps it."""
+    if recipe.schedule == "cosine":
+        return CosineAnnealingLR(optimizer, T_max=steps)
+    if recipe.schedule == "one_cycle":
+        return OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps, cycle_momentum=False)
+    return None
+
+
+def batch_sizes(images: int, size: int, processes: int = 1) -> list[int]:
+    """Return the sizes of an epoch's batches.
+
+    A last one too small to give each process two images, which BatchNorm needs, joins the one before.
+    """
+    sizes = [size] * (images // size) + ([images % size] if images % size else [])
+    if len(sizes) > 1 and sizes[-1] < 2 * processes:
+        sizes[-2:] = [sizes[-2] + sizes[-1]]
+    return sizes
+
+
+def batches(sizes: list[int], seed: int, epoch: int, first: int, share: tuple[int, int]) -> Iterator[list[int]]:
+    """Yield the keys of an epoch's batches from the step `first` on, in the order that seed and epoch give.
+
+    A key is epoch * images + index (see Images). share: which of how many processes asks; it gets its part of a batch.
+    """
+    images, (rank, world) = sum(sizes), share
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    keys = torch.randperm(images, generator=generator) + epoch * images
+    for batch in keys.split(sizes)[first:]:
+        yield batch[rank::world].tolist()
+
+
+def in_order(images: int, size: int, share: tuple[int, int]) -> Iterator[list[int]]:
+    """Yield the keys of all images in their order, this process's part of them."""
+    rank, world = share
+    for batch in torch.arange(images)[rank::world].split(size):
+        yield batch.tolist()
+
+
+def loader(images: Images, keys: Iterator[list[int]]) -> DataLoader[Any]:
+    """Return batches of (images, labels) for lists of keys, read by processes of their own where images lie on disk."""
+    return DataLoader(images, batch_sampler=list(keys), collate_fn=_as_it_is, num_workers=images.reading_processes)  # type: ignore[arg-type]
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

@@ -1,0 +1,434 @@
+"""Event streams: read from a real server, cut off and taken up again, on both footings."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
+
+import httpx2
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
+from fastapi.testclient import TestClient
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from app import jobs
+from app.db import Database
+from app.jobs import Claim
+from app.main import create_app
+from app.server import _Server
+from app.streams import Streams
+from tests.conftest import Footing
+from worker import search_tasks
+from worker.lifecycle import Context
+
+SMALL = {"space": "densenet-tiny", "budget": {"max_params": 100_000}}
+UNKNOWN = "00000000-0000-7000-8000-000000000000"
+
+Told = tuple[int, str, dict[str, Any]]
+"""An event as it was received: id, name, data."""
+
+
+def wait_until(happened: Callable[[], Any], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def told_by(lines: Iterator[str]) -> Iterator[Told]:
+    """Read events as the format says: fields up to an empty line; lines that open with a colon say nothing."""
+    fields: dict[str, str] = {}
+    for line in lines:
+        if line and not line.startswith(":"):
+            name, _, value = line.partition(": ")
+            fields[name] = value
+        elif fields and not line:
+            yield int(fields["id"]), fields["event"], json.loads(fields["data"])
+            fields = {}
+
+
+@dataclass
+class Server:
+    """The application behind a real socket, since the test client gives a stream only once it has ended."""
+
+    app: FastAPI
+    server: _Server
+    address: str
+
+    @property
+    def streams(self) -> Streams:
+        found: Streams = self.app.state.streams
+        return found
+
+    @property
+    def database(self) -> Database:
+        found: Database = self.app.state.database
+        return found
+
+    def write(self, act: Callable[..., Any], *args: Any) -> Any:
+        with self.database.write() as session:
+            return act(session, *args)
+
+    def client(self) -> httpx2.Client:
+        return httpx2.Client(base_url=self.address, timeout=30, trust_env=False)
+
+    def post(self, path: str = "/v1/searches", body: Any = None) -> Any:
+        with self.client() as client:
+            return client.post(path, json=body).raise_for_status().json()
+
+    def get(self, path: str) -> Any:
+        with self.client() as client:
+            return client.get(path).raise_for_status().json()
+
+
+@dataclass
+class Follower:
+    """A client that reads one stream in a thread of its own."""
+
+    server: Server
+    search_id: str
+    last: int | None = None
+    told: list[Told] = field(default_factory=list)
+    status: int = 0
+    enough: Callable[[list[Told]], bool] = lambda told: False
+
+    def __post_init__(self) -> None:
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        headers = {} if self.last is None else {"Last-Event-ID": str(self.last)}
+        path = f"/v1/searches/{self.search_id}/events"
+        with self.server.client() as client, client.stream("GET", path, headers=headers) as answer:
+            self.status = answer.status_code
+            for one in told_by(answer.iter_lines()):
+                self.told.append(one)
+                if self.enough(self.told):
+                    return
+
+    def ended(self) -> list[Told]:
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+        return self.told
+
+    def has(self, count: int) -> None:
+        wait_until(lambda: len(self.told) >= count)
+
+
+@contextmanager
+def serving(footing: Footing) -> Iterator[Server]:
+    app = create_app(footing.settings)
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = _Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=5))
+    server.ending = app.state.ending
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    wait_until(lambda: server.started)
+    try:
+        yield Server(app, server, f"http://127.0.0.1:{listening.getsockname()[1]}")
+    finally:
+        server.handle_exit(signal.SIGTERM, None)
+        thread.join(20)
+        listening.close()
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def server(footing: Footing, caplog: pytest.LogCaptureFixture) -> Iterator[Server]:
+    with serving(footing) as server:
+        yield server
+    assert [record.getMessage() for record in caplog.get_records("call") if record.levelno >= logging.ERROR] == []
+
+
+def names(told: list[Told]) -> list[tuple[str, str]]:
+    return [(name, data["status"]) for _, name, data in told]
+
+
+def claimed(server: Server) -> Claim:
+    held = server.write(jobs.claim, "search", "test/1", 15.0)
+    assert isinstance(held, Claim)
+    return held
+
+
+def test_a_search_is_followed_from_its_start_to_its_end(server: Server, worker: Context) -> None:
+    search_id = server.post(body=SMALL)["id"]
+    follower = Follower(server, search_id)
+    follower.has(1)
+    assert search_tasks.run_next(worker)
+    told = follower.ended()
+    assert follower.status == 200
+    assert [number for number, _, _ in told] == list(range(1, len(told) + 1))
+    shown = names(told)
+    assert [one for one in shown if one[0] != "progress"] == [
+        ("status", "queued"),
+        ("status", "running"),
+        ("done", "succeeded"),
+    ]
+    assert shown[-1] == ("done", "succeeded")
+    assert all({"status", "fraction", "message", "at"} <= set(data) for _, _, data in told)
+    assert all(earlier[2]["at"] <= later[2]["at"] for earlier, later in pairwise(told))
+
+    search = server.get(f"/v1/searches/{search_id}")
+    done = told[-1][2]
+    assert {name: done[name] for name in search} == search
+    assert (done["fraction"], done["message"]) == (1.0, "finished")
+
+
+def test_a_stream_is_taken_up_again_anywhere(server: Server) -> None:
+    search_id = server.post(body=SMALL)["id"]
+    held = claimed(server)
+    for i in range(6):
+        server.write(jobs.heartbeat, held, 15.0, i / 10, f"step {i}")
+    server.write(jobs.tell, held, "progress", {"epoch": {"epoch": 3}}, 0.7, "epoch 3")
+    server.write(jobs.succeed, held)
+    everything = Follower(server, search_id).ended()
+    assert names(everything) == [
+        ("status", "queued"),
+        ("status", "running"),
+        *[("progress", "running")] * 7,
+        ("done", "succeeded"),
+    ]
+    assert everything[8][2]["epoch"] == {"epoch": 3}
+    for last in range(len(everything)):
+        assert Follower(server, search_id, last).ended() == everything[last:]
+    for last in (len(everything), len(everything) + 1, 10**19):
+        follower = Follower(server, search_id, last)
+        assert (follower.ended(), follower.status) == ([], 204)
+
+
+def test_clients_that_are_cut_off_all_the_time_miss_and_repeat_nothing(server: Server) -> None:
+    search_id = server.post(body=SMALL)["id"]
+    held = claimed(server)
+    seen: list[list[Told]] = [[] for _ in range(12)]
+
+    def reconnecting(received: list[Told], at_once: int) -> None:
+        while not received or received[-1][1] != "done":
+            last = received[-1][0] if received else None
+            received += Follower(server, search_id, last, enough=lambda told: len(told) >= at_once).ended()
+
+    threads = [threading.Thread(target=reconnecting, args=(seen[i], 1 + i % 4), daemon=True) for i in range(len(seen))]
+    for thread in threads:
+        thread.start()
+    for i in range(30):
+        server.write(jobs.tell, held, "progress", {"step": i}, i / 30, f"step {i}")
+        time.sleep(0.01)
+    server.write(jobs.succeed, held)
+    for thread in threads:
+        thread.join(60)
+    for received in seen:
+        assert [number for number, _, _ in received] == list(range(1, 34))
+        assert [data["step"] for _, name, data in received if name == "progress"] == list(range(30))
+
+
+def test_an_id_beyond_the_last_means_up_to_date(server: Server) -> None:
+    search_id = server.post(body=SMALL)["id"]
+    follower = Follower(server, search_id, 10**19)
+    wait_until(lambda: server.streams._waiting)
+    server.write(jobs.succeed, claimed(server))
+    assert [number for number, _, _ in follower.ended()] == [2, 3]
+
+
+def test_an_end_that_was_undone_is_a_status(server: Server) -> None:
+    search_id = server.post(body=SMALL)["id"]
+    open_before = Follower(server, search_id)
+    open_before.has(1)
+    with server.database.write() as session:  # both at once, so that the open stream cannot see the end alone
+        assert jobs.cancel(session, UUID(search_id))
+        assert jobs.retry(session, UUID(search_id))
+    open_before.has(3)
+    opened_after = Follower(server, search_id)
+    opened_after.has(3)
+    server.write(jobs.cancel, UUID(search_id))
+    told = open_before.ended()
+    assert names(told) == [
+        ("status", "queued"),
+        ("status", "cancelled"),
+        ("status", "queued"),
+        ("done", "cancelled"),
+    ]
+    assert told[1][2].keys() == {"status", "fraction", "message", "at"}
+    assert told[3][2]["finished_at"] is not None
+    assert opened_after.ended() == told
+
+
+def test_a_retried_search_is_followed_to_its_second_end(server: Server, worker: Context) -> None:
+    search_id = server.post(body=SMALL)["id"]
+    server.post(f"/v1/searches/{search_id}/cancel")
+    first = Follower(server, search_id).ended()
+    assert names(first)[-1] == ("done", "cancelled")
+    server.post(f"/v1/searches/{search_id}/retry")
+    second = Follower(server, search_id, first[-1][0])
+    second.has(1)
+    assert search_tasks.run_next(worker)
+    shown = names(second.ended())
+    assert (shown[0], shown[-1]) == (("status", "queued"), ("done", "succeeded"))
+
+
+def test_streams_that_wait_share_one_query_and_hold_no_session(server: Server) -> None:
+    ids = [server.post(body=SMALL | {"top_k": 1 + i % 3})["id"] for i in range(60)]
+    followers = [Follower(server, search_id) for search_id in ids]
+    for follower in followers:
+        follower.has(1)
+    wait_until(lambda: len(server.streams._waiting) == 60)
+    asked: list[str] = []
+    record = lambda *context: asked.append(context[2])  # noqa: E731 - its arguments are many
+    event.listen(server.database.engine, "before_cursor_execute", record)
+    time.sleep(2.1)
+    event.remove(server.database.engine, "before_cursor_execute", record)
+    looks = [statement for statement in asked if "jobs.events" in statement]
+    assert 3 <= len(looks) <= 11
+    assert not [statement for statement in asked if "job_events" in statement]
+    assert server.database.engine.pool.checkedout() <= 2  # type: ignore[attr-defined]  # the sweeper, the look
+    for search_id in set(ids):
+        server.write(jobs.cancel, UUID(search_id))
+    assert all(names(follower.ended()) == [("status", "queued"), ("done", "cancelled")] for follower in followers)
+    wait_until(lambda: server.streams._watch is not None and server.streams._watch.done())
+
+
+def test_a_client_that_goes_is_forgotten(server: Server) -> None:
+    search_id = server.post(body=SMALL)["id"]
+    with server.client() as client, client.stream("GET", f"/v1/searches/{search_id}/events") as answer:
+        assert next(told_by(answer.iter_lines()))[0] == 1
+        wait_until(lambda: server.streams._waiting)
+    wait_until(lambda: not server.streams._waiting)
+    wait_until(lambda: server.streams._watch is not None and server.streams._watch.done())
+
+
+def test_clients_that_go_in_the_middle_of_a_burst_do_no_harm(server: Server) -> None:
+    search_id = server.post(body=SMALL)["id"]
+    held = claimed(server)
+    for i in range(400):
+        server.write(jobs.tell, held, "progress", {"much": "x" * 2000}, i / 400, "on")
+    for count in range(1, 9):
+        Follower(server, search_id, enough=lambda told, count=count: len(told) >= count).ended()  # type: ignore[misc]
+    wait_until(lambda: not server.streams._waiting)
+    server.write(jobs.succeed, held)
+    assert [number for number, _, _ in Follower(server, search_id).ended()] == list(range(1, 404))
+
+
+def test_a_stream_with_nothing_to_tell_shows_that_it_lives(footing: Footing) -> None:
+    with footing.database.write() as session:
+        job = jobs.enqueue(session, UUID(int=6), kind="search", queue="search", owner="local")
+
+    async def follow() -> list[Any]:
+        streams = Streams(footing.database, threading.Event(), ping_seconds=0.05)
+        answer = streams.response(job, 1, lambda session: {})
+        assert isinstance(answer, StreamingResponse)
+        pieces = aiter(answer.body_iterator)
+        first = [await anext(pieces) for _ in range(3)]
+        await streams.stop()
+        return first
+
+    assert asyncio.run(asyncio.wait_for(follow(), 20)) == [b": ping\n\n"] * 3
+
+
+def test_streams_end_when_the_server_is_asked_to_end(footing: Footing) -> None:
+    with serving(footing) as server:
+        search_id = server.post(body=SMALL)["id"]
+        follower = Follower(server, search_id)
+        follower.has(1)
+        started = time.monotonic()
+        server.server.handle_exit(signal.SIGTERM, None)
+        assert names(follower.ended()) == [("status", "queued")]
+        assert time.monotonic() - started < 3
+
+
+class Wayward(Database):
+    """A database that is away whenever the test says so."""
+
+    away = False
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        if self.away:
+            raise OperationalError("select", {}, Exception("connection refused"))
+        with super().read() as session:
+            yield session
+
+
+def test_streams_outlast_a_database_that_is_away(footing: Footing) -> None:
+    database = Wayward(footing.settings.sqlalchemy_url)
+    with database.write() as session:
+        job_id = jobs.enqueue(session, UUID(int=7), kind="search", queue="search", owner="local").id
+
+    async def follow() -> list[tuple[str | None, str | None]]:
+        streams = Streams(database, threading.Event())
+        told = []
+        async for one in streams.follow(job_id, 0, lambda session: {"whole": True}):
+            told.append((one.id, one.event))
+            if one.id == "1":
+                database.away = True
+                asyncio.get_running_loop().call_later(0.5, cancel)
+        await streams.stop()
+        return told
+
+    def cancel() -> None:
+        with database.write() as session:
+            jobs.cancel(session, job_id)
+        database.away = False
+
+    assert asyncio.run(asyncio.wait_for(follow(), 20)) == [("1", "status"), ("2", "done")]
+    database.dispose()
+
+
+def test_an_end_carries_nothing_that_came_after_it(footing: Footing) -> None:
+    database = footing.database
+    with database.write() as session:
+        job_id = jobs.enqueue(session, UUID(int=9), kind="search", queue="search", owner="local").id
+        jobs.cancel(session, job_id)
+
+    def whole(reading: Session) -> dict[str, Any]:
+        with database.write() as session:
+            assert jobs.retry(session, job_id)
+        return {"whole": True}
+
+    _, told = Streams(database, threading.Event())._rest(job_id, 1, whole)[0]
+    # SQLite reads all of it as it was before the retry, PostgreSQL each query as of now
+    assert told.event == ("done" if footing.settings.embedded else "status")
+    assert ("whole" in told.data.model_dump()) == footing.settings.embedded
+
+
+def test_a_stream_ends_when_its_job_is_deleted(footing: Footing) -> None:
+    async def follow() -> list[str | None]:
+        streams = Streams(footing.database, threading.Event())
+        told = [one.id async for one in streams.follow(UUID(int=8), 0, lambda session: {})]
+        await streams.stop()
+        return told
+
+    assert asyncio.run(asyncio.wait_for(follow(), 20)) == []
+
+
+def test_what_is_unknown_has_no_stream(client: TestClient) -> None:
+    for name in (UNKNOWN, "nonsense", "%00"):
+        answer = client.get(f"/v1/searches/{name}/events")
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+        assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("last", ["-1", "x", "1.0", "+1", " ", "1 2", "9" * 400])
+def test_a_malformed_id_is_named(client: TestClient, last: str) -> None:
+    search_id = client.post("/v1/searches", json=SMALL).json()["id"]
+    answer = client.get(f"/v1/searches/{search_id}/events", headers={"Last-Event-ID": last})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "header.Last-Event-ID")
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_the_interface_says_what_a_stream_is(client: TestClient) -> None:
+    operation = client.get("/openapi.json").json()["paths"]["/v1/searches/{search_id}/events"]["get"]
+    assert "text/event-stream" in operation["responses"]["200"]["content"]
+    assert {"200", "204", "404", "422"} <= set(operation["responses"])

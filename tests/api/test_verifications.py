@@ -1,0 +1,366 @@
+"""Verifications and evidence through the API."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from nnmass_core.families import decode_architecture
+from nnmass_core.recipe import recipes, resolve_recipe
+from tests.api import trainings
+from tests.conftest import Footing
+from worker import search_tasks
+from worker.lifecycle import Context
+
+MLP: dict[str, Any] = {
+    "family": "densenet_mlp",
+    "in_features": 64,
+    "num_classes": 10,
+    "width": 8,
+    "depth": 4,
+    "skip_channels": 8,
+    "activation": "relu",
+}
+BODY: dict[str, Any] = {"architecture": MLP, "dataset": "digits", "recipe": "mlp-paper", "seeds": [0]}
+SEARCH: dict[str, Any] = {
+    "space": {
+        "family": "densenet_mlp",
+        "in_features": 64,
+        "num_classes": 10,
+        "width": 8,
+        "depth": {"min": 4, "max": 16},
+        "skip_channels": {"min": 0, "max": 16},
+        "activation": "relu",
+    },
+    "budget": {"max_params": 2500},
+    "top_k": 3,
+}
+
+
+def post(client: TestClient, **changes: Any) -> Any:
+    return client.post("/v1/verifications", json=BODY | changes)
+
+
+def verify(client: TestClient, **changes: Any) -> dict[str, Any]:
+    answer = post(client, **changes)
+    assert answer.status_code == 202, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def search(client: TestClient, worker: Context, **changes: Any) -> str:
+    search_id = client.post("/v1/searches", json=SEARCH | changes).json()["id"]
+    assert search_tasks.run_next(worker)
+    return str(search_id)
+
+
+def get(client: TestClient, path: str, **query: Any) -> Any:
+    answer = client.get(path, params=query)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def problems(answer: Any) -> list[tuple[str, str]]:
+    assert answer.status_code == 422, answer.text
+    return [(item["field"], item["code"]) for item in answer.json()["errors"]]
+
+
+def without(name: str) -> dict[str, Any]:
+    return {key: value for key, value in BODY.items() if key != name}
+
+
+# what can be asked
+
+
+def test_a_network_of_ones_own_is_queued(client: TestClient) -> None:
+    answer = post(client, seeds=[3, 1])
+    body = answer.json()
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == f"/v1/verifications/{body['id']}"
+    figures = decode_architecture(MLP).evaluation
+    assert (body["status"], body["role"], body["seeds"]) == ("queued", "single", [3, 1])
+    assert (body["nn_mass"], body["params"], body["macs"]) == (float(figures.mass), figures.params, figures.macs)
+    assert body["recipe"] == recipes()["mlp-paper"].recipe.to_json()
+    assert (body["recipe_name"], body["dataset"]) == ("mlp-paper", {"name": "digits"})
+    assert body["runs"] == [{"seed": seed, "accuracy": None, "epochs": []} for seed in (3, 1)]
+    assert get(client, answer.headers["Location"]) == body
+
+
+def test_by_arch_id(client: TestClient) -> None:
+    arch_id = client.post("/v1/architectures", json=MLP).json()["arch_id"]
+    named = client.post("/v1/verifications", json=without("architecture") | {"arch_id": arch_id})
+    assert named.status_code == 202
+    assert named.json()["architecture"]["skip_channels"] == 8
+    about = get(client, f"/v1/architectures/{arch_id}")
+    assert [item["id"] for item in about["verifications"]] == [named.json()["id"]]
+
+
+def test_a_trained_network_is_known_by_its_id(client: TestClient) -> None:
+    arch_id = verify(client)["arch_id"]
+    assert get(client, f"/v1/architectures/{arch_id}")["params"] == decode_architecture(MLP).evaluation.params
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"arch_id": "arch_0"}, ("architecture", "one_of")),
+        ({"architecture": None}, ("architecture", "one_of")),
+        ({"architecture": None, "arch_id": "arch_0"}, ("arch_id", "unknown_architecture")),
+        ({"architecture": MLP | {"width": 0}}, ("architecture.width", "too_small")),
+        ({"architecture": MLP | {"in_features": 63}}, ("dataset", "shape_mismatch")),
+        ({"architecture": MLP | {"num_classes": 9}}, ("dataset", "classes_mismatch")),
+        ({"dataset": "mnist"}, ("dataset", "shape_mismatch")),
+        ({"dataset": "imagenet"}, ("dataset", "unknown_dataset")),
+        ({"dataset": {"name": "imagefolder"}}, ("dataset.path", "required")),
+        ({"dataset": {"name": "imagefolder", "path": "../secret"}}, ("dataset.path", None)),
+        ({"dataset": {"name": "imagefolder", "path": "/etc"}}, ("dataset.path", None)),
+        ({"recipe": "mlp"}, ("recipe", "unknown_recipe")),
+        ({"recipe": {"optimizer": "sgd"}}, ("recipe.learning_rate", "required")),
+        ({"recipe": resolve_recipe("mlp-paper").to_json() | {"momentum": 0.9}}, ("recipe.momentum", None)),
+        ({"recipe": resolve_recipe("mlp-paper").to_json() | {"epochs": 10**6}}, ("recipe.epochs", "too_large")),
+        ({"seeds": []}, ("seeds", "too_short")),
+        ({"seeds": [1, 1]}, ("seeds", "duplicate")),
+        ({"seeds": [2**32]}, ("seeds.0", "too_large")),
+        ({"seeds": list(range(21))}, ("seeds", "too_long")),
+        ({"top": 2}, ("top", "conflicts_with_source")),
+        ({"controls": ["params"]}, ("controls", "conflicts_with_source")),
+        ({"artifacts": ["logs"]}, ("artifacts.0", "unknown_choice")),
+        ({"architecture": None, "search": "0199c0de-0000-7000-8000-000000000000"}, ("search", "unknown_search")),
+        ({"unknown": 1}, ("unknown", "unknown_field")),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_field(client: TestClient, changes: Any, expected: Any) -> None:
+    found = problems(post(client, **changes))
+    assert expected in found or (expected[1] is None and expected[0] in [field for field, _ in found]), found
+    assert get(client, "/v1/verifications")["items"] == []
+
+
+def test_a_repeat_with_the_same_key_trains_once(client: TestClient) -> None:
+    first, again = (client.post("/v1/verifications", json=BODY, headers={"Idempotency-Key": "k1"}) for _ in range(2))
+    assert first.json() == again.json()
+    other = client.post("/v1/verifications", json=BODY | {"seeds": [5]}, headers={"Idempotency-Key": "k1"})
+    assert problems(other) == [("header.Idempotency-Key", "key_reused")]
+    assert len(get(client, "/v1/verifications")["items"]) == 1
+
+
+# the best of a search, beside controls
+
+
+def test_the_best_of_a_search_beside_controls_of_equal_cost(client: TestClient, worker: Context) -> None:
+    search_id = search(client, worker)
+    body = without("architecture") | {"search": search_id, "top": 3, "controls": ["params", "random"]}
+    answer = client.post("/v1/verifications", json=body)
+    assert answer.status_code == 202, answer.text
+    batch = answer.json()
+    assert batch["missing_controls"] == []
+    items = batch["items"]
+    roles = [(item["role"], item["candidate_rank"]) for item in items]
+    kinds = ("candidate", "params_control", "random_control")
+    assert roles == [(kind, rank) for kind in kinds for rank in (1, 2, 3)]
+    assert len({item["arch_id"] for item in items}) == 9
+    ranking = get(client, f"/v1/searches/{search_id}/architectures")["items"]
+    assert [item["arch_id"] for item in items[:3]] == [place["arch_id"] for place in ranking]
+    by_role = {(item["role"], item["candidate_rank"]): item for item in items}
+    for rank in (1, 2, 3):
+        candidate = by_role["candidate", rank]
+        dearest = by_role["params_control", rank]
+        assert dearest["params"] <= candidate["params"]
+        assert dearest["macs"] <= candidate["macs"]
+        chance = by_role["random_control", rank]
+        assert chance["params"] == pytest.approx(candidate["params"], rel=0.4)
+        assert chance["params"] <= 2500
+    listed = get(client, "/v1/verifications", search=search_id, role="random_control")["items"]
+    assert [item["candidate_rank"] for item in listed] == [3, 2, 1]
+
+
+def test_a_search_must_have_found_something(client: TestClient, worker: Context) -> None:
+    queued = client.post("/v1/searches", json=SEARCH).json()["id"]
+    asked = without("architecture") | {"search": queued}
+    assert problems(client.post("/v1/verifications", json=asked)) == [("search", "not_succeeded")]
+    assert search_tasks.run_next(worker)
+    empty = search(client, worker, budget={"max_params": 1})
+    asked = without("architecture") | {"search": empty}
+    assert problems(client.post("/v1/verifications", json=asked)) == [("search", "no_architectures")]
+
+
+def test_a_space_without_other_networks_says_so(client: TestClient, worker: Context) -> None:
+    space = SEARCH["space"] | {"depth": 4, "skip_channels": 8}
+    search_id = search(client, worker, space=space)
+    body = without("architecture") | {"search": search_id, "top": 3, "controls": ["random", "params"]}
+    batch = client.post("/v1/verifications", json=body).json()
+    assert [item["role"] for item in batch["items"]] == ["candidate"]
+    assert [(m["control"], m["candidate_rank"]) for m in batch["missing_controls"]] == [("random", 1), ("params", 1)]
+
+
+# its life
+
+
+def test_epochs_results_and_files_are_there(client: TestClient, footing: Footing) -> None:
+    first = verify(client, seeds=[0, 1])
+    held = trainings.claim(footing.database)
+    trainings.epoch(footing.database, held, 0, 1)
+    trainings.epoch(footing.database, held, 0, 2)
+    path = f"/v1/verifications/{first['id']}"
+    running = get(client, path)
+    assert running["status"] == "running"
+    assert [epoch["epoch"] for epoch in running["runs"][0]["epochs"]] == [1, 2]
+    trainings.finish(footing.database, held, {0: 8, 1: 6})
+    done = get(client, path)
+    accuracy = done["result"]["accuracy"]
+    assert accuracy["mean"] == pytest.approx(0.7)
+    assert accuracy["std"] == pytest.approx(0.02**0.5)
+    assert [item["accuracy"] for item in accuracy["by_seed"]] == [0.8, 0.6]
+    assert done["result"]["confusion"] == {"classes": ["no", "yes"], "matrix": [[14, 6], [0, 0]]}
+    assert done["result_digest"].startswith("sha256:")
+    file = client.get(done["artifacts"][0]["location"])
+    assert (file.status_code, file.content) == (200, b"abc")
+    assert 'filename="weights-seed0.pt"' in file.headers["Content-Disposition"]
+    assert client.get(f"{path}/artifacts/other").status_code == 404
+    assert client.get(f"{path}/log").headers["Content-Type"].startswith("text/plain")
+    assert get(client, "/v1/verifications")["items"][0]["result"]["accuracy"]["mean"] == pytest.approx(0.7)
+
+
+def test_cancel_retry_and_replay(client: TestClient, footing: Footing) -> None:
+    path = f"/v1/verifications/{verify(client)['id']}"
+    assert client.post(f"{path}/retry").status_code == 200  # it waits already
+    assert client.post(f"{path}/cancel").json()["status"] == "cancelled"
+    assert client.post(f"{path}/cancel").json()["status"] == "cancelled"
+    again = client.post(f"{path}/retry")
+    assert (again.status_code, again.json()["status"], again.json()["attempts"]) == (202, "queued", 0)
+    trainings.train_all(footing.database, [7])
+    refused = client.post(f"{path}/retry")
+    assert (refused.status_code, refused.json()["code"]) == (409, "wrong_state")
+    assert client.post(f"{path}/cancel").json()["status"] == "succeeded"
+    replayed = client.post(f"{path}/replay")
+    assert replayed.status_code == 202
+    assert replayed.json()["replay"] == {"of": path.rpartition("/")[2], "same_result": None}
+    trainings.train_all(footing.database, [7])
+    assert get(client, replayed.headers["Location"])["replay"]["same_result"] is True
+    third = client.post(f"{path}/replay").headers["Location"]
+    trainings.train_all(footing.database, [6])
+    assert get(client, third)["replay"]["same_result"] is False
+
+
+@pytest.mark.parametrize("path", ["", "/log", "/events", "/artifacts/x"])
+@pytest.mark.parametrize("name", ["0199c0de-0000-7000-8000-000000000000", "nothing"])
+def test_unknown_ones_are_not_there(client: TestClient, path: str, name: str) -> None:
+    answer = client.get(f"/v1/verifications/{name}{path}")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")
+    if not path:
+        for verb in ("cancel", "retry", "replay"):
+            assert client.post(f"/v1/verifications/{name}/{verb}").status_code == 404
+
+
+def test_the_list_is_filtered_and_paged(client: TestClient, footing: Footing) -> None:
+    made = [verify(client, seeds=[seed])["id"] for seed in range(3)]
+    other = verify(client, architecture=MLP | {"in_features": 784}, dataset="mnist-5k")["id"]
+    trainings.train_all(footing.database, [5])
+    page = get(client, "/v1/verifications", limit=3)
+    assert [item["id"] for item in page["items"]] == [other, made[2], made[1]]
+    rest = get(client, "/v1/verifications", limit=3, cursor=page["next_cursor"])
+    assert ([item["id"] for item in rest["items"]], rest["next_cursor"]) == ([made[0]], None)
+    for query, expected in (
+        ({"status": "succeeded"}, [made[0]]),
+        ({"dataset": "mnist-5k"}, [other]),
+        ({"family": "resnet"}, []),
+        ({"arch_id": page["items"][0]["arch_id"]}, [other]),
+        ({"role": "candidate"}, []),
+    ):
+        assert [item["id"] for item in get(client, "/v1/verifications", **query)["items"]] == expected
+    assert problems(client.get("/v1/verifications", params={"cursor": page["next_cursor"], "role": "single"}))
+
+
+# what can be named
+
+
+def test_data_sets_and_recipes_are_listed_ready_to_post(client: TestClient) -> None:
+    names = [item["name"] for item in get(client, "/v1/datasets")["items"]]
+    assert {"mnist", "mnist-5k", "digits", "cifar10", "cifar100", "imagefolder", "fake"} <= set(names)
+    assert {"synthetic-circle", "synthetic-linear"} <= set(names)
+    listed = get(client, "/v1/recipes")["items"]
+    assert [item["name"] for item in listed] == ["mlp-paper", "cifar-paper", "imagenet-paper", "cifar-quick"]
+    own = listed[0]["recipe"] | {"epochs": 2}
+    answer = verify(client, recipe=own)
+    assert (answer["recipe"], answer["recipe_name"]) == (own, None)
+    assert answer["recipe_digest"] != listed[0]["digest"]
+    assert verify(client, recipe=listed[0]["recipe"])["recipe_name"] == "mlp-paper"
+
+
+# evidence
+
+
+def grid(client: TestClient, footing: Footing, **changes: Any) -> list[dict[str, Any]]:
+    """Train a grid in which accuracy grows with NN-Mass."""
+    made = [
+        verify(client, architecture=MLP | {"depth": depth, "skip_channels": t}, **changes)
+        for depth, t in ((6, 2), (6, 8), (8, 4), (8, 12), (10, 6), (10, 14), (12, 4), (12, 10), (14, 12))
+    ]
+    order = sorted(made, key=lambda item: item["nn_mass"])
+    trainings.train_all(footing.database, [1 + order.index(item) for item in made])
+    return made
+
+
+def test_nothing_trained_says_so(client: TestClient) -> None:
+    evidence = get(client, "/v1/evidence")
+    assert (evidence["n"], evidence["scope"], evidence["fit"]) == (0, None, None)
+    assert evidence["statement"]
+
+
+def test_evidence_sets_nn_mass_beside_params_and_macs(client: TestClient, footing: Footing) -> None:
+    made = grid(client, footing)
+    evidence = get(client, "/v1/evidence", dataset="digits", family="densenet_mlp")
+    assert (evidence["n"], evidence["runs"]) == (9, 9)
+    assert evidence["scope"]["recipe"] == "mlp-paper"
+    assert evidence["overall"]["nn_mass"]["spearman"]["value"] == pytest.approx(1.0)
+    assert 0 < evidence["overall"]["params"]["spearman"]["value"] < 1
+    assert evidence["fit"]["widths"] == [8]
+    assert "9" in evidence["statement"]
+    points = client.get("/v1/evidence", params={"format": "csv"})
+    assert points.headers["Content-Type"].startswith("text/csv")
+    rows = list(csv.DictReader(io.StringIO(points.text)))
+    assert sorted(row["arch_id"] for row in rows) == sorted(item["arch_id"] for item in made)
+    assert {float(row["accuracy"]) for row in rows} == {hits / 10 for hits in range(1, 10)}
+
+
+def test_trainings_are_compared_within_one_data_set_and_recipe(client: TestClient, footing: Footing) -> None:
+    grid(client, footing)
+    verify(client, recipe="cifar-quick", architecture=MLP)
+    trainings.train_all(footing.database, [2])
+    evidence = get(client, "/v1/evidence")
+    assert (evidence["n"], evidence["scope"]["recipe"]) == (9, "mlp-paper")
+    assert [(other["recipe"], other["n"]) for other in evidence["others"]] == [("cifar-quick", 1)]
+    assert get(client, "/v1/evidence", recipe="cifar-quick")["n"] == 1
+    assert get(client, "/v1/evidence", dataset="mnist-5k")["n"] == 0
+
+
+def test_a_repeated_seed_counts_once_and_seeds_are_averaged(client: TestClient, footing: Footing) -> None:
+    verify(client)
+    verify(client)
+    trainings.train_all(footing.database, [2, 4])
+    held_out = verify(client, seeds=[1])
+    held = trainings.claim(footing.database)
+    trainings.finish(footing.database, held, {1: 8})
+    evidence = get(client, "/v1/evidence")
+    assert (evidence["n"], evidence["runs"]) == (1, 2)
+    rows = list(csv.DictReader(io.StringIO(client.get("/v1/evidence?format=csv").text)))
+    assert [(row["arch_id"], float(row["accuracy"])) for row in rows] == [(held_out["arch_id"], pytest.approx(0.6))]
+
+
+def test_ranked_results_carry_a_prediction_once_evidence_supports_one(
+    client: TestClient, footing: Footing, worker: Context
+) -> None:
+    search_id = search(client, worker)
+    path = f"/v1/searches/{search_id}/architectures"
+    assert [item["predicted_accuracy"] for item in get(client, path)["items"]] == [None] * 3
+    grid(client, footing)
+    predicted = [item["predicted_accuracy"] for item in get(client, path)["items"]]
+    for item in predicted:
+        assert 0 <= item["low"] <= item["value"] <= item["high"] <= 1
+        assert (item["n"], item["dataset"], item["recipe"]) == (9, "digits", "mlp-paper")
+    other = search(client, worker, space=SEARCH["space"] | {"width": 6})  # of another width, of which nothing is known
+    items = get(client, f"/v1/searches/{other}/architectures")["items"]
+    assert [item["predicted_accuracy"] for item in items] == [None] * 3

@@ -1,0 +1,343 @@
+"""How a worker trains: killed in every phase, cancelled, out of disk, with damaged checkpoints, to the same result."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psutil
+import pytest
+from sqlalchemy import select
+
+pytest.importorskip("torch", reason="torch comes with the extra `train`")
+
+from app import jobs
+from app.config import Settings
+from app.models import Checkpoint, Job, JobEvent, Verification, VerificationEpoch
+from app.verifications import service
+from app.verifications.schemas import VerificationBody
+from nnmass_core.recipe import Recipe
+from tests.conftest import SQLITE, Footing
+from worker import train_tasks, verification_tasks
+from worker.lifecycle import Context
+
+OWNER = "local"
+RECIPE = Recipe(optimizer="adam", learning_rate=1e-2, batch_size=100, epochs=3)
+BODY: dict[str, Any] = {
+    "architecture": {
+        "family": "densenet_mlp",
+        "in_features": 64,
+        "num_classes": 10,
+        "width": 8,
+        "depth": 4,
+        "skip_channels": 8,
+        "activation": "relu",
+    },
+    "dataset": "digits",
+    "recipe": RECIPE.to_json(),
+    "seeds": [0, 1],
+    "artifacts": ["weights"],
+}
+MOMENTS = (
+    "before the first epoch",
+    "epoch 1 step 0",
+    "end of epoch 1",
+    "before the checkpoint of epoch 1",
+    "while a checkpoint is written",
+    "checkpoint renamed, not told",
+    "epoch 2 step 14",
+    "before the files",
+    "epoch 3 step 0",
+    "at the end",
+)
+
+
+@dataclass
+class Bench:
+    """A worker's context and what a test looks at."""
+
+    context: Context
+
+    def submit(self, **changes: Any) -> UUID:
+        body = VerificationBody.model_validate(BODY | changes)
+        with self.context.database.write() as session:
+            return UUID(service.submit(session, OWNER, body, None).body["id"])
+
+    def run(self) -> bool:
+        return train_tasks.run_next(self.context)
+
+    def look(self, verification_id: UUID) -> tuple[Job, Verification]:
+        with self.context.database.read() as session:
+            return session.get_one(Job, verification_id), session.get_one(Verification, verification_id)
+
+    def answer(self, verification_id: UUID) -> dict[str, Any]:
+        with self.context.database.read() as session:
+            return service.show(session, OWNER, verification_id).model_dump(mode="json")
+
+    def rows(self, kind: type[Any], verification_id: UUID) -> list[Any]:
+        with self.context.database.read() as session:
+            column = kind.job_id if kind is JobEvent else kind.verification_id
+            return list(session.scalars(select(kind).where(column == verification_id)))
+
+    def folder(self, verification_id: UUID) -> Path:
+        return self.context.settings.training_dir / str(verification_id)
+
+
+@pytest.fixture
+def bench(footing: Footing) -> Bench:
+    quick = {"most_attempts": 100, "heartbeat_seconds": 0.2, "checkpoint_seconds": 1000.0}
+    settings: Settings = footing.settings.model_copy(update=quick)
+    return Bench(Context(settings, footing.database, "test/1"))
+
+
+on_sqlite = pytest.mark.parametrize("footing", [SQLITE], indirect=True)
+"""For what does not depend on the database."""
+
+
+def calm(bench: Bench, **changes: Any) -> dict[str, Any]:
+    """Return a verification that nothing disturbed."""
+    verification_id = bench.submit(**changes)
+    assert bench.run()
+    answer = bench.answer(verification_id)
+    assert answer["status"] == "succeeded", answer["error"]
+    return answer
+
+
+def test_a_calm_run(bench: Bench) -> None:
+    answer = calm(bench)
+    assert [len(run["epochs"]) for run in answer["runs"]] == [3, 3]
+    result, accuracies = answer["result"], [run["accuracy"] for run in answer["runs"]]
+    assert [item["accuracy"] for item in result["accuracy"]["by_seed"]] == accuracies
+    assert result["accuracy"]["mean"] == pytest.approx(sum(accuracies) / 2)
+    assert result["accuracy"]["std"] == pytest.approx(abs(accuracies[0] - accuracies[1]) / 2**0.5)
+    matrix = result["confusion"]["matrix"]
+    assert sum(map(sum, matrix)) == 2 * result["data"]["test"]
+    hits = sum(matrix[i][i] for i in range(10))
+    assert hits / sum(map(sum, matrix)) == pytest.approx(result["accuracy"]["mean"])
+    assert (result["measured"]["params"], result["measured"]["macs"]) == (answer["params"], answer["macs"])
+    assert [item["name"] for item in answer["artifacts"]] == ["weights-seed0.pt", "weights-seed1.pt"]
+    assert result["seconds"] == pytest.approx(sum(e["seconds"] for run in answer["runs"] for e in run["epochs"]))
+    verification_id = UUID(answer["id"])
+    assert not bench.folder(verification_id).exists()  # nothing is left on the worker
+    assert not bench.rows(Checkpoint, verification_id)
+    told = [event.data["epoch"] for event in bench.rows(JobEvent, verification_id) if "epoch" in event.data]
+    assert [(epoch["seed"], epoch["epoch"]) for epoch in told] == [(s, e) for s in (0, 1) for e in (1, 2, 3)]
+    with bench.context.database.read() as session:
+        log = service.log(session, OWNER, verification_id)
+    assert "attempt 1 on test/1" in log
+    assert "seed 1, epoch 3 of 3" in log
+
+
+def test_killed_in_every_phase_it_ends_with_the_same_result(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    moments = MOMENTS if bench.context.settings.embedded else MOMENTS[3:6]
+    expected = calm(bench)
+    deaths = tmp_path / "deaths"
+    deaths.write_text("\n".join(moments))
+    monkeypatch.setenv("NNMASS_TEST_DEATHS", str(deaths))
+    monkeypatch.setattr(verification_tasks, "MODULE", "tests.jobs.mortal_trainer")
+    verification_id = bench.submit()
+    for attempt in range(1, len(moments) + 1):
+        assert bench.run()
+        job, _ = bench.look(verification_id)
+        assert (job.state, job.attempt) == ("queued", attempt)
+    assert not deaths.read_text()
+    assert bench.run()
+    answer = bench.answer(verification_id)
+    assert (answer["status"], answer["attempts"]) == ("succeeded", len(moments) + 1)
+    assert answer["result_digest"] == expected["result_digest"]
+    assert sha256s(answer) == sha256s(expected)
+    epochs = [(row.seed, row.epoch) for row in bench.rows(VerificationEpoch, verification_id)]
+    assert sorted(epochs) == [(s, e) for s in (0, 1) for e in (1, 2, 3)]
+    started = [
+        e for e in bench.rows(JobEvent, verification_id) if e.data["status"] == "running" and e.event == "status"
+    ]
+    assert len(started) == len(moments) + 1  # every attempt counted once
+    assert not bench.folder(verification_id).exists()
+
+
+def sha256s(answer: dict[str, Any]) -> dict[str, str]:
+    """Return the hashes of the trained weights."""
+    return {item["name"]: item["sha256"] for item in answer["artifacts"]}
+
+
+@on_sqlite
+def test_killed_within_an_epoch_it_goes_on_from_a_checkpoint_within_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    expected = calm(bench, seeds=[0])
+    often = replace(bench.context, settings=bench.context.settings.model_copy(update={"checkpoint_seconds": 1e-6}))
+    (tmp_path / "deaths").write_text(
+        "epoch 2 step 14"
+    )  # the step of a look after which a checkpoint was kept at step 1
+    monkeypatch.setenv("NNMASS_TEST_DEATHS", str(tmp_path / "deaths"))
+    monkeypatch.setattr(verification_tasks, "MODULE", "tests.jobs.mortal_trainer")
+    verification_id = bench.submit(seeds=[0])
+    assert train_tasks.run_next(often)
+    assert max((row.epoch, row.step) for row in bench.rows(Checkpoint, verification_id)) == (1, 1)
+    assert train_tasks.run_next(often)
+    answer = bench.answer(verification_id)
+    assert answer["result_digest"] == expected["result_digest"]
+    assert sha256s(answer) == sha256s(expected)
+
+
+@on_sqlite
+def test_a_poisoned_training_fails_after_exactly_three_attempts(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "deaths").write_text("\n".join(["before the first epoch"] * 10))
+    monkeypatch.setenv("NNMASS_TEST_DEATHS", str(tmp_path / "deaths"))
+    monkeypatch.setattr(verification_tasks, "MODULE", "tests.jobs.mortal_trainer")
+    three = replace(bench.context, settings=bench.context.settings.model_copy(update={"most_attempts": 3}))
+    verification_id = bench.submit()
+    while train_tasks.run_next(three):
+        pass
+    job, _ = bench.look(verification_id)
+    assert (job.state, job.attempt, job.error_code) == ("failed", 3, "out_of_memory")
+    monkeypatch.undo()
+    calm(bench)  # the others are not affected
+
+
+@on_sqlite
+def test_a_full_disk_is_a_clear_failure_that_keeps_the_last_checkpoint(bench: Bench) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    expected = calm(bench, seeds=[0])
+    verification_id = bench.submit(seeds=[0])
+    folder = bench.folder(verification_id)
+    folder.mkdir(parents=True)
+    full = folder / ".seed0-epoch00002-step0000000-fence1.pt.unfinished"
+    full.symlink_to("/dev/full")  # whoever writes there is told that no space is left
+    assert bench.run()
+    answer = bench.answer(verification_id)
+    assert (answer["status"], answer["error"]["code"]) == ("failed", "disk_full")
+    assert [row.epoch for row in bench.rows(Checkpoint, verification_id)] == [1]
+    assert [path.name for path in folder.iterdir()] == ["seed0-epoch00001-step0000000-fence1.pt"]  # nothing torn
+    with bench.context.database.write() as session:
+        _, again = service.retry(session, OWNER, verification_id)
+    assert again
+    assert bench.run()
+    answer = bench.answer(verification_id)
+    assert (answer["status"], answer["result_digest"]) == ("succeeded", expected["result_digest"])
+    with bench.context.database.read() as session:
+        assert "goes on from epoch 1" in service.log(session, OWNER, verification_id)
+
+
+@on_sqlite
+@pytest.mark.parametrize("damage", ["flipped", "gone"])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, damage: str
+) -> None:
+    expected = calm(bench, seeds=[0])
+    (tmp_path / "deaths").write_text("epoch 3 step 0")
+    monkeypatch.setenv("NNMASS_TEST_DEATHS", str(tmp_path / "deaths"))
+    monkeypatch.setattr(verification_tasks, "MODULE", "tests.jobs.mortal_trainer")
+    verification_id = bench.submit(seeds=[0])
+    assert bench.run()
+    files = sorted(bench.folder(verification_id).iterdir())
+    assert [path.name[:16] for path in files] == ["seed0-epoch00001", "seed0-epoch00002"]
+    if damage == "gone":
+        files[-1].unlink()
+    else:
+        content = bytearray(files[-1].read_bytes())
+        content[len(content) // 2] ^= 1
+        files[-1].write_bytes(content)
+    assert bench.run()
+    answer = bench.answer(verification_id)
+    assert (answer["status"], answer["result_digest"]) == ("succeeded", expected["result_digest"])
+    with bench.context.database.read() as session:
+        log = service.log(session, OWNER, verification_id)
+    assert "missing or damaged" in log
+    assert "goes on from epoch 1" in log
+
+
+@on_sqlite
+def test_divergence_is_a_failure_with_that_code(bench: Bench) -> None:
+    wild = Recipe(optimizer="sgd", learning_rate=100.0, momentum=0.99, batch_size=50, epochs=20)
+    verification_id = bench.submit(recipe=wild.to_json())
+    assert bench.run()
+    answer = bench.answer(verification_id)
+    assert (answer["status"], answer["error"]["code"], answer["result"]) == ("failed", "diverged", None)
+    assert answer["attempts"] == 1
+
+
+@on_sqlite
+def test_a_cancel_ends_the_process_within_seconds_and_a_retry_goes_on(bench: Bench) -> None:
+    long = replace(RECIPE, epochs=400).to_json()
+    verification_id = bench.submit(seeds=[0], recipe=long)
+
+    def cancel() -> None:
+        with bench.context.database.write() as session:
+            service.cancel(session, OWNER, verification_id)
+
+    def log() -> str:
+        with bench.context.database.read() as session:
+            return service.log(session, OWNER, verification_id)
+
+    cancelled = when(lambda: len(bench.rows(VerificationEpoch, verification_id)) >= 2, cancel)
+    assert bench.run()
+    seconds = time.monotonic() - cancelled.result()
+    assert seconds < 10, "the training would go on for a minute"
+    assert bench.look(verification_id)[0].state == "cancelled"
+    assert not [p for p in psutil.Process().children(recursive=True) if "worker.trainer" in p.cmdline()]
+    with bench.context.database.write() as session:
+        assert service.retry(session, OWNER, verification_id)[1]
+    again = when(lambda: "goes on from epoch" in log(), cancel)
+    assert bench.run()
+    again.result()
+
+
+@on_sqlite
+def test_what_a_lost_worker_writes_late_is_refused(bench: Bench) -> None:
+    verification_id = bench.submit(seeds=[0], recipe=replace(RECIPE, epochs=400).to_json())
+
+    def take_back() -> None:
+        with bench.context.database.write() as session:
+            job = session.get_one(Job, verification_id)
+            job.state = "queued"
+            session.flush()
+            other = jobs.claim(session, "train", "test/2", 60.0)
+            assert other is not None
+            assert other.fence == 2
+
+    taken = when(lambda: bool(bench.rows(Checkpoint, verification_id)), take_back)
+    assert bench.run()
+    taken.result()
+    known = {row.file for row in bench.rows(Checkpoint, verification_id)}
+    assert all(name.endswith("fence1.pt") for name in known)
+    job, row = bench.look(verification_id)
+    assert (job.state, job.worker, row.result) == ("running", "test/2", None)
+
+
+class Later:
+    """Something done by another thread; `result` waits for it and gives the moment."""
+
+    def __init__(self, run: Callable[[], float]) -> None:
+        self._found: list[float] = []
+        self._thread = threading.Thread(target=lambda: self._found.append(run()))
+        self._thread.start()
+
+    def result(self) -> float:
+        self._thread.join()
+        assert self._found, "it failed"
+        return self._found[0]
+
+
+def when(ready: Callable[[], bool], act: Callable[[], None]) -> Later:
+    """Act once something is so; the moment of the act is on the monotonic clock."""
+
+    def run() -> float:
+        deadline = time.monotonic() + 60
+        while not ready():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        act()
+        return time.monotonic()
+
+    return Later(run)

@@ -1,0 +1,253 @@
+"""The training loop: against a bare loop, against itself taken up again from every state, and where it must give up."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch comes with the extra `train`")
+
+from torch.nn import functional  # noqa: E402
+
+from nnmass_core.architecture import Architecture  # noqa: E402
+from nnmass_core.datasets import resolve_dataset  # noqa: E402
+from nnmass_core.errors import NotPossible  # noqa: E402
+from nnmass_core.families import decode_architecture, input_shape, num_classes  # noqa: E402
+from nnmass_core.nets import build  # noqa: E402
+from nnmass_core.recipe import Recipe  # noqa: E402
+from nnmass_core.training import measure  # noqa: E402
+from nnmass_core.training.data import Data, Standardise, load  # noqa: E402
+from nnmass_core.training.loop import (  # noqa: E402
+    Epoch,
+    State,
+    Training,
+    batch_sizes,
+    batches,
+    in_order,
+    loader,
+    make_deterministic,
+    make_fabric,
+    make_optimizer,
+    make_schedule,
+)
+
+MLP: dict[str, Any] = {
+    "family": "densenet_mlp",
+    "in_features": 64,
+    "num_classes": 10,
+    "width": 12,
+    "depth": 5,
+    "skip_channels": 9,
+    "activation": "relu",
+}
+CNN: dict[str, Any] = {
+    "family": "densenet_cnn",
+    "input": {"channels": 1, "height": 8, "width": 8},
+    "num_classes": 10,
+    "cells": [{"width": 6, "depth": 4, "skip_channels": 7}],
+}
+ADAM = Recipe(optimizer="adam", learning_rate=1e-2, batch_size=100, epochs=3)
+SGD = Recipe(
+    optimizer="sgd",
+    learning_rate=0.1,
+    momentum=0.9,
+    weight_decay=5e-4,
+    schedule="one_cycle",
+    batch_size=128,
+    epochs=2,
+    augmentation="crop_flip",
+    label_smoothing=0.1,
+)
+COSINE = replace(SGD, schedule="cosine", augmentation="none", precision="bf16-mixed")
+CASES = {"adam": (MLP, ADAM), "one cycle, augmented": (CNN, SGD), "cosine, bf16": (CNN, COSINE)}
+
+
+@pytest.fixture(autouse=True)
+def _deterministic() -> Any:
+    make_deterministic()
+    yield
+    torch.use_deterministic_algorithms(mode=False)
+
+
+class Keeper:
+    """A host that keeps every state, as a file would, and asks for one in the middle of each epoch."""
+
+    def __init__(self, middle: int | None = None) -> None:
+        self.middle = middle
+        self.epochs: list[Epoch] = []
+        self.states: list[bytes] = []
+
+    def look(self, epoch: int, step: int, steps: int) -> bool:
+        return step == self.middle
+
+    def epoch(self, done: Epoch) -> None:
+        self.epochs.append(done)
+
+    def keep(self, state: State, epoch: int, step: int) -> None:
+        file = BytesIO()
+        torch.save(state, file)
+        self.states.append(file.getvalue())
+
+
+def data_of(architecture: Architecture) -> Data:
+    return load(resolve_dataset("digits"), input_shape(architecture), num_classes(architecture), Path())
+
+
+def training(definition: dict[str, Any], recipe: Recipe, seed: int = 0) -> Training:
+    architecture = decode_architecture(definition)
+    return Training(make_fabric(recipe, "cpu"), architecture, data_of(architecture), recipe, seed)
+
+
+def weights(trained: Training) -> dict[str, Any]:
+    return trained.module.state_dict()
+
+
+def equal(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_training_taken_up_from_any_state_ends_with_the_same_bits(case: str) -> None:
+    whole, host = training(*CASES[case]), Keeper(middle=0)
+    outcome = whole.run(host)
+    epochs = CASES[case][1].epochs
+    assert len(host.states) == 2 * epochs  # one within and one after each epoch
+    for number, kept in enumerate(host.states):
+        again, rest = training(*CASES[case]), Keeper()
+        again.restore(torch.load(BytesIO(kept), weights_only=True))
+        assert again.run(rest) == outcome
+        assert rest.epochs == host.epochs[(number + 1) // 2 :]
+        assert equal(weights(again), weights(whole))
+
+
+def test_the_loop_is_a_bare_loop_with_more_to_tell() -> None:
+    """The same batches through the plainest loop there is give the same weights, bit for bit."""
+    architecture, recipe = decode_architecture(MLP), ADAM
+    ours, host = training(MLP, recipe), Keeper()
+    ours.run(host)
+    data, module = data_of(architecture), build(architecture, 0).train()
+    optimizer, standardise = make_optimizer(module, recipe), Standardise(data, input_shape(architecture))
+    for epoch in range(recipe.epochs):
+        total, hits = 0.0, 0
+        for x, labels in loader(data.train, batches(batch_sizes(len(data.train), 100), 0, epoch, 0, (0, 1))):
+            scores = module(standardise(x))
+            loss = functional.cross_entropy(scores, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += float(loss.detach()) * len(labels)
+            hits += int((scores.argmax(1) == labels).sum())
+        assert host.epochs[epoch].train_loss == pytest.approx(total / len(data.train), rel=1e-6)
+        assert host.epochs[epoch].train_accuracy == hits / len(data.train)
+    assert equal(weights(ours), module.state_dict())
+
+
+def test_the_outcome_is_what_the_trained_module_does() -> None:
+    trained, host = training(CNN, replace(SGD, epochs=1)), Keeper()
+    outcome = trained.run(host)
+    architecture = decode_architecture(CNN)
+    data = data_of(architecture)
+    x, labels = data.test.__getitems__(list(range(len(data.test))))
+    with torch.no_grad():
+        scores = trained.module.eval()(Standardise(data, input_shape(architecture))(x))
+    predicted = scores.argmax(1)
+    counts = [[int(((labels == t) & (predicted == p)).sum()) for p in range(10)] for t in range(10)]
+    loss = float(functional.cross_entropy(scores, labels))
+    assert outcome.confusion == counts
+    assert outcome.accuracy == sum(counts[i][i] for i in range(10)) / len(labels)
+    assert outcome.test_loss == pytest.approx(loss, rel=1e-5)
+    assert (host.epochs[-1].test_accuracy, host.epochs[-1].test_loss) == (outcome.accuracy, outcome.test_loss)
+
+
+def test_it_learns() -> None:
+    """A golden run: six epochs of a small network on the real digits."""
+    outcome = training(MLP, replace(ADAM, epochs=6)).run(Keeper())
+    assert outcome.accuracy == pytest.approx(0.9, abs=0.06)
+
+
+def test_seeds_differ_and_repeat() -> None:
+    first, again, other = (training(MLP, replace(ADAM, epochs=1), seed).run(Keeper()) for seed in (3, 3, 4))
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("rate", [100.0, 3.0])
+def test_divergence_is_a_failure_and_never_a_score(rate: float) -> None:
+    wild = Recipe(optimizer="sgd", learning_rate=rate, momentum=0.99, batch_size=50, epochs=20)
+    with pytest.raises(NotPossible) as refused:
+        training(MLP | {"activation": "elu"}, wild).run(Keeper())
+    assert refused.value.code == "diverged"
+
+
+def test_a_state_of_another_training_is_refused() -> None:
+    host = Keeper()
+    training(MLP, replace(ADAM, epochs=1)).run(host)
+    state = torch.load(BytesIO(host.states[0]), weights_only=True)
+    for other in (training(MLP, ADAM), training(MLP, replace(ADAM, epochs=1), seed=1)):
+        with pytest.raises(NotPossible) as refused:
+            other.restore(state)
+        assert refused.value.code == "bad_checkpoint"
+
+
+@pytest.mark.parametrize(("images", "size", "processes"), [(10, 3, 1), (9, 4, 1), (1, 4, 1), (129, 64, 2), (50, 8, 2)])
+def test_every_epoch_sees_every_image_once_whatever_the_processes(images: int, size: int, processes: int) -> None:
+    sizes = batch_sizes(images, size, processes)
+    assert sum(sizes) == images
+    assert len(sizes) == 1 or min(sizes) >= 2 * processes
+    for epoch in (0, 5):
+        parts = [list(batches(sizes, 7, epoch, 0, (rank, processes))) for rank in range(processes)]
+        keys = sorted(key for part in parts for batch in part for key in batch)
+        assert keys == list(range(epoch * images, (epoch + 1) * images))
+        whole = list(batches(sizes, 7, epoch, 0, (0, 1)))
+        assert list(batches(sizes, 7, epoch, 1, (0, 1))) == whole[1:]
+    orders = [list(batches(sizes, 7, epoch, 0, (0, 1))) for epoch in (0, 1)]
+    assert images < 3 or [k % images for b in orders[0] for k in b] != [k % images for b in orders[1] for k in b]
+    tested = sorted(k for rank in range(processes) for b in in_order(images, size, (rank, processes)) for k in b)
+    assert tested == list(range(images))
+
+
+def test_the_learning_rate_follows_its_schedule() -> None:
+    def rates(recipe: Recipe, steps: int) -> list[float]:
+        optimizer = make_optimizer(torch.nn.Linear(1, 1), recipe)
+        schedule = make_schedule(optimizer, recipe, steps)
+        assert schedule is not None
+        found = []
+        for _ in range(steps):
+            found.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            schedule.step()
+        return found
+
+    cosine = rates(replace(SGD, schedule="cosine"), 50)
+    assert cosine == pytest.approx([0.05 * (1 + math.cos(math.pi * step / 50)) for step in range(50)])
+    cycle = rates(SGD, 50)
+    assert max(cycle) == pytest.approx(0.1)
+    assert cycle.index(max(cycle)) == 14  # 30 % of the way
+    assert cycle[-1] < 0.1 / 1000
+    assert make_schedule(make_optimizer(torch.nn.Linear(1, 1), ADAM), ADAM, 50) is None
+
+
+def test_an_epoch_tells_the_rate_of_its_last_step() -> None:
+    host = Keeper()
+    training(CNN, replace(SGD, schedule="cosine", epochs=2)).run(host)
+    steps = 2 * len(batch_sizes(1438, 128))
+    last = [0.05 * (1 + math.cos(math.pi * step / steps)) for step in (steps // 2 - 1, steps - 1)]
+    assert [done.learning_rate for done in host.epochs] == pytest.approx(last)
+
+
+@pytest.mark.parametrize("definition", [MLP, CNN], ids=["mlp", "cnn"])
+def test_measured_counts_equal_the_closed_form(definition: dict[str, Any]) -> None:
+    architecture = decode_architecture(definition)
+    counted = measure.count(build(architecture, 0), input_shape(architecture))
+    assert counted == {"params": architecture.evaluation.params, "macs": architecture.evaluation.macs}
+
+
+def test_latency_is_the_median_on_the_callers_clock() -> None:
+    ticks = iter(range(10_000))
+    found = measure.latency_ms(build(decode_architecture(MLP), 0), (64,), lambda: float(next(ticks)))
+    assert (found["value"], found["low"], found["high"], found["kind"]) == (1000.0, 1000.0, 1000.0, "measured")

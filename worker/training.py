@@ -1,0 +1,354 @@
+"""Training in the process that has torch: seeds one after another, checkpoints on disk, everything else as events.
+
+Events beside those of worker/child.py: `epoch` (figures of one epoch), `checkpoint` (a file that can be taken up
+again), `seed` (a seed's outcome and its files). What is written to disk is complete before its event is sent.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from importlib import metadata
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import torch
+from lightning_fabric import Fabric
+
+from nnmass_core import __version__
+from nnmass_core.architecture import Architecture
+from nnmass_core.codec import decode
+from nnmass_core.datasets import resolve_dataset
+from nnmass_core.errors import NotPossible
+from nnmass_core.families import decode_architecture, input_shape, num_classes
+from nnmass_core.nets import build
+from nnmass_core.nets.export import write_module
+from nnmass_core.recipe import Recipe
+from nnmass_core.training import measure
+from nnmass_core.training.data import Data, load
+from nnmass_core.training.loop import Epoch, Outcome, State, Training, batch_sizes, make_deterministic, make_fabric
+
+PROGRESS_EVERY_SECONDS = 0.5
+Tell = Callable[..., None]
+
+log = logging.getLogger("nnmass.training")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to train, where to keep checkpoints, and from which of them to go on.
+
+    resume: checkpoints by their seed, newest first: `file` (a name in the folder), `sha256`, `size`, `epoch`, `step`.
+    attempt is part of new files' names, so that a process thought dead cannot overwrite those of its successor.
+    """
+
+    architecture: Architecture
+    data: dict[str, Any]
+    recipe: Recipe
+    seeds: list[int]
+    finished: list[int]
+    resume: list[dict[str, Any]]
+    folder: Path
+    data_root: Path
+    fence: int
+    device: str
+    processes: int
+    checkpoint_seconds: float
+    artifacts: list[str] = field(default_factory=list)
+
+    @classmethod
+    def from_json(cls, order: dict[str, Any]) -> Order:
+        """Read the order that a worker wrote."""
+        return cls(
+            architecture=decode_architecture(order["architecture"]),
+            data=order["dataset"],
+            recipe=decode(Recipe, order["recipe"]),
+            seeds=order["seeds"],
+            finished=order["finished"],
+            resume=order["resume"],
+            folder=Path(order["folder"]),
+            data_root=Path(order["data_root"]),
+            fence=order["fence"],
+            device=device_of(order["device"]),
+            processes=order["processes"],
+            checkpoint_seconds=order["checkpoint_seconds"],
+            artifacts=order["artifacts"],
+        )
+
+
+def device_of(wanted: str) -> str:
+    """Return the device to train on: CUDA before MPS before CPU unless one is named. Raises NotPossible."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return next(name for name, available in there.items() if available)
+    if not there[wanted]:
+        raise NotPossible("device_missing", f"the worker has no {wanted} device")
+    return wanted
+
+
+def train(order: dict[str, Any], tell: Tell) -> None:
+    """Carry out an order, in as many processes as it asks for."""
+    wanted = Order.from_json(order)
+    if wanted.processes > 1:
+        _launch(order, wanted.processes)
+    else:
+        train_here(wanted, tell)
+
+
+def _launch(order: dict[str, Any], processes: int) -> None:
+    """Start the processes as torchrun does; the first of them tells what happens."""
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    from worker.trainer import train_rank
+
+    config = LaunchConfig(
+        run_id=uuid4().hex,
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        max_restarts=0,
+        start_method="spawn",
+    )
+    elastic_launch(config, train_rank)(order, os.getpid())
+
+
+def train_here(order: Order, tell: Tell) -> None:
+    """Train in this process, which may be one of several. Raises NotPossible."""
+    make_deterministic()
+    fabric = make_fabric(order.recipe, order.device, order.processes)
+    fabric.launch()
+    if not fabric.is_global_zero:
+        tell = _silent
+    tell("progress", fraction=0.0, message="reading the data set")
+    shape, classes = input_shape(order.architecture), num_classes(order.architecture)
+    data = load(resolve_dataset(order.data), shape, classes, order.data_root)
+    started = time.monotonic()
+    for seed in order.seeds:
+        if seed not in order.finished:
+            _Run(order, fabric, data, seed, tell).run()
+    tell("done", result=_figures(order, fabric, data) | {"seconds_this_attempt": time.monotonic() - started})
+
+
+def _silent(event: str, **fields: Any) -> None:
+    """Say nothing: the first process tells for all."""
+
+
+class _Run:
+    """The training of one seed: the loop's host."""
+
+    def __init__(self, order: Order, fabric: Fabric, data: Data, seed: int, tell: Tell) -> None:
+        self._order, self._fabric, self._data, self._seed, self._tell = order, fabric, data, seed, tell
+        self._images = len(data.train)
+        self._steps = len(batch_sizes(self._images, order.recipe.batch_size, fabric.world_size))
+        self._told = self._kept = self._epoch_started = time.monotonic()
+        self._first_step = 0
+        self._seconds_an_epoch = 0.0
+
+    def run(self) -> None:
+        """Train from the newest checkpoint that is whole, and write what comes of it."""
+        order = self._order
+        training = Training(self._fabric, order.architecture, self._data, order.recipe, self._seed)
+        self._resume(training)
+        outcome = training.run(self)
+        if self._fabric.is_global_zero:
+            self._finish(training, outcome)
+
+    def _resume(self, training: Training) -> None:
+        for known in self._order.resume:
+            if known["seed"] == self._seed:
+                state = read_checkpoint(self._order.folder / known["file"], known["sha256"])
+                if state is not None:
+                    training.restore(state)
+                    self._first_step = state["steps_done"]
+                    log.info("seed %d goes on from epoch %d, step %d", self._seed, known["epoch"], known["step"])
+                    return
+                log.warning("checkpoint %s is missing or damaged, trying the one before it", known["file"])
+
+    # What the loop asks of its host
+
+    def look(self, epoch: int, step: int, steps: int) -> bool:
+        """Tell how far it is, twice a second at most."""
+        now = time.monotonic()
+        if now - self._told >= PROGRESS_EVERY_SECONDS:
+            self._told = now
+            self._progress(epoch - 1, step + 1, steps, now)
+        return self._agreed(due=now - self._kept >= self._order.checkpoint_seconds)
+
+    def _agreed(self, *, due: bool) -> bool:
+        """Return what the first process thinks: all of them keep a state, or none."""
+        return bool(self._fabric.broadcast(due)) if self._fabric.world_size > 1 else due
+
+    def epoch(self, done: Epoch) -> None:
+        """Tell of a finished epoch."""
+        now = time.monotonic()
+        # an epoch taken up in its middle was timed in part
+        share = 1 - self._first_step / self._steps
+        seconds = self._seconds_an_epoch = (now - self._epoch_started) / share
+        rate = self._images / seconds
+        self._epoch_started, self._first_step = now, 0
+        if not self._fabric.is_global_zero:
+            return
+        self._tell("epoch", **vars(done), seconds=seconds, images_per_second=rate)
+        log.info(
+            "seed %d, epoch %d of %d: train loss %.4f accuracy %.4f, test loss %.4f accuracy %.4f, %.0f images/s",
+            *(done.seed, done.epoch, self._order.recipe.epochs),
+            *(done.train_loss, done.train_accuracy, done.test_loss, done.test_accuracy, rate),
+        )
+        self._progress(done.epoch, 0, 1, now)
+
+    def keep(self, state: State, epoch: int, step: int) -> None:
+        """Write a checkpoint."""
+        if self._fabric.is_global_zero:
+            name = f"seed{self._seed}-epoch{epoch:05d}-step{step:07d}-fence{self._order.fence}.pt"
+            sha256, size = write_whole(self._order.folder / name, _bytes_of(state))
+            self._tell("checkpoint", seed=self._seed, epoch=epoch, step=step, file=name, sha256=sha256, size=size)
+        self._kept = time.monotonic()
+
+    def _progress(self, epochs: int, step: int, steps: int, now: float) -> None:
+        """Tell that so many epochs are done, and of the next so many of its steps."""
+        order, recipe = self._order, self._order.recipe
+        seeds_done = order.seeds.index(self._seed)
+        done = epochs + step / steps
+        epoch = min(epochs + 1, recipe.epochs)
+        taken = (step - self._first_step) / steps
+        if taken > 0:
+            self._seconds_an_epoch = (now - self._epoch_started) / taken
+        pace: dict[str, float] = {}
+        if self._seconds_an_epoch:
+            left = (len(order.seeds) - seeds_done) * recipe.epochs - done
+            pace["images_per_second"] = self._images / self._seconds_an_epoch
+            pace["seconds_left"] = left * self._seconds_an_epoch
+        fraction = (seeds_done + done / recipe.epochs) / len(order.seeds)
+        place = f"seed {seeds_done + 1} of {len(order.seeds)}, epoch {epoch} of {recipe.epochs}"
+        self._tell("progress", fraction=fraction, message=place, seed=self._seed, epoch=epoch, **pace)
+
+    def _finish(self, training: Training, outcome: Outcome) -> None:
+        files = [self._weights(training)] if "weights" in self._order.artifacts else []
+        if "onnx" in self._order.artifacts:
+            files.append(self._onnx(training))
+        self._tell("seed", seed=self._seed, **vars(outcome), files=files)
+
+    def _weights(self, training: Training) -> dict[str, Any]:
+        state = {name: tensor.cpu() for name, tensor in training.module.state_dict().items()}
+        return self._file(f"weights-seed{self._seed}.pt", "application/octet-stream", _bytes_of(state))
+
+    def _onnx(self, training: Training) -> dict[str, Any]:
+        self._tell("progress", fraction=self._fraction_done(), message=f"writing seed {self._seed} as ONNX")
+        path = self._order.folder / f"export-fence{self._order.fence}.onnx"
+        module = build(self._order.architecture, self._seed)  # on the CPU, as files are read everywhere
+        module.load_state_dict({name: tensor.cpu() for name, tensor in training.module.state_dict().items()})
+        write_module(module, input_shape(self._order.architecture), "onnx", path)
+        content = path.read_bytes()
+        path.unlink()
+        return self._file(f"model-seed{self._seed}.onnx", "application/octet-stream", content)
+
+    def _fraction_done(self) -> float:
+        return (self._order.seeds.index(self._seed) + 1) / len(self._order.seeds)
+
+    def _file(self, name: str, media_type: str, content: bytes) -> dict[str, Any]:
+        path = self._order.folder / f"fence{self._order.fence}-{name}"
+        sha256, size = write_whole(path, content)
+        return {"name": name, "media_type": media_type, "file": path.name, "sha256": sha256, "size": size}
+
+
+def _bytes_of(state: Any) -> bytes:
+    buffer = BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def write_whole(path: Path, content: bytes) -> tuple[str, int]:
+    """Write a file so that it is there whole or not at all, whatever happens; return its SHA-256 and size.
+
+    Raises NotPossible (`disk_full`).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NotPossible("disk_full", "the worker's disk is full; the last checkpoint is kept") from error
+        raise
+    return hashlib.sha256(content).hexdigest(), len(content)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_checkpoint(path: Path, sha256: str) -> State | None:
+    """Return a state that is whole, or None."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    if hashlib.sha256(content).hexdigest() != sha256:
+        return None
+    state: State = torch.load(BytesIO(content), weights_only=True, map_location="cpu")
+    return state
+
+
+def _figures(order: Order, fabric: Fabric, data: Data) -> dict[str, Any]:
+    """Return what a reader needs to judge and repeat the run, beside the accuracies."""
+    module = build(order.architecture, order.seeds[0])
+    shape = input_shape(order.architecture)
+    counted = measure.count(module, shape)
+    latency = measure.latency_ms(module.to(fabric.device), shape, time.perf_counter)
+    return {
+        "measured": {**counted, "latency_ms": latency | {"device": device_name(fabric)}},
+        "device": device_name(fabric),
+        "processes": order.processes,
+        "threads": torch.get_num_threads(),
+        "data": {
+            "train": len(data.train),
+            "test": len(data.test),
+            "classes": list(data.classes),
+            "digest": data.digest,
+        },
+        "versions": versions(),
+    }
+
+
+def device_name(fabric: Fabric) -> str:
+    """Return the device in words."""
+    if fabric.device.type == "cuda":
+        return torch.cuda.get_device_name(fabric.device)
+    return f"{fabric.device.type} ({_processor()})"
+
+
+def _processor() -> str:
+    """Return the processor's own name where the system tells it."""
+    try:
+        lines: Iterable[str] = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = ()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that may change a training's figures."""
+    packages = ("torch", "torchvision", "lightning-fabric", "torchmetrics", "numpy")
+    installed = {name: metadata.version(name) for name in packages}
+    return {"nnmass": __version__, "python": platform.python_version(), **installed}

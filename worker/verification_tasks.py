@@ -1,0 +1,146 @@
+"""Running verifications: the trainer trains, this worker writes what it hears under its claim's fence."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from app.jobs import Claim
+from app.models import Artifact, Verification
+from app.verifications import recording
+from worker.child import MODULE, Listener, run_child
+from worker.lifecycle import Context
+from worker.pulse import Lost, Pulse
+
+LOG_LINES, LONGEST_LINE = 400, 500
+"""Lines of the trainer's log that are kept, and characters of each."""
+
+WRITE_EVERY_SECONDS = 1.0
+LIVE = ("seed", "epoch", "images_per_second", "seconds_left")
+
+
+def verify(context: Context, held: Claim) -> None:
+    """Train what the verification asks for, from where an earlier attempt came to."""
+    settings = context.settings
+    folder = settings.training_dir / str(held.job_id)
+    with context.database.read() as session:
+        order = recording.order_of(session, held.job_id)
+        log = session.query(Verification.log).filter(Verification.id == held.job_id).scalar() or ""
+    order |= {
+        "do": "train",
+        "folder": str(folder),
+        "data_root": str(settings.data_root),
+        "fence": held.fence,
+        "device": settings.train_device,
+        "processes": settings.train_processes,
+        "checkpoint_seconds": settings.checkpoint_seconds,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    recorder = Recorder(context, held, folder, log)
+    with Pulse(context, held) as pulse, recorder.writing_its_last_words():
+        done = run_child(MODULE, order, pulse, recorder)
+    recorder.write()
+    with context.database.write() as session:
+        succeeded = recording.succeed(session, held, done["result"])
+    if succeeded:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Recorder(Listener):
+    """Writes what the trainer says: epochs, checkpoints and outcomes at once, its log and pace once a second."""
+
+    def __init__(self, context: Context, held: Claim, folder: Path, log: str) -> None:
+        self._context, self._held, self._folder = context, held, folder
+        self._lines = deque(log.splitlines(keepends=True), maxlen=LOG_LINES)
+        self._lines.append(f"-- attempt {held.attempt} on {context.worker}\n")
+        self._lock = threading.Lock()
+        self._live: dict[str, Any] = {}
+        self._progress = (0.0, "started")
+        self._written = time.monotonic()
+
+    def log(self, line: str) -> None:
+        """Keep a line, and pass it on to the worker's log."""
+        super().log(line)
+        with self._lock:
+            self._lines.append(line.rstrip("\n")[:LONGEST_LINE] + "\n")
+
+    def event(self, event: dict[str, Any]) -> None:
+        """Write what was told. Raises Lost when the job is no longer this worker's."""
+        what = {name: value for name, value in event.items() if name != "event"}
+        {
+            "progress": self._on_progress,
+            "epoch": self._on_epoch,
+            "checkpoint": self._on_checkpoint,
+            "seed": self._on_seed,
+        }[event["event"]](what)
+
+    def _on_progress(self, progress: dict[str, Any]) -> None:
+        self._progress = (float(progress["fraction"]), str(progress["message"]))
+        self._live = {name: progress[name] for name in LIVE if name in progress}
+        if time.monotonic() - self._written >= WRITE_EVERY_SECONDS:
+            self.write()
+
+    def _on_epoch(self, figures: dict[str, Any]) -> None:
+        with self._context.database.write() as session:
+            ours = recording.epoch(session, self._held, figures, *self._progress)
+        self._check(ours=ours)
+
+    def _on_checkpoint(self, point: dict[str, Any]) -> None:
+        with self._context.database.write() as session:
+            superfluous = recording.checkpoint(session, self._held, point)
+        self._remove(superfluous)
+
+    def _on_seed(self, outcome: dict[str, Any]) -> None:
+        files = outcome.pop("files")
+        artifacts = [self._artifact(file) for file in files]
+        with self._context.database.write() as session:
+            superfluous = recording.seed(session, self._held, outcome, artifacts)
+        self._remove(None if superfluous is None else [*superfluous, *(file["file"] for file in files)])
+
+    def _artifact(self, file: dict[str, Any]) -> Artifact:
+        content = (self._folder / file["file"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == file["sha256"], f"{file['file']} changed on disk"
+        return Artifact(
+            verification_id=self._held.job_id,
+            name=file["name"],
+            media_type=file["media_type"],
+            sha256=file["sha256"],
+            size=file["size"],
+            content=content,
+        )
+
+    def _remove(self, superfluous: list[str] | None) -> None:
+        self._check(ours=superfluous is not None)
+        for name in superfluous or ():
+            (self._folder / name).unlink(missing_ok=True)
+
+    def _check(self, *, ours: bool) -> None:
+        if not ours:
+            raise Lost
+
+    def write(self) -> None:
+        """Write log and pace. Raises Lost when the job is no longer this worker's."""
+        self._written = time.monotonic()
+        with self._lock:
+            log = "".join(self._lines)
+        with self._context.database.write() as session:
+            ours = recording.heard(session, self._held, log, self._live)
+        self._check(ours=ours)
+
+    @contextmanager
+    def writing_its_last_words(self) -> Iterator[None]:
+        """See that the log of a training that fails is kept too."""
+        try:
+            yield
+        except Lost:
+            raise
+        except Exception:
+            self.write()
+            raise
