@@ -16,6 +16,7 @@ from app.broker import Dispatcher
 from app.config import Settings
 from app.cursors import Cursors
 from app.db import Database
+from app.evidence import routes as evidence
 from app.exports import routes as exports
 from app.health import routes as health
 from app.measurements import routes as measurements
@@ -56,7 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.database = database
     app.state.streams = streams
     app.state.cursors = Cursors(settings.signing_key())
-    for feature in (searches, spaces, architectures, exports, measurements, verifications, health):
+    for feature in (searches, spaces, architectures, exports, measurements, verifications, evidence, health):
         app.include_router(feature.router)
     app.include_router(verifications.names)
     http_errors.install(app)

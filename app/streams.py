@@ -78,17 +78,6 @@ def last_event_id(last_event_id: Annotated[str | None, Header()] = None) -> int:
 LastEventId = Annotated[int, Depends(last_event_id)]
 
 
-def start(job: Job, last: int, response: Response) -> int | None:
-    """Return the number after which a stream is to begin; None when the client has all there will be.
-
-    Browsers connect again whenever a stream ends, until they are answered 204.
-    """
-    if job.state in ENDED and last >= job.events:
-        response.status_code = 204
-        return None
-    return min(last, job.events)
-
-
 class Streams:
     """The event streams of one process. `ending` is set when the server is asked to end, and then they end too."""
 
@@ -110,9 +99,9 @@ class Streams:
         events = self.follow(job.id, min(last, job.events), whole)
         return EventSourceResponse(_encoded(events), headers=HEADERS)
 
-    async def follow(self, job_id: UUID, after: int | None, whole: Whole) -> AsyncIterator[ServerSentEvent]:
+    async def follow(self, job_id: UUID, after: int, whole: Whole) -> AsyncIterator[ServerSentEvent]:
         """Yield a job's events after a number, until the job has ended, the server ends or the job is deleted."""
-        while after is not None:
+        while True:
             for number, event in await self._in_thread(partial(self._rest, job_id, after, whole)):
                 yield event
                 after = number

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
+from app.catalog import task_of
 from app.jobs import State
 from app.models import Job, Verification, VerificationSeed
-from nnmass_core.evidence import FEWEST_RUNS, Line, Point, lines_of
+from nnmass_core.evidence import Line, Point, lines_of
+from nnmass_core.families import decode_architecture, widths
 from nnmass_core.recipe import recipe_name, resolve_recipe
 
 
@@ -35,10 +37,10 @@ class Trained:
     role: str
 
 
-def trained(session: Session, owner: str, family: str | None = None, tasks: Iterable[str] = ()) -> list[Trained]:
+def trained(session: Session, owner: str, family: str | None = None) -> list[Trained]:
     """Return every network that an owner's succeeded verifications trained, each once a scope.
 
-    Its accuracy is the mean over all its seeds. A seed that was trained more than once counts once, as it last came out.
+    Its accuracy is the mean over all its seeds. A seed that was trained more than once counts once, as it last ended.
     """
     query = (
         select(Verification, VerificationSeed.seed, VerificationSeed.accuracy)
@@ -49,9 +51,6 @@ def trained(session: Session, owner: str, family: str | None = None, tasks: Iter
     )
     if family is not None:
         query = query.where(Verification.family == family)
-    wanted = list(tasks)
-    if wanted:
-        query = query.where(Verification.task.in_(wanted))
     networks: dict[tuple[Scope, str], list[Row[Verification, int, float]]] = defaultdict(list)
     for row in session.execute(query).all():
         networks[_scope(row.Verification), row.Verification.arch_id].append(row)
@@ -80,36 +79,31 @@ def _trained(scope: Scope, rows: Sequence[Row[Verification, int, float]]) -> Tra
 
 
 class Predictions:
-    """Accuracies that an owner's trainings let one expect of networks of one task."""
+    """Accuracies that an owner's trainings let one expect of networks of a family."""
 
-    def __init__(self, session: Session, owner: str, family: str, task: str) -> None:
+    def __init__(self, session: Session, owner: str, family: str) -> None:
         scopes: dict[Scope, list[Point]] = defaultdict(list)
-        for item in trained(session, owner, family, [task]):
+        for item in trained(session, owner, family):
             scopes[item.scope].append(item.point)
-        self._lines: dict[tuple[int, ...], tuple[Line, Scope]] = {}
+        self._lines: dict[tuple[str, tuple[int, ...]], tuple[Line, Scope]] = {}
         for scope, points in scopes.items():
-            if len(points) >= FEWEST_RUNS:
-                for line in lines_of(points):
-                    self._keep(line, scope)
+            for line in lines_of(points):
+                self._keep(line, scope)
 
     def _keep(self, line: Line, scope: Scope) -> None:
-        """Where several data sets or recipes speak of the same widths, the most networks decide."""
-        known = self._lines.get(line.widths)
-        if known is None or line.n > known[0].n:
-            self._lines[line.widths] = (line, scope)
+        """Where several data sets or recipes speak of the same inputs and widths, the most networks decide."""
+        place = (scope.task, line.widths)
+        if place not in self._lines or line.n > self._lines[place][0].n:
+            self._lines[place] = (line, scope)
 
-    def of(self, widths: tuple[int, ...], nn_mass: float) -> dict[str, Any] | None:
-        """Return the expected accuracy with its 95 % prediction interval; None where no evidence supports one."""
-        if widths not in self._lines or nn_mass <= 0:
+    def of(self, definition: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the accuracy to expect with its 95 % prediction interval; None where no evidence supports one."""
+        if not self._lines:
             return None
-        line, scope = self._lines[widths]
-        expected = line.predict(nn_mass)
-        return {
-            "value": expected.value,
-            "low": expected.low,
-            "high": expected.high,
-            "n": expected.n,
-            "extrapolated": expected.extrapolated,
-            "dataset": scope.dataset,
-            "recipe": scope.recipe,
-        }
+        architecture = decode_architecture(definition)
+        found = self._lines.get((task_of(architecture), widths(architecture)))
+        mass = float(architecture.evaluation.mass)
+        if found is None or mass <= 0:
+            return None
+        line, scope = found
+        return asdict(line.predict(mass)) | {"dataset": scope.dataset, "recipe": scope.recipe}

@@ -35,8 +35,8 @@ BY_PARAMS = (maximise("params"), maximise("macs"))
 PARAMS, MACS, WEIGHTS = (QUANTITIES.index(name) for name in ("params", "macs", "weights"))
 COSTS = [PARAMS, MACS]
 
-CHECKS = 500
-"""After how many looks at its control the engine stops to prove the params control: some seconds on a large space."""
+CHECKS = 300
+"""After how many looks at its control the engine stops to prove the params control: about a second on a large space."""
 
 LISTED = 100_000
 """Spaces of at most so many networks are listed in full rather than drawn from."""
@@ -44,7 +44,7 @@ LISTED = 100_000
 BATCH = 100_000
 """Paths drawn at a time."""
 
-DRAWS = 5
+DRAWS = 3
 """Batches that the params control draws where the engine cannot prove it."""
 
 MOST_BATCHES = 30

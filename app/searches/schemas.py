@@ -213,6 +213,21 @@ class SearchList(BaseModel):
     next_cursor: str | None
 
 
+class PredictedAccuracy(BaseModel):
+    """Test accuracy in [0, 1] to expect, from networks of the same widths and inputs that were trained here.
+
+    low, high: the 95 % prediction interval for one more network. extrapolated: its NN-Mass lies outside theirs.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    extrapolated: bool
+    dataset: str
+    recipe: str
+
+
 class RankedItem(BaseModel):
     """One place of the ranking; `cells` (or `stages`) gives each part's definition and figures."""
 
@@ -229,7 +244,7 @@ class RankedItem(BaseModel):
     depth: int
     architecture: Annotated[dict[str, Any], WithJsonSchema(architecture_schema())]
     slack: dict[str, int]
-    predicted_accuracy: dict[str, float] | None = Field(None, description="Null while there is no evidence.")
+    predicted_accuracy: PredictedAccuracy | None = Field(None, description="Null while no evidence supports one.")
 
 
 class RankedPage(BaseModel):

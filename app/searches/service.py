@@ -19,6 +19,7 @@ from app.models import RankedArchitecture, Search, SearchTag
 from app.searches import repository
 from app.searches.repository import KIND, Filters
 from app.searches.schemas import Question, SearchAnswer, SearchBody
+from app.trained import Predictions
 from nnmass_core import __version__
 from nnmass_core.certificate import Ranked, SearchResult
 from nnmass_core.control import Control
@@ -119,12 +120,13 @@ def ranking(
     session: Session, owner: str, search_id: UUID, cursors: Cursors, cursor: str | None, limit: int
 ) -> tuple[list[dict[str, Any]], str | None]:
     """Return one page of a search's ranking and the cursor of the next. Raises NotFound."""
-    get(session, owner, search_id)
+    family = get(session, owner, search_id).family
     scope = {"list": "ranking", "owner": owner, "search": str(search_id)}
     after = cursors.read(scope, cursor)
     rows = repository.ranking(session, search_id, int(after or 0), limit + 1)
     following = cursors.make(scope, rows[limit - 1].rank) if len(rows) > limit else None
-    return [_item_of_row(row) for row in rows[:limit]], following
+    predictions = Predictions(session, owner, family)
+    return [_item_of_row(row, predictions) for row in rows[:limit]], following
 
 
 def read(session: Session, owner: str, question: Question) -> SearchRequest:
@@ -180,8 +182,8 @@ def proved_digest(session: Session, request_digest: str) -> str | None:
     return repository.proved_result_digest(session, request_digest)
 
 
-def _item_of_row(row: RankedArchitecture) -> dict[str, Any]:
-    return {**row.figures, "architecture": row.architecture}
+def _item_of_row(row: RankedArchitecture, predictions: Predictions) -> dict[str, Any]:
+    return {**row.figures, "architecture": row.architecture, "predicted_accuracy": predictions.of(row.architecture)}
 
 
 def whole(session: Session, owner: str, search_id: UUID) -> dict[str, Any]:

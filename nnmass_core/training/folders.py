@@ -41,6 +41,9 @@ SAMPLE = 2_048
 
 MOST_READING_PROCESSES = 8
 
+UNREADABLE = (OSError, RuntimeError, ValueError, BadZipFile)
+"""What opening and listing may raise; a loop of links is a RuntimeError before Python 3.13."""
+
 Classes = dict[str, list[str]]
 """The names of images by their class."""
 
@@ -162,10 +165,17 @@ def decode(packed: bytes, shape: tuple[int, int, int]) -> Tensor:
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(io.BytesIO(packed), formats=FORMATS) as file:
-            image = file.convert("L" if channels == 1 else "RGB")
+            image = _in_8_bits(file).convert("L" if channels == 1 else "RGB")
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BILINEAR)  # Pillow's averages where it shrinks
     return torch.from_numpy(np.array(image).reshape(height, width, channels)).permute(2, 0, 1)
+
+
+def _in_8_bits(image: Image.Image) -> Image.Image:
+    """Return gray images of 16 bits in 8, where Pillow's conversion would clip all but the darkest shades to white."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
 
 
 def load(path: str, shape: tuple[int, int, int], num_classes: int, root: Path) -> Data:
@@ -173,20 +183,7 @@ def load(path: str, shape: tuple[int, int, int], num_classes: int, root: Path) -
 
     Raises NotPossible: dataset_missing, bad_path, bad_dataset, classes_mismatch, dataset_too_large.
     """
-    try:
-        store = open_store(path, root)
-        sizes = store.sizes()
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-        BadZipFile,
-    ) as error:  # a loop of links is a RuntimeError before Python 3.13
-        raise NotPossible("dataset_missing", "the path cannot be read as a folder or a zip file") from error
-    for name, size in sizes.items():
-        if size > LARGEST_ENTRY_BYTES:
-            limit = f"{LARGEST_ENTRY_BYTES:,} bytes"
-            raise NotPossible("dataset_too_large", f"the image {_quoted(name)} has more than {limit}")
+    store, sizes = _listed(path, root)
     train, test = arrange(sorted(sizes))
     if len(train) != num_classes:
         message = f"the data set has {len(train)} classes, the network {num_classes}"
@@ -194,6 +191,19 @@ def load(path: str, shape: tuple[int, int, int], num_classes: int, root: Path) -
     if len(sizes) * prod(shape) > LARGEST_HELD_BYTES:
         return _on_disk(store, sizes, train, test, shape)
     return held(_in_memory(store, train, shape), _in_memory(store, test, shape), map(printable, train))
+
+
+def _listed(path: str, root: Path) -> tuple[Store, dict[str, int]]:
+    try:
+        store = open_store(path, root)
+        sizes = store.sizes()
+    except UNREADABLE as error:
+        raise NotPossible("dataset_missing", "the path cannot be read as a folder or a zip file") from error
+    for name, size in sizes.items():
+        if size > LARGEST_ENTRY_BYTES:
+            limit = f"{LARGEST_ENTRY_BYTES:,} bytes"
+            raise NotPossible("dataset_too_large", f"the image {_quoted(name)} has more than {limit}")
+    return store, sizes
 
 
 def open_store(path: str, root: Path) -> Store:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import sqrt
 from typing import Any, Protocol
 
 import torch
@@ -162,17 +163,18 @@ class Standardise(nn.Module):
 def moments(pixels: Pixels, indices: Iterable[int]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each channel of uint8 inputs at some indices, in units of [0, 1].
 
-    A channel that hardly varies (below 1e-6) has deviation 1. Exact to float64: shades are counted, not added up.
+    A channel that hardly varies (below 1e-6) has deviation 1. The sums are of integers, and so exact.
     """
-    counts = torch.zeros(pixels.shape[0], 256, dtype=torch.float64)
+    count, total, squares = 0, torch.tensor(0), torch.tensor(0)
     for some in torch.tensor(list(indices)).split(AT_ONCE):
-        batch = pixels.at(some.tolist())
-        counts += torch.stack([batch[:, c].flatten().bincount(minlength=256) for c in range(len(counts))])
-    shades = torch.arange(256, dtype=torch.float64) / 255
-    share = counts / counts.sum(1, keepdim=True)
-    mean = share @ shades
-    std = (share * (shades - mean[:, None]) ** 2).sum(1).sqrt()
-    return tuple(mean.tolist()), tuple(torch.where(std < 1e-6, 1.0, std).tolist())
+        shades = pixels.at(some.tolist()).transpose(0, 1).flatten(1).int()
+        count += shades.shape[1]
+        total = total + shades.sum(1, dtype=torch.int64)
+        squares = squares + (shades * shades).sum(1, dtype=torch.int64)
+    mean = [int(one) / count / 255 for one in total]
+    variance = [(count * int(s) - int(t) ** 2) / count**2 for s, t in zip(squares, total, strict=True)]
+    std = [sqrt(one) / 255 for one in variance]
+    return tuple(mean), tuple(1.0 if one < 1e-6 else one for one in std)
 
 
 def digest_of(*tensors: Tensor) -> str:
