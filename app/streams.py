@@ -113,11 +113,10 @@ class Streams:
                 return
 
     async def stop(self) -> None:
-        """End every stream."""
+        """End every stream; the watch ends by itself, since cancelling it would leave its query running."""
+        self._ending.set()
         if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.wait([self._watch])
-        self._end_all()
+            await self._watch
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
         return await to_thread.run_sync(function, limiter=self._threads)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 
 class Estimate(BaseModel):
@@ -30,6 +30,20 @@ class Measures(BaseModel):
     macs: Correlations
 
 
+class Differences(BaseModel):
+    """Spearman's rho of NN-Mass less that of a cost, on the same resamples."""
+
+    nn_mass_minus_params: Estimate
+    nn_mass_minus_macs: Estimate
+
+
+class OutsideBands(BaseModel):
+    """Networks that fewer than four others match in cost."""
+
+    params: int
+    macs: int
+
+
 class Band(Measures):
     """Networks of equal cost: the dearest costs at most a quarter more than the cheapest."""
 
@@ -53,13 +67,13 @@ class EvidenceScope(BaseModel):
 class EvidenceAnswer(BaseModel):
     """Accuracy against NN-Mass, params and MACs."""
 
-    model_config = ConfigDict(extra="allow")
-
     n: int = Field(description="Networks.")
     runs: int = Field(description="Trainings: networks times seeds.")
     scope: EvidenceScope | None
     others: list[EvidenceScope] = Field(description="What else there is evidence on; `dataset` and `recipe` choose.")
     overall: Measures
+    difference: Differences
+    outside_bands: OutsideBands
     bands: list[Band]
     top_k: dict[str, Any] | None
     fit: dict[str, Any] | None = Field(description="The line of accuracy on log NN-Mass at equal width.")

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import AwareDatetime
 
-from app.deps import CursorsDep, IdempotencyKey, Owner, ReadSession, StreamsDep, WriteSession
+from app.deps import CursorsDep, DatabaseDep, IdempotencyKey, Owner, ReadSession, StreamsDep, WriteSession
 from app.errors import NotFound
 from app.fields import BODY_ERRORS, PAGE_LIMIT, problems
 from app.jobs import State
@@ -48,16 +48,16 @@ Limit = Annotated[int, Query(ge=1, le=PAGE_LIMIT)]
 
 @router.post("", status_code=202, response_model=VerificationAnswer | Batch, responses=problems(*BODY_ERRORS))
 def submit_verification(
-    body: VerificationBody,
-    session: WriteSession,
-    owner: Owner,
-    idempotency_key: IdempotencyKey,
+    body: VerificationBody, database: DatabaseDep, owner: Owner, idempotency_key: IdempotencyKey
 ) -> JSONResponse:
     """Train a network, or the best of a search beside controls of equal cost; a worker with torch does it.
 
     From `arch_id` or `architecture`: the verification. From `search`: `items`, candidates first, then their controls.
     """
-    done = service.submit(session, owner, body, idempotency_key)
+    with database.read() as session:
+        wanted = service.plan(session, owner, body)
+    with database.write() as session:
+        done = service.submit(session, owner, body, wanted, idempotency_key)
     return JSONResponse(done.body, done.status, headers={"Location": done.location})
 
 

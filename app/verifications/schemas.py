@@ -16,7 +16,7 @@ from nnmass_core.datasets import Dataset, datasets
 from nnmass_core.families import architecture_schema
 from nnmass_core.recipe import Recipe, recipes
 
-MOST_SEEDS, MOST_TOP = 20, 20
+MOST_SEEDS, MOST_TOP = 20, 10
 ARTIFACTS = ("weights", "onnx")
 
 EXAMPLE: dict[str, JsonValue] = {

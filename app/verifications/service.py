@@ -61,22 +61,45 @@ class Origin:
     replay_of: UUID | None = None
 
 
-def submit(session: Session, owner: str, body: VerificationBody, idempotency_key: str | None) -> Submission:
-    """Store what is to be trained for the workers. Raises DefinitionError or Invalid that names the field."""
-    fingerprint = idempotency.fingerprint_of(PLACE, body)
-    return idempotency.once(session, owner, idempotency_key, fingerprint, lambda: _submit(session, owner, body))
+@dataclass(frozen=True)
+class Plan:
+    """What one request trains: networks with their origins, and the controls that were asked for in vain."""
+
+    training: Training
+    networks: list[tuple[Architecture, Origin]]
+    missing: list[MissingControl]
+    search_id: UUID | None = None
 
 
-def _submit(session: Session, owner: str, body: VerificationBody) -> Submission:
+def plan(session: Session, owner: str, body: VerificationBody) -> Plan:
+    """Work out what a request trains, and write nothing: to find controls in a large space takes about a second each.
+
+    Raises DefinitionError or Invalid that names the field.
+    """
     training = _training_of(body)
     _check_source(body)
     if body.search is not None:
-        return _submit_best(session, owner, body, training, body.search)
+        return _plan_of_search(session, owner, body, training, body.search)
     architecture = _architecture(session, owner, body)
     _check_fit(architecture, training.dataset)
-    row = _create(session, owner, architecture, training, Origin())
-    made = answer(session, row).model_dump(mode="json")
-    return Submission(202, made, f"{PLACE}/{row.id}")
+    return Plan(training, [(architecture, Origin())], [])
+
+
+def submit(
+    session: Session, owner: str, body: VerificationBody, wanted: Plan, idempotency_key: str | None
+) -> Submission:
+    """Store what is to be trained for the workers."""
+    fingerprint = idempotency.fingerprint_of(PLACE, body)
+    return idempotency.once(session, owner, idempotency_key, fingerprint, lambda: _submit(session, owner, wanted))
+
+
+def _submit(session: Session, owner: str, wanted: Plan) -> Submission:
+    rows = [_create(session, owner, network, wanted.training, origin) for network, origin in wanted.networks]
+    answers = [answer(session, row) for row in rows]
+    if wanted.search_id is None:
+        return Submission(202, answers[0].model_dump(mode="json"), f"{PLACE}/{rows[0].id}")
+    batch = Batch(items=answers, missing_controls=wanted.missing)
+    return Submission(202, batch.model_dump(mode="json"), f"{PLACE}?search={wanted.search_id}")
 
 
 def _training_of(body: VerificationBody) -> Training:
@@ -121,9 +144,7 @@ def _check_fit(architecture: Architecture, dataset: Dataset) -> None:
         raise DefinitionError(problems)
 
 
-def _submit_best(
-    session: Session, owner: str, body: VerificationBody, training: Training, search_id: UUID
-) -> Submission:
+def _plan_of_search(session: Session, owner: str, body: VerificationBody, training: Training, search_id: UUID) -> Plan:
     search = repository.search_of(session, owner, search_id)
     if search is None:
         raise Invalid.at("search", "unknown_search", "names no search known here")
@@ -133,13 +154,12 @@ def _submit_best(
     if not ranked:
         raise Invalid.at("search", "no_architectures", "has found no architecture")
     candidates = [decode_architecture(place.architecture) for place in ranked]
-    _check_fit(candidates[0], training.dataset)
+    for candidate in candidates:
+        _check_fit(candidate, training.dataset)
     chosen = list(zip((place.rank for place in ranked), candidates, strict=True))
     controls, missing = _controls(search, chosen, body.controls)
-    made = [(c, Origin(Role.CANDIDATE, search_id, rank)) for rank, c in chosen] + controls
-    rows = [_create(session, owner, architecture, training, origin) for architecture, origin in made]
-    batch = Batch(items=[answer(session, row) for row in rows], missing_controls=missing)
-    return Submission(202, batch.model_dump(mode="json"), f"{PLACE}?search={search_id}")
+    networks = [(candidate, Origin(Role.CANDIDATE, search_id, rank)) for rank, candidate in chosen]
+    return Plan(training, networks + controls, missing, search_id)
 
 
 def _controls(

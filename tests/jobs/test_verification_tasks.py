@@ -66,7 +66,8 @@ class Bench:
     def submit(self, **changes: Any) -> UUID:
         body = VerificationBody.model_validate(BODY | changes)
         with self.context.database.write() as session:
-            return UUID(service.submit(session, OWNER, body, None).body["id"])
+            wanted = service.plan(session, OWNER, body)
+            return UUID(service.submit(session, OWNER, body, wanted, None).body["id"])
 
     def run(self) -> bool:
         return train_tasks.run_next(self.context)
