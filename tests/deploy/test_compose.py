@@ -189,7 +189,20 @@ def test_workers_wait_for_redis_which_they_check_and_the_api_does_not() -> None:
 
 def test_the_database_lies_in_a_volume_of_its_own() -> None:
     assert services()["postgres"]["volumes"] == ["postgres:/var/lib/postgresql/data"]
-    assert list(raw()["volumes"]) == ["postgres"]
+    assert list(raw()["volumes"]) == ["postgres", "training"]
+
+
+def test_checkpoints_outlive_the_container_that_trains() -> None:
+    (volume,) = services()["train-worker"]["volumes"]
+    folder = volume.removeprefix("training:")
+    with_data = [run for run in dockerfile()["train"].arguments("RUN") if "--owner nnmass" in run]
+    assert any(run.endswith(folder) for run in with_data), "a new volume takes its owner from the image's folder"
+    inside = {"HOME": "/home/nnmass", "PATH": os.environ["PATH"]}
+    probe = "from app.config import Settings; s = Settings(); print(s.training_dir, s.data_root, sep='\\n')"
+    told = subprocess.run(
+        [sys.executable, "-c", probe], env=inside, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.split() == [f"{folder}/training", f"{folder}/datasets"]
 
 
 def test_redis_evicts_nothing() -> None:
@@ -208,7 +221,8 @@ def test_services_run_with_few_rights() -> None:
     for name in OURS:
         service = services()[name]
         assert service["cap_drop"] == ["ALL"]
-        assert not {"privileged", "user", "cap_add", "volumes"} & set(service)
+        assert not {"privileged", "user", "cap_add"} & set(service)
+        assert ("volumes" in service) == (name == "train-worker")
 
 
 # the Dockerfile

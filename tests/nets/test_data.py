@@ -231,7 +231,7 @@ def test_links_stay_below_the_data_root(tmp_path: Path) -> None:
     as_folder(root / "real", SPLIT)
     (root / "out").symlink_to(outside)
     (root / "in").symlink_to(root / "real")
-    (root / "real/again").symlink_to(root / "real")  # goes round
+    (root / "real/train/a/again").symlink_to(root / "real/train/a")  # goes round
     assert refusal(root, folder("out"))[0] == "bad_path"
     assert refusal(root, folder("out/train"))[0] == "bad_path"
     assert len(load(folder("in"), COLOUR, 2, root).train) == 6
@@ -329,13 +329,13 @@ def as_it_is(batch: Any) -> Any:
     return batch
 
 
-def loader(images: Images, keys: list[list[int]], start: str) -> Any:
-    """Batches of keys, read by one other process that is started in one of Python's ways."""
+def loader(images: Images, keys: list[list[int]], start: str, processes: int = 1) -> Any:
+    """Batches of keys, read by other processes that are started in one of Python's ways."""
     return DataLoader(
         images,
         batch_sampler=keys,  # type: ignore[arg-type]  # a list does
         collate_fn=as_it_is,
-        num_workers=1,
+        num_workers=processes,
         multiprocessing_context=start,
     )
 
@@ -351,6 +351,17 @@ def test_processes_of_a_loader_read_from_disk(start: str, tmp_path: Path, monkey
         here = images.__getitems__(some)
         assert torch.equal(batch, here[0])
         assert torch.equal(labels, here[1])
+
+
+def test_processes_do_not_move_about_in_each_others_zip(
+    subset: tuple[Path, Data], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, data = subset
+    monkeypatch.setattr(folders, "LARGEST_HELD_BYTES", 0)
+    images = load(folder("cifar10-subset.zip"), (3, 32, 32), 10, root).test
+    keys = torch.randperm(2_000, generator=torch.Generator().manual_seed(0)).split(50)
+    read = [batch for batch, _ in loader(images, [some.tolist() for some in keys], "fork", processes=2)]
+    assert torch.equal(torch.cat(read), everything(data.test)[0][torch.cat(keys)])
 
 
 def test_a_broken_image_is_named_from_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
