@@ -303,8 +303,10 @@ def test_streams_that_wait_share_one_query_and_hold_no_session(server: Server) -
 def test_a_client_that_goes_is_forgotten(server: Server) -> None:
     search_id = server.post(body=SMALL)["id"]
     with server.client() as client, client.stream("GET", f"/v1/searches/{search_id}/events") as answer:
-        assert next(told_by(answer.iter_lines()))[0] == 1
+        told = told_by(answer.iter_lines())
+        assert next(told)[0] == 1
         wait_until(lambda: server.streams._waiting)
+        told.close()
     wait_until(lambda: not server.streams._waiting)
     wait_until(lambda: server.streams._watch is not None and server.streams._watch.done())
 
