@@ -175,7 +175,8 @@ class Training:
         if self._schedule is not None:
             self._rate = float(self._schedule.get_last_lr()[0])
             self._schedule.step()
-        seen.add(loss.detach(), scores.detach().argmax(1), labels)
+        loss = loss.detach()
+        seen.add(loss, scores.detach().argmax(1), labels)
         return loss
 
     def _scores(self, x: Tensor) -> Tensor:
