@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -50,7 +50,7 @@ def wait_until(happened: Callable[[], Any], seconds: float = 20.0) -> None:
         time.sleep(0.01)
 
 
-def told_by(lines: Iterator[str]) -> Iterator[Told]:
+def told_by(lines: Iterator[str]) -> Generator[Told]:
     """Read events as the format says: fields up to an empty line; lines that open with a colon say nothing."""
     fields: dict[str, str] = {}
     for line in lines:
