@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 
+from sqlalchemy.exc import OperationalError
+
 from app import jobs
 from app.jobs import Claim
 from app.models import Job
@@ -48,6 +50,11 @@ def run_next(context: Context, queue: str, kinds: Mapping[str, Work]) -> bool:
             jobs.give_up_attempt(session, held, death.code, str(death), context.settings.most_attempts)
     except Failed as failure:
         _fail(context, held, failure.code, str(failure))
+    except OperationalError as away:
+        # nothing can be written now; the lease ends, the sweeper puts the job back, and the attempt has been counted
+        log.warning(
+            "%s %s lost the database (%s) in attempt %d", kind, held.job_id, type(away.orig).__name__, held.attempt
+        )
     except MemoryError:
         _fail(context, held, "out_of_memory", f"the {kind} needed more memory than the worker has")
     except Exception as error:  # whatever went wrong, the job must say so and the worker go on

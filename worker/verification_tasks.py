@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session, undefer
 
 from app.jobs import Claim
 from app.models import Artifact, Verification
@@ -23,7 +27,11 @@ LOG_LINES, LONGEST_LINE = 400, 500
 """Lines of the trainer's log that are kept, and characters of each."""
 
 WRITE_EVERY_SECONDS = 1.0
+AWAY_SECONDS = 0.5
 LIVE = ("seed", "epoch", "images_per_second", "seconds_left")
+
+T = TypeVar("T")
+log = logging.getLogger("nnmass.training")
 
 
 def verify(context: Context, held: Claim) -> None:
@@ -32,7 +40,7 @@ def verify(context: Context, held: Claim) -> None:
     folder = settings.training_dir / str(held.job_id)
     with context.database.read() as session:
         order = recording.order_of(session, held.job_id)
-        log = session.query(Verification.log).filter(Verification.id == held.job_id).scalar() or ""
+        said = session.get_one(Verification, held.job_id, options=[undefer(Verification.log)]).log
     order |= {
         "do": "train",
         "folder": str(folder),
@@ -43,22 +51,20 @@ def verify(context: Context, held: Claim) -> None:
         "checkpoint_seconds": settings.checkpoint_seconds,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    recorder = Recorder(context, held, folder, log)
-    with Pulse(context, held) as pulse, recorder.writing_its_last_words():
-        done = run_child(MODULE, order, pulse, recorder)
-    recorder.write()
-    with context.database.write() as session:
-        succeeded = recording.succeed(session, held, done["result"])
-    if succeeded:
-        shutil.rmtree(folder, ignore_errors=True)
+    with Pulse(context, held) as pulse:
+        recorder = Recorder(context, held, folder, said, pulse)
+        with recorder.writing_its_last_words():
+            done = run_child(MODULE, order, pulse, recorder)
+        recorder.finish(done["result"])
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 class Recorder(Listener):
     """Writes what the trainer says: epochs, checkpoints and outcomes at once, its log and pace once a second."""
 
-    def __init__(self, context: Context, held: Claim, folder: Path, log: str) -> None:
-        self._context, self._held, self._folder = context, held, folder
-        self._lines = deque(log.splitlines(keepends=True), maxlen=LOG_LINES)
+    def __init__(self, context: Context, held: Claim, folder: Path, said: str, pulse: Pulse) -> None:
+        self._context, self._held, self._folder, self._pulse = context, held, folder, pulse
+        self._lines = deque(said.splitlines(keepends=True), maxlen=LOG_LINES)
         self._lines.append(f"-- attempt {held.attempt} on {context.worker}\n")
         self._lock = threading.Lock()
         self._live: dict[str, Any] = {}
@@ -88,20 +94,16 @@ class Recorder(Listener):
             self.write()
 
     def _on_epoch(self, figures: dict[str, Any]) -> None:
-        with self._context.database.write() as session:
-            ours = recording.epoch(session, self._held, figures, *self._progress)
-        self._check(ours=ours)
+        self._check(ours=self._write(lambda session: recording.epoch(session, self._held, figures, *self._progress)))
+        self._pulse.told(*self._progress)
 
     def _on_checkpoint(self, point: dict[str, Any]) -> None:
-        with self._context.database.write() as session:
-            superfluous = recording.checkpoint(session, self._held, point)
-        self._remove(superfluous)
+        self._remove(self._write(lambda session: recording.checkpoint(session, self._held, point)))
 
     def _on_seed(self, outcome: dict[str, Any]) -> None:
         files = outcome.pop("files")
         artifacts = [self._artifact(file) for file in files]
-        with self._context.database.write() as session:
-            superfluous = recording.seed(session, self._held, outcome, artifacts)
+        superfluous = self._write(lambda session: recording.seed(session, self._held, outcome, artifacts))
         self._remove(None if superfluous is None else [*superfluous, *(file["file"] for file in files)])
 
     def _artifact(self, file: dict[str, Any]) -> Artifact:
@@ -129,10 +131,26 @@ class Recorder(Listener):
         """Write log and pace. Raises Lost when the job is no longer this worker's."""
         self._written = time.monotonic()
         with self._lock:
-            log = "".join(self._lines)
-        with self._context.database.write() as session:
-            ours = recording.heard(session, self._held, log, self._live)
-        self._check(ours=ours)
+            said = "".join(self._lines)
+        self._check(ours=self._write(lambda session: recording.heard(session, self._held, said, self._live)))
+
+    def finish(self, figures: dict[str, Any]) -> None:
+        """Finish the job with its result. Raises Lost when it is no longer this worker's."""
+        self.write()
+        self._check(ours=self._write(lambda session: recording.succeed(session, self._held, figures)))
+
+    def _write(self, change: Callable[[Session], T]) -> T:
+        """Write, again for as long as the lease may hold if the database goes away: a training outlives its restart."""
+        deadline = time.monotonic() + self._context.settings.lease_seconds
+        while True:
+            try:
+                with self._context.database.write() as session:
+                    return change(session)
+            except OperationalError as away:
+                if time.monotonic() > deadline:
+                    raise
+                log.warning("the database does not answer (%s), trying again", type(away.orig).__name__)
+                time.sleep(AWAY_SECONDS)
 
     @contextmanager
     def writing_its_last_words(self) -> Iterator[None]:

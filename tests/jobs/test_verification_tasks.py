@@ -12,7 +12,7 @@ from uuid import UUID
 
 import psutil
 import pytest
-from sqlalchemy import select
+from sqlalchemy import create_engine, select, text
 
 pytest.importorskip("torch", reason="torch comes with the extra `train`")
 
@@ -22,7 +22,7 @@ from app.models import Checkpoint, Job, JobEvent, Verification, VerificationEpoc
 from app.verifications import service
 from app.verifications.schemas import VerificationBody
 from nnmass_core.recipe import Recipe
-from tests.conftest import SQLITE, Footing
+from tests.conftest import POSTGRES, SQLITE, Footing
 from worker import train_tasks, verification_tasks
 from worker.lifecycle import Context
 
@@ -166,6 +166,33 @@ def test_killed_in_every_phase_it_ends_with_the_same_result(
 def sha256s(answer: dict[str, Any]) -> dict[str, str]:
     """Return the hashes of the trained weights."""
     return {item["name"]: item["sha256"] for item in answer["artifacts"]}
+
+
+@pytest.mark.parametrize("footing", [pytest.param(POSTGRES, marks=pytest.mark.servers)], indirect=True)
+def test_a_database_that_drops_every_connection_costs_nothing(bench: Bench) -> None:
+    expected = calm(bench)
+    verification_id, ended = bench.submit(), threading.Event()
+    dropped: list[Any] = []
+    drop = text(
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and :me <> pid"
+    )
+
+    def drop_again_and_again() -> None:
+        engine = create_engine(bench.context.settings.sqlalchemy_url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            me = {"me": connection.execute(text("select pg_backend_pid()")).scalar_one()}
+            while not ended.wait(0.2):
+                dropped.extend(connection.execute(drop, me).all())
+        engine.dispose()
+
+    dropping = when(lambda: bool(bench.rows(VerificationEpoch, verification_id)), drop_again_and_again)
+    assert bench.run()
+    ended.set()
+    dropping.result()
+    answer = bench.answer(verification_id)
+    assert len(dropped) > 5
+    assert (answer["status"], answer["attempts"]) == ("succeeded", 1)
+    assert answer["result_digest"] == expected["result_digest"]
 
 
 @on_sqlite
