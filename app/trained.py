@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, distinct, func, select
 from sqlalchemy.orm import Session
 
 from app.catalog import task_of
@@ -55,6 +55,20 @@ def trained(session: Session, owner: str, family: str | None = None) -> list[Tra
     for row in session.execute(query).all():
         networks[_scope(row.Verification), row.Verification.arch_id].append(row)
     return [_trained(scope, rows) for (scope, _), rows in networks.items()]
+
+
+def diverged(session: Session, owner: str, scope: Scope, family: str | None) -> int:
+    """Return how many networks of a scope were trained in vain: their loss left all bounds, so no accuracy is there."""
+    query = (
+        select(func.count(distinct(Verification.arch_id)))
+        .join(Job, Job.id == Verification.id)
+        .where(Job.owner == owner, Job.state == State.FAILED, Job.error_code == "diverged")
+        .where(Verification.dataset_key == scope.dataset, Verification.task == scope.task)
+        .where(Verification.recipe_digest == scope.recipe_digest)
+    )
+    if family is not None:
+        query = query.where(Verification.family == family)
+    return session.execute(query).scalar_one()
 
 
 def _scope(row: Verification) -> Scope:

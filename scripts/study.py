@@ -38,7 +38,7 @@ MLP_SKIPS = ((0, 4, 10), (2, 6, 12), (0, 3, 8))
 
 CNN_INPUT = {"channels": 3, "height": 32, "width": 32}
 CNN_WIDTHS = (8, 16, 32)
-CNN_SKIPS = {4: (0, 2, 4, 6), 5: (0, 1, 2, 4), 6: (0, 1, 2), 8: (0, 1), 10: (0,)}
+CNN_SKIPS = {4: (0, 2, 4, 6), 5: (0,), 6: (0, 1, 2), 8: (0,)}
 """Skip channels of each cell in quarters of its width, by depth: few enough for the depths' costs to overlap."""
 
 CNN_RECIPE = Recipe(

@@ -132,11 +132,10 @@ def train_here(order: Order, tell: Tell) -> None:
     tell("progress", fraction=0.0, message="reading the data set")
     shape, classes = input_shape(order.architecture), num_classes(order.architecture)
     data = load(resolve_dataset(order.data), shape, classes, order.data_root)
-    started = time.monotonic()
     for seed in order.seeds:
         if seed not in order.finished:
             _Run(order, fabric, data, seed, tell).run()
-    tell("done", result=_figures(order, fabric, data) | {"seconds_this_attempt": time.monotonic() - started})
+    tell("done", result=_figures(order, fabric, data))
 
 
 def _silent(event: str, **fields: Any) -> None:

@@ -69,6 +69,7 @@ class EvidenceAnswer(BaseModel):
 
     n: int = Field(description="Networks.")
     runs: int = Field(description="Trainings: networks times seeds.")
+    diverged: int = Field(description="Networks whose training diverged; they have no accuracy and are not counted.")
     scope: EvidenceScope | None
     others: list[EvidenceScope] = Field(description="What else there is evidence on; `dataset` and `recipe` choose.")
     overall: Measures

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.trained import Scope, Trained, trained
+from app.trained import Scope, Trained, diverged, trained
 from nnmass_core.evidence import evidence_of
 
 COLUMNS = ("dataset", "task", "recipe", "family", "role", "arch_id", "widths", "nn_mass", "params", "macs")
@@ -36,9 +36,14 @@ def evidence(session: Session, owner: str, filters: Filters) -> dict[str, Any]:
     scopes = _scopes(session, owner, filters)
     largest = max(scopes, key=lambda scope: len(scopes[scope]), default=None)
     points = [item.point for item in scopes[largest]] if largest is not None else []
+    lost = diverged(session, owner, largest, filters.family) if largest is not None else 0
+    answer = evidence_of(points)
+    if lost:
+        answer["statement"] += f" Not among them: {lost} that diverged, for which there is no accuracy."
     named = {scope: _named(scope, filters.family, len(found)) for scope, found in scopes.items()}
     return {
-        **evidence_of(points),
+        **answer,
+        "diverged": lost,
         "scope": named.pop(largest) if largest is not None else None,
         "others": list(named.values()),
     }

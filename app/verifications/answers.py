@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from app.jobs import State
-from app.models import Verification, VerificationEpoch
+from app.models import Verification, VerificationEpoch, VerificationSeed
 from app.verifications import repository
 from app.verifications.schemas import EpochItem, VerificationAnswer, VerificationSummary
 from nnmass_core.recipe import recipe_name, resolve_recipe
@@ -23,13 +24,15 @@ def summary(row: Verification) -> VerificationSummary:
 
 def answer(session: Session, row: Verification) -> VerificationAnswer:
     """Return a verification, whole."""
+    ended = repository.seeds(session, row.id)
     return VerificationAnswer.model_validate(
         {
             **_summary(row),
             "architecture": row.definition,
             "recipe": row.recipe,
             "core_version": row.core_version,
-            "runs": _runs(session, row),
+            "result": _result(row, ended),
+            "runs": _runs(session, row, ended),
             "artifacts": _artifacts(session, row),
             "result_digest": row.result_digest,
             "replay": _replay(session, row),
@@ -66,15 +69,24 @@ def _summary(row: Verification) -> dict[str, Any]:
     }
 
 
-def _runs(session: Session, row: Verification) -> list[dict[str, Any]]:
+def _result(row: Verification, ended: Sequence[VerificationSeed]) -> dict[str, Any] | None:
+    """Return the result with the counts of all seeds together, which are a megabyte for a thousand classes."""
+    if row.result is None:
+        return None
+    matrices = [seed.confusion for seed in ended]
+    matrix = [[sum(cells) for cells in zip(*rows, strict=True)] for rows in zip(*matrices, strict=True)]
+    return row.result | {"confusion": {"classes": row.result["data"]["classes"], "matrix": matrix}}
+
+
+def _runs(session: Session, row: Verification, ended: Sequence[VerificationSeed]) -> list[dict[str, Any]]:
     by_seed: dict[int, list[VerificationEpoch]] = defaultdict(list)
     for epoch in repository.epochs(session, row.id):
         by_seed[epoch.seed].append(epoch)
-    ended = {seed.seed: seed.accuracy for seed in repository.seeds(session, row.id)}
+    accuracies = {seed.seed: seed.accuracy for seed in ended}
     return [
         {
             "seed": seed,
-            "accuracy": ended.get(seed),
+            "accuracy": accuracies.get(seed),
             "epochs": [{name: getattr(epoch, name) for name in EPOCH_FIELDS} for epoch in by_seed[seed]],
         }
         for seed in row.seeds

@@ -104,8 +104,6 @@ def _result(
 ) -> dict[str, Any]:
     by_seed = {seed.seed: seed for seed in ended}
     accuracies = [by_seed[number].accuracy for number in row.seeds]
-    matrices = [seed.confusion for seed in ended]
-    classes = figures["data"].pop("classes")
     return {
         "accuracy": {
             "mean": statistics.fmean(accuracies),
@@ -114,10 +112,6 @@ def _result(
                 {"seed": number, "accuracy": by_seed[number].accuracy, "test_loss": by_seed[number].test_loss}
                 for number in row.seeds
             ],
-        },
-        "confusion": {
-            "classes": classes,
-            "matrix": [[sum(cells) for cells in zip(*rows, strict=True)] for rows in zip(*matrices, strict=True)],
         },
         "seconds": sum(epoch.seconds for epoch in epochs),
         **figures,

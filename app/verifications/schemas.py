@@ -168,11 +168,10 @@ class DataRead(BaseModel):
     digest: str
 
 
-class VerificationResult(BaseModel):
+class ResultSummary(BaseModel):
     """What came of it, and all that a reader needs to repeat it."""
 
     accuracy: Accuracy
-    confusion: Confusion
     measured: Measured
     data: DataRead
     device: str
@@ -180,6 +179,12 @@ class VerificationResult(BaseModel):
     threads: int
     seconds: float = Field(description="Spent in epochs, over all seeds; a repeated epoch counts once.")
     versions: dict[str, str]
+
+
+class VerificationResult(ResultSummary):
+    """The same, with the counts of true and predicted classes."""
+
+    confusion: Confusion
 
 
 class ArtifactItem(BaseModel):
@@ -240,13 +245,14 @@ class VerificationSummary(BaseModel):
     heartbeat_at: datetime | None
     attempts: int
     progress: Progress
-    result: VerificationResult | None
+    result: ResultSummary | None
     error: ErrorBody | None
 
 
 class VerificationAnswer(VerificationSummary):
     """A verification, whole."""
 
+    result: VerificationResult | None
     architecture: dict[str, Any]
     recipe: dict[str, Any]
     core_version: str

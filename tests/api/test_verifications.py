@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from app import jobs
 from nnmass_core.families import decode_architecture
 from nnmass_core.recipe import recipes, resolve_recipe
 from tests.api import trainings
@@ -221,7 +222,9 @@ def test_epochs_results_and_files_are_there(client: TestClient, footing: Footing
     assert 'filename="weights-seed0.pt"' in file.headers["Content-Disposition"]
     assert client.get(f"{path}/artifacts/other").status_code == 404
     assert client.get(f"{path}/log").headers["Content-Type"].startswith("text/plain")
-    assert get(client, "/v1/verifications")["items"][0]["result"]["accuracy"]["mean"] == pytest.approx(0.7)
+    listed = get(client, "/v1/verifications")["items"][0]["result"]
+    assert listed["accuracy"]["mean"] == pytest.approx(0.7)
+    assert "confusion" not in listed  # a megabyte for a thousand classes
 
 
 def test_cancel_retry_and_replay(client: TestClient, footing: Footing) -> None:
@@ -335,6 +338,17 @@ def test_trainings_are_compared_within_one_data_set_and_recipe(client: TestClien
     assert [(other["recipe"], other["n"]) for other in evidence["others"]] == [("cifar-quick", 1)]
     assert get(client, "/v1/evidence", recipe="cifar-quick")["n"] == 1
     assert get(client, "/v1/evidence", dataset="mnist-5k")["n"] == 0
+
+
+def test_what_diverged_is_told(client: TestClient, footing: Footing) -> None:
+    grid(client, footing)
+    verify(client, architecture=MLP | {"depth": 5})
+    held = trainings.claim(footing.database)
+    with footing.database.write() as session:
+        assert jobs.fail(session, held, "diverged", "the loss is nan")
+    evidence = get(client, "/v1/evidence")
+    assert (evidence["n"], evidence["diverged"]) == (9, 1)
+    assert "1 that diverged" in evidence["statement"]
 
 
 def test_a_repeated_seed_counts_once_and_seeds_are_averaged(client: TestClient, footing: Footing) -> None:
