@@ -149,6 +149,9 @@ class BodyGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read and check the body, then hand the request on with the body already there."""
+        if scope["type"] == "http" and ("\0" in scope["path"] or b"%00" in scope["query_string"]):
+            await _null_in_address()(scope, receive, send)
+            return
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, send)
             return
@@ -195,6 +198,12 @@ class BodyGuard:
             headers={"Connection": "close"},
             limit_bytes=self._max_bytes,
         )
+
+
+def _null_in_address() -> Response:
+    """Refuse what PostgreSQL could not even compare."""
+    problem = Problem("", "null_character", "the address contains the character NUL")
+    return problem_response(422, "invalid", "Not valid", "one field is not valid", [problem])
 
 
 def _header(scope: Scope, name: bytes) -> bytes:

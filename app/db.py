@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, DateTime, Dialect, Engine, TypeDecorator, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 SQLITE_BUSY_MS = 30_000
@@ -67,6 +68,11 @@ class Database:
     def dispose(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+
+def is_away(error: DBAPIError) -> bool:
+    """Tell whether an error means that the database is gone for now, and not that something was wrong with a query."""
+    return isinstance(error, OperationalError) or error.connection_invalidated
 
 
 def announce_work(session: Session, queue: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from nnmass_core.codec import LARGEST_INTEGER, as_integer
 
@@ -19,6 +20,18 @@ class Strict(BaseModel):
 
 Natural = Annotated[int, BeforeValidator(as_integer), Field(ge=0, le=LARGEST_INTEGER)]
 """A non-negative integer that every JSON reader can hold; 1e6 is read as the integer it is."""
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """Return a moment in UTC; at the ends of the calendar there is none."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must lie within the years 1 to 9999 in UTC") from None
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+"""A moment with its zone, that has a reading in UTC."""
 
 Tag = Annotated[str, Field(min_length=1, max_length=64)]
 
@@ -44,11 +57,9 @@ class ProblemBody(BaseModel):
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI description of the errors that a route may answer with."""
-    content = {
-        "application/problem+json": {
-            "schema": ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")
-        }
-    }
+    schema = ProblemBody.model_json_schema()
+    schema["properties"]["errors"]["items"] = schema.pop("$defs")["ProblemItem"]  # nothing else would define it
+    content = {"application/problem+json": {"schema": schema}}
     return {status: {"description": REASONS[status], "content": content} for status in statuses}
 
 

@@ -67,6 +67,12 @@ def once(session: Session, owner: str, key: str | None, fingerprint: str, make: 
     return submission
 
 
+def replayed(session: Session, owner: str, key: str | None, fingerprint: str) -> Submission | None:
+    """Return the answer that a request with this key was given before, or None. Raises Invalid as `once` does."""
+    earlier = session.get(IdempotencyKey, (owner, key)) if key is not None else None
+    return None if earlier is None else _replay(earlier, fingerprint)
+
+
 def _replay(earlier: IdempotencyKey, fingerprint: str) -> Submission:
     if earlier.fingerprint != fingerprint:
         raise Invalid.at(FIELD, "key_reused", "was used before with another body")

@@ -228,7 +228,8 @@ class VerificationSeed(Base):
     seed: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     accuracy: Mapped[float]
     test_loss: Mapped[float]
-    confusion: Mapped[list[list[int]]] = mapped_column(Json)
+    confusion: Mapped[list[list[int]]] = mapped_column(Json, deferred=True)
+    data_digest: Mapped[str] = mapped_column(String(80))
 
 
 class Checkpoint(Base):

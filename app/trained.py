@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Row, distinct, func, select
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from app.catalog import task_of
@@ -23,9 +23,15 @@ class Scope:
     """Trainings whose accuracies can be compared: the same images, inputs and classes, and the same recipe."""
 
     dataset: str
+    data_digest: str
     task: str
     recipe_digest: str
     recipe: str
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether the labels are random, so that the accuracies say nothing."""
+        return self.dataset.startswith("fake")
 
 
 @dataclass(frozen=True)
@@ -57,10 +63,11 @@ def trained(session: Session, owner: str, family: str | None = None) -> list[Tra
     return [_trained(scope, rows) for (scope, _), rows in networks.items()]
 
 
-def diverged(session: Session, owner: str, scope: Scope, family: str | None) -> int:
-    """Return how many networks of a scope were trained in vain: their loss left all bounds, so no accuracy is there."""
+def diverged(session: Session, owner: str, scope: Scope, family: str | None) -> set[str]:
+    """Return the networks of a scope of which a training diverged, and so gave no accuracy."""
     query = (
-        select(func.count(distinct(Verification.arch_id)))
+        select(Verification.arch_id)
+        .distinct()
         .join(Job, Job.id == Verification.id)
         .where(Job.owner == owner, Job.state == State.FAILED, Job.error_code == "diverged")
         .where(Verification.dataset_key == scope.dataset, Verification.task == scope.task)
@@ -68,12 +75,13 @@ def diverged(session: Session, owner: str, scope: Scope, family: str | None) -> 
     )
     if family is not None:
         query = query.where(Verification.family == family)
-    return session.execute(query).scalar_one()
+    return set(session.scalars(query).all())
 
 
 def _scope(row: Verification) -> Scope:
     name = recipe_name(resolve_recipe(row.recipe)) or row.recipe_digest
-    return Scope(row.dataset_key, row.task, row.recipe_digest, name)
+    assert row.result is not None
+    return Scope(row.dataset_key, row.result["data"]["digest"], row.task, row.recipe_digest, name)
 
 
 def _trained(scope: Scope, rows: Sequence[Row[Verification, int, float]]) -> Trained:
@@ -98,7 +106,8 @@ class Predictions:
     def __init__(self, session: Session, owner: str, family: str) -> None:
         scopes: dict[Scope, list[Point]] = defaultdict(list)
         for item in trained(session, owner, family):
-            scopes[item.scope].append(item.point)
+            if not item.scope.is_noise:
+                scopes[item.scope].append(item.point)
         self._lines: dict[tuple[str, tuple[int, ...]], tuple[Line, Scope]] = {}
         for scope, points in scopes.items():
             for line in lines_of(points):

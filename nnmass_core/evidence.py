@@ -392,6 +392,8 @@ def _compared(cost: str, difference: dict[str, float | None], *, useful: bool) -
     verdict = f"NN-Mass does {'better' if useful and value > 0 else 'no better'} than {cost} here"
     if low is None or high is None:
         return f"{verdict} (difference {value:+.2f})."
+    if high < 0:
+        verdict += ", it does worse"
     chance = "includes 0, so the difference may be chance" if low <= 0 <= high else "does not include 0"
     return f"{verdict}: the difference is {value:+.2f}, and its 95 % interval, {low:+.2f} to {high:+.2f}, {chance}."
 

@@ -29,7 +29,7 @@ class Recipe(Value):
         default="constant",
     )
     batch_size: int = integer(1, 65536, "Images a step, over all devices; a last batch that is smaller is used too.")
-    epochs: int = integer(1, 10_000, "Times that every training image is seen.")
+    epochs: int = integer(1, 1_000, "Times that every training image is seen.")
     augmentation: str = choice(
         ("none", "crop_flip", "resized_crop_flip"),
         "Images as they are; padded by an eighth, cropped and mirrored at random (CIFAR); or a random part scaled to "

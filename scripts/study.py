@@ -210,31 +210,43 @@ def _post(client: httpx2.Client, place: str, body: dict[str, Any]) -> dict[str, 
 
 
 def _await_all(client: httpx2.Client, ids: list[str]) -> list[dict[str, Any]]:
-    """Queue again what an earlier run left failed, wait for all, and return what is kept of each."""
+    """Queue again what an earlier run left failed, wait for all, and return what is kept of each.
+
+    A network that diverged has no accuracy: it is left out here, and the evidence's statement counts it.
+    """
     places = [f"/v1/verifications/{known}" for known in ids]
     for place in places:
-        if client.get(place).raise_for_status().json()["status"] in ("failed", "cancelled"):
+        item = _get(client, place)
+        if item["status"] in ("failed", "cancelled") and not _diverged(item):
             client.post(f"{place}/retry").raise_for_status()
     done = []
-    for place in places:
+    for number, place in enumerate(places, start=1):
         item = _await(client, place)
+        told = f"{number} of {len(ids)}: NN-Mass {item['nn_mass']:.1f}, {item['params']:,} params"
+        if _diverged(item):
+            print(f"{told}: diverged", flush=True)
+            continue
         done.append({name: item[name] for name in SUMMARY} | {name: item["result"][name] for name in OUTCOME})
-        mean = item["result"]["accuracy"]["mean"]
-        print(
-            f"{len(done)} of {len(ids)}: NN-Mass {item['nn_mass']:.1f}, {item['params']:,} params: {mean:.4f}",
-            flush=True,
-        )
+        print(f"{told}: {item['result']['accuracy']['mean']:.4f}", flush=True)
     return done
 
 
-def _await(client: httpx2.Client, place: str) -> dict[str, Any]:
-    """Return a job's answer once it has succeeded."""
-    while (item := client.get(place).raise_for_status().json())["status"] in ("queued", "running"):
-        time.sleep(0.5)
-    if item["status"] != "succeeded":
-        raise SystemExit(f"{place} ended as {item['status']}: {item['error']}")
-    found: dict[str, Any] = item
+def _get(client: httpx2.Client, place: str) -> dict[str, Any]:
+    found: dict[str, Any] = client.get(place).raise_for_status().json()
     return found
+
+
+def _diverged(item: dict[str, Any]) -> bool:
+    return bool(item["status"] == "failed" and item["error"]["code"] == "diverged")
+
+
+def _await(client: httpx2.Client, place: str) -> dict[str, Any]:
+    """Return a job's answer once it has succeeded, or diverged."""
+    while (item := _get(client, place))["status"] in ("queued", "running"):
+        time.sleep(0.5)
+    if item["status"] != "succeeded" and not _diverged(item):
+        raise SystemExit(f"{place} ended as {item['status']}: {item['error']}")
+    return item
 
 
 def _evidence(client: httpx2.Client) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
@@ -57,7 +58,8 @@ def _wrapped(block: str) -> str:
     """Break the lines of a paragraph; everything else stays as it is."""
     if block.startswith(("#", "|", "!", "-")) or "\n" in block:
         return block
-    return textwrap.fill(block, WIDTH, break_long_words=False, break_on_hyphens=False)
+    together = re.sub("`[^`]+`", lambda code: code[0].replace(" ", "\0"), block)
+    return textwrap.fill(together, WIDTH, break_long_words=False, break_on_hyphens=False).replace("\0", " ")
 
 
 def points_of(table: str) -> list[Point]:
@@ -155,7 +157,7 @@ def _grid_section(name: str, part: dict[str, Any]) -> Iterator[str]:
     yield f"![test accuracy against NN-Mass, params and MACs](study/{name}.svg)"
     yield f"The service's own words:\n\n> {evidence['statement']}"
     yield _table(["correlation with accuracy", *MEASURES.values()], _correlations(evidence))
-    yield _differences(evidence["difference"])
+    yield f"{_differences(evidence['difference'])} {_by_depth(networks, evidence)}"
     yield from _without_zero(points_of(part["csv"]))
     yield from _bands(evidence)
     yield from _top_and_fit(evidence)
@@ -190,6 +192,16 @@ def _differences(difference: dict[str, Any]) -> str:
         f"less that of {MEASURES[cost]} {_estimate(difference[f'nn_mass_minus_{cost}'])}" for cost in ("params", "macs")
     ]
     return f"Paired differences, on the same resamples: Spearman's rho of NN-Mass {', '.join(told)}."
+
+
+def _by_depth(networks: list[dict[str, Any]], evidence: dict[str, Any]) -> str:
+    """Tell what the number of layers, a baseline that costs nothing, says by itself."""
+    accuracies = [item["accuracy"]["mean"] for item in networks]
+    rho = float(spearmanr([item["depth"] for item in networks], accuracies).statistic)
+    mass = evidence["overall"]["nn_mass"]["spearman"]["value"]
+    closer = ", which is closer than NN-Mass" if mass is not None and abs(rho) > abs(mass) else ""
+    worse = " Deeper networks did worse here, which a longer training may change." if rho < -0.5 else ""
+    return f"Depth alone goes with accuracy at {rho:+.2f}{closer}.{worse}"
 
 
 def _without_zero(points: list[Point]) -> Iterator[str]:
@@ -227,11 +239,7 @@ def _bands(evidence: dict[str, Any]) -> Iterator[str]:
 def _top_and_fit(evidence: dict[str, Any]) -> Iterator[str]:
     top, fit = evidence["top_k"], evidence["fit"]
     if top is not None:
-        shares = ", ".join(f"{label} {top[name]:.2f}" for name, label in MEASURES.items())
-        yield (
-            f"Top-{top['k']} overlap, the share of the {top['k']} most accurate networks that is among the {top['k']} "
-            f"of most NN-Mass or cost: {shares}; by chance {top['by_chance']:.2f}."
-        )
+        yield _top(top)
     if fit is not None:
         explained = "" if fit["r2"] is None else f", R² {fit['r2']:.2f}"
         yield (
@@ -239,6 +247,18 @@ def _top_and_fit(evidence: dict[str, Any]) -> Iterator[str]:
             "where it is surest it predicts one new network's accuracy to within "
             f"±{100 * fit['prediction_half_width']:.1f} points, at 95 %."
         )
+
+
+def _top(top: dict[str, Any]) -> str:
+    """Tell how many of the most accurate networks each measure would have chosen."""
+    if top["k"] == 1:
+        told = ", ".join(f"{label} {'yes' if top[name] else 'no'}" for name, label in MEASURES.items())
+        return f"Is the most accurate network the one of most? {told}."
+    shares = ", ".join(f"{label} {top[name]:.2f}" for name, label in MEASURES.items())
+    return (
+        f"Top-{top['k']} overlap, the share of the {top['k']} most accurate networks that is among the {top['k']} of "
+        f"most NN-Mass or cost: {shares}; by chance {top['by_chance']:.2f}."
+    )
 
 
 def _networks_table(networks: list[dict[str, Any]]) -> str:
@@ -289,10 +309,12 @@ def _search_section(search: dict[str, Any]) -> Iterator[str]:
     for missing in search["missing_controls"]:
         yield f"No {missing['control']} control of rank {missing['candidate_rank']}: {missing['message']}."
     best = max(search["networks"], key=lambda item: float(item["accuracy"]["mean"]))
+    spread = [100 * item["accuracy"]["std"] for item in search["networks"] if item["accuracy"]["std"] is not None]
+    noise = f", and one standard deviation over seeds is up to {max(spread):.1f} points" if spread else ""
     yield (
         f"{' '.join(_against_controls(search['networks']))} The most accurate of all is a {ROLES[best['role']]} "
-        f"({best['accuracy']['mean']:.4f}). The candidates of a search are close relatives, with few seeds each: this "
-        "is little evidence either way."
+        f"({best['accuracy']['mean']:.4f}). The candidates of a search are close relatives with few seeds each{noise}: "
+        "this is little evidence either way."
     )
 
 
@@ -317,7 +339,11 @@ def _against_controls(networks: list[dict[str, Any]]) -> Iterator[str]:
 def _verdict(role: str, ahead: list[float]) -> str:
     won, apart = sum(lead > 0 for lead in ahead), 100 * mean(ahead)
     what = f"{'more' if apart > 0 else 'less'} accurate than the controls {CONTROLS[role]}"
-    return f"The candidates are on average {abs(apart):.1f} points {what}, and ahead in {won} of {len(ahead)} pairs."
+    each = ", ".join(f"{100 * lead:+.1f}" for lead in ahead)  # one pair alone can make the average
+    return (
+        f"The candidates are on average {abs(apart):.1f} points {what}, and ahead in {won} of {len(ahead)} pairs "
+        f"({each} points)."
+    )
 
 
 def _conditions(parts: Mapping[str, dict[str, Any]]) -> Iterator[str]:
@@ -331,6 +357,7 @@ def _conditions(parts: Mapping[str, dict[str, Any]]) -> Iterator[str]:
         data = f"`{scope['dataset']}`, {first['data']['train']:,} + {first['data']['test']:,} images"
         rows.append([name, data, f"`{first['data']['digest']}`", recipe, f"{seconds:,.0f}"])
     yield _table(["part", "data", "digest of the images", "digest of the recipe", "seconds of training"], rows)
+    yield "The seconds depend on what else the machine did meanwhile."
     own = [part["verifications"][0] for part in parts.values() if part["verifications"][0]["recipe_name"] is None]
     for item in own:
         told = ", ".join(f"{field} {value}" for field, value in item["recipe"].items())

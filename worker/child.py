@@ -23,6 +23,7 @@ from worker.running import Died, Failed
 
 MODULE = "worker.trainer"
 LOOK_EVERY_SECONDS = 0.2
+WITHHELD = (parent.VARIABLE, "NNMASS_DATABASE_URL", "NNMASS_BROKER_URL", "NNMASS_SECRET_KEY", "PGPASSWORD")
 
 
 class Listener:
@@ -69,7 +70,8 @@ def run_child(module: str, order: dict[str, Any], pulse: Pulse, listener: Listen
 
 
 def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name != parent.VARIABLE}
+    """Return our variables without the database's address and password: the process reads other people's images."""
+    return {name: value for name, value in os.environ.items() if name not in WITHHELD}
 
 
 def _hear(output: IO[str], listener: Listener) -> None:
@@ -89,7 +91,11 @@ def _follow(child: subprocess.Popen[str], output: IO[str], pulse: Pulse, listene
             continue
         if line is None:
             raise _died(child)
-        event: dict[str, Any] = json.loads(line)
+        try:
+            event: dict[str, Any] = json.loads(line)
+        except json.JSONDecodeError:  # cut off by a kill, which is seen next
+            listener.log(line)
+            continue
         if event["event"] == "error":
             raise Failed(str(event["code"]), str(event["message"]))
         if event["event"] == "done":

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from app import jobs
+from app.db import is_away
 from app.jobs import Claim
 from app.models import Job
 from worker.lifecycle import Context
@@ -50,10 +51,14 @@ def run_next(context: Context, queue: str, kinds: Mapping[str, Work]) -> bool:
             jobs.give_up_attempt(session, held, death.code, str(death), context.settings.most_attempts)
     except Failed as failure:
         _fail(context, held, failure.code, str(failure))
-    except OperationalError as away:
+    except DBAPIError as error:
+        if not is_away(error):
+            log.exception("%s %s failed", kind, held.job_id)
+            _fail(context, held, "internal_error", f"{type(error).__name__}; the worker's log has more")
+            return True
         # nothing can be written now; the lease ends, the sweeper puts the job back, and the attempt has been counted
         log.warning(
-            "%s %s lost the database (%s) in attempt %d", kind, held.job_id, type(away.orig).__name__, held.attempt
+            "%s %s lost the database (%s) in attempt %d", kind, held.job_id, type(error.orig).__name__, held.attempt
         )
     except MemoryError:
         _fail(context, held, "out_of_memory", f"the {kind} needed more memory than the worker has")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import json
 import logging
 import os
@@ -17,11 +17,22 @@ from nnmass_core.families import decode_architecture
 MISSING_TORCH = "the worker has no torch; install it there with: pip install 'nnmass[train]'"
 
 
+_events = 1
+"""Where events go: standard output, until `take_events` has given it to the log."""
+
+
+def take_events() -> None:
+    """Keep standard output for events alone: whatever else is printed there, by native code too, goes to the log."""
+    global _events  # noqa: PLW0603 - a process has one standard output
+    _events = os.dup(1)
+    os.dup2(2, 1)
+
+
 def tell(event: str, **fields: Any) -> None:
     """Write one event."""
-    assert sys.__stdout__ is not None
-    sys.__stdout__.write(json.dumps({"event": event, **fields}) + "\n")
-    sys.__stdout__.flush()
+    rest = json.dumps({"event": event, **fields}).encode() + b"\n"
+    while rest:
+        rest = rest[os.write(_events, rest) :]
 
 
 def export(order: dict[str, Any]) -> None:
@@ -80,6 +91,7 @@ def train_rank(order: dict[str, Any], launcher: int) -> None:
     from app.parent import watch_parent
 
     watch_parent(launcher)
+    take_events()
     start_log()
 
     def train_our_part(order: dict[str, Any]) -> None:
@@ -98,6 +110,8 @@ def main() -> None:
     """Read the order, do it, and end early if whoever gave it goes away."""
     order = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_standard_input, daemon=True).start()
+    if order.get("processes", 1) == 1:  # of several, each takes its own, which it has from this one
+        take_events()
     start_log()
     try:
         import torch  # noqa: F401 - to know whether it is there
@@ -123,8 +137,7 @@ def carry_out(work: Callable[[dict[str, Any]], None], order: dict[str, Any]) -> 
 
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # what libraries print is no event
-            work(order)
+        work(order)
     except NotPossible as refusal:
         tell("error", code=refusal.code, message=str(refusal))
     except (MemoryError, RuntimeError) as error:
@@ -132,6 +145,10 @@ def carry_out(work: Callable[[dict[str, Any]], None], order: dict[str, Any]) -> 
             raise
         logging.getLogger("nnmass.training").exception("not enough memory")
         tell("error", code="out_of_memory", message="the device has not enough memory for this network and batch")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        tell("error", code="disk_full", message="the worker's disk is full; the last checkpoint is kept")
     else:
         return True
     return False

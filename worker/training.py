@@ -6,7 +6,6 @@ again), `seed` (a seed's outcome and its files). What is written to disk is comp
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import os
@@ -34,7 +33,16 @@ from nnmass_core.nets.export import write_module
 from nnmass_core.recipe import Recipe
 from nnmass_core.training import measure
 from nnmass_core.training.data import Data, load
-from nnmass_core.training.loop import Epoch, Outcome, State, Training, batch_sizes, make_deterministic, make_fabric
+from nnmass_core.training.loop import (
+    Epoch,
+    Outcome,
+    State,
+    Training,
+    batch_sizes,
+    check_data,
+    make_deterministic,
+    make_fabric,
+)
 
 PROGRESS_EVERY_SECONDS = 0.5
 Tell = Callable[..., None]
@@ -46,6 +54,8 @@ log = logging.getLogger("nnmass.training")
 class Order:
     """What to train, where to keep checkpoints, and from which of them to go on.
 
+    finished: seeds that an earlier attempt brought to their end, on images of `data_digest`.
+
     resume: checkpoints by their seed, newest first: `file` (a name in the folder), `sha256`, `size`, `epoch`, `step`.
     attempt is part of new files' names, so that a process thought dead cannot overwrite those of its successor.
     """
@@ -55,6 +65,7 @@ class Order:
     recipe: Recipe
     seeds: list[int]
     finished: list[int]
+    data_digest: str | None
     resume: list[dict[str, Any]]
     folder: Path
     data_root: Path
@@ -73,6 +84,7 @@ class Order:
             recipe=decode(Recipe, order["recipe"]),
             seeds=order["seeds"],
             finished=order["finished"],
+            data_digest=order["data_digest"],
             resume=order["resume"],
             folder=Path(order["folder"]),
             data_root=Path(order["data_root"]),
@@ -132,6 +144,7 @@ def train_here(order: Order, tell: Tell) -> None:
     tell("progress", fraction=0.0, message="reading the data set")
     shape, classes = input_shape(order.architecture), num_classes(order.architecture)
     data = load(resolve_dataset(order.data), shape, classes, order.data_root)
+    check_data(order.data_digest, data.digest)
     for seed in order.seeds:
         if seed not in order.finished:
             _Run(order, fabric, data, seed, tell).run()
@@ -197,13 +210,13 @@ class _Run:
         self._epoch_started, self._first_step = now, 0
         if not self._fabric.is_global_zero:
             return
+        self._progress(done.epoch, 0, 1, now)
         self._tell("epoch", **vars(done), seconds=seconds, images_per_second=rate)
         log.info(
             "seed %d, epoch %d of %d: train loss %.4f accuracy %.4f, test loss %.4f accuracy %.4f, %.0f images/s",
             *(done.seed, done.epoch, self._order.recipe.epochs),
             *(done.train_loss, done.train_accuracy, done.test_loss, done.test_accuracy, rate),
         )
-        self._progress(done.epoch, 0, 1, now)
 
     def keep(self, state: State, epoch: int, step: int) -> None:
         """Write a checkpoint."""
@@ -235,7 +248,7 @@ class _Run:
         files = [self._weights(training)] if "weights" in self._order.artifacts else []
         if "onnx" in self._order.artifacts:
             files.append(self._onnx(training))
-        self._tell("seed", seed=self._seed, **vars(outcome), files=files)
+        self._tell("seed", seed=self._seed, data_digest=self._data.digest, **vars(outcome), files=files)
 
     def _weights(self, training: Training) -> dict[str, Any]:
         state = {name: tensor.cpu() for name, tensor in training.module.state_dict().items()}
@@ -269,9 +282,8 @@ def _bytes_of(state: Any) -> bytes:
 def write_whole(path: Path, content: bytes) -> tuple[str, int]:
     """Write a file so that it is there whole or not at all, whatever happens; return its SHA-256 and size.
 
-    Raises NotPossible (`disk_full`).
+    A disk that is full is told by the OSError that says so.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
         with unfinished.open("wb") as file:
@@ -280,10 +292,8 @@ def write_whole(path: Path, content: bytes) -> tuple[str, int]:
             os.fsync(file.fileno())
         unfinished.replace(path)
         _sync_folder(path.parent)
-    except OSError as error:
+    except OSError:
         unfinished.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NotPossible("disk_full", "the worker's disk is full; the last checkpoint is kept") from error
         raise
     return hashlib.sha256(content).hexdigest(), len(content)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import shutil
@@ -12,16 +13,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, undefer
 
-from app.jobs import Claim
-from app.models import Artifact, Verification
+from app.db import is_away
+from app.jobs import Claim, State
+from app.models import Artifact, Job, Verification
 from app.verifications import recording
 from worker.child import MODULE, Listener, run_child
 from worker.lifecycle import Context
 from worker.pulse import Lost, Pulse
+from worker.running import Failed
 
 LOG_LINES, LONGEST_LINE = 400, 500
 """Lines of the trainer's log that are kept, and characters of each."""
@@ -50,13 +54,38 @@ def verify(context: Context, held: Claim) -> None:
         "processes": settings.train_processes,
         "checkpoint_seconds": settings.checkpoint_seconds,
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    _tidy(context)
+    _make_folder(folder, keep={point["file"] for point in order["resume"]})
     with Pulse(context, held) as pulse:
         recorder = Recorder(context, held, folder, said, pulse)
+        recorder.write()
         with recorder.writing_its_last_words():
             done = run_child(MODULE, order, pulse, recorder)
         recorder.finish(done["result"])
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_folder(folder: Path, keep: set[str]) -> None:
+    """Make the training's folder, without what attempts that were killed left half done or unknown. Raises Failed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise Failed("disk_full", "the worker's disk is full") from error
+    for file in folder.iterdir():
+        if file.name not in keep:
+            file.unlink(missing_ok=True)
+
+
+def _tidy(context: Context) -> None:
+    """Remove the folders of trainings that have succeeded or are no more: a kill or another machine may leave them."""
+    root = context.settings.training_dir
+    for folder in root.iterdir() if root.is_dir() else ():
+        with context.database.read() as session:
+            job = session.get(Job, UUID(folder.name))
+        if job is None or job.state == State.SUCCEEDED:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Recorder(Listener):
@@ -75,7 +104,8 @@ class Recorder(Listener):
         """Keep a line, and pass it on to the worker's log."""
         super().log(line)
         with self._lock:
-            self._lines.append(line.rstrip("\n")[:LONGEST_LINE] + "\n")
+            plain = line.rstrip("\n")[:LONGEST_LINE].replace("\0", "?")  # PostgreSQL keeps no NUL
+            self._lines.append(plain + "\n")
 
     def event(self, event: dict[str, Any]) -> None:
         """Write what was told. Raises Lost when the job is no longer this worker's."""
@@ -146,10 +176,10 @@ class Recorder(Listener):
             try:
                 with self._context.database.write() as session:
                     return change(session)
-            except OperationalError as away:
-                if time.monotonic() > deadline:
+            except DBAPIError as error:
+                if not is_away(error) or time.monotonic() > deadline:
                     raise
-                log.warning("the database does not answer (%s), trying again", type(away.orig).__name__)
+                log.warning("the database does not answer (%s), trying again", type(error.orig).__name__)
                 time.sleep(AWAY_SECONDS)
 
     @contextmanager

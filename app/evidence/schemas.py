@@ -57,6 +57,7 @@ class EvidenceScope(BaseModel):
     """Which trainings are compared: the same images, inputs and classes, and the same recipe."""
 
     dataset: str
+    data_digest: str
     task: str
     recipe: str
     recipe_digest: str

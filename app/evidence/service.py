@@ -13,7 +13,19 @@ from sqlalchemy.orm import Session
 from app.trained import Scope, Trained, diverged, trained
 from nnmass_core.evidence import evidence_of
 
-COLUMNS = ("dataset", "task", "recipe", "family", "role", "arch_id", "widths", "nn_mass", "params", "macs")
+COLUMNS = (
+    "dataset",
+    "data_digest",
+    "task",
+    "recipe",
+    "family",
+    "role",
+    "arch_id",
+    "widths",
+    "nn_mass",
+    "params",
+    "macs",
+)
 FIGURES = ("accuracy", "runs")
 
 
@@ -34,9 +46,11 @@ class Filters:
 def evidence(session: Session, owner: str, filters: Filters) -> dict[str, Any]:
     """Return the evidence of the scope with the most networks that the filters admit, and name the others."""
     scopes = _scopes(session, owner, filters)
-    largest = max(scopes, key=lambda scope: len(scopes[scope]), default=None)
+    telling = [scope for scope in scopes if filters.dataset is not None or not scope.is_noise]
+    largest = max(telling, key=lambda scope: len(scopes[scope]), default=None)
     points = [item.point for item in scopes[largest]] if largest is not None else []
-    lost = diverged(session, owner, largest, filters.family) if largest is not None else 0
+    gone = diverged(session, owner, largest, filters.family) if largest is not None else set()
+    lost = len(gone - {point.arch_id for point in points})
     answer = evidence_of(points)
     if lost:
         answer["statement"] += f" Not among them: {lost} that diverged, for which there is no accuracy."
@@ -75,5 +89,5 @@ def table(session: Session, owner: str, filters: Filters) -> str:
 def _line(scope: Scope, item: Trained) -> list[Any]:
     point = item.point
     widths = "x".join(map(str, point.widths))
-    what = [scope.dataset, scope.task, scope.recipe, point.family, item.role, point.arch_id, widths]
+    what = [scope.dataset, scope.data_digest, scope.task, scope.recipe, point.family, item.role, point.arch_id, widths]
     return [*what, point.nn_mass, point.params, point.macs, point.accuracy, point.runs]

@@ -11,12 +11,11 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
-from pydantic import AwareDatetime
 
 from app.db import Database
 from app.deps import CursorsDep, DatabaseDep, IdempotencyKey, Owner, ReadSession, StreamsDep, WriteSession
 from app.errors import NotFound
-from app.fields import BODY_ERRORS, PAGE_LIMIT, problems
+from app.fields import BODY_ERRORS, PAGE_LIMIT, Moment, problems
 from app.idempotency import Submission
 from app.jobs import State
 from app.searches import service
@@ -120,7 +119,7 @@ def list_searches(
     cursors: CursorsDep,
     status: State | None = None,
     family: Annotated[str | None, Query(max_length=64)] = None,
-    created_after: AwareDatetime | None = None,
+    created_after: Moment | None = None,
     tag: Annotated[str | None, Query(max_length=64)] = None,
     q: Annotated[str | None, Query(max_length=200)] = None,
     limit: Limit = 20,

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from sqlalchemy.orm import Session
 
 from app.jobs import State
@@ -31,7 +32,7 @@ def answer(session: Session, row: Verification) -> VerificationAnswer:
             "architecture": row.definition,
             "recipe": row.recipe,
             "core_version": row.core_version,
-            "result": _result(row, ended),
+            "result": _result(session, row),
             "runs": _runs(session, row, ended),
             "artifacts": _artifacts(session, row),
             "result_digest": row.result_digest,
@@ -69,12 +70,11 @@ def _summary(row: Verification) -> dict[str, Any]:
     }
 
 
-def _result(row: Verification, ended: Sequence[VerificationSeed]) -> dict[str, Any] | None:
+def _result(session: Session, row: Verification) -> dict[str, Any] | None:
     """Return the result with the counts of all seeds together, which are a megabyte for a thousand classes."""
     if row.result is None:
         return None
-    matrices = [seed.confusion for seed in ended]
-    matrix = [[sum(cells) for cells in zip(*rows, strict=True)] for rows in zip(*matrices, strict=True)]
+    matrix = np.sum(repository.confusions(session, row.id), axis=0).tolist()
     return row.result | {"confusion": {"classes": row.result["data"]["classes"], "matrix": matrix}}
 
 

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from app import jobs
 from app.db import now
-from app.jobs import Claim, Event
-from app.models import Artifact, Checkpoint, Verification, VerificationEpoch, VerificationSeed
+from app.jobs import Claim, Event, State
+from app.models import Artifact, Checkpoint, Job, Verification, VerificationEpoch, VerificationSeed
 from app.verifications import repository
 from nnmass_core.codec import sha256_of
 
@@ -24,7 +24,7 @@ EPOCH_FIGURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "
 def order_of(session: Session, verification_id: UUID) -> dict[str, Any]:
     """Return what the trainer is to do: all of it, and how far earlier attempts came."""
     row = session.get_one(Verification, verification_id)
-    ended = [seed.seed for seed in repository.seeds(session, verification_id)]
+    ended = repository.seeds(session, verification_id)
     known = repository.checkpoints(session, verification_id)
     return {
         "architecture": row.definition,
@@ -32,7 +32,8 @@ def order_of(session: Session, verification_id: UUID) -> dict[str, Any]:
         "recipe": row.recipe,
         "seeds": row.seeds,
         "artifacts": row.kept,
-        "finished": ended,
+        "finished": [seed.seed for seed in ended],
+        "data_digest": ended[0].data_digest if ended else None,
         "resume": [
             {name: getattr(point, name) for name in ("seed", "epoch", "step", "file", "sha256", "size")}
             for point in known
@@ -41,7 +42,13 @@ def order_of(session: Session, verification_id: UUID) -> dict[str, Any]:
 
 
 def epoch(session: Session, held: Claim, figures: dict[str, Any], fraction: float, message: str) -> bool:
-    """Keep an epoch and tell of it; False when the job is no longer this worker's."""
+    """Keep an epoch and tell of it; False when the job is no longer this worker's.
+
+    Asked again for the same epoch, since the answer to the first commit was lost, it tells nothing twice.
+    """
+    known = session.get(VerificationEpoch, (held.job_id, figures["seed"], figures["epoch"]))
+    if known is not None and known.seconds == figures["seconds"]:
+        return jobs.holds(session, held)
     if not jobs.tell(session, held, Event.PROGRESS, {"epoch": figures}, fraction, message):
         return False
     session.merge(VerificationEpoch(verification_id=held.job_id, **figures))
@@ -87,7 +94,8 @@ def heard(session: Session, held: Claim, log: str, live: dict[str, Any]) -> bool
 def succeed(session: Session, held: Claim, figures: dict[str, Any]) -> bool:
     """Finish the job with its result; False when it is no longer this worker's."""
     if not jobs.succeed(session, held):
-        return False
+        job = session.get_one(Job, held.job_id)  # the answer to an earlier commit may have been lost
+        return job.state == State.SUCCEEDED and job.fence == held.fence
     row = session.get_one(Verification, held.job_id)
     ended, epochs = repository.seeds(session, row.id), repository.epochs(session, row.id)
     row.result = _result(row, ended, epochs, figures)
@@ -120,5 +128,5 @@ def _result(
 
 def _digest(ended: Sequence[VerificationSeed], epochs: Sequence[VerificationEpoch]) -> str:
     figures = [[e.seed, e.epoch, *(getattr(e, name) for name in EPOCH_FIGURES)] for e in epochs]
-    outcomes = [[seed.seed, seed.accuracy, seed.test_loss, seed.confusion] for seed in ended]
+    outcomes = [[seed.seed, seed.accuracy, seed.test_loss] for seed in ended]
     return sha256_of({"epochs": figures, "seeds": outcomes})

@@ -95,6 +95,12 @@ def seeds(session: Session, verification_id: UUID) -> Sequence[VerificationSeed]
     return session.scalars(query.order_by(VerificationSeed.seed)).all()
 
 
+def confusions(session: Session, verification_id: UUID) -> list[list[list[int]]]:
+    """Return the counts of each seed that has ended."""
+    query = select(VerificationSeed.confusion).where(VerificationSeed.verification_id == verification_id)
+    return list(session.scalars(query).all())
+
+
 def artifacts(session: Session, verification_id: UUID) -> Sequence[Artifact]:
     """Return the files of a verification, without their content."""
     query = select(Artifact).where(Artifact.verification_id == verification_id).order_by(Artifact.name)

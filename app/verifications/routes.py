@@ -8,15 +8,15 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
-from pydantic import AwareDatetime
 
-from app.deps import CursorsDep, DatabaseDep, IdempotencyKey, Owner, ReadSession, StreamsDep, WriteSession
+from app.db import Database
+from app.deps import CursorsDep, DatabaseDep, IdempotencyKey, Owner, ReadSession, StreamsDep
 from app.errors import NotFound
-from app.fields import BODY_ERRORS, PAGE_LIMIT, problems
+from app.fields import BODY_ERRORS, PAGE_LIMIT, Moment, problems
+from app.idempotency import Submission
 from app.jobs import State
 from app.streams import RESPONSES, LastEventId
 from app.verifications import service
-from app.verifications.answers import answer
 from app.verifications.repository import Filters
 from app.verifications.schemas import (
     Batch,
@@ -55,9 +55,16 @@ def submit_verification(
     From `arch_id` or `architecture`: the verification. From `search`: `items`, candidates first, then their controls.
     """
     with database.read() as session:
+        earlier = service.replayed(session, owner, body, idempotency_key)
+        if earlier is not None:
+            return _accepted(earlier)
         wanted = service.plan(session, owner, body)
+    wanted = service.with_controls(wanted)  # with no session open: it may take seconds
     with database.write() as session:
-        done = service.submit(session, owner, body, wanted, idempotency_key)
+        return _accepted(service.submit(session, owner, body, wanted, idempotency_key))
+
+
+def _accepted(done: Submission) -> JSONResponse:
     return JSONResponse(done.body, done.status, headers={"Location": done.location})
 
 
@@ -68,7 +75,7 @@ def filters_of(
     dataset: Annotated[str | None, Query(max_length=500, description="As evidence names it.")] = None,
     family: Annotated[str | None, Query(max_length=64)] = None,
     role: Role | None = None,
-    created_after: AwareDatetime | None = None,
+    created_after: Moment | None = None,
 ) -> Filters:
     """Read which verifications are wanted."""
     return Filters(status, search, arch_id, dataset, family, role, created_after)
@@ -128,9 +135,11 @@ def get_artifact(verification_id: VerificationId, name: str, session: ReadSessio
 
 
 @router.post("/{verification_id}/cancel", response_model=VerificationAnswer, responses=problems(404, 422, 503))
-def cancel_verification(verification_id: VerificationId, session: WriteSession, owner: Owner) -> VerificationAnswer:
+def cancel_verification(verification_id: VerificationId, database: DatabaseDep, owner: Owner) -> VerificationAnswer:
     """Cancel a verification: its process ends within seconds. One that has ended stays as it is."""
-    return service.cancel(session, owner, verification_id)
+    with database.write() as session:
+        service.cancel(session, owner, verification_id)
+    return _show(database, owner, verification_id)
 
 
 @router.post(
@@ -143,24 +152,32 @@ def cancel_verification(verification_id: VerificationId, session: WriteSession, 
     },
 )
 def retry_verification(
-    verification_id: VerificationId, session: WriteSession, owner: Owner, response: Response
+    verification_id: VerificationId, database: DatabaseDep, owner: Owner, response: Response
 ) -> VerificationAnswer:
     """Queue a failed or cancelled verification again; it goes on from its last checkpoint."""
-    found, again = service.retry(session, owner, verification_id)
+    with database.write() as session:
+        again = service.retry(session, owner, verification_id)
     response.status_code = 202 if again else 200
-    return found
+    return _show(database, owner, verification_id)
 
 
 @router.post(
     "/{verification_id}/replay", status_code=202, response_model=VerificationAnswer, responses=problems(404, 422, 503)
 )
 def replay_verification(
-    verification_id: VerificationId, session: WriteSession, owner: Owner, response: Response
+    verification_id: VerificationId, database: DatabaseDep, owner: Owner, response: Response
 ) -> VerificationAnswer:
     """Train the same once more; `replay.same_result` then tells whether every figure came out the same."""
-    row = service.replay(session, owner, verification_id)
-    response.headers["Location"] = f"{service.PLACE}/{row.id}"
-    return answer(session, row)
+    with database.write() as session:
+        made = service.replay(session, owner, verification_id)
+    response.headers["Location"] = f"{service.PLACE}/{made}"
+    return _show(database, owner, made)
+
+
+def _show(database: Database, owner: str, verification_id: UUID) -> VerificationAnswer:
+    """Answer after the commit: what a thousand epochs take to write must not hold the database's lock."""
+    with database.read() as session:
+        return service.show(session, owner, verification_id)
 
 
 @names.get("/datasets", response_model=DatasetList)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -39,6 +39,8 @@ from nnmass_core.spaces import resolve_space
 
 QUEUE = "train"
 PLACE = "/v1/verifications"
+MOST_WEIGHTS = 100_000_000
+"""Weights of the largest file that is kept: 400 MB."""
 
 
 @dataclass(frozen=True)
@@ -63,26 +65,65 @@ class Origin:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one request trains: networks with their origins, and the controls that were asked for in vain."""
+    """What one request trains: networks with their origins, and the controls that were asked for in vain.
+
+    search: the one whose best are trained; beside: the kinds of control still to be found.
+    """
 
     training: Training
     networks: list[tuple[Architecture, Origin]]
-    missing: list[MissingControl]
-    search_id: UUID | None = None
+    search: Search | None = None
+    beside: tuple[str, ...] = ()
+    missing: tuple[MissingControl, ...] = ()
 
 
 def plan(session: Session, owner: str, body: VerificationBody) -> Plan:
-    """Work out what a request trains, and write nothing: to find controls in a large space takes about a second each.
-
-    Raises DefinitionError or Invalid that names the field.
-    """
+    """Work out what a request trains, but for its controls. Raises DefinitionError or Invalid that names the field."""
     training = _training_of(body)
     _check_source(body)
     if body.search is not None:
         return _plan_of_search(session, owner, body, training, body.search)
     architecture = _architecture(session, owner, body)
-    _check_fit(architecture, training.dataset)
-    return Plan(training, [(architecture, Origin())], [])
+    _check_fit(architecture, training)
+    return Plan(training, [(architecture, Origin())])
+
+
+def with_controls(wanted: Plan) -> Plan:
+    """Find the controls of each candidate, all different networks. Some seconds each in the largest spaces."""
+    if wanted.search is None:
+        return wanted
+    asked = wanted.search.request
+    request = SearchRequest(space=resolve_space(asked["space"]), budget=Budget(**asked["budget"]))
+    networks, missing = list(wanted.networks), []
+    taken = {candidate.arch_id for candidate, _ in wanted.networks}
+    for kind in wanted.beside:
+        for candidate, origin in wanted.networks:
+            assert origin.rank is not None
+            control = _control(kind, request, candidate, frozenset(taken), origin.rank)
+            if control is None:
+                message = "the space holds no other network of nearly this cost and of the same inputs"
+                missing.append(MissingControl(candidate_rank=origin.rank, control=kind, message=message))
+            else:
+                taken.add(control.arch_id)
+                networks.append((control, replace(origin, role=Role(f"{kind}_control"))))
+    return replace(wanted, networks=networks, missing=tuple(missing))
+
+
+def _control(
+    kind: str, request: SearchRequest, candidate: Architecture, taken: frozenset[str], rank: int
+) -> Architecture | None:
+    if kind == "params":
+        control = params_control(request, candidate, taken)
+    else:
+        control = random_control(request, candidate, taken, seed=rank)
+    # a space that searches the resolution holds networks for other images than the candidate's
+    fits = control is not None and input_shape(control) == input_shape(candidate)
+    return control if fits else None
+
+
+def replayed(session: Session, owner: str, body: VerificationBody, idempotency_key: str | None) -> Submission | None:
+    """Return the answer that this request was given before under its key, or None."""
+    return idempotency.replayed(session, owner, idempotency_key, idempotency.fingerprint_of(PLACE, body))
 
 
 def submit(
@@ -96,10 +137,10 @@ def submit(
 def _submit(session: Session, owner: str, wanted: Plan) -> Submission:
     rows = [_create(session, owner, network, wanted.training, origin) for network, origin in wanted.networks]
     answers = [answer(session, row) for row in rows]
-    if wanted.search_id is None:
+    if wanted.search is None:
         return Submission(202, answers[0].model_dump(mode="json"), f"{PLACE}/{rows[0].id}")
-    batch = Batch(items=answers, missing_controls=wanted.missing)
-    return Submission(202, batch.model_dump(mode="json"), f"{PLACE}?search={wanted.search_id}")
+    batch = Batch(items=answers, missing_controls=list(wanted.missing))
+    return Submission(202, batch.model_dump(mode="json"), f"{PLACE}?search={wanted.search.id}")
 
 
 def _training_of(body: VerificationBody) -> Training:
@@ -138,8 +179,13 @@ def _architecture(session: Session, owner: str, body: VerificationBody) -> Archi
         raise Invalid.at("arch_id", "unknown_architecture", "names no architecture known here") from unknown
 
 
-def _check_fit(architecture: Architecture, dataset: Dataset) -> None:
-    problems = tuple(problems_of(dataset, input_shape(architecture), num_classes(architecture)))
+def _check_fit(architecture: Architecture, training: Training) -> None:
+    problems = list(problems_of(training.dataset, input_shape(architecture), num_classes(architecture)))
+    if training.recipe.augmentation != "none" and training.dataset.name.startswith("synthetic"):
+        problems.append(Problem("recipe.augmentation", "no_images", "is for images, and this data set has none"))
+    if training.kept and architecture.evaluation.weights > MOST_WEIGHTS:
+        message = f"cannot be kept of a network of more than {MOST_WEIGHTS:,} weights; ask for none with []"
+        problems.append(Problem("artifacts", "too_large", message))
     if problems:
         raise DefinitionError(problems)
 
@@ -155,34 +201,10 @@ def _plan_of_search(session: Session, owner: str, body: VerificationBody, traini
         raise Invalid.at("search", "no_architectures", "has found no architecture")
     candidates = [decode_architecture(place.architecture) for place in ranked]
     for candidate in candidates:
-        _check_fit(candidate, training.dataset)
-    chosen = list(zip((place.rank for place in ranked), candidates, strict=True))
-    controls, missing = _controls(search, chosen, body.controls)
-    networks = [(candidate, Origin(Role.CANDIDATE, search_id, rank)) for rank, candidate in chosen]
-    return Plan(training, networks + controls, missing, search_id)
-
-
-def _controls(
-    search: Search, chosen: list[tuple[int, Architecture]], kinds: list[Any]
-) -> tuple[list[tuple[Architecture, Origin]], list[MissingControl]]:
-    """Return the controls of each candidate, all different networks, and those that the space does not hold."""
-    request = SearchRequest(space=resolve_space(search.request["space"]), budget=Budget(**search.request["budget"]))
-    taken = {candidate.arch_id for _, candidate in chosen}
-    found: list[tuple[Architecture, Origin]] = []
-    missing: list[MissingControl] = []
-    for kind in dict.fromkeys(kinds):
-        for rank, candidate in chosen:
-            if kind == "params":
-                control = params_control(request, candidate, frozenset(taken))
-            else:
-                control = random_control(request, candidate, frozenset(taken), seed=rank)
-            if control is None:
-                message = "the space holds no other network of nearly this cost"
-                missing.append(MissingControl(candidate_rank=rank, control=kind, message=message))
-            else:
-                taken.add(control.arch_id)
-                found.append((control, Origin(Role(f"{kind}_control"), search.id, rank)))
-    return found, missing
+        _check_fit(candidate, training)
+    origins = [Origin(Role.CANDIDATE, search_id, place.rank) for place in ranked]
+    networks = list(zip(candidates, origins, strict=True))
+    return Plan(training, networks, search, tuple(dict.fromkeys(body.controls)))
 
 
 def _create(
@@ -250,35 +272,29 @@ def listed(
     return [summary(row) for row in rows[:limit]], following
 
 
-def cancel(session: Session, owner: str, verification_id: UUID) -> VerificationAnswer:
+def cancel(session: Session, owner: str, verification_id: UUID) -> None:
     """Cancel a verification; one that has ended stays as it is. Raises NotFound."""
-    found = get(session, owner, verification_id)
-    if jobs.cancel(session, verification_id):
-        session.refresh(found.job)
-    return answer(session, found)
+    get(session, owner, verification_id)
+    jobs.cancel(session, verification_id)
 
 
-def retry(session: Session, owner: str, verification_id: UUID) -> tuple[VerificationAnswer, bool]:
+def retry(session: Session, owner: str, verification_id: UUID) -> bool:
     """Queue a failed or cancelled verification again, to go on from its last checkpoint; whether that was needed.
 
     Raises NotFound, or WrongState for one that has succeeded.
     """
-    found = get(session, owner, verification_id)
-    if found.job.state == State.SUCCEEDED:
+    if get(session, owner, verification_id).job.state == State.SUCCEEDED:
         raise WrongState("the verification has succeeded; POST to its /replay trains it once more")
-    again = jobs.retry(session, verification_id)
-    if again:
-        session.refresh(found.job)
-    return answer(session, found), again
+    return jobs.retry(session, verification_id)
 
 
-def replay(session: Session, owner: str, verification_id: UUID) -> Verification:
-    """Train the same once more, to see whether the same comes of it. Raises NotFound."""
+def replay(session: Session, owner: str, verification_id: UUID) -> UUID:
+    """Train the same once more, to see whether the same comes of it; the id of that. Raises NotFound."""
     first = get(session, owner, verification_id)
     dataset, recipe = resolve_dataset(first.dataset), resolve_recipe(first.recipe)
     training = Training(dataset, recipe, first.seeds, first.kept)
     origin = Origin(Role(first.role), first.search_id, first.candidate_rank, replay_of=first.id)
-    return _create(session, owner, decode_architecture(first.definition), training, origin)
+    return _create(session, owner, decode_architecture(first.definition), training, origin).id
 
 
 def log(session: Session, owner: str, verification_id: UUID) -> str:

@@ -79,6 +79,7 @@ def upgrade() -> None:
         sa.Column("accuracy", sa.Double(), nullable=False),
         sa.Column("test_loss", sa.Double(), nullable=False),
         sa.Column("confusion", JSON, nullable=False),
+        sa.Column("data_digest", sa.String(length=80), nullable=False),
         _owned_by_verification("verification_seeds"),
         sa.PrimaryKeyConstraint("verification_id", "seed", name="pk_verification_seeds"),
     )

@@ -79,7 +79,12 @@ class Host(Protocol):
 
 
 def make_fabric(recipe: Recipe, device: str, processes: int = 1) -> Fabric:
-    """Return what carries a training: device is `cpu`, `cuda` or `mps`; processes share each batch (DDP)."""
+    """Return what carries a training: device is `cpu`, `cuda` or `mps`; processes share each batch (DDP).
+
+    Raises NotPossible (`precision_not_supported`).
+    """
+    if recipe.precision == "fp16-mixed" and device == "cpu":
+        raise NotPossible("precision_not_supported", "fp16-mixed needs a GPU; bf16-mixed runs on a CPU too")
     strategy = "ddp" if processes > 1 else "auto"
     return Fabric(accelerator=device, devices=processes, strategy=strategy, precision=PRECISIONS[recipe.precision])  # type: ignore[arg-type]
 
@@ -120,7 +125,9 @@ class Training:
 
     def __init__(self, fabric: Fabric, architecture: Architecture, data: Data, recipe: Recipe, seed: int) -> None:
         self.module = build(architecture, seed)
-        self._fabric, self._recipe, self._seed = fabric, recipe, seed
+        self._fabric, self._recipe, self._seed, self._data_digest = fabric, recipe, seed, data.digest
+        # dropout draws from the global generator, and must not depend on what was trained here before
+        torch.manual_seed(seed * 1_000_003 + fabric.global_rank)
         self._train = data.train.augmented(recipe.augmentation, seed)
         self._test = data.test
         self._classes = len(data.classes)
@@ -184,16 +191,30 @@ class Training:
         if self._fabric.world_size > 1:
             return self._network(x)  # type: ignore[no-any-return]
         with self._fabric.autocast():
-            return self.module(x)  # type: ignore[no-any-return]
+            scores: Tensor = self.module(x)
+        return scores.float()  # as Fabric's wrapper does: the loss is not for half precision
 
     def _placed(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         device = self._fabric.device
         return self._standardise(x.to(device, non_blocking=True)), labels.to(device, non_blocking=True)
 
-    def _means(self, sums: Tensor) -> tuple[float, float]:
+    def _generators(self) -> dict[str, Tensor]:
+        device = self._fabric.device
+        there = {"cpu": torch.get_rng_state()}
+        return there | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+    def _restore_generators(self, generators: dict[str, Tensor]) -> None:
+        torch.set_rng_state(generators["cpu"])
+        if self._fabric.device.type == "cuda" and "cuda" in generators:
+            torch.cuda.set_rng_state(generators["cuda"], self._fabric.device)
+
+    def _over_all_processes(self, sums: Tensor) -> Tensor:
         whole = self._fabric.all_reduce(sums.to(self._sums_device), reduce_op="sum")
         assert isinstance(whole, Tensor)
-        loss, hits, images = whole.tolist()
+        return whole.cpu()
+
+    def _means(self, sums: Tensor) -> tuple[float, float]:
+        loss, hits, images = self._over_all_processes(sums).tolist()
         mean = loss / images
         if not mean < WORST_LOSS * math.log(max(2, self._classes)):
             raise NotPossible("diverged", f"the mean training loss of epoch {self._epochs_done + 1} is {mean:.3g}")
@@ -242,29 +263,35 @@ class Training:
         return {
             "seed": self._seed,
             "recipe": self._recipe.digest,
+            "data": self._data_digest,
             "epochs_done": self._epochs_done,
             "steps_done": self._steps_done,
-            "sums": self._sums,
+            "sums": self._over_all_processes(self._sums),
             "module": self.module.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict() if self._schedule is not None else {},
             "precision": self._fabric.strategy.precision.state_dict(),
-            "generator": torch.get_rng_state(),
+            "generators": self._generators(),
             "outcome": None if self._outcome is None else vars(self._outcome),
         }
 
     def restore(self, state: State) -> None:
-        """Go on from a state of the same training. Raises NotPossible (`bad_checkpoint`) for one of another."""
+        """Go on from a state of the same training.
+
+        Raises NotPossible for a state of another (`bad_checkpoint`) or of other images (`data_changed`).
+        """
         if (state["seed"], state["recipe"]) != (self._seed, self._recipe.digest):
             raise NotPossible("bad_checkpoint", "the checkpoint is of another training")
+        check_data(state["data"], self._data_digest)
         self.module.load_state_dict(state["module"])
         self._optimizer.load_state_dict(state["optimizer"])
         if self._schedule is not None:
             self._schedule.load_state_dict(state["schedule"])
         self._fabric.strategy.precision.load_state_dict(state["precision"])
-        torch.set_rng_state(state["generator"])
+        if self._fabric.world_size == 1:  # the states are the first process's, and each draws its own numbers
+            self._restore_generators(state["generators"])
         self._epochs_done, self._steps_done = state["epochs_done"], state["steps_done"]
-        self._sums = state["sums"]
+        self._sums = state["sums"] if self._fabric.is_global_zero else torch.zeros(3, dtype=torch.float64)
         self._outcome = None if state["outcome"] is None else Outcome(**state["outcome"])
 
 
@@ -318,7 +345,22 @@ def in_order(images: int, size: int, share: tuple[int, int]) -> Iterator[list[in
 
 def loader(images: Images, keys: Iterator[list[int]]) -> DataLoader[Any]:
     """Return batches of (images, labels) for lists of keys, read by processes of their own where images lie on disk."""
-    return DataLoader(images, batch_sampler=list(keys), collate_fn=_as_it_is, num_workers=images.reading_processes)  # type: ignore[arg-type]
+    return DataLoader(
+        images,
+        batch_sampler=list(keys),  # type: ignore[arg-type]
+        collate_fn=_as_it_is,
+        num_workers=images.reading_processes,
+        generator=torch.Generator(),  # one is drawn from at each start, and the global one is dropout's
+    )
+
+
+def check_data(known: str | None, digest: str) -> None:
+    """Refuse to go on with other images than a training began with. Raises NotPossible (`data_changed`)."""
+    if known not in (None, digest):
+        message = (
+            "the data set is not the one that this training began with; start a new one, or bring the old images back"
+        )
+        raise NotPossible("data_changed", message)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 from typing import Any
 
 import pytest
@@ -132,6 +134,14 @@ def test_a_trained_network_is_known_by_its_id(client: TestClient) -> None:
         ({"artifacts": ["logs"]}, ("artifacts.0", "unknown_choice")),
         ({"architecture": None, "search": "0199c0de-0000-7000-8000-000000000000"}, ("search", "unknown_search")),
         ({"unknown": 1}, ("unknown", "unknown_field")),
+        (
+            {
+                "dataset": "synthetic-linear",
+                "recipe": "cifar-quick",
+                "architecture": MLP | {"in_features": 2, "num_classes": 2},
+            },
+            ("recipe.augmentation", "no_images"),
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_field(client: TestClient, changes: Any, expected: Any) -> None:
@@ -277,6 +287,26 @@ def test_the_list_is_filtered_and_paged(client: TestClient, footing: Footing) ->
     assert problems(client.get("/v1/verifications", params={"cursor": page["next_cursor"], "role": "single"}))
 
 
+@pytest.mark.parametrize("path", ["/v1/verifications", "/v1/searches"])
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00%2B14:00", "9999-12-31T23:59:59-14:00"])
+def test_moments_that_are_none_in_utc_are_refused(client: TestClient, path: str, moment: str) -> None:
+    assert [field for field, _ in problems(client.get(f"{path}?created_after={moment}"))] == ["created_after"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["/v1/verifications?family=%00", "/v1/evidence?family=a%00b", "/v1/architectures/%00", "/v1/searches?q=%00"],
+)
+def test_nul_in_an_address_is_refused(client: TestClient, address: str) -> None:
+    assert [code for _, code in problems(client.get(address))] == ["null_character"]
+
+
+def test_the_document_defines_what_it_refers_to(client: TestClient) -> None:
+    document = get(client, "/openapi.json")
+    named = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(document)))
+    assert named <= set(document["components"]["schemas"])
+
+
 # what can be named
 
 
@@ -349,6 +379,15 @@ def test_what_diverged_is_told(client: TestClient, footing: Footing) -> None:
     evidence = get(client, "/v1/evidence")
     assert (evidence["n"], evidence["diverged"]) == (9, 1)
     assert "1 that diverged" in evidence["statement"]
+
+
+def test_random_labels_are_no_evidence(client: TestClient, footing: Footing, worker: Context) -> None:
+    grid(client, footing, dataset="fake")
+    assert get(client, "/v1/evidence")["n"] == 0
+    assert get(client, "/v1/evidence", dataset="fake")["n"] == 9
+    search_id = search(client, worker)
+    items = get(client, f"/v1/searches/{search_id}/architectures")["items"]
+    assert [item["predicted_accuracy"] for item in items] == [None] * 3
 
 
 def test_a_repeated_seed_counts_once_and_seeds_are_averaged(client: TestClient, footing: Footing) -> None:

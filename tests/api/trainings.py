@@ -59,6 +59,7 @@ def finish(database: Database, held: Claim, hits_by_seed: dict[int, int]) -> Non
             "accuracy": hits / 10,
             "test_loss": 1.0,
             "confusion": [[hits, 10 - hits], [0, 0]],
+            "data_digest": "sha256:0",
         }
         file = Artifact(
             verification_id=held.job_id,

@@ -194,6 +194,7 @@ def test_the_database_lies_in_a_volume_of_its_own() -> None:
 
 def test_checkpoints_outlive_the_container_that_trains() -> None:
     (volume,) = services()["train-worker"]["volumes"]
+    assert services()["train-worker"]["shm_size"] == "2gb", "readers of images need it"
     folder = volume.removeprefix("training:")
     with_data = [run for run in dockerfile()["train"].arguments("RUN") if "--owner nnmass" in run]
     assert any(run.endswith(folder) for run in with_data), "a new volume takes its owner from the image's folder"

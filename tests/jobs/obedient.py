@@ -25,6 +25,12 @@ def main() -> None:
         sys.exit(7)
     if order["do"] == "hang":
         time.sleep(600)
+    if order["do"] == "be cut off":
+        sys.stdout.write('{"event": "seed", "confus')
+        sys.stdout.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if order["do"] == "print":
+        sys.stdout.write("a library's greeting\n")
     if order["do"] == "refuse":
         tell({"event": "error", "code": "no_torch", "message": "there is none"})
         return

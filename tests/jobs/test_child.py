@@ -45,12 +45,22 @@ def test_an_order_is_carried_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("do", "code"), [("refuse", "no_torch"), ("kill itself", "out_of_memory"), ("exit", "process_died")]
+    ("do", "code"),
+    [
+        ("refuse", "no_torch"),
+        ("kill itself", "out_of_memory"),
+        ("be cut off", "out_of_memory"),
+        ("exit", "process_died"),
+    ],
 )
 def test_a_failure_says_what_it_was(do: str, code: str) -> None:
     with pytest.raises(Failed) as failure:
         run({"do": do})
     assert failure.value.code == code
+
+
+def test_what_is_no_event_is_passed_over() -> None:
+    assert run({"do": "print", "value": 1}) == {"event": "done", "result": 1}
 
 
 def test_a_cancel_ends_the_process(tmp_path: Path) -> None:

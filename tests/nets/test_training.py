@@ -64,7 +64,20 @@ SGD = Recipe(
     label_smoothing=0.1,
 )
 COSINE = replace(SGD, schedule="cosine", augmentation="none", precision="bf16-mixed")
-CASES = {"adam": (MLP, ADAM), "one cycle, augmented": (CNN, SGD), "cosine, bf16": (CNN, COSINE)}
+MOBILE: dict[str, Any] = {  # has dropout
+    "family": "mobilenet_v2",
+    "input": {"channels": 1, "height": 8, "width": 8},
+    "num_classes": 10,
+    "stem_channels": 4,
+    "last_channels": 16,
+    "stages": [{"expansion": 2, "channels": 6, "repeats": 1, "stride": 1}],
+}
+CASES = {
+    "adam": (MLP, ADAM),
+    "one cycle, augmented": (CNN, SGD),
+    "cosine, bf16": (CNN, COSINE),
+    "dropout": (MOBILE, ADAM),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -170,10 +183,20 @@ def test_it_learns() -> None:
     assert outcome.accuracy == pytest.approx(0.9, abs=0.06)
 
 
-def test_seeds_differ_and_repeat() -> None:
-    first, again, other = (training(MLP, replace(ADAM, epochs=1), seed).run(Keeper()) for seed in (3, 3, 4))
+@pytest.mark.parametrize("definition", [MLP, MOBILE], ids=["mlp", "dropout"])
+def test_seeds_differ_and_repeat_whatever_was_trained_before(definition: dict[str, Any]) -> None:
+    first, other, again = (training(definition, replace(ADAM, epochs=1), seed).run(Keeper()) for seed in (3, 4, 3))
     assert first == again
     assert first != other
+
+
+def test_the_loss_is_taken_in_full_precision() -> None:
+    """In bfloat16 it would have 8 bits: many steps would give the very same loss, rounded."""
+    losses: list[Any] = []
+    trained = training(CNN, COSINE)
+    trained._check = losses.append  # type: ignore[method-assign]
+    trained.run(Keeper())
+    assert {loss.dtype for loss in losses} == {torch.float32}
 
 
 @pytest.mark.parametrize("rate", [100.0, 3.0])
@@ -188,10 +211,20 @@ def test_a_state_of_another_training_is_refused() -> None:
     host = Keeper()
     training(MLP, replace(ADAM, epochs=1)).run(host)
     state = torch.load(BytesIO(host.states[0]), weights_only=True)
+    same = training(MLP, replace(ADAM, epochs=1))
+    with pytest.raises(NotPossible) as refused:
+        same.restore(state | {"data": "sha256:of other images"})
+    assert refused.value.code == "data_changed"
     for other in (training(MLP, ADAM), training(MLP, replace(ADAM, epochs=1), seed=1)):
         with pytest.raises(NotPossible) as refused:
             other.restore(state)
         assert refused.value.code == "bad_checkpoint"
+
+
+def test_half_precision_needs_a_gpu() -> None:
+    with pytest.raises(NotPossible) as refused:
+        make_fabric(replace(ADAM, precision="fp16-mixed"), "cpu")
+    assert refused.value.code == "precision_not_supported"
 
 
 @pytest.mark.parametrize(("images", "size", "processes"), [(10, 3, 1), (9, 4, 1), (1, 4, 1), (129, 64, 2), (50, 8, 2)])

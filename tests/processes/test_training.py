@@ -153,7 +153,7 @@ def test_a_training_survives_what_is_killed(service: Service, calm: Json, victim
 
 
 def test_a_worker_that_is_killed_leaves_no_trainer_behind(service: Service) -> None:
-    path = verify(service, recipe=RECIPE | {"epochs": 2000})
+    path = verify(service, recipe=RECIPE | {"epochs": 1000})
     wait_for(lambda: epochs_seen(service, path) >= 1, "it trains", 60)
     process, worker = trainer(service), service.child("train")
     kill([worker, *(child for child in worker.children(recursive=True) if child != process)])
@@ -162,7 +162,7 @@ def test_a_worker_that_is_killed_leaves_no_trainer_behind(service: Service) -> N
 
 
 def test_a_cancel_ends_the_training_within_seconds(service: Service) -> None:
-    path = verify(service, recipe=RECIPE | {"epochs": 2000})
+    path = verify(service, recipe=RECIPE | {"epochs": 1000})
     wait_for(lambda: epochs_seen(service, path) >= 1, "it trains", 60)
     process = trainer(service)
     assert post(service, f"{path}/cancel")["status"] == "cancelled"
