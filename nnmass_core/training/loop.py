@@ -209,7 +209,7 @@ class Training:
             torch.cuda.set_rng_state(generators["cuda"], self._fabric.device)
 
     def _over_all_processes(self, sums: Tensor) -> Tensor:
-        whole = self._fabric.all_reduce(sums.to(self._sums_device), reduce_op="sum")
+        whole = self._fabric.all_reduce(sums.to(self._sums_device, copy=True), reduce_op="sum")  # which works in place
         assert isinstance(whole, Tensor)
         return whole.cpu()
 

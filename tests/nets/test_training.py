@@ -194,7 +194,7 @@ def test_the_loss_is_taken_in_full_precision() -> None:
     """In bfloat16 it would have 8 bits: many steps would give the very same loss, rounded."""
     losses: list[Any] = []
     trained = training(CNN, COSINE)
-    trained._check = losses.append  # type: ignore[method-assign]
+    trained._check = losses.append  # type: ignore[method-assign,assignment]
     trained.run(Keeper())
     assert {loss.dtype for loss in losses} == {torch.float32}
 
