@@ -149,8 +149,8 @@ class BodyGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read and check the body, then hand the request on with the body already there."""
-        if scope["type"] == "http" and ("\0" in scope["path"] or b"%00" in scope["query_string"]):
-            await _null_in_address()(scope, receive, send)
+        if scope["type"] == "http" and (refusal := _null_in_address(scope)) is not None:
+            await refusal(scope, receive, send)
             return
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, send)
@@ -200,10 +200,14 @@ class BodyGuard:
         )
 
 
-def _null_in_address() -> Response:
-    """Refuse what PostgreSQL could not even compare."""
-    problem = Problem("", "null_character", "the address contains the character NUL")
-    return problem_response(422, "invalid", "Not valid", "one field is not valid", [problem])
+def _null_in_address(scope: Scope) -> Response | None:
+    """Refuse what PostgreSQL could not even compare: nothing has such a name, and no field such a value."""
+    if "\0" in scope["path"]:
+        return problem_response(404, "not_found", "Not found", "nothing has a name with the character NUL")
+    if b"%00" in scope["query_string"]:
+        problem = Problem("", "null_character", "the address contains the character NUL")
+        return problem_response(422, "invalid", "Not valid", "one field is not valid", [problem])
+    return None
 
 
 def _header(scope: Scope, name: bytes) -> bytes:
