@@ -15,7 +15,15 @@ from app.jobs import State
 from app.models import Job, Verification, VerificationSeed
 from nnmass_core.evidence import Line, Point, lines_of
 from nnmass_core.families import decode_architecture, widths
-from nnmass_core.recipe import recipe_name, resolve_recipe
+from nnmass_core.recipe import recipe_name
+
+COLUMNS: tuple[Any, ...] = (
+    *(Verification.arch_id, Verification.family, Verification.task, Verification.widths, Verification.role),
+    *(Verification.nn_mass, Verification.params, Verification.macs),
+    *(Verification.dataset_key, Verification.recipe_digest),
+    *(VerificationSeed.seed, VerificationSeed.accuracy, VerificationSeed.data_digest),
+)
+"""What is read of each trained seed: definitions and results would be most of the work."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ def trained(session: Session, owner: str, family: str | None = None) -> list[Tra
     Its accuracy is the mean over all its seeds. A seed that was trained more than once counts once, as it last ended.
     """
     query = (
-        select(Verification, VerificationSeed.seed, VerificationSeed.accuracy)
+        select(*COLUMNS)
         .join(Job, Job.id == Verification.id)
         .join(VerificationSeed, VerificationSeed.verification_id == Verification.id)
         .where(Job.owner == owner, Job.state == State.SUCCEEDED)
@@ -57,9 +65,9 @@ def trained(session: Session, owner: str, family: str | None = None) -> list[Tra
     )
     if family is not None:
         query = query.where(Verification.family == family)
-    networks: dict[tuple[Scope, str], list[Row[Verification, int, float]]] = defaultdict(list)
+    networks: dict[tuple[Scope, str], list[Row[Any]]] = defaultdict(list)
     for row in session.execute(query).all():
-        networks[_scope(row.Verification), row.Verification.arch_id].append(row)
+        networks[_scope(row), row.arch_id].append(row)
     return [_trained(scope, rows) for (scope, _), rows in networks.items()]
 
 
@@ -78,15 +86,14 @@ def diverged(session: Session, owner: str, scope: Scope, family: str | None) -> 
     return set(session.scalars(query).all())
 
 
-def _scope(row: Verification) -> Scope:
-    name = recipe_name(resolve_recipe(row.recipe)) or row.recipe_digest
-    assert row.result is not None
-    return Scope(row.dataset_key, row.result["data"]["digest"], row.task, row.recipe_digest, name)
+def _scope(row: Row[Any]) -> Scope:
+    name = recipe_name(row.recipe_digest) or row.recipe_digest
+    return Scope(row.dataset_key, row.data_digest, row.task, row.recipe_digest, name)
 
 
-def _trained(scope: Scope, rows: Sequence[Row[Verification, int, float]]) -> Trained:
+def _trained(scope: Scope, rows: Sequence[Row[Any]]) -> Trained:
     by_seed = {row.seed: row.accuracy for row in rows}
-    first = rows[0].Verification
+    first = rows[0]
     point = Point(
         arch_id=first.arch_id,
         family=first.family,

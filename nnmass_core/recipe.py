@@ -129,6 +129,11 @@ def resolve_recipe(data: object) -> Recipe:
     return recipes()[data].recipe
 
 
-def recipe_name(recipe: Recipe) -> str | None:
-    """Return the name under which a recipe is known here, or None for one of the user's own."""
-    return next((item.name for item in recipes().values() if item.recipe == recipe), None)
+def recipe_name(digest: str) -> str | None:
+    """Return the name under which the recipe of a digest is known here, or None for one of the user's own."""
+    return _names().get(digest)
+
+
+@cache
+def _names() -> dict[str, str]:
+    return {item.recipe.digest: item.name for item in recipes().values()}

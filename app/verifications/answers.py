@@ -13,7 +13,7 @@ from app.jobs import State
 from app.models import Verification, VerificationEpoch, VerificationSeed
 from app.verifications import repository
 from app.verifications.schemas import EpochItem, VerificationAnswer, VerificationSummary
-from nnmass_core.recipe import recipe_name, resolve_recipe
+from nnmass_core.recipe import recipe_name
 
 EPOCH_FIELDS = tuple(EpochItem.model_fields)
 
@@ -56,7 +56,7 @@ def _summary(row: Verification) -> dict[str, Any]:
         "params": row.params,
         "macs": row.macs,
         "dataset": row.dataset,
-        "recipe_name": recipe_name(resolve_recipe(row.recipe)),
+        "recipe_name": recipe_name(row.recipe_digest),
         "recipe_digest": row.recipe_digest,
         "seeds": row.seeds,
         "created_at": job.created_at,

@@ -1,0 +1,95 @@
+"""Recipes: what they must be, that equal ones share a digest, and the numbers and texts of the codec behind them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from nnmass_core.datasets import resolve_dataset
+from nnmass_core.errors import DefinitionError
+from nnmass_core.recipe import Recipe, recipe_name, recipes, resolve_recipe
+
+PAPER: dict[str, dict[str, Any]] = {
+    "mlp-paper": {"optimizer": "adam", "learning_rate": 1e-3},
+    "cifar-paper": {
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "schedule": "cosine",
+        "batch_size": 128,
+    },
+    "imagenet-paper": {
+        "optimizer": "sgd",
+        "learning_rate": 0.05,
+        "weight_decay": 4e-5,
+        "schedule": "cosine",
+        "epochs": 150,
+    },
+    "cifar-quick": {"schedule": "one_cycle"},
+}
+
+
+def problems(data: object) -> list[tuple[str, str]]:
+    with pytest.raises(DefinitionError) as refused:
+        resolve_recipe(data)
+    return [(problem.field, problem.code) for problem in refused.value.problems]
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_named_recipes_are_the_publications(name: str) -> None:
+    form = resolve_recipe(name).to_json()
+    assert {field: form[field] for field in PAPER[name]} == PAPER[name]
+    assert recipe_name(resolve_recipe(name).digest) == name
+
+
+def test_a_recipe_survives_json_and_equal_ones_share_a_digest() -> None:
+    for item in recipes().values():
+        again = resolve_recipe(json.loads(json.dumps(item.recipe.to_json())))
+        assert (again, again.digest) == (item.recipe, item.recipe.digest)
+    assert len({item.recipe.digest for item in recipes().values()}) == len(recipes())
+    # JSON does not tell 1 from 1.0
+    whole = resolve_recipe({"optimizer": "adam", "learning_rate": 1, "batch_size": 8.0, "epochs": 2})
+    assert whole.digest == Recipe(optimizer="adam", learning_rate=1.0, batch_size=8, epochs=2).digest
+    assert recipe_name(replace(whole, epochs=3).digest) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"learning_rate": 0}, ("learning_rate", "too_small")),
+        ({"learning_rate": 1e9}, ("learning_rate", "too_large")),
+        ({"learning_rate": float("nan")}, ("learning_rate", "not_a_number")),
+        ({"learning_rate": "0.1"}, ("learning_rate", "not_a_number")),
+        ({"learning_rate": True}, ("learning_rate", "not_a_number")),
+        ({"momentum": 1.0}, ("momentum", "too_large")),
+        ({"optimizer": "lion"}, ("optimizer", "unknown_choice")),
+        ({"epochs": 1.5}, ("epochs", "not_an_integer")),
+        ({"epochs": 1001}, ("epochs", "too_large")),
+        ({"batch_size": 0}, ("batch_size", "too_small")),
+        ({"warmup": 5}, ("warmup", "unknown_field")),
+    ],
+)
+def test_what_cannot_be_a_recipe_names_its_field(change: dict[str, Any], expected: tuple[str, str]) -> None:
+    assert problems(recipes()["cifar-paper"].recipe.to_json() | change) == [expected]
+
+
+def test_momentum_is_of_sgd_alone() -> None:
+    assert problems(recipes()["mlp-paper"].recipe.to_json() | {"momentum": 0.9}) == [
+        ("momentum", "conflicts_with_optimizer")
+    ]
+    assert problems("resnet-paper") == [("", "unknown_recipe")]
+
+
+@pytest.mark.parametrize(
+    ("path", "code"), [("a" * 401, "too_long"), (5, "not_a_string"), ("../x", None), ("/x", None), ("a\\b", None)]
+)
+def test_texts_are_bounded_and_match_their_pattern(path: Any, code: str | None) -> None:
+    with pytest.raises(DefinitionError) as refused:
+        resolve_dataset({"name": "imagefolder", "path": path})
+    (problem,) = refused.value.problems
+    assert problem.field == "path"
+    assert code in (None, problem.code)
