@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +9,7 @@ from typing import Any
 import pytest
 
 from nnmass_core.recipe import Recipe
+from tests.trainer import train
 
 torch = pytest.importorskip("torch", reason="torch comes with the extra `train`")
 
@@ -29,38 +27,10 @@ CNN: dict[str, Any] = {
 RECIPE = Recipe(optimizer="sgd", learning_rate=0.1, momentum=0.9, schedule="one_cycle", batch_size=128, epochs=6)
 
 
-def train(folder: Path, *, processes: int = 1, **changes: Any) -> list[dict[str, Any]]:
-    """Give the trainer an order and return its events."""
-    order: dict[str, Any] = {
-        "do": "train",
-        "architecture": CNN,
-        "dataset": "digits",
-        "recipe": RECIPE.to_json(),
-        "seeds": [0],
-        "artifacts": ["weights", "onnx"],
-        "finished": [],
-        "data_digest": None,
-        "resume": [],
-        "folder": str(folder),
-        "data_root": str(folder),
-        "fence": 1,
-        "device": "cuda",
-        "processes": processes,
-        "checkpoint_seconds": 300.0,
-    }
-    command = [sys.executable, "-m", "worker.trainer"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(json.dumps(order | changes) + "\n")
-        process.stdin.flush()
-        events = []
-        for line in process.stdout:
-            events.append(json.loads(line))
-            if events[-1]["event"] in ("done", "error"):
-                break
-        process.kill()
-    return events
+def train_here(folder: Path, **order: Any) -> list[dict[str, Any]]:
+    """Train the small network on the GPU, for what the order does not say otherwise; returns the events."""
+    usual = {"architecture": CNN, "recipe": RECIPE.to_json(), "device": "cuda", "artifacts": ["weights", "onnx"]}
+    return train(folder, **(usual | order))
 
 
 def accuracy(events: list[dict[str, Any]]) -> float:
@@ -71,23 +41,23 @@ def accuracy(events: list[dict[str, Any]]) -> float:
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16-mixed", "bf16-mixed"])
 def test_mixed_precision_trains_as_well(tmp_path: Path, precision: str) -> None:
-    events = train(tmp_path, recipe=replace(RECIPE, precision=precision).to_json())
+    events = train_here(tmp_path, recipe=replace(RECIPE, precision=precision).to_json())
     assert accuracy(events) > 0.9
     assert torch.cuda.get_device_name(0) == events[-1]["result"]["device"]
 
 
 def test_a_mixed_precision_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     recipe = replace(RECIPE, precision="fp16-mixed").to_json()
-    whole = train(tmp_path, recipe=recipe)
+    whole = train_here(tmp_path, recipe=recipe)
     points = [{k: v for k, v in event.items() if k != "event"} for event in whole if event["event"] == "checkpoint"]
-    rest = train(tmp_path, recipe=recipe, resume=[points[2]], fence=2)
+    rest = train_here(tmp_path, recipe=recipe, resume=[points[2]], fence=2)
     assert [event["epoch"] for event in rest if event["event"] == "epoch"] == [4, 5, 6]
     assert accuracy(rest) == pytest.approx(accuracy(whole), abs=0.02)  # a GPU does not promise the same bits
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs: NCCL gives each process one of its own")
 def test_two_processes_train_together(tmp_path: Path) -> None:
-    assert accuracy(train(tmp_path, processes=2)) > 0.9
+    assert accuracy(train_here(tmp_path, processes=2)) > 0.9
 
 
 def test_a_network_that_does_not_fit_is_a_clear_failure_and_the_next_one_trains(tmp_path: Path) -> None:
@@ -97,11 +67,11 @@ def test_a_network_that_does_not_fit_is_a_clear_failure_and_the_next_one_trains(
         "num_classes": 10,
         "cells": [{"width": 512, "depth": 12, "skip_channels": 512}],
     }
-    events = train(
+    events = train_here(
         tmp_path,
         architecture=big,
         dataset={"name": "fake", "seed": 0},
         recipe=replace(RECIPE, batch_size=512).to_json(),
     )
     assert (events[-1]["event"], events[-1]["code"]) == ("error", "out_of_memory")
-    assert accuracy(train(tmp_path)) > 0.9
+    assert accuracy(train_here(tmp_path)) > 0.9
