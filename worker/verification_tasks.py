@@ -80,10 +80,13 @@ def _make_folder(folder: Path, keep: set[str]) -> None:
 
 def _tidy(context: Context) -> None:
     """Remove the folders of trainings that have succeeded or are no more: a kill or another machine may leave them."""
-    root = context.settings.training_dir
-    for folder in root.iterdir() if root.is_dir() else ():
+    for folder in context.settings.training_dir.glob("*-*-*-*-*"):
+        try:
+            verification_id = UUID(folder.name)
+        except ValueError:
+            continue  # not ours
         with context.database.read() as session:
-            job = session.get(Job, UUID(folder.name))
+            job = session.get(Job, verification_id)
         if job is None or job.state == State.SUCCEEDED:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -320,10 +320,11 @@ def test_folders_of_what_is_over_are_removed(bench: Bench) -> None:
     with bench.context.database.write() as session:
         service.cancel(session, OWNER, cancelled)
     folders = [bench.folder(name) for name in (done, cancelled, UUID(int=7))]
+    folders.append(bench.context.settings.training_dir / "not-a-name-of-ours")
     for folder in folders:
         folder.mkdir(parents=True)
     calm(bench, seeds=[0])
-    assert [folder.is_dir() for folder in folders] == [False, True, False]  # a retry may want the cancelled one's
+    assert [folder.is_dir() for folder in folders] == [False, True, False, True]  # a retry may want the cancelled one's
 
 
 @on_sqlite
