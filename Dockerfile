@@ -37,7 +37,8 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 # What runs: no compiler, no pip, nothing that the service could write to but its home and /tmp.
 FROM base AS runtime
 RUN useradd --create-home --uid 10001 nnmass \
-    && install --directory --owner nnmass --group nnmass /home/nnmass/.local/share/nnmass
+    && mkdir --parents /home/nnmass/.local/share/nnmass \
+    && chown --recursive nnmass:nnmass /home/nnmass/.local
 WORKDIR /home/nnmass
 CMD ["nnmass", "--help"]
 
