@@ -4,13 +4,12 @@
 FROM python:3.11-slim AS base
 ENV PYTHONUNBUFFERED=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PATH=/opt/nnmass/bin:$PATH
 
-# What is to be installed, as plain lists: other changes of pyproject.toml leave the layers of dependencies alone.
+# What training needs beside the lock, as a plain list: other changes of pyproject.toml leave its layer alone.
 FROM base AS requirements
 WORKDIR /requirements
 COPY pyproject.toml ./
 RUN python -c "import pathlib, tomllib; \
 project = tomllib.loads(pathlib.Path('pyproject.toml').read_text())['project']; \
-pathlib.Path('slim.txt').write_text('\n'.join(project['dependencies'])); \
 pathlib.Path('train.txt').write_text('\n'.join(project['optional-dependencies']['train']))"
 
 FROM base AS wheel
@@ -24,12 +23,12 @@ RUN --mount=type=cache,target=/root/.cache/pip pip wheel --no-deps --wheel-dir /
 
 FROM base AS slim-dependencies
 RUN python -m venv --without-pip /opt/nnmass
-COPY constraints.txt /requirements/
-COPY --from=requirements /requirements/slim.txt /requirements/
+COPY requirements.lock /requirements/
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip --python /opt/nnmass/bin/python install -c /requirements/constraints.txt -r /requirements/slim.txt
+    pip --python /opt/nnmass/bin/python install --require-hashes -r /requirements/requirements.lock
 
 FROM slim-dependencies AS train-dependencies
+COPY constraints.txt /requirements/
 COPY --from=requirements /requirements/train.txt /requirements/
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /opt/nnmass/bin/python install -c /requirements/constraints.txt -r /requirements/train.txt

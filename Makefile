@@ -1,11 +1,11 @@
 # .venv runs the service and has no torch; .venv-train runs it with torch; .venv-dev tests it; .venv-bench measures.
-# All follow constraints.txt.
+# .venv has the hashes of requirements.lock, the others follow constraints.txt.
 PYTHON ?= python3.11
 PIP = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DATA_DIR ?=
 PORT ?= 8000
 
-.PHONY: demo serve serve-train verify study test check bench bench-train format clean
+.PHONY: demo serve serve-train verify study test check lock audit chaos bench bench-train load format clean
 
 demo: .venv/installed ## Search through the real service, print the ranking, leave nothing behind
 	@.venv/bin/python -m scripts.demo
@@ -32,6 +32,14 @@ check: .venv-dev/installed ## Lint, formatting, types and import contracts, as C
 	.venv-dev/bin/mypy tests scripts bench
 	.venv-dev/bin/lint-imports
 
+lock: ## Pin what the service runs on, with hashes; needs pip-tools
+	pip-compile --quiet --generate-hashes --no-annotate --strip-extras --no-header --no-emit-index-url \
+		--no-emit-trusted-host --no-emit-find-links --no-emit-options \
+		--constraint constraints.txt --output-file requirements.lock pyproject.toml
+
+audit: .venv-dev/installed ## Look the locked packages up among known vulnerabilities
+	@.venv-dev/bin/python -m scripts.audit
+
 bench: .venv-bench/installed ## Measure beside what else could be used, on one core; SECONDS bounds each rival
 	@.venv-bench/bin/python -m bench.run $(if $(SECONDS),--seconds $(SECONDS))
 
@@ -40,6 +48,9 @@ bench-train: .venv-dev/installed ## Measure what needs torch: LDI against NN-Mas
 	@.venv-dev/bin/python -W ignore -m bench.modules
 	@.venv-dev/bin/python -W ignore -m bench.training
 
+load: .venv-dev/installed ## Load the service on loopback, with a history of a million searches; ROWS and LASTING make it less
+	@.venv-dev/bin/python -m bench.load $(if $(ROWS),--rows $(ROWS)) $(if $(LASTING),--seconds $(LASTING))
+
 format: .venv-dev/installed ## Format the code
 	.venv-dev/bin/ruff format .
 	.venv-dev/bin/ruff check --fix .
@@ -47,10 +58,11 @@ format: .venv-dev/installed ## Format the code
 clean: ## Remove the environments and caches
 	rm -rf .venv .venv-dev .venv-train .venv-bench .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.venv/installed: pyproject.toml constraints.txt
+.venv/installed: pyproject.toml requirements.lock
 	@echo "setting up .venv (once)"
 	@$(PYTHON) -m venv .venv
-	@.venv/bin/python $(PIP) --editable .
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@.venv/bin/python $(PIP) --no-deps --editable .
 	@touch $@
 
 .venv-dev/installed: pyproject.toml constraints.txt

@@ -6,17 +6,22 @@ import hashlib
 import os
 import secrets
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from limits import parse
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 SCHEMES = {
     "database_url": ("postgresql://", "postgres://", "postgresql+psycopg://"),
     "broker_url": ("redis://", "rediss://", "unix://"),
 }
 """How the URL of each server may start; anything else (or nothing) would be taken for some other server."""
+
+
+SECRETS = Path("/run/secrets")
+"""Where Docker and Kubernetes put secrets as files: `nnmass_secret_key` there is the variable of that name."""
 
 
 class Settings(BaseSettings):
@@ -26,7 +31,9 @@ class Settings(BaseSettings):
     PostgreSQL and Redis. One without the other is refused.
     """
 
-    model_config = SettingsConfigDict(env_prefix="NNMASS_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="NNMASS_", frozen=True, extra="ignore", secrets_dir=SECRETS if SECRETS.is_dir() else None
+    )
 
     data_dir: Path = Field(default_factory=lambda: user_data_path("nnmass"), description="Folder of embedded mode.")
     database_url: SecretStr | None = Field(None, description="PostgreSQL URL of full mode.")
@@ -34,7 +41,17 @@ class Settings(BaseSettings):
     secret_key: SecretStr | None = Field(
         None, min_length=16, description="Signs cursors; the same in every API process."
     )
-    allow_public: bool = Field(False, description="Listen beyond loopback although requests need no key yet.")
+    require_keys: bool = Field(
+        False, description="Every request needs an API key, even before the first is made. After it, they all do."
+    )
+    allow_public: bool = Field(
+        False, description="Listen beyond loopback without keys: something in front of it authenticates."
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Host names it answers to, by commas; without keys, this machine's loopback names alone."
+    )
+    rate_limit: str = Field("6000/minute", description="Requests that one owner may make of one API process.")
+    most_waiting: int = Field(1000, ge=1, description="Jobs that one owner may have queued or running.")
 
     data_root: Path = Field(
         default_factory=lambda: user_data_path("nnmass") / "datasets", description="Folder of data sets, on the worker."
@@ -61,6 +78,20 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024, description="Largest request body.")
     body_seconds: float = Field(10.0, gt=0, description="Longest time a client may take to send its body.")
 
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _by_commas(cls, names: object) -> object:
+        return tuple(name.strip() for name in names.split(",") if name.strip()) if isinstance(names, str) else names
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _a_rate(cls, rate: str) -> str:
+        try:
+            parse(rate)
+        except ValueError:
+            raise ValueError("must be a rate such as 6000/minute") from None
+        return rate
+
     @field_validator("database_url", "broker_url")
     @classmethod
     def _of_known_kind(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
@@ -83,12 +114,17 @@ class Settings(BaseSettings):
     def sqlalchemy_url(self) -> str:
         """The database's URL with its driver named."""
         if self.database_url is None:
-            return f"sqlite:///{self.data_dir / 'nnmass.db'}"
+            return f"sqlite:///{self.database_file}"
         url = self.database_url.get_secret_value()
         for plain in ("postgresql://", "postgres://"):
             if url.startswith(plain):
                 return "postgresql+psycopg://" + url.removeprefix(plain)
         return url
+
+    @property
+    def database_file(self) -> Path:
+        """Embedded mode's database."""
+        return self.data_dir / "nnmass.db"
 
     @property
     def bells_dir(self) -> Path:

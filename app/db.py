@@ -16,6 +16,7 @@ SQLITE_BUSY_MS = 30_000
 STATEMENT_TIMEOUT_MS = 30_000
 CONNECT_TIMEOUT_S = 5
 ANNOUNCED = "announced"
+MOST_WAITING = "most_waiting"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -39,17 +40,30 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Database:
-    """Sessions on one engine. `announce` is called with each queue that a committed transaction put work in."""
+    """Sessions on one engine. `announce` is called with each queue that a committed transaction put work in.
 
-    def __init__(self, url: str, announce: Callable[[str], None] | None = None) -> None:
+    most_waiting: jobs that one owner may have queued or running; None for no limit.
+    """
+
+    def __init__(
+        self, url: str, announce: Callable[[str], None] | None = None, most_waiting: int | None = None
+    ) -> None:
         self.engine = make_engine(url)
+        # each statement sees the latest anyway (READ COMMITTED); without a transaction around, it takes half the time
+        alone = self.engine.dialect.name == "postgresql"
+        self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT") if alone else self.engine
+        self._most_waiting = most_waiting
         self._announce = announce or (lambda queue: None)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Open a session for reading."""
-        with Session(self.engine, autoflush=False, expire_on_commit=False) as session:
+        with self.reader() as session:
             yield session
+
+    def reader(self) -> Session:
+        """Return a session for reading, which the caller closes; it connects when it is first used."""
+        return Session(self._reading, autoflush=False, expire_on_commit=False)
 
     @contextmanager
     def write(self) -> Iterator[Session]:
@@ -59,6 +73,7 @@ class Database:
         taken at once, since a transaction that starts by reading cannot wait for it later.
         """
         with Session(self.engine, autoflush=False, expire_on_commit=False) as session:
+            session.info[MOST_WAITING] = self._most_waiting
             session.connection(execution_options={"sqlite_immediate": True})
             yield session
             session.commit()
@@ -73,6 +88,12 @@ class Database:
 def is_away(error: DBAPIError) -> bool:
     """Tell whether an error means that the database is gone for now, and not that something was wrong with a query."""
     return isinstance(error, OperationalError) or error.connection_invalidated
+
+
+def most_waiting(session: Session) -> int | None:
+    """Return how many jobs an owner may have queued or running, as far as this session's service limits them."""
+    limit: int | None = session.info.get(MOST_WAITING)
+    return limit
 
 
 def announce_work(session: Session, queue: str) -> None:

@@ -2,55 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Annotated, cast
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Query, Request, Security
+from fastapi.concurrency import run_in_threadpool
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.orm import Session
 
-from app import idempotency
+from app import cursors, idempotency
+from app.callers import Callers
 from app.config import Settings
 from app.cursors import Cursors
 from app.db import Database
+from app.errors import Forbidden
+from app.fields import PAGE_LIMIT
+from app.keys import Caller, Scope
+from app.paging import Paging
+from app.perimeter import SAFE_METHODS
 from app.streams import Streams
 
-LOCAL_OWNER = "local"
-"""The owner of everything while the service runs without keys, on loopback alone."""
+BEARER = HTTPBearer(auto_error=False, description="An API key, `nnm_...`. Not needed before the first key was made.")
 
 
-def settings_of(request: Request) -> Settings:
+async def settings_of(request: Request) -> Settings:
     """Return the settings this application was made with."""
     return cast("Settings", request.app.state.settings)
 
 
-def database_of(request: Request) -> Database:
+async def database_of(request: Request) -> Database:
     """Return the application's database."""
     return cast("Database", request.app.state.database)
 
 
-def cursors_of(request: Request) -> Cursors:
+async def cursors_of(request: Request) -> Cursors:
     """Return the signer of list cursors."""
     return cast("Cursors", request.app.state.cursors)
 
 
-def streams_of(request: Request) -> Streams:
+async def paging_of(
+    signer: CursorsDep,
+    limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT)] = 20,
+    cursor: Annotated[str | None, Query(max_length=cursors.LONGEST)] = None,
+) -> Paging:
+    """Return which page of a list is wanted."""
+    return Paging(signer, cursor, limit)
+
+
+async def streams_of(request: Request) -> Streams:
     """Return the process's event streams."""
     return cast("Streams", request.app.state.streams)
 
 
-def idempotency_key_of(idempotency_key: Annotated[str | None, Header()] = None) -> str | None:
+async def idempotency_key_of(idempotency_key: Annotated[str | None, Header()] = None) -> str | None:
     """Return the request's Idempotency-Key. Raises Invalid."""
     return idempotency.check(idempotency_key)
 
 
-def owner_of(request: Request) -> str:
-    """Return who asks; every query is scoped to it."""
-    return LOCAL_OWNER
+async def caller_of(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
+) -> Caller:
+    """Return who asks. Raises Unauthenticated, and TooMany when they ask too often."""
+    callers = cast("Callers", request.app.state.callers)
+    token = None if credentials is None else credentials.credentials
+    caller = callers.remembered(token)
+    if caller is None:
+        caller = await run_in_threadpool(callers.look_up, token)
+    callers.count(caller)
+    return caller
 
 
-def _read_session(database: Annotated[Database, Depends(database_of)]) -> Iterator[Session]:
-    with database.read() as session:
+CallerDep = Annotated[Caller, Depends(caller_of)]
+
+
+async def owner_of(caller: CallerDep) -> str:
+    """Return whose rows a request may see; every query is scoped to it."""
+    return caller.owner
+
+
+def allows(scope: Scope) -> Callable[[Request, Caller], Awaitable[None]]:
+    """Return the check that a caller may use a route: reading needs `read`, everything else this scope."""
+
+    async def check(request: Request, caller: CallerDep) -> None:
+        needed = Scope.READ if request.method in SAFE_METHODS else scope
+        if not caller.may(needed):
+            raise Forbidden(f"the key does not have the scope {needed}")
+
+    return check
+
+
+async def _read_session(database: Annotated[Database, Depends(database_of)]) -> AsyncIterator[Session]:
+    session = database.reader()  # it connects when it is first used, in the route's own thread
+    try:
         yield session
+    finally:
+        await run_in_threadpool(session.close)
 
 
 def _write_session(database: Annotated[Database, Depends(database_of)]) -> Iterator[Session]:
@@ -64,6 +110,7 @@ WriteSession = Annotated[Session, Depends(_write_session, scope="function")]
 DatabaseDep = Annotated[Database, Depends(database_of)]
 SettingsDep = Annotated[Settings, Depends(settings_of)]
 CursorsDep = Annotated[Cursors, Depends(cursors_of)]
+PagingDep = Annotated[Paging, Depends(paging_of)]
 StreamsDep = Annotated[Streams, Depends(streams_of)]
 IdempotencyKey = Annotated[str | None, Depends(idempotency_key_of)]
 Owner = Annotated[str, Depends(owner_of)]

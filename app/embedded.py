@@ -144,7 +144,12 @@ class Embedded:
 
     def _environment(self) -> dict[str, str]:
         folder = str(self._settings.data_dir.resolve())
-        return os.environ | {"NNMASS_DATA_DIR": folder, parent.VARIABLE: str(os.getpid())}
+        needed = str(self._settings.require_keys).lower()  # also when the address asks for it, not the environment
+        return os.environ | {
+            "NNMASS_DATA_DIR": folder,
+            "NNMASS_REQUIRE_KEYS": needed,
+            parent.VARIABLE: str(os.getpid()),
+        }
 
     def _end(self, number: int, frame: FrameType | None) -> None:
         self._ending = True

@@ -65,12 +65,16 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 REASONS = {
     400: "The body cannot be parsed; the byte offset says where.",
-    404: "There is no such thing.",
+    401: "No API key, or one that is unknown, revoked or expired.",
+    403: "The key's scopes do not allow this.",
+    404: "There is no such thing, or it is another owner's.",
     408: "The body took too long to arrive.",
     409: "Its state forbids this.",
     413: "The body is larger than the limit.",
     415: "The body is not sent as application/json.",
+    421: "The request's Host is not a name of this service.",
     422: "Fields are not valid; `errors` names each.",
+    429: "Too many requests, or too much waiting already; `Retry-After` says when to try again.",
     503: "The database is away; nothing was changed.",
 }
 BODY_ERRORS = (400, 408, 413, 415, 422, 503)

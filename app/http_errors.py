@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from app.errors import Invalid, ServiceError
+from app.errors import Invalid, ServiceError, Unauthenticated
 from nnmass_core.codec import printable
 from nnmass_core.errors import DefinitionError, Problem
 
@@ -91,7 +91,10 @@ def install(app: FastAPI) -> None:
 
 def _service_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ServiceError)
-    return problem_response(error.status, error.code, error.title, error.detail, error.problems)
+    headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else {}
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    return problem_response(error.status, error.code, error.title, error.detail, error.problems, headers)
 
 
 def _definition_error(request: Request, error: Exception) -> JSONResponse:

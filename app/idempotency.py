@@ -36,9 +36,9 @@ def check(key: str | None) -> str | None:
     return key
 
 
-def fingerprint_of(place: str, body: BaseModel) -> str:
+def fingerprint_of(place: str, body: BaseModel | None = None) -> str:
     """Return what tells one request from another: the place it is sent to, such as `/v1/searches`, and its body."""
-    return sha256_of({"place": place, "body": body.model_dump(mode="json")})
+    return sha256_of({"place": place, "body": None if body is None else body.model_dump(mode="json")})
 
 
 def once(session: Session, owner: str, key: str | None, fingerprint: str, make: Callable[[], Submission]) -> Submission:
@@ -75,5 +75,5 @@ def replayed(session: Session, owner: str, key: str | None, fingerprint: str) ->
 
 def _replay(earlier: IdempotencyKey, fingerprint: str) -> Submission:
     if earlier.fingerprint != fingerprint:
-        raise Invalid.at(FIELD, "key_reused", "was used before with another body")
+        raise Invalid.at(FIELD, "key_reused", "was used before for another request")
     return Submission(earlier.status, earlier.body, earlier.location)

@@ -6,6 +6,10 @@ import secrets
 import time
 from uuid import UUID
 
+from pydantic import BeforeValidator
+
+from app.errors import NotFound
+
 _NS_PER_MS = 1_000_000
 
 
@@ -14,3 +18,15 @@ def new_id() -> UUID:
     ms, rest = divmod(time.time_ns(), _NS_PER_MS)
     fraction = (rest << 12) // _NS_PER_MS
     return UUID(int=ms << 80 | 0x7 << 76 | fraction << 64 | 0x2 << 62 | secrets.randbits(62))
+
+
+def id_of(what: str) -> BeforeValidator:
+    """Return the reader of an id in a path: what is no id names no such thing, and raises NotFound."""
+
+    def read(text: str) -> UUID:
+        try:
+            return UUID(text)
+        except ValueError:
+            raise NotFound(f"there is no such {what}") from None
+
+    return BeforeValidator(read)

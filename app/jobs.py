@@ -1,9 +1,10 @@
-"""Jobs: claimed, kept alive, finished, cancelled and rescued, each by one guarded UPDATE.
+"""Jobs: claimed, kept alive, finished, cancelled, rescued and deleted, each by one guarded statement.
 
     queued ──claim──> running ──finish──> succeeded | failed
       ^ │                │ │
       │ └────cancel──────┼─┴──> cancelled
       └──lease expired───┘            failed, cancelled ──retry──> queued
+                                      all but running ──delete──> gone
 
 A claim raises the fence; every later write of the worker carries its fence and changes nothing once the job has moved
 on. Each change also counts up the job's events and adds one, in the same transaction: the row's lock is held, so that
@@ -19,10 +20,12 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Update, and_, delete, func, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, Row, Update, and_, func, insert, or_, select, text, update
+from sqlalchemy import delete as delete_from
 from sqlalchemy.orm import Session
 
-from app.db import announce_work, now
+from app.db import announce_work, most_waiting, now
+from app.errors import TooMany
 from app.models import IdempotencyKey, Job, JobEvent, WorkerBeat
 
 LONGEST_MESSAGE = 200
@@ -34,6 +37,7 @@ MOST_BELLS = 8
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 """When the bell of a job that was put back counts as rung, so that the next sweep rings it."""
 
+TRY_AGAIN_SECONDS = 10
 WAITING = "waiting for a worker"
 
 SWEEP_LOCK = 7_164_225_301
@@ -67,6 +71,9 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 ENDED = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
 """The states in which nothing more happens to a job by itself."""
 
+DELETABLE = tuple(state for state in State if state is not State.RUNNING)
+"""The states in which a job can be deleted: a worker is never left without the job that it works on."""
+
 
 class Event(StrEnum):
     """What an event tells: a change of state, progress within one, or the end."""
@@ -91,7 +98,8 @@ class Claim:
 
 
 def enqueue(session: Session, job_id: UUID, *, kind: str, queue: str, owner: str) -> Job:
-    """Add a queued job and ask for a bell after the commit."""
+    """Add a queued job and ask for a bell after the commit. Raises TooMany when the owner has enough waiting."""
+    _check_room(session, owner)
     moment = now(session)
     job = Job(
         id=job_id,
@@ -113,6 +121,17 @@ def enqueue(session: Session, job_id: UUID, *, kind: str, queue: str, owner: str
     session.add(JobEvent(job_id=job_id, number=1, event=Event.STATUS, data=data, at=moment))
     announce_work(session, queue)
     return job
+
+
+def _check_room(session: Session, owner: str) -> None:
+    """Refuse one more job than an owner may have waiting; requests of the same moment may pass together."""
+    most = most_waiting(session)
+    if most is None:
+        return
+    pending = select(Job.id).where(Job.owner == owner, Job.state.in_((State.QUEUED, State.RUNNING))).limit(most)
+    if session.execute(select(func.count()).select_from(pending.subquery())).scalar_one() >= most:
+        detail = f"{most} jobs of this owner are queued or running already"
+        raise TooMany(detail, code="too_much_waiting", retry_after=TRY_AGAIN_SECONDS)
 
 
 def claim(session: Session, queue: str, worker: str, lease_seconds: float) -> Claim | None:
@@ -256,6 +275,12 @@ def retry(session: Session, job_id: UUID) -> bool:
     return bool(again)
 
 
+def delete(session: Session, job_id: UUID) -> bool:
+    """Delete a job with its events and whatever else goes with it; False when it is running, or not there."""
+    gone = delete_from(Job).where(Job.id == job_id, Job.state.in_(DELETABLE)).returning(Job.id)
+    return session.execute(gone, execution_options={"synchronize_session": False}).first() is not None
+
+
 @dataclass(frozen=True)
 class Sweep:
     """What one sweep did: jobs put back, jobs failed, and how many bells each queue is to get."""
@@ -286,8 +311,8 @@ def sweep(session: Session, *, ring_again_seconds: float, most_attempts: int) ->
     )
     requeued = _change(session, update(Job).where(expired).values(**_waiting(LONG_AGO)), Event.STATUS)
     bells = _overdue_bells(session, moment, ring_again_seconds)
-    session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < moment - IDEMPOTENCY_KEPT))
-    session.execute(delete(WorkerBeat).where(WorkerBeat.seen_at < moment - BEATS_KEPT))
+    session.execute(delete_from(IdempotencyKey).where(IdempotencyKey.created_at < moment - IDEMPOTENCY_KEPT))
+    session.execute(delete_from(WorkerBeat).where(WorkerBeat.seen_at < moment - BEATS_KEPT))
     return Sweep(len(requeued), len(failed), bells)
 
 

@@ -6,20 +6,25 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app import http_errors
+from app import docs_pages, http_errors
 from app.architectures import routes as architectures
 from app.body_guard import BodyGuard
 from app.broker import Dispatcher
+from app.callers import Callers
 from app.config import Settings
 from app.cursors import Cursors
 from app.db import Database
+from app.deps import allows
 from app.evidence import routes as evidence
 from app.exports import routes as exports
+from app.fields import problems
 from app.health import routes as health
+from app.keys import Scope
 from app.measurements import routes as measurements
+from app.perimeter import Perimeter
 from app.searches import routes as searches
 from app.spaces import routes as spaces
 from app.streams import Streams
@@ -30,12 +35,18 @@ from nnmass_core import __version__
 DESCRIPTION = """Which neural network fits my hardware? POST a budget to `/v1/searches` and receive the architectures
 with the most NN-Mass within it, with a proof that there are none better. Nothing is trained for it."""
 
+FEATURES = {
+    Scope.SEARCH: (searches.router, spaces.router, architectures.router, exports.router, evidence.router),
+    Scope.TRAIN: (verifications.router, verifications.names, measurements.router),
+}
+"""The scope that a feature's routes need beyond `read`; no route of theirs is without."""
+
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the application for these settings, or for those in the environment."""
     settings = settings or Settings()
     dispatcher = Dispatcher(settings)
-    database = Database(settings.sqlalchemy_url, announce=dispatcher.ring)
+    database = Database(settings.sqlalchemy_url, announce=dispatcher.ring, most_waiting=settings.most_waiting)
     sweeper = Sweeper(database, settings, dispatcher.ring)
     ending = threading.Event()  # set when the server was asked to end, so that nobody is kept waiting
     streams = Streams(database, ending)
@@ -50,16 +61,22 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         dispatcher.stop()
         database.dispose()
 
-    # the documentation pages load nothing from other hosts, so they work on a machine without a network
-    app = FastAPIOffline(title="nnmass", version=__version__, description=DESCRIPTION, lifespan=lifespan)
+    # it brings the documentation pages' files, so that they work on a machine without a network
+    app = FastAPIOffline(
+        docs_url=None, redoc_url=None, title="nnmass", version=__version__, description=DESCRIPTION, lifespan=lifespan
+    )
     app.state.settings = settings
     app.state.ending = ending
     app.state.database = database
     app.state.streams = streams
+    app.state.callers = Callers(database, settings)
     app.state.cursors = Cursors(settings.signing_key())
-    for feature in (searches, spaces, architectures, exports, measurements, verifications, evidence, health):
-        app.include_router(feature.router)
-    app.include_router(verifications.names)
+    for scope, routers in FEATURES.items():
+        for router in routers:
+            app.include_router(router, dependencies=[Depends(allows(scope))], responses=problems(401, 403, 421, 429))
+    app.include_router(health.router)
+    docs_pages.install(app)
     http_errors.install(app)
     app.add_middleware(BodyGuard, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
+    app.add_middleware(Perimeter, settings=settings)  # added last: it stands outermost
     return app

@@ -6,11 +6,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, LargeBinary, MetaData, String, Text, Uuid
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, LargeBinary, MetaData, String, Text, Uuid, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from app.db import UtcDateTime
 
+PENDING = "state IN ('queued', 'running')"
 Json = JSON(none_as_null=True)
 """JSON kept as text, so that objects come back in the order in which they were written."""
 
@@ -36,6 +37,7 @@ class Job(Base):
         Index("ix_jobs_queue_state_id", "queue", "state", "id"),
         Index("ix_jobs_owner_kind_id", "owner", "kind", "id"),
         Index("ix_jobs_owner_kind_state_id", "owner", "kind", "state", "id"),
+        Index("ix_jobs_pending_owner", "owner", postgresql_where=text(PENDING), sqlite_where=text(PENDING)),
     )
 
     id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
@@ -88,7 +90,9 @@ class Search(Base):
     result_digest: Mapped[str | None] = mapped_column(String(80))
 
     job: Mapped[Job] = relationship(lazy="raise")
-    tags: Mapped[list[SearchTag]] = relationship(lazy="raise", cascade="all, delete-orphan", passive_deletes=True)
+    tags: Mapped[list[SearchTag]] = relationship(
+        lazy="raise", cascade="all, delete-orphan", passive_deletes=True, order_by="SearchTag.position"
+    )
 
 
 class SearchTag(Base):
@@ -273,6 +277,22 @@ class IdempotencyKey(Base):
     location: Mapped[str] = mapped_column(String(200))
     body: Mapped[dict[str, Any]] = mapped_column(Json)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class ApiKey(Base):
+    """A key of the API: its secret's SHA-256, whose it is and what it allows. Revoked keys stay, as a record."""
+
+    __tablename__ = "api_keys"
+
+    prefix: Mapped[str] = mapped_column(String(12), primary_key=True)
+    secret_sha256: Mapped[str] = mapped_column(String(64))
+    owner: Mapped[str] = mapped_column(String(64), index=True)
+    scopes: Mapped[list[str]] = mapped_column(Json)
+    name: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class WorkerBeat(Base):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import threading
 from types import FrameType
 
 import uvicorn
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
+from app import keys
 from app.config import Settings
+from app.db import is_away, make_engine
 from app.embedded import StartRefused
 from app.main import create_app
+from app.perimeter import is_loopback
 
 GRACEFUL_SECONDS = 5
 """An open event stream would hold the shutdown for ever without a limit."""
@@ -44,18 +48,30 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def check_host(host: str, settings: Settings) -> None:
-    """Refuse to listen beyond this machine while requests need no key. Raises StartRefused."""
-    if settings.allow_public or _is_loopback(host):
-        return
-    raise StartRefused(
-        f"will not listen on {host}: requests need no key yet, so anyone who reaches it could use it; "
-        "put it behind something that authenticates and set NNMASS_ALLOW_PUBLIC=true"
-    )
+def fit_for(host: str, settings: Settings) -> Settings:
+    """Return settings to listen on an address with: beyond this machine every request needs a key.
+
+    Raises StartRefused where nobody has one yet, unless told that they will.
+    """
+    if settings.allow_public or is_loopback(host):
+        return settings
+    if not settings.require_keys and not _any_key(settings):
+        raise StartRefused(
+            f"will not listen on {host}: there is no API key yet, so anyone who reaches it could use it; make one with "
+            "`nnmass keys create`, or set NNMASS_ALLOW_PUBLIC=true if something in front of it authenticates"
+        )
+    return settings.model_copy(update={"require_keys": True})
 
 
-def _is_loopback(host: str) -> bool:
+def _any_key(settings: Settings) -> bool:
+    if settings.embedded and not settings.database_file.exists():
+        return False  # looking would make it
+    engine = make_engine(settings.sqlalchemy_url)
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        with Session(engine) as session:
+            return keys.exist(session)
+    except DBAPIError as error:
+        # keys will be asked for in any case: while the database is away nobody has one that counts
+        return is_away(error) and not settings.embedded
+    finally:
+        engine.dispose()

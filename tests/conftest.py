@@ -16,6 +16,7 @@ from app.config import Settings
 from app.db import Database, make_engine
 from app.main import create_app
 from app.models import Base
+from tests.clients import client_of
 from tests.servers import PostgresServer, RedisServer, ServerUnavailable
 from worker.lifecycle import Context
 
@@ -103,7 +104,7 @@ def footing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Footing]
 @pytest.fixture
 def client(footing: Footing) -> Iterator[TestClient]:
     """The application, with its dispatcher and sweeper running; server errors come back as answers."""
-    with TestClient(create_app(footing.settings), raise_server_exceptions=False) as client:
+    with client_of(create_app(footing.settings)) as client:
         yield client
 
 

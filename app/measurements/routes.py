@@ -5,36 +5,28 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
 
-from app.deps import Owner, ReadSession, WriteSession
-from app.errors import NotFound
+from app.deps import IdempotencyKey, Owner, ReadSession, WriteSession
 from app.fields import BODY_ERRORS, problems
+from app.ids import id_of
 from app.measurements import service
 from app.measurements.schemas import MeasurementAnswer, MeasurementBody
 
 router = APIRouter(prefix="/v1/measurements", tags=["measurements"])
 
 
-def measurement_id_of(measurement_id: str) -> UUID:
-    """Read the id in a path; what is no id names no measurement."""
-    try:
-        return UUID(measurement_id)
-    except ValueError:
-        raise NotFound("there is no such measurement") from None
-
-
-MeasurementId = Annotated[UUID, Depends(measurement_id_of)]
+MeasurementId = Annotated[UUID, id_of("measurement")]
 
 
 @router.post("", status_code=202, response_model=MeasurementAnswer, responses=problems(*BODY_ERRORS))
 def submit_measurement(
-    body: MeasurementBody, session: WriteSession, owner: Owner, response: Response
-) -> MeasurementAnswer:
+    body: MeasurementBody, session: WriteSession, owner: Owner, idempotency_key: IdempotencyKey
+) -> JSONResponse:
     """Measure a network as it is initialized; a worker with torch does it."""
-    found = service.submit(session, owner, body)
-    response.headers["Location"] = f"/v1/measurements/{found.id}"
-    return found
+    done = service.submit(session, owner, body, idempotency_key)
+    return JSONResponse(done.body, done.status, headers={"Location": done.location})
 
 
 @router.get("/{measurement_id}", response_model=MeasurementAnswer, responses=problems(404, 422, 503))

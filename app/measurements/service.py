@@ -5,24 +5,31 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session, contains_eager
+from sqlalchemy.orm import Session
 
 from app import catalog, jobs
 from app.errors import Invalid, NotFound
+from app.idempotency import Submission, fingerprint_of, once
 from app.ids import new_id
 from app.measurements.schemas import MeasurementAnswer, MeasurementBody
 from app.models import Job, Measurement
+from app.owned import owned
 from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_architecture
 
 KIND, QUEUE = "measurement", "train"
+PLACE = "/v1/measurements"
 
 
-def submit(session: Session, owner: str, body: MeasurementBody) -> MeasurementAnswer:
+def submit(session: Session, owner: str, body: MeasurementBody, idempotency_key: str | None) -> Submission:
     """Store a measurement for the workers. Raises DefinitionError or Invalid that names the field."""
+    fingerprint = fingerprint_of(PLACE, body)
+    return once(session, owner, idempotency_key, fingerprint, lambda: _submit(session, owner, body))
+
+
+def _submit(session: Session, owner: str, body: MeasurementBody) -> Submission:
     architecture = _architecture(session, owner, body.architecture)
     if (body.dataset is None) == (body.kind == "ldi"):
         message = "is required to measure ldi" if body.dataset is None else "does not apply to this kind"
@@ -42,7 +49,7 @@ def submit(session: Session, owner: str, body: MeasurementBody) -> MeasurementAn
     )
     session.add(row)
     session.flush()
-    return answer(row)
+    return Submission(202, answer(row).model_dump(mode="json"), f"{PLACE}/{row.id}")
 
 
 def _architecture(session: Session, owner: str, named: Any) -> Architecture:
@@ -61,13 +68,7 @@ def _architecture(session: Session, owner: str, named: Any) -> Architecture:
 
 def get(session: Session, owner: str, measurement_id: UUID) -> Measurement:
     """Return a measurement. Raises NotFound."""
-    query = (
-        select(Measurement)
-        .join(Measurement.job)
-        .where(Job.owner == owner, Job.id == measurement_id)
-        .options(contains_eager(Measurement.job))
-    )
-    found = session.scalars(query).one_or_none()
+    found = session.scalars(owned(Measurement, KIND, owner).where(Job.id == measurement_id)).one_or_none()
     if found is None:
         raise NotFound("there is no such measurement")
     return found

@@ -1,17 +1,19 @@
-"""SQL of searches; every query is scoped to an owner."""
+"""SQL of searches; every query of what an owner asks for is scoped to that owner."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, or_, select
-from sqlalchemy.orm import Session, contains_eager, selectinload
+from sqlalchemy import ColumnElement, Row, Select, func, or_, select
+from sqlalchemy.orm import Session, selectinload
 
 from app.jobs import State
 from app.models import Job, RankedArchitecture, Search, SearchTag
+from app.owned import newest, owned
 
 KIND = "search"
 ESCAPE = "\\"
@@ -29,12 +31,7 @@ class Filters:
 
 
 def _owned(owner: str) -> Select[Search]:
-    return (
-        select(Search)
-        .join(Search.job)
-        .where(Job.owner == owner, Job.kind == KIND)
-        .options(contains_eager(Search.job), selectinload(Search.tags))
-    )
+    return owned(Search, KIND, owner).options(selectinload(Search.tags))
 
 
 def get(session: Session, owner: str, search_id: UUID) -> Search | None:
@@ -42,15 +39,21 @@ def get(session: Session, owner: str, search_id: UUID) -> Search | None:
     return session.scalars(_owned(owner).where(Job.id == search_id)).unique().one_or_none()
 
 
-def page(session: Session, owner: str, filters: Filters, before: UUID | None, limit: int) -> Sequence[Search]:
+def get_to_change(session: Session, owner: str, search_id: UUID) -> Search | None:
+    """Return a search that nobody else changes or deletes before the transaction ends."""
+    query = _owned(owner).where(Job.id == search_id).with_for_update(of=Search)
+    return session.scalars(query).unique().one_or_none()
+
+
+def several(session: Session, owner: str, search_ids: Sequence[UUID]) -> dict[UUID, Search]:
+    """Return those of these searches that there are, by id."""
+    found = session.scalars(_owned(owner).where(Job.id.in_(search_ids))).unique()
+    return {row.id: row for row in found}
+
+
+def page(session: Session, owner: str, filters: Filters, before: str | None, limit: int) -> Sequence[Search]:
     """Return up to `limit` searches, newest first, older than the search `before`."""
-    query = _owned(owner).order_by(Job.id.desc()).limit(limit)
-    if before is not None:
-        query = query.where(Job.id < before)
-    if filters.status is not None:
-        query = query.where(Job.state == filters.status)
-    if filters.created_after is not None:
-        query = query.where(Job.created_at > filters.created_after)
+    query = newest(_owned(owner), before, limit, status=filters.status, created_after=filters.created_after)
     if filters.family is not None:
         query = query.where(Search.family == filters.family)
     if filters.tag is not None:
@@ -75,13 +78,45 @@ def reusable(session: Session, owner: str, digest: str) -> Search | None:
 
 
 def proved_result_digest(session: Session, digest: str) -> str | None:
-    """Return the result digest of any succeeded search with this request digest whose answer is proved."""
+    """Return the result digest of any owner's succeeded search with this request digest whose answer is proved."""
     query = select(Search).where(Search.request_digest == digest, Search.result_digest.is_not(None))
     found = session.scalars(query.order_by(Search.id.desc()).limit(1)).one_or_none()
     return found.result_digest if found is not None and found.result and found.result["optimal"] else None
 
 
-def ranking(session: Session, search_id: UUID, after: int, limit: int) -> Sequence[RankedArchitecture]:
-    """Return up to `limit` places of a ranking after rank `after`."""
-    query = select(RankedArchitecture).where(RankedArchitecture.search_id == search_id, RankedArchitecture.rank > after)
+def _of(owner: str, search_ids: Sequence[UUID]) -> ColumnElement[bool]:
+    """Return the condition that a ranked architecture is of these searches, as far as they are this owner's."""
+    searches = select(Job.id).where(Job.owner == owner, Job.kind == KIND, Job.id.in_(search_ids))
+    return RankedArchitecture.search_id.in_(searches)
+
+
+def ranking(
+    session: Session, owner: str, search_id: UUID, after: int = 0, limit: int | None = None
+) -> Sequence[RankedArchitecture]:
+    """Return the places of a ranking after rank `after`, all or the first `limit` of them."""
+    query = select(RankedArchitecture).where(_of(owner, [search_id]), RankedArchitecture.rank > after)
     return session.scalars(query.order_by(RankedArchitecture.rank).limit(limit)).all()
+
+
+def best(session: Session, owner: str, search_ids: Sequence[UUID]) -> dict[UUID, RankedArchitecture]:
+    """Return the first place of each of these searches' rankings, by search."""
+    query = select(RankedArchitecture).where(_of(owner, search_ids), RankedArchitecture.rank == 1)
+    return {row.search_id: row for row in session.scalars(query)}
+
+
+def shared_places(session: Session, owner: str, search_ids: Sequence[UUID]) -> Sequence[Row[str, UUID, int]]:
+    """Return (arch_id, search, rank) of every architecture that two or more of these searches ranked."""
+    searches = func.count(RankedArchitecture.search_id.distinct())
+    shared = select(RankedArchitecture.arch_id).where(_of(owner, search_ids))
+    shared = shared.group_by(RankedArchitecture.arch_id).having(searches > 1)
+    columns = (RankedArchitecture.arch_id, RankedArchitecture.search_id, RankedArchitecture.rank)
+    query = select(*columns).where(_of(owner, search_ids), RankedArchitecture.arch_id.in_(shared))
+    return session.execute(query).all()
+
+
+def figures(
+    session: Session, owner: str, search_ids: Sequence[UUID], arch_ids: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Return what these searches' rankings say of some architectures, by arch_id."""
+    query = select(RankedArchitecture).where(_of(owner, search_ids), RankedArchitecture.arch_id.in_(arch_ids))
+    return {row.arch_id: row.figures for row in session.scalars(query)}

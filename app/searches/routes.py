@@ -5,27 +5,31 @@ from __future__ import annotations
 import asyncio
 import re
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from app.db import Database
-from app.deps import CursorsDep, DatabaseDep, IdempotencyKey, Owner, ReadSession, StreamsDep, WriteSession
+from app.deps import DatabaseDep, IdempotencyKey, Owner, PagingDep, ReadSession, StreamsDep, WriteSession
 from app.errors import NotFound
-from app.fields import BODY_ERRORS, PAGE_LIMIT, Moment, problems
+from app.fields import BODY_ERRORS, Moment, problems
 from app.idempotency import Submission
+from app.ids import id_of
 from app.jobs import State
-from app.searches import service
+from app.searches import comparison, export, service
 from app.searches.repository import Filters
 from app.searches.schemas import (
+    Comparison,
     PreviewAnswer,
     Question,
     RankedPage,
     SearchAnswer,
     SearchBody,
+    SearchChanges,
+    SearchExport,
     SearchList,
 )
 from app.streams import RESPONSES, LastEventId
@@ -37,17 +41,7 @@ POLL_SECONDS = 0.05
 PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])", re.IGNORECASE)
 
 
-def search_id_of(search_id: str) -> UUID:
-    """Read the id in a path; what is no id names no search."""
-    try:
-        return UUID(search_id)
-    except ValueError:
-        raise NotFound("there is no such search") from None
-
-
-SearchId = Annotated[UUID, Depends(search_id_of)]
-Limit = Annotated[int, Query(ge=1, le=PAGE_LIMIT)]
-Cursor = Annotated[str | None, Query(max_length=512)]
+SearchId = Annotated[UUID, id_of("search")]
 
 
 @router.post(
@@ -87,13 +81,19 @@ def _submit(database: Database, owner: str, body: SearchBody, key: str | None) -
 async def _wait(
     database: Database, owner: str, done: Submission, seconds: int, request: Request
 ) -> tuple[int, dict[str, Any]]:
-    """Poll until the search has ended, the time is over, or client or server goes; no session is held meanwhile."""
+    """Poll until the search has ended, the time is over, or client or server goes; no session is held meanwhile.
+
+    A search that was deleted, perhaps before this repeat of its request, is answered as it was last known.
+    """
     deadline = asyncio.get_running_loop().time() + seconds
     ending = request.app.state.ending
     content = done.body
     while asyncio.get_running_loop().time() < deadline and not ending.is_set() and not await request.is_disconnected():
         await asyncio.sleep(POLL_SECONDS)
-        content = await run_in_threadpool(_look, database, owner, UUID(done.body["id"]), reused=done.body["reused"])
+        try:
+            content = await run_in_threadpool(_look, database, owner, UUID(done.body["id"]), reused=done.body["reused"])
+        except NotFound:
+            break
         if content["status"] not in (State.QUEUED, State.RUNNING):
             return 200, content
     return 202, content
@@ -116,19 +116,27 @@ def preview_search(body: Question, database: DatabaseDep, owner: Owner) -> dict[
 def list_searches(
     session: ReadSession,
     owner: Owner,
-    cursors: CursorsDep,
+    paging: PagingDep,
     status: State | None = None,
     family: Annotated[str | None, Query(max_length=64)] = None,
     created_after: Moment | None = None,
     tag: Annotated[str | None, Query(max_length=64)] = None,
     q: Annotated[str | None, Query(max_length=200)] = None,
-    limit: Limit = 20,
-    cursor: Cursor = None,
 ) -> dict[str, Any]:
     """List searches, newest first. `q` looks in names and notes."""
     filters = Filters(status=status, family=family, created_after=created_after, tag=tag, q=q)
-    items, following = service.history(session, owner, filters, cursors, cursor, limit)
+    items, following = service.history(session, owner, filters, paging)
     return {"items": items, "next_cursor": following}
+
+
+@router.get("/compare", response_model=Comparison, responses=problems(404, 422, 503))
+def compare_searches(
+    session: ReadSession,
+    owner: Owner,
+    ids: Annotated[str, Query(max_length=1000, description="2 to 4 ids of searches, separated by commas.")],
+) -> dict[str, Any]:
+    """Show searches side by side: what each was asked and answered, what differs, which architectures they share."""
+    return comparison.compare(session, owner, ids.split(","))
 
 
 @router.get("/{search_id}", response_model=SearchAnswer, responses=problems(404, 422, 503))
@@ -137,18 +145,56 @@ def get_search(search_id: SearchId, session: ReadSession, owner: Owner) -> Searc
     return service.answer(service.get(session, owner, search_id))
 
 
+@router.patch("/{search_id}", response_model=SearchAnswer, responses=problems(404, *BODY_ERRORS))
+def change_search(search_id: SearchId, body: SearchChanges, session: WriteSession, owner: Owner) -> SearchAnswer:
+    """Change a search's name, tags or note. What is left out stays as it is; the search itself cannot be changed."""
+    return service.answer(service.change(session, owner, search_id, body))
+
+
+@router.delete("/{search_id}", status_code=204, responses=problems(404, 409, 422, 503))
+def delete_search(search_id: SearchId, session: WriteSession, owner: Owner) -> None:
+    """Delete a search with its ranking. What was trained of it stays, and names no search. A running one: 409."""
+    service.delete(session, owner, search_id)
+
+
 @router.get("/{search_id}/architectures", response_model=RankedPage, responses=problems(404, 422, 503))
 def list_architectures(
     search_id: SearchId,
     session: ReadSession,
     owner: Owner,
-    cursors: CursorsDep,
-    limit: Limit = 20,
-    cursor: Cursor = None,
+    paging: PagingDep,
 ) -> dict[str, Any]:
     """Return the ranking, best first; empty until the search has succeeded."""
-    items, following = service.ranking(session, owner, search_id, cursors, cursor, limit)
+    items, following = service.ranking(session, owner, search_id, paging)
     return {"items": items, "next_cursor": following}
+
+
+@router.get(
+    "/{search_id}/export",
+    response_model=SearchExport,
+    responses={
+        200: {"content": {"text/csv": {"schema": {"type": "string"}}}, "description": "The file."},
+        **problems(404, 422, 503),
+    },
+)
+def export_search(
+    search_id: SearchId,
+    session: ReadSession,
+    owner: Owner,
+    response: Response,
+    format: Annotated[Literal["json", "csv"], Query()] = "json",  # noqa: A002 - the contract's word
+) -> Any:
+    """Return a search as a file: all of it with its whole ranking as JSON, or the ranking as CSV.
+
+    The table has a line for each architecture: its figures, the width of each cell (or the channels of each stage),
+    the slack under each limit, and in the last column its definition as JSON.
+    """
+    attachment = f'attachment; filename="search-{search_id}.{format}"'
+    if format == "csv":
+        content = export.table(session, owner, search_id)
+        return Response(content, media_type="text/csv", headers={"Content-Disposition": attachment})
+    response.headers["Content-Disposition"] = attachment
+    return export.document(session, owner, search_id)
 
 
 @router.post("/{search_id}/cancel", response_model=SearchAnswer, responses=problems(404, 422, 503))

@@ -124,15 +124,31 @@ def _with_reference(objective: Any, find: Callable[[str], object | None]) -> Any
     return {**objective, "reference": definition}
 
 
+Name = Annotated[str, Field(max_length=200)]
+Tags = Annotated[list[Tag], Field(max_length=20)]
+Note = Annotated[str, Field(max_length=10_000)]
+
+
 class SearchBody(Question):
     """A search to run. `name`, `tags`, `note` and `fresh` do not change what is asked."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
-    name: str = Field("", max_length=200)
-    tags: list[Tag] = Field(default_factory=list, max_length=20)
-    note: str = Field("", max_length=10_000)
+    name: Name = ""
+    tags: Tags = Field(default_factory=list)
+    note: Note = ""
     fresh: bool = Field(False, description="Run again even if the same question has been answered.")
+
+
+class SearchChanges(Strict):
+    """What to change about a search; what is left out stays as it is."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "camera v2", "tags": ["edge", "shipped"]}]})
+
+    # factories, since a default that is shown would say that leaving a field out empties it
+    name: Name = Field(default_factory=str)
+    tags: Tags = Field(default_factory=list, description="In place of all it had.")
+    note: Note = Field(default_factory=str)
 
 
 class Explored(BaseModel):
@@ -259,3 +275,57 @@ class PreviewAnswer(BaseModel):
 
     result: Result
     items: list[RankedItem]
+
+
+class SearchExport(SearchAnswer):
+    """A search with its whole ranking, as one document."""
+
+    ranking: list[RankedItem] = Field(description="Empty until the search has succeeded.")
+
+
+class ComparedSearch(SearchAnswer):
+    """One of the searches that are compared."""
+
+    best: RankedItem | None = Field(
+        description="The first of its ranking; null when there is none, and for a Pareto front, which has no best."
+    )
+
+
+class Difference(BaseModel):
+    """A field in which the searches differ, and its value in each."""
+
+    field: str = Field(
+        description="Dotted path: `request.budget.max_params`, `result.gap`, `best.architecture.cells.0.width`."
+    )
+    values: list[JsonValue] = Field(description="In the order of `items`; null where a search has no such field.")
+
+
+class SharedArchitecture(BaseModel):
+    """An architecture that two or more of the searches ranked."""
+
+    arch_id: str
+    ranks: list[int | None] = Field(description="Its rank in each search, in the order of `items`.")
+    nn_mass: float
+    params: int
+    macs: int
+    depth: int
+
+
+class Shared(BaseModel):
+    """What the rankings have in common."""
+
+    count: int = Field(description="Architectures that two or more of the searches ranked.")
+    in_all: int = Field(description="Those of them that all ranked.")
+    items: list[SharedArchitecture] = Field(
+        description="The first 100: those that the most searches ranked first, among them those ranked best."
+    )
+
+
+class Comparison(BaseModel):
+    """Searches side by side."""
+
+    items: list[ComparedSearch] = Field(description="In the order in which they were asked for.")
+    differences: list[Difference] = Field(
+        description="Of requests, versions, certificates and best architectures; the effort that they took is left out."
+    )
+    shared: Shared

@@ -9,16 +9,16 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app import catalog, jobs
-from app.cursors import Cursors
 from app.errors import Invalid, NotFound, WrongState
 from app.idempotency import Submission, fingerprint_of, once
 from app.ids import new_id
 from app.jobs import State
 from app.locks import take_turns
 from app.models import RankedArchitecture, Search, SearchTag
+from app.paging import Paging
 from app.searches import repository
 from app.searches.repository import KIND, Filters
-from app.searches.schemas import Question, SearchAnswer, SearchBody
+from app.searches.schemas import Question, SearchAnswer, SearchBody, SearchChanges
 from app.trained import Predictions
 from nnmass_core import __version__
 from nnmass_core.certificate import Ranked, SearchResult
@@ -61,7 +61,7 @@ def _create(session: Session, owner: str, body: SearchBody, request: SearchReque
         job=job,
         name=body.name,
         note=body.note,
-        tags=[SearchTag(position=i, tag=tag) for i, tag in enumerate(dict.fromkeys(body.tags))],
+        tags=_tags(body.tags),
         family=request.space.family,
         request=request.to_json(),
         request_digest=request.digest,
@@ -72,12 +72,39 @@ def _create(session: Session, owner: str, body: SearchBody, request: SearchReque
     return row
 
 
+def _tags(tags: list[str]) -> list[SearchTag]:
+    return [SearchTag(position=i, tag=tag) for i, tag in enumerate(dict.fromkeys(tags))]
+
+
 def get(session: Session, owner: str, search_id: UUID) -> Search:
     """Return a search. Raises NotFound."""
-    found = repository.get(session, owner, search_id)
+    return _known(repository.get(session, owner, search_id))
+
+
+def _known(found: Search | None) -> Search:
     if found is None:
         raise NotFound("there is no such search")
     return found
+
+
+def change(session: Session, owner: str, search_id: UUID, changes: SearchChanges) -> Search:
+    """Change name, tags and note as far as they are given. Raises NotFound."""
+    found = _known(repository.get_to_change(session, owner, search_id))
+    given = changes.model_dump(exclude_unset=True)
+    if "tags" in given:
+        given["tags"] = _tags(given["tags"])
+    for name, value in given.items():
+        setattr(found, name, value)
+    session.flush()
+    return found
+
+
+def delete(session: Session, owner: str, search_id: UUID) -> None:
+    """Delete a search and its ranking; what was trained of it stays. Raises NotFound, and WrongState while it runs."""
+    get(session, owner, search_id)
+    if not jobs.delete(session, search_id):
+        get(session, owner, search_id)  # it may be gone since, by another request
+        raise WrongState("the search is running; cancel it first")
 
 
 def cancel(session: Session, owner: str, search_id: UUID) -> Search:
@@ -101,32 +128,26 @@ def retry(session: Session, owner: str, search_id: UUID) -> tuple[Search, bool]:
     return found, queued
 
 
-def history(
-    session: Session, owner: str, filters: Filters, cursors: Cursors, cursor: str | None, limit: int
-) -> tuple[list[SearchAnswer], str | None]:
+def history(session: Session, owner: str, filters: Filters, paging: Paging) -> tuple[list[SearchAnswer], str | None]:
     """Return one page of the history, newest first, and the cursor of the next."""
-    scope = {"list": "searches", "owner": owner, "filters": _plain(filters)}
-    position = cursors.read(scope, cursor)
-    rows = repository.page(session, owner, filters, UUID(str(position)) if position else None, limit + 1)
-    following = cursors.make(scope, str(rows[limit - 1].id)) if len(rows) > limit else None
-    return [answer(row) for row in rows[:limit]], following
+    scope = {"list": "searches", "owner": owner, "filters": repr(filters)}
+    rows, following = paging.page(
+        scope, lambda before, limit: repository.page(session, owner, filters, before, limit), lambda row: str(row.id)
+    )
+    return [answer(row) for row in rows], following
 
 
-def _plain(filters: Filters) -> dict[str, str | None]:
-    return {name: None if value is None else str(value) for name, value in vars(filters).items()}
-
-
-def ranking(
-    session: Session, owner: str, search_id: UUID, cursors: Cursors, cursor: str | None, limit: int
-) -> tuple[list[dict[str, Any]], str | None]:
+def ranking(session: Session, owner: str, search_id: UUID, paging: Paging) -> tuple[list[dict[str, Any]], str | None]:
     """Return one page of a search's ranking and the cursor of the next. Raises NotFound."""
     family = get(session, owner, search_id).family
     scope = {"list": "ranking", "owner": owner, "search": str(search_id)}
-    after = cursors.read(scope, cursor)
-    rows = repository.ranking(session, search_id, int(after or 0), limit + 1)
-    following = cursors.make(scope, rows[limit - 1].rank) if len(rows) > limit else None
+    rows, following = paging.page(
+        scope,
+        lambda after, limit: repository.ranking(session, owner, search_id, after or 0, limit),
+        lambda row: row.rank,
+    )
     predictions = Predictions(session, owner, family)
-    return [_item_of_row(row, predictions) for row in rows[:limit]], following
+    return [item_of(row, predictions) for row in rows], following
 
 
 def read(session: Session, owner: str, question: Question) -> SearchRequest:
@@ -182,7 +203,8 @@ def proved_digest(session: Session, request_digest: str) -> str | None:
     return repository.proved_result_digest(session, request_digest)
 
 
-def _item_of_row(row: RankedArchitecture, predictions: Predictions) -> dict[str, Any]:
+def item_of(row: RankedArchitecture, predictions: Predictions) -> dict[str, Any]:
+    """Return a place of a ranking as it is answered."""
     return {**row.figures, "architecture": row.architecture, "predicted_accuracy": predictions.of(row.architecture)}
 
 

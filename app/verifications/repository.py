@@ -8,7 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Select, select
-from sqlalchemy.orm import Session, contains_eager, undefer
+from sqlalchemy.orm import Session, undefer
 
 from app.jobs import State
 from app.models import (
@@ -21,9 +21,10 @@ from app.models import (
     VerificationEpoch,
     VerificationSeed,
 )
+from app.owned import newest, owned
 from app.verifications.schemas import Role
 
-KIND = "verification"
+KIND, SEARCH_KIND = "verification", "search"
 CHECKPOINTS_KEPT = 2
 
 
@@ -41,12 +42,7 @@ class Filters:
 
 
 def _owned(owner: str) -> Select[Verification]:
-    return (
-        select(Verification)
-        .join(Verification.job)
-        .where(Job.owner == owner, Job.kind == KIND)
-        .options(contains_eager(Verification.job))
-    )
+    return owned(Verification, KIND, owner)
 
 
 def get(session: Session, owner: str, verification_id: UUID) -> Verification | None:
@@ -61,15 +57,9 @@ def log_of(session: Session, owner: str, verification_id: UUID) -> str | None:
     return None if row is None else row.log
 
 
-def page(session: Session, owner: str, filters: Filters, before: UUID | None, limit: int) -> Sequence[Verification]:
+def page(session: Session, owner: str, filters: Filters, before: str | None, limit: int) -> Sequence[Verification]:
     """Return up to `limit` verifications, newest first, older than the one `before`."""
-    query = _owned(owner).order_by(Job.id.desc()).limit(limit)
-    if before is not None:
-        query = query.where(Job.id < before)
-    if filters.status is not None:
-        query = query.where(Job.state == filters.status)
-    if filters.created_after is not None:
-        query = query.where(Job.created_at > filters.created_after)
+    query = newest(_owned(owner), before, limit, status=filters.status, created_after=filters.created_after)
     columns = {
         Verification.search_id: filters.search,
         Verification.arch_id: filters.arch_id,
@@ -128,8 +118,13 @@ def superfluous(session: Session, verification_id: UUID, seed: int, *, ended: bo
 
 def search_of(session: Session, owner: str, search_id: UUID) -> Search | None:
     """Return an owner's search with its job."""
-    query = select(Search).join(Search.job).where(Job.owner == owner, Search.id == search_id)
-    return session.scalars(query.options(contains_eager(Search.job))).one_or_none()
+    return session.scalars(owned(Search, SEARCH_KIND, owner).where(Job.id == search_id)).one_or_none()
+
+
+def keep_search(session: Session, search_id: UUID | None) -> UUID | None:
+    """Return the id of a search that is still there, and keep it there until the transaction ends."""
+    kept = select(Search.id).where(Search.id == search_id).with_for_update(read=True, key_share=True)
+    return session.scalars(kept).one_or_none()
 
 
 def best_of(session: Session, search_id: UUID, count: int) -> Sequence[RankedArchitecture]:

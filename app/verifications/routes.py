@@ -10,10 +10,10 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from app.db import Database
-from app.deps import CursorsDep, DatabaseDep, IdempotencyKey, Owner, ReadSession, StreamsDep
-from app.errors import NotFound
-from app.fields import BODY_ERRORS, PAGE_LIMIT, Moment, problems
+from app.deps import DatabaseDep, IdempotencyKey, Owner, PagingDep, ReadSession, StreamsDep, WriteSession
+from app.fields import BODY_ERRORS, Moment, problems
 from app.idempotency import Submission
+from app.ids import id_of
 from app.jobs import State
 from app.streams import RESPONSES, LastEventId
 from app.verifications import service
@@ -34,16 +34,7 @@ router = APIRouter(prefix="/v1/verifications", tags=["verifications"])
 names = APIRouter(prefix="/v1", tags=["verifications"])
 
 
-def verification_id_of(verification_id: str) -> UUID:
-    """Read the id in a path; what is no id names no verification."""
-    try:
-        return UUID(verification_id)
-    except ValueError:
-        raise NotFound("there is no such verification") from None
-
-
-VerificationId = Annotated[UUID, Depends(verification_id_of)]
-Limit = Annotated[int, Query(ge=1, le=PAGE_LIMIT)]
+VerificationId = Annotated[UUID, id_of("verification")]
 
 
 @router.post("", status_code=202, response_model=VerificationAnswer | Batch, responses=problems(*BODY_ERRORS))
@@ -85,13 +76,11 @@ def filters_of(
 def list_verifications(
     session: ReadSession,
     owner: Owner,
-    cursors: CursorsDep,
+    paging: PagingDep,
     filters: Annotated[Filters, Depends(filters_of)],
-    limit: Limit = 20,
-    cursor: Annotated[str | None, Query(max_length=512)] = None,
 ) -> dict[str, Any]:
     """List verifications, newest first, without their epochs."""
-    items, following = service.listed(session, owner, filters, cursors, cursor, limit)
+    items, following = service.listed(session, owner, filters, paging)
     return {"items": items, "next_cursor": following}
 
 
@@ -165,13 +154,10 @@ def retry_verification(
     "/{verification_id}/replay", status_code=202, response_model=VerificationAnswer, responses=problems(404, 422, 503)
 )
 def replay_verification(
-    verification_id: VerificationId, database: DatabaseDep, owner: Owner, response: Response
-) -> VerificationAnswer:
+    verification_id: VerificationId, session: WriteSession, owner: Owner, idempotency_key: IdempotencyKey
+) -> JSONResponse:
     """Train the same once more; `replay.same_result` then tells whether every figure came out the same."""
-    with database.write() as session:
-        made = service.replay(session, owner, verification_id)
-    response.headers["Location"] = f"{service.PLACE}/{made}"
-    return _show(database, owner, made)
+    return _accepted(service.replay(session, owner, verification_id, idempotency_key))
 
 
 def _show(database: Database, owner: str, verification_id: UUID) -> VerificationAnswer:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from app import catalog, idempotency, jobs
-from app.cursors import Cursors
 from app.errors import Invalid, NotFound, WrongState
 from app.idempotency import Submission
 from app.ids import new_id
 from app.jobs import State
 from app.models import Artifact, Search, Verification
+from app.paging import Paging
 from app.verifications import repository
 from app.verifications.answers import answer, summary
 from app.verifications.repository import KIND, Filters
@@ -129,12 +129,14 @@ def replayed(session: Session, owner: str, body: VerificationBody, idempotency_k
 def submit(
     session: Session, owner: str, body: VerificationBody, wanted: Plan, idempotency_key: str | None
 ) -> Submission:
-    """Store what is to be trained for the workers."""
+    """Store what is to be trained for the workers. Raises Invalid when its search was deleted since it was planned."""
     fingerprint = idempotency.fingerprint_of(PLACE, body)
     return idempotency.once(session, owner, idempotency_key, fingerprint, lambda: _submit(session, owner, wanted))
 
 
 def _submit(session: Session, owner: str, wanted: Plan) -> Submission:
+    if wanted.search is not None and repository.keep_search(session, wanted.search.id) is None:
+        raise _unknown_search()
     rows = [_create(session, owner, network, wanted.training, origin) for network, origin in wanted.networks]
     answers = [answer(session, row) for row in rows]
     if wanted.search is None:
@@ -193,7 +195,7 @@ def _check_fit(architecture: Architecture, training: Training) -> None:
 def _plan_of_search(session: Session, owner: str, body: VerificationBody, training: Training, search_id: UUID) -> Plan:
     search = repository.search_of(session, owner, search_id)
     if search is None:
-        raise Invalid.at("search", "unknown_search", "names no search known here")
+        raise _unknown_search()
     if search.job.state != State.SUCCEEDED:
         raise Invalid.at("search", "not_succeeded", f"has not succeeded, it is {search.job.state}")
     ranked = repository.best_of(session, search_id, body.top or 1)
@@ -205,6 +207,10 @@ def _plan_of_search(session: Session, owner: str, body: VerificationBody, traini
     origins = [Origin(Role.CANDIDATE, search_id, place.rank) for place in ranked]
     networks = list(zip(candidates, origins, strict=True))
     return Plan(training, networks, search, tuple(dict.fromkeys(body.controls)))
+
+
+def _unknown_search() -> Invalid:
+    return Invalid.at("search", "unknown_search", "names no search known here")
 
 
 def _create(
@@ -262,14 +268,14 @@ def whole(session: Session, owner: str, verification_id: UUID) -> dict[str, Any]
 
 
 def listed(
-    session: Session, owner: str, filters: Filters, cursors: Cursors, cursor: str | None, limit: int
+    session: Session, owner: str, filters: Filters, paging: Paging
 ) -> tuple[list[VerificationSummary], str | None]:
     """Return one page of verifications, newest first, and the cursor of the next."""
-    scope = {"list": "verifications", "owner": owner, "filters": {k: str(v) for k, v in asdict(filters).items()}}
-    position = cursors.read(scope, cursor)
-    rows = repository.page(session, owner, filters, UUID(str(position)) if position else None, limit + 1)
-    following = cursors.make(scope, str(rows[limit - 1].id)) if len(rows) > limit else None
-    return [summary(row) for row in rows[:limit]], following
+    scope = {"list": "verifications", "owner": owner, "filters": repr(filters)}
+    rows, following = paging.page(
+        scope, lambda before, limit: repository.page(session, owner, filters, before, limit), lambda row: str(row.id)
+    )
+    return [summary(row) for row in rows], following
 
 
 def cancel(session: Session, owner: str, verification_id: UUID) -> None:
@@ -288,13 +294,20 @@ def retry(session: Session, owner: str, verification_id: UUID) -> bool:
     return jobs.retry(session, verification_id)
 
 
-def replay(session: Session, owner: str, verification_id: UUID) -> UUID:
-    """Train the same once more, to see whether the same comes of it; the id of that. Raises NotFound."""
+def replay(session: Session, owner: str, verification_id: UUID, idempotency_key: str | None) -> Submission:
+    """Train the same once more, to see whether the same comes of it. Raises NotFound."""
     first = get(session, owner, verification_id)
+    fingerprint = idempotency.fingerprint_of(f"{PLACE}/{first.id}/replay")
+    return idempotency.once(session, owner, idempotency_key, fingerprint, lambda: _replay(session, owner, first))
+
+
+def _replay(session: Session, owner: str, first: Verification) -> Submission:
     dataset, recipe = resolve_dataset(first.dataset), resolve_recipe(first.recipe)
     training = Training(dataset, recipe, first.seeds, first.kept)
-    origin = Origin(Role(first.role), first.search_id, first.candidate_rank, replay_of=first.id)
-    return _create(session, owner, decode_architecture(first.definition), training, origin).id
+    search_id = repository.keep_search(session, first.search_id)
+    origin = Origin(Role(first.role), search_id, first.candidate_rank, replay_of=first.id)
+    row = _create(session, owner, decode_architecture(first.definition), training, origin)
+    return Submission(202, answer(session, row).model_dump(mode="json"), f"{PLACE}/{row.id}")
 
 
 def log(session: Session, owner: str, verification_id: UUID) -> str:

@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from app.body_guard import find_fault
 from app.config import Settings
 from app.main import create_app
+from tests.clients import client_of
 
 SPACE: dict[str, Any] = {
     "family": "densenet_cnn",
@@ -97,7 +98,7 @@ FIELDS: list[tuple[dict[str, Any], str, str]] = [
 def quiet(sqlite_file: Path) -> Iterator[TestClient]:
     """The application without its threads: nothing here reaches a worker."""
     app = create_app(Settings(data_dir=sqlite_file.parent))
-    with closing(TestClient(app, raise_server_exceptions=False)) as client:
+    with closing(client_of(app)) as client:
         yield client
     app.state.database.dispose()
 

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from app.broker import BrokerUnfit, check_redis
 from app.config import Settings
 from app.main import create_app
+from tests.clients import client_of
 from tests.conftest import Footing
 from tests.servers import PostgresServer, RedisServer
 
@@ -31,7 +32,7 @@ def test_a_ready_service_tells_what_is_missing(client: TestClient) -> None:
 
 
 def test_a_database_without_schema_is_not_ready(tmp_path: Path) -> None:
-    with TestClient(create_app(Settings(data_dir=tmp_path))) as client:
+    with client_of(create_app(Settings(data_dir=tmp_path))) as client:
         answer = client.get("/readyz")
         assert answer.status_code == 503
         assert "schema_current" in answer.json()["missing"]
@@ -48,7 +49,7 @@ def test_a_lost_database_is_503_and_comes_back(redis: RedisServer, tmp_path: Pat
         schema.upgrade(engine)
         engine.dispose()
         settings = Settings(data_dir=tmp_path, database_url=url, broker_url=redis.url)
-        with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        with client_of(create_app(settings)) as client:
             search_id = client.post("/v1/searches", json={"space": "densenet-tiny"}).json()["id"]
             server.kill()
             for answer in (client.get("/v1/searches"), client.post("/v1/searches", json={"space": "densenet-tiny"})):
@@ -66,7 +67,7 @@ def test_a_dead_broker_costs_no_request(footing: Footing, tmp_path: Path) -> Non
         pytest.skip("embedded mode has no broker that could die")
     with RedisServer() as server:
         settings = footing.settings.model_copy(update={"broker_url": SecretStr(server.url)})
-        with TestClient(create_app(settings)) as client:
+        with client_of(create_app(settings)) as client:
             server.kill()
             for top_k in range(1, 6):
                 assert client.post("/v1/searches", json={"space": "densenet-tiny", "top_k": top_k}).status_code == 202
@@ -140,7 +141,7 @@ def test_a_postgresql_without_schema_is_unavailable(
 ) -> None:
     url = postgres.create_database("without_schema")
     settings = Settings(data_dir=tmp_path, database_url=SecretStr(url), broker_url=SecretStr(redis.url))
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    with client_of(create_app(settings)) as client:
         assert client.post("/v1/searches", json={"space": "densenet-tiny"}).status_code == 503
 
 

@@ -304,7 +304,9 @@ def test_a_second_instance_is_refused(shared: Service) -> None:
 def test_listening_to_everyone_is_refused(tmp_path: Path) -> None:
     line = refusal(tmp_path, "--port", "0", "--host", "0.0.0.0")
     assert line.startswith("nnmass: will not listen on 0.0.0.0: ")
+    assert "nnmass keys create" in line
     assert "NNMASS_ALLOW_PUBLIC" in line
+    assert not (tmp_path / "nnmass.db").exists()
 
 
 @pytest.mark.parametrize("settings", [DATABASE, BROKER])

@@ -1,0 +1,132 @@
+"""Searches side by side: what was asked and found, where they differ, and which architectures they share."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app.errors import Invalid, NotFound
+from app.jobs import State
+from app.models import Search
+from app.searches import repository
+from app.searches.service import answer, item_of
+from app.trained import Predictions
+from nnmass_core.errors import Problem
+
+FEWEST, MOST = 2, 4
+SHARED_LISTED = 100
+EFFORT = ("explored", "elapsed_seconds")
+"""What a result says of the work and not of the answer."""
+
+OF_BEST = ("arch_id", "nn_mass", "params", "macs", "weight_bytes", "peak_activation_bytes", "latency_ms", "depth")
+
+
+def compare(session: Session, owner: str, names: Sequence[str]) -> dict[str, Any]:
+    """Return 2 to 4 searches side by side. Raises Invalid, and NotFound that tells which of them are not there."""
+    rows = _searches(session, owner, _ids_of(names))
+    finished = [row for row in rows if row.job.state == State.SUCCEEDED]
+    items = _items(session, owner, rows, finished)
+    return {
+        "items": items,
+        "differences": list(_differences_of([_facts(item) for item in items])),
+        "shared": _shared(session, owner, [row.id for row in rows], [row.id for row in finished]),
+    }
+
+
+def _ids_of(names: Sequence[str]) -> list[UUID | None]:
+    """Read the ids, None for what is no id."""
+    if not FEWEST <= len(names) <= MOST:
+        code = "too_short" if len(names) < FEWEST else "too_long"
+        raise Invalid.at("ids", code, f"must name {FEWEST} to {MOST} searches, separated by commas")
+    ids = [_id_of(name) for name in names]
+    known = [one for one in ids if one is not None]
+    if len(set(known)) < len(known):
+        raise Invalid.at("ids", "duplicate", "must name each search once")
+    return ids
+
+
+def _id_of(name: str) -> UUID | None:
+    try:
+        return UUID(name.strip())
+    except ValueError:
+        return None
+
+
+def _searches(session: Session, owner: str, ids: Sequence[UUID | None]) -> list[Search]:
+    found = repository.several(session, owner, [one for one in ids if one is not None])
+    unknown = [number for number, one in enumerate(ids, 1) if one not in found]
+    if unknown:
+        problems = [Problem("ids", "unknown_search", f"number {number} names no search here") for number in unknown]
+        raise NotFound("there is no such search", problems)
+    return [found[one] for one in ids if one is not None]
+
+
+def _items(session: Session, owner: str, rows: Sequence[Search], finished: Sequence[Search]) -> list[dict[str, Any]]:
+    ranked = [row.id for row in finished if "pareto" not in row.request["objective"]]
+    best = repository.best(session, owner, ranked)
+    predictions = {family: Predictions(session, owner, family) for family in {row.family for row in rows}}
+    return [
+        answer(row).model_dump(mode="json")
+        | {"best": item_of(best[row.id], predictions[row.family]) if row.id in best else None}
+        for row in rows
+    ]
+
+
+def _facts(item: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a search is compared."""
+    result, best = item["result"], item["best"]
+    return {
+        "status": item["status"],
+        "core_version": item["core_version"],
+        "request": item["request"],
+        "result": result and {name: value for name, value in result.items() if name not in EFFORT},
+        "best": best and {name: best[name] for name in (*OF_BEST, "architecture")},
+    }
+
+
+def _differences_of(facts: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield what differs. A search without a result, or without a best, is left out where those are compared."""
+    for name in facts[0]:
+        there = [number for number, fact in enumerate(facts) if fact[name] is not None]
+        for field, values in _differing(name, [facts[number][name] for number in there]):
+            by_number = dict(zip(there, values, strict=True))
+            yield {"field": field, "values": [by_number.get(number) for number in range(len(facts))]}
+
+
+def _differing(field: str, values: Sequence[Any]) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Yield the innermost fields in which values differ, each with its values; None where one has no such field."""
+    if all(value == values[0] for value in values):
+        return
+    if all(isinstance(value, dict) for value in values):
+        for name in dict.fromkeys(name for value in values for name in value):
+            yield from _differing(f"{field}.{name}", [value.get(name) for value in values])
+    elif all(_holds_objects(value) and len(value) == len(values[0]) for value in values):
+        for index, parts in enumerate(zip(*values, strict=True)):
+            yield from _differing(f"{field}.{index}", parts)
+    else:
+        yield field, values
+
+
+def _holds_objects(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(item, dict) for item in value)
+
+
+def _shared(session: Session, owner: str, ids: Sequence[UUID], finished: Sequence[UUID]) -> dict[str, Any]:
+    ranks: dict[str, dict[UUID, int]] = defaultdict(dict)
+    for arch_id, search_id, rank in repository.shared_places(session, owner, finished):
+        ranks[arch_id][search_id] = rank
+    order = sorted(ranks, key=lambda one: (-len(ranks[one]), sum(ranks[one].values()), one))[:SHARED_LISTED]
+    figures = repository.figures(session, owner, finished, order)
+    return {
+        "count": len(ranks),
+        "in_all": sum(len(places) == len(ids) for places in ranks.values()),
+        "items": [
+            {"arch_id": one, "ranks": [ranks[one].get(search_id) for search_id in ids]}
+            | {name: figures[one][name] for name in ("nn_mass", "params", "macs", "depth")}
+            for one in order
+        ],
+    }

@@ -1,0 +1,64 @@
+"""A search as a file to take away: one JSON document, or the ranking as a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app.jobs import State
+from app.models import RankedArchitecture, Search
+from app.searches import repository
+from app.searches.service import answer, get, item_of
+from app.trained import Predictions
+from nnmass_core.budget import Budget
+from nnmass_core.spaces import resolve_space
+
+FIGURES = ("nn_mass", "params", "macs", "weight_bytes", "peak_activation_bytes", "latency_ms", "depth")
+
+
+def document(session: Session, owner: str, search_id: UUID) -> dict[str, Any]:
+    """Return a search with its whole ranking. Raises NotFound."""
+    row = get(session, owner, search_id)
+    predictions = Predictions(session, owner, row.family)
+    places = [item_of(place, predictions) for place in _ranking(session, owner, row)]
+    return answer(row).model_dump(mode="json") | {"ranking": places}
+
+
+def table(session: Session, owner: str, search_id: UUID) -> str:
+    """Return a search's whole ranking as CSV, a line for each architecture. Raises NotFound.
+
+    The columns follow from the request, so that they are the same before the search has finished. Nothing of what
+    users wrote is in them: a spreadsheet would take a name that begins with = for a formula.
+    """
+    row = get(session, owner, search_id)
+    limits = [limit.name for limit in Budget(**row.request["budget"]).limits()]
+    parts = len(resolve_space(row.request["space"]).largest().evaluation.parts)
+    widths = [f"width_{number}" for number in range(1, parts + 1)]
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(["rank", "arch_id", *FIGURES, *widths, *(f"slack_{name}" for name in limits), "architecture"])
+    lines.writerows(_line(place, limits) for place in _ranking(session, owner, row))
+    return text.getvalue()
+
+
+def _ranking(session: Session, owner: str, row: Search) -> list[RankedArchitecture]:
+    finished = row.job.state == State.SUCCEEDED  # as this session has read it, whatever has happened since
+    return list(repository.ranking(session, owner, row.id)) if finished else []
+
+
+def _line(place: RankedArchitecture, limits: list[str]) -> list[Any]:
+    figures = place.figures
+    parts = figures.get("cells") or figures["stages"]
+    return [
+        place.rank,
+        place.arch_id,
+        *(figures[name] for name in FIGURES),
+        *(part.get("width") or part["channels"] for part in parts),
+        *(figures["slack"][name] for name in limits),
+        json.dumps(place.architecture, separators=(",", ":")),
+    ]

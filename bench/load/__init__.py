@@ -1,0 +1,1 @@
+"""How much one API process and one worker carry, beside the same work done bare."""

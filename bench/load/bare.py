@@ -1,0 +1,137 @@
+"""The same work done bare: the SQL alone, and Celery tasks that do nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+from celery import Celery
+from kombu.entity import Queue
+from redis import Redis
+
+from bench.load.client import Timings
+from bench.load.servers import OWNER, ROOT, Running
+
+COUNTER = "bare"
+END_SECONDS = 120.0
+COLUMNS = """
+select j.id, j.state, j.attempt, j.heartbeat_at, j.progress_fraction, j.progress_message, j.error_code, j.error_message,
+       j.created_at, j.started_at, j.finished_at, s.name, s.note, s.family, s.request, s.request_digest, s.core_version,
+       s.result, s.result_digest
+from searches s join jobs j on j.id = s.id
+"""
+OWNED = f" where j.owner = '{OWNER}' and j.kind = 'search'"
+NEWEST = " order by j.id desc limit 21"
+CONDITIONS = {
+    "newest first, page by page": "",
+    "status=failed": " and j.state = 'failed'",
+    "family=resnet": " and s.family = 'resnet'",
+    "tag=rare": " and s.id in (select search_id from search_tags where tag = 'rare')",
+    "created_after": " and j.created_at > '2020-01-01'",
+    "q=camera": " and (s.name ilike '%camera%' or s.note ilike '%camera%')",
+}
+TAGS = "select search_id, position, tag from search_tags where search_id = any(%s)"
+
+
+def poll(running: Running, seconds: float) -> Timings:
+    """Fetch one search and its tags by plain SQL, on one connection, as often as it goes."""
+    with psycopg.connect(running.postgres_url, autocommit=True) as database:
+        (newest,) = database.execute(
+            f"select id from jobs where owner = '{OWNER}' order by id desc limit 1"
+        ).fetchall()[0]
+
+        def fetch() -> None:
+            database.execute(f"{COLUMNS}{OWNED} and j.id = %s", [newest]).fetchall()
+            database.execute(TAGS, [[newest]]).fetchall()
+
+        return _repeat(fetch, seconds=seconds)
+
+
+def pages(running: Running, name: str, count: int) -> Timings:
+    """Walk through a list by plain SQL, 20 a page and one to see whether more follow."""
+    with psycopg.connect(running.postgres_url, autocommit=True) as database:
+        before: list[Any] = []
+
+        def page() -> None:
+            older = " and j.id < %s" if before else ""
+            rows = database.execute(f"{COLUMNS}{OWNED}{CONDITIONS[name]}{older}{NEWEST}", before[-1:]).fetchall()
+            database.execute(TAGS, [[row[0] for row in rows]]).fetchall()
+            before.append(rows[min(19, len(rows) - 1)][0])
+
+        return _repeat(page, count=count)
+
+
+def _repeat(do: Callable[[], None], *, seconds: float = float("inf"), count: int | None = None) -> Timings:
+    timings = Timings()
+    started = time.perf_counter()
+    while time.perf_counter() - started < seconds and (count is None or len(timings.latencies) < count):
+        began = time.perf_counter()
+        do()
+        timings.latencies.append(time.perf_counter() - began)
+    timings.seconds = time.perf_counter() - started
+    return timings
+
+
+def make_celery() -> Celery:
+    """Return a Celery application set up as the service's, whose one task does nothing but count itself."""
+    celery = Celery("bare", broker=os.environ["BARE_REDIS"])
+    celery.conf.update(
+        task_queues=[Queue("bare", routing_key="bare", no_ack=True)],  # type: ignore[no-untyped-call]
+        task_default_queue="bare",
+        task_ignore_result=True,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_enable_remote_control=False,
+    )
+    redis = Redis.from_url(os.environ["BARE_REDIS"])
+
+    @celery.task(name="bare.nothing")  # type: ignore[untyped-decorator]
+    def nothing() -> None:
+        redis.incr(COUNTER)
+
+    return celery
+
+
+def tasks(running: Running, count: int, concurrency: int) -> float:
+    """Publish so many tasks that do nothing and have a Celery worker do them; returns tasks a second."""
+    os.environ["BARE_REDIS"] = running.redis_url.removesuffix("/0") + "/1"
+    command = [
+        "worker",
+        "--concurrency",
+        str(concurrency),
+        "--without-gossip",
+        "--without-mingle",
+        "--without-heartbeat",
+    ]
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "celery", "--app", "bench.load.bare_worker", "--skip-checks", *command],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        with Redis.from_url(os.environ["BARE_REDIS"]) as redis, make_celery() as celery:
+            _send_and_wait(celery, redis, 1)  # until the worker is there
+            started = time.perf_counter()
+            _send_and_wait(celery, redis, count)
+            return count / (time.perf_counter() - started)
+    finally:
+        worker.terminate()
+        worker.wait(60)
+
+
+def _send_and_wait(celery: Celery, redis: Redis, count: int) -> None:
+    redis.delete(COUNTER)
+    for _ in range(count):
+        celery.send_task("bare.nothing", queue="bare", ignore_result=True)
+    deadline = time.monotonic() + END_SECONDS
+    while int(redis.get(COUNTER) or 0) < count:
+        if time.monotonic() > deadline:
+            raise SystemExit("the bare tasks do not end")
+        time.sleep(0.02)

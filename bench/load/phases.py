@@ -1,0 +1,192 @@
+"""What is measured: polls, submissions, pages of a long history, and everything at once."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import psycopg
+
+from bench.load.client import Client, Timings, at_rate, one_after_another, timed
+from bench.load.servers import Running
+
+SMALL = {"space": "densenet-tiny", "budget": {"max_params": 20000}, "top_k": 3, "fresh": True}
+"""A search of milliseconds: what is measured is everything around it."""
+
+POLLS_PER_SECOND = 300
+AT_ONCE = 16
+PAGES = 200
+END_SECONDS = 120.0
+
+STREAMS = 200
+LIVE_STREAMS = 20
+MIX = {"polls": 60.0, "posts": 4.0, "pages": 4.0}
+"""Requests a second while 200 streams are open."""
+
+SAMPLE_SECONDS = 5.0
+LOOK_AGAIN_SECONDS = 0.25
+
+
+async def submit(client: Client) -> str:
+    """Submit a small search; returns its id."""
+    return str((await client.json("POST", "/v1/searches", SMALL))["id"])
+
+
+async def polls(client: Client, seconds: float) -> tuple[Timings, Timings]:
+    """Poll one finished search: at 300 a second, then as often as it goes."""
+    search = await submit(client)
+    async with asyncio.timeout(END_SECONDS):
+        await client.follow(f"/v1/searches/{search}/events")  # it ends with the search
+
+    async def poll() -> None:
+        await client.read(f"/v1/searches/{search}")
+
+    steady = await at_rate(POLLS_PER_SECOND, seconds, poll)
+    return steady, await one_after_another(AT_ONCE, seconds, poll)
+
+
+async def submissions(client: Client, running: Running, count: int) -> tuple[Timings, float]:
+    """Submit so many searches and wait until all have succeeded; latencies of the POSTs, and searches a second."""
+    with psycopg.connect(running.postgres_url, autocommit=True) as database:
+        unfinished = "select count(*) from jobs where state in ('queued', 'running')"
+        failed = "select count(*) from jobs where state = 'failed' and created_at > %s"
+        began = _value(database, "select now()")
+        posts = Timings()
+        numbers = itertools.count()
+        started = time.perf_counter()
+
+        async def work() -> None:
+            while next(numbers) < count:
+                await timed(lambda: _submit_only(client), posts)
+
+        await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+        posts.seconds = time.perf_counter() - started
+        while _value(database, unfinished):
+            if time.perf_counter() - started > END_SECONDS:
+                raise SystemExit("the searches do not end")
+            await asyncio.sleep(0.05)
+        seconds = time.perf_counter() - started
+        posts.errors += int(database.execute(failed, [began]).fetchall()[0][0])
+    return posts, count / seconds
+
+
+async def _submit_only(client: Client) -> None:
+    await submit(client)
+
+
+def _value(database: psycopg.Connection[Any], query: str) -> Any:
+    return database.execute(query).fetchall()[0][0]
+
+
+QUERIES = {
+    "newest first, page by page": "",
+    "status=failed": "&status=failed",
+    "family=resnet": "&family=resnet",
+    "tag=rare": "&tag=rare",
+    "created_after": "&created_after=2020-01-01T00:00:00Z",
+    "q=camera": "&q=camera",
+}
+
+
+async def pages(client: Client, query: str, count: int) -> Timings:
+    """Walk through a list, 20 a page, from its start."""
+    timings = Timings()
+    cursor = ""
+    started = time.perf_counter()
+    for _ in range(count):
+        seen: dict[str, Any] = {}
+
+        async def page(at: str = cursor, seen: dict[str, Any] = seen) -> None:
+            seen.update(await client.json("GET", f"/v1/searches?limit=20{query}{at}"))
+
+        await timed(page, timings)
+        following = seen.get("next_cursor")
+        cursor = f"&cursor={following}" if following else ""
+    timings.seconds = time.perf_counter() - started
+    return timings
+
+
+@dataclass
+class Mixed:
+    """What happened while everything went on at once."""
+
+    timings: dict[str, Timings] = field(default_factory=dict)
+    memory: list[tuple[float, int]] = field(default_factory=list)
+    streams: int = 0
+    streams_ended: int = 0
+    events: int = 0
+    stream_errors: int = 0
+
+    def growth(self) -> float:
+        """Return memory at the end by memory after the first minute (medians of a tenth of the time each)."""
+        first = [size for at, size in self.memory if at >= 60] or [size for _, size in self.memory]
+        tenth = max(1, len(first) // 10)
+        return sorted(first[-tenth:])[tenth // 2] / sorted(first[:tenth])[tenth // 2]
+
+
+async def mixed(client: Client, running: Running, seconds: float) -> Mixed:
+    """POST, poll, page and hold 200 event streams open, all at once."""
+    result = Mixed()
+    newest = [await submit(client)]
+    waiting = await _waiting_job(client)
+    ending = asyncio.Event()
+
+    async def post() -> None:
+        newest.append(await submit(client))
+
+    async def poll() -> None:
+        await client.read(f"/v1/searches/{random.choice(newest[-100:])}")
+
+    async def page() -> None:
+        await client.read("/v1/searches?limit=20")
+
+    streams = [
+        asyncio.create_task(_stream(client, result, ending, newest, waiting, live=n < LIVE_STREAMS))
+        for n in range(STREAMS)
+    ]
+    watch = asyncio.create_task(_watch(running, result, ending))
+    work: dict[str, Callable[[], Awaitable[None]]] = {"polls": poll, "posts": post, "pages": page}
+    done = await asyncio.gather(*(at_rate(MIX[name], seconds, do) for name, do in work.items()))
+    result.timings = dict(zip(work, done, strict=True))
+    ending.set()
+    await client.json("POST", f"{waiting}/cancel")  # ends the streams that follow it
+    await asyncio.gather(watch, *streams)
+    return result
+
+
+async def _waiting_job(client: Client) -> str:
+    """Return the path of a training that nobody takes: no training worker runs here."""
+    network = {"family": "densenet_mlp", "in_features": 64, "num_classes": 10, "width": 4, "depth": 4}
+    network |= {"skip_channels": 2, "activation": "relu"}
+    body = {"architecture": network, "dataset": "digits", "recipe": "mlp-paper", "seeds": [0]}
+    return f"/v1/verifications/{(await client.json('POST', '/v1/verifications', body))['id']}"
+
+
+async def _stream(
+    client: Client, result: Mixed, ending: asyncio.Event, newest: list[str], waiting: str, *, live: bool
+) -> None:
+    """Follow jobs for as long as it all lasts: the newest search, then the next, or one that only waits."""
+    while not ending.is_set():
+        search = newest[-1]
+        path = f"/v1/searches/{search}" if live else waiting
+        result.streams += 1
+        try:
+            result.events += await client.follow(f"{path}/events")
+            result.streams_ended += 1
+        except (aiohttp.ClientError, TimeoutError):
+            result.stream_errors += 1
+        await asyncio.sleep(LOOK_AGAIN_SECONDS)
+
+
+async def _watch(running: Running, result: Mixed, ending: asyncio.Event) -> None:
+    """Note the API process's memory every few seconds."""
+    started = time.perf_counter()
+    while not ending.is_set():
+        result.memory.append((time.perf_counter() - started, running.api.memory_info().rss))
+        await asyncio.sleep(SAMPLE_SECONDS)

@@ -1,0 +1,222 @@
+"""API keys: who is let in, for what, how often, and how much they may have waiting."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import text, update
+
+from app import callers, keys
+from app.config import Settings
+from app.keys import Scope
+from app.main import create_app
+from app.models import ApiKey, Base
+from tests.clients import client_of
+from tests.conftest import Footing
+
+SEARCH = {"space": "densenet-tiny", "fresh": True}
+ALL = {Scope.READ, Scope.SEARCH, Scope.TRAIN}
+
+
+class Clock:
+    """Stands in for the module `time` where keys are remembered."""
+
+    def __init__(self) -> None:
+        self.moment = 1000.0
+
+    def monotonic(self) -> float:
+        return self.moment
+
+    def time(self) -> float:
+        return self.moment
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(callers, "time", clock)
+    return clock
+
+
+def make_key(footing: Footing, owner: str = "alice", scopes: set[Scope] | None = None, **more: Any) -> str:
+    with footing.database.write() as session:
+        return keys.create(session, owner, ALL if scopes is None else scopes, **more)[1]
+
+
+def serve(footing: Footing, **settings: Any) -> TestClient:
+    return client_of(create_app(footing.settings.model_copy(update=settings)))
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def status(client: TestClient, key: str | None = None) -> int:
+    return client.get("/v1/searches", headers={} if key is None else bearer(key)).status_code
+
+
+def test_before_the_first_key_nobody_needs_one_and_after_it_everybody(footing: Footing, clock: Clock) -> None:
+    with serve(footing) as client:
+        assert status(client) == 200
+        key = make_key(footing)
+        clock.moment += callers.REMEMBERED_SECONDS
+        assert (status(client), status(client, key)) == (401, 200)
+        with footing.database.write() as session:
+            keys.revoke(session, key.split("_")[1])
+        clock.moment += callers.REMEMBERED_SECONDS
+        assert (status(client), status(client, key)) == (401, 401), "with every key revoked it stays closed"
+
+
+def test_keys_can_be_required_before_there_are_any(footing: Footing) -> None:
+    with serve(footing, require_keys=True) as client:
+        answer = client.get("/v1/searches")
+        assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
+
+
+def test_only_the_very_key_is_let_in(footing: Footing) -> None:
+    key = make_key(footing)
+    changed = key[:-1] + ("A" if key[-1] != "A" else "B")
+    other = f"nnm_{'0' * 12}_{key.split('_', 2)[2]}"
+    with serve(footing) as client:
+        assert status(client, key) == 200
+        for wrong in (changed, other, key[:-1], key + "A", key.upper(), "nnm_", "x"):
+            assert status(client, wrong) == 401, wrong
+        for header in ("", key, f"Basic {key}", "Bearer", f"Bearer {key} {key}", "Bearer \u00e9"):
+            sent = [(b"Authorization", header.encode("latin-1"))]
+            assert client.get("/v1/searches", headers=sent).status_code == 401, header
+        assert client.get("/v1/searches", params={"key": key}).status_code == 401, "a key in an address would be logged"
+
+
+def test_a_wrong_key_is_refused_where_none_is_needed(footing: Footing) -> None:
+    with serve(footing) as client:
+        assert status(client, f"nnm_{'0' * 12}_{'x' * 43}") == 401
+
+
+def test_a_key_ends_when_it_expires_or_is_revoked(footing: Footing, clock: Clock) -> None:
+    expired = make_key(footing, expires_in=timedelta(seconds=-1))
+    lasting = make_key(footing, expires_in=timedelta(hours=1))
+    with serve(footing) as client:
+        assert (status(client, expired), status(client, lasting)) == (401, 200)
+        with footing.database.write() as session:
+            assert keys.revoke(session, lasting.split("_")[1])
+            assert not keys.revoke(session, lasting.split("_")[1])
+        clock.moment += callers.REMEMBERED_SECONDS - 0.01
+        assert status(client, lasting) == 200, "remembered for a moment"
+        clock.moment += 0.02
+        assert status(client, lasting) == 401
+
+
+def test_a_secret_is_kept_nowhere(footing: Footing, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    key = make_key(footing)
+    secret = key.split("_", 2)[2]
+    with serve(footing) as client:
+        said = [client.get("/v1/searches", headers=bearer(key[:-1])).text, client.get("/openapi.json").text]
+        assert status(client, key) == 200
+        kept = repr(vars(client.app.state.callers))  # type: ignore[attr-defined]
+    with footing.database.read() as session:
+        tables = [session.execute(text(f"select * from {t.name}")).all() for t in Base.metadata.sorted_tables]
+        shown = repr([keys.described(row) for row in keys.listed(session)])
+    assert "alice" in repr(tables)
+    for place in (*said, kept, repr(tables), shown, caplog.text):
+        assert secret not in place
+
+
+def test_secrets_have_256_random_bits(footing: Footing) -> None:
+    made = {make_key(footing) for _ in range(20)}
+    assert len({key.split("_")[1] for key in made}) == len({key.split("_", 2)[2] for key in made}) == 20
+    assert all(keys.TOKEN.fullmatch(key) for key in made)
+
+
+def test_use_is_noted_but_not_at_every_request(footing: Footing, clock: Clock) -> None:
+    key = make_key(footing)
+    with serve(footing) as client:
+        assert status(client, key) == 200
+        (first,) = (row.last_used_at for row in _rows(footing))
+        clock.moment += callers.REMEMBERED_SECONDS
+        assert status(client, key) == 200
+        assert [row.last_used_at for row in _rows(footing)] == [first], "within a minute it is not noted again"
+        assert first is not None
+        long_ago = first - timedelta(hours=1)
+        with footing.database.write() as session:
+            session.execute(update(ApiKey).values(last_used_at=long_ago))
+        clock.moment += callers.REMEMBERED_SECONDS
+        assert status(client, key) == 200
+        (again,) = (row.last_used_at for row in _rows(footing))
+    assert again is not None
+    assert again >= first
+
+
+def _rows(footing: Footing) -> list[ApiKey]:
+    with footing.database.read() as session:
+        return list(keys.listed(session))
+
+
+@pytest.mark.parametrize("owner", ["", " ", "a b", "-a", "a" * 65, "a\n", "é"])
+def test_an_owner_has_a_plain_name(footing: Footing, owner: str) -> None:
+    with pytest.raises(ValueError, match="an owner is"):
+        make_key(footing, owner)
+
+
+# how often, how much
+
+
+def test_an_owner_who_asks_too_often_is_told_when_to_come_back(footing: Footing) -> None:
+    alice, again, bob = (make_key(footing, owner) for owner in ("alice", "alice", "bob"))
+    with serve(footing, rate_limit="3/minute") as client:
+        assert [status(client, key) for key in (alice, alice, again)] == [200] * 3
+        refused = client.get("/v1/searches", headers=bearer(again))
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_requests")
+        assert 1 <= int(refused.headers["Retry-After"]) <= 120
+        assert status(client, bob) == 200
+        assert client.get("/healthz", headers=bearer(alice)).status_code == 200
+
+
+def test_without_keys_nobody_is_limited(footing: Footing) -> None:
+    with serve(footing, rate_limit="3/minute") as client:
+        assert [status(client) for _ in range(5)] == [200] * 5
+
+
+@pytest.fixture
+def crowded(footing: Footing) -> Iterator[SimpleNamespace]:
+    """A service where an owner may have two jobs waiting, and alice has."""
+    alice, bob = (make_key(footing, owner) for owner in ("alice", "bob"))
+    with serve(footing, most_waiting=2) as client:
+        first = client.post("/v1/searches", json=SEARCH, headers=bearer(alice) | {"Idempotency-Key": "first"})
+        second = client.post("/v1/searches", json=SEARCH, headers=bearer(alice))
+        assert first.status_code == second.status_code == 202
+        yield SimpleNamespace(client=client, alice=bearer(alice), bob=bearer(bob), first=first, second=second)
+
+
+def test_an_owner_with_enough_waiting_is_refused_more(crowded: SimpleNamespace) -> None:
+    refused = crowded.client.post("/v1/searches", json=SEARCH, headers=crowded.alice)
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_much_waiting")
+    assert int(refused.headers["Retry-After"]) > 0
+    assert crowded.client.post("/v1/searches", json=SEARCH, headers=crowded.bob).status_code == 202
+    listed = crowded.client.get("/v1/searches", headers=crowded.alice).json()["items"]
+    assert [item["id"] for item in listed] == [crowded.second.json()["id"], crowded.first.json()["id"]]
+
+
+def test_a_repeat_is_answered_although_no_more_would_be_taken(crowded: SimpleNamespace) -> None:
+    again = crowded.client.post("/v1/searches", json=SEARCH, headers=crowded.alice | {"Idempotency-Key": "first"})
+    assert (again.status_code, again.json()) == (202, crowded.first.json())
+
+
+def test_what_ends_makes_room(crowded: SimpleNamespace) -> None:
+    cancelled = crowded.client.post(f"{crowded.first.headers['Location']}/cancel", headers=crowded.alice)
+    assert cancelled.status_code == 200
+    assert crowded.client.post("/v1/searches", json=SEARCH, headers=crowded.alice).status_code == 202
+
+
+@pytest.mark.parametrize("rate", ["", "5", "fast", "0/nothing"])
+def test_a_rate_that_is_none_is_refused(rate: str) -> None:
+    with pytest.raises(ValueError, match="must be a rate such as"):
+        Settings(rate_limit=rate)

@@ -1,0 +1,390 @@
+"""Owners see nothing of each other: every route of the OpenAPI document, as a stranger, on what somebody else made.
+
+The matrix is read from the document, so a new route is in it at once; one with a path parameter or a reference in its
+body that the matrix does not know fails until it is told what to try.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import select
+
+import app
+from app import jobs, keys
+from app.keys import Scope
+from app.main import FEATURES, create_app
+from app.models import Base, Job
+from tests.api import trainings
+from tests.api.test_verifications import MLP
+from tests.api.test_verifications import SEARCH as MLP_SEARCH
+from tests.clients import client_of
+from tests.conftest import Footing
+from worker import search_tasks
+from worker.lifecycle import Context
+
+MARK = "alices-secret"
+"""What alice writes wherever text can be written; it must turn up in no answer to bob."""
+
+OPEN = {"/healthz", "/readyz"}
+METHODS = ("get", "post", "put", "patch", "delete")
+UNKNOWN_ID, UNKNOWN_ARCH = str(uuid4()), "arch_" + "0" * 32
+
+
+@dataclass(frozen=True)
+class World:
+    """A service with what alice made in it.
+
+    bob: a stranger. twin: somebody who has made the same as alice, so that their networks have the same ids.
+    """
+
+    alice: TestClient
+    bob: TestClient
+    twin: TestClient
+    hers: dict[str, str]
+    footing: Footing
+
+    @property
+    def operations(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """(path, method, description) of everything that needs a key."""
+        document = self.bob.get("/openapi.json").json()
+        for path, item in document["paths"].items():
+            if path not in OPEN:
+                yield from ((path, method, item[method]) for method in METHODS if method in item)
+
+    def rows(self) -> dict[str, list[str]]:
+        """Everything that the database holds, but for keys' last use and workers' signs of life."""
+        left_out = {"api_keys", "worker_beats"}
+        with self.footing.database.read() as session:
+            return {
+                table.name: sorted(repr(row) for row in session.execute(select(table)).all())
+                for table in Base.metadata.sorted_tables
+                if table.name not in left_out
+            }
+
+
+def make_key(footing: Footing, owner: str, scopes: set[Scope]) -> str:
+    with footing.database.write() as session:
+        return keys.create(session, owner, scopes)[1]
+
+
+@pytest.fixture
+def world(footing: Footing, worker: Context) -> Iterator[World]:
+    application = create_app(footing.settings)
+    everything = {Scope.READ, Scope.SEARCH, Scope.TRAIN}
+    alice, bob, twin = (client_of(application, key=make_key(footing, o, everything)) for o in ("alice", "bob", "twin"))
+    with alice:
+        _search_and_train(twin, footing, worker, {})
+        hers = _search_and_train(alice, footing, worker, {"name": MARK, "tags": [MARK], "note": MARK})
+        _diverge(alice, footing)
+        hers |= _order(alice, hers["arch_id"])
+        yield World(alice, bob, twin, hers, footing)
+
+
+TRAINING = {"dataset": "digits", "recipe": "mlp-paper", "seeds": [0]}
+
+
+def _search_and_train(client: TestClient, footing: Footing, worker: Context, labels: dict[str, Any]) -> dict[str, str]:
+    """Search, and train the best; returns ids by the names of path parameters."""
+    search = _post(client, "/v1/searches", MLP_SEARCH | labels)["id"]
+    assert search_tasks.run_next(worker)
+    (trained,) = _post(client, "/v1/verifications", TRAINING | {"search": search, "top": 1})["items"]
+    trainings.train_all(footing.database, [7])
+    ids = {"search_id": search, "verification_id": trained["id"], "arch_id": trained["arch_id"]}
+    return ids | {"name": "weights-seed0.pt"}
+
+
+def _diverge(client: TestClient, footing: Footing) -> None:
+    """Train something that comes to nothing."""
+    _post(client, "/v1/verifications", TRAINING | {"architecture": MLP | {"depth": 6}})
+    held = trainings.claim(footing.database)
+    with footing.database.write() as session:
+        assert jobs.fail(session, held, "diverged", "the loss is not a number")
+
+
+def _order(client: TestClient, best: str) -> dict[str, str]:
+    """Register a network, have it measured, and the best one exported."""
+    network = MLP | {"depth": 5}
+    registered = _post(client, "/v1/architectures", network)["arch_id"]
+    measurement = _post(client, "/v1/measurements", {"kind": "peak", "architecture": network})["id"]
+    assert client.get(f"/v1/architectures/{best}/export?format=onnx").status_code == 202
+    return {"measurement_id": measurement, "registered": registered}
+
+
+def _post(client: TestClient, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    answer = client.post(path, json=body)
+    assert answer.status_code in (200, 201, 202), answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+# the matrix
+
+
+def leaks(world: World) -> list[str]:
+    """Ask for everything that is alice's, on every route, as bob and as her twin; what they learn or change."""
+    before = world.rows()
+    found = [leak for path, method, about in world.operations for leak in _leaks_of(world, path, method, about)]
+    found += _leaks_by_body(world)
+    after = world.rows()
+    found += [f"bob changed {table}" for table in before if not set(before[table]) <= set(after[table])]
+    made = set(after["jobs"]) - set(before["jobs"])
+    found += [f"bob made {row}" for row in made if "bob" not in row]
+    return [*found, *_leaks_to_a_twin(world)]
+
+
+def _leaks_of(world: World, path: str, method: str, about: dict[str, Any]) -> Iterator[str]:
+    parameters = re.findall(r"\{(\w+)\}", path)
+    queries = {p["name"]: p for p in about.get("parameters", []) if p["in"] == "query"}
+    unknown = {"arch_id": UNKNOWN_ARCH, "name": "nothing", **dict.fromkeys(_IDS, UNKNOWN_ID)}
+    if parameters in (["name"], []):  # a list, or something everybody has
+        for query in _queries(queries, world.hers):
+            answer = world.bob.request(method.upper(), path, params=query)
+            if _tells(world, answer.text):
+                yield f"{method} {path} {query} tells {answer.text[:200]}"
+        return
+    for arch in (world.hers["arch_id"], world.hers["registered"]):
+        hers = {**world.hers, "arch_id": arch}
+        ours = path.format(**{name: hers[name] for name in parameters})
+        nothing = path.format(**{name: unknown[name] for name in parameters})
+        query = _required(queries, world.hers)
+        answers = [world.bob.request(method.upper(), place, params=query, json=_BODIES.get((method, path)))
+                   for place in (ours, nothing)]  # fmt: skip
+        if _told(answers[0]) != _told(answers[1]) or answers[0].status_code < 400:
+            yield f"{method} {path}: {answers[0].status_code} {answers[0].text[:100]}, unknown {answers[1].status_code}"
+
+
+_IDS = ("search_id", "verification_id", "measurement_id")
+_BODIES: dict[tuple[str, str], Any] = {("patch", "/v1/searches/{search_id}"): {"name": "bob was here"}}
+
+
+def _queries(queries: dict[str, Any], hers: dict[str, str]) -> list[dict[str, str]]:
+    """Ask a list for everything, then for what is hers by each filter that could name it."""
+    values = {"search": hers["search_id"], "arch_id": hers["arch_id"], "ids": hers["search_id"], "tag": MARK, "q": MARK}
+    asked = [{name: values[name]} for name in queries if name in values]
+    formats = queries.get("format", {}).get("schema", {}).get("enum", [])
+    return [{}, *asked, *({"format": value} for value in formats)]
+
+
+def _required(queries: dict[str, Any], hers: dict[str, str]) -> dict[str, str]:
+    return {"format": "json"} if queries.get("format", {}).get("required") else {}
+
+
+def _told(answer: Any) -> tuple[int, str]:
+    return answer.status_code, answer.text
+
+
+def _tells(world: World, said: str) -> bool:
+    return any(secret in said for secret in (MARK, *(value for name, value in world.hers.items() if name != "name")))
+
+
+def _leaks_by_body(world: World) -> Iterator[str]:
+    """References in bodies: to hers they answer as to nothing."""
+    for path, body_of, own, nothing in _references(world):
+        told = [_told(world.bob.post(path, json=body_of(value))) for value in (own, nothing)]
+        if told[0] != told[1] or told[0][0] < 400:
+            yield f"post {path} with hers: {told[0]}, with nothing: {told[1]}"
+
+
+def _leaks_to_a_twin(world: World) -> Iterator[str]:
+    """Who has the same networks sees the own searches and trainings of them, and has the own files made."""
+    hers = [world.hers[name] for name in ("search_id", "verification_id", "measurement_id")]
+    for path in ("/v1/searches", "/v1/verifications", f"/v1/architectures/{world.hers['arch_id']}"):
+        said = world.twin.get(path).text
+        if MARK in said or any(identity in said for identity in hers):
+            yield f"{path} tells the twin of alice's"
+    seen = world.twin.get("/v1/evidence").json()
+    if (seen["n"], seen["diverged"]) != (1, 0):
+        yield f"the twin's evidence counts {seen['n']} networks and {seen['diverged']} diverged"
+    world.twin.get(f"/v1/architectures/{world.hers['arch_id']}/export?format=onnx")
+    with world.footing.database.read() as session:
+        made = session.scalars(select(Job.owner).where(Job.kind == "export")).all()
+    if sorted(made) != ["alice", "twin"]:
+        yield f"files were made for {made}"
+
+
+Reference = tuple[str, Callable[[str], dict[str, Any]], str, str]
+
+
+def _references(world: World) -> list[Reference]:
+    hers = world.hers
+
+    def compress(arch: str) -> dict[str, Any]:
+        return {**MLP_SEARCH, "objective": {"minimize": "params", "reference": {"arch_id": arch}}}
+
+    by_arch: list[tuple[str, Callable[[str], dict[str, Any]]]] = [
+        ("/v1/searches", compress),
+        ("/v1/searches/preview", compress),
+        ("/v1/verifications", lambda arch: {**TRAINING, "arch_id": arch}),
+        ("/v1/measurements", lambda arch: {"kind": "peak", "architecture": {"arch_id": arch}}),
+    ]
+    found = [(*one, hers[arch], UNKNOWN_ARCH) for one in by_arch for arch in ("arch_id", "registered")]
+    return [*found, ("/v1/verifications", lambda s: {**TRAINING, "search": s, "top": 1}, hers["search_id"], UNKNOWN_ID)]
+
+
+def test_bob_learns_and_changes_nothing_of_alices(world: World) -> None:
+    assert leaks(world) == []
+
+
+def test_alice_sees_it_all(world: World) -> None:
+    """So that the matrix is not empty: what bob is refused is there."""
+    for path, method, about in world.operations:
+        if method == "get" and "{search_id}" in path and not path.endswith("events"):
+            query = _required({p["name"]: p for p in about.get("parameters", [])}, world.hers)
+            assert world.alice.get(path.format(**world.hers), params=query).status_code == 200, path
+    listed = world.alice.get("/v1/searches").text + world.alice.get("/v1/verifications").text
+    assert all(world.hers[name] in listed for name in ("search_id", "verification_id"))
+    seen = world.alice.get("/v1/evidence").json()
+    assert (seen["n"], seen["diverged"]) == (1, 1)
+
+
+def test_the_matrix_knows_every_reference(world: World) -> None:
+    known = {*world.hers, "name"}
+    for path, _, _ in world.operations:
+        assert set(re.findall(r"\{(\w+)\}", path)) <= known, f"tell the matrix what to try on {path}"
+    document = world.bob.get("/openapi.json").json()
+    sent = [operation["requestBody"] for _, _, operation in world.operations if "requestBody" in operation]
+    names = _properties(document, sent)
+    referring = {name for name in names if re.search("_id$|^ids?$|^search$|^reference$|^replay_of$", name)}
+    assert referring == {"arch_id", "search", "reference"}, "tell the matrix what to try with it"
+
+
+def _properties(document: dict[str, Any], node: Any, seen: frozenset[str] = frozenset()) -> set[str]:
+    """Return the names of all properties below a node of the document."""
+    if isinstance(node, list):
+        return set().union(*(_properties(document, item, seen) for item in node))
+    if not isinstance(node, dict):
+        return set()
+    if "$ref" in node:
+        name = node["$ref"].rpartition("/")[2]
+        known = document["components"]["schemas"][name]
+        return set() if name in seen else _properties(document, known, seen | {name})
+    own = set(node["properties"]) if isinstance(node.get("properties"), dict) else set()
+    return own.union(*(_properties(document, value, seen) for key, value in node.items() if key != "examples"))
+
+
+def test_a_replayed_key_is_its_owners(world: World) -> None:
+    body = {"space": "densenet-tiny"}
+    told = [
+        client.post("/v1/searches", json=body, headers={"Idempotency-Key": "same"})
+        for client in (world.alice, world.bob)
+    ]
+    assert told[0].json()["id"] != told[1].json()["id"]
+    other = world.bob.post("/v1/searches", json=MLP_SEARCH | {"fresh": True}, headers={"Idempotency-Key": "other"})
+    mine = world.alice.post("/v1/searches", json=body, headers={"Idempotency-Key": "other"})
+    assert (other.status_code, mine.status_code) == (202, 202)
+
+
+def test_an_equal_question_of_another_owner_is_answered_anew(world: World) -> None:
+    his = _post(world.bob, "/v1/searches", MLP_SEARCH)
+    assert (his["reused"], his["id"] != world.hers["search_id"]) == (False, True)
+
+
+def test_a_cursor_is_its_owners(world: World) -> None:
+    _post(world.alice, "/v1/searches", MLP_SEARCH | {"fresh": True})
+    cursor = world.alice.get("/v1/searches?limit=1").json()["next_cursor"]
+    assert cursor
+    assert world.alice.get("/v1/searches", params={"limit": 1, "cursor": cursor}).status_code == 200
+    assert world.bob.get("/v1/searches", params={"limit": 1, "cursor": cursor}).status_code == 422
+
+
+# without a key, or with one that allows something else
+
+
+def _call(client: TestClient, world: World, path: str, method: str, about: dict[str, Any], key: str | None) -> int:
+    headers = {"Authorization": f"Bearer {key}" if key else "Bearer none"}
+    query = _required({p["name"]: p for p in about.get("parameters", [])}, world.hers)
+    place = path.format(**{**world.hers, "search_id": UNKNOWN_ID, "verification_id": UNKNOWN_ID})
+    return int(client.request(method.upper(), place, params=query, headers=headers, json={}).status_code)
+
+
+def test_every_route_needs_a_key_with_its_scope(world: World) -> None:
+    training = {"verifications", "measurements"}
+    only = {scope: make_key(world.footing, "carol", {scope}) for scope in Scope}
+    nothing = make_key(world.footing, "carol", set())
+    tags = {tag for _, _, about in world.operations for tag in about["tags"]}
+    assert tags == {tag for routers in FEATURES.values() for router in routers for tag in router.tags}
+    for path, method, about in world.operations:
+        needed = Scope.READ if method == "get" else Scope.TRAIN if training & set(about["tags"]) else Scope.SEARCH
+        place = f"{method} {path}"
+        assert _call(world.bob, world, path, method, about, None) == 401, place
+        assert _call(world.bob, world, path, method, about, nothing) == 403, place
+        for scope, key in only.items():
+            refused = _call(world.bob, world, path, method, about, key) == 403
+            assert refused == (scope not in (needed, Scope.ADMIN)), f"{place} with {scope}"
+        assert {"401", "403", "429"} <= set(about["responses"]), place
+        assert about["security"] == [{"HTTPBearer": []}], place
+
+
+# the matrix finds what is missing
+
+
+OWNED = "Job.owner == owner"
+
+
+def _modules() -> list[ModuleType]:
+    """Every module of the service that keeps a query to its owner; jobs counts what an owner has waiting."""
+    found = [
+        import_module(about.name)
+        for about in pkgutil.walk_packages(app.__path__, "app.")
+        if about.name != "app.__main__"
+    ]
+    return [module for module in found if OWNED in inspect.getsource(module) and module.__name__ != "app.jobs"]
+
+
+SECOND_LOCKS = {("app.searches.repository", 0)}
+"""Filters of queries whose callers have already got the search as this owner's: without them nothing can be seen."""
+
+
+def _filters() -> list[tuple[ModuleType, int]]:
+    """Every place in the source where a query is kept to its owner."""
+    found = [(module, at) for module in _modules() for at in range(inspect.getsource(module).count(OWNED))]
+    return [(module, at) for module, at in found if (module.__name__, at) not in SECOND_LOCKS]
+
+
+def test_there_are_owner_filters_to_drop() -> None:
+    assert len(_filters()) > 5
+
+
+def _without_filter(module: ModuleType, at: int) -> dict[str, CodeType]:
+    """Compile a module with one owner filter made always true; the code of its functions, by name."""
+    parts = inspect.getsource(module).split(OWNED)
+    source = OWNED.join(parts[: at + 1]) + "Job.owner == Job.owner" + OWNED.join(parts[at + 1 :])
+    return {c.co_qualname: c for c in _codes(compile(source, module.__file__ or "", "exec"))}
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from _codes(constant)
+
+
+def _functions(module: ModuleType) -> Iterator[FunctionType]:
+    for holder in (module, *(kind for _, kind in inspect.getmembers(module, inspect.isclass))):
+        for _, found in inspect.getmembers(holder, inspect.isfunction):
+            if found.__module__ == module.__name__:
+                yield found
+
+
+@pytest.mark.parametrize(("module", "at"), _filters(), ids=lambda value: getattr(value, "__name__", value))
+def test_dropping_any_owner_filter_is_found(world: World, module: ModuleType, at: int) -> None:
+    changed = _without_filter(module, at)
+    originals = {function: function.__code__ for function in _functions(module)}
+    try:
+        for function in originals:
+            function.__code__ = changed.get(function.__qualname__, function.__code__)  # dataclasses' own have no source
+        assert leaks(world)
+    finally:
+        for function, code in originals.items():
+            function.__code__ = code
