@@ -22,8 +22,8 @@ verify: .venv-train/installed ## Search, train the best three beside controls of
 study: .venv-train/installed ## Train grids of networks and write docs/study; IMAGES names a CIFAR-10 image folder or zip
 	@.venv-train/bin/python -m scripts.study $(if $(IMAGES),--images $(IMAGES))
 
-test: .venv-dev/installed ## Run the whole test suite
-	@.venv-dev/bin/python -m pytest $(PYTEST)
+test: .venv-dev/installed ## Run the whole test suite, on all cores; PYTEST names other tests or options
+	@.venv-dev/bin/python -m pytest --numprocesses logical --dist loadfile $(PYTEST)
 
 check: .venv-dev/installed ## Lint, formatting, types and import contracts, as CI runs them
 	.venv-dev/bin/ruff check .
@@ -47,6 +47,9 @@ bench-train: .venv-dev/installed ## Measure what needs torch: LDI against NN-Mas
 	@.venv-dev/bin/python -W ignore -m bench.ldi
 	@.venv-dev/bin/python -W ignore -m bench.modules
 	@.venv-dev/bin/python -W ignore -m bench.training
+
+chaos: .venv-dev/installed ## Kill, freeze and fill everything while jobs run; ten minutes at most, with a table at the end
+	@.venv-dev/bin/python -m tests.chaos $(CHAOS)
 
 load: .venv-dev/installed ## Load the service on loopback, with a history of a million searches; ROWS and LASTING make it less
 	@.venv-dev/bin/python -m bench.load $(if $(ROWS),--rows $(ROWS)) $(if $(LASTING),--seconds $(LASTING))

@@ -11,7 +11,10 @@ import asyncio
 import json
 import math
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate, islice
+from typing import Any
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,10 +27,28 @@ DEEPEST = 32
 LONGEST_NUMBER = 400
 """Digits that a number may have: more than any limit needs, few enough to convert at no cost."""
 
-TOKEN = re.compile(
-    r'[ \t\n\r]*(?:("(?:[^"\\\x00-\x1f]|\\.)*")|([{}\[\],:])|(-?[0-9][0-9.eE+-]*)|([A-Za-z_+.-][\w+.-]*))'
-)
+NEAR = 16_384
+"""Characters from the start within which a fault's field is named: finding its path is slow beside finding it."""
+
+# A body is checked by expressions that never look back (`*+`) and by the C parser, so that the largest hostile one
+# costs what reading it does: a loop over its tokens would keep everybody else waiting for seconds.
+HEX = "[0-9a-fA-F]"
+ESCAPE = rf'\\(?:["\\/bfnrt]|u(?!0000|[dD][89a-fA-F]){HEX}{{4}}|u[dD][89abAB]{HEX}{{2}}\\u[dD][c-fC-F]{HEX}{{2}})'
+STRING = rf'"[^"\\\x00-\x1f]*+(?:{ESCAPE}[^"\\\x00-\x1f]*+)*+"'
+INTEGER = rf"-?[0-9]{{1,{LONGEST_NUMBER}}}+(?![0-9.eE+-])"
+FLOAT = r"-?[0-9]{1,200}+(?:\.[0-9]{1,150}+)?+(?:[eE][+-]?[0-9]{1,2}+)?+(?![0-9.eE+-])"  # surely below 1e308
+SOUND = re.compile(rf"(?:[\[\]{{}}:, \t\n\r]++|{STRING}|{INTEGER}|{FLOAT}|true|false|null)*+")
+OTHER_NUMBER = re.compile(r"-?[0-9][0-9.eE+-]*+")
+NOT_FINITE = re.compile(r"[+-]?(?:nan|inf(?:inity)?)\b", re.IGNORECASE)
 SURROGATE = re.compile("[\ud800-\udfff]")
+
+# for text whose strings are sound already
+ANY_STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+STRINGS = re.compile(ANY_STRING.encode())
+BRACKETS = re.compile(rf"{ANY_STRING}|[\[\]{{}}]")
+TOKENS = re.compile(rf"{ANY_STRING}|[\[\]{{}},]")
+AS_SQUARE = bytes.maketrans(b"{}", b"[]")
+NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 @dataclass(frozen=True)
@@ -40,103 +61,155 @@ class Fault:
     message: str
 
 
-@dataclass
-class _Container:
-    """One open object or list while the body is walked."""
-
-    is_object: bool
-    keys: set[str] = field(default_factory=set)
-    key: str | None = None
-    index: int = 0
-
-
 def find_fault(body: bytes) -> Fault | None:
     """Return the first thing that makes these bytes unfit, or None when they are plain JSON."""
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
         return Fault(error.start, "", "not_utf8", "the body is not valid UTF-8")
-    fault = _walk(text)
-    if fault is None:
-        try:
-            json.loads(text)
-        except json.JSONDecodeError as error:
-            fault = Fault(error.pos, "", "malformed_json", error.msg)
+    end, reason = _sound_until(text)
+    fault = _too_deep(text[:end])
+    if fault is None and reason is not None:
+        fault = Fault(end, _field_at(text, end), *reason)
+    fault = fault or _malformed(text)
     if fault is None:
         return None
-    return Fault(len(text[: fault.offset].encode("utf-8", "surrogatepass")), fault.field, fault.code, fault.message)
+    return Fault(len(text[: fault.offset].encode()), fault.field, fault.code, fault.message)
 
 
-def _walk(text: str) -> Fault | None:
-    """Walk the tokens, keeping track of the field; offsets are in characters. Grammar is left to the parser."""
-    stack: list[_Container] = []
-    position, end = 0, len(text.rstrip(" \t\n\r"))
-    while position < end:
-        match = TOKEN.match(text, position)
-        if match is None:
-            return None  # not a token: the parser says where and why
-        start = match.start(match.lastindex or 0)
-        string, mark, number, word = match.groups()
-        if mark is not None:
-            if mark in "{[" and len(stack) >= DEEPEST:
-                return Fault(start, "", "too_deep", f"nested deeper than {DEEPEST} levels")
-            _step(stack, mark)
-        else:
-            fault = _check_string(stack, string) if string else _check_scalar(number, word)
-            if fault is not None:
-                return Fault(start, _path(stack), *fault)
-        position = match.end()
+# the functions below count offsets in characters
+
+
+def _sound_until(text: str) -> tuple[int, tuple[str, str] | None]:
+    """Return where the first value stands that is not to be passed on, or that is none, and (code, message) why.
+
+    Why is None where the parser will say it.
+    """
+    at = 0
+    while (at := _end_of(SOUND, text, at)) < len(text):
+        reason = _wrong_at(text, at)
+        number = OTHER_NUMBER.match(text, at)
+        if reason is not None or number is None:
+            return at, reason
+        at = number.end()  # unusual, but fine
+    return at, None
+
+
+def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
+    match = pattern.match(text, at)
+    return match.end() if match else at
+
+
+def _wrong_at(text: str, at: int) -> tuple[str, str] | None:
+    try:
+        if text[at] == '"':
+            value, _ = json.JSONDecoder().raw_decode(text, at)
+            if "\x00" in value:
+                return "null_character", "a text contains the character NUL"
+            return ("lone_surrogate", "a text contains half of a surrogate pair") if SURROGATE.search(value) else None
+        if NOT_FINITE.match(text, at):
+            return "not_finite", "NaN and Infinity are not JSON"
+        end = _end_of(OTHER_NUMBER, text, at)
+        if end - at > LONGEST_NUMBER:
+            return "number_too_long", f"a number has more than {LONGEST_NUMBER} digits"
+        return ("not_finite", "a number is too large for a double") if math.isinf(float(text[at:end])) else None
+    except ValueError:
+        return None  # no string or number after all
+
+
+def _too_deep(text: str) -> Fault | None:
+    marks = STRINGS.sub(b"", text.encode()).translate(AS_SQUARE, NO_BRACKETS)
+    left = marks
+    for _ in range(DEEPEST):  # each round takes the innermost pairs away
+        left = left.replace(b"[]", b"")
+    if not left:
+        return None
+    depths = accumulate(1 if mark == ord("[") else -1 for mark in marks)
+    nth = next((index for index, depth in enumerate(depths) if depth > DEEPEST), None)
+    if nth is None:
+        return None  # unbalanced: the parser says where
+    return Fault(_nth(_places(text, "[{]}"), nth), "", "too_deep", f"nested deeper than {DEEPEST} levels")
+
+
+def _places(text: str, brackets: str) -> Iterator[int]:
+    """Yield the places of brackets that are not within strings."""
+    return (match.start() for match in BRACKETS.finditer(text) if match[0] in brackets)
+
+
+def _nth(places: Iterator[int], index: int) -> int:
+    return next(islice(places, index, None))
+
+
+class _Repeated(ValueError):
+    """An object has a key twice; `ended` objects end before it does."""
+
+    def __init__(self, key: str, ended: int) -> None:
+        super().__init__()
+        self.key = key
+        self.ended = ended
+
+
+def _malformed(text: str) -> Fault | None:
+    ended = 0
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal ended
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            raise _Repeated(_first_repeated(pairs), ended)
+        ended += 1
+        return made
+
+    try:
+        json.loads(text, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        return Fault(error.pos, "", "malformed_json", error.msg)
+    except _Repeated as error:
+        at = _nth(_places(text, "}"), error.ended)
+        message = "the object that ends here gives a field twice"
+        return Fault(at, _field_at(text, at, error.key), "duplicate_key", message)
     return None
+
+
+def _first_repeated(pairs: list[tuple[str, Any]]) -> str:
+    seen: set[str] = set()
+    return next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+
+
+@dataclass
+class _Container:
+    """One open object or list on the way to a field."""
+
+    is_object: bool
+    key: str | None = None
+    index: int = 0
+
+
+def _field_at(text: str, at: int, key: str | None = None) -> str:
+    """Return the path of the field whose value stands at a place, or that of another key there; empty far in."""
+    if at > NEAR:
+        return ""
+    stack: list[_Container] = []
+    for match in TOKENS.finditer(text, 0, at):
+        _step(stack, match[0])
+    if key is not None:
+        stack[-1].key = key
+    parts = [printable(c.key or "") if c.is_object else str(c.index) for c in stack]
+    return ".".join(part for part in parts if part)
 
 
 def _step(stack: list[_Container], mark: str) -> None:
     if mark in "{[":
         stack.append(_Container(mark == "{"))
+    elif not stack:
+        return
     elif mark in "}]":
-        if stack:
-            stack.pop()
-    elif mark == "," and stack:
+        stack.pop()
+    elif mark == ",":
         stack[-1].key = None
         stack[-1].index += 1
-
-
-def _check_string(stack: list[_Container], token: str) -> tuple[str, str] | None:
-    try:
-        value: str = json.loads(token)
-    except ValueError:
-        return None  # a bad escape: the parser says where and why
-    if "\x00" in value:
-        return "null_character", "a text contains the character NUL"
-    if SURROGATE.search(value):
-        return "lone_surrogate", "a text contains half of a surrogate pair"
-    if stack and stack[-1].is_object and stack[-1].key is None:
-        top = stack[-1]
-        top.key = value
-        if value in top.keys:
-            return "duplicate_key", "the field is given twice"
-        top.keys.add(value)
-    return None
-
-
-def _check_scalar(number: str | None, word: str | None) -> tuple[str, str] | None:
-    if word is not None:
-        if word.lstrip("+-").lower() in ("nan", "infinity", "inf"):
-            return "not_finite", "NaN and Infinity are not JSON"
-        return None
-    assert number is not None
-    if len(number) > LONGEST_NUMBER:
-        return "number_too_long", f"a number has more than {LONGEST_NUMBER} digits"
-    try:
-        if math.isinf(float(number)) and re.search("[.eE]", number):
-            return "not_finite", "a number is too large for a double"
-    except ValueError:
-        return None  # not a number after all: the parser says where and why
-    return None
-
-
-def _path(stack: list[_Container]) -> str:
-    parts = [printable(c.key or "") if c.is_object else str(c.index) for c in stack]
-    return ".".join(part for part in parts if part)
+    elif stack[-1].is_object and stack[-1].key is None:
+        stack[-1].key = json.loads(mark)
 
 
 class BodyGuard:
@@ -220,14 +293,19 @@ def _refusal(scope: Scope, body: bytes) -> Response | None:
     media_type = _header(scope, b"content-type").split(b";")[0].strip().lower()
     if media_type != b"application/json":
         # other types reach a server on loopback from any web page without the browser asking first
-        detail = "send the body with the header Content-Type: application/json"
-        return problem_response(415, "unsupported_media_type", "Unsupported media type", detail)
+        return _unsupported("send the body with the header Content-Type: application/json")
+    if _header(scope, b"content-encoding").strip().lower() not in (b"", b"identity"):
+        return _unsupported("send the body as it is, with no Content-Encoding")
     fault = find_fault(body)
     if fault is None:
         return None
     message = f"{fault.message} (at byte {fault.offset})"
     problem = Problem(fault.field, fault.code, message)
     return problem_response(400, fault.code, "Malformed body", message, [problem], offset=fault.offset)
+
+
+def _unsupported(detail: str) -> Response:
+    return problem_response(415, "unsupported_media_type", "Unsupported media type", detail)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

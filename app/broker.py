@@ -90,6 +90,8 @@ def _redis(settings: Settings) -> dict[str, Any]:
         "worker_disable_prefetch": True,
         "broker_connection_timeout": 3.0,
         "broker_pool_limit": 4,
+        # what Redis refuses while it is full, a worker would not survive; it is to connect again instead
+        "broker_channel_error_retry": True,
         "broker_transport_options": {
             "socket_timeout": 5.0,
             "socket_connect_timeout": 3.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,12 +11,14 @@ from sqlalchemy.orm import Session
 
 from app.errors import NotFound
 from app.models import Job, RankedArchitecture, RegisteredArchitecture, Search, Verification
-from nnmass_core.architecture import Architecture
+from nnmass_core.architecture import ARCH_ID, Architecture
 from nnmass_core.families import decode_architecture, input_shape, num_classes
 
 
 def definition(session: Session, owner: str, arch_id: str) -> dict[str, Any] | None:
     """Return the definition of an architecture that this owner knows, or None."""
+    if not re.fullmatch(ARCH_ID, arch_id):
+        return None
     registered = session.get(RegisteredArchitecture, (owner, arch_id))
     if registered is not None:
         return registered.definition

@@ -8,6 +8,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Header, Query, Request, Security
 from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import WithJsonSchema
 from sqlalchemy.orm import Session
 
 from app import cursors, idempotency
@@ -54,7 +55,12 @@ async def streams_of(request: Request) -> Streams:
     return cast("Streams", request.app.state.streams)
 
 
-async def idempotency_key_of(idempotency_key: Annotated[str | None, Header()] = None) -> str | None:
+KeyText = Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{idempotency.KEY.pattern}$"})]
+
+
+async def idempotency_key_of(
+    idempotency_key: Annotated[KeyText | None, Header(alias="Idempotency-Key")] = None,
+) -> str | None:
     """Return the request's Idempotency-Key. Raises Invalid."""
     return idempotency.check(idempotency_key)
 

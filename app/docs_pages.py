@@ -1,10 +1,13 @@
-"""The interactive documentation: nothing is loaded from other hosts, and no script runs that is not ours."""
+"""The OpenAPI document and its pages: nothing is loaded from other hosts, and no script runs that is not ours."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import re
+from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
@@ -16,6 +19,7 @@ INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
 def install(app: FastAPI) -> None:
     """Add `/docs` and `/redoc`; their files are those that fastapi-offline has mounted."""
+    app.openapi = _without_null_parameters(app.openapi)  # type: ignore[method-assign]
 
     @app.get("/docs", include_in_schema=False)
     def swagger_ui(request: Request) -> HTMLResponse:
@@ -42,6 +46,28 @@ def install(app: FastAPI) -> None:
                 with_google_fonts=False,
             )
         )
+
+
+def _without_null_parameters(make: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+    """Return what makes the OpenAPI document with optional parameters as they are: left out they can be, null never."""
+
+    @cache
+    def document() -> dict[str, Any]:
+        described = make()
+        for item in described["paths"].values():
+            for operation in item.values():
+                for parameter in operation.get("parameters", []):
+                    parameter["schema"] = _not_null(parameter["schema"])
+        return described
+
+    return document
+
+
+def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
+    match schema:
+        case {"anyOf": [kind, {"type": "null"}], **rest}:
+            schema = rest | kind
+    return schema
 
 
 def _guarded(page: HTMLResponse) -> HTMLResponse:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticKnownError
 
+from nnmass_core.architecture import ARCH_ID
 from nnmass_core.codec import LARGEST_INTEGER, as_integer
 
 PAGE_LIMIT = 100
+LARGEST_SEED = 2**32 - 1
+DATE_AND_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d.*", re.ASCII)
 
 
 class Strict(BaseModel):
@@ -18,8 +23,21 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-Natural = Annotated[int, BeforeValidator(as_integer), Field(ge=0, le=LARGEST_INTEGER)]
-"""A non-negative integer that every JSON reader can hold; 1e6 is read as the integer it is."""
+WHOLE = BeforeValidator(as_integer)
+"""Reads 1e6 as the integer it is. It stands after a type's bounds: what stands after it is missing in OpenAPI."""
+
+Natural = Annotated[int, Field(ge=0, le=LARGEST_INTEGER), WHOLE]
+"""A non-negative integer that every JSON reader can hold."""
+
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED), WHOLE]
+"""What a generator of random numbers is seeded with."""
+
+
+def _written_out(moment: object) -> object:
+    """Refuse a number of seconds, which Pydantic would read as a moment too."""
+    if isinstance(moment, str) and not DATE_AND_TIME.fullmatch(moment):
+        raise PydanticKnownError("datetime_type")
+    return moment
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -30,8 +48,14 @@ def _in_utc(moment: datetime) -> datetime:
         raise ValueError("must lie within the years 1 to 9999 in UTC") from None
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]
 """A moment with its zone, that has a reading in UTC."""
+
+ArchId = Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{ARCH_ID}$"})]
+"""An architecture's id in a path: what has not its form names none."""
+
+PathName = Annotated[str, Field(max_length=100)]
+"""The name of a space or a file in a path."""
 
 Tag = Annotated[str, Field(min_length=1, max_length=64)]
 
@@ -60,21 +84,29 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     schema = ProblemBody.model_json_schema()
     schema["properties"]["errors"]["items"] = schema.pop("$defs")["ProblemItem"]  # nothing else would define it
     content = {"application/problem+json": {"schema": schema}}
-    return {status: {"description": REASONS[status], "content": content} for status in statuses}
+    return {
+        status: {"description": REASONS[status], "content": content, "headers": PROBLEM_HEADERS.get(status, {})}
+        for status in statuses
+    }
 
 
 REASONS = {
     400: "The body cannot be parsed; the byte offset says where.",
     401: "No API key, or one that is unknown, revoked or expired.",
-    403: "The key's scopes do not allow this.",
+    403: "The key's scopes do not allow this, or a browser asks for a page of another origin.",
     404: "There is no such thing, or it is another owner's.",
     408: "The body took too long to arrive.",
     409: "Its state forbids this.",
     413: "The body is larger than the limit.",
-    415: "The body is not sent as application/json.",
+    415: "The body is not sent as plain application/json.",
     421: "The request's Host is not a name of this service.",
     422: "Fields are not valid; `errors` names each.",
     429: "Too many requests, or too much waiting already; `Retry-After` says when to try again.",
     503: "The database is away; nothing was changed.",
 }
+PROBLEM_HEADERS = {
+    401: {"WWW-Authenticate": {"required": True, "schema": {"const": "Bearer"}}},
+    429: {"Retry-After": {"required": True, "schema": {"type": "integer"}, "description": "Seconds."}},
+}
 BODY_ERRORS = (400, 408, 413, 415, 422, 503)
+"""Of every route that changes something: a body is checked even where none is expected."""

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 
 from app.errors import Invalid, ServiceError, Unauthenticated
 from nnmass_core.codec import printable
@@ -45,8 +46,25 @@ CODES = {
     "model_type": "not_an_object",
     "model_attributes_type": "not_an_object",
     "dict_type": "not_an_object",
+    "uuid_parsing": "not_an_id",
+    "uuid_type": "not_an_id",
+    "datetime_type": "not_a_moment",
+    "datetime_parsing": "not_a_moment",
+    "datetime_from_date_parsing": "not_a_moment",
+    "datetime_object_invalid": "not_a_moment",
+    "timezone_aware": "not_a_moment",
 }
 """Pydantic's error types under the codes that the rest of the service uses."""
+
+MESSAGES = {
+    "required": "is required",
+    "unknown_field": "is not a field of this object",
+    "not_an_id": "must be an id",
+    "not_a_moment": "must be a date and a time with its zone, such as 2026-01-31T12:00:00Z",
+}
+"""Where Pydantic says more, or something else; what it says of ids and moments can quote a character of the input."""
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 UNDEFINED_TABLE = "42P01"
 """PostgreSQL's state for a table that is not there: the schema has not been brought up to date yet."""
@@ -114,14 +132,11 @@ def _problem_of(item: dict[str, Any]) -> Problem:
     path = ".".join(printable(part) for part in place[1:])
     field = path if where in ("body", "query", "path") else f"{where}.{path}"
     code = CODES.get(item["type"], "invalid")
-    return Problem(field, code, _message_of(item))
+    return Problem(field, code, MESSAGES.get(code) or _message_of(item))
 
 
 def _message_of(item: dict[str, Any]) -> str:
     """Return Pydantic's message in the service's words; none of those used here contains the input."""
-    fixed = {"missing": "is required", "extra_forbidden": "is not a field of this object"}
-    if item["type"] in fixed:
-        return fixed[item["type"]]
     message: str = item["msg"].removeprefix("Value error, ")
     for opening in ("Input should ", "Value should ", "String should ", "List should "):
         if message.startswith(opening):
@@ -133,8 +148,16 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
     code = status.phrase.lower().replace(" ", "_").replace("-", "_")
-    headers = dict(error.headers) if error.headers else None
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed(request))
     return problem_response(status, code, status.phrase, status.description or status.phrase, headers=headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """Return the methods of every route that has this path; Starlette names those of the first alone."""
+    routes = request.app.routes
+    return [m for m in METHODS if any(r.matches({**request.scope, "method": m})[0] is Match.FULL for r in routes)]
 
 
 def _database_away(request: Request, error: Exception) -> JSONResponse:

@@ -10,6 +10,9 @@ from pydantic import BeforeValidator
 
 from app.errors import NotFound
 
+UUID_TEXT = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+"""What a UUID looks like."""
+
 _NS_PER_MS = 1_000_000
 
 

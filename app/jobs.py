@@ -309,7 +309,9 @@ def sweep(session: Session, *, ring_again_seconds: float, most_attempts: int) ->
         ),
         Event.DONE,
     )
-    requeued = _change(session, update(Job).where(expired).values(**_waiting(LONG_AGO)), Event.STATUS)
+    # the limit once more: a lease may have been written since, late enough to be over already
+    again = update(Job).where(expired, Job.attempt < most_attempts)
+    requeued = _change(session, again.values(**_waiting(LONG_AGO)), Event.STATUS)
     bells = _overdue_bells(session, moment, ring_again_seconds)
     session.execute(delete_from(IdempotencyKey).where(IdempotencyKey.created_at < moment - IDEMPOTENCY_KEPT))
     session.execute(delete_from(WorkerBeat).where(WorkerBeat.seen_at < moment - BEATS_KEPT))

@@ -41,6 +41,9 @@ FEATURES = {
 }
 """The scope that a feature's routes need beyond `read`; no route of theirs is without."""
 
+EVERYWHERE = (401, 403, 421, 422, 429, 503)
+"""What any route may answer: for its caller, for a NUL in its address, or while the database is away."""
+
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the application for these settings, or for those in the environment."""
@@ -73,8 +76,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.cursors = Cursors(settings.signing_key())
     for scope, routers in FEATURES.items():
         for router in routers:
-            app.include_router(router, dependencies=[Depends(allows(scope))], responses=problems(401, 403, 421, 429))
-    app.include_router(health.router)
+            app.include_router(router, dependencies=[Depends(allows(scope))], responses=problems(*EVERYWHERE))
+    app.include_router(health.router, responses=problems(421, 422))
     docs_pages.install(app)
     http_errors.install(app)
     app.add_middleware(BodyGuard, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)

@@ -54,7 +54,8 @@ class Perimeter:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
-        if not self._any_host and not self._answers_to(_name_in(headers.get("host", ""))):
+        hosts = headers.getlist("host")
+        if not self._any_host and not (len(hosts) == 1 and self._answers_to(_name_in(hosts[0]))):
             detail = "the request's Host is not a name of this service (NNMASS_ALLOWED_HOSTS adds some)"
             return problem_response(421, "unknown_host", "Misdirected request", detail)
         if scope["method"] not in SAFE_METHODS and _foreign(headers):

@@ -19,7 +19,7 @@ from uuid import UUID
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Header, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent, format_sse_event
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, WithJsonSchema
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -42,10 +42,6 @@ PING = ServerSentEvent(comment="ping")
 """Sent while nothing happens, so that no proxy takes the connection for dead."""
 
 ID = re.compile(r"[0-9]{1,20}")
-RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Server-sent events."},
-    204: {"description": "The job has ended and `Last-Event-ID` is its last event: nothing follows."},
-}
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 Whole = Callable[[Session], dict[str, Any]]
@@ -66,7 +62,31 @@ class EventData(BaseModel):
     at: datetime
 
 
-def last_event_id(last_event_id: Annotated[str | None, Header()] = None) -> int:
+def _described() -> dict[str, Any]:
+    """Describe one event as JSON Schema."""
+    data = EventData.model_json_schema()
+    data["properties"]["status"] = data.pop("$defs")["State"]  # nothing else would define it
+    return {
+        "type": "object",
+        "required": ["id", "event", "data"],
+        "properties": {
+            "id": {"type": "string", "pattern": f"^{ID.pattern}$"},
+            "event": {"type": "string", "enum": list(Event)},
+            "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": data},
+        },
+    }
+
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"itemSchema": _described()}}, "description": "Server-sent events."},
+    204: {"description": "The job has ended and `Last-Event-ID` is its last event: nothing follows."},
+}
+
+
+EventId = Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{ID.pattern}$"})]
+
+
+def last_event_id(last_event_id: Annotated[EventId | None, Header(alias="Last-Event-ID")] = None) -> int:
     """Return the number of the last event that the client has, 0 for none. Raises Invalid."""
     if last_event_id is None:
         return 0

@@ -14,6 +14,9 @@ from nnmass_core.diagram import Panel, draw
 DEFINITION_VERSION = 1
 """Version of the JSON form; it changes when a stored definition would be read differently."""
 
+ARCH_ID = "arch_[0-9a-f]{32}"
+"""The form of an architecture's id."""
+
 BYTES_PER_ELEMENT = {"fp32": 4, "fp16": 2, "int8": 1}
 """Bytes of one stored number at each precision that a budget may name."""
 

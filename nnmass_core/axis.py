@@ -76,20 +76,21 @@ def single_axis_schema(minimum: int, maximum: int, doc: str) -> dict[str, Any]:
     return {"anyOf": _forms(minimum, maximum), "description": doc}
 
 
-def axis_schema(minimum: int, maximum: int, doc: str) -> dict[str, Any]:
+def axis_schema(minimum: int, maximum: int, doc: str, *, most_cells: int) -> dict[str, Any]:
     """Describe an axis for all cells, or one for each, as JSON Schema."""
     forms = _forms(minimum, maximum)
-    per_cell = {"type": "array", "items": {"anyOf": forms}, "minItems": 1}
+    per_cell = {"type": "array", "items": {"anyOf": forms}, "minItems": 1, "maxItems": most_cells}
     return {"anyOf": [*forms, per_cell], "description": doc}
 
 
 def _forms(minimum: int, maximum: int) -> list[dict[str, Any]]:
     number = {"type": "integer", "minimum": minimum, "maximum": maximum}
+    step = {"type": "integer", "minimum": 1, "maximum": max(maximum, 1), "default": 1}
     span = {
         "type": "object",
         "additionalProperties": False,
         "required": ["min", "max"],
-        "properties": {"min": number, "max": number, "step": {"type": "integer", "minimum": 1, "default": 1}},
+        "properties": {"min": number, "max": number, "step": step},
     }
     values = {"type": "array", "items": number, "minItems": 1, "maxItems": MOST_VALUES}
     return [span, values, number]

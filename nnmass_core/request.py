@@ -13,7 +13,7 @@ from nnmass_core.architecture import Architecture
 from nnmass_core.budget import Budget
 from nnmass_core.codec import check_integer, sha256_of, unknown_fields
 from nnmass_core.errors import DefinitionError, Problem
-from nnmass_core.families import architecture_schema, decode_architecture
+from nnmass_core.families import architecture_schema, decode_architecture, known_architecture_schema
 from nnmass_core.named import named_network, named_networks
 from nnmass_core.space import Space
 
@@ -23,6 +23,9 @@ LARGEST_MASS = 1e15
 
 COSTS = {"params": "params", "macs": "macs", "peak_activation_bytes": "peak"}
 """The costs that an objective may name, and the quantity that each is."""
+
+PAIRS = (("params", "macs"), ("macs", "params"))
+"""The costs that a front may have together."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Pareto:
     costs: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if not (len(self.costs) == 1 and self.costs[0] in COSTS) and set(self.costs) != {"params", "macs"}:
+        if not (len(self.costs) == 1 and self.costs[0] in COSTS) and self.costs not in PAIRS:
             message = f"must be nn_mass and one of {', '.join(COSTS)}, or nn_mass with params and macs"
             raise DefinitionError.at("pareto", "unknown_choice", message)
 
@@ -105,17 +108,17 @@ def decode_objective(data: object) -> Objective:
 def objective_schema() -> dict[str, Any]:
     """Describe the objectives as JSON Schema."""
     cost = {"type": "string", "enum": list(COSTS)}
-    arch_id = {"type": "object", "required": ["arch_id"], "properties": {"arch_id": {"type": "string"}}}
     least = {"type": "number", "minimum": 0, "maximum": LARGEST_MASS}
     named = {"type": "string", "enum": list(named_networks())}
-    reference = {"anyOf": [named, arch_id, architecture_schema()]}
+    reference = {"anyOf": [named, known_architecture_schema(), architecture_schema()]}
+    fronts = [["nn_mass", cost] for cost in COSTS] + [["nn_mass", *pair] for pair in PAIRS]
     return {
         "default": {"maximize": "nn_mass"},
         "oneOf": [
             _object_schema({"maximize": {"const": "nn_mass"}}),
             _object_schema({"minimize": cost, "min_nn_mass": least}),
             _object_schema({"minimize": cost, "reference": reference}),
-            _object_schema({"pareto": {"type": "array", "items": {"enum": ["nn_mass", *COSTS]}, "minItems": 2}}),
+            _object_schema({"pareto": {"enum": fronts}}),
         ],
     }
 
@@ -136,8 +139,10 @@ def _decode_maximise(data: Mapping[str, Any]) -> Objective:
 
 
 def _decode_minimise(data: Mapping[str, Any]) -> Objective:
+    if "min_nn_mass" in data and "reference" in data:
+        raise DefinitionError.at("min_nn_mass", "conflicts_with_reference", "give either min_nn_mass or reference")
     reference = None
-    if data.get("reference") is not None:
+    if "reference" in data:
         try:
             named = data["reference"]
             reference = named_network(named) if isinstance(named, str) else decode_architecture(named)

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, Response
 from app.architectures import service
 from app.architectures.schemas import AboutArchitecture, Definition, EvaluateAnswer, EvaluateBody
 from app.deps import Owner, ReadSession, WriteSession
-from app.fields import BODY_ERRORS, problems
+from app.fields import BODY_ERRORS, ArchId, problems
 
 router = APIRouter(prefix="/v1/architectures", tags=["architectures"])
 
@@ -42,7 +42,7 @@ def register_architecture(
 
 
 @router.get("/{arch_id}", response_model=AboutArchitecture, responses=problems(404, 422, 503))
-def get_architecture(arch_id: str, session: ReadSession, owner: Owner) -> dict[str, Any]:
+def get_architecture(arch_id: ArchId, session: ReadSession, owner: Owner) -> dict[str, Any]:
     """Return an architecture with its figures at fp32 and the newest searches that ranked it."""
     return service.about(session, owner, arch_id)
 
@@ -52,7 +52,7 @@ def get_architecture(arch_id: str, session: ReadSession, owner: Owner) -> dict[s
     response_class=Response,
     responses={200: {"content": {"image/svg+xml": {}}, "description": "The picture."}, **problems(404, 422, 503)},
 )
-def get_diagram(arch_id: str, session: ReadSession, owner: Owner) -> Response:
+def get_diagram(arch_id: ArchId, session: ReadSession, owner: Owner) -> Response:
     """Return a picture of an architecture: its cells or stages, their skip wiring and their share of the NN-Mass."""
     headers = {"Content-Security-Policy": DRAWING_POLICY, "Cache-Control": "private, max-age=86400"}
     return Response(service.diagram(session, owner, arch_id), media_type="image/svg+xml", headers=headers)

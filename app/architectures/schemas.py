@@ -13,22 +13,19 @@ from app.jobs import State
 from nnmass_core.families import architecture_schema
 
 MOST_ARCHITECTURES = 1000
-Definition = Annotated[Any, WithJsonSchema(architecture_schema())]
 
-EXAMPLE: dict[str, JsonValue] = {
-    "architectures": [
-        {
-            "family": "densenet_cnn",
-            "input": {"channels": 3, "height": 32, "width": 32},
-            "num_classes": 10,
-            "cells": [
-                {"width": 32, "depth": 13, "skip_channels": 40},
-                {"width": 64, "depth": 13, "skip_channels": 80},
-            ],
-        }
+NETWORK: dict[str, JsonValue] = {
+    "family": "densenet_cnn",
+    "input": {"channels": 3, "height": 32, "width": 32},
+    "num_classes": 10,
+    "cells": [
+        {"width": 32, "depth": 13, "skip_channels": 40},
+        {"width": 64, "depth": 13, "skip_channels": 80},
     ],
-    "precision": "fp32",
 }
+Definition = Annotated[Any, WithJsonSchema({**architecture_schema(), "examples": [NETWORK]})]
+
+EXAMPLE: dict[str, JsonValue] = {"architectures": [NETWORK], "precision": "fp32"}
 
 
 class EvaluateBody(Strict):

@@ -9,12 +9,11 @@ from fastapi.responses import JSONResponse
 
 from app.deps import Owner, WriteSession
 from app.exports import service
-from app.fields import problems
+from app.fields import LARGEST_SEED, ArchId, problems
 
 router = APIRouter(prefix="/v1/architectures", tags=["architectures"])
 
 RETRY_AFTER_SECONDS = 2
-LARGEST_SEED = 2**32 - 1
 
 
 @router.get(
@@ -27,7 +26,7 @@ LARGEST_SEED = 2**32 - 1
     },
 )
 def export_architecture(
-    arch_id: str,
+    arch_id: ArchId,
     session: WriteSession,
     owner: Owner,
     format: Annotated[Literal["pytorch", "onnx", "torchscript", "json"], Query()],  # noqa: A002 - the contract's word

@@ -35,7 +35,7 @@ def get_measurement(measurement_id: MeasurementId, session: ReadSession, owner: 
     return service.answer(service.get(session, owner, measurement_id))
 
 
-@router.post("/{measurement_id}/cancel", response_model=MeasurementAnswer, responses=problems(404, 422, 503))
+@router.post("/{measurement_id}/cancel", response_model=MeasurementAnswer, responses=problems(404, *BODY_ERRORS))
 def cancel_measurement(measurement_id: MeasurementId, session: WriteSession, owner: Owner) -> MeasurementAnswer:
     """Cancel a measurement. One that has ended stays as it is."""
     return service.answer(service.cancel(session, owner, measurement_id))

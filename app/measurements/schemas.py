@@ -8,9 +8,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
-from app.fields import Natural, Strict
+from app.fields import WHOLE, Seed, Strict
 from app.jobs import State
-from nnmass_core.families import architecture_schema
+from nnmass_core.families import architecture_schema, known_architecture_schema
 
 EXAMPLE: dict[str, JsonValue] = {
     "kind": "ldi",
@@ -28,13 +28,12 @@ EXAMPLE: dict[str, JsonValue] = {
     "seeds": [0, 1, 2],
 }
 MOST_SAMPLES, MOST_SEEDS = 256, 20
-Seed = Annotated[Natural, Field(le=2**32 - 1)]
 Named = Annotated[
     Any,
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "object", "required": ["arch_id"], "properties": {"arch_id": {"type": "string"}}},
+                known_architecture_schema(),
                 architecture_schema(),
             ],
             "description": 'A full definition, or `{"arch_id": "..."}` of one known here.',
@@ -57,7 +56,9 @@ class MeasurementBody(Strict):
     dataset: Literal["mnist", "mnist-5k", "digits", "cifar10", "fake"] | None = Field(
         None, description="Required for `ldi`; `peak` needs none."
     )
-    samples: Natural = Field(16, ge=1, le=MOST_SAMPLES, description="Images whose Jacobians are averaged.")
+    samples: Annotated[int, Field(ge=1, le=MOST_SAMPLES), WHOLE] = Field(
+        16, description="Images whose Jacobians are averaged."
+    )
     seeds: list[Seed] = Field(
         default_factory=lambda: [0], min_length=1, max_length=MOST_SEEDS, description="One initialization each."
     )

@@ -54,8 +54,9 @@ def _submit(session: Session, owner: str, body: MeasurementBody) -> Submission:
 
 def _architecture(session: Session, owner: str, named: Any) -> Architecture:
     if isinstance(named, dict) and set(named) == {"arch_id"}:
+        arch_id = named["arch_id"]
         try:
-            return catalog.architecture(session, owner, str(named["arch_id"]))
+            return catalog.architecture(session, owner, arch_id if isinstance(arch_id, str) else "")
         except NotFound as unknown:
             raise Invalid.at(
                 "architecture.arch_id", "unknown_architecture", "names no architecture known here"
@@ -77,8 +78,8 @@ def get(session: Session, owner: str, measurement_id: UUID) -> Measurement:
 def cancel(session: Session, owner: str, measurement_id: UUID) -> Measurement:
     """Cancel a measurement; one that has ended stays as it is. Raises NotFound."""
     found = get(session, owner, measurement_id)
-    if jobs.cancel(session, measurement_id):
-        session.refresh(found.job)
+    jobs.cancel(session, measurement_id)
+    session.refresh(found.job)  # as it is now, also where it has ended by itself since it was read
     return found
 
 

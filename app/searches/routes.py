@@ -17,7 +17,7 @@ from app.deps import DatabaseDep, IdempotencyKey, Owner, PagingDep, ReadSession,
 from app.errors import NotFound
 from app.fields import BODY_ERRORS, Moment, problems
 from app.idempotency import Submission
-from app.ids import id_of
+from app.ids import UUID_TEXT, id_of
 from app.jobs import State
 from app.searches import comparison, export, service
 from app.searches.repository import Filters
@@ -59,7 +59,7 @@ async def submit_search(
     database: DatabaseDep,
     owner: Owner,
     idempotency_key: IdempotencyKey,
-    prefer: Annotated[str | None, Header(max_length=200)] = None,
+    prefer: Annotated[str | None, Header(alias="Prefer", max_length=200)] = None,
 ) -> JSONResponse:
     """Submit a search. An equal question asked before is answered at once, unless `fresh`.
 
@@ -133,7 +133,14 @@ def list_searches(
 def compare_searches(
     session: ReadSession,
     owner: Owner,
-    ids: Annotated[str, Query(max_length=1000, description="2 to 4 ids of searches, separated by commas.")],
+    ids: Annotated[
+        str,
+        Query(
+            max_length=1000,
+            description="2 to 4 ids of searches, separated by commas.",
+            json_schema_extra={"pattern": f"^{UUID_TEXT}(,{UUID_TEXT}){{1,3}}$"},
+        ),
+    ],
 ) -> dict[str, Any]:
     """Show searches side by side: what each was asked and answered, what differs, which architectures they share."""
     return comparison.compare(session, owner, ids.split(","))
@@ -151,7 +158,7 @@ def change_search(search_id: SearchId, body: SearchChanges, session: WriteSessio
     return service.answer(service.change(session, owner, search_id, body))
 
 
-@router.delete("/{search_id}", status_code=204, responses=problems(404, 409, 422, 503))
+@router.delete("/{search_id}", status_code=204, responses=problems(404, 409, *BODY_ERRORS))
 def delete_search(search_id: SearchId, session: WriteSession, owner: Owner) -> None:
     """Delete a search with its ranking. What was trained of it stays, and names no search. A running one: 409."""
     service.delete(session, owner, search_id)
@@ -197,7 +204,7 @@ def export_search(
     return export.document(session, owner, search_id)
 
 
-@router.post("/{search_id}/cancel", response_model=SearchAnswer, responses=problems(404, 422, 503))
+@router.post("/{search_id}/cancel", response_model=SearchAnswer, responses=problems(404, *BODY_ERRORS))
 def cancel_search(search_id: SearchId, session: WriteSession, owner: Owner) -> SearchAnswer:
     """Cancel a search. One that has ended stays as it is."""
     return service.answer(service.cancel(session, owner, search_id))
@@ -209,7 +216,7 @@ def cancel_search(search_id: SearchId, session: WriteSession, owner: Owner) -> S
     response_model=SearchAnswer,
     responses={
         200: {"model": SearchAnswer, "description": "Queued or running: unchanged."},
-        **problems(404, 409, 422, 503),
+        **problems(404, 409, *BODY_ERRORS),
     },
 )
 def retry_search(search_id: SearchId, session: WriteSession, owner: Owner, response: Response) -> SearchAnswer:

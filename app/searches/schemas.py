@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
-from app.fields import Natural, Strict, Tag
+from app.fields import WHOLE, Natural, Strict, Tag
 from app.jobs import State
 from nnmass_core.budget import Budget
 from nnmass_core.errors import DefinitionError
@@ -34,7 +34,7 @@ Space = Annotated[
     ),
 ]
 
-EXAMPLE: dict[str, JsonValue] = {
+QUESTION: dict[str, JsonValue] = {
     "space": {
         "family": "densenet_cnn",
         "input": {"channels": 3, "height": 32, "width": 32},
@@ -49,10 +49,8 @@ EXAMPLE: dict[str, JsonValue] = {
     "top_k": 10,
     "diversity": "none",
     "time_limit_seconds": 60,
-    "name": "camera v2",
-    "tags": ["edge"],
-    "note": "",
 }
+EXAMPLE: dict[str, JsonValue] = {**QUESTION, "name": "camera v2", "tags": ["edge"], "note": ""}
 
 
 class BudgetBody(Strict):
@@ -73,11 +71,13 @@ Objective = Annotated[Any, WithJsonSchema(objective_schema())]
 class Question(Strict):
     """What is asked: everything that decides the answer."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [QUESTION]})
+
     space: Space
     budget: BudgetBody = Field(default_factory=BudgetBody)
     objective: Objective = Field(default_factory=lambda: {"maximize": "nn_mass"})
-    top_k: Natural = Field(
-        10, ge=1, le=MOST_RESULTS, description="Refused with a Pareto front, which has its own size."
+    top_k: Annotated[int, Field(ge=1, le=MOST_RESULTS), WHOLE] = Field(
+        10, description="Refused with a Pareto front, which has its own size."
     )
     diversity: Literal["none", "shape"] = Field(
         "none", description="`shape`: at most one result for each tuple of widths and depths."

@@ -29,6 +29,8 @@ from nnmass_core.search import search
 QUEUE = "search"
 PLACE = "/v1/searches"
 PREVIEW_SECONDS = 1.0
+PREVIEW_OPTIONS = 250_000
+"""Options of the largest space that is previewed: before the search, building and counting takes as long again."""
 
 
 def submit(session: Session, owner: str, body: SearchBody, idempotency_key: str | None) -> Submission:
@@ -103,16 +105,15 @@ def delete(session: Session, owner: str, search_id: UUID) -> None:
     """Delete a search and its ranking; what was trained of it stays. Raises NotFound, and WrongState while it runs."""
     get(session, owner, search_id)
     if not jobs.delete(session, search_id):
-        get(session, owner, search_id)  # it may be gone since, by another request
+        _get_again(session, owner, search_id)  # it may be gone
         raise WrongState("the search is running; cancel it first")
 
 
 def cancel(session: Session, owner: str, search_id: UUID) -> Search:
     """Cancel a search; one that has ended stays as it is. Raises NotFound."""
-    found = get(session, owner, search_id)
-    if jobs.cancel(session, search_id):
-        session.refresh(found.job)
-    return found
+    get(session, owner, search_id)
+    jobs.cancel(session, search_id)
+    return _get_again(session, owner, search_id)
 
 
 def retry(session: Session, owner: str, search_id: UUID) -> tuple[Search, bool]:
@@ -120,12 +121,18 @@ def retry(session: Session, owner: str, search_id: UUID) -> tuple[Search, bool]:
 
     Raises NotFound, and WrongState when it has succeeded.
     """
-    found = get(session, owner, search_id)
+    get(session, owner, search_id)
     queued = jobs.retry(session, search_id)
-    session.refresh(found.job)
+    found = _get_again(session, owner, search_id)
     if found.job.state == State.SUCCEEDED:
         raise WrongState("the search has succeeded; submit it with `fresh` to run it once more")
     return found, queued
+
+
+def _get_again(session: Session, owner: str, search_id: UUID) -> Search:
+    """Return a search as it is now: others may have changed or deleted it since this session read it."""
+    session.expire_all()
+    return get(session, owner, search_id)
 
 
 def history(session: Session, owner: str, filters: Filters, paging: Paging) -> tuple[list[SearchAnswer], str | None]:
@@ -156,16 +163,23 @@ def read(session: Session, owner: str, question: Question) -> SearchRequest:
 
 
 def preview(request: SearchRequest) -> dict[str, Any]:
-    """Answer a question at once and store nothing. Raises Invalid when a second is not enough to prove the answer."""
+    """Answer a question at once and store nothing. Raises Invalid when a second is not enough."""
+    if request.space.option_bound() > PREVIEW_OPTIONS:
+        raise _too_large()
     started = time.monotonic()
     deadline = started + min(PREVIEW_SECONDS, request.time_limit_seconds)
     found = search(request, Control(expired=lambda: time.monotonic() > deadline))
-    if not found.certificate.optimal:
-        raise Invalid.at("space", "too_large", "is too large to be searched within a second; submit a search instead")
+    # a front in two costs tells its gaps and calls itself optimal only without any, however long it is given
+    if not found.certificate.optimal and time.monotonic() > deadline:
+        raise _too_large()
     items = [
         {**figures_of(r, request.budget.precision), "architecture": r.architecture.definition()} for r in found.ranking
     ]
     return {"result": result_of(found, time.monotonic() - started), "items": items}
+
+
+def _too_large() -> Invalid:
+    return Invalid.at("space", "too_large", "is too large to be searched within a second; submit a search instead")
 
 
 def result_of(found: SearchResult, elapsed_seconds: float) -> dict[str, Any]:

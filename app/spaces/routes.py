@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from app.errors import NotFound
-from app.fields import problems
+from app.fields import PathName, problems
 from nnmass_core.spaces import Preset, presets
 
 router = APIRouter(prefix="/v1/spaces", tags=["spaces"])
@@ -37,7 +37,7 @@ def list_spaces() -> dict[str, Any]:
 
 
 @router.get("/{name}", responses=problems(404))
-def get_space(name: str) -> dict[str, Any]:
+def get_space(name: PathName) -> dict[str, Any]:
     """Return a space's full definition, ready to edit and to post as `space`."""
     if name not in presets():
         raise NotFound("there is no such space; GET /v1/spaces lists them")

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from app.db import Database
 from app.deps import DatabaseDep, IdempotencyKey, Owner, PagingDep, ReadSession, StreamsDep, WriteSession
-from app.fields import BODY_ERRORS, Moment, problems
+from app.fields import BODY_ERRORS, Moment, PathName, problems
 from app.idempotency import Submission
 from app.ids import id_of
 from app.jobs import State
@@ -116,14 +116,14 @@ def get_log(verification_id: VerificationId, session: ReadSession, owner: Owner)
         **problems(404, 422, 503),
     },
 )
-def get_artifact(verification_id: VerificationId, name: str, session: ReadSession, owner: Owner) -> Response:
+def get_artifact(verification_id: VerificationId, name: PathName, session: ReadSession, owner: Owner) -> Response:
     """Return a file that the training left: trained weights for torch, or the trained network as ONNX."""
     file = service.artifact(session, owner, verification_id, name)
     headers = {"Content-Disposition": f'attachment; filename="{file.name}"', "ETag": f'"{file.sha256}"'}
     return Response(file.content, media_type=file.media_type, headers=headers)
 
 
-@router.post("/{verification_id}/cancel", response_model=VerificationAnswer, responses=problems(404, 422, 503))
+@router.post("/{verification_id}/cancel", response_model=VerificationAnswer, responses=problems(404, *BODY_ERRORS))
 def cancel_verification(verification_id: VerificationId, database: DatabaseDep, owner: Owner) -> VerificationAnswer:
     """Cancel a verification: its process ends within seconds. One that has ended stays as it is."""
     with database.write() as session:
@@ -137,7 +137,7 @@ def cancel_verification(verification_id: VerificationId, database: DatabaseDep, 
     response_model=VerificationAnswer,
     responses={
         200: {"model": VerificationAnswer, "description": "It waits or runs already."},
-        **problems(404, 409, 422, 503),
+        **problems(404, 409, *BODY_ERRORS),
     },
 )
 def retry_verification(
@@ -151,7 +151,10 @@ def retry_verification(
 
 
 @router.post(
-    "/{verification_id}/replay", status_code=202, response_model=VerificationAnswer, responses=problems(404, 422, 503)
+    "/{verification_id}/replay",
+    status_code=202,
+    response_model=VerificationAnswer,
+    responses=problems(404, *BODY_ERRORS),
 )
 def replay_verification(
     verification_id: VerificationId, session: WriteSession, owner: Owner, idempotency_key: IdempotencyKey

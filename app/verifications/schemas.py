@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
-from app.fields import Natural, Strict
+from app.fields import WHOLE, Seed, Strict
 from app.jobs import State
 from nnmass_core.codec import json_schema
 from nnmass_core.datasets import Dataset, datasets
@@ -44,7 +44,6 @@ class Role(StrEnum):
     RANDOM_CONTROL = "random_control"
 
 
-Seed = Annotated[Natural, Field(le=2**32 - 1)]
 Definition = Annotated[Any, WithJsonSchema(architecture_schema())]
 DatasetField = Annotated[
     Any,
@@ -78,7 +77,9 @@ class VerificationBody(Strict):
     arch_id: str | None = Field(None, max_length=64, description="An architecture known here.")
     architecture: Definition | None = None
     search: UUID | None = Field(None, strict=False, description="A finished search of yours.")
-    top: Natural | None = Field(None, ge=1, le=MOST_TOP, description="How many of its ranking; 1 if left out.")
+    top: Annotated[int, Field(ge=1, le=MOST_TOP), WHOLE] | None = Field(
+        None, description="How many of its ranking; 1 if left out."
+    )
     controls: list[Literal["params", "random"]] = Field(
         default_factory=list, max_length=2, description="What to train beside each of them."
     )

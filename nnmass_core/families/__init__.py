@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nnmass_core.architecture import DEFINITION_VERSION, Architecture
+from nnmass_core.architecture import ARCH_ID, DEFINITION_VERSION, Architecture
 from nnmass_core.codec import as_integer, decode, json_schema
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families.densenet_cnn import DenseNetCnn, DenseNetCnnSpace
@@ -82,6 +82,16 @@ def widths(architecture: Architecture) -> tuple[int, ...]:
 def architecture_schema() -> dict[str, Any]:
     """Describe the definitions of all families as JSON Schema."""
     return {"oneOf": [_architecture_schema(family) for family in FAMILIES.values()]}
+
+
+def known_architecture_schema() -> dict[str, Any]:
+    """Describe an object that names an architecture by its id as JSON Schema."""
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["arch_id"],
+        "properties": {"arch_id": {"type": "string", "pattern": f"^{ARCH_ID}$"}},
+    }
 
 
 def space_schema() -> dict[str, Any]:

@@ -119,9 +119,11 @@ class ConcatenationCnnSpace(Space):
                 "input": json_schema(Image),
                 "num_classes": {"type": "integer", "minimum": CLASSES[0], "maximum": CLASSES[1]},
                 "cells": {"type": "integer", "minimum": 1, "maximum": MOST_CELLS},
-                "width": axis_schema(*WIDTH, "Output channels of every layer of a cell."),
-                "depth": axis_schema(*DEPTH, "Layers in a cell."),
-                "skip_channels": axis_schema(*SKIP_CHANNELS, "t_c, the most skip channels that a layer takes."),
+                "width": axis_schema(*WIDTH, "Output channels of every layer of a cell.", most_cells=MOST_CELLS),
+                "depth": axis_schema(*DEPTH, "Layers in a cell.", most_cells=MOST_CELLS),
+                "skip_channels": axis_schema(
+                    *SKIP_CHANNELS, "t_c, the most skip channels that a layer takes.", most_cells=MOST_CELLS
+                ),
                 "width_rule": {"const": "doubling", "description": "Ties the widths to w, 2w, 4w, ..."},
                 "depth_rule": {"const": "equal", "description": "Gives all cells one depth."},
             },

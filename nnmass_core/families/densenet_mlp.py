@@ -139,9 +139,11 @@ class DenseNetMlpSpace(Space):
             "family": {"const": cls.family},
             "in_features": {"type": "integer", "minimum": FEATURES[0], "maximum": FEATURES[1]},
             "num_classes": {"type": "integer", "minimum": CLASSES[0], "maximum": CLASSES[1]},
-            "width": axis_schema(*WIDTH, "Neurons of every layer but the last."),
-            "depth": axis_schema(*DEPTH, "Linear layers."),
-            "skip_channels": axis_schema(*SKIP_CHANNELS, "t_c, the most neurons that a layer takes through skips."),
+            "width": axis_schema(*WIDTH, "Neurons of every layer but the last.", most_cells=1),
+            "depth": axis_schema(*DEPTH, "Linear layers.", most_cells=1),
+            "skip_channels": axis_schema(
+                *SKIP_CHANNELS, "t_c, the most neurons that a layer takes through skips.", most_cells=1
+            ),
             "activation": {"type": "string", "enum": list(ACTIVATIONS)},
         }
         return {

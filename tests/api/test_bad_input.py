@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import operator
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
+import jsonschema_rs
 import pytest
 from fastapi.testclient import TestClient
 
 from app.body_guard import find_fault
 from app.config import Settings
 from app.main import create_app
+from tests.api.everything import Everything, everything, examples_of, operations_of
+from tests.api.test_fuzz import LABELS
 from tests.clients import client_of
 
 SPACE: dict[str, Any] = {
@@ -33,7 +40,7 @@ UNPARSABLE = [
     (b'{"budget": {"max_params": 1' + b"0" * 400 + b"}}", "number_too_long", 26, "budget.max_params"),
     (b'{"tags": ["a", "b\\u0000"]}', "null_character", 15, "tags.1"),
     (b'{"name": "\\ud800"}', "lone_surrogate", 9, "name"),
-    (b'{"name": "a", "name": "b"}', "duplicate_key", 14, "name"),
+    (b'{"name": "a", "name": "b"}', "duplicate_key", 25, "name"),
     (b'{"space": "caf\xc3\xa9", "budget": {"max_macs": NaN}}', "not_finite", 42, "budget.max_macs"),
     (b'{"name": "\xff"}', "not_utf8", 10, ""),
     (b"\xef\xbb\xbf{}", "malformed_json", 0, ""),
@@ -215,3 +222,321 @@ def test_unknown_routes_and_methods_are_problems(quiet: TestClient) -> None:
         answer = quiet.request(method, path)
         assert answer.status_code == status
         assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+# every field of every body, and every parameter, as the document describes them
+
+
+MLP: dict[str, Any] = {
+    "family": "densenet_mlp",
+    "in_features": 64,
+    "num_classes": 10,
+    "width": 8,
+    "depth": 6,
+    "skip_channels": 8,
+    "activation": "relu",
+}
+IMAGES: dict[str, Any] = {"input": {"channels": 3, "height": 64, "width": 64}, "num_classes": 10}
+NETWORKS: list[dict[str, Any]] = [
+    MLP,
+    {"family": "densenet_cnn_depthwise", **IMAGES, "cells": [{"width": 8, "depth": 4, "skip_channels": 4}]},
+    {
+        "family": "mobilenet_v2",
+        **IMAGES,
+        "stem_channels": 8,
+        "last_channels": 64,
+        "stages": [{"expansion": 1, "channels": 8, "repeats": 1, "stride": 1}],
+    },
+    {
+        "family": "resnet",
+        **IMAGES,
+        "block": "bottleneck",
+        "stages": [{"channels": 8, "repeats": 1}],
+        "groups": 1,
+        "width_per_group": 64,
+    },
+    {"family": "wide_resnet_cifar", **IMAGES, "stages": [{"channels": 16, "repeats": 1}] * 3},
+]
+MLP_SPACE = MLP | {"depth": {"min": 4, "max": 6}}
+OBJECTIVES: list[dict[str, Any]] = [
+    {"minimize": "params", "min_nn_mass": 1.5},
+    {"minimize": "macs", "reference": "resnet18"},
+    {"minimize": "macs", "reference": MLP},
+]
+MORE: dict[str, list[Any]] = {
+    "POST /v1/searches/preview": [
+        *({"space": MLP_SPACE, "objective": objective} for objective in OBJECTIVES),
+        {"space": MLP_SPACE, "objective": {"pareto": ["nn_mass", "params", "macs"]}},
+    ],
+    "POST /v1/architectures": NETWORKS,
+    "POST /v1/verifications": [
+        {"search": None, "top": 1, "controls": ["params"], "dataset": {"name": "digits"}, "recipe": "mlp-paper"},
+        {"architecture": MLP, "dataset": "digits", "recipe": None},
+    ],
+    "POST /v1/measurements": [{"kind": "peak", "architecture": MLP, "seeds": [0]}],
+}
+"""Good bodies beside those that the document shows, for the fields that those leave out; None: filled in below."""
+
+WRONG: tuple[Any, ...] = (None, True, -1, 1.5, 2**53, 2**63, 10**30, "", "x", "x" * 20_000, [], [[]], {}, {"x": 1})
+BODIES = [label for label in LABELS if label.split(" ")[0] in ("POST", "PATCH")]
+
+
+@pytest.fixture(scope="module")
+def service(sqlite_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]:
+    with everything(sqlite_file, tmp_path_factory.mktemp("fields"), keyed=False) as service:
+        yield service
+
+
+def _good_bodies(service: Everything, label: str) -> tuple[Any, list[Any]]:
+    """Return the schema of an operation's body, and bodies that it accepts."""
+    document = service.app.openapi()
+    method, path = label.split(" ")
+    operation = document["paths"][path][method.lower()]
+    if "requestBody" not in operation:
+        return None, []
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    spaces = [service.client.get(f"/v1/spaces/{name}").json() for name in SPACES] if label == SUBMIT else []
+    recipe = service.client.get("/v1/recipes").json()["items"][0]["recipe"]
+    filled = {"search": service.ids["search_id"], "recipe": recipe}
+    more = [
+        {key: filled[key] if value is None else value for key, value in body.items()} for body in MORE.get(label, [])
+    ]
+    bodies = [*examples_of(document, schema), *({"space": space} for space in spaces), *more]
+    return {**schema, "components": document["components"]}, bodies
+
+
+SUBMIT = "POST /v1/searches"
+SPACES = ("densenet-cifar", "densenet-mlp-mnist", "mobilenet-v2-tiny", "resnet-tiny", "wide-resnet-cifar")
+
+
+def _places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield the paths of all values within a body; of a list the first and the last."""
+    yield path
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _places(inner, (*path, key))
+    if isinstance(value, list):
+        for index in sorted({0, len(value) - 1} & set(range(len(value)))):
+            yield from _places(value[index], (*path, index))
+
+
+def _changed(body: Any, path: tuple[str | int, ...], value: Any) -> Any:
+    """Return a body with another value at a place."""
+    if not path:
+        return value
+    copied = copy.copy(body)
+    copied[path[0]] = _changed(copied[path[0]], path[1:], value)
+    return copied
+
+
+def _names(problem: dict[str, Any], path: tuple[str | int, ...]) -> bool:
+    """Tell whether a problem names a place, something within it or something around it."""
+    place = ".".join(map(str, path))
+    fields = [error["field"] for error in problem["errors"]]
+    return any(f"{place}.".startswith(f"{field}.") or f"{field}.".startswith(f"{place}.") for field in fields if field)
+
+
+@pytest.mark.parametrize("label", BODIES)
+def test_every_wrong_value_of_every_field_is_named(service: Everything, label: str) -> None:
+    schema, bodies = _good_bodies(service, label)
+    if not bodies:
+        pytest.skip("takes no body")
+    method, path = label.split(" ")
+    where = path.format(**service.ids)
+    allowed = jsonschema_rs.validator_for(schema)
+    for body in bodies:
+        assert allowed.is_valid(body), f"the document does not allow {body}"
+        assert service.client.request(method, where, json=body).status_code < 300, body
+        for place in _places(body):
+            for wrong in WRONG:
+                changed = _changed(body, place, wrong)
+                answer = service.client.request(method, where, json=changed)
+                assert answer.status_code < 500, (place, wrong)
+                if not allowed.is_valid(changed):
+                    assert answer.status_code == 422, (place, wrong, answer.status_code)
+                    assert not place or _names(answer.json(), place), (place, wrong, answer.text)
+
+
+@pytest.mark.parametrize("label", BODIES)
+def test_every_field_too_many_or_too_few_is_named(service: Everything, label: str) -> None:
+    schema, bodies = _good_bodies(service, label)
+    if not bodies:
+        pytest.skip("takes no body")
+    method, path = label.split(" ")
+    where = path.format(**service.ids)
+    allowed = jsonschema_rs.validator_for(schema)
+    for body in bodies:
+        for place in _places(body):
+            value = functools.reduce(operator.getitem, place, body)
+            if not isinstance(value, dict):
+                continue
+            answer = service.client.request(method, where, json=_changed(body, place, {**value, "colour": 1}))
+            assert answer.status_code == 422, place
+            assert _names(answer.json(), (*place, "colour")), (place, answer.text)
+            for key in value:
+                rest = _changed(body, place, {name: one for name, one in value.items() if name != key})
+                if not allowed.is_valid(rest):
+                    answer = service.client.request(method, where, json=rest)
+                    named = _names(answer.json(), (*place, key)) or (*place, key) == ("objective", "reference")
+                    assert (answer.status_code, named) == (422, True), (place, key)
+
+
+BOUNDS: dict[str, list[set[str]]] = {
+    "string": [{"maxLength", "pattern"}],
+    "integer": [{"minimum"}, {"maximum"}],
+    "number": [{"minimum", "exclusiveMinimum"}, {"maximum", "exclusiveMaximum"}],
+    "array": [{"maxItems"}],
+    "object": [{"additionalProperties"}],
+    "boolean": [],
+    "null": [],
+}
+"""One of each set bounds a kind of value; `enum`, `const` and `format` bound any. No object allows more properties."""
+
+
+def _unbounded(document: dict[str, Any], schema: dict[str, Any], where: str) -> Iterator[str]:
+    """Yield what a request may hold of any size."""
+    if "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    inner = [(where, one) for way in ("anyOf", "oneOf", "allOf") for one in schema.get(way, [])]
+    if not inner and not {"enum", "const", "format"} & set(schema):
+        kind = schema.get("type", "anything")
+        if not all(bound & set(schema) for bound in BOUNDS.get(kind, [set()])) or schema.get("additionalProperties"):
+            yield f"{where}: {kind}"
+    inner += [(f"{where}.{name}", one) for name, one in schema.get("properties", {}).items()]
+    inner += [(f"{where}.*", schema["items"])] if "items" in schema else []
+    for place, one in inner:
+        yield from _unbounded(document, one, place)
+
+
+def test_everything_in_a_request_is_bounded(service: Everything) -> None:
+    document = service.app.openapi()
+    found: list[str] = []
+    for method, path, operation in operations_of(document):
+        sent = {parameter["name"]: parameter["schema"] for parameter in operation.get("parameters", [])}
+        if "requestBody" in operation:
+            sent["body"] = operation["requestBody"]["content"]["application/json"]["schema"]
+        for name, schema in sent.items():
+            found += _unbounded(document, schema, f"{method} {path} {name}")
+    assert found == []
+
+
+GOOD_SEARCH: dict[str, Any] = {"space": MLP_SPACE}
+GOOD_VERIFICATION: dict[str, Any] = {"architecture": MLP, "dataset": "digits", "recipe": "mlp-paper"}
+GOOD_MEASUREMENT: dict[str, Any] = {"kind": "peak", "architecture": MLP}
+LONG_PATH = {"name": "imagefolder", "path": "x" * 5000}
+ID = "01a20532-0877-7076-88e9-ddadfcb721fc"
+
+IN_BODIES: list[tuple[str, dict[str, Any], str]] = [
+    ("POST /v1/searches", GOOD_SEARCH | {"top_k": 1001}, "top_k"),
+    ("POST /v1/searches", GOOD_SEARCH | {"top_k": 2**63}, "top_k"),
+    ("POST /v1/searches", GOOD_SEARCH | {"time_limit_seconds": 3600.5}, "time_limit_seconds"),
+    ("POST /v1/searches", GOOD_SEARCH | {"budget": {"max_macs": 2**63}}, "budget.max_macs"),
+    ("POST /v1/searches", GOOD_SEARCH | {"name": "x" * 201}, "name"),
+    ("POST /v1/searches", GOOD_SEARCH | {"note": "x" * 10_001}, "note"),
+    ("POST /v1/searches", GOOD_SEARCH | {"tags": ["x"] * 21}, "tags"),
+    ("POST /v1/searches", GOOD_SEARCH | {"tags": ["x" * 65]}, "tags.0"),
+    ("POST /v1/searches", GOOD_SEARCH | {"tags": [""]}, "tags.0"),
+    ("POST /v1/searches", {"space": SPACE | {"cells": 13}}, "space.cells"),
+    ("POST /v1/searches", {"space": MLP_SPACE | {"depth": list(range(1, 4098))}}, "space.depth"),
+    ("POST /v1/searches", {"space": MLP_SPACE | {"depth": {"min": 4, "max": 6, "step": 2**63}}}, "space.depth.step"),
+    (
+        "POST /v1/searches",
+        GOOD_SEARCH | {"objective": {"pareto": ["nn_mass", "params", "macs", "params"]}},
+        "objective.pareto",
+    ),
+    (
+        "POST /v1/searches",
+        GOOD_SEARCH | {"objective": {"minimize": "macs", "reference": {"arch_id": "x" * 100_000}}},
+        "objective.reference.arch_id",
+    ),
+    ("PATCH /v1/searches/{search_id}", {"name": "x" * 201}, "name"),
+    ("PATCH /v1/searches/{search_id}", {"note": "x" * 10_001}, "note"),
+    ("PATCH /v1/searches/{search_id}", {"tags": ["x"] * 21}, "tags"),
+    ("PATCH /v1/searches/{search_id}", {"tags": ["x" * 65]}, "tags.0"),
+    ("POST /v1/architectures/evaluate", {"architectures": [MLP] * 1001}, "architectures"),
+    ("POST /v1/architectures", MLP | {"depth": 2**63}, "depth"),
+    ("POST /v1/verifications", GOOD_VERIFICATION | {"seeds": list(range(21))}, "seeds"),
+    ("POST /v1/verifications", GOOD_VERIFICATION | {"seeds": [2**32]}, "seeds.0"),
+    ("POST /v1/verifications", GOOD_VERIFICATION | {"seeds": [2**63]}, "seeds.0"),
+    ("POST /v1/verifications", GOOD_VERIFICATION | {"artifacts": ["weights"] * 3}, "artifacts"),
+    ("POST /v1/verifications", GOOD_VERIFICATION | {"dataset": LONG_PATH}, "dataset.path"),
+    ("POST /v1/verifications", GOOD_VERIFICATION | {"search": ID, "top": 11}, "top"),
+    ("POST /v1/verifications", GOOD_VERIFICATION | {"search": ID, "controls": ["params"] * 3}, "controls"),
+    ("POST /v1/verifications", GOOD_VERIFICATION | {"arch_id": "x" * 65}, "arch_id"),
+    ("POST /v1/measurements", GOOD_MEASUREMENT | {"samples": 257}, "samples"),
+    ("POST /v1/measurements", GOOD_MEASUREMENT | {"seeds": list(range(21))}, "seeds"),
+    ("POST /v1/measurements", GOOD_MEASUREMENT | {"seeds": [2**32]}, "seeds.0"),
+    ("POST /v1/measurements", {"kind": "peak", "architecture": {"arch_id": "x" * 100_000}}, "architecture.arch_id"),
+    ("POST /v1/measurements", {"kind": "peak", "architecture": {"arch_id": 5}}, "architecture.arch_id"),
+]  # fmt: skip
+IN_ADDRESSES: list[tuple[str, str, str]] = [
+    ("/v1/searches", "limit", "0"), ("/v1/searches", "limit", "101"), ("/v1/searches", "limit", str(2**63)),
+    ("/v1/searches", "limit", "1.5"), ("/v1/searches", "limit", "-1"), ("/v1/searches", "cursor", "x" * 513),
+    ("/v1/searches", "cursor", "x"), ("/v1/searches", "cursor", ""), ("/v1/searches", "family", "x" * 65),
+    ("/v1/searches", "tag", "x" * 65), ("/v1/searches", "q", "x" * 201), ("/v1/searches", "status", "x"),
+    ("/v1/searches", "created_after", "0"), ("/v1/searches", "created_after", "1e10"),
+    ("/v1/searches", "created_after", "2026-01-01"), ("/v1/searches", "created_after", "2026-01-01T00:00:00"),
+    ("/v1/searches", "created_after", "0001-01-01T00:00:00+14:00"),
+    ("/v1/searches", "created_after", "9999-12-31T23:59:59-14:00"),
+    ("/v1/searches/compare", "ids", ID), ("/v1/searches/compare", "ids", ",".join([ID] * 5)),
+    ("/v1/searches/compare", "ids", f"{ID},{ID}"), ("/v1/searches/compare", "ids", "x" * 1001),
+    ("/v1/searches/{search_id}/architectures", "limit", "101"),
+    ("/v1/searches/{search_id}/architectures", "cursor", "x" * 513),
+    ("/v1/searches/{search_id}/export", "format", "xml"),
+    ("/v1/spaces/{name}", "name", "x" * 101),
+    ("/v1/architectures/{arch_id}/export", "format", "xml"),
+    ("/v1/architectures/{arch_id}/export?format=json", "seed", "-1"),
+    ("/v1/architectures/{arch_id}/export?format=json", "seed", str(2**32)),
+    ("/v1/architectures/{arch_id}/export?format=json", "seed", str(2**63)),
+    ("/v1/verifications", "limit", "101"), ("/v1/verifications", "cursor", "x" * 513),
+    ("/v1/verifications", "search", "x"), ("/v1/verifications", "arch_id", "x" * 65),
+    ("/v1/verifications", "dataset", "x" * 501), ("/v1/verifications", "family", "x" * 65),
+    ("/v1/verifications", "role", "x"), ("/v1/verifications", "created_after", "0"),
+    ("/v1/verifications/{verification_id}/artifacts/{name}", "name", "x" * 101),
+    ("/v1/evidence", "dataset", "x" * 501), ("/v1/evidence", "family", "x" * 65),
+    ("/v1/evidence", "recipe", "x" * 101), ("/v1/evidence", "format", "xml"),
+]  # fmt: skip
+IN_HEADERS: list[tuple[str, str, bytes]] = [
+    ("POST /v1/searches", "Prefer", b"wait=1" + b"x" * 200),
+    ("POST /v1/searches", "Idempotency-Key", b"x" * 256),
+    ("POST /v1/searches", "Idempotency-Key", b""),
+    ("POST /v1/searches", "Idempotency-Key", b"a b"),
+    ("POST /v1/searches", "Idempotency-Key", b"\xe9"),
+    ("POST /v1/verifications", "Idempotency-Key", b"x" * 256),
+    ("POST /v1/measurements", "Idempotency-Key", b"x" * 256),
+    ("POST /v1/verifications/{verification_id}/replay", "Idempotency-Key", b"x" * 256),
+    ("GET /v1/searches/{search_id}/events", "Last-Event-ID", b"9" * 21),
+    ("GET /v1/searches/{search_id}/events", "Last-Event-ID", b"-1"),
+    ("GET /v1/searches/{search_id}/events", "Last-Event-ID", b"\xb2"),
+    ("GET /v1/verifications/{verification_id}/events", "Last-Event-ID", b"x"),
+]
+
+
+@pytest.mark.parametrize(("label", "body", "field"), IN_BODIES, ids=lambda value: str(value)[:40])
+def test_beyond_a_limit_of_a_body(service: Everything, label: str, body: dict[str, Any], field: str) -> None:
+    method, path = label.split(" ")
+    answer = service.client.request(method, path.format(**service.ids), json=body)
+    assert (answer.status_code, [error["field"] for error in answer.json()["errors"]]) == (422, [field])
+
+
+@pytest.mark.parametrize(("path", "name", "value"), IN_ADDRESSES, ids=lambda value: value[:30])
+def test_beyond_a_limit_of_the_address(service: Everything, path: str, name: str, value: str) -> None:
+    inside = f"{{{name}}}" in path
+    answer = service.client.get(
+        path.format(**service.ids | ({name: value} if inside else {})),
+        params=None if inside else _with(path, name, value),
+    )
+    assert (answer.status_code, [error["field"] for error in answer.json()["errors"]]) == (422, [name])
+
+
+def _with(path: str, name: str, value: str) -> dict[str, str]:
+    return dict(parse_qsl(urlsplit(path).query)) | {name: value}
+
+
+@pytest.mark.parametrize(("label", "name", "value"), IN_HEADERS, ids=lambda value: str(value)[:30])
+def test_beyond_a_limit_of_a_header(service: Everything, label: str, name: str, value: bytes) -> None:
+    method, path = label.split(" ")
+    body = {"POST /v1/searches": GOOD_SEARCH, "POST /v1/measurements": GOOD_MEASUREMENT}.get(label, GOOD_VERIFICATION)
+    headers = [(name.encode(), value)]
+    answer = service.client.request(method, path.format(**service.ids), json=body, headers=headers)
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, f"header.{name}")

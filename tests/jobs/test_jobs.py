@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select, update
 
 from app import jobs
 from app.db import Database, now
@@ -150,6 +150,29 @@ def test_a_job_whose_worker_dies_three_times_is_failed(database: Database) -> No
     assert claim(database) is None
 
 
+def test_a_lease_that_ends_during_a_sweep_gives_no_attempt_too_many(database: Database) -> None:
+    job_id = add(database)
+    for _ in range(3):
+        must_claim(database)
+        age(database, job_id, lease_until=timedelta(seconds=1))
+        with database.write() as session:
+            session.execute(update(Job).where(Job.attempt < 3).values(state=State.QUEUED))
+    age(database, job_id, lease_until=timedelta(seconds=-60))
+    updates: list[str] = []
+
+    def meanwhile(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        if statement.startswith("UPDATE jobs"):
+            updates.append(statement)
+            if len(updates) == 2:
+                cursor.execute("UPDATE jobs SET lease_until = '1970-01-01 00:00:00.000000'")
+
+    event.listen(database.engine, "before_cursor_execute", meanwhile)
+    assert sweep(database) == jobs.Sweep(0, 0, {})
+    event.remove(database.engine, "before_cursor_execute", meanwhile)
+    assert look(database, job_id).state == State.RUNNING
+    assert sweep(database) == jobs.Sweep(0, 1, {})
+
+
 def test_a_release_is_not_an_attempt(database: Database) -> None:
     job_id = add(database)
     with database.write() as session:
@@ -172,6 +195,18 @@ def test_a_cancelled_job_can_be_written_no_more(database: Database) -> None:
     job = look(database, job_id)
     assert (job.state, job.lease_until) == (State.CANCELLED, None)
     assert job.finished_at is not None
+
+
+@pytest.mark.parametrize("state", State)
+def test_all_but_a_running_job_is_deleted_with_its_events(database: Database, state: State) -> None:
+    job_id, other = add(database), add(database)
+    with database.write() as session:
+        session.execute(update(Job).where(Job.id == job_id).values(state=state))
+    assert written(database, jobs.delete, job_id) == (state is not State.RUNNING)
+    with database.read() as session:
+        left = set(session.scalars(select(JobEvent.job_id))), set(session.scalars(select(Job.id)))
+    assert left == (({job_id, other},) * 2 if state is State.RUNNING else ({other},) * 2)
+    assert not written(database, jobs.delete, new_id())
 
 
 @pytest.mark.parametrize("end", [State.SUCCEEDED, State.FAILED])

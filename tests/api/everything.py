@@ -1,0 +1,108 @@
+"""A service that holds one of everything, for tests that call every route of the OpenAPI document."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from app import jobs, keys
+from app.config import Settings
+from app.db import Database
+from app.keys import Scope
+from app.main import create_app
+from app.models import Measurement
+from tests.api import trainings
+from tests.api.test_verifications import MLP
+from tests.api.test_verifications import SEARCH as MLP_SEARCH
+from tests.clients import client_of
+from worker import search_tasks
+from worker.lifecycle import Context
+
+METHODS = ("get", "post", "put", "patch", "delete")
+TRAINING: dict[str, Any] = {"dataset": "digits", "recipe": "mlp-paper", "seeds": [0]}
+PEAK: dict[str, Any] = {"by_seed": [{"seed": 0, "peak_activation_elements": 80}], "closed_form_elements": 80}
+QUEUED = 12
+"""Searches that wait, for requests that delete or cancel one."""
+
+
+@dataclass(frozen=True)
+class Everything:
+    """A service, a client that may do everything, and what there is.
+
+    ids: by the name of the path parameter, one of each that has succeeded. waiting: searches that are queued.
+    key: the client's API key; None where the service needs none.
+    """
+
+    app: FastAPI
+    client: TestClient
+    ids: dict[str, str]
+    waiting: list[str]
+    key: str | None
+
+
+def operations_of(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield (method, path, description) of everything that an OpenAPI document describes."""
+    for path, item in document["paths"].items():
+        yield from ((method, path, item[method]) for method in METHODS if method in item)
+
+
+def examples_of(document: dict[str, Any], schema: dict[str, Any]) -> list[Any]:
+    """Return the examples that the document gives of a body."""
+    if "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    examples: list[Any] = schema["examples"]
+    return examples
+
+
+@contextmanager
+def everything(schema_file: Path, folder: Path, *, keyed: bool, **settings: Any) -> Iterator[Everything]:
+    """Make a service in a folder from a database file that has the schema, and one of everything in it."""
+    shutil.copy(schema_file, folder / "nnmass.db")
+    unlimited = {"most_waiting": 10**9, "rate_limit": "1000000000/second"}
+    app = create_app(Settings(data_dir=folder, **{**unlimited, **settings}))
+    database: Database = app.state.database
+    key = _key(database) if keyed else None
+    # the application without its threads: nothing here reaches a worker
+    with closing(client_of(app, key=key)) as client:
+        ids = _make(client, Context(app.state.settings, database, "test/1"))
+        waiting = [_post(client, "/v1/searches", MLP_SEARCH | {"fresh": True})["id"] for _ in range(QUEUED)]
+        yield Everything(app, client, ids, waiting, key)
+    database.dispose()
+
+
+def _key(database: Database) -> str:
+    with database.write() as session:
+        return keys.create(session, "somebody", {Scope.READ, Scope.SEARCH, Scope.TRAIN})[1]
+
+
+def _make(client: TestClient, worker: Context) -> dict[str, str]:
+    search = _post(client, "/v1/searches", MLP_SEARCH)["id"]
+    assert search_tasks.run_next(worker)
+    (trained,) = _post(client, "/v1/verifications", TRAINING | {"search": search})["items"]
+    trainings.train_all(worker.database, [7])
+    measurement = _post(client, "/v1/measurements", {"kind": "peak", "architecture": MLP})["id"]
+    held = trainings.claim(worker.database)
+    with worker.database.write() as session:
+        assert jobs.succeed(session, held)
+        session.get_one(Measurement, held.job_id).result = PEAK
+    return {
+        "search_id": search,
+        "verification_id": trained["id"],
+        "measurement_id": measurement,
+        "arch_id": trained["arch_id"],
+        "name": "weights-seed0.pt",
+    }
+
+
+def _post(client: TestClient, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    answer = client.post(path, json=body)
+    assert answer.status_code in (200, 201, 202), answer.text
+    made: dict[str, Any] = answer.json()
+    return made

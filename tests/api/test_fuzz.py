@@ -1,0 +1,271 @@
+"""Schemathesis over the whole OpenAPI document: whatever is sent, the answer is below 500 and one that is described.
+
+A plain run sends some cases to each operation, always the same ones. `--fuzz-cases 20000` sends so many random cases in
+all, other ones each time, beside every case that schemathesis derives from the bounds in the document, and prints how
+many there were and what came of them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+from schemathesis import GenerationMode, Response
+from schemathesis.checks import CheckFunction
+from schemathesis.core.failures import FailureGroup
+from schemathesis.core.result import Ok
+from schemathesis.generation.case import Case as AnyCase
+from schemathesis.schemas import APIOperation, BaseSchema
+from schemathesis.specs.openapi.checks import (
+    allow_header_conformance,
+    positive_data_acceptance,
+    unsupported_method,
+)
+from starlette.types import Receive, Scope, Send
+
+from app.config import Settings
+from app.main import create_app
+from tests.api.everything import Everything, everything, examples_of, operations_of
+from tests.clients import ADDRESS
+
+Case: TypeAlias = AnyCase[Any]
+Operation: TypeAlias = APIOperation[Any, Any, Any, Any]
+
+CASES, DERIVED = 10, 30
+"""Cases of a plain run for each operation: random ones, and of those derived from the document."""
+
+STEPS, WALKS = 8, 12
+CHECKS = frozenset({"UndefinedStatusCode", "UndefinedContentType", "MissingContentType", "JsonSchemaError"})
+"""What schemathesis calls an answer that is not described."""
+
+UNTOLD = {
+    "GET /v1/searches/compare",  # each search once
+    "POST /v1/searches",  # a range's `min` not above its `max`, images that outlast every pooling, a space too large
+    "POST /v1/searches/preview",
+    "POST /v1/architectures",
+    "POST /v1/architectures/evaluate",
+    "POST /v1/verifications",  # and a data set that fits the network
+    "POST /v1/measurements",
+}
+"""Operations that refuse some of what the document allows, since JSON Schema cannot say why."""
+
+BESIDE_AN_ID = {"GET /v1/searches/compare", "POST /v1/searches/preview", "POST /v1/architectures/evaluate"}
+"""Operations on a path that `{search_id}` or `{arch_id}` matches too: the methods of that one are answered by it."""
+
+pytestmark = pytest.mark.timeout(3600)  # as many cases as the command line asks for
+
+
+def _labels() -> list[str]:
+    app = create_app(Settings(data_dir=Path("nowhere"), secret_key=SecretStr("x" * 16)))
+    return [f"{method.upper()} {path}" for method, path, _ in operations_of(app.openapi())]
+
+
+LABELS = _labels()
+
+
+@dataclass
+class Tally:
+    """What was asked and answered."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    undocumented: int = 0
+    slowest: list[tuple[float, str]] = field(default_factory=list)
+
+    def add(self, case: Case, answer: Response) -> None:
+        """Count an answer."""
+        self.statuses[int(answer.status_code)] += 1
+        self.slowest = sorted([*self.slowest, (round(answer.elapsed, 2), case.operation.label)])[-5:]
+
+    def __str__(self) -> str:
+        failed = sum(count for status, count in self.statuses.items() if status >= 500)
+        by_status = ", ".join(f"{count} x {status}" for status, count in sorted(self.statuses.items()))
+        return (
+            f"fuzz: {self.statuses.total()} cases, {failed} answers >= 500, {self.undocumented} undocumented"
+            f" ({by_status}); slowest {self.slowest}"
+        )
+
+
+@dataclass(frozen=True)
+class Target:
+    """A service and its document, in which path parameters are ids of what it holds."""
+
+    service: Everything
+    document: dict[str, Any]
+    tally: Tally
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every request carries."""
+        return {} if self.service.key is None else {"Authorization": f"Bearer {self.service.key}"}
+
+    def schema(self, document: dict[str, Any] | None = None) -> BaseSchema:
+        """Return schemathesis' view of the document."""
+        schema = schemathesis.openapi.from_dict(document or self.document, config=schemathesis.Config(seed=0))
+        schema.config.update(base_url=ADDRESS)
+        schema.config.generation.with_security_parameters = False  # the header is set, or there is none to set
+        schema.config.generation.allow_x00 = False  # refused wherever it is; test_bytes sends it everywhere
+        schema.app = self._requests_alone
+        return schema
+
+    async def _requests_alone(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http", "the application's threads are not wanted"
+        await self.service.app(scope, receive, send)
+
+    def check(self, case: Case) -> None:
+        """Send a case and hold the answer against every check that applies."""
+        answer = case.call(headers=self.headers)
+        self.tally.add(case, answer)
+        self.validate(answer, case)
+
+    def validate(self, answer: Response, case: Case, **known: Any) -> None:
+        """Hold an answer against every check that applies. Raises FailureGroup."""
+        sent = {"headers": self.headers} if self.headers else None
+        try:
+            case.validate_response(
+                answer,
+                headers=self.headers or None,
+                transport_kwargs=sent,
+                excluded_checks=list(_excluded(case)),
+                **known,
+            )
+        except FailureGroup as failures:
+            self.tally.undocumented += any(type(failure).__name__ in CHECKS for failure in failures.exceptions)
+            raise
+
+
+def _excluded(case: Case) -> Iterator[CheckFunction]:
+    # a cursor is signed and belongs to one list, a key to one request
+    if case.operation.label in UNTOLD or "cursor" in case.query or "Idempotency-Key" in case.headers:
+        yield positive_data_acceptance
+    if case.operation.label in BESIDE_AN_ID:
+        yield unsupported_method
+        yield allow_header_conformance
+
+
+@pytest.fixture(scope="module")
+def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
+    counts = Tally()
+    yield counts
+    if request.config.getoption("--fuzz-cases") is not None:
+        capture: Any = request.config.pluginmanager.get_plugin("capturemanager")
+        with capture.global_and_fixture_disabled():
+            print(f"\n{counts}")  # noqa: T201 - the command line asked for it
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["open", "keyed"])
+def target(
+    request: pytest.FixtureRequest, sqlite_file: Path, tmp_path_factory: pytest.TempPathFactory, tally: Tally
+) -> Iterator[Target]:
+    """A service that needs no keys, then one that needs them."""
+    with everything(sqlite_file, tmp_path_factory.mktemp("fuzz"), keyed=request.param) as service:
+        yield Target(service, _aimed(service), tally)
+
+
+def _document(service: Everything) -> dict[str, Any]:
+    document = copy.deepcopy(service.app.openapi())
+    for _, _, operation in operations_of(document):
+        if service.key is None:
+            operation.pop("security", None)  # as the document says: not needed before the first key is made
+    return document
+
+
+def _aimed(service: Everything) -> dict[str, Any]:
+    """Return the document with ids that there are, so that cases come beyond `404`."""
+    document = _document(service)
+    for method, path, operation in operations_of(document):
+        for parameter in operation.get("parameters", []):
+            if parameter["in"] == "path":
+                parameter["schema"] = {"type": "string", "enum": _pool(service, method, path, parameter["name"])}
+    body = document["components"]["schemas"]["VerificationBody"]["properties"]
+    body["arch_id"]["examples"] = [service.ids["arch_id"]]
+    body["search"]["examples"] = [service.ids["search_id"]]
+    (ids,) = document["paths"]["/v1/searches/compare"]["get"]["parameters"]
+    ids["schema"]["examples"] = [f"{service.ids['search_id']},{service.waiting[-1]}"]
+    return document
+
+
+def _pool(service: Everything, method: str, path: str, name: str) -> list[str]:
+    if path.startswith("/v1/spaces"):
+        return ["densenet-tiny"]
+    if name != "search_id" or path.endswith("/events"):  # the stream of what has not ended does not end
+        return [service.ids[name]]
+    *gone, kept = service.waiting
+    return gone if method == "delete" else [service.ids[name], kept]
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_answers_are_as_described(target: Target, label: str, pytestconfig: pytest.Config) -> None:
+    asked = pytestconfig.getoption("--fuzz-cases")
+    schema = target.schema()
+    operation = _operation(schema, label)
+    every = list(_derived(schema, operation))
+    for case in every if asked else every[:: len(every) // DERIVED + 1]:
+        target.check(case)
+    cases = CASES if asked is None else asked // len(LABELS) // 2 + 1
+    _settings(asked, cases)(given(_random(operation))(target.check))()
+
+
+def _settings(asked: int | None, count: int) -> settings:
+    return settings(
+        max_examples=count,
+        derandomize=asked is None,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate, Phase.shrink],
+    )
+
+
+def _operation(schema: BaseSchema, label: str) -> Operation:
+    found = (one.ok() for one in schema.get_all_operations() if isinstance(one, Ok))
+    return next(operation for operation in found if operation.label == label)
+
+
+def _derived(schema: BaseSchema, operation: Operation) -> Iterator[Case]:
+    """Yield the cases that the bounds of the document suggest, on both sides of each."""
+    generation = schema.config.generation_for(operation=operation, phase="coverage")
+    modes = list(GenerationMode)
+    return schema.iter_coverage_cases(operation, generation_modes=modes, generation_config=generation)
+
+
+def _random(operation: Operation) -> st.SearchStrategy[Case]:
+    """Return cases that the document allows, and that it forbids if there is anything that it could."""
+    about = operation.definition.raw
+    takes = any(about.get(part) for part in ("parameters", "requestBody", "security"))
+    modes = list(GenerationMode) if takes else [GenerationMode.POSITIVE]
+    return st.one_of([operation.as_strategy(generation_mode=mode) for mode in modes])
+
+
+def test_what_was_made_is_there_until_it_is_gone(target: Target, pytestconfig: pytest.Config) -> None:
+    """Walks from one operation to the next by the ids that each answers with."""
+    document = _document(target.service)
+    for path in [path for path in document["paths"] if path.endswith("/events")]:
+        del document["paths"][path]  # the stream of what nobody works on does not end
+    for _, _, operation in operations_of(document):
+        if "requestBody" in operation:  # random ones are mostly refused, and then there is nowhere to go
+            content = operation["requestBody"]["content"]["application/json"]
+            examples = examples_of(document, content["schema"])
+            # an equal search is answered with the one there is, which another step may have deleted
+            content["schema"] = {"enum": [e | {"fresh": True} if "time_limit_seconds" in e else e for e in examples]}
+    machine: Any = target.schema(document).as_state_machine()
+
+    class Walk(machine):  # type: ignore[misc]
+        def call(self, case: Case, **_: Any) -> Response:
+            answer = case.call(headers=target.headers)
+            target.tally.add(case, answer)
+            return answer
+
+        def validate_response(self, response: Response, case: Case, **_: Any) -> None:
+            target.validate(response, case, recorder=self.recorder)
+
+    asked = pytestconfig.getoption("--fuzz-cases")
+    Walk.run(settings=settings(_settings(asked, WALKS if asked is None else asked // 100), stateful_step_count=STEPS))

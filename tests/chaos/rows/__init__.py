@@ -1,0 +1,38 @@
+"""The rows of the table, in the order in which they run: those that need no worker come before any is started."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from tests.chaos.report import Outcome
+from tests.chaos.rows import brokers, clients, databases, suites, workers
+from tests.chaos.stage import Stage
+
+Row = Callable[[Stage], Awaitable[Outcome]]
+
+ROWS: dict[str, Row] = {
+    row.__name__: row
+    for row in (
+        clients.idempotency_storm,
+        clients.stampede,
+        clients.event_streams,
+        clients.slow_clients,
+        workers.worker_churn,
+        brokers.broker_emptied,
+        brokers.broker_killed,
+        brokers.broker_frozen,
+        brokers.broker_full,
+        databases.database_restart,
+        workers.zombie,
+        workers.cancel_races,
+        workers.blackout,
+        workers.poison,
+        databases.embedded_churn,
+        suites.training_resume,
+        suites.bad_disk,
+        suites.hostile_bytes,
+        suites.fuzz,
+        suites.state_machine,
+        suites.tenants,
+    )
+}

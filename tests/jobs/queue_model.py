@@ -1,0 +1,208 @@
+"""What the queue of searches must do, in plain Python: the model that the real one is held against.
+
+It is written from the promise and not from the code, with which it shares nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+MOST_ATTEMPTS = 2
+MOST_BELLS = 8
+WAITING = "waiting for a worker"
+ENDED = ("succeeded", "failed", "cancelled")
+
+Told = tuple[str, str, float, str]
+"""An event: its name, the job's state, fraction and message."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a client submits; searches with equal `top_k` are the same question."""
+
+    top_k: int
+    fresh: bool
+
+
+@dataclass
+class Known:
+    """A job as it must be. expired: its lease is over; unrung: its bell is overdue; accepted: whose result it has."""
+
+    owner: str
+    top_k: int
+    state: str = "queued"
+    attempt: int = 0
+    fence: int = 0
+    worker: str | None = None
+    expired: bool = False
+    unrung: bool = False
+    started: bool = False
+    fraction: float = 0.0
+    message: str = WAITING
+    error: str | None = None
+    accepted: int | None = None
+    told: list[Told] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not self.told:
+            self.tell("status")
+
+    def tell(self, event: str) -> None:
+        """Add an event."""
+        self.told.append((event, self.state, self.fraction, self.message))
+
+    def wait(self, *, unrung: bool) -> None:
+        """Be queued again."""
+        self.state, self.fraction, self.message = "queued", 0.0, WAITING
+        self.expired, self.unrung = False, unrung
+        self.tell("status")
+
+    def end(self, state: str, *, message: str | None = None, error: str | None = None) -> None:
+        """End."""
+        self.state, self.error, self.expired, self.unrung = state, error, False, False
+        self.message = self.message if message is None else message
+        self.tell("done")
+
+
+@dataclass(frozen=True)
+class Held:
+    """A claim: which job, and under which fence."""
+
+    job_id: UUID
+    fence: int
+
+
+@dataclass(frozen=True)
+class First:
+    """What was asked first with a key, and answered."""
+
+    asked: Asked
+    answer: Any
+
+
+@dataclass
+class Queue:
+    """Every job that is there, and every key that is remembered.
+
+    listening: a worker has lately shown itself. old_keys: those that have been remembered long enough.
+    """
+
+    jobs: dict[UUID, Known] = field(default_factory=dict)
+    keys: dict[tuple[str, str], First] = field(default_factory=dict)
+    listening: bool = False
+    old_keys: set[tuple[str, str]] = field(default_factory=set)
+
+    def reusable(self, owner: str, asked: Asked) -> UUID | None:
+        """Return the newest job that answers a question, or may still do so."""
+        equal = [
+            job_id
+            for job_id, job in self.jobs.items()
+            if (job.owner, job.top_k) == (owner, asked.top_k) and job.state not in ("failed", "cancelled")
+        ]
+        return None if asked.fresh else max(equal, default=None)
+
+    def queued(self) -> list[UUID]:
+        """Return the jobs that wait, oldest first."""
+        return sorted(job_id for job_id, job in self.jobs.items() if job.state == "queued")
+
+    def running(self) -> list[UUID]:
+        """Return the jobs that workers hold."""
+        return sorted(job_id for job_id, job in self.jobs.items() if job.state == "running")
+
+    def claim(self, worker: str) -> Held | None:
+        """Give the oldest waiting job to a worker."""
+        waiting = self.queued()
+        if not waiting:
+            return None
+        job = self.jobs[waiting[0]]
+        job.state, job.worker, job.started, job.unrung = "running", worker, True, False
+        job.attempt, job.fence = job.attempt + 1, job.fence + 1
+        job.fraction, job.message = 0.0, "started"
+        job.tell("status")
+        return Held(waiting[0], job.fence)
+
+    def held(self, held: Held) -> Known | None:
+        """Return the job of a claim that still counts."""
+        job = self.jobs.get(held.job_id)
+        return job if job is not None and (job.state, job.fence) == ("running", held.fence) else None
+
+    def progress(self, held: Held, fraction: float, message: str, *, renew: bool, tell: bool) -> bool:
+        """Take progress."""
+        job = self.held(held)
+        if job is None:
+            return False
+        job.fraction, job.message, job.expired = fraction, message, job.expired and not renew
+        if tell:
+            job.tell("progress")
+        return True
+
+    def finish(self, held: Held) -> bool:
+        """Accept a result."""
+        job = self.held(held)
+        if job is None:
+            return False
+        job.accepted, job.fraction = held.fence, 1.0
+        job.end("succeeded", message="finished")
+        return True
+
+    def fail(self, held: Held, error: str) -> bool:
+        """Give up."""
+        job = self.held(held)
+        if job is None:
+            return False
+        job.end("failed", error=error)
+        return True
+
+    def give_up_attempt(self, held: Held, error: str) -> bool:
+        """End an attempt that counts."""
+        job = self.held(held)
+        if job is not None and job.attempt < MOST_ATTEMPTS:
+            job.wait(unrung=True)
+            return True
+        return self.fail(held, error)
+
+    def release(self, held: Held) -> bool:
+        """End an attempt that does not count."""
+        job = self.held(held)
+        if job is None:
+            return False
+        job.attempt -= 1
+        job.wait(unrung=True)
+        return True
+
+    def cancel(self, job_id: UUID) -> None:
+        """Cancel what has not ended."""
+        if self.jobs[job_id].state not in ENDED:
+            self.jobs[job_id].end("cancelled", message="cancelled")
+
+    def retry(self, job_id: UUID) -> bool:
+        """Queue again what was given up; tells whether it was."""
+        job = self.jobs[job_id]
+        if job.state not in ("failed", "cancelled"):
+            return False
+        job.attempt, job.started, job.error = 0, False, None
+        job.wait(unrung=False)
+        return True
+
+    def needs_sweep(self) -> bool:
+        """Tell whether anything was left behind."""
+        return any(job.expired or (job.unrung and self.listening) for job in self.jobs.values())
+
+    def sweep(self) -> tuple[int, int, int]:
+        """Make good what was left behind: how many jobs were put back and failed, how many bells are to be rung."""
+        requeued = failed = 0
+        for job in self.jobs.values():
+            if job.expired and job.attempt >= MOST_ATTEMPTS:
+                job.end("failed", error="worker_lost")
+                failed += 1
+            elif job.expired:
+                job.wait(unrung=True)
+                requeued += 1
+        unrung = [job for job in self.jobs.values() if job.unrung and self.listening]
+        for job in unrung:
+            job.unrung = False
+        self.keys = {key: first for key, first in self.keys.items() if key not in self.old_keys}
+        self.old_keys.clear()
+        return requeued, failed, min(len(unrung), MOST_BELLS)

@@ -1,0 +1,192 @@
+"""Clients, workers, zombies and sweepers in threads of their own, all at once on one PostgreSQL."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import pairwise
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from app import jobs
+from app.db import Database
+from app.errors import Invalid, NotFound, WrongState
+from app.jobs import TRANSITIONS, Claim, State
+from app.models import Job
+from app.searches import service
+from tests.conftest import POSTGRES, Footing
+from tests.jobs.queue_model import MOST_ATTEMPTS, Known
+from tests.jobs.searching import BODIES, LEASE_SECONDS, OWNERS, QUEUE, ago, needs_sweep, read_back, save, sweep
+
+THREADS, STEPS, KEYS = 8, 60, 3
+POSTGRESQL = pytest.param(POSTGRES, marks=pytest.mark.servers)
+
+
+@dataclass
+class Told:
+    """What the threads were told; each list is only ever appended to."""
+
+    made: list[UUID] = field(default_factory=list)
+    deleted: list[UUID] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
+    accepted: list[Claim] = field(default_factory=list)
+    answers: list[tuple[str, Any]] = field(default_factory=list)
+    errors: list[BaseException] = field(default_factory=list)
+
+
+class Actor:
+    """One thread's random acts. It keeps every claim that it ever had, and so it is a zombie, too."""
+
+    def __init__(self, database: Database, told: Told, name: int, seed: int) -> None:
+        self.database = database
+        self.told = told
+        self.name = f"w{name}"
+        self.random = Random(f"{seed}.{name}")
+        self.claims: list[Claim] = []
+
+    def write(self, act: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        with self.database.write() as session:
+            return act(session, *args, **options)
+
+    def run(self, start: threading.Barrier) -> None:
+        acts = (*[self.submit] * 2, *[self.claim] * 3, *[self.work] * 4, self.curate, self.expire, self.sweep)
+        try:
+            start.wait()
+            for _ in range(STEPS):
+                self.random.choice(acts)()
+        except BaseException as error:
+            self.told.errors.append(error)
+
+    def submit(self) -> None:
+        key = self.random.choice([None, None, *(f"k{i}" for i in range(KEYS))])
+        body = BODIES[self.random.choice(list(BODIES))]
+        try:
+            answer = self.write(service.submit, OWNERS[0], body, key)
+        except Invalid:
+            assert key is not None
+            return
+        if key is not None:
+            self.told.answers.append((key, answer))
+        if not answer.body["reused"]:
+            self.told.made.append(UUID(answer.body["id"]))
+
+    def claim(self) -> None:
+        held = self.write(jobs.claim, QUEUE, self.name, LEASE_SECONDS)
+        if held is not None:
+            assert held.attempt <= MOST_ATTEMPTS
+            self.claims.append(held)
+            self.told.claims.append(held)
+
+    def work(self) -> None:
+        if not self.claims:
+            return
+        held = self.random.choice(self.claims[-4:])
+        act = self.random.choice(["save", "save", "fail", "give up", "release", "tell", "heartbeat"])
+        if act == "save" and self.write(save, held):
+            self.told.accepted.append(held)
+        elif act == "fail":
+            self.write(jobs.fail, held, "internal_error", "why")
+        elif act == "give up":
+            self.write(jobs.give_up_attempt, held, "out_of_memory", "killed", MOST_ATTEMPTS)
+        elif act == "release":
+            self.write(jobs.release, held)
+        elif act == "tell":
+            self.write(jobs.tell, held, "progress", {}, 0.5, self.name)
+        elif act == "heartbeat":
+            self.write(jobs.heartbeat, held, LEASE_SECONDS, 0.25, self.name)
+
+    def curate(self) -> None:
+        if not self.told.made:
+            return
+        job_id = self.random.choice(self.told.made)
+        act = self.random.choice([service.cancel, service.retry, service.delete])
+        with suppress(NotFound, WrongState):
+            self.write(act, OWNERS[0], job_id)
+            if act is service.delete:
+                self.told.deleted.append(job_id)
+
+    def expire(self) -> None:
+        """Let the time of a lease be over."""
+        for held in self.claims[-1:]:
+            mine = update(Job).where(Job.id == held.job_id, Job.state == State.RUNNING)
+            self.write(lambda session, mine=mine: session.execute(mine.values(lease_until=ago(session, 1))))
+
+    def sweep(self) -> None:
+        self.write(sweep)
+
+
+def end_everything(database: Database) -> list[Claim]:
+    """Do what is left to do after every worker has died; the claims that this took."""
+    survivor = Actor(database, Told(), 0, 0)
+    survivor.write(expire_all)
+    survivor.write(sweep)
+    for _ in range(THREADS * STEPS):
+        known = len(survivor.claims)
+        survivor.claim()
+        if len(survivor.claims) == known:
+            return survivor.claims
+        assert survivor.write(save, survivor.claims[-1])
+    raise AssertionError("there is no end")
+
+
+def expire_all(session: Session) -> None:
+    session.execute(update(Job).where(Job.state == State.RUNNING).values(lease_until=ago(session, 1)))
+
+
+@pytest.mark.random_cases(3)
+@pytest.mark.parametrize("footing", [POSTGRESQL], indirect=True)
+def test_nothing_is_lost_and_nothing_done_twice(footing: Footing, seed: int) -> None:
+    told, start = Told(), threading.Barrier(THREADS)
+    actors = [Actor(footing.database, told, name, seed) for name in range(THREADS)]
+    threads = [threading.Thread(target=actor.run, args=(start,)) for actor in actors]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert told.errors == []
+    check(footing.database, told)
+    last = end_everything(footing.database)
+    told.claims += last
+    told.accepted += last
+    stored = check(footing.database, told)
+    assert {job.state for job in stored.values()} <= {*jobs.ENDED}
+    with footing.database.read() as session:
+        assert not needs_sweep(session)
+
+
+def check(database: Database, told: Told) -> dict[UUID, Known]:
+    with database.read() as session:
+        stored = read_back(session)
+    assert len(set(told.deleted)) == len(told.deleted), "two were told that they deleted it"
+    assert set(stored) == set(told.made) - set(told.deleted)
+    answers = defaultdict(list)
+    for key, answer in told.answers:
+        answers[key].append(answer)
+    assert all(answer == given[0] for given in answers.values() for answer in given)
+
+    fences = defaultdict(list)
+    for held in told.claims:
+        fences[held.job_id].append(held.fence)
+    accepted = dict(Counter(held.job_id for held in told.accepted))
+    assert set(accepted.values()) <= {1}, "two results were accepted"
+    for job_id, job in stored.items():
+        assert sorted(fences[job_id]) == list(range(1, job.fence + 1))
+        assert [event[:2] for event in job.told].count(("status", "running")) == job.fence
+        assert (job.state == "succeeded") == (job_id in accepted)
+        assert job.accepted in (None, job.fence), "a zombie's result was accepted"
+        assert job.accepted == next((held.fence for held in told.accepted if held.job_id == job_id), None)
+        assert job.attempt <= MOST_ATTEMPTS
+        states = [State(event[1]) for event in job.told]
+        assert states[0] == State.QUEUED
+        assert states[-1] == job.state
+        assert all(before == after or after in TRANSITIONS[before] for before, after in pairwise(states))
+        assert all((event == "done") == (state in jobs.ENDED) for event, state, *_ in job.told)
+    return stored
