@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 
 from app import jobs, keys
 from app.config import Settings
@@ -32,6 +33,11 @@ QUEUED = 12
 """Searches that wait, for requests that delete or cancel one."""
 
 
+def described() -> dict[str, Any]:
+    """Return the OpenAPI document, without a service."""
+    return create_app(Settings(data_dir=Path("nowhere"), secret_key=SecretStr("x" * 16))).openapi()
+
+
 @dataclass(frozen=True)
 class Everything:
     """A service, a client that may do everything, and what there is.
@@ -51,6 +57,10 @@ def operations_of(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str
     """Yield (method, path, description) of everything that an OpenAPI document describes."""
     for path, item in document["paths"].items():
         yield from ((method, path, item[method]) for method in METHODS if method in item)
+
+
+OPERATIONS = {f"{method.upper()} {path}": about for method, path, about in operations_of(described())}
+"""Every operation of the document, by method and path."""
 
 
 def examples_of(document: dict[str, Any], schema: dict[str, Any]) -> list[Any]:

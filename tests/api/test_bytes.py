@@ -26,14 +26,13 @@ from hypothesis import strategies as st
 from app.body_guard import DEEPEST, LONGEST_NUMBER, find_fault
 from app.fields import ProblemBody
 from app.server import LARGEST_HEAD, config_of
-from tests.api.everything import Everything, everything
-from tests.api.test_fuzz import LABELS
+from tests.api.everything import OPERATIONS, Everything, everything
 
 MARK = "zq7-do-not-say-this"
 """Stands in values; an unknown field is named, up to 64 characters of it."""
 
 LARGEST_BODY = 64 * 1024
-CHANGING = [label for label in LABELS if not label.startswith("GET ")]
+CHANGING = [label for label in OPERATIONS if not label.startswith("GET ")]
 
 Json = dict[str, Any]
 
@@ -437,7 +436,7 @@ def test_junk_in_a_header_is_answered(server: Server, head: str) -> None:
     assert server.is_well
 
 
-@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("label", OPERATIONS)
 def test_junk_in_the_address_is_answered(server: Server, label: str) -> None:
     method, path = (part.encode() for part in label.split(" "))
     for name, junk in JUNK_NAMES.items():

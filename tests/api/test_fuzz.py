@@ -18,7 +18,6 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from pydantic import SecretStr
 from schemathesis import GenerationMode, Response
 from schemathesis.checks import CheckFunction
 from schemathesis.core.failures import FailureGroup
@@ -32,9 +31,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from starlette.types import Receive, Scope, Send
 
-from app.config import Settings
-from app.main import create_app
-from tests.api.everything import Everything, everything, examples_of, operations_of
+from tests.api.everything import OPERATIONS, Everything, everything, examples_of, operations_of
 from tests.clients import ADDRESS
 
 Case: TypeAlias = AnyCase[Any]
@@ -62,14 +59,6 @@ BESIDE_AN_ID = {"GET /v1/searches/compare", "POST /v1/searches/preview", "POST /
 """Operations on a path that `{search_id}` or `{arch_id}` matches too: the methods of that one are answered by it."""
 
 pytestmark = pytest.mark.timeout(3600)  # as many cases as the command line asks for
-
-
-def _labels() -> list[str]:
-    app = create_app(Settings(data_dir=Path("nowhere"), secret_key=SecretStr("x" * 16)))
-    return [f"{method.upper()} {path}" for method, path, _ in operations_of(app.openapi())]
-
-
-LABELS = _labels()
 
 
 @dataclass
@@ -202,7 +191,7 @@ def _pool(service: Everything, method: str, path: str, name: str) -> list[str]:
     return gone if method == "delete" else [service.ids[name], kept]
 
 
-@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("label", OPERATIONS)
 def test_answers_are_as_described(target: Target, label: str, pytestconfig: pytest.Config) -> None:
     asked = pytestconfig.getoption("--fuzz-cases")
     schema = target.schema()
@@ -210,7 +199,7 @@ def test_answers_are_as_described(target: Target, label: str, pytestconfig: pyte
     every = list(_derived(schema, operation))
     for case in every if asked else every[:: len(every) // DERIVED + 1]:
         target.check(case)
-    cases = CASES if asked is None else asked // len(LABELS) // 2 + 1
+    cases = CASES if asked is None else asked // len(OPERATIONS) // 2 + 1
     _settings(asked, cases)(given(_random(operation))(target.check))()
 
 
