@@ -103,8 +103,13 @@ def worker(
     concurrency: Annotated[int, typer.Option(min=1, help="Jobs at once.")] = 1,
 ) -> None:
     """Run a worker for one queue. `maintenance` is the sweeper."""
-    _check_broker(_settings())
-    pool = "solo" if queue is WorkerQueue.MAINTENANCE else "prefork"
+    settings = _settings()
+    _check_broker(settings)
+    if settings.embedded and concurrency > 1:
+        _refuse("--concurrency: embedded mode does one job at a time")
+    # a pool fed by bells in a folder hands work over under a lock, and a process killed while it holds that takes it
+    # along: the worker would never work again (ADR 12)
+    pool = "solo" if settings.embedded or queue is WorkerQueue.MAINTENANCE else "prefork"
     celery = [sys.executable, "-m", "celery", "--app", "worker.celery_app", "--skip-checks", "worker"]
     what = [
         "--queues",
