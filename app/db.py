@@ -15,6 +15,10 @@ from sqlalchemy.orm import Session
 SQLITE_BUSY_MS = 30_000
 STATEMENT_TIMEOUT_MS = 30_000
 CONNECT_TIMEOUT_S = 5
+CONNECTIONS, KEPT_CONNECTIONS = 30, 10
+SESSIONS_OF_REQUESTS = 20
+"""How many requests hold a session at once; the other connections are for work that one thread does from end to end."""
+
 ANNOUNCED = "announced"
 MOST_WAITING = "most_waiting"
 
@@ -112,8 +116,9 @@ def now(session: Session) -> datetime:
 
 def make_engine(url: str) -> Engine:
     """Return an engine with time limits on everything that could wait for ever."""
+    pool = {"pool_timeout": 10, "pool_size": KEPT_CONNECTIONS, "max_overflow": CONNECTIONS - KEPT_CONNECTIONS}
     if url.startswith("sqlite"):
-        engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_MS / 1000})
+        engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_MS / 1000}, **pool)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -123,9 +128,7 @@ def make_engine(url: str) -> Engine:
     return create_engine(
         url,
         pool_pre_ping=True,
-        pool_timeout=10,
-        pool_size=10,
-        max_overflow=20,
+        **pool,
         connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "options": options},
     )
 

@@ -97,15 +97,28 @@ def allows(scope: Scope) -> Callable[[Request, Caller], Awaitable[None]]:
     return check
 
 
-async def _read_session(database: Annotated[Database, Depends(database_of)]) -> AsyncIterator[Session]:
+async def _turn(request: Request) -> AsyncIterator[None]:
+    """Wait, without a thread, until few enough requests hold a session.
+
+    A request with a session goes from thread to thread: into its route, and out of it again to write the answer. If all
+    threads waited for connections, those that hold one would wait for a thread, and nobody would ever go on.
+    """
+    async with request.app.state.turns:
+        yield
+
+
+Turn = Annotated[None, Depends(_turn, scope="function")]
+
+
+async def _read_session(database: Annotated[Database, Depends(database_of)], turn: Turn) -> AsyncIterator[Session]:
     session = database.reader()  # it connects when it is first used, in the route's own thread
     try:
         yield session
     finally:
-        await run_in_threadpool(session.close)
+        session.close()  # gives the connection back, which takes no I/O
 
 
-def _write_session(database: Annotated[Database, Depends(database_of)]) -> Iterator[Session]:
+def _write_session(database: Annotated[Database, Depends(database_of)], turn: Turn) -> Iterator[Session]:
     with database.write() as session:
         yield session
 

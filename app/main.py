@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ from app.broker import Dispatcher
 from app.callers import Callers
 from app.config import Settings
 from app.cursors import Cursors
-from app.db import Database
+from app.db import SESSIONS_OF_REQUESTS, Database
 from app.deps import allows
 from app.evidence import routes as evidence
 from app.exports import routes as exports
@@ -71,6 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.ending = ending
     app.state.database = database
+    app.state.turns = asyncio.Semaphore(SESSIONS_OF_REQUESTS)
     app.state.streams = streams
     app.state.callers = Callers(database, settings)
     app.state.cursors = Cursors(settings.signing_key())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
@@ -13,7 +15,7 @@ from pydantic import SecretStr
 from app.broker import BrokerUnfit, check_redis
 from app.config import Settings
 from app.main import create_app
-from tests.clients import client_of
+from tests.clients import ADDRESS, client_of
 from tests.conftest import Footing
 from tests.servers import PostgresServer, RedisServer
 
@@ -36,6 +38,19 @@ def test_a_database_without_schema_is_not_ready(tmp_path: Path) -> None:
         answer = client.get("/readyz")
         assert answer.status_code == 503
         assert "schema_current" in answer.json()["missing"]
+
+
+def test_more_requests_at_once_than_threads_or_connections(footing: Footing) -> None:
+    async def ask() -> list[int]:
+        wire = httpx2.ASGITransport(create_app(footing.settings))
+        async with httpx2.AsyncClient(transport=wire, base_url=ADDRESS, timeout=60) as client:
+            told = await client.post("/v1/searches", json={"space": "densenet-tiny"})
+            reads = (client.get("/v1/searches") for _ in range(150))
+            writes = (client.patch(f"/v1/searches/{told.json()['id']}", json={"name": str(i)}) for i in range(50))
+            answers = await asyncio.gather(*reads, *writes)
+        return [answer.status_code for answer in answers]
+
+    assert asyncio.run(ask()) == [200] * 200
 
 
 @pytest.mark.servers
