@@ -47,9 +47,14 @@ class Stage:
         if self._full is not None:
             await asyncio.to_thread(self._full.replant, plant)
 
+    def apart(self) -> Stage:
+        """Return a stage of the same run for a row that runs beside others."""
+        return Stage(self.seed, self.scale, self.folder, self.plant)
+
     async def close(self) -> None:
-        """End everything."""
+        """End everything; what is wanted afterwards is started anew."""
         await self._stack.aclose()
+        self._full = None
 
     def size(self, whole: int, least: int = 1) -> int:
         """Return how many of something there are at this scale."""

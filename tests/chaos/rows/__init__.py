@@ -10,6 +10,19 @@ from tests.chaos.stage import Stage
 
 Row = Callable[[Stage], Awaitable[Outcome]]
 
+SUITES: dict[str, Row] = {
+    row.__name__: row
+    for row in (
+        suites.training_resume,
+        suites.fuzz,
+        suites.bad_disk,
+        suites.state_machine,
+        suites.tenants,
+        suites.hostile_bytes,
+    )
+}
+"""Rows that are tests of their own and bring all that they need, the longest first."""
+
 ROWS: dict[str, Row] = {
     row.__name__: row
     for row in (
@@ -28,11 +41,5 @@ ROWS: dict[str, Row] = {
         workers.blackout,
         workers.poison,
         databases.embedded_churn,
-        suites.training_resume,
-        suites.bad_disk,
-        suites.hostile_bytes,
-        suites.fuzz,
-        suites.state_machine,
-        suites.tenants,
     )
-}
+} | SUITES
