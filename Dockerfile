@@ -16,6 +16,7 @@ FROM base AS wheel
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY nnmass_core nnmass_core
+COPY nnmass nnmass
 COPY migrations migrations
 COPY app app
 COPY worker worker

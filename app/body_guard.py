@@ -23,6 +23,7 @@ from app.http_errors import problem_response
 from nnmass_core.codec import printable
 from nnmass_core.errors import Problem
 
+FORM = b"application/x-www-form-urlencoded"
 DEEPEST = 32
 LONGEST_NUMBER = 400
 """Digits that a number may have: more than any limit needs, few enough to convert at no cost."""
@@ -291,6 +292,8 @@ def _refusal(scope: Scope, body: bytes) -> Response | None:
     if not body:
         return None
     media_type = _header(scope, b"content-type").split(b";")[0].strip().lower()
+    if media_type == FORM and _of_our_page(scope):
+        return None
     if media_type != b"application/json":
         # other types reach a server on loopback from any web page without the browser asking first
         return _unsupported("send the body with the header Content-Type: application/json")
@@ -302,6 +305,13 @@ def _refusal(scope: Scope, body: bytes) -> Response | None:
     message = f"{fault.message} (at byte {fault.offset})"
     problem = Problem(fault.field, fault.code, message)
     return problem_response(400, fault.code, "Malformed body", message, [problem], offset=fault.offset)
+
+
+def _of_our_page(scope: Scope) -> bool:
+    """Tell whether a browser says that one of our own pages sends this, and to a page: the API takes no forms."""
+    host, origin = _header(scope, b"host"), _header(scope, b"origin")
+    ours = _header(scope, b"sec-fetch-site") == b"same-origin" or origin.partition(b"://")[2] == host != b""
+    return ours and not scope["path"].startswith("/v1/")
 
 
 def _unsupported(detail: str) -> Response:

@@ -23,6 +23,9 @@ from app.paging import Paging
 from app.perimeter import SAFE_METHODS
 from app.streams import Streams
 
+KEY_COOKIE = "nnmass_key"
+"""Holds the key of who signed in on the web pages; no script and no other site can use it (ADR 13)."""
+
 BEARER = HTTPBearer(auto_error=False, description="An API key, `nnm_...`. Not needed before the first key was made.")
 
 
@@ -70,7 +73,7 @@ async def caller_of(
 ) -> Caller:
     """Return who asks. Raises Unauthenticated, and TooMany when they ask too often."""
     callers = cast("Callers", request.app.state.callers)
-    token = None if credentials is None else credentials.credentials
+    token = request.cookies.get(KEY_COOKIE) if credentials is None else credentials.credentials
     caller = callers.remembered(token)
     if caller is None:
         caller = await run_in_threadpool(callers.look_up, token)

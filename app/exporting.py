@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from nnmass_core.architecture import Architecture
-from nnmass_core.source import pytorch_source
+from nnmass_core.source import file_without_torch
 
 TRAINER = "worker.trainer"
 
@@ -18,18 +18,9 @@ class ExportFailed(Exception):
     """The file could not be made; the message says why."""
 
 
-def written_here(architecture: Architecture, form: str, seed: int) -> bytes | None:
-    """Return the file if it can be written without torch, else None. Raises DefinitionError for a bad seed."""
-    if form == "json":
-        return (json.dumps(architecture.definition(), indent=2) + "\n").encode()
-    if form == "pytorch":
-        return pytorch_source(architecture, seed).encode()
-    return None
-
-
 def content_of(architecture: Architecture, form: str, seed: int) -> bytes:
     """Return the file, made here and now. Raises DefinitionError, or ExportFailed where torch is missing."""
-    content = written_here(architecture, form, seed)
+    content = file_without_torch(architecture, form, seed)
     if content is not None:
         return content
     with tempfile.TemporaryDirectory(prefix="nnmass-") as folder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -122,11 +122,15 @@ def _definition_error(request: Request, error: Exception) -> JSONResponse:
 
 def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    problems = [_problem_of(item) for item in error.errors()]
-    return _service_error(request, Invalid.of(DefinitionError(problems)))
+    return _service_error(request, Invalid.of(DefinitionError(problems_of(error.errors()))))
 
 
-def _problem_of(item: dict[str, Any]) -> Problem:
+def problems_of(errors: Iterable[Mapping[str, Any]]) -> list[Problem]:
+    """Return Pydantic's errors as problems with fields, without the input."""
+    return [_problem_of(item) for item in errors]
+
+
+def _problem_of(item: Mapping[str, Any]) -> Problem:
     place: Sequence[Any] = item["loc"]
     where = place[0] if place else "body"
     path = ".".join(printable(part) for part in place[1:])
@@ -135,7 +139,7 @@ def _problem_of(item: dict[str, Any]) -> Problem:
     return Problem(field, code, MESSAGES.get(code) or _message_of(item))
 
 
-def _message_of(item: dict[str, Any]) -> str:
+def _message_of(item: Mapping[str, Any]) -> str:
     """Return Pydantic's message in the service's words; none of those used here contains the input."""
     message: str = item["msg"].removeprefix("Value error, ")
     for opening in ("Input should ", "Value should ", "String should ", "List should "):

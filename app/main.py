@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app import docs_pages, http_errors
+from app import docs_pages, http_errors, ui
 from app.architectures import routes as architectures
 from app.body_guard import BodyGuard
 from app.broker import Dispatcher
@@ -81,6 +81,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             app.include_router(router, dependencies=[Depends(allows(scope))], responses=problems(*EVERYWHERE))
     app.include_router(health.router, responses=problems(421, 422))
     docs_pages.install(app)
+    ui.install(app)
     http_errors.install(app)
     app.add_middleware(BodyGuard, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
     app.add_middleware(Perimeter, settings=settings)  # added last: it stands outermost

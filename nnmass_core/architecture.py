@@ -6,7 +6,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from nnmass_core.codec import Value, encode, integer, sha256_of
 from nnmass_core.diagram import Panel, draw
@@ -53,22 +53,35 @@ class Part:
         return figures | {"params": self.params, "macs": self.macs}
 
 
+class Step(NamedTuple):
+    """Some layers that run one after the other, and the most activation elements alive at once for one input then."""
+
+    name: str
+    peak_elements: int
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """NN-Mass and costs of one architecture, in closed form.
 
-    `weights` counts stored numbers (parameters and the running statistics of BatchNorm); `peak_elements` counts the
-    activations alive at once for one input. `depth` counts layers outside the head, as the family's definition does.
+    `weights` counts stored numbers (parameters and the running statistics of BatchNorm); `steps` tell, in the order in
+    which they run, when how many activations are alive. `depth` counts layers outside the head, as the family's
+    definition does.
     """
 
     mass: Fraction
     params: int
     macs: int
     weights: int
-    peak_elements: int
+    steps: tuple[Step, ...]
     depth: int
     part_name: str
     parts: tuple[Part, ...]
+
+    @property
+    def peak_elements(self) -> int:
+        """The most activation elements alive at once for one input."""
+        return max(step.peak_elements for step in self.steps)
 
     def report(self, precision: str) -> dict[str, Any]:
         """Return the evaluation as JSON-ready figures; bytes are those of `precision`."""

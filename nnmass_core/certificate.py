@@ -18,6 +18,20 @@ class Ranked:
     evaluation: Evaluation
     slack: dict[str, int]
 
+    def figures(self, precision: str) -> dict[str, Any]:
+        """Return what a place of the ranking says beside its definition, JSON-ready; bytes are those of `precision`."""
+        return {
+            "rank": self.rank,
+            "arch_id": self.architecture.arch_id,
+            **self.evaluation.report(precision),
+            "latency_ms": None,
+            "slack": self.slack,
+        }
+
+    def to_json(self, precision: str) -> dict[str, Any]:
+        """Write the place with its definition as JSON-ready objects."""
+        return {**self.figures(precision), "architecture": self.architecture.definition()}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
@@ -91,6 +105,10 @@ class SearchResult:
 
     ranking: tuple[Ranked, ...]
     certificate: Certificate
+
+    def report(self, elapsed_seconds: float) -> dict[str, Any]:
+        """Return the certificate as it is stored and answered, with the time that whoever ran the search has taken."""
+        return {**self.certificate.to_json(), "elapsed_seconds": round(elapsed_seconds, 4)}
 
     @property
     def digest(self) -> str:

@@ -42,6 +42,18 @@ from nnmass_core.wiring import Layer, draw_wiring
 ACTIVATIONS = {"relu": "ReLU", "elu": "ELU"}
 
 
+def file_without_torch(architecture: Architecture, form: str, seed: int) -> bytes | None:
+    """Return an architecture as a file of a form that needs no torch to be written, `json` or `pytorch`, else None.
+
+    Raises DefinitionError for a bad seed.
+    """
+    if form == "json":
+        return (json.dumps(architecture.definition(), indent=2) + "\n").encode()
+    if form == "pytorch":
+        return pytorch_source(architecture, seed).encode()
+    return None
+
+
 def pytorch_source(architecture: Architecture, seed: int) -> str:
     """Return the file's text. The seed draws the wiring. Raises DefinitionError for a bad seed."""
     figures = architecture.evaluation

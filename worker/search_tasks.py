@@ -50,6 +50,6 @@ def _store(session: Session, held: Claim, request: SearchRequest, found: SearchR
     earlier = service.proved_digest(session, row.request_digest)
     if found.certificate.optimal and earlier not in (None, found.digest):
         log.error("search %s: result %s differs from %s of an equal request", row.id, found.digest, earlier)
-    row.result = service.result_of(found, elapsed)
+    row.result = found.report(elapsed)
     row.result_digest = found.digest
     session.add_all(service.rows_of(held.job_id, found, request.budget.precision))

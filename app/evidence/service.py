@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,8 +47,7 @@ class Filters:
 def evidence(session: Session, owner: str, filters: Filters) -> dict[str, Any]:
     """Return the evidence of the scope with the most networks that the filters admit, and name the others."""
     scopes = _scopes(session, owner, filters)
-    telling = [scope for scope in scopes if filters.dataset is not None or not scope.is_noise]
-    largest = max(telling, key=lambda scope: len(scopes[scope]), default=None)
+    largest = _largest(scopes, filters)
     points = [item.point for item in scopes[largest]] if largest is not None else []
     gone = diverged(session, owner, largest, filters.family) if largest is not None else set()
     lost = len(gone - {point.arch_id for point in points})
@@ -61,6 +61,19 @@ def evidence(session: Session, owner: str, filters: Filters) -> dict[str, Any]:
         "scope": named.pop(largest) if largest is not None else None,
         "others": list(named.values()),
     }
+
+
+def points_of(session: Session, owner: str, filters: Filters) -> list[Trained]:
+    """Return the networks that `evidence` with these filters speaks of."""
+    scopes = _scopes(session, owner, filters)
+    largest = _largest(scopes, filters)
+    return [] if largest is None else scopes[largest]
+
+
+def _largest(scopes: Mapping[Scope, list[Trained]], filters: Filters) -> Scope | None:
+    """Return the scope with the most networks; random labels tell nothing, unless they are asked for."""
+    telling = [scope for scope in scopes if filters.dataset is not None or not scope.is_noise]
+    return max(telling, key=lambda scope: len(scopes[scope]), default=None)
 
 
 def _scopes(session: Session, owner: str, filters: Filters) -> dict[Scope, list[Trained]]:

@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 from app import catalog, jobs
 from app.db import now
 from app.errors import Invalid, Unavailable
-from app.exporting import written_here
 from app.exports import repository
 from app.ids import new_id
 from app.jobs import State
@@ -18,6 +17,7 @@ from app.locks import take_turns
 from app.models import Export
 from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
+from nnmass_core.source import file_without_torch
 from nnmass_core.wiring import possible_links
 
 KIND, QUEUE = "export", "train"
@@ -60,7 +60,7 @@ def export(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> 
     """Return the file, or None while a worker makes it. Raises NotFound, and Unavailable when making it failed."""
     architecture = catalog.architecture(session, owner, arch_id)
     _check_size(architecture, kind)
-    content = written_here(architecture, kind, seed)
+    content = file_without_torch(architecture, kind, seed)
     if content is None:
         content = _made_by_worker(session, owner, architecture, kind, seed)
     if content is None:

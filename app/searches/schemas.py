@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
 from app.fields import WHOLE, Natural, Strict, Tag
 from app.jobs import State
-from nnmass_core.budget import Budget
-from nnmass_core.errors import DefinitionError
 from nnmass_core.families import architecture_schema, space_schema
-from nnmass_core.request import (
-    LONGEST_SECONDS,
-    MOST_RESULTS,
-    Pareto,
-    SearchRequest,
-    decode_objective,
-    objective_schema,
-)
-from nnmass_core.spaces import presets, resolve_space
+from nnmass_core.question import Find, request_of
+from nnmass_core.request import LONGEST_SECONDS, MOST_RESULTS, SearchRequest, objective_schema
+from nnmass_core.spaces import presets
 
 Space = Annotated[
     Any,
@@ -84,44 +75,12 @@ class Question(Strict):
     )
     time_limit_seconds: float = Field(60.0, gt=0, le=LONGEST_SECONDS)
 
-    def to_request(self, find: Callable[[str], object | None]) -> SearchRequest:
+    def to_request(self, find: Find) -> SearchRequest:
         """Return the core's request. Raises DefinitionError that names the field.
 
         `find` gives the definition of an `arch_id` that the reference may name, or None.
         """
-        space = _under("space", lambda: resolve_space(self.space))
-        objective = _under("objective", lambda: decode_objective(_with_reference(self.objective, find)))
-        if isinstance(objective, Pareto) and "top_k" in self.model_fields_set:
-            raise DefinitionError.at("top_k", "conflicts_with_objective", "does not apply to a Pareto front")
-        return SearchRequest(
-            space=space,
-            budget=Budget(**self.budget.model_dump()),
-            objective=objective,
-            top_k=self.top_k,
-            diversity=self.diversity,
-            time_limit_seconds=self.time_limit_seconds,
-        )
-
-
-T = TypeVar("T")
-
-
-def _under(field: str, read: Callable[[], T]) -> T:
-    try:
-        return read()
-    except DefinitionError as error:
-        raise error.under(field) from error
-
-
-def _with_reference(objective: Any, find: Callable[[str], object | None]) -> Any:
-    """Return the objective with an `arch_id` in place of a definition looked up."""
-    reference = objective.get("reference") if isinstance(objective, dict) else None
-    if not (isinstance(reference, dict) and set(reference) == {"arch_id"}):
-        return objective
-    definition = find(reference["arch_id"]) if isinstance(reference["arch_id"], str) else None
-    if definition is None:
-        raise DefinitionError.at("reference.arch_id", "unknown_architecture", "names no architecture known here")
-    return {**objective, "reference": definition}
+        return request_of(self.model_dump(exclude_unset=True), find)
 
 
 Name = Annotated[str, Field(max_length=200)]

@@ -21,7 +21,7 @@ from app.searches.repository import KIND, Filters
 from app.searches.schemas import Question, SearchAnswer, SearchBody, SearchChanges
 from app.trained import Predictions
 from nnmass_core import __version__
-from nnmass_core.certificate import Ranked, SearchResult
+from nnmass_core.certificate import SearchResult
 from nnmass_core.control import Control
 from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
@@ -172,30 +172,12 @@ def preview(request: SearchRequest) -> dict[str, Any]:
     # a front in two costs tells its gaps and calls itself optimal only without any, however long it is given
     if not found.certificate.optimal and time.monotonic() > deadline:
         raise _too_large()
-    items = [
-        {**figures_of(r, request.budget.precision), "architecture": r.architecture.definition()} for r in found.ranking
-    ]
-    return {"result": result_of(found, time.monotonic() - started), "items": items}
+    items = [ranked.to_json(request.budget.precision) for ranked in found.ranking]
+    return {"result": found.report(time.monotonic() - started), "items": items}
 
 
 def _too_large() -> Invalid:
     return Invalid.at("space", "too_large", "is too large to be searched within a second; submit a search instead")
-
-
-def result_of(found: SearchResult, elapsed_seconds: float) -> dict[str, Any]:
-    """Return the certificate as it is stored and answered."""
-    return {**found.certificate.to_json(), "elapsed_seconds": round(elapsed_seconds, 4)}
-
-
-def figures_of(ranked: Ranked, precision: str) -> dict[str, Any]:
-    """Return what a place of the ranking says beside its definition."""
-    return {
-        "rank": ranked.rank,
-        "arch_id": ranked.architecture.arch_id,
-        **ranked.evaluation.report(precision),
-        "latency_ms": None,
-        "slack": ranked.slack,
-    }
 
 
 def rows_of(search_id: UUID, found: SearchResult, precision: str) -> list[RankedArchitecture]:
@@ -206,7 +188,7 @@ def rows_of(search_id: UUID, found: SearchResult, precision: str) -> list[Ranked
             rank=ranked.rank,
             arch_id=ranked.architecture.arch_id,
             architecture=ranked.architecture.definition(),
-            figures=figures_of(ranked, precision),
+            figures=ranked.figures(precision),
         )
         for ranked in found.ranking
     ]

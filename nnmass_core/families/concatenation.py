@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import ClassVar
 
 from nnmass_core import mass
-from nnmass_core.architecture import Architecture, Evaluation, Image, Part
+from nnmass_core.architecture import Architecture, Evaluation, Image, Part, Step
 from nnmass_core.codec import LARGEST_INTEGER, Value, integer, nested, sequence
 from nnmass_core.diagram import Arc, Panel, shown
 from nnmass_core.errors import Problem
@@ -176,14 +176,15 @@ class ConcatenationCnn(Architecture):
         sizes = resolutions(self.input, len(self.cells))
         w_in, before = self.input.channels, sizes[0]
         parts: list[Part] = []
-        norm_channels, peak = 0, 0
+        norm_channels, steps = 0, list[Step]()
         for index, (cell, after) in enumerate(zip(self.cells, sizes, strict=True)):
             w, d, t = cell.width, cell.depth, cell.skip_channels
             entry = self.entry(index, before, after).costs(w_in, w)
             body = self.body(after).costs(w, d, t, links(w, d, t))
             parts.append(cell.part(entry.params + body.params, entry.macs + body.macs))
             norm_channels += entry.norm_channels + body.norm_channels
-            peak = max(peak, entry.peak, body.peak)
+            steps += [Step(f"cell {index + 1}, first layer", entry.peak)]
+            steps += [Step(f"cell {index + 1}, other layers", body.peak)] if d > 1 else []
             w_in, before = w, after
         head = Head(sizes[-1], self.num_classes)
         params = sum(part.params for part in parts) + head.params(w_in)
@@ -192,7 +193,7 @@ class ConcatenationCnn(Architecture):
             params=params,
             macs=sum(part.macs for part in parts) + head.macs(w_in),
             weights=params + 2 * norm_channels,
-            peak_elements=max(peak, head.peak(w_in)),
+            steps=(*steps, Step("head", head.peak(w_in))),
             depth=sum(cell.depth for cell in self.cells),
             part_name="cells",
             parts=tuple(parts),

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from nnmass_core.architecture import Architecture, Evaluation
+from nnmass_core.architecture import Architecture, Evaluation, Step
 from nnmass_core.axis import Axis, axis_schema, decode_axes
 from nnmass_core.chain import Chain
 from nnmass_core.codec import choice, integer
@@ -79,7 +79,7 @@ class DenseNetMlp(Architecture):
             params=costs.params,
             macs=costs.macs,
             weights=costs.weights,
-            peak_elements=costs.peak,
+            steps=(Step("all layers", costs.peak),),
             depth=d,
             part_name="cells",
             parts=(part,),

@@ -101,13 +101,13 @@ class MobileNetV2(ResidualNetwork):
             entering, size = stage.channels, after
         return stages
 
-    def ends(self) -> list[Costs[int]]:
+    def ends(self) -> tuple[Costs[int], Costs[int]]:
         before, after = area((self.input.height, self.input.width)), area(self._stem_size())
         last = halved(self._stem_size(), sum(stage.stride - 1 for stage in self.stages))
-        return [
+        return (
             stem_costs(self.input.channels, self.stem_channels, before, after),
             head_costs(self.stages[-1].channels, self.last_channels, area(last), self.num_classes),
-        ]
+        )
 
     def layers(self) -> int:
         return 2 + sum(stage.repeats * (2 if stage.expansion == 1 else 3) for stage in self.stages)

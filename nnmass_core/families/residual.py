@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nnmass_core.architecture import Architecture, Evaluation, Image, Part
+from nnmass_core.architecture import Architecture, Evaluation, Image, Part, Step
 from nnmass_core.axis import Axis, decode_axis, single_axis_schema
 from nnmass_core.chain import Ints
 from nnmass_core.codec import LARGEST_INTEGER, Value, integer, nested, unknown_fields
@@ -68,7 +68,7 @@ class ResidualNetwork(Architecture):
         """Return the stages with their blocks, from input to output."""
 
     @abstractmethod
-    def ends(self) -> list[Costs[int]]:
+    def ends(self) -> tuple[Costs[int], Costs[int]]:
         """Return the costs of stem and head."""
 
     @abstractmethod
@@ -81,10 +81,13 @@ class ResidualNetwork(Architecture):
 
     def evaluate(self) -> Evaluation:
         parts: list[Part] = []
-        everything = self.ends()
-        for stage in self.built():
+        stem, head = self.ends()
+        everything = [stem, head]
+        steps = [Step("stem", stem.peak)]
+        for number, stage in enumerate(self.built(), start=1):
             costs = [block.costs for block in stage.blocks]
             everything += costs
+            steps += [Step(f"stage {number}, block {k}", cost.peak) for k, cost in enumerate(costs, start=1)]
             parts.append(
                 Part(
                     definition=stage.definition,
@@ -98,7 +101,7 @@ class ResidualNetwork(Architecture):
             params=sum(cost.params for cost in everything),
             macs=sum(cost.macs for cost in everything),
             weights=sum(cost.weights for cost in everything),
-            peak_elements=max(cost.peak for cost in everything),
+            steps=(*steps, Step("head", head.peak)),
             depth=self.layers(),
             part_name="stages",
             parts=tuple(parts),

@@ -156,11 +156,11 @@ class ResNet(ResidualNetwork):
     def built(self) -> list[Built]:
         return build_stages(blocks_of(self.block, self.groups, self.width_per_group), frame_of(self.input), self.stages)
 
-    def ends(self) -> list[Costs[int]]:
+    def ends(self) -> tuple[Costs[int], Costs[int]]:
         frame = frame_of(self.input)
         last = halved(frame.size, len(self.stages) - 1)
         channels = blocks_of(self.block, self.groups, self.width_per_group).channels(self.stages[-1].channels)
-        return [frame.stem, head_costs(channels, area(last), self.num_classes)]
+        return frame.stem, head_costs(channels, area(last), self.num_classes)
 
     def layers(self) -> int:
         return 1 + (2 if self.block == "basic" else 3) * sum(stage.repeats for stage in self.stages)

@@ -85,10 +85,10 @@ class WideResNetCifar(ResidualNetwork):
     def built(self) -> list[Built]:
         return build_stages(WideBlocks(), frame_of(self.input), self.stages)
 
-    def ends(self) -> list[Costs[int]]:
+    def ends(self) -> tuple[Costs[int], Costs[int]]:
         frame = frame_of(self.input)
         last = area(halved(frame.size, len(self.stages) - 1))
-        return [frame.stem, wide_head(self.stages[-1].channels, last, self.num_classes)]
+        return frame.stem, wide_head(self.stages[-1].channels, last, self.num_classes)
 
     def layers(self) -> int:
         return 1 + 2 * sum(stage.repeats for stage in self.stages)

@@ -58,7 +58,7 @@ def save(session: Session, held: Claim) -> bool:
         return False
     row = session.get_one(Search, held.job_id)
     found = FOUND[row.request["top_k"]]
-    row.result, row.result_digest = service.result_of(found, float(held.fence)), found.digest
+    row.result, row.result_digest = found.report(float(held.fence)), found.digest
     session.add_all(service.rows_of(row.id, found, "fp32"))
     return True
 

@@ -1,0 +1,78 @@
+"""How commands end: exit codes, and errors as one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NoReturn
+
+import typer
+
+FAILED, WRONG_INPUT, NOTHING_FITS, NOT_PROVED = 1, 2, 3, 4
+
+OPTIONS = {
+    "space": "the space",
+    "budget.max_params": "--max-params",
+    "budget.max_macs": "--max-macs",
+    "budget.max_weight_bytes": "--max-weight-bytes",
+    "budget.max_peak_activation_bytes": "--max-peak-bytes",
+    "objective.minimize": "--minimize",
+    "objective.min_nn_mass": "--min-nn-mass",
+    "objective.pareto": "--pareto",
+    "objective.reference": "the reference",
+    "top_k": "--top-k",
+    "top": "--top",
+    "controls": "--controls",
+    "seeds": "--seeds",
+    "dataset": "--dataset",
+    "recipe": "--recipe",
+    "diversity": "--diversity",
+    "time_limit_seconds": "--time-limit",
+    "url": "--server",
+    "key": "the API key",
+    "format": "--format",
+}
+"""What the fields of a request are called here."""
+
+
+def refuse(reason: str) -> NoReturn:
+    """End with one clear line and exit code 2."""
+    _end(reason, WRONG_INPUT)
+
+
+def fail(reason: str) -> NoReturn:
+    """End with one clear line and exit code 1."""
+    _end(reason, FAILED)
+
+
+def _end(reason: str, code: int) -> NoReturn:
+    typer.echo(f"nnmass: {reason}", err=True)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def ending(names: Mapping[str, str] | None = None) -> Iterator[None]:
+    """End with one line when what is within fails: wrong input with exit code 2, all else with 1.
+
+    names: what fields are called, in place of an option's name.
+    """
+    from nnmass.errors import DefinitionError, NnmassError, NotFound
+
+    known = OPTIONS | dict(names or {})
+    try:
+        yield
+    except DefinitionError as error:
+        said = [f"{_called(problem.field, known)} {problem.message}" for problem in error.problems]
+        refuse("; ".join(said) or str(error))
+    except NotFound as error:
+        refuse(str(error))
+    except NnmassError as error:
+        fail(str(error))
+
+
+def _called(field: str, names: Mapping[str, str]) -> str:
+    """Return what a field is called: the option that sets it, else its path."""
+    if field in names:
+        return names[field]
+    above = next((name for name in names if name and field.startswith(f"{name}.")), None)
+    return field if above is None or above.startswith("--") else f"{names[above]}: {field.removeprefix(above + '.')}"

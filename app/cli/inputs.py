@@ -1,0 +1,52 @@
+"""What commands read: JSON of files, and networks by file, name or id."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from app.cli.ending import refuse
+
+HERE = "-"
+
+
+def json_in(place: str, what: str) -> Any:
+    """Return the JSON of a file; - reads standard input. `what` it is named by when it is none."""
+    try:
+        text = sys.stdin.read() if place == HERE else Path(place).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        refuse(f"{place} cannot be read: {why}")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        refuse(f"{what} is not JSON: {error}")
+
+
+def network_in(place: str) -> Any:
+    """Return a network's definition from a file or standard input, or the well-known network's name that was given."""
+    if place != HERE and not Path(place).exists() and _is_name(place):
+        return place
+    if place != HERE and not Path(place).is_file():
+        refuse(f"{place} is no file and no well-known network ({', '.join(_names())})")
+    return json_in(place, "the definition")
+
+
+def networks_in(place: str) -> list[Any]:
+    """Return the networks of a file, which may hold one definition, a list of them, or what `search --json` printed."""
+    found = network_in(place)
+    if isinstance(found, dict) and isinstance(found.get("items"), list):
+        return [item.get("architecture") if isinstance(item, dict) else item for item in found["items"]]
+    return found if isinstance(found, list) else [found]
+
+
+def _is_name(text: str) -> bool:
+    return text in _names()
+
+
+def _names() -> list[str]:
+    from nnmass_core.named import named_networks
+
+    return list(named_networks())

@@ -1,0 +1,138 @@
+"""Single networks from the command line: evaluated, drawn, and made into files."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.ending import ending, refuse
+from app.cli.inputs import network_in, networks_in
+from app.cli.options import Json, KeyFile, Precision, PrecisionOption, Server, client_of
+
+if TYPE_CHECKING:
+    from nnmass_core.architecture import Architecture
+
+
+class ExportFormat(StrEnum):
+    """The files that an architecture can become."""
+
+    PYTORCH = "pytorch"
+    ONNX = "onnx"
+    TORCHSCRIPT = "torchscript"
+    JSON = "json"
+
+
+BINARY = (ExportFormat.ONNX, ExportFormat.TORCHSCRIPT)
+HERE = Path("-")
+
+Network = Annotated[
+    str,
+    typer.Argument(
+        metavar="NETWORK", help="A JSON definition's file (- reads it here), a name, or a service's arch_id."
+    ),
+]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to; text goes here without it.")
+]
+
+
+def evaluate(
+    networks: Annotated[
+        list[str],
+        typer.Argument(metavar="NETWORK...", help="Files of JSON definitions (- reads here), or names: resnet50."),
+    ],
+    precision: PrecisionOption = Precision.FP32,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Print NN-Mass and every cost of networks of yours, in order. A file may hold several, as a list."""
+    from app.cli.printing import print_json, print_networks
+    from nnmass.local import evaluate as evaluate_here
+
+    given = [network for place in networks for network in networks_in(place)]
+    single = len(given) == 1
+    names = {"architectures.0": "the definition"} if single else {}
+    with ending(names):
+        found = evaluate_here(given, precision=precision.value)
+    if as_json:
+        print_json({"results": [dict(network.raw) for network in found]})
+    else:
+        print_networks(found.items, ranked=False)
+
+
+def export(
+    network: Network,
+    form: Annotated[ExportFormat, typer.Option("--format", help="What to write.")] = ExportFormat.PYTORCH,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Draws the skip wiring.")] = 0,
+    output: Output = None,
+    server: Server = None,
+    key_file: KeyFile = None,
+) -> None:
+    """Write a network as a file.
+
+    ONNX and TorchScript need torch: here (the extra `train`), or at a worker of the service that --server names.
+    """
+    if output is None and form in BINARY:
+        refuse(f"--output is needed: {form.value} is no text")
+    if output == HERE and form in BINARY and sys.stdout.isatty():
+        refuse(f"--output: {form.value} is no text for a terminal")
+    with ending():
+        content = _from_service(network, form, seed, server, key_file) if server else _made_here(network, form, seed)
+    if output is None or output == HERE:
+        typer.echo(content, nl=False)
+    else:
+        from app.cli.printing import write_file
+
+        write_file(output, content)
+
+
+def _from_service(network: str, form: ExportFormat, seed: int, server: str, key_file: Path | None) -> bytes:
+    from app.cli.progress import Bar
+
+    what = network if network.startswith("arch_") else network_in(network)
+    with client_of(server, key_file) as client, Bar() as bar:
+        return client.export(what, format=form.value, seed=seed, waiting=bar.waiting)
+
+
+def _made_here(network: str, form: ExportFormat, seed: int) -> bytes:
+    from app.exporting import ExportFailed, content_of
+
+    try:
+        return content_of(_decoded(network), form.value, seed)
+    except ExportFailed as error:
+        refuse(f"{error} (or let a service make it: --server URL)")
+
+
+def _decoded(network: str) -> Architecture:
+    """Return a network that is given here; one that only a service knows is refused."""
+    from nnmass.asking import definition_of
+    from nnmass_core.families import decode_architecture
+
+    if network.startswith("arch_"):
+        refuse("--server is needed: only a service knows networks by their id")
+    return decode_architecture(definition_of(network_in(network)))
+
+
+def diagram(
+    network: Network,
+    output: Output = None,
+    server: Server = None,
+    key_file: KeyFile = None,
+) -> None:
+    """Draw a network as SVG: its cells or stages, their skip wiring, and their share of the NN-Mass."""
+    with ending():
+        if network.startswith("arch_") and server:
+            with client_of(server, key_file) as client:
+                picture = client.diagram(network)
+        else:
+            picture = _decoded(network).diagram()
+    if output is None or output == HERE:
+        typer.echo(picture, nl=False)
+    else:
+        from app.cli.printing import write_file
+
+        write_file(output, picture.encode())

@@ -1,0 +1,104 @@
+"""Options that several commands have, and what they make of a request."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.ending import refuse
+
+if TYPE_CHECKING:
+    from nnmass.asking import Asked
+    from nnmass.client import Client
+
+
+class Precision(StrEnum):
+    """What stored numbers are counted at."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+class Diversity(StrEnum):
+    """How far results must differ."""
+
+    NONE = "none"
+    SHAPE = "shape"
+
+
+class Cost(StrEnum):
+    """What an objective may minimize."""
+
+    PARAMS = "params"
+    MACS = "macs"
+    PEAK = "peak_activation_bytes"
+
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")]
+Server = Annotated[
+    str | None, typer.Option("--server", metavar="URL", envvar="NNMASS_SERVER", help="Ask this service.")
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--key-file", metavar="FILE", envvar="NNMASS_KEY_FILE", help="File that holds the API key; or set NNMASS_KEY."
+    ),
+]
+MaxParams = Annotated[str | None, typer.Option(metavar="COUNT", help="Trainable parameters at most: 1200000, 1.2M.")]
+MaxMacs = Annotated[str | None, typer.Option(metavar="COUNT", help="Multiply-accumulates for one input at most: 150M.")]
+MaxWeightBytes = Annotated[
+    str | None, typer.Option(metavar="BYTES", help="Bytes of weights at most: 300KB (1,000 each), 293KiB (1,024).")
+]
+MaxPeakBytes = Annotated[
+    str | None, typer.Option(metavar="BYTES", help="Bytes of activations alive at once at most: 320KB.")
+]
+PrecisionOption = Annotated[Precision, typer.Option("--precision", help="What bytes are counted at.")]
+TopK = Annotated[int | None, typer.Option(metavar="K", help="How many to rank; 10 if left out.")]
+DiversityOption = Annotated[
+    Diversity, typer.Option("--diversity", help="shape: at most one result for each tuple of widths and depths.")
+]
+TimeLimit = Annotated[
+    float, typer.Option(metavar="SECONDS", help="After it the best so far is printed, as not proved (exit code 4).")
+]
+Save = Annotated[
+    Path | None, typer.Option("--save", metavar="FILE", help="Write the best network's definition, to export or train.")
+]
+
+
+def client_of(server: str | None, key_file: Path | None) -> Client:
+    """Return a client of the service that was named, or of this machine's."""
+    from nnmass.client import Client
+
+    return Client(server or None, _key_in(key_file))
+
+
+def _key_in(path: Path | None) -> str | None:
+    """Return the key: a variable that is set goes before a file."""
+    if path is None or os.environ.get("NNMASS_KEY"):
+        return None
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        refuse(f"--key-file: {path} cannot be read ({type(error).__name__})")
+
+
+def limits_of(
+    max_params: str | None,
+    max_macs: str | None,
+    max_weight_bytes: str | None,
+    max_peak_bytes: str | None,
+    precision: Precision,
+) -> Asked:
+    """Return the limits that a search is asked to keep."""
+    return {
+        "max_params": max_params,
+        "max_macs": max_macs,
+        "max_weight_bytes": max_weight_bytes,
+        "max_peak_activation_bytes": max_peak_bytes,
+        "precision": precision.value,
+    }

@@ -1,0 +1,131 @@
+"""Answers as tables and sentences, on a terminal or in a file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from app.cli.ending import refuse
+from nnmass import words
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from nnmass.results import Answer, Architecture, Search
+    from nnmass.trainings import Verification
+
+WIDE = 200
+"""Columns of a table that goes to a file, where nothing needs to be folded."""
+
+RIGHT = "right"
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document."""
+    typer.echo(json.dumps(document, indent=2))
+
+
+def console() -> Console:
+    """Return the console that tables are printed on: what users wrote is shown as it is, without markup."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else WIDE, markup=False, highlight=False, emoji=False)
+
+
+def plain(text: str) -> str:
+    """Return what users wrote without characters that a terminal would act on."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def print_table(heads: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table. heads: each column's heading, and `left` or `right`."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for head, side in heads:
+        table.add_column(head, justify=side, no_wrap=side == RIGHT)  # type: ignore[arg-type]  # one of rich's words
+    for row in rows:
+        table.add_row(*map(plain, row))
+    console().print(table)
+
+
+def print_networks(networks: Sequence[Architecture], *, ranked: bool) -> None:
+    """Print networks with their figures."""
+    parts = {"cells" if "cells" in network.raw else "stages" for network in networks}
+    shape = "cells: width x depth, skip channels" if parts == {"cells"} else "stages: channels x blocks"
+    figures = ("NN-Mass", "params", "MACs", "weights", "activations")
+    heads = [("rank", RIGHT)] if ranked else []
+    heads += [(name, RIGHT) for name in figures]
+    print_table([*heads, (shape, "left")], (_row(network, ranked=ranked) for network in networks))
+
+
+def _row(network: Architecture, *, ranked: bool) -> list[str]:
+    costs = [words.count(network.params), words.count(network.macs)]
+    memory = [words.memory(network.weight_bytes), words.memory(network.peak_activation_bytes)]
+    rank = [words.count(network.rank)] if ranked else []
+    return [*rank, f"{network.nn_mass:,.3f}", *costs, *memory, network.shape]
+
+
+def print_answer(answer: Answer) -> None:
+    """Print a ranking with what is proved about it."""
+    if answer.items:
+        print_networks(answer.items, ranked=True)
+    for line in lines_of(answer):
+        typer.echo(line)
+
+
+def lines_of(answer: Answer) -> list[str]:
+    """Return what is to be said about an answer, a line each."""
+    result = answer.certificate.raw
+    said = [str(answer), words.savings(result), words.binding(result), *words.relaxation(result)]
+    said += [words.slack(answer.best.raw)] if answer.best is not None else []
+    mind = [f"Mind: {words.CAVEATS.get(caveat, caveat)}" for caveat in answer.certificate.caveats]
+    return [line for line in (*said, *mind) if line]
+
+
+def print_searches(searches: Sequence[Search]) -> None:
+    """Print searches, a line each."""
+    heads = [("id", "left"), ("created (UTC)", "left"), ("state", "left"), ("asked", "left"), ("best NN-Mass", RIGHT)]
+    print_table([*heads, ("name", "left")], map(_search_row, searches))
+
+
+def _search_row(search: Search) -> list[str]:
+    best = words.number(search.result.best_nn_mass) if search.result is not None else ""
+    created = f"{search.created_at:%Y-%m-%d %H:%M:%S}"
+    return [search.id, created, search.status, words.asked(search.request), best, search.name]
+
+
+def print_trainings(trainings: Sequence[Verification]) -> None:
+    """Print trained networks, NN-Mass beside its baselines."""
+    figures = ("beside rank", "NN-Mass", "params", "MACs", "test accuracy")
+    heads = [("role", "left"), *((name, RIGHT) for name in figures), ("state", "left")]
+    print_table(heads, map(_training_row, trainings))
+
+
+def _training_row(training: Verification) -> list[str]:
+    figures = [f"{training.nn_mass:,.1f}", words.count(training.params), words.count(training.macs)]
+    role = training.role.replace("_", " ")
+    state = training.status if training.error is None else f"{training.status}: {training.error.message}"
+    return [role, words.count(training.candidate_rank), *figures, accuracy_of(training), state]
+
+
+def accuracy_of(training: Verification) -> str:
+    """Return a training's accuracy over its seeds: 0.902, or 0.902 ± 0.004."""
+    if training.result is None:
+        return words.UNKNOWN
+    found = training.result.accuracy
+    return f"{found.mean:.3f}" if found.std is None else f"{found.mean:.3f} ± {found.std:.3f}"
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file, and end with one line where that cannot be done."""
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        refuse(f"{path} cannot be written: {error.strerror}")

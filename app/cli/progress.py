@@ -1,0 +1,61 @@
+"""Progress on standard error, for people at a terminal alone, and only of what takes a while."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+    from nnmass.results import Progress
+
+SOON_SECONDS = 0.4
+"""What is done sooner shows no bar, and does not wait for one to be loaded."""
+
+
+class Bar:
+    """A bar for one thing that is waited for, or for several, one under the other."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._shown = sys.stderr.isatty()
+        self._bars: Bars | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        """Show how far the one thing is."""
+        self.show("", progress.fraction, progress.message)
+
+    def waiting(self) -> None:
+        """Show that a file is being made; nobody knows how far it is."""
+        self.show("", None, "a worker makes the file")
+
+    def show(self, name: str, fraction: float | None, message: str) -> None:
+        """Show how far something is that has a name of its own."""
+        if not self._shown or time.monotonic() - self._began < SOON_SECONDS:
+            return
+        bars = self._loaded()
+        if name not in self._tasks:
+            self._tasks[name] = bars.add_task("", total=None if fraction is None else 1.0)
+        described = f"{name}: {message}" if name else message
+        bars.update(self._tasks[name], completed=fraction or 0.0, description=described)
+
+    def _loaded(self) -> Bars:
+        if self._bars is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+            columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}", markup=False))
+            self._bars = Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
+            self._bars.start()
+        return self._bars

@@ -1,0 +1,51 @@
+"""The commands, put together."""
+
+from __future__ import annotations
+
+import typer
+
+from app.cli import database, keys, networks, searching, serving, stored, training
+
+# plain help: with rich's markup each start would load all of rich before it does anything
+app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+EXIT_CODES = (
+    "Exit codes: 0 found; 1 failed (no service answers, a search or training failed); 2 wrong input; 3 nothing fits; "
+    "4 not proved within the time limit; 130 interrupted."
+)
+app.command(epilog=EXIT_CODES)(searching.search)
+app.command(epilog=EXIT_CODES)(searching.compress)
+app.command()(searching.presets)
+app.command()(networks.evaluate)
+app.command()(networks.export)
+app.command()(networks.diagram)
+app.command(epilog=EXIT_CODES)(training.verify)
+app.command()(stored.history)
+app.command()(stored.show)
+app.command()(serving.serve)
+app.command()(serving.worker)
+app.command(hidden=True)(serving.api)
+app.add_typer(keys.app, name="keys")
+app.add_typer(database.app, name="db")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from nnmass_core import __version__
+
+    typer.echo(__version__)
+
+
+@app.callback()
+def nnmass() -> None:
+    """Which neural network fits my hardware? Exact architecture search around NN-Mass.
+
+    `nnmass search --preset densenet-cifar --max-params 1M --max-macs 150M` answers here and now; `nnmass serve` runs
+    the service, which keeps what was found and trains it.
+    """
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

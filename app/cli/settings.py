@@ -1,0 +1,38 @@
+"""Settings of the service for a command, from the environment and its options."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.ending import refuse
+
+if TYPE_CHECKING:
+    from app.config import Settings
+
+DataDir = Annotated[Path | None, typer.Option(help="Folder of embedded mode's data.")]
+
+
+def use_folder(data_dir: Path | None) -> None:
+    """Have the settings name a folder, here and in the processes that are started."""
+    if data_dir is not None:
+        os.environ["NNMASS_DATA_DIR"] = str(data_dir)
+
+
+def settings_here() -> Settings:
+    """Return the settings of this process; one that is wrong ends the command with its name."""
+    from pydantic import ValidationError
+
+    from app.config import Settings
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        refuse("; ".join(f"{_variable(item['loc'])}{item['msg']}" for item in error.errors(include_input=False)))
+
+
+def _variable(place: tuple[int | str, ...]) -> str:
+    return f"NNMASS_{str(place[0]).upper()}: " if place else ""

@@ -1,0 +1,82 @@
+"""What a little more budget would buy, and where the budget lies on the front: some more searches, each proved."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from nnmass_core.architecture import Architecture
+from nnmass_core.budget import Budget
+from nnmass_core.control import Control
+from nnmass_core.request import Maximise, SearchRequest
+from nnmass_core.search import search
+
+FACTORS = (1.1, 1.25, 1.5)
+SHARES = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0)
+"""Of the best network's cost: where points of the front are looked for."""
+
+SECONDS = 2.0
+MOST_OPTIONS = 250_000
+COSTS = {
+    "params": "max_params",
+    "macs": "max_macs",
+    "weight_bytes": "max_weight_bytes",
+    "peak_activation_bytes": "max_peak_activation_bytes",
+}
+"""The costs that a chart can show, and the limit on each."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """The most NN-Mass when one limit alone is raised by each of FACTORS; None where the time ran out."""
+
+    limit: str
+    bound: int
+    masses: tuple[float | None, ...]
+
+
+def gains(request: SearchRequest) -> list[Gain]:
+    """Return what raising each limit alone would buy; nothing for another objective, or a space that takes long."""
+    if not _quick(request):
+        return []
+    control = _control()
+    limits = request.budget.limits()
+    return [Gain(one.name, one.bound, tuple(_raised(request, one.name, one.bound, control))) for one in limits]
+
+
+def _quick(request: SearchRequest) -> bool:
+    return isinstance(request.objective, Maximise) and request.space.option_bound() <= MOST_OPTIONS
+
+
+def _control() -> Control:
+    deadline = time.monotonic() + SECONDS
+    return Control(expired=lambda: time.monotonic() > deadline)
+
+
+def _raised(request: SearchRequest, limit: str, bound: int, control: Control) -> Iterator[float | None]:
+    for factor in FACTORS:
+        best = _best(request, {limit: int(bound * factor)}, control)
+        yield None if best is None else float(best.evaluation.mass)
+
+
+def _best(request: SearchRequest, limits: dict[str, int], control: Control) -> Architecture | None:
+    """Return the architecture with the most NN-Mass within other limits; None without one, or when the time is over."""
+    if control.expired():
+        return None
+    budget = Budget(**request.budget.to_json() | limits)
+    found = search(replace(request, budget=budget, top_k=1), control)
+    return found.ranking[0].architecture if found.ranking and found.certificate.optimal else None
+
+
+def front(request: SearchRequest, cost: str, best: float) -> list[dict[str, Any]]:
+    """Return points with the most NN-Mass at a cost, the other limits kept: around `best`, what the answer costs."""
+    if not _quick(request):
+        return []
+    control, found = _control(), dict[str, dict[str, Any]]()
+    for share in SHARES:
+        point = _best(request, {COSTS[cost]: int(best * share)}, control)
+        if point is not None:
+            found[point.arch_id] = point.evaluation.report(request.budget.precision)
+    return [{cost: figures[cost], "nn_mass": figures["nn_mass"]} for figures in found.values()]

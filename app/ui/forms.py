@@ -1,0 +1,196 @@
+"""Forms as the requests that they stand for. The API's own schemas check them; problems come back by form field."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ValidationError
+
+from app.body_guard import find_fault
+from app.http_errors import problems_of
+from nnmass.amounts import count, memory
+from nnmass_core.errors import DefinitionError, Problem
+
+LIMITS = ("max_params", "max_macs", "max_weight_bytes", "max_peak_activation_bytes")
+
+Form = Mapping[str, Sequence[str]]
+"""A form as it was sent: the values of each field."""
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+class FormProblems(Exception):
+    """What is wrong with a form; `by_field` tells for each of its fields, `""` for the form as a whole."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(f"{problem.field} {problem.message}" for problem in problems))
+        self.by_field: dict[str, list[str]] = {}
+        for problem in problems:
+            self.by_field.setdefault(form_field(problem.field), []).append(_said(problem))
+
+
+def form_field(field: str) -> str:
+    """Return the form's field for a field of a request: `budget.max_params` is `max_params`."""
+    head, _, rest = field.partition(".")
+    if head in ("budget", "objective"):
+        return rest.split(".")[0] if rest else head
+    return head
+
+
+def _said(problem: Problem) -> str:
+    head, _, rest = problem.field.partition(".")
+    return f"{rest}: {problem.message}" if head == "space" and rest else problem.message
+
+
+def value(form: Form, name: str) -> str:
+    """Return a field's text without blanks around it; empty when it is not there."""
+    return next(iter(form.get(name, [])), "").strip()
+
+
+def search_body(form: Form) -> dict[str, Any]:
+    """Return the body of a search as the form gives it. Raises FormProblems for what cannot be read."""
+    problems: list[Problem] = []
+    body: dict[str, Any] = {"space": _space(form, problems), "budget": _budget(form, problems)}
+    body["objective"] = _objective(form, problems)
+    if "pareto" not in body["objective"]:
+        body["top_k"] = _whole(form, "top_k", 10, problems)
+        body["diversity"] = value(form, "diversity") or "none"
+    body["time_limit_seconds"] = _real(form, "time_limit_seconds", 60.0, problems)
+    body["name"], body["note"] = value(form, "name"), value(form, "note")
+    body["tags"] = words(value(form, "tags"))
+    if value(form, "fresh"):
+        body["fresh"] = True
+    if problems:
+        raise FormProblems(problems)
+    return body
+
+
+def words(text: str) -> list[str]:
+    """Return what a text lists, separated by commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _space(form: Form, problems: list[Problem]) -> Any:
+    text = value(form, "space")
+    return _json(text, "space", problems) if text else value(form, "preset")
+
+
+def _json(text: str, field: str, problems: list[Problem]) -> Any:
+    """Read JSON as strictly as a body of the API is read."""
+    fault = find_fault(text.encode())
+    if fault is None:
+        return json.loads(text)
+    problems.append(Problem(field, fault.code, f"{fault.message} (at byte {fault.offset})"))
+    return None
+
+
+def _budget(form: Form, problems: list[Problem]) -> dict[str, Any]:
+    budget: dict[str, Any] = {"precision": value(form, "precision") or "fp32"}
+    for name in LIMITS:
+        if text := value(form, name):
+            try:
+                budget[name] = memory(text, name) if name.endswith("_bytes") else count(text, name)
+            except DefinitionError as error:
+                problems += error.problems
+    return budget
+
+
+def _objective(form: Form, problems: list[Problem]) -> dict[str, Any]:
+    goal, cost = value(form, "goal") or "most", value(form, "cost") or "params"
+    if goal == "front":
+        return {"pareto": ["nn_mass", *cost.split("+")]}
+    if goal == "least":
+        return {"minimize": cost, "min_nn_mass": _real(form, "min_nn_mass", None, problems)}
+    if goal == "compress":
+        return {"minimize": cost, "reference": _reference(value(form, "reference"), problems)}
+    return {"maximize": "nn_mass"}
+
+
+def _reference(text: str, problems: list[Problem]) -> Any:
+    """Return a network's name, its id or its whole definition."""
+    if text.startswith("{"):
+        return _json(text, "reference", problems)
+    return {"arch_id": text} if text.startswith("arch_") else text
+
+
+def _whole(form: Form, name: str, default: int, problems: list[Problem]) -> int:
+    text = value(form, name)
+    if not text:
+        return default
+    try:
+        return int(text)
+    except ValueError:
+        problems.append(Problem(name, "not_an_integer", "must be a whole number"))
+        return default
+
+
+def _real(form: Form, name: str, default: float | None, problems: list[Problem]) -> float | None:
+    text = value(form, name)
+    try:
+        if text or default is None:
+            return float(text.replace(",", ""))
+    except ValueError:
+        problems.append(Problem(name, "not_a_number", "must be a number"))
+    return default
+
+
+def checked(body: type[Body], data: Mapping[str, Any]) -> Body:
+    """Return a request that the API's schema has accepted. Raises FormProblems."""
+    try:
+        return body.model_validate(data)
+    except ValidationError as error:
+        raise FormProblems(problems_of({**one, "loc": ("body", *one["loc"])} for one in error.errors())) from error
+    except DefinitionError as error:
+        raise FormProblems(error.problems) from error
+
+
+def verification_body(form: Form) -> dict[str, Any]:
+    """Return the body of a verification as the form gives it. Raises FormProblems for what cannot be read."""
+    problems: list[Problem] = []
+    body: dict[str, Any] = {"dataset": value(form, "dataset"), "recipe": value(form, "recipe")}
+    try:
+        body["seeds"] = [int(word) for word in words(value(form, "seeds") or "0")]
+    except ValueError:
+        problems.append(Problem("seeds", "not_an_integer", "must be whole numbers separated by commas"))
+    if value(form, "search"):
+        body["search"] = value(form, "search")
+        body["top"] = _whole(form, "top", 1, problems)
+        body["controls"] = list(form.get("controls", []))
+    else:
+        body["arch_id"] = value(form, "arch_id")
+    if problems:
+        raise FormProblems(problems)
+    return body
+
+
+def ids(values: Sequence[str]) -> list[str]:
+    """Return the ids among some values; what is none is left out."""
+    return [text for text in values if _is_id(text)]
+
+
+def _is_id(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+def filled(request: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the form that would ask this request again."""
+    objective, budget = request["objective"], request["budget"]
+    form = {"space": json.dumps(request["space"], indent=1), "precision": budget["precision"]}
+    form |= {name: f"{bound:,}" for name, bound in budget.items() if name != "precision"}
+    if "pareto" in objective:
+        form |= {"goal": "front", "cost": "+".join(objective["pareto"][1:])}
+    elif "minimize" in objective:
+        form["cost"] = objective["minimize"]
+        if "reference" in objective:
+            form |= {"goal": "compress", "reference": json.dumps(objective["reference"])}
+        else:
+            form |= {"goal": "least", "min_nn_mass": f"{objective['min_nn_mass']}"}
+    form |= {name: str(request[name]) for name in ("top_k", "diversity", "time_limit_seconds") if name in request}
+    return {name: [text] for name, text in form.items()}

@@ -1,0 +1,126 @@
+"""What every page has: its template, its headers, its errors in words, and who is signed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from functools import cache
+from typing import Annotated, Any
+from urllib.parse import parse_qs, quote
+
+from fastapi import Depends, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.routing import APIRoute
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from app.deps import KEY_COOKIE
+from app.errors import Invalid, ServiceError, Unauthenticated, Unavailable
+from app.ui.forms import Form
+from app.ui.words import estimate, moment, percent
+from nnmass import words
+from nnmass_core import __version__
+from nnmass_core.errors import DefinitionError
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""Everything comes from this service and no script stands in a page; charts set styles as they are drawn."""
+
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "same-origin",  # without it a browser does not say where a form comes from, and it is refused
+}
+MOST_FIELDS = 200
+
+
+@cache
+def environment() -> Environment:
+    """Return the templates with their filters."""
+    made = Environment(
+        loader=PackageLoader("app.ui"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    filters = (
+        *(words.count, words.number, words.short, words.memory, words.shape, words.certificate, words.binding),
+        *(words.relaxation, words.savings, words.asked, estimate, moment, percent),
+    )
+    made.filters |= {function.__name__: function for function in filters}
+    made.globals |= {name: getattr(words, name) for name in ("of_limit", "LIMITS", "CAVEATS")}
+    return made
+
+
+def render(request: Request, template: str, http_status: int = 200, /, **context: Any) -> HTMLResponse:
+    """Return a page."""
+    page = environment().get_template(template)
+    everywhere = {
+        "root": root_of(request),
+        "version": __version__,
+        "path": request.url.path.removeprefix(root_of(request)),
+        "signed_in": KEY_COOKIE in request.cookies,
+    }
+    return HTMLResponse(page.render(everywhere | context), http_status, HEADERS)
+
+
+def root_of(request: Request) -> str:
+    """Return the path that a proxy serves this application under; empty without one."""
+    return str(request.scope.get("root_path", ""))
+
+
+def go_to(request: Request, path: str) -> RedirectResponse:
+    """Return the answer to a form: go and read that page."""
+    return RedirectResponse(root_of(request) + path, 303, HEADERS)
+
+
+async def form_of(request: Request) -> Form:
+    """Return the form that was sent; the body guard has limited its size and its time."""
+    text = (await request.body()).decode("utf-8", "replace")
+    try:
+        form = parse_qs(text, keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError:
+        raise Invalid("a form has too many fields") from None
+    return {name: [value.replace("\x00", "") for value in values] for name, values in form.items()}
+
+
+FormDep = Annotated[Form, Depends(form_of)]
+
+
+class PageRoute(APIRoute):
+    """A route whose errors are pages: those who are not signed in are asked to, everybody else reads what is wrong."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler, with errors turned into pages."""
+        handle = super().get_route_handler()
+
+        async def page(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except Unauthenticated:
+                return go_to(request, f"/sign-in?next={quote(_here(request))}")
+            except ServiceError as error:
+                return _error(request, error.status, error.title, error.detail, _problems(error.problems))
+            except DefinitionError as error:
+                return _error(request, 422, "Invalid request", "", _problems(error.problems))
+            except RequestValidationError:
+                return _error(request, 422, "Invalid request", "the address names something that cannot be")
+            except (OperationalError, PoolTimeout):
+                away = Unavailable("the database does not answer; nothing was changed, try again")
+                return _error(request, away.status, away.title, away.detail)
+
+        return page
+
+
+def _problems(problems: Any) -> list[str]:
+    return [f"{problem.field} {problem.message}" for problem in problems]
+
+
+def _here(request: Request) -> str:
+    query = f"?{request.url.query}" if request.url.query else ""
+    return request.url.path.removeprefix(root_of(request)) + query if request.method == "GET" else "/"
+
+
+def _error(request: Request, status: int, title: str, detail: str, problems: list[str] | None = None) -> HTMLResponse:
+    context: Mapping[str, Any] = {"title": title, "detail": detail, "problems": problems or []}
+    return render(request, "error.html", status, **context)

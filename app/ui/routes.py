@@ -1,0 +1,46 @@
+"""All pages, each with the scope that it needs, and the files that they load."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from fastapi import APIRouter, Depends, FastAPI, Response
+from fastapi.responses import FileResponse
+from starlette.staticfiles import StaticFiles
+
+from app.deps import allows
+from app.keys import Scope
+from app.ui import designs, evidence, searching, signing, trainings
+
+STATIC = Path(__file__).parent / "static"
+KEPT = {"Cache-Control": "public, max-age=3600"}
+
+ROUTERS: dict[Scope, tuple[APIRouter, ...]] = {
+    Scope.SEARCH: (searching.router, designs.router, evidence.router),
+    Scope.TRAIN: (trainings.router,),
+}
+"""The scope that the pages' forms need; who may only read sees every page."""
+
+
+def install(app: FastAPI) -> None:
+    """Add the pages."""
+    for scope, routers in ROUTERS.items():
+        for router in routers:
+            app.include_router(router, dependencies=[Depends(allows(scope))])
+    app.include_router(signing.router)
+    app.add_api_route("/ui/plotly.js", chart_library, include_in_schema=False)
+    app.mount("/ui", StaticFiles(directory=STATIC), name="ui")
+
+
+def chart_library() -> Response:
+    """Return the library that draws charts: the file that the package plotly brings."""
+    return FileResponse(chart_file(), media_type="text/javascript", headers=KEPT)
+
+
+def chart_file() -> Path:
+    """Return where the chart library lies; the package is not imported for it."""
+    found = find_spec("plotly")
+    assert found is not None, "plotly is a dependency"
+    assert found.origin is not None, "plotly is a package with files"
+    return Path(found.origin).parent / "package_data" / "plotly.min.js"

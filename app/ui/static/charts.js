@@ -1,0 +1,132 @@
+// Charts, drawn by Plotly, which is loaded when a page has one. Their figures stand in the page's tables too.
+"use strict";
+
+const root = document.body.dataset.root;
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const NAMES = { nn_mass: "NN-Mass", params: "params", macs: "MACs", weight_bytes: "bytes of weights", peak_activation_bytes: "bytes of activations" };
+
+const data = (id) => JSON.parse(document.getElementById(id).textContent);
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+function load(address) {
+  return new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = address;
+    script.onload = resolve;
+    script.onerror = reject;
+    document.head.append(script);
+  });
+}
+
+function layout(more) {
+  const axis = { gridcolor: colour("--line"), zerolinecolor: colour("--line"), linecolor: colour("--line"), automargin: true };
+  const made = {
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: colour("--text"), size: 13 },
+    margin: { l: 60, r: 16, t: 12, b: 48 }, legend: { orientation: "h", y: 1.12 }, hovermode: "closest", ...more,
+  };
+  for (const name of Object.keys(more).filter((key) => /axis/.test(key))) made[name] = { ...axis, ...more[name] };
+  return made;
+}
+
+function draw(place, traces, more) {
+  Plotly.react(place, traces, layout(more), { displaylogo: false, responsive: true, displayModeBar: false });
+}
+
+function fronted(points, cost) {
+  let best = -Infinity;
+  return [...points].sort((a, b) => a[cost] - b[cost] || b.nn_mass - a.nn_mass).filter((point) => {
+    const better = point.nn_mass > best;
+    if (better) best = point.nn_mass;
+    return better;
+  });
+}
+
+async function ranking(place) {
+  const points = data("points");
+  const limits = data("limits");
+  const against = document.getElementById("against");
+  document.getElementById("chart-choice").hidden = false;
+  const isFront = place.dataset.kind === "front";
+  const known = {};
+  async function show() {
+    const cost = against.value;
+    if (!isFront && !known[cost]) {
+      const response = await fetch(`${place.dataset.front}?cost=${cost}`);
+      known[cost] = response.ok && !response.redirected ? await response.json() : [];
+    }
+    const bound = limits[`max_${cost}`];
+    const front = fronted([...(known[cost] || []), ...points], cost);
+    const traces = [
+      { name: isFront ? "the front" : "proved points of the front", x: front.map((p) => p[cost]), y: front.map((p) => p.nn_mass), mode: "lines+markers",
+        line: { shape: "hv", color: colour("--front"), width: 1.5 }, marker: { size: 5, color: colour("--front") } },
+      { name: "ranking", x: points.map((p) => p[cost]), y: points.map((p) => p.nn_mass), mode: "markers",
+        marker: { size: 10, color: colour("--accent"), line: { color: colour("--back"), width: 1 } }, customdata: points.map((p) => p.arch_id),
+        text: points.map((p) => `rank ${p.rank}`), hovertemplate: "%{text}<br>NN-Mass %{y:,.3f}<br>%{x:,}<extra></extra>" },
+    ];
+    const shapes = bound ? [{ type: "line", x0: bound, x1: bound, yref: "paper", y0: 0, y1: 1, line: { color: colour("--mark"), dash: "dash" } }] : [];
+    const annotations = bound ? [{ x: bound, yref: "paper", y: 1, text: "budget", showarrow: false, xanchor: "left", font: { color: colour("--mark") } }] : [];
+    draw(place, traces, { xaxis: { title: { text: NAMES[cost] } }, yaxis: { title: { text: "NN-Mass" } }, shapes, annotations });
+    place.dataset.drawn = cost;
+  }
+  await show();
+  against.addEventListener("input", show);
+  dark.addEventListener("change", show);
+  place.on("plotly_click", (event) => {
+    const id = event.points[0].customdata;
+    if (id) location.href = `${root}/architectures/${id}`;
+  });
+}
+
+async function curves(place) {
+  const runs = data("runs");
+  function show() {
+    const traces = runs.flatMap((run) => [
+      { name: `seed ${run.seed}, test accuracy`, x: run.epoch, y: run.test_accuracy, mode: "lines+markers", marker: { size: 5 } },
+      { name: `seed ${run.seed}, train loss`, x: run.epoch, y: run.train_loss, mode: "lines", line: { dash: "dot" }, yaxis: "y2" },
+    ]);
+    draw(place, traces, { xaxis: { title: { text: "epoch" } }, yaxis: { title: { text: "test accuracy" }, tickformat: ".0%" },
+      yaxis2: { title: { text: "train loss" }, overlaying: "y", side: "right", showgrid: false } });
+    place.dataset.drawn = String(runs.reduce((sum, run) => sum + run.epoch.length, 0));
+  }
+  show();
+  dark.addEventListener("change", show);
+  document.addEventListener("epoch", ({ detail }) => {
+    const seed = detail.epoch.seed;
+    let run = runs.find((one) => one.seed === seed);
+    if (!run) runs.push((run = { seed, epoch: [], train_loss: [], test_loss: [], train_accuracy: [], test_accuracy: [] }));
+    if (run.epoch.includes(detail.epoch.epoch)) return;
+    for (const name of ["epoch", "train_loss", "test_loss", "train_accuracy", "test_accuracy"]) run[name].push(detail.epoch[name]);
+    show();
+  });
+}
+
+async function evidence(place) {
+  const points = data("points");
+  const measures = Object.entries(data("measures"));
+  function show() {
+    const roles = [...new Set(points.map((p) => p.role))];
+    const colours = [colour("--accent"), colour("--mark"), colour("--front"), colour("--quiet")];
+    const traces = measures.flatMap(([name], i) => roles.map((role, k) => {
+      const mine = points.filter((p) => p.role === role);
+      return { name: role.replace("_", " "), legendgroup: role, showlegend: i === 0, x: mine.map((p) => p[name]), y: mine.map((p) => p.accuracy),
+        mode: "markers", marker: { size: 8, color: colours[k % 4] }, customdata: mine.map((p) => p.arch_id), xaxis: `x${i + 1}`, yaxis: "y",
+        hovertemplate: "%{y:.2%}<br>%{x:,}<extra></extra>" };
+    }));
+    const axes = {};
+    measures.forEach(([, label], i) => { axes[`xaxis${i + 1}`] = { title: { text: label }, domain: [i / 3 + 0.02, (i + 1) / 3 - 0.02] }; });
+    draw(place, traces, { ...axes, yaxis: { title: { text: "test accuracy" }, tickformat: ".1%" } });
+    place.dataset.drawn = String(points.length);
+  }
+  show();
+  dark.addEventListener("change", show);
+  place.on("plotly_click", (event) => { location.href = `${root}/architectures/${event.points[0].customdata}`; });
+}
+
+for (const [id, chart] of Object.entries({ chart: ranking, curves, evidence })) {
+  const place = document.getElementById(id);
+  if (!place) continue;
+  load(place.dataset.library).then(() => chart(place)).catch((error) => {
+    place.textContent = "The chart could not be drawn; the tables have its figures.";
+    console.error(error);
+  });
+}

@@ -1,0 +1,148 @@
+// The form of a search, live: every change is answered beside it. Without this script the form is sent and answered too.
+"use strict";
+
+const form = document.getElementById("search");
+const answer = document.getElementById("answer");
+const root = document.body.dataset.root;
+const preset = form.elements.preset;
+const sliders = [...form.querySelectorAll("[data-slides]")];
+const DECADES = 4; // a slider runs from a ten-thousandth of the dearest network to all of it
+const PAUSE_MS = 25;
+
+let most = {};
+let running = null;
+let timer = 0;
+
+function short(value) {
+  for (const [size, unit] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
+    if (value >= size) return `${Number((value / size).toPrecision(3))}${unit}`;
+  }
+  return String(Math.round(value));
+}
+
+function read(text) {
+  const found = /^([\d.,_ ]+)\s*(k|m|g|ki|mi|gi)?b?$/i.exec(text.trim());
+  if (!found) return null;
+  const units = { k: 1e3, m: 1e6, g: 1e9, ki: 1024, mi: 1024 ** 2, gi: 1024 ** 3 };
+  return Number(found[1].replace(/[,_ ]/g, "")) * (units[(found[2] || "").toLowerCase()] || 1);
+}
+
+function place(slider) {
+  const value = read(form.elements[slider.dataset.slides].value);
+  const end = most[slider.dataset.slides];
+  const share = value && end ? 1 + Math.log10(value / end) / DECADES : 1;
+  slider.value = Math.round(1000 * Math.min(1, Math.max(0, share)));
+  slider.setAttribute("aria-valuetext", form.elements[slider.dataset.slides].value || "no limit");
+}
+
+function slide(event) {
+  const slider = event.target;
+  const field = form.elements[slider.dataset.slides];
+  const share = Number(slider.value) / 1000;
+  const bytes = slider.dataset.slides.endsWith("_bytes");
+  field.value = share >= 1 ? "" : short(most[slider.dataset.slides] * 10 ** (DECADES * (share - 1))) + (bytes ? "B" : "");
+  slider.setAttribute("aria-valuetext", field.value || "no limit");
+  ask();
+}
+
+function showPreset() {
+  const chosen = preset.selectedOptions[0];
+  document.getElementById("about").textContent = chosen.dataset.about;
+  most = JSON.parse(chosen.dataset.most);
+  sliders.forEach(place);
+}
+
+function showGoal() {
+  const goal = form.elements.goal.value;
+  for (const part of form.querySelectorAll("[data-goals]")) {
+    part.hidden = !part.dataset.goals.split(" ").includes(goal);
+  }
+  const both = [...form.elements.cost.options].find((option) => option.value.includes("+"));
+  both.disabled = goal !== "front";
+  if (both.disabled && both.selected) form.elements.cost.selectedIndex = 0;
+}
+
+function showProblems(problems) {
+  for (const place of form.querySelectorAll("[data-problem]")) {
+    const said = problems[place.dataset.problem] || [];
+    place.textContent = said.join("; ");
+    const field = form.elements[place.dataset.problem];
+    if (field && field.setAttribute) field.setAttribute("aria-invalid", String(said.length > 0));
+  }
+}
+
+function fragment(id) {
+  const found = answer.querySelector(`#${id}`);
+  return found ? JSON.parse(found.textContent) : null;
+}
+
+async function preview() {
+  if (running) running.abort();
+  const mine = (running = new AbortController());
+  const started = performance.now();
+  try {
+    const body = new URLSearchParams(new FormData(form));
+    const response = await fetch(`${root}/ui/preview`, { method: "POST", body, signal: mine.signal });
+    if (response.redirected) return location.reload(); // signed out meanwhile
+    const page = await response.text();
+    if (response.status >= 500 || response.status === 429) throw new Error("the service is busy; it is asked again");
+    answer.innerHTML = page;
+    showProblems(fragment("found") || {});
+    const found = fragment("most");
+    if (found && form.elements.space.value.trim()) {
+      most = found;
+      sliders.forEach(place);
+    }
+    answer.dataset.ms = String(Math.round(performance.now() - started));
+    answer.dataset.answers = String(Number(answer.dataset.answers || 0) + 1);
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    answer.textContent = error instanceof TypeError ? "The service does not answer; it is asked again." : error.message;
+    timer = setTimeout(preview, 2000);
+  }
+}
+
+function ask() {
+  clearTimeout(timer);
+  timer = setTimeout(preview, PAUSE_MS);
+}
+
+async function loadDefinition() {
+  const response = await fetch(`${root}/v1/spaces/${preset.value}`);
+  if (!response.ok) return;
+  form.elements.space.value = JSON.stringify(await response.json(), null, 1);
+  ask();
+}
+
+function fillDevice(event) {
+  const chosen = event.target.selectedOptions[0];
+  for (const [name, bound] of Object.entries(JSON.parse(chosen.dataset.limits || "{}"))) {
+    form.elements[name].value = name === "precision" ? bound : bound.toLocaleString("en");
+  }
+  document.getElementById("device-about").textContent = chosen.dataset.about || "";
+  sliders.forEach(place);
+  ask();
+}
+
+for (const slider of sliders) {
+  slider.hidden = false;
+  slider.addEventListener("input", slide);
+}
+form.addEventListener("input", (event) => {
+  if (event.target.dataset.slides || event.target.id === "device") return;
+  if (event.target === preset) form.elements.space.value = "";
+  showPreset();
+  showGoal();
+  ask();
+});
+document.getElementById("space-actions").hidden = false;
+document.getElementById("load").addEventListener("click", loadDefinition);
+document.getElementById("clear").addEventListener("click", () => {
+  form.elements.space.value = "";
+  ask();
+});
+const device = document.getElementById("device");
+if (device) device.addEventListener("input", fillDevice);
+showPreset();
+showGoal();
+preview();

@@ -1,0 +1,40 @@
+// Follows a job while it runs, and loads what takes a while once the page is there.
+"use strict";
+
+const progress = document.getElementById("progress");
+if (progress) {
+  const bar = progress.querySelector("progress");
+  const words = progress.querySelector("span");
+  const stream = new EventSource(progress.dataset.events);
+  const show = (event) => {
+    const data = JSON.parse(event.data);
+    bar.value = data.fraction;
+    words.textContent = data.message || data.status;
+    if (data.epoch) document.dispatchEvent(new CustomEvent("epoch", { detail: data }));
+  };
+  stream.addEventListener("status", show);
+  stream.addEventListener("progress", show);
+  stream.addEventListener("done", () => {
+    stream.close();
+    location.reload();
+  });
+}
+
+for (const part of document.querySelectorAll("[data-part]")) {
+  fetch(part.dataset.part)
+    .then((response) => (response.ok && !response.redirected ? response.text() : Promise.reject(new Error(response.statusText))))
+    .then((page) => { part.innerHTML = page; })
+    .catch(() => { part.dataset.failed = "true"; }); // the link to the same page stays
+}
+
+async function renew(list) {
+  const response = await fetch(location.href);
+  if (!response.ok || response.redirected) return;
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  const now = page.getElementById(list.id);
+  if (!now) return;
+  list.replaceChildren(...now.childNodes);
+  if (now.dataset.changes !== undefined) setTimeout(renew, 3000, list);
+}
+
+for (const list of document.querySelectorAll("[data-changes]")) setTimeout(renew, 3000, list);

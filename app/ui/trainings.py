@@ -1,0 +1,122 @@
+"""Pages of verifications: start them, watch their curves, read what came of them beside what was predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.deps import CursorsDep, DatabaseDep, Owner, ReadSession, WriteSession
+from app.errors import Invalid
+from app.ids import id_of
+from app.jobs import ENDED, State
+from app.paging import Paging
+from app.trained import Predictions
+from app.ui.forms import FormProblems, checked, verification_body
+from app.ui.page import FormDep, PageRoute, go_to, render
+from app.verifications import service
+from app.verifications.repository import Filters
+from app.verifications.schemas import VerificationBody
+from nnmass_core.architecture import Architecture
+from nnmass_core.datasets import datasets, problems_of, resolve_dataset
+from nnmass_core.errors import DefinitionError
+from nnmass_core.families import input_shape, num_classes
+from nnmass_core.recipe import recipes
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+VerificationId = Annotated[UUID, id_of("verification")]
+
+
+def choices(architecture: Architecture | None) -> dict[str, list[str]]:
+    """Return the data sets whose inputs and classes an architecture takes, and the recipes."""
+    if architecture is None:
+        return {"datasets": [], "recipes": []}
+    usual = "mlp-paper" if len(input_shape(architecture)) == 1 else "cifar-quick"
+    return {
+        "datasets": [name for name in datasets() if _fits(name, architecture)],
+        "recipes": sorted(recipes(), key=lambda name: name != usual),
+    }
+
+
+def _fits(name: str, architecture: Architecture) -> bool:
+    try:
+        dataset = resolve_dataset(name)
+    except DefinitionError:
+        return False  # it takes more than a name
+    return not list(problems_of(dataset, input_shape(architecture), num_classes(architecture)))
+
+
+@router.post("/verifications")
+def submit(request: Request, database: DatabaseDep, owner: Owner, form: FormDep) -> Response:
+    """Train what the form names; then show it, or the list of all that it started."""
+    try:
+        body = checked(VerificationBody, verification_body(form))
+    except FormProblems as problems:
+        raise Invalid(str(problems)) from problems
+    with database.read() as session:
+        wanted = service.plan(session, owner, body)
+    wanted = service.with_controls(wanted)  # with no session open: it may take seconds
+    with database.write() as session:
+        done = service.submit(session, owner, body, wanted, None)
+    return go_to(request, done.location.removeprefix("/v1"))
+
+
+@router.get("/verifications")
+def list_all(
+    request: Request,
+    session: ReadSession,
+    owner: Owner,
+    signer: CursorsDep,
+    status: str = "",
+    search: UUID | None = None,
+    cursor: Annotated[str | None, Query(max_length=2000)] = None,
+) -> Response:
+    """List verifications, newest first."""
+    known = State(status) if status in list(State) else None
+    items, following = service.listed(session, owner, Filters(known, search), Paging(signer, cursor, 50))
+    context = {"items": items, "following": following, "status": status, "search": search, "states": list(State)}
+    return render(request, "verifications.html", waiting=any(item.status not in ENDED for item in items), **context)
+
+
+@router.get("/verifications/{verification_id}")
+def show(request: Request, session: ReadSession, owner: Owner, verification_id: VerificationId) -> Response:
+    """Show a verification: its curves, its result beside the prediction, its log and its files."""
+    found = service.show(session, owner, verification_id)
+    context = {
+        "it": found,
+        "ended": found.status in ENDED,
+        "curves": [_curve(run.model_dump()) for run in found.runs],
+        "predicted": Predictions(session, owner, found.family).of(found.architecture),
+        "log": service.log(session, owner, verification_id),
+    }
+    return render(request, "verification.html", **context)
+
+
+def _curve(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a chart draws of one seed."""
+    names = ("epoch", "train_loss", "test_loss", "train_accuracy", "test_accuracy")
+    return {"seed": run["seed"], **{name: [epoch[name] for epoch in run["epochs"]] for name in names}}
+
+
+@router.post("/verifications/{verification_id}/cancel")
+def cancel(request: Request, session: WriteSession, owner: Owner, verification_id: VerificationId) -> Response:
+    """Cancel a verification."""
+    service.cancel(session, owner, verification_id)
+    return go_to(request, f"/verifications/{verification_id}")
+
+
+@router.post("/verifications/{verification_id}/retry")
+def retry(request: Request, session: WriteSession, owner: Owner, verification_id: VerificationId) -> Response:
+    """Queue a verification again."""
+    service.retry(session, owner, verification_id)
+    return go_to(request, f"/verifications/{verification_id}")
+
+
+@router.post("/verifications/{verification_id}/replay")
+def replay(request: Request, session: WriteSession, owner: Owner, verification_id: VerificationId) -> Response:
+    """Train the same once more."""
+    done = service.replay(session, owner, verification_id, None)
+    return go_to(request, done.location.removeprefix("/v1"))

@@ -1,0 +1,26 @@
+"""Figures in words that only pages need; those that the command line says too are in `nnmass.words`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from nnmass.words import UNKNOWN
+
+
+def percent(value: float | None) -> str:
+    """Return a share as a percentage with two decimals."""
+    return UNKNOWN if value is None else f"{100 * value:.2f} %"
+
+
+def moment(value: datetime | None) -> str:
+    """Return a moment in UTC, to the second."""
+    return UNKNOWN if value is None else f"{value:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def estimate(figure: Mapping[str, float | None]) -> str:
+    """Return a figure with its interval: 0.90 (0.81 to 0.95)."""
+    value, low, high = figure["value"], figure["low"], figure["high"]
+    if value is None:
+        return UNKNOWN
+    return f"{value:.2f}" if low is None or high is None else f"{value:.2f} ({low:.2f} to {high:.2f})"

@@ -1,0 +1,44 @@
+"""Numbers as people write them: `1.2M` parameters, `300 KB` of memory."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from nnmass_core.errors import DefinitionError
+
+Amount = int | float | str
+"""A whole number, or one in words: `150_000_000`, `1.5e8`, `"150M"`, `"320 KiB"`."""
+
+COUNTS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+"""Prefixes of counts (params, MACs), small letters or capitals."""
+
+BYTES = {f"{prefix}b" if prefix else "b": size for prefix, size in COUNTS.items()} | {
+    f"{prefix}ib": 2 ** (10 * power) for power, prefix in enumerate("kmgt", start=1)
+}
+"""Units of memory: KB is 1,000 bytes, KiB is 1,024."""
+
+WRITTEN = re.compile(r"(\d{1,20}|\d{1,3}(?:[,_]\d{3}){1,6})(\.\d{1,20})?(e\+?\d{1,2})?\s*([a-z]{0,3})", re.ASCII)
+
+
+def count(amount: Amount, field: str = "") -> int:
+    """Return a count: `1.2M` is 1,200,000. `field` names it in errors. Raises DefinitionError."""
+    return _read(amount, COUNTS, field, "a whole number, such as 1200000 or 1.2M")
+
+
+def memory(amount: Amount, field: str = "") -> int:
+    """Return bytes: `300 KB` is 300,000, `300 KiB` is 307,200. `field` names it in errors. Raises DefinitionError."""
+    return _read(amount, COUNTS | BYTES, field, "a whole number of bytes, such as 300000, 300KB or 293KiB")
+
+
+def _read(amount: Amount, units: dict[str, int], field: str, wanted: str) -> int:
+    if isinstance(amount, int | float) and not isinstance(amount, bool) and amount == amount // 1:
+        return int(amount)  # its bounds are the business of whoever uses it
+    written = WRITTEN.fullmatch(amount.strip().lower()) if isinstance(amount, str) else None
+    if written is None or written[4] not in units:
+        raise DefinitionError.at(field, "not_an_amount", f"must be {wanted}")
+    whole, fraction, exponent, unit = written.groups()
+    value = Fraction(re.sub("[,_]", "", whole) + (fraction or "") + (exponent or "")) * units[unit]
+    if value.denominator != 1:
+        raise DefinitionError.at(field, "not_an_integer", f"must be {wanted}")
+    return value.numerator

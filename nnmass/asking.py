@@ -1,0 +1,87 @@
+"""What can be asked, in plain Python values, and the request bodies that it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+from nnmass.amounts import Amount, count, memory
+from nnmass.results import Architecture
+
+Definition = Mapping[str, Any] | Architecture
+"""A network: its definition as the interface has it, or one that was found."""
+
+Space = str | Mapping[str, Any]
+"""A named space (`densenet-cifar`), or a full definition of one."""
+
+Reference = str | Definition
+"""A network to match: a well-known one by its name (`mobilenet_v2`), an `arch_id`, or a definition."""
+
+LIMITS = {
+    "max_params": count,
+    "max_macs": count,
+    "max_weight_bytes": memory,
+    "max_peak_activation_bytes": memory,
+}
+"""The limits of a budget, and how each is read."""
+
+RANKED = ("top_k", "diversity", "time_limit_seconds")
+
+
+class Asked(TypedDict, total=False):
+    """What a search may be asked beside its space; all of it may be left out.
+
+    max_params: trainable parameters. max_macs: multiply-accumulates for one input. max_weight_bytes and
+    max_peak_activation_bytes: of stored weights, and of activations alive at once for one input, at `precision`. All
+    limits are hard; each is a whole number or a text such as "1.2M" or "300 KB".
+
+    precision: `fp32` (the default), `fp16` or `int8`. objective: `{"maximize": "nn_mass"}` (the default),
+    `{"minimize": "params" | "macs" | "peak_activation_bytes", "min_nn_mass": 755}`, or
+    `{"pareto": ["nn_mass", "macs"]}`. top_k: how many to rank, 10 if left out. diversity: `shape` gives at most one
+    result for each tuple of widths and depths. time_limit_seconds: after it the best so far is answered, marked as not
+    proved; 60 if left out.
+    """
+
+    max_params: Amount | None
+    max_macs: Amount | None
+    max_weight_bytes: Amount | None
+    max_peak_activation_bytes: Amount | None
+    precision: str
+    objective: Mapping[str, Any]
+    top_k: int
+    diversity: str
+    time_limit_seconds: float
+
+
+def question_of(space: Space, asked: Asked) -> dict[str, Any]:
+    """Return the body of a search. Raises DefinitionError that names the field, as `budget.max_params`."""
+    if unknown := asked.keys() - Asked.__annotations__.keys():
+        raise TypeError(f"got an unexpected keyword argument {min(unknown)!r}")
+    rest = {name: value for name, value in asked.items() if name in ("objective", *RANKED) and value is not None}
+    return {"space": space, "budget": _budget_of(asked), **rest}
+
+
+def _budget_of(asked: Asked) -> dict[str, Any]:
+    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    limits = {name: read(given[name], f"budget.{name}") for name, read in LIMITS.items() if name in given}
+    return limits | ({"precision": given["precision"]} if "precision" in given else {})
+
+
+def reference_of(reference: Reference) -> str | Mapping[str, Any]:
+    """Return a reference as an objective names it."""
+    if isinstance(reference, Architecture):
+        return reference.definition
+    if isinstance(reference, str) and reference.startswith("arch_"):
+        return {"arch_id": reference}
+    return reference
+
+
+def definition_of(network: str | Definition) -> Mapping[str, Any]:
+    """Return a network's definition; a text is the name of a well-known one. Raises DefinitionError."""
+    if isinstance(network, Architecture):
+        return network.definition
+    if isinstance(network, str):
+        from nnmass_core.named import named_network  # here: the client alone needs no numpy
+
+        return named_network(network).definition()
+    return network

@@ -1,0 +1,73 @@
+"""A client of the service."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from nnmass.client.architectures import ArchitectureCalls
+from nnmass.client.calls import path_of
+from nnmass.client.searches import SearchCalls
+from nnmass.client.transport import SECONDS, Transport
+from nnmass.client.verifications import VerificationCalls
+from nnmass.results import NamedSpace
+from nnmass.trainings import Named, Readiness
+
+
+class Client(SearchCalls, ArchitectureCalls, VerificationCalls):
+    """Speaks to a service, and answers in the types of the local functions.
+
+    url: its address; NNMASS_SERVER or http://127.0.0.1:8000 if left out. key: an API key; NNMASS_KEY if left out.
+    timeout: seconds that one request may take. What gets no answer is repeated a few times, safely; what the service
+    puts off (429, 503) as it asks.
+
+    >>> with Client() as client:
+    ...     answer = client.search("densenet-cifar", max_params="1M")
+    ...     file = client.export(answer.best, format="onnx")
+
+    Raises errors of `nnmass.errors`. May be used by several threads.
+    """
+
+    def __init__(self, url: str | None = None, key: str | None = None, *, timeout: float = SECONDS) -> None:
+        super().__init__(Transport(url, key, timeout))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({self.url!r}{', with a key' if self._transport.has_key else ''})"
+
+    @property
+    def url(self) -> str:
+        """The address of the service."""
+        return self._transport.url
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def spaces(self) -> list[NamedSpace]:
+        """Return the named spaces, each with the number of its distinct architectures."""
+        return [NamedSpace.from_json(item) for item in self._pages("/v1/spaces")]
+
+    def space(self, name: str) -> dict[str, Any]:
+        """Return a named space's full definition, ready to edit and to search. Raises NotFound."""
+        found: dict[str, Any] = self._transport.get(path_of("/v1/spaces", name))
+        return found
+
+    def datasets(self) -> list[Named]:
+        """Return the data sets that a verification can name."""
+        return [Named.from_json(item) for item in self._pages("/v1/datasets")]
+
+    def recipes(self) -> list[Named]:
+        """Return the recipes that a verification can name."""
+        return [Named.from_json(item) for item in self._pages("/v1/recipes")]
+
+    def ready(self) -> Readiness:
+        """Return whether the service accepts requests, and what is away. Raises ServiceUnreachable."""
+        return Readiness.from_json(self._transport.look("/readyz"))
+
+
+__all__ = ["Client"]

@@ -1,0 +1,74 @@
+"""Architectures of a service: evaluated, kept, drawn, and made into files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from nnmass.asking import Definition, definition_of
+from nnmass.client.calls import Calls, path_of
+from nnmass.client.streams import check
+from nnmass.client.transport import seconds_of
+from nnmass.results import Architecture, Architectures
+from nnmass.trainings import KnownArchitecture
+
+PLACE = "/v1/architectures"
+EXPORT_SECONDS = 600.0
+
+
+class ArchitectureCalls(Calls):
+    """What a client does with architectures.
+
+    A network may be given by the `arch_id` that the service knows, by its definition, as it was found, or, where a
+    definition will do, by a well-known network's name.
+    """
+
+    def evaluate(self, networks: Iterable[str | Definition], *, precision: str = "fp32") -> Architectures:
+        """Return NN-Mass and every cost of up to 1,000 networks, in order; nothing is stored.
+
+        precision: `fp32`, `fp16` or `int8`, which bytes are counted at. Raises InvalidRequest that names the network's
+        index and the field.
+        """
+        definitions = [dict(definition_of(network)) for network in networks]
+        answer = self._transport.post(f"{PLACE}/evaluate", {"architectures": definitions, "precision": precision})
+        pairs = zip(answer["results"], definitions, strict=True)
+        return Architectures([Architecture.from_json({"architecture": given, **item}) for item, given in pairs])
+
+    def register(self, network: str | Definition) -> KnownArchitecture:
+        """Have the service keep a network, whose `arch_id` then names it everywhere, and return it."""
+        return self.architecture(self._known(network))
+
+    def architecture(self, arch_id: str) -> KnownArchitecture:
+        """Return a network that the service knows, with the searches that ranked it. Raises NotFound."""
+        return KnownArchitecture.from_json(self._transport.get(path_of(PLACE, arch_id)))
+
+    def export(
+        self,
+        network: str | Definition,
+        *,
+        format: str = "pytorch",  # noqa: A002 - the contract's word
+        seed: int = 0,
+        timeout: float | None = EXPORT_SECONDS,
+        waiting: Callable[[], None] | None = None,
+    ) -> bytes:
+        """Return a network as a file: `pytorch`, `json`, `onnx` or `torchscript`.
+
+        The last two are made by a worker that has torch, and waited for; `waiting` is called now and then meanwhile.
+        seed: draws the skip wiring. Raises TimedOut after `timeout` seconds, NotFound, and ServiceError where no such
+        file can be made.
+        """
+        path = path_of(PLACE, self._known(network), "export")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            answer = self._transport.send("GET", path, params={"format": format, "seed": seed})
+            if answer.status_code == 200:
+                return answer.content
+            if waiting is not None:
+                waiting()
+            check(deadline)
+            pause = seconds_of(answer)
+            time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic())))
+
+    def diagram(self, network: str | Definition) -> str:
+        """Return a picture of a network as self-contained SVG text."""
+        return self._transport.send("GET", path_of(PLACE, self._known(network), "diagram.svg")).text

@@ -1,0 +1,48 @@
+"""What the client's groups of methods share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from nnmass.asking import Definition, definition_of
+from nnmass.client.transport import Transport
+from nnmass.reading import Json
+from nnmass.results import Job
+
+PAGE = 100
+
+
+class Calls:
+    """A group of methods over one transport."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def _pages(self, path: str, **filters: Any) -> Iterator[Json]:
+        """Yield the items of a list, page by page as they are asked for."""
+        cursor = None
+        while True:
+            page = self._transport.get(path, {**filters, "limit": filters.get("limit", PAGE), "cursor": cursor})
+            yield from page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def _known(self, network: str | Definition) -> str:
+        """Return the id of a network that the service knows, which it is told first unless it is given by its id."""
+        if isinstance(network, str) and network.startswith("arch_"):
+            return network
+        return str(self._transport.post("/v1/architectures", dict(definition_of(network)))["arch_id"])
+
+
+def path_of(collection: str, thing: Job | str, *below: str) -> str:
+    """Return the path of a search or a training, or of something below it."""
+    name = thing if isinstance(thing, str) else thing.id
+    return "/".join([collection, quote(name, safe=""), *(quote(part, safe="") for part in below)])
+
+
+def as_json(value: Any) -> Any:
+    """Return a mapping as the dictionary that JSON writers want; leave everything else alone."""
+    return dict(value) if isinstance(value, Mapping) else value

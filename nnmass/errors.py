@@ -1,0 +1,114 @@
+"""What can go wrong, as one tree; `except nnmass.NnmassError` catches all of it.
+
+NnmassError
+├── DefinitionError        what was given is not valid; `problems` names each field
+├── NotPossible            what was asked cannot be done with what is installed here
+├── ServiceError           the service refused or failed: status, code, detail, problems
+│   ├── InvalidRequest     400, 413, 415, 422: the same as DefinitionError, found by the service (and one)
+│   ├── Unauthorized       401, 403: no key, or one that does not allow this
+│   ├── NotFound           404: no such thing, or another owner's
+│   ├── WrongState         409: its state forbids this
+│   └── TooManyRequests    429: after as many repeats as are made; `retry_after` says when to try again
+├── ServiceUnreachable     no answer, after as many repeats as are made
+├── SearchFailed           a search ended as failed or cancelled; `search` says why
+└── TimedOut               not finished within the time that was given; the service goes on with it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from nnmass_core.errors import DefinitionError, NnmassError, NotPossible, Problem
+
+if TYPE_CHECKING:
+    from nnmass.results import Search
+
+
+class ServiceError(NnmassError):
+    """The service refused a request, or failed at it.
+
+    status: of HTTP. code: stable, meant for programs. detail: for people. problems: what is wrong with which field.
+    """
+
+    def __init__(self, status: int, code: str, detail: str, problems: Iterable[Problem] = ()) -> None:
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.problems = tuple(problems)
+        said = "; ".join(f"{p.field} {p.message}".strip() for p in self.problems)
+        Exception.__init__(self, said or detail)
+
+
+class InvalidRequest(ServiceError, DefinitionError):
+    """The request is not valid; `problems` names each field."""
+
+
+class Unauthorized(ServiceError):
+    """There is no key, or it does not count, or it does not allow this."""
+
+
+class NotFound(ServiceError):
+    """There is no such thing, or it is another owner's."""
+
+
+class WrongState(ServiceError):
+    """The thing is in a state that forbids this."""
+
+
+class TooManyRequests(ServiceError):
+    """The owner asks too often, or has too much waiting already."""
+
+    retry_after: float | None = None
+    """Seconds after which the same request may succeed."""
+
+
+class ServiceUnreachable(NnmassError):
+    """The service does not answer."""
+
+
+class SearchFailed(NnmassError):
+    """A search ended without an answer."""
+
+    def __init__(self, search: Search) -> None:
+        why = f": {search.error.message}" if search.error is not None else ""
+        super().__init__(f"the search {'ended as' if search.ended else 'is still'} {search.status}{why}")
+        self.search = search
+
+
+class TimedOut(NnmassError):
+    """What was waited for has not finished within the given time."""
+
+
+def service_error(status: int, body: Any) -> ServiceError:
+    """Return the error that an answer stands for; `body` is its JSON, or None when there is none."""
+    kinds: dict[int, type[ServiceError]] = {
+        **dict.fromkeys((400, 413, 415, 422), InvalidRequest),
+        **dict.fromkeys((401, 403), Unauthorized),
+        404: NotFound,
+        409: WrongState,
+        429: TooManyRequests,
+    }
+    if not isinstance(body, dict) or "code" not in body:
+        return ServiceError(status, "unexpected_answer", f"it answered {status}, and not in the words of nnmass")
+    problems = [Problem(str(p["field"]), str(p["code"]), str(p["message"])) for p in body.get("errors", [])]
+    detail = str(body.get("detail", body.get("title", "")))
+    return kinds.get(status, ServiceError)(status, str(body["code"]), detail, problems)
+
+
+__all__ = [
+    "DefinitionError",
+    "InvalidRequest",
+    "NnmassError",
+    "NotFound",
+    "NotPossible",
+    "Problem",
+    "SearchFailed",
+    "ServiceError",
+    "ServiceUnreachable",
+    "TimedOut",
+    "TooManyRequests",
+    "Unauthorized",
+    "WrongState",
+    "service_error",
+]

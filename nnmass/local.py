@@ -1,0 +1,140 @@
+"""Searches, evaluations and files made here and now, without a service; answers are those that the client gives too."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Unpack
+
+from nnmass.around import space_around
+from nnmass.asking import Asked, Definition, Reference, Space, definition_of, question_of, reference_of
+from nnmass.errors import DefinitionError, NotPossible, Problem
+from nnmass.results import Answer, Architecture, Architectures, NamedSpace, Progress
+from nnmass_core.architecture import BYTES_PER_ELEMENT
+from nnmass_core.architecture import Architecture as Network
+from nnmass_core.control import Control
+from nnmass_core.families import decode_architecture
+from nnmass_core.question import request_of
+from nnmass_core.source import file_without_torch
+from nnmass_core.spaces import presets, resolve_space
+
+Watch = Callable[[Progress], None]
+"""Takes how far a computation is, several times a second. What it raises ends the computation."""
+
+
+def search(space: Space, *, progress: Watch | None = None, **asked: Unpack[Asked]) -> Answer:
+    """Return the best architectures of a space within a budget, with a proof that there are none better.
+
+    space: a preset's name or a full definition. asked: limits, objective and how much of the answer is wanted; see
+    `Asked`. Raises DefinitionError that names the field.
+
+    >>> answer = search("densenet-cifar", max_params="1M", max_macs="150M", top_k=3)
+    >>> answer.certificate.optimal, answer.best.params
+    (True, 980902)
+    """
+    return _answer(question_of(space, asked), progress)
+
+
+def _answer(question: dict[str, Any], progress: Watch | None) -> Answer:
+    request = request_of(question)
+    started = time.monotonic()
+    deadline = started + request.time_limit_seconds
+    watched = {} if progress is None else {"report": _reporting(progress)}
+    # imported when it is needed: evaluating and drawing do without the engine
+    from nnmass_core.search import search as search_exactly
+
+    found = search_exactly(request, Control(expired=lambda: time.monotonic() > deadline, **watched))
+    items = [ranked.to_json(request.budget.precision) for ranked in found.ranking]
+    return Answer.from_json({"result": found.report(time.monotonic() - started), "items": items}, request.to_json())
+
+
+def _reporting(progress: Watch) -> Callable[[float, str], None]:
+    return lambda fraction, message: progress(Progress(fraction=fraction, message=message))
+
+
+def compress(
+    reference: Reference,
+    *,
+    minimize: str = "macs",
+    space: Space | None = None,
+    progress: Watch | None = None,
+    **asked: Unpack[Asked],
+) -> Answer:
+    """Return the networks of least cost that have at least the NN-Mass of a reference.
+
+    reference: a well-known network's name or a definition. minimize: `params`, `macs` or `peak_activation_bytes`.
+    space: where to look; left out, around the reference (see `space_around`). Raises DefinitionError.
+    """
+    objective = {"minimize": minimize, "reference": reference_of(reference)}
+    within = space_around(definition_of(reference)) if space is None else space
+    return _answer(question_of(within, {**asked, "objective": objective}), progress)
+
+
+def evaluate(networks: Iterable[str | Definition], *, precision: str = "fp32") -> Architectures:
+    """Return NN-Mass and every cost of networks, in order.
+
+    networks: definitions, or names of well-known networks. precision: `fp32`, `fp16` or `int8`, which bytes are counted
+    at. Raises DefinitionError that names the network's index and the field.
+    """
+    if precision not in BYTES_PER_ELEMENT:
+        raise DefinitionError.at("precision", "unknown_choice", f"must be one of {', '.join(BYTES_PER_ELEMENT)}")
+    return Architectures([_evaluated(network, precision) for network in _read_all(networks)])
+
+
+def _evaluated(network: Network, precision: str) -> Architecture:
+    figures = network.evaluation.report(precision)
+    return Architecture.from_json(
+        {"arch_id": network.arch_id, **figures, "latency_ms": None, "architecture": network.definition()}
+    )
+
+
+def _read_all(networks: Iterable[str | Definition]) -> list[Network]:
+    read: list[Network] = []
+    problems: list[Problem] = []
+    for index, network in enumerate(networks):
+        try:
+            read.append(decode_architecture(definition_of(network)))
+        except DefinitionError as error:
+            problems += error.under(f"architectures.{index}").problems
+    if problems:
+        raise DefinitionError(problems)
+    return read
+
+
+def export(network: str | Definition, *, format: str = "pytorch", seed: int = 0) -> bytes:  # noqa: A002 - as in REST
+    """Return a network as a file: `pytorch`, a readable module that needs torch alone, or `json`, its definition.
+
+    seed: draws the skip wiring. Raises DefinitionError, and NotPossible for `onnx` and `torchscript`, which a process
+    with torch makes: `Client.export`, or `nnmass export`.
+    """
+    written = file_without_torch(decode_architecture(definition_of(network)), format, seed)
+    if written is None:
+        message = f"{format} is not written here: use Client.export, or the command nnmass export"
+        raise NotPossible("needs_torch", message)
+    return written
+
+
+def diagram(network: str | Definition) -> str:
+    """Return a picture of a network as self-contained SVG text: cells or stages, skip wiring, share of the NN-Mass.
+
+    Raises DefinitionError.
+    """
+    return decode_architecture(definition_of(network)).diagram()
+
+
+def spaces() -> list[NamedSpace]:
+    """Return the named spaces, each with the number of its distinct architectures."""
+    return [
+        NamedSpace(
+            name=preset.name,
+            family=preset.space.family,
+            description=preset.description,
+            space_size=preset.space_size,
+        )
+        for preset in presets().values()
+    ]
+
+
+def space(name: str) -> dict[str, Any]:
+    """Return a named space's full definition, ready to edit and to search. Raises DefinitionError."""
+    return resolve_space(name).to_json()

@@ -1,0 +1,54 @@
+"""Frozen dataclasses read from JSON: fields that a newer service adds are passed over, and kept in `raw`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field
+from datetime import datetime
+from typing import Any, Self
+
+from nnmass.errors import ServiceError
+
+Json = Mapping[str, Any]
+
+
+def told(read: Callable[[Any], Any] | None = None, *, name: str = "", **more: Any) -> Any:
+    """Declare a field. read: makes its value of what JSON holds, but for null. name: in JSON, where it differs."""
+    return field(metadata={"read": read, "name": name}, **more)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromJson:
+    """Something that the service, or a local function in its words, has answered. `raw` is the JSON itself."""
+
+    raw: Json = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        """Read it from parsed JSON. Raises ServiceError for what does not hold what it must."""
+        try:
+            return cls(**dict(_arguments(cls, data)), raw=data)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            message = f"the answer is no {cls.__name__}: {error}"
+            raise ServiceError(200, "unexpected_answer", message) from error
+
+
+def _arguments(kind: type[FromJson], data: Json) -> Iterator[tuple[str, Any]]:
+    for one in dataclasses.fields(kind):
+        name = one.metadata.get("name") or one.name
+        has_default = one.default is not MISSING or one.default_factory is not MISSING
+        if one.name == "raw" or (name not in data and has_default):
+            continue
+        value, read = data[name], one.metadata.get("read")
+        yield one.name, value if read is None or value is None else read(value)
+
+
+def moment(text: str) -> datetime:
+    """Return a moment with its zone."""
+    return datetime.fromisoformat(text)
+
+
+def several(kind: type[FromJson]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return what reads a list of such things."""
+    return lambda items: tuple(kind.from_json(item) for item in items)

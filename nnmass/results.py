@@ -1,0 +1,278 @@
+"""What searches and evaluations answer: the same types from the local functions and from the client.
+
+NN-Mass and costs are exact figures of the closed forms. MACs are multiply-accumulates for one input; bytes are those of
+the precision that was asked for; accuracies lie in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, overload
+
+from nnmass import tables, words
+from nnmass.reading import FromJson, Json, moment, told
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+ENDED = ("succeeded", "failed", "cancelled")
+"""The states in which nothing more happens to a search or a training by itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate(FromJson):
+    """What a search claims and can prove.
+
+    optimal: the ranking (or front) is the true one, proved. objective_value: of the best. bound: no architecture within
+    the budget has a better one; gap: what lies between the two, relative to the value. upper_bound: `bound` where
+    NN-Mass is maximised. space_size: distinct architectures, exactly. feasible: None when the time ran out before one
+    was found. binding: the limits whose removal alone improves the best; None when the time ran out. relaxation: if
+    nothing fits, for each limit the least value that admits something, the others kept. reference, savings: compress.
+    resolution: of a Pareto front that is not complete, the widest gap in each cost.
+    """
+
+    count: int
+    optimal: bool
+    objective_value: float | None
+    bound: float | None
+    gap: float | None
+    best_nn_mass: float | None
+    upper_bound: float | None
+    space_size: int = told(int)
+    feasible: bool | None
+    binding: tuple[str, ...] | None = told(tuple)
+    relaxation: Json | None
+    caveats: tuple[str, ...] = told(tuple)
+    explored: Json
+    elapsed_seconds: float = told(compare=False)
+    reference: Json | None = told(default=None)
+    savings: Json | None = told(default=None)
+    resolution: Json | None = told(default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture(FromJson):
+    """A network with its figures.
+
+    depth: layers outside the head, as the family counts them. parts: its cells or stages, each with its definition and
+    its figures. definition: what fixes its layers; it is trained, exported and drawn by it. rank and slack (what is
+    left of each limit, in its unit) are those of a ranking, else None and empty. predicted_accuracy: with its
+    interval, where the service has evidence.
+    """
+
+    arch_id: str
+    nn_mass: float
+    params: int
+    macs: int
+    weight_bytes: int
+    peak_activation_bytes: int
+    depth: int
+    rank: int | None = told(default=None)
+    latency_ms: float | None = told(default=None)
+    slack: Json = told(default_factory=dict)
+    definition: Json = told(name="architecture", default_factory=dict, repr=False)
+    predicted_accuracy: Json | None = told(default=None, compare=False)
+
+    @property
+    def parts(self) -> tuple[Json, ...]:
+        """Its cells or stages, from input to output."""
+        return tuple(self.raw.get("cells") or self.raw.get("stages") or ())
+
+    @property
+    def shape(self) -> str:
+        """Its cells or stages in short, such as `16x7, 76 · 48x5, 140`: width x depth, skip channels."""
+        return words.shape(self.raw)
+
+
+class Architectures(Sequence[Architecture]):
+    """Architectures in order, as a table when pandas or a notebook shows them."""
+
+    def __init__(self, items: Sequence[Architecture]) -> None:
+        self.items = tuple(items)
+
+    @overload
+    def __getitem__(self, index: int) -> Architecture: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Architecture]: ...
+
+    def __getitem__(self, index: int | slice) -> Architecture | Sequence[Architecture]:
+        return self.items[index]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Architecture]:
+        return iter(self.items)
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of every sequence that holds dictionaries
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {len(self)}>"
+
+    def to_pandas(self) -> DataFrame:
+        """Return a DataFrame with a row for each. Raises NotPossible where pandas is not installed.
+
+        Figures by their names, the slack under each limit as `slack_max_params`, and of each cell or stage its width
+        (or channels) as `width_1`, `width_2` and so on.
+        """
+        return tables.frame_of([item.raw for item in self])
+
+    def _repr_html_(self) -> str:
+        return tables.html_of([item.raw for item in self])
+
+
+class Answer(Architectures):
+    """The answer to a search: its ranking, best first (of a front: ascending in its first cost), and the certificate.
+
+    request: what was asked, presets resolved and defaults filled in. search: where a service keeps it, else None.
+    """
+
+    def __init__(
+        self, items: Sequence[Architecture], certificate: Certificate, request: Json, search: Search | None = None
+    ) -> None:
+        super().__init__(items)
+        self.certificate = certificate
+        self.request = request
+        self.search = search
+
+    @classmethod
+    def from_json(cls, data: Json, request: Json, search: Search | None = None) -> Answer:
+        """Read it from `{"result": ..., "items": [...]}`."""
+        items = [Architecture.from_json(item) for item in data["items"]]
+        return cls(items, Certificate.from_json(data["result"]), request, search)
+
+    @property
+    def best(self) -> Architecture | None:
+        """The first of the ranking, None when nothing was found."""
+        return self.items[0] if self.items else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as one JSON-ready document."""
+        items = [dict(item.raw) for item in self]
+        search = None if self.search is None else dict(self.search.raw)
+        return {"request": dict(self.request), "result": dict(self.certificate.raw), "items": items, "search": search}
+
+    def __eq__(self, other: object) -> bool:
+        """Compare what was asked and answered, wherever it was worked out."""
+        return isinstance(other, Answer) and self._told() == other._told()
+
+    __hash__ = None
+
+    def _told(self) -> tuple[object, ...]:
+        return self.items, self.certificate, self.request
+
+    def __str__(self) -> str:
+        return words.certificate(self.certificate.raw, self.request["objective"])
+
+    def __repr__(self) -> str:
+        return f"<Answer: {self}>"
+
+    def _repr_html_(self) -> str:
+        return tables.html_of([item.raw for item in self], str(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress(FromJson):
+    """How far something is: `fraction` in [0, 1], `message` in words."""
+
+    fraction: float
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event(Progress):
+    """What happened to a search or a training.
+
+    id: increases, and takes a stream up again. name: `status`, `progress` or `done`. epoch: its figures, where an epoch
+    of a training has ended.
+    """
+
+    id: int
+    name: str
+    status: str
+    at: datetime = told(moment)
+    epoch: Json | None = told(default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure(FromJson):
+    """Why a search or a training failed: `code` for programs, `message` for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(FromJson):
+    """What searches and trainings have in common. attempts: how often a worker has begun it."""
+
+    id: str
+    status: str
+    created_at: datetime = told(moment)
+    started_at: datetime | None = told(moment)
+    finished_at: datetime | None = told(moment)
+    heartbeat_at: datetime | None = told(moment)
+    attempts: int
+    progress: Progress = told(Progress.from_json)
+    error: Failure | None = told(Failure.from_json)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more happens to it by itself."""
+        return self.status in ENDED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search(Job):
+    """A search and its state. result: its certificate, once it has succeeded. reused: an earlier equal request's."""
+
+    name: str
+    tags: tuple[str, ...] = told(tuple)
+    note: str
+    family: str
+    reused: bool
+    request: Json = field(repr=False)
+    request_digest: str
+    result_digest: str | None
+    core_version: str
+    result: Certificate | None = told(Certificate.from_json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison(FromJson):
+    """Searches side by side: where they differ, and which architectures they share."""
+
+    items: tuple[Json, ...] = told(tuple)
+    differences: tuple[Json, ...] = told(tuple)
+    shared: Json
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedSpace(FromJson):
+    """A named space. space_size: its distinct architectures, exactly."""
+
+    name: str
+    family: str
+    description: str
+    space_size: int = told(int)
+
+
+__all__ = [
+    "Answer",
+    "Architecture",
+    "Architectures",
+    "Certificate",
+    "Comparison",
+    "Event",
+    "Failure",
+    "Job",
+    "NamedSpace",
+    "Progress",
+    "Search",
+]

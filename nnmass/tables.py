@@ -1,0 +1,65 @@
+"""Answers as tables of pandas and of notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from nnmass import words
+from nnmass.errors import NotPossible
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+FIGURES = ("nn_mass", "params", "macs", "weight_bytes", "peak_activation_bytes", "latency_ms", "depth")
+MOST_SHOWN = 20
+Rows = Sequence[Mapping[str, Any]]
+
+SHOWN: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "rank": ("rank", words.count),
+    "nn_mass": ("NN-Mass", words.number),
+    "params": ("params", words.count),
+    "macs": ("MACs", words.count),
+    "weight_bytes": ("weights", words.memory),
+    "peak_activation_bytes": ("activations", words.memory),
+}
+"""The columns that people see of an architecture: each with its heading and how it is written."""
+
+
+def frame(rows: Rows) -> DataFrame:
+    """Return a DataFrame. Raises NotPossible where pandas is not installed."""
+    try:
+        import pandas as pd  # here: most users of the client never make one
+    except ImportError as error:
+        raise NotPossible("not_installed", 'needs pandas: pip install "nnmass[pandas]"') from error
+    return pd.DataFrame(list(rows))
+
+
+def frame_of(architectures: Rows) -> DataFrame:
+    """Return a DataFrame with a row for each architecture."""
+    return frame([_row(item) for item in architectures])
+
+
+def _row(item: Mapping[str, Any]) -> dict[str, Any]:
+    ranked = {"rank": item["rank"]} if "rank" in item else {}
+    slack = {f"slack_{name}": left for name, left in (item.get("slack") or {}).items()}
+    parts = item.get("cells") or item.get("stages") or ()
+    widths = {f"width_{n}": part.get("width") or part["channels"] for n, part in enumerate(parts, start=1)}
+    return ranked | {"arch_id": item["arch_id"]} | {name: item.get(name) for name in FIGURES} | slack | widths
+
+
+def html_of(architectures: Rows, caption: str = "") -> str:
+    """Return a table for a notebook, of the first of them."""
+    shown = architectures[:MOST_SHOWN]
+    columns = {name: column for name, column in SHOWN.items() if any(name in item for item in shown)}
+    heads = "".join(f"<th>{escape(head)}</th>" for head in (*(head for head, _ in columns.values()), "cells or stages"))
+    rows = "".join(
+        "<tr>"
+        + "".join(f"<td>{escape(write(item.get(name)))}</td>" for name, (_, write) in columns.items())
+        + f"<td>{escape(words.shape(item))}</td></tr>"
+        for item in shown
+    )
+    more = len(architectures) - len(shown)
+    below = f"<p>and {more:,} more</p>" if more else ""
+    return f"<table><caption>{escape(caption)}</caption><thead><tr>{heads}</tr></thead>{rows}</table>{below}"

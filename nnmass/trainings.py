@@ -1,0 +1,128 @@
+"""What trainings answer. Accuracies are test accuracies in [0, 1] after the last epoch, never the best one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nnmass import tables
+from nnmass.reading import FromJson, Json, several, told
+from nnmass.results import Architecture, Job
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy(FromJson):
+    """Test accuracy over the seeds; `std` is that of a sample, None for one seed."""
+
+    mean: float
+    std: float | None
+    by_seed: tuple[Json, ...] = told(tuple)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult(FromJson):
+    """What a training came to, and what a reader needs to repeat it.
+
+    measured: params, MACs and latency of the built module. seconds: spent in epochs, over all seeds. confusion: counts
+    of test images, `matrix[true][predicted]`; None in lists.
+    """
+
+    accuracy: Accuracy = told(Accuracy.from_json)
+    measured: Json
+    device: str
+    seconds: float
+    versions: Json
+    confusion: Json | None = told(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedRun(FromJson):
+    """The training of one seed: its epochs' losses and accuracies, and its accuracy once it has ended."""
+
+    seed: int
+    accuracy: float | None
+    epochs: tuple[Json, ...] = told(tuple, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification(Job):
+    """A training of a network and its state.
+
+    role: `single`, `candidate`, `params_control` or `random_control`. candidate_rank: the place of the candidate, or of
+    the one that it is a control of. runs, artifacts and definition are empty in lists.
+    """
+
+    role: str
+    search: str | None
+    candidate_rank: int | None
+    arch_id: str
+    family: str
+    nn_mass: float
+    params: int
+    macs: int
+    dataset: Json
+    recipe_name: str | None
+    recipe_digest: str
+    seeds: tuple[int, ...] = told(tuple)
+    result: TrainingResult | None = told(TrainingResult.from_json)
+    definition: Json = told(name="architecture", default_factory=dict, repr=False)
+    recipe: Json = told(default_factory=dict, repr=False)
+    runs: tuple[SeedRun, ...] = told(several(SeedRun), default=(), repr=False)
+    artifacts: tuple[Json, ...] = told(tuple, default=(), repr=False)
+    result_digest: str | None = told(default=None)
+    replay: Json | None = told(default=None)
+
+    def to_pandas(self) -> DataFrame:
+        """Return a DataFrame with a row for each seed's epoch. Raises NotPossible where pandas is not installed."""
+        return tables.frame([{"seed": run.seed, **epoch} for run in self.runs for epoch in run.epochs])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch(FromJson):
+    """Trainings that were asked for together, best first; missing_controls: what the space does not hold."""
+
+    items: tuple[Verification, ...] = told(several(Verification))
+    missing_controls: tuple[Json, ...] = told(tuple)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownArchitecture(Architecture):
+    """An architecture that the service keeps, with its figures at fp32: which searches ranked it, and its trainings."""
+
+    searches: tuple[Json, ...] = told(tuple)
+    verifications: tuple[Json, ...] = told(tuple)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence(FromJson):
+    """How well NN-Mass, and beside it params and MACs, order the accuracies of what was trained.
+
+    n: networks. runs: trainings. overall: Spearman and Kendall correlations, each with its 95 % interval. statement:
+    the same in words, which say when NN-Mass is no better.
+    """
+
+    n: int
+    runs: int
+    overall: Json
+    bands: tuple[Json, ...] = told(tuple, repr=False)
+    scope: Json | None
+    statement: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named(FromJson):
+    """A data set or a recipe that can be named; `raw` holds all that is known of it."""
+
+    name: str
+    description: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Readiness(FromJson):
+    """Whether the service accepts requests, and what is away; jobs wait for workers."""
+
+    ready: bool
+    missing: tuple[str, ...] = told(tuple)

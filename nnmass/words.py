@@ -1,0 +1,167 @@
+"""Figures and proofs in words that people read. What they take are answers as JSON has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+LIMITS = {
+    "max_params": "params",
+    "max_macs": "MACs",
+    "max_weight_bytes": "weight memory",
+    "max_peak_activation_bytes": "activation memory",
+    "max_latency_ms": "latency",
+}
+"""What each limit is on."""
+
+CAVEATS = {
+    "resolutions_differ": "NN-Mass does not see the resolution: the smallest costs least and loses nothing by it here.",
+    "widths_differ": "NN-Mass compares networks fairly at equal width, and the widths searched here differ.",
+    "density_above_evidence": "Some cells are wired more densely than any network whose training was published.",
+}
+PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+UNKNOWN = "-"
+
+
+def count(value: float | None) -> str:
+    """Return a whole number with separators: 999,706."""
+    return UNKNOWN if value is None else f"{int(value):,}"
+
+
+def number(value: float | None) -> str:
+    """Return a number with up to three decimals: 784.133."""
+    return UNKNOWN if value is None else f"{value:,.3f}".rstrip("0").rstrip(".")
+
+
+def short(value: float, digits: int = 3) -> str:
+    """Return a number with a prefix, to so many digits: 1.2 M."""
+    for size, prefix in PREFIXES:
+        if abs(value) >= size:
+            return (
+                f"{value / size:.{digits}g} {prefix}" if abs(value) < 1000 * size else f"{value / size:,.0f} {prefix}"
+            )
+    return f"{value:.{digits}g}"
+
+
+def memory(value: float | None) -> str:
+    """Return bytes with a decimal prefix: 320 kB."""
+    if value is None:
+        return UNKNOWN
+    return f"{short(value)}B" if abs(value) >= 1000 else f"{int(value)} B"
+
+
+def of_limit(name: str, value: float | None) -> str:
+    """Return a limit's value, or what is left of it, in its unit."""
+    if name.endswith("_bytes"):
+        return memory(value)
+    return f"{value:g} ms" if name.endswith("_ms") and value is not None else count(value)
+
+
+def seconds(value: float) -> str:
+    """Return a duration: 70 ms, 1.2 s, 3 min."""
+    if value < 1:
+        return f"{max(1, round(1000 * value))} ms"
+    return f"{value:.1f} s" if value < 120 else f"{round(value / 60)} min"
+
+
+def shape(item: Mapping[str, Any]) -> str:
+    """Return an architecture's cells or stages in short: 16x7, 76 · 48x5, 140."""
+    return " · ".join(_part(part) for part in item.get("cells") or item.get("stages") or [])
+
+
+def _part(part: Mapping[str, Any]) -> str:
+    if "width" in part:
+        return f"{part['width']}x{part['depth']}, {part['skip_channels']}"
+    expansion = f"e{part['expansion']} " if "expansion" in part else ""
+    return f"{expansion}{part['channels']}x{part['repeats']}"
+
+
+def joined(names: Sequence[str], word: str = "and") -> str:
+    """Return names as a list in a sentence: params, MACs and latency."""
+    return f" {word} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def certificate(result: Mapping[str, Any], objective: Mapping[str, Any]) -> str:
+    """Return what a search has proved, in a sentence."""
+    size, took = f"{int(result['space_size']):,}", seconds(result["elapsed_seconds"])
+    if result["feasible"] is False:
+        return f"None of {size} architectures fits, proved in {took}."
+    if result["feasible"] is None:
+        return f"The time ran out, after {took}, before any of {size} architectures was found that fits."
+    if "pareto" in objective:
+        kind = "the exact front" if result["optimal"] else "true points of the front, not all of it,"
+        return f"{count(result['count'])} points: {kind} over {size} architectures, in {took}."
+    if result["optimal"]:
+        return f"The best of {size} architectures, proved in {took}."
+    gap = "" if result["gap"] is None else f", at most {100 * result['gap']:.2f} % away from the best"
+    return f"Not proved within the time limit: found among {size} architectures in {took}{gap}."
+
+
+def binding(result: Mapping[str, Any]) -> str:
+    """Return which limits hold the answer back, in a sentence; empty when there is nothing to say."""
+    names = result["binding"]
+    if not names:
+        return "No limit holds it back: the space itself ends here." if names == [] and result["feasible"] else ""
+    which = joined([LIMITS.get(name, name) for name in names])
+    if len(names) == 1:
+        return f"The limit on {which} holds it back: without it, a better one would fit."
+    return f"The limits on {which} hold it back: without any one of them, a better one would fit."
+
+
+def slack(item: Mapping[str, Any]) -> str:
+    """Return what an architecture leaves of each limit, in a sentence; empty where there is none."""
+    left = [f"{of_limit(name, value)} {LIMITS.get(name, name)}" for name, value in (item.get("slack") or {}).items()]
+    return f"The best leaves {joined(left)} of the limits." if left else ""
+
+
+def relaxation(result: Mapping[str, Any]) -> list[str]:
+    """Return what each limit would have to be for something to fit, the others kept."""
+    lines: list[str] = []
+    for name, least in (result["relaxation"] or {}).items():
+        if name == "min_nn_mass":
+            lines.append(f"The most NN-Mass within the budget is {number(least)}." if least is not None else "")
+        elif least is None:
+            lines.append(f"No limit on {LIMITS.get(name, name)} would do, the others kept.")
+        else:
+            lines.append(f"With the others kept, {LIMITS.get(name, name)} of {of_limit(name, least)} would do.")
+    return [line for line in lines if line]
+
+
+def savings(result: Mapping[str, Any]) -> str:
+    """Return what compressing has gained, in a sentence; empty where nothing was compressed."""
+    reference, times = result.get("reference"), result.get("savings")
+    if reference is None or times is None:
+        return ""
+    figures = f"{count(reference['params'])} params, {count(reference['macs'])} MACs"
+    less = f"{_times(times['params'])} params and {_times(times['macs'])} MACs"
+    return f"At the NN-Mass of the reference ({number(reference['nn_mass'])}; {figures}): {less}."
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2f} times fewer" if ratio >= 1 else f"{1 / ratio:.2f} times as many"
+
+
+def asked(request: Mapping[str, Any]) -> str:
+    """Return a request in short: most NN-Mass within 1 M params and 150 M MACs."""
+    budget = [_limit(name, value) for name, value in request["budget"].items() if name != "precision"]
+    return f"{_wanted(request['objective'])}{f' within {joined(budget)}' if budget else ' without limits'}"
+
+
+def _wanted(objective: Mapping[str, Any]) -> str:
+    if "pareto" in objective:
+        return f"Front of NN-Mass against {joined([cost(name) for name in objective['pareto'][1:]])}"
+    if "minimize" in objective:
+        least = "a reference's NN-Mass" if "reference" in objective else f"NN-Mass {number(objective['min_nn_mass'])}"
+        return f"Least {cost(objective['minimize'])} at {least}"
+    return "Most NN-Mass"
+
+
+def cost(name: str) -> str:
+    """Return what a cost is called."""
+    return {"macs": "MACs", "peak_activation_bytes": "activation memory", "latency_ms": "latency"}.get(name, name)
+
+
+def _limit(name: str, value: float) -> str:
+    if name.endswith(("_bytes", "_ms")):
+        return f"{of_limit(name, value)} of {LIMITS.get(name, name)}"
+    return f"{short(value)} {LIMITS.get(name, name)}"

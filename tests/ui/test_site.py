@@ -1,0 +1,290 @@
+"""The pages without a browser: what they say, what they refuse, and whom they tell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from fastapi.testclient import TestClient
+
+from app import keys, ui
+from app.config import Settings
+from app.db import Database
+from app.deps import KEY_COOKIE
+from app.keys import Scope
+from app.main import create_app
+from app.searches.schemas import SearchBody
+from app.ui.forms import FormProblems, checked, filled, search_body
+from app.ui.routes import chart_file
+from nnmass_core.errors import DefinitionError
+from tests.api.everything import Everything, everything
+from tests.clients import ADDRESS, client_of
+
+OURS = {"Origin": ADDRESS}
+ASKED = {"preset": "densenet-tiny", "max_params": "20k", "max_macs": "2M", "name": "first"}
+
+
+@pytest.fixture(scope="module")
+def site(sqlite_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]:
+    """A service without keys that holds one of everything."""
+    with everything(sqlite_file, tmp_path_factory.mktemp("site"), keyed=False) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def keyed(sqlite_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]:
+    """A service with keys that holds one of everything of one owner."""
+    with everything(sqlite_file, tmp_path_factory.mktemp("keyed"), keyed=True) as service:
+        yield service
+
+
+def key_of(app: FastAPI, owner: str, *scopes: Scope) -> str:
+    database: Database = app.state.database
+    with database.write() as session:
+        return keys.create(session, owner, set(scopes))[1]
+
+
+def signed_in(app: FastAPI, key: str) -> TestClient:
+    client = client_of(app)
+    answer = client.post("/sign-in", data={"key": key, "next": "/searches"}, headers=OURS, follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/searches")
+    return client
+
+
+def paths_of(site: Everything) -> Iterator[str]:
+    """Yield the address of every page, filled in with what there is."""
+    for router in (router for routers in ui.ROUTERS.values() for router in routers):
+        for route in router.routes:
+            assert isinstance(route, APIRoute)
+            if "GET" in route.methods:
+                yield route.path.format(**site.ids, form="json")
+
+
+def test_every_page_is_there_and_loads_nothing_from_elsewhere(site: Everything) -> None:
+    for path in paths_of(site):
+        given = {"arch_id": site.ids["arch_id"]} if path == "/architectures" else {}
+        given |= {"ids": [site.ids["search_id"], site.waiting[0]]} if path == "/searches/compare" else {}
+        page = site.client.get(path, params=given)
+        assert page.status_code == 200, (path, page.text)
+        if page.headers["content-type"].startswith("text/html"):
+            assert not re.search(r"(src|href|action)=\"(https?:)?//", page.text), path
+            assert "<script>" not in page.text, path
+            assert "script-src 'self'" in page.headers["content-security-policy"]
+    assert site.client.get("/ui/page.css").status_code == 200
+    assert chart_file().stat().st_size > 1_000_000
+
+
+def test_a_form_becomes_a_search_once(site: Everything) -> None:
+    first = site.client.post("/searches", data=ASKED, headers=OURS, follow_redirects=False)
+    again = site.client.post("/searches", data=ASKED, headers=OURS, follow_redirects=False)
+    assert first.status_code == 303
+    assert first.headers["location"] == again.headers["location"]  # an equal question is answered by the same search
+    page = site.client.get(first.headers["location"])
+    assert "first" in page.text
+    assert "Most NN-Mass within 20 k params and 2 M MACs" in page.text
+    found = site.client.get(f"/v1{first.headers['location']}").json()
+    assert found["request"]["budget"] == {"max_params": 20_000, "max_macs": 2_000_000, "precision": "fp32"}
+
+
+def test_a_search_fills_the_form_that_would_ask_it_again(site: Everything) -> None:
+    for asked in (
+        {"space": "densenet-tiny", "budget": {"max_weight_bytes": 80_000, "precision": "int8"}, "top_k": 3},
+        {"space": "resnet-tiny", "objective": {"minimize": "macs", "min_nn_mass": 20.5}},
+        {"space": "mobilenet-v2-imagenet", "objective": {"minimize": "params", "reference": "mobilenet_v2"}},
+        {"space": "densenet-tiny", "objective": {"pareto": ["nn_mass", "params", "macs"]}},
+    ):
+        request = site.client.post("/v1/searches", json=asked).json()["request"]
+        body = checked(SearchBody, search_body(filled(request)))
+        assert body.to_request(lambda _: None).to_json() == request
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("max_params", "150Q", "must be a whole number, such as 1200000 or 1.2M"),
+        ("max_weight_bytes", "1.5 parsecs", "must be a whole number of bytes"),
+        ("max_params", "99999999999999999999", "must be"),
+        ("space", '{"family": "densenet_cnn"', "at byte"),
+        ("space", '{"family": NaN}', "NaN and Infinity are not JSON"),
+        ("space", '{"family": "densenet_cnn", "cells": 99}', "cells: "),
+        ("preset", "no-such-space", "must be a full definition or one of"),
+        ("top_k", "many", "must be a whole number"),
+        ("top_k", "5000", "must be less than or equal to 1000"),
+        ("time_limit_seconds", "-1", "must be greater than 0"),
+        ("precision", "fp7", "must be"),
+    ],
+)
+def test_what_is_wrong_stands_beside_its_field(site: Everything, field: str, value: str, told: str) -> None:
+    page = site.client.post("/searches", data=ASKED | {field: value}, headers=OURS)
+    assert page.status_code == 422
+    place = "space" if field == "preset" else field
+    beside = re.search(rf'id="problem-{place}"[^>]*>([^<]*)<', page.text)
+    assert beside is not None
+    assert told in beside[1].replace("&#39;", "'")
+    assert 'value="first"' in page.text  # what was right is still there
+    part = site.client.post("/ui/preview", data=ASKED | {field: value}, headers=OURS)
+    assert part.status_code == 422
+    assert told in part.text.replace("&#39;", "'")
+
+
+def test_least_and_compress_name_their_fields() -> None:
+    with pytest.raises(FormProblems) as least:
+        search_body({"preset": ["densenet-tiny"], "goal": ["least"], "cost": ["macs"], "min_nn_mass": ["lots"]})
+    assert least.value.by_field == {"min_nn_mass": ["must be a number"]}
+    form = {"preset": ["densenet-tiny"], "goal": ["compress"], "cost": ["macs"], "reference": ["nobody"]}
+    with pytest.raises(DefinitionError) as compress:
+        checked(SearchBody, search_body(form)).to_request(lambda _: None)
+    assert "must be one of mobilenet_v2" in FormProblems(compress.value.problems).by_field["reference"][0]
+
+
+def test_a_live_answer_is_that_of_the_api(site: Everything) -> None:
+    part = site.client.post("/ui/preview", data=ASKED, headers=OURS)
+    told = site.client.post(
+        "/v1/searches/preview",
+        json={"space": "densenet-tiny", "budget": {"max_params": 20_000, "max_macs": 2_000_000}},
+    ).json()
+    assert part.status_code == 200
+    assert f"The best of {int(told['result']['space_size']):,} architectures, proved in" in part.text
+    assert f"{told['items'][0]['params']:,}" in part.text
+    assert site.client.get("/v1/searches", params={"q": "live"}).json()["items"] == []  # nothing is stored
+
+
+def test_a_budget_that_nothing_fits_tells_what_would(site: Everything) -> None:
+    part = site.client.post("/ui/preview", data={"preset": "densenet-tiny", "max_params": "10"}, headers=OURS)
+    assert re.search(r"None of [\d,]+ architectures fits, proved in", part.text)
+    assert re.search(r"With the others kept, params of [\d,]+ would do", part.text)
+
+
+def test_the_api_takes_no_forms_and_pages_take_none_of_others(site: Everything) -> None:
+    form = {"space": "densenet-tiny"}
+    assert site.client.post("/v1/searches", data=form, headers=OURS).status_code == 415
+    assert site.client.post("/searches", data=ASKED).status_code == 415
+    stranger = {"Origin": "http://elsewhere.example"}
+    assert site.client.post("/searches", data=ASKED, headers=stranger).status_code == 403
+    assert site.client.post("/searches", data=ASKED, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+    many = "&".join(f"f{i}=1" for i in range(1000))
+    urlencoded = OURS | {"Content-Type": "application/x-www-form-urlencoded"}
+    assert site.client.post("/searches", content=many, headers=urlencoded).status_code == 422
+    assert site.client.post("/searches", content=b"\xff\x00&max_params=%00", headers=urlencoded).status_code == 422
+
+
+def test_text_of_users_is_shown_as_text(site: Everything) -> None:
+    evil = "<script>alert(1)</script>"
+    made = site.client.post(
+        "/searches", data=ASKED | {"name": evil, "note": evil, "tags": evil, "fresh": "1"}, headers=OURS
+    )
+    assert made.status_code == 200
+    assert evil not in made.text
+    assert evil not in site.client.get("/searches").text
+    assert (
+        evil not in site.client.get("/searches", params={"q": evil, "tag": evil, "status": evil, "family": evil}).text
+    )
+
+
+def test_errors_are_pages_with_words(site: Everything) -> None:
+    for path, status, words in (
+        (f"/searches/{uuid4()}", 404, "there is no such search"),
+        ("/searches/nonsense", 404, "there is no such search"),
+        (f"/architectures/arch_{'0' * 32}", 404, "there is no such architecture"),
+        (f"/verifications/{uuid4()}", 404, "there is no such verification"),
+        ("/searches/compare", 422, "must name 2 to 4 searches"),
+        ("/architectures", 422, "tick one architecture"),
+        ("/?like=nonsense", 422, "names something that cannot be"),
+    ):
+        page = site.client.get(path)
+        assert page.status_code == status, path
+        assert page.headers["content-type"].startswith("text/html")
+        assert words in page.text
+
+
+def test_curating_a_search(site: Everything) -> None:
+    place = f"/searches/{site.waiting[3]}"
+    changed = site.client.post(f"{place}/change", data={"name": "n1", "tags": "a, b", "note": "why"}, headers=OURS)
+    assert changed.status_code == 200
+    assert site.client.get(f"/v1{place}").json()["tags"] == ["a", "b"]
+    assert "cancelled" in site.client.post(f"{place}/cancel", headers=OURS).text
+    assert "queued" in site.client.post(f"{place}/retry", headers=OURS).text
+    assert site.client.post(f"{place}/delete", headers=OURS).url.path == "/searches"
+    assert site.client.get(place).status_code == 404
+
+
+def test_signing_in(keyed: Everything) -> None:
+    assert keyed.key is not None
+    with closing(client_of(keyed.app)) as visitor:
+        asked = visitor.get("/searches?q=x", follow_redirects=False)
+        assert (asked.status_code, asked.headers["location"]) == (303, "/sign-in?next=/searches%3Fq%3Dx")
+        wrong = visitor.post("/sign-in", data={"key": "nnm_wrong"}, headers=OURS)
+        assert wrong.status_code == 401
+        assert "unknown, revoked or expired" in wrong.text
+        away = visitor.post(
+            "/sign-in", data={"key": keyed.key, "next": "//elsewhere.example"}, headers=OURS, follow_redirects=False
+        )
+        assert away.headers["location"] == "/"
+        cookie = away.headers["set-cookie"]
+        assert all(word in cookie for word in (KEY_COOKIE, "HttpOnly", "SameSite=strict"))
+        assert visitor.get("/searches").status_code == 200
+        assert visitor.get("/v1/searches").status_code == 200  # the pages' own scripts read events with it
+        visitor.post("/sign-out", headers=OURS)
+        assert visitor.get("/searches", follow_redirects=False).status_code == 303
+
+
+def test_a_cookie_alone_changes_nothing_from_elsewhere(keyed: Everything) -> None:
+    assert keyed.key is not None
+    with closing(signed_in(keyed.app, keyed.key)) as somebody:
+        body = {"space": "densenet-tiny"}
+        assert somebody.post("/v1/searches", json=body, headers={"Origin": "http://evil.example"}).status_code == 403
+        assert somebody.post("/v1/searches", json=body, headers={"Sec-Fetch-Site": "same-site"}).status_code == 403
+        assert somebody.post("/v1/searches", json=body, headers=OURS).status_code == 202
+
+
+def test_owners_see_nothing_of_each_other_on_any_page(keyed: Everything) -> None:
+    stranger_key = key_of(keyed.app, "stranger", Scope.READ, Scope.SEARCH, Scope.TRAIN)
+    with closing(signed_in(keyed.app, stranger_key)) as stranger:
+        tried = 0
+        for router in (router for routers in ui.ROUTERS.values() for router in routers):
+            for route in router.routes:
+                assert isinstance(route, APIRoute)
+                path = route.path.format(**keyed.ids, form="json")
+                for method in route.methods:
+                    answer = stranger.request(method, path, headers=OURS, follow_redirects=False)
+                    assert not any(one in answer.text for one in keyed.ids.values() if one not in path), path
+                    if "{" in route.path:
+                        tried += 1
+                        assert answer.status_code == 404, (method, path, answer.status_code)
+        assert tried >= 13
+        ids = {"ids": [keyed.ids["search_id"], keyed.waiting[0]]}
+        assert stranger.get("/searches/compare", params=ids).status_code == 404
+        assert stranger.get("/", params={"like": keyed.ids["search_id"]}).status_code == 404
+        train = {"search": keyed.ids["search_id"], "dataset": "digits", "recipe": "mlp-paper"}
+        assert "names no search known here" in stranger.post("/verifications", data=train, headers=OURS).text
+        arch = {"arch_id": keyed.ids["arch_id"], "dataset": "digits", "recipe": "mlp-paper"}
+        assert "names no architecture known here" in stranger.post("/verifications", data=arch, headers=OURS).text
+
+
+def test_who_may_only_read_changes_nothing_on_any_page(keyed: Everything) -> None:
+    reader_key = key_of(keyed.app, "somebody", Scope.READ)
+    with closing(signed_in(keyed.app, reader_key)) as reader:
+        assert reader.get(f"/searches/{keyed.ids['search_id']}").status_code == 200
+        for router in (router for routers in ui.ROUTERS.values() for router in routers):
+            for route in router.routes:
+                assert isinstance(route, APIRoute)
+                if "POST" in route.methods:
+                    path = route.path.format(**keyed.ids)
+                    assert reader.post(path, data=ASKED, headers=OURS).status_code == 403, path
+
+
+def test_pages_stand_under_a_proxy_s_path(tmp_path: Path, sqlite_file: Path) -> None:
+    (tmp_path / "nnmass.db").write_bytes(sqlite_file.read_bytes())
+    app = create_app(Settings(data_dir=tmp_path))
+    with closing(TestClient(app, base_url=ADDRESS, root_path="/nas")) as client:
+        page = client.get("/nas/")
+        assert 'action="/nas/searches"' in page.text
+        assert 'href="/nas/ui/page.css' in page.text
+        made = client.post("/nas/searches", data=ASKED, headers=OURS, follow_redirects=False)
+        assert made.headers["location"].startswith("/nas/searches/")
