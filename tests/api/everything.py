@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from worker.lifecycle import Context
 METHODS = ("get", "post", "put", "patch", "delete")
 TRAINING: dict[str, Any] = {"dataset": "digits", "recipe": "mlp-paper", "seeds": [0]}
 PEAK: dict[str, Any] = {"by_seed": [{"seed": 0, "peak_activation_elements": 80}], "closed_form_elements": 80}
+AT_FIRST = "at-first.db"
 QUEUED = 12
 """Searches that wait, for requests that delete or cancel one."""
 
@@ -51,6 +53,12 @@ class Everything:
     ids: dict[str, str]
     waiting: list[str]
     key: str | None
+
+    def restore(self) -> None:
+        """Have again what there was at first."""
+        folder = self.app.state.settings.data_dir
+        with closing(sqlite3.connect(folder / AT_FIRST)) as then, closing(sqlite3.connect(folder / "nnmass.db")) as now:
+            then.backup(now)
 
 
 def operations_of(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -83,6 +91,8 @@ def everything(schema_file: Path, folder: Path, *, keyed: bool, **settings: Any)
     with closing(client_of(app, key=key)) as client:
         ids = _make(client, Context(app.state.settings, database, "test/1"))
         waiting = [_post(client, "/v1/searches", MLP_SEARCH | {"fresh": True})["id"] for _ in range(QUEUED)]
+        with closing(sqlite3.connect(folder / "nnmass.db")) as now, closing(sqlite3.connect(folder / AT_FIRST)) as then:
+            now.backup(then)
         yield Everything(app, client, ids, waiting, key)
     database.dispose()
 
