@@ -19,6 +19,7 @@ from app.config import Settings
 from app.cursors import Cursors
 from app.db import SESSIONS_OF_REQUESTS, Database
 from app.deps import allows
+from app.devices import routes as devices
 from app.evidence import routes as evidence
 from app.exports import routes as exports
 from app.fields import problems
@@ -37,7 +38,14 @@ DESCRIPTION = """Which neural network fits my hardware? POST a budget to `/v1/se
 with the most NN-Mass within it, with a proof that there are none better. Nothing is trained for it."""
 
 FEATURES = {
-    Scope.SEARCH: (searches.router, spaces.router, architectures.router, exports.router, evidence.router),
+    Scope.SEARCH: (
+        searches.router,
+        spaces.router,
+        devices.router,
+        architectures.router,
+        exports.router,
+        evidence.router,
+    ),
     Scope.TRAIN: (verifications.router, verifications.names, measurements.router),
 }
 """The scope that a feature's routes need beyond `read`; no route of theirs is without."""

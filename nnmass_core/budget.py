@@ -7,6 +7,7 @@ from typing import Any
 
 from nnmass_core.architecture import BYTES_PER_ELEMENT, Evaluation
 from nnmass_core.codec import LARGEST_INTEGER, check_integer
+from nnmass_core.devices import device_named
 from nnmass_core.errors import DefinitionError, Problem
 
 
@@ -37,18 +38,27 @@ class Limit:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What the hardware allows; every limit that is set is hard. Bytes are those of `precision`."""
+    """What the hardware allows; every limit that is set is hard. Bytes are those of `precision`.
+
+    device: its memory limits hold beside the others; where both limit the same, the lower one does.
+    """
 
     max_params: int | None = None
     max_macs: int | None = None
     max_weight_bytes: int | None = None
     max_peak_activation_bytes: int | None = None
     precision: str = "fp32"
+    device: str | None = None
 
     def __post_init__(self) -> None:
         problems = [p for name, bound in self._set() for p in check_integer(bound, 0, LARGEST_INTEGER, name)]
         if self.precision not in tuple(BYTES_PER_ELEMENT):
             problems.append(Problem("precision", "unknown_choice", f"must be one of {', '.join(BYTES_PER_ELEMENT)}"))
+        if self.device is not None:
+            try:
+                device_named(self.device)
+            except DefinitionError as error:
+                problems += error.problems
         if problems:
             raise DefinitionError(problems)
 
@@ -67,7 +77,7 @@ class Budget:
         return BYTES_PER_ELEMENT[self.precision]
 
     def limits(self) -> tuple[Limit, ...]:
-        """Return the limits that are set."""
+        """Return the limits that are set, a device's among them."""
         size = self.element_bytes
         meaning = {
             "max_params": ("params", 1),
@@ -75,8 +85,12 @@ class Budget:
             "max_weight_bytes": ("weights", size),
             "max_peak_activation_bytes": ("peak", size),
         }
-        return tuple(Limit(name, meaning[name][0], bound, meaning[name][1]) for name, bound in self._set())
+        bounds = dict(self._set())
+        for name, bound in ({} if self.device is None else device_named(self.device).limits()).items():
+            bounds[name] = min(bound, bounds.get(name, bound))
+        return tuple(Limit(name, kind[0], bounds[name], kind[1]) for name, kind in meaning.items() if name in bounds)
 
     def to_json(self) -> dict[str, Any]:
         """Write the budget as JSON-ready objects, unset limits left out."""
-        return {**dict(self._set()), "precision": self.precision}
+        device = {} if self.device is None else {"device": self.device}
+        return {**dict(self._set()), "precision": self.precision, **device}

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
 from app.fields import WHOLE, Natural, Strict, Tag
 from app.jobs import State
+from nnmass_core.devices import devices
 from nnmass_core.families import architecture_schema, space_schema
 from nnmass_core.question import Find, request_of
 from nnmass_core.request import LONGEST_SECONDS, MOST_RESULTS, SearchRequest, objective_schema
@@ -44,6 +45,9 @@ QUESTION: dict[str, JsonValue] = {
 EXAMPLE: dict[str, JsonValue] = {**QUESTION, "name": "camera v2", "tags": ["edge"], "note": ""}
 
 
+DeviceName = Annotated[str, WithJsonSchema({"type": "string", "enum": list(devices())})]
+
+
 class BudgetBody(Strict):
     """What the hardware allows. Every limit that is set is hard; an empty budget allows everything."""
 
@@ -54,6 +58,9 @@ class BudgetBody(Strict):
         None, description="Bytes of activations alive at once for one input, at `precision`."
     )
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    device: DeviceName | None = Field(
+        None, description="Its memory limits hold too; where both limit the same, the lower does."
+    )
 
 
 Objective = Annotated[Any, WithJsonSchema(objective_schema())]

@@ -65,7 +65,8 @@ def _best(request: SearchRequest, limits: dict[str, int], control: Control) -> A
     """Return the architecture with the most NN-Mass within other limits; None without one, or when the time is over."""
     if control.expired():
         return None
-    budget = Budget(**request.budget.to_json() | limits)
+    bounds = {limit.name: limit.bound for limit in request.budget.limits()}  # a device's as numbers, to be raised too
+    budget = Budget(**bounds | limits, precision=request.budget.precision)
     found = search(replace(request, budget=budget, top_k=1), control)
     return found.ranking[0].architecture if found.ranking and found.certificate.optimal else None
 

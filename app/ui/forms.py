@@ -95,6 +95,8 @@ def _budget(form: Form, problems: list[Problem]) -> dict[str, Any]:
                 budget[name] = memory(text, name) if name.endswith("_bytes") else count(text, name)
             except DefinitionError as error:
                 problems += error.problems
+    if device := value(form, "device"):
+        budget["device"] = device
     return budget
 
 
@@ -183,7 +185,7 @@ def filled(request: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the form that would ask this request again."""
     objective, budget = request["objective"], request["budget"]
     form = {"space": json.dumps(request["space"], indent=1), "precision": budget["precision"]}
-    form |= {name: f"{bound:,}" for name, bound in budget.items() if name != "precision"}
+    form |= {name: f"{budget[name]:,}" for name in LIMITS if name in budget} | {"device": budget.get("device", "")}
     if "pareto" in objective:
         form |= {"goal": "front", "cost": "+".join(objective["pareto"][1:])}
     elif "minimize" in objective:

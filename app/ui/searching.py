@@ -22,6 +22,8 @@ from app.ui import budgets
 from app.ui.forms import LIMITS, FormProblems, checked, filled, search_body, value, words
 from app.ui.page import FormDep, PageRoute, go_to, render
 from app.ui.trainings import choices
+from nnmass_core.budget import Budget
+from nnmass_core.devices import devices
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import FAMILIES, decode_architecture
 from nnmass_core.named import named_networks
@@ -59,6 +61,7 @@ def _form(request: Request, form: Mapping[str, Any], problems: FormProblems | No
         "presets": list(presets().values()),
         "mosts": _mosts(),
         "named": list(named_networks()),
+        "devices": list(devices().values()),
         "fronts": FRONTS,
     }
     return render(request, "new_search.html", 200 if problems is None else 422, **context)
@@ -150,7 +153,7 @@ def show(request: Request, session: ReadSession, owner: Owner, signer: CursorsDe
         "ended": search.status in ENDED,
         "items": items,
         "more": following is not None,
-        "limits": {name: bound for name, bound in search.request["budget"].items() if name != "precision"},
+        "limits": {limit.name: limit.bound for limit in Budget(**search.request["budget"]).limits()},
         "training": choices(architecture),
         "costs": list(budgets.COSTS),
     }

@@ -116,9 +116,9 @@ async function loadDefinition() {
 
 function fillDevice(event) {
   const chosen = event.target.selectedOptions[0];
-  for (const [name, bound] of Object.entries(JSON.parse(chosen.dataset.limits || "{}"))) {
-    form.elements[name].value = name === "precision" ? bound : bound.toLocaleString("en");
-  }
+  const limits = JSON.parse(chosen.dataset.limits || '{"max_weight_bytes": "", "max_peak_activation_bytes": ""}');
+  for (const [name, bound] of Object.entries(limits)) form.elements[name].value = bound.toLocaleString("en");
+  form.elements.precision.value = chosen.value ? "int8" : "fp32";
   document.getElementById("device-about").textContent = chosen.dataset.about || "";
   sliders.forEach(place);
   ask();
@@ -141,8 +141,7 @@ document.getElementById("clear").addEventListener("click", () => {
   form.elements.space.value = "";
   ask();
 });
-const device = document.getElementById("device");
-if (device) device.addEventListener("input", fillDevice);
+document.getElementById("device").addEventListener("input", fillDevice);
 showPreset();
 showGoal();
 preview();

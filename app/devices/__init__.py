@@ -1,0 +1,1 @@
+"""Devices: what a budget can name instead of numbers."""

@@ -1,0 +1,60 @@
+"""Devices as budgets: their memory limits hold, beside others and instead of numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from nnmass_core.budget import Budget
+from nnmass_core.devices import devices
+from nnmass_core.errors import DefinitionError
+from nnmass_core.request import SearchRequest
+from nnmass_core.search import search
+from nnmass_core.spaces import resolve_space
+
+SMALL_GREY = {
+    "family": "densenet_cnn_depthwise",
+    "input": {"channels": 1, "height": 48, "width": 48},
+    "num_classes": 2,
+    "cells": 3,
+    "width": {"min": 8, "max": 64, "step": 8},
+    "depth": {"min": 3, "max": 12},
+    "skip_channels": {"min": 0, "max": 128, "step": 4},
+}
+
+
+def bounds(budget: Budget) -> dict[str, int]:
+    return {limit.name: limit.bound for limit in budget.limits()}
+
+
+def test_every_device_has_a_source_and_plausible_memory() -> None:
+    for name, device in devices().items():
+        assert device.name == name
+        assert device.source
+        assert 64 * 2**10 <= device.ram_bytes <= device.flash_bytes <= 16 * 2**20
+
+
+def test_the_lower_limit_holds() -> None:
+    part = devices()["stm32f746"]
+    assert bounds(Budget(device="stm32f746")) == part.limits()
+    assert bounds(Budget(device="stm32f746", max_weight_bytes=500_000))["max_weight_bytes"] == 500_000
+    assert bounds(Budget(device="stm32f746", max_weight_bytes=10**9))["max_weight_bytes"] == part.flash_bytes
+    assert Budget(**Budget(device="rp2040", max_macs=5).to_json()) == Budget(device="rp2040", max_macs=5)
+
+
+@pytest.mark.parametrize("name", ["", "STM32F746", "toaster", 7, ["rp2040"]])
+def test_an_unknown_device_is_refused_by_its_field(name: object) -> None:
+    with pytest.raises(DefinitionError, match="device: must be one of stm32f407"):
+        Budget(device=name)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["stm32f746", "rp2040", "nrf52840"])
+def test_a_search_for_a_device_is_that_within_its_memory(name: str) -> None:
+    space = resolve_space(SMALL_GREY)
+    found = search(SearchRequest(space=space, budget=Budget(device=name, precision="int8"), top_k=3))
+    same = search(SearchRequest(space=space, budget=Budget(precision="int8", **devices()[name].limits()), top_k=3))
+    assert found.certificate.optimal
+    assert found.ranking == same.ranking
+    best = found.ranking[0].evaluation.report("int8")
+    assert best["weight_bytes"] <= devices()[name].flash_bytes
+    assert best["peak_activation_bytes"] <= devices()[name].ram_bytes
+    assert set(found.ranking[0].slack) == {"max_weight_bytes", "max_peak_activation_bytes"}
