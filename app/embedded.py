@@ -113,7 +113,7 @@ class Embedded:
                     child.look(environment)
                 time.sleep(LOOK_EVERY_SECONDS)
                 if not announced and _ready(self._host, port):
-                    say(f"nnmass: ready, try {address}/docs (logs in {folder / 'logs'}, Ctrl-C to end)")
+                    say(f"nnmass: ready, open {address} (logs in {folder / 'logs'}, Ctrl-C to end)")
                     announced = True
             self._end_children()
         say("nnmass: ended")

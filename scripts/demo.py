@@ -92,7 +92,7 @@ def main() -> None:
         page = client.get(f"/v1/searches/{search['id']}/architectures").raise_for_status().json()
         console.print(table_of(page["items"]))
         print_certificate(search["result"])
-    console.print(f"Done in {time.monotonic() - started:.1f} s. `make serve` keeps it running: open /docs there.")
+    console.print(f"Done in {time.monotonic() - started:.1f} s. `make serve` keeps it running, with pages to look at.")
 
 
 if __name__ == "__main__":

@@ -65,8 +65,9 @@ def _best(request: SearchRequest, limits: dict[str, int], control: Control) -> A
     """Return the architecture with the most NN-Mass within other limits; None without one, or when the time is over."""
     if control.expired():
         return None
-    bounds = {limit.name: limit.bound for limit in request.budget.limits()}  # a device's as numbers, to be raised too
-    budget = Budget(**bounds | limits, precision=request.budget.precision)
+    # a device's limits as numbers, to be raised too
+    bounds: dict[str, Any] = {limit.name: limit.bound for limit in request.budget.limits()} | limits
+    budget = Budget(precision=request.budget.precision, **bounds)
     found = search(replace(request, budget=budget, top_k=1), control)
     return found.ranking[0].architecture if found.ranking and found.certificate.optimal else None
 

@@ -47,6 +47,7 @@ def environment() -> Environment:
         *(words.count, words.number, words.short, words.memory, words.shape, words.certificate, words.binding),
         *(words.relaxation, words.savings, words.asked, estimate, moment, percent),
     )
+    made.policies["json.dumps_kwargs"] = {}  # in the order of the definition, not of the alphabet
     made.filters |= {function.__name__: function for function in filters}
     made.globals |= {name: getattr(words, name) for name in ("of_limit", "LIMITS", "CAVEATS")}
     return made

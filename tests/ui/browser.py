@@ -22,7 +22,6 @@ OPTIONS = (
     "--no-first-run",
 )
 DESKTOP, PHONE = (1280, 900), (390, 844)
-THEMES = ("light", "dark")
 
 
 def chromium() -> str | None:

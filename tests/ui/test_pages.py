@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from nnmass_core.recipe import resolve_recipe
 from tests.processes.service import SHORT_LEASES, Json, Service
-from tests.ui.browser import DESKTOP, PHONE, THEMES, keep, opened, visit
+from tests.ui.browser import DESKTOP, PHONE, keep, opened, visit
 
 onnx = pytest.importorskip("onnxruntime", reason="onnxruntime comes with the extra `test`")
 pytest.importorskip("torch", reason="torch comes with the extra `train`")
@@ -194,8 +194,7 @@ def finished(service: Service, browser: Browser, trained: dict[str, str]) -> dic
     return trained
 
 
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize(("theme", "size"), [("light", DESKTOP), ("dark", PHONE)], ids=["light", "dark phone"])
 def test_every_page_on_every_screen(
     service: Service, browser: Browser, finished: dict[str, str], theme: str, size: tuple[int, int]
 ) -> None:

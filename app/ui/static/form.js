@@ -3,6 +3,7 @@
 
 const form = document.getElementById("search");
 const answer = document.getElementById("answer");
+const brief = document.getElementById("brief");
 const root = document.body.dataset.root;
 const preset = form.elements.preset;
 const sliders = [...form.querySelectorAll("[data-slides]")];
@@ -71,6 +72,14 @@ function showProblems(problems) {
   }
 }
 
+// on a small screen the answer stands below the form, out of sight of who moves a slider
+function showBriefly() {
+  const best = answer.querySelector("tbody tr");
+  const said = best ? `NN-Mass ${best.cells[1].textContent} · ${best.cells[2].textContent} params · ${best.cells[3].textContent} MACs` : "";
+  brief.textContent = said || answer.textContent.trim().slice(0, 90);
+  brief.hidden = false;
+}
+
 function fragment(id) {
   const found = answer.querySelector(`#${id}`);
   return found ? JSON.parse(found.textContent) : null;
@@ -88,6 +97,7 @@ async function preview() {
     if (response.status >= 500 || response.status === 429) throw new Error("the service is busy; it is asked again");
     answer.innerHTML = page;
     showProblems(fragment("found") || {});
+    showBriefly();
     const found = fragment("most");
     if (found && form.elements.space.value.trim()) {
       most = found;
