@@ -95,13 +95,16 @@ class PageRoute(APIRoute):
         """Return the handler, with errors turned into pages."""
         handle = super().get_route_handler()
 
-        async def page(request: Request) -> Response:
+        async def answer(request: Request) -> Response:
             try:
                 return await handle(request)
             except Unauthenticated:
                 return go_to(request, f"/sign-in?next={quote(_here(request))}")
             except ServiceError as error:
-                return _error(request, error.status, error.title, error.detail, _problems(error.problems))
+                page = _error(request, error.status, error.title, error.detail, _problems(error.problems))
+                if error.retry_after is not None:
+                    page.headers["Retry-After"] = str(error.retry_after)
+                return page
             except DefinitionError as error:
                 return _error(request, 422, "Invalid request", "", _problems(error.problems))
             except RequestValidationError:
@@ -110,7 +113,7 @@ class PageRoute(APIRoute):
                 away = Unavailable("the database does not answer; nothing was changed, try again")
                 return _error(request, away.status, away.title, away.detail)
 
-        return page
+        return answer
 
 
 def _problems(problems: Any) -> list[str]:

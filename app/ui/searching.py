@@ -155,9 +155,15 @@ def show(request: Request, session: ReadSession, owner: Owner, signer: CursorsDe
         "more": following is not None,
         "limits": {limit.name: limit.bound for limit in Budget(**search.request["budget"]).limits()},
         "training": choices(architecture),
+        "points": [_point(row.figures) for row in repository.ranking(session, owner, search_id)],
         "costs": list(budgets.COSTS),
     }
     return render(request, "search.html", **context)
+
+
+def _point(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a chart shows of one architecture."""
+    return {name: figures[name] for name in ("rank", "arch_id", "nn_mass", *budgets.COSTS)}
 
 
 @router.get("/searches/{search_id}/more")
