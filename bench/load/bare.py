@@ -17,7 +17,7 @@ from redis import Redis
 from bench.load.client import Timings
 from bench.load.servers import OWNER, ROOT, Running
 
-COUNTER = "bare"
+COUNTER = "bare-done"
 END_SECONDS = 120.0
 COLUMNS = """
 select j.id, j.state, j.attempt, j.heartbeat_at, j.progress_fraction, j.progress_message, j.error_code, j.error_message,
