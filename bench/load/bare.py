@@ -59,9 +59,9 @@ def pages(running: Running, name: str, count: int) -> Timings:
 
         def page() -> None:
             older = " and j.id < %s" if before else ""
-            rows = database.execute(f"{COLUMNS}{OWNED}{CONDITIONS[name]}{older}{NEWEST}", before[-1:]).fetchall()
+            rows = database.execute(f"{COLUMNS}{OWNED}{CONDITIONS[name]}{older}{NEWEST}", before).fetchall()
             database.execute(TAGS, [[row[0] for row in rows]]).fetchall()
-            before.append(rows[min(19, len(rows) - 1)][0])
+            before[:] = [rows[19][0]] if len(rows) > 20 else []  # from the start again after the last page
 
         return _repeat(page, count=count)
 
