@@ -33,7 +33,7 @@ CONDITIONS = {
     "family=resnet": " and s.family = 'resnet'",
     "tag=rare": " and s.id in (select search_id from search_tags where tag = 'rare')",
     "created_after": " and j.created_at > '2020-01-01'",
-    "q=camera": " and (s.name ilike '%camera%' or s.note ilike '%camera%')",
+    "q=camera": " and (s.name ilike '%%camera%%' or s.note ilike '%%camera%%')",
 }
 TAGS = "select search_id, position, tag from search_tags where search_id = any(%s)"
 
