@@ -5,7 +5,7 @@ PIP = -m pip install --quiet --disable-pip-version-check --constraint constraint
 DATA_DIR ?=
 PORT ?= 8000
 
-.PHONY: demo serve serve-train verify study test check lock audit chaos bench bench-train load format clean
+.PHONY: demo serve serve-train verify study test check lock audit chaos bench bench-cold bench-train load docs format clean
 
 demo: .venv/installed ## Search through the real service, print the ranking, leave nothing behind
 	@.venv/bin/python -m scripts.demo
@@ -36,12 +36,16 @@ lock: ## Pin what the service runs on, with hashes; needs pip-tools
 	pip-compile --quiet --generate-hashes --no-annotate --strip-extras --no-header --no-emit-index-url \
 		--no-emit-trusted-host --no-emit-find-links --no-emit-options \
 		--constraint constraints.txt --output-file requirements.lock pyproject.toml
+	@sed -i '1i # What the service runs on without torch, for Linux and Python 3.11: exact versions and their hashes. Made by `make lock`.' requirements.lock
 
 audit: .venv-dev/installed ## Look the locked packages up among known vulnerabilities
 	@.venv-dev/bin/python -m scripts.audit
 
 bench: .venv-bench/installed ## Measure beside what else could be used, on one core; SECONDS bounds each rival
 	@.venv-bench/bin/python -m bench.run $(if $(SECONDS),--seconds $(SECONDS))
+
+bench-cold: .venv/installed ## Measure how long commands take from a cold start
+	@.venv/bin/python -m bench.cold
 
 bench-train: .venv-dev/installed ## Measure what needs torch: LDI against NN-Mass, and the modules' throughput
 	@.venv-dev/bin/python -W ignore -m bench.ldi
@@ -53,6 +57,10 @@ chaos: .venv-dev/installed ## Kill, freeze and fill everything while jobs run; t
 
 load: .venv-dev/installed ## Load the service on loopback, with a history of a million searches; ROWS and LASTING make it less
 	@.venv-dev/bin/python -m bench.load $(if $(ROWS),--rows $(ROWS)) $(if $(LASTING),--seconds $(LASTING))
+
+docs: .venv-dev/installed ## Build the documentation into build/site, its reference from the code
+	@NO_MKDOCS_2_WARNING=1 .venv-dev/bin/python -m mkdocs build --quiet --strict
+	@echo "build/site/index.html, or with search: .venv-dev/bin/python -m http.server --directory build/site"
 
 format: .venv-dev/installed ## Format the code
 	.venv-dev/bin/ruff format .
@@ -71,7 +79,7 @@ clean: ## Remove the environments and caches
 .venv-dev/installed: pyproject.toml constraints.txt
 	@echo "setting up .venv-dev (once)"
 	@$(PYTHON) -m venv .venv-dev
-	@.venv-dev/bin/python $(PIP) --editable '.[test,dev,train]'
+	@.venv-dev/bin/python $(PIP) --editable '.[test,dev,train,docs]'
 	@touch $@
 
 .venv-train/installed: pyproject.toml constraints.txt

@@ -35,7 +35,8 @@ class Asked(TypedDict, total=False):
     max_peak_activation_bytes: of stored weights, and of activations alive at once for one input, at `precision`. All
     limits are hard; each is a whole number or a text such as "1.2M" or "300 KB".
 
-    precision: `fp32` (the default), `fp16` or `int8`. objective: `{"maximize": "nn_mass"}` (the default),
+    device: a microcontroller by its name, whose memory limits hold beside the others. precision: `fp32` (the default),
+    `fp16` or `int8`. objective: `{"maximize": "nn_mass"}` (the default),
     `{"minimize": "params" | "macs" | "peak_activation_bytes", "min_nn_mass": 755}`, or
     `{"pareto": ["nn_mass", "macs"]}`. top_k: how many to rank, 10 if left out. diversity: `shape` gives at most one
     result for each tuple of widths and depths. time_limit_seconds: after it the best so far is answered, marked as not
@@ -46,6 +47,7 @@ class Asked(TypedDict, total=False):
     max_macs: Amount | None
     max_weight_bytes: Amount | None
     max_peak_activation_bytes: Amount | None
+    device: str | None
     precision: str
     objective: Mapping[str, Any]
     top_k: int
@@ -64,7 +66,7 @@ def question_of(space: Space, asked: Asked) -> dict[str, Any]:
 def _budget_of(asked: Asked) -> dict[str, Any]:
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     limits = {name: read(given[name], f"budget.{name}") for name, read in LIMITS.items() if name in given}
-    return limits | ({"precision": given["precision"]} if "precision" in given else {})
+    return limits | {name: given[name] for name in ("precision", "device") if name in given}
 
 
 def reference_of(reference: Reference) -> str | Mapping[str, Any]:

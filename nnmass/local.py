@@ -9,13 +9,12 @@ from typing import Any, Unpack
 from nnmass.around import space_around
 from nnmass.asking import Asked, Definition, Reference, Space, definition_of, question_of, reference_of
 from nnmass.errors import DefinitionError, NotPossible, Problem
-from nnmass.results import Answer, Architecture, Architectures, NamedSpace, Progress
+from nnmass.results import Answer, Architecture, Architectures, NamedDevice, NamedSpace, Progress
 from nnmass_core.architecture import BYTES_PER_ELEMENT
 from nnmass_core.architecture import Architecture as Network
 from nnmass_core.control import Control
 from nnmass_core.families import decode_architecture
 from nnmass_core.question import request_of
-from nnmass_core.source import file_without_torch
 from nnmass_core.spaces import presets, resolve_space
 
 Watch = Callable[[Progress], None]
@@ -30,7 +29,7 @@ def search(space: Space, *, progress: Watch | None = None, **asked: Unpack[Asked
 
     >>> answer = search("densenet-cifar", max_params="1M", max_macs="150M", top_k=3)
     >>> answer.certificate.optimal, answer.best.params
-    (True, 980902)
+    (True, 999226)
     """
     return _answer(question_of(space, asked), progress)
 
@@ -40,8 +39,7 @@ def _answer(question: dict[str, Any], progress: Watch | None) -> Answer:
     started = time.monotonic()
     deadline = started + request.time_limit_seconds
     watched = {} if progress is None else {"report": _reporting(progress)}
-    # imported when it is needed: evaluating and drawing do without the engine
-    from nnmass_core.search import search as search_exactly
+    from nnmass_core.search import search as search_exactly  # here: evaluating and drawing do without the engine
 
     found = search_exactly(request, Control(expired=lambda: time.monotonic() > deadline, **watched))
     items = [ranked.to_json(request.budget.precision) for ranked in found.ranking]
@@ -107,6 +105,8 @@ def export(network: str | Definition, *, format: str = "pytorch", seed: int = 0)
     seed: draws the skip wiring. Raises DefinitionError, and NotPossible for `onnx` and `torchscript`, which a process
     with torch makes: `Client.export`, or `nnmass export`.
     """
+    from nnmass_core.source import file_without_torch  # here, as the engine: what is not used is not loaded
+
     written = file_without_torch(decode_architecture(definition_of(network)), format, seed)
     if written is None:
         message = f"{format} is not written here: use Client.export, or the command nnmass export"
@@ -138,3 +138,10 @@ def spaces() -> list[NamedSpace]:
 def space(name: str) -> dict[str, Any]:
     """Return a named space's full definition, ready to edit and to search. Raises DefinitionError."""
     return resolve_space(name).to_json()
+
+
+def devices() -> list[NamedDevice]:
+    """Return the devices whose memory limits a search can name, with where these are from."""
+    from nnmass_core.devices import devices as known
+
+    return [NamedDevice.from_json(device.to_json()) for device in known().values()]

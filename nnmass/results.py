@@ -72,7 +72,7 @@ class Architecture(FromJson):
     rank: int | None = told(default=None)
     latency_ms: float | None = told(default=None)
     slack: Json = told(default_factory=dict)
-    definition: Json = told(name="architecture", default_factory=dict, repr=False)
+    definition: Json = told(name="architecture", default_factory=dict, repr=False, compare=False)  # its id is compared
     predicted_accuracy: Json | None = told(default=None, compare=False)
 
     @property
@@ -263,6 +263,19 @@ class NamedSpace(FromJson):
     space_size: int = told(int)
 
 
+@dataclass(frozen=True, kw_only=True)
+class NamedDevice(FromJson):
+    """A device whose memory limits a search can name. limits: what naming it sets. source: of these figures."""
+
+    name: str
+    title: str
+    flash_bytes: int
+    ram_bytes: int
+    source: str
+    note: str
+    limits: Json
+
+
 __all__ = [
     "Answer",
     "Architecture",
@@ -272,6 +285,7 @@ __all__ = [
     "Event",
     "Failure",
     "Job",
+    "NamedDevice",
     "NamedSpace",
     "Progress",
     "Search",

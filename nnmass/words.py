@@ -143,7 +143,9 @@ def _times(ratio: float) -> str:
 
 def asked(request: Mapping[str, Any]) -> str:
     """Return a request in short: most NN-Mass within 1 M params and 150 M MACs."""
-    budget = [_limit(name, value) for name, value in request["budget"].items() if name != "precision"]
+    limits = {name: value for name, value in request["budget"].items() if name != "precision"}
+    device = limits.pop("device", None)
+    budget = [_limit(name, value) for name, value in limits.items()] + ([f"the memory of {device}"] if device else [])
     return f"{_wanted(request['objective'])}{f' within {joined(budget)}' if budget else ' without limits'}"
 
 

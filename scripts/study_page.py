@@ -91,10 +91,11 @@ def _page(parts: Mapping[str, dict[str, Any]]) -> Iterator[str]:
 
 def _opening(grids: Mapping[str, dict[str, Any]], optimum: dict[str, Any] | None) -> Iterator[str]:
     yield "# A study: does NN-Mass order accuracies better than params and MACs?"
+    points = ", ".join(f"[{name}](study/{name}.csv)" for name in [*grids, *(["optimum"] if optimum else [])])
     yield (
         "Every network here was trained by the service itself (`POST /v1/verifications`), and every correlation is its "
-        "answer (`GET /v1/evidence`). `make study` trains it all anew and writes this page, its plots and "
-        "[its points](study/); `make study IMAGES=...` names a CIFAR-10 image folder or zip and adds the CNNs. "
+        "answer (`GET /v1/evidence`). `make study` trains it all anew and writes this page, its plots and its points "
+        f"({points}); `make study IMAGES=...` names a CIFAR-10 image folder or zip and adds the CNNs. "
         "Broken off, it goes on where it was; `python -m scripts.study --workers 2` trains two networks at once."
     )
     rows = [[GRIDS[name][0], part["evidence"]["n"], *_spearmans(part["evidence"])] for name, part in grids.items()]

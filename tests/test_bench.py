@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bench import cold
 from bench.cases import CASES
 from bench.growth import GROWTH
 from bench.run import measure
@@ -40,3 +41,13 @@ def test_the_cases_are_those_of_the_contract() -> None:
     assert (
         min(CASES[f"densenet-4-{budget}"].space.chain().count() for budget in ("tight", "middling", "loose")) > 10**18
     )
+
+
+def test_cold_starts_are_measured_beside_a_bare_interpreter() -> None:
+    cases = cold.measure(rounds=1)
+    assert list(cases) == list(cold.CASES)
+    assert cases[cold.BARE]["times_bare"] == 1.0
+    assert all(case["cpu_seconds"]["least"] > 0 for case in cases.values())
+    assert cold.table_of(cases).count("\n") == 1 + len(cases)
+    with pytest.raises(RuntimeError, match="ended with 2"):
+        cold.run(("-m", "app", "nonsense"))

@@ -16,6 +16,8 @@ OPTIONS = {
     "budget.max_macs": "--max-macs",
     "budget.max_weight_bytes": "--max-weight-bytes",
     "budget.max_peak_activation_bytes": "--max-peak-bytes",
+    "budget.device": "--device",
+    "budget.precision": "--precision",
     "objective.minimize": "--minimize",
     "objective.min_nn_mass": "--min-nn-mass",
     "objective.pareto": "--pareto",

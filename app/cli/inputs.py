@@ -34,12 +34,17 @@ def network_in(place: str) -> Any:
     return json_in(place, "the definition")
 
 
-def networks_in(place: str) -> list[Any]:
-    """Return the networks of a file, which may hold one definition, a list of them, or what `search --json` printed."""
+def networks_in(place: str) -> list[tuple[str, Any]]:
+    """Return the networks of a file, each with what it is called here.
+
+    A file may hold one definition, a list of them, or what `search --json` printed.
+    """
     found = network_in(place)
     if isinstance(found, dict) and isinstance(found.get("items"), list):
-        return [item.get("architecture") if isinstance(item, dict) else item for item in found["items"]]
-    return found if isinstance(found, list) else [found]
+        found = [item.get("architecture") if isinstance(item, dict) else item for item in found["items"]]
+    if isinstance(found, list):
+        return [(f"{place} #{number}", network) for number, network in enumerate(found, start=1)]
+    return [(place, found)]
 
 
 def _is_name(text: str) -> bool:

@@ -54,14 +54,12 @@ def evaluate(
     from nnmass.local import evaluate as evaluate_here
 
     given = [network for place in networks for network in networks_in(place)]
-    single = len(given) == 1
-    names = {"architectures.0": "the definition"} if single else {}
-    with ending(names):
-        found = evaluate_here(given, precision=precision.value)
+    with ending({f"architectures.{index}": name for index, (name, _) in enumerate(given)}):
+        found = evaluate_here([network for _, network in given], precision=precision.value)
     if as_json:
         print_json({"results": [dict(network.raw) for network in found]})
     else:
-        print_networks(found.items, ranked=False)
+        print_networks(found.items, ("network", [name for name, _ in given]))
 
 
 def export(
@@ -83,7 +81,7 @@ def export(
     with ending():
         content = _from_service(network, form, seed, server, key_file) if server else _made_here(network, form, seed)
     if output is None or output == HERE:
-        typer.echo(content, nl=False)
+        typer.echo(content if form in BINARY else content.decode(), nl=False)
     else:
         from app.cli.printing import write_file
 
@@ -123,7 +121,10 @@ def diagram(
     server: Server = None,
     key_file: KeyFile = None,
 ) -> None:
-    """Draw a network as SVG: its cells or stages, their skip wiring, and their share of the NN-Mass."""
+    """Draw a network as SVG.
+
+    Shows its cells or stages, their skip wiring, and their share of the NN-Mass.
+    """
     with ending():
         if network.startswith("arch_") and server:
             with client_of(server, key_file) as client:

@@ -57,6 +57,20 @@ MaxWeightBytes = Annotated[
 MaxPeakBytes = Annotated[
     str | None, typer.Option(metavar="BYTES", help="Bytes of activations alive at once at most: 320KB.")
 ]
+
+
+def _device_names(incomplete: str) -> list[str]:
+    from nnmass_core.devices import devices
+
+    return [name for name in devices() if name.startswith(incomplete)]
+
+
+Device = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="A microcontroller whose flash and RAM are limits.", autocompletion=_device_names
+    ),
+]
 PrecisionOption = Annotated[Precision, typer.Option("--precision", help="What bytes are counted at.")]
 TopK = Annotated[int | None, typer.Option(metavar="K", help="How many to rank; 10 if left out.")]
 DiversityOption = Annotated[
@@ -92,6 +106,7 @@ def limits_of(
     max_macs: str | None,
     max_weight_bytes: str | None,
     max_peak_bytes: str | None,
+    device: str | None,
     precision: Precision,
 ) -> Asked:
     """Return the limits that a search is asked to keep."""
@@ -100,5 +115,6 @@ def limits_of(
         "max_macs": max_macs,
         "max_weight_bytes": max_weight_bytes,
         "max_peak_activation_bytes": max_peak_bytes,
+        "device": device,
         "precision": precision.value,
     }

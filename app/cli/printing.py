@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from nnmass.results import Answer, Architecture, Search
     from nnmass.trainings import Verification
 
-WIDE = 200
+WIDE = 1000
 """Columns of a table that goes to a file, where nothing needs to be folded."""
 
-RIGHT = "right"
+LEFT, RIGHT = "left", "right"
 
 
 def print_json(document: Any) -> None:
@@ -55,27 +55,25 @@ def print_table(heads: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]])
     console().print(table)
 
 
-def print_networks(networks: Sequence[Architecture], *, ranked: bool) -> None:
-    """Print networks with their figures."""
-    parts = {"cells" if "cells" in network.raw else "stages" for network in networks}
-    shape = "cells: width x depth, skip channels" if parts == {"cells"} else "stages: channels x blocks"
-    figures = ("NN-Mass", "params", "MACs", "weights", "activations")
-    heads = [("rank", RIGHT)] if ranked else []
-    heads += [(name, RIGHT) for name in figures]
-    print_table([*heads, (shape, "left")], (_row(network, ranked=ranked) for network in networks))
+def print_networks(networks: Sequence[Architecture], first: tuple[str, Sequence[str]]) -> None:
+    """Print networks with their figures. first: the heading and the entries of the first column."""
+    cells = all("cells" in network.raw for network in networks)
+    shape = "cells: width x depth, skip channels" if cells else "stages: channels x blocks"
+    heads = [(name, RIGHT) for name in ("NN-Mass", "params", "MACs", "weights", "activations")]
+    rows = ([name, *_row(network)] for name, network in zip(first[1], networks, strict=True))
+    print_table([(first[0], LEFT), *heads, (shape, LEFT)], rows)
 
 
-def _row(network: Architecture, *, ranked: bool) -> list[str]:
+def _row(network: Architecture) -> list[str]:
     costs = [words.count(network.params), words.count(network.macs)]
     memory = [words.memory(network.weight_bytes), words.memory(network.peak_activation_bytes)]
-    rank = [words.count(network.rank)] if ranked else []
-    return [*rank, f"{network.nn_mass:,.3f}", *costs, *memory, network.shape]
+    return [f"{network.nn_mass:,.3f}", *costs, *memory, network.shape]
 
 
 def print_answer(answer: Answer) -> None:
     """Print a ranking with what is proved about it."""
     if answer.items:
-        print_networks(answer.items, ranked=True)
+        print_networks(answer.items, ("rank", [str(item.rank) for item in answer]))
     for line in lines_of(answer):
         typer.echo(line)
 
@@ -91,8 +89,8 @@ def lines_of(answer: Answer) -> list[str]:
 
 def print_searches(searches: Sequence[Search]) -> None:
     """Print searches, a line each."""
-    heads = [("id", "left"), ("created (UTC)", "left"), ("state", "left"), ("asked", "left"), ("best NN-Mass", RIGHT)]
-    print_table([*heads, ("name", "left")], map(_search_row, searches))
+    heads = [("id", LEFT), ("created (UTC)", LEFT), ("state", LEFT), ("asked", LEFT), ("best NN-Mass", RIGHT)]
+    print_table([*heads, ("name", LEFT)], map(_search_row, searches))
 
 
 def _search_row(search: Search) -> list[str]:
@@ -104,7 +102,7 @@ def _search_row(search: Search) -> list[str]:
 def print_trainings(trainings: Sequence[Verification]) -> None:
     """Print trained networks, NN-Mass beside its baselines."""
     figures = ("beside rank", "NN-Mass", "params", "MACs", "test accuracy")
-    heads = [("role", "left"), *((name, RIGHT) for name in figures), ("state", "left")]
+    heads = [("role", LEFT), *((name, RIGHT) for name in figures), ("state", LEFT)]
     print_table(heads, map(_training_row, trainings))
 
 

@@ -5,31 +5,35 @@ from __future__ import annotations
 import typer
 
 from app.cli import database, keys, networks, searching, serving, stored, training
+from app.cli.quick import QuickCommand, QuickGroup
 
 # plain help: with rich's markup each start would load all of rich before it does anything
-app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(
+    cls=QuickGroup, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None
+)
 
 EXIT_CODES = (
     "Exit codes: 0 found; 1 failed (no service answers, a search or training failed); 2 wrong input; 3 nothing fits; "
     "4 not proved within the time limit; 130 interrupted."
 )
-app.command(epilog=EXIT_CODES)(searching.search)
-app.command(epilog=EXIT_CODES)(searching.compress)
-app.command()(searching.presets)
-app.command()(networks.evaluate)
-app.command()(networks.export)
-app.command()(networks.diagram)
-app.command(epilog=EXIT_CODES)(training.verify)
-app.command()(stored.history)
-app.command()(stored.show)
-app.command()(serving.serve)
-app.command()(serving.worker)
-app.command(hidden=True)(serving.api)
+app.command(cls=QuickCommand, epilog=EXIT_CODES)(searching.search)
+app.command(cls=QuickCommand, epilog=EXIT_CODES)(searching.compress)
+app.command(cls=QuickCommand)(searching.presets)
+app.command(cls=QuickCommand)(searching.devices)
+app.command(cls=QuickCommand)(networks.evaluate)
+app.command(cls=QuickCommand)(networks.export)
+app.command(cls=QuickCommand)(networks.diagram)
+app.command(cls=QuickCommand, epilog=EXIT_CODES)(training.verify)
+app.command(cls=QuickCommand)(stored.history)
+app.command(cls=QuickCommand)(stored.show)
+app.command(cls=QuickCommand)(serving.serve)
+app.command(cls=QuickCommand)(serving.worker)
+app.command(cls=QuickCommand, hidden=True)(serving.api)
 app.add_typer(keys.app, name="keys")
 app.add_typer(database.app, name="db")
 
 
-@app.command()
+@app.command(cls=QuickCommand)
 def version() -> None:
     """Print the version."""
     from nnmass_core import __version__

@@ -13,6 +13,7 @@ from app.cli.ending import NOT_PROVED, NOTHING_FITS, ending, refuse
 from app.cli.inputs import json_in, network_in
 from app.cli.options import (
     Cost,
+    Device,
     Diversity,
     DiversityOption,
     Json,
@@ -63,6 +64,7 @@ def search(
     max_macs: MaxMacs = None,
     max_weight_bytes: MaxWeightBytes = None,
     max_peak_bytes: MaxPeakBytes = None,
+    device: Device = None,
     precision: PrecisionOption = Precision.FP32,
     minimize: Annotated[
         Cost | None, typer.Option(help="The least of this cost, at --min-nn-mass; else the most NN-Mass.")
@@ -77,7 +79,7 @@ def search(
     top_k: TopK = None,
     diversity: DiversityOption = Diversity.NONE,
     time_limit: TimeLimit = SECONDS,
-    name: Annotated[str, typer.Option(help="What the service is to call the search.")] = "",
+    name: Annotated[str, typer.Option(metavar="TEXT", help="What the service is to call the search.")] = "",
     server: Server = None,
     key_file: KeyFile = None,
     *,
@@ -90,7 +92,7 @@ def search(
     """
     with ending({"space": "--preset" if preset is not None else "--space"}):
         where = _space_of(preset, space)
-        asked = limits_of(max_params, max_macs, max_weight_bytes, max_peak_bytes, precision)
+        asked = limits_of(max_params, max_macs, max_weight_bytes, max_peak_bytes, device, precision)
         asked |= {"objective": _objective_of(minimize, min_nn_mass, pareto)}
         asked |= _ranked(top_k, diversity, time_limit)
 
@@ -114,6 +116,7 @@ def compress(
     max_macs: MaxMacs = None,
     max_weight_bytes: MaxWeightBytes = None,
     max_peak_bytes: MaxPeakBytes = None,
+    device: Device = None,
     precision: PrecisionOption = Precision.FP32,
     top_k: TopK = None,
     diversity: DiversityOption = Diversity.NONE,
@@ -124,15 +127,15 @@ def compress(
     as_json: Json = False,
     save: Save = None,
 ) -> None:
-    """Find a cheaper network with at least the NN-Mass of yours, or of a well-known one.
+    """Find a cheaper network with the NN-Mass of yours.
 
-    Looks around the reference, at its widths where NN-Mass needs them equal, unless --space says where. Answers here
+    Looks around the reference, at its own widths where cells are concatenated, unless --space says where. Answers here
     and now, unless --server names a service.
     """
     with ending({"space": "--space"}):
         network = reference if reference.startswith("arch_") else network_in(reference)
         where = None if space is None else json_in(space, "the space")
-        asked = limits_of(max_params, max_macs, max_weight_bytes, max_peak_bytes, precision)
+        asked = limits_of(max_params, max_macs, max_weight_bytes, max_peak_bytes, device, precision)
         asked |= _ranked(top_k, diversity, time_limit)
 
         def run(client: Client | None, progress: Any) -> Answer:
@@ -145,10 +148,7 @@ def compress(
         _finish(_run(run, server, key_file), as_json=as_json, save=save, time_limit=time_limit)
 
 
-def presets(
-    *,
-    as_json: Json = False,
-) -> None:
+def presets(*, as_json: Json = False) -> None:
     """List the named spaces, for `search --preset`."""
     from app.cli.printing import print_json, print_table
     from nnmass.local import spaces
@@ -159,6 +159,21 @@ def presets(
         return
     heads = [("name", "left"), ("networks", "right"), ("what it is", "left")]
     print_table(heads, ([one.name, f"{one.space_size:.1e}", one.description] for one in found))
+
+
+def devices(*, as_json: Json = False) -> None:
+    """List the devices, for `search --device`."""
+    from app.cli.printing import print_json, print_table
+    from nnmass import words
+    from nnmass.local import devices as known
+
+    found = known()
+    if as_json:
+        print_json([dict(one.raw) for one in found])
+        return
+    heads = [("name", "left"), ("flash, bytes", "right"), ("RAM, bytes", "right"), ("what it is", "left")]
+    rows = ([one.name, words.count(one.flash_bytes), words.count(one.ram_bytes), one.title] for one in found)
+    print_table(heads, rows)
 
 
 def _space_of(preset: str | None, space: str | None) -> Space:

@@ -40,7 +40,7 @@ def show(
     *,
     as_json: Json = False,
 ) -> None:
-    """Show a search that a service keeps: its ranking and its proof, or how far it is."""
+    """Show a search: its ranking and its proof, or how far it is."""
     from app.cli.printing import print_answer, print_json, print_searches
 
     with ending(), client_of(server, key_file) as client:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.ending import FAILED, ending, refuse
-from app.cli.inputs import network_in
+from app.cli.inputs import json_in, network_in
 from app.cli.options import Json, KeyFile, Server, client_of
 
 if TYPE_CHECKING:
     from nnmass.client import Client
     from nnmass.results import Event
     from nnmass.trainings import Batch, Verification
+
+CONTROLS = ("params", "random")
 
 
 def verify(
@@ -23,13 +25,17 @@ def verify(
             metavar="NETWORK|SEARCH", help="A search's id, a network's arch_id, a JSON definition's file, or a name."
         ),
     ],
-    dataset: Annotated[str, typer.Option(metavar="NAME", help="What to train on: mnist-5k, cifar10, ...")],
-    recipe: Annotated[str, typer.Option(metavar="NAME", help="How: mlp-paper, cifar-quick, ...")],
+    dataset: Annotated[
+        str, typer.Option(metavar="NAME", help="What to train on: mnist-5k, cifar10, ...; or a file of JSON.")
+    ],
+    recipe: Annotated[str, typer.Option(metavar="NAME", help="How: mlp-paper, cifar-quick, ...; or a file of JSON.")],
     top: Annotated[int | None, typer.Option(metavar="K", help="How many of a search's ranking; 1 if left out.")] = None,
     controls: Annotated[
-        str,
-        typer.Option(metavar="NAMES", help="Controls beside each of a search: params, random, both by comma, none."),
-    ] = "params,random",
+        str | None,
+        typer.Option(
+            metavar="NAMES", help="Beside each of a search: params,random if left out; params, random or none."
+        ),
+    ] = None,
     seeds: Annotated[str, typer.Option(metavar="NUMBERS", help="One training each, by comma.")] = "0",
     server: Server = None,
     key_file: KeyFile = None,
@@ -37,29 +43,42 @@ def verify(
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the epochs until all have ended.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Train a network, or the best of a search beside controls of equal cost, and print NN-Mass next to the accuracy.
+    """Train a network, or a search's best beside controls.
+
+    Controls are networks of equal cost; NN-Mass, params and MACs are printed next to the accuracies.
 
     The service does it (http://127.0.0.1:8000 unless --server names another), on a worker that has torch.
     """
     from nnmass.client.verifications import is_search
 
     with ending(), client_of(server, key_file) as client:
-        network = what if what.startswith("arch_") or is_search(what) else network_in(what)
-        beside = [name.strip() for name in controls.split(",") if name.strip() not in ("", "none")]
+        of_search = is_search(what)
+        network = what if of_search or what.startswith("arch_") else network_in(what)
         batch = client.verify(
             network,
-            dataset=dataset,
-            recipe=recipe,
+            dataset=_named(dataset, "--dataset"),
+            recipe=_named(recipe, "--recipe"),
             top=top,
-            controls=beside,
+            controls=_controls(controls, of_search=of_search),
             seeds=_numbers(seeds),
             artifacts=("weights",),
         )
         ended = _followed(client, batch) if wait else list(batch.items)
-        statement = client.evidence(dataset=dataset).statement if wait else ""
+        statement = _evidence(client, ended[0]) if wait else ""
     _print(batch, ended, statement, as_json=as_json)
     if any(training.ended and training.status != "succeeded" for training in ended):
         raise typer.Exit(FAILED)
+
+
+def _controls(names: str | None, *, of_search: bool) -> list[str]:
+    if names is None:
+        return list(CONTROLS) if of_search else []
+    return [name.strip() for name in names.split(",") if name.strip() not in ("", "none")]
+
+
+def _named(text: str, option: str) -> Any:
+    """Return a name as it is, and what a file of JSON holds."""
+    return json_in(text, option) if text.endswith(".json") else text
 
 
 def _numbers(text: str) -> list[int]:
@@ -86,6 +105,11 @@ def _followed(client: Client, batch: Batch) -> list[Verification]:
             ids = " ".join(training.id for training in batch.items)
             typer.echo(f"nnmass: the service goes on with them: {ids}", err=True)
             raise
+
+
+def _evidence(client: Client, training: Verification) -> str:
+    """Return what all trainings on the same data set with the same recipe say, in words."""
+    return client.evidence(dataset=training.dataset["name"], recipe=training.recipe_digest).statement
 
 
 def _said(event: Event) -> str:

@@ -9,7 +9,7 @@ from nnmass.client.calls import path_of
 from nnmass.client.searches import SearchCalls
 from nnmass.client.transport import SECONDS, Transport
 from nnmass.client.verifications import VerificationCalls
-from nnmass.results import NamedSpace
+from nnmass.results import NamedDevice, NamedSpace
 from nnmass.trainings import Named, Readiness
 
 
@@ -56,6 +56,10 @@ class Client(SearchCalls, ArchitectureCalls, VerificationCalls):
         """Return a named space's full definition, ready to edit and to search. Raises NotFound."""
         found: dict[str, Any] = self._transport.get(path_of("/v1/spaces", name))
         return found
+
+    def devices(self) -> list[NamedDevice]:
+        """Return the devices whose memory limits a search can name, with where these are from."""
+        return [NamedDevice.from_json(item) for item in self._pages("/v1/devices")]
 
     def datasets(self) -> list[Named]:
         """Return the data sets that a verification can name."""

@@ -102,14 +102,14 @@ class SearchCalls(Calls):
         off, or asks now and then where there is no stream. Raises TimedOut after `timeout` seconds.
         """
         found = search if isinstance(search, Search) else self.get(search)
-        if found.ended:
+        if found.ended and progress is None:
             return found
         events = path_of(PLACE, found, "events")
         return wait_for(self._transport, events, lambda: self.get(found), progress, timeout)
 
     def answer(self, search: Search | str) -> Answer:
         """Return what a search has found, all of its ranking. Raises SearchFailed when it has not succeeded."""
-        found = search if isinstance(search, Search) else self.get(search)
+        found = search if isinstance(search, Search) and search.ended else self.get(search)
         if found.result is None:
             raise SearchFailed(found)
         return Answer(list(self.ranking(found)), found.result, found.request, found)

@@ -82,8 +82,8 @@ def _read(transport: Transport, path: str, last: int, silent_seconds: float) -> 
     except httpx2.TransportError as error:
         raise _Cut(error) from error
     except ServiceError as error:
-        if error.status not in BUSY:
-            raise
+        if error.status < httpx2.codes.INTERNAL_SERVER_ERROR and error.status not in BUSY:
+            raise  # what is asked for is wrong, and will be
     raise _Cut
 
 

@@ -36,10 +36,10 @@ class VerificationCalls(Calls):
         ranking, 1 if left out. controls: `params`, `random` or both, networks of the same cost to stand beside each.
         seeds: one training each. artifacts: files to keep of each seed. Raises InvalidRequest that names the field.
         """
-        rest = {"top": top, "controls": list(controls)} if is_search(what) else {}
         body = {
             **_named(what),
-            **{name: value for name, value in rest.items() if value is not None},
+            **({} if top is None else {"top": top}),
+            **({"controls": list(controls)} if controls else {}),
             "dataset": as_json(dataset),
             "recipe": as_json(recipe),
             "seeds": list(seeds),
@@ -86,7 +86,7 @@ class VerificationCalls(Calls):
         `timeout` seconds.
         """
         found = self.verification(verification)
-        if found.ended:
+        if found.ended and progress is None:
             return found
         events = path_of(PLACE, found, "events")
         return wait_for(self._transport, events, lambda: self.verification(found), progress, timeout)

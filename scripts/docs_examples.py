@@ -1,0 +1,20 @@
+"""A Griffe extension: examples in docstrings become code, with the prompts left out of what is copied."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from griffe import Extension, Object
+
+EXAMPLE = re.compile(r"^>>> .*(?:\n.+)*", re.MULTILINE)
+"""From the first prompt to the next empty line."""
+
+
+class Examples(Extension):
+    """Fences examples, which Markdown would take for quotations."""
+
+    def on_object(self, *, obj: Object, **_: Any) -> None:
+        """Rewrite the docstring of whatever was collected."""
+        if obj.docstring is not None:
+            obj.docstring.value = EXAMPLE.sub(r"```pycon\n\g<0>\n```", obj.docstring.value)

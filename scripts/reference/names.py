@@ -1,0 +1,76 @@
+"""What can be named: spaces, networks, devices, data sets, recipes, and the words of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from nnmass import words
+from nnmass_core.datasets import datasets
+from nnmass_core.devices import devices
+from nnmass_core.named import named_networks
+from nnmass_core.recipe import recipes
+from nnmass_core.spaces import presets
+from scripts.reference.text import code, listed, one_line, page, table
+
+ABOUT = """Names that requests may use in place of a full definition, from the code that resolves them. A running
+service lists the same: `GET /v1/spaces`, `/v1/datasets`, `/v1/recipes`."""
+
+DEVICES = """A budget's `device` sets `max_weight_bytes` to its flash and `max_peak_activation_bytes` to its RAM, in
+bytes. All of the memory counts: leave room for your program by lower limits of your own."""
+
+CAVEATS = "A certificate may carry these in `caveats`. They are no errors: they say what to keep in mind."
+
+
+def names_page() -> str:
+    """Return the page."""
+    return page(
+        *("# Names", ABOUT),
+        *("## Spaces", table(("name", "family", "networks", "what it is"), _spaces(), right=(2,))),
+        *("## Well-known networks", "As torchvision names and builds them, for 1,000 classes at 224 x 224."),
+        table(("name", "NN-Mass", "params", "MACs"), _networks(), right=(1, 2, 3)),
+        *(
+            "## Devices",
+            DEVICES,
+            table(("name", "device", "flash", "RAM", "source and note"), _devices(), right=(2, 3)),
+        ),
+        *("## Data sets", table(("name", "what it is", "one input", "train + test", "source"), _datasets())),
+        *("## Recipes", table(("name", "what it is", "epochs", "batch", "digest"), _recipes(), right=(2, 3))),
+        *("## Caveats", CAVEATS, table(("code", "meaning"), _caveats())),
+    )
+
+
+def _spaces() -> Iterator[Sequence[str]]:
+    for preset in presets().values():
+        yield code(preset.name), code(preset.space.family), f"{preset.space_size:,}", one_line(preset.description)
+
+
+def _networks() -> Iterator[Sequence[str]]:
+    for name, network in named_networks().items():
+        figures = network.evaluation
+        yield code(name), f"{float(figures.mass):,.1f}", f"{figures.params:,}", f"{figures.macs:,}"
+
+
+def _devices() -> Iterator[Sequence[str]]:
+    for device in devices().values():
+        sizes = f"{device.flash_bytes:,}", f"{device.ram_bytes:,}"
+        yield code(device.name), one_line(device.title), *sizes, one_line(f"{device.source}. {device.note}")
+
+
+def _datasets() -> Iterator[Sequence[str]]:
+    for about in datasets().values():
+        told = about.to_json()
+        shape = " x ".join(map(str, about.shape)) if about.shape else "as the network takes"
+        sizes = f"{about.train:,} + {about.test:,}" if about.train and about.test else "as you give"
+        extra = f" Fields: {listed(told['fields'])}." if told["fields"] else ""
+        yield code(about.name), one_line(about.description) + extra, shape, sizes, one_line(about.source)
+
+
+def _recipes() -> Iterator[Sequence[str]]:
+    for item in recipes().values():
+        digest = item.recipe.digest
+        figures = str(item.recipe.epochs), str(item.recipe.batch_size)
+        yield code(item.name), one_line(item.description), *figures, code(f"{digest[:15]}...")
+
+
+def _caveats() -> Iterator[Sequence[str]]:
+    return ((code(name), one_line(meaning)) for name, meaning in words.CAVEATS.items())

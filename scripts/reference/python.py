@@ -1,0 +1,67 @@
+"""The Python reference: which objects mkdocstrings is to describe."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator
+
+import nnmass
+from scripts.reference.text import page
+
+CLIENT = """What `import nnmass` gives, from its docstrings and annotations. [The Python
+client](../python-client.md) shows how it is used. Local functions need no service; `Client` speaks to one and
+answers in the same types."""
+
+CORE = """The library beneath all of it. It computes and proves, and knows no service, no files and no clock:
+figures are exact integers and rationals. `nnmass.search` is the easier way in; these are for those who build on the
+engine."""
+
+ASKED = "nnmass.asking.Asked"
+"""Not named in the package itself, but every search takes what it lists."""
+
+MODULES = {
+    "Search": ("nnmass_core.search", ("search", "chain_of")),
+    "Requests": ("nnmass_core.request", ("SearchRequest", "Maximise", "Minimise", "Pareto", "decode_objective")),
+    "Budgets": ("nnmass_core.budget", ("Budget", "Limit")),
+    "Certificates": ("nnmass_core.certificate", ("SearchResult", "Certificate", "Ranked")),
+    "Spaces": ("nnmass_core.spaces", ("presets", "resolve_space", "Preset")),
+    "Families": (
+        "nnmass_core.families",
+        ("FAMILIES", "Family", "decode_architecture", "decode_space", "input_shape", "num_classes", "widths"),
+    ),
+    "Architectures": ("nnmass_core.architecture", ("Architecture", "Evaluation", "Part", "Step", "Image")),
+    "Control of a running search": ("nnmass_core.control", ("Control",)),
+    "Errors": ("nnmass_core.errors", ("NnmassError", "Problem", "DefinitionError", "NotPossible", "Interrupted")),
+}
+"""The public parts of the core: module and names."""
+
+
+def client_page() -> str:
+    """Return the page of the package nnmass."""
+    public = {name: getattr(nnmass, name) for name in nnmass.__all__ if not name.startswith("_")}
+    functions = [name for name, value in public.items() if inspect.isfunction(value)]
+    errors = [name for name, value in public.items() if inspect.isclass(value) and issubclass(value, Exception)]
+    others = [name for name in public if name not in (*functions, *errors, "Client")]
+    return page(
+        *("# Python: nnmass", CLIENT),
+        *("## Functions", *_directives("nnmass", functions), _directive(ASKED)),
+        *("## Client", _directive("nnmass.Client")),
+        *("## What they answer", *_directives("nnmass", others)),
+        *("## Errors", *_directives("nnmass", errors)),
+    )
+
+
+def core_page() -> str:
+    """Return the page of the package nnmass_core."""
+    parts = ["# Python: nnmass_core", CORE]
+    for title, (module, names) in MODULES.items():
+        parts += [f"## {title}", f"In `{module}`.", *_directives(module, names)]
+    return page(*parts)
+
+
+def _directives(module: str, names: Iterable[str]) -> Iterator[str]:
+    return (_directive(f"{module}.{name}") for name in names)
+
+
+def _directive(path: str) -> str:
+    return f"::: {path}"

@@ -1,0 +1,142 @@
+"""JSON Schemas as tables that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from scripts.reference.text import code, listed, one_line, table
+
+Schema = Mapping[str, Any]
+
+SIMPLE = {"string": "text", "integer": "integer", "number": "number", "boolean": "true or false", "null": "null"}
+FORMATS = {"uuid": "UUID", "date-time": "moment, ISO 8601 with its zone"}
+SHORTEST_LIST = 12
+"""Choices up to this number are listed; more are only counted."""
+
+
+def fields_table(schema: Schema) -> str:
+    """Return the fields of an object, inner ones by dotted paths, as errors name them."""
+    rows = [(code(path), kind, one_line(told)) for path, kind, told in _rows(schema, "")]
+    return table(("field", "type", "meaning"), rows)
+
+
+def _rows(schema: Schema, prefix: str) -> Iterator[tuple[str, str, str]]:
+    required = schema.get("required", ())
+    for name, inner in schema.get("properties", {}).items():
+        path = f"{prefix}{name}"
+        wanted = "" if name in required or not required else ", optional"
+        yield path, f"{type_of(inner)}{wanted}{_default(inner)}", inner.get("description", "")
+        plain = _without_null(inner)
+        if plain.get("type") == "array":
+            path, plain = f"{path}[]", plain.get("items", {})
+        if "properties" in plain and not _is_range(plain):
+            yield from _rows(plain, f"{path}.")
+
+
+def _default(schema: Schema) -> str:
+    default = schema.get("default")
+    return "" if default in (None, "", [], {}) and default is not False else f", default {code(_json(default))}"
+
+
+def _json(value: object) -> object:
+    return {True: "true", False: "false"}.get(value, value) if isinstance(value, bool) else value
+
+
+def type_of(schema: Schema) -> str:
+    """Return what a value may be, in words; shared schemas and definitions of networks as links."""
+    return next((told(schema) for keyword, told in KEYWORDS.items() if keyword in schema), "JSON")
+
+
+def _link(schema: Schema) -> str:
+    name = str(schema["$ref"]).rsplit("/", 1)[-1]
+    return f"[{short_name(name)}](bodies.md#{anchor(name)})"
+
+
+def _typed(schema: Schema) -> str:
+    match schema:
+        case {"type": "array", "items": items}:
+            return f"list of {type_of(items)}{_span(schema, 'minItems', 'maxItems', '')}"
+        case {"type": "object", "additionalProperties": dict(values)} if values and "properties" not in schema:
+            return f"object, each value: {type_of(values)}"
+        case {"type": str(kind)}:
+            return _simple(schema, kind)
+    return "JSON"
+
+
+def _choices(choices: list[Any]) -> str:
+    if any(isinstance(choice, list) for choice in choices):
+        return " or ".join(code(choice) for choice in choices)
+    return listed(map(_json, choices)) if len(choices) <= SHORTEST_LIST else f"one of {len(choices)} names"
+
+
+def _one_of(kinds: list[Schema]) -> str:
+    families = [kind.get("properties", {}).get("family") for kind in kinds]
+    if all(families):
+        what = "architecture" if "version" in kinds[0]["properties"] else "space"
+        return f"[definition of {'a space' if what == 'space' else 'a network'}](definitions.md)"
+    if any(_is_range(kind) for kind in kinds):
+        return "[range](definitions.md#ranges)" + ("" if len(kinds) < 4 else ", or a list of them")
+    return " or ".join(dict.fromkeys(_shape_of(kind) for kind in kinds))
+
+
+def _shape_of(kind: Schema) -> str:
+    """Return one of several alternatives; a small object with its fields, since it has no rows of its own."""
+    if kind.get("type") != "object" or "properties" not in kind:
+        return type_of(kind)
+    fields = ", ".join(f"{code(name)}: {type_of(inner)}" for name, inner in kind["properties"].items())
+    return f"object of {fields}"
+
+
+def _is_range(schema: Schema) -> bool:
+    return list(schema.get("properties", ())) == ["min", "max", "step"]
+
+
+def _without_null(schema: Schema) -> Schema:
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind.get("type") != "null"]
+    return kinds[0] if len(kinds) == 1 else schema
+
+
+def _simple(schema: Schema, kind: str) -> str:
+    if kind == "string":
+        shown = FORMATS.get(schema.get("format", ""), "text")
+        pattern = f", matches {code(schema['pattern'])}" if "pattern" in schema else ""
+        return f"{shown}{pattern}{_span(schema, 'minLength', 'maxLength', ' characters')}"
+    unit = _span(schema, "minimum", "maximum", "") + _span(schema, "exclusiveMinimum", "exclusiveMaximum", "", "above")
+    return SIMPLE.get(kind, kind) + unit
+
+
+def _span(schema: Schema, least: str, most: str, unit: str, word: str = "from") -> str:
+    low, high = schema.get(least), schema.get(most)
+    if low is None and high is None:
+        return ""
+    if high is None:
+        return f", {'at least' if word == 'from' else word} {_figure(low)}{unit}"
+    return f", at most {_figure(high)}{unit}" if low is None else f", {_figure(low)} to {_figure(high)}{unit}"
+
+
+def _figure(value: float | None) -> str:
+    if value == 2**53 - 1:
+        return "2^53 - 1"
+    return f"{value:,.0f}" if value is not None and float(value).is_integer() and value < 1e15 else f"{value:g}"
+
+
+def short_name(name: str) -> str:
+    """Return what a shared schema is called: of `app__searches__schemas__Progress` the last word."""
+    return name.rsplit("__", 1)[-1]
+
+
+def anchor(name: str) -> str:
+    """Return where a shared schema stands on the page of bodies."""
+    return name.lower().replace("__", "-")
+
+
+KEYWORDS: dict[str, Callable[[Schema], str]] = {
+    "$ref": _link,
+    "const": lambda schema: code(_json(schema["const"])),
+    "enum": lambda schema: _choices(schema["enum"]),
+    "oneOf": lambda schema: _one_of(schema["oneOf"]),
+    "anyOf": lambda schema: _one_of(schema["anyOf"]),
+    "type": _typed,
+}
+"""What says what a value is, the first that a schema has."""

@@ -1,0 +1,235 @@
+"""The client against a real service with a real worker."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import threading
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any
+
+import httpx2
+import pytest
+
+from app import jobs
+from app.jobs import Claim
+from nnmass import Client, Event, InvalidRequest, NotFound, SearchFailed, TimedOut, WrongState
+from tests.api import trainings
+from tests.client.service import Service, wait_until
+from tests.client.test_local import MLP
+
+SMALL: dict[str, Any] = {"space": "densenet-tiny", "max_params": 100_000}
+NOBODY = "00000000-0000-7000-8000-000000000000"
+
+
+def waiting(client: Client, service: Service, **asked: Any) -> Any:
+    """Submit a search while the worker rests."""
+    service.rest()
+    return client.submit(**{**SMALL, "fresh": True, **asked})
+
+
+def test_a_search_is_submitted_followed_and_answered(client: Client) -> None:
+    told: list[Event] = []
+    search = client.submit(**SMALL, name="camera", tags=["edge"], note="for the new one")
+    assert (search.name, search.tags, search.note, search.reused) == ("camera", ("edge",), "for the new one", False)
+    ended = client.wait(search, progress=told.append)
+    assert (ended.status, ended.ended) == ("succeeded", True)
+    assert [event.id for event in told] == list(range(1, len(told) + 1))
+    assert (told[-1].name, told[-1].fraction) == ("done", 1.0)
+    assert told[-1].raw["id"] == search.id
+    assert ended.created_at.utcoffset() == timedelta(0)
+    again = client.submit(**SMALL)
+    assert (again.id, again.reused) == (search.id, True)
+    assert client.wait(search.id) == client.get(search)
+
+
+def test_all_of_a_ranking_comes_page_by_page(client: Client) -> None:
+    answer = client.search(**SMALL, top_k=230)
+    assert [item.rank for item in answer] == list(range(1, 231))
+    assert [item.rank for item in islice(client.ranking(answer.search or ""), 3)] == [1, 2, 3]
+    assert answer.search is not None
+    assert client.answer(answer.search.id) == answer
+
+
+def test_all_of_the_history_comes_page_by_page(client: Client, service: Service) -> None:
+    service.rest()
+    made = [client.submit(**SMALL, fresh=True, tags=["many"]).id for _ in range(103)]
+    found = list(client.history(tag="many"))
+    assert [search.id for search in found] == made[::-1]
+    assert [search.id for search in islice(client.history(tag="many", status="queued"), 2)] == made[:-3:-1]
+    assert not list(client.history(tag="many", created_after=datetime.now(UTC) + timedelta(hours=1)))
+    for search in found:
+        client.delete(search)
+    assert not list(client.history(tag="many"))
+
+
+def test_a_search_is_changed_cancelled_retried_and_deleted(client: Client, service: Service) -> None:
+    search = waiting(client, service)
+    changed = client.change(search, name="new", tags=[])
+    assert (changed.name, changed.tags) == ("new", ())
+    assert client.cancel(search).status == "cancelled"
+    assert client.cancel(search).status == "cancelled"
+    with pytest.raises(SearchFailed, match="ended as cancelled") as failed:
+        client.answer(search)
+    assert failed.value.search.id == search.id
+    assert client.retry(search).status == "queued"
+    service.work()
+    assert client.wait(search, timeout=20).status == "succeeded"
+    with pytest.raises(WrongState):
+        client.retry(search)
+    client.delete(search)
+    with pytest.raises(NotFound):
+        client.get(search)
+    with pytest.raises(NotFound):
+        client.delete(search)
+
+
+def test_waiting_ends_when_it_is_told_to(client: Client, service: Service) -> None:
+    search = waiting(client, service)
+    with pytest.raises(TimedOut):
+        client.wait(search, timeout=0.3)
+    with pytest.raises(SearchFailed, match="is still queued"):
+        client.answer(search)
+    client.cancel(search)
+
+
+def test_a_search_that_fails_says_why(client: Client, service: Service) -> None:
+    search = waiting(client, service)
+    held = service.write(jobs.claim, "search", "test/1", 15.0)
+    assert isinstance(held, Claim)
+    service.write(jobs.fail, held, "broken", "the engine broke")
+    assert client.wait(search).status == "failed"
+    with pytest.raises(SearchFailed, match="ended as failed: the engine broke"):
+        client.answer(search)
+
+
+def test_searches_are_compared(client: Client) -> None:
+    two = [client.search("densenet-tiny", max_params=limit, top_k=5).search for limit in (100_000, 120_000)]
+    assert all(two)
+    found = client.compare(*[one for one in two if one])
+    assert "request.budget.max_params" in [one["field"] for one in found.differences]
+    with pytest.raises(NotFound):
+        client.compare(NOBODY, NOBODY.replace("8", "9"))
+
+
+def test_the_service_names_the_field(client: Client) -> None:
+    with pytest.raises(InvalidRequest, match="note must have at most") as refused:
+        client.submit("densenet-tiny", note="x" * 20_000)
+    assert (refused.value.status, refused.value.code) == (422, "invalid_request")
+    assert refused.value.problems[0].field == "note"
+    with pytest.raises(NotFound, match="no such search"):
+        client.get("nonsense")
+
+
+def test_architectures_are_kept_drawn_and_written(client: Client) -> None:
+    known = client.register(MLP)
+    assert client.architecture(known.arch_id) == known
+    assert known.searches == ()
+    assert client.diagram(known.arch_id) == client.diagram(MLP)
+    compile(client.export(known, seed=2), "network.py", "exec")
+    assert json.loads(client.export("resnet18", format="json"))["family"] == "resnet"
+    with pytest.raises(NotFound):
+        client.export(f"arch_{'0' * 32}")
+
+
+def test_a_file_that_a_worker_makes_is_waited_for(client: Client, service: Service) -> None:
+    waited: list[bool] = []
+    with pytest.raises(TimedOut):
+        client.export(MLP, format="onnx", timeout=0.2, waiting=lambda: waited.append(True))
+    assert waited
+
+    def make() -> None:
+        from app.models import Export
+
+        held = trainings.claim(service.database)
+        with service.database.write() as session:
+            session.get_one(Export, held.job_id).content = b"made"
+            jobs.succeed(session, held)
+
+    worker = threading.Timer(0.2, make)
+    worker.start()
+    assert client.export(MLP, format="onnx") == b"made"
+    worker.join()
+
+
+def test_trainings_are_followed_epoch_by_epoch(client: Client, service: Service) -> None:
+    batch = client.verify(MLP, dataset="mnist-5k", recipe="mlp-paper", seeds=[0], artifacts=["weights"])
+    (training,) = batch.items
+    assert (training.role, training.seeds, training.status) == ("single", (0,), "queued")
+    told: list[Event] = []
+
+    def train() -> None:
+        held = trainings.claim(service.database)
+        trainings.finish(service.database, held, {0: 7})
+
+    worker = threading.Timer(0.2, train)
+    worker.start()
+    ended = client.wait_verification(training, progress=told.append, timeout=30)
+    worker.join()
+    assert [event.epoch["epoch"] for event in told if event.epoch is not None] == [1]
+    assert ended.result is not None
+    assert (ended.status, ended.result.accuracy.mean, ended.result.accuracy.std) == ("succeeded", 0.7, None)
+    assert [run.epochs[0]["test_accuracy"] for run in ended.runs] == [0.4]
+    assert client.wait_verification(ended.id) == ended
+    assert len(list(client.verification_events(training, last=1))) == len(told) - 1
+    assert [one.id for one in client.verifications(arch_id=training.arch_id)] == [training.id]
+    assert client.artifact(training, "weights-seed0.pt") == b"abc"
+    assert isinstance(client.log(training), str)
+    assert client.evidence(dataset="mnist-5k").n == 1
+
+
+def test_a_training_is_cancelled_retried_and_replayed(client: Client) -> None:
+    (training,) = client.verify("resnet18", dataset="fake", recipe="imagenet-paper", seeds=[0, 1]).items
+    assert client.cancel_verification(training).status == "cancelled"
+    assert client.retry_verification(training.id).status == "queued"
+    assert client.cancel_verification(training).status == "cancelled"
+    with pytest.raises(NotFound):
+        client.artifact(training, "weights-seed0.pt")
+    again = client.replay(training)
+    assert again.replay is not None
+    assert (again.replay["of"], again.replay["same_result"]) == (training.id, None)
+    client.cancel_verification(again)
+
+
+def test_the_best_of_a_search_is_trained_beside_controls(client: Client) -> None:
+    answer = client.search("densenet-mlp-mnist", max_params="20k", top_k=2)
+    assert answer.search is not None
+    for what in (answer.search, answer.search.id):
+        batch = client.verify(what, dataset="mnist-5k", recipe="mlp-paper", top=1, controls=["params"])
+        assert [item.role for item in batch.items] == ["candidate", "params_control"]
+        assert all(item.search == answer.search.id for item in batch.items)
+        for item in batch.items:
+            client.cancel_verification(item)
+    with pytest.raises(InvalidRequest, match="dataset"):
+        client.verify(answer.search, dataset="cifar10", recipe="mlp-paper")
+
+
+def test_what_can_be_named(client: Client) -> None:
+    assert "mnist-5k" in [one.name for one in client.datasets()]
+    assert "mlp-paper" in [one.name for one in client.recipes()]
+    with pytest.raises(NotFound):
+        client.space("nowhere")
+    ready = client.ready()
+    assert ready.ready
+    assert "train_worker" in ready.missing
+
+
+def test_the_table_has_the_columns_of_the_service_s_csv(client: Client, service: Service) -> None:
+    pytest.importorskip("pandas")
+    answer = client.search(**SMALL, max_macs="50M", top_k=4)
+    assert answer.search is not None
+    path = f"{service.address}/v1/searches/{answer.search.id}/export"
+    text = httpx2.get(path, params={"format": "csv"}, trust_env=False).raise_for_status().text
+    heads = next(csv.reader(io.StringIO(text)))
+    assert set(answer.to_pandas().columns) == set(heads) - {"architecture"}
+
+
+def test_many_threads_may_share_a_client(client: Client) -> None:
+    found: list[int] = []
+    threads = [threading.Thread(target=lambda: found.append(len(client.search(**SMALL, top_k=7)))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(found) == 8)
+    assert found == [7] * 8

@@ -1,0 +1,196 @@
+"""The command line through a real service."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import nnmass
+from app import jobs
+from app.cli import app
+from nnmass import Client
+from tests.api import trainings
+from tests.client.service import Service, wait_until
+from tests.client.test_local import MLP
+from tests.client.test_transport import SECRET
+
+SMALL = ("--preset", "densenet-tiny", "--max-params", "100k")
+
+
+class Run:
+    """Runs commands that ask one service."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def __call__(self, *arguments: str, given: str | None = None) -> Any:
+        return CliRunner(env={"NNMASS_SERVER": self.address}).invoke(app, list(arguments), input=given)
+
+    def json(self, *arguments: str) -> Any:
+        done = self(*arguments, "--json")
+        assert done.exit_code == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+def at_work(service: Service, queue: str, work: Callable[[], object]) -> threading.Thread:
+    """Have a worker do something as soon as a queue holds work."""
+
+    def wait_and_work() -> None:
+        wait_until(lambda: service.write(jobs.queued, queue), 60)
+        work()
+
+    worker = threading.Thread(target=wait_and_work)
+    worker.start()
+    return worker
+
+
+@pytest.fixture
+def run(service: Service) -> Run:
+    service.work()
+    return Run(service.address)
+
+
+def test_a_search_is_the_same_here_and_there(run: Run, service: Service) -> None:
+    there = json.loads(run("search", *SMALL, "--json", "--name", "camera").stdout)
+    here = json.loads(CliRunner().invoke(app, ["search", *SMALL, "--json"]).stdout)
+    assert there["search"]["name"] == "camera"
+    assert here["search"] is None
+    assert nnmass.Answer.from_json(here, here["request"]) == nnmass.Answer.from_json(there, there["request"])
+    assert CliRunner().invoke(app, ["search", *SMALL, "--server", service.address]).exit_code == 0
+
+
+def test_exit_codes_are_the_same_too(run: Run) -> None:
+    assert run("search", "--preset", "densenet-tiny", "--max-params", "100").exit_code == 3
+    wrong = run("search", *SMALL, "--top-k", "0")
+    assert (wrong.exit_code, wrong.stderr) == (2, "nnmass: --top-k must be greater than or equal to 1\n")
+
+
+def test_a_search_that_fails_ends_with_1(run: Run, service: Service) -> None:
+    service.rest()
+
+    def fail() -> None:
+        held = service.write(jobs.claim, "search", "test/1", 15.0)
+        service.write(jobs.fail, held, "broken", "the engine broke")
+
+    worker = at_work(service, "search", fail)
+    done = run("search", "--preset", "densenet-tiny", "--max-params", "99k")
+    worker.join()
+    assert (done.exit_code, done.stderr) == (1, "nnmass: the search ended as failed: the engine broke\n")
+
+
+def test_what_a_service_keeps_is_listed_and_shown(run: Run, client: Client) -> None:
+    answer = client.search("densenet-tiny", max_params="90k", name="evil \x1b[31m [bold]name", tags=["listed"], top_k=3)
+    assert answer.search is not None
+    (kept,) = run.json("history", "--tag", "listed")["items"]
+    assert kept["id"] == answer.search.id
+    table = run("history", "--tag", "listed", "--limit", "1").stdout
+    assert answer.search.id in table
+    assert "evil ?[31m [bold]name" in table
+    assert "Most NN-Mass within 90 k params" in table
+    shown = run("show", answer.search.id).stdout
+    assert all(f"{item.params:,}" in shown for item in answer)
+    assert [item["rank"] for item in run.json("show", answer.search.id)["ranking"]] == [1, 2, 3]
+    unknown = run("show", "nothing")
+    assert (unknown.exit_code, unknown.stderr) == (2, "nnmass: there is no such search\n")
+
+
+def test_a_search_that_waits_is_shown(run: Run, client: Client, service: Service) -> None:
+    service.rest()
+    search = client.submit("densenet-tiny", max_params="91k")
+    done = run("show", search.id)
+    assert (done.exit_code, "waiting for a worker" in done.stdout) == (0, True)
+    client.cancel(search)
+
+
+def test_networks_known_by_their_id(run: Run, client: Client, tmp_path: Path) -> None:
+    known = client.register(MLP).arch_id
+    path = tmp_path / "network.json"
+    assert run("export", known, "--format", "json", "-o", str(path)).exit_code == 0
+    assert json.loads(path.read_text()) == {"version": 1, **MLP}
+    assert run("export", str(path)).stdout == run("export", known).stdout
+    assert run("diagram", known).stdout == nnmass.diagram(MLP)
+    assert (
+        run.json("compress", known, "--top-k", "1")["items"] == run.json("compress", str(path), "--top-k", "1")["items"]
+    )
+    assert run("export", f"arch_{'0' * 32}").exit_code == 2
+
+
+def test_the_best_is_trained_and_its_accuracy_printed(run: Run, client: Client, service: Service) -> None:
+    answer = client.search("densenet-mlp-mnist", max_params="20k", top_k=2)
+    assert answer.search is not None
+    worker = at_work(service, "train", lambda: trainings.train_all(service.database, [9, 8]))
+    what = ("--dataset", "mnist-5k", "--recipe", "mlp-paper")
+    done = run("verify", answer.search.id, *what, "--controls", "params")
+    worker.join()
+    assert done.exit_code == 0, done.stderr
+    for said in ("candidate", "params control", "0.900", "0.800", "Evidence: ", f"{answer[0].params:,}"):
+        assert said in done.stdout
+
+
+def test_trainings_for_programs(run: Run, client: Client, service: Service, tmp_path: Path) -> None:
+    definition, recipe = tmp_path / "network.json", tmp_path / "recipe.json"
+    definition.write_text(json.dumps(MLP))
+    named = next(one for one in client.recipes() if one.name == "mlp-paper")
+    recipe.write_text(json.dumps(named.raw["recipe"] | {"epochs": 3}))
+    what = ("--dataset", "mnist-5k", "--recipe", str(recipe), "--seeds", "0,7")
+    (queued,) = run.json("verify", str(definition), *what, "--no-wait")["items"]
+    assert (queued["status"], queued["seeds"], queued["recipe"]["epochs"]) == ("queued", [0, 7], 3)
+    held = trainings.claim(service.database)
+    service.write(jobs.fail, held, "broken", "the power went")
+    (other,) = run.json("verify", "resnet18", "--dataset", "fake", "--recipe", "imagenet-paper", "--no-wait")["items"]
+    client.cancel_verification(other["id"])
+    for wrong in (("--seeds", "a"), ("--dataset", "nothing"), ("--top", "3")):
+        done = run("verify", str(definition), *what, *wrong)
+        assert done.exit_code == 2
+        assert wrong[0] in done.stderr
+
+
+def test_a_training_that_fails_ends_with_1(run: Run, service: Service) -> None:
+    def fail() -> None:
+        held = trainings.claim(service.database)
+        service.write(jobs.fail, held, "broken", "the power went")
+
+    worker = at_work(service, "train", fail)
+    done = run("verify", "resnet18", "--dataset", "fake", "--recipe", "imagenet-paper")
+    worker.join()
+    assert (done.exit_code, "failed: the power went" in done.stdout) == (1, True)
+
+
+def test_a_key_comes_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_text(f"{SECRET}\n")
+    away = ("--server", "http://127.0.0.1:1", "--key-file", str(path))
+    done = CliRunner().invoke(app, ["history", *away])
+    assert (done.exit_code, "no service answers at http://127.0.0.1:1" in done.stderr) == (1, True)
+    assert SECRET not in done.output
+    path.write_text("no key at all")
+    done = CliRunner().invoke(app, ["history", *away])
+    assert (done.exit_code, done.stderr) == (2, "nnmass: the API key has characters that no key has\n")
+    done = CliRunner().invoke(app, ["history", *away[:3], str(tmp_path)])
+    assert (done.exit_code, "--key-file" in done.stderr) == (2, True)
+
+
+def test_whoever_loses_patience_is_told_how_to_go_on(service: Service, client: Client) -> None:
+    service.rest()
+    command = [sys.executable, "-m", "app", "search", "--preset", "densenet-tiny", "--max-params", "77k", "--json"]
+    process = subprocess.Popen(
+        [*command, "--server", service.address], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_until(lambda: any(s.request["budget"].get("max_params") == 77_000 for s in client.history(status="queued")))
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    printed, said = process.communicate(timeout=20)
+    assert (process.returncode, printed) == (130, "")
+    assert "nnmass show" in said
+    assert "Traceback" not in said
+    client.cancel(next(client.history(status="queued")))

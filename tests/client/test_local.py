@@ -1,0 +1,211 @@
+"""The local functions: the same answers in the same types as a service's, without one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nnmass
+from nnmass import Client, DefinitionError, NotPossible, Progress
+from nnmass.asking import Asked
+
+ROOT = Path(__file__).parents[2]
+MLP: dict[str, Any] = {
+    "family": "densenet_mlp",
+    "in_features": 784,
+    "num_classes": 10,
+    "width": 8,
+    "depth": 16,
+    "skip_channels": 4,
+    "activation": "relu",
+}
+LARGE = ("torch", "scipy", "pydantic", "sqlalchemy", "fastapi", "celery", "typer", "rich", "pandas")
+
+QUESTIONS: list[tuple[str, Asked]] = [
+    ("densenet-tiny", {"max_params": "100k", "top_k": 150}),
+    ("densenet-mlp-mnist", {"max_weight_bytes": "40 KB", "precision": "int8", "diversity": "shape"}),
+    ("resnet-tiny", {"objective": {"minimize": "macs", "min_nn_mass": 500.0}, "max_peak_activation_bytes": "300 KiB"}),
+    ("resnet-tiny", {"objective": {"pareto": ["nn_mass", "params"]}, "max_macs": "40M"}),
+    ("densenet-tiny", {"max_params": 10, "max_macs": "1M"}),
+    ("densenet-tiny", {"device": "stm32f407", "max_peak_activation_bytes": "64 KiB", "precision": "int8"}),
+]
+
+
+@pytest.mark.parametrize(("space", "asked"), QUESTIONS)
+def test_a_service_answers_the_same(client: Client, space: str, asked: Asked) -> None:
+    here = nnmass.search(space, **asked)
+    there = client.search(space, **asked)
+    assert here == there
+    assert [item.slack for item in here] == [item.slack for item in there]
+    assert [item.parts for item in here] == [item.parts for item in there]
+    assert here.certificate.space_size > 0
+    assert (here.search is None, there.search is not None) == (True, True)
+    assert client.preview(space, **asked).items == here.items
+    document = here.to_json()
+    assert json.loads(json.dumps(document)) == document
+
+
+def test_answers_that_differ_are_not_equal() -> None:
+    three, two = (nnmass.search("resnet-tiny", max_params="1M", top_k=k) for k in (3, 2))
+    assert three != two
+    assert three.items[:2] == two.items
+    assert three[0] == two.best
+    assert three[1:] == three.items[1:]
+
+
+def test_compressing_and_evaluating_are_the_same_too(client: Client) -> None:
+    assert nnmass.compress("resnet18", top_k=2) == client.compress("resnet18", top_k=2)
+    answer = nnmass.compress(MLP, minimize="params")
+    assert answer == client.compress(MLP, minimize="params")
+    assert answer.certificate.savings is not None
+    assert answer.best is not None
+    assert answer.best.params <= nnmass.evaluate([MLP])[0].params
+    assert nnmass.evaluate(["resnet50", MLP], precision="int8") == client.evaluate(["resnet50", MLP], precision="int8")
+    assert nnmass.spaces() == client.spaces()
+    assert nnmass.devices() == client.devices()
+    assert nnmass.space("resnet-tiny") == client.space("resnet-tiny")
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "resnext101_32x8d", "wide_resnet50_2"])
+def test_the_space_around_a_network_holds_it(name: str) -> None:
+    (network,) = nnmass.evaluate([name])
+    around = nnmass.space_around(name)
+    least = {"minimize": "params", "min_nn_mass": network.nn_mass}
+    answer = nnmass.search(around, objective=least, max_params=network.params, max_macs=network.macs)
+    assert answer.certificate.feasible, "the network itself fits"
+
+
+def test_the_space_around_cells_keeps_their_widths() -> None:
+    best = nnmass.search("densenet-cifar", max_params="1M", top_k=1)[0]
+    answer = nnmass.compress(best, top_k=3)
+    assert all([part["width"] for part in item.parts] == [part["width"] for part in best.parts] for item in answer)
+    assert "widths_differ" not in answer.certificate.caveats
+    assert all(item.nn_mass >= best.nn_mass for item in answer)
+
+
+def test_what_is_wrong_is_named_before_anything_is_sent(client: Client) -> None:
+    for ask in (nnmass.search, client.submit):
+        with pytest.raises(DefinitionError) as refused:
+            ask("densenet-tiny", max_params="1.2")
+        assert [problem.field for problem in refused.value.problems] == ["budget.max_params"]
+        with pytest.raises(TypeError, match="max_param"):
+            ask("densenet-tiny", max_param=3)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("space", "asked", "field"),
+    [
+        ("nowhere", {}, "space"),
+        ({"family": "resnet"}, {}, "space.input"),
+        ("densenet-tiny", {"max_params": -1}, "budget.max_params"),
+        ("densenet-tiny", {"precision": "fp64"}, "budget.precision"),
+        ("densenet-tiny", {"device": "toaster"}, "budget.device"),
+        ("densenet-tiny", {"top_k": 0}, "top_k"),
+        ("densenet-tiny", {"objective": {"minimize": "params"}}, "objective.min_nn_mass"),
+        ("densenet-tiny", {"objective": {"pareto": ["nn_mass", "macs"]}, "top_k": 3}, "top_k"),
+        ("densenet-tiny", {"time_limit_seconds": 0}, "time_limit_seconds"),
+    ],
+)
+def test_wrong_fields_have_the_names_that_the_service_gives_them(
+    client: Client, space: Any, asked: Any, field: str
+) -> None:
+    for ask in (nnmass.search, client.submit):
+        with pytest.raises(DefinitionError) as refused:
+            ask(space, **asked)
+        assert field in [problem.field for problem in refused.value.problems]
+
+
+def test_evaluating_names_index_and_field() -> None:
+    with pytest.raises(DefinitionError) as refused:
+        nnmass.evaluate([MLP, MLP | {"width": 0}, "resnet1"])
+    assert [problem.field for problem in refused.value.problems] == ["architectures.1.width", "architectures.2"]
+    with pytest.raises(DefinitionError, match="precision"):
+        nnmass.evaluate([MLP], precision="fp64")
+
+
+def test_an_id_means_nothing_without_a_service() -> None:
+    with pytest.raises(DefinitionError, match="names no architecture known here"):
+        nnmass.compress(f"arch_{'0' * 32}", space="resnet-tiny")
+
+
+def test_progress_is_told_and_can_end_the_search() -> None:
+    told: list[Progress] = []
+    nnmass.search("densenet-tiny", max_params="100k", progress=told.append)
+    assert told[0].message == "building the space"
+    assert all(0 <= one.fraction <= 1 for one in told)
+
+    def enough(progress: Progress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        nnmass.search("densenet-tiny", max_params="100k", progress=enough)
+
+
+def test_files_and_pictures() -> None:
+    compile(nnmass.export(MLP, seed=3), "network.py", "exec")
+    assert nnmass.export(MLP) != nnmass.export(MLP, seed=1)
+    assert json.loads(nnmass.export(MLP, format="json")) == {"version": 1, **MLP}
+    assert nnmass.diagram("resnet18").startswith("<svg")
+    with pytest.raises(NotPossible, match=r"Client\.export"):
+        nnmass.export(MLP, format="onnx")
+
+
+def test_a_table_of_pandas() -> None:
+    pytest.importorskip("pandas")
+    answer = nnmass.search("densenet-tiny", max_params="100k", max_macs="60M", top_k=12)
+    frame = answer.to_pandas()
+    assert list(frame["rank"]) == list(range(1, 13))
+    assert list(frame["nn_mass"]) == [item.nn_mass for item in answer]
+    assert {"slack_max_params", "slack_max_macs", "width_1", "width_2"} <= set(frame.columns)
+    assert "width_3" not in frame.columns
+    assert "rank" not in nnmass.evaluate([MLP]).to_pandas().columns
+
+
+def test_a_table_without_pandas_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(NotPossible, match="pip install"):
+        nnmass.evaluate([MLP]).to_pandas()
+
+
+def test_what_a_notebook_shows() -> None:
+    answer = nnmass.search("densenet-tiny", max_params="100k", top_k=30)
+    shown = answer._repr_html_()
+    assert shown.count("<tr>") == 21
+    assert "proved in" in shown
+    assert "and 10 more" in shown
+    assert repr(answer) == f"<Answer: {answer}>"
+    assert repr(nnmass.evaluate([MLP])) == "<Architectures: 1>"
+
+
+def loaded_by(code: str) -> set[str]:
+    """Return which of the large packages a piece of code loads."""
+    probe = f"import sys\n{code}\nprint(*[name for name in {LARGE} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", probe], cwd=ROOT, check=True, capture_output=True, text=True, timeout=60
+    )
+    return set(done.stdout.split())
+
+
+def test_little_is_loaded() -> None:
+    assert loaded_by("import nnmass") == set()
+    assert loaded_by("import nnmass; assert 'numpy' not in sys.modules; assert 'httpx2' not in sys.modules") == set()
+    everything = (
+        "import nnmass; nnmass.search('resnet-tiny', max_params='1M'); nnmass.compress('resnet18');"
+        "nnmass.evaluate(['resnet18']); nnmass.diagram('resnet18'); nnmass.export('resnet18'); nnmass.spaces();"
+        "assert 'httpx2' not in sys.modules"
+    )
+    assert loaded_by(everything) == set()
+    assert loaded_by("import nnmass; nnmass.Client().close(); assert 'numpy' not in sys.modules") == set()
+
+
+def test_every_public_name_is_there() -> None:
+    for name in nnmass.__all__:
+        assert getattr(nnmass, name) is not None
+    assert set(nnmass.PLACE) | {"__version__"} == set(nnmass.__all__) == set(dir(nnmass))
+    with pytest.raises(AttributeError, match="nothing_here"):
+        nnmass.nothing_here  # noqa: B018

@@ -1,0 +1,392 @@
+"""`nnmass search`, `compress`, `presets`, `evaluate` and `diagram`, without a service."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import nnmass
+from app.cli import app
+from app.cli.quick import QuickCommand, QuickGroup
+
+ROOT = Path(__file__).parents[1]
+SMALL = ("--preset", "densenet-tiny", "--max-params", "100k")
+SLOW = ("--preset", "densenet-cifar-free", "--pareto", "params,macs")
+QUICK = {"typer", "numpy"}
+LARGE = ("torch", "scipy", "sqlalchemy", "fastapi", "celery", "pydantic", "numpy", "rich", "httpx2", "typer", "pandas")
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NNMASS_SERVER", "NNMASS_KEY", "NNMASS_KEY_FILE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def run(*arguments: str, given: str | None = None) -> Any:
+    return CliRunner().invoke(app, list(arguments), input=given)
+
+
+def test_a_search_prints_its_ranking_and_what_is_proved() -> None:
+    done = run("search", *SMALL, "--max-macs", "60M", "--top-k", "3")
+    answer = nnmass.search("densenet-tiny", max_params="100k", max_macs="60M", top_k=3)
+    assert (done.exit_code, done.stderr) == (0, "")
+    for item in answer:
+        assert f"{item.rank} " in done.stdout
+        assert f"{item.params:,}" in done.stdout
+        assert f"{item.macs:,}" in done.stdout
+        assert item.shape in done.stdout
+    assert f"The best of {answer.certificate.space_size:,} architectures, proved in" in done.stdout
+    assert "hold" in done.stdout
+    assert "Mind: NN-Mass compares networks fairly at equal width" in done.stdout
+    assert "Next: add --save" in done.stdout
+
+
+def test_programs_get_one_document(tmp_path: Path) -> None:
+    path = tmp_path / "best.json"
+    done = run("search", *SMALL, "--top-k", "3", "--json", "--save", str(path))
+    document = json.loads(done.stdout)
+    assert (done.exit_code, done.stderr) == (0, "")
+    answer = nnmass.search("densenet-tiny", max_params="100k", top_k=3)
+    assert nnmass.Answer.from_json(document, document["request"]) == answer
+    assert answer.best is not None
+    assert json.loads(path.read_text()) == answer.best.definition
+    evaluated = json.loads(run("evaluate", "-", "--json", given=done.stdout).stdout)["results"]
+    assert [item["arch_id"] for item in evaluated] == [item.arch_id for item in answer]
+
+
+def test_a_space_comes_from_a_file_or_from_standard_input(tmp_path: Path) -> None:
+    definition = json.dumps(nnmass.space("resnet-tiny"))
+    path = tmp_path / "space.json"
+    path.write_text(definition)
+    documents = [
+        json.loads(run("search", *place, "--max-params", "1M", "--json", given=definition).stdout)
+        for place in (("--space", str(path)), ("--space", "-"), ("--preset", "resnet-tiny"))
+    ]
+    assert documents[0]["items"] == documents[1]["items"] == documents[2]["items"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "objective"),
+    [
+        (("--minimize", "macs", "--min-nn-mass", "9"), {"minimize": "macs", "min_nn_mass": 9.0}),
+        (("--pareto", "macs"), {"pareto": ["nn_mass", "macs"]}),
+        (("--pareto", "params, macs"), {"pareto": ["nn_mass", "params", "macs"]}),
+        ((), {"maximize": "nn_mass"}),
+    ],
+)
+def test_objectives(asked: tuple[str, ...], objective: dict[str, Any]) -> None:
+    done = run("search", "--preset", "densenet-mlp-mnist", "--time-limit", "0.5", *asked, "--json")
+    assert json.loads(done.stdout)["request"]["objective"] == objective
+    assert done.exit_code == (4 if len(objective.get("pareto", [])) == 3 else 0)
+
+
+def test_every_limit_arrives() -> None:
+    limits = ("--max-macs", "1.5G", "--max-weight-bytes", "300 KiB", "--max-peak-bytes", "0.5MB")
+    done = run("search", *SMALL, *limits, "--precision", "int8", "--diversity", "shape", "--time-limit", "9", "--json")
+    request = json.loads(done.stdout)["request"]
+    assert request["budget"] == {
+        "max_params": 100_000,
+        "max_macs": 1_500_000_000,
+        "max_weight_bytes": 307_200,
+        "max_peak_activation_bytes": 500_000,
+        "precision": "int8",
+    }
+    assert (request["diversity"], request["time_limit_seconds"]) == ("shape", 9.0)
+
+
+def test_where_nothing_fits_it_says_what_would() -> None:
+    done = run("search", "--preset", "densenet-tiny", "--max-params", "100", "--save", "/nowhere/at/all")
+    assert done.exit_code == 3
+    assert re.search(r"None of [\d,]+ architectures fits", done.stdout)
+    assert re.search(r"With the others kept, params of [\d,]+ would do", done.stdout)
+    found = json.loads(run("search", "--preset", "densenet-tiny", "--max-params", "100", "--json").stdout)
+    assert found["result"]["relaxation"]["max_params"] > 100
+
+
+def test_what_is_not_proved_is_said_and_printed() -> None:
+    done = run("search", "--preset", "densenet-cifar-free", "--time-limit", "0.000001", "--json")
+    assert done.exit_code == 4
+    assert json.loads(done.stdout)["result"]["optimal"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "give either --preset NAME"),
+        (("--preset", "resnet-tiny", "--space", "-"), "give either --preset NAME"),
+        (("--preset", "resnet-tin"), "--preset must be a full definition or one of"),
+        (("--space", "nowhere.json"), "nowhere.json cannot be read: No such file"),
+        (("--space", "-"), "the space is not JSON"),
+        ((*SMALL[:2], "--max-params", "1.2"), "--max-params must be a whole number, such as"),
+        ((*SMALL[:2], "--max-params", "-4"), "--max-params must be a whole number, such as"),
+        ((*SMALL[:2], "--max-weight-bytes", "3KBit"), "--max-weight-bytes must be a whole number of bytes"),
+        ((*SMALL[:2], "--max-peak-bytes", "x"), "--max-peak-bytes must be"),
+        ((*SMALL, "--device", "toaster"), "--device must be one of"),
+        ((*SMALL, "--top-k", "0"), "--top-k must be at least 1"),
+        ((*SMALL, "--top-k", "some"), "--top-k"),
+        ((*SMALL, "--precision", "fp64"), "--precision"),
+        ((*SMALL, "--time-limit", "0"), "--time-limit must be above 0"),
+        ((*SMALL, "--minimize", "macs"), "--minimize and --min-nn-mass go together"),
+        ((*SMALL, "--minimize", "macs", "--min-nn-mass", "-1"), "--min-nn-mass must be a number"),
+        ((*SMALL, "--pareto", "macs", "--min-nn-mass", "1"), "--pareto goes without"),
+        ((*SMALL, "--pareto", "beauty"), "--pareto must be nn_mass and one of"),
+        ((*SMALL, "--pareto", "macs", "--top-k", "3"), "--top-k does not apply to a Pareto front"),
+        ((*SMALL, "--save", "/nowhere/at/all"), "/nowhere/at/all cannot be written: No such file"),
+        ((*SMALL, "--server", "localhost"), "--server must be an address"),
+    ],
+)
+def test_what_is_wrong_is_named(arguments: tuple[str, ...], said: str) -> None:
+    done = run("search", *arguments, given="{")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_space_names_its_fields() -> None:
+    done = run("search", "--space", "-", given='{"family": "resnet", "stages": 4}')
+    assert "--space: input is required" in done.stderr
+    assert "--space: stages must be a list of objects" in done.stderr
+
+
+def test_compressing_prints_what_it_saves(tmp_path: Path) -> None:
+    done = run("compress", "resnet18", "--top-k", "2")
+    assert done.exit_code == 0
+    assert re.search(r"At the NN-Mass of the reference \(3,392; 11,689,512 params", done.stdout)
+    path = tmp_path / "network.json"
+    path.write_text(nnmass.export("resnet18", format="json").decode())
+    found = json.loads(run("compress", str(path), "--minimize", "params", "--max-macs", "1.5G", "--json").stdout)
+    answer = nnmass.compress("resnet18", minimize="params", max_macs="1.5G")
+    assert found["items"] == [item.raw for item in answer]
+    unknown = run("compress", "resnet19")
+    assert (unknown.exit_code, "no file and no well-known network" in unknown.stderr) == (2, True)
+
+
+def test_networks_are_evaluated_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "two.json"
+    path.write_text(json.dumps([nnmass.evaluate([name])[0].definition for name in ("resnet18", "resnet34")]))
+    done = run("evaluate", "mobilenet_v2", str(path))
+    assert done.exit_code == 0
+    places = [done.stdout.index(name) for name in ("3,504,872", "11,689,512", "21,797,672")]
+    assert places == sorted(places)
+    assert f"{path} #2" in done.stdout
+    results = json.loads(run("evaluate", "resnet18", "--precision", "int8", "--json").stdout)["results"]
+    assert results == [item.raw for item in nnmass.evaluate(["resnet18"], precision="int8")]
+
+
+def test_a_wrong_network_is_named_with_its_field(tmp_path: Path) -> None:
+    path = tmp_path / "network.json"
+    path.write_text('{"family": "resnet"}')
+    done = run("evaluate", "resnet18", str(path))
+    assert done.exit_code == 2
+    assert f"{path}: stages is required" in done.stderr
+
+
+def test_named_spaces_are_listed() -> None:
+    assert "densenet-cifar-free" in run("presets").stdout
+    listed = json.loads(run("presets", "--json").stdout)
+    assert {item["name"]: item["space_size"] for item in listed}["densenet-cifar-free"] == "170252539265024"
+
+
+def test_devices_are_listed_and_limit_a_search() -> None:
+    assert "stm32f407" in run("devices").stdout
+    limits = {item["name"]: item["limits"] for item in json.loads(run("devices", "--json").stdout)}
+    request = json.loads(run("search", *SMALL, "--device", "stm32f407", "--json").stdout)["request"]
+    assert request["budget"]["device"] == "stm32f407"
+    assert "weight memory" in run("search", *SMALL[:2], "--device", "stm32f407").stdout
+    assert limits["stm32f407"]["max_weight_bytes"] == 2**20
+
+
+def test_a_network_is_drawn(tmp_path: Path) -> None:
+    path = tmp_path / "network.svg"
+    assert run("diagram", "resnet18", "-o", str(path)).exit_code == 0
+    assert path.read_text() == run("diagram", "resnet18").stdout == nnmass.diagram("resnet18")
+    done = run("diagram", f"arch_{'0' * 32}")
+    assert (done.exit_code, "--server is needed" in done.stderr) == (2, True)
+
+
+def test_names_and_files_are_exported_alike(tmp_path: Path) -> None:
+    path = tmp_path / "network.json"
+    assert run("export", "resnet18", "--format", "json", "-o", str(path)).exit_code == 0
+    assert run("export", str(path)).stdout == run("export", "resnet18", "-o", "-").stdout
+    for wrong in ("nowhere.json", str(tmp_path)):
+        assert run("export", wrong).exit_code == 2
+    deep = tmp_path / "deep.json"
+    deep.write_text("[" * 100_000)
+    assert "is not JSON" in run("export", str(deep)).stderr
+    deep.write_bytes(b"\xff\xfe")
+    assert "it is no text" in run("export", str(deep)).stderr
+
+
+# In processes of their own
+
+
+def probe(*arguments: str) -> set[str]:
+    """Return which of the large packages a command loads."""
+    code = (
+        f"import sys; sys.argv = ['nnmass', *{arguments}]\nfrom app.cli import main\n"
+        f"try: main()\nexcept SystemExit as end: code = end.code\n"
+        f"print(*[name for name in {LARGE} if name in sys.modules], code, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    *names, status = done.stderr.split()
+    assert status == "0", done.stderr
+    return set(names)
+
+
+def test_each_command_loads_what_it_needs() -> None:
+    assert probe("--help") == {"typer"}
+    assert probe("search", "--help") == {"typer"}
+    assert probe("search", *SMALL, "--top-k", "3", "--precision", "int8", "--time-limit", "2.5") == {*QUICK, "rich"}
+    assert probe("search", *SMALL, "--json") == QUICK
+    assert probe("compress", "resnet18", "--json") == QUICK
+    assert probe("export", "resnet18", "--seed", "3") == QUICK
+    assert probe("diagram", "resnet18") == QUICK
+
+
+@pytest.mark.parametrize(
+    "command", ["", "search", "compress", "devices", "evaluate", "export", "verify", "serve", "keys", "db"]
+)
+def test_every_command_has_help(command: str) -> None:
+    done = run(*filter(None, [command]), "--help")
+    assert done.exit_code == 0
+    assert "Usage:" in done.stdout
+    if command == "search":
+        assert "3 nothing fits" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete(shell: str) -> None:
+    environment = os.environ | {"_NNMASS_COMPLETE": f"complete_{shell}", "COMP_WORDS": "nnmass sea", "COMP_CWORD": "1"}
+    words = {"_TYPER_COMPLETE_ARGS": "nnmass search --preset densenet-c", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    if shell == "bash":
+        words |= {"COMP_WORDS": "nnmass search --preset densenet-c", "COMP_CWORD": "3"}
+    code = "import sys; sys.argv = ['nnmass']; from app.cli import app; app(prog_name='nnmass')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment | words,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert "densenet-cifar-free" in done.stdout, done.stderr
+
+
+class OnTerminal:
+    """A command whose standard error is a terminal, as people have it."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.terminal, end = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "app", *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=end, text=True
+        )
+        os.close(end)
+        self.said = ""
+
+    def says(self, what: str) -> None:
+        """Read until it has said something."""
+        while what not in self.said:
+            self.read()
+
+    def read(self) -> bool:
+        try:
+            said = os.read(self.terminal, 4096).decode()
+        except OSError:  # the other end is closed
+            return False
+        self.said += said
+        return bool(said)
+
+    def ended(self) -> str:
+        """Return what it has printed, once it has ended."""
+        while self.read():
+            pass
+        printed, _ = self.process.communicate(timeout=30)
+        os.close(self.terminal)
+        return str(printed)
+
+
+def test_people_see_progress_and_programs_do_not() -> None:
+    command = OnTerminal("search", *SLOW, "--time-limit", "2", "--json")
+    command.says("%")
+    document = json.loads(command.ended())
+    assert command.process.returncode == 4
+    assert document["result"]["optimal"] is False
+
+
+def test_whoever_interrupts_sees_no_traceback() -> None:
+    command = OnTerminal("search", *SLOW)
+    command.says("%")
+    command.process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    assert command.ended() == ""
+    assert command.process.returncode == 130
+    assert time.monotonic() - began < 20
+    assert "Traceback" not in command.said
+
+
+class Chosen(StrEnum):
+    """Some words."""
+
+    ONE = "one"
+    TWO = "two"
+
+
+def reading(seen: list[Any], *, quick: bool) -> typer.Typer:
+    """Return a command that keeps what its options were read as: at once where that is possible, or by typer."""
+    app = typer.Typer(cls=QuickGroup if quick else None, rich_markup_mode=None)
+
+    @app.command(cls=QuickCommand if quick else None)
+    def read(
+        words: list[str],
+        text: str = "",
+        whole: Annotated[int, typer.Option(min=0, max=10)] = 3,
+        free: int | None = None,
+        number: float = 0.5,
+        path: Path | None = None,
+        chosen: Chosen = Chosen.ONE,
+        many: Annotated[list[int], typer.Option()] = [],  # noqa: B006 - typer copies it
+        there: Annotated[Path | None, typer.Option(exists=True)] = None,
+        *,
+        flag: Annotated[bool, typer.Option("--flag/--no-flag")] = False,
+    ) -> None:
+        seen.append((words, text, whole, free, number, path, chosen, many, flag, there))
+
+    return app
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("a",),
+        ("a", "b c", "--text", "", "--whole", "10", "--free", "-7", "--number", "2.50", "--path", "x/./y"),
+        ("a", "--chosen", "two", "--many", "1", "--many", "2", "--no-flag", "--there", "."),
+        *(("a", "--whole", text) for text in ("11", "-1", " 1", "1_0", "1.0", "٣", "x", "", "1e1", "9" * 30)),
+        *(("a", "--number", text) for text in ("1", "-1.5", ".5", "1e3", "nan", "inf", "x", "1_0.5")),
+        *(("a", "--chosen", text) for text in ("TWO", "three", "")),
+        ("a", "--path", ""),
+        ("a", "--there", "nowhere"),
+        ("a", "--flag", "--flag"),
+    ],
+)
+def test_options_are_read_as_typer_reads_them(arguments: tuple[str, ...]) -> None:
+    seen: dict[bool, list[Any]] = {True: [], False: []}
+    done = {quick: CliRunner().invoke(reading(seen[quick], quick=quick), list(arguments)) for quick in seen}
+    assert (done[True].exit_code, done[True].output) == (done[False].exit_code, done[False].output)
+    assert repr(seen[True]) == repr(seen[False])
