@@ -46,8 +46,10 @@ async def cursors_of(request: Request) -> Cursors:
 
 async def paging_of(
     signer: CursorsDep,
-    limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT)] = 20,
-    cursor: Annotated[str | None, Query(max_length=cursors.LONGEST)] = None,
+    limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT, description="Items of one page.")] = 20,
+    cursor: Annotated[
+        str | None, Query(max_length=cursors.LONGEST, description="`next_cursor` of the page before.")
+    ] = None,
 ) -> Paging:
     """Return which page of a list is wanted."""
     return Paging(signer, cursor, limit)
@@ -62,7 +64,9 @@ KeyText = Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{idempo
 
 
 async def idempotency_key_of(
-    idempotency_key: Annotated[KeyText | None, Header(alias="Idempotency-Key")] = None,
+    idempotency_key: Annotated[
+        KeyText | None, Header(alias="Idempotency-Key", description="A repeat with the same key gets the first answer.")
+    ] = None,
 ) -> str | None:
     """Return the request's Idempotency-Key. Raises Invalid."""
     return idempotency.check(idempotency_key)

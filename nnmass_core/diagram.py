@@ -65,7 +65,8 @@ def draw(title: str, subtitle: str, panels: Sequence[Panel]) -> str:
     """Return the picture as SVG text that needs nothing else and suits light and dark pages."""
     columns = min(len(panels), PANELS_A_ROW)
     rows = -(-len(panels) // PANELS_A_ROW)
-    width = 2 * MARGIN + columns * PANEL_WIDTH + (columns - 1) * GAP
+    wide = max(columns, 2)  # room for the subtitle
+    width = 2 * MARGIN + wide * PANEL_WIDTH + (wide - 1) * GAP
     height = HEADER + rows * (PANEL_HEIGHT + GAP) - GAP + MARGIN
     total = sum(panel.mass for panel in panels)
     widest = max((c for panel in panels for c in panel.channels), default=1)

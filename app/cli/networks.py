@@ -11,7 +11,7 @@ import typer
 
 from app.cli.ending import ending, refuse
 from app.cli.inputs import network_in, networks_in
-from app.cli.options import Json, KeyFile, Precision, PrecisionOption, Server, client_of
+from app.cli.options import Json, KeyFile, Precision, PrecisionOption, Server, client_of, note_missing
 
 if TYPE_CHECKING:
     from nnmass_core.architecture import Architecture
@@ -93,6 +93,8 @@ def _from_service(network: str, form: ExportFormat, seed: int, server: str, key_
 
     what = network if network.startswith("arch_") else network_in(network)
     with client_of(server, key_file) as client, Bar() as bar:
+        if form in BINARY:
+            note_missing(client, "train_worker")
         return client.export(what, format=form.value, seed=seed, waiting=bar.waiting)
 
 

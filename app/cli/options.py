@@ -91,6 +91,12 @@ def client_of(server: str | None, key_file: Path | None) -> Client:
     return Client(server or None, _key_in(key_file))
 
 
+def note_missing(client: Client, what: str) -> None:
+    """Say so when nobody works on what is waited for; it is waited for all the same."""
+    if what in client.ready().missing:
+        typer.echo(f"nnmass: the service has no {what.replace('_', ' ')} now (`make serve-train` runs one)", err=True)
+
+
 def _key_in(path: Path | None) -> str | None:
     """Return the key: a variable that is set goes before a file."""
     if path is None or os.environ.get("NNMASS_KEY"):

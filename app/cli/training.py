@@ -8,7 +8,7 @@ import typer
 
 from app.cli.ending import FAILED, ending, refuse
 from app.cli.inputs import json_in, network_in
-from app.cli.options import Json, KeyFile, Server, client_of
+from app.cli.options import Json, KeyFile, Server, client_of, note_missing
 
 if TYPE_CHECKING:
     from nnmass.client import Client
@@ -63,6 +63,8 @@ def verify(
             seeds=_numbers(seeds),
             artifacts=("weights",),
         )
+        if wait:
+            note_missing(client, "train_worker")
         ended = _followed(client, batch) if wait else list(batch.items)
         statement = _evidence(client, ended[0]) if wait else ""
     _print(batch, ended, statement, as_json=as_json)

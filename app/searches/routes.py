@@ -59,7 +59,9 @@ async def submit_search(
     database: DatabaseDep,
     owner: Owner,
     idempotency_key: IdempotencyKey,
-    prefer: Annotated[str | None, Header(alias="Prefer", max_length=200)] = None,
+    prefer: Annotated[
+        str | None, Header(alias="Prefer", max_length=200, description="`wait=SECONDS`, at most 30.")
+    ] = None,
 ) -> JSONResponse:
     """Submit a search. An equal question asked before is answered at once, unless `fresh`.
 
@@ -120,8 +122,8 @@ def list_searches(
     status: State | None = None,
     family: Annotated[str | None, Query(max_length=64)] = None,
     created_after: Moment | None = None,
-    tag: Annotated[str | None, Query(max_length=64)] = None,
-    q: Annotated[str | None, Query(max_length=200)] = None,
+    tag: Annotated[str | None, Query(max_length=64, description="One of its tags.")] = None,
+    q: Annotated[str | None, Query(max_length=200, description="Words in its name or note.")] = None,
 ) -> dict[str, Any]:
     """List searches, newest first. `q` looks in names and notes."""
     filters = Filters(status=status, family=family, created_after=created_after, tag=tag, q=q)

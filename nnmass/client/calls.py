@@ -8,8 +8,9 @@ from urllib.parse import quote
 
 from nnmass.asking import Definition, definition_of
 from nnmass.client.transport import Transport
+from nnmass.errors import NotFound
 from nnmass.reading import Json
-from nnmass.results import Job
+from nnmass.results import Architecture, Job
 
 PAGE = 100
 
@@ -31,10 +32,20 @@ class Calls:
                 return
 
     def _known(self, network: str | Definition) -> str:
-        """Return the id of a network that the service knows, which it is told first unless it is given by its id."""
+        """Return the id that the service knows a network by; one that is new to it is told it by its definition."""
         if isinstance(network, str) and network.startswith("arch_"):
             return network
+        if isinstance(network, Architecture) and self._knows(network.arch_id):
+            return network.arch_id
         return str(self._transport.post("/v1/architectures", dict(definition_of(network)))["arch_id"])
+
+    def _knows(self, arch_id: str) -> bool:
+        """Tell whether the service knows a network, which a key that may only read is allowed to ask."""
+        try:
+            self._transport.get(path_of("/v1/architectures", arch_id))
+        except NotFound:
+            return False
+        return True
 
 
 def path_of(collection: str, thing: Job | str, *below: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import nnmass
 from app import keys
 from app.config import Settings
 from app.db import Database
@@ -243,4 +244,10 @@ def test_keys_count(guarded: tuple[Service, dict[str, str]]) -> None:
     with Client(service.address, tokens["search"]) as client:
         search = client.submit("resnet-tiny")
         assert [one.id for one in client.history()] == [search.id]
+        service.work()
+        best = client.search("resnet-tiny", max_params="1M", top_k=1)[0]
+    with Client(service.address, tokens["read"]) as client:
+        assert client.export(best) == nnmass.export(best)
+        with pytest.raises(Unauthorized):
+            client.export("resnet18")
     assert issubclass(Unauthorized, NnmassError)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from nnmass_core.budget import Budget
@@ -51,7 +53,8 @@ def test_an_unknown_device_is_refused_by_its_field(name: object) -> None:
 def test_a_search_for_a_device_is_that_within_its_memory(name: str) -> None:
     space = resolve_space(SMALL_GREY)
     found = search(SearchRequest(space=space, budget=Budget(device=name, precision="int8"), top_k=3))
-    same = search(SearchRequest(space=space, budget=Budget(precision="int8", **devices()[name].limits()), top_k=3))
+    limits: dict[str, Any] = devices()[name].limits()
+    same = search(SearchRequest(space=space, budget=Budget(precision="int8", **limits), top_k=3))
     assert found.certificate.optimal
     assert found.ranking == same.ranking
     best = found.ranking[0].evaluation.report("int8")

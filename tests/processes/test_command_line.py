@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.processes.service import SHORT_LEASES, Json, Service, environment
+from tests.processes.service import SHORT_LEASES, Json, Service, environment, wait_for
 
 pytest.importorskip("torch", reason="torch comes with the extra `train`")
 onnx = pytest.importorskip("onnx", reason="onnx comes with the extra `train`")
@@ -24,6 +24,7 @@ BUDGET = ("--max-params", "30k", "--max-weight-bytes", "128 KiB", "--max-macs", 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with Service(tmp_path_factory.mktemp("newcomer"), SHORT_LEASES) as service:
+        wait_for(lambda: "train_worker" not in service.get("/readyz")["missing"], "its worker listens", 60)
         yield service
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -57,20 +58,26 @@ def signed_in(app: FastAPI, key: str) -> TestClient:
     return client
 
 
-def paths_of(site: Everything) -> Iterator[str]:
-    """Yield the address of every page, filled in with what there is."""
+def routes() -> Iterator[tuple[str, str]]:
+    """Yield (method, path) of every page."""
     for router in (router for routers in ui.ROUTERS.values() for router in routers):
         for route in router.routes:
             assert isinstance(route, APIRoute)
-            if "GET" in route.methods:
-                yield route.path.format(**site.ids, form="json")
+            yield from ((method, route.path) for method in sorted(route.methods or ()))
+
+
+def filled_in(path: str, site: Everything) -> str:
+    """Return the address of a page of what there is."""
+    return path.format(**site.ids, form="json")
 
 
 def test_every_page_is_there_and_loads_nothing_from_elsewhere(site: Everything) -> None:
-    for path in paths_of(site):
-        given = {"arch_id": site.ids["arch_id"]} if path == "/architectures" else {}
-        given |= {"ids": [site.ids["search_id"], site.waiting[0]]} if path == "/searches/compare" else {}
-        page = site.client.get(path, params=given)
+    given: dict[str, dict[str, Any]] = {
+        "/architectures": {"arch_id": site.ids["arch_id"]},
+        "/searches/compare": {"ids": [site.ids["search_id"], site.waiting[0]]},
+    }
+    for path in [filled_in(path, site) for method, path in routes() if method == "GET"]:
+        page = site.client.get(path, params=given.get(path, {}))
         assert page.status_code == 200, (path, page.text)
         if page.headers["content-type"].startswith("text/html"):
             assert not re.search(r"(src|href|action)=\"(https?:)?//", page.text), path
@@ -247,16 +254,13 @@ def test_owners_see_nothing_of_each_other_on_any_page(keyed: Everything) -> None
     stranger_key = key_of(keyed.app, "stranger", Scope.READ, Scope.SEARCH, Scope.TRAIN)
     with closing(signed_in(keyed.app, stranger_key)) as stranger:
         tried = 0
-        for router in (router for routers in ui.ROUTERS.values() for router in routers):
-            for route in router.routes:
-                assert isinstance(route, APIRoute)
-                path = route.path.format(**keyed.ids, form="json")
-                for method in route.methods:
-                    answer = stranger.request(method, path, headers=OURS, follow_redirects=False)
-                    assert not any(one in answer.text for one in keyed.ids.values() if one not in path), path
-                    if "{" in route.path:
-                        tried += 1
-                        assert answer.status_code == 404, (method, path, answer.status_code)
+        for method, pattern in routes():
+            path = filled_in(pattern, keyed)
+            answer = stranger.request(method, path, headers=OURS, follow_redirects=False)
+            assert not any(one in answer.text for one in keyed.ids.values() if one not in path), path
+            if "{" in pattern:
+                tried += 1
+                assert answer.status_code == 404, (method, path, answer.status_code)
         assert tried >= 13
         ids = {"ids": [keyed.ids["search_id"], keyed.waiting[0]]}
         assert stranger.get("/searches/compare", params=ids).status_code == 404
@@ -271,12 +275,8 @@ def test_who_may_only_read_changes_nothing_on_any_page(keyed: Everything) -> Non
     reader_key = key_of(keyed.app, "somebody", Scope.READ)
     with closing(signed_in(keyed.app, reader_key)) as reader:
         assert reader.get(f"/searches/{keyed.ids['search_id']}").status_code == 200
-        for router in (router for routers in ui.ROUTERS.values() for router in routers):
-            for route in router.routes:
-                assert isinstance(route, APIRoute)
-                if "POST" in route.methods:
-                    path = route.path.format(**keyed.ids)
-                    assert reader.post(path, data=ASKED, headers=OURS).status_code == 403, path
+        for path in [filled_in(path, keyed) for method, path in routes() if method == "POST"]:
+            assert reader.post(path, data=ASKED, headers=OURS).status_code == 403, path
 
 
 def test_pages_stand_under_a_proxy_s_path(tmp_path: Path, sqlite_file: Path) -> None:
