@@ -1,7 +1,8 @@
 """How long commands take from a cold start, beside a bare interpreter: `python -m bench.cold`.
 
 Each is a process of its own; rounds take turns, so that what else the machine does falls on all of them. Writes
-cold.json into bench/results. Files are in the system's cache: cold is the process, not the disk.
+cold.json into bench/results. Cold is the process, not the disk: a first round fills the system's cache and compiles
+modules to bytecode, as installing a package does.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,10 +41,10 @@ class Taken(NamedTuple):
     cpu_seconds: float
 
 
-def run(arguments: tuple[str, ...]) -> Taken:
+def run(arguments: tuple[str, ...], environment: Mapping[str, str] | None = None) -> Taken:
     """Run a process once. Raises RuntimeError when it fails."""
     began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL, env=environment)
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - began
@@ -51,11 +54,13 @@ def run(arguments: tuple[str, ...]) -> Taken:
 
 
 def measure(rounds: int = ROUNDS) -> dict[str, Any]:
-    """Return what each case took: medians and quartiles over rounds, after one that warms the disk's cache up."""
+    """Return what each case took: medians and quartiles over rounds, after a first one that does not count."""
     taken: dict[str, list[Taken]] = {name: [] for name in CASES}
-    for _ in range(rounds + 1):
-        for name, arguments in CASES.items():
-            taken[name].append(run(arguments))
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    with tempfile.TemporaryDirectory(prefix="nnmass-bytecode-") as folder:
+        for _ in range(rounds + 1):
+            for name, arguments in CASES.items():
+                taken[name].append(run(arguments, kept | {"PYTHONPYCACHEPREFIX": folder}))
     return {name: _summary(times[1:], taken[BARE][1:]) for name, times in taken.items()}
 
 
