@@ -26,6 +26,7 @@ BOTH = [SQLITE, pytest.param(POSTGRES, marks=pytest.mark.servers)]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--random-cases", type=int, help="how many seeds the randomised tests of the engine take each")
+    parser.addoption("--most-cases", type=int, help="how many random cases a test takes at most, where time is short")
     parser.addoption("--fuzz-cases", type=int, help="how many random cases the OpenAPI document is tried with in all")
 
 
@@ -33,7 +34,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give `random_cases(n)` tests n seeds, or as many as the command line asks for."""
     marker = metafunc.definition.get_closest_marker("random_cases")
     if marker:
-        metafunc.parametrize("seed", range(metafunc.config.getoption("--random-cases") or marker.args[0]))
+        usual = at_most(metafunc.config, marker.args[0])
+        metafunc.parametrize("seed", range(metafunc.config.getoption("--random-cases") or usual))
+
+
+def at_most(config: pytest.Config, cases: int) -> int:
+    """Return how many random cases a test takes that usually takes so many."""
+    most: int | None = config.getoption("--most-cases")
+    return cases if most is None else min(cases, most)
 
 
 @pytest.fixture(scope="session")

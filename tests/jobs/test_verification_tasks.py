@@ -132,6 +132,7 @@ def test_a_calm_run(bench: Bench) -> None:
     assert "seed 1, epoch 3 of 3" in log
 
 
+@pytest.mark.chaos
 @on_sqlite
 def test_killed_in_every_phase_it_ends_with_the_same_result(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -231,6 +232,7 @@ def test_a_poisoned_training_fails_after_exactly_three_attempts(
     calm(bench)  # the others are not affected
 
 
+@pytest.mark.chaos
 @on_sqlite
 def test_a_full_disk_is_a_clear_failure_that_keeps_the_last_checkpoint(bench: Bench) -> None:
     if not Path("/dev/full").exists():
@@ -256,6 +258,7 @@ def test_a_full_disk_is_a_clear_failure_that_keeps_the_last_checkpoint(bench: Be
         assert "goes on from epoch 1" in service.log(session, OWNER, verification_id)
 
 
+@pytest.mark.chaos
 @on_sqlite
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

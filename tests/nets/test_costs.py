@@ -16,6 +16,7 @@ from nnmass_core.named import named_networks  # noqa: E402
 from nnmass_core.nets import assemble, input_shape  # noqa: E402
 from nnmass_core.nets.liveness import peak_elements  # noqa: E402
 from nnmass_core.wiring import Wiring, draw_wiring  # noqa: E402
+from tests.conftest import at_most  # noqa: E402
 from tests.nets.random_networks import FAMILIES, random_network  # noqa: E402
 from tests.residual_walks import WALKS  # noqa: E402
 from tests.walks import walk_dense, walk_depthwise, walk_mlp  # noqa: E402
@@ -24,10 +25,10 @@ NETWORKS = 300
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_closed_forms_are_those_of_the_module(family: str) -> None:
+def test_closed_forms_are_those_of_the_module(family: str, pytestconfig: pytest.Config) -> None:
     rng = Random(family)
     met = []
-    for index in range(NETWORKS):
+    for index in range(at_most(pytestconfig, NETWORKS)):
         d = random_network(rng, family)
         architecture = decode_architecture(d)
         figures, wiring = architecture.evaluation, draw_wiring(architecture, rng.randrange(2**32))
