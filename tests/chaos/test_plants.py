@@ -33,7 +33,7 @@ def chaos(*options: str) -> tuple[int, dict[str, Line]]:
     return done.returncode, {line["plant"] or line["row"]: line for line in lines}
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_without_a_bug_the_rows_pass() -> None:
     rows = {PLANTS[name].row for name in QUICK} - {SHOWN_ELSEWHERE}
     code, lines = chaos("--rows", ",".join(rows))
@@ -41,7 +41,7 @@ def test_without_a_bug_the_rows_pass() -> None:
     assert code == 0
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_each_bug_is_found() -> None:
     code, lines = chaos("--plant", ",".join(QUICK))
     assert set(lines) == set(QUICK)

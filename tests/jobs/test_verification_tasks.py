@@ -132,7 +132,7 @@ def test_a_calm_run(bench: Bench) -> None:
     assert "seed 1, epoch 3 of 3" in log
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @on_sqlite
 def test_killed_in_every_phase_it_ends_with_the_same_result(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -167,6 +167,7 @@ def sha256s(answer: dict[str, Any]) -> dict[str, str]:
     return {item["name"]: item["sha256"] for item in answer["artifacts"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("footing", [pytest.param(POSTGRES, marks=pytest.mark.servers)], indirect=True)
 def test_a_database_that_drops_every_connection_costs_nothing(bench: Bench) -> None:
     long: dict[str, Any] = {"recipe": replace(RECIPE, epochs=80).to_json(), "seeds": [0]}
@@ -215,6 +216,7 @@ def test_killed_within_an_epoch_it_goes_on_from_a_checkpoint_within_it(
     assert sha256s(answer) == sha256s(expected)
 
 
+@pytest.mark.slow
 @on_sqlite
 def test_a_poisoned_training_fails_after_exactly_three_attempts(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -232,7 +234,7 @@ def test_a_poisoned_training_fails_after_exactly_three_attempts(
     calm(bench)  # the others are not affected
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @on_sqlite
 def test_a_full_disk_is_a_clear_failure_that_keeps_the_last_checkpoint(bench: Bench) -> None:
     if not Path("/dev/full").exists():
@@ -258,7 +260,7 @@ def test_a_full_disk_is_a_clear_failure_that_keeps_the_last_checkpoint(bench: Be
         assert "goes on from epoch 1" in service.log(session, OWNER, verification_id)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @on_sqlite
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -97,6 +97,7 @@ def test_compiled_gives_the_same(family: str) -> None:
     compare_compiled(random_network(Random(f"compiled {family}"), family), "aot_eager")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 @pytest.mark.skipif(shutil.which("g++") is None, reason="inductor writes C++, and there is no compiler")
 def test_machine_code_gives_the_same() -> None:

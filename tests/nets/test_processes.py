@@ -24,6 +24,7 @@ MLP: dict[str, Any] = {
 RECIPE = Recipe(optimizer="adam", learning_rate=1e-2, batch_size=128, epochs=2)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     what = {"architecture": MLP, "recipe": RECIPE.to_json()}
     alone = train(tmp_path / "one", **what)
