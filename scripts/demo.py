@@ -48,7 +48,7 @@ def main() -> None:
                 progress=lambda event: status.update(f"{event.status}: {event.message}"),
             )
     print_answer(answer)
-    console.print(f"Done in {time.monotonic() - started:.1f} s. `make serve` keeps it running: open /docs there.")
+    console.print(f"Done in {time.monotonic() - started:.1f} s. `make serve` keeps it running, with pages to look at.")
 
 
 if __name__ == "__main__":
