@@ -196,6 +196,7 @@ def test_a_database_that_drops_every_connection_costs_nothing(bench: Bench) -> N
     assert answer["result_digest"] == expected["result_digest"]
 
 
+@pytest.mark.slow
 @on_sqlite
 def test_killed_within_an_epoch_it_goes_on_from_a_checkpoint_within_it(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -285,6 +286,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     assert "goes on from epoch 1" in log
 
 
+@pytest.mark.slow
 @on_sqlite
 def test_a_retry_does_not_go_on_with_other_images(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -319,6 +321,7 @@ def make_images(folder: Path, shade: int) -> None:
                 Image.new("L", (8, 8), gray).save(folder / part / name / f"{number:02}.png")
 
 
+@pytest.mark.slow
 @on_sqlite
 def test_folders_of_what_is_over_are_removed(bench: Bench) -> None:
     done, cancelled = UUID(calm(bench, seeds=[0])["id"]), bench.submit(seeds=[0])

@@ -125,6 +125,7 @@ def test_epochs_arrive_live_and_a_cut_stream_goes_on(service: Service, calm: Jso
     assert calm["done"]["result"]["accuracy"]["mean"] > 0.5
 
 
+@pytest.mark.slow
 def test_a_replay_gives_the_same_bits(service: Service, calm: Json) -> None:
     again = f"/v1/verifications/{post(service, calm['path'] + '/replay')['id']}"
     done = ended(service, again)
@@ -132,6 +133,7 @@ def test_a_replay_gives_the_same_bits(service: Service, calm: Json) -> None:
     assert [a["sha256"] for a in done["artifacts"]] == [a["sha256"] for a in calm["done"]["artifacts"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["worker", "everything"])
 def test_a_training_survives_what_is_killed(service: Service, calm: Json, victim: str) -> None:
     path = verify(service)
