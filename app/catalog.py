@@ -1,4 +1,4 @@
-"""The architectures that an owner knows here: those registered, ranked by a search of theirs, or trained."""
+"""What an owner can name here: architectures registered, ranked by a search of theirs or trained, and own devices."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
-from app.models import Job, RankedArchitecture, RegisteredArchitecture, Search, Verification
+from app.models import DeviceProfile, Job, RankedArchitecture, RegisteredArchitecture, Search, Verification
 from nnmass_core.architecture import ARCH_ID, Architecture
+from nnmass_core.devices import NAME
 from nnmass_core.families import decode_architecture, input_shape, num_classes
 
 
@@ -34,6 +35,20 @@ def definition(session: Session, owner: str, arch_id: str) -> dict[str, Any] | N
     )
     found = (session.scalars(query.limit(1)).one_or_none() for query in (ranked, trained))
     return next((known for known in found if known is not None), None)
+
+
+def device(session: Session, owner: str, name: str) -> dict[str, Any] | None:
+    """Return the profile of a device that this owner has posted, or None."""
+    if not re.fullmatch(NAME, name):
+        return None
+    row = session.get(DeviceProfile, (owner, name))
+    return None if row is None else row.definition
+
+
+def devices_of(session: Session, owner: str) -> list[dict[str, Any]]:
+    """Return the profiles that an owner has posted, by name."""
+    mine = select(DeviceProfile).where(DeviceProfile.owner == owner).order_by(DeviceProfile.name)
+    return [row.definition for row in session.scalars(mine)]
 
 
 def architecture(session: Session, owner: str, arch_id: str) -> Architecture:

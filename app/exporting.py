@@ -1,4 +1,4 @@
-"""Files made of architectures: what needs no torch is written here, the rest by the process that has it."""
+"""What a process with torch makes for one who waits: files of architectures, and the calibration of a device."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from nnmass_core.architecture import Architecture
 from nnmass_core.source import file_without_torch
@@ -15,7 +17,11 @@ TRAINER = "worker.trainer"
 
 
 class ExportFailed(Exception):
-    """The file could not be made; the message says why."""
+    """It could not be made; the message says why."""
+
+
+Watch = Callable[[float, str], None]
+"""Takes how far the process is, in [0, 1], and what it is at."""
 
 
 def content_of(architecture: Architecture, form: str, seed: int) -> bytes:
@@ -30,18 +36,32 @@ def content_of(architecture: Architecture, form: str, seed: int) -> bytes:
         return path.read_bytes()
 
 
-def _carry_out(order: dict[str, object]) -> None:
-    """Run the process on an order, its standard input left open until it is done: it ends itself when that closes."""
+def calibrated(device: str, threads: int, watch: Watch) -> dict[str, Any]:
+    """Return the latency model of a device of this machine, and the networks that say how far it is off.
+
+    device: `cpu`, `cuda` or `mps`. threads: that one input has. Raises ExportFailed where torch or it is missing.
+    """
+    return _carry_out({"do": "calibrate", "device": device, "threads": threads}, watch)
+
+
+def _carry_out(order: dict[str, object], watch: Watch | None = None) -> dict[str, Any]:
+    """Run the process on an order and return what it tells in the end.
+
+    Its standard input is left open until it is done: it ends itself when that closes.
+    """
     command = [sys.executable, "-m", TRAINER]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(json.dumps(order) + "\n")
         process.stdin.flush()
-        last = {"event": "error", "message": "the process that has torch died"}
+        last: dict[str, Any] = {"event": "error", "message": "the process that has torch died"}
         for line in process.stdout:
             last = json.loads(line)
             if last["event"] != "progress":
                 break
+            if watch is not None:
+                watch(last["fraction"], last["message"])
     if last["event"] != "done":
         raise ExportFailed(str(last["message"]))
+    return last

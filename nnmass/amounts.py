@@ -21,6 +21,10 @@ BYTES = {f"{prefix}b" if prefix else "b": size for prefix, size in COUNTS.items(
 WRITTEN = re.compile(r"(\d{1,20}|\d{1,3}(?:[,_]\d{3}){1,6})(\.\d{1,20})?(e\+?\d{1,2})?\s*([a-z]{0,3})", re.ASCII)
 
 
+DURATIONS = {"us": Fraction(1, 1000), "ms": Fraction(1), "s": Fraction(1000)}
+DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s*(us|ms|s)?", re.ASCII)
+
+
 def count(amount: Amount, field: str = "") -> int:
     """Return a count: `1.2M` is 1,200,000. `field` names it in errors. Raises DefinitionError."""
     return _read(amount, COUNTS, field, "a whole number, such as 1200000 or 1.2M")
@@ -29,6 +33,16 @@ def count(amount: Amount, field: str = "") -> int:
 def memory(amount: Amount, field: str = "") -> int:
     """Return bytes: `300 KB` is 300,000, `300 KiB` is 307,200. `field` names it in errors. Raises DefinitionError."""
     return _read(amount, COUNTS | BYTES, field, "a whole number of bytes, such as 300000, 300KB or 293KiB")
+
+
+def milliseconds(amount: Amount, field: str = "") -> float:
+    """Return milliseconds: 5, "5 ms", "0.5 s", "800 us". `field` names it in errors. Raises DefinitionError."""
+    if isinstance(amount, int | float) and not isinstance(amount, bool):
+        return float(amount)
+    written = DURATION.fullmatch(amount.strip().lower()) if isinstance(amount, str) else None
+    if written is None:
+        raise DefinitionError.at(field, "not_an_amount", "must be milliseconds, such as 5, 5ms or 0.5s")
+    return float(Fraction(written[1]) * DURATIONS[written[2] or "ms"])
 
 
 def _read(amount: Amount, units: dict[str, int], field: str, wanted: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
-from nnmass.amounts import Amount, count, memory
+from nnmass.amounts import Amount, count, memory, milliseconds
 from nnmass.results import Architecture
 
 Definition = Mapping[str, Any] | Architecture
@@ -22,6 +22,7 @@ LIMITS = {
     "max_macs": count,
     "max_weight_bytes": memory,
     "max_peak_activation_bytes": memory,
+    "max_latency_ms": milliseconds,
 }
 """The limits of a budget, and how each is read."""
 
@@ -35,9 +36,10 @@ class Asked(TypedDict, total=False):
     max_peak_activation_bytes: of stored weights, and of activations alive at once for one input, at `precision`. All
     limits are hard; each is a whole number or a text such as "1.2M" or "300 KB".
 
-    device: a microcontroller by its name, whose memory limits hold beside the others. precision: `fp32` (the default),
-    `fp16` or `int8`. objective: `{"maximize": "nn_mass"}` (the default),
-    `{"minimize": "params" | "macs" | "peak_activation_bytes", "min_nn_mass": 755}`, or
+    device: a device by its name, or a profile as `nnmass calibrate` writes it; its memory limits hold beside the
+    others. max_latency_ms: milliseconds for one input, as the device's profile estimates them; a number or a text
+    such as "5 ms". precision: `fp32` (the default), `fp16` or `int8`. objective: `{"maximize": "nn_mass"}` (the default),
+    `{"minimize": "params" | "macs" | "peak_activation_bytes" | "latency_ms", "min_nn_mass": 755}`, or
     `{"pareto": ["nn_mass", "macs"]}`. top_k: how many to rank, 10 if left out. diversity: `shape` gives at most one
     result for each tuple of widths and depths. time_limit_seconds: after it the best so far is answered, marked as not
     proved; 60 if left out.
@@ -47,7 +49,8 @@ class Asked(TypedDict, total=False):
     max_macs: Amount | None
     max_weight_bytes: Amount | None
     max_peak_activation_bytes: Amount | None
-    device: str | None
+    max_latency_ms: Amount | None
+    device: str | Mapping[str, Any] | None
     precision: str
     objective: Mapping[str, Any]
     top_k: int

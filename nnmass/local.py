@@ -60,8 +60,8 @@ def compress(
 ) -> Answer:
     """Return the networks of least cost that have at least the NN-Mass of a reference.
 
-    reference: a well-known network's name or a definition. minimize: `params`, `macs` or `peak_activation_bytes`.
-    space: where to look; left out, around the reference (see `space_around`). Raises DefinitionError.
+    reference: a well-known network's name or a definition. minimize: `params`, `macs`, `peak_activation_bytes`
+    or `latency_ms`. space: where to look; left out, around the reference (see `space_around`). Raises DefinitionError.
     """
     objective = {"minimize": minimize, "reference": reference_of(reference)}
     within = space_around(definition_of(reference)) if space is None else space
@@ -82,7 +82,13 @@ def evaluate(networks: Iterable[str | Definition], *, precision: str = "fp32") -
 def _evaluated(network: Network, precision: str) -> Architecture:
     figures = network.evaluation.report(precision)
     return Architecture.from_json(
-        {"arch_id": network.arch_id, **figures, "latency_ms": None, "architecture": network.definition()}
+        {
+            "arch_id": network.arch_id,
+            **figures,
+            "latency_ms": None,
+            "latency": None,
+            "architecture": network.definition(),
+        }
     )
 
 
@@ -141,7 +147,7 @@ def space(name: str) -> dict[str, Any]:
 
 
 def devices() -> list[NamedDevice]:
-    """Return the devices whose memory limits a search can name, with where these are from."""
+    """Return the devices that a search can name, with their memory limits and where these are from."""
     from nnmass_core.devices import devices as known
 
     return [NamedDevice.from_json(device.to_json()) for device in known().values()]

@@ -58,8 +58,9 @@ class Architecture(FromJson):
 
     depth: layers outside the head, as the family counts them. parts: its cells or stages, each with its definition and
     its figures. definition: what fixes its layers; it is trained, exported and drawn by it. rank and slack (what is
-    left of each limit, in its unit) are those of a ranking, else None and empty. predicted_accuracy: with its
-    interval, where the service has evidence.
+    left of each limit, in its unit) are those of a ranking, else None and empty. latency_ms: estimated for one input,
+    where the budget's device tells it; latency: the device, and the band in which a measurement should lie.
+    predicted_accuracy: with its interval, where the service has evidence.
     """
 
     arch_id: str
@@ -71,6 +72,7 @@ class Architecture(FromJson):
     depth: int
     rank: int | None = told(default=None)
     latency_ms: float | None = told(default=None)
+    latency: Json | None = told(default=None)
     slack: Json = told(default_factory=dict)
     definition: Json = told(name="architecture", default_factory=dict, repr=False, compare=False)  # its id is compared
     predicted_accuracy: Json | None = told(default=None, compare=False)
@@ -265,15 +267,21 @@ class NamedSpace(FromJson):
 
 @dataclass(frozen=True, kw_only=True)
 class NamedDevice(FromJson):
-    """A device whose memory limits a search can name. limits: what naming it sets. source: of these figures."""
+    """A device that a search can name. limits: what naming it sets. source: of these figures.
+
+    flash_bytes, ram_bytes: None where it sets no limit. latency: what operators take there, with the error on networks
+    held out, where that was measured. own: a profile of yours, not one that comes with nnmass.
+    """
 
     name: str
     title: str
-    flash_bytes: int
-    ram_bytes: int
+    flash_bytes: int | None
+    ram_bytes: int | None
     source: str
     note: str
     limits: Json
+    latency: Json | None = told(default=None)
+    own: bool = told(default=False)
 
 
 __all__ = [

@@ -23,6 +23,7 @@ SHOWN: dict[str, tuple[str, Callable[[Any], str]]] = {
     "macs": ("MACs", words.count),
     "weight_bytes": ("weights", words.memory),
     "peak_activation_bytes": ("activations", words.memory),
+    "latency_ms": ("latency, estimated", words.milliseconds),
 }
 """The columns that people see of an architecture: each with its heading and how it is written."""
 
@@ -52,7 +53,7 @@ def _row(item: Mapping[str, Any]) -> dict[str, Any]:
 def html_of(architectures: Rows, caption: str = "") -> str:
     """Return a table for a notebook, of the first of them."""
     shown = architectures[:MOST_SHOWN]
-    columns = {name: column for name, column in SHOWN.items() if any(name in item for item in shown)}
+    columns = {name: column for name, column in SHOWN.items() if any(item.get(name) is not None for item in shown)}
     heads = "".join(f"<th>{escape(head)}</th>" for head in (*(head for head, _ in columns.values()), "cells or stages"))
     rows = "".join(
         "<tr>"

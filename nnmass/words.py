@@ -54,7 +54,23 @@ def of_limit(name: str, value: float | None) -> str:
     """Return a limit's value, or what is left of it, in its unit."""
     if name.endswith("_bytes"):
         return memory(value)
-    return f"{value:g} ms" if name.endswith("_ms") and value is not None else count(value)
+    return f"{value:.4g} ms" if name.endswith("_ms") and value is not None else count(value)
+
+
+def milliseconds(value: float | None) -> str:
+    """Return a latency: 3.21 ms."""
+    return UNKNOWN if value is None else f"{value:.3g} ms"
+
+
+def latency(item: Mapping[str, Any]) -> str:
+    """Return what an estimated latency rests on, in a sentence; empty where there is none."""
+    about, value = item.get("latency"), item.get("latency_ms")
+    if about is None or value is None:
+        return ""
+    band = f"{about['low_ms']:.3g} to {about['high_ms']:.3g} ms"
+    return (
+        f"Latency of the best: {value:.3g} ms {about['kind']} for {about['device']}; a measurement should give {band}."
+    )
 
 
 def seconds(value: float) -> str:
@@ -145,7 +161,8 @@ def asked(request: Mapping[str, Any]) -> str:
     """Return a request in short: most NN-Mass within 1 M params and 150 M MACs."""
     limits = {name: value for name, value in request["budget"].items() if name != "precision"}
     device = limits.pop("device", None)
-    budget = [_limit(name, value) for name, value in limits.items()] + ([f"the memory of {device}"] if device else [])
+    device = device["name"] if isinstance(device, Mapping) else device
+    budget = [_limit(name, value) for name, value in limits.items()] + ([f"what {device} has"] if device else [])
     return f"{_wanted(request['objective'])}{f' within {joined(budget)}' if budget else ' without limits'}"
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from nnmass_core.codec import Value, encode, integer, sha256_of
 from nnmass_core.diagram import Panel, draw
+from nnmass_core.latency import Work
 
 DEFINITION_VERSION = 1
 """Version of the JSON form; it changes when a stored definition would be read differently."""
@@ -109,6 +110,13 @@ class Architecture(Value):
     @abstractmethod
     def evaluate(self) -> Evaluation:
         """Return NN-Mass and every cost in closed form."""
+
+    def work(self) -> tuple[Work, ...] | None:
+        """Return the operators that run, stage by stage of the family's chain; None where the family does not say.
+
+        Without them its networks have no latency.
+        """
+        return None
 
     @abstractmethod
     def panels(self) -> tuple[Panel, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from nnmass_core.architecture import Architecture, Evaluation
 from nnmass_core.codec import sha256_of
+from nnmass_core.latency import Latency
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Ranked:
     rank: int
     architecture: Architecture
     evaluation: Evaluation
-    slack: dict[str, int]
+    slack: dict[str, float]
+    latency: Latency | None = None
 
     def figures(self, precision: str) -> dict[str, Any]:
         """Return what a place of the ranking says beside its definition, JSON-ready; bytes are those of `precision`."""
@@ -24,7 +26,8 @@ class Ranked:
             "rank": self.rank,
             "arch_id": self.architecture.arch_id,
             **self.evaluation.report(precision),
-            "latency_ms": None,
+            "latency_ms": None if self.latency is None else self.latency.milliseconds,
+            "latency": None if self.latency is None else self.latency.to_json(),
             "slack": self.slack,
         }
 
@@ -61,7 +64,7 @@ class Certificate:
     reference: Architecture | None = None
     savings: dict[str, float] | None = None
     front: bool = False
-    resolution: dict[str, int] | None = None
+    resolution: dict[str, float] | None = None
 
     @property
     def gap(self) -> float | None:

@@ -2,8 +2,8 @@
 
 A stage holds options. An option leads from a node of the stage before it to a node of its own (for most families a
 node is a width), and brings additive quantities and a peak. An architecture is one option from each stage, each
-starting where the one before it ended: exactly one path of the chain. NN-Mass, params, MACs and weights are sums
-over the path; peak activation memory is the largest peak on it.
+starting where the one before it ended: exactly one path of the chain. NN-Mass, params, MACs, weights and latency are
+sums over the path; peak activation memory is the largest peak on it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-QUANTITIES = ("nn_mass", "params", "macs", "weights")
-"""Columns of a stage's additive quantities; all but NN-Mass are integers below 2**53 and so exact in a double."""
+QUANTITIES = ("nn_mass", "params", "macs", "weights", "latency")
+"""Columns of a stage's additive quantities; all but NN-Mass are integers below 2**53 and so exact in a double.
+
+latency is in nanoseconds, and 0 throughout in a chain that was built for no device.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,15 +93,17 @@ def make_stage(
     peak: Ints,
     mass_terms: tuple[Ints, Ints] | None = None,
     integers: Ints | None = None,
+    latency: Ints | None = None,
 ) -> Stage:
-    """Build a stage from its columns, in any order; without `mass_terms` its options have no NN-Mass."""
+    """Build a stage from its columns, in any order; without `mass_terms` or `latency` its options have none."""
     n = len(source)
     numerator, denominator = mass_terms or (np.zeros(n, np.int64), np.ones(n, np.int64))
     common = np.gcd(numerator, denominator)
+    time = np.zeros(n, np.int64) if latency is None else latency
     stage = Stage(
         source=source,
         target=target,
-        additive=np.column_stack([numerator / denominator, params, macs, weights]).astype(np.float64),
+        additive=np.column_stack([numerator / denominator, params, macs, weights, time]).astype(np.float64),
         mass_numerator=numerator // common,
         mass_denominator=denominator // common,
         peak=peak,

@@ -109,7 +109,7 @@ def random_control(request: Asked, candidate: Architecture, taken: frozenset[str
     cost = np.array([candidate.evaluation.params, candidate.evaluation.macs], np.float64)
     bounds = {limit.quantity: limit.elements for limit in request.budget.limits()}
     most = np.array([bounds.get(name, np.inf) for name in QUANTITIES])
-    chain = request.space.chain()
+    chain = request.space.chain(request.budget.latency_model if "latency" in bounds else None)
     chain = chain.within_peak(bounds["peak"]) if "peak" in bounds else chain
     for paths in _by_window(chain, cost, most, np.random.Generator(np.random.PCG64(seed))):
         control = _first_free(request.space, chain.path_integers(paths).tolist(), taken)

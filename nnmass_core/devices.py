@@ -1,38 +1,87 @@
-"""Devices and what their data sheets say of memory: the limits that `budget.device` stands for."""
+"""Devices: what their documents say of memory, and what was measured of their speed.
+
+A budget's `device` stands for limits on weights and activations, and for the latency of what is searched.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
-from nnmass_core.errors import DefinitionError
+from nnmass_core.codec import (
+    LARGEST_INTEGER,
+    as_integer,
+    check_integer,
+    decode,
+    encode,
+    json_schema,
+    sha256_of,
+    unknown_fields,
+)
+from nnmass_core.errors import DefinitionError, Problem
+from nnmass_core.latency import LINE, LatencyModel
 
-KIB, MIB = 2**10, 2**20
+KIB, MIB, GIB = 2**10, 2**20, 2**30
+
+NAME = "[a-z0-9][a-z0-9._-]{0,63}"
+"""The form of a device's name."""
+
+TEXTS = {"title": 200, "source": 500, "note": 2000}
+"""The fields of a profile that are for people, and their most characters."""
+
+MEMORY = ("flash_bytes", "ram_bytes")
+
+SHARED = "One memory holds weights, activations and all else that runs: each is limited by the whole of it."
 
 
 @dataclass(frozen=True)
 class Device:
-    """A device's memory, all of it: the program's own share of flash and RAM must be left by whoever knows it.
+    """A device's memory, all of it (the program's own share must be left by whoever knows it), and its speed.
 
     flash_bytes holds the weights, ram_bytes the activations: the largest region of RAM with one run of addresses, since
-    tensors are not split. source: the document with the figures; note: which part or board, and what was left out.
+    tensors are not split. None: not known, or as on a computer not what binds. source: the document with the figures;
+    note: which part or board, and what was left out. latency: what operators take, where that was measured.
     """
 
     name: str
     title: str
-    flash_bytes: int
-    ram_bytes: int
+    flash_bytes: int | None
+    ram_bytes: int | None
     source: str
     note: str
+    latency: LatencyModel | None = None
 
     def limits(self) -> dict[str, int]:
         """Return the limits that the device sets, by the names that a budget has for them."""
-        return {"max_weight_bytes": self.flash_bytes, "max_peak_activation_bytes": self.ram_bytes}
+        bounds = {"max_weight_bytes": self.flash_bytes, "max_peak_activation_bytes": self.ram_bytes}
+        return {name: bound for name, bound in bounds.items() if bound is not None}
+
+    def definition(self) -> dict[str, Any]:
+        """Write the profile as `read_device` reads it, JSON-ready."""
+        plain = {name: getattr(self, name) for name in FIELDS}
+        return {**plain, "latency": None if self.latency is None else encode(self.latency)}
 
     def to_json(self) -> dict[str, Any]:
-        """Write the device as JSON-ready objects."""
-        return {**vars(self), "limits": self.limits()}
+        """Write the device with the limits that it sets, as JSON-ready objects."""
+        return {**self.definition(), "limits": self.limits()}
+
+    def named(self) -> str | dict[str, Any]:
+        """Return what names the device in a request for good: its name if it is shipped with this core, else all of it.
+
+        So an answer depends on nothing outside its request.
+        """
+        return self.name if devices().get(self.name) == self else self.definition()
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of the profile: the same device measured again is another profile."""
+        return f"sha256:{sha256_of(self.definition())}"
+
+
+FIELDS = ("name", "title", *MEMORY, "source", "note")
 
 
 @cache
@@ -107,16 +156,129 @@ def devices() -> dict[str, Device]:
             "esp32-s3",
             "ESP32-S3-WROOM-1-N8 (Xtensa LX7)",
             8 * MIB,
-            512 * KIB,
-            "Espressif, ESP32-S3 Series Datasheet and ESP32-S3-WROOM-1 Datasheet",
-            "The module's flash is 8 MiB. SRAM in all; caches and the radio take a part. No PSRAM.",
+            480 * KIB,
+            "Espressif, ESP32-S3 Technical Reference Manual and ESP32-S3-WROOM-1 Datasheet",
+            "The module's flash is 8 MiB. SRAM1 and SRAM2, which follow each other for data; caches take some.",
         ),
+        Device(
+            "esp32",
+            "ESP32-WROOM-32E-N4 (Xtensa LX6)",
+            4 * MIB,
+            328 * KIB,
+            "Espressif, ESP32 Technical Reference Manual and ESP32-WROOM-32E Datasheet",
+            "The module's flash is 4 MiB. SRAM1 and SRAM2, which follow each other for data; the radio takes a part.",
+        ),
+        Device(
+            "stm32l476",
+            "STM32L476 (Cortex-M4)",
+            1 * MIB,
+            96 * KIB,
+            "STMicroelectronics DS10198, STM32L476xx",
+            "The largest flash of the series. SRAM1; the 32 KiB of SRAM2 lie elsewhere.",
+        ),
+        Device(
+            "raspberry-pi-4b-4gb",
+            "Raspberry Pi 4 Model B, 4 GB (Cortex-A72)",
+            4 * GIB,
+            4 * GIB,
+            "Raspberry Pi, Raspberry Pi 4 Model B product brief",
+            SHARED,
+        ),
+        Device(
+            "raspberry-pi-5-8gb",
+            "Raspberry Pi 5, 8 GB (Cortex-A76)",
+            8 * GIB,
+            8 * GIB,
+            "Raspberry Pi, Raspberry Pi 5 product brief",
+            SHARED,
+        ),
+        Device(
+            "raspberry-pi-zero-2-w",
+            "Raspberry Pi Zero 2 W (Cortex-A53)",
+            512 * MIB,
+            512 * MIB,
+            "Raspberry Pi, Raspberry Pi Zero 2 W product brief",
+            SHARED,
+        ),
+        Device(
+            "jetson-orin-nano-8gb",
+            "NVIDIA Jetson Orin Nano 8GB",
+            8 * GIB,
+            8 * GIB,
+            "NVIDIA, Jetson Orin Nano Series Data Sheet",
+            SHARED,
+        ),
+        Device("pixel-8", "Google Pixel 8 (phone)", 8 * GIB, 8 * GIB, "Google, Pixel 8 tech specs", SHARED),
+        Device(
+            "galaxy-s24", "Samsung Galaxy S24 (phone)", 8 * GIB, 8 * GIB, "Samsung, Galaxy S24 specifications", SHARED
+        ),
+        Device(
+            "rtx-4090",
+            "NVIDIA GeForce RTX 4090",
+            24 * GIB,
+            24 * GIB,
+            "NVIDIA, GeForce RTX 4090 specifications",
+            SHARED,
+        ),
+        Device("a100-40gb", "NVIDIA A100 40GB", 40 * GIB, 40 * GIB, "NVIDIA A100 Tensor Core GPU Datasheet", SHARED),
+        Device("h100-80gb", "NVIDIA H100 80GB", 80 * GIB, 80 * GIB, "NVIDIA H100 Tensor Core GPU Datasheet", SHARED),
     )
     return {device.name: device for device in known}
 
 
-def device_named(name: object) -> Device:
-    """Return a device by its name. Raises DefinitionError."""
-    if not isinstance(name, str) or name not in devices():
-        raise DefinitionError.at("device", "unknown_device", f"must be one of {', '.join(devices())}")
-    return devices()[name]
+def read_device(data: object) -> Device:
+    """Return a device by its name, or from its profile as parsed JSON. Raises DefinitionError with every problem."""
+    if isinstance(data, Device):
+        return data
+    if isinstance(data, Mapping):
+        return _decode(data)
+    if not isinstance(data, str) or data not in devices():
+        raise DefinitionError.at("", "unknown_device", f"must be one of {', '.join(devices())}, or a profile")
+    return devices()[data]
+
+
+def _decode(data: Mapping[str, Any]) -> Device:
+    problems = list(unknown_fields(data, {*FIELDS, "latency"}))
+    name = data.get("name")
+    if not isinstance(name, str) or not re.fullmatch(NAME, name):
+        problems.append(Problem("name", "bad_name", "must be up to 64 of a-z, 0-9, dot, dash and underscore"))
+    found: dict[str, Any] = {"name": name}
+    for field, longest in TEXTS.items():
+        found[field] = data.get(field, "")
+        if not isinstance(found[field], str) or len(found[field]) > longest or not re.fullmatch(LINE, found[field]):
+            problems.append(Problem(field, "bad_text", f"must be one line of at most {longest} characters"))
+    for field in MEMORY:
+        found[field] = as_integer(data.get(field))
+        if found[field] is not None:
+            problems += check_integer(found[field], 0, LARGEST_INTEGER, field)
+    if data.get("latency") is not None:
+        try:
+            found["latency"] = decode(LatencyModel, data["latency"])
+        except DefinitionError as error:
+            problems += error.under("latency").problems
+    if problems:
+        raise DefinitionError(problems)
+    return Device(**found)
+
+
+def device_schema() -> dict[str, Any]:
+    """Describe a profile as JSON Schema."""
+    latency = json_schema(LatencyModel) | {"description": "What operators take: `nnmass calibrate` measures it."}
+    memory = {"flash_bytes": "For weights.", "ram_bytes": "For activations: one run of addresses."}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["name"],
+        "properties": {
+            "name": {"type": "string", "pattern": f"^{NAME}$", "description": "As `budget.device` takes it."},
+            **{field: {"type": "string", "maxLength": n, "pattern": f"^{LINE}$"} for field, n in TEXTS.items()},
+            **{
+                field: {
+                    "anyOf": [{"type": "integer", "minimum": 0, "maximum": LARGEST_INTEGER}, {"type": "null"}],
+                    "description": f"{text} Left out: no limit.",
+                }
+                for field, text in memory.items()
+            },
+            "latency": {"anyOf": [latency, {"type": "null"}]},
+        },
+    }

@@ -6,12 +6,16 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from nnmass_core.budget import Budget
+from nnmass_core.devices import devices
 from nnmass_core.errors import DefinitionError
 from nnmass_core.request import Pareto, SearchRequest, decode_objective
 from nnmass_core.spaces import resolve_space
 
 Find = Callable[[str], object | None]
 """Gives the definition of the architecture that an `arch_id` names, or None."""
+
+FindDevice = Callable[[str], object | None]
+"""Gives the profile of a device that does not come with the core, or None."""
 
 RANKED = ("top_k", "diversity", "time_limit_seconds")
 T = TypeVar("T")
@@ -21,14 +25,18 @@ def unknown(arch_id: str) -> None:
     """Know no architecture by its id."""
 
 
-def request_of(question: Mapping[str, Any], find: Find = unknown) -> SearchRequest:
+def shipped(name: str) -> None:
+    """Know no devices but those that come with the core."""
+
+
+def request_of(question: Mapping[str, Any], find: Find = unknown, find_device: FindDevice = shipped) -> SearchRequest:
     """Return the request that a question makes; what it does not say has its default, other fields are passed over.
 
-    `find` looks up the `arch_id` that a reference may give in place of a definition. Raises DefinitionError that names
-    the field, as `budget.max_params`.
+    `find` looks up the `arch_id` that a reference may give in place of a definition, `find_device` the name that a
+    budget may give in place of a profile. Raises DefinitionError that names the field, as `budget.max_params`.
     """
     space = _under("space", lambda: resolve_space(question["space"]))
-    budget = _under("budget", lambda: Budget(**question.get("budget", {})))
+    budget = _under("budget", lambda: Budget(**_with_profile(question.get("budget", {}), find_device)))
     wanted = question.get("objective", {"maximize": "nn_mass"})
     objective = _under("objective", lambda: decode_objective(_with_reference(wanted, find)))
     if isinstance(objective, Pareto) and "top_k" in question:
@@ -42,6 +50,13 @@ def _under(field: str, read: Callable[[], T]) -> T:
         return read()
     except DefinitionError as error:
         raise error.under(field) from error
+
+
+def _with_profile(budget: Mapping[str, Any], find_device: FindDevice) -> Mapping[str, Any]:
+    """Return the budget with the name of a device that does not come with the core looked up."""
+    device = budget.get("device")
+    profile = find_device(device) if isinstance(device, str) and device not in devices() else None
+    return budget if profile is None else {**budget, "device": profile}
 
 
 def _with_reference(objective: Any, find: Find) -> Any:

@@ -14,6 +14,7 @@ from nnmass_core.budget import Budget
 from nnmass_core.codec import check_integer, sha256_of, unknown_fields
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families import architecture_schema, decode_architecture, known_architecture_schema
+from nnmass_core.latency import Latency, estimate
 from nnmass_core.named import named_network, named_networks
 from nnmass_core.space import Space
 
@@ -21,7 +22,7 @@ MOST_RESULTS = 1000
 LONGEST_SECONDS = 3600
 LARGEST_MASS = 1e15
 
-COSTS = {"params": "params", "macs": "macs", "peak_activation_bytes": "peak"}
+COSTS = {"params": "params", "macs": "macs", "peak_activation_bytes": "peak", "latency_ms": "latency"}
 """The costs that an objective may name, and the quantity that each is."""
 
 PAIRS = (("params", "macs"), ("macs", "params"))
@@ -185,12 +186,41 @@ class SearchRequest:
             problems.append(Problem("diversity", "unknown_choice", "must be none or shape"))
         if isinstance(self.objective, Pareto) and self.diversity != "none":
             problems.append(Problem("diversity", "conflicts_with_objective", "does not apply to a Pareto front"))
+        problems += self._latency_problems()
         limit = self.time_limit_seconds
         if not _is_number(limit) or not 0 < limit <= LONGEST_SECONDS:
             message = f"must be above 0 and at most {LONGEST_SECONDS}"
             problems.append(Problem("time_limit_seconds", "out_of_range", message))
         if problems:
             raise DefinitionError(problems)
+
+    @property
+    def of_latency(self) -> bool:
+        """Whether the answer depends on latencies: by a limit, or by the objective."""
+        costs = getattr(self.objective, "costs", (getattr(self.objective, "cost", None),))
+        return self.budget.max_latency_ms is not None or "latency_ms" in costs
+
+    def _latency_problems(self) -> list[Problem]:
+        if not self.of_latency:
+            return []
+        limited = self.budget.max_latency_ms is not None
+        field = "budget.max_latency_ms" if limited else "objective"
+        model = self.budget.latency_model
+        if model is None:
+            return [Problem(field, "needs_device", "needs a device whose profile tells latencies at this precision")]
+        work = self.space.largest().work()
+        if work is None:
+            return [Problem(field, "no_latency", f"is not there for {self.space.family}, which does not tell its work")]
+        lacking = model.lacks(work)
+        message = f"its profile has no time for {', '.join(lacking)}"
+        return [Problem("budget.device", "unknown_operator", message)] if lacking else []
+
+    def latency_of(self, architecture: Architecture) -> Latency | None:
+        """Return the latency of an architecture as the budget's device estimates it, where it does."""
+        model, work = self.budget.latency_model, architecture.work()
+        if model is None or work is None or self.budget.profile is None or model.lacks(work):
+            return None
+        return estimate(model, self.budget.profile.name, work)
 
     def to_json(self) -> dict[str, Any]:
         """Write the request in full: presets resolved, defaults filled in."""

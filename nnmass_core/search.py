@@ -11,6 +11,7 @@ from nnmass_core.budget import Limit
 from nnmass_core.certificate import Certificate, Ranked, SearchResult
 from nnmass_core.chain import QUANTITIES, Chain
 from nnmass_core.control import Control
+from nnmass_core.latency import NANOSECONDS, LatencyModel
 from nnmass_core.least_peak import OutOfTime, least_peak, least_peaks
 from nnmass_core.pareto import Front, front_of_one_cost, front_of_peak, front_of_two_costs
 from nnmass_core.problem import RANKING, Key, Problem, maximise, minimise
@@ -26,18 +27,25 @@ def search(request: SearchRequest, control: Control | None = None) -> SearchResu
     """Return the best architectures of the request with their certificate. Raises Interrupted when told to stop."""
     control = (control or Control()).never_back()
     control.report(0.0, "building the space")
-    question = _Question(request, chain_of(request.space), control)
+    chain = chain_of(request.space, request.budget.latency_model if request.of_latency else None)
+    question = _Question(request, chain, control)
     return question.front() if isinstance(request.objective, Pareto) else question.ranking()
 
 
-def chain_of(space: Space) -> Chain:
-    """Return the space's chain, from a small cache when it is of ordinary size."""
-    return _cached_chain(space) if space.option_bound() <= CACHED_OPTIONS else space.chain()
+def chain_of(space: Space, model: LatencyModel | None = None) -> Chain:
+    """Return the space's chain, with latencies by a model, from a small cache when it is of ordinary size."""
+    if space.option_bound() > CACHED_OPTIONS:
+        return _chain(space, model)
+    return _cached_chain(space, model)
 
 
 @lru_cache(maxsize=4)
-def _cached_chain(space: Space) -> Chain:
-    return space.chain()
+def _cached_chain(space: Space, model: LatencyModel | None) -> Chain:
+    return _chain(space, model)
+
+
+def _chain(space: Space, model: LatencyModel | None) -> Chain:
+    return space.chain() if model is None else space.chain(model)
 
 
 def _problem(chain: Chain, limits: tuple[Limit, ...], objective: Objective) -> Problem:
@@ -95,8 +103,9 @@ class _Question:
         for rank, integers in enumerate(rows, start=1):
             architecture = self._request.space.architecture(integers)
             evaluation = architecture.evaluation
-            slack = {limit.name: limit.slack(evaluation) for limit in self._limits}
-            ranked.append(Ranked(rank, architecture, evaluation, slack))
+            latency = self._request.latency_of(architecture)
+            slack = {limit.name: limit.slack(evaluation, latency) for limit in self._limits}
+            ranked.append(Ranked(rank, architecture, evaluation, slack, latency))
         return tuple(ranked)
 
     def _certificate(self, ranking: tuple[Ranked, ...], solution: Solution) -> Certificate:
@@ -125,9 +134,8 @@ class _Question:
 
     def _front_certificate(self, ranking: tuple[Ranked, ...], front: Front, *, feasible: bool | None) -> Certificate:
         best = max((float(ranked.evaluation.mass) for ranked in ranking), default=None)
-        size = self._request.budget.element_bytes
         gaps = front.gaps
-        resolution = {_cost_name(name): gap * (size if name == "peak" else 1) for name, gap in (gaps or {}).items()}
+        resolution = {_cost_name(name): self._told(name, gap) for name, gap in (gaps or {}).items()}
         return Certificate(
             count=len(ranking),
             optimal=feasible is not None and gaps is None,
@@ -147,22 +155,30 @@ class _Question:
         )
 
     def _value(self, ranked: Ranked) -> float:
-        """Return the objective's value, a peak in bytes of the budget's precision."""
+        """Return the objective's value, a peak in bytes of the budget's precision, a latency in milliseconds."""
         if not isinstance(self._objective, Minimise):
             return float(ranked.evaluation.mass)
+        if ranked.latency is not None and COSTS[self._objective.cost] == "latency":
+            return ranked.latency.milliseconds
         return float(ranked.evaluation.report(self._request.budget.precision)[self._objective.cost])
 
     def _bound(self, value: float | None, solution: Solution) -> float | None:
         if solution.complete:
             return value
-        unit = self._request.budget.element_bytes if self._of_peak else 1
         sign = -1 if isinstance(self._objective, Minimise) else 1
         if not math.isfinite(solution.bound):
             return value
-        bound = solution.bound * unit * sign
+        cost = COSTS[self._objective.cost] if isinstance(self._objective, Minimise) else "nn_mass"
+        bound = self._told(cost, solution.bound * sign)
         if value is None:
             return bound
         return min(value, bound) if sign < 0 else max(value, bound)
+
+    def _told(self, quantity: str, elements: float) -> float:
+        """Return so many of the engine's elements as they are told: bytes of a peak, milliseconds of a latency."""
+        if quantity == "latency":
+            return elements / NANOSECONDS
+        return elements * (self._request.budget.element_bytes if quantity == "peak" else 1)
 
     def _binding(self, best: Ranked) -> tuple[str, ...] | None:
         """Return the limits whose removal alone gives a better objective value; None when the time runs out first."""
@@ -186,6 +202,7 @@ class _Question:
         first = problem.keys[0]
         figures = best.evaluation
         values = {"nn_mass": figures.mass, "params": Fraction(figures.params), "macs": Fraction(figures.macs)}
+        values |= {} if best.latency is None else {"latency": Fraction(best.latency.nanoseconds)}
         value = values[QUANTITIES[first.column]] * first.sign
         return Solver(problem, 1, self._control).beats(value)
 
@@ -199,7 +216,7 @@ class _Question:
             for limit in self._limits:
                 others = _problem(self._chain, tuple(o for o in self._limits if o != limit), self._objective)
                 elements = self._least_peak(others) if limit.quantity == "peak" else self._least_sum(others, limit)
-                least[limit.name] = None if elements is None else elements * limit.unit
+                least[limit.name] = None if elements is None else limit.told(elements)
             if isinstance(self._objective, Minimise):
                 problem = replace(_problem(self._chain, self._limits, self._objective), keys=RANKING, least_mass=None)
                 masses = self._proved(problem).masses

@@ -11,6 +11,7 @@ from nnmass_core.architecture import Architecture
 from nnmass_core.chain import Chain
 from nnmass_core.codec import as_integer, check_integer, sha256_of, unknown_fields
 from nnmass_core.errors import DefinitionError, Problem
+from nnmass_core.latency import LatencyModel
 
 MOST_OPTIONS = 3_000_000
 """Options that a space may hold over all its stages; the engine keeps about 120 bytes for each."""
@@ -57,8 +58,11 @@ class Space(ABC):
         """Return an architecture whose costs no other of the space exceeds (it need not lie in the space)."""
 
     @abstractmethod
-    def chain(self) -> Chain:
-        """Return the space as a chain of stages, each architecture exactly one path."""
+    def chain(self, model: LatencyModel | None = None) -> Chain:
+        """Return the space as a chain of stages, each architecture exactly one path.
+
+        model: fills the latencies of a family whose architectures tell their `work`; others leave them 0.
+        """
 
     @abstractmethod
     def architecture(self, integers: Sequence[int]) -> Architecture:

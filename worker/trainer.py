@@ -6,8 +6,10 @@ import errno
 import json
 import logging
 import os
+import platform
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,40 @@ def _measure_ldi(order: dict[str, Any]) -> None:
     tell("done", result=result)
 
 
+def calibrate(order: dict[str, Any]) -> None:
+    """Time operators and networks on this machine, and tell the latency model and the networks that it was held to."""
+    from nnmass_core.codec import encode
+    from nnmass_core.training.calibration import calibrate as measure_device
+
+    def told(fraction: float, message: str) -> None:
+        tell("progress", fraction=fraction, message=message)
+
+    where, threads = order["device"], order["threads"]
+    found = measure_device(time.perf_counter, told, device=where, threads=threads, machine=machine_name(where))
+    networks = [
+        {
+            "family": one.architecture.family,
+            "arch_id": one.architecture.arch_id,
+            "estimated_ms": one.estimated,
+            "measured_ms": one.measured,
+        }
+        for one in found.networks
+    ]
+    tell("done", latency=encode(found.model), networks=networks)
+
+
+def machine_name(device: str) -> str:
+    """Return what the operating system calls a device of this machine."""
+    import torch
+
+    if device.startswith("cuda") and torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text(encoding="utf-8").splitlines() if known.exists() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model")))
+    return next(named, platform.processor() or platform.machine())[:200]
+
+
 def train(order: dict[str, Any]) -> None:
     """Train the order's seeds."""
     from worker.training import train as train_seeds
@@ -103,7 +139,12 @@ def train_rank(order: dict[str, Any], launcher: int) -> None:
         sys.exit(1)
 
 
-WORK: dict[str, Callable[[dict[str, Any]], None]] = {"export": export, "measure": measure, "train": train}
+WORK: dict[str, Callable[[dict[str, Any]], None]] = {
+    "calibrate": calibrate,
+    "export": export,
+    "measure": measure,
+    "train": train,
+}
 
 
 def main() -> None:

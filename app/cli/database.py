@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.ending import fail, refuse
 from app.cli.settings import DataDir, settings_here, use_folder
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from app.retention import Removed
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look after the database.")
 
@@ -24,6 +33,93 @@ def upgrade(data_dir: DataDir = None) -> None:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
     with database_there():
         schema.upgrade(make_engine(settings.sqlalchemy_url))
+
+
+class Kind(StrEnum):
+    """What can be removed for its age."""
+
+    SEARCHES = "searches"
+    VERIFICATIONS = "verifications"
+    MEASUREMENTS = "measurements"
+    EXPORTS = "exports"
+
+
+@app.command("prune")
+def prune(
+    older_than: Annotated[str, typer.Option(metavar="AGE", help="Ended longer ago than this: 12h, 90d, 6w.")],
+    kind: Annotated[
+        list[Kind] | None, typer.Option(help="What to remove, searches unless told; can be given often.")
+    ] = None,
+    data_dir: DataDir = None,
+    *,
+    keep_tagged: Annotated[bool, typer.Option("--keep-tagged", help="Keep searches that have a tag.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing, print what would be.")] = False,
+) -> None:
+    """Remove jobs that ended long ago with all that belongs to them, and print what was removed.
+
+    Searches stay that trainings name, and trainings whose replays stay. What is queued or runs is never removed.
+    """
+    from app import retention
+    from app.db import Database
+
+    try:
+        age = retention.age_of(older_than)
+    except ValueError as error:
+        refuse(f"--older-than {error}")
+    use_folder(data_dir)
+    settings = settings_here()
+    if settings.embedded and not settings.database_file.exists():
+        refuse(f"there is no database in {settings.data_dir}")
+    wanted = retention.Wanted(age, tuple(kind or (Kind.SEARCHES,)), keep_tagged)
+    removed = retention.Removed()
+    database = Database(settings.sqlalchemy_url)
+    with database_there():
+        before = retention.cutoff(database, wanted)
+        try:
+            for batch in retention.prune(database, settings.training_dir, wanted, before, dry_run=dry_run):
+                removed.add(batch)
+        finally:  # an interrupted one has removed what it says
+            _print_removed(removed, before, dry_run=dry_run)
+            database.dispose()
+
+
+def _print_removed(removed: Removed, before: datetime, *, dry_run: bool) -> None:
+    verb = "would remove" if dry_run else "removed"
+    typer.echo(f"{verb} {removed.jobs} jobs that ended before {before:%Y-%m-%d %H:%M:%S} UTC")
+    for table, count in sorted(removed.rows.items()):
+        typer.echo(f"{count} rows of {table}")
+    typer.echo(f"{removed.stored_bytes} bytes of files kept in the database")
+    typer.echo(f"{removed.files} files on disk, {removed.file_bytes} bytes")
+
+
+@app.command("backup")
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write the copy; a file there is replaced.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Copy embedded mode's database to a file, whole and consistent, while the service runs.
+
+    In full mode the database is PostgreSQL's: use pg_dump.
+    """
+    import sqlite3
+
+    use_folder(data_dir)
+    settings = settings_here()
+    if not settings.embedded:
+        refuse("the database is PostgreSQL's: back it up with pg_dump")
+    if not settings.database_file.exists():
+        refuse(f"there is no database in {settings.data_dir}")
+    unfinished = file.with_name(f".{file.name}.unfinished")
+    try:
+        unfinished.unlink(missing_ok=True)
+        unfinished.touch(mode=0o600)
+        with closing(sqlite3.connect(settings.database_file)) as ours, closing(sqlite3.connect(unfinished)) as copy:
+            ours.backup(copy)  # all of it in one step: a snapshot, for which no writer waits
+        unfinished.replace(file)
+    except (OSError, sqlite3.Error) as error:
+        unfinished.unlink(missing_ok=True)
+        fail(f"no backup was written: {error}")
+    typer.echo(f"nnmass: wrote {file}, {file.stat().st_size} bytes", err=True)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ OPTIONS = {
     "budget.max_macs": "--max-macs",
     "budget.max_weight_bytes": "--max-weight-bytes",
     "budget.max_peak_activation_bytes": "--max-peak-bytes",
+    "budget.max_latency_ms": "--max-latency-ms",
     "budget.device": "--device",
     "budget.precision": "--precision",
     "objective.minimize": "--minimize",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.ending import refuse
+from app.cli.inputs import json_in
 
 if TYPE_CHECKING:
     from nnmass.asking import Asked
@@ -37,6 +38,7 @@ class Cost(StrEnum):
     PARAMS = "params"
     MACS = "macs"
     PEAK = "peak_activation_bytes"
+    LATENCY = "latency_ms"
 
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")]
@@ -68,8 +70,13 @@ def _device_names(incomplete: str) -> list[str]:
 Device = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", help="A microcontroller whose flash and RAM are limits.", autocompletion=_device_names
+        metavar="NAME|FILE",
+        help="A device whose memory is a limit (`nnmass devices`), or a profile that `nnmass calibrate` wrote.",
+        autocompletion=_device_names,
     ),
+]
+MaxLatency = Annotated[
+    str | None, typer.Option(metavar="MS", help="Milliseconds for one input at most, as --device estimates: 5, 5ms.")
 ]
 PrecisionOption = Annotated[Precision, typer.Option("--precision", help="What bytes are counted at.")]
 TopK = Annotated[int | None, typer.Option(metavar="K", help="How many to rank; 10 if left out.")]
@@ -112,15 +119,17 @@ def limits_of(
     max_macs: str | None,
     max_weight_bytes: str | None,
     max_peak_bytes: str | None,
+    max_latency_ms: str | None,
     device: str | None,
     precision: Precision,
 ) -> Asked:
-    """Return the limits that a search is asked to keep."""
+    """Return the limits that a search is asked to keep; a device that is a file is read."""
     return {
         "max_params": max_params,
         "max_macs": max_macs,
         "max_weight_bytes": max_weight_bytes,
         "max_peak_activation_bytes": max_peak_bytes,
-        "device": device,
+        "max_latency_ms": max_latency_ms,
+        "device": json_in(device, "the device's profile") if device and device.endswith(".json") else device,
         "precision": precision.value,
     }

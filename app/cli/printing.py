@@ -59,15 +59,18 @@ def print_networks(networks: Sequence[Architecture], first: tuple[str, Sequence[
     """Print networks with their figures. first: the heading and the entries of the first column."""
     cells = all("cells" in network.raw for network in networks)
     shape = "cells: width x depth, skip channels" if cells else "stages: channels x blocks"
-    heads = [(name, RIGHT) for name in ("NN-Mass", "params", "MACs", "weights", "activations")]
-    rows = ([name, *_row(network)] for name, network in zip(first[1], networks, strict=True))
+    timed = any(network.latency_ms is not None for network in networks)
+    names = ("NN-Mass", "params", "MACs", "weights", "activations", *(["latency, estimated"] if timed else []))
+    heads = [(name, RIGHT) for name in names]
+    rows = ([name, *_row(network, timed=timed)] for name, network in zip(first[1], networks, strict=True))
     print_table([(first[0], LEFT), *heads, (shape, LEFT)], rows)
 
 
-def _row(network: Architecture) -> list[str]:
+def _row(network: Architecture, *, timed: bool) -> list[str]:
     costs = [words.count(network.params), words.count(network.macs)]
     memory = [words.memory(network.weight_bytes), words.memory(network.peak_activation_bytes)]
-    return [f"{network.nn_mass:,.3f}", *costs, *memory, network.shape]
+    latency = [words.milliseconds(network.latency_ms)] if timed else []
+    return [f"{network.nn_mass:,.3f}", *costs, *memory, *latency, network.shape]
 
 
 def print_answer(answer: Answer) -> None:
@@ -82,7 +85,7 @@ def lines_of(answer: Answer) -> list[str]:
     """Return what is to be said about an answer, a line each."""
     result = answer.certificate.raw
     said = [str(answer), words.savings(result), words.binding(result), *words.relaxation(result)]
-    said += [words.slack(answer.best.raw)] if answer.best is not None else []
+    said += [words.slack(answer.best.raw), words.latency(answer.best.raw)] if answer.best is not None else []
     mind = [f"Mind: {words.CAVEATS.get(caveat, caveat)}" for caveat in answer.certificate.caveats]
     return [line for line in (*said, *mind) if line]
 

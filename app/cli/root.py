@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from app.cli import database, keys, networks, searching, serving, stored, training
+from app.cli import calibrating, database, keys, networks, searching, serving, stored, training
 from app.cli.quick import QuickCommand, QuickGroup
 
 # plain help: with rich's markup each start would load all of rich before it does anything
@@ -20,6 +20,7 @@ app.command(cls=QuickCommand, epilog=EXIT_CODES)(searching.search)
 app.command(cls=QuickCommand, epilog=EXIT_CODES)(searching.compress)
 app.command(cls=QuickCommand)(searching.presets)
 app.command(cls=QuickCommand)(searching.devices)
+app.command(cls=QuickCommand)(calibrating.calibrate)
 app.command(cls=QuickCommand)(networks.evaluate)
 app.command(cls=QuickCommand)(networks.export)
 app.command(cls=QuickCommand)(networks.diagram)

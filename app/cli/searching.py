@@ -18,6 +18,7 @@ from app.cli.options import (
     DiversityOption,
     Json,
     KeyFile,
+    MaxLatency,
     MaxMacs,
     MaxParams,
     MaxPeakBytes,
@@ -64,6 +65,7 @@ def search(
     max_macs: MaxMacs = None,
     max_weight_bytes: MaxWeightBytes = None,
     max_peak_bytes: MaxPeakBytes = None,
+    max_latency_ms: MaxLatency = None,
     device: Device = None,
     precision: PrecisionOption = Precision.FP32,
     minimize: Annotated[
@@ -92,7 +94,7 @@ def search(
     """
     with ending({"space": "--preset" if preset is not None else "--space"}):
         where = _space_of(preset, space)
-        asked = limits_of(max_params, max_macs, max_weight_bytes, max_peak_bytes, device, precision)
+        asked = limits_of(max_params, max_macs, max_weight_bytes, max_peak_bytes, max_latency_ms, device, precision)
         asked |= {"objective": _objective_of(minimize, min_nn_mass, pareto)}
         asked |= _ranked(top_k, diversity, time_limit)
 
@@ -116,6 +118,7 @@ def compress(
     max_macs: MaxMacs = None,
     max_weight_bytes: MaxWeightBytes = None,
     max_peak_bytes: MaxPeakBytes = None,
+    max_latency_ms: MaxLatency = None,
     device: Device = None,
     precision: PrecisionOption = Precision.FP32,
     top_k: TopK = None,
@@ -135,7 +138,7 @@ def compress(
     with ending({"space": "--space"}):
         network = reference if reference.startswith("arch_") else network_in(reference)
         where = None if space is None else json_in(space, "the space")
-        asked = limits_of(max_params, max_macs, max_weight_bytes, max_peak_bytes, device, precision)
+        asked = limits_of(max_params, max_macs, max_weight_bytes, max_peak_bytes, max_latency_ms, device, precision)
         asked |= _ranked(top_k, diversity, time_limit)
 
         def run(client: Client | None, progress: Any) -> Answer:
@@ -171,7 +174,7 @@ def devices(*, as_json: Json = False) -> None:
     if as_json:
         print_json([dict(one.raw) for one in found])
         return
-    heads = [("name", "left"), ("flash, bytes", "right"), ("RAM, bytes", "right"), ("what it is", "left")]
+    heads = [("name", "left"), ("weights, bytes", "right"), ("activations, bytes", "right"), ("what it is", "left")]
     rows = ([one.name, words.count(one.flash_bytes), words.count(one.ram_bytes), one.title] for one in found)
     print_table(heads, rows)
 

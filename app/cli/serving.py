@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from enum import StrEnum
@@ -36,13 +35,14 @@ def serve(
     with SQLite in the data folder. With both set, this is the API alone.
     """
     use_folder(data_dir)
+    from app import logs
     from app.embedded import Embedded, StartRefused
     from app.server import fit_for, run_api
 
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         settings = fit_for(host, settings_here())
         if settings.embedded:
+            logs.configure(settings)
             raise typer.Exit(Embedded(settings, host, port).run())
     except StartRefused as refusal:
         refuse(str(refusal))

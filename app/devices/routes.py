@@ -2,46 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Body, Response
 
-from app.errors import NotFound
-from app.fields import PathName, problems
-from nnmass_core.devices import devices
+from app.deps import Owner, ReadSession, WriteSession
+from app.devices import service
+from app.devices.schemas import DeviceItem, DeviceList, Profile
+from app.fields import BODY_ERRORS, PathName, problems
 
 router = APIRouter(prefix="/v1/devices", tags=["devices"])
 
 
-class DeviceItem(BaseModel):
-    """A device and its memory, all of it: what the program itself needs is for its maker to take off."""
-
-    name: str = Field(description="As `budget.device` takes it.")
-    title: str
-    flash_bytes: int = Field(description="For weights.")
-    ram_bytes: int = Field(description="For activations: the largest region with one run of addresses.")
-    source: str = Field(description="The document with these figures.")
-    note: str
-    limits: dict[str, int] = Field(description="What naming the device in a budget sets.")
-
-
-class DeviceList(BaseModel):
-    """All devices."""
-
-    items: list[DeviceItem]
-    next_cursor: str | None = None
-
-
 @router.get("", response_model=DeviceList)
-def list_devices() -> dict[str, Any]:
-    """List the devices that a budget can name, with their memory limits and where these are from."""
-    return {"items": [device.to_json() for device in devices().values()]}
+def list_devices(session: ReadSession, owner: Owner) -> dict[str, Any]:
+    """List the devices that a budget can name, with their limits and where these are from; your own come first."""
+    return {"items": service.every(session, owner)}
 
 
-@router.get("/{name}", response_model=DeviceItem, responses=problems(404))
-def get_device(name: PathName) -> dict[str, Any]:
+@router.post(
+    "",
+    status_code=201,
+    response_model=DeviceItem,
+    responses={
+        200: {"model": DeviceItem, "description": "In place of the profile that had this name."},
+        **problems(*BODY_ERRORS, 409),
+    },
+)
+def keep_device(body: Annotated[Profile, Body()], session: WriteSession, owner: Owner, response: Response) -> Any:
+    """Keep a device's profile, as `nnmass calibrate` writes it on the device; budgets can then name it."""
+    answer, new = service.keep(session, owner, body)
+    response.status_code = 201 if new else 200
+    response.headers["Location"] = f"/v1/devices/{answer['name']}"
+    return answer
+
+
+@router.get("/{device_name}", response_model=DeviceItem, responses=problems(404))
+def get_device(device_name: PathName, session: ReadSession, owner: Owner) -> dict[str, Any]:
     """Return a device."""
-    if name not in devices():
-        raise NotFound("there is no such device; GET /v1/devices lists them")
-    return devices()[name].to_json()
+    return service.get(session, owner, device_name)
+
+
+@router.delete("/{device_name}", status_code=204, responses=problems(*BODY_ERRORS, 404))
+def delete_device(device_name: PathName, session: WriteSession, owner: Owner) -> None:
+    """Forget a profile of yours; searches that named it stay as they are."""
+    service.delete(session, owner, device_name)

@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
 from app.fields import WHOLE, Natural, Strict, Tag
 from app.jobs import State
-from nnmass_core.devices import devices
+from nnmass_core.budget import LONGEST_MS
+from nnmass_core.devices import device_schema, devices
 from nnmass_core.families import architecture_schema, space_schema
-from nnmass_core.question import Find, request_of
+from nnmass_core.question import Find, FindDevice, request_of, shipped
 from nnmass_core.request import LONGEST_SECONDS, MOST_RESULTS, SearchRequest, objective_schema
 from nnmass_core.spaces import presets
 
@@ -45,7 +46,9 @@ QUESTION: dict[str, JsonValue] = {
 EXAMPLE: dict[str, JsonValue] = {**QUESTION, "name": "camera v2", "tags": ["edge"], "note": ""}
 
 
-DeviceName = Annotated[str, WithJsonSchema({"type": "string", "enum": list(devices())})]
+Device = Annotated[
+    Any, WithJsonSchema({"anyOf": [{"type": "string", "enum": list(devices())}, device_schema(), {"type": "null"}]})
+]
 
 
 class BudgetBody(Strict):
@@ -57,9 +60,14 @@ class BudgetBody(Strict):
     max_peak_activation_bytes: Natural | None = Field(
         None, description="Bytes of activations alive at once for one input, at `precision`."
     )
+    max_latency_ms: Annotated[float, Field(gt=0, le=LONGEST_MS)] | None = Field(
+        None, description="Milliseconds for one input, batch 1, as the device's profile estimates them; needs `device`."
+    )
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
-    device: DeviceName | None = Field(
-        None, description="Its memory limits hold too; where both limit the same, the lower does."
+    device: Device = Field(
+        None,
+        description="A device's name (`GET /v1/devices`; your own profiles too) or a whole profile. Its memory limits "
+        "hold too; where both limit the same, the lower does.",
     )
 
 
@@ -82,12 +90,13 @@ class Question(Strict):
     )
     time_limit_seconds: float = Field(60.0, gt=0, le=LONGEST_SECONDS)
 
-    def to_request(self, find: Find) -> SearchRequest:
+    def to_request(self, find: Find, find_device: FindDevice = shipped) -> SearchRequest:
         """Return the core's request. Raises DefinitionError that names the field.
 
-        `find` gives the definition of an `arch_id` that the reference may name, or None.
+        `find` gives the definition of an `arch_id` that the reference may name, or None; `find_device` the profile of a
+        device that does not come with the core.
         """
-        return request_of(self.model_dump(exclude_unset=True), find)
+        return request_of(self.model_dump(exclude_unset=True), find, find_device)
 
 
 Name = Annotated[str, Field(max_length=200)]
@@ -145,7 +154,7 @@ class Result(BaseModel):
     elapsed_seconds: float
     reference: dict[str, Any] | None = Field(None, description="Compress: the network to match, with its figures.")
     savings: dict[str, float] | None = Field(None, description="Compress: how many times fewer params and MACs.")
-    resolution: dict[str, int] | None = Field(
+    resolution: dict[str, int | float] | None = Field(
         None, description="Pareto: the widest gap in each cost in which points may be missing; null when exact."
     )
 
@@ -210,6 +219,19 @@ class PredictedAccuracy(BaseModel):
     recipe: str
 
 
+class EstimatedLatency(BaseModel):
+    """What an estimated latency rests on: the device, and the error of its profile on networks that were held out.
+
+    low_ms, high_ms: where a measurement should lie. median_error: median of |estimated / measured - 1|.
+    """
+
+    kind: Literal["estimated"]
+    device: str
+    low_ms: float
+    high_ms: float
+    median_error: float
+
+
 class RankedItem(BaseModel):
     """One place of the ranking; `cells` (or `stages`) gives each part's definition and figures."""
 
@@ -222,10 +244,11 @@ class RankedItem(BaseModel):
     macs: int
     weight_bytes: int
     peak_activation_bytes: int
-    latency_ms: float | None = None
+    latency_ms: float | None = Field(None, description="For one input, estimated; null without a device that tells it.")
+    latency: EstimatedLatency | None = Field(None, description="What stands beside `latency_ms`.")
     depth: int
     architecture: Annotated[dict[str, Any], WithJsonSchema(architecture_schema())]
-    slack: dict[str, int]
+    slack: dict[str, int | float]
     predicted_accuracy: PredictedAccuracy | None = Field(None, description="Null while no evidence supports one.")
 
 

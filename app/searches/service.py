@@ -159,7 +159,9 @@ def ranking(session: Session, owner: str, search_id: UUID, paging: Paging) -> tu
 
 def read(session: Session, owner: str, question: Question) -> SearchRequest:
     """Return the core's request of a question. Raises DefinitionError that names the field."""
-    return question.to_request(lambda arch_id: catalog.definition(session, owner, arch_id))
+    return question.to_request(
+        lambda arch_id: catalog.definition(session, owner, arch_id), lambda name: catalog.device(session, owner, name)
+    )
 
 
 def preview(request: SearchRequest) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class Gain:
     """The most NN-Mass when one limit alone is raised by each of FACTORS; None where the time ran out."""
 
     limit: str
-    bound: int
+    bound: float
     masses: tuple[float | None, ...]
 
 
@@ -55,19 +55,21 @@ def _control() -> Control:
     return Control(expired=lambda: time.monotonic() > deadline)
 
 
-def _raised(request: SearchRequest, limit: str, bound: int, control: Control) -> Iterator[float | None]:
+def _raised(request: SearchRequest, limit: str, bound: float, control: Control) -> Iterator[float | None]:
     for factor in FACTORS:
-        best = _best(request, {limit: int(bound * factor)}, control)
+        best = _best(request, {limit: bound * factor if limit == "max_latency_ms" else int(bound * factor)}, control)
         yield None if best is None else float(best.evaluation.mass)
 
 
-def _best(request: SearchRequest, limits: dict[str, int], control: Control) -> Architecture | None:
+def _best(request: SearchRequest, limits: dict[str, Any], control: Control) -> Architecture | None:
     """Return the architecture with the most NN-Mass within other limits; None without one, or when the time is over."""
     if control.expired():
         return None
-    # a device's limits as numbers, to be raised too
+    # a device's limits as numbers, to be raised too: of the device itself its speed is left
     bounds: dict[str, Any] = {limit.name: limit.bound for limit in request.budget.limits()} | limits
-    budget = Budget(precision=request.budget.precision, **bounds)
+    profile = request.budget.profile
+    device = None if profile is None else replace(profile, flash_bytes=None, ram_bytes=None)
+    budget = Budget(precision=request.budget.precision, device=device, **bounds)
     found = search(replace(request, budget=budget, top_k=1), control)
     return found.ranking[0].architecture if found.ranking and found.certificate.optimal else None
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from app.body_guard import find_fault
 from app.http_errors import problems_of
-from nnmass.amounts import count, memory
+from nnmass.amounts import count, memory, milliseconds
 from nnmass_core.errors import DefinitionError, Problem
 
 LIMITS = ("max_params", "max_macs", "max_weight_bytes", "max_peak_activation_bytes")
@@ -95,6 +95,11 @@ def _budget(form: Form, problems: list[Problem]) -> dict[str, Any]:
                 budget[name] = memory(text, name) if name.endswith("_bytes") else count(text, name)
             except DefinitionError as error:
                 problems += error.problems
+    if text := value(form, "max_latency_ms"):
+        try:
+            budget["max_latency_ms"] = milliseconds(text, "max_latency_ms")
+        except DefinitionError as error:
+            problems += error.problems
     if device := value(form, "device"):
         budget["device"] = device
     return budget
@@ -185,7 +190,10 @@ def filled(request: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the form that would ask this request again."""
     objective, budget = request["objective"], request["budget"]
     form = {"space": json.dumps(request["space"], indent=1), "precision": budget["precision"]}
-    form |= {name: f"{budget[name]:,}" for name in LIMITS if name in budget} | {"device": budget.get("device", "")}
+    form |= {name: f"{budget[name]:,}" for name in LIMITS if name in budget}
+    form |= {"max_latency_ms": f"{budget['max_latency_ms']:g}"} if "max_latency_ms" in budget else {}
+    device = budget.get("device", "")
+    form["device"] = device["name"] if isinstance(device, Mapping) else device
     if "pareto" in objective:
         form |= {"goal": "front", "cost": "+".join(objective["pareto"][1:])}
     elif "minimize" in objective:

@@ -45,7 +45,7 @@ def environment() -> Environment:
     )
     filters = (
         *(words.count, words.number, words.short, words.memory, words.shape, words.certificate, words.binding),
-        *(words.relaxation, words.savings, words.asked, estimate, moment, percent),
+        *(words.relaxation, words.savings, words.asked, words.milliseconds, words.latency, estimate, moment, percent),
     )
     made.policies["json.dumps_kwargs"] = {}  # in the order of the definition, not of the alphabet
     made.filters |= {function.__name__: function for function in filters}

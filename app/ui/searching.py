@@ -8,7 +8,9 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy.orm import Session
 
+from app import catalog
 from app.db import Database
 from app.deps import CursorsDep, DatabaseDep, Owner, ReadSession, WriteSession
 from app.errors import Invalid
@@ -23,7 +25,7 @@ from app.ui.forms import LIMITS, FormProblems, checked, filled, search_body, val
 from app.ui.page import FormDep, PageRoute, go_to, render
 from app.ui.trainings import choices
 from nnmass_core.budget import Budget
-from nnmass_core.devices import devices
+from nnmass_core.devices import devices, read_device
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import FAMILIES, decode_architecture
 from nnmass_core.named import named_networks
@@ -41,6 +43,7 @@ FRONTS = {
     "params": "params",
     "macs": "MACs",
     "peak_activation_bytes": "activation memory",
+    "latency_ms": "latency on the device",
     "params+macs": "params and MACs",
 }
 
@@ -51,17 +54,19 @@ def new_search(request: Request, session: ReadSession, owner: Owner, like: UUID 
     form: Mapping[str, Any] = FIRST_FORM
     if like is not None:
         form = filled(service.get(session, owner, like).request)
-    return _form(request, form)
+    return _form(request, session, owner, form)
 
 
-def _form(request: Request, form: Mapping[str, Any], problems: FormProblems | None = None) -> Response:
+def _form(
+    request: Request, session: Session, owner: str, form: Mapping[str, Any], problems: FormProblems | None = None
+) -> Response:
     context = {
         "form": {name: values[0] for name, values in form.items() if values},
         "problems": {} if problems is None else problems.by_field,
         "presets": list(presets().values()),
         "mosts": _mosts(),
         "named": list(named_networks()),
-        "devices": list(devices().values()),
+        "devices": [read_device(profile) for profile in catalog.devices_of(session, owner)] + list(devices().values()),
         "fronts": FRONTS,
     }
     return render(request, "new_search.html", 200 if problems is None else 422, **context)
@@ -106,9 +111,9 @@ def submit(request: Request, session: WriteSession, owner: Owner, form: FormDep)
     try:
         done = service.submit(session, owner, checked(SearchBody, search_body(form)), None)
     except FormProblems as problems:
-        return _form(request, form, problems)
+        return _form(request, session, owner, form, problems)
     except DefinitionError as error:
-        return _form(request, form, FormProblems(error.problems))
+        return _form(request, session, owner, form, FormProblems(error.problems))
     return go_to(request, f"/searches/{done.body['id']}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 from nnmass.client.architectures import ArchitectureCalls
@@ -58,8 +59,23 @@ class Client(SearchCalls, ArchitectureCalls, VerificationCalls):
         return found
 
     def devices(self) -> list[NamedDevice]:
-        """Return the devices whose memory limits a search can name, with where these are from."""
+        """Return the devices that a search can name, with their limits and where these are from; your own first."""
         return [NamedDevice.from_json(item) for item in self._pages("/v1/devices")]
+
+    def device(self, name: str) -> NamedDevice:
+        """Return a device. Raises NotFound."""
+        return NamedDevice.from_json(self._transport.get(path_of("/v1/devices", name)))
+
+    def keep_device(self, profile: Mapping[str, Any]) -> NamedDevice:
+        """Have the service keep a device's profile, which `nnmass calibrate` writes, in place of an earlier one.
+
+        Searches can then name it. Raises InvalidRequest that names the field.
+        """
+        return NamedDevice.from_json(self._transport.post("/v1/devices", dict(profile)))
+
+    def delete_device(self, name: str) -> None:
+        """Forget a profile of yours. Raises NotFound."""
+        self._transport.delete(path_of("/v1/devices", name))
 
     def datasets(self) -> list[Named]:
         """Return the data sets that a verification can name."""

@@ -14,6 +14,7 @@ from nnmass_core.codec import LARGEST_INTEGER, Value, integer, nested, sequence
 from nnmass_core.diagram import Arc, Panel, shown
 from nnmass_core.errors import Problem
 from nnmass_core.families.costs import Costs
+from nnmass_core.latency import Operators, Work, elementwise, linear, pool
 from nnmass_core.mass import Integers, canonical_skip_channels, links
 
 MOST_CELLS = 12
@@ -87,6 +88,26 @@ def check_final_map(image: Image, cells: int) -> Iterator[Problem]:
         yield Problem("input", "too_small", f"leaves the last of {cells} cells a feature map with a side below 2")
 
 
+def skip_work(w: Integers, d: Integers, t: Integers, s: Integers, positions: int) -> Work:
+    """Return the operators of a cell's skip connections; `t` is canonical, s: the links S.
+
+    Each of layers 0 .. d-3 sends its sampled channels, and each of layers 2 .. d-1 joins what it takes. Layer j samples
+    from j - 1 layers, so it joins min(j - 1, t) pieces; a wiring that misses a layer makes it fewer.
+    """
+    skipping = (d >= 3) * (t > 0)
+    calls, pieces, zero = skipping * (d - 2), links(0 * w + 1, d, t), 0 * s
+    joined = skipping * ((d - 2) * w + s) * positions
+    return (
+        Operators("send", calls, zero, s * positions, s * positions, zero, pieces),
+        Operators("concatenate", calls, zero, joined, joined, zero, pieces),
+    )
+
+
+def normalised(c: Integers, calls: Integers) -> Work:
+    """Return BatchNorm and activation of so many elements together."""
+    return (elementwise("normalise", c, calls), elementwise("activate", c, calls))
+
+
 @dataclass(frozen=True)
 class CellEntry(ABC):
     """A cell's first layer, from the feature maps before it to the cell's own; sizes are (height, width)."""
@@ -97,6 +118,10 @@ class CellEntry(ABC):
     @abstractmethod
     def costs(self, w_in: Integers, w: Integers) -> Costs[Integers]:
         """Return what the layer costs, from `w_in` channels to `w`."""
+
+    @abstractmethod
+    def work(self, w_in: Integers, w: Integers) -> Work:
+        """Return the operators that the layer runs."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +134,15 @@ class CellBody(ABC):
     def costs(self, w: Integers, d: Integers, t: Integers, s: Integers) -> Costs[Integers]:
         """Return what the layers cost; `t` is canonical, s: the links S."""
 
+    @abstractmethod
+    def work(self, w: Integers, d: Integers, t: Integers, s: Integers) -> Work:
+        """Return the operators that the layers run."""
+
+    @property
+    def area(self) -> int:
+        """Positions of the cell's maps."""
+        return self.size[0] * self.size[1]
+
     def peak(self, w: Integers, d: Integers, t: Integers) -> Integers:
         """Return activation elements alive at the worst step.
 
@@ -117,7 +151,7 @@ class CellBody(ABC):
         """
         skipping = (d >= 3) * (t > 0)
         channels = (d >= 2) * (skipping * (d * w + t) + (1 - skipping) * (2 * w))
-        elements: Integers = channels * (self.size[0] * self.size[1])
+        elements: Integers = channels * self.area
         return elements
 
 
@@ -136,6 +170,11 @@ class Head:
     def params(self, w: Integers) -> Integers:
         """Return trainable parameters."""
         return self.macs(w) + self.num_classes
+
+    def work(self, w: Integers) -> Work:
+        """Return the operators: pooling and the Linear layer."""
+        pooling = pool(w * (self.size[0] * self.size[1]), w * self.pooled)
+        return (pooling, linear(w * self.pooled, 0 * w + self.num_classes))
 
     def macs(self, w: Integers) -> Integers:
         """Return multiply-accumulates of the Linear layer."""
@@ -198,6 +237,16 @@ class ConcatenationCnn(Architecture):
             part_name="cells",
             parts=tuple(parts),
         )
+
+    def work(self) -> tuple[Work, ...]:
+        sizes = resolutions(self.input, len(self.cells))
+        w_in, before = self.input.channels, sizes[0]
+        parts: list[Work] = []
+        for index, (cell, after) in enumerate(zip(self.cells, sizes, strict=True)):
+            w, d, t = cell.width, cell.depth, cell.skip_channels
+            parts += [self.entry(index, before, after).work(w_in, w), self.body(after).work(w, d, t, links(w, d, t))]
+            w_in, before = w, after
+        return (*parts, Head(sizes[-1], self.num_classes).work(w_in))
 
     def panels(self) -> tuple[Panel, ...]:
         sizes = resolutions(self.input, len(self.cells))

@@ -28,7 +28,8 @@ from nnmass_core.families.concatenation import (
     check_final_map,
     resolutions,
 )
-from nnmass_core.families.costs import stage_of
+from nnmass_core.families.costs import stage_of, timed
+from nnmass_core.latency import LatencyModel
 from nnmass_core.mass import links, mass_terms
 from nnmass_core.space import Fields, Space, decode_choice, decode_integer
 
@@ -144,7 +145,7 @@ class ConcatenationCnnSpace(Space):
         ]
         return self.network(input=self.input, num_classes=self.num_classes, cells=tuple(tallest))
 
-    def chain(self) -> Chain:
+    def chain(self, model: LatencyModel | None = None) -> Chain:
         sizes = resolutions(self.input, self.cells)
         nothing = np.zeros(1, np.int64)
         before, states_before = sizes[0], States(nothing + self.input.channels, nothing)
@@ -153,11 +154,11 @@ class ConcatenationCnnSpace(Space):
         for c, after in enumerate(sizes):
             states = self._states(c)
             entry = self.network.entry(c, before, after)
-            stages.append(self._entry_stage(entry, states_before, states, tied=c > 0))
-            stages.append(self._body_stage(self.network.body(after), states, c))
+            stages.append(self._entry_stage(entry, states_before, states, model, tied=c > 0))
+            stages.append(self._body_stage(self.network.body(after), states, c, model))
             nodes += [len(states.width)] * 2
             before, states_before = after, states
-        stages.append(_head_stage(Head(sizes[-1], self.num_classes), states_before))
+        stages.append(_head_stage(Head(sizes[-1], self.num_classes), states_before, model))
         shape = [column for column in range(3 * self.cells) if column % 3 < 2]
         return Chain(tuple(stages), (*nodes, 1), tuple(shape))
 
@@ -177,10 +178,13 @@ class ConcatenationCnnSpace(Space):
         depths = np.array(self.depth[cell].values, np.int64)
         return States(np.repeat(width, len(depths)), np.tile(depths, len(width)))
 
-    def _entry_stage(self, entry: CellEntry, before: States, states: States, *, tied: bool) -> Stage:
+    def _entry_stage(
+        self, entry: CellEntry, before: States, states: States, model: LatencyModel | None, *, tied: bool
+    ) -> Stage:
         source, target = self._transitions(before, states) if tied else _all_pairs(1, len(states.width))
-        costs = entry.costs(before.width[source], states.width[target])
-        return stage_of(source, target, costs)
+        w_in, w = before.width[source], states.width[target]
+        latency = timed(model, lambda: entry.work(w_in, w))
+        return stage_of(source, target, entry.costs(w_in, w), latency=latency)
 
     def _transitions(self, before: States, states: States) -> tuple[Ints, Ints]:
         """Return the pairs of nodes that the rules let follow each other."""
@@ -192,7 +196,7 @@ class ConcatenationCnnSpace(Space):
         depth = np.tile(np.arange(ties), len(source))
         return np.repeat(source, ties) * ties + depth, np.repeat(target, ties) * ties + depth
 
-    def _body_stage(self, body: CellBody, states: States, cell: int) -> Stage:
+    def _body_stage(self, body: CellBody, states: States, cell: int, model: LatencyModel | None) -> Stage:
         shapes = (
             (node, width, depth)
             for node, (width, tied_depth) in enumerate(zip(states.width.tolist(), states.depth.tolist(), strict=True))
@@ -201,14 +205,15 @@ class ConcatenationCnnSpace(Space):
         node, w, d, t = distinct_cells(shapes, self.skip_channels[cell]).T.copy()
         s = links(w, d, t)
         costs = body.costs(w, d, t, s)
-        return stage_of(node, node, costs, mass_terms(d, s), np.column_stack([w, d, t]))
+        latency = timed(model, lambda: body.work(w, d, t, s))
+        return stage_of(node, node, costs, mass_terms(d, s), np.column_stack([w, d, t]), latency=latency)
 
 
 def _all_pairs(before: int, after: int) -> tuple[Ints, Ints]:
     return np.repeat(np.arange(before), after), np.tile(np.arange(after), before)
 
 
-def _head_stage(head: Head, states: States) -> Stage:
+def _head_stage(head: Head, states: States, model: LatencyModel | None) -> Stage:
     params = head.params(states.width)
     return make_stage(
         source=np.arange(len(states.width)),
@@ -217,4 +222,5 @@ def _head_stage(head: Head, states: States) -> Stage:
         macs=head.macs(states.width),
         weights=params,
         peak=head.peak(states.width),
+        latency=timed(model, lambda: head.work(states.width)),
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, NamedTuple
 
 from nnmass_core.chain import Ints, Stage, make_stage
+from nnmass_core.latency import LatencyModel, Work
 from nnmass_core.mass import Integers
 
 
@@ -23,12 +25,22 @@ class Costs(NamedTuple, Generic[Integers]):
         return stored
 
 
+def timed(model: LatencyModel | None, work: Callable[[], Work]) -> Ints | None:
+    """Return the nanoseconds of each option's work, (n,); None without a device to tell them."""
+    if model is None:
+        return None
+    nanoseconds: Ints = model.nanoseconds(work())
+    return nanoseconds
+
+
 def stage_of(
     source: Ints,
     target: Ints,
     costs: Costs[Ints],
     mass_terms: tuple[Ints, Ints] | None = None,
     integers: Ints | None = None,
+    *,
+    latency: Ints | None = None,
 ) -> Stage:
     """Return the stage of some options, (n,) each: the nodes they join, what they cost, their NN-Mass and integers."""
     return make_stage(
@@ -40,4 +52,5 @@ def stage_of(
         peak=costs.peak,
         mass_terms=mass_terms,
         integers=integers,
+        latency=latency,
     )

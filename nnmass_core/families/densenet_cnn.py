@@ -16,10 +16,13 @@ from nnmass_core.families.concatenation import (
     ConcatenationCnn,
     Head,
     check_final_map,
+    normalised,
     resolutions,
+    skip_work,
 )
 from nnmass_core.families.concatenation_space import ConcatenationCnnSpace
 from nnmass_core.families.costs import Costs
+from nnmass_core.latency import Operators, Work, convolution, elementwise
 from nnmass_core.mass import Integers
 
 
@@ -28,6 +31,11 @@ class Entry(CellEntry):
 
     def costs(self, w_in: Integers, w: Integers) -> Costs[Integers]:
         return Costs(self.params(w_in, w), self.macs(w_in, w), self.norm_channels(w), self.peak(w_in, w))
+
+    def work(self, w_in: Integers, w: Integers) -> Work:
+        before, after = self.before[0] * self.before[1], self.after[0] * self.after[1]
+        layer = convolution(3, w_in, w, 0 * w + before, 0 * w + after)
+        return (layer, elementwise("normalise", w * after, 0 * w + 1))
 
     def params(self, w_in: Integers, w: Integers) -> Integers:
         """Return trainable parameters: 9 w_in w of the convolution, 2 w of BatchNorm."""
@@ -56,6 +64,15 @@ class Body(CellBody):
     def costs(self, w: Integers, d: Integers, t: Integers, s: Integers) -> Costs[Integers]:
         c = self.norm_channels(w, d, s)
         return Costs(self.params(w, c), self.macs(w, c), c, self.peak(w, d, t))
+
+    def work(self, w: Integers, d: Integers, t: Integers, s: Integers) -> Work:
+        c, layers, area = self.norm_channels(w, d, s), d - 1, self.area
+        convolutions = Operators(
+            "convolution_3x3", layers, self.macs(w, c), c * area, layers * w * area, 9 * w * c, 0 * c
+        )
+        skips: Work = skip_work(w, d, t, s, area)
+        norms: Work = normalised(c * area, layers)
+        return (*skips, *norms, convolutions)
 
     def norm_channels(self, w: Integers, d: Integers, s: Integers) -> Integers:
         """Return c, the BatchNorm channels; s: the links S."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from nnmass_core.families.concatenation import CellBody, CellEntry, ConcatenationCnn
+from nnmass_core.families.concatenation import CellBody, CellEntry, ConcatenationCnn, normalised, skip_work
 from nnmass_core.families.concatenation_space import ConcatenationCnnSpace
 from nnmass_core.families.costs import Costs
 from nnmass_core.families.densenet_cnn import Entry
+from nnmass_core.latency import Operators, Work, convolution, depthwise, elementwise
 from nnmass_core.mass import Integers, larger
 
 
@@ -27,6 +28,17 @@ class SeparableEntry(CellEntry):
             macs=w_in * w * before + (9 * w + w * w) * after,
             norm_channels=norm_channels,
             peak=larger((w_in + w) * before, w * (before + after)),
+        )
+
+    def work(self, w_in: Integers, w: Integers) -> Work:
+        before, after = 0 * w + self.before[0] * self.before[1], 0 * w + self.after[0] * self.after[1]
+        one = 0 * w + 1
+        return (
+            convolution(1, w_in, w, before, before),
+            depthwise(w, before, after),
+            convolution(1, w, w, after, after),
+            elementwise("normalise", w * (before + 3 * after), 4 * one),
+            elementwise("activate", w * (before + after), 2 * one),
         )
 
 
@@ -46,6 +58,21 @@ class SeparableBody(CellBody):
             macs=kernels * (self.size[0] * self.size[1]),
             norm_channels=norm_channels,
             peak=self.peak(w, d, t),
+        )
+
+    def work(self, w: Integers, d: Integers, t: Integers, s: Integers) -> Work:
+        c, layers, area = (d - 1) * w + s, d - 1, self.area
+        weights = c * w + layers * w * w
+        read, written = (c + layers * w) * area, 2 * layers * w * area
+        skips: Work = skip_work(w, d, t, s, area)
+        norms: Work = normalised(c * area, layers)
+        return (
+            *skips,
+            *norms,
+            Operators("convolution_1x1", 2 * layers, weights * area, read, written, weights, 0 * c),
+            depthwise(w, 0 * w + area, 0 * w + area).times(layers),
+            elementwise("normalise", 3 * layers * w * area, 3 * layers),
+            elementwise("activate", 2 * layers * w * area, 2 * layers),
         )
 
 

@@ -13,9 +13,10 @@ from nnmass_core.axis import Axis, axis_schema, decode_axes
 from nnmass_core.chain import Chain
 from nnmass_core.codec import choice, integer
 from nnmass_core.diagram import Panel
-from nnmass_core.families.concatenation import CLASSES, SKIP_CHANNELS, WIDTH, Cell
+from nnmass_core.families.concatenation import CLASSES, SKIP_CHANNELS, WIDTH, Cell, skip_work
 from nnmass_core.families.concatenation_space import distinct_cells
-from nnmass_core.families.costs import Costs, stage_of
+from nnmass_core.families.costs import Costs, stage_of, timed
+from nnmass_core.latency import LatencyModel, Operators, Work, elementwise, linear
 from nnmass_core.mass import Integers, canonical_skip_channels, larger, links, mass_terms
 from nnmass_core.space import Fields, Space, decode_choice, decode_integer
 
@@ -38,6 +39,17 @@ class Layers:
         macs = self.in_features * w + ((d - 2) * w + s - t) * w + (w + t) * self.num_classes
         biases = (d - 1) * w + self.num_classes
         return Costs(macs + biases, macs, 0 * w, self.peak(w, d, t))
+
+    def work(self, w: Integers, d: Integers, t: Integers, s: Integers) -> Work:
+        """Return the operators that run. Layer 0 activates its output, later ones their input, and layer 1 nothing."""
+        inner, read = d - 2, (d - 2) * w + s - t
+        return (
+            linear(0 * w + self.in_features, w),
+            Operators("linear", inner, read * w, read, inner * w, read * w, 0 * w),
+            linear(w + t, 0 * w + self.num_classes),
+            elementwise("activate", w + inner * w + s, inner + 1),
+            *skip_work(w, d, t, s, 1),
+        )
 
     def peak(self, w: Integers, d: Integers, t: Integers) -> Integers:
         """Return activation elements alive at the worst step.
@@ -84,6 +96,10 @@ class DenseNetMlp(Architecture):
             part_name="cells",
             parts=(part,),
         )
+
+    def work(self) -> tuple[Work, ...]:
+        w, d, t = self.width, self.depth, self.skip_channels
+        return (Layers(self.in_features, self.num_classes).work(w, d, t, links(w, d, t)),)
 
     def panels(self) -> tuple[Panel, ...]:
         cell = Cell(width=self.width, depth=self.depth, skip_channels=self.skip_channels)
@@ -159,13 +175,15 @@ class DenseNetMlpSpace(Space):
     def largest(self) -> Architecture:
         return self.architecture((self.width.largest, self.depth.largest, self.skip_channels.largest))
 
-    def chain(self) -> Chain:
+    def chain(self, model: LatencyModel | None = None) -> Chain:
         """Return a single stage: all costs hang together on width, depth and skip channels."""
         shapes = ((0, width, depth) for width in self.width.values for depth in self.depth.values)
         node, w, d, t = distinct_cells(shapes, self.skip_channels).T.copy()
         s = links(w, d, t)
-        costs = Layers(self.in_features, self.num_classes).costs(w, d, t, s)
-        stage = stage_of(node, node, costs, mass_terms(d, s), np.column_stack([w, d, t]))
+        layers = Layers(self.in_features, self.num_classes)
+        latency = timed(model, lambda: layers.work(w, d, t, s))
+        integers = np.column_stack([w, d, t])
+        stage = stage_of(node, node, layers.costs(w, d, t, s), mass_terms(d, s), integers, latency=latency)
         return Chain((stage,), (1, 1), (0, 1))
 
     def architecture(self, integers: Sequence[int]) -> Architecture:

@@ -6,12 +6,14 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import ClassVar
 
 from nnmass_core.codec import Value, integer, sequence
 from nnmass_core.errors import Problem
 from nnmass_core.families.costs import Costs
 from nnmass_core.families.residual import CHANNELS, REPEATS, Block, Built, ResidualNetwork, Size, area, halved
+from nnmass_core.latency import Work, convolution, depthwise, elementwise, linear, pool
 from nnmass_core.mass import Integers, bottleneck_terms, larger
 
 EXPANSION = (1, 16)
@@ -41,6 +43,22 @@ def inverted_residual(
     )
 
 
+def inverted_residual_work(
+    i: Integers, o: Integers, expansion: Integers, before: Integers, after: Integers, joined: Integers
+) -> Work:
+    """Return the operators of one block."""
+    h, expanded = i * expansion, (expansion > 1) * 1
+    inner = h * (expanded * before + after)
+    return (
+        convolution(1, i, h, before, before).times(expanded),
+        depthwise(h, before, after),
+        convolution(1, h, o, after, after),
+        elementwise("normalise", inner + o * after, 2 + expanded),
+        elementwise("activate", inner, 1 + expanded),
+        elementwise("add", o * after, 0 * h + 1).times(joined),
+    )
+
+
 def inverted_residual_terms(i: Integers, expansion: Integers, joined: Integers) -> tuple[Integers, Integers]:
     """Return numerator and denominator of a block's NN-Mass; 0 / 1 without its shortcut."""
     numerator, denominator = bottleneck_terms(i, i * expansion)
@@ -54,6 +72,13 @@ def stem_costs(image_channels: int, stem_channels: Integers, before: Integers, a
     return Costs(kernels + 2 * stem_channels, kernels * after, stem_channels, peak)
 
 
+def stem_work(image_channels: int, stem_channels: Integers, before: Integers, after: Integers) -> Work:
+    """Return the operators of the stem."""
+    c, one = stem_channels, 0 * stem_channels + 1
+    stem = convolution(3, image_channels * one, c, before, after)
+    return (stem, elementwise("normalise", c * after, one), elementwise("activate", c * after, one))
+
+
 def head_costs(channels: Integers, last_channels: Integers, positions: Integers, num_classes: int) -> Costs[Integers]:
     """Return the costs of the last 1x1 convolution with BatchNorm, global average pooling and one Linear with bias."""
     kernels, linear = channels * last_channels, last_channels * num_classes
@@ -61,6 +86,18 @@ def head_costs(channels: Integers, last_channels: Integers, positions: Integers,
     peak = larger((channels + last_channels) * positions, larger(pooling, last_channels + num_classes))
     params = kernels + 2 * last_channels + linear + num_classes
     return Costs(params, kernels * positions + linear, last_channels, peak)
+
+
+def head_work(channels: Integers, last_channels: Integers, positions: Integers, num_classes: int) -> Work:
+    """Return the operators of the head."""
+    o, one = last_channels, 0 * last_channels + 1
+    return (
+        convolution(1, channels, o, positions, positions),
+        elementwise("normalise", o * positions, one),
+        elementwise("activate", o * positions, one),
+        pool(o * positions, o),
+        linear(o, num_classes * one),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +146,14 @@ class MobileNetV2(ResidualNetwork):
             head_costs(self.stages[-1].channels, self.last_channels, area(last), self.num_classes),
         )
 
+    def ends_work(self) -> tuple[Work, Work]:
+        before, after = area((self.input.height, self.input.width)), area(self._stem_size())
+        last = halved(self._stem_size(), sum(stage.stride - 1 for stage in self.stages))
+        return (
+            stem_work(self.input.channels, self.stem_channels, before, after),
+            head_work(self.stages[-1].channels, self.last_channels, area(last), self.num_classes),
+        )
+
     def layers(self) -> int:
         return 2 + sum(stage.repeats * (2 if stage.expansion == 1 else 3) for stage in self.stages)
 
@@ -117,6 +162,7 @@ class MobileNetV2(ResidualNetwork):
 
 
 def _block(i: int, stage: InvertedStage, before: Size, after: Size, *, joined: int) -> Block:
-    costs = inverted_residual(i, stage.channels, stage.expansion, area(before), area(after), joined)
+    layout = (i, stage.channels, stage.expansion, area(before), area(after), joined)
     mass = Fraction(*inverted_residual_terms(i, stage.expansion, joined))
-    return Block(costs, mass, stage.channels, shortcut=bool(joined))
+    work = partial(inverted_residual_work, *layout)
+    return Block(inverted_residual(*layout), mass, stage.channels, work, shortcut=bool(joined))

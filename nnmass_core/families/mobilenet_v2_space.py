@@ -14,7 +14,7 @@ from nnmass_core.axis import Axis, decode_axis, single_axis_schema
 from nnmass_core.chain import Chain, Ints, Stage
 from nnmass_core.codec import decode, encode, json_schema, unknown_fields
 from nnmass_core.errors import DefinitionError, Problem
-from nnmass_core.families.costs import Costs, stage_of
+from nnmass_core.families.costs import Costs, stage_of, timed
 from nnmass_core.families.mobilenet_v2 import (
     EXPANSION,
     MOST_STAGES,
@@ -22,9 +22,12 @@ from nnmass_core.families.mobilenet_v2 import (
     InvertedStage,
     MobileNetV2,
     head_costs,
+    head_work,
     inverted_residual,
     inverted_residual_terms,
+    inverted_residual_work,
     stem_costs,
+    stem_work,
 )
 from nnmass_core.families.residual import (
     CHANNELS,
@@ -33,8 +36,10 @@ from nnmass_core.families.residual import (
     StageAxes,
     decode_stages,
     encode_stages,
+    repeated,
     stages_schema,
 )
+from nnmass_core.latency import LatencyModel
 from nnmass_core.space import Fields, Space, decode_integer
 
 RESOLUTION = (1, 8192)
@@ -212,32 +217,35 @@ class MobileNetV2Space(Space):
             before.append(stage["stride"].values[0])
         return self.architecture(before)
 
-    def chain(self) -> Chain:
+    def chain(self, model: LatencyModel | None = None) -> Chain:
         configs = np.array(
             list(itertools.product(self.input.sizes, self.stem_channels.values, self.last_channels.values)),
             dtype=object,
         )
         sizes = np.array([size for size, _, _ in configs], np.int64).reshape(-1, 2)
         stem, last = configs[:, 1].astype(np.int64), configs[:, 2].astype(np.int64)
-        chained = [self._stem(sizes, stem, last)]
+        chained = [self._stem(sizes, stem, last, model)]
         nodes = Nodes(np.column_stack([np.arange(len(stem)), (sizes + 1) // 2, stem]))
         counts = [1, len(nodes.columns)]
         for axes in self.stages:
-            first, inside = _first_blocks(nodes, axes)
-            others, nodes = _other_blocks(inside, axes)
+            first, inside = _first_blocks(nodes, axes, model)
+            others, nodes = _other_blocks(inside, axes, model)
             chained += [first, others]
             counts += [len(inside.columns), len(nodes.columns)]
-        costs = head_costs(nodes.channels, last[nodes.config], nodes.positions, self.num_classes)
-        chained.append(stage_of(np.arange(counts[-1]), np.zeros(counts[-1], np.int64), costs))
+        ends = (nodes.channels, last[nodes.config], nodes.positions, self.num_classes)
+        latency = timed(model, lambda: head_work(*ends))
+        zeros = np.zeros(counts[-1], np.int64)
+        chained.append(stage_of(np.arange(counts[-1]), zeros, head_costs(*ends), latency=latency))
         places = range(INTEGERS_BEFORE, INTEGERS_BEFORE + INTEGERS_A_STAGE * len(self.stages), INTEGERS_A_STAGE)
         shape = [place + column for place in places for column in (1, 2)]
         return Chain(tuple(chained), (*counts, 1), tuple(shape))
 
-    def _stem(self, sizes: Ints, stem: Ints, last: Ints) -> Stage:
+    def _stem(self, sizes: Ints, stem: Ints, last: Ints, model: LatencyModel | None) -> Stage:
         before, after = sizes.prod(axis=1), ((sizes + 1) // 2).prod(axis=1)
         costs = stem_costs(self.input.channels, stem, before, after)
+        latency = timed(model, lambda: stem_work(self.input.channels, stem, before, after))
         nodes = np.arange(len(stem))
-        return stage_of(0 * nodes, nodes, costs, integers=np.column_stack([sizes, stem, last]))
+        return stage_of(0 * nodes, nodes, costs, integers=np.column_stack([sizes, stem, last]), latency=latency)
 
     def architecture(self, integers: Sequence[int]) -> Architecture:
         height, width, stem, last = integers[:INTEGERS_BEFORE]
@@ -259,28 +267,31 @@ class MobileNetV2Space(Space):
         return any(len(axis.values) > 1 for axis in widths)
 
 
-def _first_blocks(nodes: Nodes, axes: StageAxes) -> tuple[Stage, Nodes]:
+def _first_blocks(nodes: Nodes, axes: StageAxes, model: LatencyModel | None) -> tuple[Stage, Nodes]:
     """Return the stage of first blocks, and the nodes inside it: after the block, its expansion and stride known."""
     choices = (axes.values(name) for name in ("expansion", "channels", "stride"))
     source, expansion, channels, stride = _pairs(len(nodes.columns), *choices)
     entering, maps = nodes.channels[source], nodes.columns[source, 1:3]
     after = np.where(stride[:, None] == 2, (maps + 1) // 2, maps)
     joined = ((stride == 1) & (entering == channels)).astype(np.int64)
-    costs = inverted_residual(entering, channels, expansion, maps.prod(axis=1), after.prod(axis=1), joined)
+    layout = (entering, channels, expansion, maps.prod(axis=1), after.prod(axis=1), joined)
+    costs, latency = inverted_residual(*layout), timed(model, lambda: inverted_residual_work(*layout))
     inside, target = _distinct(np.column_stack([nodes.config[source], after, channels, expansion, stride]))
     terms = inverted_residual_terms(entering, expansion, joined)
-    return stage_of(source, target, costs, terms, np.column_stack([expansion, channels])), inside
+    integers = np.column_stack([expansion, channels])
+    return stage_of(source, target, costs, terms, integers, latency=latency), inside
 
 
-def _other_blocks(inside: Nodes, axes: StageAxes) -> tuple[Stage, Nodes]:
+def _other_blocks(inside: Nodes, axes: StageAxes, model: LatencyModel | None) -> tuple[Stage, Nodes]:
     """Return the stage of the blocks after the first, and the nodes after them."""
     source, repeats = _pairs(len(inside.columns), axes.values("repeats"))
     rows, more = inside.columns[source], repeats - 1
     channels, expansion, stride = rows[:, 3], rows[:, 4], rows[:, 5]
     positions = inside.positions[source]
-    one = inverted_residual(channels, channels, expansion, positions, positions, np.ones_like(channels))
+    layout = (channels, channels, expansion, positions, positions, np.ones_like(channels))
+    one, latency = inverted_residual(*layout), timed(model, lambda: repeated(inverted_residual_work(*layout), more))
     costs = Costs(more * one.params, more * one.macs, more * one.norm_channels, (more > 0) * one.peak)
     numerator, denominator = inverted_residual_terms(channels, expansion, np.ones_like(channels))
     nodes, target = _distinct(rows[:, :4])
     terms = (more * numerator, denominator)
-    return stage_of(source, target, costs, terms, np.column_stack([repeats, stride])), nodes
+    return stage_of(source, target, costs, terms, np.column_stack([repeats, stride]), latency=latency), nodes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -17,6 +17,8 @@ from nnmass_core.codec import LARGEST_INTEGER, Value, integer, nested, unknown_f
 from nnmass_core.diagram import Arc, Panel, shown
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families.costs import Costs
+from nnmass_core.latency import Work
+from nnmass_core.mass import Integers
 
 CHANNELS = (1, 8192)
 REPEATS = (1, 64)
@@ -38,12 +40,18 @@ def area(size: Size) -> int:
     return size[0] * size[1]
 
 
+def repeated(work: Work, n: Integers) -> Work:
+    """Return the operators of n blocks like one."""
+    return tuple(operators.times(n) for operators in work)
+
+
 class Block(NamedTuple):
-    """One residual block: what it costs, its NN-Mass, and the channels that it gives. shortcut: whether it has one."""
+    """One residual block: costs, NN-Mass, the channels that it gives, its operators; shortcut: whether it has one."""
 
     costs: Costs[int]
     mass: Fraction
     channels: int
+    work: Callable[[], Work]
     shortcut: bool = True
 
 
@@ -70,6 +78,10 @@ class ResidualNetwork(Architecture):
     @abstractmethod
     def ends(self) -> tuple[Costs[int], Costs[int]]:
         """Return the costs of stem and head."""
+
+    @abstractmethod
+    def ends_work(self) -> tuple[Work, Work]:
+        """Return the operators of stem and head."""
 
     @abstractmethod
     def layers(self) -> int:
@@ -106,6 +118,14 @@ class ResidualNetwork(Architecture):
             part_name="stages",
             parts=tuple(parts),
         )
+
+    def work(self) -> tuple[Work, ...]:
+        stem, head = self.ends_work()
+        parts = [stem]
+        for stage in self.built():
+            first, last, more = stage.blocks[0], stage.blocks[-1], len(stage.blocks) - 1
+            parts += [first.work(), repeated(last.work(), more)]  # the blocks after the first are alike
+        return (*parts, head)
 
     def panels(self) -> tuple[Panel, ...]:
         return tuple(_panel(i, stage) for i, stage in enumerate(self.built(), start=1))

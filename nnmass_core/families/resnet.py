@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Any, ClassVar, Self
 
 from nnmass_core.architecture import Architecture, Image
 from nnmass_core.chain import Chain
 from nnmass_core.codec import Value, choice, decode, encode, integer, json_schema, sequence
 from nnmass_core.errors import Problem
-from nnmass_core.families.costs import Costs
+from nnmass_core.families.costs import Costs, timed
 from nnmass_core.families.residual import (
     CHANNELS,
     CLASSES,
@@ -27,6 +28,7 @@ from nnmass_core.families.residual import (
     stages_schema,
 )
 from nnmass_core.families.residual_space import Blocks, Frame, head_stage, staged_chain
+from nnmass_core.latency import LatencyModel, Work, convolution, elementwise, grouped, linear, pool
 from nnmass_core.mass import Integers, basic_block_terms, bottleneck_terms, larger
 from nnmass_core.space import Fields, Space, decode_choice, decode_integer
 
@@ -60,6 +62,17 @@ class BasicBlocks(Blocks):
         peak = i * before + 2 * c * after
         return Costs(kernels + 2 * norm_channels, kernels * after, norm_channels, peak)
 
+    def work(self, i: Integers, c: Integers, before: int, after: int, projected: Integers) -> Work:
+        small, large = 0 * c + after, 0 * c + before
+        return (
+            convolution(3, i, c, large, small),
+            convolution(3, c, c, small, small),
+            convolution(1, i, c, large, small).times(projected),
+            elementwise("normalise", (2 + projected) * c * after, 2 + projected),
+            elementwise("activate", 2 * c * after, 0 * c + 2),
+            elementwise("add", c * after, 0 * c + 1),
+        )
+
     def terms(self, i: Integers, c: Integers) -> tuple[Integers, Integers]:
         return basic_block_terms(i, c)
 
@@ -87,6 +100,19 @@ class Bottlenecks(Blocks):
         peak = i * before + larger(steps, projected * (2 * o * after))
         return Costs(i * h + later + 2 * norm_channels, i * h * before + later * after, norm_channels, peak)
 
+    def work(self, i: Integers, c: Integers, before: int, after: int, projected: Integers) -> Work:
+        h, o = self.inner(c), EXPANSION * c
+        small, large = 0 * c + after, 0 * c + before
+        return (
+            convolution(1, i, h, large, large),
+            grouped(h, self.groups, large, small),
+            convolution(1, h, o, small, small),
+            convolution(1, i, o, large, small).times(projected),
+            elementwise("normalise", h * (before + after) + (1 + projected) * o * after, 3 + projected),
+            elementwise("activate", h * (before + after) + o * after, 0 * c + 3),
+            elementwise("add", o * after, 0 * c + 1),
+        )
+
     def terms(self, i: Integers, c: Integers) -> tuple[Integers, Integers]:
         return bottleneck_terms(i, self.inner(c))
 
@@ -102,7 +128,13 @@ def frame_of(image: Image) -> Frame:
     first, second = area(halved(full)), area(halved(full, 2))
     kernels = 49 * image.channels * STEM
     peak = max(image.channels * area(full) + STEM * first, STEM * (first + second))
-    return Frame(Costs(kernels + 2 * STEM, kernels * first, STEM, peak), STEM, halved(full, 2))
+    work = (
+        convolution(7, image.channels, STEM, area(full), first),
+        elementwise("normalise", STEM * first, 1),
+        elementwise("activate", STEM * first, 1),
+        pool(STEM * first, STEM * second),
+    )
+    return Frame(Costs(kernels + 2 * STEM, kernels * first, STEM, peak), STEM, halved(full, 2), work)
 
 
 def head_costs(channels: Integers, positions: int, num_classes: int) -> Costs[Integers]:
@@ -110,6 +142,11 @@ def head_costs(channels: Integers, positions: int, num_classes: int) -> Costs[In
     macs = channels * num_classes
     peak = larger(channels * positions + channels, channels + num_classes)
     return Costs(macs + num_classes, macs, 0 * channels, peak)
+
+
+def head_work(channels: Integers, positions: int, num_classes: int) -> Work:
+    """Return the operators of global average pooling and one Linear."""
+    return (pool(channels * positions, channels), linear(channels, 0 * channels + num_classes))
 
 
 def check_groups(block: str, groups: int, width_per_group: int, narrowest: int) -> Iterator[Problem]:
@@ -162,6 +199,12 @@ class ResNet(ResidualNetwork):
         channels = blocks_of(self.block, self.groups, self.width_per_group).channels(self.stages[-1].channels)
         return frame.stem, head_costs(channels, area(last), self.num_classes)
 
+    def ends_work(self) -> tuple[Work, Work]:
+        frame = frame_of(self.input)
+        last = halved(frame.size, len(self.stages) - 1)
+        channels = blocks_of(self.block, self.groups, self.width_per_group).channels(self.stages[-1].channels)
+        return frame.work, head_work(channels, area(last), self.num_classes)
+
     def layers(self) -> int:
         return 1 + (2 if self.block == "basic" else 3) * sum(stage.repeats for stage in self.stages)
 
@@ -176,8 +219,9 @@ def build_stages(blocks: Blocks, frame: Frame, stages: Sequence[Any]) -> list[Bu
         i, size = entering, before
         for block in range(stage.repeats):
             projected = int(i != given or (k > 0 and block == 0))
-            costs = blocks.costs(i, c, area(size), area(after), projected)
-            made.append(Block(costs, Fraction(*blocks.terms(i, c)), given))
+            layout = (i, c, area(size), area(after), projected)
+            mass = Fraction(*blocks.terms(i, c))
+            made.append(Block(blocks.costs(*layout), mass, given, partial(blocks.work, *layout)))
             i, size = given, after
         built.append(Built(stage, entering, made, after))
         entering = given
@@ -256,11 +300,13 @@ class ResNetSpace(Space):
     def largest(self) -> Architecture:
         return self.architecture([stage[name].largest for stage in self.stages for name in BOUNDS])
 
-    def chain(self) -> Chain:
+    def chain(self, model: LatencyModel | None = None) -> Chain:
         blocks, frame = blocks_of(self.block, self.groups, self.width_per_group), frame_of(self.input)
         channels = blocks.channels(self.stages[-1].values("channels"))
         last = area(halved(frame.size, len(self.stages) - 1))
-        return staged_chain(blocks, frame, self.stages, head_stage(head_costs(channels, last, self.num_classes)))
+        latency = timed(model, lambda: head_work(channels, last, self.num_classes))
+        head = head_stage(head_costs(channels, last, self.num_classes), latency)
+        return staged_chain(blocks, frame, self.stages, head, model)
 
     def architecture(self, integers: Sequence[int]) -> Architecture:
         pairs = zip(integers[0::2], integers[1::2], strict=True)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 from nnmass_core.architecture import Architecture, Image
 from nnmass_core.chain import Chain
 from nnmass_core.codec import Value, decode, encode, integer, json_schema, sequence
-from nnmass_core.families.costs import Costs
+from nnmass_core.families.costs import Costs, timed
 from nnmass_core.families.residual import (
     CHANNELS,
     CLASSES,
@@ -24,7 +24,8 @@ from nnmass_core.families.residual import (
     stages_schema,
 )
 from nnmass_core.families.residual_space import Blocks, Frame, head_stage, staged_chain
-from nnmass_core.families.resnet import build_stages, head_costs, staged_option_bound
+from nnmass_core.families.resnet import build_stages, head_costs, head_work, staged_option_bound
+from nnmass_core.latency import LatencyModel, Work, convolution, elementwise
 from nnmass_core.mass import Integers, basic_block_terms
 from nnmass_core.space import Fields, Space, decode_integer
 
@@ -48,6 +49,17 @@ class WideBlocks(Blocks):
         kernels = 9 * i * c + 9 * c * c + projected * i * c
         return Costs(kernels + 2 * (i + c), kernels * after, i + c, i * before + 2 * c * after)
 
+    def work(self, i: Integers, c: Integers, before: int, after: int, projected: Integers) -> Work:
+        small, large, two = 0 * c + after, 0 * c + before, 0 * c + 2
+        return (
+            convolution(3, i, c, large, small),
+            convolution(3, c, c, small, small),
+            convolution(1, i, c, large, small).times(projected),
+            elementwise("normalise", i * before + c * after, two),
+            elementwise("activate", i * before + c * after, two),
+            elementwise("add", c * after, 0 * c + 1),
+        )
+
     def terms(self, i: Integers, c: Integers) -> tuple[Integers, Integers]:
         return basic_block_terms(i, c)
 
@@ -56,13 +68,22 @@ def frame_of(image: Image) -> Frame:
     """Return the stem: a 3x3 convolution to 16 channels."""
     size = (image.height, image.width)
     kernels = 9 * image.channels * STEM
-    return Frame(Costs(kernels, kernels * area(size), 0, (image.channels + STEM) * area(size)), STEM, size)
+    costs = Costs(kernels, kernels * area(size), 0, (image.channels + STEM) * area(size))
+    return Frame(costs, STEM, size, (convolution(3, image.channels, STEM, area(size), area(size)),))
 
 
 def wide_head(channels: Integers, positions: int, num_classes: int) -> Costs[Integers]:
     """Return the costs of the last BatchNorm, global average pooling and one Linear with bias."""
     head = head_costs(channels, positions, num_classes)
     return Costs(head.params + 2 * channels, head.macs, channels, head.peak)
+
+
+def wide_head_work(channels: Integers, positions: int, num_classes: int) -> Work:
+    """Return the operators of the last BatchNorm and ReLU, global average pooling and one Linear."""
+    elements, one = channels * positions, 0 * channels + 1
+    last: Work = (elementwise("normalise", elements, one), elementwise("activate", elements, one))
+    pooled: Work = head_work(channels, positions, num_classes)
+    return (*last, *pooled)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +110,11 @@ class WideResNetCifar(ResidualNetwork):
         frame = frame_of(self.input)
         last = area(halved(frame.size, len(self.stages) - 1))
         return frame.stem, wide_head(self.stages[-1].channels, last, self.num_classes)
+
+    def ends_work(self) -> tuple[Work, Work]:
+        frame = frame_of(self.input)
+        last = area(halved(frame.size, len(self.stages) - 1))
+        return frame.work, wide_head_work(self.stages[-1].channels, last, self.num_classes)
 
     def layers(self) -> int:
         return 1 + 2 * sum(stage.repeats for stage in self.stages)
@@ -143,11 +169,13 @@ class WideResNetCifarSpace(Space):
     def largest(self) -> Architecture:
         return self.architecture([stage[name].largest for stage in self.stages for name in BOUNDS])
 
-    def chain(self) -> Chain:
+    def chain(self, model: LatencyModel | None = None) -> Chain:
         frame = frame_of(self.input)
         channels = self.stages[-1].values("channels")
         last = area(halved(frame.size, len(self.stages) - 1))
-        return staged_chain(WideBlocks(), frame, self.stages, head_stage(wide_head(channels, last, self.num_classes)))
+        latency = timed(model, lambda: wide_head_work(channels, last, self.num_classes))
+        head = head_stage(wide_head(channels, last, self.num_classes), latency)
+        return staged_chain(WideBlocks(), frame, self.stages, head, model)
 
     def architecture(self, integers: Sequence[int]) -> Architecture:
         pairs = zip(integers[0::2], integers[1::2], strict=True)

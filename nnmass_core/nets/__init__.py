@@ -1,5 +1,7 @@
 """Architectures as torch modules (the extra `train`). A new family is one file and one line here.
 
+Families that other packages bring say themselves how their modules are made (`Family.module`).
+
 This package and what trains, measures and exports its modules are the only ones that import torch; the API and the
 search worker import none of them.
 """
@@ -13,7 +15,8 @@ import torch
 from torch import nn
 
 from nnmass_core.architecture import Architecture
-from nnmass_core.families import input_shape
+from nnmass_core.errors import NotPossible
+from nnmass_core.families import FAMILIES, input_shape
 from nnmass_core.families.densenet_cnn import DenseNetCnn
 from nnmass_core.families.densenet_cnn_depthwise import DenseNetCnnDepthwise
 from nnmass_core.families.densenet_mlp import DenseNetMlp
@@ -36,18 +39,25 @@ MODULES: dict[type[Architecture], Callable[[Any, Wiring], nn.Module]] = {
     ResNet: ResNetModule,
     WideResNetCifar: WideResNetCifarModule,
 }
-"""What makes the module of each family from an architecture and its wiring."""
+"""What makes the module of each of our families from an architecture and its wiring."""
 
 
 def assemble(architecture: Architecture, wiring: Wiring) -> nn.Module:
     """Return the module of an architecture with a wiring, its weights drawn by torch's defaults from torch's generator.
 
     Convolution kernels lie with channels last in memory, and so do the feature maps that they give: on CPUs BatchNorm
-    and the skip wiring are several times faster so. Raises DefinitionError where the wiring is not the architecture's.
+    and the skip wiring are several times faster so. Raises DefinitionError where the wiring is not the architecture's,
+    NotPossible where an installed family has no module.
     """
     wiring.check(architecture)
-    module = MODULES[type(architecture)](architecture, wiring)
-    return module.to(memory_format=torch.channels_last)
+    return _maker(architecture)(architecture, wiring).to(memory_format=torch.channels_last)
+
+
+def _maker(architecture: Architecture) -> Callable[[Any, Wiring], nn.Module]:
+    maker = MODULES.get(type(architecture)) or FAMILIES[architecture.family].module
+    if maker is None:
+        raise NotPossible("no_module", f"the family {architecture.family} does not say how its modules are made")
+    return maker
 
 
 def build(architecture: Architecture, seed: int) -> nn.Module:

@@ -1,26 +1,134 @@
-"""The devices that the API lists, and a search for one."""
+"""The devices that the API lists and keeps, and searches for one."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from fastapi.testclient import TestClient
 
-from nnmass_core.devices import devices
+from app.devices import service
+from nnmass_core.devices import devices, read_device
+from tests.core.latencies import profile
 from tests.core.test_devices import SMALL_GREY
 from worker import search_tasks
 from worker.lifecycle import Context
 
+PATH = "/v1/devices"
+
 
 def test_devices_are_listed_and_named_in_budgets(client: TestClient, worker: Context) -> None:
-    items = client.get("/v1/devices").json()["items"]
+    items = client.get(PATH).json()["items"]
     assert [item["name"] for item in items] == list(devices())
-    assert client.get("/v1/devices/stm32f746").json() == devices()["stm32f746"].to_json()
-    assert client.get("/v1/devices/toaster").status_code == 404
+    assert client.get(f"{PATH}/stm32f746").json() == {**devices()["stm32f746"].to_json(), "own": False}
+    assert client.get(f"{PATH}/toaster").status_code == 404
     budget = {"device": "stm32f746", "precision": "int8"}
     made = client.post("/v1/searches", json={"space": SMALL_GREY, "budget": budget, "top_k": 1}).json()
     assert made["request"]["budget"] == budget
     assert search_tasks.run_next(worker)
     (best,) = client.get(f"/v1/searches/{made['id']}/architectures").json()["items"]
     assert best["weight_bytes"] + best["slack"]["max_weight_bytes"] == devices()["stm32f746"].flash_bytes
+    assert best["latency_ms"] is None
     refused = client.post("/v1/searches", json={"space": SMALL_GREY, "budget": {"device": "toaster"}})
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["field"] == "budget.device"
+
+
+def test_a_profile_is_kept_listed_replaced_and_forgotten(client: TestClient) -> None:
+    posted = profile(ram_bytes=300_000)
+    made = client.post(PATH, json=posted)
+    assert (made.status_code, made.headers["Location"]) == (201, f"{PATH}/my-board")
+    assert made.json() == {**read_device(posted).to_json(), "own": True}
+    assert made.json()["limits"] == {"max_peak_activation_bytes": 300_000}
+    assert client.get(f"{PATH}/my-board").json() == client.get(PATH).json()["items"][0] == made.json()
+    again = client.post(PATH, json=profile(title="Measured again"))
+    assert (again.status_code, again.json()["title"]) == (200, "Measured again")
+    assert len(client.get(PATH).json()["items"]) == 1 + len(devices())
+    assert client.delete(f"{PATH}/my-board").status_code == 204
+    assert client.delete(f"{PATH}/my-board").status_code == 404
+    assert client.get(f"{PATH}/my-board").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (profile("stm32f746"), "name"),
+        (profile("No Name"), "name"),
+        (profile(flash_bytes="much"), "flash_bytes"),
+        (profile(latency={"threads": 0}), "latency.runtime"),
+        ([], ""),
+        ({}, "name"),
+    ],
+)
+def test_what_is_no_profile_is_refused_by_its_field(client: TestClient, body: Any, field: str) -> None:
+    refused = client.post(PATH, json=body)
+    assert refused.status_code == 422
+    assert field in [problem["field"] for problem in refused.json()["errors"]]
+    assert len(client.get(PATH).json()["items"]) == len(devices())
+
+
+def test_an_owner_keeps_so_many_profiles(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "MOST_PROFILES", 2)
+    assert [client.post(PATH, json={"name": name}).status_code for name in ("a", "b", "c", "b")] == [201, 201, 409, 200]
+
+
+def test_a_search_keeps_a_limit_on_latency(client: TestClient, worker: Context) -> None:
+    """By the device's name or with its whole profile: one question, answered once."""
+    client.post(PATH, json=profile())
+    free = client.post("/v1/searches/preview", json={"space": SMALL_GREY, "budget": {"device": "my-board"}}).json()
+    bound = free["items"][0]["latency_ms"] / 3
+    asked = {"space": SMALL_GREY, "budget": {"device": "my-board", "max_latency_ms": bound}, "top_k": 2}
+    made = client.post("/v1/searches", json=asked).json()
+    assert made["request"]["budget"]["device"] == read_device(profile()).definition()
+    assert search_tasks.run_next(worker)
+    found = client.get(f"/v1/searches/{made['id']}").json()
+    assert (found["result"]["optimal"], found["result"]["binding"]) == (True, ["max_latency_ms"])
+    best = client.get(f"/v1/searches/{made['id']}/architectures").json()["items"][0]
+    assert best["latency_ms"] + best["slack"]["max_latency_ms"] == pytest.approx(bound)
+    assert best["slack"]["max_latency_ms"] >= 0
+    assert best["latency"] == {
+        "kind": "estimated",
+        "device": "my-board",
+        "low_ms": pytest.approx(0.8 * best["latency_ms"]),
+        "high_ms": pytest.approx(1.25 * best["latency_ms"]),
+        "median_error": 0.1,
+    }
+    inline = {**asked, "budget": {"device": profile(), "max_latency_ms": bound}}
+    same = client.post("/v1/searches", json=inline)
+    assert (same.status_code, same.json()["reused"], same.json()["id"]) == (200, True, made["id"])
+    assert "my-board" in client.get(f"/searches/{made['id']}").text
+    assert "latency, estimated" in client.get(f"/searches/{made['id']}").text
+
+
+def test_a_profile_measured_again_asks_another_question(client: TestClient, worker: Context) -> None:
+    asked = {"space": SMALL_GREY, "budget": {"device": "my-board", "max_latency_ms": 5}, "top_k": 1}
+    client.post(PATH, json=profile())
+    first = client.post("/v1/searches", json=asked).json()
+    slower = profile()
+    slower["latency"]["operators"] = [one | {"call": one["call"] * 2} for one in slower["latency"]["operators"]]
+    client.post(PATH, json=slower)
+    second = client.post("/v1/searches", json=asked).json()
+    assert second["request_digest"] != first["request_digest"]
+    client.delete(f"{PATH}/my-board")
+    assert search_tasks.run_next(worker)
+    assert search_tasks.run_next(worker)
+    answers = [client.get(f"/v1/searches/{one['id']}").json() for one in (first, second)]
+    assert [one["status"] for one in answers] == ["succeeded", "succeeded"]
+    assert answers[0]["result"]["best_nn_mass"] >= answers[1]["result"]["best_nn_mass"]
+
+
+@pytest.mark.parametrize(
+    ("budget", "field"),
+    [
+        ({"max_latency_ms": 5}, "budget.max_latency_ms"),
+        ({"max_latency_ms": 0, "device": "stm32f746"}, "budget.max_latency_ms"),
+        ({"max_latency_ms": 5, "device": "rp2040"}, "budget.max_latency_ms"),
+        ({"max_latency_ms": 5, "device": profile(), "precision": "int8"}, "budget.precision"),
+        ({"device": {"name": "x", "colour": 1}}, "budget.device.colour"),
+        ({"device": 7}, "budget.device"),
+    ],
+)
+def test_a_limit_that_nobody_can_keep_is_refused(client: TestClient, budget: dict[str, Any], field: str) -> None:
+    refused = client.post("/v1/searches", json={"space": SMALL_GREY, "budget": budget})
+    assert refused.status_code == 422
+    assert [problem["field"] for problem in refused.json()["errors"]] == [field]

@@ -24,7 +24,7 @@ SMALL_GREY = {
 }
 
 
-def bounds(budget: Budget) -> dict[str, int]:
+def bounds(budget: Budget) -> dict[str, float]:
     return {limit.name: limit.bound for limit in budget.limits()}
 
 
@@ -32,7 +32,9 @@ def test_every_device_has_a_source_and_plausible_memory() -> None:
     for name, device in devices().items():
         assert device.name == name
         assert device.source
-        assert 64 * 2**10 <= device.ram_bytes <= device.flash_bytes <= 16 * 2**20
+        assert device.ram_bytes is not None
+        assert device.flash_bytes is not None
+        assert 64 * 2**10 <= device.ram_bytes <= device.flash_bytes <= 80 * 2**30
 
 
 def test_the_lower_limit_holds() -> None:
@@ -45,7 +47,7 @@ def test_the_lower_limit_holds() -> None:
 
 @pytest.mark.parametrize("name", ["", "STM32F746", "toaster", 7, ["rp2040"]])
 def test_an_unknown_device_is_refused_by_its_field(name: object) -> None:
-    with pytest.raises(DefinitionError, match="device: must be one of stm32f407"):
+    with pytest.raises(DefinitionError, match=r"device: must be one of stm32f407, .*, or a profile"):
         Budget(device=name)  # type: ignore[arg-type]
 
 
@@ -58,6 +60,6 @@ def test_a_search_for_a_device_is_that_within_its_memory(name: str) -> None:
     assert found.certificate.optimal
     assert found.ranking == same.ranking
     best = found.ranking[0].evaluation.report("int8")
-    assert best["weight_bytes"] <= devices()[name].flash_bytes
-    assert best["peak_activation_bytes"] <= devices()[name].ram_bytes
+    assert best["weight_bytes"] <= limits["max_weight_bytes"]
+    assert best["peak_activation_bytes"] <= limits["max_peak_activation_bytes"]
     assert set(found.ranking[0].slack) == {"max_weight_bytes", "max_peak_activation_bytes"}

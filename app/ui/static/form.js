@@ -126,9 +126,11 @@ async function loadDefinition() {
 
 function fillDevice(event) {
   const chosen = event.target.selectedOptions[0];
-  const limits = JSON.parse(chosen.dataset.limits || '{"max_weight_bytes": "", "max_peak_activation_bytes": ""}');
-  for (const [name, bound] of Object.entries(limits)) form.elements[name].value = bound.toLocaleString("en");
-  form.elements.precision.value = chosen.value ? "int8" : "fp32";
+  const limits = JSON.parse(chosen.dataset.limits || "{}");
+  for (const name of ["max_weight_bytes", "max_peak_activation_bytes"]) {
+    form.elements[name].value = name in limits ? limits[name].toLocaleString("en") : "";
+  }
+  form.elements.precision.value = chosen.dataset.precision || "fp32";
   document.getElementById("device-about").textContent = chosen.dataset.about || "";
   sliders.forEach(place);
   ask();

@@ -1,0 +1,76 @@
+"""What can be done with devices: those that come with the core, and profiles that an owner has posted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import delete as delete_from
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app import catalog
+from app.db import now
+from app.errors import Invalid, NotFound, WrongState
+from app.locks import take_turns
+from app.models import DeviceProfile
+from nnmass_core.devices import Device, devices, read_device
+
+MOST_PROFILES = 200
+"""Profiles that an owner may keep."""
+
+
+def every(session: Session, owner: str) -> list[dict[str, Any]]:
+    """Return the owner's profiles by name, then the devices that are known to all."""
+    own = [read_device(profile) for profile in catalog.devices_of(session, owner)]
+    return [*(_answer(one, own=True) for one in own), *(_answer(one, own=False) for one in devices().values())]
+
+
+def _answer(device: Device, *, own: bool) -> dict[str, Any]:
+    return {**device.to_json(), "own": own}
+
+
+def get(session: Session, owner: str, name: str) -> dict[str, Any]:
+    """Return a device. Raises NotFound."""
+    known = devices().get(name)
+    if known is not None:
+        return _answer(known, own=False)
+    profile = catalog.device(session, owner, name)
+    if profile is None:
+        raise NotFound("there is no such device; GET /v1/devices lists them")
+    return _answer(read_device(profile), own=True)
+
+
+def keep(session: Session, owner: str, profile: Any) -> tuple[dict[str, Any], bool]:
+    """Keep a profile under its name, in place of an earlier one; the answer, and whether the name is new.
+
+    Searches that named the earlier one have it in their request, and stay as they are. Raises DefinitionError, Invalid
+    for a name that comes with the service, and WrongState when the owner keeps too many.
+    """
+    if not isinstance(profile, dict):
+        raise Invalid.at("", "not_an_object", "must be an object")
+    device = read_device(profile)
+    if device.name in devices():
+        raise Invalid.at("name", "taken", "is the name of a device that comes with the service")
+    take_turns(session, "device", owner, device.name)
+    row = session.get(DeviceProfile, (owner, device.name))
+    new = row is None
+    if row is None:
+        if _count(session, owner) >= MOST_PROFILES:
+            raise WrongState(f"you keep {MOST_PROFILES} device profiles; delete one first")
+        row = DeviceProfile(owner=owner, name=device.name)
+        session.add(row)
+    row.definition, row.created_at = device.definition(), now(session)
+    session.flush()
+    return _answer(device, own=True), new
+
+
+def _count(session: Session, owner: str) -> int:
+    query = select(func.count()).select_from(DeviceProfile).where(DeviceProfile.owner == owner)
+    return session.scalar(query) or 0
+
+
+def delete(session: Session, owner: str, name: str) -> None:
+    """Forget a profile. Raises NotFound."""
+    gone = delete_from(DeviceProfile).where(DeviceProfile.owner == owner, DeviceProfile.name == name)
+    if not session.execute(gone.returning(DeviceProfile.name)).all():
+        raise NotFound("there is no such device of yours")

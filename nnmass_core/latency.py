@@ -1,0 +1,218 @@
+"""How long one input takes on a device: a model that is additive over layers, with the error that it has shown.
+
+A family says which operators its layers run (`Operators`, closed forms in the architecture's integers like its other
+costs); a device's profile says what a call, a multiply-accumulate, an element read or written, a weight and a piece of
+a concatenation cost for each kind of operator. Their products add up, so latency is a sum over stages and the exact
+engine takes it as a limit and as an objective.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nnmass_core.codec import Value, choice, decode, encode, integer, nested, number, sequence, sha256_of, text
+from nnmass_core.errors import Problem
+
+KINDS = (
+    "convolution_1x1",
+    "convolution_3x3",
+    "convolution_7x7",
+    "depthwise_3x3",
+    "grouped_3x3",
+    "linear",
+    "normalise",
+    "activate",
+    "add",
+    "pool",
+    "send",
+    "concatenate",
+)
+"""The operators that networks are made of; `send` takes the channels that later layers sample (skip connections)."""
+
+NANOSECONDS = 1_000_000
+"""Nanoseconds of a millisecond: the engine counts whole nanoseconds, so that its sums are exact."""
+
+LONGEST = 2.0**45
+"""Nanoseconds that a stage takes at most, ten hours: what takes longer is told as this, and sums stay exact."""
+
+LINE = r"[^\x00-\x1f\x7f]*"
+
+
+Count = Any
+"""An integer, or an int64 array with one for each of many networks."""
+
+
+class Operators(NamedTuple):
+    """Operators of one kind that some layers run, added up, as integers or as arrays of them.
+
+    calls: how many. macs: multiply-accumulates. read, written: elements of activations. weights: elements of weights.
+    pieces: tensors that are cut off or joined.
+    """
+
+    kind: str
+    calls: Count
+    macs: Count
+    read: Count
+    written: Count
+    weights: Count
+    pieces: Count
+
+    def times(self, n: Count) -> Operators:
+        """Return the operators of n layers like these."""
+        return Operators(self.kind, *(n * figure for figure in self[1:]))
+
+
+Work = tuple[Operators, ...]
+"""What some layers run."""
+
+
+def convolution(kernel: int, i: Count, o: Count, before: Count, after: Count) -> Operators:
+    """Return a convolution from i to o channels; positions of its maps before and after."""
+    weights = kernel * kernel * i * o
+    zero = 0 * weights
+    return Operators(f"convolution_{kernel}x{kernel}", zero + 1, weights * after, i * before, o * after, weights, zero)
+
+
+def depthwise(h: Count, before: Count, after: Count) -> Operators:
+    """Return a 3x3 convolution of each of h channels by itself."""
+    return Operators("depthwise_3x3", 0 * h + 1, 9 * h * after, h * before, h * after, 9 * h, 0 * h)
+
+
+def grouped(h: Count, groups: int, before: Count, after: Count) -> Operators:
+    """Return a 3x3 convolution of h channels in groups."""
+    if groups == 1:
+        return convolution(3, h, h, before, after)
+    weights = 9 * h * (h // groups)
+    return Operators("grouped_3x3", 0 * h + 1, weights * after, h * before, h * after, weights, 0 * h)
+
+
+def linear(i: Count, o: Count) -> Operators:
+    """Return a Linear layer from i to o numbers."""
+    return Operators("linear", 0 * (i * o) + 1, i * o, i + 0 * o, o + 0 * i, i * o, 0 * (i * o))
+
+
+def elementwise(kind: str, elements: Count, calls: Count) -> Operators:
+    """Return calls of `normalise`, `activate` or `add` that write so many elements together."""
+    zero = 0 * (elements + calls)
+    return Operators(kind, calls + zero, zero, elements + zero, elements + zero, zero, zero)
+
+
+def pool(read: Count, written: Count) -> Operators:
+    """Return one pooling."""
+    zero = 0 * (read + written)
+    return Operators("pool", zero + 1, zero, read + zero, written + zero, zero, zero)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatorTime(Value):
+    """What an operator of one kind takes, in nanoseconds: a call, and each of what it works on."""
+
+    kind: str = choice(KINDS, "Which operator.")
+    call: float = number(0, 1e15, "A call.")
+    mac: float = number(0, 1e9, "A multiply-accumulate.", default=0.0)
+    read: float = number(0, 1e9, "An element read.", default=0.0)
+    written: float = number(0, 1e9, "An element written.", default=0.0)
+    weight: float = number(0, 1e9, "An element of the weights.", default=0.0)
+    piece: float = number(0, 1e12, "A tensor cut off or joined.", default=0.0)
+
+    @property
+    def prices(self) -> tuple[float, ...]:
+        """The times in the order of the fields of `Operators`."""
+        return (self.call, self.mac, self.read, self.written, self.weight, self.piece)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut(Value):
+    """How far measured latencies of networks that the model was not fitted on lay from its estimates.
+
+    Errors and band are shares: a network measured within `band_low` and `band_high` times its estimate lies in it.
+    """
+
+    networks: int = integer(1, 1_000_000, "Networks measured.")
+    families: int = integer(1, 1_000, "Families that they are of.")
+    median_error: float = number(0, 1e6, "Median of |estimated / measured - 1|.")
+    band_low: float = number(0, 1, "Least measured share of an estimate to expect.")
+    band_high: float = number(1, 1e6, "Largest measured share of an estimate to expect.")
+    coverage: float = number(0, 1, "Probability that one more network drawn alike lies in the band.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyModel(Value):
+    """What operators take on one device with one runtime, and how well that has told the latency of networks."""
+
+    runtime: str = text(200, LINE, "What ran the networks: torch 2.14.1.")
+    machine: str = text(200, LINE, "What it ran on, as the operating system names it.", default="")
+    threads: int = integer(1, 4096, "Threads that one input had.")
+    precision: str = choice(("fp32", "fp16", "int8"), "Numbers that were worked with.", default="fp32")
+    operators: tuple[OperatorTime, ...] = sequence(OperatorTime, 1, len(KINDS), "What each kind of operator takes.")
+    held_out: HeldOut = nested(HeldOut, "Its error.")  # noqa: RUF009 - fields say so by a call
+
+    def cross_check(self) -> Iterator[Problem]:
+        """Yield what is wrong between fields that are each right on their own."""
+        if len({operator.kind for operator in self.operators}) < len(self.operators):
+            yield Problem("operators", "repeated", "names a kind of operator twice")
+
+    @cached_property
+    def prices(self) -> dict[str, tuple[float, ...]]:
+        """The times of each kind, in the order of the fields of `Operators`."""
+        return {operator.kind: operator.prices for operator in self.operators}
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of the JSON form."""
+        return sha256_of(encode(self))
+
+    def lacks(self, work: Iterable[Work]) -> list[str]:
+        """Return the kinds of operators in some work that the profile has no time for."""
+        return sorted({operators.kind for part in work for operators in part} - self.prices.keys())
+
+    def nanoseconds(self, work: Work) -> Any:
+        """Return what some layers take, to the nearest nanosecond: an integer, or an int64 array as the work is one.
+
+        Every kind of operator in it must be known here: see `lacks`.
+        """
+        products = (p * n for each in work for p, n in zip(self.prices[each.kind], each[1:], strict=True))
+        total: Any = sum(products, 0.0)
+        if isinstance(total, np.ndarray):
+            return np.rint(np.minimum(total, LONGEST)).astype(np.int64)
+        return round(min(total, LONGEST))
+
+
+@dataclass(frozen=True)
+class Latency:
+    """The estimated time of one input, batch 1, with the band in which a measurement should lie, by `model`."""
+
+    device: str
+    nanoseconds: int
+    model: LatencyModel
+
+    @property
+    def milliseconds(self) -> float:
+        """The estimate."""
+        return self.nanoseconds / NANOSECONDS
+
+    def to_json(self) -> dict[str, Any]:
+        """Write what stands beside the estimate as JSON-ready objects; the band in milliseconds."""
+        held_out = self.model.held_out
+        return {
+            "kind": "estimated",
+            "device": self.device,
+            "low_ms": self.milliseconds * held_out.band_low,
+            "high_ms": self.milliseconds * held_out.band_high,
+            "median_error": held_out.median_error,
+        }
+
+
+def estimate(model: LatencyModel, device: str, work: Iterable[Work]) -> Latency:
+    """Return the latency of a network whose stages run this work, each rounded as the engine's tables are."""
+    return Latency(device, sum(model.nanoseconds(part) for part in work), model)
+
+
+def decode_latency(data: object) -> LatencyModel:
+    """Read a latency model from parsed JSON. Raises DefinitionError with every problem found."""
+    return decode(LatencyModel, data)

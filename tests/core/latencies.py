@@ -1,0 +1,28 @@
+"""A latency model with prices of no device, for tests of what is done with latencies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnmass_core.codec import encode
+from nnmass_core.devices import Device
+from nnmass_core.latency import KINDS, HeldOut, LatencyModel, OperatorTime
+
+HELD_OUT = HeldOut(networks=30, families=3, median_error=0.1, band_low=0.8, band_high=1.25, coverage=0.95)
+
+
+def model(kinds: tuple[str, ...] = KINDS, **more: Any) -> LatencyModel:
+    """Return a model in which no two kinds cost the same."""
+    operators = tuple(
+        OperatorTime(kind=kind, call=900.0 + 70 * n, mac=0.011 * n, read=0.13, written=0.29, weight=0.07, piece=300.0)
+        for n, kind in enumerate(kinds, start=1)
+    )
+    return LatencyModel(runtime="none", threads=1, operators=operators, held_out=HELD_OUT, **more)
+
+
+def profile(name: str = "my-board", **more: Any) -> dict[str, Any]:
+    """Return a device's profile as JSON has it."""
+    return {"name": name, "title": "My board", "latency": encode(model()), **more}
+
+
+DEVICE = Device("my-board", "My board", None, None, "", "", model())
