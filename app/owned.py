@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
-from sqlalchemy import Select, select
+from sqlalchemy import BindParameter, Select, select
 from sqlalchemy.orm import contains_eager
 
 from app.jobs import State
@@ -15,7 +15,7 @@ from app.models import Job, Measurement, Search, Verification
 Owned = TypeVar("Owned", Search, Verification, Measurement)
 
 
-def owned(rows: type[Owned], kind: str, owner: str) -> Select[Owned]:
+def owned(rows: type[Owned], kind: str, owner: str | BindParameter[str]) -> Select[Owned]:
     """Return the query of an owner's rows, each with its job; `kind` is that of their jobs."""
     query = select(rows).join(rows.job).where(Job.owner == owner, Job.kind == kind)
     return query.options(contains_eager(rows.job))

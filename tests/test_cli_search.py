@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 import nnmass
 from app.cli import app
 from app.cli.quick import QuickCommand, QuickGroup
+from tests.core.latencies import profile
 
 ROOT = Path(__file__).parents[1]
 SMALL = ("--preset", "densenet-tiny", "--max-params", "100k")
@@ -390,3 +391,46 @@ def test_options_are_read_as_typer_reads_them(arguments: tuple[str, ...]) -> Non
     done = {quick: CliRunner().invoke(reading(seen[quick], quick=quick), list(arguments)) for quick in seen}
     assert (done[True].exit_code, done[True].output) == (done[False].exit_code, done[False].output)
     assert repr(seen[True]) == repr(seen[False])
+
+
+# devices and latencies
+
+
+def test_a_limit_on_latency_with_a_profile_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "board.json"
+    path.write_text(json.dumps(profile()), encoding="utf-8")
+    done = run("search", *SMALL, "--device", str(path), "--max-latency-ms", "4ms", "--top-k", "2")
+    assert (done.exit_code, done.stderr) == (0, "")
+    answer = nnmass.search("densenet-tiny", max_params="100k", max_latency_ms=4, device=profile(), top_k=2)
+    assert answer.best is not None
+    assert answer.best.latency_ms is not None
+    assert answer.best.latency is not None
+    assert answer.best.latency_ms <= 4
+    assert f"{answer.best.latency_ms:.3g} ms" in done.stdout
+    assert "latency, estimated" in done.stdout
+    band = f"{answer.best.latency['low_ms']:.3g} to {answer.best.latency['high_ms']:.3g} ms"
+    assert f"estimated for my-board; a measurement should give {band}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--max-latency-ms", "4"), "--max-latency-ms needs a device whose profile tells latencies"),
+        (("--max-latency-ms", "soon"), "--max-latency-ms must be milliseconds"),
+        (("--device", "nowhere.json"), "nowhere.json cannot be read"),
+        (("--device", "toaster"), "--device must be one of"),
+        (("--minimize", "latency_ms", "--min-nn-mass", "9"), "needs a device"),
+    ],
+)
+def test_a_latency_that_cannot_be_told_is_refused_in_one_line(options: tuple[str, ...], said: str) -> None:
+    done = run("search", *SMALL, *options)
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_devices_are_listed_with_what_they_limit() -> None:
+    done = run("devices")
+    assert "stm32f746" in done.stdout
+    assert "1,048,576" in done.stdout
+    assert json.loads(run("devices", "--json").stdout)[0]["limits"]["max_weight_bytes"] == 1_048_576

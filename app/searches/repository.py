@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, func, or_, select
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy import ColumnElement, Row, Select, String, Uuid, bindparam, func, or_, select
+from sqlalchemy.orm import Session, joinedload, selectinload
 
 from app.jobs import State
 from app.models import Job, RankedArchitecture, Search, SearchTag
@@ -30,13 +30,21 @@ class Filters:
     q: str | None = None
 
 
+ONE = (
+    owned(Search, KIND, bindparam("owner", type_=String()))
+    .where(Job.id == bindparam("search", type_=Uuid()))
+    .options(joinedload(Search.tags))
+)
+"""The query that polls make: made once, and one that brings the tags along."""
+
+
 def _owned(owner: str) -> Select[Search]:
     return owned(Search, KIND, owner).options(selectinload(Search.tags))
 
 
 def get(session: Session, owner: str, search_id: UUID) -> Search | None:
     """Return a search with its job and tags."""
-    return session.scalars(_owned(owner).where(Job.id == search_id)).unique().one_or_none()
+    return session.scalars(ONE, {"owner": owner, "search": search_id}).unique().one_or_none()
 
 
 def get_to_change(session: Session, owner: str, search_id: UUID) -> Search | None:

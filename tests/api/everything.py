@@ -24,6 +24,7 @@ from tests.api import trainings
 from tests.api.test_verifications import MLP
 from tests.api.test_verifications import SEARCH as MLP_SEARCH
 from tests.clients import client_of
+from tests.core.latencies import profile
 from worker import search_tasks
 from worker.lifecycle import Context
 
@@ -118,6 +119,7 @@ def _make(client: TestClient, worker: Context) -> dict[str, str]:
         "measurement_id": measurement,
         "arch_id": trained["arch_id"],
         "name": "weights-seed0.pt",
+        "device_name": _post(client, "/v1/devices", profile())["name"],
     }
 
 

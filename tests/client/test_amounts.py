@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnmass.amounts import count, memory
+from nnmass.amounts import count, memory, milliseconds
 from nnmass.errors import DefinitionError
 
 
@@ -78,3 +78,16 @@ def test_what_are_no_bytes_is_refused(wrong: str) -> None:
 def test_a_count_is_read_back_from_its_text(value: int, unit: str) -> None:
     size = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}[unit]
     assert count(f"{value}{unit}") == value * size == count(f"{value:,}{unit}")
+
+
+@pytest.mark.parametrize(
+    ("written", "value"), [(5, 5.0), (2.5, 2.5), ("5", 5.0), ("5ms", 5.0), ("0.5 s", 500.0), ("800us", 0.8), (" 7 MS ", 7.0)]
+)
+def test_milliseconds(written: Any, value: float) -> None:
+    assert milliseconds(written) == value
+
+
+@pytest.mark.parametrize("written", ["", "soon", "5 m", "-5", "1e3", True, None, "5 ms ms"])
+def test_what_is_no_duration_is_refused(written: Any) -> None:
+    with pytest.raises(DefinitionError, match="limit: must be milliseconds"):
+        milliseconds(written, "limit")
