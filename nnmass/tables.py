@@ -46,7 +46,7 @@ def _row(item: Mapping[str, Any]) -> dict[str, Any]:
     ranked = {"rank": item["rank"]} if "rank" in item else {}
     slack = {f"slack_{name}": left for name, left in (item.get("slack") or {}).items()}
     parts = item.get("cells") or item.get("stages") or ()
-    widths = {f"width_{n}": part.get("width") or part["channels"] for n, part in enumerate(parts, start=1)}
+    widths = {f"width_{n}": part.get("width") or part.get("channels") for n, part in enumerate(parts, start=1)}
     return ranked | {"arch_id": item["arch_id"]} | {name: item.get(name) for name in FIGURES} | slack | widths
 
 

@@ -19,6 +19,9 @@ CAVEATS = {
     "widths_differ": "NN-Mass compares networks fairly at equal width, and the widths searched here differ.",
     "density_above_evidence": "Some cells are wired more densely than any network whose training was published.",
 }
+FIGURES = ("nn_mass", "density", "average_degree", "params", "macs")
+"""What a cell or stage is told with beside its definition."""
+
 PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 UNKNOWN = "-"
 
@@ -86,10 +89,13 @@ def shape(item: Mapping[str, Any]) -> str:
 
 
 def _part(part: Mapping[str, Any]) -> str:
-    if "width" in part:
+    """Return a part as its family writes it: width x depth and skip channels, channels x blocks, or all that it says."""
+    if "skip_channels" in part:
         return f"{part['width']}x{part['depth']}, {part['skip_channels']}"
-    expansion = f"e{part['expansion']} " if "expansion" in part else ""
-    return f"{expansion}{part['channels']}x{part['repeats']}"
+    if "repeats" in part:
+        expansion = f"e{part['expansion']} " if "expansion" in part else ""
+        return f"{expansion}{part['channels']}x{part['repeats']}"
+    return ", ".join(f"{name} {value}" for name, value in part.items() if name not in FIGURES)
 
 
 def joined(names: Sequence[str], word: str = "and") -> str:

@@ -58,7 +58,7 @@ def _line(place: RankedArchitecture, limits: list[str]) -> list[Any]:
         place.rank,
         place.arch_id,
         *(figures[name] for name in FIGURES),
-        *(part.get("width") or part["channels"] for part in parts),
+        *(part.get("width") or part.get("channels") for part in parts),
         *(figures["slack"][name] for name in limits),
         json.dumps(place.architecture, separators=(",", ":")),
     ]

@@ -1,0 +1,1 @@
+"""The family of docs/adding-a-family.md, installed and tried."""
