@@ -81,7 +81,8 @@ def test_a_count_is_read_back_from_its_text(value: int, unit: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "value"), [(5, 5.0), (2.5, 2.5), ("5", 5.0), ("5ms", 5.0), ("0.5 s", 500.0), ("800us", 0.8), (" 7 MS ", 7.0)]
+    ("written", "value"),
+    [(5, 5.0), (2.5, 2.5), ("5", 5.0), ("5ms", 5.0), ("0.5 s", 500.0), ("800us", 0.8), (" 7 MS ", 7.0)],
 )
 def test_milliseconds(written: Any, value: float) -> None:
     assert milliseconds(written) == value

@@ -36,7 +36,7 @@ def test_what_a_search_proves_fits_the_part_when_it_is_built(name: str, family: 
     for ranked in found.ranking:
         assert ranked.slack.keys() == limits.keys()
         module = build(ranked.architecture, 0)
-        norms = [m for m in module.modules() if type(m).__name__.startswith("BatchNorm")]
+        norms: list[Any] = [m for m in module.modules() if type(m).__name__.startswith("BatchNorm")]
         stored = sum(p.numel() for p in module.parameters()) + 2 * sum(norm.num_features for norm in norms)
         assert limits["max_weight_bytes"] - ranked.slack["max_weight_bytes"] == stored <= limits["max_weight_bytes"]
         told = limits["max_peak_activation_bytes"] - ranked.slack["max_peak_activation_bytes"]

@@ -1,0 +1,45 @@
+"""The files for those who contribute: they parse, and what they name is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_hooks_run_what_the_environment_has() -> None:
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    assert repository["repo"] == "local"
+    checked = re.findall(r"^\t\.venv-dev/bin/(\S+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    for hook in repository["hooks"]:
+        program = hook["entry"].split()[0]
+        assert program.removeprefix(".venv-dev/bin/") in checked
+        assert hook["language"] == "system"
+
+
+def test_templates_of_issues_parse_and_ask_for_something() -> None:
+    forms = [path for path in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml") if path.name != "config.yml"]
+    assert {form.name for form in forms} == {"bug.yml", "feature.yml"}
+    for form in forms:
+        read = yaml.safe_load(form.read_text(encoding="utf-8"))
+        ids = [part["id"] for part in read["body"]]
+        assert len(ids) == len(set(ids)) > 1
+        assert any(part.get("validations", {}).get("required") for part in read["body"])
+        assert all(part["type"] in ("textarea", "input", "dropdown") for part in read["body"])
+
+
+def test_pages_for_contributors_link_to_what_is_there() -> None:
+    for name in ("CONTRIBUTING.md", "SECURITY.md", ".github/pull_request_template.md", "CHANGELOG.md"):
+        page = ROOT / name
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{name} links to {link}"
+
+
+def test_every_decision_has_its_number_once() -> None:
+    numbers = [int(path.name[:4]) for path in sorted((ROOT / "docs/adr").glob("*.md"))]
+    assert numbers == list(range(1, len(numbers) + 1))
+    for path in (ROOT / "docs/adr").glob("*.md"):
+        assert path.read_text(encoding="utf-8").startswith(f"# {int(path.name[:4])}. ")

@@ -1,0 +1,44 @@
+"""The simulation of the sizing guide against Erlang's formula, and the guide against the simulation."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("simpy", reason="simpy comes with the extra `test`")
+
+from bench.sizing import RESULTS, Outcome, erlang_wait, service_times, simulate, table
+
+GUIDE = Path(__file__).parents[1] / "docs" / "operate" / "sizing.md"
+
+
+@pytest.mark.parametrize(("workers", "load"), [(1, 0.5), (1, 0.8), (4, 0.7), (16, 0.85)])
+def test_exponential_service_agrees_with_erlang(workers: int, load: float) -> None:
+    rng, mean = random.Random(1), 0.1
+    services = [rng.expovariate(1 / mean) for _ in range(100_000)]
+    real = sum(services) / len(services)
+    rate = load * workers / real
+    outcomes = [simulate(rate, workers, services, seed=seed, searches=30_000) for seed in range(3)]
+    wait = sum(outcome.wait_mean for outcome in outcomes) / len(outcomes)
+    assert wait == pytest.approx(erlang_wait(rate, workers, real), rel=0.15)
+    assert outcomes[0].utilisation == pytest.approx(load, rel=0.05)
+
+
+def test_too_few_workers_never_catch_up() -> None:
+    assert erlang_wait(10, 1, 0.2) == float("inf")
+    assert simulate(10, 1, [0.2], searches=2000).wait_p95 > 10
+
+
+def test_what_an_earlier_search_answers_does_not_queue() -> None:
+    services = service_times()
+    without, half = (simulate(20, 2, services, hits=hits, searches=5000) for hits in (0.0, 0.5))
+    assert half.utilisation == pytest.approx(without.utilisation / 2, rel=0.1)
+    assert half.wait_mean < without.wait_mean
+
+
+def test_the_guide_shows_the_simulation_as_it_was_written() -> None:
+    kept = json.loads((RESULTS / "sizing.json").read_text(encoding="utf-8"))
+    assert table([Outcome(**outcome) for outcome in kept["outcomes"]]) in GUIDE.read_text(encoding="utf-8")
