@@ -75,6 +75,16 @@ class Settings(BaseSettings):
     ring_again_seconds: float = Field(4.0, gt=0, description="A queued job unclaimed for this long is announced again.")
     most_attempts: int = Field(3, ge=1, description="A job whose worker died this often is failed.")
 
+    log_format: Literal["text", "json"] = Field("text", description="How log lines are written: text, or JSON.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least that is logged.")
+    metrics_token_file: Path | None = Field(
+        None, description="A file with a token that admits to `/metrics` beside keys of the scope `admin`."
+    )
+    retention_days: float | None = Field(
+        None, gt=0, description="Searches that ended so many days ago are removed, once an hour; unset: none ever."
+    )
+    retention_keep_tagged: bool = Field(False, description="Searches with a tag are never removed for their age.")
+
     max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024, description="Largest request body.")
     body_seconds: float = Field(10.0, gt=0, description="Longest time a client may take to send its body.")
 
@@ -82,6 +92,11 @@ class Settings(BaseSettings):
     @classmethod
     def _by_commas(cls, names: object) -> object:
         return tuple(name.strip() for name in names.split(",") if name.strip()) if isinstance(names, str) else names
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_capitals(cls, level: object) -> object:
+        return level.upper() if isinstance(level, str) else level
 
     @field_validator("rate_limit")
     @classmethod

@@ -20,6 +20,7 @@ SESSIONS_OF_REQUESTS = 20
 """How many requests hold a session at once; the other connections are for work that one thread does from end to end."""
 
 ANNOUNCED = "announced"
+AFTERWARDS = "afterwards"
 MOST_WAITING = "most_waiting"
 
 
@@ -73,8 +74,8 @@ class Database:
     def write(self) -> Iterator[Session]:
         """Open a session that is committed at the end of the block, or rolled back by an exception.
 
-        What `announce_work` collected goes out after the commit; a rollback forgets it. On SQLite the write lock is
-        taken at once, since a transaction that starts by reading cannot wait for it later.
+        What `announce_work` and `after_commit` collected is done after the commit; a rollback forgets it. On SQLite the
+        write lock is taken at once, since a transaction that starts by reading cannot wait for it later.
         """
         with Session(self.engine, autoflush=False, expire_on_commit=False) as session:
             session.info[MOST_WAITING] = self._most_waiting
@@ -83,6 +84,8 @@ class Database:
             session.commit()
         for queue in session.info.pop(ANNOUNCED, []):
             self._announce(queue)
+        for act in session.info.pop(AFTERWARDS, []):
+            act()
 
     def dispose(self) -> None:
         """Close every connection."""
@@ -105,6 +108,11 @@ def announce_work(session: Session, queue: str) -> None:
     session.info.setdefault(ANNOUNCED, []).append(queue)
 
 
+def after_commit(session: Session, act: Callable[[], None]) -> None:
+    """Have something done once the session's transaction is committed, such as telling of it."""
+    session.info.setdefault(AFTERWARDS, []).append(act)
+
+
 def now(session: Session) -> datetime:
     """Return the moment on the database's clock, the only clock that leases trust."""
     if session.get_bind().dialect.name == "sqlite":
@@ -118,7 +126,7 @@ def make_engine(url: str) -> Engine:
     """Return an engine with time limits on everything that could wait for ever."""
     pool = {"pool_timeout": 10, "pool_size": KEPT_CONNECTIONS, "max_overflow": CONNECTIONS - KEPT_CONNECTIONS}
     if url.startswith("sqlite"):
-        engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_MS / 1000}, **pool)
+        engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_MS / 1000}, hide_parameters=True, **pool)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -128,6 +136,7 @@ def make_engine(url: str) -> Engine:
     return create_engine(
         url,
         pool_pre_ping=True,
+        hide_parameters=True,  # an error that is logged shows its statement, never what somebody wrote
         **pool,
         connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "options": options},
     )

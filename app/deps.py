@@ -11,7 +11,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import WithJsonSchema
 from sqlalchemy.orm import Session
 
-from app import cursors, idempotency
+from app import cursors, idempotency, logs
 from app.callers import Callers
 from app.config import Settings
 from app.cursors import Cursors
@@ -81,6 +81,7 @@ async def caller_of(
     caller = callers.remembered(token)
     if caller is None:
         caller = await run_in_threadpool(callers.look_up, token)
+    logs.bind(owner=caller.owner)
     callers.count(caller)
     return caller
 

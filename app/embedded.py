@@ -106,18 +106,25 @@ class Embedded:
             port = listener.getsockname()[1]
             address = f"http://{self._host}:{port}"
             environment = self._environment()
-            say(f"nnmass: starting on {address}, data in {folder}")
+            self._say(f"nnmass: starting on {address}, data in {folder}")
             announced = False
             while not self._ending:
                 for child in self._children:
                     child.look(environment)
                 time.sleep(LOOK_EVERY_SECONDS)
                 if not announced and _ready(self._host, port):
-                    say(f"nnmass: ready, open {address} (logs in {folder / 'logs'}, Ctrl-C to end)")
+                    self._say(f"nnmass: ready, open {address} (logs in {folder / 'logs'}, Ctrl-C to end)")
                     announced = True
             self._end_children()
-        say("nnmass: ended")
+        self._say("nnmass: ended")
         return 0
+
+    def _say(self, line: str) -> None:
+        """Tell the user; where logs are for machines, as one of their lines."""
+        if self._settings.log_format == "text":
+            say(line)
+        else:
+            log.info("%s", line)
 
     def _prepare(self) -> None:
         (self._settings.data_dir / "logs").mkdir(exist_ok=True)
@@ -155,7 +162,7 @@ class Embedded:
         self._ending = True
 
     def _end_children(self) -> None:
-        say("nnmass: ending")
+        self._say("nnmass: ending")
         for child in self._children:
             child.signal(signal.SIGTERM)
         deadline = time.monotonic() + END_WITHIN_SECONDS

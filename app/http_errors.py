@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import Match
 
+from app import logs
 from app.errors import Invalid, ServiceError, Unauthenticated
 from nnmass_core.codec import printable
 from nnmass_core.errors import DefinitionError, Problem
@@ -183,4 +184,6 @@ def _unavailable() -> JSONResponse:
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("unexpected error on %s %s", request.method, request.url.path, exc_info=error)
-    return problem_response(500, "internal_error", "Internal error", "an unexpected error was logged")
+    known = logs.request_id()  # this answer passes nobody who would add it
+    headers = {} if known is None else {"X-Request-ID": known}
+    return problem_response(500, "internal_error", "Internal error", "an unexpected error was logged", headers=headers)

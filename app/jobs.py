@@ -13,10 +13,12 @@ their numbers have no gaps. Moments are the database's. Nothing here commits.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -24,7 +26,8 @@ from sqlalchemy import ColumnElement, Row, Update, and_, func, insert, or_, sele
 from sqlalchemy import delete as delete_from
 from sqlalchemy.orm import Session
 
-from app.db import announce_work, most_waiting, now
+from app import tracing
+from app.db import after_commit, announce_work, most_waiting, now
 from app.errors import TooMany
 from app.models import IdempotencyKey, Job, JobEvent, WorkerBeat
 
@@ -46,6 +49,9 @@ WORKER_SILENT = timedelta(seconds=15)
 """A worker that gave no sign of life for this long does not count as listening."""
 
 BEATS_KEPT = timedelta(minutes=10)
+
+
+log = logging.getLogger("nnmass.jobs")
 
 
 class State(StrEnum):
@@ -120,7 +126,14 @@ def enqueue(session: Session, job_id: UUID, *, kind: str, queue: str, owner: str
     data = _data(State.QUEUED, 0.0, WAITING)
     session.add(JobEvent(job_id=job_id, number=1, event=Event.STATUS, data=data, at=moment))
     announce_work(session, queue)
+    after_commit(session, partial(_tell_of, job_id, kind, queue))
     return job
+
+
+def _tell_of(job_id: UUID, kind: str, queue: str) -> None:
+    """Log that a job waits, on a line that names the request which brought it too."""
+    log.info("%s %s is queued", kind, job_id, extra={"job_id": str(job_id), "kind": kind, "queue": queue})
+    tracing.queued(job_id)
 
 
 def _check_room(session: Session, owner: str) -> None:

@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app import docs_pages, http_errors, ui
+from app import docs_pages, http_errors, tracing, ui
+from app.access import Access
 from app.architectures import routes as architectures
 from app.body_guard import BodyGuard
 from app.broker import Dispatcher
@@ -26,6 +27,8 @@ from app.fields import problems
 from app.health import routes as health
 from app.keys import Scope
 from app.measurements import routes as measurements
+from app.metrics import routes as metrics
+from app.metrics.service import Metrics
 from app.perimeter import Perimeter
 from app.searches import routes as searches
 from app.spaces import routes as spaces
@@ -72,10 +75,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         sweeper.stop()
         dispatcher.stop()
         database.dispose()
+        tracing.flush()
 
     # it brings the documentation pages' files, so that they work on a machine without a network
     app = FastAPIOffline(
-        docs_url=None, redoc_url=None, title="nnmass", version=__version__, description=DESCRIPTION, lifespan=lifespan
+        docs_url=None,
+        redoc_url=None,
+        title="nnmass",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        telemetry=tracing.of_requests(),
     )
     app.state.settings = settings
     app.state.ending = ending
@@ -84,13 +94,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.streams = streams
     app.state.callers = Callers(database, settings)
     app.state.cursors = Cursors(settings.signing_key())
+    app.state.metrics = Metrics(database, settings)
     for scope, routers in FEATURES.items():
         for router in routers:
             app.include_router(router, dependencies=[Depends(allows(scope))], responses=problems(*EVERYWHERE))
     app.include_router(health.router, responses=problems(421, 422))
+    app.include_router(metrics.router, responses=problems(421, 422))
     docs_pages.install(app)
     ui.install(app)
     http_errors.install(app)
     app.add_middleware(BodyGuard, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
-    app.add_middleware(Perimeter, settings=settings)  # added last: it stands outermost
+    app.add_middleware(Perimeter, settings=settings)
+    app.add_middleware(Access, note=app.state.metrics.note)  # added last: it stands outermost
     return app

@@ -37,6 +37,7 @@ class Job(Base):
         Index("ix_jobs_queue_state_id", "queue", "state", "id"),
         Index("ix_jobs_owner_kind_id", "owner", "kind", "id"),
         Index("ix_jobs_owner_kind_state_id", "owner", "kind", "state", "id"),
+        Index("ix_jobs_finished_at_id", "finished_at", "id"),
         Index("ix_jobs_pending_owner", "owner", postgresql_where=text(PENDING), sqlite_where=text(PENDING)),
     )
 
@@ -126,6 +127,17 @@ class RegisteredArchitecture(Base):
 
     owner: Mapped[str] = mapped_column(String(64), primary_key=True)
     arch_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    definition: Mapped[dict[str, Any]] = mapped_column(Json)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class DeviceProfile(Base):
+    """A device's profile that its owner has posted: memory and measured latencies."""
+
+    __tablename__ = "device_profiles"
+
+    owner: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
     definition: Mapped[dict[str, Any]] = mapped_column(Json)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app import keys
+from app import keys, logs
 from app.config import Settings
 from app.db import is_away, make_engine
 from app.embedded import StartRefused
@@ -33,16 +33,24 @@ HEAD_SECONDS = 10.0
 
 def run_api(settings: Settings, *, fd: int | None = None, host: str = "127.0.0.1", port: int = 8000) -> None:
     """Serve until SIGTERM or SIGINT, on a socket that the parent has opened or on host and port."""
+    logs.configure(settings)
     app = create_app(settings)
-    server = _Server(config_of(app, host=host, port=port, log_level="info"))
+    server = _Server(config_of(app, host=host, port=port))
     server.ending = app.state.ending
     server.run(sockets=None if fd is None else [socket.socket(fileno=fd)])
 
 
 def config_of(app: FastAPI, **more: Any) -> uvicorn.Config:
-    """Return how uvicorn is to serve the application."""
+    """Return how uvicorn is to serve the application. What it logs of requests holds their queries; we log our own."""
     return uvicorn.Config(
-        app, http=_Protocol, ws="none", timeout_graceful_shutdown=GRACEFUL_SECONDS, server_header=False, **more
+        app,
+        http=_Protocol,
+        ws="none",
+        timeout_graceful_shutdown=GRACEFUL_SECONDS,
+        server_header=False,
+        log_config=None,
+        access_log=False,
+        **more,
     )
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from app import jobs
+from app import jobs, retention
 from app.config import Settings
 from app.db import Database
+from app.retention import Removed
 
 TIDY_EVERY_SECONDS = 60.0
 BEAT_EVERY_SECONDS = 5.0
+PRUNE_EVERY_SECONDS = 3600.0
+PRUNES = "maintenance"
+"""The queue whose worker removes what is old; the other processes only sweep."""
 
 log = logging.getLogger("nnmass.sweeper")
 
@@ -29,7 +33,9 @@ class Sweeper:
         self._worker = worker
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
-        self._tidied = self._beaten = -1e9
+        self._tidied = self._beaten = self._pruned = -1e9
+        self._pruning: Iterator[Removed] | None = None
+        self._removed = Removed()
 
     def start(self) -> None:
         """Start the thread."""
@@ -51,6 +57,10 @@ class Sweeper:
     def sweep(self) -> None:
         """Sweep once, if there is anything to do."""
         self._beat()
+        self._make_good()
+        self._prune()
+
+    def _make_good(self) -> None:
         again = self._settings.ring_again_seconds
         with self._database.read() as session:
             due = jobs.needs_sweep(session, ring_again_seconds=again)
@@ -64,6 +74,29 @@ class Sweeper:
         for queue, count in done.bells.items():
             for _ in range(count):
                 self._ring(queue)
+
+    def _prune(self) -> None:
+        """Remove a batch of what is old: once an hour all of it, a batch each sweep, so that no sweep takes long."""
+        wanted = retention.of_settings(self._settings)
+        if wanted is None or self._worker is None or self._worker[1] != PRUNES:
+            return
+        if self._pruning is None:
+            if time.monotonic() - self._pruned < PRUNE_EVERY_SECONDS:
+                return
+            self._pruned, self._removed = time.monotonic(), Removed()
+            before = retention.cutoff(self._database, wanted)
+            self._pruning = retention.prune(self._database, self._settings.training_dir, wanted, before)
+        try:
+            batch = next(self._pruning, None)
+        except Exception:
+            self._pruning = None  # what is left of it goes in an hour
+            raise
+        if batch is not None:
+            self._removed.add(batch)
+            return
+        self._pruning = None
+        if self._removed.jobs:
+            log.info("%d searches were removed for their age", self._removed.jobs)
 
     def _beat(self) -> None:
         if self._worker is None or time.monotonic() - self._beaten < BEAT_EVERY_SECONDS:

@@ -8,7 +8,9 @@ for as long as the order stands; when it closes, the process ends itself.
 
 from __future__ import annotations
 
+import contextvars
 import json
+import logging
 import os
 import queue
 import signal
@@ -25,6 +27,8 @@ MODULE = "worker.trainer"
 LOOK_EVERY_SECONDS = 0.2
 WITHHELD = (parent.VARIABLE, "NNMASS_DATABASE_URL", "NNMASS_BROKER_URL", "NNMASS_SECRET_KEY", "PGPASSWORD")
 
+log = logging.getLogger("nnmass.trainer")
+
 
 class Listener:
     """Hears what a process says beside its progress; this one passes its log on to the worker's."""
@@ -34,7 +38,7 @@ class Listener:
 
     def log(self, line: str) -> None:
         """Hear a line of the log, from a thread of its own."""
-        sys.stderr.write(line)
+        log.info("%s", line.rstrip("\n"))
 
 
 def run_child(module: str, order: dict[str, Any], pulse: Pulse, listener: Listener | None = None) -> dict[str, Any]:
@@ -58,7 +62,8 @@ def run_child(module: str, order: dict[str, Any], pulse: Pulse, listener: Listen
         assert child.stdin is not None
         assert child.stdout is not None
         assert child.stderr is not None
-        hearing = threading.Thread(target=_hear, args=(child.stderr, listener), daemon=True)
+        within = contextvars.copy_context()  # so that the lines name the job
+        hearing = threading.Thread(target=within.run, args=(_hear, child.stderr, listener), daemon=True)
         hearing.start()
         try:
             child.stdin.write(json.dumps(order) + "\n")

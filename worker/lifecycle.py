@@ -12,7 +12,7 @@ from typing import Any
 
 from celery import Celery, signals
 
-from app import broker
+from app import broker, logs, tracing
 from app.broker import Dispatcher
 from app.config import Settings
 from app.db import Database
@@ -58,6 +58,13 @@ def ending() -> bool:
 def connect(celery: Celery, settings: Settings) -> None:
     """Hook the worker's life into Celery's signals."""
 
+    @signals.celeryd_init.connect(weak=False)  # before Celery warns of anything
+    @signals.setup_logging.connect(weak=False)  # in place of Celery's own
+    def log_as_set(**_: Any) -> None:
+        logs.configure(settings)
+        if settings.log_format == "json":  # Celery's own words on standard output are for people
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
     @signals.worker_process_init.connect(weak=False)
     def follow_main_process(**_: Any) -> None:
         watch_parent(os.getppid())
@@ -75,3 +82,8 @@ def connect(celery: Celery, settings: Settings) -> None:
     @signals.worker_shutting_down.connect(weak=False)
     def tell_children(**_: Any) -> None:
         _ending.set()
+
+    @signals.worker_process_shutdown.connect(weak=False)
+    @signals.worker_shutdown.connect(weak=False)
+    def send_last_traces(**_: Any) -> None:
+        tracing.flush()

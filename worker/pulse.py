@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
 import time
@@ -42,7 +43,8 @@ class Pulse:
         self._told_at = time.monotonic()
         self._lost = threading.Event()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+        within = contextvars.copy_context()  # so that what this thread logs names the job too
+        self._thread = threading.Thread(target=within.run, args=(self._run,), name="pulse", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

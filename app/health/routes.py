@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
@@ -30,10 +30,14 @@ class QueueState(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Whether requests can be accepted, and what is away. Only the database decides: jobs wait for the rest."""
+    """Whether requests can be accepted, and what is away. Only the database decides: jobs wait for the rest.
+
+    `advice` says of each that is missing what that means and what to do.
+    """
 
     ready: bool
     missing: list[str]
+    advice: list[str]
     database: bool
     schema_current: bool
     broker: bool
@@ -47,7 +51,7 @@ def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness}})
-def readyz(database: DatabaseDep, settings: SettingsDep) -> Any:
+def readyz(request: Request, database: DatabaseDep, settings: SettingsDep) -> Any:
     """Answer 200 when requests can be accepted; the body tells what is missing in either case."""
-    state = service.readiness(database, settings)
+    state = service.readiness(database, settings, ending=request.app.state.ending.is_set())
     return JSONResponse(state, 200 if state["ready"] else 503)

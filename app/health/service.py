@@ -15,11 +15,24 @@ from app.db import Database, now
 from app.jobs import WORKER_SILENT, State
 from app.models import Job, WorkerBeat
 
+ADVICE = {
+    "running": "this process was asked to end and takes no new work",
+    "database": "the database does not answer: nothing can be accepted until it does",
+    "schema_current": "the database's tables are not those of this version: run `nnmass db upgrade`",
+    "broker": "the broker does not answer: jobs are accepted, and start later, when a sweep finds them",
+    "search_worker": "no search worker has shown a sign of life for 15 s: searches wait; run `nnmass worker search`",
+    "train_worker": "no training worker has shown a sign of life for 15 s: trainings, measurements and exports wait; "
+    "run `nnmass worker train`",
+    "maintenance_worker": "no sweeper of its own runs: the other processes sweep, and nothing is removed for its age; "
+    "run `nnmass worker maintenance`",
+}
+"""What it means that a part is missing, and what to do."""
+
 log = logging.getLogger("nnmass.health")
 
 
-def readiness(database: Database, settings: Settings) -> dict[str, Any]:
-    """Return what is there and what is missing, JSON-ready."""
+def readiness(database: Database, settings: Settings, *, ending: bool) -> dict[str, Any]:
+    """Return what is there and what is missing, JSON-ready. ending: whether this process was asked to end."""
     state: dict[str, Any] = {"database": False, "schema_current": False, "queues": {}}
     try:
         with database.read() as session:
@@ -31,10 +44,11 @@ def readiness(database: Database, settings: Settings) -> dict[str, Any]:
         log.warning("database not available: %s", type(error).__name__)
         state["database"] = False
     state["broker"] = broker.reachable(settings)
-    missing = [part for part in ("database", "schema_current", "broker") if not state[part]]
+    missing = ["running"] if ending else []
+    missing += [part for part in ("database", "schema_current", "broker") if not state[part]]
     missing += [f"{name}_worker" for name, queue in state["queues"].items() if not queue["workers"]]
-    ready = state["database"] and state["schema_current"]
-    return {"ready": ready, "missing": missing, **state}
+    ready = state["database"] and state["schema_current"] and not ending
+    return {"ready": ready, "missing": missing, "advice": [ADVICE[part] for part in missing], **state}
 
 
 def _queue(session: Session, name: str) -> dict[str, Any]:

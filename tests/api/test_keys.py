@@ -126,7 +126,9 @@ def test_a_secret_is_kept_nowhere(footing: Footing, caplog: pytest.LogCaptureFix
         tables = [session.execute(text(f"select * from {t.name}")).all() for t in Base.metadata.sorted_tables]
         shown = repr([keys.described(row) for row in keys.listed(session)])
     assert "alice" in repr(tables)
-    for place in (*said, kept, repr(tables), shown, caplog.text):
+    structured = repr([vars(record) for record in caplog.records])
+    assert "/v1/searches" in structured
+    for place in (*said, kept, repr(tables), shown, caplog.text, structured):
         assert secret not in place
 
 

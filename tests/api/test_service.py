@@ -12,8 +12,9 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from app.broker import BrokerUnfit, check_redis
+from app.broker import QUEUES, BrokerUnfit, check_redis
 from app.config import Settings
+from app.health.service import ADVICE
 from app.main import create_app
 from tests.clients import ADDRESS, client_of
 from tests.conftest import Footing
@@ -27,6 +28,9 @@ def test_a_ready_service_tells_what_is_missing(client: TestClient) -> None:
     state = answer.json()
     assert (state["ready"], state["database"], state["schema_current"], state["broker"]) == (True, True, True, True)
     assert state["missing"] == ["search_worker", "train_worker", "maintenance_worker"]
+    assert len(state["advice"]) == 3
+    for queue, advice in zip(("search", "train", "maintenance"), state["advice"], strict=True):
+        assert f"`nnmass worker {queue}`" in advice
     client.post("/v1/searches", json={"space": "densenet-tiny"})
     queue = client.get("/readyz").json()["queues"]["search"]
     assert (queue["queued"], queue["running"], queue["workers"]) == (1, 0, 0)
@@ -38,6 +42,20 @@ def test_a_database_without_schema_is_not_ready(tmp_path: Path) -> None:
         answer = client.get("/readyz")
         assert answer.status_code == 503
         assert "schema_current" in answer.json()["missing"]
+        assert any("`nnmass db upgrade`" in advice for advice in answer.json()["advice"])
+
+
+def test_a_process_that_was_asked_to_end_is_not_ready(client: TestClient) -> None:
+    assert client.get("/readyz").status_code == 200
+    client.app.state.ending.set()  # type: ignore[attr-defined]
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["ready"], answer.json()["missing"][0]) == (503, False, "running")
+    assert client.get("/healthz").status_code == 200
+
+
+def test_every_part_that_can_be_missing_has_its_advice() -> None:
+    parts = {"running", "database", "schema_current", "broker", *(f"{queue}_worker" for queue in QUEUES)}
+    assert set(ADVICE) == parts
 
 
 def test_more_requests_at_once_than_threads_or_connections(footing: Footing) -> None:

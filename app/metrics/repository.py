@@ -1,0 +1,61 @@
+"""SQL of metrics, over all owners. Each query but `totals` reads what is pending or new, not the whole history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, case, func, select
+from sqlalchemy.orm import Session
+
+from app.broker import QUEUES
+from app.jobs import WORKER_SILENT, State
+from app.models import Job, Search, Verification, WorkerBeat
+
+PENDING = (State.QUEUED, State.RUNNING)
+
+
+def pending(session: Session) -> dict[tuple[str, str], int]:
+    """Return how many jobs are queued and running, by queue and state."""
+    waiting = select(Job.queue, Job.state, func.count()).where(Job.queue.in_(QUEUES), Job.state.in_(PENDING))
+    return {(queue, state): count for queue, state, count in session.execute(waiting.group_by(Job.queue, Job.state))}
+
+
+def oldest(session: Session, queue: str) -> datetime | None:
+    """Return when the oldest queued job of a queue was accepted."""
+    first = select(Job.created_at).where(Job.queue == queue, Job.state == State.QUEUED).order_by(Job.id).limit(1)
+    return session.execute(first).scalar_one_or_none()
+
+
+def totals(session: Session) -> dict[tuple[str, str], int]:
+    """Return how many jobs there are, by kind and state. Reads a whole index."""
+    rows = session.execute(select(Job.kind, Job.state, func.count()).group_by(Job.kind, Job.state))
+    return {(kind, state): count for kind, state, count in rows}
+
+
+def ended(session: Session, after: datetime, limit: int) -> Sequence[Row[*tuple[Any, ...]]]:
+    """Return up to `limit` jobs that ended after a moment, by that moment: with how long a search searched."""
+    solver = Search.result["elapsed_seconds"].as_float().label("solver_seconds")
+    query = (
+        select(Job.id, Job.kind, Job.state, Job.started_at, Job.finished_at, solver)
+        .outerjoin(Search, Search.id == Job.id)
+        .where(Job.finished_at > after)
+        .order_by(Job.finished_at, Job.id)
+        .limit(limit)
+    )
+    return session.execute(query).all()
+
+
+def paces(session: Session) -> list[float]:
+    """Return the images a second of each training that runs, as its worker last told."""
+    running = select(Verification.live).join(Job, Job.id == Verification.id)
+    rows = session.scalars(running.where(Job.queue == "train", Job.state == State.RUNNING))
+    return [float(live["images_per_second"]) for live in rows if live and "images_per_second" in live]
+
+
+def workers(session: Session, moment: datetime) -> dict[str, tuple[int, timedelta]]:
+    """Return how many workers of each queue are alive, and how long ago the last sign of any was."""
+    alive = func.sum(case((WorkerBeat.seen_at > moment - WORKER_SILENT, 1), else_=0))
+    rows = session.execute(select(WorkerBeat.queue, alive, func.max(WorkerBeat.seen_at)).group_by(WorkerBeat.queue))
+    return {queue: (count, moment - last) for queue, count, last in rows}

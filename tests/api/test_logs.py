@@ -1,0 +1,283 @@
+"""Logs: every line says which request or job it is of, as text and as JSON, and none holds what it should not."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app import keys, logs
+from app.config import Settings
+from app.keys import Scope
+from app.main import create_app
+from tests.api.test_verifications import SEARCH
+from tests.clients import client_of
+from tests.conftest import Footing
+from worker import running
+from worker.lifecycle import Context
+from worker.running import Died, Failed
+
+Line = dict[str, Any]
+ID = re.compile(r"[0-9a-f]{32}")
+
+
+@pytest.fixture(params=["json", "text"])
+def form(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def written(form: str) -> Iterator[Callable[[], str]]:
+    """What the handler that processes log with has written; as in pytest, beside others."""
+    stream = io.StringIO()
+    handler = logs.handler_of(form, stream)
+    root, ours = logging.getLogger(), logging.getLogger("nnmass")
+    before = ours.level
+    root.addHandler(handler)
+    ours.setLevel(logging.DEBUG)
+    yield stream.getvalue
+    ours.setLevel(before)
+    root.removeHandler(handler)
+
+
+@pytest.fixture
+def lines(written: Callable[[], str]) -> Callable[[], list[Line]]:
+    return lambda: [json.loads(line) for line in written().splitlines()]
+
+
+json_alone = pytest.mark.parametrize("form", ["json"], indirect=True)
+text_alone = pytest.mark.parametrize("form", ["text"], indirect=True)
+
+
+def one(lines: list[Line], **fields: Any) -> Line:
+    (found,) = [line for line in lines if fields.items() <= line.items()]
+    return found
+
+
+# requests
+
+
+@json_alone
+def test_a_submission_and_its_work_are_one_story(
+    footing: Footing, worker: Context, lines: Callable[[], list[Line]]
+) -> None:
+    from worker import search_tasks
+
+    client = client_of(create_app(footing.settings))
+    answer = client.post("/v1/searches?note=quiet", json=SEARCH, headers={"X-Request-ID": "trace-me.1"})
+    assert answer.headers["X-Request-ID"] == "trace-me.1"
+    search_id = answer.json()["id"]
+    assert search_tasks.run_next(worker)
+    told = lines()
+    submission = one(told, logger="nnmass.jobs")
+    assert (submission["request_id"], submission["job_id"], submission["kind"]) == ("trace-me.1", search_id, "search")
+    request = one(told, logger="nnmass.access")
+    assert (request["method"], request["path"], request["status"]) == ("POST", "/v1/searches", 202)
+    assert (request["route"], request["owner"], request["request_id"]) == ("/v1/searches", "local", "trace-me.1")
+    assert request["seconds"] > 0
+    of_worker = [line for line in told if line["logger"].startswith("nnmass.worker")]
+    assert [line["event"].rpartition(search_id)[2] for line in of_worker] == [" begins", ": done"]
+    for line in of_worker:
+        assert (line["job_id"], line["kind"], line["attempt"], line["fence"]) == (search_id, "search", 1, 1)
+        assert (line["owner"], "request_id" in line) == ("local", False)
+
+
+@json_alone
+def test_what_was_not_committed_is_not_told(footing: Footing, lines: Callable[[], list[Line]]) -> None:
+    from app import jobs
+    from app.ids import new_id
+
+    with contextlib.suppress(Unforeseen), footing.database.write() as session:
+        jobs.enqueue(session, new_id(), kind="search", queue="search", owner="a")
+        raise Unforeseen
+    assert [line for line in lines() if line["logger"] == "nnmass.jobs"] == []
+
+
+@pytest.mark.parametrize("given", ["", " ", "a" * 129, "with space", "line\tbreak", 'quote"', "ümlaut"])
+def test_an_id_that_could_forge_a_line_is_replaced(client: TestClient, given: str) -> None:
+    headers = {b"X-Request-ID": given.encode()}
+    made = client.get("/healthz", headers=headers).headers["X-Request-ID"]
+    assert ID.fullmatch(made)
+
+
+def test_ids_differ_and_every_answer_has_one(client: TestClient) -> None:
+    answers = [
+        client.get("/healthz"),
+        client.get("/v1/nothing"),
+        client.get("/healthz", headers={"Host": "evil.example"}),
+        client.post("/v1/searches", content=b"{", headers={"Content-Type": "application/json"}),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 404, 421, 400]
+    ids = [answer.headers["X-Request-ID"] for answer in answers]
+    assert all(map(ID.fullmatch, ids))
+    assert len(set(ids)) == len(ids)
+
+
+@json_alone
+def test_what_is_bound_to_one_request_is_not_on_the_next(footing: Footing, lines: Callable[[], list[Line]]) -> None:
+    client = client_of(create_app(footing.settings))
+    client.get("/v1/searches")
+    client.get("/v1/nothing")
+    known, unknown = [line for line in lines() if line["logger"] == "nnmass.access"]
+    assert known["owner"] == "local"
+    assert "owner" not in unknown
+    assert known["request_id"] != unknown["request_id"]
+
+
+@json_alone
+def test_probes_are_for_debugging(footing: Footing, lines: Callable[[], list[Line]]) -> None:
+    client = client_of(create_app(footing.settings))
+    for path in ("/healthz", "/readyz", "/metrics"):
+        client.get(path)
+    assert {line["level"] for line in lines() if line["logger"] == "nnmass.access"} == {"debug"}
+
+
+# jobs
+
+
+class Unforeseen(Exception):
+    """Something that nobody expected."""
+
+
+@json_alone
+@pytest.mark.parametrize(
+    ("error", "ending"),
+    [(Failed("nope", "it cannot be"), "failed with nope"), (Died("gone", "it died"), "its process died"),
+     (Unforeseen("deep down"), "failed with internal_error")],
+)  # fmt: skip
+def test_an_attempt_tells_how_it_ended(
+    footing: Footing, worker: Context, lines: Callable[[], list[Line]], error: Exception, ending: str
+) -> None:
+    from app import jobs
+    from app.ids import new_id
+
+    def break_down(*_: Any) -> None:
+        raise error
+
+    with footing.database.write() as session:
+        job_id = jobs.enqueue(session, new_id(), kind="search", queue="search", owner="a").id
+    assert running.run_next(worker, "search", {"search": break_down})
+    told = [line for line in lines() if line["logger"] == "nnmass.worker"]
+    assert told[-1]["event"] == f"search {job_id}: {ending}"
+    assert {(line["job_id"], line["attempt"]) for line in told} == {(str(job_id), 1)}
+    traces = [line["exception"] for line in told if "exception" in line]
+    assert len(traces) == isinstance(error, Unforeseen)
+    assert all("deep down" in trace for trace in traces)
+
+
+@json_alone
+def test_threads_of_a_job_name_it_too(
+    footing: Footing, worker: Context, lines: Callable[[], list[Line]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The heartbeat has a thread of its own, and so has whoever hears what a trainer says."""
+    from threading import Event
+
+    from app import jobs
+    from app.ids import new_id
+    from worker import pulse
+    from worker.child import run_child
+
+    beaten = Event()
+
+    def fail(*_: Any, **__: Any) -> bool:
+        beaten.set()
+        raise RuntimeError("no heartbeat today")
+
+    def work(context: Context, held: jobs.Claim) -> None:
+        with pulse.Pulse(context, held) as alive:
+            monkeypatch.setattr(jobs, "heartbeat", fail)
+            run_child("tests.api.trainer_that_speaks", {}, alive)
+            assert beaten.wait(30)
+
+    with footing.database.write() as session:
+        job_id = jobs.enqueue(session, new_id(), kind="search", queue="search", owner="a").id
+    quick = Context(worker.settings.model_copy(update={"heartbeat_seconds": 0.01}), worker.database, worker.worker)
+    assert running.run_next(quick, "search", {"search": work})
+    told = lines()
+    assert one(told, logger="nnmass.trainer", event="a line of its own")["job_id"] == str(job_id)
+    assert {line["job_id"] for line in told if line["logger"] == "nnmass.pulse"} == {str(job_id)}
+
+
+# forms
+
+
+def test_both_forms_have_a_line_for_each_event_and_the_trace(form: str, written: Callable[[], str]) -> None:
+    with logs.about(job_id="j", kind="search", attempt=2, fence=5):
+        try:
+            int("oh")
+        except ValueError:
+            logging.getLogger("nnmass.test").exception("it %s", "broke", extra={"seconds": 1.5, "color_message": "x"})
+    said = written()
+    if form == "json":
+        (line,) = map(json.loads, said.splitlines())
+        assert line.pop("exception").endswith("with base 10: 'oh'")
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", line.pop("timestamp"))
+        assert line == {
+            "event": "it broke", "level": "error", "logger": "nnmass.test", "job_id": "j", "kind": "search",
+            "attempt": 2, "fence": 5, "seconds": 1.5,
+        }  # fmt: skip
+    else:
+        first, *trace = said.splitlines()
+        moment, rest = first.split(" ", 1)
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", moment)
+        assert rest == "ERROR nnmass.test: it broke job_id=j kind=search attempt=2 fence=5 seconds=1.5"
+        assert trace[0] == "Traceback (most recent call last):"
+        assert trace[-1].endswith("with base 10: 'oh'")
+
+
+@json_alone
+def test_a_line_break_in_a_text_breaks_no_line(written: Callable[[], str]) -> None:
+    logging.getLogger("nnmass.test").warning("one\ntwo %s", '{"level": "critical"}\n')
+    (line,) = written().splitlines()
+    assert json.loads(line)["level"] == "warning"
+
+
+@pytest.mark.parametrize("level", ["warning", "Error"])
+def test_levels_are_read_in_any_case(tmp_path: Any, level: str) -> None:
+    assert Settings(data_dir=tmp_path, log_level=level).log_level == level.upper()
+
+
+# secrets
+
+
+SECRET_QUERY = "my-secret-tag"
+SECRET_NOTE = "note-of-a-secret-project"
+
+
+def test_no_key_no_query_and_no_body_is_in_any_line(footing: Footing, written: Callable[[], str]) -> None:
+    with footing.database.write() as session:
+        key = keys.create(session, "alice", set(Scope))[1]
+    client = client_of(create_app(footing.settings), key=key)
+    client.get("/v1/searches", params={"tag": SECRET_QUERY})
+    client.post("/v1/searches", json=SEARCH | {"note": SECRET_NOTE})
+    client.get("/v1/searches", headers={"Authorization": f"Bearer {key[:-1]}"})
+    client.get("/v1/searches", params={"cursor": key})
+    client.get("/healthz", headers={"X-Request-ID": key})
+    client.get(f"/v1/searches/{key}")
+    log = logging.getLogger("nnmass.test")
+    log.warning("somebody logs %s and %s", key, "postgresql://us:p%40ss@host/db redis://:pa:ss@host/0")
+    said = written()
+    assert "alice" in said
+    for secret in (key.split("_", 2)[2], SECRET_QUERY, SECRET_NOTE, "p%40ss", "pa:ss"):
+        assert secret not in said
+    assert "postgresql://us:...@host/db redis://:...@host/0" in said
+
+
+def test_an_error_of_the_database_shows_no_values(footing: Footing, written: Callable[[], str]) -> None:
+    from sqlalchemy import text
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        with footing.database.read() as session:
+            session.execute(text("select :note from nowhere"), {"note": SECRET_NOTE})
+    except DBAPIError:
+        logging.getLogger("nnmass.test").exception("a query failed")
+    assert "nowhere" in written()
+    assert SECRET_NOTE not in written()
