@@ -38,7 +38,7 @@ class Asked(TypedDict, total=False):
 
     device: a device by its name, or a profile as `nnmass calibrate` writes it; its memory limits hold beside the
     others. max_latency_ms: milliseconds for one input, as the device's profile estimates them; a number or a text
-    such as "5 ms". precision: `fp32` (the default), `fp16` or `int8`. objective: `{"maximize": "nn_mass"}` (the default),
+    such as "5 ms". precision: `fp32` (the default), `fp16` or `int8`. objective: `{"maximize": "nn_mass"}` (default),
     `{"minimize": "params" | "macs" | "peak_activation_bytes" | "latency_ms", "min_nn_mass": 755}`, or
     `{"pareto": ["nn_mass", "macs"]}`. top_k: how many to rank, 10 if left out. diversity: `shape` gives at most one
     result for each tuple of widths and depths. time_limit_seconds: after it the best so far is answered, marked as not

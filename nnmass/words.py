@@ -89,7 +89,7 @@ def shape(item: Mapping[str, Any]) -> str:
 
 
 def _part(part: Mapping[str, Any]) -> str:
-    """Return a part as its family writes it: width x depth and skip channels, channels x blocks, or all that it says."""
+    """Return a part in short: width x depth and skip channels, channels x blocks, or whatever else its family says."""
     if "skip_channels" in part:
         return f"{part['width']}x{part['depth']}, {part['skip_channels']}"
     if "repeats" in part:
