@@ -100,6 +100,7 @@ def _mixed(result: phases.Mixed, seconds: float) -> dict[str, Any]:
         },
         "memory_mb": [round(size / 1e6, 1) for _, size in result.memory[:: max(1, len(result.memory) // 20)]],
         "memory_growth_after_first_minute": round(result.growth(), 4),
+        "metrics": sorted(result.metrics),
     }
 
 

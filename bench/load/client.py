@@ -67,6 +67,12 @@ class Client:
             answer.raise_for_status()
             return await answer.json()
 
+    async def text(self, path: str) -> str:
+        """Fetch an answer as text."""
+        async with self._session.get(self._address + path) as answer:
+            answer.raise_for_status()
+            return await answer.text()
+
     async def read(self, path: str) -> None:
         """Fetch an answer and throw it away."""
         async with self._session.get(self._address + path) as answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ END_SECONDS = 120.0
 
 STREAMS = 200
 LIVE_STREAMS = 20
-MIX = {"polls": 60.0, "posts": 4.0, "pages": 4.0}
+MIX = {"polls": 60.0, "posts": 4.0, "pages": 4.0, "scrapes": 0.2}
 """Requests a second while 200 streams are open."""
 
 SAMPLE_SECONDS = 5.0
@@ -122,6 +123,7 @@ class Mixed:
     streams_ended: int = 0
     events: int = 0
     stream_errors: int = 0
+    metrics: set[str] = field(default_factory=set)
 
     def growth(self) -> float:
         """Return memory at the end by memory after the first minute (medians of a tenth of the time each)."""
@@ -146,12 +148,15 @@ async def mixed(client: Client, running: Running, seconds: float) -> Mixed:
     async def page() -> None:
         await client.read("/v1/searches?limit=20")
 
+    async def scrape() -> None:
+        result.metrics |= set(re.findall(r"^# TYPE (nnmass_\w+)", await client.text("/metrics"), re.MULTILINE))
+
     streams = [
         asyncio.create_task(_stream(client, result, ending, newest, waiting, live=n < LIVE_STREAMS))
         for n in range(STREAMS)
     ]
     watch = asyncio.create_task(_watch(running, result, ending))
-    work: dict[str, Callable[[], Awaitable[None]]] = {"polls": poll, "posts": post, "pages": page}
+    work: dict[str, Callable[[], Awaitable[None]]] = {"polls": poll, "posts": post, "pages": page, "scrapes": scrape}
     done = await asyncio.gather(*(at_rate(MIX[name], seconds, do) for name, do in work.items()))
     result.timings = dict(zip(work, done, strict=True))
     ending.set()

@@ -72,7 +72,7 @@ def _prepare(url: str) -> str:
     engine.dispose()
     database = Database(url)
     with database.write() as session:
-        _, key = keys.create(session, OWNER, {keys.Scope.READ, keys.Scope.SEARCH, keys.Scope.TRAIN})
+        _, key = keys.create(session, OWNER, set(keys.Scope))
     database.dispose()
     return key
 
