@@ -167,9 +167,12 @@ def asked(request: Mapping[str, Any]) -> str:
     """Return a request in short: most NN-Mass within 1 M params and 150 M MACs."""
     limits = {name: value for name, value in request["budget"].items() if name != "precision"}
     device = limits.pop("device", None)
-    device = device["name"] if isinstance(device, Mapping) else device
-    budget = [_limit(name, value) for name, value in limits.items()] + ([f"what {device} has"] if device else [])
-    return f"{_wanted(request['objective'])}{f' within {joined(budget)}' if budget else ' without limits'}"
+    profile = device if isinstance(device, Mapping) else {"name": device, "ram_bytes": device}
+    budget = [_limit(name, value) for name, value in limits.items()]
+    where = f" on {profile['name']}" if device else ""
+    if device and (profile["ram_bytes"] or profile.get("flash_bytes")):
+        budget, where = [*budget, f"the memory of {profile['name']}"], ""
+    return f"{_wanted(request['objective'])}{f' within {joined(budget)}' if budget else ' without limits'}{where}"
 
 
 def _wanted(objective: Mapping[str, Any]) -> str:

@@ -196,7 +196,7 @@ CASES: list[tuple[list[str], set[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "named"), CASES, ids=lambda value: " ".join(value) if value else "default")
+@pytest.mark.parametrize(("arguments", "named"), CASES, ids=lambda value: " ".join(sorted(value)) or "default")
 def test_exactly_what_is_named_goes_and_a_dry_run_says_so(world: World, arguments: list[str], named: set[str]) -> None:
     before, files = world.rows(), world.files()
     told, first = prune(world, *arguments, "--dry-run")
