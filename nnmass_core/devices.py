@@ -26,7 +26,7 @@ from nnmass_core.latency import LINE, LatencyModel
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
-NAME = "[a-z0-9][a-z0-9._-]{0,63}"
+NAME = "[a-z][a-z0-9._-]{0,63}"
 """The form of a device's name."""
 
 TEXTS = {"title": 200, "source": 500, "note": 2000}
@@ -241,7 +241,9 @@ def _decode(data: Mapping[str, Any]) -> Device:
     problems = list(unknown_fields(data, {*FIELDS, "latency"}))
     name = data.get("name")
     if not isinstance(name, str) or not re.fullmatch(NAME, name):
-        problems.append(Problem("name", "bad_name", "must be up to 64 of a-z, 0-9, dot, dash and underscore"))
+        problems.append(
+            Problem("name", "bad_name", "must be a letter and up to 63 more of a-z, 0-9, dot, dash, underscore")
+        )
     found: dict[str, Any] = {"name": name}
     for field, longest in TEXTS.items():
         found[field] = data.get(field, "")

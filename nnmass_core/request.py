@@ -204,7 +204,8 @@ class SearchRequest:
         if not self.of_latency:
             return []
         limited = self.budget.max_latency_ms is not None
-        field = "budget.max_latency_ms" if limited else "objective"
+        goal = "pareto" if isinstance(self.objective, Pareto) else "minimize"
+        field = "budget.max_latency_ms" if limited else f"objective.{goal}"
         model = self.budget.latency_model
         if model is None:
             return [Problem(field, "needs_device", "needs a device whose profile tells latencies at this precision")]

@@ -50,7 +50,7 @@ def calibrate(
 
     called = name if name is not None else _own_name()
     if not re.fullmatch(NAME, called):
-        refuse("--name: must be up to 64 of a-z, 0-9, dot, dash and underscore")
+        refuse("--name: must be a letter and up to 63 more of a-z, 0-9, dot, dash, underscore")
     found = _measured(on, threads)
     profile = {"name": called, "title": title or found["latency"]["machine"][:200], "latency": found["latency"]}
     profile = read_device({**profile, "source": "nnmass calibrate", "note": ""}).definition()
@@ -64,7 +64,7 @@ def calibrate(
 
 def _own_name() -> str:
     """Return this machine's name as a device may be called."""
-    return re.sub("[^a-z0-9._-]+", "-", platform.node().lower()).strip("-._")[:60] or "this-machine"
+    return re.sub("[^a-z0-9._-]+", "-", platform.node().lower()).lstrip("-._0123456789")[:60] or "this-machine"
 
 
 def _measured(on: Where, threads: int) -> dict[str, Any]:

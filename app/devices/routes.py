@@ -8,8 +8,8 @@ from fastapi import APIRouter, Body, Response
 
 from app.deps import Owner, ReadSession, WriteSession
 from app.devices import service
-from app.devices.schemas import DeviceItem, DeviceList, Profile
-from app.fields import BODY_ERRORS, PathName, problems
+from app.devices.schemas import DeviceItem, DeviceList, DeviceName, Profile
+from app.fields import BODY_ERRORS, problems
 
 router = APIRouter(prefix="/v1/devices", tags=["devices"])
 
@@ -38,12 +38,12 @@ def keep_device(body: Annotated[Profile, Body()], session: WriteSession, owner: 
 
 
 @router.get("/{device_name}", response_model=DeviceItem, responses=problems(404))
-def get_device(device_name: PathName, session: ReadSession, owner: Owner) -> dict[str, Any]:
+def get_device(device_name: DeviceName, session: ReadSession, owner: Owner) -> dict[str, Any]:
     """Return a device."""
     return service.get(session, owner, device_name)
 
 
 @router.delete("/{device_name}", status_code=204, responses=problems(*BODY_ERRORS, 404))
-def delete_device(device_name: PathName, session: WriteSession, owner: Owner) -> None:
+def delete_device(device_name: DeviceName, session: WriteSession, owner: Owner) -> None:
     """Forget a profile of yours; searches that named it stay as they are."""
     service.delete(session, owner, device_name)

@@ -7,11 +7,23 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, WithJsonSchema
 
 from nnmass_core.codec import json_schema
-from nnmass_core.devices import device_schema
+from nnmass_core.devices import NAME, device_schema
 from nnmass_core.latency import LatencyModel
 
-Profile = Annotated[Any, WithJsonSchema(device_schema())]
+EXAMPLE = {
+    "name": "my-board",
+    "title": "My board",
+    "flash_bytes": 2097152,
+    "ram_bytes": 262144,
+    "source": "its data sheet, page 12",
+    "note": "Revision C.",
+}
+Profile = Annotated[Any, WithJsonSchema({**device_schema(), "examples": [EXAMPLE]})]
 """A device's profile, as `nnmass calibrate` writes it; the core reads it."""
+
+
+DeviceName = Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{NAME}$"})]
+"""A device's name in a path: what has not its form names none."""
 
 
 class DeviceItem(BaseModel):

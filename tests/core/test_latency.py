@@ -169,7 +169,7 @@ def test_a_control_keeps_the_limit_on_latency() -> None:
         ({"max_latency_ms": True, "device": profile()}, "budget.max_latency_ms: must be a number above 0"),
         ({"max_latency_ms": 5, "device": profile(), "precision": "int8"}, "budget.precision: must be fp32"),
         ({"max_latency_ms": 5, "device": "toaster"}, "budget.device: must be one of stm32f407"),
-        ({"device": profile("Bad Name")}, "budget.device.name: must be up to 64"),
+        ({"device": profile("Bad Name")}, "budget.device.name: must be a letter"),
         ({"device": profile(ram_bytes=-1)}, "budget.device.ram_bytes: must be at least 0"),
         ({"device": profile(colour="red")}, "budget.device.colour: is not a field"),
         ({"device": profile(title="a\nb")}, "budget.device.title: must be one line"),
@@ -197,14 +197,14 @@ def test_a_family_that_tells_no_work_has_no_latency(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(type(space.largest()), "work", lambda self: None)
     with pytest.raises(DefinitionError, match=r"budget\.max_latency_ms: is not there for densenet_cnn"):
         SearchRequest(space=space, budget=Budget(device=DEVICE, max_latency_ms=5))
-    with pytest.raises(DefinitionError, match="objective: is not there for densenet_cnn"):
+    with pytest.raises(DefinitionError, match=r"objective\.pareto: is not there for densenet_cnn"):
         SearchRequest(space=space, budget=Budget(device=DEVICE), objective=Pareto(("latency_ms",)))
     assert search(SearchRequest(space=space, budget=Budget(device=DEVICE), top_k=1)).ranking[0].latency is None
 
 
 @pytest.mark.parametrize("objective", [Minimise("latency_ms", 1.0), Pareto(("latency_ms",))])
 def test_latency_as_a_goal_needs_a_device_that_tells_it(objective: Objective) -> None:
-    with pytest.raises(DefinitionError, match="objective: needs a device"):
+    with pytest.raises(DefinitionError, match=r"objective\.(minimize|pareto): needs a device"):
         SearchRequest(space=decode_space(SMALL), budget=Budget(), objective=objective)
 
 

@@ -1,7 +1,8 @@
 """The Helm chart: its values against its schema, and what it renders against Kubernetes' schemas and against ourselves.
 
-helm itself is not among what can be installed by name. The templates are Go templates with the functions of sprig, and
-Debian has both: they are rendered by `render.go` where Go is there, and else those tests are skipped.
+helm is seldom there where tests run. The templates are Go templates with the functions of sprig, and Debian has both:
+they are rendered by `render.go` where Go is there, and else those tests are skipped. Where helm is there too, it lints
+the chart and must make the same of it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from fastapi.testclient import TestClient
+
 from app.config import Settings
+from app.main import create_app
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy" / "helm" / "nnmass"
@@ -40,7 +44,7 @@ EVERYTHING: dict[str, Any] = {
         "tls": [{"hosts": ["nnmass.example.org"], "secretName": "tls"}],
     },
     "metrics": {"token": True},
-    "settings": {"NNMASS_RETENTION_DAYS": "90"},
+    "settings": {"NNMASS_RETENTION_DAYS": "90", "NNMASS_LOG_FORMAT": "text"},
     "images": {"pullSecrets": [{"name": "registry"}]},
 }
 CPU_ONLY: dict[str, Any] = {**SECRET, "train": {"gpus": 0, "tolerations": []}, "storage": {"enabled": False}}
@@ -129,6 +133,8 @@ def test_values_keep_the_schema(more: dict[str, Any]) -> None:
         {"train": {"gpus": "one"}},
         {"settings": {"DATABASE_URL": "x"}},
         {"settings": {"NNMASS_RETENTION_DAYS": 90}},
+        {"settings": {"NNMASS_DATABASE_URL": "postgresql://somebody:secret@postgres/nnmass"}},
+        {"settings": {"NNMASS_REQUIRE_KEYS": "false"}},
         {"images": {"slim": {"repository": ""}}},
         {"service": {"port": 0}},
     ],
@@ -150,6 +156,19 @@ def test_what_is_rendered_is_what_kubernetes_takes(more: dict[str, Any], version
     assert ("Ingress nas" in made) == (more is EVERYTHING)
     assert ("HorizontalPodAutoscaler nas-search" in made) == (more is EVERYTHING)
     assert ("PersistentVolumeClaim nas-training" in made) == (more is SECRET)
+
+
+@pytest.mark.parametrize("more", [SECRET, EVERYTHING, CPU_ONLY], ids=["plain", "everything", "cpu"])
+def test_helm_makes_the_same_of_it(more: dict[str, Any], tmp_path: Path) -> None:
+    helm = shutil.which("helm")
+    if helm is None:
+        pytest.skip("needs helm")
+    (tmp_path / "values.json").write_text(json.dumps(more), encoding="utf-8")
+    given = ["--namespace", "research", "--values", str(tmp_path / "values.json")]
+    subprocess.run([helm, "lint", "--strict", str(CHART), *given], check=True, capture_output=True)
+    done = subprocess.run([helm, "template", "nas", str(CHART), *given], check=True, capture_output=True, text=True)
+    made = [one for one in yaml.safe_load_all(done.stdout) if one]
+    assert {f"{one['kind']} {one['metadata']['name']}": one for one in made} == manifests(more)
 
 
 def test_without_a_secret_it_says_what_is_missing() -> None:
@@ -182,15 +201,45 @@ def test_commands_are_those_of_docker_compose() -> None:
 def test_every_variable_is_a_setting_and_no_secret_is_written_out() -> None:
     known = {f"NNMASS_{name.upper()}" for name in Settings.model_fields}
     for name, container in containers(manifests(EVERYTHING)).items():
+        names = [variable["name"] for variable in container["env"]]
+        assert len(names) == len(set(names)), f"{name} sets a variable twice"
         for variable in container["env"]:
-            assert variable["name"] in known, f"{name} sets {variable['name']}"
+            assert variable["name"] in known | {"POD_IP"}, f"{name} sets {variable['name']}"
             if variable["name"] in ("NNMASS_DATABASE_URL", "NNMASS_BROKER_URL", "NNMASS_SECRET_KEY"):
                 assert variable["valueFrom"]["secretKeyRef"]["name"] == "nnmass-secrets"
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
     api = {variable["name"]: variable.get("value") for variable in containers(manifests(EVERYTHING))["api"]["env"]}
     assert api["NNMASS_REQUIRE_KEYS"] == "true"
+    assert api["NNMASS_LOG_FORMAT"] == "text"
     hosts = str(api["NNMASS_ALLOWED_HOSTS"]).split(",")
     assert {"nas", "nas.research.svc", "nnmass.example.org", "nas.example.org"} <= set(hosts)
+
+
+def test_the_api_answers_to_the_address_that_probes_and_prometheus_come_by() -> None:
+    made = containers(manifests(SECRET))
+    names = [variable["name"] for variable in made["api"]["env"]]
+    assert names.index("POD_IP") < names.index("NNMASS_ALLOWED_HOSTS"), "it is filled in where it was set before"
+    api = {variable["name"]: variable for variable in made["api"]["env"]}
+    assert api["POD_IP"]["valueFrom"]["fieldRef"]["fieldPath"] == "status.podIP"
+    told = api["NNMASS_ALLOWED_HOSTS"]["value"].replace("$(POD_IP)", "10.1.2.3")
+    app = create_app(Settings(data_dir=Path("nowhere"), require_keys=True, allowed_hosts=told))
+    with TestClient(app, base_url="http://10.1.2.3:8000") as client:
+        for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
+            assert client.get(made["api"][probe]["httpGet"]["path"]).status_code != 421
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/healthz", headers={"Host": "10.1.2.4"}).status_code == 421
+
+
+def test_pods_ask_to_be_scraped_where_a_token_lets_prometheus_in() -> None:
+    for more, asked in ((SECRET, False), (EVERYTHING, True)):
+        pod = manifests(more)["Deployment nas-api"]["spec"]["template"]["metadata"]
+        assert ("prometheus.io/scrape" in pod.get("annotations", {})) == asked
+
+
+def test_a_new_training_worker_waits_for_the_gpu_of_the_old_one() -> None:
+    made = manifests(SECRET)
+    assert made["Deployment nas-train"]["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    assert "strategy" not in made["Deployment nas-search"]["spec"]
 
 
 def test_training_workers_ask_for_gpus_and_others_do_not() -> None:

@@ -1,6 +1,6 @@
 {{- define "nnmass.labels" -}}
 app.kubernetes.io/name: nnmass
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
@@ -14,13 +14,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{- /* What every process is told; secrets are never written into a manifest. */ -}}
 {{- define "nnmass.environment" -}}
-- name: NNMASS_LOG_FORMAT
-  value: json
 {{- range $name := list "NNMASS_DATABASE_URL" "NNMASS_BROKER_URL" }}
 - name: {{ $name }}
   valueFrom: { secretKeyRef: { name: {{ include "nnmass.secret" $ }}, key: {{ $name }} } }
 {{- end }}
-{{- range $name, $value := .Values.settings }}
+{{- range $name, $value := merge (dict) .Values.settings (dict "NNMASS_LOG_FORMAT" "json") }}
 - name: {{ $name }}
   value: {{ $value | quote }}
 {{- end }}
@@ -53,7 +51,11 @@ spec:
   {{- if not (dig "autoscaling" "enabled" false $values) }}
   replicas: {{ $values.replicas }}
   {{- end }}
-  selector: { matchLabels: { app.kubernetes.io/instance: {{ .root.Release.Name }}, app.kubernetes.io/component: {{ .part }} } }
+  {{- if eq .part "train" }}
+  # The old one goes first: where every GPU is taken, a new one could not start beside it.
+  strategy: { type: RollingUpdate, rollingUpdate: { maxSurge: 0, maxUnavailable: 1 } }
+  {{- end }}
+  selector: { matchLabels: { app.kubernetes.io/instance: {{ .root.Release.Name | quote }}, app.kubernetes.io/component: {{ .part }} } }
   template:
     metadata:
       labels: {{- include "nnmass.labels" .root | nindent 8 }}
