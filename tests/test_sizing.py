@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("simpy", reason="simpy comes with the extra `test`")
 
-from bench.sizing import RESULTS, Outcome, erlang_wait, service_times, simulate, table
+from bench.sizing import (
+    MOST_BUSY,
+    RESULTS,
+    WAIT_SECONDS,
+    Outcome,
+    enough,
+    erlang_wait,
+    service_times,
+    simulate,
+    table,
+    training_table,
+)
 
 GUIDE = Path(__file__).parents[1] / "docs" / "operate" / "sizing.md"
 
@@ -34,11 +46,30 @@ def test_too_few_workers_never_catch_up() -> None:
 
 def test_what_an_earlier_search_answers_does_not_queue() -> None:
     services = service_times()
-    without, half = (simulate(20, 2, services, hits=hits, searches=5000) for hits in (0.0, 0.5))
+    without, half = (simulate(20, 4, services, hits=hits, searches=5000) for hits in (0.0, 0.5))
     assert half.utilisation == pytest.approx(without.utilisation / 2, rel=0.1)
     assert half.wait_mean < without.wait_mean
+
+
+def test_what_is_advised_keeps_up() -> None:
+    kept = json.loads((RESULTS / "sizing.json").read_text(encoding="utf-8"))
+    services = service_times()
+    mean = sum(services) / len(services)
+    assert kept["mean_service_seconds"] == pytest.approx(mean), "run python -m bench.sizing"
+    for one in (Outcome(**outcome) for outcome in kept["outcomes"]):
+        load = one.arrivals_per_second * (1 - one.answered_by_earlier) * mean
+        assert load <= MOST_BUSY * one.workers
+        assert one.wait_p95 <= WAIT_SECONDS
+        assert one.utilisation == pytest.approx(load / one.workers, rel=0.1)
+    assert enough(10, 0.5, services) in [Outcome(**outcome) for outcome in kept["outcomes"]], "the same again"
 
 
 def test_the_guide_shows_the_simulation_as_it_was_written() -> None:
     kept = json.loads((RESULTS / "sizing.json").read_text(encoding="utf-8"))
     assert table([Outcome(**outcome) for outcome in kept["outcomes"]]) in GUIDE.read_text(encoding="utf-8")
+    assert training_table() in GUIDE.read_text(encoding="utf-8")
+    last = GUIDE.read_text(encoding="utf-8").split("## From one machine to many")[1]
+    advised = re.findall(r"^\| ([\d,]+) \| \d+ \| (\d+) \|", last, re.MULTILINE)
+    told = [(int(rate.replace(",", "")), int(workers)) for rate, workers in advised]
+    found = [(one["arrivals_per_second"], one["workers"]) for one in kept["outcomes"] if not one["answered_by_earlier"]]
+    assert told == found

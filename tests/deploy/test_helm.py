@@ -20,7 +20,6 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
-
 from fastapi.testclient import TestClient
 
 from app.config import Settings
@@ -215,14 +214,14 @@ def test_every_variable_is_a_setting_and_no_secret_is_written_out() -> None:
     assert {"nas", "nas.research.svc", "nnmass.example.org", "nas.example.org"} <= set(hosts)
 
 
-def test_the_api_answers_to_the_address_that_probes_and_prometheus_come_by() -> None:
+def test_the_api_answers_to_the_address_that_probes_and_prometheus_come_by(tmp_path: Path) -> None:
     made = containers(manifests(SECRET))
     names = [variable["name"] for variable in made["api"]["env"]]
     assert names.index("POD_IP") < names.index("NNMASS_ALLOWED_HOSTS"), "it is filled in where it was set before"
     api = {variable["name"]: variable for variable in made["api"]["env"]}
     assert api["POD_IP"]["valueFrom"]["fieldRef"]["fieldPath"] == "status.podIP"
     told = api["NNMASS_ALLOWED_HOSTS"]["value"].replace("$(POD_IP)", "10.1.2.3")
-    app = create_app(Settings(data_dir=Path("nowhere"), require_keys=True, allowed_hosts=told))
+    app = create_app(Settings(data_dir=tmp_path, require_keys=True, allowed_hosts=told))
     with TestClient(app, base_url="http://10.1.2.3:8000") as client:
         for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
             assert client.get(made["api"][probe]["httpGet"]["path"]).status_code != 421

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from nnmass_core.families import FAMILIES
+
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "adding-a-family.md"
 
@@ -24,20 +26,16 @@ def blocks() -> dict[str, str]:
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
-    """A folder for the module path with the package, and with what an installer notes of it."""
-    files = blocks()
-    for name in ("residual_mlp/__init__.py", "residual_mlp/net.py"):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(files[name], encoding="utf-8")
-    group = re.search(r'\[project\.entry-points\."([^"]+)"\]\n(.+)', files["pyproject.toml"])
-    assert group is not None
-    name, value = group[2].replace('"', "").split(" = ")
-    noted = tmp_path / "residual_mlp-1.0.dist-info"
-    noted.mkdir()
-    (noted / "METADATA").write_text("Metadata-Version: 2.1\nName: residual-mlp\nVersion: 1.0\n", encoding="utf-8")
-    (noted / "entry_points.txt").write_text(f"[{group[1]}]\n{name} = {value}\n", encoding="utf-8")
-    return tmp_path
+    """A folder for the module path, into which pip has installed the package of the page."""
+    for name, text in blocks().items():
+        path = tmp_path / "source" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    folder = tmp_path / "installed"
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
+    nothing_fetched = ["--no-index", "--no-build-isolation"]
+    subprocess.run([*pip, *nothing_fetched, "--target", str(folder), str(tmp_path / "source")], check=True, timeout=120)
+    return folder
 
 
 def test_the_family_has_fewer_than_a_hundred_lines_and_everything_works(installed: Path) -> None:
@@ -50,10 +48,45 @@ def test_the_family_has_fewer_than_a_hundred_lines_and_everything_works(installe
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 
 
-def test_a_family_that_cannot_be_loaded_is_told_at_the_start(installed: Path) -> None:
-    (installed / "residual_mlp" / "__init__.py").write_text("import nothing_of_this_name\n", encoding="utf-8")
-    command = [sys.executable, "-c", "from nnmass_core.families import FAMILIES; print(list(FAMILIES))"]
-    environment = {**os.environ, "PYTHONPATH": f"{installed}{os.pathsep}{ROOT}"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+def families(path: Path) -> subprocess.CompletedProcess[str]:
+    """Print the families that a process with this module path knows."""
+    command = [sys.executable, "-c", "from nnmass_core.families import FAMILIES; print(*FAMILIES)"]
+    environment = {**os.environ, "PYTHONPATH": f"{path}{os.pathsep}{ROOT}"}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_it_comes_after_our_own(installed: Path) -> None:
+    assert families(installed).stdout.split() == [*FAMILIES, "residual_mlp"]
+    assert "residual_mlp" not in FAMILIES
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import nothing_of_this_name", "No module named 'nothing_of_this_name'"),
+        ("FAMILY = 'residual_mlp'", "residual_mlp:FAMILY is not a Family"),
+        ("FAMILY = Family(ResNet, ResNetSpace)", "residual_mlp:FAMILY brings a second family of the name resnet"),
+        ("FAMILY = Family(ResNet, WideResNetCifarSpace)", "residual_mlp:FAMILY has spaces of another family"),
+        (
+            "class Loud(ResNet):\n    family = 'Loud/One'\nFAMILY = Family(Loud, ResNetSpace)",
+            "residual_mlp:FAMILY has a name that is not lower-case letters, digits and _",
+        ),
+    ],
+)
+def test_a_family_that_cannot_be_loaded_is_told_at_the_start(installed: Path, code: str, reason: str) -> None:
+    known = (
+        "from nnmass_core.families import Family\n"
+        "from nnmass_core.families.resnet import ResNet, ResNetSpace\n"
+        "from nnmass_core.families.wide_resnet_cifar import WideResNetCifarSpace\n"
+    )
+    (installed / "residual_mlp" / "__init__.py").write_text(f"{known}{code}\n", encoding="utf-8")
+    done = families(installed)
     assert done.returncode != 0
-    assert "residual_mlp" in done.stderr
+    assert done.stderr.splitlines()[-1].endswith(reason)
+
+
+def test_no_part_of_the_product_knows_it_by_name() -> None:
+    parts = ("app", "migrations", "nnmass", "nnmass_core", "worker")
+    files = [path for part in parts for path in (ROOT / part).rglob("*") if path.suffix in (".py", ".html", ".js")]
+    assert len(files) > 100
+    assert not [path for path in files if "residual_mlp" in path.read_text(encoding="utf-8")]
