@@ -13,6 +13,7 @@ from string import Template
 from typing import Any
 
 from nnmass_core.architecture import Architecture
+from nnmass_core.errors import DefinitionError
 from nnmass_core.families.concatenation import ConcatenationCnn, resolutions
 from nnmass_core.families.densenet_cnn import DenseNetCnn
 from nnmass_core.families.densenet_cnn_depthwise import DenseNetCnnDepthwise
@@ -55,7 +56,12 @@ def file_without_torch(architecture: Architecture, form: str, seed: int) -> byte
 
 
 def pytorch_source(architecture: Architecture, seed: int) -> str:
-    """Return the file's text. The seed draws the wiring. Raises DefinitionError for a bad seed."""
+    """Return the file's text. The seed draws the wiring.
+
+    Raises DefinitionError for a bad seed, and for an installed family that brings no writer.
+    """
+    if type(architecture) not in WRITERS:
+        raise DefinitionError.at("format", "no_source", f"is not written for the family {architecture.family}")
     figures = architecture.evaluation
     header = HEADER.substitute(
         family=architecture.family,

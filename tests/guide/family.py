@@ -22,7 +22,7 @@ from nnmass_core.nets import build, export
 from nnmass_core.nets.liveness import peak_elements
 from nnmass_core.request import Minimise, SearchRequest
 from nnmass_core.search import search
-from nnmass_core.source import pytorch_source
+from nnmass_core.source import WRITERS, pytorch_source
 from nnmass_core.training import measure
 from nnmass_core.wiring import draw_wiring
 from tests.core.latencies import profile
@@ -132,3 +132,11 @@ def test_its_files_compute_what_its_module_does(tmp_path: Path) -> None:
     other = taken.build().eval()
     other.load_state_dict(module.state_dict())
     assert torch.equal(other(x), module(x))
+
+
+def test_without_a_writer_there_is_no_pytorch_file(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = network(8, 3)
+    monkeypatch.delitem(WRITERS, type(one))
+    arch_id = client.post("/v1/architectures", json=one.definition()).json()["arch_id"]
+    refused = client.get(f"/v1/architectures/{arch_id}/export?format=pytorch")
+    assert (refused.status_code, refused.json()["errors"][0]["code"]) == (422, "no_source")
