@@ -8,9 +8,25 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, DateTime, Dialect, Engine, TypeDecorator, create_engine, event, text
+from sqlalchemy import (
+    Connection,
+    DateTime,
+    Dialect,
+    Engine,
+    ScalarSelect,
+    Select,
+    Text,
+    TypeDecorator,
+    create_engine,
+    event,
+    select,
+    text,
+)
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 SQLITE_BUSY_MS = 30_000
 STATEMENT_TIMEOUT_MS = 30_000
@@ -42,6 +58,29 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class _ListOf(FunctionElement[str]):
+    """The values of one column as a JSON list."""
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(_ListOf, "postgresql")
+def _on_postgresql(element: _ListOf, compiler: SQLCompiler, **how: Any) -> str:
+    return f"coalesce(json_agg({compiler.process(element.clauses, **how)})::text, '[]')"
+
+
+@compiles(_ListOf, "sqlite")
+def _on_sqlite(element: _ListOf, compiler: SQLCompiler, **how: Any) -> str:
+    return f"json_group_array({compiler.process(element.clauses, **how)})"
+
+
+def json_list(query: Select[*tuple[Any, ...]]) -> ScalarSelect[str]:
+    """Return the text of a JSON list of what a query of one column finds, in its order, as one column of another."""
+    rows = query.subquery()
+    return select(_ListOf(*rows.c)).scalar_subquery()
 
 
 class Database:

@@ -45,14 +45,14 @@ async def cursors_of(request: Request) -> Cursors:
 
 
 async def paging_of(
-    signer: CursorsDep,
+    request: Request,
     limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT, description="Items of one page.")] = 20,
     cursor: Annotated[
         str | None, Query(max_length=cursors.LONGEST, description="`next_cursor` of the page before.")
     ] = None,
 ) -> Paging:
     """Return which page of a list is wanted."""
-    return Paging(signer, cursor, limit)
+    return Paging(await cursors_of(request), cursor, limit)
 
 
 async def streams_of(request: Request) -> Streams:
@@ -105,20 +105,20 @@ def allows(scope: Scope) -> Callable[[Request, Caller], Awaitable[None]]:
     return check
 
 
-async def _turn(request: Request) -> AsyncIterator[None]:
+async def _database_in_turn(request: Request) -> AsyncIterator[Database]:
     """Wait, without a thread, until few enough requests hold a session.
 
     A request with a session goes from thread to thread: into its route, and out of it again to write the answer. If all
     threads waited for connections, those that hold one would wait for a thread, and nobody would ever go on.
     """
     async with request.app.state.turns:
-        yield
+        yield await database_of(request)
 
 
-Turn = Annotated[None, Depends(_turn, scope="function")]
+InTurn = Annotated[Database, Depends(_database_in_turn, scope="function")]
 
 
-async def _read_session(database: Annotated[Database, Depends(database_of)], turn: Turn) -> AsyncIterator[Session]:
+async def _read_session(database: InTurn) -> AsyncIterator[Session]:
     session = database.reader()  # it connects when it is first used, in the route's own thread
     try:
         yield session
@@ -126,7 +126,7 @@ async def _read_session(database: Annotated[Database, Depends(database_of)], tur
         session.close()  # gives the connection back, which takes no I/O
 
 
-def _write_session(database: Annotated[Database, Depends(database_of)], turn: Turn) -> Iterator[Session]:
+def _write_session(database: InTurn) -> Iterator[Session]:
     with database.write() as session:
         yield session
 

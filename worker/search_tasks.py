@@ -12,7 +12,7 @@ from app.jobs import Claim
 from app.models import Search
 from app.searches import service
 from app.searches.repository import KIND
-from app.searches.schemas import Question
+from app.searches.schemas import Question, Result
 from app.searches.service import QUEUE
 from nnmass_core.certificate import SearchResult
 from nnmass_core.control import Control
@@ -50,6 +50,6 @@ def _store(session: Session, held: Claim, request: SearchRequest, found: SearchR
     earlier = service.proved_digest(session, row.request_digest)
     if found.certificate.optimal and earlier not in (None, found.digest):
         log.error("search %s: result %s differs from %s of an equal request", row.id, found.digest, earlier)
-    row.result = found.report(elapsed)
+    row.result = Result.model_validate(found.report(elapsed)).model_dump()  # whole, since it is answered as it is kept
     row.result_digest = found.digest
     session.add_all(service.rows_of(held.job_id, found, request.budget.precision))

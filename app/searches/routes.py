@@ -124,11 +124,10 @@ def list_searches(
     created_after: Moment | None = None,
     tag: Annotated[str | None, Query(max_length=64, description="One of its tags.")] = None,
     q: Annotated[str | None, Query(max_length=200, description="Words in its name or note.")] = None,
-) -> dict[str, Any]:
+) -> Response:
     """List searches, newest first. `q` looks in names and notes."""
     filters = Filters(status=status, family=family, created_after=created_after, tag=tag, q=q)
-    items, following = service.history(session, owner, filters, paging)
-    return {"items": items, "next_cursor": following}
+    return Response(service.history(session, owner, filters, paging), media_type="application/json")
 
 
 @router.get("/compare", response_model=Comparison, responses=problems(404, 422, 503))
@@ -151,9 +150,7 @@ def compare_searches(
 @router.get("/{search_id}", response_model=SearchAnswer, responses=problems(404, 422, 503))
 def get_search(search_id: SearchId, session: ReadSession, owner: Owner) -> Response:
     """Return a search with its state and, once it has succeeded, its certificate."""
-    found = service.answer(service.get(session, owner, search_id))
-    # written here, in the route's own thread: those who poll wait for nothing else so often
-    return Response(found.model_dump_json(), media_type="application/json")
+    return Response(service.look(session, owner, search_id), media_type="application/json")
 
 
 @router.patch("/{search_id}", response_model=SearchAnswer, responses=problems(404, *BODY_ERRORS))

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, TypeVar
 from uuid import UUID
 
+import orjson
+from orjson import Fragment
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from app import catalog, jobs
@@ -29,6 +33,7 @@ from nnmass_core.search import search
 QUEUE = "search"
 PLACE = "/v1/searches"
 PREVIEW_SECONDS = 1.0
+T = TypeVar("T")
 PREVIEW_OPTIONS = 250_000
 """Options of the largest space that is previewed: before the search, building and counting takes as long again."""
 
@@ -83,7 +88,7 @@ def get(session: Session, owner: str, search_id: UUID) -> Search:
     return _known(repository.get(session, owner, search_id))
 
 
-def _known(found: Search | None) -> Search:
+def _known(found: T | None) -> T:
     if found is None:
         raise NotFound("there is no such search")
     return found
@@ -135,13 +140,20 @@ def _get_again(session: Session, owner: str, search_id: UUID) -> Search:
     return get(session, owner, search_id)
 
 
-def history(session: Session, owner: str, filters: Filters, paging: Paging) -> tuple[list[SearchAnswer], str | None]:
-    """Return one page of the history, newest first, and the cursor of the next."""
+def history(session: Session, owner: str, filters: Filters, paging: Paging) -> bytes:
+    """Return one page of the history, newest first, as JSON: a `SearchList`."""
     scope = {"list": "searches", "owner": owner, "filters": repr(filters)}
     rows, following = paging.page(
-        scope, lambda before, limit: repository.page(session, owner, filters, before, limit), lambda row: str(row.id)
+        scope,
+        lambda before, limit: repository.page(session, owner, filters, before and UUID(before), limit),
+        lambda row: str(row.id),
     )
-    return [answer(row) for row in rows], following
+    return _json({"items": [_written(row) for row in rows], "next_cursor": following})
+
+
+def look(session: Session, owner: str, search_id: UUID) -> bytes:
+    """Return a search as JSON: a `SearchAnswer`. Raises NotFound."""
+    return _json(_written(_known(repository.written(session, owner, search_id))))
 
 
 def ranking(session: Session, owner: str, search_id: UUID, paging: Paging) -> tuple[list[dict[str, Any]], str | None]:
@@ -213,27 +225,45 @@ def whole(session: Session, owner: str, search_id: UUID) -> dict[str, Any]:
 
 def answer(row: Search, *, reused: bool = False) -> SearchAnswer:
     """Return a search as it is answered."""
-    job = row.job
-    return SearchAnswer.model_validate(
-        {
-            "id": row.id,
-            "status": job.state,
-            "name": row.name,
-            "tags": [tag.tag for tag in row.tags],
-            "note": row.note,
-            "family": row.family,
-            "created_at": job.created_at,
-            "started_at": job.started_at,
-            "finished_at": job.finished_at,
-            "heartbeat_at": job.heartbeat_at,
-            "attempts": job.attempt,
-            "reused": reused,
-            "request": row.request,
-            "request_digest": row.request_digest,
-            "result_digest": row.result_digest,
-            "core_version": row.core_version,
-            "result": row.result,
-            "error": {"code": job.error_code, "message": job.error_message} if job.error_code else None,
-            "progress": {"fraction": job.progress_fraction, "message": job.progress_message},
-        }
-    )
+    tags = [tag.tag for tag in row.tags]
+    fields = _fields(row, row.job, request=row.request, result=row.result, tags=tags, reused=reused)
+    return SearchAnswer.model_validate(fields)
+
+
+def _written(row: Row[*tuple[Any, ...]]) -> dict[str, Any]:
+    """Return a row of `repository.WRITTEN` to be written as JSON. Its JSON is ours and goes out as it is kept.
+
+    Reading it, checking it and writing it again would take as long as the database does.
+    """
+    line = SimpleNamespace(**dict(zip(row._fields, row, strict=True)))  # a row's own attributes are slow
+    result = None if line.result is None else Fragment(line.result)
+    return _fields(line, line, request=Fragment(line.request), result=result, tags=Fragment(line.tags))
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return orjson.dumps(content, option=orjson.OPT_UTC_Z)
+
+
+def _fields(search: Any, job: Any, *, request: Any, result: Any, tags: Any, reused: bool = False) -> dict[str, Any]:
+    """Return what a `SearchAnswer` says, from whatever has the columns of both tables."""
+    return {
+        "id": search.id,
+        "status": job.state,
+        "name": search.name,
+        "tags": tags,
+        "note": search.note,
+        "family": search.family,
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+        "heartbeat_at": job.heartbeat_at,
+        "attempts": job.attempt,
+        "reused": reused,
+        "request": request,
+        "request_digest": search.request_digest,
+        "result_digest": search.result_digest,
+        "core_version": search.core_version,
+        "result": result,
+        "error": {"code": job.error_code, "message": job.error_message} if job.error_code else None,
+        "progress": {"fraction": job.progress_fraction, "message": job.progress_message},
+    }

@@ -19,7 +19,7 @@ from app.jobs import ENDED, State
 from app.paging import Paging
 from app.searches import comparison, repository, service
 from app.searches.repository import Filters
-from app.searches.schemas import Question, SearchBody, SearchChanges
+from app.searches.schemas import Question, SearchBody, SearchChanges, SearchList
 from app.ui import budgets
 from app.ui.forms import LIMITS, FormProblems, checked, filled, search_body, value, words
 from app.ui.page import FormDep, PageRoute, go_to, render
@@ -132,9 +132,9 @@ def history(
     """List searches, newest first."""
     known = State(status) if status in list(State) else None
     filters = Filters(status=known, family=family or None, tag=tag or None, q=q or None)
-    items, following = service.history(session, owner, filters, Paging(signer, cursor, 20))
+    page = SearchList.model_validate_json(service.history(session, owner, filters, Paging(signer, cursor, 20)))
     asked = {"status": status, "family": family, "tag": tag, "q": q}
-    context = {"items": items, "following": following, "filters": asked}
+    context = {"items": page.items, "following": page.next_cursor, "filters": asked}
     return render(request, "history.html", states=list(State), families=list(FAMILIES), **context)
 
 

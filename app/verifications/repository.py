@@ -59,7 +59,10 @@ def log_of(session: Session, owner: str, verification_id: UUID) -> str | None:
 
 def page(session: Session, owner: str, filters: Filters, before: str | None, limit: int) -> Sequence[Verification]:
     """Return up to `limit` verifications, newest first, older than the one `before`."""
-    query = newest(_owned(owner), before, limit, status=filters.status, created_after=filters.created_after)
+    older = None if before is None else UUID(before)
+    query = newest(
+        _owned(owner), Verification, older, limit, status=filters.status, created_after=filters.created_after
+    )
     columns = {
         Verification.search_id: filters.search,
         Verification.arch_id: filters.arch_id,

@@ -70,8 +70,9 @@ async def _measure(service: Running, chosen: argparse.Namespace, console: Consol
         for name, query in phases.QUERIES.items():
             console.print(f"history: {name}")
             ours = await phases.pages(client, query, phases.PAGES)
-            raw = await asyncio.to_thread(bare.pages, service, name, phases.PAGES)
-            figures[f"history: {name}"] = _beside(ours, raw)
+            raw, made = await asyncio.to_thread(bare.pages, service, name, phases.PAGES)
+            figures[f"history: {name}"] = _beside(ours, raw) | {"without_http": _beside(made, raw)}
+        figures["nothing but HTTP"] = (await phases.nothing(client, phases.PAGES)).to_json()
         console.print(f"everything at once for {chosen.seconds:g} s")
         figures["at once"] = _mixed(await phases.mixed(client, service, chosen.seconds), chosen.seconds)
     return figures
@@ -105,7 +106,8 @@ def _mixed(result: phases.Mixed, seconds: float) -> dict[str, Any]:
 
 
 def _table(figures: dict[str, Any]) -> Table:
-    table = Table("", "a second", "p50 ms", "p95 ms", "p99 ms", "errors", "bare p50 ms", "ratio", box=None)
+    heads = ("a second", "p50 ms", "p95 ms", "p99 ms", "errors", "bare p50 ms", "ratio", "ratio without HTTP")
+    table = Table("", *heads, box=None)
     flat = dict(figures)
     mixed = flat.pop("at once")
     submissions = flat.pop("submissions to the end")
@@ -114,7 +116,9 @@ def _table(figures: dict[str, Any]) -> Table:
     for name, row in flat.items():
         if isinstance(row, dict):
             figure = [str(row[key]) for key in ("per_second", "p50_ms", "p95_ms", "p99_ms", "errors")]
-            table.add_row(name, *figure, str(row.get("bare", {}).get("p50_ms", "")), str(row.get("ratio_p50", "")))
+            alone, inside = row.get("bare", {}), row.get("without_http", {})
+            beside = (alone.get("p50_ms", ""), row.get("ratio_p50", ""), inside.get("ratio_p50", ""))
+            table.add_row(name, *figure, *map(str, beside))
     tasks = f"{submissions['bare_tasks_per_second']} bare tasks a second"
     table.add_row(
         "submissions to the end",

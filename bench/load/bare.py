@@ -1,4 +1,4 @@
-"""The same work done bare: the SQL alone, and Celery tasks that do nothing."""
+"""The same work done bare: the SQL alone, pages made without HTTP, and Celery tasks that do nothing."""
 
 from __future__ import annotations
 
@@ -7,16 +7,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeVar
+from uuid import UUID
 
+import orjson
 import psycopg
 from celery import Celery
 from kombu.entity import Queue
 from redis import Redis
 
+from app.cursors import Cursors
+from app.db import Database
+from app.jobs import State
+from app.paging import Paging
+from app.searches import service
+from app.searches.repository import Filters
 from bench.load.client import Timings
 from bench.load.servers import OWNER, ROOT, Running
 
+T = TypeVar("T")
 COUNTER = "bare-done"
 END_SECONDS = 120.0
 COLUMNS = """
@@ -35,6 +46,14 @@ CONDITIONS = {
     "created_after": " and j.created_at > '2020-01-01'",
     "q=camera": " and (s.name ilike '%%camera%%' or s.note ilike '%%camera%%')",
 }
+FILTERS = {
+    "newest first, page by page": Filters(),
+    "status=failed": Filters(status=State.FAILED),
+    "family=resnet": Filters(family="resnet"),
+    "tag=rare": Filters(tag="rare"),
+    "created_after": Filters(created_after=datetime(2020, 1, 1, tzinfo=UTC)),
+    "q=camera": Filters(q="camera"),
+}
 TAGS = "select search_id, position, tag from search_tags where search_id = any(%s)"
 
 
@@ -49,32 +68,51 @@ def poll(running: Running, seconds: float) -> Timings:
             database.execute(f"{COLUMNS}{OWNED} and j.id = %s", [newest]).fetchall()
             database.execute(TAGS, [[newest]]).fetchall()
 
-        return _repeat(fetch, seconds=seconds)
+        timings = Timings()
+        while timings.seconds < seconds:
+            _timed(timings, fetch)
+        return timings
 
 
-def pages(running: Running, name: str, count: int) -> Timings:
-    """Walk through a list by plain SQL, 20 a page and one to see whether more follow."""
-    with psycopg.connect(running.postgres_url, autocommit=True) as database:
-        before: list[Any] = []
+def pages(running: Running, name: str, count: int) -> tuple[Timings, Timings]:
+    """Walk through a list, 20 a page, by plain SQL and by the service's own code without HTTP, turn by turn.
 
-        def page() -> None:
-            older = " and j.id < %s" if before else ""
-            rows = database.execute(f"{COLUMNS}{OWNED}{CONDITIONS[name]}{older}{NEWEST}", before).fetchall()
-            database.execute(TAGS, [[row[0] for row in rows]]).fetchall()
-            before[:] = [rows[19][0]] if len(rows) > 20 else []  # from the start again after the last page
+    Both ask for one row more, to see whether more follow, and start again after the last page. Plain SQL's rows come
+    with their JSON read, the service's pages as the JSON that would be sent.
+    """
+    raw, made = Timings(), Timings()
+    before: UUID | None = None
+    cursor: str | None = None
+    cursors = Cursors("a key of the bench")
+    database = Database(running.postgres_url.replace("://", "+psycopg://", 1))
+    with psycopg.connect(running.postgres_url, autocommit=True) as connection:
+        for _ in range(count):
+            rows = _timed(raw, partial(_rows, connection, name, before))
+            before = rows[19][0] if len(rows) > 20 else None
+            page = _timed(made, partial(_page, database, name, Paging(cursors, cursor, 20)))
+            cursor = orjson.loads(page)["next_cursor"]
+    database.dispose()
+    return raw, made
 
-        return _repeat(page, count=count)
+
+def _rows(connection: psycopg.Connection[Any], name: str, before: UUID | None) -> list[Any]:
+    older = "" if before is None else " and j.id < %(before)s and s.id < %(before)s"
+    rows = connection.execute(f"{COLUMNS}{OWNED}{CONDITIONS[name]}{older}{NEWEST}", {"before": before}).fetchall()
+    connection.execute(TAGS, [[row[0] for row in rows]]).fetchall()
+    return rows
 
 
-def _repeat(do: Callable[[], None], *, seconds: float = float("inf"), count: int | None = None) -> Timings:
-    timings = Timings()
-    started = time.perf_counter()
-    while time.perf_counter() - started < seconds and (count is None or len(timings.latencies) < count):
-        began = time.perf_counter()
-        do()
-        timings.latencies.append(time.perf_counter() - began)
-    timings.seconds = time.perf_counter() - started
-    return timings
+def _page(database: Database, name: str, paging: Paging) -> bytes:
+    with database.read() as session:
+        return service.history(session, OWNER, FILTERS[name], paging)
+
+
+def _timed(timings: Timings, do: Callable[[], T]) -> T:
+    began = time.perf_counter()
+    result = do()
+    timings.latencies.append(time.perf_counter() - began)
+    timings.seconds += timings.latencies[-1]
+    return result
 
 
 def make_celery() -> Celery:

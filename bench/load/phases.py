@@ -113,6 +113,16 @@ async def pages(client: Client, query: str, count: int) -> Timings:
     return timings
 
 
+async def nothing(client: Client, count: int) -> Timings:
+    """Ask what touches neither database nor keys, one after another: what HTTP costs here, whatever is answered."""
+    timings = Timings()
+    started = time.perf_counter()
+    for _ in range(count):
+        await timed(lambda: client.read("/healthz"), timings)
+    timings.seconds = time.perf_counter() - started
+    return timings
+
+
 @dataclass
 class Mixed:
     """What happened while everything went on at once."""

@@ -1,0 +1,123 @@
+"""Pages of the history: each search as it is answered alone, and at no cost that grows with what is newer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Connection, event
+
+from app import jobs
+from app.cursors import Cursors
+from app.db import Database
+from app.paging import Paging
+from app.searches import service
+from app.searches.repository import Filters
+from app.searches.schemas import Result, SearchAnswer, SearchList
+from bench.load.rows import fill
+from bench.load.servers import OWNER
+from tests.api.test_searches import SMALL, post
+from tests.conftest import POSTGRES, Footing
+from worker import search_tasks
+from worker.lifecycle import Context
+
+ROWS, PAGE = 3000, 20
+REFERENCE = {"family": "densenet_cnn", "input": {"channels": 1, "height": 8, "width": 8}, "num_classes": 10}
+REFERENCE |= {"cells": [{"width": 8, "depth": 4, "skip_channels": 8}]}
+ASKED: tuple[dict[str, Any], ...] = (
+    SMALL | {"name": 'Straße "7" \\ 家 \u2028', "note": "line\nline", "tags": ["zebra", 'a "b"', "ü", "mobile"]},
+    SMALL | {"objective": {"minimize": "params", "min_nn_mass": 2.0}},
+    SMALL | {"objective": {"minimize": "macs", "reference": REFERENCE}},
+    {"space": "densenet-tiny", "objective": {"pareto": ["nn_mass", "macs"]}},
+    {"space": "densenet-tiny", "budget": {"max_params": 1}},
+)
+
+
+def test_a_search_in_a_list_is_the_search_as_it_is_answered_alone(
+    client: TestClient, worker: Context, footing: Footing
+) -> None:
+    made = [post(client, body).json() for body in ASKED]
+    while search_tasks.run_next(worker):
+        pass
+    made.append(post(client, SMALL | {"top_k": 2}).json())
+    with footing.database.write() as session:
+        held = jobs.claim(session, "search", "test/1", 15.0)
+        assert held is not None
+        jobs.fail(session, held, "out_of_memory", "the process was killed")
+    made += [post(client, SMALL | {"top_k": top_k}).json() for top_k in (3, 4)]
+    client.post(f"/v1/searches/{made[-1]['id']}/cancel")
+
+    text = client.get("/v1/searches", params={"limit": 100}).text
+    listed = {search["id"]: search for search in json.loads(text)["items"]}
+    assert set(listed) == {search["id"] for search in made}
+    assert {search["status"] for search in listed.values()} == {"succeeded", "failed", "cancelled", "queued"}
+    with footing.database.read() as session:
+        for search_id, search in listed.items():
+            whole = service.answer(service.get(session, "local", UUID(search_id)))
+            assert search == client.get(f"/v1/searches/{search_id}").json() == whole.model_dump(mode="json")
+            assert search == SearchAnswer.model_validate(search).model_dump(mode="json")
+            assert search["result"] is None or set(search["result"]) == set(Result.model_fields)
+    assert listed[made[0]["id"]]["tags"] == ASKED[0]["tags"]
+    assert listed[made[0]["id"]]["name"] == ASKED[0]["name"]
+
+
+@pytest.fixture
+def statements(footing: Footing) -> Iterator[list[tuple[str, Any]]]:
+    """What is sent to the database, with its parameters."""
+    sent: list[tuple[str, Any]] = []
+
+    def note(connection: Connection, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
+        sent.append((statement, parameters))
+
+    event.listen(footing.database.engine, "before_cursor_execute", note)
+    yield sent
+    event.remove(footing.database.engine, "before_cursor_execute", note)
+
+
+@pytest.mark.parametrize("footing", [POSTGRES], indirect=True)
+@pytest.mark.parametrize("filters", [Filters(), Filters(family="resnet"), Filters(tag="edge")], ids=repr)
+def test_a_page_far_back_reads_what_it_shows_and_not_what_is_newer(
+    footing: Footing, statements: list[tuple[str, Any]], filters: Filters
+) -> None:
+    fill(footing.settings.sqlalchemy_url.replace("+psycopg", ""), ROWS)
+    for cursor in _cursors(footing.database, filters):
+        statements.clear()
+        _page(footing.database, filters, cursor)
+        (asked,) = statements
+        assert _rows_read(footing.database, *asked) < 20 * PAGE, cursor
+
+
+def _cursors(database: Database, filters: Filters) -> list[str | None]:
+    """Return the cursors of the first page, of one in the middle and of the last."""
+    cursors: list[str | None] = [None]
+    while (following := _page(database, filters, cursors[-1]).next_cursor) is not None:
+        cursors.append(following)
+    assert len(cursors) > 5
+    return [cursors[0], cursors[len(cursors) // 2], cursors[-1]]
+
+
+def _page(database: Database, filters: Filters, cursor: str | None) -> SearchList:
+    with database.read() as session:
+        page = service.history(session, OWNER, filters, Paging(Cursors("key"), cursor, PAGE))
+    return SearchList.model_validate_json(page)
+
+
+def _rows_read(database: Database, statement: str, parameters: Any) -> int:
+    """Run a query under EXPLAIN ANALYZE; returns the rows of jobs and searches that were looked at."""
+    with database.engine.connect() as connection:
+        ((plan,),) = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)
+    return sum(
+        node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
+        for node in _nodes(plan[0]["Plan"])
+        if node.get("Relation Name") in ("jobs", "searches")
+    )
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("Plans", []):
+        yield from _nodes(child)
