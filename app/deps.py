@@ -19,7 +19,7 @@ from app.db import Database
 from app.errors import Forbidden
 from app.fields import PAGE_LIMIT
 from app.keys import Caller, Scope
-from app.paging import Paging
+from app.paging import USUAL, Paging
 from app.perimeter import SAFE_METHODS
 from app.streams import Streams
 
@@ -46,7 +46,7 @@ async def cursors_of(request: Request) -> Cursors:
 
 async def paging_of(
     request: Request,
-    limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT, description="Items of one page.")] = 20,
+    limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT, description="Items of one page.")] = USUAL,
     cursor: Annotated[
         str | None, Query(max_length=cursors.LONGEST, description="`next_cursor` of the page before.")
     ] = None,

@@ -10,6 +10,9 @@ from app.cursors import Cursors
 
 T = TypeVar("T")
 
+USUAL = 20
+"""Items of a page whose length nobody chose."""
+
 
 @dataclass(frozen=True)
 class Paging:

@@ -154,12 +154,13 @@ def _trace_sql(provider: TracerProvider) -> None:
     """Make a span of each statement within a request or job; values are no part of it."""
     tracer = provider.get_tracer(NAME, __version__)
 
-    def begin(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
+    def begin(connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, *_: Any) -> None:
         spans: list[Span | None] = connection.info.setdefault(NAME, [])
         if not trace.get_current_span().is_recording():
             spans.append(None)
             return
-        about = {"db.system.name": connection.dialect.name, "db.query.text": statement}
+        compiled = getattr(context, "compiled", None)  # as it was before values that go into the text were put there
+        about = {"db.system.name": connection.dialect.name, "db.query.text": compiled.string if compiled else statement}
         spans.append(tracer.start_span(statement.split(None, 1)[0].upper(), kind=SpanKind.CLIENT, attributes=about))
 
     def end(connection: Connection, *_: Any) -> None:

@@ -10,13 +10,14 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Integer, Row, Select, String, Text, Uuid, bindparam, cast, func, or_, select
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy.orm import Session, joinedload, selectinload
 from sqlalchemy.types import TypeEngine
 
 from app.db import UtcDateTime, json_list
 from app.jobs import State
 from app.models import Job, RankedArchitecture, Search, SearchTag
 from app.owned import newest, of_owner, owned
+from app.paging import USUAL
 
 KIND = "search"
 ESCAPE = "\\"
@@ -59,16 +60,16 @@ _WRITTEN = select(
 
 
 def _written(*, literal: bool = False) -> Select[*tuple[Any, ...]]:
-    """Return the query of what is answered of an owner's searches; what is kept as JSON comes as it is kept, unread.
-
-    literal: the owner stands in its text, which PostgreSQL then plans once for each owner, and not once for each time:
-    a third of what a short list takes. One plan for all would be wrong for somebody: owners differ in size.
-    """
+    """Return the query of what is answered of an owner's searches; `literal` puts the owner in its text."""
     return of_owner(_WRITTEN, Search, KIND, bindparam("owner", type_=String(), literal_execute=literal))
 
 
-ONE = _written().where(Job.id == bindparam("search", type_=Uuid()))
-"""The query that polls make."""
+@cache
+def _one() -> tuple[Select[Search], Select[*tuple[Any, ...]]]:
+    """Return the queries of one search: of its rows with its tags, and of what is answered of it."""
+    rows = owned(Search, KIND, bindparam("owner", type_=String())).options(joinedload(Search.tags))
+    named = Job.id == bindparam("search", type_=Uuid())
+    return rows.where(named), _written().where(named)
 
 
 def _owned(owner: str) -> Select[Search]:
@@ -77,12 +78,14 @@ def _owned(owner: str) -> Select[Search]:
 
 def get(session: Session, owner: str, search_id: UUID) -> Search | None:
     """Return a search with its job and tags."""
-    return session.scalars(_owned(owner).where(Job.id == search_id)).unique().one_or_none()
+    rows, _ = _one()
+    return session.scalars(rows, {"owner": owner, "search": search_id}).unique().one_or_none()
 
 
 def written(session: Session, owner: str, search_id: UUID) -> Row[*tuple[Any, ...]] | None:
     """Return what is answered of a search."""
-    return session.execute(ONE, {"owner": owner, "search": search_id}).one_or_none()
+    _, line = _one()
+    return session.execute(line, {"owner": owner, "search": search_id}).one_or_none()
 
 
 def get_to_change(session: Session, owner: str, search_id: UUID) -> Search | None:
@@ -106,22 +109,27 @@ def page(
         given["before"] = before
     if filters.q is not None:
         given["q"] = f"%{_escaped(filters.q)}%"
-    return session.execute(_page(frozenset(given)), {**given, "owner": owner, "limit": limit}).all()
+    once = given.keys() <= {"before"} and limit == USUAL + 1
+    return session.execute(_page(frozenset(given), once=once), {**given, "owner": owner, "limit": limit}).all()
 
 
 @cache
-def _page(given: frozenset[str]) -> Select[*tuple[Any, ...]]:
-    """Return the query of a page narrowed by these parameters, made once: making it takes as long as running it."""
+def _page(given: frozenset[str], *, once: bool) -> Select[*tuple[Any, ...]]:
+    """Return the query of a page narrowed by these parameters, kept, since making it takes as long as running it.
+
+    once: with owner and limit in its text, so that PostgreSQL plans it once for each owner, and not each time: a fifth
+    of what the page takes. One plan for all owners would be wrong for somebody: they differ in size. For the page that
+    most ask for; what is best for a filter depends on its value, and other lengths would be many texts.
+    """
 
     def value(name: str, kind: TypeEngine[Any]) -> Any:
         return bindparam(name, type_=kind) if name in given else None
 
-    unfiltered = given <= {"before"}  # what is best for a filter depends on its value
     query = newest(
-        _written(literal=unfiltered),
+        _written(literal=once),
         Search,
         value("before", Uuid()),
-        bindparam("limit", type_=Integer(), literal_execute=unfiltered),
+        bindparam("limit", type_=Integer(), literal_execute=once),
         status=value("status", String()),
         created_after=value("created_after", UtcDateTime()),
     )

@@ -231,9 +231,9 @@ def answer(row: Search, *, reused: bool = False) -> SearchAnswer:
 
 
 def _written(row: Row[*tuple[Any, ...]]) -> dict[str, Any]:
-    """Return a row of `repository.WRITTEN` to be written as JSON. Its JSON is ours and goes out as it is kept.
+    """Return a row of `repository.written` or `page` to be written as JSON.
 
-    Reading it, checking it and writing it again would take as long as the database does.
+    The JSON in it is ours and goes out as it is kept: reading, checking and writing it would take as long again.
     """
     line = SimpleNamespace(**dict(zip(row._fields, row, strict=True)))  # a row's own attributes are slow
     result = None if line.result is None else Fragment(line.result)

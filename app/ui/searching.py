@@ -16,7 +16,7 @@ from app.deps import CursorsDep, DatabaseDep, Owner, ReadSession, WriteSession
 from app.errors import Invalid
 from app.ids import id_of
 from app.jobs import ENDED, State
-from app.paging import Paging
+from app.paging import USUAL, Paging
 from app.searches import comparison, repository, service
 from app.searches.repository import Filters
 from app.searches.schemas import Question, SearchBody, SearchChanges, SearchList
@@ -132,7 +132,7 @@ def history(
     """List searches, newest first."""
     known = State(status) if status in list(State) else None
     filters = Filters(status=known, family=family or None, tag=tag or None, q=q or None)
-    page = SearchList.model_validate_json(service.history(session, owner, filters, Paging(signer, cursor, 20)))
+    page = SearchList.model_validate_json(service.history(session, owner, filters, Paging(signer, cursor, USUAL)))
     asked = {"status": status, "family": family, "tag": tag, "q": q}
     context = {"items": page.items, "following": page.next_cursor, "filters": asked}
     return render(request, "history.html", states=list(State), families=list(FAMILIES), **context)

@@ -39,6 +39,9 @@ RESULT: dict[str, Any] = {
     "caveats": ["widths_differ"],
     "explored": {"labels": 3005, "pruned_by_bound": 120034},
     "elapsed_seconds": 0.07,
+    "reference": None,
+    "savings": None,
+    "resolution": None,
 }
 FAMILIES = ("densenet_cnn", "densenet_mlp", "mobilenet_v2", "resnet")
 ONE_IN_TAGGED = 10

@@ -38,7 +38,9 @@ QUEUED = 12
 
 def described() -> dict[str, Any]:
     """Return the OpenAPI document, without a service."""
-    return create_app(Settings(data_dir=Path("nowhere"), secret_key=SecretStr("x" * 16))).openapi()
+    database, broker = SecretStr("postgresql://nowhere/none"), SecretStr("redis://nowhere")
+    settings = Settings(database_url=database, broker_url=broker, secret_key=SecretStr("x" * 16))
+    return create_app(settings).openapi()
 
 
 @dataclass(frozen=True)
