@@ -159,6 +159,7 @@ def test_a_job_is_followed_by_its_id_through_traces(receiver: tuple[str, list[An
     settings = SHORT_LEASES | {"OTEL_EXPORTER_OTLP_ENDPOINT": address, "OTEL_BSP_SCHEDULE_DELAY": "100"}
     with Service(tmp_path / "data", settings) as service:
         service.get("/v1/searches?tag=secret-tag")
+        service.get("/v1/searches")
         search_id = service.submit(QUICK)
         service.ends(search_id)
         trace_id = bytes.fromhex(search_id.replace("-", ""))
@@ -178,6 +179,9 @@ def test_a_job_is_followed_by_its_id_through_traces(receiver: tuple[str, list[An
     assert [link.trace_id for link in request.links] == [trace_id]
     assert _about(request)["http.response.status_code"] == 202
     assert not [span for span in received if b"secret-tag" in span.SerializeToString()]
+    queries = [query for span in received if "jobs.owner" in (query := _about(span).get("db.query.text", ""))]
+    assert queries
+    assert not [query for query in queries if "'local'" in query], "the list's query says whose it is"
     assert not [span for span in received if "readyz" in span.name], "probes are not traced"
 
 
