@@ -9,7 +9,21 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Integer, Row, Select, String, Text, Uuid, bindparam, cast, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    CursorResult,
+    Integer,
+    Row,
+    Select,
+    String,
+    Text,
+    Uuid,
+    bindparam,
+    cast,
+    func,
+    or_,
+    select,
+)
 from sqlalchemy.orm import Session, joinedload, selectinload
 from sqlalchemy.types import TypeEngine
 
@@ -85,7 +99,7 @@ def get(session: Session, owner: str, search_id: UUID) -> Search | None:
 def written(session: Session, owner: str, search_id: UUID) -> Row[*tuple[Any, ...]] | None:
     """Return what is answered of a search."""
     _, line = _one()
-    return session.execute(line, {"owner": owner, "search": search_id}).one_or_none()
+    return _columns(session, line, {"owner": owner, "search": search_id}).one_or_none()
 
 
 def get_to_change(session: Session, owner: str, search_id: UUID) -> Search | None:
@@ -110,7 +124,12 @@ def page(
     if filters.q is not None:
         given["q"] = f"%{_escaped(filters.q)}%"
     once = given.keys() <= {"before"} and limit == USUAL + 1
-    return session.execute(_page(frozenset(given), once=once), {**given, "owner": owner, "limit": limit}).all()
+    return _columns(session, _page(frozenset(given), once=once), {**given, "owner": owner, "limit": limit}).all()
+
+
+def _columns(session: Session, query: Select[*tuple[Any, ...]], values: dict[str, Any]) -> CursorResult[Any]:
+    """Run a query of columns: past the session, which would take a fifth of the time to look for objects in them."""
+    return session.connection().execute(query, values)
 
 
 @cache
