@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 import nnmass
 from app.cli import app
+from app.cli.progress import Bar
 from app.cli.quick import QuickCommand, QuickGroup
 from tests.core.latencies import profile
 
@@ -339,6 +340,34 @@ def test_whoever_interrupts_sees_no_traceback() -> None:
     assert command.process.returncode == 130
     assert time.monotonic() - began < 20
     assert "Traceback" not in command.said
+
+
+class Last:
+    """What Python calls on its own, where an exception is told and goes no further."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("more", [True, False], ids=["at the next report", "at the end"])
+def test_an_interrupt_that_is_lost_in_a_callback_counts_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, *, more: bool
+) -> None:
+    lost: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda about: lost.append(about.exc_type))
+    before = signal.getsignal(signal.SIGINT)
+
+    def work() -> None:
+        with Bar() as bar:
+            Last()
+            assert lost == [KeyboardInterrupt]
+            if more:
+                bar.show("", 0.5, "half")
+                pytest.fail("it went on")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 class Chosen(StrEnum):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
+from types import FrameType
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -17,20 +19,32 @@ SOON_SECONDS = 0.4
 
 
 class Bar:
-    """A bar for one thing that is waited for, or for several, one under the other."""
+    """A bar for one thing that is waited for, or for several, one under the other.
+
+    An interrupt is raised again by the next show: raised where Python runs a callback of its own, as it does while
+    modules are loaded, the first time is only printed or not even that.
+    """
 
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._shown = sys.stderr.isatty()
         self._bars: Bars | None = None
         self._tasks: dict[str, TaskID] = {}
+        self._interrupted = False
 
     def __enter__(self) -> Self:
+        self._before = signal.getsignal(signal.SIGINT)
+        if self._before is signal.default_int_handler:  # and not ignored, as under nohup
+            signal.signal(signal.SIGINT, self._interrupt)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._before is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._before)
         if self._bars is not None:
             self._bars.stop()
+        if self._interrupted and kind is None:
+            raise KeyboardInterrupt
 
     def __call__(self, progress: Progress) -> None:
         """Show how far the one thing is."""
@@ -42,6 +56,8 @@ class Bar:
 
     def show(self, name: str, fraction: float | None, message: str) -> None:
         """Show how far something is that has a name of its own."""
+        if self._interrupted:
+            raise KeyboardInterrupt
         if not self._shown or time.monotonic() - self._began < SOON_SECONDS:
             return
         bars = self._loaded()
@@ -49,6 +65,10 @@ class Bar:
             self._tasks[name] = bars.add_task("", total=None if fraction is None else 1.0)
         described = f"{name}: {message}" if name else message
         bars.update(self._tasks[name], completed=fraction or 0.0, description=described)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self._interrupted = True
+        raise KeyboardInterrupt
 
     def _loaded(self) -> Bars:
         if self._bars is None:

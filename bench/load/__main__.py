@@ -26,6 +26,8 @@ from bench.load.servers import Running, running
 
 RESULTS = Path(__file__).parents[1] / "results" / "load.json"
 STEADY_SECONDS = 20.0
+WIDE = 140
+"""Characters of the table, wherever it is printed."""
 
 
 def main() -> None:
@@ -36,7 +38,7 @@ def main() -> None:
     parser.add_argument("--searches", type=int, default=1200, help="searches that are submitted and waited for")
     parser.add_argument("--concurrency", type=int, default=2, help="searches that the worker does at once")
     chosen = parser.parse_args()
-    console = Console()
+    console = Console(width=WIDE)
     with running(chosen.concurrency) as service:
         console.print(f"writing {chosen.rows:,} searches")
         fill(service.postgres_url, chosen.rows)
