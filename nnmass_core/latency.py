@@ -149,7 +149,7 @@ class LatencyModel(Value):
     machine: str = text(200, LINE, "What it ran on, as the operating system names it.", default="")
     threads: int = integer(1, 4096, "Threads that one input had.")
     precision: str = choice(("fp32", "fp16", "int8"), "Numbers that were worked with.", default="fp32")
-    operators: tuple[OperatorTime, ...] = sequence(OperatorTime, 1, len(KINDS), "What operators take, each kind of them once.")
+    operators: tuple[OperatorTime, ...] = sequence(OperatorTime, 1, len(KINDS), "What operators take, each kind once.")
     held_out: HeldOut = nested(HeldOut, "Its error.")  # noqa: RUF009 - fields say so by a call
 
     def cross_check(self) -> Iterator[Problem]:
