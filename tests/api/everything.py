@@ -21,10 +21,10 @@ from app.keys import Scope
 from app.main import create_app
 from app.models import Measurement
 from tests.api import trainings
-from tests.api.test_verifications import MLP
 from tests.api.test_verifications import SEARCH as MLP_SEARCH
 from tests.clients import client_of
 from tests.core.latencies import profile
+from tests.networks import MLP
 from worker import search_tasks
 from worker.lifecycle import Context
 

@@ -26,11 +26,11 @@ from app.keys import Scope
 from app.main import FEATURES, create_app
 from app.models import Base, Job
 from tests.api import trainings
-from tests.api.test_verifications import MLP
 from tests.api.test_verifications import SEARCH as MLP_SEARCH
 from tests.clients import client_of
 from tests.conftest import Footing
 from tests.core.latencies import profile
+from tests.networks import MLP
 from worker import search_tasks
 from worker.lifecycle import Context
 

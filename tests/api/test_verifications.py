@@ -16,18 +16,10 @@ from nnmass_core.families import decode_architecture
 from nnmass_core.recipe import recipes, resolve_recipe
 from tests.api import trainings
 from tests.conftest import Footing
+from tests.networks import MLP
 from worker import search_tasks
 from worker.lifecycle import Context
 
-MLP: dict[str, Any] = {
-    "family": "densenet_mlp",
-    "in_features": 64,
-    "num_classes": 10,
-    "width": 8,
-    "depth": 4,
-    "skip_channels": 8,
-    "activation": "relu",
-}
 BODY: dict[str, Any] = {"architecture": MLP, "dataset": "digits", "recipe": "mlp-paper", "seeds": [0]}
 SEARCH: dict[str, Any] = {
     "space": {

@@ -24,21 +24,14 @@ from app.verifications import service
 from app.verifications.schemas import VerificationBody
 from nnmass_core.recipe import Recipe
 from tests.conftest import POSTGRES, SQLITE, Footing
+from tests.networks import MLP
 from worker import train_tasks, verification_tasks
 from worker.lifecycle import Context
 
 OWNER = "local"
 RECIPE = Recipe(optimizer="adam", learning_rate=1e-2, batch_size=100, epochs=3)
 BODY: dict[str, Any] = {
-    "architecture": {
-        "family": "densenet_mlp",
-        "in_features": 64,
-        "num_classes": 10,
-        "width": 8,
-        "depth": 4,
-        "skip_channels": 8,
-        "activation": "relu",
-    },
+    "architecture": MLP,
     "dataset": "digits",
     "recipe": RECIPE.to_json(),
     "seeds": [0, 1],

@@ -15,21 +15,14 @@ import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.networks import MLP
 from tests.processes.service import SHORT_LEASES, Json, Service, wait_for
 from tests.processes.test_embedded import QUICK
 
 pytestmark = pytest.mark.processes
 
 TRAINING: Json = {
-    "architecture": {
-        "family": "densenet_mlp",
-        "in_features": 64,
-        "num_classes": 10,
-        "width": 8,
-        "depth": 4,
-        "skip_channels": 8,
-        "activation": "relu",
-    },
+    "architecture": MLP,
     "dataset": "digits",
     "recipe": {"optimizer": "adam", "learning_rate": 0.01, "batch_size": 100, "epochs": 1},
     "seeds": [0],
