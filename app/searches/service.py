@@ -30,10 +30,10 @@ from nnmass_core.control import Control
 from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
 
+T = TypeVar("T")
 QUEUE = "search"
 PLACE = "/v1/searches"
 PREVIEW_SECONDS = 1.0
-T = TypeVar("T")
 PREVIEW_OPTIONS = 250_000
 """Options of the largest space that is previewed: before the search, building and counting takes as long again."""
 
