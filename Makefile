@@ -57,6 +57,7 @@ chaos: .venv-dev/installed ## Kill, freeze and fill everything while jobs run; t
 
 load: .venv-dev/installed ## Load the service on loopback, with a history of a million searches; ROWS and LASTING make it less
 	@.venv-dev/bin/python -m bench.load $(if $(ROWS),--rows $(ROWS)) $(if $(LASTING),--seconds $(LASTING))
+	@.venv-dev/bin/python -m bench.sizing
 
 docs: .venv-dev/installed ## Build the documentation into build/site, its reference from the code
 	@NO_MKDOCS_2_WARNING=1 .venv-dev/bin/python -m mkdocs build --quiet --strict
