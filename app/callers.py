@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 from limits import parse
@@ -69,6 +70,21 @@ class Callers:
         reset = self._limiter.get_window_stats(self._limit, caller.owner).reset_time
         seconds = max(SHORT_PAUSE_SECONDS, math.ceil(reset - time.time()))
         raise TooMany(f"more than {self._limit} of this owner", code="too_many_requests", retry_after=seconds)
+
+
+@dataclass(frozen=True)
+class Admission:
+    """Tells whether a key (None: no key) still counts, from a thread: for answers that go on and on."""
+
+    callers: Callers
+    token: str | None = field(repr=False)
+
+    def __call__(self) -> bool:
+        """Look the key up, unless it was moments ago."""
+        try:
+            return self.callers.remembered(self.token) is not None or bool(self.callers.look_up(self.token))
+        except Unauthenticated:
+            return False
 
 
 def _name(token: str | None) -> str:

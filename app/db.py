@@ -22,7 +22,8 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -131,9 +132,11 @@ class Database:
         self.engine.dispose()
 
 
-def is_away(error: DBAPIError) -> bool:
+def is_away(error: SQLAlchemyError) -> bool:
     """Tell whether an error means that the database is gone for now, and not that something was wrong with a query."""
-    return isinstance(error, OperationalError) or error.connection_invalidated
+    if isinstance(error, DBAPIError):
+        return isinstance(error, OperationalError) or error.connection_invalidated
+    return isinstance(error, PoolTimeout)
 
 
 def most_waiting(session: Session) -> int | None:

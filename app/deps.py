@@ -6,13 +6,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Annotated, cast
 
 from fastapi import Depends, Header, Query, Request, Security
-from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import WithJsonSchema
 from sqlalchemy.orm import Session
 
 from app import cursors, idempotency, logs
-from app.callers import Callers
+from app.callers import Admission, Callers
 from app.config import Settings
 from app.cursors import Cursors
 from app.db import Database
@@ -22,6 +21,7 @@ from app.keys import Caller, Scope
 from app.paging import USUAL, Paging
 from app.perimeter import SAFE_METHODS
 from app.streams import Streams
+from app.threads import Threads
 
 KEY_COOKIE = "nnmass_key"
 """Holds the key of who signed in on the web pages; no script and no other site can use it (ADR 13)."""
@@ -55,6 +55,11 @@ async def paging_of(
     return Paging(await cursors_of(request), cursor, limit)
 
 
+async def threads_of(request: Request) -> Threads:
+    """Return the turns and threads of the process's requests."""
+    return cast("Threads", request.app.state.threads)
+
+
 async def streams_of(request: Request) -> Streams:
     """Return the process's event streams."""
     return cast("Streams", request.app.state.streams)
@@ -77,13 +82,17 @@ async def caller_of(
 ) -> Caller:
     """Return who asks. Raises Unauthenticated, and TooMany when they ask too often."""
     callers = cast("Callers", request.app.state.callers)
-    token = request.cookies.get(KEY_COOKIE) if credentials is None else credentials.credentials
+    token = _token_of(request, credentials)
     caller = callers.remembered(token)
     if caller is None:
-        caller = await run_in_threadpool(callers.look_up, token)
+        caller = await (await threads_of(request)).look_up(callers.look_up, token)
     logs.bind(owner=caller.owner)
     callers.count(caller)
     return caller
+
+
+def _token_of(request: Request, credentials: HTTPAuthorizationCredentials | None) -> str | None:
+    return request.cookies.get(KEY_COOKIE) if credentials is None else credentials.credentials
 
 
 CallerDep = Annotated[Caller, Depends(caller_of)]
@@ -92,6 +101,13 @@ CallerDep = Annotated[Caller, Depends(caller_of)]
 async def owner_of(caller: CallerDep) -> str:
     """Return whose rows a request may see; every query is scoped to it."""
     return caller.owner
+
+
+async def admitted_of(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
+) -> Admission:
+    """Return what tells whether the request's key still counts."""
+    return Admission(request.app.state.callers, _token_of(request, credentials))
 
 
 def allows(scope: Scope) -> Callable[[Request, Caller], Awaitable[None]]:
@@ -106,12 +122,8 @@ def allows(scope: Scope) -> Callable[[Request, Caller], Awaitable[None]]:
 
 
 async def _database_in_turn(request: Request) -> AsyncIterator[Database]:
-    """Wait, without a thread, until few enough requests hold a session.
-
-    A request with a session goes from thread to thread: into its route, and out of it again to write the answer. If all
-    threads waited for connections, those that hold one would wait for a thread, and nobody would ever go on.
-    """
-    async with request.app.state.turns:
+    """Wait, without a thread, until few enough requests use the database."""
+    async with (await threads_of(request)).turn():
         yield await database_of(request)
 
 
@@ -138,6 +150,8 @@ DatabaseDep = Annotated[Database, Depends(database_of)]
 SettingsDep = Annotated[Settings, Depends(settings_of)]
 CursorsDep = Annotated[Cursors, Depends(cursors_of)]
 PagingDep = Annotated[Paging, Depends(paging_of)]
+Admitted = Annotated[Admission, Depends(admitted_of)]
+ThreadsDep = Annotated[Threads, Depends(threads_of)]
 StreamsDep = Annotated[Streams, Depends(streams_of)]
 IdempotencyKey = Annotated[str | None, Depends(idempotency_key_of)]
 Owner = Annotated[str, Depends(owner_of)]

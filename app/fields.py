@@ -102,7 +102,7 @@ REASONS = {
     421: "The request's Host is not a name of this service.",
     422: "Fields are not valid; `errors` names each.",
     429: "Too many requests, or too much waiting already; `Retry-After` says when to try again.",
-    503: "The database is away; nothing was changed.",
+    503: "The database is away; a repeat with the same Idempotency-Key does nothing twice.",
 }
 PROBLEM_HEADERS = {
     401: {"WWW-Authenticate": {"required": True, "schema": {"const": "Bearer"}}},

@@ -178,7 +178,7 @@ def _database_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _unavailable() -> JSONResponse:
-    detail = "the database does not answer; nothing was changed, try again"
+    detail = "the database does not answer; try again"
     return problem_response(503, "unavailable", "Temporarily unavailable", detail, headers={"Retry-After": "2"})
 
 

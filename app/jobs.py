@@ -22,20 +22,21 @@ from functools import partial
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Update, and_, func, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, Row, Update, and_, func, insert, select, text, tuple_, update
 from sqlalchemy import delete as delete_from
 from sqlalchemy.orm import Session
 
 from app import tracing
 from app.db import after_commit, announce_work, most_waiting, now
 from app.errors import TooMany
+from app.locks import take_turns
 from app.models import IdempotencyKey, Job, JobEvent, WorkerBeat
 
 LONGEST_MESSAGE = 200
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
 MOST_BELLS = 8
-"""Bells that one sweep rings again for a queue: enough to wake its workers, too few to pile up when none listens."""
+"""Jobs of a queue, the next ones, whose bells a sweep rings again: enough to wake its workers, too few to pile up."""
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 """When the bell of a job that was put back counts as rung, so that the next sweep rings it."""
@@ -45,6 +46,9 @@ WAITING = "waiting for a worker"
 
 SWEEP_LOCK = 7_164_225_301
 IDEMPOTENCY_KEPT = timedelta(hours=24)
+MOST_FORGOTTEN = 10_000
+"""Rows of a kind that are forgotten in one transaction."""
+
 WORKER_SILENT = timedelta(seconds=15)
 """A worker that gave no sign of life for this long does not count as listening."""
 
@@ -105,7 +109,7 @@ class Claim:
 
 def enqueue(session: Session, job_id: UUID, *, kind: str, queue: str, owner: str) -> Job:
     """Add a queued job and ask for a bell after the commit. Raises TooMany when the owner has enough waiting."""
-    _check_room(session, owner)
+    _check_room(session, owner, job_id)
     moment = now(session)
     job = Job(
         id=job_id,
@@ -136,12 +140,14 @@ def _tell_of(job_id: UUID, kind: str, queue: str) -> None:
     tracing.queued(job_id)
 
 
-def _check_room(session: Session, owner: str) -> None:
-    """Refuse one more job than an owner may have waiting; requests of the same moment may pass together."""
+def _check_room(session: Session, owner: str, job_id: UUID) -> None:
+    """Refuse a job when its owner has enough others waiting. Whoever asks for room takes turns: none pass together."""
     most = most_waiting(session)
     if most is None:
         return
-    pending = select(Job.id).where(Job.owner == owner, Job.state.in_((State.QUEUED, State.RUNNING))).limit(most)
+    take_turns(session, "room", owner)
+    others = and_(Job.owner == owner, Job.state.in_((State.QUEUED, State.RUNNING)), Job.id != job_id)
+    pending = select(Job.id).where(others).limit(most)
     if session.execute(select(func.count()).select_from(pending.subquery())).scalar_one() >= most:
         detail = f"{most} jobs of this owner are queued or running already"
         raise TooMany(detail, code="too_much_waiting", retry_after=TRY_AGAIN_SECONDS)
@@ -267,12 +273,19 @@ def cancel(session: Session, job_id: UUID) -> bool:
 
 
 def retry(session: Session, job_id: UUID) -> bool:
-    """Queue a job that failed or was cancelled as if it were new; False when it has not, or succeeded."""
-    given_up = [state for state in sources(State.QUEUED) if state in ENDED]
+    """Queue a job that failed or was cancelled as if it were new; False when it has not, or succeeded.
+
+    Raises TooMany when the owner has enough waiting.
+    """
+    given_up = and_(Job.id == job_id, Job.state.in_([state for state in sources(State.QUEUED) if state in ENDED]))
+    owner = session.execute(select(Job.owner).where(given_up)).scalar_one_or_none()
+    if owner is None:
+        return False
+    _check_room(session, owner, job_id)
     again = _change(
         session,
         update(Job)
-        .where(Job.id == job_id, Job.state.in_(given_up))
+        .where(given_up)
         .values(
             **_waiting(now(session)),
             attempt=0,
@@ -325,31 +338,48 @@ def sweep(session: Session, *, ring_again_seconds: float, most_attempts: int) ->
     # the limit once more: a lease may have been written since, late enough to be over already
     again = update(Job).where(expired, Job.attempt < most_attempts)
     requeued = _change(session, again.values(**_waiting(LONG_AGO)), Event.STATUS)
-    bells = _overdue_bells(session, moment, ring_again_seconds)
-    session.execute(delete_from(IdempotencyKey).where(IdempotencyKey.created_at < moment - IDEMPOTENCY_KEPT))
-    session.execute(delete_from(WorkerBeat).where(WorkerBeat.seen_at < moment - BEATS_KEPT))
-    return Sweep(len(requeued), len(failed), bells)
+    overdue = _overdue(session, moment, ring_again_seconds)
+    for job_ids in overdue.values():
+        session.execute(update(Job).where(Job.id.in_(job_ids), Job.state == State.QUEUED).values(rung_at=moment))
+    return Sweep(len(requeued), len(failed), {queue: len(job_ids) for queue, job_ids in overdue.items()})
 
 
-def _overdue_bells(session: Session, moment: datetime, ring_again_seconds: float) -> dict[str, int]:
-    """Return the bells to ring again. Where no worker listens they would pile up; a new worker rings its own."""
-    listening = select(WorkerBeat.queue).where(WorkerBeat.seen_at > moment - WORKER_SILENT)
+def _overdue(session: Session, moment: datetime, ring_again_seconds: float) -> dict[str, list[UUID]]:
+    """Return, for each queue, which of its next jobs wait with a bell that was rung too long ago.
+
+    Of a long queue the first jobs tell all: they are taken first. Where no worker listens bells would pile up; a new
+    worker rings its own.
+    """
     late = moment - timedelta(seconds=ring_again_seconds)
-    overdue = and_(Job.state == State.QUEUED, Job.rung_at < late, Job.queue.in_(listening))
-    waiting = session.execute(select(Job.queue, func.count()).where(overdue).group_by(Job.queue)).all()
-    session.execute(update(Job).where(overdue).values(rung_at=moment))
-    return {queue: min(count, MOST_BELLS) for queue, count in waiting}
+    listening = select(WorkerBeat.queue).where(WorkerBeat.seen_at > moment - WORKER_SILENT).distinct()
+    overdue: dict[str, list[UUID]] = {}
+    for queue in session.scalars(listening).all():
+        waiting = select(Job.id, Job.rung_at).where(Job.queue == queue, Job.state == State.QUEUED)
+        following = session.execute(waiting.order_by(Job.id).limit(MOST_BELLS))
+        if job_ids := [job.id for job in following if job.rung_at < late]:
+            overdue[queue] = job_ids
+    return overdue
 
 
 def needs_sweep(session: Session, *, ring_again_seconds: float) -> bool:
     """Tell, without writing, whether a sweep would find anything."""
     moment = now(session)
-    late = moment - timedelta(seconds=ring_again_seconds)
-    listening = select(WorkerBeat.queue).where(WorkerBeat.seen_at > moment - WORKER_SILENT)
-    expired = and_(Job.state == State.RUNNING, Job.lease_until < moment)
-    overdue = and_(Job.state == State.QUEUED, Job.rung_at < late, Job.queue.in_(listening))
-    left_behind = select(Job.id).where(or_(expired, overdue))
-    return session.execute(left_behind.limit(1)).first() is not None
+    expired = select(Job.id).where(Job.state == State.RUNNING, Job.lease_until < moment).limit(1)
+    return session.execute(expired).first() is not None or bool(_overdue(session, moment, ring_again_seconds))
+
+
+def tidy(session: Session) -> bool:
+    """Forget Idempotency-Keys after a day, and workers long silent; tells whether there may be more to forget."""
+    if not _alone(session):
+        return False
+    moment = now(session)
+    old_keys = IdempotencyKey.created_at < moment - IDEMPOTENCY_KEPT
+    batch = select(IdempotencyKey.owner, IdempotencyKey.key).where(old_keys).limit(MOST_FORGOTTEN)
+    named = tuple_(IdempotencyKey.owner, IdempotencyKey.key).in_(batch)
+    forget = delete_from(IdempotencyKey).where(named).returning(IdempotencyKey.owner)
+    forgotten = session.execute(forget, execution_options={"synchronize_session": False}).all()
+    session.execute(delete_from(WorkerBeat).where(WorkerBeat.seen_at < moment - BEATS_KEPT))
+    return len(forgotten) == MOST_FORGOTTEN
 
 
 def queued(session: Session, queue: str) -> bool:

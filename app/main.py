@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,7 +17,7 @@ from app.broker import Dispatcher
 from app.callers import Callers
 from app.config import Settings
 from app.cursors import Cursors
-from app.db import SESSIONS_OF_REQUESTS, Database
+from app.db import Database
 from app.deps import allows
 from app.devices import routes as devices
 from app.evidence import routes as evidence
@@ -34,6 +33,7 @@ from app.searches import routes as searches
 from app.spaces import routes as spaces
 from app.streams import Streams
 from app.sweeper import Sweeper
+from app.threads import Threads
 from app.verifications import routes as verifications
 from nnmass_core import __version__
 
@@ -90,7 +90,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.ending = ending
     app.state.database = database
-    app.state.turns = asyncio.Semaphore(SESSIONS_OF_REQUESTS)
+    app.state.threads = Threads()
     app.state.streams = streams
     app.state.callers = Callers(database, settings)
     app.state.cursors = Cursors(settings.signing_key())

@@ -58,7 +58,7 @@ class Perimeter:
         if not self._any_host and not (len(hosts) == 1 and self._answers_to(_name_in(hosts[0]))):
             detail = "the request's Host is not a name of this service (NNMASS_ALLOWED_HOSTS adds some)"
             return problem_response(421, "unknown_host", "Misdirected request", detail)
-        if scope["method"] not in SAFE_METHODS and _foreign(headers):
+        if scope["method"] not in SAFE_METHODS and is_foreign(headers):
             detail = "a page of another origin may not change anything here"
             return problem_response(403, "cross_origin", "Forbidden", detail)
         return None
@@ -80,7 +80,7 @@ def _name_in(host: str) -> str:
         return ""
 
 
-def _foreign(headers: Headers) -> bool:
+def is_foreign(headers: Headers) -> bool:
     """Tell whether a browser says that a page of another origin makes the request. Programs say nothing of the kind."""
     if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
         return True

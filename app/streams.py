@@ -10,6 +10,7 @@ import asyncio
 import logging
 import re
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from functools import partial
@@ -37,6 +38,9 @@ AT_ONCE = 500
 THREADS = 8
 """Threads that all streams share, so that however many they are, some are left for other requests."""
 
+ADMITTED_SECONDS = 2.0
+"""How often it is asked whether the keys still count that streams were opened with."""
+
 PING_SECONDS = 15.0
 PING = ServerSentEvent(comment="ping")
 """Sent while nothing happens, so that no proxy takes the connection for dead."""
@@ -46,6 +50,9 @@ HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 Whole = Callable[[Session], dict[str, Any]]
 """Gives what the last event of a finished job carries: the search, the verification."""
+
+Admitted = Callable[[], bool]
+"""Tells whether the key still counts that a stream was opened with; equal for equal keys."""
 
 T = TypeVar("T")
 log = logging.getLogger("nnmass.streams")
@@ -105,29 +112,35 @@ class Streams:
         self._database = database
         self._ending = ending
         self._ping_seconds = ping_seconds
-        self._waiting: dict[asyncio.Future[bool], tuple[UUID, int]] = {}
+        self._waiting: dict[asyncio.Future[bool], tuple[UUID, int, Admitted]] = {}
+        self._asked = 0.0
         self._watch: asyncio.Task[None] | None = None
         self._threads = CapacityLimiter(THREADS)
 
-    def response(self, job: Job, last: int, whole: Whole) -> Response:
-        """Return the stream of a job's events after the last one that the client has.
+    def response(self, job: Job, last: int, whole: Whole, admitted: Admitted) -> Response:
+        """Return the stream of a job's events after the last one that the client has, for as long as it is admitted.
 
         204 when it has all there will be: browsers connect again whenever a stream ends, until they are told so.
         """
         if job.state in ENDED and last >= job.events:
             return Response(status_code=204)
-        events = self.follow(job.id, min(last, job.events), whole)
+        events = self.follow(job.id, min(last, job.events), whole, admitted)
         return EventSourceResponse(_encoded(events), headers=HEADERS)
 
-    async def follow(self, job_id: UUID, after: int, whole: Whole) -> AsyncIterator[ServerSentEvent]:
-        """Yield a job's events after a number, until the job has ended, the server ends or the job is deleted."""
+    async def follow(
+        self, job_id: UUID, after: int, whole: Whole, admitted: Admitted
+    ) -> AsyncIterator[ServerSentEvent]:
+        """Yield a job's events after a number.
+
+        Until the job has ended, the server ends, the job is deleted or the key counts no more.
+        """
         while True:
             for number, event in await self._in_thread(partial(self._rest, job_id, after, whole)):
                 yield event
                 after = number
                 if event.event == Event.DONE:
                     return
-            while (more := await self._more(job_id, after)) is None:
+            while (more := await self._more(job_id, after, admitted)) is None:
                 yield PING
             if not more:
                 return
@@ -151,10 +164,10 @@ class Streams:
             log.warning("events of job %s not read: %s", job_id, type(reason).__name__)
             return []
 
-    async def _more(self, job_id: UUID, after: int) -> bool | None:
+    async def _more(self, job_id: UUID, after: int, admitted: Admitted) -> bool | None:
         """Wait until a job has events after a number; False when there will be none, None when it takes long."""
         arrival: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting[arrival] = (job_id, after)
+        self._waiting[arrival] = (job_id, after, admitted)
         if self._watch is None or self._watch.done():
             self._watch = asyncio.create_task(self._run())
         try:
@@ -170,16 +183,28 @@ class Streams:
         while self._waiting and not self._ending.is_set():
             await asyncio.sleep(TICK_SECONDS)
             try:
+                await self._dismiss()
                 await self._look()
             except Exception as reason:  # the database may be away for a while; its streams wait with it
                 log.warning("events not looked for: %s", type(reason).__name__)
                 await asyncio.sleep(AWAY_SECONDS)
         self._end_all()
 
+    async def _dismiss(self) -> None:
+        """End the streams whose keys count no more."""
+        if time.monotonic() - self._asked < ADMITTED_SECONDS:
+            return
+        self._asked = time.monotonic()
+        asked = {admitted for _, _, admitted in self._waiting.values()}
+        gone = {admitted for admitted in asked if not await self._in_thread(admitted)}
+        for arrival, (_, _, admitted) in self._waiting.items():
+            if admitted in gone:
+                _tell(arrival, more=False)
+
     async def _look(self) -> None:
-        wanted = {job_id for job_id, _ in self._waiting.values()}
+        wanted = {job_id for job_id, _, _ in self._waiting.values()}
         counts = await self._in_thread(partial(self._counts, list(wanted)))
-        for arrival, (job_id, after) in self._waiting.items():
+        for arrival, (job_id, after, _) in self._waiting.items():
             if job_id in wanted and counts.get(job_id, after + 1) > after:  # else it came meanwhile, or must wait
                 _tell(arrival, more=job_id in counts)
 

@@ -58,22 +58,31 @@ class Sweeper:
         """Sweep once, if there is anything to do."""
         self._beat()
         self._make_good()
+        self._tidy()
         self._prune()
 
     def _make_good(self) -> None:
         again = self._settings.ring_again_seconds
         with self._database.read() as session:
             due = jobs.needs_sweep(session, ring_again_seconds=again)
-        if not due and time.monotonic() - self._tidied < TIDY_EVERY_SECONDS:
+        if not due:
             return
         with self._database.write() as session:
             done = jobs.sweep(session, ring_again_seconds=again, most_attempts=self._settings.most_attempts)
-        self._tidied = time.monotonic()
         if done.requeued or done.failed:
             log.info("sweep put %d jobs back and failed %d", done.requeued, done.failed)
         for queue, count in done.bells.items():
             for _ in range(count):
                 self._ring(queue)
+
+    def _tidy(self) -> None:
+        """Forget what nobody needs: once a minute all of it, a batch each sweep."""
+        if time.monotonic() - self._tidied < TIDY_EVERY_SECONDS:
+            return
+        with self._database.write() as session:
+            more = jobs.tidy(session)
+        if not more:
+            self._tidied = time.monotonic()
 
     def _prune(self) -> None:
         """Remove a batch of what is old: once an hour all of it, a batch each sweep, so that no sweep takes long."""

@@ -161,7 +161,10 @@ def _decode_pareto(data: Mapping[str, Any]) -> Objective:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Tell whether a value can be compared with limits; integers of any size can, where a float would overflow."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, kw_only=True)

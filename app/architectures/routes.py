@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Response
 
 from app.architectures import service
 from app.architectures.schemas import AboutArchitecture, Definition, EvaluateAnswer, EvaluateBody
-from app.deps import Owner, ReadSession, WriteSession
+from app.deps import Owner, ReadSession, ThreadsDep, WriteSession
 from app.fields import BODY_ERRORS, ArchId, problems
 
 router = APIRouter(prefix="/v1/architectures", tags=["architectures"])
@@ -17,9 +17,9 @@ DRAWING_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 @router.post("/evaluate", response_model=EvaluateAnswer, responses=problems(*BODY_ERRORS))
-def evaluate_architectures(body: EvaluateBody) -> dict[str, Any]:
+async def evaluate_architectures(body: EvaluateBody, threads: ThreadsDep) -> dict[str, Any]:
     """Return NN-Mass and every cost of the given definitions, in order; nothing is stored."""
-    return {"results": service.evaluate(body.architectures, body.precision)}
+    return {"results": await threads.apart(service.evaluate, body.architectures, body.precision)}
 
 
 @router.post(

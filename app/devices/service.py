@@ -51,7 +51,7 @@ def keep(session: Session, owner: str, profile: Any) -> tuple[dict[str, Any], bo
     device = read_device(profile)
     if device.name in devices():
         raise Invalid.at("name", "taken", "is the name of a device that comes with the service")
-    take_turns(session, "device", owner, device.name)
+    take_turns(session, "devices", owner)  # they are counted, and one may be deleted at this moment
     row = session.get(DeviceProfile, (owner, device.name))
     new = row is None
     if row is None:
@@ -71,6 +71,7 @@ def _count(session: Session, owner: str) -> int:
 
 def delete(session: Session, owner: str, name: str) -> None:
     """Forget a profile. Raises NotFound."""
+    take_turns(session, "devices", owner)
     gone = delete_from(DeviceProfile).where(DeviceProfile.owner == owner, DeviceProfile.name == name)
     if not session.execute(gone.returning(DeviceProfile.name)).all():
         raise NotFound("there is no such device of yours")

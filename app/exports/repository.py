@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session, contains_eager, undefer
+from dataclasses import dataclass
+from functools import partial
+from uuid import UUID
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session, contains_eager
 
 from app.models import Export, Job
+from app.stored import Stored, part_of
 from nnmass_core import __version__
 
 
-def newest(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> Export | None:
-    """Return this version's newest export of an architecture, with its job and its content."""
+@dataclass(frozen=True)
+class Kept:
+    """An export with its job, and its content once that is there."""
+
+    row: Export
+    content: Stored | None
+
+
+def newest(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> Kept | None:
+    """Return this version's newest export of an architecture."""
     query = (
-        select(Export)
+        select(Export, func.length(Export.content, type_=Export.seed.type))
         .join(Export.job)
         .where(Job.owner == owner, Export.arch_id == arch_id, Export.format == kind, Export.seed == seed)
         .where(Export.core_version == __version__)
-        .options(contains_eager(Export.job), undefer(Export.content))
+        .options(contains_eager(Export.job))
         .order_by(Export.id.desc())
     )
-    return session.scalars(query.limit(1)).one_or_none()
+    found = session.execute(query.limit(1)).one_or_none()
+    if found is None:
+        return None
+    row, size = found
+    return Kept(row, None if size is None else Stored(size, partial(_part, row.id)))
+
+
+def _part(export_id: UUID, start: int, size: int) -> Select[bytes]:
+    return part_of(Export.content, start, size).where(Export.id == export_id)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from app.deps import Owner, WriteSession
+from app.deps import CallerDep, DatabaseDep, ThreadsDep
 from app.exports import service
+from app.exports.fetching import fetch
 from app.fields import LARGEST_SEED, ArchId, problems
+from app.files import sent
 
 router = APIRouter(prefix="/v1/architectures", tags=["architectures"])
 
@@ -25,20 +27,22 @@ RETRY_AFTER_SECONDS = 2
         **problems(404, 422, 503),
     },
 )
-def export_architecture(
+async def export_architecture(
+    request: Request,
     arch_id: ArchId,
-    session: WriteSession,
-    owner: Owner,
+    database: DatabaseDep,
+    threads: ThreadsDep,
+    caller: CallerDep,
     format: Annotated[Literal["pytorch", "onnx", "torchscript", "json"], Query()],  # noqa: A002 - the contract's word
     seed: Annotated[int, Query(ge=0, le=LARGEST_SEED, description="Draws the skip wiring.")] = 0,
 ) -> Response:
     """Return an architecture as a file: its definition, a PyTorch module, ONNX, or a program saved by `torch.export`.
 
-    The first two are written at once. ONNX and the saved program need torch: a worker makes them, 202 until then.
+    The first two are written at once. ONNX and the saved program need torch: a worker makes them, 202 until then, for
+    a key with the scope `search`.
     """
-    file = service.export(session, owner, arch_id, format, seed)
+    file = await threads.in_turn(fetch, database, caller, request.headers, arch_id, format, seed)
     if file is None:
         waiting = {"status": "queued", "message": "a worker is making the file; ask again"}
         return JSONResponse(waiting, 202, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
-    headers = {"Content-Disposition": f'attachment; filename="{file.name}"'}
-    return Response(file.content, media_type=file.media_type, headers=headers)
+    return sent(file.content, file.name, file.media_type, database, threads)

@@ -15,6 +15,7 @@ from app.ids import new_id
 from app.jobs import State
 from app.locks import take_turns
 from app.models import Export
+from app.stored import Stored
 from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
 from nnmass_core.source import file_without_torch
@@ -53,22 +54,46 @@ class File:
 
     name: str
     media_type: str
-    content: bytes
+    content: bytes | Stored
 
 
-def export(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> File | None:
-    """Return the file, or None while a worker makes it. Raises NotFound, and Unavailable when making it failed."""
+@dataclass(frozen=True)
+class Found:
+    """The file, if there is one; else whether a worker makes it."""
+
+    file: File | None
+    at_work: bool
+
+
+def find(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> Found:
+    """Look for a file, and make it where that takes no torch.
+
+    Raises NotFound, Invalid for what is too large, and Unavailable when making it has just failed.
+    """
     architecture = catalog.architecture(session, owner, arch_id)
     _check_size(architecture, kind)
-    content = file_without_torch(architecture, kind, seed)
+    content: bytes | Stored | None = file_without_torch(architecture, kind, seed)
     if content is None:
-        content = _made_by_worker(session, owner, architecture, kind, seed)
+        kept = repository.newest(session, owner, arch_id, kind, seed)
+        if kept is None or _worth_another_try(session, kept.row):
+            return Found(None, at_work=False)
+        if kept.row.job.state == State.FAILED:
+            raise Unavailable(f"the export failed: {kept.row.job.error_message}")
+        content = kept.content
     if content is None:
-        return None
+        return Found(None, at_work=True)
     form = FORMATS[kind]
-    return File(
-        f"{architecture.family}-{arch_id.removeprefix('arch_')[:12]}-{seed}.{form.suffix}", form.media_type, content
-    )
+    name = f"{architecture.family}-{arch_id.removeprefix('arch_')[:12]}-{seed}.{form.suffix}"
+    return Found(File(name, form.media_type, content), at_work=False)
+
+
+def ask(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> None:
+    """Have a worker make a file, unless one is at it or has made it. Raises NotFound."""
+    architecture = catalog.architecture(session, owner, arch_id)
+    take_turns(session, "export", owner, arch_id, kind, str(seed))  # so that it is made once
+    kept = repository.newest(session, owner, arch_id, kind, seed)
+    if kept is None or _worth_another_try(session, kept.row):
+        _enqueue(session, owner, architecture, kind, seed)
 
 
 def _check_size(architecture: Architecture, kind: str) -> None:
@@ -77,17 +102,6 @@ def _check_size(architecture: Architecture, kind: str) -> None:
         raise Invalid.at("format", "too_large", f"has more than {MOST_LINKS:,} places for skip connections")
     if kind not in ("json", "pytorch") and architecture.evaluation.weights > MOST_WEIGHTS:
         raise Invalid.at("format", "too_large", f"has more than {MOST_WEIGHTS:,} weights to keep in a file")
-
-
-def _made_by_worker(session: Session, owner: str, architecture: Architecture, kind: str, seed: int) -> bytes | None:
-    take_turns(session, "export", owner, architecture.arch_id, kind, str(seed))  # so that it is made once
-    row = repository.newest(session, owner, architecture.arch_id, kind, seed)
-    if row is None or _worth_another_try(session, row):
-        _enqueue(session, owner, architecture, kind, seed)
-        return None
-    if row.job.state == State.FAILED:
-        raise Unavailable(f"the export failed: {row.job.error_message}")
-    return row.content
 
 
 def _worth_another_try(session: Session, row: Export) -> bool:

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import SQLAlchemyError
 
-from app.db import Database
-from app.deps import DatabaseDep, IdempotencyKey, Owner, PagingDep, ReadSession, StreamsDep, WriteSession
+from app.db import Database, is_away
+from app.deps import (
+    Admitted,
+    DatabaseDep,
+    IdempotencyKey,
+    Owner,
+    PagingDep,
+    ReadSession,
+    StreamsDep,
+    ThreadsDep,
+    WriteSession,
+    threads_of,
+)
 from app.errors import NotFound
 from app.fields import BODY_ERRORS, Moment, problems
 from app.idempotency import Submission
@@ -33,6 +45,7 @@ from app.searches.schemas import (
     SearchList,
 )
 from app.streams import RESPONSES, LastEventId
+from nnmass_core.request import SearchRequest
 
 router = APIRouter(prefix="/v1/searches", tags=["searches"])
 
@@ -57,6 +70,7 @@ async def submit_search(
     body: SearchBody,
     request: Request,
     database: DatabaseDep,
+    threads: ThreadsDep,
     owner: Owner,
     idempotency_key: IdempotencyKey,
     prefer: Annotated[
@@ -67,11 +81,12 @@ async def submit_search(
 
     `Prefer: wait=SECONDS` (at most 30) holds the answer until the search has finished or the time is over.
     """
-    done = await run_in_threadpool(_submit, database, owner, body, idempotency_key)
+    done = await threads.in_turn(_submit, database, owner, body, idempotency_key)
     status, content = done.status, done.body
     if status == 202 and prefer is not None and (wait := PREFER_WAIT.search(prefer)):
         seconds = min(int(wait.group(1)), LONGEST_WAIT_SECONDS)
-        status, content = await _wait(database, owner, done, seconds, request)
+        look = partial(_look, database, owner, UUID(done.body["id"]), reused=done.body["reused"])
+        status, content = await _wait(look, done, seconds, request)
     return JSONResponse(content, status, headers={"Location": done.location})
 
 
@@ -81,21 +96,26 @@ def _submit(database: Database, owner: str, body: SearchBody, key: str | None) -
 
 
 async def _wait(
-    database: Database, owner: str, done: Submission, seconds: int, request: Request
+    look: Callable[[], dict[str, Any]], done: Submission, seconds: int, request: Request
 ) -> tuple[int, dict[str, Any]]:
     """Poll until the search has ended, the time is over, or client or server goes; no session is held meanwhile.
 
-    A search that was deleted, perhaps before this repeat of its request, is answered as it was last known.
+    A search that was deleted, perhaps before this repeat of its request, is answered as it was last known. So is one
+    while the database is away: it was accepted, and no error may say otherwise.
     """
+    threads = await threads_of(request)
     deadline = asyncio.get_running_loop().time() + seconds
     ending = request.app.state.ending
     content = done.body
     while asyncio.get_running_loop().time() < deadline and not ending.is_set() and not await request.is_disconnected():
         await asyncio.sleep(POLL_SECONDS)
         try:
-            content = await run_in_threadpool(_look, database, owner, UUID(done.body["id"]), reused=done.body["reused"])
+            content = await threads.in_turn(look)
         except NotFound:
             break
+        except SQLAlchemyError as error:
+            if not is_away(error):
+                raise
         if content["status"] not in (State.QUEUED, State.RUNNING):
             return 200, content
     return 202, content
@@ -107,11 +127,14 @@ def _look(database: Database, owner: str, search_id: UUID, *, reused: bool) -> d
 
 
 @router.post("/preview", response_model=PreviewAnswer, responses=problems(*BODY_ERRORS))
-def preview_search(body: Question, database: DatabaseDep, owner: Owner) -> dict[str, Any]:
+async def preview_search(body: Question, database: DatabaseDep, threads: ThreadsDep, owner: Owner) -> dict[str, Any]:
     """Answer a question at once, without storing anything. 422 when a second is not enough."""
+    return await threads.apart(service.preview, await threads.in_turn(_read, database, owner, body))
+
+
+def _read(database: Database, owner: str, question: Question) -> SearchRequest:
     with database.read() as session:
-        request = service.read(session, owner, body)
-    return service.preview(request)
+        return service.read(session, owner, question)
 
 
 @router.get("", response_model=SearchList, responses=problems(422, 503))
@@ -229,7 +252,7 @@ def retry_search(search_id: SearchId, session: WriteSession, owner: Owner, respo
 
 @router.get("/{search_id}/events", response_class=Response, responses={**RESPONSES, **problems(404, 422, 503)})
 def stream_events(
-    search_id: SearchId, session: ReadSession, streams: StreamsDep, owner: Owner, last: LastEventId
+    search_id: SearchId, session: ReadSession, streams: StreamsDep, owner: Owner, last: LastEventId, admitted: Admitted
 ) -> Response:
     """Follow a search: `status`, `progress` and at last `done`, which carries the search.
 
@@ -237,4 +260,5 @@ def stream_events(
     last id it has as `Last-Event-ID` and receives what came after it.
     """
     found = service.get(session, owner, search_id)
-    return streams.response(found.job, last, partial(service.whole, owner=owner, search_id=search_id))
+    whole = partial(service.whole, owner=owner, search_id=search_id)
+    return streams.response(found.job, last, whole, admitted)

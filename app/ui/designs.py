@@ -10,10 +10,12 @@ from sqlalchemy.orm import Session
 
 from app import catalog
 from app.architectures import service
-from app.deps import Owner, ReadSession, WriteSession
+from app.deps import CallerDep, DatabaseDep, Owner, ReadSession, ThreadsDep
 from app.errors import Invalid
-from app.exports import service as exports
+from app.exports.fetching import fetch
+from app.exports.service import FORMATS
 from app.fields import LARGEST_SEED, ArchId
+from app.files import sent
 from app.ui.page import PageRoute, go_to, render
 from app.ui.trainings import choices
 from nnmass_core.architecture import BYTES_PER_ELEMENT, Architecture
@@ -55,7 +57,7 @@ def show(
         "against": against,
         "differences": list(_differences(session, owner, architecture, against, precision)) if against else [],
         "training": choices(architecture),
-        "formats": list(exports.FORMATS),
+        "formats": list(FORMATS),
     }
     return render(request, "architecture.html", **context)
 
@@ -90,19 +92,19 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 @router.get("/architectures/{arch_id}/export/{form}")
-def export(
+async def export(
     request: Request,
-    session: WriteSession,
-    owner: Owner,
+    database: DatabaseDep,
+    threads: ThreadsDep,
+    caller: CallerDep,
     arch_id: ArchId,
     form: Literal["pytorch", "onnx", "torchscript", "json"],
     seed: Annotated[int, Query(ge=0, le=LARGEST_SEED)] = 0,
 ) -> Response:
     """Return the file; while a worker makes it, a page that asks again by itself."""
-    file = exports.export(session, owner, arch_id, form, seed)
+    file = await threads.in_turn(fetch, database, caller, request.headers, arch_id, form, seed)
     if file is None:
         waiting = render(request, "export.html", arch_id=arch_id, form=form)
         waiting.headers["Refresh"] = "1"
         return waiting
-    headers = {"Content-Disposition": f'attachment; filename="{file.name}"'}
-    return Response(file.content, media_type=file.media_type, headers=headers)
+    return sent(file.content, file.name, file.media_type, database, threads)

@@ -110,7 +110,7 @@ class PageRoute(APIRoute):
             except RequestValidationError:
                 return _error(request, 422, "Invalid request", "the address names something that cannot be")
             except (OperationalError, PoolTimeout):
-                away = Unavailable("the database does not answer; nothing was changed, try again")
+                away = Unavailable("the database does not answer; try again")
                 return _error(request, away.status, away.title, away.detail)
 
         return answer

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app import catalog
 from app.db import Database
-from app.deps import CursorsDep, DatabaseDep, Owner, ReadSession, WriteSession
+from app.deps import CursorsDep, DatabaseDep, Owner, ReadSession, ThreadsDep, WriteSession
 from app.errors import Invalid
 from app.ids import id_of
 from app.jobs import ENDED, State
@@ -84,11 +84,13 @@ def _most(space: Space) -> dict[str, int]:
 
 
 @router.post("/ui/preview")
-def preview(request: Request, database: DatabaseDep, owner: Owner, form: FormDep) -> Response:
+async def preview(
+    request: Request, database: DatabaseDep, threads: ThreadsDep, owner: Owner, form: FormDep
+) -> Response:
     """Answer the form as it stands: a part of the page, with the ranking or with what is wrong."""
     try:
-        question = _question(database, owner, form)
-        found = service.preview(question)
+        question = await threads.in_turn(_question, database, owner, form)
+        found, most = await threads.apart(_previewed, question)
     except FormProblems as problems:
         return render(request, "part_problems.html", 422, problems=problems.by_field)
     except DefinitionError as error:
@@ -96,7 +98,11 @@ def preview(request: Request, database: DatabaseDep, owner: Owner, form: FormDep
     except Invalid as error:
         return render(request, "part_problems.html", 422, problems=FormProblems(error.problems).by_field)
     context = {"result": found["result"], "items": found["items"][:SHOWN_LIVE], "asked": question.to_json()}
-    return render(request, "part_preview.html", most=_most(question.space), **context)
+    return render(request, "part_preview.html", most=most, **context)
+
+
+def _previewed(question: SearchRequest) -> tuple[dict[str, Any], dict[str, int]]:
+    return service.preview(question), _most(question.space)
 
 
 def _question(database: Database, owner: str, form: Mapping[str, Any]) -> SearchRequest:
@@ -124,9 +130,9 @@ def history(
     owner: Owner,
     signer: CursorsDep,
     status: str = "",
-    family: str = "",
-    tag: str = "",
-    q: str = "",
+    family: Annotated[str, Query(max_length=64)] = "",
+    tag: Annotated[str, Query(max_length=64)] = "",
+    q: Annotated[str, Query(max_length=200)] = "",
     cursor: Annotated[str | None, Query(max_length=2000)] = None,
 ) -> Response:
     """List searches, newest first."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 
 from app.callers import Callers
-from app.deps import KEY_COOKIE
+from app.deps import KEY_COOKIE, ThreadsDep
 from app.errors import Unauthenticated
 from app.ui.forms import value
 from app.ui.page import FormDep, PageRoute, go_to, render, root_of
@@ -25,12 +24,12 @@ def sign_in_page(request: Request, next_page: Annotated[str, Query(alias="next",
 
 
 @router.post("/sign-in")
-async def sign_in(request: Request, form: FormDep) -> Response:
+async def sign_in(request: Request, threads: ThreadsDep, form: FormDep) -> Response:
     """Keep the key, if it counts."""
     key, following = value(form, "key"), value(form, "next")
     callers = cast("Callers", request.app.state.callers)
     try:
-        await run_in_threadpool(callers.look_up, key)
+        await threads.look_up(callers.look_up, key)
     except Unauthenticated as refusal:
         return render(request, "sign_in.html", 401, next=following, problem=refusal.detail)
     answer = go_to(request, following if _is_ours(following) else "/")

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.deps import CursorsDep, DatabaseDep, Owner, ReadSession, WriteSession
+from app.deps import CursorsDep, DatabaseDep, Owner, ReadSession, ThreadsDep, WriteSession
 from app.errors import Invalid
 from app.ids import id_of
 from app.jobs import ENDED, State
@@ -19,6 +19,7 @@ from app.ui.page import FormDep, PageRoute, go_to, render
 from app.verifications import service
 from app.verifications.repository import Filters
 from app.verifications.schemas import VerificationBody
+from app.verifications.submission import submitted
 from nnmass_core.architecture import Architecture
 from nnmass_core.datasets import datasets, problems_of, resolve_dataset
 from nnmass_core.errors import DefinitionError
@@ -50,17 +51,13 @@ def _fits(name: str, architecture: Architecture) -> bool:
 
 
 @router.post("/verifications")
-def submit(request: Request, database: DatabaseDep, owner: Owner, form: FormDep) -> Response:
+async def submit(request: Request, database: DatabaseDep, threads: ThreadsDep, owner: Owner, form: FormDep) -> Response:
     """Train what the form names; then show it, or the list of all that it started."""
     try:
         body = checked(VerificationBody, verification_body(form))
     except FormProblems as problems:
         raise Invalid(str(problems)) from problems
-    with database.read() as session:
-        wanted = service.plan(session, owner, body)
-    wanted = service.with_controls(wanted)  # with no session open: it may take seconds
-    with database.write() as session:
-        done = service.submit(session, owner, body, wanted, None)
+    done = await submitted(database, threads, owner, body, None)
     return go_to(request, done.location.removeprefix("/v1"))
 
 

@@ -22,6 +22,7 @@ from app.models import (
     VerificationSeed,
 )
 from app.owned import newest, owned
+from app.stored import Stored, part_of
 from app.verifications.schemas import Role
 
 KIND, SEARCH_KIND = "verification", "search"
@@ -101,9 +102,19 @@ def artifacts(session: Session, verification_id: UUID) -> Sequence[Artifact]:
 
 
 def artifact(session: Session, verification_id: UUID, name: str) -> Artifact | None:
-    """Return one file with its content."""
+    """Return one file, without its content."""
     query = select(Artifact).where(Artifact.verification_id == verification_id, Artifact.name == name)
-    return session.scalars(query.options(undefer(Artifact.content))).one_or_none()
+    return session.scalars(query).one_or_none()
+
+
+def content_of(file: Artifact) -> Stored:
+    """Return the content of a file; of one that a training writes anew meanwhile, nothing more is found."""
+    same = (
+        Artifact.verification_id == file.verification_id,
+        Artifact.name == file.name,
+        Artifact.sha256 == file.sha256,
+    )
+    return Stored(file.size, lambda start, size: part_of(Artifact.content, start, size).where(*same))
 
 
 def checkpoints(session: Session, verification_id: UUID) -> Sequence[Checkpoint]:
@@ -128,6 +139,12 @@ def keep_search(session: Session, search_id: UUID | None) -> UUID | None:
     """Return the id of a search that is still there, and keep it there until the transaction ends."""
     kept = select(Search.id).where(Search.id == search_id).with_for_update(read=True, key_share=True)
     return session.scalars(kept).one_or_none()
+
+
+def keep(session: Session, verification_id: UUID) -> bool:
+    """Tell whether a verification is still there, and keep it there until the transaction ends."""
+    kept = select(Verification.id).where(Verification.id == verification_id)
+    return session.scalars(kept.with_for_update(read=True, key_share=True)).one_or_none() is not None
 
 
 def best_of(session: Session, search_id: UUID, count: int) -> Sequence[RankedArchitecture]:

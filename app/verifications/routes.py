@@ -10,13 +10,25 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from app.db import Database
-from app.deps import DatabaseDep, IdempotencyKey, Owner, PagingDep, ReadSession, StreamsDep, WriteSession
+from app.deps import (
+    Admitted,
+    DatabaseDep,
+    IdempotencyKey,
+    InTurn,
+    Owner,
+    PagingDep,
+    ReadSession,
+    StreamsDep,
+    ThreadsDep,
+    WriteSession,
+)
 from app.fields import BODY_ERRORS, Moment, PathName, problems
+from app.files import sent
 from app.idempotency import Submission
 from app.ids import id_of
 from app.jobs import State
 from app.streams import RESPONSES, LastEventId
-from app.verifications import service
+from app.verifications import repository, service
 from app.verifications.repository import Filters
 from app.verifications.schemas import (
     Batch,
@@ -27,6 +39,7 @@ from app.verifications.schemas import (
     VerificationBody,
     VerificationList,
 )
+from app.verifications.submission import submitted
 from nnmass_core.datasets import datasets
 from nnmass_core.recipe import recipes
 
@@ -38,21 +51,14 @@ VerificationId = Annotated[UUID, id_of("verification")]
 
 
 @router.post("", status_code=202, response_model=VerificationAnswer | Batch, responses=problems(*BODY_ERRORS))
-def submit_verification(
-    body: VerificationBody, database: DatabaseDep, owner: Owner, idempotency_key: IdempotencyKey
+async def submit_verification(
+    body: VerificationBody, database: DatabaseDep, threads: ThreadsDep, owner: Owner, idempotency_key: IdempotencyKey
 ) -> JSONResponse:
     """Train a network, or the best of a search beside controls of equal cost; a worker with torch does it.
 
     From `arch_id` or `architecture`: the verification. From `search`: `items`, candidates first, then their controls.
     """
-    with database.read() as session:
-        earlier = service.replayed(session, owner, body, idempotency_key)
-        if earlier is not None:
-            return _accepted(earlier)
-        wanted = service.plan(session, owner, body)
-    wanted = service.with_controls(wanted)  # with no session open: it may take seconds
-    with database.write() as session:
-        return _accepted(service.submit(session, owner, body, wanted, idempotency_key))
+    return _accepted(await submitted(database, threads, owner, body, idempotency_key))
 
 
 def _accepted(done: Submission) -> JSONResponse:
@@ -92,14 +98,20 @@ def get_verification(verification_id: VerificationId, session: ReadSession, owne
 
 @router.get("/{verification_id}/events", response_class=Response, responses={**RESPONSES, **problems(404, 422, 503)})
 def stream_events(
-    verification_id: VerificationId, session: ReadSession, streams: StreamsDep, owner: Owner, last: LastEventId
+    verification_id: VerificationId,
+    session: ReadSession,
+    streams: StreamsDep,
+    owner: Owner,
+    last: LastEventId,
+    admitted: Admitted,
 ) -> Response:
     """Follow a verification: `status`, `progress` and at last `done`, which carries the verification.
 
     A `progress` that ends an epoch has its figures as `epoch`. `Last-Event-ID` takes a stream up again.
     """
     found = service.get(session, owner, verification_id)
-    return streams.response(found.job, last, partial(service.whole, owner=owner, verification_id=verification_id))
+    whole = partial(service.whole, owner=owner, verification_id=verification_id)
+    return streams.response(found.job, last, whole, admitted)
 
 
 @router.get("/{verification_id}/log", response_class=PlainTextResponse, responses=problems(404, 422, 503))
@@ -116,15 +128,21 @@ def get_log(verification_id: VerificationId, session: ReadSession, owner: Owner)
         **problems(404, 422, 503),
     },
 )
-def get_artifact(verification_id: VerificationId, name: PathName, session: ReadSession, owner: Owner) -> Response:
+def get_artifact(
+    verification_id: VerificationId,
+    name: PathName,
+    session: ReadSession,
+    database: DatabaseDep,
+    threads: ThreadsDep,
+    owner: Owner,
+) -> Response:
     """Return a file that the training left: trained weights for torch, or the trained network as ONNX."""
     file = service.artifact(session, owner, verification_id, name)
-    headers = {"Content-Disposition": f'attachment; filename="{file.name}"', "ETag": f'"{file.sha256}"'}
-    return Response(file.content, media_type=file.media_type, headers=headers)
+    return sent(repository.content_of(file), file.name, file.media_type, database, threads, etag=file.sha256)
 
 
 @router.post("/{verification_id}/cancel", response_model=VerificationAnswer, responses=problems(404, *BODY_ERRORS))
-def cancel_verification(verification_id: VerificationId, database: DatabaseDep, owner: Owner) -> VerificationAnswer:
+def cancel_verification(verification_id: VerificationId, database: InTurn, owner: Owner) -> VerificationAnswer:
     """Cancel a verification: its process ends within seconds. One that has ended stays as it is."""
     with database.write() as session:
         service.cancel(session, owner, verification_id)
@@ -141,7 +159,7 @@ def cancel_verification(verification_id: VerificationId, database: DatabaseDep, 
     },
 )
 def retry_verification(
-    verification_id: VerificationId, database: DatabaseDep, owner: Owner, response: Response
+    verification_id: VerificationId, database: InTurn, owner: Owner, response: Response
 ) -> VerificationAnswer:
     """Queue a failed or cancelled verification again; it goes on from its last checkpoint."""
     with database.write() as session:

@@ -305,6 +305,8 @@ def _replay(session: Session, owner: str, first: Verification) -> Submission:
     dataset, recipe = resolve_dataset(first.dataset), resolve_recipe(first.recipe)
     training = Training(dataset, recipe, first.seeds, first.kept)
     search_id = repository.keep_search(session, first.search_id)
+    if not repository.keep(session, first.id):  # retention may have removed it meanwhile
+        _unknown()
     origin = Origin(Role(first.role), search_id, first.candidate_rank, replay_of=first.id)
     row = _create(session, owner, decode_architecture(first.definition), training, origin)
     return Submission(202, answer(session, row).model_dump(mode="json"), f"{PLACE}/{row.id}")
@@ -317,7 +319,7 @@ def log(session: Session, owner: str, verification_id: UUID) -> str:
 
 
 def artifact(session: Session, owner: str, verification_id: UUID, name: str) -> Artifact:
-    """Return a file with its content. Raises NotFound."""
+    """Return a file, without its content. Raises NotFound."""
     get(session, owner, verification_id)
     found = repository.artifact(session, verification_id, name)
     if found is None:

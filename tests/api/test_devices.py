@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -70,6 +71,21 @@ def test_what_is_no_profile_is_refused_by_its_field(client: TestClient, body: An
 def test_an_owner_keeps_so_many_profiles(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "MOST_PROFILES", 2)
     assert [client.post(PATH, json={"name": name}).status_code for name in ("a", "b", "c", "b")] == [201, 201, 409, 200]
+
+
+def test_no_more_profiles_are_kept_by_posts_at_once(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "MOST_PROFILES", 3)
+    with ThreadPoolExecutor(10) as threads:
+        given = [*threads.map(lambda n: client.post(PATH, json={"name": f"d{n}"}).status_code, range(10))]
+    assert sorted(given) == [201] * 3 + [409] * 7
+
+
+def test_a_profile_is_replaced_and_deleted_at_once(client: TestClient) -> None:
+    client.post(PATH, json={"name": "one"})
+    acts = [lambda: client.post(PATH, json={"name": "one"}), lambda: client.delete(f"{PATH}/one")] * 30
+    with ThreadPoolExecutor(8) as threads:
+        given = {answer.status_code for answer in threads.map(lambda act: act(), acts)}
+    assert given <= {200, 201, 204, 404}
 
 
 def test_a_search_keeps_a_limit_on_latency(client: TestClient, worker: Context) -> None:

@@ -26,9 +26,10 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app import jobs
+from app import jobs, keys
 from app.db import Database
 from app.jobs import Claim
+from app.keys import Scope
 from app.main import create_app
 from app.server import _Server
 from app.streams import Streams
@@ -41,6 +42,10 @@ UNKNOWN = "00000000-0000-7000-8000-000000000000"
 
 Told = tuple[int, str, dict[str, Any]]
 """An event as it was received: id, name, data."""
+
+
+def admitted() -> bool:
+    return True
 
 
 def wait_until(happened: Callable[[], Any], seconds: float = 20.0) -> None:
@@ -103,6 +108,7 @@ class Follower:
     server: Server
     search_id: str
     last: int | None = None
+    key: str | None = None
     told: list[Told] = field(default_factory=list)
     status: int = 0
     enough: Callable[[list[Told]], bool] = lambda told: False
@@ -113,6 +119,7 @@ class Follower:
 
     def _run(self) -> None:
         headers = {} if self.last is None else {"Last-Event-ID": str(self.last)}
+        headers |= {} if self.key is None else {"Authorization": f"Bearer {self.key}"}
         path = f"/v1/searches/{self.search_id}/events"
         with self.server.client() as client, client.stream("GET", path, headers=headers) as answer:
             self.status = answer.status_code
@@ -329,7 +336,7 @@ def test_a_stream_with_nothing_to_tell_shows_that_it_lives(footing: Footing) -> 
 
     async def follow() -> list[Any]:
         streams = Streams(footing.database, threading.Event(), ping_seconds=0.05)
-        answer = streams.response(job, 1, lambda session: {})
+        answer = streams.response(job, 1, lambda session: {}, admitted)
         assert isinstance(answer, StreamingResponse)
         pieces = aiter(answer.body_iterator)
         first = [await anext(pieces) for _ in range(3)]
@@ -371,7 +378,7 @@ def test_streams_outlast_a_database_that_is_away(footing: Footing) -> None:
     async def follow() -> list[tuple[str | None, str | None]]:
         streams = Streams(database, threading.Event())
         told = []
-        async for one in streams.follow(job_id, 0, lambda session: {"whole": True}):
+        async for one in streams.follow(job_id, 0, lambda session: {"whole": True}, admitted):
             told.append((one.id, one.event))
             if one.id == "1":
                 database.away = True
@@ -405,10 +412,29 @@ def test_an_end_carries_nothing_that_came_after_it(footing: Footing) -> None:
     assert ("whole" in told.data.model_dump()) == footing.settings.embedded
 
 
+def test_a_stream_ends_with_its_key(footing: Footing) -> None:
+    with footing.database.write() as session:
+        (revoked, first), (_, other) = (keys.create(session, "ann", {Scope.READ, Scope.SEARCH}) for _ in range(2))
+        session.flush()
+        prefix = revoked.prefix
+    with serving(footing) as server:
+        with server.client() as client:
+            headers = {"Authorization": f"Bearer {first}"}
+            search_id = client.post("/v1/searches", json=SMALL, headers=headers).json()["id"]
+        going, staying = (Follower(server, search_id, key=key) for key in (first, other))
+        going.has(1)
+        staying.has(1)
+        server.write(keys.revoke, prefix)
+        assert names(going.ended()) == [("status", "queued")]
+        assert staying.thread.is_alive()
+        server.write(jobs.cancel, UUID(search_id))
+        assert names(staying.ended()) == [("status", "queued"), ("done", "cancelled")]
+
+
 def test_a_stream_ends_when_its_job_is_deleted(footing: Footing) -> None:
     async def follow() -> list[str | None]:
         streams = Streams(footing.database, threading.Event())
-        told = [one.id async for one in streams.follow(UUID(int=8), 0, lambda session: {})]
+        told = [one.id async for one in streams.follow(UUID(int=8), 0, lambda session: {}, admitted)]
         await streams.stop()
         return told
 

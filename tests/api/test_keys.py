@@ -218,6 +218,19 @@ def test_what_ends_makes_room(crowded: SimpleNamespace) -> None:
     assert crowded.client.post("/v1/searches", json=SEARCH, headers=crowded.alice).status_code == 202
 
 
+def test_what_is_queued_again_needs_room_too(crowded: SimpleNamespace) -> None:
+    place = crowded.first.headers["Location"]
+    crowded.client.post(f"{place}/cancel", headers=crowded.alice)
+    third = crowded.client.post("/v1/searches", json=SEARCH, headers=crowded.alice)
+    refused = crowded.client.post(f"{place}/retry", headers=crowded.alice)
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_much_waiting")
+    assert crowded.client.get(place, headers=crowded.alice).json()["status"] == "cancelled"
+    waiting = crowded.client.post(f"{third.headers['Location']}/retry", headers=crowded.alice)
+    assert waiting.status_code == 200, "what waits already takes no more room"
+    crowded.client.post(f"{third.headers['Location']}/cancel", headers=crowded.alice)
+    assert crowded.client.post(f"{place}/retry", headers=crowded.alice).status_code == 202
+
+
 @pytest.mark.parametrize("rate", ["", "5", "fast", "0/nothing"])
 def test_a_rate_that_is_none_is_refused(rate: str) -> None:
     with pytest.raises(ValueError, match="must be a rate such as"):

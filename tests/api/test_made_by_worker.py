@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from importlib.util import find_spec
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import select
 
+from app import files, jobs, keys
 from app.exports import service as exports
+from app.keys import Scope
+from app.main import create_app
+from app.models import Export
+from tests.clients import client_of
+from tests.conftest import Footing
 from worker import train_tasks
 from worker.lifecycle import Context
 
@@ -159,3 +167,47 @@ def test_a_bad_measurement_names_its_field(client: TestClient, change: dict[str,
 def test_an_unknown_measurement_is_not_found(client: TestClient) -> None:
     for measurement_id in ("0", "01a20532-0877-7076-88e9-ddadfcb721fc"):
         assert client.get(f"/v1/measurements/{measurement_id}").status_code == 404
+
+
+def test_only_who_may_search_has_a_file_made(footing: Footing) -> None:
+    """A GET that makes work is no reading, and nothing for pages of other origins."""
+    with footing.database.write() as session:
+        (_, full), (_, reader) = (keys.create(session, "ann", scopes) for scopes in (set(Scope), {Scope.READ}))
+    app = create_app(footing.settings)
+    with client_of(app, key=full) as client, closing(client_of(app, key=reader)) as reading:
+        arch_id = client.post("/v1/architectures", json=CNN).json()["arch_id"]
+        for path in (f"/v1/architectures/{arch_id}/export?format=onnx", f"/architectures/{arch_id}/export/onnx"):
+            assert reading.get(path.replace("onnx", "pytorch")).is_success
+            assert reading.get(path).status_code == 403
+            foreign = client.get(path, headers={"Sec-Fetch-Site": "cross-site"})
+            assert foreign.status_code == 403
+        with footing.database.read() as session:
+            assert session.scalars(select(Export.id)).all() == []
+        assert client.get(path).is_success
+        assert reading.get(path).is_success, "it is being made: that may be read"
+        with footing.database.read() as session:
+            assert len(session.scalars(select(Export.id)).all()) == 1
+
+
+def test_a_large_file_is_sent_part_by_part(
+    client: TestClient, worker: Context, footing: Footing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytes(range(256)) * 40 + b"end"
+    monkeypatch.setattr(files, "PART_BYTES", 1000)
+    export(client, "onnx")
+    with footing.database.write() as session:
+        held = jobs.claim(session, "train", "test/1", 15.0)
+        assert held is not None
+        session.get_one(Export, held.job_id).content = content
+        jobs.succeed(session, held)
+    parts, read = list[bytes](), files._read
+
+    def noted(*args: Any) -> bytes:
+        parts.append(read(*args))
+        return parts[-1]
+
+    monkeypatch.setattr(files, "_read", noted)
+    answer = export(client, "onnx")
+    assert answer.content == content
+    assert answer.headers["Content-Length"] == str(len(content))
+    assert [len(part) for part in parts] == [1000] * 10 + [243]

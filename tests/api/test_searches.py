@@ -8,10 +8,13 @@ from uuid import UUID
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app import jobs
 from app.errors import Invalid
 from app.idempotency import Submission, fingerprint_of, once
+from app.searches import routes
 from app.searches.schemas import EXAMPLE, Question
 from tests.conftest import Footing
 from worker import search_tasks
@@ -296,6 +299,21 @@ def test_prefer_wait_holds_the_answer(client: TestClient, worker: Context) -> No
     done = post(client, SMALL, Prefer="wait=30")
     thread.join()
     assert (done.status_code, done.json()["status"], done.json()["reused"]) == (200, "succeeded", True)
+
+
+def test_what_was_accepted_is_never_told_otherwise(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database goes while an answer is held back."""
+    reasons: list[Exception] = []
+
+    def gone(*args: Any, **more: Any) -> Any:
+        raise reasons[-1] if len(reasons) == 1 else reasons.pop(0)
+
+    monkeypatch.setattr(routes, "_look", gone)
+    reasons += [PoolTimeout(), OperationalError("select", {}, Exception("gone"))]
+    held = post(client, SMALL, Prefer="wait=1")
+    assert (held.status_code, held.json()["status"]) == (202, "queued")
+    reasons[:] = [ProgrammingError("select", {}, Exception("wrong"))]
+    assert post(client, SMALL, Prefer="wait=1").status_code == 500, "that would not pass"
 
 
 def test_a_time_limit_gives_an_honest_answer(client: TestClient, worker: Context) -> None:

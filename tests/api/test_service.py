@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from app.main import create_app
 from tests.clients import ADDRESS, client_of
 from tests.conftest import Footing
 from tests.servers import PostgresServer, RedisServer
+
+FRESH = {"space": "densenet-tiny", "fresh": True}
 
 
 def test_a_ready_service_tells_what_is_missing(client: TestClient) -> None:
@@ -183,3 +186,26 @@ def test_secrets_do_not_show(footing: Footing) -> None:
         data_dir=footing.settings.data_dir, database_url="postgresql://u:hunter2@h/d", broker_url="redis://:hunter2@h"
     )
     assert "hunter2" not in repr(settings)
+
+
+def test_writers_of_every_kind_all_at_once_get_through(footing: Footing) -> None:
+    """More than there are threads: those that hold a lock must not wait for a thread that waits for the lock."""
+    app = create_app(footing.settings)
+
+    async def throng() -> Counter[int]:
+        transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url=ADDRESS) as client:
+            made = (await client.post("/v1/searches", json=FRESH)).json()
+            path = f"/v1/searches/{made['id']}"
+            await client.post(f"{path}/cancel")
+            asks = []
+            for n in range(120):
+                asks.append(client.post("/v1/searches", json=FRESH))
+                asks.append(client.patch(path, json={"note": str(n)}))
+                asks.append(client.post(f"{path}/retry" if n % 2 else f"{path}/cancel"))
+            return Counter(answer.status_code for answer in await asyncio.gather(*asks))
+
+    given = asyncio.run(throng())
+    app.state.database.dispose()
+    assert set(given) <= {200, 202}
+    assert given.total() == 360

@@ -188,7 +188,12 @@ class Queue:
 
     def needs_sweep(self) -> bool:
         """Tell whether anything was left behind."""
-        return any(job.expired or (job.unrung and self.listening) for job in self.jobs.values())
+        return any(job.expired for job in self.jobs.values()) or bool(self.unrung())
+
+    def unrung(self) -> list[Known]:
+        """Return which of the next jobs lack a bell that somebody would hear."""
+        following = [self.jobs[job_id] for job_id in self.queued()[:MOST_BELLS]]
+        return [job for job in following if job.unrung and self.listening]
 
     def sweep(self) -> tuple[int, int, int]:
         """Make good what was left behind: how many jobs were put back and failed, how many bells are to be rung."""
@@ -200,9 +205,9 @@ class Queue:
             elif job.expired:
                 job.wait(unrung=True)
                 requeued += 1
-        unrung = [job for job in self.jobs.values() if job.unrung and self.listening]
+        unrung = self.unrung()
         for job in unrung:
             job.unrung = False
         self.keys = {key: first for key, first in self.keys.items() if key not in self.old_keys}
         self.old_keys.clear()
-        return requeued, failed, min(len(unrung), MOST_BELLS)
+        return requeued, failed, len(unrung)

@@ -45,6 +45,8 @@ TABLES = (Job, JobEvent, Search, SearchTag, RankedArchitecture, IdempotencyKey, 
 
 
 def sweep(session: Session) -> jobs.Sweep:
+    """Do what a sweeper does, in one go."""
+    jobs.tidy(session)
     return jobs.sweep(session, ring_again_seconds=RING_AGAIN_SECONDS, most_attempts=MOST_ATTEMPTS)
 
 

@@ -15,7 +15,7 @@ from app import jobs
 from app.db import Database, now
 from app.ids import new_id
 from app.jobs import TRANSITIONS, Claim, State
-from app.models import Job, JobEvent
+from app.models import IdempotencyKey, Job, JobEvent
 from tests.conftest import Footing
 from worker.lifecycle import Context
 from worker.pulse import Pulse
@@ -228,6 +228,34 @@ def test_unclaimed_jobs_are_rung_for_again_but_not_without_end(database: Databas
     assert sweep(database).bells == {}
     with database.read() as session:
         assert not jobs.needs_sweep(session, ring_again_seconds=4.0)
+    must_claim(database)
+    assert sweep(database).bells == {"search": 1}, "the next ones are rung for as they come to the front"
+
+
+def test_a_sweep_of_a_long_queue_writes_no_more_than_it_rings_for(database: Database) -> None:
+    added = [add(database) for _ in range(20)]
+    for job_id in added:
+        age(database, job_id, rung_at=timedelta(seconds=5))
+    before = {job_id: look(database, job_id).rung_at for job_id in added}
+    sweep(database)
+    rung = [job_id for job_id in added if look(database, job_id).rung_at != before[job_id]]
+    assert rung == sorted(added)[: jobs.MOST_BELLS]
+
+
+def test_old_keys_are_forgotten_batch_by_batch(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "MOST_FORGOTTEN", 2)
+    row = {"owner": "ann", "fingerprint": "0" * 64, "status": 202, "location": "/", "body": {}}
+    with database.write() as session:
+        moment = now(session)
+        old = [IdempotencyKey(key=f"old{n}", created_at=moment - timedelta(hours=25), **row) for n in range(5)]
+        session.add_all([*old, IdempotencyKey(key="new", created_at=moment - timedelta(hours=23), **row)])
+    more = []
+    for _ in range(3):
+        with database.write() as session:
+            more.append(jobs.tidy(session))
+    assert more == [True, True, False]
+    with database.read() as session:
+        assert session.scalars(select(IdempotencyKey.key)).all() == ["new"]
 
 
 def test_nothing_is_rung_for_where_no_worker_listens(database: Database) -> None:

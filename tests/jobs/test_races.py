@@ -5,28 +5,32 @@ from __future__ import annotations
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from random import Random
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app import jobs
 from app.db import Database
-from app.errors import Invalid, NotFound, WrongState
+from app.errors import Invalid, NotFound, TooMany, WrongState
+from app.ids import new_id
 from app.jobs import TRANSITIONS, Claim, State
 from app.models import Job
 from app.searches import service
-from tests.conftest import POSTGRES, Footing
+from tests.conftest import BOTH, POSTGRES, Footing
 from tests.jobs.queue_model import MOST_ATTEMPTS, Known
 from tests.jobs.searching import BODIES, LEASE_SECONDS, OWNERS, QUEUE, ago, needs_sweep, read_back, save, sweep
 
 THREADS, STEPS, KEYS = 8, 60, 3
+ROOM = 5
 POSTGRESQL = pytest.param(POSTGRES, marks=pytest.mark.servers)
 
 
@@ -160,6 +164,37 @@ def test_nothing_is_lost_and_nothing_done_twice(footing: Footing, seed: int) -> 
     assert {job.state for job in stored.values()} <= {*jobs.ENDED}
     with footing.database.read() as session:
         assert not needs_sweep(session)
+
+
+@pytest.mark.parametrize("footing", [*BOTH], indirect=True)
+def test_no_more_is_taken_than_there_is_room_for(footing: Footing) -> None:
+    database = Database(footing.settings.sqlalchemy_url, most_waiting=ROOM)
+    given_up = [new_id() for _ in range(THREADS)]
+    with footing.database.write() as session:
+        for job_id in given_up:
+            jobs.enqueue(session, job_id, kind="search", queue=QUEUE, owner=OWNERS[0])
+            jobs.cancel(session, job_id)
+    start = threading.Barrier(2 * THREADS)
+
+    def take(act: Callable[[Session], Any]) -> bool:
+        start.wait()
+        try:
+            with database.write() as session:
+                act(session)
+        except TooMany:
+            return False
+        return True
+
+    def new(session: Session) -> None:
+        jobs.enqueue(session, new_id(), kind="search", queue=QUEUE, owner=OWNERS[0])
+
+    acts = [new] * THREADS + [partial(jobs.retry, job_id=job_id) for job_id in given_up]
+    with ThreadPoolExecutor(2 * THREADS) as threads:
+        taken = list(threads.map(take, acts))
+    database.dispose()
+    assert taken.count(True) == ROOM
+    with footing.database.read() as session:
+        assert session.scalar(select(func.count()).where(Job.state == State.QUEUED)) == ROOM
 
 
 def check(database: Database, told: Told) -> dict[UUID, Known]:

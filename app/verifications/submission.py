@@ -1,0 +1,31 @@
+"""How trainings come in: planned, given their controls, and stored."""
+
+from __future__ import annotations
+
+from app.db import Database
+from app.idempotency import Submission
+from app.threads import Threads
+from app.verifications import service
+from app.verifications.schemas import VerificationBody
+from app.verifications.service import Plan
+
+
+async def submitted(
+    database: Database, threads: Threads, owner: str, body: VerificationBody, key: str | None
+) -> Submission:
+    """Store trainings as asked. Raises what `service` raises."""
+    known = await threads.in_turn(_known_or_planned, database, owner, body, key)
+    if isinstance(known, Submission):
+        return known
+    wanted = await threads.apart(service.with_controls, known)  # with no session open: it may take seconds
+    return await threads.in_turn(_submit, database, owner, body, wanted, key)
+
+
+def _known_or_planned(database: Database, owner: str, body: VerificationBody, key: str | None) -> Submission | Plan:
+    with database.read() as session:
+        return service.replayed(session, owner, body, key) or service.plan(session, owner, body)
+
+
+def _submit(database: Database, owner: str, body: VerificationBody, wanted: Plan, key: str | None) -> Submission:
+    with database.write() as session:
+        return service.submit(session, owner, body, wanted, key)
