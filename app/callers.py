@@ -31,6 +31,7 @@ class Callers:
         self._database = database
         self._keys_needed = settings.require_keys
         self._remembered: dict[str, tuple[Caller, float]] = {}
+        self._to_note: set[str] = set()
         self._limit = parse(settings.rate_limit)
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
@@ -39,8 +40,12 @@ class Callers:
         caller, until = self._remembered.get(_name(token), (None, 0.0))
         return caller if time.monotonic() < until else None
 
+    def known(self, token: str | None) -> Caller:
+        """Return the caller of a key, or of none, as remembered or as looked up. Raises Unauthenticated."""
+        return self.remembered(token) or self.look_up(token)
+
     def look_up(self, token: str | None) -> Caller:
-        """Return the caller of a key, or of none. Raises Unauthenticated."""
+        """Return the caller of a key, or of none, as of now. Only reads. Raises Unauthenticated."""
         with self._database.read() as session:
             if token is None:
                 caller = self._without_key(needed=self._keys_needed or keys.exist(session))
@@ -49,14 +54,25 @@ class Callers:
                 if row is None:
                     raise Unauthenticated("the API key is unknown, revoked or expired")
                 caller = keys.caller_of(row)
-                use_due = keys.unnoted(session, row)
-        if caller.key is not None and use_due:
-            with self._database.write() as session:
-                keys.note_use(session, caller.key)
+                if keys.unnoted(session, row):
+                    self._to_note.add(row.prefix)
         if len(self._remembered) >= MOST_REMEMBERED:
             self._remembered = {}
         self._remembered[_name(token)] = (caller, time.monotonic() + REMEMBERED_SECONDS)
         return caller
+
+    def use_is_due(self, caller: Caller) -> bool:
+        """Tell, once for each time, whether a key's use is due to be noted."""
+        if caller.key is None or caller.key not in self._to_note:
+            return False
+        self._to_note.discard(caller.key)
+        return True
+
+    def note_use(self, caller: Caller) -> None:
+        """Note that a key was used now."""
+        if caller.key is not None:
+            with self._database.write() as session:
+                keys.note_use(session, caller.key)
 
     def _without_key(self, *, needed: bool) -> Caller:
         if needed:
@@ -74,17 +90,18 @@ class Callers:
 
 @dataclass(frozen=True)
 class Admission:
-    """Tells whether a key (None: no key) still counts, from a thread: for answers that go on and on."""
+    """Tells whether a key (None: no key) still counts, asked in a thread: for answers that go on and on."""
 
     callers: Callers
     token: str | None = field(repr=False)
 
     def __call__(self) -> bool:
-        """Look the key up, unless it was moments ago."""
+        """Look the key up."""
         try:
-            return self.callers.remembered(self.token) is not None or bool(self.callers.look_up(self.token))
+            self.callers.look_up(self.token)
         except Unauthenticated:
             return False
+        return True
 
 
 def _name(token: str | None) -> str:

@@ -81,11 +81,13 @@ async def caller_of(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
 ) -> Caller:
     """Return who asks. Raises Unauthenticated, and TooMany when they ask too often."""
-    callers = cast("Callers", request.app.state.callers)
+    callers, threads = cast("Callers", request.app.state.callers), await threads_of(request)
     token = _token_of(request, credentials)
     caller = callers.remembered(token)
     if caller is None:
-        caller = await (await threads_of(request)).look_up(callers.look_up, token)
+        caller = await threads.look_up(callers.known, token)
+    if callers.use_is_due(caller):
+        await threads.in_turn(caller.owner, callers.note_use, caller)
     logs.bind(owner=caller.owner)
     callers.count(caller)
     return caller
@@ -101,6 +103,9 @@ CallerDep = Annotated[Caller, Depends(caller_of)]
 async def owner_of(caller: CallerDep) -> str:
     """Return whose rows a request may see; every query is scoped to it."""
     return caller.owner
+
+
+Owner = Annotated[str, Depends(owner_of)]
 
 
 async def admitted_of(
@@ -121,9 +126,9 @@ def allows(scope: Scope) -> Callable[[Request, Caller], Awaitable[None]]:
     return check
 
 
-async def _database_in_turn(request: Request) -> AsyncIterator[Database]:
+async def _database_in_turn(request: Request, owner: Owner) -> AsyncIterator[Database]:
     """Wait, without a thread, until few enough requests use the database."""
-    async with (await threads_of(request)).turn():
+    async with (await threads_of(request)).turn(owner):
         yield await database_of(request)
 
 
@@ -154,4 +159,3 @@ Admitted = Annotated[Admission, Depends(admitted_of)]
 ThreadsDep = Annotated[Threads, Depends(threads_of)]
 StreamsDep = Annotated[Streams, Depends(streams_of)]
 IdempotencyKey = Annotated[str | None, Depends(idempotency_key_of)]
-Owner = Annotated[str, Depends(owner_of)]

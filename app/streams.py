@@ -11,6 +11,7 @@ import logging
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from functools import partial
@@ -35,7 +36,7 @@ AWAY_SECONDS = 1.0
 AT_ONCE = 500
 """Events that a stream reads in one go."""
 
-THREADS = 8
+THREADS = 6
 """Threads that all streams share, so that however many they are, some are left for other requests."""
 
 ADMITTED_SECONDS = 2.0
@@ -113,6 +114,8 @@ class Streams:
         self._ending = ending
         self._ping_seconds = ping_seconds
         self._waiting: dict[asyncio.Future[bool], tuple[UUID, int, Admitted]] = {}
+        self._open: Counter[Admitted] = Counter()
+        self._refused: frozenset[Admitted] = frozenset()
         self._asked = 0.0
         self._watch: asyncio.Task[None] | None = None
         self._threads = CapacityLimiter(THREADS)
@@ -134,21 +137,29 @@ class Streams:
 
         Until the job has ended, the server ends, the job is deleted or the key counts no more.
         """
-        while True:
-            for number, event in await self._in_thread(partial(self._rest, job_id, after, whole)):
-                yield event
-                after = number
-                if event.event == Event.DONE:
+        self._open[admitted] += 1
+        self._keep_watch()
+        try:
+            while True:
+                for number, event in await self._in_thread(partial(self._rest, job_id, after, whole)):
+                    if admitted in self._refused:
+                        return
+                    yield event
+                    after = number
+                    if event.event == Event.DONE:
+                        return
+                while (more := await self._more(job_id, after, admitted)) is None:
+                    yield PING
+                if not more:
                     return
-            while (more := await self._more(job_id, after, admitted)) is None:
-                yield PING
-            if not more:
-                return
+        finally:
+            self._open[admitted] -= 1
+            self._open += Counter()  # leaves out those without a stream
 
     async def stop(self) -> None:
         """End every stream; the watch ends by itself, since cancelling it would leave its query running."""
         self._ending.set()
-        if self._watch is not None:
+        if self._watch is not None and not self._watch.done():
             await self._watch
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
@@ -166,10 +177,11 @@ class Streams:
 
     async def _more(self, job_id: UUID, after: int, admitted: Admitted) -> bool | None:
         """Wait until a job has events after a number; False when there will be none, None when it takes long."""
+        if admitted in self._refused:
+            return False
         arrival: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting[arrival] = (job_id, after, admitted)
-        if self._watch is None or self._watch.done():
-            self._watch = asyncio.create_task(self._run())
+        self._keep_watch()
         try:
             async with asyncio.timeout(self._ping_seconds):
                 return await arrival
@@ -178,9 +190,13 @@ class Streams:
         finally:
             del self._waiting[arrival]
 
+    def _keep_watch(self) -> None:
+        if self._watch is None or self._watch.done():
+            self._watch = asyncio.create_task(self._run())
+
     async def _run(self) -> None:
-        """Look once a tick for as long as a stream waits."""
-        while self._waiting and not self._ending.is_set():
+        """Look once a tick for as long as a stream is open."""
+        while self._open and not self._ending.is_set():
             await asyncio.sleep(TICK_SECONDS)
             try:
                 await self._dismiss()
@@ -195,14 +211,17 @@ class Streams:
         if time.monotonic() - self._asked < ADMITTED_SECONDS:
             return
         self._asked = time.monotonic()
-        asked = {admitted for _, _, admitted in self._waiting.values()}
-        gone = {admitted for admitted in asked if not await self._in_thread(admitted)}
+        asked = list(self._open)
+        counting = await asyncio.gather(*(self._in_thread(admitted) for admitted in asked))
+        self._refused = frozenset(admitted for admitted, counts in zip(asked, counting, strict=True) if not counts)
         for arrival, (_, _, admitted) in self._waiting.items():
-            if admitted in gone:
+            if admitted in self._refused:
                 _tell(arrival, more=False)
 
     async def _look(self) -> None:
         wanted = {job_id for job_id, _, _ in self._waiting.values()}
+        if not wanted:
+            return
         counts = await self._in_thread(partial(self._counts, list(wanted)))
         for arrival, (job_id, after, _) in self._waiting.items():
             if job_id in wanted and counts.get(job_id, after + 1) > after:  # else it came meanwhile, or must wait

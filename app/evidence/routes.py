@@ -6,10 +6,12 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 
-from app.deps import Owner, ReadSession
+from app.db import Database
+from app.deps import DatabaseDep, Owner, ThreadsDep
 from app.evidence import service
 from app.evidence.schemas import EvidenceAnswer
 from app.evidence.service import Filters
+from app.evidence.telling import tell
 from app.fields import problems
 
 router = APIRouter(prefix="/v1/evidence", tags=["evidence"])
@@ -23,8 +25,9 @@ router = APIRouter(prefix="/v1/evidence", tags=["evidence"])
         **problems(422, 503),
     },
 )
-def get_evidence(
-    session: ReadSession,
+async def get_evidence(
+    database: DatabaseDep,
+    threads: ThreadsDep,
     owner: Owner,
     dataset: Annotated[str | None, Query(max_length=500)] = None,
     family: Annotated[str | None, Query(max_length=64)] = None,
@@ -38,5 +41,12 @@ def get_evidence(
     filters = Filters(dataset, family, recipe)
     if format == "csv":
         headers = {"Content-Disposition": 'attachment; filename="evidence.csv"'}
-        return Response(service.table(session, owner, filters), media_type="text/csv", headers=headers)
-    return service.evidence(session, owner, filters)
+        table = await threads.in_turn(owner, _table, database, owner, filters)
+        return Response(table, media_type="text/csv", headers=headers)
+    _, told = await tell(database, threads, owner, filters)
+    return told
+
+
+def _table(database: Database, owner: str, filters: Filters) -> str:
+    with database.read() as session:
+        return service.table(session, owner, filters)

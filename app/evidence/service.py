@@ -44,30 +44,33 @@ class Filters:
         return of_dataset and self.recipe in (None, scope.recipe, scope.recipe_digest)
 
 
-def evidence(session: Session, owner: str, filters: Filters) -> dict[str, Any]:
-    """Return the evidence of the scope with the most networks that the filters admit, and name the others."""
+@dataclass(frozen=True)
+class Gathered:
+    """What evidence tells of: the networks of one scope, how many more diverged, and what the scopes are called."""
+
+    trained: list[Trained]
+    diverged: int
+    scope: dict[str, Any] | None
+    others: list[dict[str, Any]]
+
+    def told(self) -> dict[str, Any]:
+        """Return the evidence. It takes up to a second, and no session."""
+        answer = evidence_of([item.point for item in self.trained])
+        if self.diverged:
+            answer["statement"] += f" Not among them: {self.diverged} that diverged, for which there is no accuracy."
+        return {**answer, "diverged": self.diverged, "scope": self.scope, "others": self.others}
+
+
+def gather(session: Session, owner: str, filters: Filters) -> Gathered:
+    """Gather the scope with the most networks that the filters admit, and name the others."""
     scopes = _scopes(session, owner, filters)
     largest = _largest(scopes, filters)
-    points = [item.point for item in scopes[largest]] if largest is not None else []
+    found = scopes[largest] if largest is not None else []
+    points = [item.point for item in found]
     gone = diverged(session, owner, largest, filters.family) if largest is not None else set()
     lost = len(gone - {point.arch_id for point in points})
-    answer = evidence_of(points)
-    if lost:
-        answer["statement"] += f" Not among them: {lost} that diverged, for which there is no accuracy."
-    named = {scope: _named(scope, filters.family, len(found)) for scope, found in scopes.items()}
-    return {
-        **answer,
-        "diverged": lost,
-        "scope": named.pop(largest) if largest is not None else None,
-        "others": list(named.values()),
-    }
-
-
-def points_of(session: Session, owner: str, filters: Filters) -> list[Trained]:
-    """Return the networks that `evidence` with these filters speaks of."""
-    scopes = _scopes(session, owner, filters)
-    largest = _largest(scopes, filters)
-    return [] if largest is None else scopes[largest]
+    named = {scope: _named(scope, filters.family, len(those)) for scope, those in scopes.items()}
+    return Gathered(found, lost, named.pop(largest) if largest is not None else None, list(named.values()))
 
 
 def _largest(scopes: Mapping[Scope, list[Trained]], filters: Filters) -> Scope | None:

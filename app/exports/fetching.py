@@ -7,25 +7,47 @@ from starlette.datastructures import Headers
 from app.db import Database
 from app.errors import Forbidden
 from app.exports import service
-from app.exports.service import File
+from app.exports.service import File, Found
 from app.keys import Caller, Scope
 from app.perimeter import is_foreign
+from app.threads import Threads
+from nnmass_core.architecture import Architecture
 
 
-def fetch(database: Database, caller: Caller, headers: Headers, arch_id: str, kind: str, seed: int) -> File | None:
+async def fetch(
+    database: Database, threads: Threads, caller: Caller, headers: Headers, arch_id: str, kind: str, seed: int
+) -> File | None:
     """Return the file, or None while a worker makes it; one is asked to when none is at it.
 
     That is no mere reading: it takes the scope `search`, and no page of another origin may do it, or it raises
-    Forbidden. Raises what `service.find` raises.
+    Forbidden. Raises what `service` raises.
     """
-    with database.read() as session:
-        found = service.find(session, caller.owner, arch_id, kind, seed)
+    owner = caller.owner
+    architecture = await threads.in_turn(owner, _architecture, database, owner, arch_id, kind)
+    made = await threads.apart(service.made_here, architecture, kind, seed)
+    if made is not None:
+        return made
+    found = await threads.in_turn(owner, _find, database, owner, architecture, kind, seed)
     if found.file is not None or found.at_work:
         return found.file
     if not caller.may(Scope.SEARCH):
         raise Forbidden(f"nobody has had this file made yet, and the key does not have the scope {Scope.SEARCH}")
     if is_foreign(headers):
         raise Forbidden("a page of another origin may not have a file made here")
-    with database.write() as session:
-        service.ask(session, caller.owner, arch_id, kind, seed)
+    await threads.in_turn(owner, _ask, database, owner, architecture, kind, seed)
     return None
+
+
+def _architecture(database: Database, owner: str, arch_id: str, kind: str) -> Architecture:
+    with database.read() as session:
+        return service.architecture_of(session, owner, arch_id, kind)
+
+
+def _find(database: Database, owner: str, architecture: Architecture, kind: str, seed: int) -> Found:
+    with database.read() as session:
+        return service.find(session, owner, architecture, kind, seed)
+
+
+def _ask(database: Database, owner: str, architecture: Architecture, kind: str, seed: int) -> None:
+    with database.write() as session:
+        service.ask(session, owner, architecture, kind, seed)

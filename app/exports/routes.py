@@ -41,8 +41,8 @@ async def export_architecture(
     The first two are written at once. ONNX and the saved program need torch: a worker makes them, 202 until then, for
     a key with the scope `search`.
     """
-    file = await threads.in_turn(fetch, database, caller, request.headers, arch_id, format, seed)
+    file = await fetch(database, threads, caller, request.headers, arch_id, format, seed)
     if file is None:
         waiting = {"status": "queued", "message": "a worker is making the file; ask again"}
         return JSONResponse(waiting, 202, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
-    return sent(file.content, file.name, file.media_type, database, threads)
+    return await sent(file.content, file.name, file.media_type, database, threads, caller.owner)

@@ -65,33 +65,41 @@ class Found:
     at_work: bool
 
 
-def find(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> Found:
-    """Look for a file, and make it where that takes no torch.
-
-    Raises NotFound, Invalid for what is too large, and Unavailable when making it has just failed.
-    """
+def architecture_of(session: Session, owner: str, arch_id: str, kind: str) -> Architecture:
+    """Return the architecture that a file is wanted of. Raises NotFound, and Invalid for what is too large."""
     architecture = catalog.architecture(session, owner, arch_id)
     _check_size(architecture, kind)
-    content: bytes | Stored | None = file_without_torch(architecture, kind, seed)
-    if content is None:
-        kept = repository.newest(session, owner, arch_id, kind, seed)
-        if kept is None or _worth_another_try(session, kept.row):
-            return Found(None, at_work=False)
-        if kept.row.job.state == State.FAILED:
-            raise Unavailable(f"the export failed: {kept.row.job.error_message}")
-        content = kept.content
-    if content is None:
+    return architecture
+
+
+def made_here(architecture: Architecture, kind: str, seed: int) -> File | None:
+    """Return a file that takes no torch, made in a second or two; None for the other kinds."""
+    content = file_without_torch(architecture, kind, seed)
+    return None if content is None else _file(architecture, kind, seed, content)
+
+
+def find(session: Session, owner: str, architecture: Architecture, kind: str, seed: int) -> Found:
+    """Look for a file that a worker makes. Raises Unavailable when making it has just failed."""
+    kept = repository.newest(session, owner, architecture.arch_id, kind, seed)
+    if kept is None or _worth_another_try(session, kept.row):
+        return Found(None, at_work=False)
+    if kept.row.job.state == State.FAILED:
+        raise Unavailable(f"the export failed: {kept.row.job.error_message}")
+    if kept.content is None:
         return Found(None, at_work=True)
+    return Found(_file(architecture, kind, seed, kept.content), at_work=False)
+
+
+def _file(architecture: Architecture, kind: str, seed: int, content: bytes | Stored) -> File:
     form = FORMATS[kind]
-    name = f"{architecture.family}-{arch_id.removeprefix('arch_')[:12]}-{seed}.{form.suffix}"
-    return Found(File(name, form.media_type, content), at_work=False)
+    name = f"{architecture.family}-{architecture.arch_id.removeprefix('arch_')[:12]}-{seed}.{form.suffix}"
+    return File(name, form.media_type, content)
 
 
-def ask(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> None:
-    """Have a worker make a file, unless one is at it or has made it. Raises NotFound."""
-    architecture = catalog.architecture(session, owner, arch_id)
-    take_turns(session, "export", owner, arch_id, kind, str(seed))  # so that it is made once
-    kept = repository.newest(session, owner, arch_id, kind, seed)
+def ask(session: Session, owner: str, architecture: Architecture, kind: str, seed: int) -> None:
+    """Have a worker make a file, unless one is at it or has made it."""
+    take_turns(session, "export", owner, architecture.arch_id, kind, str(seed))  # so that it is made once
+    kept = repository.newest(session, owner, architecture.arch_id, kind, seed)
     if kept is None or _worth_another_try(session, kept.row):
         _enqueue(session, owner, architecture, kind, seed)
 

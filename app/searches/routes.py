@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -24,7 +24,6 @@ from app.deps import (
     StreamsDep,
     ThreadsDep,
     WriteSession,
-    threads_of,
 )
 from app.errors import NotFound
 from app.fields import BODY_ERRORS, Moment, problems
@@ -81,11 +80,13 @@ async def submit_search(
 
     `Prefer: wait=SECONDS` (at most 30) holds the answer until the search has finished or the time is over.
     """
-    done = await threads.in_turn(_submit, database, owner, body, idempotency_key)
+    done = await threads.in_turn(owner, _submit, database, owner, body, idempotency_key)
     status, content = done.status, done.body
     if status == 202 and prefer is not None and (wait := PREFER_WAIT.search(prefer)):
         seconds = min(int(wait.group(1)), LONGEST_WAIT_SECONDS)
-        look = partial(_look, database, owner, UUID(done.body["id"]), reused=done.body["reused"])
+        look = partial(
+            threads.in_turn, owner, _look, database, owner, UUID(done.body["id"]), reused=done.body["reused"]
+        )
         status, content = await _wait(look, done, seconds, request)
     return JSONResponse(content, status, headers={"Location": done.location})
 
@@ -96,21 +97,20 @@ def _submit(database: Database, owner: str, body: SearchBody, key: str | None) -
 
 
 async def _wait(
-    look: Callable[[], dict[str, Any]], done: Submission, seconds: int, request: Request
+    look: Callable[[], Awaitable[dict[str, Any]]], done: Submission, seconds: int, request: Request
 ) -> tuple[int, dict[str, Any]]:
     """Poll until the search has ended, the time is over, or client or server goes; no session is held meanwhile.
 
     A search that was deleted, perhaps before this repeat of its request, is answered as it was last known. So is one
     while the database is away: it was accepted, and no error may say otherwise.
     """
-    threads = await threads_of(request)
     deadline = asyncio.get_running_loop().time() + seconds
     ending = request.app.state.ending
     content = done.body
     while asyncio.get_running_loop().time() < deadline and not ending.is_set() and not await request.is_disconnected():
         await asyncio.sleep(POLL_SECONDS)
         try:
-            content = await threads.in_turn(look)
+            content = await look()
         except NotFound:
             break
         except SQLAlchemyError as error:
@@ -129,7 +129,7 @@ def _look(database: Database, owner: str, search_id: UUID, *, reused: bool) -> d
 @router.post("/preview", response_model=PreviewAnswer, responses=problems(*BODY_ERRORS))
 async def preview_search(body: Question, database: DatabaseDep, threads: ThreadsDep, owner: Owner) -> dict[str, Any]:
     """Answer a question at once, without storing anything. 422 when a second is not enough."""
-    return await threads.apart(service.preview, await threads.in_turn(_read, database, owner, body))
+    return await threads.apart(service.preview, await threads.in_turn(owner, _read, database, owner, body))
 
 
 def _read(database: Database, owner: str, question: Question) -> SearchRequest:

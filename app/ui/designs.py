@@ -102,9 +102,9 @@ async def export(
     seed: Annotated[int, Query(ge=0, le=LARGEST_SEED)] = 0,
 ) -> Response:
     """Return the file; while a worker makes it, a page that asks again by itself."""
-    file = await threads.in_turn(fetch, database, caller, request.headers, arch_id, form, seed)
+    file = await fetch(database, threads, caller, request.headers, arch_id, form, seed)
     if file is None:
         waiting = render(request, "export.html", arch_id=arch_id, form=form)
         waiting.headers["Refresh"] = "1"
         return waiting
-    return sent(file.content, file.name, file.media_type, database, threads)
+    return await sent(file.content, file.name, file.media_type, database, threads, caller.owner)

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.deps import Owner, ReadSession
-from app.evidence import service
+from app.deps import DatabaseDep, Owner, ThreadsDep
 from app.evidence.service import Filters
+from app.evidence.telling import tell
 from app.ui.page import PageRoute, render
 from nnmass_core.families import FAMILIES
 
@@ -18,9 +18,10 @@ MEASURES = {"nn_mass": "NN-Mass", "params": "params", "macs": "MACs"}
 
 
 @router.get("/evidence")
-def show(
+async def show(
     request: Request,
-    session: ReadSession,
+    database: DatabaseDep,
+    threads: ThreadsDep,
     owner: Owner,
     dataset: Annotated[str, Query(max_length=500)] = "",
     family: Annotated[str, Query(max_length=64)] = "",
@@ -28,11 +29,11 @@ def show(
 ) -> Response:
     """Show what the trainings of one data set and recipe say."""
     filters = Filters(dataset or None, family or None, recipe or None)
+    gathered, told = await tell(database, threads, owner, filters)
     points = [
         {"arch_id": item.point.arch_id, "role": item.role, "accuracy": item.point.accuracy}
         | {name: getattr(item.point, name) for name in MEASURES}
-        for item in service.points_of(session, owner, filters)
+        for item in gathered.trained
     ]
-    told = service.evidence(session, owner, filters)
     context = {"told": told, "points": points, "measures": MEASURES, "family": family, "families": list(FAMILIES)}
     return render(request, "evidence.html", **context)

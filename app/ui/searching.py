@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any
 from uuid import UUID
@@ -89,7 +90,7 @@ async def preview(
 ) -> Response:
     """Answer the form as it stands: a part of the page, with the ranking or with what is wrong."""
     try:
-        question = await threads.in_turn(_question, database, owner, form)
+        question = await threads.in_turn(owner, _question, database, owner, form)
         found, most = await threads.apart(_previewed, question)
     except FormProblems as problems:
         return render(request, "part_problems.html", 422, problems=problems.by_field)
@@ -178,30 +179,44 @@ def _point(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @router.get("/searches/{search_id}/more")
-def more(request: Request, session: ReadSession, owner: Owner, search_id: SearchId) -> Response:
+async def more(
+    request: Request, database: DatabaseDep, threads: ThreadsDep, owner: Owner, search_id: SearchId
+) -> Response:
     """Show what a little more of each limit would buy."""
-    question = _asked(session, owner, search_id)
-    found = service.get(session, owner, search_id)
-    value_now = found.result["objective_value"] if found.result else None
-    rows = budgets.gains(question) if value_now is not None else []
-    return render(request, "part_more.html", gains=rows, factors=budgets.FACTORS, now=value_now)
+    asked = await threads.in_turn(owner, _asked, database, owner, search_id)
+    rows = await threads.apart(budgets.gains, asked.question) if asked.value is not None else []
+    return render(request, "part_more.html", gains=rows, factors=budgets.FACTORS, now=asked.value)
 
 
 @router.get("/searches/{search_id}/front")
-def front(session: ReadSession, owner: Owner, search_id: SearchId, cost: str = "macs") -> list[dict[str, Any]]:
+async def front(
+    database: DatabaseDep, threads: ThreadsDep, owner: Owner, search_id: SearchId, cost: str = "macs"
+) -> list[dict[str, Any]]:
     """Return points of the front about a search's answer, for its chart."""
     if cost not in budgets.COSTS:
         raise Invalid.at("cost", "unknown_choice", f"must be one of {', '.join(budgets.COSTS)}")
-    question = _asked(session, owner, search_id)
-    ranked = repository.ranking(session, owner, search_id, 0, 1)
-    return budgets.front(question, cost, ranked[0].figures[cost]) if ranked else []
+    asked = await threads.in_turn(owner, _asked, database, owner, search_id)
+    return [] if asked.best is None else await threads.apart(budgets.front, asked.question, cost, asked.best[cost])
 
 
-def _asked(session: ReadSession, owner: str, search_id: UUID) -> SearchRequest:
-    """Return the request of a search as the core's own. Raises NotFound."""
-    stored = service.get(session, owner, search_id).request
-    known = {name: stored[name] for name in Question.model_fields if name in stored}
-    return service.read(session, owner, Question.model_validate(known))
+@dataclass(frozen=True)
+class _Asked:
+    """The request of a search as the core's own, its objective's value and the figures of its best network."""
+
+    question: SearchRequest
+    value: float | None
+    best: Mapping[str, Any] | None
+
+
+def _asked(database: Database, owner: str, search_id: UUID) -> _Asked:
+    """Read what a search asked and found. Raises NotFound."""
+    with database.read() as session:
+        found = service.get(session, owner, search_id)
+        known = {name: found.request[name] for name in Question.model_fields if name in found.request}
+        question = service.read(session, owner, Question.model_validate(known))
+        ranked = repository.ranking(session, owner, search_id, 0, 1)
+        value = found.result["objective_value"] if found.result else None
+        return _Asked(question, value, ranked[0].figures if ranked else None)
 
 
 @router.post("/searches/{search_id}/cancel")

@@ -29,7 +29,7 @@ async def sign_in(request: Request, threads: ThreadsDep, form: FormDep) -> Respo
     key, following = value(form, "key"), value(form, "next")
     callers = cast("Callers", request.app.state.callers)
     try:
-        await threads.look_up(callers.look_up, key)
+        await threads.look_up(callers.known, key)
     except Unauthenticated as refusal:
         return render(request, "sign_in.html", 401, next=following, problem=refusal.detail)
     answer = go_to(request, following if _is_ours(following) else "/")

@@ -27,6 +27,7 @@ from app.files import sent
 from app.idempotency import Submission
 from app.ids import id_of
 from app.jobs import State
+from app.models import Artifact
 from app.streams import RESPONSES, LastEventId
 from app.verifications import repository, service
 from app.verifications.repository import Filters
@@ -128,17 +129,21 @@ def get_log(verification_id: VerificationId, session: ReadSession, owner: Owner)
         **problems(404, 422, 503),
     },
 )
-def get_artifact(
+async def get_artifact(
     verification_id: VerificationId,
     name: PathName,
-    session: ReadSession,
     database: DatabaseDep,
     threads: ThreadsDep,
     owner: Owner,
 ) -> Response:
     """Return a file that the training left: trained weights for torch, or the trained network as ONNX."""
-    file = service.artifact(session, owner, verification_id, name)
-    return sent(repository.content_of(file), file.name, file.media_type, database, threads, etag=file.sha256)
+    file = await threads.in_turn(owner, _artifact, database, owner, verification_id, name)
+    return await sent(repository.content_of(file), file.name, file.media_type, database, threads, owner, file.sha256)
+
+
+def _artifact(database: Database, owner: str, verification_id: UUID, name: str) -> Artifact:
+    with database.read() as session:
+        return service.artifact(session, owner, verification_id, name)
 
 
 @router.post("/{verification_id}/cancel", response_model=VerificationAnswer, responses=problems(404, *BODY_ERRORS))

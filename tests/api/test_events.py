@@ -27,12 +27,13 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app import jobs, keys
+from app import streams as streams_module
 from app.db import Database
 from app.jobs import Claim
 from app.keys import Scope
 from app.main import create_app
 from app.server import _Server
-from app.streams import Streams
+from app.streams import TICK_SECONDS, Streams
 from tests.conftest import Footing
 from worker import search_tasks
 from worker.lifecycle import Context
@@ -429,6 +430,26 @@ def test_a_stream_ends_with_its_key(footing: Footing) -> None:
         assert staying.thread.is_alive()
         server.write(jobs.cancel, UUID(search_id))
         assert names(staying.ended()) == [("status", "queued"), ("done", "cancelled")]
+
+
+def test_a_slow_reader_s_stream_ends_with_its_key_in_the_middle_of_a_burst(
+    footing: Footing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams_module, "ADMITTED_SECONDS", 0.0)
+    with footing.database.write() as session:
+        job_id = jobs.enqueue(session, UUID(int=9), kind="search", queue="search", owner="local").id
+    with footing.database.write() as session:
+        assert jobs.cancel(session, job_id)
+
+    async def follow() -> list[str | None]:
+        streams, told = Streams(footing.database, threading.Event()), []
+        async for one in streams.follow(job_id, 0, lambda session: {}, lambda: False):
+            told.append(one.id)
+            await asyncio.sleep(3 * TICK_SECONDS)
+        await streams.stop()
+        return told
+
+    assert asyncio.run(asyncio.wait_for(follow(), 20)) == ["1"], "and not the second, which was read already"
 
 
 def test_a_stream_ends_when_its_job_is_deleted(footing: Footing) -> None:

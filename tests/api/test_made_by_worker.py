@@ -210,4 +210,5 @@ def test_a_large_file_is_sent_part_by_part(
     answer = export(client, "onnx")
     assert answer.content == content
     assert answer.headers["Content-Length"] == str(len(content))
-    assert [len(part) for part in parts] == [1000] * 10 + [243]
+    whole = footing.settings.embedded  # SQLite reads all for any part
+    assert [len(part) for part in parts] == ([len(content)] if whole else [1000] * 10 + [243])

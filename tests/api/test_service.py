@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import re
-from collections import Counter
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
+from app import keys, ui
 from app.broker import QUEUES, BrokerUnfit, check_redis
 from app.config import Settings
+from app.deps import database_of
+from app.health import routes as health
 from app.health.service import ADVICE
-from app.main import create_app
+from app.keys import Scope
+from app.locks import take_turns
+from app.main import FEATURES, create_app
+from app.metrics import routes as metrics
+from app.threads import LOOKING_UP
 from tests.clients import ADDRESS, client_of
-from tests.conftest import Footing
+from tests.conftest import POSTGRES, SQLITE, Footing
 from tests.servers import PostgresServer, RedisServer
 
+KINDS = ("searches", "verifications")
 FRESH = {"space": "densenet-tiny", "fresh": True}
 
 
@@ -188,24 +198,108 @@ def test_secrets_do_not_show(footing: Footing) -> None:
     assert "hunter2" not in repr(settings)
 
 
+NETWORK = {
+    "family": "densenet_cnn",
+    "input": {"channels": 3, "height": 32, "width": 32},
+    "num_classes": 10,
+    "cells": [{"width": 16, "depth": 8, "skip_channels": 32}],
+}
+
+
 def test_writers_of_every_kind_all_at_once_get_through(footing: Footing) -> None:
     """More than there are threads: those that hold a lock must not wait for a thread that waits for the lock."""
     app = create_app(footing.settings)
+    with footing.database.write() as session:
+        tokens = [keys.create(session, "ann", set(Scope))[1] for _ in range(8)]
 
-    async def throng() -> Counter[int]:
+    async def throng() -> list[httpx2.Response]:
         transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx2.AsyncClient(transport=transport, base_url=ADDRESS) as client:
-            made = (await client.post("/v1/searches", json=FRESH)).json()
-            path = f"/v1/searches/{made['id']}"
-            await client.post(f"{path}/cancel")
-            asks = []
-            for n in range(120):
-                asks.append(client.post("/v1/searches", json=FRESH))
-                asks.append(client.patch(path, json={"note": str(n)}))
-                asks.append(client.post(f"{path}/retry" if n % 2 else f"{path}/cancel"))
-            return Counter(answer.status_code for answer in await asyncio.gather(*asks))
 
-    given = asyncio.run(throng())
+            def ask(method: str, path: str, n: int = 0, **more: Any) -> Awaitable[httpx2.Response]:
+                return client.request(method, path, headers={"Authorization": f"Bearer {tokens[n % 8]}"}, **more)
+
+            arch_id = (await ask("POST", "/v1/architectures", json=NETWORK)).json()["arch_id"]
+            training = {"architecture": NETWORK, "dataset": "fake", "recipe": "cifar-quick"}
+            made = [
+                (await ask("POST", path, json=body)).json()["id"]
+                for path, body in (("/v1/searches", FRESH), ("/v1/verifications", training))
+            ]
+            search, verification = (f"/v1/{kind}/{one}" for kind, one in zip(KINDS, made, strict=True))
+            asks = []
+            for n in range(60):
+                again = "retry" if n % 2 else "cancel"
+                asks += [
+                    ask("POST", "/v1/searches", n, json=FRESH),
+                    ask("PATCH", search, n, json={"note": str(n)}),
+                    ask("POST", f"{search}/{again}", n),
+                    ask("POST", f"{verification}/{again}", n),
+                    ask("POST", "/v1/searches/preview", n, json={"space": "densenet-tiny"}),
+                    ask("GET", f"/v1/architectures/{arch_id}/export?format=onnx&seed={n}", n),
+                    ask("GET", "/v1/searches", n),
+                ]
+                asks += [ask("POST", "/v1/verifications", n, json=training)] if n % 4 == 0 else []
+            return await asyncio.gather(*asks)
+
+    answers = asyncio.run(throng())
     app.state.database.dispose()
-    assert set(given) <= {200, 202}
-    assert given.total() == 360
+    assert len(answers) == 60 * 7 + 15
+    others = [answer for answer in answers if answer.status_code not in (200, 202)]
+    assert {(answer.status_code, answer.url.path) for answer in others} <= {(422, "/v1/searches/preview")}
+
+
+def test_every_route_that_uses_the_database_takes_a_turn() -> None:
+    """A route in a thread of FastAPI's pool is given a session or `InTurn`; those that take no turn say why here."""
+    shared = [router for routers in (*FEATURES.values(), *ui.ROUTERS.values()) for router in routers]
+    without = {
+        route.path
+        for router in (*shared, health.router, metrics.router)
+        for route in router.routes
+        if isinstance(route, APIRoute) and not inspect.iscoroutinefunction(route.endpoint)
+        if any(needed.call is database_of for needed in route.dependant.dependencies)
+    }
+    assert without == {"/readyz"}, "it reads, and must say that all turns are taken"
+
+
+@pytest.mark.parametrize("footing", [pytest.param(POSTGRES, marks=pytest.mark.servers)], indirect=True)
+def test_one_owner_whose_requests_wait_leaves_room_for_others(footing: Footing) -> None:
+    app = create_app(footing.settings)
+    with footing.database.write() as session:
+        ann, bob = ({"Authorization": f"Bearer {keys.create(session, who, set(Scope))[1]}"} for who in ("ann", "bob"))
+
+    async def crowd() -> tuple[int, set[int]]:
+        transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url=ADDRESS) as client:
+            with footing.database.write() as session:
+                take_turns(session, "room", "ann")  # as a transaction of hers elsewhere that does not end
+                posts = [asyncio.create_task(client.post("/v1/searches", json=FRESH, headers=ann)) for _ in range(40)]
+                await asyncio.sleep(0.5)
+                other = await asyncio.wait_for(client.get("/v1/searches", headers=bob), 20)
+                assert not any(post.done() for post in posts)
+            return other.status_code, {answer.status_code for answer in await asyncio.gather(*posts)}
+
+    assert asyncio.run(crowd()) == (200, {202})
+    app.state.database.dispose()
+
+
+@pytest.mark.parametrize("footing", [SQLITE], indirect=True)
+def test_whose_use_cannot_be_noted_yet_keeps_nobody_out(footing: Footing) -> None:
+    """The use of a key is noted once a minute, and SQLite has one writer: only that request waits for it."""
+    app = create_app(footing.settings)
+    with footing.database.write() as session:
+        made = [keys.create(session, "ann", set(Scope)) for _ in range(2)]
+        keys.note_use(session, made[1][0].prefix)
+        due, noted = ({"Authorization": f"Bearer {token}"} for _, token in made)
+
+    async def crowd() -> tuple[int, set[int]]:
+        transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url=ADDRESS) as client:
+            with footing.database.write():
+                waiting = [asyncio.create_task(client.get("/v1/searches", headers=due)) for _ in range(8)]
+                await asyncio.sleep(0.5)
+                other = await asyncio.wait_for(client.get("/v1/searches", headers=noted), 20)
+                assert 1 <= sum(not one.done() for one in waiting) <= LOOKING_UP
+            return other.status_code, {answer.status_code for answer in await asyncio.gather(*waiting)}
+
+    assert asyncio.run(crowd()) == (200, {200})
+    app.state.database.dispose()
