@@ -242,6 +242,22 @@ def test_a_sweep_of_a_long_queue_writes_no_more_than_it_rings_for(database: Data
     assert rung == sorted(added)[: jobs.MOST_BELLS]
 
 
+@pytest.mark.parametrize("footing", ["sqlite"], indirect=True)
+def test_looking_for_what_to_sweep_does_not_read_every_job(database: Database) -> None:
+    asked: list[tuple[str, Any]] = []
+    record = lambda *context: asked.append((context[2], context[3]))  # noqa: E731 - its arguments are many
+    event.listen(database.engine, "before_cursor_execute", record)
+    with database.read() as session:
+        jobs.needs_sweep(session, ring_again_seconds=4.0)
+    event.remove(database.engine, "before_cursor_execute", record)
+    of_jobs = [(statement, values) for statement, values in asked if "FROM jobs" in statement]
+    with database.engine.connect() as connection:
+        plans = [connection.exec_driver_sql(f"explain query plan {query}", values).all() for query, values in of_jobs]
+    steps = [step[-1] for plan in plans for step in plan]
+    assert steps
+    assert all("USING" in step for step in steps), steps
+
+
 def test_old_keys_are_forgotten_batch_by_batch(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "MOST_FORGOTTEN", 2)
     row = {"owner": "ann", "fingerprint": "0" * 64, "status": 202, "location": "/", "body": {}}
