@@ -71,6 +71,11 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(
         1.0, gt=0, description="How often a worker renews its lease and looks for a cancel."
     )
+    silence_seconds: float = Field(
+        3600.0,
+        gt=0,
+        description="A process that trains, measures or exports and says nothing for so long is ended; it may hang.",
+    )
     sweep_seconds: float = Field(2.0, gt=0, description="How often each process looks for what was left behind.")
     ring_again_seconds: float = Field(4.0, gt=0, description="A queued job unclaimed for this long is announced again.")
     most_attempts: int = Field(3, ge=1, description="A job whose worker died this often is failed.")

@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import IO, Any
 
 from app import parent
@@ -44,7 +45,7 @@ class Listener:
 def run_child(module: str, order: dict[str, Any], pulse: Pulse, listener: Listener | None = None) -> dict[str, Any]:
     """Run `python -m module` on an order and return its last event.
 
-    Raises Failed, Died when the process ended without an answer, and Lost or Ending of the pulse.
+    Raises Failed, Died when the process ended without an answer or fell silent, and Lost or Ending of the pulse.
     """
     command = [sys.executable, "-m", module]
     pipe = subprocess.PIPE
@@ -88,12 +89,17 @@ def _follow(child: subprocess.Popen[str], output: IO[str], pulse: Pulse, listene
     lines: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_read, args=(output, lines), daemon=True).start()
     progress = (0.0, "starting")
+    heard = time.monotonic()
     while True:
         try:
             line = lines.get(timeout=LOOK_EVERY_SECONDS)
         except queue.Empty:
             pulse.report(*progress)
+            if time.monotonic() - heard > pulse.silence_seconds:
+                said = f"the process said nothing for {pulse.silence_seconds:g} seconds, and was ended"
+                raise Died("process_silent", said) from None
             continue
+        heard = time.monotonic()
         if line is None:
             raise _died(child)
         try:

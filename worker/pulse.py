@@ -56,6 +56,11 @@ class Pulse:
         self._stop.set()
         self._thread.join()
 
+    @property
+    def silence_seconds(self) -> float:
+        """How long a process that does the work may say nothing."""
+        return self._context.settings.silence_seconds
+
     def report(self, fraction: float, message: str) -> None:
         """Take progress; raises Lost or Ending when the computation is to stop."""
         self._progress = (fraction, message)

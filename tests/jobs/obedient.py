@@ -25,6 +25,10 @@ def main() -> None:
         sys.exit(7)
     if order["do"] == "hang":
         time.sleep(600)
+    if order["do"] == "take its time":
+        for step in range(6):
+            time.sleep(0.5)
+            tell({"event": "progress", "fraction": step / 6, "message": "on and on"})
     if order["do"] == "be cut off":
         sys.stdout.write('{"event": "seed", "confus')
         sys.stdout.flush()

@@ -16,7 +16,7 @@ import pytest
 
 from worker.child import run_child
 from worker.pulse import Lost, Pulse
-from worker.running import Failed
+from worker.running import Died, Failed
 
 MODULE = "tests.jobs.obedient"
 
@@ -26,6 +26,7 @@ class Listener:
     """Takes progress as a pulse does, and tells the work to stop once asked."""
 
     stop: threading.Event = field(default_factory=threading.Event)
+    silence_seconds: float = 60.0
     heard: list[tuple[float, str]] = field(default_factory=list)
 
     def report(self, fraction: float, message: str) -> None:
@@ -70,6 +71,20 @@ def test_a_cancel_ends_the_process(tmp_path: Path) -> None:
         run({"do": "hang", "mark": str(mark)}, listener)
     with pytest.raises(ProcessLookupError):
         os.kill(int(mark.read_text()), 0)
+
+
+def test_a_process_that_hangs_is_ended(tmp_path: Path) -> None:
+    mark = tmp_path / "pid"
+    with pytest.raises(Died) as death:
+        run({"do": "hang", "mark": str(mark)}, Listener(silence_seconds=2.0))
+    assert death.value.code == "process_silent"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(mark.read_text()), 0)
+
+
+def test_a_process_that_says_something_may_take_its_time() -> None:
+    listener = Listener(silence_seconds=2.0)
+    assert run({"do": "take its time", "value": 3}, listener) == {"event": "done", "result": 3}
 
 
 def test_the_process_ends_when_whoever_ordered_it_is_gone() -> None:
