@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--random-cases", type=int, help="how many seeds the randomised tests of the engine take each")
     parser.addoption("--most-cases", type=int, help="how many random cases a test takes at most, where time is short")
     parser.addoption("--fuzz-cases", type=int, help="how many random cases the OpenAPI document is tried with in all")
+
+
+def pytest_configure() -> None:
+    """Hear interrupts, which some tests send: a shell starts what runs in its background deaf to them."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
