@@ -192,7 +192,8 @@ async def _stream(
         path = f"/v1/searches/{search}" if live else waiting
         result.streams += 1
         try:
-            result.events += await client.follow(f"{path}/events")
+            events = await client.follow(f"{path}/events")
+            result.events += events  # not in one: the sum so far would be read before the wait, and others' lost
             result.streams_ended += 1
         except (aiohttp.ClientError, TimeoutError):
             result.stream_errors += 1
