@@ -11,6 +11,7 @@ import copy
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,6 +27,7 @@ from schemathesis.generation.case import Case as AnyCase
 from schemathesis.schemas import APIOperation, BaseSchema
 from schemathesis.specs.openapi.checks import (
     allow_header_conformance,
+    negative_data_rejection,
     positive_data_acceptance,
     unsupported_method,
 )
@@ -124,7 +126,7 @@ class Target:
                 answer,
                 headers=self.headers or None,
                 transport_kwargs=sent,
-                excluded_checks=list(_excluded(case)),
+                excluded_checks=list(_excluded(case, answer)),
                 **known,
             )
         except FailureGroup as failures:
@@ -132,7 +134,9 @@ class Target:
             raise
 
 
-def _excluded(case: Case) -> Iterator[CheckFunction]:
+def _excluded(case: Case, answer: Response) -> Iterator[CheckFunction]:
+    if answer.status_code == HTTPStatus.MISDIRECTED_REQUEST:  # a header of chance is called Host: that is no acceptance
+        yield negative_data_rejection
     # a cursor is signed and belongs to one list, a key to one request
     if case.operation.label in UNTOLD or "cursor" in case.query or "Idempotency-Key" in case.headers:
         yield positive_data_acceptance
