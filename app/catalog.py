@@ -10,7 +10,7 @@ from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
-from app.models import DeviceProfile, Job, RankedArchitecture, RegisteredArchitecture, Search, Verification
+from app.storage.models import DeviceProfile, Job, RankedArchitecture, RegisteredArchitecture, Search, Verification
 from nnmass_core.architecture import ARCH_ID, Architecture
 from nnmass_core.devices import NAME
 from nnmass_core.families import decode_architecture, input_shape, num_classes

@@ -9,31 +9,33 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app import docs_pages, http_errors, tracing, ui
-from app.access import Access
+from app import ui
 from app.architectures import routes as architectures
-from app.body_guard import BodyGuard
-from app.broker import Dispatcher
-from app.callers import Callers
+from app.auth.callers import Callers
+from app.auth.keys import Scope
 from app.config import Settings
-from app.cursors import Cursors
-from app.db import Database
-from app.deps import allows
 from app.devices import routes as devices
 from app.evidence import routes as evidence
 from app.exports import routes as exports
-from app.fields import problems
 from app.health import routes as health
-from app.keys import Scope
+from app.http import openapi_pages, problem_json
+from app.http.access_log import Access
+from app.http.body_guard import BodyGuard
+from app.http.concurrency import Threads
+from app.http.cursors import Cursors
+from app.http.dependencies import allows
+from app.http.event_streams import Streams
+from app.http.fields import problems
+from app.http.hosts_and_origins import Perimeter
+from app.jobs.broker import Dispatcher
+from app.jobs.sweeper import Sweeper
 from app.measurements import routes as measurements
 from app.metrics import routes as metrics
 from app.metrics.service import Metrics
-from app.perimeter import Perimeter
+from app.observability import tracing
 from app.searches import routes as searches
 from app.spaces import routes as spaces
-from app.streams import Streams
-from app.sweeper import Sweeper
-from app.threads import Threads
+from app.storage.db import Database
 from app.verifications import routes as verifications
 from nnmass_core import __version__
 
@@ -100,9 +102,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             app.include_router(router, dependencies=[Depends(allows(scope))], responses=problems(*EVERYWHERE))
     app.include_router(health.router, responses=problems(421, 422))
     app.include_router(metrics.router, responses=problems(421, 422))
-    docs_pages.install(app)
+    openapi_pages.install(app)
     ui.install(app)
-    http_errors.install(app)
+    problem_json.install(app)
     app.add_middleware(BodyGuard, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
     app.add_middleware(Perimeter, settings=settings)
     app.add_middleware(Access, note=app.state.metrics.note)  # added last: it stands outermost

@@ -6,8 +6,8 @@ from alembic import context
 from sqlalchemy import Connection, text
 
 from app.config import Settings
-from app.db import make_engine
-from app.models import Base
+from app.storage.db import make_engine
+from app.storage.models import Base
 
 MIGRATION_LOCK = 7_164_225_300
 

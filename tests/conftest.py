@@ -12,14 +12,14 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text
 
-from app import schema
 from app.config import Settings
-from app.db import Database, make_engine
 from app.main import create_app
-from app.models import Base
+from app.storage import migrate
+from app.storage.db import Database, make_engine
+from app.storage.models import Base
 from tests.clients import client_of
 from tests.servers import PostgresServer, RedisServer, ServerUnavailable
-from worker.lifecycle import Context
+from worker.process import Context
 
 SQLITE, POSTGRES = "sqlite", "postgresql"
 BOTH = [SQLITE, pytest.param(POSTGRES, marks=pytest.mark.servers)]
@@ -74,7 +74,7 @@ def postgres_url(postgres: PostgresServer) -> str:
     """A migrated database on the private PostgreSQL."""
     url = postgres.create_database("nnmass_tests")
     engine = make_engine(url)
-    schema.upgrade(engine)
+    migrate.upgrade(engine)
     engine.dispose()
     return url
 
@@ -84,7 +84,7 @@ def sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated SQLite database to copy."""
     path = tmp_path_factory.mktemp("sqlite") / "nnmass.db"
     engine = make_engine(f"sqlite:///{path}")
-    schema.upgrade(engine)
+    migrate.upgrade(engine)
     with engine.connect() as connection:
         connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
     engine.dispose()

@@ -19,18 +19,18 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
-from app import schema
 from app.cli import app as command_line
 from app.config import Settings
-from app.db import Database, make_engine
 from app.main import create_app
+from app.storage import migrate
+from app.storage.db import Database, make_engine
 from tests.api import trainings
 from tests.api.test_verifications import BODY, SEARCH
 from tests.clients import client_of
 from tests.conftest import Footing
 from tests.servers import HOST, PostgresServer
 from worker import search_tasks
-from worker.lifecycle import Context
+from worker.process import Context
 
 Answers = dict[str, Any]
 
@@ -140,7 +140,7 @@ def test_a_dump_of_postgresql_is_restored_and_goes_on(
     url = postgres.create_database(target)
     call(postgres, "pg_restore", "--exit-on-error", "--no-owner", f"--dbname={target}", str(dump))
     engine = make_engine(url)
-    schema.upgrade(engine)  # as the page says; it finds nothing to do
+    migrate.upgrade(engine)  # as the page says; it finds nothing to do
     engine.dispose()
     settings = postgresql.settings.model_copy(update={"database_url": SecretStr(url)})
     goes_on(settings, before, made)

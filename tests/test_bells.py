@@ -6,8 +6,8 @@ import threading
 from pathlib import Path
 from queue import Empty
 
-from app.broker import make_celery, purge_bells
 from app.config import Settings
+from app.jobs.broker import make_celery, purge_bells
 
 BELLS = 200
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from app import keys
+from app.auth import keys
 from app.cli import app as command_line
 from app.config import Settings
-from app.db import Database
-from app.embedded import StartRefused
-from app.server import fit_for
+from app.processes.embedded import StartRefused
+from app.processes.uvicorn_server import fit_for
+from app.storage.db import Database
 from tests.conftest import Footing
 
 EVERYWHERE = "0.0.0.0"

@@ -15,21 +15,21 @@ from fastapi.testclient import TestClient
 from sqlalchemy import event, select, update
 from typer.testing import CliRunner
 
-from app import jobs, retention
 from app.cli import app as command_line
 from app.config import Settings
-from app.db import now
-from app.jobs import State
+from app.jobs import lifecycle, retention
+from app.jobs.lifecycle import State
+from app.jobs.retention import SEARCHES, VERIFICATIONS, Removed, Wanted, age_of
+from app.jobs.sweeper import PRUNE_EVERY_SECONDS, Sweeper
 from app.main import create_app
-from app.models import Base, Checkpoint, Export, Job
-from app.retention import SEARCHES, VERIFICATIONS, Removed, Wanted, age_of
-from app.sweeper import PRUNE_EVERY_SECONDS, Sweeper
+from app.storage.db import now
+from app.storage.models import Base, Checkpoint, Export, Job
 from tests.api import trainings
 from tests.api.test_verifications import BODY, SEARCH
 from tests.clients import client_of
 from tests.conftest import Footing
 from worker import search_tasks
-from worker.lifecycle import Context
+from worker.process import Context
 
 OLD, NEW = timedelta(days=100), timedelta(days=10)
 AGE = "90d"
@@ -124,7 +124,7 @@ def _trainings(world: World) -> None:
         world.end(name, made, age, State.FAILED)
 
 
-def _keep_checkpoint(world: World, held: jobs.Claim) -> None:
+def _keep_checkpoint(world: World, held: lifecycle.Claim) -> None:
     folder = world.settings.training_dir / str(held.job_id)
     folder.mkdir(parents=True)
     (folder / "seed0.pt").write_bytes(CHECKPOINT)
@@ -298,7 +298,7 @@ def sweeper(world: World, queue: str, **settings: Any) -> Sweeper:
 def test_the_sweeper_removes_a_batch_each_sweep_and_begins_once_an_hour(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from app import sweeper as module
+    from app.jobs import sweeper as module
 
     class Clock:
         moment = 10_000.0

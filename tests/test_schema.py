@@ -17,9 +17,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import column, inspect, select, table
 from sqlalchemy.orm import Session
 
-from app import schema
-from app.db import make_engine
-from app.models import Base, Job, JobEvent
+from app.storage import migrate
+from app.storage.db import make_engine
+from app.storage.models import Base, Job, JobEvent
 from tests.conftest import BOTH, SQLITE
 from tests.servers import PostgresServer
 
@@ -38,21 +38,21 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def test_migrations_make_what_the_models_say(empty_url: str) -> None:
     engine = make_engine(empty_url)
     with engine.connect() as connection:
-        assert not schema.is_current(connection)
-    schema.upgrade(engine)
-    schema.upgrade(engine)
+        assert not migrate.is_current(connection)
+    migrate.upgrade(engine)
+    migrate.upgrade(engine)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
-        assert schema.is_current(connection)
+        assert migrate.is_current(connection)
     engine.dispose()
 
 
 def test_migrations_can_be_taken_back(empty_url: str) -> None:
     engine = make_engine(empty_url)
-    schema.upgrade(engine)
+    migrate.upgrade(engine)
     with engine.connect() as connection:
-        command.downgrade(schema.alembic_config(connection), "base")
+        command.downgrade(migrate.alembic_config(connection), "base")
     assert inspect(engine).get_table_names() == ["alembic_version"]
     engine.dispose()
 
@@ -61,7 +61,7 @@ def test_jobs_from_before_there_were_events_have_one(empty_url: str) -> None:
     engine = make_engine(empty_url)
     states = ["queued", "running", "succeeded", "failed", "cancelled"]
     with engine.connect() as connection:
-        command.upgrade(schema.alembic_config(connection), "0002")
+        command.upgrade(migrate.alembic_config(connection), "0002")
     old = table("jobs", *(column(c.name, c.type) for c in Job.__table__.columns if c.name != "events"))
     with engine.begin() as connection:
         for number, state in enumerate(states):
@@ -75,7 +75,7 @@ def test_jobs_from_before_there_were_events_have_one(empty_url: str) -> None:
             }
             row |= {"rung_at": MOMENT, "created_at": MOMENT, "finished_at": LATER if number >= 2 else None}
             connection.execute(old.insert().values(row))
-    schema.upgrade(engine)
+    migrate.upgrade(engine)
     with Session(engine) as session:
         rows = session.scalars(select(JobEvent).order_by(JobEvent.job_id)).all()
         counts = session.scalars(select(Job.events)).all()
@@ -86,7 +86,7 @@ def test_jobs_from_before_there_were_events_have_one(empty_url: str) -> None:
     assert rows[1].data == {"status": "running", "fraction": 0.1, "message": "was running"}
     assert [row.at for row in rows] == [MOMENT] * 2 + [LATER] * 3
     with engine.connect() as connection:
-        command.downgrade(schema.alembic_config(connection), "0002")
+        command.downgrade(migrate.alembic_config(connection), "0002")
     with engine.connect() as connection:
         assert len(connection.execute(select(old)).all()) == 5
     engine.dispose()
@@ -98,7 +98,7 @@ def test_alembic_upgrade_head_works_by_hand(tmp_path: Path) -> None:
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=60)
     engine = make_engine(f"sqlite:///{tmp_path / 'data' / 'nnmass.db'}")
     with engine.connect() as connection:
-        assert schema.is_current(connection)
+        assert migrate.is_current(connection)
     engine.dispose()
 
 

@@ -7,18 +7,18 @@ from collections.abc import Callable
 
 from celery import Celery
 
-from app import broker, jobs
 from app.config import Settings
-from app.parent import watch_parent
-from worker import lifecycle, maintenance_tasks, search_tasks, train_tasks
-from worker.lifecycle import Context
+from app.jobs import broker, lifecycle
+from app.processes.parent_watch import watch_parent
+from worker import maintenance_tasks, process, search_tasks, train_tasks
+from worker.process import Context
 
 log = logging.getLogger("nnmass.worker")
 
 watch_parent()  # before the rest is imported, so that a parent killed meanwhile leaves nothing behind
 settings = Settings()
 app: Celery = broker.make_celery(settings)
-lifecycle.connect(app, settings)
+process.connect(app, settings)
 
 
 @app.task(name=broker.LOOK["search"])
@@ -35,12 +35,12 @@ def look_for_training() -> None:
 
 def look(queue: str, run_next: Callable[[Context], bool]) -> None:
     """Do the oldest job of a queue, and pass the bell on while there are more."""
-    if lifecycle.ending():
+    if process.ending():
         return  # bells that were fetched before must start nothing now
-    context = lifecycle.context()
-    if run_next(context) and not lifecycle.ending():
+    context = process.context()
+    if run_next(context) and not process.ending():
         with context.database.read() as session:
-            more = jobs.queued(session, queue)
+            more = lifecycle.queued(session, queue)
         if more:
             ring(queue)
 
@@ -48,7 +48,7 @@ def look(queue: str, run_next: Callable[[Context], bool]) -> None:
 @app.task(name=broker.LOOK["maintenance"])
 def look_after_jobs() -> None:
     """Sweep now."""
-    maintenance_tasks.sweep(lifecycle.context(), ring)
+    maintenance_tasks.sweep(process.context(), ring)
 
 
 def ring(queue: str) -> None:

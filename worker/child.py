@@ -20,13 +20,13 @@ import threading
 import time
 from typing import IO, Any
 
-from app import parent
-from worker.pulse import Pulse
-from worker.running import Died, Failed
+from app.processes import parent_watch
+from worker.heartbeat import Pulse
+from worker.job_runner import Died, Failed
 
 MODULE = "worker.trainer"
 LOOK_EVERY_SECONDS = 0.2
-WITHHELD = (parent.VARIABLE, "NNMASS_DATABASE_URL", "NNMASS_BROKER_URL", "NNMASS_SECRET_KEY", "PGPASSWORD")
+WITHHELD = (parent_watch.VARIABLE, "NNMASS_DATABASE_URL", "NNMASS_BROKER_URL", "NNMASS_SECRET_KEY", "PGPASSWORD")
 
 log = logging.getLogger("nnmass.trainer")
 

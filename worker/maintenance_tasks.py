@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from app.sweeper import Sweeper
-from worker.lifecycle import Context
+from app.jobs.sweeper import Sweeper
+from worker.process import Context
 
 
 def sweep(context: Context, ring: Callable[[str], None]) -> None:

@@ -7,20 +7,20 @@ import time
 
 from sqlalchemy.orm import Session
 
-from app import jobs
-from app.jobs import Claim
-from app.models import Search
+from app.jobs import lifecycle
+from app.jobs.lifecycle import Claim
 from app.searches import service
 from app.searches.repository import KIND
 from app.searches.schemas import Question, Result
 from app.searches.service import QUEUE
+from app.storage.models import Search
 from nnmass_core.certificate import SearchResult
 from nnmass_core.control import Control
 from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
-from worker.lifecycle import Context
-from worker.pulse import Pulse
-from worker.running import run_next as run_next_of
+from worker.heartbeat import Pulse
+from worker.job_runner import run_next as run_next_of
+from worker.process import Context
 
 log = logging.getLogger("nnmass.search")
 
@@ -39,7 +39,7 @@ def _run(context: Context, held: Claim) -> None:
     with Pulse(context, held) as pulse:
         found = search(request, Control(expired=lambda: time.monotonic() > deadline, report=pulse.report))
     with context.database.write() as session:
-        if jobs.succeed(session, held):
+        if lifecycle.succeed(session, held):
             _store(session, held, request, found, time.monotonic() - started)
         else:
             log.info("search %s had ended or moved on before attempt %d could save", held.job_id, held.attempt)

@@ -6,16 +6,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from app import jobs
 from app.exports import service as exports
-from app.jobs import Claim
+from app.jobs import lifecycle
+from app.jobs.lifecycle import Claim
 from app.measurements import service as measurements
-from app.models import Export, Measurement
+from app.storage.models import Export, Measurement
 from app.verifications import repository as verifications
-from worker import running
+from worker import job_runner
 from worker.child import MODULE, run_child
-from worker.lifecycle import Context
-from worker.pulse import Pulse
+from worker.heartbeat import Pulse
+from worker.process import Context
 from worker.verification_tasks import verify
 
 QUEUE = "train"
@@ -24,7 +24,7 @@ QUEUE = "train"
 def run_next(context: Context) -> bool:
     """Claim the oldest job of the queue and do it; False when there is none."""
     kinds = {exports.KIND: _export, measurements.KIND: _measure, verifications.KIND: verify}
-    return running.run_next(context, QUEUE, kinds)
+    return job_runner.run_next(context, QUEUE, kinds)
 
 
 def _export(context: Context, held: Claim) -> None:
@@ -36,7 +36,7 @@ def _export(context: Context, held: Claim) -> None:
         run_child(MODULE, order | {"path": str(path)}, pulse)
         content = path.read_bytes()
     with context.database.write() as session:
-        if jobs.succeed(session, held):
+        if lifecycle.succeed(session, held):
             session.get_one(Export, held.job_id).content = content
 
 
@@ -47,5 +47,5 @@ def _measure(context: Context, held: Claim) -> None:
     with Pulse(context, held) as pulse:
         done = run_child(MODULE, order, pulse)
     with context.database.write() as session:
-        if jobs.succeed(session, held):
+        if lifecycle.succeed(session, held):
             session.get_one(Measurement, held.job_id).result = done["result"]

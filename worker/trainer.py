@@ -124,7 +124,7 @@ def train(order: dict[str, Any]) -> None:
 
 def train_rank(order: dict[str, Any], launcher: int) -> None:
     """Be one of several processes that train together; ends with the process that launched them."""
-    from app.parent import watch_parent
+    from app.processes.parent_watch import watch_parent
 
     watch_parent(launcher)
     take_events()

@@ -18,14 +18,14 @@ from uuid import UUID
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, undefer
 
-from app.db import is_away
-from app.jobs import Claim, State
-from app.models import Artifact, Job, Verification
+from app.jobs.lifecycle import Claim, State
+from app.storage.db import is_away
+from app.storage.models import Artifact, Job, Verification
 from app.verifications import recording
 from worker.child import MODULE, Listener, run_child
-from worker.lifecycle import Context
-from worker.pulse import Lost, Pulse
-from worker.running import Failed
+from worker.heartbeat import Lost, Pulse
+from worker.job_runner import Failed
+from worker.process import Context
 
 LOG_LINES, LONGEST_LINE = 400, 500
 """Lines of the trainer's log that are kept, and characters of each."""

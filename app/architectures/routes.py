@@ -8,8 +8,8 @@ from fastapi import APIRouter, Body, Response
 
 from app.architectures import service
 from app.architectures.schemas import AboutArchitecture, Definition, EvaluateAnswer, EvaluateBody
-from app.deps import Owner, ReadSession, ThreadsDep, WriteSession
-from app.fields import BODY_ERRORS, ArchId, problems
+from app.http.dependencies import Owner, ReadSession, ThreadsDep, WriteSession
+from app.http.fields import BODY_ERRORS, ArchId, problems
 
 router = APIRouter(prefix="/v1/architectures", tags=["architectures"])
 

@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app import catalog
-from app.db import now
-from app.locks import take_turns
-from app.models import RegisteredArchitecture
+from app.storage.db import now
+from app.storage.locks import take_turns
+from app.storage.models import RegisteredArchitecture
 from nnmass_core.architecture import Architecture
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families import decode_architecture

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.ending import fail, refuse
+from app.cli.exit_codes import fail, refuse
 from app.cli.settings import DataDir, settings_here, use_folder
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from app.retention import Removed
+    from app.jobs.retention import Removed
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look after the database.")
 
@@ -24,15 +24,15 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look after 
 @app.command("upgrade")
 def upgrade(data_dir: DataDir = None) -> None:
     """Bring the database's schema to this version."""
-    from app import schema
-    from app.db import make_engine
+    from app.storage import migrate
+    from app.storage.db import make_engine
 
     use_folder(data_dir)
     settings = settings_here()
     if settings.embedded:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
     with database_there():
-        schema.upgrade(make_engine(settings.sqlalchemy_url))
+        migrate.upgrade(make_engine(settings.sqlalchemy_url))
 
 
 class Kind(StrEnum):
@@ -59,8 +59,8 @@ def prune(
 
     Searches stay that trainings name, and trainings whose replays stay. What is queued or runs is never removed.
     """
-    from app import retention
-    from app.db import Database
+    from app.jobs import retention
+    from app.storage.db import Database
 
     try:
         age = retention.age_of(older_than)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.database import database_there
-from app.cli.ending import refuse
+from app.cli.exit_codes import refuse
 from app.cli.settings import DataDir, settings_here, use_folder
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def create_key(
     """
     from datetime import timedelta
 
-    from app import keys as api_keys
+    from app.auth import keys as api_keys
 
     allowed = {scope.value: scope for scope in api_keys.Scope}
     wanted = [scope.strip() for scope in scopes.split(",")]
@@ -64,7 +64,7 @@ def list_keys(
     """List the keys, without their secrets."""
     import json
 
-    from app import keys as api_keys
+    from app.auth import keys as api_keys
 
     with _keys_session(data_dir) as session:
         found = [api_keys.described(row) for row in api_keys.listed(session, owner)]
@@ -83,7 +83,7 @@ def revoke_key(
     data_dir: DataDir = None,
 ) -> None:
     """Revoke a key for good; every process refuses it within seconds."""
-    from app import keys as api_keys
+    from app.auth import keys as api_keys
 
     named = api_keys.TOKEN.fullmatch(prefix)
     with _keys_session(data_dir) as session:
@@ -95,8 +95,8 @@ def revoke_key(
 @contextmanager
 def _keys_session(data_dir: Path | None) -> Iterator[Session]:
     """Open the database that the service uses, made where embedded mode has none yet."""
-    from app import schema
-    from app.db import Database
+    from app.storage import migrate
+    from app.storage.db import Database
 
     use_folder(data_dir)
     settings = settings_here()
@@ -106,7 +106,7 @@ def _keys_session(data_dir: Path | None) -> Iterator[Session]:
     try:
         with database_there():
             if settings.embedded:
-                schema.upgrade(opened.engine)
+                migrate.upgrade(opened.engine)
             with opened.write() as session:
                 yield session
     finally:

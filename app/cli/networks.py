@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.ending import ending, refuse
+from app.cli.exit_codes import ending, refuse
 from app.cli.inputs import network_in, networks_in
 from app.cli.options import Json, KeyFile, Precision, PrecisionOption, Server, client_of, note_missing
 
@@ -99,7 +99,7 @@ def _from_service(network: str, form: ExportFormat, seed: int, server: str, key_
 
 
 def _made_here(network: str, form: ExportFormat, seed: int) -> bytes:
-    from app.exporting import ExportFailed, content_of
+    from app.processes.trainer_client import ExportFailed, content_of
 
     try:
         return content_of(_decoded(network), form.value, seed)

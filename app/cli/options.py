@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.ending import refuse
+from app.cli.exit_codes import refuse
 from app.cli.inputs import json_in
 
 if TYPE_CHECKING:

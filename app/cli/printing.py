@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from app.cli.ending import refuse
+from app.cli.exit_codes import refuse
 from nnmass import words
 
 if TYPE_CHECKING:

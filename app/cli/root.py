@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from app.cli import calibrating, database, keys, networks, searching, serving, stored, training
+from app.cli import calibrate, database, history, keys, networks, search, serve, training
 from app.cli.quick import QuickCommand, QuickGroup
 
 # plain help: with rich's markup each start would load all of rich before it does anything
@@ -16,20 +16,20 @@ EXIT_CODES = (
     "Exit codes: 0 found; 1 failed (no service answers, a search or training failed); 2 wrong input; 3 nothing fits; "
     "4 not proved within the time limit; 130 interrupted."
 )
-app.command(cls=QuickCommand, epilog=EXIT_CODES)(searching.search)
-app.command(cls=QuickCommand, epilog=EXIT_CODES)(searching.compress)
-app.command(cls=QuickCommand)(searching.presets)
-app.command(cls=QuickCommand)(searching.devices)
-app.command(cls=QuickCommand)(calibrating.calibrate)
+app.command(cls=QuickCommand, epilog=EXIT_CODES)(search.search)
+app.command(cls=QuickCommand, epilog=EXIT_CODES)(search.compress)
+app.command(cls=QuickCommand)(search.presets)
+app.command(cls=QuickCommand)(search.devices)
+app.command(cls=QuickCommand)(calibrate.calibrate)
 app.command(cls=QuickCommand)(networks.evaluate)
 app.command(cls=QuickCommand)(networks.export)
 app.command(cls=QuickCommand)(networks.diagram)
 app.command(cls=QuickCommand, epilog=EXIT_CODES)(training.verify)
-app.command(cls=QuickCommand)(stored.history)
-app.command(cls=QuickCommand)(stored.show)
-app.command(cls=QuickCommand)(serving.serve)
-app.command(cls=QuickCommand)(serving.worker)
-app.command(cls=QuickCommand, hidden=True)(serving.api)
+app.command(cls=QuickCommand)(history.history)
+app.command(cls=QuickCommand)(history.show)
+app.command(cls=QuickCommand)(serve.serve)
+app.command(cls=QuickCommand)(serve.worker)
+app.command(cls=QuickCommand, hidden=True)(serve.api)
 app.add_typer(keys.app, name="keys")
 app.add_typer(database.app, name="db")
 

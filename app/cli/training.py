@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.ending import FAILED, ending, refuse
+from app.cli.exit_codes import FAILED, ending, refuse
 from app.cli.inputs import json_in, network_in
 from app.cli.options import Json, KeyFile, Server, client_of, note_missing
 

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Response
 
-from app.deps import Owner, ReadSession, WriteSession
 from app.devices import service
 from app.devices.schemas import DeviceItem, DeviceList, DeviceName, Profile
-from app.fields import BODY_ERRORS, problems
+from app.http.dependencies import Owner, ReadSession, WriteSession
+from app.http.fields import BODY_ERRORS, problems
 
 router = APIRouter(prefix="/v1/devices", tags=["devices"])
 

@@ -9,10 +9,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app import catalog
-from app.db import now
 from app.errors import Invalid, NotFound, WrongState
-from app.locks import take_turns
-from app.models import DeviceProfile
+from app.storage.db import now
+from app.storage.locks import take_turns
+from app.storage.models import DeviceProfile
 from nnmass_core.devices import Device, devices, read_device
 
 MOST_PROFILES = 200

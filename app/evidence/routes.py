@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 
-from app.db import Database
-from app.deps import DatabaseDep, Owner, ThreadsDep
 from app.evidence import service
+from app.evidence.query import tell
 from app.evidence.schemas import EvidenceAnswer
 from app.evidence.service import Filters
-from app.evidence.telling import tell
-from app.fields import problems
+from app.http.dependencies import DatabaseDep, Owner, ThreadsDep
+from app.http.fields import problems
+from app.storage.db import Database
 
 router = APIRouter(prefix="/v1/evidence", tags=["evidence"])
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.trained import Scope, Trained, diverged, trained
+from app.predictions import Scope, Trained, diverged, trained
 from nnmass_core.evidence import evidence_of
 
 COLUMNS = (

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from starlette.datastructures import Headers
 
-from app.db import Database
+from app.auth.keys import Caller, Scope
 from app.errors import Forbidden
 from app.exports import service
 from app.exports.service import File, Found
-from app.keys import Caller, Scope
-from app.perimeter import is_foreign
-from app.threads import Threads
+from app.http.concurrency import Threads
+from app.http.hosts_and_origins import is_foreign
+from app.storage.db import Database
 from nnmass_core.architecture import Architecture
 
 

@@ -9,8 +9,8 @@ from uuid import UUID
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, contains_eager
 
-from app.models import Export, Job
-from app.stored import Stored, part_of
+from app.storage.blobs import Stored, part_of
+from app.storage.models import Export, Job
 from nnmass_core import __version__
 
 

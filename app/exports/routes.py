@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from app.deps import CallerDep, DatabaseDep, ThreadsDep
 from app.exports import service
 from app.exports.fetching import fetch
-from app.fields import LARGEST_SEED, ArchId, problems
-from app.files import sent
+from app.http.dependencies import CallerDep, DatabaseDep, ThreadsDep
+from app.http.fields import LARGEST_SEED, ArchId, problems
+from app.http.file_responses import sent
 
 router = APIRouter(prefix="/v1/architectures", tags=["architectures"])
 

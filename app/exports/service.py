@@ -7,15 +7,16 @@ from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
-from app import catalog, jobs
-from app.db import now
+from app import catalog
 from app.errors import Invalid, Unavailable
 from app.exports import repository
-from app.ids import new_id
-from app.jobs import State
-from app.locks import take_turns
-from app.models import Export
-from app.stored import Stored
+from app.jobs import lifecycle
+from app.jobs.lifecycle import State
+from app.storage.blobs import Stored
+from app.storage.db import now
+from app.storage.ids import new_id
+from app.storage.locks import take_turns
+from app.storage.models import Export
 from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
 from nnmass_core.source import file_without_torch
@@ -120,7 +121,7 @@ def _worth_another_try(session: Session, row: Export) -> bool:
 
 
 def _enqueue(session: Session, owner: str, architecture: Architecture, kind: str, seed: int) -> None:
-    job = jobs.enqueue(session, new_id(), kind=KIND, queue=QUEUE, owner=owner)
+    job = lifecycle.enqueue(session, new_id(), kind=KIND, queue=QUEUE, owner=owner)
     row = Export(
         id=job.id,
         job=job,

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from app.deps import DatabaseDep, SettingsDep
 from app.health import service
+from app.http.dependencies import DatabaseDep, SettingsDep
 
 router = APIRouter(tags=["service"])
 

@@ -9,11 +9,12 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app import broker, schema
 from app.config import Settings
-from app.db import Database, now
-from app.jobs import WORKER_SILENT, State
-from app.models import Job, WorkerBeat
+from app.jobs import broker
+from app.jobs.lifecycle import WORKER_SILENT, State
+from app.storage import migrate
+from app.storage.db import Database, now
+from app.storage.models import Job, WorkerBeat
 
 ADVICE = {
     "running": "this process was asked to end and takes no new work",
@@ -37,7 +38,7 @@ def readiness(database: Database, settings: Settings, *, ending: bool) -> dict[s
     try:
         with database.read() as session:
             state["database"] = True
-            state["schema_current"] = schema.is_current(session.connection())
+            state["schema_current"] = migrate.is_current(session.connection())
             if state["schema_current"]:
                 state["queues"] = {name: _queue(session, name) for name in broker.QUEUES}
     except SQLAlchemyError as error:

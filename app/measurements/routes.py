@@ -8,11 +8,11 @@ from uuid import UUID
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from app.deps import IdempotencyKey, Owner, ReadSession, WriteSession
-from app.fields import BODY_ERRORS, problems
-from app.ids import id_of
+from app.http.dependencies import IdempotencyKey, Owner, ReadSession, WriteSession
+from app.http.fields import BODY_ERRORS, problems
 from app.measurements import service
 from app.measurements.schemas import MeasurementAnswer, MeasurementBody
+from app.storage.ids import id_of
 
 router = APIRouter(prefix="/v1/measurements", tags=["measurements"])
 

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
-from app.fields import WHOLE, Seed, Strict
-from app.jobs import State
+from app.http.fields import WHOLE, Seed, Strict
+from app.jobs.lifecycle import State
 from nnmass_core.families import architecture_schema, known_architecture_schema
 
 EXAMPLE: dict[str, JsonValue] = {

@@ -7,13 +7,14 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app import catalog, jobs
+from app import catalog
 from app.errors import Invalid, NotFound
-from app.idempotency import Submission, fingerprint_of, once
-from app.ids import new_id
+from app.http.idempotency import Submission, fingerprint_of, once
+from app.jobs import lifecycle
+from app.jobs.owned_rows import owned
 from app.measurements.schemas import MeasurementAnswer, MeasurementBody
-from app.models import Job, Measurement
-from app.owned import owned
+from app.storage.ids import new_id
+from app.storage.models import Job, Measurement
 from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
 from nnmass_core.errors import DefinitionError
@@ -38,7 +39,7 @@ def _submit(session: Session, owner: str, body: MeasurementBody) -> Submission:
         message = f"must have concatenation cells, which {architecture.family} has not"
         raise Invalid.at("architecture", "no_cells", message)
     request = body.model_dump(mode="json") | {"architecture": architecture.definition()}
-    job = jobs.enqueue(session, new_id(), kind=KIND, queue=QUEUE, owner=owner)
+    job = lifecycle.enqueue(session, new_id(), kind=KIND, queue=QUEUE, owner=owner)
     row = Measurement(
         id=job.id,
         job=job,
@@ -78,7 +79,7 @@ def get(session: Session, owner: str, measurement_id: UUID) -> Measurement:
 def cancel(session: Session, owner: str, measurement_id: UUID) -> Measurement:
     """Cancel a measurement; one that has ended stays as it is. Raises NotFound."""
     found = get(session, owner, measurement_id)
-    jobs.cancel(session, measurement_id)
+    lifecycle.cancel(session, measurement_id)
     session.refresh(found.job)  # as it is now, also where it has ended by itself since it was read
     return found
 

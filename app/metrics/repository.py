@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import Row, case, func, select
 from sqlalchemy.orm import Session
 
-from app.broker import QUEUES
-from app.jobs import WORKER_SILENT, State
-from app.models import Job, Search, Verification, WorkerBeat
+from app.jobs.broker import QUEUES
+from app.jobs.lifecycle import WORKER_SILENT, State
+from app.storage.models import Job, Search, Verification, WorkerBeat
 
 PENDING = (State.QUEUED, State.RUNNING)
 

@@ -11,10 +11,10 @@ from fastapi import APIRouter, Depends, Request, Response, Security
 from fastapi.security import HTTPAuthorizationCredentials
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
-from app.deps import BEARER, SettingsDep, caller_of
+from app.auth.keys import Scope
 from app.errors import Forbidden
-from app.fields import problems
-from app.keys import Scope
+from app.http.dependencies import BEARER, SettingsDep, caller_of
+from app.http.fields import problems
 from app.metrics.service import Metrics
 
 router = APIRouter(tags=["service"])

@@ -28,10 +28,10 @@ from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app import broker
 from app.config import Settings
-from app.db import Database, now
+from app.jobs import broker
 from app.metrics import repository
+from app.storage.db import Database, now
 from nnmass_core import __version__
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

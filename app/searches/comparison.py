@@ -10,11 +10,11 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app.errors import Invalid, NotFound
-from app.jobs import State
-from app.models import Search
+from app.jobs.lifecycle import State
+from app.predictions import Predictions
 from app.searches import repository
 from app.searches.service import answer, item_of
-from app.trained import Predictions
+from app.storage.models import Search
 from nnmass_core.errors import Problem
 
 FEWEST, MOST = 2, 4

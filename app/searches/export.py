@@ -10,11 +10,11 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.jobs import State
-from app.models import RankedArchitecture, Search
+from app.jobs.lifecycle import State
+from app.predictions import Predictions
 from app.searches import repository
 from app.searches.service import answer, get, item_of
-from app.trained import Predictions
+from app.storage.models import RankedArchitecture, Search
 from nnmass_core.budget import Budget
 from nnmass_core.spaces import resolve_space
 

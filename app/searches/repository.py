@@ -27,11 +27,11 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, joinedload, selectinload
 from sqlalchemy.types import TypeEngine
 
-from app.db import UtcDateTime, json_list
-from app.jobs import State
-from app.models import Job, RankedArchitecture, Search, SearchTag
-from app.owned import newest, of_owner, owned
-from app.paging import USUAL
+from app.http.pagination import USUAL
+from app.jobs.lifecycle import State
+from app.jobs.owned_rows import newest, of_owner, owned
+from app.storage.db import UtcDateTime, json_list
+from app.storage.models import Job, RankedArchitecture, Search, SearchTag
 
 KIND = "search"
 ESCAPE = "\\"

@@ -13,8 +13,8 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.db import Database, is_away
-from app.deps import (
+from app.errors import NotFound
+from app.http.dependencies import (
     Admitted,
     DatabaseDep,
     IdempotencyKey,
@@ -25,11 +25,10 @@ from app.deps import (
     ThreadsDep,
     WriteSession,
 )
-from app.errors import NotFound
-from app.fields import BODY_ERRORS, Moment, problems
-from app.idempotency import Submission
-from app.ids import UUID_TEXT, id_of
-from app.jobs import State
+from app.http.event_streams import RESPONSES, LastEventId
+from app.http.fields import BODY_ERRORS, Moment, problems
+from app.http.idempotency import Submission
+from app.jobs.lifecycle import State
 from app.searches import comparison, export, service
 from app.searches.repository import Filters
 from app.searches.schemas import (
@@ -43,7 +42,8 @@ from app.searches.schemas import (
     SearchExport,
     SearchList,
 )
-from app.streams import RESPONSES, LastEventId
+from app.storage.db import Database, is_away
+from app.storage.ids import UUID_TEXT, id_of
 from nnmass_core.request import SearchRequest
 
 router = APIRouter(prefix="/v1/searches", tags=["searches"])

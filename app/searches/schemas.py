@@ -8,8 +8,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
-from app.fields import WHOLE, Natural, Strict, Tag
-from app.jobs import State
+from app.http.fields import WHOLE, Natural, Strict, Tag
+from app.jobs.lifecycle import State
 from nnmass_core.budget import LONGEST_MS
 from nnmass_core.devices import device_schema, devices
 from nnmass_core.families import architecture_schema, space_schema

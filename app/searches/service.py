@@ -12,18 +12,19 @@ from orjson import Fragment
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from app import catalog, jobs
+from app import catalog
 from app.errors import Invalid, NotFound, WrongState
-from app.idempotency import Submission, fingerprint_of, once
-from app.ids import new_id
-from app.jobs import State
-from app.locks import take_turns
-from app.models import RankedArchitecture, Search, SearchTag
-from app.paging import Paging
+from app.http.idempotency import Submission, fingerprint_of, once
+from app.http.pagination import Paging
+from app.jobs import lifecycle
+from app.jobs.lifecycle import State
+from app.predictions import Predictions
 from app.searches import repository
 from app.searches.repository import KIND, Filters
 from app.searches.schemas import Question, SearchAnswer, SearchBody, SearchChanges
-from app.trained import Predictions
+from app.storage.ids import new_id
+from app.storage.locks import take_turns
+from app.storage.models import RankedArchitecture, Search, SearchTag
 from nnmass_core import __version__
 from nnmass_core.certificate import SearchResult
 from nnmass_core.control import Control
@@ -62,7 +63,7 @@ def _submission(status: int, body: SearchAnswer) -> Submission:
 
 
 def _create(session: Session, owner: str, body: SearchBody, request: SearchRequest) -> Search:
-    job = jobs.enqueue(session, new_id(), kind=KIND, queue=QUEUE, owner=owner)
+    job = lifecycle.enqueue(session, new_id(), kind=KIND, queue=QUEUE, owner=owner)
     row = Search(
         id=job.id,
         job=job,
@@ -109,7 +110,7 @@ def change(session: Session, owner: str, search_id: UUID, changes: SearchChanges
 def delete(session: Session, owner: str, search_id: UUID) -> None:
     """Delete a search and its ranking; what was trained of it stays. Raises NotFound, and WrongState while it runs."""
     get(session, owner, search_id)
-    if not jobs.delete(session, search_id):
+    if not lifecycle.delete(session, search_id):
         _get_again(session, owner, search_id)  # it may be gone
         raise WrongState("the search is running; cancel it first")
 
@@ -117,7 +118,7 @@ def delete(session: Session, owner: str, search_id: UUID) -> None:
 def cancel(session: Session, owner: str, search_id: UUID) -> Search:
     """Cancel a search; one that has ended stays as it is. Raises NotFound."""
     get(session, owner, search_id)
-    jobs.cancel(session, search_id)
+    lifecycle.cancel(session, search_id)
     return _get_again(session, owner, search_id)
 
 
@@ -127,7 +128,7 @@ def retry(session: Session, owner: str, search_id: UUID) -> tuple[Search, bool]:
     Raises NotFound, and WrongState when it has succeeded.
     """
     get(session, owner, search_id)
-    queued = jobs.retry(session, search_id)
+    queued = lifecycle.retry(session, search_id)
     found = _get_again(session, owner, search_id)
     if found.job.state == State.SUCCEEDED:
         raise WrongState("the search has succeeded; submit it with `fresh` to run it once more")

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from app.errors import NotFound
-from app.fields import PathName, problems
+from app.http.fields import PathName, problems
 from nnmass_core.spaces import Preset, presets
 
 router = APIRouter(prefix="/v1/spaces", tags=["spaces"])

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.deps import DatabaseDep, Owner, ThreadsDep
+from app.evidence.query import tell
 from app.evidence.service import Filters
-from app.evidence.telling import tell
+from app.http.dependencies import DatabaseDep, Owner, ThreadsDep
 from app.ui.page import PageRoute, render
 from nnmass_core.families import FAMILIES
 

@@ -15,10 +15,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from app.deps import KEY_COOKIE
 from app.errors import Invalid, ServiceError, Unauthenticated, Unavailable
+from app.http.dependencies import KEY_COOKIE
+from app.ui.formatting import estimate, moment, percent
 from app.ui.forms import Form
-from app.ui.words import estimate, moment, percent
 from nnmass import words
 from nnmass_core import __version__
 from nnmass_core.errors import DefinitionError

@@ -9,15 +9,15 @@ from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
-from app.deps import allows
-from app.keys import Scope
-from app.ui import designs, evidence, searching, signing, trainings
+from app.auth.keys import Scope
+from app.http.dependencies import allows
+from app.ui import architectures, evidence, searches, sign_in, trainings
 
 STATIC = Path(__file__).parent / "static"
 KEPT = {"Cache-Control": "public, max-age=3600"}
 
 ROUTERS: dict[Scope, tuple[APIRouter, ...]] = {
-    Scope.SEARCH: (searching.router, designs.router, evidence.router),
+    Scope.SEARCH: (searches.router, architectures.router, evidence.router),
     Scope.TRAIN: (trainings.router,),
 }
 """The scope that the pages' forms need; who may only read sees every page."""
@@ -28,7 +28,7 @@ def install(app: FastAPI) -> None:
     for scope, routers in ROUTERS.items():
         for router in routers:
             app.include_router(router, dependencies=[Depends(allows(scope))])
-    app.include_router(signing.router)
+    app.include_router(sign_in.router)
     app.add_api_route("/ui/plotly.js", chart_library, include_in_schema=False)
     app.mount("/ui", StaticFiles(directory=STATIC), name="ui")
 

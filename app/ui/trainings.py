@@ -8,12 +8,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.deps import CursorsDep, DatabaseDep, Owner, ReadSession, ThreadsDep, WriteSession
 from app.errors import Invalid
-from app.ids import id_of
-from app.jobs import ENDED, State
-from app.paging import Paging
-from app.trained import Predictions
+from app.http.dependencies import CursorsDep, DatabaseDep, Owner, ReadSession, ThreadsDep, WriteSession
+from app.http.pagination import Paging
+from app.jobs.lifecycle import ENDED, State
+from app.predictions import Predictions
+from app.storage.ids import id_of
 from app.ui.forms import FormProblems, checked, verification_body
 from app.ui.page import FormDep, PageRoute, go_to, render
 from app.verifications import service

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from sqlalchemy.orm import Session
 
-from app.jobs import State
-from app.models import Verification, VerificationEpoch, VerificationSeed
+from app.jobs.lifecycle import State
+from app.storage.models import Verification, VerificationEpoch, VerificationSeed
 from app.verifications import repository
 from app.verifications.schemas import EpochItem, VerificationAnswer, VerificationSummary
 from nnmass_core.recipe import recipe_name

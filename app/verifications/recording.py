@@ -10,10 +10,10 @@ from uuid import UUID
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from app import jobs
-from app.db import now
-from app.jobs import Claim, Event, State
-from app.models import Artifact, Checkpoint, Job, Verification, VerificationEpoch, VerificationSeed
+from app.jobs import lifecycle
+from app.jobs.lifecycle import Claim, Event, State
+from app.storage.db import now
+from app.storage.models import Artifact, Checkpoint, Job, Verification, VerificationEpoch, VerificationSeed
 from app.verifications import repository
 from nnmass_core.codec import sha256_of
 
@@ -48,8 +48,8 @@ def epoch(session: Session, held: Claim, figures: dict[str, Any], fraction: floa
     """
     known = session.get(VerificationEpoch, (held.job_id, figures["seed"], figures["epoch"]))
     if known is not None and known.seconds == figures["seconds"]:
-        return jobs.holds(session, held)
-    if not jobs.tell(session, held, Event.PROGRESS, {"epoch": figures}, fraction, message):
+        return lifecycle.holds(session, held)
+    if not lifecycle.tell(session, held, Event.PROGRESS, {"epoch": figures}, fraction, message):
         return False
     session.merge(VerificationEpoch(verification_id=held.job_id, **figures))
     return True
@@ -57,7 +57,7 @@ def epoch(session: Session, held: Claim, figures: dict[str, Any], fraction: floa
 
 def checkpoint(session: Session, held: Claim, point: dict[str, Any]) -> list[str] | None:
     """Keep a checkpoint; the names of files that are no longer needed, or None when the job is not this worker's."""
-    if not jobs.holds(session, held):
+    if not lifecycle.holds(session, held):
         return None
     row = Checkpoint(verification_id=held.job_id, fence=held.fence, created_at=now(session), **point)
     session.merge(row)
@@ -67,7 +67,7 @@ def checkpoint(session: Session, held: Claim, point: dict[str, Any]) -> list[str
 
 def seed(session: Session, held: Claim, outcome: dict[str, Any], files: Sequence[Artifact]) -> list[str] | None:
     """Keep how a seed ended and its files; the names of checkpoints no longer needed, None when it is not ours."""
-    if not jobs.holds(session, held):
+    if not lifecycle.holds(session, held):
         return None
     session.merge(VerificationSeed(verification_id=held.job_id, **outcome))
     for file in files:
@@ -84,7 +84,7 @@ def _forget(session: Session, held: Claim, points: Sequence[Checkpoint]) -> list
 
 def heard(session: Session, held: Claim, log: str, live: dict[str, Any]) -> bool:
     """Keep the tail of the log and how fast it goes; False when the job is no longer this worker's."""
-    if not jobs.holds(session, held):
+    if not lifecycle.holds(session, held):
         return False
     row = session.get_one(Verification, held.job_id)
     row.log, row.live = log, live
@@ -93,7 +93,7 @@ def heard(session: Session, held: Claim, log: str, live: dict[str, Any]) -> bool
 
 def succeed(session: Session, held: Claim, figures: dict[str, Any]) -> bool:
     """Finish the job with its result; False when it is no longer this worker's."""
-    if not jobs.succeed(session, held):
+    if not lifecycle.succeed(session, held):
         job = session.get_one(Job, held.job_id)  # the answer to an earlier commit may have been lost
         return job.state == State.SUCCEEDED and job.fence == held.fence
     row = session.get_one(Verification, held.job_id)

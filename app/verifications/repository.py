@@ -10,8 +10,10 @@ from uuid import UUID
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, undefer
 
-from app.jobs import State
-from app.models import (
+from app.jobs.lifecycle import State
+from app.jobs.owned_rows import newest, owned
+from app.storage.blobs import Stored, part_of
+from app.storage.models import (
     Artifact,
     Checkpoint,
     Job,
@@ -21,8 +23,6 @@ from app.models import (
     VerificationEpoch,
     VerificationSeed,
 )
-from app.owned import newest, owned
-from app.stored import Stored, part_of
 from app.verifications.schemas import Role
 
 KIND, SEARCH_KIND = "verification", "search"

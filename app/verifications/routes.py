@@ -9,8 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from app.db import Database
-from app.deps import (
+from app.http.dependencies import (
     Admitted,
     DatabaseDep,
     IdempotencyKey,
@@ -22,13 +21,14 @@ from app.deps import (
     ThreadsDep,
     WriteSession,
 )
-from app.fields import BODY_ERRORS, Moment, PathName, problems
-from app.files import sent
-from app.idempotency import Submission
-from app.ids import id_of
-from app.jobs import State
-from app.models import Artifact
-from app.streams import RESPONSES, LastEventId
+from app.http.event_streams import RESPONSES, LastEventId
+from app.http.fields import BODY_ERRORS, Moment, PathName, problems
+from app.http.file_responses import sent
+from app.http.idempotency import Submission
+from app.jobs.lifecycle import State
+from app.storage.db import Database
+from app.storage.ids import id_of
+from app.storage.models import Artifact
 from app.verifications import repository, service
 from app.verifications.repository import Filters
 from app.verifications.schemas import (

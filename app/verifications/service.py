@@ -8,13 +8,15 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app import catalog, idempotency, jobs
+from app import catalog
 from app.errors import Invalid, NotFound, WrongState
-from app.idempotency import Submission
-from app.ids import new_id
-from app.jobs import State
-from app.models import Artifact, Search, Verification
-from app.paging import Paging
+from app.http import idempotency
+from app.http.idempotency import Submission
+from app.http.pagination import Paging
+from app.jobs import lifecycle
+from app.jobs.lifecycle import State
+from app.storage.ids import new_id
+from app.storage.models import Artifact, Search, Verification
 from app.verifications import repository
 from app.verifications.answers import answer, summary
 from app.verifications.repository import KIND, Filters
@@ -216,7 +218,7 @@ def _unknown_search() -> Invalid:
 def _create(
     session: Session, owner: str, architecture: Architecture, training: Training, origin: Origin
 ) -> Verification:
-    job = jobs.enqueue(session, new_id(), kind=KIND, queue=QUEUE, owner=owner)
+    job = lifecycle.enqueue(session, new_id(), kind=KIND, queue=QUEUE, owner=owner)
     figures = architecture.evaluation
     row = Verification(
         id=job.id,
@@ -281,7 +283,7 @@ def listed(
 def cancel(session: Session, owner: str, verification_id: UUID) -> None:
     """Cancel a verification; one that has ended stays as it is. Raises NotFound."""
     get(session, owner, verification_id)
-    jobs.cancel(session, verification_id)
+    lifecycle.cancel(session, verification_id)
 
 
 def retry(session: Session, owner: str, verification_id: UUID) -> bool:
@@ -291,7 +293,7 @@ def retry(session: Session, owner: str, verification_id: UUID) -> bool:
     """
     if get(session, owner, verification_id).job.state == State.SUCCEEDED:
         raise WrongState("the verification has succeeded; POST to its /replay trains it once more")
-    return jobs.retry(session, verification_id)
+    return lifecycle.retry(session, verification_id)
 
 
 def replay(session: Session, owner: str, verification_id: UUID, idempotency_key: str | None) -> Submission:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from app.db import Database
-from app.idempotency import Submission
-from app.threads import Threads
+from app.http.concurrency import Threads
+from app.http.idempotency import Submission
+from app.storage.db import Database
 from app.verifications import service
 from app.verifications.schemas import VerificationBody
 from app.verifications.service import Plan

@@ -18,12 +18,12 @@ from celery import Celery
 from kombu.entity import Queue
 from redis import Redis
 
-from app.cursors import Cursors
-from app.db import Database
-from app.jobs import State
-from app.paging import Paging
+from app.http.cursors import Cursors
+from app.http.pagination import Paging
+from app.jobs.lifecycle import State
 from app.searches import service
 from app.searches.repository import Filters
+from app.storage.db import Database
 from bench.load.client import Timings
 from bench.load.servers import OWNER, ROOT, Running
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import psutil
 
-from app import keys, schema
-from app.db import Database, make_engine
+from app.auth import keys
+from app.storage import migrate
+from app.storage.db import Database, make_engine
 from tests.servers import PostgresServer, RedisServer
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +69,7 @@ def running(concurrency: int) -> Iterator[Running]:
 
 def _prepare(url: str) -> str:
     engine = make_engine(url)
-    schema.upgrade(engine)
+    migrate.upgrade(engine)
     engine.dispose()
     database = Database(url)
     with database.write() as session:

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from app.db import UtcDateTime
+from app.storage.db import UtcDateTime
 
 revision = "0003"
 down_revision = "0002"

@@ -14,19 +14,20 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from app import jobs, keys
+from app.auth import keys
+from app.auth.keys import Scope
 from app.config import Settings
-from app.db import Database
-from app.keys import Scope
+from app.jobs import lifecycle
 from app.main import create_app
-from app.models import Measurement
+from app.storage.db import Database
+from app.storage.models import Measurement
 from tests.api import trainings
 from tests.api.test_verifications import SEARCH as MLP_SEARCH
 from tests.clients import client_of
 from tests.core.latencies import profile
 from tests.networks import MLP
 from worker import search_tasks
-from worker.lifecycle import Context
+from worker.process import Context
 
 METHODS = ("get", "post", "put", "patch", "delete")
 TRAINING: dict[str, Any] = {"dataset": "digits", "recipe": "mlp-paper", "seeds": [0]}
@@ -113,7 +114,7 @@ def _make(client: TestClient, worker: Context) -> dict[str, str]:
     measurement = _post(client, "/v1/measurements", {"kind": "peak", "architecture": MLP})["id"]
     held = trainings.claim(worker.database)
     with worker.database.write() as session:
-        assert jobs.succeed(session, held)
+        assert lifecycle.succeed(session, held)
         session.get_one(Measurement, held.job_id).result = PEAK
     return {
         "search_id": search,

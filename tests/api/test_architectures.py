@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from worker import search_tasks
-from worker.lifecycle import Context
+from worker.process import Context
 
 CNN: dict[str, Any] = {
     "family": "densenet_cnn",

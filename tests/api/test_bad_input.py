@@ -15,8 +15,8 @@ import jsonschema_rs
 import pytest
 from fastapi.testclient import TestClient
 
-from app.body_guard import find_fault
 from app.config import Settings
+from app.http.body_guard import find_fault
 from app.main import create_app
 from tests.api.everything import OPERATIONS, Everything, everything, examples_of, operations_of
 from tests.clients import client_of

@@ -23,9 +23,9 @@ import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.body_guard import DEEPEST, LONGEST_NUMBER, find_fault
-from app.fields import ProblemBody
-from app.server import LARGEST_HEAD, config_of
+from app.http.body_guard import DEEPEST, LONGEST_NUMBER, find_fault
+from app.http.fields import ProblemBody
+from app.processes.uvicorn_server import LARGEST_HEAD, config_of
 from tests.api.everything import OPERATIONS, Everything, everything
 
 MARK = "zq7-do-not-say-this"
@@ -325,7 +325,7 @@ class _Alarms(logging.Handler):
 def server(
     sqlite_file: Path, tmp_path_factory: pytest.TempPathFactory, module_patch: pytest.MonkeyPatch
 ) -> Iterator[Server]:
-    module_patch.setattr("app.server.HEAD_SECONDS", BODY_SECONDS)
+    module_patch.setattr("app.processes.uvicorn_server.HEAD_SECONDS", BODY_SECONDS)
     folder = tmp_path_factory.mktemp("raw")
     with (
         everything(sqlite_file, folder, keyed=False, body_seconds=BODY_SECONDS) as service,

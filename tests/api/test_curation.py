@@ -14,18 +14,18 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 
-from app import jobs
 from app.errors import Invalid
-from app.jobs import Claim
-from app.models import Job, JobEvent, RankedArchitecture, Search, SearchTag
+from app.jobs import lifecycle
+from app.jobs.lifecycle import Claim
 from app.searches import service
 from app.searches.schemas import SearchBody
+from app.storage.models import Job, JobEvent, RankedArchitecture, Search, SearchTag
 from app.verifications import service as verifications
 from app.verifications.schemas import VerificationBody
 from tests.api import trainings
 from tests.conftest import Footing
 from worker import search_tasks
-from worker.lifecycle import Context
+from worker.process import Context
 
 SMALL: dict[str, Any] = {"space": "densenet-tiny", "budget": {"max_params": 100_000}, "top_k": 3}
 MLP: dict[str, Any] = {
@@ -75,7 +75,7 @@ def problems(answer: Any, status: int = 422) -> list[tuple[str, str]]:
 
 def claimed(worker: Context) -> Claim:
     with worker.database.write() as session:
-        held = jobs.claim(session, "search", "test/1", 60.0)
+        held = lifecycle.claim(session, "search", "test/1", 60.0)
     assert held is not None
     return held
 
@@ -193,7 +193,7 @@ def test_a_deleted_search_is_gone_with_all_that_is_its_own(
     if state == "cancelled":
         client.post(f"{path}/cancel")
     elif state == "failed":
-        assert written(footing, jobs.fail, claimed(worker), "out_of_memory", "too little")
+        assert written(footing, lifecycle.fail, claimed(worker), "out_of_memory", "too little")
     elif state == "succeeded":
         assert search_tasks.run_next(worker)
     other = post(client, top_k=4, tags=["a"])
@@ -220,13 +220,13 @@ def test_a_running_search_is_not_deleted(client: TestClient, worker: Context, fo
     refused = client.delete(path)
     assert (problems(refused, 409), refused.json()["code"]) == ([], "wrong_state")
     assert get(client, path) == before
-    assert written(footing, jobs.heartbeat, held, 60.0, 0.5, "halfway")
+    assert written(footing, lifecycle.heartbeat, held, 60.0, 0.5, "halfway")
     client.post(f"{path}/cancel")
     assert client.delete(path).status_code == 204
-    for late in (jobs.succeed, jobs.release):
+    for late in (lifecycle.succeed, lifecycle.release):
         assert not written(footing, late, held)
-    assert not written(footing, jobs.heartbeat, held, 60.0, 0.6, "late")
-    assert not written(footing, jobs.fail, held, "x", "late")
+    assert not written(footing, lifecycle.heartbeat, held, 60.0, 0.6, "late")
+    assert not written(footing, lifecycle.fail, held, "x", "late")
     assert get(client, "/v1/searches")["items"] == []
 
 

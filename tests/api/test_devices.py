@@ -13,7 +13,7 @@ from nnmass_core.devices import devices, read_device
 from tests.core.latencies import profile
 from tests.core.test_devices import SMALL_GREY
 from worker import search_tasks
-from worker.lifecycle import Context
+from worker.process import Context
 
 PATH = "/v1/devices"
 

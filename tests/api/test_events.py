@@ -26,17 +26,18 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app import jobs, keys
-from app import streams as streams_module
-from app.db import Database
-from app.jobs import Claim
-from app.keys import Scope
+from app.auth import keys
+from app.auth.keys import Scope
+from app.http import event_streams as streams_module
+from app.http.event_streams import TICK_SECONDS, Streams
+from app.jobs import lifecycle
+from app.jobs.lifecycle import Claim
 from app.main import create_app
-from app.server import _Server
-from app.streams import TICK_SECONDS, Streams
+from app.processes.uvicorn_server import _Server
+from app.storage.db import Database
 from tests.conftest import Footing
 from worker import search_tasks
-from worker.lifecycle import Context
+from worker.process import Context
 
 SMALL = {"space": "densenet-tiny", "budget": {"max_params": 100_000}}
 UNKNOWN = "00000000-0000-7000-8000-000000000000"
@@ -168,7 +169,7 @@ def names(told: list[Told]) -> list[tuple[str, str]]:
 
 
 def claimed(server: Server) -> Claim:
-    held = server.write(jobs.claim, "search", "test/1", 15.0)
+    held = server.write(lifecycle.claim, "search", "test/1", 15.0)
     assert isinstance(held, Claim)
     return held
 
@@ -201,9 +202,9 @@ def test_a_stream_is_taken_up_again_anywhere(server: Server) -> None:
     search_id = server.post(body=SMALL)["id"]
     held = claimed(server)
     for i in range(6):
-        server.write(jobs.heartbeat, held, 15.0, i / 10, f"step {i}")
-    server.write(jobs.tell, held, "progress", {"epoch": {"epoch": 3}}, 0.7, "epoch 3")
-    server.write(jobs.succeed, held)
+        server.write(lifecycle.heartbeat, held, 15.0, i / 10, f"step {i}")
+    server.write(lifecycle.tell, held, "progress", {"epoch": {"epoch": 3}}, 0.7, "epoch 3")
+    server.write(lifecycle.succeed, held)
     everything = Follower(server, search_id).ended()
     assert names(everything) == [
         ("status", "queued"),
@@ -233,9 +234,9 @@ def test_clients_that_are_cut_off_all_the_time_miss_and_repeat_nothing(server: S
     for thread in threads:
         thread.start()
     for i in range(30):
-        server.write(jobs.tell, held, "progress", {"step": i}, i / 30, f"step {i}")
+        server.write(lifecycle.tell, held, "progress", {"step": i}, i / 30, f"step {i}")
         time.sleep(0.01)
-    server.write(jobs.succeed, held)
+    server.write(lifecycle.succeed, held)
     for thread in threads:
         thread.join(60)
     for received in seen:
@@ -247,7 +248,7 @@ def test_an_id_beyond_the_last_means_up_to_date(server: Server) -> None:
     search_id = server.post(body=SMALL)["id"]
     follower = Follower(server, search_id, 10**19)
     wait_until(lambda: server.streams._waiting)
-    server.write(jobs.succeed, claimed(server))
+    server.write(lifecycle.succeed, claimed(server))
     assert [number for number, _, _ in follower.ended()] == [2, 3]
 
 
@@ -256,12 +257,12 @@ def test_an_end_that_was_undone_is_a_status(server: Server) -> None:
     open_before = Follower(server, search_id)
     open_before.has(1)
     with server.database.write() as session:  # both at once, so that the open stream cannot see the end alone
-        assert jobs.cancel(session, UUID(search_id))
-        assert jobs.retry(session, UUID(search_id))
+        assert lifecycle.cancel(session, UUID(search_id))
+        assert lifecycle.retry(session, UUID(search_id))
     open_before.has(3)
     opened_after = Follower(server, search_id)
     opened_after.has(3)
-    server.write(jobs.cancel, UUID(search_id))
+    server.write(lifecycle.cancel, UUID(search_id))
     told = open_before.ended()
     assert names(told) == [
         ("status", "queued"),
@@ -303,7 +304,7 @@ def test_streams_that_wait_share_one_query_and_hold_no_session(server: Server) -
     assert not [statement for statement in asked if "job_events" in statement]
     assert server.database.engine.pool.checkedout() <= 2  # type: ignore[attr-defined]  # the sweeper, the look
     for search_id in set(ids):
-        server.write(jobs.cancel, UUID(search_id))
+        server.write(lifecycle.cancel, UUID(search_id))
     assert all(names(follower.ended()) == [("status", "queued"), ("done", "cancelled")] for follower in followers)
     wait_until(lambda: server.streams._watch is not None and server.streams._watch.done())
 
@@ -323,17 +324,17 @@ def test_clients_that_go_in_the_middle_of_a_burst_do_no_harm(server: Server) -> 
     search_id = server.post(body=SMALL)["id"]
     held = claimed(server)
     for i in range(400):
-        server.write(jobs.tell, held, "progress", {"much": "x" * 2000}, i / 400, "on")
+        server.write(lifecycle.tell, held, "progress", {"much": "x" * 2000}, i / 400, "on")
     for count in range(1, 9):
         Follower(server, search_id, enough=lambda told, count=count: len(told) >= count).ended()  # type: ignore[misc]
     wait_until(lambda: not server.streams._waiting)
-    server.write(jobs.succeed, held)
+    server.write(lifecycle.succeed, held)
     assert [number for number, _, _ in Follower(server, search_id).ended()] == list(range(1, 404))
 
 
 def test_a_stream_with_nothing_to_tell_shows_that_it_lives(footing: Footing) -> None:
     with footing.database.write() as session:
-        job = jobs.enqueue(session, UUID(int=6), kind="search", queue="search", owner="local")
+        job = lifecycle.enqueue(session, UUID(int=6), kind="search", queue="search", owner="local")
 
     async def follow() -> list[Any]:
         streams = Streams(footing.database, threading.Event(), ping_seconds=0.05)
@@ -374,7 +375,7 @@ class Wayward(Database):
 def test_streams_outlast_a_database_that_is_away(footing: Footing) -> None:
     database = Wayward(footing.settings.sqlalchemy_url)
     with database.write() as session:
-        job_id = jobs.enqueue(session, UUID(int=7), kind="search", queue="search", owner="local").id
+        job_id = lifecycle.enqueue(session, UUID(int=7), kind="search", queue="search", owner="local").id
 
     async def follow() -> list[tuple[str | None, str | None]]:
         streams = Streams(database, threading.Event())
@@ -389,7 +390,7 @@ def test_streams_outlast_a_database_that_is_away(footing: Footing) -> None:
 
     def cancel() -> None:
         with database.write() as session:
-            jobs.cancel(session, job_id)
+            lifecycle.cancel(session, job_id)
         database.away = False
 
     assert asyncio.run(asyncio.wait_for(follow(), 20)) == [("1", "status"), ("2", "done")]
@@ -399,12 +400,12 @@ def test_streams_outlast_a_database_that_is_away(footing: Footing) -> None:
 def test_an_end_carries_nothing_that_came_after_it(footing: Footing) -> None:
     database = footing.database
     with database.write() as session:
-        job_id = jobs.enqueue(session, UUID(int=9), kind="search", queue="search", owner="local").id
-        jobs.cancel(session, job_id)
+        job_id = lifecycle.enqueue(session, UUID(int=9), kind="search", queue="search", owner="local").id
+        lifecycle.cancel(session, job_id)
 
     def whole(reading: Session) -> dict[str, Any]:
         with database.write() as session:
-            assert jobs.retry(session, job_id)
+            assert lifecycle.retry(session, job_id)
         return {"whole": True}
 
     _, told = Streams(database, threading.Event())._rest(job_id, 1, whole)[0]
@@ -428,7 +429,7 @@ def test_a_stream_ends_with_its_key(footing: Footing) -> None:
         server.write(keys.revoke, prefix)
         assert names(going.ended()) == [("status", "queued")]
         assert staying.thread.is_alive()
-        server.write(jobs.cancel, UUID(search_id))
+        server.write(lifecycle.cancel, UUID(search_id))
         assert names(staying.ended()) == [("status", "queued"), ("done", "cancelled")]
 
 
@@ -437,9 +438,9 @@ def test_a_slow_reader_s_stream_ends_with_its_key_in_the_middle_of_a_burst(
 ) -> None:
     monkeypatch.setattr(streams_module, "ADMITTED_SECONDS", 0.0)
     with footing.database.write() as session:
-        job_id = jobs.enqueue(session, UUID(int=9), kind="search", queue="search", owner="local").id
+        job_id = lifecycle.enqueue(session, UUID(int=9), kind="search", queue="search", owner="local").id
     with footing.database.write() as session:
-        assert jobs.cancel(session, job_id)
+        assert lifecycle.cancel(session, job_id)
 
     async def follow() -> list[str | None]:
         streams, told = Streams(footing.database, threading.Event()), []

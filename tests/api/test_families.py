@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from worker import search_tasks
-from worker.lifecycle import Context
+from worker.process import Context
 
 MLP: dict[str, Any] = {
     "family": "densenet_mlp",

@@ -11,20 +11,20 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Connection, event
 
-from app import jobs
-from app.cursors import Cursors
-from app.db import Database
-from app.jobs import State
-from app.paging import Paging
+from app.http.cursors import Cursors
+from app.http.pagination import Paging
+from app.jobs import lifecycle
+from app.jobs.lifecycle import State
 from app.searches import service
 from app.searches.repository import Filters
 from app.searches.schemas import Result, SearchAnswer, SearchList
+from app.storage.db import Database
 from bench.load.rows import fill
 from bench.load.servers import OWNER
 from tests.api.test_searches import SMALL, post
 from tests.conftest import POSTGRES, Footing
 from worker import search_tasks
-from worker.lifecycle import Context
+from worker.process import Context
 
 ROWS, PAGE = 3000, 20
 REFERENCE = {"family": "densenet_cnn", "input": {"channels": 1, "height": 8, "width": 8}, "num_classes": 10}
@@ -46,9 +46,9 @@ def test_a_search_in_a_list_is_the_search_as_it_is_answered_alone(
         pass
     made.append(post(client, SMALL | {"top_k": 2}).json())
     with footing.database.write() as session:
-        held = jobs.claim(session, "search", "test/1", 15.0)
+        held = lifecycle.claim(session, "search", "test/1", 15.0)
         assert held is not None
-        jobs.fail(session, held, "out_of_memory", "the process was killed")
+        lifecycle.fail(session, held, "out_of_memory", "the process was killed")
     made += [post(client, SMALL | {"top_k": top_k}).json() for top_k in (3, 4)]
     client.post(f"/v1/searches/{made[-1]['id']}/cancel")
 

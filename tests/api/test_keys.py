@@ -12,11 +12,11 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text, update
 
-from app import callers, keys
+from app.auth import callers, keys
+from app.auth.keys import Scope
 from app.config import Settings
-from app.keys import Scope
 from app.main import create_app
-from app.models import ApiKey, Base
+from app.storage.models import ApiKey, Base
 from tests.clients import client_of
 from tests.conftest import Footing
 

@@ -13,16 +13,17 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app import keys, logs
+from app.auth import keys
+from app.auth.keys import Scope
 from app.config import Settings
-from app.keys import Scope
 from app.main import create_app
+from app.observability import logs
 from tests.api.test_verifications import SEARCH
 from tests.clients import client_of
 from tests.conftest import Footing
-from worker import running
-from worker.lifecycle import Context
-from worker.running import Died, Failed
+from worker import job_runner
+from worker.job_runner import Died, Failed
+from worker.process import Context
 
 Line = dict[str, Any]
 ID = re.compile(r"[0-9a-f]{32}")
@@ -91,11 +92,11 @@ def test_a_submission_and_its_work_are_one_story(
 
 @json_alone
 def test_what_was_not_committed_is_not_told(footing: Footing, lines: Callable[[], list[Line]]) -> None:
-    from app import jobs
-    from app.ids import new_id
+    from app.jobs import lifecycle
+    from app.storage.ids import new_id
 
     with contextlib.suppress(Unforeseen), footing.database.write() as session:
-        jobs.enqueue(session, new_id(), kind="search", queue="search", owner="a")
+        lifecycle.enqueue(session, new_id(), kind="search", queue="search", owner="a")
         raise Unforeseen
     assert [line for line in lines() if line["logger"] == "nnmass.jobs"] == []
 
@@ -155,15 +156,15 @@ class Unforeseen(Exception):
 def test_an_attempt_tells_how_it_ended(
     footing: Footing, worker: Context, lines: Callable[[], list[Line]], error: Exception, ending: str
 ) -> None:
-    from app import jobs
-    from app.ids import new_id
+    from app.jobs import lifecycle
+    from app.storage.ids import new_id
 
     def break_down(*_: Any) -> None:
         raise error
 
     with footing.database.write() as session:
-        job_id = jobs.enqueue(session, new_id(), kind="search", queue="search", owner="a").id
-    assert running.run_next(worker, "search", {"search": break_down})
+        job_id = lifecycle.enqueue(session, new_id(), kind="search", queue="search", owner="a").id
+    assert job_runner.run_next(worker, "search", {"search": break_down})
     told = [line for line in lines() if line["logger"] == "nnmass.worker"]
     assert told[-1]["event"] == f"search {job_id}: {ending}"
     assert {(line["job_id"], line["attempt"]) for line in told} == {(str(job_id), 1)}
@@ -179,9 +180,9 @@ def test_threads_of_a_job_name_it_too(
     """The heartbeat has a thread of its own, and so has whoever hears what a trainer says."""
     from threading import Event
 
-    from app import jobs
-    from app.ids import new_id
-    from worker import pulse
+    from app.jobs import lifecycle
+    from app.storage.ids import new_id
+    from worker import heartbeat
     from worker.child import run_child
 
     beaten = Event()
@@ -190,16 +191,16 @@ def test_threads_of_a_job_name_it_too(
         beaten.set()
         raise RuntimeError("no heartbeat today")
 
-    def work(context: Context, held: jobs.Claim) -> None:
-        with pulse.Pulse(context, held) as alive:
-            monkeypatch.setattr(jobs, "heartbeat", fail)
+    def work(context: Context, held: lifecycle.Claim) -> None:
+        with heartbeat.Pulse(context, held) as alive:
+            monkeypatch.setattr(lifecycle, "heartbeat", fail)
             run_child("tests.api.trainer_that_speaks", {}, alive)
             assert beaten.wait(30)
 
     with footing.database.write() as session:
-        job_id = jobs.enqueue(session, new_id(), kind="search", queue="search", owner="a").id
+        job_id = lifecycle.enqueue(session, new_id(), kind="search", queue="search", owner="a").id
     quick = Context(worker.settings.model_copy(update={"heartbeat_seconds": 0.01}), worker.database, worker.worker)
-    assert running.run_next(quick, "search", {"search": work})
+    assert job_runner.run_next(quick, "search", {"search": work})
     told = lines()
     assert one(told, logger="nnmass.trainer", event="a line of its own")["job_id"] == str(job_id)
     assert {line["job_id"] for line in told if line["logger"] == "nnmass.pulse"} == {str(job_id)}

@@ -10,15 +10,17 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
-from app import files, jobs, keys
+from app.auth import keys
+from app.auth.keys import Scope
 from app.exports import service as exports
-from app.keys import Scope
+from app.http import file_responses
+from app.jobs import lifecycle
 from app.main import create_app
-from app.models import Export
+from app.storage.models import Export
 from tests.clients import client_of
 from tests.conftest import Footing
 from worker import train_tasks
-from worker.lifecycle import Context
+from worker.process import Context
 
 CNN: dict[str, Any] = {
     "family": "densenet_cnn",
@@ -193,20 +195,20 @@ def test_a_large_file_is_sent_part_by_part(
     client: TestClient, worker: Context, footing: Footing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = bytes(range(256)) * 40 + b"end"
-    monkeypatch.setattr(files, "PART_BYTES", 1000)
+    monkeypatch.setattr(file_responses, "PART_BYTES", 1000)
     export(client, "onnx")
     with footing.database.write() as session:
-        held = jobs.claim(session, "train", "test/1", 15.0)
+        held = lifecycle.claim(session, "train", "test/1", 15.0)
         assert held is not None
         session.get_one(Export, held.job_id).content = content
-        jobs.succeed(session, held)
-    parts, read = list[bytes](), files._read
+        lifecycle.succeed(session, held)
+    parts, read = list[bytes](), file_responses._read
 
     def noted(*args: Any) -> bytes:
         parts.append(read(*args))
         return parts[-1]
 
-    monkeypatch.setattr(files, "_read", noted)
+    monkeypatch.setattr(file_responses, "_read", noted)
     answer = export(client, "onnx")
     assert answer.content == content
     assert answer.headers["Content-Length"] == str(len(content))

@@ -13,13 +13,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 from sqlalchemy import delete, event, update
 
-from app import jobs, keys, schema
+from app.auth import keys
+from app.auth.keys import Scope
 from app.config import Settings
-from app.db import Database, make_engine, now
-from app.keys import Scope
+from app.jobs import lifecycle
 from app.main import create_app
 from app.metrics.service import KEPT_SECONDS, SHARE, Figures
-from app.models import Job, Search, Verification
+from app.storage import migrate
+from app.storage.db import Database, make_engine, now
+from app.storage.models import Job, Search, Verification
 from app.verifications import recording
 from nnmass_core import __version__
 from tests.api import trainings
@@ -28,7 +30,7 @@ from tests.clients import client_of
 from tests.conftest import Footing
 from tests.servers import PostgresServer, RedisServer
 from worker import search_tasks
-from worker.lifecycle import Context
+from worker.process import Context
 
 Labels = dict[str, str]
 
@@ -78,9 +80,9 @@ def test_an_idle_service(client: TestClient) -> None:
 
 def test_queues_and_jobs_of_every_owner(footing: Footing, worker: Context) -> None:
     with footing.database.write() as session:
-        ids = [jobs.enqueue(session, new, kind="search", queue="search", owner=o).id for new, o in _ids("ab")]
+        ids = [lifecycle.enqueue(session, new, kind="search", queue="search", owner=o).id for new, o in _ids("ab")]
         session.execute(update(Job).where(Job.id == ids[0]).values(created_at=now(session) - timedelta(hours=1)))
-        jobs.enqueue(session, next(_ids("c"))[0], kind="export", queue="train", owner="c")
+        lifecycle.enqueue(session, next(_ids("c"))[0], kind="export", queue="train", owner="c")
     trainings.claim(footing.database)
     found = scraped(fresh(footing))
     assert value(found, "nnmass_queue_jobs", queue="search", state="queued") == 2
@@ -92,7 +94,7 @@ def test_queues_and_jobs_of_every_owner(footing: Footing, worker: Context) -> No
 
 
 def _ids(owners: str) -> Iterator[tuple[Any, str]]:
-    from app.ids import new_id
+    from app.storage.ids import new_id
 
     return ((new_id(), owner) for owner in owners)
 
@@ -180,12 +182,12 @@ def _mlp(depth: int) -> dict[str, Any]:
 
 
 def test_workers_and_their_last_sign(footing: Footing) -> None:
-    from app.models import WorkerBeat
+    from app.storage.models import WorkerBeat
 
     with footing.database.write() as session:
         for name in ("a/1", "b/2"):
-            jobs.beat(session, name, "search")
-        jobs.beat(session, "c/3", "train")
+            lifecycle.beat(session, name, "search")
+        lifecycle.beat(session, "c/3", "train")
         session.flush()
         long_ago = now(session) - timedelta(seconds=100)
         session.execute(update(WorkerBeat).where(WorkerBeat.worker == "c/3").values(seen_at=long_ago))
@@ -222,11 +224,11 @@ def figures(source: Figures) -> dict[str, float]:
 
 def end_one(database: Database, seconds_ago: float = 0.0) -> Any:
     with database.write() as session:
-        job_id = jobs.enqueue(session, next(_ids("a"))[0], kind="search", queue="search", owner="a").id
+        job_id = lifecycle.enqueue(session, next(_ids("a"))[0], kind="search", queue="search", owner="a").id
     with database.write() as session:
-        held = jobs.claim(session, "search", "test/1", 15.0)
+        held = lifecycle.claim(session, "search", "test/1", 15.0)
         assert held is not None
-        assert jobs.succeed(session, held)
+        assert lifecycle.succeed(session, held)
         ended = now(session) - timedelta(seconds=seconds_ago)
         session.execute(update(Job).where(Job.id == held.job_id).values(started_at=ended, finished_at=ended))
     return job_id
@@ -381,7 +383,7 @@ def test_who_has_the_token_learns_that_the_database_is_away(redis: RedisServer, 
     with PostgresServer(durable=True) as server:
         url = server.create_database("lost")
         engine = make_engine(url)
-        schema.upgrade(engine)
+        migrate.upgrade(engine)
         engine.dispose()
         settings = Settings(
             data_dir=tmp_path,

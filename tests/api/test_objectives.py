@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from worker import search_tasks
-from worker.lifecycle import Context
+from worker.process import Context
 
 
 def run(client: TestClient, worker: Context, body: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

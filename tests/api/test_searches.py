@@ -11,14 +11,14 @@ from fastapi.testclient import TestClient
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from app import jobs
 from app.errors import Invalid
-from app.idempotency import Submission, fingerprint_of, once
+from app.http.idempotency import Submission, fingerprint_of, once
+from app.jobs import lifecycle
 from app.searches import routes
 from app.searches.schemas import EXAMPLE, Question
 from tests.conftest import Footing
 from worker import search_tasks
-from worker.lifecycle import Context
+from worker.process import Context
 
 SMALL = {"space": "densenet-tiny", "budget": {"max_params": 100_000}}
 
@@ -125,9 +125,9 @@ def test_what_was_given_up_is_run_again(client: TestClient, worker: Context, end
         client.post(f"{path}/cancel")
     else:
         with worker.database.write() as session:
-            held = jobs.claim(session, "search", "test/1", 15.0)
+            held = lifecycle.claim(session, "search", "test/1", 15.0)
             assert held is not None
-            assert jobs.fail(session, held, "out_of_memory", "too little")
+            assert lifecycle.fail(session, held, "out_of_memory", "too little")
     assert client.get(path).json()["status"] == end
 
     again = client.post(f"{path}/retry")

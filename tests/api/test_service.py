@@ -15,17 +15,18 @@ from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from app import keys, ui
-from app.broker import QUEUES, BrokerUnfit, check_redis
+from app import ui
+from app.auth import keys
+from app.auth.keys import Scope
 from app.config import Settings
-from app.deps import database_of
 from app.health import routes as health
 from app.health.service import ADVICE
-from app.keys import Scope
-from app.locks import take_turns
+from app.http.concurrency import LOOKING_UP
+from app.http.dependencies import database_of
+from app.jobs.broker import QUEUES, BrokerUnfit, check_redis
 from app.main import FEATURES, create_app
 from app.metrics import routes as metrics
-from app.threads import LOOKING_UP
+from app.storage.locks import take_turns
 from tests.clients import ADDRESS, client_of
 from tests.conftest import POSTGRES, SQLITE, Footing
 from tests.servers import PostgresServer, RedisServer
@@ -86,13 +87,13 @@ def test_more_requests_at_once_than_threads_or_connections(footing: Footing) -> 
 
 @pytest.mark.servers
 def test_a_lost_database_is_503_and_comes_back(redis: RedisServer, tmp_path: Path) -> None:
-    from app import schema
-    from app.db import make_engine
+    from app.storage import migrate
+    from app.storage.db import make_engine
 
     with PostgresServer(durable=True) as server:
         url = server.create_database("lost")
         engine = make_engine(url)
-        schema.upgrade(engine)
+        migrate.upgrade(engine)
         engine.dispose()
         settings = Settings(data_dir=tmp_path, database_url=url, broker_url=redis.url)
         with client_of(create_app(settings)) as client:

@@ -21,10 +21,11 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 import app
-from app import jobs, keys
-from app.keys import Scope
+from app.auth import keys
+from app.auth.keys import Scope
+from app.jobs import lifecycle
 from app.main import FEATURES, create_app
-from app.models import Base, Job
+from app.storage.models import Base, Job
 from tests.api import trainings
 from tests.api.test_verifications import SEARCH as MLP_SEARCH
 from tests.clients import client_of
@@ -32,7 +33,7 @@ from tests.conftest import Footing
 from tests.core.latencies import profile
 from tests.networks import MLP
 from worker import search_tasks
-from worker.lifecycle import Context
+from worker.process import Context
 
 MARK = "alices-secret"
 """What alice writes wherever text can be written; it must turn up in no answer to bob."""
@@ -110,7 +111,7 @@ def _diverge(client: TestClient, footing: Footing) -> None:
     _post(client, "/v1/verifications", TRAINING | {"architecture": MLP | {"depth": 6}})
     held = trainings.claim(footing.database)
     with footing.database.write() as session:
-        assert jobs.fail(session, held, "diverged", "the loss is not a number")
+        assert lifecycle.fail(session, held, "diverged", "the loss is not a number")
 
 
 def _order(client: TestClient, best: str) -> dict[str, str]:
@@ -350,7 +351,9 @@ def _modules() -> list[ModuleType]:
         for about in pkgutil.walk_packages(app.__path__, "app.")
         if about.name != "app.__main__"
     ]
-    return [module for module in found if OWNED in inspect.getsource(module) and module.__name__ != "app.jobs"]
+    return [
+        module for module in found if OWNED in inspect.getsource(module) and module.__name__ != "app.jobs.lifecycle"
+    ]
 
 
 SECOND_LOCKS = {("app.searches.repository", 0)}

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app import jobs
+from app.jobs import lifecycle
 from nnmass_core.families import decode_architecture
 from nnmass_core.recipe import recipes, resolve_recipe
 from tests.api import trainings
 from tests.conftest import Footing
 from tests.networks import MLP
 from worker import search_tasks
-from worker.lifecycle import Context
+from worker.process import Context
 
 BODY: dict[str, Any] = {"architecture": MLP, "dataset": "digits", "recipe": "mlp-paper", "seeds": [0]}
 SEARCH: dict[str, Any] = {
@@ -368,7 +368,7 @@ def test_what_diverged_is_told(client: TestClient, footing: Footing) -> None:
     verify(client, architecture=MLP | {"depth": 5})
     held = trainings.claim(footing.database)
     with footing.database.write() as session:
-        assert jobs.fail(session, held, "diverged", "the loss is nan")
+        assert lifecycle.fail(session, held, "diverged", "the loss is nan")
     evidence = get(client, "/v1/evidence")
     assert (evidence["n"], evidence["diverged"]) == (9, 1)
     assert "1 that diverged" in evidence["statement"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from app import jobs
-from app.db import Database
-from app.jobs import Claim
-from app.models import Artifact
+from app.jobs import lifecycle
+from app.jobs.lifecycle import Claim
+from app.storage.db import Database
+from app.storage.models import Artifact
 from app.verifications import recording
 
 FIGURES: dict[str, Any] = {
@@ -28,7 +28,7 @@ FIGURES: dict[str, Any] = {
 def claim(database: Database) -> Claim:
     """Claim the oldest training."""
     with database.write() as session:
-        held = jobs.claim(session, "train", "test/1", 60.0)
+        held = lifecycle.claim(session, "train", "test/1", 60.0)
     assert held is not None
     return held
 

@@ -17,10 +17,11 @@ import httpx2
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
-from app import jobs, schema
-from app.db import Database
-from app.jobs import ENDED
-from app.models import Job, WorkerBeat
+from app.jobs import lifecycle
+from app.jobs.lifecycle import ENDED
+from app.storage import migrate
+from app.storage.db import Database
+from app.storage.models import Job, WorkerBeat
 from tests.chaos.processes import Process, planted
 from tests.processes.service import SHORT_LEASES, environment, wait_for
 from tests.servers import HOST, PostgresServer, RedisServer
@@ -54,7 +55,7 @@ class FullMode:
             self._url = self.postgres.create_database("chaos")
             self.database = Database(self._url)
             stack.callback(self.database.dispose)
-            schema.upgrade(self.database.engine)
+            migrate.upgrade(self.database.engine)
             self._port = _free_port()
             self.address = f"http://{HOST}:{self._port}"
             self.replant(self._plant)
@@ -150,7 +151,7 @@ class FullMode:
                 process.thaw()
         for job_id in self._open_jobs():
             with self.database.write() as session:
-                jobs.cancel(session, job_id)
+                lifecycle.cancel(session, job_id)
 
     def _open_jobs(self) -> Sequence[UUID]:
         with self.database.read() as session:

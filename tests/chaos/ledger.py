@@ -17,9 +17,9 @@ import httpx2
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
-from app.db import Database
-from app.jobs import ENDED, Event, State
-from app.models import Job, JobEvent, RankedArchitecture, Search
+from app.jobs.lifecycle import ENDED, Event, State
+from app.storage.db import Database
+from app.storage.models import Job, JobEvent, RankedArchitecture, Search
 from tests.chaos.questions import Json, calm_digest
 from tests.chaos.report import Outcome
 

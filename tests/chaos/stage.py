@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx2
 
-from app.db import Database
+from app.storage.db import Database
 from tests.chaos.full import FullMode
 from tests.chaos.ledger import Ledger
 from tests.chaos.report import Outcome

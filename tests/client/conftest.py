@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.config import Settings
-from app.db import Database
+from app.storage.db import Database
 from nnmass import Client
 from tests.client.service import Service, serving
 

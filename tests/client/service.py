@@ -14,11 +14,11 @@ from typing import Any
 import uvicorn
 
 from app.config import Settings
-from app.db import Database
 from app.main import create_app
-from app.server import _Server
+from app.processes.uvicorn_server import _Server
+from app.storage.db import Database
 from worker import search_tasks
-from worker.lifecycle import Context
+from worker.process import Context
 
 
 def wait_until(happened: Callable[[], Any], seconds: float = 20.0) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from app import jobs
-from app.jobs import Claim
+from app.jobs import lifecycle
+from app.jobs.lifecycle import Claim
 from nnmass import Client, Event, InvalidRequest, NotFound, SearchFailed, TimedOut, WrongState
 from tests.api import trainings
 from tests.client.service import Service, wait_until
@@ -97,9 +97,9 @@ def test_waiting_ends_when_it_is_told_to(client: Client, service: Service) -> No
 
 def test_a_search_that_fails_says_why(client: Client, service: Service) -> None:
     search = waiting(client, service)
-    held = service.write(jobs.claim, "search", "test/1", 15.0)
+    held = service.write(lifecycle.claim, "search", "test/1", 15.0)
     assert isinstance(held, Claim)
-    service.write(jobs.fail, held, "broken", "the engine broke")
+    service.write(lifecycle.fail, held, "broken", "the engine broke")
     assert client.wait(search).status == "failed"
     with pytest.raises(SearchFailed, match="ended as failed: the engine broke"):
         client.answer(search)
@@ -141,12 +141,12 @@ def test_a_file_that_a_worker_makes_is_waited_for(client: Client, service: Servi
     assert waited
 
     def make() -> None:
-        from app.models import Export
+        from app.storage.models import Export
 
         held = trainings.claim(service.database)
         with service.database.write() as session:
             session.get_one(Export, held.job_id).content = b"made"
-            jobs.succeed(session, held)
+            lifecycle.succeed(session, held)
 
     worker = threading.Timer(0.2, make)
     worker.start()

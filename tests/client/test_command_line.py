@@ -16,8 +16,8 @@ import pytest
 from typer.testing import CliRunner
 
 import nnmass
-from app import jobs
 from app.cli import app
+from app.jobs import lifecycle
 from nnmass import Client
 from tests.api import trainings
 from tests.client.service import Service, wait_until
@@ -46,7 +46,7 @@ def at_work(service: Service, queue: str, work: Callable[[], object]) -> threadi
     """Have a worker do something as soon as a queue holds work."""
 
     def wait_and_work() -> None:
-        wait_until(lambda: service.write(jobs.queued, queue), 60)
+        wait_until(lambda: service.write(lifecycle.queued, queue), 60)
         work()
 
     worker = threading.Thread(target=wait_and_work)
@@ -79,8 +79,8 @@ def test_a_search_that_fails_ends_with_1(run: Run, service: Service) -> None:
     service.rest()
 
     def fail() -> None:
-        held = service.write(jobs.claim, "search", "test/1", 15.0)
-        service.write(jobs.fail, held, "broken", "the engine broke")
+        held = service.write(lifecycle.claim, "search", "test/1", 15.0)
+        service.write(lifecycle.fail, held, "broken", "the engine broke")
 
     worker = at_work(service, "search", fail)
     done = run("search", "--preset", "densenet-tiny", "--max-params", "99k")
@@ -147,7 +147,7 @@ def test_trainings_for_programs(run: Run, client: Client, service: Service, tmp_
     (queued,) = run.json("verify", str(definition), *what, "--no-wait")["items"]
     assert (queued["status"], queued["seeds"], queued["recipe"]["epochs"]) == ("queued", [0, 7], 3)
     held = trainings.claim(service.database)
-    service.write(jobs.fail, held, "broken", "the power went")
+    service.write(lifecycle.fail, held, "broken", "the power went")
     (other,) = run.json("verify", "resnet18", "--dataset", "fake", "--recipe", "imagenet-paper", "--no-wait")["items"]
     client.cancel_verification(other["id"])
     for wrong in (("--seeds", "a"), ("--dataset", "nothing"), ("--top", "3")):
@@ -159,7 +159,7 @@ def test_trainings_for_programs(run: Run, client: Client, service: Service, tmp_
 def test_a_training_that_fails_ends_with_1(run: Run, service: Service) -> None:
     def fail() -> None:
         held = trainings.claim(service.database)
-        service.write(jobs.fail, held, "broken", "the power went")
+        service.write(lifecycle.fail, held, "broken", "the power went")
 
     worker = at_work(service, "train", fail)
     done = run("verify", "resnet18", "--dataset", "fake", "--recipe", "imagenet-paper")

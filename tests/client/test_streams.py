@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from app import jobs
 from app.config import Settings
-from app.db import Database
-from app.jobs import Claim
+from app.jobs import lifecycle
+from app.jobs.lifecycle import Claim
+from app.storage.db import Database
 from nnmass import Client, Event, NotFound, Search, ServiceError, ServiceUnreachable
 from nnmass.client import streams
 from nnmass.client.streams import NoStream, follow
@@ -27,11 +27,11 @@ def told(service: Service, client: Client) -> str:
     """Submit a search and have a worker tell of many steps of it; returns its id."""
     service.rest()
     search = client.submit("densenet-tiny", max_params="100k", fresh=True, note="a line\u2028separator")
-    held = service.write(jobs.claim, "search", "test/1", 60.0)
+    held = service.write(lifecycle.claim, "search", "test/1", 60.0)
     assert isinstance(held, Claim)
     for step in range(STEPS):
-        service.write(jobs.heartbeat, held, 60.0, step / STEPS, f"step {step}\u2028\u0085")
-    service.write(jobs.succeed, held)
+        service.write(lifecycle.heartbeat, held, 60.0, step / STEPS, f"step {step}\u2028\u0085")
+    service.write(lifecycle.succeed, held)
     return search.id
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import nnmass
-from app import keys
+from app.auth import keys
+from app.auth.keys import Scope
 from app.config import Settings
-from app.db import Database
-from app.keys import Scope
+from app.storage.db import Database
 from nnmass import (
     Client,
     DefinitionError,

@@ -31,7 +31,7 @@ import psutil
 import pytest
 import yaml
 
-from app.server import GRACEFUL_SECONDS
+from app.processes.uvicorn_server import GRACEFUL_SECONDS
 from tests.servers import HOST, PostgresServer, RedisServer, ServerUnavailable
 
 ROOT = Path(__file__).parents[2]

@@ -12,15 +12,15 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from app import jobs
-from app.ids import new_id
+from app.jobs import lifecycle
 from app.main import create_app
+from app.storage.ids import new_id
 from tests.api import trainings
 from tests.api.test_verifications import BODY, SEARCH
 from tests.clients import client_of
 from tests.conftest import Footing
 from worker import search_tasks
-from worker.lifecycle import Context
+from worker.process import Context
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DASHBOARD = DEPLOY / "grafana" / "nnmass.json"
@@ -43,8 +43,8 @@ def scrape(footing: Footing, worker: Context) -> str:
     client.post("/v1/verifications", json=BODY)
     trainings.train_all(footing.database, [7])
     with footing.database.write() as session:
-        jobs.beat(session, "a/1", "search")
-        jobs.enqueue(session, new_id(), kind="search", queue="search", owner="a")
+        lifecycle.beat(session, "a/1", "search")
+        lifecycle.enqueue(session, new_id(), kind="search", queue="search", owner="a")
     return client.get("/metrics").text
 
 

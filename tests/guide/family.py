@@ -27,7 +27,7 @@ from nnmass_core.training import measure
 from nnmass_core.wiring import draw_wiring
 from tests.core.latencies import profile
 from worker import search_tasks
-from worker.lifecycle import Context
+from worker.process import Context
 
 SPACE = {
     "family": "residual_mlp",

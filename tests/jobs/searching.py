@@ -9,12 +9,12 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import jobs
-from app.db import now
-from app.jobs import Claim, State
-from app.models import IdempotencyKey, Job, JobEvent, RankedArchitecture, Search, SearchTag, WorkerBeat
+from app.jobs import lifecycle
+from app.jobs.lifecycle import Claim, State
 from app.searches import service
 from app.searches.schemas import SearchBody
+from app.storage.db import now
+from app.storage.models import IdempotencyKey, Job, JobEvent, RankedArchitecture, Search, SearchTag, WorkerBeat
 from nnmass_core.control import Control
 from nnmass_core.search import search
 from tests.jobs.queue_model import MOST_ATTEMPTS, Asked, Known, Told
@@ -44,19 +44,19 @@ FOUND = {
 TABLES = (Job, JobEvent, Search, SearchTag, RankedArchitecture, IdempotencyKey, WorkerBeat)
 
 
-def sweep(session: Session) -> jobs.Sweep:
+def sweep(session: Session) -> lifecycle.Sweep:
     """Do what a sweeper does, in one go."""
-    jobs.tidy(session)
-    return jobs.sweep(session, ring_again_seconds=RING_AGAIN_SECONDS, most_attempts=MOST_ATTEMPTS)
+    lifecycle.tidy(session)
+    return lifecycle.sweep(session, ring_again_seconds=RING_AGAIN_SECONDS, most_attempts=MOST_ATTEMPTS)
 
 
 def needs_sweep(session: Session) -> bool:
-    return jobs.needs_sweep(session, ring_again_seconds=RING_AGAIN_SECONDS)
+    return lifecycle.needs_sweep(session, ring_again_seconds=RING_AGAIN_SECONDS)
 
 
 def save(session: Session, held: Claim) -> bool:
     """Finish as a worker does. The result says by its seconds under which fence it was found."""
-    if not jobs.succeed(session, held):
+    if not lifecycle.succeed(session, held):
         return False
     row = session.get_one(Search, held.job_id)
     found = FOUND[row.request["top_k"]]
@@ -96,7 +96,7 @@ def read_back(session: Session) -> dict[UUID, Known]:
 def _known(job: Job, row: Search, told: list[Told], places: int, moment: datetime) -> Known:
     assert job.events == len(told)
     assert (job.lease_until is not None) == (job.state == State.RUNNING)
-    assert (job.finished_at is not None) == (job.state in jobs.ENDED)
+    assert (job.finished_at is not None) == (job.state in lifecycle.ENDED)
     assert places == (row.request["top_k"] if row.result else 0)
     return Known(
         owner=job.owner,

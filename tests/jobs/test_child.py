@@ -15,8 +15,8 @@ from typing import Any, cast
 import pytest
 
 from worker.child import run_child
-from worker.pulse import Lost, Pulse
-from worker.running import Died, Failed
+from worker.heartbeat import Lost, Pulse
+from worker.job_runner import Died, Failed
 
 MODULE = "tests.jobs.obedient"
 

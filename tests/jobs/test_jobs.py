@@ -11,14 +11,14 @@ from uuid import UUID
 import pytest
 from sqlalchemy import event, func, select, update
 
-from app import jobs
-from app.db import Database, now
-from app.ids import new_id
-from app.jobs import TRANSITIONS, Claim, State
-from app.models import IdempotencyKey, Job, JobEvent
+from app.jobs import lifecycle
+from app.jobs.lifecycle import TRANSITIONS, Claim, State
+from app.storage.db import Database, now
+from app.storage.ids import new_id
+from app.storage.models import IdempotencyKey, Job, JobEvent
 from tests.conftest import Footing
-from worker.lifecycle import Context
-from worker.pulse import Pulse
+from worker.heartbeat import Pulse
+from worker.process import Context
 
 SWEEP: dict[str, Any] = {"ring_again_seconds": 4.0, "most_attempts": 3}
 
@@ -27,18 +27,18 @@ SWEEP: dict[str, Any] = {"ring_again_seconds": 4.0, "most_attempts": 3}
 def database(footing: Footing) -> Database:
     """A database in which a search worker has lately shown itself."""
     with footing.database.write() as session:
-        jobs.beat(session, "test/1", "search")
+        lifecycle.beat(session, "test/1", "search")
     return footing.database
 
 
 def add(database: Database, queue: str = "search") -> UUID:
     with database.write() as session:
-        return jobs.enqueue(session, new_id(), kind="search", queue=queue, owner="local").id
+        return lifecycle.enqueue(session, new_id(), kind="search", queue=queue, owner="local").id
 
 
 def claim(database: Database, lease_seconds: float = 15.0) -> Claim | None:
     with database.write() as session:
-        return jobs.claim(session, "search", "test/1", lease_seconds)
+        return lifecycle.claim(session, "search", "test/1", lease_seconds)
 
 
 def must_claim(database: Database, lease_seconds: float = 15.0) -> Claim:
@@ -52,19 +52,19 @@ def look(database: Database, job_id: UUID) -> Job:
         return session.get_one(Job, job_id)
 
 
-def sweep(database: Database) -> jobs.Sweep:
+def sweep(database: Database) -> lifecycle.Sweep:
     with database.write() as session:
-        return jobs.sweep(session, **SWEEP)
+        return lifecycle.sweep(session, **SWEEP)
 
 
 def beat(database: Database, held: Claim) -> bool:
     with database.write() as session:
-        return jobs.heartbeat(session, held, 15.0, 0.5, "halfway")
+        return lifecycle.heartbeat(session, held, 15.0, 0.5, "halfway")
 
 
 def succeed(database: Database, held: Claim) -> bool:
     with database.write() as session:
-        return jobs.succeed(session, held)
+        return lifecycle.succeed(session, held)
 
 
 def age(database: Database, job_id: UUID, **moments: timedelta) -> None:
@@ -110,7 +110,7 @@ def test_an_expired_lease_puts_the_job_back_and_shuts_the_old_worker_out(databas
     old = must_claim(database)
     assert sweep(database).requeued == 0
     age(database, job_id, lease_until=timedelta(seconds=1))
-    assert sweep(database) == jobs.Sweep(1, 0, {"search": 1})
+    assert sweep(database) == lifecycle.Sweep(1, 0, {"search": 1})
     assert look(database, job_id).state == State.QUEUED
 
     new = must_claim(database)
@@ -118,8 +118,8 @@ def test_an_expired_lease_puts_the_job_back_and_shuts_the_old_worker_out(databas
     assert not beat(database, old)
     assert not succeed(database, old)
     with database.write() as session:
-        assert not jobs.fail(session, old, "x", "late")
-        assert not jobs.release(session, old)
+        assert not lifecycle.fail(session, old, "x", "late")
+        assert not lifecycle.release(session, old)
     assert beat(database, new)
     assert succeed(database, new)
     assert look(database, job_id).state == State.SUCCEEDED
@@ -164,18 +164,18 @@ def test_a_lease_that_ends_during_a_sweep_gives_no_attempt_too_many(database: Da
                 cursor.execute("UPDATE jobs SET lease_until = '1970-01-01 00:00:00.000000'")
 
     event.listen(database.engine, "before_cursor_execute", meanwhile)
-    assert sweep(database) == jobs.Sweep(0, 0, {})
+    assert sweep(database) == lifecycle.Sweep(0, 0, {})
     event.remove(database.engine, "before_cursor_execute", meanwhile)
     assert look(database, job_id).state == State.RUNNING
-    assert sweep(database) == jobs.Sweep(0, 1, {})
+    assert sweep(database) == lifecycle.Sweep(0, 1, {})
 
 
 def test_a_release_is_not_an_attempt(database: Database) -> None:
     job_id = add(database)
     with database.write() as session:
-        held = jobs.claim(session, "search", "test/1", 15.0)
+        held = lifecycle.claim(session, "search", "test/1", 15.0)
         assert held is not None
-        assert jobs.release(session, held)
+        assert lifecycle.release(session, held)
     assert (look(database, job_id).state, look(database, job_id).attempt) == (State.QUEUED, 0)
     assert sweep(database).bells == {"search": 1}
     assert must_claim(database).attempt == 1
@@ -185,8 +185,8 @@ def test_a_cancelled_job_can_be_written_no_more(database: Database) -> None:
     job_id = add(database)
     held = must_claim(database)
     with database.write() as session:
-        assert jobs.cancel(session, job_id)
-        assert not jobs.cancel(session, job_id)
+        assert lifecycle.cancel(session, job_id)
+        assert not lifecycle.cancel(session, job_id)
     assert not beat(database, held)
     assert not succeed(database, held)
     job = look(database, job_id)
@@ -199,11 +199,11 @@ def test_all_but_a_running_job_is_deleted_with_its_events(database: Database, st
     job_id, other = add(database), add(database)
     with database.write() as session:
         session.execute(update(Job).where(Job.id == job_id).values(state=state))
-    assert written(database, jobs.delete, job_id) == (state is not State.RUNNING)
+    assert written(database, lifecycle.delete, job_id) == (state is not State.RUNNING)
     with database.read() as session:
         left = set(session.scalars(select(JobEvent.job_id))), set(session.scalars(select(Job.id)))
     assert left == (({job_id, other},) * 2 if state is State.RUNNING else ({other},) * 2)
-    assert not written(database, jobs.delete, new_id())
+    assert not written(database, lifecycle.delete, new_id())
 
 
 @pytest.mark.parametrize("end", [State.SUCCEEDED, State.FAILED])
@@ -211,9 +211,9 @@ def test_what_has_ended_is_not_cancelled(database: Database, end: State) -> None
     job_id = add(database)
     held = must_claim(database)
     with database.write() as session:
-        assert jobs.succeed(session, held) if end == State.SUCCEEDED else jobs.fail(session, held, "x", "why")
+        assert lifecycle.succeed(session, held) if end == State.SUCCEEDED else lifecycle.fail(session, held, "x", "why")
     with database.write() as session:
-        assert not jobs.cancel(session, job_id)
+        assert not lifecycle.cancel(session, job_id)
     assert look(database, job_id).state == end
 
 
@@ -223,11 +223,11 @@ def test_unclaimed_jobs_are_rung_for_again_but_not_without_end(database: Databas
     for job_id in added:
         age(database, job_id, rung_at=timedelta(seconds=5))
     with database.read() as session:
-        assert jobs.needs_sweep(session, ring_again_seconds=4.0)
-    assert sweep(database).bells == {"search": jobs.MOST_BELLS}
+        assert lifecycle.needs_sweep(session, ring_again_seconds=4.0)
+    assert sweep(database).bells == {"search": lifecycle.MOST_BELLS}
     assert sweep(database).bells == {}
     with database.read() as session:
-        assert not jobs.needs_sweep(session, ring_again_seconds=4.0)
+        assert not lifecycle.needs_sweep(session, ring_again_seconds=4.0)
     must_claim(database)
     assert sweep(database).bells == {"search": 1}, "the next ones are rung for as they come to the front"
 
@@ -239,7 +239,7 @@ def test_a_sweep_of_a_long_queue_writes_no_more_than_it_rings_for(database: Data
     before = {job_id: look(database, job_id).rung_at for job_id in added}
     sweep(database)
     rung = [job_id for job_id in added if look(database, job_id).rung_at != before[job_id]]
-    assert rung == sorted(added)[: jobs.MOST_BELLS]
+    assert rung == sorted(added)[: lifecycle.MOST_BELLS]
 
 
 @pytest.mark.parametrize("footing", ["sqlite"], indirect=True)
@@ -248,7 +248,7 @@ def test_looking_for_what_to_sweep_does_not_read_every_job(database: Database) -
     record = lambda *context: asked.append((context[2], context[3]))  # noqa: E731 - its arguments are many
     event.listen(database.engine, "before_cursor_execute", record)
     with database.read() as session:
-        jobs.needs_sweep(session, ring_again_seconds=4.0)
+        lifecycle.needs_sweep(session, ring_again_seconds=4.0)
     event.remove(database.engine, "before_cursor_execute", record)
     of_jobs = [(statement, values) for statement, values in asked if "FROM jobs" in statement]
     with database.engine.connect() as connection:
@@ -259,7 +259,7 @@ def test_looking_for_what_to_sweep_does_not_read_every_job(database: Database) -
 
 
 def test_old_keys_are_forgotten_batch_by_batch(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "MOST_FORGOTTEN", 2)
+    monkeypatch.setattr(lifecycle, "MOST_FORGOTTEN", 2)
     row = {"owner": "ann", "fingerprint": "0" * 64, "status": 202, "location": "/", "body": {}}
     with database.write() as session:
         moment = now(session)
@@ -268,7 +268,7 @@ def test_old_keys_are_forgotten_batch_by_batch(database: Database, monkeypatch: 
     more = []
     for _ in range(3):
         with database.write() as session:
-            more.append(jobs.tidy(session))
+            more.append(lifecycle.tidy(session))
     assert more == [True, True, False]
     with database.read() as session:
         assert session.scalars(select(IdempotencyKey.key)).all() == ["new"]
@@ -278,7 +278,7 @@ def test_nothing_is_rung_for_where_no_worker_listens(database: Database) -> None
     job_id = add(database, queue="train")
     age(database, job_id, rung_at=timedelta(seconds=60))
     with database.read() as session:
-        assert not jobs.needs_sweep(session, ring_again_seconds=4.0)
+        assert not lifecycle.needs_sweep(session, ring_again_seconds=4.0)
     assert sweep(database).bells == {}
 
 
@@ -293,7 +293,7 @@ def test_work_is_announced_after_the_commit_and_forgotten_on_rollback(footing: F
 
     def change_my_mind() -> None:
         with database.write() as session:
-            jobs.enqueue(session, new_id(), kind="search", queue="search", owner="local")
+            lifecycle.enqueue(session, new_id(), kind="search", queue="search", owner="local")
             raise RuntimeError("changed my mind")
 
     with pytest.raises(RuntimeError, match="changed my mind"):
@@ -326,7 +326,7 @@ RUNNING: Told = ("status", "running", 0.0, "started")
 def events(database: Database, job_id: UUID) -> list[Told]:
     """Return what was told of a job, having checked that it is numbered and dated in order."""
     with database.read() as session:
-        rows, last = jobs.events_after(session, job_id, 0, 10_000)
+        rows, last = lifecycle.events_after(session, job_id, 0, 10_000)
         assert session.get_one(Job, job_id).events == last
     assert [row.number for row in rows] == list(range(1, last + 1))
     assert [row.at for row in rows] == sorted(row.at for row in rows)
@@ -342,15 +342,15 @@ def test_every_change_is_told_once_and_in_order(database: Database) -> None:
     job_id = add(database)
     held = must_claim(database)
     assert beat(database, held)
-    assert written(database, jobs.heartbeat, held, 15.0, 0.6, "unsaid", tell=False)
-    assert written(database, jobs.tell, held, "progress", {"epoch": {"epoch": 1}}, 0.7, "epoch 1")
-    assert written(database, jobs.release, held)
+    assert written(database, lifecycle.heartbeat, held, 15.0, 0.6, "unsaid", tell=False)
+    assert written(database, lifecycle.tell, held, "progress", {"epoch": {"epoch": 1}}, 0.7, "epoch 1")
+    assert written(database, lifecycle.release, held)
     must_claim(database)
     age(database, job_id, lease_until=timedelta(seconds=1))
     sweep(database)
-    assert written(database, jobs.give_up_attempt, must_claim(database), "out_of_memory", "killed", 3)
-    assert written(database, jobs.cancel, job_id)
-    assert written(database, jobs.retry, job_id)
+    assert written(database, lifecycle.give_up_attempt, must_claim(database), "out_of_memory", "killed", 3)
+    assert written(database, lifecycle.cancel, job_id)
+    assert written(database, lifecycle.retry, job_id)
     assert succeed(database, must_claim(database))
     assert events(database, job_id) == [
         QUEUED,
@@ -378,10 +378,10 @@ def test_a_failure_is_told_as_the_end(database: Database, how: str) -> None:
     for _ in range(3):
         held = must_claim(database)
         if how == "fail":
-            assert written(database, jobs.fail, held, "x", "why")
+            assert written(database, lifecycle.fail, held, "x", "why")
             break
         if how == "give_up":
-            assert written(database, jobs.give_up_attempt, held, "x", "why", 3)
+            assert written(database, lifecycle.give_up_attempt, held, "x", "why", 3)
         else:
             age(database, job_id, lease_until=timedelta(seconds=1))
             sweep(database)
@@ -408,19 +408,19 @@ def test_one_sweep_tells_of_each_job_that_it_moves(database: Database) -> None:
 def test_a_lost_fence_tells_nothing(database: Database) -> None:
     job_id = add(database)
     old = must_claim(database)
-    assert written(database, jobs.holds, old)
+    assert written(database, lifecycle.holds, old)
     age(database, job_id, lease_until=timedelta(seconds=1))
     sweep(database)
     must_claim(database)
     before = events(database, job_id)
-    assert not written(database, jobs.holds, old)
+    assert not written(database, lifecycle.holds, old)
     assert not beat(database, old)
-    assert not written(database, jobs.tell, old, "progress", {"epoch": {}}, 0.9, "late")
+    assert not written(database, lifecycle.tell, old, "progress", {"epoch": {}}, 0.9, "late")
     assert not succeed(database, old)
-    assert not written(database, jobs.fail, old, "x", "late")
-    assert not written(database, jobs.release, old)
-    assert not written(database, jobs.give_up_attempt, old, "x", "late", 3)
-    assert not written(database, jobs.give_up_attempt, old, "x", "late", 1)
+    assert not written(database, lifecycle.fail, old, "x", "late")
+    assert not written(database, lifecycle.release, old)
+    assert not written(database, lifecycle.give_up_attempt, old, "x", "late", 3)
+    assert not written(database, lifecycle.give_up_attempt, old, "x", "late", 1)
     assert events(database, job_id) == before
 
 
@@ -430,7 +430,7 @@ def test_a_rollback_takes_the_event_with_it(database: Database) -> None:
 
     def change_my_mind() -> None:
         with database.write() as session:
-            assert jobs.succeed(session, held)
+            assert lifecycle.succeed(session, held)
             raise RuntimeError("changed my mind")
 
     with pytest.raises(RuntimeError, match="changed my mind"):
@@ -446,12 +446,12 @@ def test_concurrent_writers_leave_no_gap(database: Database) -> None:
     def work(writer: int) -> None:
         for i in range(10):
             text = f"{writer}.{i}"
-            told.append(written(database, jobs.tell, held, "progress", {"writer": writer}, 0.5, text))
+            told.append(written(database, lifecycle.tell, held, "progress", {"writer": writer}, 0.5, text))
 
     threads = [threading.Thread(target=work, args=(writer,)) for writer in range(8)]
     for thread in threads:
         thread.start()
-    written(database, jobs.cancel, job_id)
+    written(database, lifecycle.cancel, job_id)
     for thread in threads:
         thread.join()
     seen = events(database, job_id)
@@ -467,15 +467,15 @@ def test_a_retry_starts_afresh(footing: Footing, end: State) -> None:
     job_id = add(database)
     for _ in range(3):
         held = must_claim(database)
-        assert written(database, jobs.give_up_attempt, held, "out_of_memory", "killed", 4)
+        assert written(database, lifecycle.give_up_attempt, held, "out_of_memory", "killed", 4)
     held = must_claim(database)
     assert (
-        written(database, jobs.fail, held, "x", "why")
+        written(database, lifecycle.fail, held, "x", "why")
         if end == State.FAILED
-        else written(database, jobs.cancel, job_id)
+        else written(database, lifecycle.cancel, job_id)
     )
     rung.clear()
-    assert written(database, jobs.retry, job_id)
+    assert written(database, lifecycle.retry, job_id)
     assert rung == ["search"]
     job = look(database, job_id)
     assert (job.state, job.attempt, job.progress_fraction, job.error_code) == (State.QUEUED, 0, 0.0, None)
@@ -488,12 +488,12 @@ def test_a_retry_starts_afresh(footing: Footing, end: State) -> None:
 
 def test_only_what_was_given_up_is_retried(database: Database) -> None:
     job_id = add(database)
-    assert not written(database, jobs.retry, job_id)
+    assert not written(database, lifecycle.retry, job_id)
     held = must_claim(database)
-    assert not written(database, jobs.retry, job_id)
+    assert not written(database, lifecycle.retry, job_id)
     assert succeed(database, held)
-    assert not written(database, jobs.retry, job_id)
-    assert not written(database, jobs.retry, new_id())
+    assert not written(database, lifecycle.retry, job_id)
+    assert not written(database, lifecycle.retry, new_id())
     assert len(events(database, job_id)) == 3
 
 
@@ -502,11 +502,11 @@ def test_an_attempt_that_was_given_up_counts_once(database: Database) -> None:
     for attempt in (1, 2):
         held = must_claim(database)
         assert held.attempt == attempt
-        assert written(database, jobs.give_up_attempt, held, "out_of_memory", "killed", 3)
+        assert written(database, lifecycle.give_up_attempt, held, "out_of_memory", "killed", 3)
         job = look(database, job_id)
         assert (job.state, job.attempt, job.error_code) == (State.QUEUED, attempt, None)
-        assert sweep(database) == jobs.Sweep(0, 0, {"search": 1})
-    assert written(database, jobs.give_up_attempt, must_claim(database), "out_of_memory", "killed", 3)
+        assert sweep(database) == lifecycle.Sweep(0, 0, {"search": 1})
+    assert written(database, lifecycle.give_up_attempt, must_claim(database), "out_of_memory", "killed", 3)
     job = look(database, job_id)
     assert (job.state, job.attempt, job.error_code, job.error_message) == ("failed", 3, "out_of_memory", "killed")
 

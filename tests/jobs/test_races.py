@@ -18,13 +18,13 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from app import jobs
-from app.db import Database
 from app.errors import Invalid, NotFound, TooMany, WrongState
-from app.ids import new_id
-from app.jobs import TRANSITIONS, Claim, State
-from app.models import Job
+from app.jobs import lifecycle
+from app.jobs.lifecycle import TRANSITIONS, Claim, State
 from app.searches import service
+from app.storage.db import Database
+from app.storage.ids import new_id
+from app.storage.models import Job
 from tests.conftest import BOTH, POSTGRES, Footing
 from tests.jobs.queue_model import MOST_ATTEMPTS, Known
 from tests.jobs.searching import BODIES, LEASE_SECONDS, OWNERS, QUEUE, ago, needs_sweep, read_back, save, sweep
@@ -83,7 +83,7 @@ class Actor:
             self.told.made.append(UUID(answer.body["id"]))
 
     def claim(self) -> None:
-        held = self.write(jobs.claim, QUEUE, self.name, LEASE_SECONDS)
+        held = self.write(lifecycle.claim, QUEUE, self.name, LEASE_SECONDS)
         if held is not None:
             assert held.attempt <= MOST_ATTEMPTS
             self.claims.append(held)
@@ -97,15 +97,15 @@ class Actor:
         if act == "save" and self.write(save, held):
             self.told.accepted.append(held)
         elif act == "fail":
-            self.write(jobs.fail, held, "internal_error", "why")
+            self.write(lifecycle.fail, held, "internal_error", "why")
         elif act == "give up":
-            self.write(jobs.give_up_attempt, held, "out_of_memory", "killed", MOST_ATTEMPTS)
+            self.write(lifecycle.give_up_attempt, held, "out_of_memory", "killed", MOST_ATTEMPTS)
         elif act == "release":
-            self.write(jobs.release, held)
+            self.write(lifecycle.release, held)
         elif act == "tell":
-            self.write(jobs.tell, held, "progress", {}, 0.5, self.name)
+            self.write(lifecycle.tell, held, "progress", {}, 0.5, self.name)
         elif act == "heartbeat":
-            self.write(jobs.heartbeat, held, LEASE_SECONDS, 0.25, self.name)
+            self.write(lifecycle.heartbeat, held, LEASE_SECONDS, 0.25, self.name)
 
     def curate(self) -> None:
         if not self.told.made:
@@ -161,7 +161,7 @@ def test_nothing_is_lost_and_nothing_done_twice(footing: Footing, seed: int) -> 
     told.claims += last
     told.accepted += last
     stored = check(footing.database, told)
-    assert {job.state for job in stored.values()} <= {*jobs.ENDED}
+    assert {job.state for job in stored.values()} <= {*lifecycle.ENDED}
     with footing.database.read() as session:
         assert not needs_sweep(session)
 
@@ -172,8 +172,8 @@ def test_no_more_is_taken_than_there_is_room_for(footing: Footing) -> None:
     given_up = [new_id() for _ in range(THREADS)]
     with footing.database.write() as session:
         for job_id in given_up:
-            jobs.enqueue(session, job_id, kind="search", queue=QUEUE, owner=OWNERS[0])
-            jobs.cancel(session, job_id)
+            lifecycle.enqueue(session, job_id, kind="search", queue=QUEUE, owner=OWNERS[0])
+            lifecycle.cancel(session, job_id)
     start = threading.Barrier(2 * THREADS)
 
     def take(act: Callable[[Session], Any]) -> bool:
@@ -186,9 +186,9 @@ def test_no_more_is_taken_than_there_is_room_for(footing: Footing) -> None:
         return True
 
     def new(session: Session) -> None:
-        jobs.enqueue(session, new_id(), kind="search", queue=QUEUE, owner=OWNERS[0])
+        lifecycle.enqueue(session, new_id(), kind="search", queue=QUEUE, owner=OWNERS[0])
 
-    acts = [new] * THREADS + [partial(jobs.retry, job_id=job_id) for job_id in given_up]
+    acts = [new] * THREADS + [partial(lifecycle.retry, job_id=job_id) for job_id in given_up]
     with ThreadPoolExecutor(2 * THREADS) as threads:
         taken = list(threads.map(take, acts))
     database.dispose()
@@ -223,5 +223,5 @@ def check(database: Database, told: Told) -> dict[UUID, Known]:
         assert states[0] == State.QUEUED
         assert states[-1] == job.state
         assert all(before == after or after in TRANSITIONS[before] for before, after in pairwise(states))
-        assert all((event == "done") == (state in jobs.ENDED) for event, state, *_ in job.told)
+        assert all((event == "done") == (state in lifecycle.ENDED) for event, state, *_ in job.told)
     return stored

@@ -12,13 +12,13 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, select, update
 
-from app import jobs
-from app.db import Database
-from app.models import Job, RankedArchitecture, Search
+from app.jobs import lifecycle
 from app.searches import service
 from app.searches.schemas import SearchBody
-from worker import lifecycle, search_tasks
-from worker.lifecycle import Context
+from app.storage.db import Database
+from app.storage.models import Job, RankedArchitecture, Search
+from worker import process, search_tasks
+from worker.process import Context
 
 SMALL: dict[str, Any] = {"space": "densenet-tiny", "budget": {"max_params": 100_000}, "fresh": True}
 # eight cells with 1,000 results of different shapes: long enough to be interrupted
@@ -73,7 +73,7 @@ def test_a_cancelled_search_stops_and_stores_nothing(worker: Context) -> None:
 
     def cancel() -> None:
         with worker.database.write() as session:
-            assert jobs.cancel(session, search_id)
+            assert lifecycle.cancel(session, search_id)
 
     _when_running(worker.database, search_id, cancel, lambda: search_tasks.run_next(worker))
     job, search, places = look(worker.database, search_id)
@@ -87,7 +87,7 @@ def test_a_search_taken_back_by_the_sweeper_is_left_to_the_next_worker(worker: C
     def take_back() -> None:
         with worker.database.write() as session:
             session.execute(update(Job).where(Job.id == search_id).values(state="queued"))
-            other = jobs.claim(session, "search", "test/2", 60.0)
+            other = lifecycle.claim(session, "search", "test/2", 60.0)
             assert other is not None
             assert other.fence == 2
 
@@ -124,7 +124,7 @@ def test_progress_is_written_while_a_search_runs(worker: Context) -> None:
             if "examined" in message or "building" in message:
                 seen.append(message)
         with worker.database.write() as session:
-            jobs.cancel(session, search_id)
+            lifecycle.cancel(session, search_id)
 
     _when_running(worker.database, search_id, read_and_cancel, lambda: search_tasks.run_next(worker))
     assert seen
@@ -132,9 +132,9 @@ def test_progress_is_written_while_a_search_runs(worker: Context) -> None:
 
 @pytest.fixture
 def ending() -> Iterator[None]:
-    lifecycle._ending.set()
+    process._ending.set()
     yield
-    lifecycle._ending.clear()
+    process._ending.clear()
 
 
 def _when_running(database: Database, search_id: UUID, act: Callable[[], None], run: Callable[[], bool]) -> None:

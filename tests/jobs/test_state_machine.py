@@ -16,12 +16,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
-from app import jobs
-from app.db import Database
 from app.errors import Invalid, NotFound, WrongState
-from app.jobs import TRANSITIONS, Claim, State
-from app.models import IdempotencyKey, Job, WorkerBeat
+from app.jobs import lifecycle
+from app.jobs.lifecycle import TRANSITIONS, Claim, State
 from app.searches import service
+from app.storage.db import Database
+from app.storage.models import IdempotencyKey, Job, WorkerBeat
 from tests.conftest import Footing
 from tests.jobs.queue_model import MOST_ATTEMPTS, Asked, First, Held, Known, Queue
 from tests.jobs.searching import (
@@ -180,7 +180,7 @@ class Machine(RuleBasedStateMachine):
     def claim(self, number: int) -> None:
         worker = chosen(WORKERS, number)
         expected = self.model.claim(worker)
-        held = self.write(jobs.claim, QUEUE, worker, LEASE_SECONDS)
+        held = self.write(lifecycle.claim, QUEUE, worker, LEASE_SECONDS)
         if expected is None:
             assert held is None
             return
@@ -194,14 +194,14 @@ class Machine(RuleBasedStateMachine):
         for held, known in self.held(number):
             tell = number % 2 == 0
             accepted = self.model.progress(known, 0.5, "halfway", renew=True, tell=tell)
-            self.writes(accepted, jobs.heartbeat, held, LEASE_SECONDS, 0.5, "halfway", tell=tell)
+            self.writes(accepted, lifecycle.heartbeat, held, LEASE_SECONDS, 0.5, "halfway", tell=tell)
 
     def tell(self, number: int) -> None:
         for held, known in self.held(number):
             with self.nothing_changes():
-                assert self.write(jobs.holds, held) == (self.model.held(known) is not None)
+                assert self.write(lifecycle.holds, held) == (self.model.held(known) is not None)
             accepted = self.model.progress(known, 0.75, "epoch 3", renew=False, tell=True)
-            self.writes(accepted, jobs.tell, held, "progress", {"epoch": {"epoch": 3}}, 0.75, "epoch 3")
+            self.writes(accepted, lifecycle.tell, held, "progress", {"epoch": {"epoch": 3}}, 0.75, "epoch 3")
 
     def finish(self, number: int) -> None:
         for held, known in self.held(number):
@@ -209,16 +209,18 @@ class Machine(RuleBasedStateMachine):
 
     def fail(self, number: int) -> None:
         for held, known in self.held(number):
-            self.writes(self.model.fail(known, "internal_error"), jobs.fail, held, "internal_error", "why")
+            self.writes(self.model.fail(known, "internal_error"), lifecycle.fail, held, "internal_error", "why")
 
     def give_up(self, number: int) -> None:
         for held, known in self.held(number):
             accepted = self.model.give_up_attempt(known, "out_of_memory")
-            self.writes(accepted, jobs.give_up_attempt, held, "out_of_memory", "killed", most_attempts=MOST_ATTEMPTS)
+            self.writes(
+                accepted, lifecycle.give_up_attempt, held, "out_of_memory", "killed", most_attempts=MOST_ATTEMPTS
+            )
 
     def release(self, number: int) -> None:
         for held, known in self.held(number):
-            self.writes(self.model.release(known), jobs.release, held)
+            self.writes(self.model.release(known), lifecycle.release, held)
 
     def die_before_the_commit(self, number: int) -> None:
         for held, _ in self.held(number):
@@ -260,7 +262,7 @@ class Machine(RuleBasedStateMachine):
         """Let a worker show itself, or none for a while."""
 
         def beat(session: Session) -> None:
-            jobs.beat(session, WORKERS[0], QUEUE)
+            lifecycle.beat(session, WORKERS[0], QUEUE)
             session.flush()
             session.execute(update(WorkerBeat).values(seen_at=ago(session, 60 if number % 2 else -3600)))
 
@@ -274,7 +276,7 @@ class Machine(RuleBasedStateMachine):
     def sweep(self, number: int) -> None:
         needed = self.model.needs_sweep()
         requeued, failed, bells = self.model.sweep()
-        assert self.write(sweep) == jobs.Sweep(requeued, failed, {QUEUE: bells} if bells else {})
+        assert self.write(sweep) == lifecycle.Sweep(requeued, failed, {QUEUE: bells} if bells else {})
         assert needed == bool(requeued or failed or bells)
 
     STEPS = (
@@ -295,7 +297,7 @@ class Machine(RuleBasedStateMachine):
         assert stored == self.model.jobs
         assert needed == self.model.needs_sweep()
         for job_id, job in stored.items():
-            assert (job.told[-1][0] == "done") == (job.state in jobs.ENDED)
+            assert (job.told[-1][0] == "done") == (job.state in lifecycle.ENDED)
             before, after = self.states.get(job_id, State.QUEUED), State(job.state)
             assert before == after or after in TRANSITIONS[before]
             self.states[job_id] = after
@@ -303,9 +305,9 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def what_waits_can_be_claimed(self) -> None:
         def look(session: Session) -> None:
-            held = jobs.claim(session, QUEUE, "w4", LEASE_SECONDS)
+            held = lifecycle.claim(session, QUEUE, "w4", LEASE_SECONDS)
             assert (held and held.job_id) == next(iter(waiting), None)
-            assert jobs.queued(session, QUEUE) == bool(waiting[1:])
+            assert lifecycle.queued(session, QUEUE) == bool(waiting[1:])
             raise Died
 
         waiting = self.model.queued()

@@ -17,16 +17,16 @@ from sqlalchemy import create_engine, select, text
 
 pytest.importorskip("torch", reason="torch comes with the extra `train`")
 
-from app import jobs
 from app.config import Settings
-from app.models import Checkpoint, Job, JobEvent, Verification, VerificationEpoch
+from app.jobs import lifecycle
+from app.storage.models import Checkpoint, Job, JobEvent, Verification, VerificationEpoch
 from app.verifications import service
 from app.verifications.schemas import VerificationBody
 from nnmass_core.recipe import Recipe
 from tests.conftest import POSTGRES, SQLITE, Footing
 from tests.networks import MLP
 from worker import train_tasks, verification_tasks
-from worker.lifecycle import Context
+from worker.process import Context
 
 OWNER = "local"
 RECIPE = Recipe(optimizer="adam", learning_rate=1e-2, batch_size=100, epochs=3)
@@ -373,7 +373,7 @@ def test_what_a_lost_worker_writes_late_is_refused(bench: Bench) -> None:
             job = session.get_one(Job, verification_id)
             job.state = "queued"
             session.flush()
-            other = jobs.claim(session, "train", "test/2", 60.0)
+            other = lifecycle.claim(session, "train", "test/2", 60.0)
             assert other is not None
             assert other.fence == 2
 

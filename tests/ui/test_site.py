@@ -14,13 +14,14 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
-from app import keys, ui
+from app import ui
+from app.auth import keys
+from app.auth.keys import Scope
 from app.config import Settings
-from app.db import Database
-from app.deps import KEY_COOKIE
-from app.keys import Scope
+from app.http.dependencies import KEY_COOKIE
 from app.main import create_app
 from app.searches.schemas import SearchBody
+from app.storage.db import Database
 from app.ui.forms import FormProblems, checked, filled, search_body
 from app.ui.routes import chart_file
 from nnmass_core.errors import DefinitionError

@@ -59,7 +59,7 @@ def early_answers(main: Any) -> None:
     """The API answers before it has committed."""
     from sqlalchemy.orm import Session
 
-    from app import db
+    from app.storage import db
 
     class Late(Session):
         def commit(self) -> None:
@@ -93,15 +93,15 @@ def endless_attempts(jobs: Any) -> None:
 
 
 BUGS: dict[str, tuple[str, Callable[[Any], None]]] = {
-    "no_fence": ("app.jobs", no_fence),
-    "no_sweeper": ("app.sweeper", no_sweeper),
-    "publish_in_request": ("app.broker", publish_in_request),
+    "no_fence": ("app.jobs.lifecycle", no_fence),
+    "no_sweeper": ("app.jobs.sweeper", no_sweeper),
+    "publish_in_request": ("app.jobs.broker", publish_in_request),
     "no_owner_filter": ("app.searches.repository", no_owner_filter),
-    "no_guard_on_cancel": ("app.jobs", no_guard_on_cancel),
-    "no_turns": ("app.locks", no_turns),
+    "no_guard_on_cancel": ("app.jobs.lifecycle", no_guard_on_cancel),
+    "no_turns": ("app.storage.locks", no_turns),
     "early_answers": ("app.main", early_answers),
-    "no_last_event_id": ("app.streams", no_last_event_id),
-    "endless_attempts": ("app.jobs", endless_attempts),
+    "no_last_event_id": ("app.http.event_streams", no_last_event_id),
+    "endless_attempts": ("app.jobs.lifecycle", endless_attempts),
 }
 """The module that each bug is planted in, and how."""
 

@@ -18,10 +18,10 @@ from uuid import UUID
 import httpx2
 from sqlalchemy import func, select
 
-from app import jobs
-from app.db import Database
-from app.jobs import Claim, Event
-from app.models import Search
+from app.jobs import lifecycle
+from app.jobs.lifecycle import Claim, Event
+from app.storage.db import Database
+from app.storage.models import Search
 from tests.chaos.full import API
 from tests.chaos.ledger import Ledger
 from tests.chaos.questions import QUICK
@@ -191,7 +191,7 @@ async def event_streams(stage: Stage) -> Outcome:
                 for claim in held:
                     group.create_task(report_progress(full.database, claim, random.Random(stage.rng.random())))
     with full.database.read() as session:
-        events = jobs.counts(session, [claim.job_id for claim in held])
+        events = lifecycle.counts(session, [claim.job_id for claim in held])
     for one in followers:
         last = events[one.job_id] if one.done else max(one.numbers, default=0)
         outcome.lost += len(set(range(1, last + 1)) - set(one.numbers))
@@ -209,7 +209,7 @@ async def event_streams(stage: Stage) -> Outcome:
 def take(database: Database) -> Claim:
     """Claim a search as a worker does; in this row there are no others."""
     with database.write() as session:
-        held = jobs.claim(session, "search", "chaos/1", LEASE_SECONDS)
+        held = lifecycle.claim(session, "search", "chaos/1", LEASE_SECONDS)
     assert held is not None, "there is a search to claim"
     return held
 
@@ -226,9 +226,9 @@ def write(database: Database, held: Claim, step: int, steps: int) -> None:
     """Write a job's progress, or that it has ended."""
     with database.write() as session:
         if step < steps:
-            assert jobs.heartbeat(session, held, LEASE_SECONDS, step / steps, f"step {step} of {steps}")
+            assert lifecycle.heartbeat(session, held, LEASE_SECONDS, step / steps, f"step {step} of {steps}")
         else:
-            assert jobs.fail(session, held, "chaos", "the row is over")
+            assert lifecycle.fail(session, held, "chaos", "the row is over")
 
 
 # Slow ones

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from datetime import UTC, datetime
 
-from app.db import Database
+from app.storage.db import Database
 from tests.chaos.full import USUAL
 from tests.chaos.ledger import Found, times_of
 from tests.chaos.processes import planted

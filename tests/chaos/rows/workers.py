@@ -13,8 +13,8 @@ from uuid import UUID
 import psutil
 from sqlalchemy import select, text
 
-from app.jobs import ENDED, State
-from app.models import Job, JobEvent, RankedArchitecture, Search
+from app.jobs.lifecycle import ENDED, State
+from app.storage.models import Job, JobEvent, RankedArchitecture, Search
 from tests.chaos.full import LEAST, SEARCH, TRAIN, USUAL, FullMode
 from tests.chaos.ledger import ATTEMPTS, Acknowledged, Ledger, times_of
 from tests.chaos.processes import Process

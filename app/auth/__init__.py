@@ -1,0 +1,1 @@
+"""Who makes a request: API keys, their callers, and rate limits."""

@@ -1,0 +1,107 @@
+"""Measuring this machine: how long operators take here, as a profile that searches can name."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app.cli.exit_codes import ending, refuse
+from app.cli.options import Json, KeyFile, Server, client_of
+
+
+class Where(StrEnum):
+    """What runs the networks."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+
+def calibrate(
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What searches call it; this machine's name.")
+    ] = None,
+    title: Annotated[str, typer.Option(metavar="TEXT", help="What people call it.")] = "",
+    on: Annotated[Where, typer.Option(help="What runs the networks.")] = Where.CPU,
+    threads: Annotated[int, typer.Option(min=1, max=4096, help="Threads that one input has.")] = 1,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to; NAME.json without it.")
+    ] = None,
+    server: Server = None,
+    key_file: KeyFile = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Time operators on this machine, and write a device profile that estimates latencies.
+
+    Takes a minute or two, and torch (the extra `train`). The estimates are tried on networks that they were not fitted
+    on; the profile has that error, and every latency is told with its band. Keep the machine quiet meanwhile.
+
+    `nnmass search --device NAME.json --max-latency-ms 5` then searches here; with --server the profile is kept there.
+    """
+    from app.cli.printing import write_file
+    from nnmass_core.devices import NAME, read_device
+
+    called = name if name is not None else _own_name()
+    if not re.fullmatch(NAME, called):
+        refuse("--name: must be a letter and up to 63 more of a-z, 0-9, dot, dash, underscore")
+    found = _measured(on, threads)
+    profile = {"name": called, "title": title or found["latency"]["machine"][:200], "latency": found["latency"]}
+    profile = read_device({**profile, "source": "nnmass calibrate", "note": ""}).definition()
+    place = output or Path(f"{called}.json")
+    write_file(place, (json.dumps(profile, indent=2) + "\n").encode())
+    if server:
+        with ending(), client_of(server, key_file) as client:
+            client.keep_device(profile)
+    _print(found, profile, place, kept=bool(server), as_json=as_json)
+
+
+def _own_name() -> str:
+    """Return this machine's name as a device may be called."""
+    return re.sub("[^a-z0-9._-]+", "-", platform.node().lower()).lstrip("-._0123456789")[:60] or "this-machine"
+
+
+def _measured(on: Where, threads: int) -> dict[str, Any]:
+    from app.cli.progress import Bar
+    from app.processes.trainer_client import ExportFailed, calibrated
+
+    with Bar() as bar:
+        try:
+            return calibrated(on.value, threads, lambda fraction, message: bar.show("", fraction, message))
+        except ExportFailed as error:
+            refuse(str(error))
+
+
+def _print(found: dict[str, Any], profile: dict[str, Any], place: Path, *, kept: bool, as_json: bool) -> None:
+    from app.cli.printing import print_json, print_table
+
+    if as_json:
+        print_json({"profile": profile, "networks": found["networks"]})
+        return
+    heads = [("family", "left"), ("networks", "right"), ("median error", "right"), ("largest", "right")]
+    print_table(heads, _rows(found["networks"]))
+    error = profile["latency"]["held_out"]
+    typer.echo(
+        f"Median error {100 * error['median_error']:.1f} % on {error['networks']} networks of {error['families']} "
+        f"families, none of which was fitted; they took {error['band_low']:.2f} to {error['band_high']:.2f} of it."
+    )
+    typer.echo(f"Written to {place}{', and kept by the service' if kept else ''}.")
+    device = profile["name"] if kept else place
+    typer.echo(f"Next: nnmass search --preset densenet-cifar --device {device} --max-latency-ms 5")
+
+
+def _rows(networks: list[dict[str, Any]]) -> list[list[str]]:
+    from statistics import median
+
+    errors: dict[str, list[float]] = {}
+    for one in networks:
+        errors.setdefault(one["family"], []).append(abs(one["estimated_ms"] / one["measured_ms"] - 1))
+    return [
+        [family, str(len(of)), f"{100 * median(of):.1f} %", f"{100 * max(of):.1f} %"] for family, of in errors.items()
+    ]

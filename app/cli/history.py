@@ -1,0 +1,55 @@
+"""What a service keeps, looked at from the command line."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Annotated
+
+import typer
+
+from app.cli.exit_codes import ending
+from app.cli.options import Json, KeyFile, Server, client_of
+
+
+def history(
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="The newest so many.")] = 20,
+    status: Annotated[str | None, typer.Option(help="queued, running, succeeded, failed or cancelled.")] = None,
+    family: Annotated[str | None, typer.Option(help="Of this family of networks.")] = None,
+    tag: Annotated[str | None, typer.Option(help="With this tag.")] = None,
+    text: Annotated[str | None, typer.Option("--text", "-q", help="With this in name or note.")] = None,
+    server: Server = None,
+    key_file: KeyFile = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """List the searches that a service keeps, newest first."""
+    from app.cli.printing import print_json, print_searches
+
+    with ending(), client_of(server, key_file) as client:
+        found = list(islice(client.history(status=status, family=family, tag=tag, q=text), limit))
+    if as_json:
+        print_json({"items": [dict(search.raw) for search in found]})
+    else:
+        print_searches(found)
+
+
+def show(
+    search_id: Annotated[str, typer.Argument(metavar="ID", help="A search's id.")],
+    server: Server = None,
+    key_file: KeyFile = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Show a search: its ranking and its proof, or how far it is."""
+    from app.cli.printing import print_answer, print_json, print_searches
+
+    with ending(), client_of(server, key_file) as client:
+        search = client.get(search_id)
+        answer = client.answer(search) if search.result is not None else None
+    if as_json:
+        print_json(dict(search.raw) | {"ranking": [] if answer is None else [dict(item.raw) for item in answer]})
+    elif answer is not None:
+        print_answer(answer)
+    else:
+        print_searches([search])
+        typer.echo(search.progress.message if search.error is None else search.error.message)

@@ -1,0 +1,253 @@
+"""Searches from the command line, here and now or through a service."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.exit_codes import NOT_PROVED, NOTHING_FITS, ending, refuse
+from app.cli.inputs import json_in, network_in
+from app.cli.options import (
+    Cost,
+    Device,
+    Diversity,
+    DiversityOption,
+    Json,
+    KeyFile,
+    MaxLatency,
+    MaxMacs,
+    MaxParams,
+    MaxPeakBytes,
+    MaxWeightBytes,
+    Precision,
+    PrecisionOption,
+    Save,
+    Server,
+    TimeLimit,
+    TopK,
+    client_of,
+    limits_of,
+)
+
+if TYPE_CHECKING:
+    from nnmass.asking import Asked, Space
+    from nnmass.client import Client
+    from nnmass.results import Answer
+
+    Run = Callable[["Client | None", Any], Answer]
+    """Searches with a client, or without one here, and shows its progress."""
+
+SECONDS = 60.0
+
+
+def _preset_names(incomplete: str) -> list[str]:
+    from nnmass_core.spaces import presets as named
+
+    return [name for name in named() if name.startswith(incomplete)]
+
+
+SpaceFile = Annotated[
+    str | None, typer.Option("--space", metavar="FILE", help="JSON definition of the space; - reads it here.")
+]
+
+
+def search(
+    preset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A named space; `nnmass presets` lists them.", autocompletion=_preset_names),
+    ] = None,
+    space: SpaceFile = None,
+    max_params: MaxParams = None,
+    max_macs: MaxMacs = None,
+    max_weight_bytes: MaxWeightBytes = None,
+    max_peak_bytes: MaxPeakBytes = None,
+    max_latency_ms: MaxLatency = None,
+    device: Device = None,
+    precision: PrecisionOption = Precision.FP32,
+    minimize: Annotated[
+        Cost | None, typer.Option(help="The least of this cost, at --min-nn-mass; else the most NN-Mass.")
+    ] = None,
+    min_nn_mass: Annotated[float | None, typer.Option(metavar="MASS", help="NN-Mass that is needed.")] = None,
+    pareto: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COSTS", help="The front of NN-Mass against a cost, or params,macs: all that is worth it."
+        ),
+    ] = None,
+    top_k: TopK = None,
+    diversity: DiversityOption = Diversity.NONE,
+    time_limit: TimeLimit = SECONDS,
+    name: Annotated[str, typer.Option(metavar="TEXT", help="What the service is to call the search.")] = "",
+    server: Server = None,
+    key_file: KeyFile = None,
+    *,
+    as_json: Json = False,
+    save: Save = None,
+) -> None:
+    """Find the networks with the most NN-Mass within a budget, proved.
+
+    Answers here and now, without a service, unless --server names one. Limits are hard, any set at once.
+    """
+    with ending({"space": "--preset" if preset is not None else "--space"}):
+        where = _space_of(preset, space)
+        asked = limits_of(max_params, max_macs, max_weight_bytes, max_peak_bytes, max_latency_ms, device, precision)
+        asked |= {"objective": _objective_of(minimize, min_nn_mass, pareto)}
+        asked |= _ranked(top_k, diversity, time_limit)
+
+        def run(client: Client | None, progress: Any) -> Answer:
+            if client is not None:
+                return _followed(client, where, name, progress, asked)
+            from nnmass.local import search as search_here
+
+            return search_here(where, progress=progress, **asked)
+
+        _finish(_run(run, server, key_file), as_json=as_json, save=save, time_limit=time_limit)
+
+
+def compress(
+    reference: Annotated[
+        str, typer.Argument(metavar="NETWORK", help="A JSON definition's file (- reads it here), or a name: resnet50.")
+    ],
+    minimize: Annotated[Cost, typer.Option(help="What to have least of.")] = Cost.MACS,
+    space: SpaceFile = None,
+    max_params: MaxParams = None,
+    max_macs: MaxMacs = None,
+    max_weight_bytes: MaxWeightBytes = None,
+    max_peak_bytes: MaxPeakBytes = None,
+    max_latency_ms: MaxLatency = None,
+    device: Device = None,
+    precision: PrecisionOption = Precision.FP32,
+    top_k: TopK = None,
+    diversity: DiversityOption = Diversity.NONE,
+    time_limit: TimeLimit = SECONDS,
+    server: Server = None,
+    key_file: KeyFile = None,
+    *,
+    as_json: Json = False,
+    save: Save = None,
+) -> None:
+    """Find a cheaper network with the NN-Mass of yours.
+
+    Looks around the reference, at its own widths where cells are concatenated, unless --space says where. Answers here
+    and now, unless --server names a service.
+    """
+    with ending({"space": "--space"}):
+        network = reference if reference.startswith("arch_") else network_in(reference)
+        where = None if space is None else json_in(space, "the space")
+        asked = limits_of(max_params, max_macs, max_weight_bytes, max_peak_bytes, max_latency_ms, device, precision)
+        asked |= _ranked(top_k, diversity, time_limit)
+
+        def run(client: Client | None, progress: Any) -> Answer:
+            if client is not None:
+                return client.compress(network, minimize=minimize.value, space=where, progress=progress, **asked)
+            from nnmass.local import compress as compress_here
+
+            return compress_here(network, minimize=minimize.value, space=where, progress=progress, **asked)
+
+        _finish(_run(run, server, key_file), as_json=as_json, save=save, time_limit=time_limit)
+
+
+def presets(*, as_json: Json = False) -> None:
+    """List the named spaces, for `search --preset`."""
+    from app.cli.printing import print_json, print_table
+    from nnmass.local import spaces
+
+    found = spaces()
+    if as_json:
+        print_json([{**vars(one), "space_size": str(one.space_size)} for one in found])
+        return
+    heads = [("name", "left"), ("networks", "right"), ("what it is", "left")]
+    print_table(heads, ([one.name, f"{one.space_size:.1e}", one.description] for one in found))
+
+
+def devices(*, as_json: Json = False) -> None:
+    """List the devices, for `search --device`."""
+    from app.cli.printing import print_json, print_table
+    from nnmass import words
+    from nnmass.local import devices as known
+
+    found = known()
+    if as_json:
+        print_json([dict(one.raw) for one in found])
+        return
+    heads = [("name", "left"), ("weights, bytes", "right"), ("activations, bytes", "right"), ("what it is", "left")]
+    rows = ([one.name, words.count(one.flash_bytes), words.count(one.ram_bytes), one.title] for one in found)
+    print_table(heads, rows)
+
+
+def _space_of(preset: str | None, space: str | None) -> Space:
+    if (preset is None) == (space is None):
+        refuse("give either --preset NAME (`nnmass presets` lists them) or --space FILE")
+    if preset is not None:
+        return preset
+    assert space is not None
+    found: Space = json_in(space, "the space")
+    return found
+
+
+def _objective_of(minimize: Cost | None, min_nn_mass: float | None, pareto: str | None) -> dict[str, Any]:
+    if pareto is not None:
+        if minimize is not None or min_nn_mass is not None:
+            refuse("--pareto goes without --minimize and --min-nn-mass")
+        return {"pareto": ["nn_mass", *(cost.strip() for cost in pareto.split(","))]}
+    if (minimize is None) != (min_nn_mass is None):
+        refuse("--minimize and --min-nn-mass go together")
+    if minimize is None:
+        return {"maximize": "nn_mass"}
+    return {"minimize": minimize.value, "min_nn_mass": min_nn_mass}
+
+
+def _ranked(top_k: int | None, diversity: Diversity, time_limit: float) -> Asked:
+    asked: Asked = {"diversity": diversity.value, "time_limit_seconds": time_limit}
+    return asked if top_k is None else asked | {"top_k": top_k}
+
+
+def _run(run: Run, server: str | None, key_file: Path | None) -> Answer:
+    from app.cli.progress import Bar
+
+    with Bar() as bar:
+        if not server:
+            return run(None, bar)
+        with client_of(server, key_file) as client:
+            return run(client, bar)
+
+
+def _followed(client: Client, space: Space, name: str, progress: Any, asked: Asked) -> Answer:
+    """Search through a service; whoever loses patience is told how to find the search again."""
+    found = client.submit(space, name=name, **asked)
+    try:
+        return client.answer(client.wait(found, progress=progress))
+    except KeyboardInterrupt:
+        typer.echo(f"nnmass: the service goes on with it: nnmass show {found.id}", err=True)
+        raise
+
+
+def _finish(answer: Answer, *, as_json: bool, save: Path | None, time_limit: float) -> None:
+    """Print an answer, keep its best, and end with what it means as exit code."""
+    from app.cli.printing import print_answer, print_json, write_file
+
+    if save is not None and answer.best is not None:
+        write_file(save, (json.dumps(dict(answer.best.definition), indent=2) + "\n").encode())
+    if as_json:
+        print_json(answer.to_json())
+    else:
+        print_answer(answer)
+        typer.echo(_next_step(answer, save), nl=False)
+    found = answer.certificate
+    if found.feasible is False:
+        raise typer.Exit(NOTHING_FITS)
+    # a front in two costs may be coarse by nature: that is told, and no failure
+    if not found.optimal and (found.resolution is None or found.elapsed_seconds >= time_limit):
+        raise typer.Exit(NOT_PROVED)
+
+
+def _next_step(answer: Answer, save: Path | None) -> str:
+    if answer.best is None:
+        return ""
+    if save is None:
+        return "Next: add --save best.json, then `nnmass export best.json --format onnx -o best.onnx`.\n"
+    return f"Next: nnmass export {save} --format onnx -o {save.with_suffix('.onnx')}\n"

@@ -1,0 +1,21 @@
+"""How evidence is told: gathered from the database, and then computed without it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.evidence import service
+from app.evidence.service import Filters, Gathered
+from app.http.concurrency import Threads
+from app.storage.db import Database
+
+
+async def tell(database: Database, threads: Threads, owner: str, filters: Filters) -> tuple[Gathered, dict[str, Any]]:
+    """Return what was gathered, and the evidence of it."""
+    gathered = await threads.in_turn(owner, _gather, database, owner, filters)
+    return gathered, await threads.apart(gathered.told)
+
+
+def _gather(database: Database, owner: str, filters: Filters) -> Gathered:
+    with database.read() as session:
+        return service.gather(session, owner, filters)

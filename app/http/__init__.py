@@ -1,0 +1,1 @@
+"""What requests and answers pass: middleware, dependencies, errors as problem+json, pages, cursors, streams, files."""

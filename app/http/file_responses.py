@@ -1,0 +1,53 @@
+"""Files as answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from fastapi import Response
+from fastapi.responses import StreamingResponse
+from sqlalchemy import Select
+
+from app.errors import NotFound
+from app.http.concurrency import Threads
+from app.storage.blobs import PART_BYTES, Stored
+from app.storage.db import Database
+
+
+async def sent(
+    content: bytes | Stored,
+    name: str,
+    media_type: str,
+    database: Database,
+    threads: Threads,
+    owner: str,
+    etag: str = "",
+) -> Response:
+    """Return the answer that carries an owner's file. Raises NotFound for one that is gone.
+
+    One that goes later is cut off, short of its Content-Length.
+    """
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'} | ({"ETag": f'"{etag}"'} if etag else {})
+    if isinstance(content, bytes):
+        return Response(content, media_type=media_type, headers=headers)
+    # SQLite reads all of a file for any part of it
+    step = PART_BYTES if database.engine.dialect.name == "postgresql" else max(content.size, 1)
+    first = await threads.in_turn(owner, _read, database, content.part(0, step))
+    if step >= content.size:
+        return Response(first, media_type=media_type, headers=headers)
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield first
+        for start in range(step, content.size, step):
+            yield await threads.in_turn(owner, _read, database, content.part(start, step))
+
+    headers["Content-Length"] = str(content.size)
+    return StreamingResponse(parts(), media_type=media_type, headers=headers)
+
+
+def _read(database: Database, part: Select[bytes]) -> bytes:
+    with database.read() as session:
+        found = session.scalars(part).one_or_none()
+    if found is None:
+        raise NotFound("the file is gone")
+    return found

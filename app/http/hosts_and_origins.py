@@ -1,0 +1,99 @@
+"""What every request and answer passes on its way in and out: host names, foreign web pages, security headers.
+
+Without keys, reaching the service is being allowed to use it. A browser on the same machine reaches it on behalf of
+any page that it shows, so two doors are shut: names other than this machine's (a page can point its own name at
+127.0.0.1), and changes asked for by pages of other origins.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.config import Settings
+from app.http.problem_json import problem_response
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+"""What an answer may load, if a browser shows it as a page: nothing. Pages that need more set their own."""
+
+ANSWER_HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+"""Set on every answer that does not set them itself. (HTTPS ends before us, and so does its header.)"""
+
+
+class Perimeter:
+    """ASGI middleware around everything else."""
+
+    def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
+        self._app = app
+        self._hosts = frozenset(name.lower() for name in settings.allowed_hosts)
+        self._any_host = not self._hosts and (settings.require_keys or settings.allow_public)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse what comes from where it should not, and set headers on the answer."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answer = self._refusal(scope) or self._app
+        await answer(scope, receive, _with_headers(send))
+
+    def _answers_to(self, name: str) -> bool:
+        return name in self._hosts or is_loopback(name)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        hosts = headers.getlist("host")
+        if not self._any_host and not (len(hosts) == 1 and self._answers_to(_name_in(hosts[0]))):
+            detail = "the request's Host is not a name of this service (NNMASS_ALLOWED_HOSTS adds some)"
+            return problem_response(421, "unknown_host", "Misdirected request", detail)
+        if scope["method"] not in SAFE_METHODS and is_foreign(headers):
+            detail = "a page of another origin may not change anything here"
+            return problem_response(403, "cross_origin", "Forbidden", detail)
+        return None
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a name or address is this machine's own, reached by nobody else."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _name_in(host: str) -> str:
+    """Return the name in a Host header, without its port; empty when there is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def is_foreign(headers: Headers) -> bool:
+    """Tell whether a browser says that a page of another origin makes the request. Programs say nothing of the kind."""
+    if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        return True
+    origin = headers.get("origin")
+    return origin is not None and origin.partition("://")[2] != headers.get("host")
+
+
+def _with_headers(send: Send) -> Send:
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in ANSWER_HEADERS.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return send_with_headers

@@ -1,0 +1,189 @@
+"""Every error as `application/problem+json` (RFC 9457). The input is never echoed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.routing import Match
+
+from app.errors import Invalid, ServiceError, Unauthenticated
+from app.observability import logs
+from nnmass_core.codec import printable
+from nnmass_core.errors import DefinitionError, Problem
+
+MOST_PROBLEMS = 50
+MEDIA_TYPE = "application/problem+json"
+CODES = {
+    "missing": "required",
+    "extra_forbidden": "unknown_field",
+    "int_type": "not_an_integer",
+    "int_from_float": "not_an_integer",
+    "int_parsing": "not_an_integer",
+    "float_type": "not_a_number",
+    "float_parsing": "not_a_number",
+    "finite_number": "not_finite",
+    "string_type": "not_a_string",
+    "bool_type": "not_a_boolean",
+    "list_type": "not_a_list",
+    "literal_error": "unknown_choice",
+    "enum": "unknown_choice",
+    "greater_than_equal": "too_small",
+    "greater_than": "too_small",
+    "less_than_equal": "too_large",
+    "less_than": "too_large",
+    "too_long": "too_long",
+    "string_too_long": "too_long",
+    "too_short": "too_short",
+    "string_too_short": "too_short",
+    "model_type": "not_an_object",
+    "model_attributes_type": "not_an_object",
+    "dict_type": "not_an_object",
+    "uuid_parsing": "not_an_id",
+    "uuid_type": "not_an_id",
+    "datetime_type": "not_a_moment",
+    "datetime_parsing": "not_a_moment",
+    "datetime_from_date_parsing": "not_a_moment",
+    "datetime_object_invalid": "not_a_moment",
+    "timezone_aware": "not_a_moment",
+}
+"""Pydantic's error types under the codes that the rest of the service uses."""
+
+MESSAGES = {
+    "required": "is required",
+    "unknown_field": "is not a field of this object",
+    "not_an_id": "must be an id",
+    "not_a_moment": "must be a date and a time with its zone, such as 2026-01-31T12:00:00Z",
+}
+"""Where Pydantic says more, or something else; what it says of ids and moments can quote a character of the input."""
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+UNDEFINED_TABLE = "42P01"
+"""PostgreSQL's state for a table that is not there: the schema has not been brought up to date yet."""
+
+log = logging.getLogger("nnmass.http")
+
+
+def problem_response(
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    problems: Iterable[Problem] = (),
+    headers: dict[str, str] | None = None,
+    **extra: Any,
+) -> JSONResponse:
+    """Return a problem; `extra` are further members of the problem object."""
+    errors = [{"field": p.field, "code": p.code, "message": p.message} for p in list(problems)[:MOST_PROBLEMS]]
+    body = {
+        "type": f"urn:nnmass:problem:{code}",
+        "title": title,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        "errors": errors,
+        **extra,
+    }
+    return JSONResponse(body, status, headers, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers of every error."""
+    app.add_exception_handler(ServiceError, _service_error)
+    app.add_exception_handler(DefinitionError, _definition_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(OperationalError, _database_away)
+    app.add_exception_handler(DBAPIError, _database_error)
+    app.add_exception_handler(PoolTimeout, _database_away)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _service_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ServiceError)
+    headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else {}
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    return problem_response(error.status, error.code, error.title, error.detail, error.problems, headers)
+
+
+def _definition_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, DefinitionError)
+    return _service_error(request, Invalid.of(error))
+
+
+def _validation_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    return _service_error(request, Invalid.of(DefinitionError(problems_of(error.errors()))))
+
+
+def problems_of(errors: Iterable[Mapping[str, Any]]) -> list[Problem]:
+    """Return Pydantic's errors as problems with fields, without the input."""
+    return [_problem_of(item) for item in errors]
+
+
+def _problem_of(item: Mapping[str, Any]) -> Problem:
+    place: Sequence[Any] = item["loc"]
+    where = place[0] if place else "body"
+    path = ".".join(printable(part) for part in place[1:])
+    field = path if where in ("body", "query", "path") else f"{where}.{path}"
+    code = CODES.get(item["type"], "invalid")
+    return Problem(field, code, MESSAGES.get(code) or _message_of(item))
+
+
+def _message_of(item: Mapping[str, Any]) -> str:
+    """Return Pydantic's message in the service's words; none of those used here contains the input."""
+    message: str = item["msg"].removeprefix("Value error, ")
+    for opening in ("Input should ", "Value should ", "String should ", "List should "):
+        if message.startswith(opening):
+            message = "must " + message.removeprefix(opening)
+    return message[:200]
+
+
+def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    code = status.phrase.lower().replace(" ", "_").replace("-", "_")
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed(request))
+    return problem_response(status, code, status.phrase, status.description or status.phrase, headers=headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """Return the methods of every route that has this path; Starlette names those of the first alone."""
+    routes = request.app.routes
+    return [m for m in METHODS if any(r.matches({**request.scope, "method": m})[0] is Match.FULL for r in routes)]
+
+
+def _database_away(request: Request, error: Exception) -> JSONResponse:
+    log.warning("database not available: %s", type(error).__name__)
+    return _unavailable()
+
+
+def _database_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, DBAPIError)
+    if error.connection_invalidated or getattr(error.orig, "sqlstate", None) == UNDEFINED_TABLE:
+        return _database_away(request, error)
+    return _unexpected(request, error)
+
+
+def _unavailable() -> JSONResponse:
+    detail = "the database does not answer; try again"
+    return problem_response(503, "unavailable", "Temporarily unavailable", detail, headers={"Retry-After": "2"})
+
+
+def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    log.error("unexpected error on %s %s", request.method, request.url.path, exc_info=error)
+    known = logs.request_id()  # this answer passes nobody who would add it
+    headers = {} if known is None else {"X-Request-ID": known}
+    return problem_response(500, "internal_error", "Internal error", "an unexpected error was logged", headers=headers)

@@ -1,0 +1,1 @@
+"""Jobs: their lifecycle, the broker that notifies workers, the sweeper, and retention."""

@@ -1,0 +1,214 @@
+"""The broker as a doorbell: Celery's configuration, and the thread that rings.
+
+A bell says *look*: the worker that hears it claims the oldest queued job of its queue. A bell may be lost or rung twice
+without harm; the database holds the jobs.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue as queues
+import threading
+import time
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from celery import Celery
+from kombu.connection import Connection
+from kombu.entity import Queue
+from kombu.transport import filesystem
+from kombu.utils.json import dumps
+from redis import Redis, RedisError
+
+from app.config import Settings
+
+QUEUES = ("search", "train", "maintenance")
+LOOK = {"search": "nnmass.search", "train": "nnmass.train", "maintenance": "nnmass.maintenance"}
+"""The task that each queue's bell calls."""
+
+MOST_WAITING_BELLS = 1000
+LONGEST_WAIT_SECONDS = 0.2
+IDLE_SECONDS = 5.0
+"""A connection to the broker that was not used for this long is given back."""
+
+
+log = logging.getLogger("nnmass.broker")
+
+
+def make_celery(settings: Settings) -> Celery:
+    """Return the Celery application for these settings; reliability.md, decisions 4 and 6, says why each is set."""
+    celery = Celery("nnmass", set_as_current=False)
+    celery.conf.update(_common_settings())
+    celery.conf.update(_filesystem(settings) if settings.embedded else _redis(settings))
+    return celery
+
+
+def _common_settings() -> dict[str, Any]:
+    return {
+        # no_ack: an acknowledgement that fails on a lost connection leaves a worker with prefetch 1 deaf for good
+        "task_queues": [Queue(name, routing_key=name, no_ack=True) for name in QUEUES],
+        "task_default_queue": "search",
+        "task_create_missing_queues": False,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_ignore_result": True,
+        "task_acks_late": False,
+        "task_publish_retry": False,
+        "worker_prefetch_multiplier": 1,
+        "worker_consumer": "worker.consumer:Consumer",
+        "worker_enable_remote_control": False,
+        "worker_send_task_events": False,
+        "worker_hijack_root_logger": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "enable_utc": True,
+    }
+
+
+def _filesystem(settings: Settings) -> dict[str, Any]:
+    folder = settings.bells_dir
+    (folder / "control").mkdir(parents=True, exist_ok=True)
+    (folder / "messages").mkdir(exist_ok=True)
+    return {
+        "broker_url": "filesystem://",
+        "broker_transport": "app.jobs.broker:BellTransport",
+        "broker_transport_options": {
+            "data_folder_in": str(folder / "messages"),
+            "data_folder_out": str(folder / "messages"),
+            "control_folder": str((folder / "control").resolve()),
+            "polling_interval": 0.05,
+        },
+    }
+
+
+def _redis(settings: Settings) -> dict[str, Any]:
+    assert settings.broker_url is not None
+    return {
+        "broker_url": settings.broker_url.get_secret_value(),
+        "worker_disable_prefetch": True,
+        "broker_connection_timeout": 3.0,
+        "broker_pool_limit": 4,
+        # what Redis refuses while it is full, a worker would not survive; it is to connect again instead
+        "broker_channel_error_retry": True,
+        "broker_transport_options": {
+            "socket_timeout": 5.0,
+            "socket_connect_timeout": 3.0,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+        },
+    }
+
+
+class BellChannel(filesystem.Channel):
+    """kombu's filesystem channel without its two races, either of which ends a worker with a parse error."""
+
+    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:  # type: ignore[override] # kombu names it two ways
+        """Write a message under a name that no reader looks for, then give it its own: none is read half written."""
+        name = f"{time.monotonic_ns()}_{uuid4()}.{queue}.msg"
+        folder = Path(self.data_folder_out)
+        unfinished = folder / f".{name}"
+        unfinished.write_text(dumps(message))
+        unfinished.replace(folder / name)
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        """Keep no table of bindings, a file that starting workers read half written: bells name their queue."""
+
+
+class BellTransport(filesystem.Transport):
+    """kombu's filesystem transport that looks up from waiting often.
+
+    Celery sees that it was asked to end only between two waits, which are 2 s long with transports like this one.
+    """
+
+    Channel = BellChannel
+
+    def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+        """Wait for a message, for a fraction of a second at most."""
+        longest = LONGEST_WAIT_SECONDS if timeout is None else min(timeout, LONGEST_WAIT_SECONDS)
+        return super().drain_events(connection, timeout=longest, **kwargs)
+
+
+def purge_bells(settings: Settings) -> None:
+    """Throw away the bells of an earlier run of embedded mode; the sweeper rings for what is queued."""
+    folder = settings.bells_dir / "messages"
+    for message in folder.glob("*.msg") if folder.is_dir() else ():
+        message.unlink(missing_ok=True)
+
+
+class BrokerUnfit(Exception):
+    """The broker is set up so that it would lose messages silently."""
+
+
+def check_redis(settings: Settings) -> None:
+    """Refuse a Redis that evicts keys: it would drop queued messages without an error. Raises BrokerUnfit."""
+    assert settings.broker_url is not None
+    with Redis.from_url(settings.broker_url.get_secret_value(), socket_timeout=5, socket_connect_timeout=3) as redis:
+        policy = redis.config_get("maxmemory-policy").get("maxmemory-policy")
+    if policy != "noeviction":
+        raise BrokerUnfit(f"Redis must run with maxmemory-policy noeviction, not {policy}")
+
+
+def reachable(settings: Settings) -> bool:
+    """Tell whether the broker answers."""
+    if settings.embedded:
+        return (settings.bells_dir / "messages").is_dir()
+    assert settings.broker_url is not None
+    try:
+        with Redis.from_url(
+            settings.broker_url.get_secret_value(), socket_timeout=1, socket_connect_timeout=1
+        ) as redis:
+            return bool(redis.ping())
+    except (OSError, RedisError) as error:
+        log.info("broker does not answer: %s", type(error).__name__)
+        return False
+
+
+class Dispatcher:
+    """Rings bells from a thread of its own, so that no request ever waits for the broker."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._celery = make_celery(settings)
+        self._waiting: queues.Queue[str | None] = queues.Queue(MOST_WAITING_BELLS)
+        self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let the bells that wait be rung, for a moment at most; what is lost the sweeper makes good."""
+        try:
+            self._waiting.put_nowait(None)
+        except queues.Full:
+            return
+        self._thread.join(timeout=2.0)
+
+    def ring(self, queue: str) -> None:
+        """Ask for a bell; at once, whatever the broker does. Too many waiting bells are dropped."""
+        try:
+            self._waiting.put_nowait(queue)
+        except queues.Full:
+            log.warning("too many bells wait for the broker; the sweeper will ring for queue %s", queue)
+
+    def _run(self) -> None:
+        queue = self._waiting.get()
+        while queue is not None:
+            try:
+                with self._celery.connection_for_write() as connection:
+                    queue = self._ring_until_idle(connection, queue)
+            except Exception as error:  # whatever the broker does, the next bell must be tried
+                log.warning("bell for queue %s was not rung: %s", queue, type(error).__name__)
+                queue = self._waiting.get()
+
+    def _ring_until_idle(self, connection: Connection, queue: str | None) -> str | None:
+        """Ring on one connection until nothing was asked for in a while; returns what to ring next, None to end."""
+        while queue is not None:
+            self._celery.send_task(LOOK[queue], queue=queue, ignore_result=True, connection=connection, retry=False)
+            try:
+                queue = self._waiting.get(timeout=IDLE_SECONDS)
+            except queues.Empty:
+                connection.release()
+                return self._waiting.get()
+        return None

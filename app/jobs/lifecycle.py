@@ -1,0 +1,468 @@
+"""Jobs: claimed, kept alive, finished, cancelled, rescued and deleted, each by one guarded statement.
+
+    queued ──claim──> running ──finish──> succeeded | failed
+      ^ │                │ │
+      │ └────cancel──────┼─┴──> cancelled
+      └──lease expired───┘            failed, cancelled ──retry──> queued
+                                      all but running ──delete──> gone
+
+A claim raises the fence; every later write of the worker carries its fence and changes nothing once the job has moved
+on. Each change also counts up the job's events and adds one, in the same transaction: the row's lock is held, so that
+their numbers have no gaps. Moments are the database's. Nothing here commits.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from functools import partial
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, Update, and_, func, insert, select, text, tuple_, update
+from sqlalchemy import delete as delete_from
+from sqlalchemy.orm import Session
+
+from app.errors import TooMany
+from app.observability import tracing
+from app.storage.db import after_commit, announce_work, most_waiting, now
+from app.storage.locks import take_turns
+from app.storage.models import PENDING, IdempotencyKey, Job, JobEvent, WorkerBeat
+
+LONGEST_MESSAGE = 200
+AnyRow: TypeAlias = Row[*tuple[Any, ...]]
+
+MOST_BELLS = 8
+"""Jobs of a queue, the next ones, whose bells a sweep rings again: enough to wake its workers, too few to pile up."""
+
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+"""When the bell of a job that was put back counts as rung, so that the next sweep rings it."""
+
+TRY_AGAIN_SECONDS = 10
+WAITING = "waiting for a worker"
+
+SWEEP_LOCK = 7_164_225_301
+IDEMPOTENCY_KEPT = timedelta(hours=24)
+MOST_FORGOTTEN = 10_000
+"""Rows of a kind that are forgotten in one transaction."""
+
+WORKER_SILENT = timedelta(seconds=15)
+"""A worker that gave no sign of life for this long does not count as listening."""
+
+BEATS_KEPT = timedelta(minutes=10)
+
+
+log = logging.getLogger("nnmass.jobs")
+
+
+class State(StrEnum):
+    """The states of a job."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.QUEUED: frozenset({State.RUNNING, State.CANCELLED}),
+    State.RUNNING: frozenset({State.QUEUED, State.SUCCEEDED, State.FAILED, State.CANCELLED}),
+    State.SUCCEEDED: frozenset(),
+    State.FAILED: frozenset({State.QUEUED}),
+    State.CANCELLED: frozenset({State.QUEUED}),
+}
+"""Every change of state that can happen."""
+
+
+ENDED = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
+"""The states in which nothing more happens to a job by itself."""
+
+DELETABLE = tuple(state for state in State if state is not State.RUNNING)
+"""The states in which a job can be deleted: a worker is never left without the job that it works on."""
+
+
+class Event(StrEnum):
+    """What an event tells: a change of state, progress within one, or the end."""
+
+    STATUS = "status"
+    PROGRESS = "progress"
+    DONE = "done"
+
+
+def sources(target: State) -> list[State]:
+    """Return the states from which a job may move to `target`."""
+    return [state for state, targets in TRANSITIONS.items() if target in targets]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A worker's right to write to one job, until the fence is raised."""
+
+    job_id: UUID
+    fence: int
+    attempt: int
+
+
+def enqueue(session: Session, job_id: UUID, *, kind: str, queue: str, owner: str) -> Job:
+    """Add a queued job and ask for a bell after the commit. Raises TooMany when the owner has enough waiting."""
+    _check_room(session, owner, job_id)
+    moment = now(session)
+    job = Job(
+        id=job_id,
+        kind=kind,
+        queue=queue,
+        owner=owner,
+        state=State.QUEUED,
+        attempt=0,
+        fence=0,
+        rung_at=moment,
+        progress_fraction=0.0,
+        progress_message=WAITING,
+        events=1,
+        created_at=moment,
+    )
+    session.add(job)
+    session.flush()  # the event refers to it
+    data = _data(State.QUEUED, 0.0, WAITING)
+    session.add(JobEvent(job_id=job_id, number=1, event=Event.STATUS, data=data, at=moment))
+    announce_work(session, queue)
+    after_commit(session, partial(_tell_of, job_id, kind, queue))
+    return job
+
+
+def _tell_of(job_id: UUID, kind: str, queue: str) -> None:
+    """Log that a job waits, on a line that names the request which brought it too."""
+    log.info("%s %s is queued", kind, job_id, extra={"job_id": str(job_id), "kind": kind, "queue": queue})
+    tracing.queued(job_id)
+
+
+def _check_room(session: Session, owner: str, job_id: UUID) -> None:
+    """Refuse a job when its owner has enough others waiting. Whoever asks for room takes turns: none pass together."""
+    most = most_waiting(session)
+    if most is None:
+        return
+    take_turns(session, "room", owner)
+    others = and_(Job.owner == owner, text(PENDING), Job.id != job_id)
+    pending = select(Job.id).where(others).limit(most)
+    if session.execute(select(func.count()).select_from(pending.subquery())).scalar_one() >= most:
+        detail = f"{most} jobs of this owner are queued or running already"
+        raise TooMany(detail, code="too_much_waiting", retry_after=TRY_AGAIN_SECONDS)
+
+
+def claim(session: Session, queue: str, worker: str, lease_seconds: float) -> Claim | None:
+    """Take the oldest queued job of a queue; None when there is none."""
+    oldest = (
+        select(Job.id)
+        .where(Job.queue == queue, Job.state == State.QUEUED)
+        .order_by(Job.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    job_id = session.execute(oldest).scalar_one_or_none()
+    if job_id is None:
+        return None
+    moment = now(session)
+    taken = _change(
+        session,
+        update(Job)
+        .where(Job.id == job_id, Job.state.in_(sources(State.RUNNING)))
+        .values(
+            state=State.RUNNING,
+            fence=Job.fence + 1,
+            attempt=Job.attempt + 1,
+            worker=worker,
+            lease_until=moment + timedelta(seconds=lease_seconds),
+            heartbeat_at=moment,
+            started_at=func.coalesce(Job.started_at, moment, type_=Job.started_at.type),
+            progress_fraction=0.0,
+            progress_message="started",
+        ),
+        Event.STATUS,
+    )
+    return Claim(job_id, taken[0].fence, taken[0].attempt) if taken else None
+
+
+def heartbeat(
+    session: Session, held: Claim, lease_seconds: float, fraction: float, message: str, *, tell: bool = True
+) -> bool:
+    """Renew the lease and store progress, telling it as an event or not.
+
+    False when the job is no longer this worker's (taken back or cancelled).
+    """
+    moment = now(session)
+    renewed = _held(held).values(
+        lease_until=moment + timedelta(seconds=lease_seconds),
+        heartbeat_at=moment,
+        progress_fraction=fraction,
+        progress_message=message[:LONGEST_MESSAGE],
+    )
+    return bool(_change(session, renewed, Event.PROGRESS if tell else None))
+
+
+def holds(session: Session, held: Claim) -> bool:
+    """Tell whether the job is this worker's, and keep it so until the transaction ends."""
+    return session.execute(select(Job.id).where(_mine(held)).with_for_update()).first() is not None
+
+
+def tell(session: Session, held: Claim, event: str, data: dict[str, Any], fraction: float, message: str) -> bool:
+    """Add an event that carries more than progress, such as an epoch; False when the job is no longer this worker's.
+
+    The lease is the heartbeat's matter.
+    """
+    progress = _held(held).values(progress_fraction=fraction, progress_message=message[:LONGEST_MESSAGE])
+    return bool(_change(session, progress, Event(event), data))
+
+
+def succeed(session: Session, held: Claim) -> bool:
+    """Finish the job; False when it is no longer this worker's, and then nothing else may be written either."""
+    finished = _held(held).values(
+        state=State.SUCCEEDED,
+        finished_at=now(session),
+        lease_until=None,
+        progress_fraction=1.0,
+        progress_message="finished",
+    )
+    return bool(_change(session, finished, Event.DONE))
+
+
+def fail(session: Session, held: Claim, code: str, message: str) -> bool:
+    """Fail the job with its reason; False when it is no longer this worker's."""
+    failed = _held(held).values(
+        state=State.FAILED,
+        finished_at=now(session),
+        lease_until=None,
+        error_code=code,
+        error_message=message,
+    )
+    return bool(_change(session, failed, Event.DONE))
+
+
+def release(session: Session, held: Claim) -> bool:
+    """Put the job back, not counted as an attempt: its worker is shutting down in good order."""
+    put_back = _held(held).values(**_waiting(LONG_AGO), attempt=Job.attempt - 1)
+    return bool(_change(session, put_back, Event.STATUS))
+
+
+def give_up_attempt(session: Session, held: Claim, code: str, message: str, most_attempts: int) -> bool:
+    """Put the job back after an attempt that died although its worker lives, or fail it if this was the last one.
+
+    The claim has counted the attempt already. False when the job is no longer this worker's.
+    """
+    if held.attempt >= most_attempts:
+        return fail(session, held, code, message)
+    return bool(_change(session, _held(held).values(**_waiting(LONG_AGO)), Event.STATUS))
+
+
+def cancel(session: Session, job_id: UUID) -> bool:
+    """Cancel a job that has not ended; its worker finds out at its next heartbeat and can write nothing more."""
+    cancelled = (
+        update(Job)
+        .where(Job.id == job_id, Job.state.in_(sources(State.CANCELLED)))
+        .values(
+            state=State.CANCELLED,
+            finished_at=now(session),
+            lease_until=None,
+            progress_message="cancelled",
+        )
+    )
+    return bool(_change(session, cancelled, Event.DONE))
+
+
+def retry(session: Session, job_id: UUID) -> bool:
+    """Queue a job that failed or was cancelled as if it were new; False when it has not, or succeeded.
+
+    Raises TooMany when the owner has enough waiting.
+    """
+    given_up = and_(Job.id == job_id, Job.state.in_([state for state in sources(State.QUEUED) if state in ENDED]))
+    owner = session.execute(select(Job.owner).where(given_up)).scalar_one_or_none()
+    if owner is None:
+        return False
+    _check_room(session, owner, job_id)
+    again = _change(
+        session,
+        update(Job)
+        .where(given_up)
+        .values(
+            **_waiting(now(session)),
+            attempt=0,
+            started_at=None,
+            finished_at=None,
+            error_code=None,
+            error_message=None,
+        ),
+        Event.STATUS,
+    )
+    for job in again:
+        announce_work(session, job.queue)
+    return bool(again)
+
+
+def delete(session: Session, job_id: UUID) -> bool:
+    """Delete a job with its events and whatever else goes with it; False when it is running, or not there."""
+    gone = delete_from(Job).where(Job.id == job_id, Job.state.in_(DELETABLE)).returning(Job.id)
+    return session.execute(gone, execution_options={"synchronize_session": False}).first() is not None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What one sweep did: jobs put back, jobs failed, and how many bells each queue is to get."""
+
+    requeued: int
+    failed: int
+    bells: dict[str, int]
+
+
+def sweep(session: Session, *, ring_again_seconds: float, most_attempts: int) -> Sweep:
+    """Make good what a dead worker or a lost bell left behind. Idempotent; one process at a time does it."""
+    if not _alone(session):
+        return Sweep(0, 0, {})
+    moment = now(session)
+    expired = _expired(moment)
+    failed = _change(
+        session,
+        update(Job)
+        .where(expired, Job.attempt >= most_attempts)
+        .values(
+            state=State.FAILED,
+            finished_at=moment,
+            lease_until=None,
+            error_code="worker_lost",
+            error_message=f"the worker died or fell silent in each of {most_attempts} attempts",
+        ),
+        Event.DONE,
+    )
+    # the limit once more: a lease may have been written since, late enough to be over already
+    again = update(Job).where(expired, Job.attempt < most_attempts)
+    requeued = _change(session, again.values(**_waiting(LONG_AGO)), Event.STATUS)
+    overdue = _overdue(session, moment, ring_again_seconds)
+    for job_ids in overdue.values():
+        session.execute(update(Job).where(Job.id.in_(job_ids), Job.state == State.QUEUED).values(rung_at=moment))
+    return Sweep(len(requeued), len(failed), {queue: len(job_ids) for queue, job_ids in overdue.items()})
+
+
+def _overdue(session: Session, moment: datetime, ring_again_seconds: float) -> dict[str, list[UUID]]:
+    """Return, for each queue, which of its next jobs wait with a bell that was rung too long ago.
+
+    Of a long queue the first jobs tell all: they are taken first. Where no worker listens bells would pile up; a new
+    worker rings its own.
+    """
+    late = moment - timedelta(seconds=ring_again_seconds)
+    listening = select(WorkerBeat.queue).where(WorkerBeat.seen_at > moment - WORKER_SILENT).distinct()
+    overdue: dict[str, list[UUID]] = {}
+    for queue in session.scalars(listening).all():
+        waiting = select(Job.id, Job.rung_at).where(Job.queue == queue, Job.state == State.QUEUED)
+        following = session.execute(waiting.order_by(Job.id).limit(MOST_BELLS))
+        if job_ids := [job.id for job in following if job.rung_at < late]:
+            overdue[queue] = job_ids
+    return overdue
+
+
+def needs_sweep(session: Session, *, ring_again_seconds: float) -> bool:
+    """Tell, without writing, whether a sweep would find anything."""
+    moment = now(session)
+    expired = select(Job.id).where(_expired(moment)).limit(1)
+    return session.execute(expired).first() is not None or bool(_overdue(session, moment, ring_again_seconds))
+
+
+def _expired(moment: datetime) -> ColumnElement[bool]:
+    # PENDING is the condition of an index, word for word: without, SQLite reads every job there is
+    return and_(text(PENDING), Job.state == State.RUNNING, Job.lease_until < moment)
+
+
+def tidy(session: Session) -> bool:
+    """Forget Idempotency-Keys after a day, and workers long silent; tells whether there may be more to forget."""
+    if not _alone(session):
+        return False
+    moment = now(session)
+    old_keys = IdempotencyKey.created_at < moment - IDEMPOTENCY_KEPT
+    batch = select(IdempotencyKey.owner, IdempotencyKey.key).where(old_keys).limit(MOST_FORGOTTEN)
+    named = tuple_(IdempotencyKey.owner, IdempotencyKey.key).in_(batch)
+    forget = delete_from(IdempotencyKey).where(named).returning(IdempotencyKey.owner)
+    forgotten = session.execute(forget, execution_options={"synchronize_session": False}).all()
+    session.execute(delete_from(WorkerBeat).where(WorkerBeat.seen_at < moment - BEATS_KEPT))
+    return len(forgotten) == MOST_FORGOTTEN
+
+
+def queued(session: Session, queue: str) -> bool:
+    """Tell whether a queue holds work."""
+    waiting = select(Job.id).where(Job.queue == queue, Job.state == State.QUEUED).limit(1)
+    return session.execute(waiting).first() is not None
+
+
+def beat(session: Session, worker: str, queue: str) -> None:
+    """Record a worker's sign of life."""
+    session.merge(WorkerBeat(worker=worker, queue=queue, seen_at=now(session)))
+
+
+def _alone(session: Session) -> bool:
+    if session.get_bind().dialect.name == "sqlite":
+        return True  # BEGIN IMMEDIATE holds the only write lock
+    return bool(session.execute(text("select pg_try_advisory_xact_lock(:key)"), {"key": SWEEP_LOCK}).scalar_one())
+
+
+def counts(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """Return how many events each of these jobs has; a job that is not there is left out."""
+    rows = session.execute(select(Job.id, Job.events).where(Job.id.in_(job_ids)))
+    return {row.id: row.events for row in rows}
+
+
+def events_after(session: Session, job_id: UUID, number: int, limit: int) -> tuple[list[JobEvent], int]:
+    """Return up to `limit` events of a job after a number, in order, and the number of its last one."""
+    query = (
+        select(JobEvent, Job.events)
+        .join(Job, Job.id == JobEvent.job_id)
+        .where(JobEvent.job_id == job_id, JobEvent.number > number)
+        .order_by(JobEvent.number)
+        .limit(limit)
+    )
+    rows = session.execute(query).all()
+    return [row.JobEvent for row in rows], rows[-1].events if rows else number
+
+
+def _mine(held: Claim) -> ColumnElement[bool]:
+    return and_(Job.id == held.job_id, Job.fence == held.fence, Job.state == State.RUNNING)
+
+
+def _held(held: Claim) -> Update:
+    return update(Job).where(_mine(held))
+
+
+def _waiting(rung_at: datetime) -> dict[str, Any]:
+    """Return what every job has that is queued again."""
+    return {
+        "state": State.QUEUED,
+        "lease_until": None,
+        "rung_at": rung_at,
+        "progress_fraction": 0.0,
+        "progress_message": WAITING,
+    }
+
+
+def _change(
+    session: Session, change: Update, event: Event | None, more: dict[str, Any] | None = None
+) -> Sequence[AnyRow]:
+    """Carry out a guarded UPDATE and return the jobs it changed, each of which gets the event if there is one."""
+    if event is not None:
+        change = change.values(events=Job.events + 1)
+    columns = (Job.id, Job.queue, Job.state, Job.fence, Job.attempt, Job.events)
+    changed = session.execute(
+        change.returning(*columns, Job.progress_fraction, Job.progress_message),
+        execution_options={"synchronize_session": False},
+    ).all()
+    if changed and event is not None:
+        moment = now(session)  # read under the lock, so that moments are in the order of the numbers
+        session.execute(insert(JobEvent), [_event_of(job, event, more or {}, moment) for job in changed])
+    return changed
+
+
+def _event_of(job: AnyRow, event: Event, more: dict[str, Any], moment: datetime) -> dict[str, Any]:
+    data = more | _data(job.state, job.progress_fraction, job.progress_message)
+    return {"job_id": job.id, "number": job.events, "event": event, "data": data, "at": moment}
+
+
+def _data(state: str, fraction: float, message: str) -> dict[str, Any]:
+    return {"status": state, "fraction": fraction, "message": message}

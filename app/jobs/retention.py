@@ -1,0 +1,260 @@
+"""Removing what is old: jobs that ended long ago, with all that belongs to them, and nothing else.
+
+What else is there stays as it is, to the last column. So a search stays for as long as a training names it, and a
+training for as long as another is a replay of it: removing them would change those. What is queued or runs is never
+removed, however old.
+
+It goes in batches, each a transaction of its own in which the rows are locked first and judged again: what somebody
+retries, tags or trains meanwhile stays.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, delete, exists, func, literal, select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
+
+from app.config import Settings
+from app.jobs.lifecycle import ENDED
+from app.storage.db import Database, UtcDateTime, now
+from app.storage.models import (
+    Artifact,
+    Base,
+    Checkpoint,
+    Export,
+    Job,
+    JobEvent,
+    Measurement,
+    RankedArchitecture,
+    Search,
+    SearchTag,
+    Verification,
+    VerificationEpoch,
+    VerificationSeed,
+)
+
+AT_ONCE = 500
+"""Jobs of one batch: some thousand rows, gone in a fraction of a second."""
+
+SEARCHES, VERIFICATIONS, MEASUREMENTS, EXPORTS = "searches", "verifications", "measurements", "exports"
+KINDS = {VERIFICATIONS: "verification", MEASUREMENTS: "measurement", EXPORTS: "export", SEARCHES: "search"}
+"""What can be removed and the kind of its jobs. Searches are last: trainings that go too hold them no more."""
+
+AGE = re.compile(r"(\d{1,6})([hdw])")
+UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+
+Belonging = tuple[type[Base], InstrumentedAttribute[UUID]]
+ALWAYS: tuple[Belonging, ...] = ((JobEvent, JobEvent.job_id), (Job, Job.id))
+BELONGING: dict[str, tuple[Belonging, ...]] = {
+    SEARCHES: (
+        (Search, Search.id),
+        (SearchTag, SearchTag.search_id),
+        (RankedArchitecture, RankedArchitecture.search_id),
+        *ALWAYS,
+    ),
+    VERIFICATIONS: (
+        (Verification, Verification.id),
+        (VerificationEpoch, VerificationEpoch.verification_id),
+        (VerificationSeed, VerificationSeed.verification_id),
+        (Checkpoint, Checkpoint.verification_id),
+        (Artifact, Artifact.verification_id),
+        *ALWAYS,
+    ),
+    MEASUREMENTS: ((Measurement, Measurement.id), *ALWAYS),
+    EXPORTS: ((Export, Export.id), *ALWAYS),
+}
+"""The tables that hold a kind's rows, and the column that names the job. Removing the job takes all of them along."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be removed: jobs of these kinds that ended longer ago than this.
+
+    keep_tagged: searches that have a tag stay.
+    """
+
+    older_than: timedelta
+    kinds: tuple[str, ...] = (SEARCHES,)
+    keep_tagged: bool = False
+
+
+@dataclass
+class Removed:
+    """What was removed: rows by table, bytes of the files in them, and files on this machine's disk."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    stored_bytes: int = 0
+    files: int = 0
+    file_bytes: int = 0
+
+    def add(self, more: Removed) -> None:
+        """Add what else was removed."""
+        self.rows += more.rows
+        self.stored_bytes += more.stored_bytes
+        self.files += more.files
+        self.file_bytes += more.file_bytes
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs."""
+        return self.rows[Job.__tablename__]
+
+
+def age_of(text: str) -> timedelta:
+    """Return an age written as `90d`, `12h` or `6w`. Raises ValueError."""
+    found = AGE.fullmatch(text)
+    if found is None or not int(found[1]):
+        raise ValueError("must be a number of hours, days or weeks, such as 12h, 90d or 6w")
+    return int(found[1]) * UNITS[found[2]]
+
+
+def of_settings(settings: Settings) -> Wanted | None:
+    """Return what the service removes by itself; None where it keeps everything."""
+    if settings.retention_days is None:
+        return None
+    return Wanted(timedelta(days=settings.retention_days), keep_tagged=settings.retention_keep_tagged)
+
+
+def cutoff(database: Database, wanted: Wanted) -> datetime:
+    """Return the moment before which jobs must have ended, by the database's clock."""
+    with database.read() as session:
+        return now(session) - wanted.older_than
+
+
+def prune(
+    database: Database, training_dir: Path, wanted: Wanted, before: datetime, *, dry_run: bool = False
+) -> Iterator[Removed]:
+    """Remove what is wanted, batch by batch; yields what each batch removed, or in a dry run would remove."""
+    going: set[UUID] = set()
+    for kind in KINDS:
+        if kind not in wanted.kinds:
+            continue
+        asked = _Asked(kind, before, keep_tagged=wanted.keep_tagged)
+        if kind == VERIFICATIONS:
+            going = _unneeded(database, asked)
+        for batch in _batches(database, asked, going):
+            yield (_judge if dry_run else _take)(database, training_dir, asked, batch)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One kind of what is wanted."""
+
+    kind: str
+    before: datetime
+    keep_tagged: bool
+
+    @property
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """What a job must be to go, whoever names it."""
+        ended = [Job.kind == KINDS[self.kind], Job.state.in_(ENDED), Job.finished_at < self.before]
+        if self.kind == SEARCHES and self.keep_tagged:
+            ended.append(~exists().where(SearchTag.search_id == Job.id))
+        return ended
+
+    def unnamed(self, going: Sequence[UUID]) -> ColumnElement[bool]:
+        """That nothing names it but what goes together with it."""
+        if self.kind == SEARCHES:
+            return ~exists().where(Verification.search_id == Job.id)
+        if self.kind == VERIFICATIONS:
+            replay = aliased(Verification)
+            return ~exists().where(replay.replay_of == Job.id, replay.id.not_in(going))
+        return literal(True)
+
+
+def _batches(database: Database, asked: _Asked, going: set[UUID]) -> Iterator[list[UUID]]:
+    """Yield the ids of jobs that may go. going: trainings that go or are gone, which hold nothing any more."""
+    if asked.kind == VERIFICATIONS:
+        newest_first = sorted(going, reverse=True)  # a replay before what it repeats
+        yield from (newest_first[at : at + AT_ONCE] for at in range(0, len(newest_first), AT_ONCE))
+        return
+    for ids in _pages(database, asked):
+        held: set[UUID] = set()
+        if asked.kind == SEARCHES:
+            with database.read() as session:
+                naming = select(Verification.search_id, Verification.id).where(Verification.search_id.in_(ids))
+                held = {search for search, training in session.execute(naming) if search and training not in going}
+        if free := [job_id for job_id in ids if job_id not in held]:
+            yield free
+
+
+def _pages(database: Database, asked: _Asked) -> Iterator[list[UUID]]:
+    """Yield the ids of jobs that are old enough, by when they ended."""
+    query = select(Job.id, Job.finished_at).where(*asked.conditions).order_by(Job.finished_at, Job.id).limit(AT_ONCE)
+    page = query
+    while True:
+        with database.read() as session:
+            rows = session.execute(page).all()
+        if not rows:
+            return
+        yield [row.id for row in rows]
+        last = tuple_(literal(rows[-1].finished_at, UtcDateTime()), literal(rows[-1].id, Job.id.type))
+        page = query.where(tuple_(Job.finished_at, Job.id) > last)
+
+
+def _unneeded(database: Database, asked: _Asked) -> set[UUID]:
+    """Return the trainings that are old enough and that no replay names which stays."""
+    going = {job_id for ids in _pages(database, asked) for job_id in ids}
+    with database.read() as session:
+        replays = select(Verification.id, Verification.replay_of).where(Verification.replay_of.is_not(None))
+        repeated = dict(session.execute(replays).all())
+    staying = [replay for replay in repeated if replay not in going]
+    while staying:
+        first = repeated.get(staying.pop())
+        if first in going:
+            going.discard(first)
+            staying.append(first)
+    return going
+
+
+def _take(database: Database, training_dir: Path, asked: _Asked, ids: Sequence[UUID]) -> Removed:
+    """Remove those of a batch that may still go."""
+    own, key = BELONGING[asked.kind][0]
+    locked = select(Job.id).join(own, key == Job.id).where(Job.id.in_(ids), *asked.conditions)
+    with database.write() as session:
+        found = session.scalars(locked.with_for_update(of=[Job, own], skip_locked=True)).all()
+        # asked once they are locked: who would name one now waits for this transaction, and then finds it gone
+        sure = session.scalars(select(Job.id).where(Job.id.in_(found), *asked.conditions, asked.unnamed(found))).all()
+        removed = _count(session, training_dir, asked, sure)
+        session.execute(delete(Job).where(Job.id.in_(sure)), execution_options={"synchronize_session": False})
+    for job_id in sure if asked.kind == VERIFICATIONS else ():
+        shutil.rmtree(training_dir / str(job_id), ignore_errors=True)
+    return removed
+
+
+def _judge(database: Database, training_dir: Path, asked: _Asked, ids: Sequence[UUID]) -> Removed:
+    """Return what removing a batch would remove."""
+    with database.read() as session:
+        return _count(session, training_dir, asked, ids)
+
+
+def _count(session: Session, training_dir: Path, asked: _Asked, ids: Sequence[UUID]) -> Removed:
+    """Return what belongs to jobs of a kind."""
+    removed = Removed()
+    for table, key in BELONGING[asked.kind]:
+        count = session.execute(select(func.count()).select_from(table).where(key.in_(ids))).scalar_one()
+        removed.rows[table.__tablename__] = count
+    if asked.kind == VERIFICATIONS:
+        removed.stored_bytes = _sum(session, Artifact.size, Artifact.verification_id, ids)
+        files = [file for job_id in ids for file in _files(training_dir / str(job_id))]
+        removed.files, removed.file_bytes = len(files), sum(file.stat().st_size for file in files)
+    if asked.kind == EXPORTS:
+        removed.stored_bytes = _sum(session, func.length(Export.content, type_=Export.seed.type), Export.id, ids)
+    return removed
+
+
+def _sum(session: Session, size: Any, key: InstrumentedAttribute[UUID], ids: Sequence[UUID]) -> int:
+    return int(session.execute(select(func.coalesce(func.sum(size), 0)).where(key.in_(ids))).scalar_one())
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []

@@ -1,0 +1,116 @@
+"""The sweeper: a thread in every process that makes good what dead workers and lost bells leave behind."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from app.config import Settings
+from app.jobs import lifecycle, retention
+from app.jobs.retention import Removed
+from app.storage.db import Database
+
+TIDY_EVERY_SECONDS = 60.0
+BEAT_EVERY_SECONDS = 5.0
+PRUNE_EVERY_SECONDS = 3600.0
+PRUNES = "maintenance"
+"""The queue whose worker removes what is old; the other processes only sweep."""
+
+log = logging.getLogger("nnmass.sweeper")
+
+
+class Sweeper:
+    """Sweeps every `sweep_seconds`, and records its process as alive when that is a worker. Outlives lost databases."""
+
+    def __init__(
+        self, database: Database, settings: Settings, ring: Callable[[str], None], worker: tuple[str, str] | None = None
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._ring = ring
+        self._worker = worker
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        self._tidied = self._beaten = self._pruned = -1e9
+        self._pruning: Iterator[Removed] | None = None
+        self._removed = Removed()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop the thread."""
+        self._stop.set()
+        self._thread.join(timeout=5.0)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.sweep()
+            except Exception:  # the database may be away for a while; stopping here would strand its jobs
+                log.warning("sweep failed, will try again", exc_info=True)
+            self._stop.wait(self._settings.sweep_seconds)
+
+    def sweep(self) -> None:
+        """Sweep once, if there is anything to do."""
+        self._beat()
+        self._make_good()
+        self._tidy()
+        self._prune()
+
+    def _make_good(self) -> None:
+        again = self._settings.ring_again_seconds
+        with self._database.read() as session:
+            due = lifecycle.needs_sweep(session, ring_again_seconds=again)
+        if not due:
+            return
+        with self._database.write() as session:
+            done = lifecycle.sweep(session, ring_again_seconds=again, most_attempts=self._settings.most_attempts)
+        if done.requeued or done.failed:
+            log.info("sweep put %d jobs back and failed %d", done.requeued, done.failed)
+        for queue, count in done.bells.items():
+            for _ in range(count):
+                self._ring(queue)
+
+    def _tidy(self) -> None:
+        """Forget what nobody needs: once a minute all of it, a batch each sweep."""
+        if time.monotonic() - self._tidied < TIDY_EVERY_SECONDS:
+            return
+        with self._database.write() as session:
+            more = lifecycle.tidy(session)
+        if not more:
+            self._tidied = time.monotonic()
+
+    def _prune(self) -> None:
+        """Remove a batch of what is old: once an hour all of it, a batch each sweep, so that no sweep takes long."""
+        wanted = retention.of_settings(self._settings)
+        if wanted is None or self._worker is None or self._worker[1] != PRUNES:
+            return
+        if self._pruning is None:
+            if time.monotonic() - self._pruned < PRUNE_EVERY_SECONDS:
+                return
+            self._pruned, self._removed = time.monotonic(), Removed()
+            before = retention.cutoff(self._database, wanted)
+            self._pruning = retention.prune(self._database, self._settings.training_dir, wanted, before)
+        try:
+            batch = next(self._pruning, None)
+        except Exception:
+            self._pruning = None  # what is left of it goes in an hour
+            raise
+        if batch is not None:
+            self._removed.add(batch)
+            return
+        self._pruning = None
+        if self._removed.jobs:
+            log.info("%d searches were removed for their age", self._removed.jobs)
+
+    def _beat(self) -> None:
+        if self._worker is None or time.monotonic() - self._beaten < BEAT_EVERY_SECONDS:
+            return
+        name, queue = self._worker
+        with self._database.write() as session:
+            lifecycle.beat(session, name, queue)
+        self._beaten = time.monotonic()

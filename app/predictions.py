@@ -1,0 +1,139 @@
+"""What an owner's trainings have shown: one point a network, and what they let one expect of networks not trained."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Row, select
+from sqlalchemy.orm import Session
+
+from app.catalog import task_of
+from app.jobs.lifecycle import State
+from app.storage.models import Job, Verification, VerificationSeed
+from nnmass_core.evidence import Line, Point, lines_of
+from nnmass_core.families import decode_architecture, widths
+from nnmass_core.recipe import recipe_name
+
+COLUMNS: tuple[Any, ...] = (
+    *(Verification.arch_id, Verification.family, Verification.task, Verification.widths, Verification.role),
+    *(Verification.nn_mass, Verification.params, Verification.macs),
+    *(Verification.dataset_key, Verification.recipe_digest),
+    *(VerificationSeed.seed, VerificationSeed.accuracy, VerificationSeed.data_digest),
+)
+"""What is read of each trained seed: definitions and results would be most of the work."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Trainings whose accuracies can be compared: the same images, inputs and classes, and the same recipe."""
+
+    dataset: str
+    data_digest: str
+    task: str
+    recipe_digest: str
+    recipe: str
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether the labels are random, so that the accuracies say nothing."""
+        return self.dataset.startswith("fake")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network: its point, and what was trained."""
+
+    scope: Scope
+    point: Point
+    role: str
+
+
+def trained(session: Session, owner: str, family: str | None = None) -> list[Trained]:
+    """Return every network that an owner's succeeded verifications trained, each once a scope.
+
+    Its accuracy is the mean over all its seeds. A seed that was trained more than once counts once, as it last ended.
+    """
+    query = (
+        select(*COLUMNS)
+        .join(Job, Job.id == Verification.id)
+        .join(VerificationSeed, VerificationSeed.verification_id == Verification.id)
+        .where(Job.owner == owner, Job.state == State.SUCCEEDED)
+        .order_by(Verification.id)
+    )
+    if family is not None:
+        query = query.where(Verification.family == family)
+    networks: dict[tuple[Scope, str], list[Row[Any]]] = defaultdict(list)
+    for row in session.execute(query).all():
+        networks[_scope(row), row.arch_id].append(row)
+    return [_trained(scope, rows) for (scope, _), rows in networks.items()]
+
+
+def diverged(session: Session, owner: str, scope: Scope, family: str | None) -> set[str]:
+    """Return the networks of a scope of which a training diverged, and so gave no accuracy."""
+    query = (
+        select(Verification.arch_id)
+        .distinct()
+        .join(Job, Job.id == Verification.id)
+        .where(Job.owner == owner, Job.state == State.FAILED, Job.error_code == "diverged")
+        .where(Verification.dataset_key == scope.dataset, Verification.task == scope.task)
+        .where(Verification.recipe_digest == scope.recipe_digest)
+    )
+    if family is not None:
+        query = query.where(Verification.family == family)
+    return set(session.scalars(query).all())
+
+
+def _scope(row: Row[Any]) -> Scope:
+    name = recipe_name(row.recipe_digest) or row.recipe_digest
+    return Scope(row.dataset_key, row.data_digest, row.task, row.recipe_digest, name)
+
+
+def _trained(scope: Scope, rows: Sequence[Row[Any]]) -> Trained:
+    by_seed = {row.seed: row.accuracy for row in rows}
+    first = rows[0]
+    point = Point(
+        arch_id=first.arch_id,
+        family=first.family,
+        widths=tuple(first.widths),
+        nn_mass=first.nn_mass,
+        params=first.params,
+        macs=first.macs,
+        accuracy=sum(by_seed.values()) / len(by_seed),
+        runs=len(by_seed),
+    )
+    return Trained(scope, point, first.role)
+
+
+class Predictions:
+    """Accuracies that an owner's trainings let one expect of networks of a family."""
+
+    def __init__(self, session: Session, owner: str, family: str) -> None:
+        scopes: dict[Scope, list[Point]] = defaultdict(list)
+        for item in trained(session, owner, family):
+            if not item.scope.is_noise:
+                scopes[item.scope].append(item.point)
+        self._lines: dict[tuple[str, tuple[int, ...]], tuple[Line, Scope]] = {}
+        for scope, points in scopes.items():
+            for line in lines_of(points):
+                self._keep(line, scope)
+
+    def _keep(self, line: Line, scope: Scope) -> None:
+        """Where several data sets or recipes speak of the same inputs and widths, the most networks decide."""
+        place = (scope.task, line.widths)
+        if place not in self._lines or line.n > self._lines[place][0].n:
+            self._lines[place] = (line, scope)
+
+    def of(self, definition: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the accuracy to expect with its 95 % prediction interval; None where no evidence supports one."""
+        if not self._lines:
+            return None
+        architecture = decode_architecture(definition)
+        found = self._lines.get((task_of(architecture), widths(architecture)))
+        mass = float(architecture.evaluation.mass)
+        if found is None or mass <= 0:
+            return None
+        line, scope = found
+        return asdict(line.predict(mass)) | {"dataset": scope.dataset, "recipe": scope.recipe}

@@ -1,0 +1,320 @@
+"""The tables."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, LargeBinary, MetaData, String, Text, Uuid, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from app.storage.db import UtcDateTime
+
+PENDING = "state IN ('queued', 'running')"
+Json = JSON(none_as_null=True)
+"""JSON kept as text, so that objects come back in the order in which they were written."""
+
+
+class Base(DeclarativeBase):
+    """Base of every table; constraint names are fixed so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class Job(Base):
+    """One piece of work: the row is the queue's entry, its lease and its state.
+
+    Only app/jobs/lifecycle.py changes it.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index("ix_jobs_queue_state_id", "queue", "state", "id"),
+        Index("ix_jobs_owner_kind_id", "owner", "kind", "id"),
+        Index("ix_jobs_owner_kind_state_id", "owner", "kind", "state", "id"),
+        Index("ix_jobs_finished_at_id", "finished_at", "id"),
+        Index("ix_jobs_pending_owner", "owner", postgresql_where=text(PENDING), sqlite_where=text(PENDING)),
+    )
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    queue: Mapped[str] = mapped_column(String(32))
+    owner: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(16))
+    attempt: Mapped[int]
+    fence: Mapped[int] = mapped_column(BigInteger)
+    worker: Mapped[str | None] = mapped_column(String(128))
+    lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    heartbeat_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    rung_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    progress_fraction: Mapped[float]
+    progress_message: Mapped[str] = mapped_column(String(200))
+    events: Mapped[int] = mapped_column(default=0, server_default="0")
+    error_code: Mapped[str | None] = mapped_column(String(64))
+    error_message: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class JobEvent(Base):
+    """One thing that happened to a job; `Job.events` counts them, and they are numbered from 1 without gaps."""
+
+    __tablename__ = "job_events"
+
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    event: Mapped[str] = mapped_column(String(16))
+    data: Mapped[dict[str, Any]] = mapped_column(Json)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Search(Base):
+    """A search: what was asked and, once its job has succeeded, the certificate."""
+
+    __tablename__ = "searches"
+    __table_args__ = (Index("ix_searches_request_digest_id", "request_digest", "id"),)
+
+    id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    note: Mapped[str] = mapped_column(Text)
+    family: Mapped[str] = mapped_column(String(64))
+    request: Mapped[dict[str, Any]] = mapped_column(Json)
+    request_digest: Mapped[str] = mapped_column(String(80))
+    core_version: Mapped[str] = mapped_column(String(32))
+    result: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    result_digest: Mapped[str | None] = mapped_column(String(80))
+
+    job: Mapped[Job] = relationship(lazy="raise")
+    tags: Mapped[list[SearchTag]] = relationship(
+        lazy="raise", cascade="all, delete-orphan", passive_deletes=True, order_by="SearchTag.position"
+    )
+
+
+class SearchTag(Base):
+    """One tag of a search."""
+
+    __tablename__ = "search_tags"
+    __table_args__ = (Index("ix_search_tags_tag_search_id", "tag", "search_id"),)
+
+    search_id: Mapped[UUID] = mapped_column(ForeignKey("searches.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    tag: Mapped[str] = mapped_column(String(64))
+
+
+class RankedArchitecture(Base):
+    """One place of a search's ranking."""
+
+    __tablename__ = "ranked_architectures"
+    __table_args__ = (Index("ix_ranked_architectures_arch_id_search_id", "arch_id", "search_id"),)
+
+    search_id: Mapped[UUID] = mapped_column(ForeignKey("searches.id", ondelete="CASCADE"), primary_key=True)
+    rank: Mapped[int] = mapped_column(primary_key=True)
+    arch_id: Mapped[str] = mapped_column(String(64))
+    architecture: Mapped[dict[str, Any]] = mapped_column(Json)
+    figures: Mapped[dict[str, Any]] = mapped_column(Json)
+
+
+class RegisteredArchitecture(Base):
+    """An architecture that its owner registered by its definition."""
+
+    __tablename__ = "architectures"
+
+    owner: Mapped[str] = mapped_column(String(64), primary_key=True)
+    arch_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    definition: Mapped[dict[str, Any]] = mapped_column(Json)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class DeviceProfile(Base):
+    """A device's profile that its owner has posted: memory and measured latencies."""
+
+    __tablename__ = "device_profiles"
+
+    owner: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    definition: Mapped[dict[str, Any]] = mapped_column(Json)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Export(Base):
+    """A file made of an architecture by a worker; `content` is there once its job has succeeded."""
+
+    __tablename__ = "exports"
+    __table_args__ = (Index("ix_exports_arch_id_format_seed_id", "arch_id", "format", "seed", "id"),)
+
+    id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    arch_id: Mapped[str] = mapped_column(String(64))
+    definition: Mapped[dict[str, Any]] = mapped_column(Json)
+    format: Mapped[str] = mapped_column(String(16))
+    seed: Mapped[int] = mapped_column(BigInteger)
+    core_version: Mapped[str] = mapped_column(String(32))
+    content: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+
+    job: Mapped[Job] = relationship(lazy="raise")
+
+
+class Measurement(Base):
+    """Something measured on a built network, with no training: what was asked and, in the end, the figures."""
+
+    __tablename__ = "measurements"
+    __table_args__ = (Index("ix_measurements_arch_id_id", "arch_id", "id"),)
+
+    id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    arch_id: Mapped[str] = mapped_column(String(64))
+    request: Mapped[dict[str, Any]] = mapped_column(Json)
+    core_version: Mapped[str] = mapped_column(String(32))
+    result: Mapped[dict[str, Any] | None] = mapped_column(Json)
+
+    job: Mapped[Job] = relationship(lazy="raise")
+
+
+class Verification(Base):
+    """A network to train, or trained: the whole order and, once its job has succeeded, the result.
+
+    `task` tells inputs and classes, `widths` the widths of its parts: networks are compared where both are equal.
+    `log` is the tail of what the trainer said, `live` how fast it goes and what is left.
+    """
+
+    __tablename__ = "verifications"
+    __table_args__ = (
+        Index("ix_verifications_arch_id_id", "arch_id", "id"),
+        Index("ix_verifications_search_id_id", "search_id", "id"),
+        Index("ix_verifications_dataset_key_recipe_digest_id", "dataset_key", "recipe_digest", "id"),
+        Index("ix_verifications_family_task_id", "family", "task", "id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    role: Mapped[str] = mapped_column(String(32))
+    search_id: Mapped[UUID | None] = mapped_column(ForeignKey("searches.id", ondelete="SET NULL"))
+    candidate_rank: Mapped[int | None]
+    replay_of: Mapped[UUID | None] = mapped_column(ForeignKey("verifications.id", ondelete="SET NULL"))
+    arch_id: Mapped[str] = mapped_column(String(64))
+    family: Mapped[str] = mapped_column(String(64))
+    task: Mapped[str] = mapped_column(String(64))
+    definition: Mapped[dict[str, Any]] = mapped_column(Json)
+    widths: Mapped[list[int]] = mapped_column(Json)
+    nn_mass: Mapped[float]
+    params: Mapped[int] = mapped_column(BigInteger)
+    macs: Mapped[int] = mapped_column(BigInteger)
+    dataset: Mapped[dict[str, Any]] = mapped_column(Json)
+    dataset_key: Mapped[str] = mapped_column(String(500))
+    recipe: Mapped[dict[str, Any]] = mapped_column(Json)
+    recipe_digest: Mapped[str] = mapped_column(String(80))
+    seeds: Mapped[list[int]] = mapped_column(Json)
+    kept: Mapped[list[str]] = mapped_column(Json)
+    core_version: Mapped[str] = mapped_column(String(32))
+    live: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    log: Mapped[str] = mapped_column(Text, deferred=True)
+    result: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    result_digest: Mapped[str | None] = mapped_column(String(80))
+
+    job: Mapped[Job] = relationship(lazy="raise")
+
+
+class VerificationEpoch(Base):
+    """The figures of one epoch of one seed; written again, with the same figures, by an attempt that repeats it."""
+
+    __tablename__ = "verification_epochs"
+
+    verification_id: Mapped[UUID] = mapped_column(ForeignKey("verifications.id", ondelete="CASCADE"), primary_key=True)
+    seed: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    epoch: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    train_loss: Mapped[float]
+    train_accuracy: Mapped[float]
+    test_loss: Mapped[float]
+    test_accuracy: Mapped[float]
+    learning_rate: Mapped[float]
+    images_per_second: Mapped[float]
+    seconds: Mapped[float]
+
+
+class VerificationSeed(Base):
+    """How one seed ended: test accuracy and loss after the last epoch, and the counts of true and predicted class."""
+
+    __tablename__ = "verification_seeds"
+
+    verification_id: Mapped[UUID] = mapped_column(ForeignKey("verifications.id", ondelete="CASCADE"), primary_key=True)
+    seed: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    accuracy: Mapped[float]
+    test_loss: Mapped[float]
+    confusion: Mapped[list[list[int]]] = mapped_column(Json, deferred=True)
+    data_digest: Mapped[str] = mapped_column(String(80))
+
+
+class Checkpoint(Base):
+    """A file in a worker's training folder from which a training can be taken up again."""
+
+    __tablename__ = "checkpoints"
+
+    verification_id: Mapped[UUID] = mapped_column(ForeignKey("verifications.id", ondelete="CASCADE"), primary_key=True)
+    file: Mapped[str] = mapped_column(String(200), primary_key=True)
+    fence: Mapped[int] = mapped_column(BigInteger)
+    seed: Mapped[int] = mapped_column(BigInteger)
+    epoch: Mapped[int]
+    step: Mapped[int]
+    sha256: Mapped[str] = mapped_column(String(64))
+    size: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Artifact(Base):
+    """A file that a training left: trained weights, the trained network as ONNX."""
+
+    __tablename__ = "artifacts"
+
+    verification_id: Mapped[UUID] = mapped_column(ForeignKey("verifications.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    media_type: Mapped[str] = mapped_column(String(100))
+    sha256: Mapped[str] = mapped_column(String(64))
+    size: Mapped[int] = mapped_column(BigInteger)
+    content: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
+
+
+class IdempotencyKey(Base):
+    """The first answer to a request that carried an Idempotency-Key."""
+
+    __tablename__ = "idempotency_keys"
+
+    owner: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    status: Mapped[int]
+    location: Mapped[str] = mapped_column(String(200))
+    body: Mapped[dict[str, Any]] = mapped_column(Json)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class ApiKey(Base):
+    """A key of the API: its secret's SHA-256, whose it is and what it allows. Revoked keys stay, as a record."""
+
+    __tablename__ = "api_keys"
+
+    prefix: Mapped[str] = mapped_column(String(12), primary_key=True)
+    secret_sha256: Mapped[str] = mapped_column(String(64))
+    owner: Mapped[str] = mapped_column(String(64), index=True)
+    scopes: Mapped[list[str]] = mapped_column(Json)
+    name: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class WorkerBeat(Base):
+    """The last sign of life of one worker process."""
+
+    __tablename__ = "worker_beats"
+
+    worker: Mapped[str] = mapped_column(String(128), primary_key=True)
+    queue: Mapped[str] = mapped_column(String(32))
+    seen_at: Mapped[datetime] = mapped_column(UtcDateTime)

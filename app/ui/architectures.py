@@ -1,0 +1,110 @@
+"""Pages of architectures: diagram, costs, memory over time, why it ranks where it does, differences, files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy.orm import Session
+
+from app import catalog
+from app.architectures import service
+from app.errors import Invalid
+from app.exports.fetching import fetch
+from app.exports.service import FORMATS
+from app.http.dependencies import CallerDep, DatabaseDep, Owner, ReadSession, ThreadsDep
+from app.http.fields import LARGEST_SEED, ArchId
+from app.http.file_responses import sent
+from app.ui.page import PageRoute, go_to, render
+from app.ui.trainings import choices
+from nnmass_core.architecture import BYTES_PER_ELEMENT, Architecture
+from nnmass_core.families import input_shape, num_classes
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+FIGURES = ("nn_mass", "params", "macs", "weight_bytes", "peak_activation_bytes", "depth")
+
+
+@router.get("/architectures")
+def chosen(request: Request, arch_id: Annotated[list[str] | None, Query(max_length=20)] = None) -> Response:
+    """Go to the architecture that was ticked in a ranking, or to the difference of the first two."""
+    ids = arch_id or []
+    if not ids:
+        raise Invalid("tick one architecture to see it, or two to see how they differ")
+    against = f"?against={ids[1]}" if len(ids) > 1 else ""
+    return go_to(request, f"/architectures/{ids[0]}{against}")
+
+
+@router.get("/architectures/{arch_id}")
+def show(
+    request: Request,
+    session: ReadSession,
+    owner: Owner,
+    arch_id: ArchId,
+    against: Annotated[str, Query(max_length=64)] = "",
+    precision: Literal["fp32", "fp16", "int8"] = "fp32",
+) -> Response:
+    """Show an architecture, alone or against another."""
+    architecture = catalog.architecture(session, owner, arch_id)
+    context = {
+        "about": service.about(session, owner, arch_id),
+        "figures": architecture.evaluation.report(precision),
+        "precision": precision,
+        "precisions": list(BYTES_PER_ELEMENT),
+        "timeline": _timeline(architecture, precision),
+        "task": (input_shape(architecture), num_classes(architecture)),
+        "against": against,
+        "differences": list(_differences(session, owner, architecture, against, precision)) if against else [],
+        "training": choices(architecture),
+        "formats": list(FORMATS),
+    }
+    return render(request, "architecture.html", **context)
+
+
+def _timeline(architecture: Architecture, precision: str) -> list[tuple[str, int, float]]:
+    """Return, for each step in order, its name, the bytes of activations alive, and their share of the peak."""
+    size, evaluation = BYTES_PER_ELEMENT[precision], architecture.evaluation
+    most = max(evaluation.peak_elements, 1)
+    return [(step.name, step.peak_elements * size, step.peak_elements / most) for step in evaluation.steps]
+
+
+def _differences(
+    session: Session, owner: str, one: Architecture, against: str, precision: str
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield (what, here, there) for every figure, and for every integer of the definitions that differs."""
+    other = catalog.architecture(session, owner, against)
+    here, there = one.evaluation.report(precision), other.evaluation.report(precision)
+    yield from ((name, here[name], there[name]) for name in FIGURES)
+    first, second = dict(_leaves("", one.definition())), dict(_leaves("", other.definition()))
+    for name in dict.fromkeys([*first, *second]):
+        if first.get(name) != second.get(name):
+            yield name, first.get(name), second.get(name)
+
+
+def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    parts = value.items() if isinstance(value, dict) else enumerate(value, 1) if isinstance(value, list) else None
+    if parts is None:
+        yield path, value
+        return
+    for name, part in parts:
+        yield from _leaves(f"{path}.{name}" if path else str(name), part)
+
+
+@router.get("/architectures/{arch_id}/export/{form}")
+async def export(
+    request: Request,
+    database: DatabaseDep,
+    threads: ThreadsDep,
+    caller: CallerDep,
+    arch_id: ArchId,
+    form: Literal["pytorch", "onnx", "torchscript", "json"],
+    seed: Annotated[int, Query(ge=0, le=LARGEST_SEED)] = 0,
+) -> Response:
+    """Return the file; while a worker makes it, a page that asks again by itself."""
+    file = await fetch(database, threads, caller, request.headers, arch_id, form, seed)
+    if file is None:
+        waiting = render(request, "export.html", arch_id=arch_id, form=form)
+        waiting.headers["Refresh"] = "1"
+        return waiting
+    return await sent(file.content, file.name, file.media_type, database, threads, caller.owner)

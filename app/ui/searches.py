@@ -1,0 +1,251 @@
+"""Pages of searches: ask, watch, read the ranking and its proof, browse, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy.orm import Session
+
+from app import catalog
+from app.errors import Invalid
+from app.http.dependencies import CursorsDep, DatabaseDep, Owner, ReadSession, ThreadsDep, WriteSession
+from app.http.pagination import USUAL, Paging
+from app.jobs.lifecycle import ENDED, State
+from app.searches import comparison, repository, service
+from app.searches.repository import Filters
+from app.searches.schemas import Question, SearchBody, SearchChanges, SearchList
+from app.storage.db import Database
+from app.storage.ids import id_of
+from app.ui import budgets
+from app.ui.forms import LIMITS, FormProblems, checked, filled, search_body, value, words
+from app.ui.page import FormDep, PageRoute, go_to, render
+from app.ui.trainings import choices
+from nnmass_core.budget import Budget
+from nnmass_core.devices import devices, read_device
+from nnmass_core.errors import DefinitionError
+from nnmass_core.families import FAMILIES, decode_architecture
+from nnmass_core.named import named_networks
+from nnmass_core.request import SearchRequest
+from nnmass_core.space import Space
+from nnmass_core.spaces import presets
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+SearchId = Annotated[UUID, id_of("search")]
+FIRST_FORM = {"preset": ["densenet-cifar"], "max_params": ["1M"], "max_macs": ["150M"]}
+RANKS_SHOWN = 100
+SHOWN_LIVE = 5
+FRONTS = {
+    "params": "params",
+    "macs": "MACs",
+    "peak_activation_bytes": "activation memory",
+    "latency_ms": "latency on the device",
+    "params+macs": "params and MACs",
+}
+
+
+@router.get("/")
+def new_search(request: Request, session: ReadSession, owner: Owner, like: UUID | None = None) -> Response:
+    """Show the form of a search, empty or filled as an earlier search was."""
+    form: Mapping[str, Any] = FIRST_FORM
+    if like is not None:
+        form = filled(service.get(session, owner, like).request)
+    return _form(request, session, owner, form)
+
+
+def _form(
+    request: Request, session: Session, owner: str, form: Mapping[str, Any], problems: FormProblems | None = None
+) -> Response:
+    context = {
+        "form": {name: values[0] for name, values in form.items() if values},
+        "problems": {} if problems is None else problems.by_field,
+        "presets": list(presets().values()),
+        "mosts": _mosts(),
+        "named": list(named_networks()),
+        "devices": [read_device(profile) for profile in catalog.devices_of(session, owner)] + list(devices().values()),
+        "fronts": FRONTS,
+    }
+    return render(request, "new_search.html", 200 if problems is None else 422, **context)
+
+
+@cache
+def _mosts() -> dict[str, dict[str, int]]:
+    """Return the most that a network of each preset costs: where the sliders end."""
+    return {name: _most(preset.space) for name, preset in presets().items()}
+
+
+def _most(space: Space) -> dict[str, int]:
+    figures = space.largest().evaluation.report("fp32")
+    return {limit: figures[limit.removeprefix("max_")] for limit in LIMITS}
+
+
+@router.post("/ui/preview")
+async def preview(
+    request: Request, database: DatabaseDep, threads: ThreadsDep, owner: Owner, form: FormDep
+) -> Response:
+    """Answer the form as it stands: a part of the page, with the ranking or with what is wrong."""
+    try:
+        question = await threads.in_turn(owner, _question, database, owner, form)
+        found, most = await threads.apart(_previewed, question)
+    except FormProblems as problems:
+        return render(request, "part_problems.html", 422, problems=problems.by_field)
+    except DefinitionError as error:
+        return render(request, "part_problems.html", 422, problems=FormProblems(error.problems).by_field)
+    except Invalid as error:
+        return render(request, "part_problems.html", 422, problems=FormProblems(error.problems).by_field)
+    context = {"result": found["result"], "items": found["items"][:SHOWN_LIVE], "asked": question.to_json()}
+    return render(request, "part_preview.html", most=most, **context)
+
+
+def _previewed(question: SearchRequest) -> tuple[dict[str, Any], dict[str, int]]:
+    return service.preview(question), _most(question.space)
+
+
+def _question(database: Database, owner: str, form: Mapping[str, Any]) -> SearchRequest:
+    body = checked(SearchBody, search_body(form))
+    with database.read() as session:
+        return service.read(session, owner, body)
+
+
+@router.post("/searches")
+def submit(request: Request, session: WriteSession, owner: Owner, form: FormDep) -> Response:
+    """Submit the form; what is wrong with it is shown beside its fields."""
+    try:
+        done = service.submit(session, owner, checked(SearchBody, search_body(form)), None)
+    except FormProblems as problems:
+        return _form(request, session, owner, form, problems)
+    except DefinitionError as error:
+        return _form(request, session, owner, form, FormProblems(error.problems))
+    return go_to(request, f"/searches/{done.body['id']}")
+
+
+@router.get("/searches")
+def history(
+    request: Request,
+    session: ReadSession,
+    owner: Owner,
+    signer: CursorsDep,
+    status: str = "",
+    family: Annotated[str, Query(max_length=64)] = "",
+    tag: Annotated[str, Query(max_length=64)] = "",
+    q: Annotated[str, Query(max_length=200)] = "",
+    cursor: Annotated[str | None, Query(max_length=2000)] = None,
+) -> Response:
+    """List searches, newest first."""
+    known = State(status) if status in list(State) else None
+    filters = Filters(status=known, family=family or None, tag=tag or None, q=q or None)
+    page = SearchList.model_validate_json(service.history(session, owner, filters, Paging(signer, cursor, USUAL)))
+    asked = {"status": status, "family": family, "tag": tag, "q": q}
+    context = {"items": page.items, "following": page.next_cursor, "filters": asked}
+    return render(request, "history.html", states=list(State), families=list(FAMILIES), **context)
+
+
+@router.get("/searches/compare")
+def compare(
+    request: Request, session: ReadSession, owner: Owner, ids: Annotated[list[str] | None, Query(max_length=100)] = None
+) -> Response:
+    """Show searches side by side."""
+    found = comparison.compare(session, owner, ids or [])
+    return render(request, "compare.html", **found, shared_items=found["shared"]["items"])
+
+
+@router.get("/searches/{search_id}")
+def show(request: Request, session: ReadSession, owner: Owner, signer: CursorsDep, search_id: SearchId) -> Response:
+    """Show a search: how far it is, then its proof and its ranking."""
+    search = service.answer(service.get(session, owner, search_id))
+    items, following = service.ranking(session, owner, search_id, Paging(signer, None, RANKS_SHOWN))
+    architecture = decode_architecture(items[0]["architecture"]) if items else None
+    context = {
+        "search": search,
+        "ended": search.status in ENDED,
+        "items": items,
+        "more": following is not None,
+        "limits": {limit.name: limit.bound for limit in Budget(**search.request["budget"]).limits()},
+        "training": choices(architecture),
+        "points": [_point(row.figures) for row in repository.ranking(session, owner, search_id)],
+        "costs": list(budgets.COSTS),
+    }
+    return render(request, "search.html", **context)
+
+
+def _point(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a chart shows of one architecture."""
+    return {name: figures[name] for name in ("rank", "arch_id", "nn_mass", *budgets.COSTS)}
+
+
+@router.get("/searches/{search_id}/more")
+async def more(
+    request: Request, database: DatabaseDep, threads: ThreadsDep, owner: Owner, search_id: SearchId
+) -> Response:
+    """Show what a little more of each limit would buy."""
+    asked = await threads.in_turn(owner, _asked, database, owner, search_id)
+    rows = await threads.apart(budgets.gains, asked.question) if asked.value is not None else []
+    return render(request, "part_more.html", gains=rows, factors=budgets.FACTORS, now=asked.value)
+
+
+@router.get("/searches/{search_id}/front")
+async def front(
+    database: DatabaseDep, threads: ThreadsDep, owner: Owner, search_id: SearchId, cost: str = "macs"
+) -> list[dict[str, Any]]:
+    """Return points of the front about a search's answer, for its chart."""
+    if cost not in budgets.COSTS:
+        raise Invalid.at("cost", "unknown_choice", f"must be one of {', '.join(budgets.COSTS)}")
+    asked = await threads.in_turn(owner, _asked, database, owner, search_id)
+    return [] if asked.best is None else await threads.apart(budgets.front, asked.question, cost, asked.best[cost])
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The request of a search as the core's own, its objective's value and the figures of its best network."""
+
+    question: SearchRequest
+    value: float | None
+    best: Mapping[str, Any] | None
+
+
+def _asked(database: Database, owner: str, search_id: UUID) -> _Asked:
+    """Read what a search asked and found. Raises NotFound."""
+    with database.read() as session:
+        found = service.get(session, owner, search_id)
+        known = {name: found.request[name] for name in Question.model_fields if name in found.request}
+        question = service.read(session, owner, Question.model_validate(known))
+        ranked = repository.ranking(session, owner, search_id, 0, 1)
+        value = found.result["objective_value"] if found.result else None
+        return _Asked(question, value, ranked[0].figures if ranked else None)
+
+
+@router.post("/searches/{search_id}/cancel")
+def cancel(request: Request, session: WriteSession, owner: Owner, search_id: SearchId) -> Response:
+    """Cancel a search."""
+    service.cancel(session, owner, search_id)
+    return go_to(request, f"/searches/{search_id}")
+
+
+@router.post("/searches/{search_id}/retry")
+def retry(request: Request, session: WriteSession, owner: Owner, search_id: SearchId) -> Response:
+    """Queue a search again."""
+    service.retry(session, owner, search_id)
+    return go_to(request, f"/searches/{search_id}")
+
+
+@router.post("/searches/{search_id}/delete")
+def delete(request: Request, session: WriteSession, owner: Owner, search_id: SearchId) -> Response:
+    """Delete a search."""
+    service.delete(session, owner, search_id)
+    return go_to(request, "/searches")
+
+
+@router.post("/searches/{search_id}/change")
+def change(request: Request, session: WriteSession, owner: Owner, search_id: SearchId, form: FormDep) -> Response:
+    """Change name, tags and note."""
+    given = {"name": value(form, "name"), "tags": words(value(form, "tags")), "note": value(form, "note")}
+    try:
+        service.change(session, owner, search_id, checked(SearchChanges, given))
+    except FormProblems as problems:
+        raise Invalid(str(problems)) from problems
+    return go_to(request, f"/searches/{search_id}")

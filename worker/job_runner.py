@@ -1,0 +1,100 @@
+"""Running claimed jobs: whatever happens inside, the job ends in a state that says so and the worker goes on."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from sqlalchemy.exc import DBAPIError
+
+from app.jobs import lifecycle
+from app.jobs.lifecycle import Claim
+from app.observability import logs, tracing
+from app.storage.db import is_away
+from app.storage.models import Job
+from worker.heartbeat import Ending, Lost
+from worker.process import Context
+
+log = logging.getLogger("nnmass.worker")
+
+Work = Callable[[Context, Claim], None]
+
+
+class Failed(Exception):
+    """The work cannot be done; code and message are shown to the user."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Died(Failed):
+    """The process that did the work died: this attempt is over, and the next may do better."""
+
+
+def run_next(context: Context, queue: str, kinds: Mapping[str, Work]) -> bool:
+    """Claim the oldest job of a queue and do its kind of work; False when there is none."""
+    with context.database.write() as session:
+        held = lifecycle.claim(session, queue, context.worker, context.settings.lease_seconds)
+        job = session.get_one(Job, held.job_id) if held else None
+    if held is None or job is None:
+        return False
+    name = str(held.job_id)
+    with (
+        logs.about(job_id=name, kind=job.kind, attempt=held.attempt, fence=held.fence, owner=job.owner),
+        tracing.of_job(held.job_id, job.kind, held.attempt, held.fence),
+    ):
+        log.info("%s %s begins", job.kind, name)
+        started = time.monotonic()
+        ending = _run(context, held, job.kind, kinds)
+        log.info("%s %s: %s", job.kind, name, ending, extra={"seconds": round(time.monotonic() - started, 3)})
+    return True
+
+
+def _run(context: Context, held: Claim, kind: str, kinds: Mapping[str, Work]) -> str:
+    """Do a job's work; returns how the attempt ended, which the job says too as far as it can be written."""
+    ending = "done"
+    try:
+        kinds[kind](context, held)
+    except Lost:
+        log.info("%s %s was taken away from attempt %d", kind, held.job_id, held.attempt)
+        ending = "given up"
+    except Ending:
+        with context.database.write() as session:
+            lifecycle.release(session, held)
+        ending = "put back, since this worker ends"
+    except Died as death:
+        log.warning("%s %s: attempt %d died: %s", kind, held.job_id, held.attempt, death)
+        tracing.failed(death.code)
+        with context.database.write() as session:
+            lifecycle.give_up_attempt(session, held, death.code, str(death), context.settings.most_attempts)
+        ending = "its process died"
+    except Failed as failure:
+        ending = _fail(context, held, failure.code, str(failure))
+    except DBAPIError as error:
+        if is_away(error):
+            # nothing can be written now; the lease ends, the sweeper puts the job back, and the attempt was counted
+            lost = type(error.orig).__name__
+            log.warning("%s %s lost the database (%s) in attempt %d", kind, held.job_id, lost, held.attempt)
+            ending = "left to the sweeper"
+        else:
+            ending = _break(context, held, kind, error)
+    except MemoryError:
+        ending = _fail(context, held, "out_of_memory", f"the {kind} needed more memory than the worker has")
+    except Exception as error:  # whatever went wrong, the job must say so and the worker go on
+        ending = _break(context, held, kind, error)
+    return ending
+
+
+def _break(context: Context, held: Claim, kind: str, error: Exception) -> str:
+    """Fail a job by an error that nobody expected."""
+    log.error("%s %s failed", kind, held.job_id, exc_info=error)
+    return _fail(context, held, "internal_error", f"{type(error).__name__}; the worker's log has more")
+
+
+def _fail(context: Context, held: Claim, code: str, message: str) -> str:
+    tracing.failed(code)
+    with context.database.write() as session:
+        lifecycle.fail(session, held, code, message)
+    return f"failed with {code}"

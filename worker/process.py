@@ -1,0 +1,90 @@
+"""What a worker process has: its settings, its database, its sweeper, and the wish to end in good order."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import socket
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from celery import Celery, signals
+
+from app.config import Settings
+from app.jobs import broker
+from app.jobs.broker import Dispatcher
+from app.jobs.sweeper import Sweeper
+from app.observability import logs, tracing
+from app.processes.parent_watch import watch_parent
+from app.storage.db import Database
+
+log = logging.getLogger("nnmass.worker")
+
+# made before the pool forks, so that the main process can tell its children
+_ending = multiprocessing.get_context("fork").Event()
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a task needs of its process."""
+
+    settings: Settings
+    database: Database
+    worker: str
+
+
+def context() -> Context:
+    """Return this process's context; a forked process gets its own, since connections cannot be shared."""
+    return _context_of(os.getpid())
+
+
+@lru_cache(maxsize=1)
+def _context_of(pid: int) -> Context:
+    settings = Settings()
+    return Context(settings, Database(settings.sqlalchemy_url), worker_name(pid))
+
+
+def worker_name(pid: int) -> str:
+    """Return a name that tells this worker from every other."""
+    return f"{socket.gethostname()}/{pid}"[:128]
+
+
+def ending() -> bool:
+    """Tell whether this worker was asked to end."""
+    return _ending.is_set()
+
+
+def connect(celery: Celery, settings: Settings) -> None:
+    """Hook the worker's life into Celery's signals."""
+
+    @signals.celeryd_init.connect(weak=False)  # before Celery warns of anything
+    @signals.setup_logging.connect(weak=False)  # in place of Celery's own
+    def log_as_set(**_: Any) -> None:
+        logs.configure(settings)
+        if settings.log_format == "json":  # Celery's own words on standard output are for people
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+    @signals.worker_process_init.connect(weak=False)
+    def follow_main_process(**_: Any) -> None:
+        watch_parent(os.getppid())
+
+    @signals.worker_ready.connect(weak=False)
+    def start_sweeper(sender: Any, **_: Any) -> None:
+        dispatcher = Dispatcher(settings)
+        dispatcher.start()
+        (queue,) = sender.task_consumer.queues
+        database = Database(settings.sqlalchemy_url)
+        Sweeper(database, settings, dispatcher.ring, worker=(worker_name(os.getpid()), queue.name)).start()
+        if broker.LOOK[queue.name] in celery.tasks:
+            dispatcher.ring(queue.name)
+
+    @signals.worker_shutting_down.connect(weak=False)
+    def tell_children(**_: Any) -> None:
+        _ending.set()
+
+    @signals.worker_process_shutdown.connect(weak=False)
+    @signals.worker_shutdown.connect(weak=False)
+    def send_last_traces(**_: Any) -> None:
+        tracing.flush()
