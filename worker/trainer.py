@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import logging
 import os
 import platform
 import sys
@@ -15,26 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from nnmass_core.families import decode_architecture
+from worker.trainer_protocol import carry_out, start_log, take_events, tell
 
 MISSING_TORCH = "the worker has no torch; install it there with: pip install 'nnmass[train]'"
-
-
-_events = 1
-"""Where events go: standard output, until `take_events` has given it to the log."""
-
-
-def take_events() -> None:
-    """Keep standard output for events alone: whatever else is printed there, by native code too, goes to the log."""
-    global _events  # noqa: PLW0603 - a process has one standard output
-    _events = os.dup(1)
-    os.dup2(2, 1)
-
-
-def tell(event: str, **fields: Any) -> None:
-    """Write one event."""
-    rest = json.dumps({"event": event, **fields}).encode() + b"\n"
-    while rest:
-        rest = rest[os.write(_events, rest) :]
 
 
 def export(order: dict[str, Any]) -> None:
@@ -122,23 +103,6 @@ def train(order: dict[str, Any]) -> None:
     train_seeds(order, tell)
 
 
-def train_rank(order: dict[str, Any], launcher: int) -> None:
-    """Be one of several processes that train together; ends with the process that launched them."""
-    from app.processes.parent_watch import watch_parent
-
-    watch_parent(launcher)
-    take_events()
-    start_log()
-
-    def train_our_part(order: dict[str, Any]) -> None:
-        from worker.training import Order, train_here
-
-        train_here(Order.from_json(order), tell)
-
-    if not carry_out(train_our_part, order):
-        sys.exit(1)
-
-
 WORK: dict[str, Callable[[dict[str, Any]], None]] = {
     "calibrate": calibrate,
     "export": export,
@@ -162,46 +126,6 @@ def main() -> None:
         tell("error", code="torch_missing", message=MISSING_TORCH)
         return
     carry_out(WORK[order["do"]], order)
-
-
-def start_log() -> None:
-    """Log on standard error, libraries their warnings alone."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
-    logging.getLogger("nnmass").setLevel(logging.INFO)
-
-
-def carry_out(work: Callable[[dict[str, Any]], None], order: dict[str, Any]) -> bool:
-    """Do the work; what keeps it from being done is told, and then the answer is False."""
-    import torch
-
-    from nnmass_core.errors import NotPossible
-
-    torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
-    try:
-        work(order)
-    except NotPossible as refusal:
-        tell("error", code=refusal.code, message=str(refusal))
-    except (MemoryError, RuntimeError) as error:
-        if not _is_lack_of_memory(error):
-            raise
-        logging.getLogger("nnmass.training").exception("not enough memory")
-        tell("error", code="out_of_memory", message="the device has not enough memory for this network and batch")
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        tell("error", code="disk_full", message="the worker's disk is full; the last checkpoint is kept")
-    else:
-        return True
-    return False
-
-
-def _is_lack_of_memory(error: Exception) -> bool:
-    import torch
-
-    # on the CPU torch says so in words alone
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        words in str(error) for words in ("not enough memory", "can't allocate memory")
-    )
 
 
 def _end_with_standard_input() -> None:

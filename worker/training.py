@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ from nnmass_core.training.loop import (
     make_deterministic,
     make_fabric,
 )
+from worker.trainer_protocol import carry_out, start_log, take_events, tell
 
 PROGRESS_EVERY_SECONDS = 0.5
 Tell = Callable[..., None]
@@ -119,8 +121,6 @@ def _launch(order: dict[str, Any], processes: int) -> None:
     """Start the processes as torchrun does; the first of them tells what happens."""
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    from worker.trainer import train_rank
-
     config = LaunchConfig(
         run_id=uuid4().hex,
         min_nodes=1,
@@ -132,6 +132,21 @@ def _launch(order: dict[str, Any], processes: int) -> None:
         start_method="spawn",
     )
     elastic_launch(config, train_rank)(order, os.getpid())
+
+
+def train_rank(order: dict[str, Any], launcher: int) -> None:
+    """Be one of several processes that train together; ends with the process that launched them."""
+    from app.processes.parent_watch import watch_parent
+
+    watch_parent(launcher)
+    take_events()
+    start_log()
+
+    def train_our_part(order: dict[str, Any]) -> None:
+        train_here(Order.from_json(order), tell)
+
+    if not carry_out(train_our_part, order):
+        sys.exit(1)
 
 
 def train_here(order: Order, tell: Tell) -> None:
