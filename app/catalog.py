@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from app.errors import NotFound
 from app.storage.models import DeviceProfile, Job, RankedArchitecture, RegisteredArchitecture, Search, Verification
 from nnmass_core.architecture import ARCH_ID, Architecture
-from nnmass_core.devices import NAME
 from nnmass_core.families import decode_architecture, input_shape, num_classes
+from nnmass_core.hardware.devices import NAME
 
 
 def definition(session: Session, owner: str, arch_id: str) -> dict[str, Any] | None:

@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 from app.catalog import task_of
 from app.jobs.lifecycle import State
 from app.storage.models import Job, Verification, VerificationSeed
-from nnmass_core.evidence import Line, Point, lines_of
 from nnmass_core.families import decode_architecture, widths
-from nnmass_core.recipe import recipe_name
+from nnmass_core.named.recipes import recipe_name
+from nnmass_core.verification.evidence import Line, Point, lines_of
 
 COLUMNS: tuple[Any, ...] = (
     *(Verification.arch_id, Verification.family, Verification.task, Verification.widths, Verification.role),

@@ -7,8 +7,8 @@ from typing import Any
 
 from nnmass_core.budget import Budget
 from nnmass_core.families import decode_space
-from nnmass_core.space import Space
-from nnmass_core.spaces import presets
+from nnmass_core.named.presets import presets
+from nnmass_core.spaces.base import Space
 
 CIFAR = {"channels": 3, "height": 32, "width": 32}
 

@@ -13,7 +13,7 @@ from ortools.sat.python import cp_model
 
 from bench.answers import Answer, Stopwatch
 from bench.cases import Case
-from nnmass_core.chain import QUANTITIES, Chain, Ints
+from nnmass_core.engine.chain import QUANTITIES, Chain, Ints
 
 SCALE = 10**6
 """CP-SAT takes integers: NN-Mass in millionths, rounded; far finer than any difference that is shown."""

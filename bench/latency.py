@@ -16,10 +16,10 @@ import torch
 
 from nnmass_core.budget import Budget
 from nnmass_core.codec import encode
-from nnmass_core.devices import Device
+from nnmass_core.hardware.devices import Device
+from nnmass_core.named.presets import resolve_space
 from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
-from nnmass_core.spaces import resolve_space
 from nnmass_core.training.calibration import calibrate, took
 
 RESULTS = Path(__file__).parent / "results" / "latency.json"

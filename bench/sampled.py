@@ -10,11 +10,11 @@ import optuna
 
 from bench.answers import Answer, Stopwatch
 from bench.cases import Case
-from nnmass_core.axis import Axis
 from nnmass_core.families.densenet_cnn import DenseNetCnnSpace
 from nnmass_core.families.mobilenet_v2_space import MobileNetV2Space
-from nnmass_core.scoring import score_densenet_cnn
-from nnmass_core.space import Space
+from nnmass_core.scoring.batch import score_densenet_cnn
+from nnmass_core.spaces.axis import Axis
+from nnmass_core.spaces.base import Space
 
 BATCH = 100_000
 SEED = 0

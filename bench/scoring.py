@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from nnmass_core.architecture import Image
-from nnmass_core.chain import Ints
-from nnmass_core.scoring import score_densenet_cnn
+from nnmass_core.engine.chain import Ints
+from nnmass_core.scoring.batch import score_densenet_cnn
 
 NETWORKS = 1_000_000
 ROUNDS = 20

@@ -22,10 +22,10 @@ import torch
 from torch.nn import functional
 
 from nnmass_core.architecture import Architecture
-from nnmass_core.datasets import resolve_dataset
 from nnmass_core.families import decode_architecture, input_shape, num_classes
+from nnmass_core.named.datasets import resolve_dataset
+from nnmass_core.named.recipes import Recipe, resolve_recipe
 from nnmass_core.nets import build
-from nnmass_core.recipe import Recipe, resolve_recipe
 from nnmass_core.training.data import Data, Standardise, load
 from nnmass_core.training.loop import (
     Epoch,

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from nnmass_core import __version__
 
 if TYPE_CHECKING:
-    from nnmass.around import space_around
     from nnmass.client import Client
     from nnmass.errors import (
         DefinitionError,
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
         WrongState,
     )
     from nnmass.local import compress, devices, diagram, evaluate, export, search, space, spaces
+    from nnmass.neighborhood import space_around
     from nnmass.results import (
         Answer,
         Architecture,
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from nnmass.trainings import Accuracy, Batch, Evidence, KnownArchitecture, Readiness, TrainingResult, Verification
 
 PLACES = {
-    "nnmass.around": ("space_around",),
+    "nnmass.neighborhood": ("space_around",),
     "nnmass.client": ("Client",),
     "nnmass.errors": (
         *("DefinitionError", "InvalidRequest", "NnmassError", "NotFound", "NotPossible", "Problem", "SearchFailed"),

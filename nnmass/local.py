@@ -6,16 +6,16 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Unpack
 
-from nnmass.around import space_around
-from nnmass.asking import Asked, Definition, Reference, Space, definition_of, question_of, reference_of
 from nnmass.errors import DefinitionError, NotPossible, Problem
+from nnmass.neighborhood import space_around
 from nnmass.results import Answer, Architecture, Architectures, NamedDevice, NamedSpace, Progress
+from nnmass.search_options import Asked, Definition, Reference, Space, definition_of, question_of, reference_of
 from nnmass_core.architecture import BYTES_PER_ELEMENT
 from nnmass_core.architecture import Architecture as Network
-from nnmass_core.control import Control
+from nnmass_core.engine.control import Control
 from nnmass_core.families import decode_architecture
+from nnmass_core.named.presets import presets, resolve_space
 from nnmass_core.question import request_of
-from nnmass_core.spaces import presets, resolve_space
 
 Watch = Callable[[Progress], None]
 """Takes how far a computation is, several times a second. What it raises ends the computation."""
@@ -111,7 +111,9 @@ def export(network: str | Definition, *, format: str = "pytorch", seed: int = 0)
     seed: draws the skip wiring. Raises DefinitionError, and NotPossible for `onnx` and `torchscript`, which a process
     with torch makes: `Client.export`, or `nnmass export`.
     """
-    from nnmass_core.source import file_without_torch  # here, as the engine: what is not used is not loaded
+    from nnmass_core.export.pytorch_source import (
+        file_without_torch,  # here, as the engine: what is not used is not loaded
+    )
 
     written = file_without_torch(decode_architecture(definition_of(network)), format, seed)
     if written is None:
@@ -148,6 +150,6 @@ def space(name: str) -> dict[str, Any]:
 
 def devices() -> list[NamedDevice]:
     """Return the devices that a search can name, with their memory limits and where these are from."""
-    from nnmass_core.devices import devices as known
+    from nnmass_core.hardware.devices import devices as known
 
     return [NamedDevice.from_json(device.to_json()) for device in known().values()]

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, overload
 
-from nnmass import tables, words
-from nnmass.reading import FromJson, Json, moment, told
+from nnmass import formatting, tables
+from nnmass.json_fields import FromJson, Json, moment, told
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -85,7 +85,7 @@ class Architecture(FromJson):
     @property
     def shape(self) -> str:
         """Its cells or stages in short, such as `16x7, 76 · 48x5, 140`: width x depth, skip channels."""
-        return words.shape(self.raw)
+        return formatting.shape(self.raw)
 
 
 class Architectures(Sequence[Architecture]):
@@ -170,7 +170,7 @@ class Answer(Architectures):
         return self.items, self.certificate, self.request
 
     def __str__(self) -> str:
-        return words.certificate(self.certificate.raw, self.request["objective"])
+        return formatting.certificate(self.certificate.raw, self.request["objective"])
 
     def __repr__(self) -> str:
         return f"<Answer: {self}>"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from nnmass import words
+from nnmass import formatting
 from nnmass.errors import NotPossible
 
 if TYPE_CHECKING:
@@ -17,13 +17,13 @@ MOST_SHOWN = 20
 Rows = Sequence[Mapping[str, Any]]
 
 SHOWN: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "rank": ("rank", words.count),
-    "nn_mass": ("NN-Mass", words.number),
-    "params": ("params", words.count),
-    "macs": ("MACs", words.count),
-    "weight_bytes": ("weights", words.memory),
-    "peak_activation_bytes": ("activations", words.memory),
-    "latency_ms": ("latency, estimated", words.milliseconds),
+    "rank": ("rank", formatting.count),
+    "nn_mass": ("NN-Mass", formatting.number),
+    "params": ("params", formatting.count),
+    "macs": ("MACs", formatting.count),
+    "weight_bytes": ("weights", formatting.memory),
+    "peak_activation_bytes": ("activations", formatting.memory),
+    "latency_ms": ("latency, estimated", formatting.milliseconds),
 }
 """The columns that people see of an architecture: each with its heading and how it is written."""
 
@@ -58,7 +58,7 @@ def html_of(architectures: Rows, caption: str = "") -> str:
     rows = "".join(
         "<tr>"
         + "".join(f"<td>{escape(write(item.get(name)))}</td>" for name, (_, write) in columns.items())
-        + f"<td>{escape(words.shape(item))}</td></tr>"
+        + f"<td>{escape(formatting.shape(item))}</td></tr>"
         for item in shown
     )
     more = len(architectures) - len(shown)

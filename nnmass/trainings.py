@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nnmass import tables
-from nnmass.reading import FromJson, Json, several, told
+from nnmass.json_fields import FromJson, Json, several, told
 from nnmass.results import Architecture, Job
 
 if TYPE_CHECKING:

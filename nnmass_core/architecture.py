@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from nnmass_core.codec import Value, encode, integer, sha256_of
 from nnmass_core.diagram import Panel, draw
-from nnmass_core.latency import Work
+from nnmass_core.hardware.latency import Work
 
 DEFINITION_VERSION = 1
 """Version of the JSON form; it changes when a stored definition would be read differently."""

@@ -9,9 +9,9 @@ from typing import Any
 
 from nnmass_core.architecture import BYTES_PER_ELEMENT, Evaluation
 from nnmass_core.codec import LARGEST_INTEGER, check_integer
-from nnmass_core.devices import Device, read_device
 from nnmass_core.errors import DefinitionError, Problem
-from nnmass_core.latency import NANOSECONDS, Latency, LatencyModel
+from nnmass_core.hardware.devices import Device, read_device
+from nnmass_core.hardware.latency import NANOSECONDS, Latency, LatencyModel
 
 LONGEST_MS = 1e9
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from nnmass_core.architecture import Architecture, Evaluation
 from nnmass_core.codec import sha256_of
-from nnmass_core.latency import Latency
+from nnmass_core.hardware.latency import Latency
 
 
 @dataclass(frozen=True)

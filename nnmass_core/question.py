@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from nnmass_core.budget import Budget
-from nnmass_core.devices import devices
 from nnmass_core.errors import DefinitionError
+from nnmass_core.hardware.devices import devices
+from nnmass_core.named.presets import resolve_space
 from nnmass_core.request import Pareto, SearchRequest, decode_objective
-from nnmass_core.spaces import resolve_space
 
 Find = Callable[[str], object | None]
 """Gives the definition of the architecture that an `arch_id` names, or None."""

@@ -14,9 +14,9 @@ from nnmass_core.budget import Budget
 from nnmass_core.codec import check_integer, sha256_of, unknown_fields
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families import architecture_schema, decode_architecture, known_architecture_schema
-from nnmass_core.latency import Latency, estimate
-from nnmass_core.named import named_network, named_networks
-from nnmass_core.space import Space
+from nnmass_core.hardware.latency import Latency, estimate
+from nnmass_core.named.networks import named_network, named_networks
+from nnmass_core.spaces.base import Space
 
 MOST_RESULTS = 1000
 LONGEST_SECONDS = 3600

@@ -9,15 +9,15 @@ from functools import lru_cache
 
 from nnmass_core.budget import Limit
 from nnmass_core.certificate import Certificate, Ranked, SearchResult
-from nnmass_core.chain import QUANTITIES, Chain
-from nnmass_core.control import Control
-from nnmass_core.latency import NANOSECONDS, LatencyModel
-from nnmass_core.least_peak import OutOfTime, least_peak, least_peaks
-from nnmass_core.pareto import Front, front_of_one_cost, front_of_peak, front_of_two_costs
-from nnmass_core.problem import RANKING, Key, Problem, maximise, minimise
+from nnmass_core.engine.chain import QUANTITIES, Chain
+from nnmass_core.engine.control import Control
+from nnmass_core.engine.least_peak import OutOfTime, least_peak, least_peaks
+from nnmass_core.engine.pareto import Front, front_of_one_cost, front_of_peak, front_of_two_costs
+from nnmass_core.engine.problem import RANKING, Key, Problem, maximise, minimise
+from nnmass_core.engine.solver import Solution, Solver
+from nnmass_core.hardware.latency import NANOSECONDS, LatencyModel
 from nnmass_core.request import COSTS, Minimise, Objective, Pareto, SearchRequest
-from nnmass_core.solver import Solution, Solver
-from nnmass_core.space import Space
+from nnmass_core.spaces.base import Space
 
 CACHED_OPTIONS = 500_000
 """Chains of more options than this are built anew for each search, to keep memory within bounds."""

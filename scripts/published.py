@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from nnmass_core.budget import Budget
+from nnmass_core.named.presets import resolve_space
 from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
-from nnmass_core.spaces import resolve_space
 
 
 @dataclass(frozen=True)

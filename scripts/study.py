@@ -24,7 +24,7 @@ from typing import Any
 import httpx2
 
 from nnmass_core.codec import sha256_of
-from nnmass_core.recipe import Recipe
+from nnmass_core.named.recipes import Recipe
 from scripts.running import END_WITHIN_SECONDS, service
 from scripts.study_page import write
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
-from nnmass_core.evidence import Point, evidence_of, lines_of
+from nnmass_core.verification.evidence import Point, evidence_of, lines_of
 from scripts.study_plots import plot_grid, plot_optimum
 
 MEASURES = {"nn_mass": "NN-Mass", "params": "params", "macs": "MACs"}

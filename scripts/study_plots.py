@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
-from nnmass_core.evidence import Line
+from nnmass_core.verification.evidence import Line
 
 mpl.use("svg")
 mpl.rcParams["svg.hashsalt"] = "nnmass"

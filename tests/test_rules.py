@@ -30,7 +30,9 @@ def test_api_and_worker_start_without_torch() -> None:
 
 
 def test_numba_is_not_loaded_before_it_is_used() -> None:
-    probe = "import sys, app.main, app.cli, worker.celery_app, nnmass_core.scoring; sys.exit('numba' in sys.modules)"
+    probe = (
+        "import sys, app.main, app.cli, worker.celery_app, nnmass_core.scoring.batch; sys.exit('numba' in sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", probe], cwd=ROOT, check=True, timeout=60)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from nnmass_core.evidence import MEASURES, evidence_of
 from nnmass_core.families import decode_architecture
-from nnmass_core.recipe import Recipe, resolve_recipe
+from nnmass_core.named.recipes import Recipe, resolve_recipe
+from nnmass_core.verification.evidence import MEASURES, evidence_of
 from scripts.study import CNN_RECIPE, SEARCHES, cnn_bodies, mlp_bodies
 from scripts.study_page import points_of, write
 

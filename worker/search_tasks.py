@@ -15,7 +15,7 @@ from app.searches.schemas import Question, Result
 from app.searches.service import QUEUE
 from app.storage.models import Search
 from nnmass_core.certificate import SearchResult
-from nnmass_core.control import Control
+from nnmass_core.engine.control import Control
 from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
 from worker.heartbeat import Pulse

@@ -20,7 +20,7 @@ MISSING_TORCH = "the worker has no torch; install it there with: pip install 'nn
 
 def export(order: dict[str, Any]) -> None:
     """Write a file at the order's path."""
-    from nnmass_core.nets.export import write
+    from nnmass_core.export.torch_files import write
 
     architecture = decode_architecture(order["architecture"])
     tell("progress", fraction=0.2, message="building the module")

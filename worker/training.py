@@ -26,12 +26,12 @@ from lightning_fabric import Fabric
 from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
 from nnmass_core.codec import decode
-from nnmass_core.datasets import resolve_dataset
 from nnmass_core.errors import NotPossible
+from nnmass_core.export.torch_files import write_module
 from nnmass_core.families import decode_architecture, input_shape, num_classes
+from nnmass_core.named.datasets import resolve_dataset
+from nnmass_core.named.recipes import Recipe
 from nnmass_core.nets import build
-from nnmass_core.nets.export import write_module
-from nnmass_core.recipe import Recipe
 from nnmass_core.training import measure
 from nnmass_core.training.data import Data, load
 from nnmass_core.training.loop import (

@@ -46,7 +46,7 @@ def calibrate(
     `nnmass search --device NAME.json --max-latency-ms 5` then searches here; with --server the profile is kept there.
     """
     from app.cli.printing import write_file
-    from nnmass_core.devices import NAME, read_device
+    from nnmass_core.hardware.devices import NAME, read_device
 
     called = name if name is not None else _own_name()
     if not re.fullmatch(NAME, called):

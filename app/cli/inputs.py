@@ -52,6 +52,6 @@ def _is_name(text: str) -> bool:
 
 
 def _names() -> list[str]:
-    from nnmass_core.named import named_networks
+    from nnmass_core.named.networks import named_networks
 
     return list(named_networks())

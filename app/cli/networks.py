@@ -109,7 +109,7 @@ def _made_here(network: str, form: ExportFormat, seed: int) -> bytes:
 
 def _decoded(network: str) -> Architecture:
     """Return a network that is given here; one that only a service knows is refused."""
-    from nnmass.asking import definition_of
+    from nnmass.search_options import definition_of
     from nnmass_core.families import decode_architecture
 
     if network.startswith("arch_"):

@@ -13,8 +13,8 @@ from app.cli.exit_codes import refuse
 from app.cli.inputs import json_in
 
 if TYPE_CHECKING:
-    from nnmass.asking import Asked
     from nnmass.client import Client
+    from nnmass.search_options import Asked
 
 
 class Precision(StrEnum):
@@ -62,7 +62,7 @@ MaxPeakBytes = Annotated[
 
 
 def _device_names(incomplete: str) -> list[str]:
-    from nnmass_core.devices import devices
+    from nnmass_core.hardware.devices import devices
 
     return [name for name in devices() if name.startswith(incomplete)]
 

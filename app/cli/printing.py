@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from app.cli.exit_codes import refuse
-from nnmass import words
+from nnmass import formatting
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,9 +67,9 @@ def print_networks(networks: Sequence[Architecture], first: tuple[str, Sequence[
 
 
 def _row(network: Architecture, *, timed: bool) -> list[str]:
-    costs = [words.count(network.params), words.count(network.macs)]
-    memory = [words.memory(network.weight_bytes), words.memory(network.peak_activation_bytes)]
-    latency = [words.milliseconds(network.latency_ms)] if timed else []
+    costs = [formatting.count(network.params), formatting.count(network.macs)]
+    memory = [formatting.memory(network.weight_bytes), formatting.memory(network.peak_activation_bytes)]
+    latency = [formatting.milliseconds(network.latency_ms)] if timed else []
     return [f"{network.nn_mass:,.3f}", *costs, *memory, *latency, network.shape]
 
 
@@ -84,9 +84,9 @@ def print_answer(answer: Answer) -> None:
 def lines_of(answer: Answer) -> list[str]:
     """Return what is to be said about an answer, a line each."""
     result = answer.certificate.raw
-    said = [str(answer), words.savings(result), words.binding(result), *words.relaxation(result)]
-    said += [words.slack(answer.best.raw), words.latency(answer.best.raw)] if answer.best is not None else []
-    mind = [f"Mind: {words.CAVEATS.get(caveat, caveat)}" for caveat in answer.certificate.caveats]
+    said = [str(answer), formatting.savings(result), formatting.binding(result), *formatting.relaxation(result)]
+    said += [formatting.slack(answer.best.raw), formatting.latency(answer.best.raw)] if answer.best is not None else []
+    mind = [f"Mind: {formatting.CAVEATS.get(caveat, caveat)}" for caveat in answer.certificate.caveats]
     return [line for line in (*said, *mind) if line]
 
 
@@ -97,9 +97,9 @@ def print_searches(searches: Sequence[Search]) -> None:
 
 
 def _search_row(search: Search) -> list[str]:
-    best = words.number(search.result.best_nn_mass) if search.result is not None else ""
+    best = formatting.number(search.result.best_nn_mass) if search.result is not None else ""
     created = f"{search.created_at:%Y-%m-%d %H:%M:%S}"
-    return [search.id, created, search.status, words.asked(search.request), best, search.name]
+    return [search.id, created, search.status, formatting.asked(search.request), best, search.name]
 
 
 def print_trainings(trainings: Sequence[Verification]) -> None:
@@ -110,16 +110,16 @@ def print_trainings(trainings: Sequence[Verification]) -> None:
 
 
 def _training_row(training: Verification) -> list[str]:
-    figures = [f"{training.nn_mass:,.1f}", words.count(training.params), words.count(training.macs)]
+    figures = [f"{training.nn_mass:,.1f}", formatting.count(training.params), formatting.count(training.macs)]
     role = training.role.replace("_", " ")
     state = training.status if training.error is None else f"{training.status}: {training.error.message}"
-    return [role, words.count(training.candidate_rank), *figures, accuracy_of(training), state]
+    return [role, formatting.count(training.candidate_rank), *figures, accuracy_of(training), state]
 
 
 def accuracy_of(training: Verification) -> str:
     """Return a training's accuracy over its seeds: 0.902, or 0.902 ± 0.004."""
     if training.result is None:
-        return words.UNKNOWN
+        return formatting.UNKNOWN
     found = training.result.accuracy
     return f"{found.mean:.3f}" if found.std is None else f"{found.mean:.3f} ± {found.std:.3f}"
 

@@ -34,9 +34,9 @@ from app.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from nnmass.asking import Asked, Space
     from nnmass.client import Client
     from nnmass.results import Answer
+    from nnmass.search_options import Asked, Space
 
     Run = Callable[["Client | None", Any], Answer]
     """Searches with a client, or without one here, and shows its progress."""
@@ -45,7 +45,7 @@ SECONDS = 60.0
 
 
 def _preset_names(incomplete: str) -> list[str]:
-    from nnmass_core.spaces import presets as named
+    from nnmass_core.named.presets import presets as named
 
     return [name for name in named() if name.startswith(incomplete)]
 
@@ -167,7 +167,7 @@ def presets(*, as_json: Json = False) -> None:
 def devices(*, as_json: Json = False) -> None:
     """List the devices, for `search --device`."""
     from app.cli.printing import print_json, print_table
-    from nnmass import words
+    from nnmass import formatting
     from nnmass.local import devices as known
 
     found = known()
@@ -175,7 +175,7 @@ def devices(*, as_json: Json = False) -> None:
         print_json([dict(one.raw) for one in found])
         return
     heads = [("name", "left"), ("weights, bytes", "right"), ("activations, bytes", "right"), ("what it is", "left")]
-    rows = ([one.name, words.count(one.flash_bytes), words.count(one.ram_bytes), one.title] for one in found)
+    rows = ([one.name, formatting.count(one.flash_bytes), formatting.count(one.ram_bytes), one.title] for one in found)
     print_table(heads, rows)
 
 

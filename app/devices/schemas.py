@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, WithJsonSchema
 
 from nnmass_core.codec import json_schema
-from nnmass_core.devices import NAME, device_schema
-from nnmass_core.latency import LatencyModel
+from nnmass_core.hardware.devices import NAME, device_schema
+from nnmass_core.hardware.latency import LatencyModel
 
 EXAMPLE = {
     "name": "my-board",

@@ -13,7 +13,7 @@ from app.errors import Invalid, NotFound, WrongState
 from app.storage.db import now
 from app.storage.locks import take_turns
 from app.storage.models import DeviceProfile
-from nnmass_core.devices import Device, devices, read_device
+from nnmass_core.hardware.devices import Device, devices, read_device
 
 MOST_PROFILES = 200
 """Profiles that an owner may keep."""

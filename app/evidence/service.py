@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.predictions import Scope, Trained, diverged, trained
-from nnmass_core.evidence import evidence_of
+from nnmass_core.verification.evidence import evidence_of
 
 COLUMNS = (
     "dataset",

@@ -19,7 +19,7 @@ from app.storage.locks import take_turns
 from app.storage.models import Export
 from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
-from nnmass_core.source import file_without_torch
+from nnmass_core.export.pytorch_source import file_without_torch
 from nnmass_core.wiring import possible_links
 
 KIND, QUEUE = "export", "train"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nnmass_core.architecture import Architecture
-from nnmass_core.source import file_without_torch
+from nnmass_core.export.pytorch_source import file_without_torch
 
 TRAINER = "worker.trainer"
 

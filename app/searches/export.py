@@ -16,7 +16,7 @@ from app.searches import repository
 from app.searches.service import answer, get, item_of
 from app.storage.models import RankedArchitecture, Search
 from nnmass_core.budget import Budget
-from nnmass_core.spaces import resolve_space
+from nnmass_core.named.presets import resolve_space
 
 FIGURES = ("nn_mass", "params", "macs", "weight_bytes", "peak_activation_bytes", "latency_ms", "depth")
 

@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 from app.http.fields import WHOLE, Natural, Strict, Tag
 from app.jobs.lifecycle import State
 from nnmass_core.budget import LONGEST_MS
-from nnmass_core.devices import device_schema, devices
 from nnmass_core.families import architecture_schema, space_schema
+from nnmass_core.hardware.devices import device_schema, devices
+from nnmass_core.named.presets import presets
 from nnmass_core.question import Find, FindDevice, request_of, shipped
 from nnmass_core.request import LONGEST_SECONDS, MOST_RESULTS, SearchRequest, objective_schema
-from nnmass_core.spaces import presets
 
 Space = Annotated[
     Any,

@@ -27,7 +27,7 @@ from app.storage.locks import take_turns
 from app.storage.models import RankedArchitecture, Search, SearchTag
 from nnmass_core import __version__
 from nnmass_core.certificate import SearchResult
-from nnmass_core.control import Control
+from nnmass_core.engine.control import Control
 from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from app.errors import NotFound
 from app.http.fields import PathName, problems
-from nnmass_core.spaces import Preset, presets
+from nnmass_core.named.presets import Preset, presets
 
 router = APIRouter(prefix="/v1/spaces", tags=["spaces"])
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from nnmass_core.architecture import Architecture
 from nnmass_core.budget import Budget
-from nnmass_core.control import Control
+from nnmass_core.engine.control import Control
 from nnmass_core.request import Maximise, SearchRequest
 from nnmass_core.search import search
 

@@ -1,11 +1,11 @@
-"""Figures in words that only pages need; those that the command line says too are in `nnmass.words`."""
+"""Figures in words that only pages need; those that the command line says too are in `nnmass.formatting`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
 
-from nnmass.words import UNKNOWN
+from nnmass.formatting import UNKNOWN
 
 
 def percent(value: float | None) -> str:

@@ -19,7 +19,7 @@ from app.errors import Invalid, ServiceError, Unauthenticated, Unavailable
 from app.http.dependencies import KEY_COOKIE
 from app.ui.formatting import estimate, moment, percent
 from app.ui.forms import Form
-from nnmass import words
+from nnmass import formatting
 from nnmass_core import __version__
 from nnmass_core.errors import DefinitionError
 
@@ -44,12 +44,29 @@ def environment() -> Environment:
         loader=PackageLoader("app.ui"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     filters = (
-        *(words.count, words.number, words.short, words.memory, words.shape, words.certificate, words.binding),
-        *(words.relaxation, words.savings, words.asked, words.milliseconds, words.latency, estimate, moment, percent),
+        *(
+            formatting.count,
+            formatting.number,
+            formatting.short,
+            formatting.memory,
+            formatting.shape,
+            formatting.certificate,
+            formatting.binding,
+        ),
+        *(
+            formatting.relaxation,
+            formatting.savings,
+            formatting.asked,
+            formatting.milliseconds,
+            formatting.latency,
+            estimate,
+            moment,
+            percent,
+        ),
     )
     made.policies["json.dumps_kwargs"] = {}  # in the order of the definition, not of the alphabet
     made.filters |= {function.__name__: function for function in filters}
-    made.globals |= {name: getattr(words, name) for name in ("of_limit", "LIMITS", "CAVEATS")}
+    made.globals |= {name: getattr(formatting, name) for name in ("of_limit", "LIMITS", "CAVEATS")}
     return made
 
 

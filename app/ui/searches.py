@@ -26,13 +26,13 @@ from app.ui.forms import LIMITS, FormProblems, checked, filled, search_body, val
 from app.ui.page import FormDep, PageRoute, go_to, render
 from app.ui.trainings import choices
 from nnmass_core.budget import Budget
-from nnmass_core.devices import devices, read_device
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import FAMILIES, decode_architecture
-from nnmass_core.named import named_networks
+from nnmass_core.hardware.devices import devices, read_device
+from nnmass_core.named.networks import named_networks
+from nnmass_core.named.presets import presets
 from nnmass_core.request import SearchRequest
-from nnmass_core.space import Space
-from nnmass_core.spaces import presets
+from nnmass_core.spaces.base import Space
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

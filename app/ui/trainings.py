@@ -21,10 +21,10 @@ from app.verifications.repository import Filters
 from app.verifications.schemas import VerificationBody
 from app.verifications.submission import submitted
 from nnmass_core.architecture import Architecture
-from nnmass_core.datasets import datasets, problems_of, resolve_dataset
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import input_shape, num_classes
-from nnmass_core.recipe import recipes
+from nnmass_core.named.datasets import datasets, problems_of, resolve_dataset
+from nnmass_core.named.recipes import recipes
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

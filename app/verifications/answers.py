@@ -13,7 +13,7 @@ from app.jobs.lifecycle import State
 from app.storage.models import Verification, VerificationEpoch, VerificationSeed
 from app.verifications import repository
 from app.verifications.schemas import EpochItem, VerificationAnswer, VerificationSummary
-from nnmass_core.recipe import recipe_name
+from nnmass_core.named.recipes import recipe_name
 
 EPOCH_FIELDS = tuple(EpochItem.model_fields)
 

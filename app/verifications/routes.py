@@ -41,8 +41,8 @@ from app.verifications.schemas import (
     VerificationList,
 )
 from app.verifications.submission import submitted
-from nnmass_core.datasets import datasets
-from nnmass_core.recipe import recipes
+from nnmass_core.named.datasets import datasets
+from nnmass_core.named.recipes import recipes
 
 router = APIRouter(prefix="/v1/verifications", tags=["verifications"])
 names = APIRouter(prefix="/v1", tags=["verifications"])

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 from app.http.fields import WHOLE, Seed, Strict
 from app.jobs.lifecycle import State
 from nnmass_core.codec import json_schema
-from nnmass_core.datasets import Dataset, datasets
 from nnmass_core.families import architecture_schema
-from nnmass_core.recipe import Recipe, recipes
+from nnmass_core.named.datasets import Dataset, datasets
+from nnmass_core.named.recipes import Recipe, recipes
 
 MOST_SEEDS, MOST_TOP = 20, 10
 ARTIFACTS = ("weights", "onnx")

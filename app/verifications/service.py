@@ -31,13 +31,13 @@ from app.verifications.schemas import (
 from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
 from nnmass_core.budget import Budget
-from nnmass_core.controls import params_control, random_control
-from nnmass_core.datasets import Dataset, problems_of, resolve_dataset
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families import decode_architecture, input_shape, num_classes, widths
-from nnmass_core.recipe import Recipe, resolve_recipe
+from nnmass_core.named.datasets import Dataset, problems_of, resolve_dataset
+from nnmass_core.named.presets import resolve_space
+from nnmass_core.named.recipes import Recipe, resolve_recipe
 from nnmass_core.request import SearchRequest
-from nnmass_core.spaces import resolve_space
+from nnmass_core.verification.controls import params_control, random_control
 
 QUEUE = "train"
 PLACE = "/v1/verifications"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from nnmass.asking import Definition, definition_of
 from nnmass.client.calls import Calls, path_of
 from nnmass.client.streams import check
 from nnmass.client.transport import seconds_of
 from nnmass.results import Architecture, Architectures
+from nnmass.search_options import Definition, definition_of
 from nnmass.trainings import KnownArchitecture
 
 PLACE = "/v1/architectures"

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from nnmass.asking import Definition, definition_of
 from nnmass.client.transport import Transport
 from nnmass.errors import NotFound
-from nnmass.reading import Json
+from nnmass.json_fields import Json
 from nnmass.results import Architecture, Job
+from nnmass.search_options import Definition, definition_of
 
 PAGE = 100
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Unpack
 
-from nnmass.around import space_around
-from nnmass.asking import Asked, Definition, Reference, Space, question_of, reference_of
 from nnmass.client.calls import Calls, as_json, path_of
 from nnmass.client.streams import Watch, follow, wait_for
 from nnmass.errors import SearchFailed
+from nnmass.neighborhood import space_around
 from nnmass.results import Answer, Architecture, Comparison, Event, Search
+from nnmass.search_options import Asked, Definition, Reference, Space, question_of, reference_of
 
 PLACE = "/v1/searches"
 AT_ONCE = "wait=2"
@@ -34,7 +34,9 @@ class SearchCalls(Calls):
         """Submit a search and return it, usually before it has run.
 
         space: a preset's name or a full definition. asked: limits, objective and how much is wanted; see
-        `nnmass.asking.Asked`. An equal search of yours that was answered is returned as it is (`reused`), unless
+        `nnmass.search_options.Asked`.
+
+        An equal search of yours that was answered is returned as it is (`reused`), unless
         `fresh`. Raises InvalidRequest that names the field.
         """
         body = question_of(space, asked) | {"name": name, "tags": list(tags), "note": note, "fresh": fresh}

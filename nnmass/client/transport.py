@@ -25,7 +25,7 @@ from nnmass.errors import (
     TooManyRequests,
     service_error,
 )
-from nnmass.reading import Json
+from nnmass.json_fields import Json
 from nnmass_core import __version__
 
 DEFAULT_URL = "http://127.0.0.1:8000"

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from nnmass.asking import Definition, definition_of
 from nnmass.client.calls import Calls, as_json, path_of
 from nnmass.client.streams import Watch, follow, wait_for
 from nnmass.results import Event, Search
+from nnmass.search_options import Definition, definition_of
 from nnmass.trainings import Batch, Evidence, Verification
 
 PLACE = "/v1/verifications"

@@ -23,7 +23,7 @@ from nnmass_core.families.mobilenet_v2 import MobileNetV2
 from nnmass_core.families.mobilenet_v2_space import MobileNetV2Space
 from nnmass_core.families.resnet import ResNet, ResNetSpace
 from nnmass_core.families.wide_resnet_cifar import WideResNetCifar, WideResNetCifarSpace
-from nnmass_core.space import Space
+from nnmass_core.spaces.base import Space
 
 ENTRY_POINTS = "nnmass.families"
 """The entry point under which an installed package names its `Family`."""

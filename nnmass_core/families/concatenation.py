@@ -14,7 +14,7 @@ from nnmass_core.codec import LARGEST_INTEGER, Value, integer, nested, sequence
 from nnmass_core.diagram import Arc, Panel, shown
 from nnmass_core.errors import Problem
 from nnmass_core.families.costs import Costs
-from nnmass_core.latency import Operators, Work, elementwise, linear, pool
+from nnmass_core.hardware.latency import Operators, Work, elementwise, linear, pool
 from nnmass_core.mass import Integers, canonical_skip_channels, links
 
 MOST_CELLS = 12

@@ -10,9 +10,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from nnmass_core.architecture import Architecture, Image
-from nnmass_core.axis import Axis, axis_schema, decode_axes, encode_axes
-from nnmass_core.chain import Chain, Ints, Stage, make_stage
 from nnmass_core.codec import decode, encode, json_schema
+from nnmass_core.engine.chain import Chain, Ints, Stage, make_stage
 from nnmass_core.errors import Problem
 from nnmass_core.families.concatenation import (
     CLASSES,
@@ -29,9 +28,10 @@ from nnmass_core.families.concatenation import (
     resolutions,
 )
 from nnmass_core.families.costs import stage_of, timed
-from nnmass_core.latency import LatencyModel
+from nnmass_core.hardware.latency import LatencyModel
 from nnmass_core.mass import links, mass_terms
-from nnmass_core.space import Fields, Space, decode_choice, decode_integer
+from nnmass_core.spaces.axis import Axis, axis_schema, decode_axes, encode_axes
+from nnmass_core.spaces.base import Fields, Space, decode_choice, decode_integer
 
 
 def distinct_cells(shapes: Iterable[tuple[int, int, int]], skip_channels: Axis) -> Ints:

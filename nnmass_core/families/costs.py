@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, NamedTuple
 
-from nnmass_core.chain import Ints, Stage, make_stage
-from nnmass_core.latency import LatencyModel, Work
+from nnmass_core.engine.chain import Ints, Stage, make_stage
+from nnmass_core.hardware.latency import LatencyModel, Work
 from nnmass_core.mass import Integers
 
 

@@ -22,7 +22,7 @@ from nnmass_core.families.concatenation import (
 )
 from nnmass_core.families.concatenation_space import ConcatenationCnnSpace
 from nnmass_core.families.costs import Costs
-from nnmass_core.latency import Operators, Work, convolution, elementwise
+from nnmass_core.hardware.latency import Operators, Work, convolution, elementwise
 from nnmass_core.mass import Integers
 
 

@@ -13,7 +13,7 @@ from nnmass_core.families.concatenation import CellBody, CellEntry, Concatenatio
 from nnmass_core.families.concatenation_space import ConcatenationCnnSpace
 from nnmass_core.families.costs import Costs
 from nnmass_core.families.densenet_cnn import Entry
-from nnmass_core.latency import Operators, Work, convolution, depthwise, elementwise
+from nnmass_core.hardware.latency import Operators, Work, convolution, depthwise, elementwise
 from nnmass_core.mass import Integers, larger
 
 

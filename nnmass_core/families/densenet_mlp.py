@@ -9,16 +9,16 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from nnmass_core.architecture import Architecture, Evaluation, Step
-from nnmass_core.axis import Axis, axis_schema, decode_axes
-from nnmass_core.chain import Chain
 from nnmass_core.codec import choice, integer
 from nnmass_core.diagram import Panel
+from nnmass_core.engine.chain import Chain
 from nnmass_core.families.concatenation import CLASSES, SKIP_CHANNELS, WIDTH, Cell, skip_work
 from nnmass_core.families.concatenation_space import distinct_cells
 from nnmass_core.families.costs import Costs, stage_of, timed
-from nnmass_core.latency import LatencyModel, Operators, Work, elementwise, linear
+from nnmass_core.hardware.latency import LatencyModel, Operators, Work, elementwise, linear
 from nnmass_core.mass import Integers, canonical_skip_channels, larger, links, mass_terms
-from nnmass_core.space import Fields, Space, decode_choice, decode_integer
+from nnmass_core.spaces.axis import Axis, axis_schema, decode_axes
+from nnmass_core.spaces.base import Fields, Space, decode_choice, decode_integer
 
 FEATURES = (1, 10_000_000)
 DEPTH = (2, 512)

@@ -13,7 +13,7 @@ from nnmass_core.codec import Value, integer, sequence
 from nnmass_core.errors import Problem
 from nnmass_core.families.costs import Costs
 from nnmass_core.families.residual import CHANNELS, REPEATS, Block, Built, ResidualNetwork, Size, area, halved
-from nnmass_core.latency import Work, convolution, depthwise, elementwise, linear, pool
+from nnmass_core.hardware.latency import Work, convolution, depthwise, elementwise, linear, pool
 from nnmass_core.mass import Integers, bottleneck_terms, larger
 
 EXPANSION = (1, 16)

@@ -10,9 +10,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from nnmass_core.architecture import Architecture, Image
-from nnmass_core.axis import Axis, decode_axis, single_axis_schema
-from nnmass_core.chain import Chain, Ints, Stage
 from nnmass_core.codec import decode, encode, json_schema, unknown_fields
+from nnmass_core.engine.chain import Chain, Ints, Stage
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families.costs import Costs, stage_of, timed
 from nnmass_core.families.mobilenet_v2 import (
@@ -39,8 +38,9 @@ from nnmass_core.families.residual import (
     repeated,
     stages_schema,
 )
-from nnmass_core.latency import LatencyModel
-from nnmass_core.space import Fields, Space, decode_integer
+from nnmass_core.hardware.latency import LatencyModel
+from nnmass_core.spaces.axis import Axis, decode_axis, single_axis_schema
+from nnmass_core.spaces.base import Fields, Space, decode_integer
 
 RESOLUTION = (1, 8192)
 BOUNDS = {"expansion": EXPANSION, "channels": CHANNELS, "repeats": REPEATS, "stride": STRIDE}

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nnmass_core.architecture import Architecture, Evaluation, Image, Part, Step
-from nnmass_core.axis import Axis, decode_axis, single_axis_schema
-from nnmass_core.chain import Ints
 from nnmass_core.codec import LARGEST_INTEGER, Value, integer, nested, unknown_fields
 from nnmass_core.diagram import Arc, Panel, shown
+from nnmass_core.engine.chain import Ints
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families.costs import Costs
-from nnmass_core.latency import Work
+from nnmass_core.hardware.latency import Work
 from nnmass_core.mass import Integers
+from nnmass_core.spaces.axis import Axis, decode_axis, single_axis_schema
 
 CHANNELS = (1, 8192)
 REPEATS = (1, 64)

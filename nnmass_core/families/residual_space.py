@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnmass_core.chain import Chain, Ints, Stage
+from nnmass_core.engine.chain import Chain, Ints, Stage
 from nnmass_core.families.costs import Costs, stage_of, timed
 from nnmass_core.families.residual import Size, StageAxes, area, halved, repeated
-from nnmass_core.latency import LatencyModel, Work
+from nnmass_core.hardware.latency import LatencyModel, Work
 from nnmass_core.mass import Integers
 
 

@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any, ClassVar, Self
 
 from nnmass_core.architecture import Architecture, Image
-from nnmass_core.chain import Chain
 from nnmass_core.codec import Value, choice, decode, encode, integer, json_schema, sequence
+from nnmass_core.engine.chain import Chain
 from nnmass_core.errors import Problem
 from nnmass_core.families.costs import Costs, timed
 from nnmass_core.families.residual import (
@@ -28,9 +28,9 @@ from nnmass_core.families.residual import (
     stages_schema,
 )
 from nnmass_core.families.residual_space import Blocks, Frame, head_stage, staged_chain
-from nnmass_core.latency import LatencyModel, Work, convolution, elementwise, grouped, linear, pool
+from nnmass_core.hardware.latency import LatencyModel, Work, convolution, elementwise, grouped, linear, pool
 from nnmass_core.mass import Integers, basic_block_terms, bottleneck_terms, larger
-from nnmass_core.space import Fields, Space, decode_choice, decode_integer
+from nnmass_core.spaces.base import Fields, Space, decode_choice, decode_integer
 
 BLOCKS = ("basic", "bottleneck")
 MOST_STAGES = 8

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from nnmass_core.architecture import Architecture, Image
-from nnmass_core.chain import Chain
 from nnmass_core.codec import Value, decode, encode, integer, json_schema, sequence
+from nnmass_core.engine.chain import Chain
 from nnmass_core.families.costs import Costs, timed
 from nnmass_core.families.residual import (
     CHANNELS,
@@ -25,9 +25,9 @@ from nnmass_core.families.residual import (
 )
 from nnmass_core.families.residual_space import Blocks, Frame, head_stage, staged_chain
 from nnmass_core.families.resnet import build_stages, head_costs, head_work, staged_option_bound
-from nnmass_core.latency import LatencyModel, Work, convolution, elementwise
+from nnmass_core.hardware.latency import LatencyModel, Work, convolution, elementwise
 from nnmass_core.mass import Integers, basic_block_terms
-from nnmass_core.space import Fields, Space, decode_integer
+from nnmass_core.spaces.base import Fields, Space, decode_integer
 
 STAGES = (3, 8)
 STEM = 16

@@ -19,14 +19,14 @@ from scipy.optimize import nnls
 
 from nnmass_core.architecture import Architecture
 from nnmass_core.budget import Budget
-from nnmass_core.chain import Chain
-from nnmass_core.devices import Device
+from nnmass_core.engine.chain import Chain
 from nnmass_core.errors import NotPossible
-from nnmass_core.latency import KINDS, NANOSECONDS, HeldOut, LatencyModel, OperatorTime, estimate
+from nnmass_core.hardware.devices import Device
+from nnmass_core.hardware.latency import KINDS, NANOSECONDS, HeldOut, LatencyModel, OperatorTime, estimate
+from nnmass_core.named.presets import resolve_space
 from nnmass_core.nets import build, input_shape
 from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
-from nnmass_core.spaces import resolve_space
 from nnmass_core.training.measure import latency_ms
 from nnmass_core.training.operators import COUNTS, cases
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from nnmass_core.architecture import Architecture
-from nnmass_core.datasets import Dataset, fits, image_shape, in_words, problems_of
 from nnmass_core.errors import NotPossible
+from nnmass_core.named.datasets import Dataset, fits, image_shape, in_words, problems_of
 from nnmass_core.nets import input_shape
 from nnmass_core.training.images import Data, Images, Standardise, every_fifth, held
 

@@ -22,8 +22,8 @@ from PIL import Image
 from torch import Tensor
 
 from nnmass_core.codec import printable, sha256_of
-from nnmass_core.datasets import in_words
 from nnmass_core.errors import NotPossible
+from nnmass_core.named.datasets import in_words
 from nnmass_core.training.images import Data, Images, held, moments
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".pgm", ".ppm"})

@@ -25,8 +25,8 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from nnmass_core.architecture import Architecture
 from nnmass_core.errors import NotPossible
+from nnmass_core.named.recipes import Recipe
 from nnmass_core.nets import build, input_shape
-from nnmass_core.recipe import Recipe
 from nnmass_core.training.data import Data, Images, Standardise
 
 LOOK_EVERY_STEPS = 20

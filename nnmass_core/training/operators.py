@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nnmass_core import latency
-from nnmass_core.latency import Operators
+from nnmass_core.hardware import latency
+from nnmass_core.hardware.latency import Operators
 from nnmass_core.nets.concatenation import concatenate, send
 
 SIDES = (4, 7, 8, 14, 16, 28, 32, 56)

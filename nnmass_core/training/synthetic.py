@@ -7,8 +7,16 @@ import math
 import torch
 from torch import Tensor
 
-from nnmass_core.datasets import BANDS, FAKE_TEST, FAKE_TRAIN, SYNTHETIC_TEST, SYNTHETIC_TRAIN, Dataset, image_shape
 from nnmass_core.errors import NotPossible
+from nnmass_core.named.datasets import (
+    BANDS,
+    FAKE_TEST,
+    FAKE_TRAIN,
+    SYNTHETIC_TEST,
+    SYNTHETIC_TRAIN,
+    Dataset,
+    image_shape,
+)
 from nnmass_core.training.images import Data, held
 
 HIGHEST = 100.0

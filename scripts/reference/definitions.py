@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from nnmass_core.families import FAMILIES, architecture_schema
-from nnmass_core.named import named_networks
-from nnmass_core.spaces import presets
+from nnmass_core.named.networks import named_networks
+from nnmass_core.named.presets import presets
 from scripts.reference.schemas import fields_table
 from scripts.reference.text import code, page
 

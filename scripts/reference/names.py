@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from nnmass import words
-from nnmass_core.datasets import datasets
-from nnmass_core.devices import devices
-from nnmass_core.named import named_networks
-from nnmass_core.recipe import recipes
-from nnmass_core.spaces import presets
+from nnmass import formatting
+from nnmass_core.hardware.devices import devices
+from nnmass_core.named.datasets import datasets
+from nnmass_core.named.networks import named_networks
+from nnmass_core.named.presets import presets
+from nnmass_core.named.recipes import recipes
 from scripts.reference.text import code, listed, one_line, page, table
 
 ABOUT = """Names that requests may use in place of a full definition, from the code that resolves them. A running
@@ -73,4 +73,4 @@ def _recipes() -> Iterator[Sequence[str]]:
 
 
 def _caveats() -> Iterator[Sequence[str]]:
-    return ((code(name), one_line(meaning)) for name, meaning in words.CAVEATS.items())
+    return ((code(name), one_line(meaning)) for name, meaning in formatting.CAVEATS.items())

@@ -16,7 +16,7 @@ CORE = """The library beneath all of it. It computes and proves, and knows no se
 figures are exact integers and rationals. `nnmass.search` is the easier way in; these are for those who build on the
 engine."""
 
-ASKED = "nnmass.asking.Asked"
+ASKED = "nnmass.search_options.Asked"
 """Not named in the package itself, but every search takes what it lists."""
 
 MODULES = {
@@ -24,13 +24,13 @@ MODULES = {
     "Requests": ("nnmass_core.request", ("SearchRequest", "Maximise", "Minimise", "Pareto", "decode_objective")),
     "Budgets": ("nnmass_core.budget", ("Budget", "Limit")),
     "Certificates": ("nnmass_core.certificate", ("SearchResult", "Certificate", "Ranked")),
-    "Spaces": ("nnmass_core.spaces", ("presets", "resolve_space", "Preset")),
+    "Spaces": ("nnmass_core.named.presets", ("presets", "resolve_space", "Preset")),
     "Families": (
         "nnmass_core.families",
         ("FAMILIES", "Family", "decode_architecture", "decode_space", "input_shape", "num_classes", "widths"),
     ),
     "Architectures": ("nnmass_core.architecture", ("Architecture", "Evaluation", "Part", "Step", "Image")),
-    "Control of a running search": ("nnmass_core.control", ("Control",)),
+    "Control of a running search": ("nnmass_core.engine.control", ("Control",)),
     "Errors": ("nnmass_core.errors", ("NnmassError", "Problem", "DefinitionError", "NotPossible", "Interrupted")),
 }
 """The public parts of the core: module and names."""

@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.devices import service
-from nnmass_core.devices import devices, read_device
+from nnmass_core.hardware.devices import devices, read_device
 from tests.core.latencies import profile
 from tests.core.test_devices import SMALL_GREY
 from worker import search_tasks

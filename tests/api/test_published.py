@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from nnmass_core.named import named_network
+from nnmass_core.named.networks import named_network
 from scripts.published import ROWS, Row, line
 
 PAGE = Path(__file__).parents[2] / "docs" / "published.md"

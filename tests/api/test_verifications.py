@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 
 from app.jobs import lifecycle
 from nnmass_core.families import decode_architecture
-from nnmass_core.recipe import recipes, resolve_recipe
+from nnmass_core.named.recipes import recipes, resolve_recipe
 from tests.api import trainings
 from tests.conftest import Footing
 from tests.networks import MLP

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from app.searches.schemas import Question
-from nnmass_core.control import Control
+from nnmass_core.engine.control import Control
 from nnmass_core.search import search
 
 Json = dict[str, Any]

@@ -12,7 +12,7 @@ import pytest
 
 import nnmass
 from nnmass import Client, DefinitionError, NotPossible, Progress
-from nnmass.asking import Asked
+from nnmass.search_options import Asked
 
 ROOT = Path(__file__).parents[2]
 MLP: dict[str, Any] = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from nnmass_core.codec import encode
-from nnmass_core.devices import Device
-from nnmass_core.latency import KINDS, HeldOut, LatencyModel, OperatorTime
+from nnmass_core.hardware.devices import Device
+from nnmass_core.hardware.latency import KINDS, HeldOut, LatencyModel, OperatorTime
 
 HELD_OUT = HeldOut(networks=30, families=3, median_error=0.1, band_low=0.8, band_high=1.25, coverage=0.95)
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from nnmass_core import controls
 from nnmass_core.architecture import Architecture
 from nnmass_core.budget import Budget
-from nnmass_core.controls import BY_PARAMS, WINDOWS, params_control, random_control, tilted_towards
+from nnmass_core.engine.problem import MASS
 from nnmass_core.families import decode_architecture, decode_space
-from nnmass_core.problem import MASS
+from nnmass_core.named.presets import resolve_space
 from nnmass_core.search import SearchRequest, search
-from nnmass_core.spaces import resolve_space
+from nnmass_core.verification import controls
+from nnmass_core.verification.controls import BY_PARAMS, WINDOWS, params_control, random_control, tilted_towards
 from tests.core import residual_problems
 from tests.core.brute import Row, ranked
 from tests.core.problems import OTHER_FAMILIES, random_space

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from nnmass_core.codec import json_schema
-from nnmass_core.datasets import (
+from nnmass_core.errors import DefinitionError
+from nnmass_core.named.datasets import (
     APPLYING,
     Dataset,
     datasets,
@@ -17,7 +18,6 @@ from nnmass_core.datasets import (
     problems_of,
     resolve_dataset,
 )
-from nnmass_core.errors import DefinitionError
 
 FOLDER = Dataset(name="imagefolder", path="birds.zip")
 

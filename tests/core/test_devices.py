@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from nnmass_core.budget import Budget
-from nnmass_core.devices import devices
 from nnmass_core.errors import DefinitionError
+from nnmass_core.hardware.devices import devices
+from nnmass_core.named.presets import resolve_space
 from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
-from nnmass_core.spaces import resolve_space
 
 SMALL_GREY = {
     "family": "densenet_cnn_depthwise",

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nnmass_core.evidence import FEWEST_RUNS, MEASURES, Line, Point, evidence_of, lines_of
+from nnmass_core.verification.evidence import FEWEST_RUNS, MEASURES, Line, Point, evidence_of, lines_of
 
 UNDEFINED = {"value": None, "low": None, "high": None}
 
@@ -296,7 +296,7 @@ def test_the_answer_is_pure_and_cannot_be_spoilt() -> None:
     assert json.dumps(evidence_of(tuple(points))) == text
     program = f"""
 import json
-from nnmass_core.evidence import Point, evidence_of
+from nnmass_core.verification.evidence import Point, evidence_of
 print(json.dumps(evidence_of({points!r})))
 """
     run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
@@ -304,6 +304,6 @@ print(json.dumps(evidence_of({points!r})))
 
 
 def test_importing_the_module_does_not_load_scipy() -> None:
-    program = "import sys, nnmass_core.evidence, nnmass_core.controls; print('scipy' in sys.modules)"
+    program = "import sys; from nnmass_core.verification import controls, evidence; print('scipy' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert run.stdout.strip() == "False"

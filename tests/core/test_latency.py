@@ -12,16 +12,16 @@ import pytest
 
 from nnmass_core.architecture import Architecture
 from nnmass_core.budget import Budget
-from nnmass_core.controls import random_control
-from nnmass_core.devices import devices, read_device
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_space
-from nnmass_core.latency import LONGEST, estimate
+from nnmass_core.hardware.devices import devices, read_device
+from nnmass_core.hardware.latency import LONGEST, estimate
+from nnmass_core.named.presets import presets, resolve_space
 from nnmass_core.question import request_of
 from nnmass_core.request import Maximise, Minimise, Objective, Pareto, SearchRequest
 from nnmass_core.search import chain_of, search
-from nnmass_core.space import Space
-from nnmass_core.spaces import presets, resolve_space
+from nnmass_core.spaces.base import Space
+from nnmass_core.verification.controls import random_control
 from tests.core.brute import architectures
 from tests.core.latencies import DEVICE, model, profile
 from tests.core.problems import OTHER_FAMILIES, random_space

@@ -10,7 +10,7 @@ import pytest
 
 from nnmass_core.budget import Budget
 from nnmass_core.certificate import Ranked, SearchResult
-from nnmass_core.control import Control
+from nnmass_core.engine.control import Control
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_architecture, decode_space
 from nnmass_core.request import Minimise, Objective, Pareto, SearchRequest, decode_objective

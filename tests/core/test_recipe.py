@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from nnmass_core.datasets import resolve_dataset
 from nnmass_core.errors import DefinitionError
-from nnmass_core.recipe import Recipe, recipe_name, recipes, resolve_recipe
+from nnmass_core.named.datasets import resolve_dataset
+from nnmass_core.named.recipes import Recipe, recipe_name, recipes, resolve_recipe
 
 PAPER: dict[str, dict[str, Any]] = {
     "mlp-paper": {"optimizer": "adam", "learning_rate": 1e-3},

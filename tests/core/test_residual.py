@@ -13,7 +13,7 @@ from nnmass_core.budget import Budget
 from nnmass_core.certificate import Ranked
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_architecture, decode_space
-from nnmass_core.named import INVERTED, named_network, named_networks
+from nnmass_core.named.networks import INVERTED, named_network, named_networks
 from nnmass_core.request import Maximise, Minimise, Objective, Pareto, SearchRequest, decode_objective
 from nnmass_core.search import search
 from tests.core.brute import LIMITS, Row, answer, first_of_each_shape, within

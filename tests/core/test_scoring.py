@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nnmass_core import scoring
 from nnmass_core.architecture import Evaluation, Image
-from nnmass_core.chain import Ints
-from nnmass_core.closed_forms import add_cell, add_cell_by_rows
+from nnmass_core.engine.chain import Ints
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families.densenet_cnn import Cell, DenseNetCnn
-from nnmass_core.scoring import ROWS_AT_ONCE, Scores, score_densenet_cnn
+from nnmass_core.scoring import batch
+from nnmass_core.scoring.batch import ROWS_AT_ONCE, Scores, score_densenet_cnn
+from nnmass_core.scoring.closed_forms import add_cell, add_cell_by_rows
 
 IMAGE = Image(channels=3, height=33, width=32)
 SMALLEST = Image(channels=1, height=2, width=2)
@@ -219,8 +219,8 @@ def test_every_integer_out_of_range_is_named_wherever_it_stands(compiled: bool) 
 
 @pytest.fixture
 def machine_code_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "nnmass_core.compiled", raising=False)
-    monkeypatch.delattr("nnmass_core.compiled", raising=False)
+    monkeypatch.delitem(sys.modules, "nnmass_core.scoring.compiled", raising=False)
+    monkeypatch.delattr("nnmass_core.scoring.compiled", raising=False)
 
 
 @pytest.mark.usefixtures("machine_code_not_loaded")
@@ -234,7 +234,7 @@ def test_machine_code_asked_for_without_numba_is_refused(monkeypatch: pytest.Mon
 @pytest.mark.usefixtures("machine_code_not_loaded")
 def test_without_numba_many_networks_are_left_to_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)
-    monkeypatch.setattr(scoring, "ROWS_WORTH_COMPILING", 100)
+    monkeypatch.setattr(batch, "ROWS_WORTH_COMPILING", 100)
     cells = random_cells(100, 3)
     assert_identical(score_densenet_cnn(IMAGE, 10, cells), score_densenet_cnn(IMAGE, 10, cells, compiled=False))
 
@@ -242,11 +242,11 @@ def test_without_numba_many_networks_are_left_to_numpy(monkeypatch: pytest.Monke
 @pytest.mark.usefixtures("machine_code_not_loaded")
 def test_only_many_networks_load_machine_code_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("numba", reason="the extra `fast` is not installed")
-    monkeypatch.setattr(scoring, "ROWS_WORTH_COMPILING", 100)
+    monkeypatch.setattr(batch, "ROWS_WORTH_COMPILING", 100)
     score_densenet_cnn(IMAGE, 10, random_cells(99, 3))
-    assert "nnmass_core.compiled" not in sys.modules
+    assert "nnmass_core.scoring.compiled" not in sys.modules
     score_densenet_cnn(IMAGE, 10, random_cells(100, 3))
-    assert "nnmass_core.compiled" in sys.modules
+    assert "nnmass_core.scoring.compiled" in sys.modules
 
 
 @pytest.mark.usefixtures("machine_code_not_loaded")

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nnmass_core import enumeration
 from nnmass_core.budget import Budget
 from nnmass_core.certificate import Certificate, Ranked
-from nnmass_core.control import Control
+from nnmass_core.engine import enumeration
+from nnmass_core.engine.control import Control
 from nnmass_core.errors import DefinitionError, Interrupted
 from nnmass_core.families import decode_space
+from nnmass_core.named.presets import resolve_space
 from nnmass_core.search import SearchRequest, SearchResult, search
-from nnmass_core.spaces import resolve_space
 from tests.core.brute import LIMITS, Answer, Row, answer, ranked
 from tests.core.problems import OTHER_FAMILIES, combinations, random_budget, random_space
 

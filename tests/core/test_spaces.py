@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nnmass_core.axis import MOST_VALUES, decode_axis
-from nnmass_core.chain import Chain
+from nnmass_core.engine.chain import Chain
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_space
 from nnmass_core.families.densenet_cnn import DenseNetCnnSpace
-from nnmass_core.spaces import presets, resolve_space
+from nnmass_core.named.presets import presets, resolve_space
+from nnmass_core.spaces.axis import MOST_VALUES, decode_axis
 from tests.core import brute
 from tests.core.problems import OTHER_FAMILIES, random_space
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nnmass_core.recipe import Recipe
+from nnmass_core.named.recipes import Recipe
 from tests.trainer import train
 
 torch = pytest.importorskip("torch", reason="torch comes with the extra `train`")

@@ -17,12 +17,13 @@ from fastapi.testclient import TestClient
 
 from nnmass_core.architecture import Architecture
 from nnmass_core.budget import Budget
+from nnmass_core.export import torch_files
+from nnmass_core.export.pytorch_source import WRITERS, pytorch_source
 from nnmass_core.families import FAMILIES, decode_architecture, decode_space
-from nnmass_core.nets import build, export
+from nnmass_core.nets import build
 from nnmass_core.nets.liveness import peak_elements
 from nnmass_core.request import Minimise, SearchRequest
 from nnmass_core.search import search
-from nnmass_core.source import WRITERS, pytorch_source
 from nnmass_core.training import measure
 from nnmass_core.wiring import draw_wiring
 from tests.core.latencies import profile
@@ -123,7 +124,7 @@ def test_its_files_compute_what_its_module_does(tmp_path: Path) -> None:
     one = network(8, 3)
     module, x = build(one, 0).eval(), torch.randn(4, 20)
     path = tmp_path / "network.onnx"
-    export.write(one, 0, "onnx", path)
+    torch_files.write(one, 0, "onnx", path)
     session = onnxruntime.InferenceSession(path)
     (scores,) = session.run(None, {"input": x.numpy()})
     np.testing.assert_allclose(scores, module(x).detach().numpy(), atol=1e-5)

@@ -15,7 +15,7 @@ from app.searches import service
 from app.searches.schemas import SearchBody
 from app.storage.db import now
 from app.storage.models import IdempotencyKey, Job, JobEvent, RankedArchitecture, Search, SearchTag, WorkerBeat
-from nnmass_core.control import Control
+from nnmass_core.engine.control import Control
 from nnmass_core.search import search
 from tests.jobs.queue_model import MOST_ATTEMPTS, Asked, Known, Told
 

@@ -22,7 +22,7 @@ from app.jobs import lifecycle
 from app.storage.models import Checkpoint, Job, JobEvent, Verification, VerificationEpoch
 from app.verifications import service
 from app.verifications.schemas import VerificationBody
-from nnmass_core.recipe import Recipe
+from nnmass_core.named.recipes import Recipe
 from tests.conftest import POSTGRES, SQLITE, Footing
 from tests.networks import MLP
 from worker import train_tasks, verification_tasks

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="torch comes with the extra `train`"
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from nnmass_core.families import decode_architecture  # noqa: E402
-from nnmass_core.named import named_networks  # noqa: E402
+from nnmass_core.named.networks import named_networks  # noqa: E402
 from nnmass_core.nets import assemble, input_shape  # noqa: E402
 from nnmass_core.nets.liveness import peak_elements  # noqa: E402
 from nnmass_core.wiring import Wiring, draw_wiring  # noqa: E402

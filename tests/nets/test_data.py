@@ -24,8 +24,8 @@ from PIL import Image  # noqa: E402
 from torch import Tensor  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
-from nnmass_core.datasets import Dataset, datasets  # noqa: E402
 from nnmass_core.errors import NotPossible  # noqa: E402
+from nnmass_core.named.datasets import Dataset, datasets  # noqa: E402
 from nnmass_core.training import folders  # noqa: E402
 from nnmass_core.training.data import Data, Images, Standardise, load  # noqa: E402
 

@@ -12,10 +12,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch comes with the extra `train`")
 
+from nnmass_core.export.pytorch_source import pytorch_source  # noqa: E402
+from nnmass_core.export.torch_files import write  # noqa: E402
 from nnmass_core.families import decode_architecture  # noqa: E402
 from nnmass_core.nets import build, input_shape  # noqa: E402
-from nnmass_core.nets.export import write  # noqa: E402
-from nnmass_core.source import pytorch_source  # noqa: E402
 from tests.nets.random_networks import FAMILIES, random_network  # noqa: E402
 
 WITHOUT_NNMASS = "import sys; sys.modules.update(dict.fromkeys(['nnmass_core', 'app', 'worker']))\n"

@@ -16,8 +16,8 @@ from torch.nn import functional
 from nnmass_core.architecture import Architecture
 from nnmass_core.errors import NotPossible
 from nnmass_core.families import decode_architecture, input_shape
-from nnmass_core.latency import KINDS, Operators
-from nnmass_core.named import named_networks
+from nnmass_core.hardware.latency import KINDS, Operators
+from nnmass_core.named.networks import named_networks
 from nnmass_core.nets import build
 from nnmass_core.nets.concatenation import concatenate, send
 from nnmass_core.training import calibration, operators

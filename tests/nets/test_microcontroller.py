@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from nnmass_core.budget import Budget
-from nnmass_core.devices import devices
+from nnmass_core.hardware.devices import devices
+from nnmass_core.named.presets import resolve_space
 from nnmass_core.nets import build
 from nnmass_core.nets.liveness import peak_elements
 from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
-from nnmass_core.spaces import resolve_space
 from nnmass_core.wiring import draw_wiring
 
 GREY: dict[str, Any] = {

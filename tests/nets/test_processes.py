@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("torch", reason="torch comes with the extra `train`")
 
-from nnmass_core.recipe import Recipe
+from nnmass_core.named.recipes import Recipe
 from tests.trainer import train
 
 MLP: dict[str, Any] = {

@@ -15,11 +15,11 @@ torch = pytest.importorskip("torch", reason="torch comes with the extra `train`"
 from torch.nn import functional  # noqa: E402
 
 from nnmass_core.architecture import Architecture  # noqa: E402
-from nnmass_core.datasets import resolve_dataset  # noqa: E402
 from nnmass_core.errors import NotPossible  # noqa: E402
 from nnmass_core.families import decode_architecture, input_shape, num_classes  # noqa: E402
+from nnmass_core.named.datasets import resolve_dataset  # noqa: E402
+from nnmass_core.named.recipes import Recipe  # noqa: E402
 from nnmass_core.nets import build  # noqa: E402
-from nnmass_core.recipe import Recipe  # noqa: E402
 from nnmass_core.training import measure  # noqa: E402
 from nnmass_core.training.data import Data, Standardise, load  # noqa: E402
 from nnmass_core.training.loop import (  # noqa: E402

@@ -12,7 +12,7 @@ import httpx2
 import psutil
 import pytest
 
-from nnmass_core.recipe import resolve_recipe
+from nnmass_core.named.recipes import resolve_recipe
 from tests.processes.service import ENDED, SHORT_LEASES, Json, Service, kill, wait_for
 
 pytest.importorskip("torch", reason="torch comes with the extra `train`")

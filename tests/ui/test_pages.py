@@ -13,7 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from nnmass_core.recipe import resolve_recipe
+from nnmass_core.named.recipes import resolve_recipe
 from tests.processes.service import SHORT_LEASES, Json, Service
 from tests.ui.browser import DESKTOP, PHONE, keep, opened, visit
 

@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import Any, ClassVar, Self
 
 from nnmass_core.architecture import Architecture
-from nnmass_core.chain import Chain
 from nnmass_core.codec import as_integer, check_integer, sha256_of, unknown_fields
+from nnmass_core.engine.chain import Chain
 from nnmass_core.errors import DefinitionError, Problem
-from nnmass_core.latency import LatencyModel
+from nnmass_core.hardware.latency import LatencyModel
 
 MOST_OPTIONS = 3_000_000
 """Options that a space may hold over all its stages; the engine keeps about 120 bytes for each."""

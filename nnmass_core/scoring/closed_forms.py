@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nnmass_core.chain import Floats, Ints
+from nnmass_core.engine.chain import Floats, Ints
 
 AddCell = Callable[[Ints, Ints, int, int, Floats, Ints], None]
 """`add_cell` or what does the same."""

@@ -22,7 +22,7 @@ from nnmass_core.codec import (
     unknown_fields,
 )
 from nnmass_core.errors import DefinitionError, Problem
-from nnmass_core.latency import LINE, LatencyModel
+from nnmass_core.hardware.latency import LINE, LatencyModel
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 

@@ -86,7 +86,7 @@ def definition_of(network: str | Definition) -> Mapping[str, Any]:
     if isinstance(network, Architecture):
         return network.definition
     if isinstance(network, str):
-        from nnmass_core.named import named_network  # here: the client alone needs no numpy
+        from nnmass_core.named.networks import named_network  # here: the client alone needs no numpy
 
         return named_network(network).definition()
     return network

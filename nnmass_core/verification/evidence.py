@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from nnmass_core.chain import Floats
+from nnmass_core.engine.chain import Floats
 
 MEASURES = ("nn_mass", "params", "macs")
 COSTS = ("params", "macs")

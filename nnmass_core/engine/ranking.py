@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnmass_core.chain import Chain, Floats, Ints
-from nnmass_core.problem import MASS, RELATIVE_ERROR, Key
+from nnmass_core.engine.chain import Chain, Floats, Ints
+from nnmass_core.engine.problem import MASS, RELATIVE_ERROR, Key
 
 
 class Pool:

@@ -17,11 +17,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nnmass_core.chain import QUANTITIES, Chain, Floats, Ints
-from nnmass_core.control import Control
-from nnmass_core.least_peak import OutOfTime, least_peak
-from nnmass_core.problem import MASS, RANKING, RELATIVE_ERROR, Key, Problem, maximise, minimise
-from nnmass_core.solver import Solver
+from nnmass_core.engine.chain import QUANTITIES, Chain, Floats, Ints
+from nnmass_core.engine.control import Control
+from nnmass_core.engine.least_peak import OutOfTime, least_peak
+from nnmass_core.engine.problem import MASS, RANKING, RELATIVE_ERROR, Key, Problem, maximise, minimise
+from nnmass_core.engine.solver import Solver
 
 MOST_LABELS = 40_000
 """Partial paths that an interval's enumeration may make before the interval is split instead."""

@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from nnmass_core.chain import QUANTITIES, Ints
-from nnmass_core.control import Control
-from nnmass_core.problem import RANKING, Problem, maximise, minimise
-from nnmass_core.solver import Solution, Solver
+from nnmass_core.engine.chain import QUANTITIES, Ints
+from nnmass_core.engine.control import Control
+from nnmass_core.engine.problem import RANKING, Problem, maximise, minimise
+from nnmass_core.engine.solver import Solution, Solver
 
 
 class OutOfTime(Exception):

@@ -18,12 +18,12 @@ from typing import Protocol
 
 import numpy as np
 
-from nnmass_core.bounds import PRICES_KEPT, Prices, best_onward, best_prices, layer, surplus_prices
-from nnmass_core.chain import Chain, Floats, Ints
-from nnmass_core.control import Control
-from nnmass_core.enumeration import Cut, Enumeration, option_bounds
-from nnmass_core.problem import MASS, RELATIVE_ERROR, Key, Problem, column_of
-from nnmass_core.ranking import Pool
+from nnmass_core.engine.bounds import PRICES_KEPT, Prices, best_onward, best_prices, layer, surplus_prices
+from nnmass_core.engine.chain import Chain, Floats, Ints
+from nnmass_core.engine.control import Control
+from nnmass_core.engine.enumeration import Cut, Enumeration, option_bounds
+from nnmass_core.engine.problem import MASS, RELATIVE_ERROR, Key, Problem, column_of
+from nnmass_core.engine.ranking import Pool
 
 STARTS = 8
 """How many priced optima the exchange heuristic starts from."""

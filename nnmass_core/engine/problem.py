@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from nnmass_core.chain import QUANTITIES, Chain, Floats, Stage
+from nnmass_core.engine.chain import QUANTITIES, Chain, Floats, Stage
 
 MASS = QUANTITIES.index("nn_mass")
 RELATIVE_ERROR = 1e-9

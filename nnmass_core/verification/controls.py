@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from nnmass_core.architecture import Architecture
 from nnmass_core.budget import Budget
-from nnmass_core.chain import QUANTITIES, Chain, Floats, Ints, Stage
-from nnmass_core.control import Control
-from nnmass_core.problem import Problem, maximise
-from nnmass_core.solver import Solver
-from nnmass_core.space import Space
+from nnmass_core.engine.chain import QUANTITIES, Chain, Floats, Ints, Stage
+from nnmass_core.engine.control import Control
+from nnmass_core.engine.problem import Problem, maximise
+from nnmass_core.engine.solver import Solver
+from nnmass_core.spaces.base import Space
 
 WINDOWS = (0.05, 0.1, 0.2, 0.4)
 """How far a random network's params and MACs may lie from the candidate's, as shares of them, in order of trial."""

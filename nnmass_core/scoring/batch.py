@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnmass_core.architecture import Image
-from nnmass_core.chain import Floats, Ints
-from nnmass_core.closed_forms import AddCell, add_cell
 from nnmass_core.codec import check_integer
+from nnmass_core.engine.chain import Floats, Ints
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families.concatenation import MOST_CELLS
 from nnmass_core.families.densenet_cnn import (
@@ -25,6 +24,7 @@ from nnmass_core.families.densenet_cnn import (
     resolutions,
 )
 from nnmass_core.mass import links
+from nnmass_core.scoring.closed_forms import AddCell, add_cell
 
 ROWS_AT_ONCE = 1 << 13
 """Rows worked on together: few enough that their columns stay in the processor's cache."""
@@ -113,7 +113,7 @@ def _check_macs(image: Image, num_classes: int, largest: Ints) -> None:
 def _adder(n: int, *, compiled: bool | None) -> AddCell:
     if compiled or (compiled is None and n >= ROWS_WORTH_COMPILING):
         try:
-            from nnmass_core import compiled as machine_code
+            from nnmass_core.scoring import compiled as machine_code
         except ImportError as error:
             if compiled:
                 raise DefinitionError.at("compiled", "not_installed", "needs numba, the extra `fast`") from error

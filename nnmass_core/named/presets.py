@@ -8,7 +8,7 @@ from typing import Any
 
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_space
-from nnmass_core.space import Space
+from nnmass_core.spaces.base import Space
 
 
 @dataclass(frozen=True)

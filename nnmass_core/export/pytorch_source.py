@@ -14,15 +14,7 @@ from typing import Any
 
 from nnmass_core.architecture import Architecture
 from nnmass_core.errors import DefinitionError
-from nnmass_core.families.concatenation import ConcatenationCnn, resolutions
-from nnmass_core.families.densenet_cnn import DenseNetCnn
-from nnmass_core.families.densenet_cnn_depthwise import DenseNetCnnDepthwise
-from nnmass_core.families.densenet_mlp import DenseNetMlp
-from nnmass_core.families.mobilenet_v2 import MobileNetV2
-from nnmass_core.families.residual import ResidualNetwork
-from nnmass_core.families.resnet import EXPANSION, ResNet
-from nnmass_core.families.wide_resnet_cifar import WideResNetCifar
-from nnmass_core.source_text import (
+from nnmass_core.export.source_templates import (
     BASIC_BLOCK,
     BOTTLENECK,
     CELL,
@@ -38,6 +30,14 @@ from nnmass_core.source_text import (
     TORCH_IMPORTS,
     WIDE,
 )
+from nnmass_core.families.concatenation import ConcatenationCnn, resolutions
+from nnmass_core.families.densenet_cnn import DenseNetCnn
+from nnmass_core.families.densenet_cnn_depthwise import DenseNetCnnDepthwise
+from nnmass_core.families.densenet_mlp import DenseNetMlp
+from nnmass_core.families.mobilenet_v2 import MobileNetV2
+from nnmass_core.families.residual import ResidualNetwork
+from nnmass_core.families.resnet import EXPANSION, ResNet
+from nnmass_core.families.wide_resnet_cifar import WideResNetCifar
 from nnmass_core.wiring import Layer, draw_wiring
 
 ACTIVATIONS = {"relu": "ReLU", "elu": "ELU"}

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nnmass_core.bounds import Layer, Prices, best_onward, best_so_far
-from nnmass_core.chain import Floats, Ints
-from nnmass_core.problem import RELATIVE_ERROR
+from nnmass_core.engine.bounds import Layer, Prices, best_onward, best_so_far
+from nnmass_core.engine.chain import Floats, Ints
+from nnmass_core.engine.problem import RELATIVE_ERROR
 
 BLOCK = 1 << 16
 """Rows that one step makes at most, unless a single partial path has more continuations."""

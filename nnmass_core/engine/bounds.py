@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nnmass_core.chain import Floats, Groups, Ints, Stage, group
-from nnmass_core.control import Control
+from nnmass_core.engine.chain import Floats, Groups, Ints, Stage, group
+from nnmass_core.engine.control import Control
 
 PRICES_KEPT = 3
 """How many price vectors prune together; each cuts off other parts of the space."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numba
 from numba.extending import register_jitable
 
-from nnmass_core import closed_forms
-from nnmass_core.closed_forms import AddCell
+from nnmass_core.scoring import closed_forms
+from nnmass_core.scoring.closed_forms import AddCell
 
 _INTEGER = numba.int64
 _SIGNATURE = numba.void(_INTEGER[::1], _INTEGER[:, ::1], _INTEGER, _INTEGER, numba.float64[::1], _INTEGER[:, ::1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from nnmass.asking import Definition, definition_of
+from nnmass.search_options import Definition, definition_of
 
 FEWEST_LAYERS = 3
 """Of a cell: fewer leave no skip connection."""

@@ -1,0 +1,1 @@
+"""Architectures as files: PyTorch source without torch; ONNX and TorchScript with it."""

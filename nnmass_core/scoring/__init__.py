@@ -1,0 +1,1 @@
+"""Closed forms over arrays, for many architectures in one call."""

@@ -1,0 +1,1 @@
+"""What verification trainings compare and conclude: controls of equal cost, and the evidence."""
