@@ -22,8 +22,9 @@ FOLDER = "adr"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """List the files of a folder that the navigation names."""
-    names = [f"{FOLDER}/{path.name}" for path in sorted(Path(config.docs_dir, FOLDER).glob("*.md"))]
+    """List the files of a folder that the navigation names: its index first, then the others by name."""
+    paths = sorted(Path(config.docs_dir, FOLDER).glob("*.md"), key=lambda path: (path.stem != "index", path.name))
+    names = [f"{FOLDER}/{path.name}" for path in paths]
     config.nav = [{title: names} if entry == FOLDER else {title: entry} for title, entry in _entries(config)]
     return config
 

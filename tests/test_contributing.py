@@ -32,14 +32,35 @@ def test_templates_of_issues_parse_and_ask_for_something() -> None:
 
 
 def test_pages_for_contributors_link_to_what_is_there() -> None:
-    for name in ("CONTRIBUTING.md", "SECURITY.md", ".github/pull_request_template.md", "CHANGELOG.md"):
+    for name in (
+        "CODE_OF_CONDUCT.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        ".github/pull_request_template.md",
+        "CHANGELOG.md",
+    ):
         page = ROOT / name
         for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / link).exists(), f"{name} links to {link}"
 
 
 def test_every_decision_has_its_number_once() -> None:
-    numbers = [int(path.name[:4]) for path in sorted((ROOT / "docs/adr").glob("*.md"))]
-    assert numbers == list(range(1, len(numbers) + 1))
-    for path in (ROOT / "docs/adr").glob("*.md"):
+    paths = sorted((ROOT / "docs/adr").glob("[0-9]*.md"))
+    assert [int(path.name[:4]) for path in paths] == list(range(1, len(paths) + 1))
+    for path in paths:
         assert path.read_text(encoding="utf-8").startswith(f"# {int(path.name[:4])}. ")
+
+
+def test_the_index_of_decisions_lists_each_once_in_order() -> None:
+    listed = re.findall(
+        r"^- \[(\d+)\]\((.+?)\): \S", (ROOT / "docs/adr/index.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    names = sorted(path.name for path in (ROOT / "docs/adr").glob("[0-9]*.md"))
+    assert listed == [(str(int(name[:4])), name) for name in names]
+
+
+def test_decisions_have_the_parts_of_the_template() -> None:
+    paths = [ROOT / "docs/adr/template.md", *(ROOT / "docs/adr").glob("[0-9]*.md")]
+    for path in paths:
+        found = re.findall(r"^\*\*(\w+)\.\*\*", path.read_text(encoding="utf-8"), re.MULTILINE)
+        assert found == ["Context", "Decision", "Consequences", "Alternatives"], path.name
