@@ -1,0 +1,247 @@
+"""The figures of the worked examples of docs/theory.md, by equation, computed by the product."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+from nnmass_core import mass
+from nnmass_core.architecture import Architecture, Image
+from nnmass_core.budget import Budget
+from nnmass_core.certificate import Certificate
+from nnmass_core.engine.problem import RANKING
+from nnmass_core.families import decode_architecture, decode_space
+from nnmass_core.families.concatenation import resolutions
+from nnmass_core.hardware.latency import LatencyModel, decode_latency, estimate
+from nnmass_core.named.networks import named_network
+from nnmass_core.request import SearchRequest
+from nnmass_core.search import search
+from nnmass_core.wiring import concatenation_cells, draw_wiring
+
+Figures = dict[str, str]
+"""Names and values as the page writes them."""
+
+W, D, T = 16, 8, 30
+"""The cell of most examples."""
+
+CIFAR = {"channels": 3, "height": 32, "width": 32}
+
+
+def written(value: float | Fraction) -> str:
+    """Return a figure as the page writes it: with commas, and at most six digits unless it is an integer."""
+    return f"{value:,}" if isinstance(value, int) else f"{float(value):,.6g}"
+
+
+def figures(**values: float | Fraction) -> Figures:
+    return {name: written(value) for name, value in values.items()}
+
+
+def densenet(*cells: tuple[int, int, int], family: str = "densenet_cnn") -> Architecture:
+    keys = ("width", "depth", "skip_channels")
+    parts = [dict(zip(keys, cell, strict=True)) for cell in cells]
+    return decode_architecture({"family": family, "input": CIFAR, "num_classes": 10, "cells": parts})
+
+
+def mlp(**changes: Any) -> Architecture:
+    form = {"in_features": 784, "num_classes": 10, "width": 8, "depth": 16, "skip_channels": 12, "activation": "relu"}
+    return decode_architecture({"family": "densenet_mlp", **form, **changes})
+
+
+def wide_resnet() -> Architecture:
+    """Return WRN-28-10."""
+    stages = [{"channels": channels, "repeats": 4} for channels in (160, 320, 640)]
+    return decode_architecture({"family": "wide_resnet_cifar", "input": CIFAR, "num_classes": 10, "stages": stages})
+
+
+README = ((16, 7, 76), (48, 5, 140), (112, 4, 216))
+"""The cells of the network that the README's search finds."""
+
+
+def costs_by_cell(network: Architecture) -> Figures:
+    parts, whole = network.evaluation.parts, network.evaluation
+    by_cell = {f"{name} of cell {n}": getattr(p, name) for n, p in enumerate(parts, 1) for name in ("params", "macs")}
+    head = {f"{name} of the head": getattr(whole, name) - sum(getattr(p, name) for p in parts) for name in COSTS}
+    return figures(**by_cell, **head, params=whole.params, macs=whole.macs)
+
+
+COSTS = ("params", "macs")
+
+
+def costs(network: Architecture) -> Figures:
+    return figures(**{name: getattr(network.evaluation, name) for name in COSTS})
+
+
+def costs_of_first_stage(network: Architecture) -> Figures:
+    first = network.evaluation.parts[0]
+    return figures(**{f"{name} of stage 1": getattr(first, name) for name in COSTS}) | costs(network)
+
+
+def steps(network: Architecture, *names: str) -> Figures:
+    """Return the live elements of some steps, and the network's peak."""
+    elements = {step.name: step.peak_elements for step in network.evaluation.steps}
+    return figures(**{name: elements[name] for name in names}, peak=network.evaluation.peak_elements)
+
+
+def sampled_channels(network: Architecture) -> int:
+    """Return how many channel numbers a device stores for one wiring: those of layers that sample a part."""
+    cells = zip(concatenation_cells(network), draw_wiring(network, 0).cells, strict=True)
+    layers = [(len(taken), cell.width * max(j - 1, 0)) for cell, wiring in cells for j, taken in enumerate(wiring)]
+    return sum(taken for taken, available in layers if taken < available)
+
+
+def ends() -> Figures:
+    names = ("resnet18", "mobilenet_v2")
+    networks = {name: named_network(name) for name in names} | {"WRN": wide_resnet()}
+    named = ((name, step) for name, network in networks.items() for step in network.evaluation.steps)
+    return figures(**{f"{step.name} of {n}": step.peak_elements for n, step in named if step.name in ("stem", "head")})
+
+
+def inverted(expansion: int, channels: int, stride: int) -> Fraction:
+    """Return the NN-Mass of one inverted residual that 24 channels enter."""
+    stage = {"expansion": expansion, "channels": channels, "repeats": 1, "stride": stride}
+    form = {"family": "mobilenet_v2", "input": CIFAR, "num_classes": 10, "stem_channels": 24, "last_channels": 64}
+    return decode_architecture(form | {"stages": [stage]}).evaluation.mass
+
+
+def ranked_pair() -> Figures:
+    shallow, deep = (densenet(*2 * [cell]).evaluation for cell in ((16, 8, 80), (16, 16, 64)))
+    assert shallow.mass == deep.mass
+    assert [key.sign for key in RANKING] == [1, -1, -1]
+    return figures(m=shallow.mass) | figures(
+        **{"macs of the first": shallow.macs, "macs of the second": deep.macs},
+    )
+
+
+def wiring_example() -> Figures:
+    (cell,) = draw_wiring(mlp(width=2, depth=5, skip_channels=3), 0).cells
+    return {f"layer {j}": str(list(taken)) for j, taken in enumerate(cell) if j >= 2}
+
+
+def isometry() -> Figures:
+    import torch
+    from torch import nn
+
+    from nnmass_core.training.spectrum import dense_spectrum
+
+    linear = nn.Linear(2, 2).requires_grad_(requires_grad=False)
+    with torch.no_grad():
+        linear.weight.copy_(torch.tensor([[3.0, 0.0], [0.0, 4.0]]))
+    found: dict[str, float] = {}
+    for name, activation in (("ReLU", nn.ReLU()), ("ELU", nn.ELU())):
+        spectrum = dense_spectrum(nn.Sequential(activation, linear), torch.tensor([[1.0, -1.0]]))
+        found |= {f"mean with {name}": spectrum.mean, f"standard deviation with {name}": spectrum.std}
+    return figures(**found)
+
+
+def latency_model() -> LatencyModel:
+    """Return a profile with round prices."""
+    operators = [
+        {"kind": "linear", "call": 1000.0, "mac": 2.0},
+        {"kind": "activate", "call": 300.0, "written": 1.0},
+        {"kind": "send", "call": 400.0, "piece": 50.0},
+        {"kind": "concatenate", "call": 500.0, "piece": 50.0},
+    ]
+    held_out = {"networks": 40, "families": 3, "median_error": 0.1, "band_low": 0.8, "band_high": 1.3, "coverage": 0.9}
+    return decode_latency({"runtime": "example", "threads": 1, "operators": operators, "held_out": held_out})
+
+
+def latency() -> Figures:
+    network = mlp(in_features=4, num_classes=3, width=5, depth=4, skip_channels=5)
+    work = network.work()
+    assert work is not None
+    model = latency_model()
+    by_kind: dict[str, int] = {}
+    for operators in (each for part in work for each in part):
+        by_kind[operators.kind] = by_kind.get(operators.kind, 0) + model.nanoseconds((operators,))
+    return figures(**by_kind, total=estimate(model, "example", work).nanoseconds)
+
+
+def skip_operators() -> Figures:
+    work = densenet((W, D, T)).work()
+    assert work is not None
+    send, join = (next(each for part in work for each in part if each.kind == kind) for kind in ("send", "concatenate"))
+    assert (send.calls, send.pieces) == (join.calls, join.pieces)
+    return figures(calls=send.calls, sent=send.read, joined=join.read, pieces=send.pieces)
+
+
+def band() -> Figures:
+    network = mlp(in_features=4, num_classes=3, width=5, depth=4, skip_channels=5)
+    found = estimate(latency_model(), "example", network.work() or ()).to_json()
+    return figures(low_ms=found["low_ms"], high_ms=found["high_ms"])
+
+
+def gap() -> Figures:
+    certificate = Certificate(
+        count=1,
+        optimal=False,
+        objective_value=800.0,
+        bound=820.0,
+        best_nn_mass=800.0,
+        upper_bound=820.0,
+        space_size=1,
+        feasible=True,
+        binding=None,
+        relaxation=None,
+        caveats=(),
+        labels=0,
+        pruned=0,
+    )
+    assert certificate.gap is not None
+    return figures(gap=certificate.gap)
+
+
+def caveats() -> Figures:
+    ranges = {"cells": 1, "width": [16, 32], "depth": 8, "skip_channels": [0, 30, 500]}
+    space = decode_space({"family": "densenet_cnn", "input": CIFAR, "num_classes": 10, **ranges})
+    return {"caveats": ", ".join(search(SearchRequest(space=space, budget=Budget())).certificate.caveats)}
+
+
+EXAMPLES: dict[int, Callable[[], Figures]] = {
+    1: lambda: {f"L_{j}": str(mass.layer_links(W, j, T)) for j in range(5)},
+    2: lambda: figures(t=mass.canonical_skip_channels(W, D, 500)),
+    3: lambda: figures(S=mass.links(W, D, T)),
+    4: lambda: figures(rho=mass.density(W, D, T)),
+    5: lambda: figures(**{"m of the cell": mass.mass(W, D, T), "m of the network": densenet(*README).evaluation.mass}),
+    6: lambda: figures(k_hat=mass.average_degree(W, D, T)),
+    7: lambda: figures(m=Fraction(*mass.basic_block_terms(64, 128))),
+    8: lambda: figures(m=Fraction(*mass.bottleneck_terms(256, 64))),
+    9: lambda: figures(**{"m with stride 1": inverted(6, 24, 1), "m with stride 2": inverted(6, 24, 2)}),
+    10: lambda: figures(
+        **{name: named_network(name).evaluation.mass for name in ("resnet18", "resnet50", "mobilenet_v2")},
+        WRN=wide_resnet().evaluation.mass,
+    ),
+    11: ranked_pair,
+    12: lambda: {
+        f"cell {n}": f"{h} x {w}" for n, (h, w) in enumerate(resolutions(Image(channels=1, height=28, width=33), 3), 1)
+    },
+    13: lambda: costs_by_cell(densenet(*README)),
+    14: lambda: costs_by_cell(densenet(*README, family="densenet_cnn_depthwise")),
+    15: lambda: costs(mlp()),
+    16: lambda: costs_of_first_stage(named_network("resnet18")),
+    17: lambda: costs_of_first_stage(named_network("resnet50")),
+    18: lambda: costs_of_first_stage(wide_resnet()),
+    19: lambda: costs_of_first_stage(named_network("mobilenet_v2")),
+    20: lambda: figures(
+        **{f"weight_bytes at {p}": densenet(*README).evaluation.report(p)["weight_bytes"] for p in ("fp32", "int8")}
+    ),
+    21: lambda: figures(I=sampled_channels(densenet(*README))),
+    22: lambda: figures(
+        peak=densenet(*README).evaluation.peak_elements,
+        peak_activation_bytes=densenet(*README).evaluation.report("fp32")["peak_activation_bytes"],
+    ),
+    23: lambda: steps(densenet(*README), "cell 1, first layer", "cell 1, other layers", "cell 2, first layer", "head"),
+    24: lambda: steps(densenet(*README, family="densenet_cnn_depthwise"), "cell 2, first layer"),
+    25: lambda: figures(**{f"peak with {n} features": mlp(in_features=n).evaluation.peak_elements for n in (16, 784)}),
+    26: lambda: steps(named_network("resnet18"), "stage 1, block 1", "stage 2, block 1"),
+    27: lambda: steps(named_network("resnet50"), "stage 1, block 1", "stage 1, block 2"),
+    28: lambda: steps(named_network("mobilenet_v2"), "stage 1, block 1", "stage 2, block 1", "stage 2, block 2"),
+    29: ends,
+    30: wiring_example,
+    31: isometry,
+    32: latency,
+    33: skip_operators,
+    34: band,
+    35: gap,
+    36: caveats,
+}
