@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import app
-from app.processes import trainer_client
+from nnmass.torch_process import client
 
 MLP: dict[str, Any] = {
     "family": "densenet_mlp",
@@ -54,7 +54,7 @@ def test_what_is_no_text_wants_a_file() -> None:
 
 
 def test_without_torch_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer_client, "TRAINER", "tests.api.trainer_without_torch")
+    monkeypatch.setattr(client, "MODULE", "tests.api.trainer_without_torch")
     done = export("--format", "onnx", "-o", str(tmp_path / "network.onnx"))
     assert done.exit_code == 2
     assert "pip install" in done.stderr

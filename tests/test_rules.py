@@ -20,8 +20,10 @@ def test_only_the_database_module_commits() -> None:
 
 
 def test_only_guarded_text_files_of_the_command_line_and_the_two_ends_of_a_child_are_parsed_as_json_by_hand() -> None:
-    parsing = {p.name for p in sources("app", "worker", "nnmass_core") if "json.loads" in p.read_text()}
-    assert parsing == {"body_guard.py", "child.py", "trainer_client.py", "forms.py", "inputs.py", "trainer.py"}
+    parsing = {
+        p.name for p in sources("app", "worker", "nnmass/torch_process", "nnmass_core") if "json.loads" in p.read_text()
+    }
+    assert parsing == {"body_guard.py", "child.py", "client.py", "forms.py", "inputs.py", "protocol.py"}
 
 
 def test_api_and_worker_start_without_torch() -> None:

@@ -23,6 +23,7 @@ from uuid import uuid4
 import torch
 from lightning_fabric import Fabric
 
+from nnmass.torch_process.protocol import carry_out, start_log, take_events, tell
 from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
 from nnmass_core.codec import decode
@@ -44,7 +45,6 @@ from nnmass_core.training.loop import (
     make_deterministic,
     make_fabric,
 )
-from worker.trainer_protocol import carry_out, start_log, take_events, tell
 
 PROGRESS_EVERY_SECONDS = 0.5
 Tell = Callable[..., None]

@@ -69,7 +69,7 @@ def _own_name() -> str:
 
 def _measured(on: Where, threads: int) -> dict[str, Any]:
     from app.cli.progress import Bar
-    from app.processes.trainer_client import ExportFailed, calibrated
+    from nnmass.torch_process.client import ExportFailed, calibrated
 
     with Bar() as bar:
         try:

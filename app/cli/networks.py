@@ -99,7 +99,7 @@ def _from_service(network: str, form: ExportFormat, seed: int, server: str, key_
 
 
 def _made_here(network: str, form: ExportFormat, seed: int) -> bytes:
-    from app.processes.trainer_client import ExportFailed, content_of
+    from nnmass.torch_process.client import ExportFailed, content_of
 
     try:
         return content_of(_decoded(network), form.value, seed)

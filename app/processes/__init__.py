@@ -1,1 +1,1 @@
-"""Processes: embedded mode, uvicorn, the watch on a parent process, and calls of the trainer."""
+"""Processes: embedded mode, uvicorn, and the watch on a parent process."""

@@ -13,7 +13,7 @@ from typing import Any
 from nnmass_core.architecture import Architecture
 from nnmass_core.export.pytorch_source import file_without_torch
 
-TRAINER = "worker.trainer"
+MODULE = "nnmass.torch_process"
 
 
 class ExportFailed(Exception):
@@ -49,7 +49,7 @@ def _carry_out(order: dict[str, object], watch: Watch | None = None) -> dict[str
 
     Its standard input is left open until it is done: it ends itself when that closes.
     """
-    command = [sys.executable, "-m", TRAINER]
+    command = [sys.executable, "-m", MODULE]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""The trainer's side of its protocol: events on standard output, a log on standard error (see worker/child.py)."""
+"""The process's side: one order on standard input, events on standard output, a log on standard error."""
 
 from __future__ import annotations
 
@@ -7,11 +7,40 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from typing import Any
+
+Work = Callable[[dict[str, Any]], None]
+"""Does what an order says, and writes events."""
 
 _events = 1
 """Where events go: standard output, until `take_events` has given it to the log."""
+
+
+def run(work: Mapping[str, Work], missing_torch: str) -> None:
+    """Read the order, do it, and end early if whoever gave it goes away.
+
+    work: by the order's `do`. missing_torch: the message of the error where torch is not installed.
+    """
+    order = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_standard_input, daemon=True).start()
+    if order.get("processes", 1) == 1:  # of several, each takes its own, which it has from this one
+        take_events()
+    start_log()
+    try:
+        import torch  # noqa: F401 - to know whether it is there
+    except ModuleNotFoundError as missing:
+        if missing.name != "torch":
+            raise
+        tell("error", code="torch_missing", message=missing_torch)
+        return
+    carry_out(work[order["do"]], order)
+
+
+def _end_with_standard_input() -> None:
+    sys.stdin.read()
+    os._exit(1)
 
 
 def take_events() -> None:
@@ -34,7 +63,7 @@ def start_log() -> None:
     logging.getLogger("nnmass").setLevel(logging.INFO)
 
 
-def carry_out(work: Callable[[dict[str, Any]], None], order: dict[str, Any]) -> bool:
+def carry_out(work: Work, order: dict[str, Any]) -> bool:
     """Do the work; what keeps it from being done is told, and then the answer is False."""
     import torch
 

@@ -1,0 +1,59 @@
+"""What the process does for a user of the library: write a file of an architecture, and calibrate a device."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nnmass.torch_process.protocol import tell
+from nnmass_core.families import decode_architecture
+
+
+def export(order: dict[str, Any]) -> None:
+    """Write a file at the order's path."""
+    from nnmass_core.export.torch_files import write
+
+    architecture = decode_architecture(order["architecture"])
+    tell("progress", fraction=0.2, message="building the module")
+    write(architecture, order["seed"], order["format"], Path(order["path"]))
+    tell("done")
+
+
+def calibrate(order: dict[str, Any]) -> None:
+    """Time operators and networks on this machine; report the latency model and the networks that it was checked on."""
+    from nnmass_core.codec import encode
+    from nnmass_core.training.calibration import calibrate as measure_device
+
+    def report(fraction: float, message: str) -> None:
+        tell("progress", fraction=fraction, message=message)
+
+    where, threads = order["device"], order["threads"]
+    found = measure_device(time.perf_counter, report, device=where, threads=threads, machine=machine_name(where))
+    networks = [
+        {
+            "family": one.architecture.family,
+            "arch_id": one.architecture.arch_id,
+            "estimated_ms": one.estimated,
+            "measured_ms": one.measured,
+        }
+        for one in found.networks
+    ]
+    tell("done", latency=encode(found.model), networks=networks)
+
+
+def machine_name(device: str) -> str:
+    """Return what the operating system calls a device of this machine."""
+    import torch
+
+    if device.startswith("cuda") and torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text(encoding="utf-8").splitlines() if known.exists() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model")))
+    return next(named, platform.processor() or platform.machine())[:200]
+
+
+WORK: dict[str, Callable[[dict[str, Any]], None]] = {"calibrate": calibrate, "export": export}
