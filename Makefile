@@ -5,7 +5,7 @@ PIP = -m pip install --quiet --disable-pip-version-check --constraint constraint
 DATA_DIR ?=
 PORT ?= 8000
 
-.PHONY: demo serve serve-train verify study test check lock audit chaos bench bench-cold bench-train load docs format clean
+.PHONY: demo serve serve-train verify study test check words lock audit chaos bench bench-cold bench-train load docs format clean
 
 demo: .venv/installed ## Search through the real service, print the ranking, leave nothing behind
 	@.venv/bin/python -m scripts.demo
@@ -31,6 +31,9 @@ check: .venv-dev/installed ## Lint, formatting, types and import contracts, as C
 	.venv-dev/bin/mypy
 	.venv-dev/bin/mypy tests scripts bench
 	.venv-dev/bin/lint-imports
+
+words: .venv-dev/installed ## List forbidden words, sentences and names, with what to write instead
+	.venv-dev/bin/python -m scripts.words
 
 lock: ## Pin what the service runs on, with hashes; needs pip-tools
 	pip-compile --quiet --generate-hashes --no-annotate --strip-extras --no-header --no-emit-index-url \
