@@ -54,8 +54,8 @@ def wide_resnet() -> Architecture:
     return decode_architecture({"family": "wide_resnet_cifar", "input": CIFAR, "num_classes": 10, "stages": stages})
 
 
-README = ((16, 7, 76), (48, 5, 140), (112, 4, 216))
-"""The cells of the network that the README's search finds."""
+OPTIMUM = ((16, 7, 76), (48, 5, 140), (112, 4, 216))
+"""The cells of the network that the search of docs/benchmarks.md finds."""
 
 
 def costs_by_cell(network: Architecture) -> Figures:
@@ -202,7 +202,7 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     2: lambda: figures(t=mass.canonical_skip_channels(W, D, 500)),
     3: lambda: figures(S=mass.links(W, D, T)),
     4: lambda: figures(rho=mass.density(W, D, T)),
-    5: lambda: figures(**{"m of the cell": mass.mass(W, D, T), "m of the network": densenet(*README).evaluation.mass}),
+    5: lambda: figures(**{"m of the cell": mass.mass(W, D, T), "m of the network": densenet(*OPTIMUM).evaluation.mass}),
     6: lambda: figures(k_hat=mass.average_degree(W, D, T)),
     7: lambda: figures(m=Fraction(*mass.basic_block_terms(64, 128))),
     8: lambda: figures(m=Fraction(*mass.bottleneck_terms(256, 64))),
@@ -215,23 +215,23 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     12: lambda: {
         f"cell {n}": f"{h} x {w}" for n, (h, w) in enumerate(resolutions(Image(channels=1, height=28, width=33), 3), 1)
     },
-    13: lambda: costs_by_cell(densenet(*README)),
-    14: lambda: costs_by_cell(densenet(*README, family="densenet_cnn_depthwise")),
+    13: lambda: costs_by_cell(densenet(*OPTIMUM)),
+    14: lambda: costs_by_cell(densenet(*OPTIMUM, family="densenet_cnn_depthwise")),
     15: lambda: costs(mlp()),
     16: lambda: costs_of_first_stage(named_network("resnet18")),
     17: lambda: costs_of_first_stage(named_network("resnet50")),
     18: lambda: costs_of_first_stage(wide_resnet()),
     19: lambda: costs_of_first_stage(named_network("mobilenet_v2")),
     20: lambda: figures(
-        **{f"weight_bytes at {p}": densenet(*README).evaluation.report(p)["weight_bytes"] for p in ("fp32", "int8")}
+        **{f"weight_bytes at {p}": densenet(*OPTIMUM).evaluation.report(p)["weight_bytes"] for p in ("fp32", "int8")}
     ),
-    21: lambda: figures(I=sampled_channels(densenet(*README))),
+    21: lambda: figures(I=sampled_channels(densenet(*OPTIMUM))),
     22: lambda: figures(
-        peak=densenet(*README).evaluation.peak_elements,
-        peak_activation_bytes=densenet(*README).evaluation.report("fp32")["peak_activation_bytes"],
+        peak=densenet(*OPTIMUM).evaluation.peak_elements,
+        peak_activation_bytes=densenet(*OPTIMUM).evaluation.report("fp32")["peak_activation_bytes"],
     ),
-    23: lambda: steps(densenet(*README), "cell 1, first layer", "cell 1, other layers", "cell 2, first layer", "head"),
-    24: lambda: steps(densenet(*README, family="densenet_cnn_depthwise"), "cell 2, first layer"),
+    23: lambda: steps(densenet(*OPTIMUM), "cell 1, first layer", "cell 1, other layers", "cell 2, first layer", "head"),
+    24: lambda: steps(densenet(*OPTIMUM, family="densenet_cnn_depthwise"), "cell 2, first layer"),
     25: lambda: figures(**{f"peak with {n} features": mlp(in_features=n).evaluation.peak_elements for n in (16, 784)}),
     26: lambda: steps(named_network("resnet18"), "stage 1, block 1", "stage 2, block 1"),
     27: lambda: steps(named_network("resnet50"), "stage 1, block 1", "stage 1, block 2"),
