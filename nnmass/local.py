@@ -15,7 +15,7 @@ from nnmass_core.architecture import Architecture as Network
 from nnmass_core.engine.control import Control
 from nnmass_core.families import decode_architecture
 from nnmass_core.named.presets import presets, resolve_space
-from nnmass_core.question import request_of
+from nnmass_core.request import SearchRequest
 
 Watch = Callable[[Progress], None]
 """Takes how far a computation is, several times a second. What it raises ends the computation."""
@@ -35,7 +35,7 @@ def search(space: Space, *, progress: Watch | None = None, **asked: Unpack[Asked
 
 
 def _answer(question: dict[str, Any], progress: Watch | None) -> Answer:
-    request = request_of(question)
+    request = SearchRequest.from_json(question)
     started = time.monotonic()
     deadline = started + request.time_limit_seconds
     watched = {} if progress is None else {"report": _reporting(progress)}

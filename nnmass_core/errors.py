@@ -2,6 +2,7 @@
 
 NnmassError
 ├── DefinitionError   a definition, space or request that cannot exist; carries one Problem for each field at fault
+│   └── UnknownVersion    a stored form has a version that this release cannot read
 ├── NotPossible       what was asked cannot be done with what is there: a data set is away, a shape does not fit
 └── Interrupted       a computation told to stop by its caller
 """
@@ -48,6 +49,14 @@ class DefinitionError(NnmassError):
     def under(self, prefix: str) -> DefinitionError:
         """Return the same error seen from one level up."""
         return DefinitionError(p.under(prefix) for p in self.problems)
+
+
+class UnknownVersion(DefinitionError):
+    """A stored form has a version that this release cannot read."""
+
+    def __init__(self, version: int, known: int) -> None:
+        message = f"is {version}, and this release reads version {known}; use the release that wrote it or a newer one"
+        super().__init__([Problem("version", "unknown_version", message)])
 
 
 class NotPossible(NnmassError):

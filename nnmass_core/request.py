@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, Self, TypeVar
 
 from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
 from nnmass_core.budget import Budget
 from nnmass_core.codec import check_integer, sha256_of, unknown_fields
-from nnmass_core.errors import DefinitionError, Problem
+from nnmass_core.errors import DefinitionError, Problem, UnknownVersion
 from nnmass_core.families import architecture_schema, decode_architecture, known_architecture_schema
+from nnmass_core.hardware.devices import devices
 from nnmass_core.hardware.latency import Latency, estimate
 from nnmass_core.named.networks import named_network, named_networks
+from nnmass_core.named.presets import resolve_space
 from nnmass_core.spaces.base import Space
+
+VERSION = 1
+"""The version of the JSON form of a request; a form that earlier releases cannot read has another."""
 
 MOST_RESULTS = 1000
 LONGEST_SECONDS = 3600
@@ -27,6 +32,15 @@ COSTS = {"params": "params", "macs": "macs", "peak_activation_bytes": "peak", "l
 
 PAIRS = (("params", "macs"), ("macs", "params"))
 """The costs that a front may have together."""
+
+Find = Callable[[str], object | None]
+"""Returns the definition of the architecture with an `arch_id`, or None."""
+
+FindDevice = Callable[[str], object | None]
+"""Returns the profile of a device that does not come with the core, or None."""
+
+RANKED = ("top_k", "diversity", "time_limit_seconds")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -197,6 +211,42 @@ class SearchRequest:
         if problems:
             raise DefinitionError(problems)
 
+    @classmethod
+    def from_json(
+        cls,
+        data: Mapping[str, Any],
+        find: Find = lambda arch_id: None,
+        find_device: FindDevice = lambda name: None,
+        *,
+        version: int = VERSION,
+    ) -> Self:
+        """Read a request from parsed JSON: a body of `POST /v1/searches`, or what `to_json` wrote.
+
+        A field that is left out has its default; unknown fields are ignored.
+
+        Args:
+            data: the fields of the request.
+            find: looks up the `arch_id` that a reference may give in place of a definition.
+            find_device: looks up the name that a budget may give in place of a profile.
+            version: the version of the form, which is stored next to it.
+
+        Raises:
+            UnknownVersion: another release wrote the form.
+            DefinitionError: names the field, as `budget.max_params`.
+        """
+        if version != VERSION:
+            raise UnknownVersion(version, VERSION)
+        if "space" not in data:
+            raise DefinitionError.at("space", "required", "is required")
+        space = _under("space", lambda: resolve_space(data["space"]))
+        budget = _under("budget", lambda: Budget(**_with_profile(data.get("budget", {}), find_device)))
+        wanted = data.get("objective", {"maximize": "nn_mass"})
+        objective = _under("objective", lambda: decode_objective(_with_reference(wanted, find)))
+        if isinstance(objective, Pareto) and "top_k" in data:
+            raise DefinitionError.at("top_k", "conflicts_with_objective", "does not apply to a Pareto front")
+        ranked = {name: data[name] for name in RANKED if name in data}
+        return cls(space=space, budget=budget, objective=objective, **ranked)
+
     @property
     def of_latency(self) -> bool:
         """Whether the answer depends on latencies: by a limit, or by the objective."""
@@ -241,3 +291,28 @@ class SearchRequest:
     def digest(self) -> str:
         """The request's identity: equal requests to the same core have equal digests."""
         return f"sha256:{sha256_of({'core_version': __version__, 'request': self.to_json()})}"
+
+
+def _under(field: str, read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except DefinitionError as error:
+        raise error.under(field) from error
+
+
+def _with_profile(budget: Mapping[str, Any], find_device: FindDevice) -> Mapping[str, Any]:
+    """Return the budget with the name of a device that does not come with the core looked up."""
+    device = budget.get("device")
+    profile = find_device(device) if isinstance(device, str) and device not in devices() else None
+    return budget if profile is None else {**budget, "device": profile}
+
+
+def _with_reference(objective: Any, find: Find) -> Any:
+    """Return the objective with an `arch_id` in place of a definition looked up."""
+    reference = objective.get("reference") if isinstance(objective, Mapping) else None
+    if not (isinstance(reference, Mapping) and set(reference) == {"arch_id"}):
+        return objective
+    definition = find(reference["arch_id"]) if isinstance(reference["arch_id"], str) else None
+    if definition is None:
+        raise DefinitionError.at("reference.arch_id", "unknown_architecture", "names no architecture known here")
+    return {**objective, "reference": definition}

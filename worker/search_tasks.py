@@ -11,14 +11,15 @@ from app.jobs import lifecycle
 from app.jobs.lifecycle import Claim
 from app.searches import service
 from app.searches.repository import KIND
-from app.searches.schemas import Question, Result
 from app.searches.service import QUEUE
 from app.storage.models import Search
 from nnmass_core.certificate import SearchResult
 from nnmass_core.engine.control import Control
+from nnmass_core.errors import UnknownVersion
 from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
 from worker.heartbeat import Pulse
+from worker.job_runner import Failed
 from worker.job_runner import run_next as run_next_of
 from worker.process import Context
 
@@ -32,8 +33,8 @@ def run_next(context: Context) -> bool:
 
 def _run(context: Context, held: Claim) -> None:
     with context.database.read() as session:
-        question = session.get_one(Search, held.job_id).request
-    request = Question.model_validate(question).to_request(lambda arch_id: None)
+        row = session.get_one(Search, held.job_id)
+    request = _request_of(row)
     started = time.monotonic()
     deadline = started + request.time_limit_seconds
     with Pulse(context, held) as pulse:
@@ -45,11 +46,18 @@ def _run(context: Context, held: Claim) -> None:
             log.info("search %s had ended or moved on before attempt %d could save", held.job_id, held.attempt)
 
 
+def _request_of(row: Search) -> SearchRequest:
+    try:
+        return SearchRequest.from_json(row.request, version=row.request_version)
+    except UnknownVersion as error:
+        raise Failed("unknown_version", f"the stored request cannot be read: {error}") from error
+
+
 def _store(session: Session, held: Claim, request: SearchRequest, found: SearchResult, elapsed: float) -> None:
     row = session.get_one(Search, held.job_id)
     earlier = service.proved_digest(session, row.request_digest)
     if found.certificate.optimal and earlier not in (None, found.digest):
         log.error("search %s: result %s differs from %s of an equal request", row.id, found.digest, earlier)
-    row.result = Result.model_validate(found.report(elapsed)).model_dump()  # whole, since it is answered as it is kept
+    row.result = service.stored_result(found, elapsed)
     row.result_digest = found.digest
     session.add_all(service.rows_of(held.job_id, found, request.budget.precision))

@@ -15,8 +15,7 @@ from app.predictions import Predictions
 from app.searches import repository
 from app.searches.service import answer, get, item_of
 from app.storage.models import RankedArchitecture, Search
-from nnmass_core.budget import Budget
-from nnmass_core.named.presets import resolve_space
+from nnmass_core.request import SearchRequest
 
 FIGURES = ("nn_mass", "params", "macs", "weight_bytes", "peak_activation_bytes", "latency_ms", "depth")
 
@@ -36,8 +35,9 @@ def table(session: Session, owner: str, search_id: UUID) -> str:
     users wrote is in them: a spreadsheet would take a name that begins with = for a formula.
     """
     row = get(session, owner, search_id)
-    limits = [limit.name for limit in Budget(**row.request["budget"]).limits()]
-    parts = len(resolve_space(row.request["space"]).largest().evaluation.parts)
+    request = SearchRequest.from_json(row.request, version=row.request_version)
+    limits = [limit.name for limit in request.budget.limits()]
+    parts = len(request.space.largest().evaluation.parts)
     widths = [f"width_{number}" for number in range(1, parts + 1)]
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")

@@ -14,8 +14,7 @@ from nnmass_core.budget import LONGEST_MS
 from nnmass_core.families import architecture_schema, space_schema
 from nnmass_core.hardware.devices import device_schema, devices
 from nnmass_core.named.presets import presets
-from nnmass_core.question import Find, FindDevice, request_of, shipped
-from nnmass_core.request import LONGEST_SECONDS, MOST_RESULTS, SearchRequest, objective_schema
+from nnmass_core.request import LONGEST_SECONDS, MOST_RESULTS, objective_schema
 
 Space = Annotated[
     Any,
@@ -89,14 +88,6 @@ class Question(Strict):
         "none", description="`shape`: at most one result for each tuple of widths and depths."
     )
     time_limit_seconds: float = Field(60.0, gt=0, le=LONGEST_SECONDS)
-
-    def to_request(self, find: Find, find_device: FindDevice = shipped) -> SearchRequest:
-        """Return the core's request. Raises DefinitionError that names the field.
-
-        `find` gives the definition of an `arch_id` that the reference may name, or None; `find_device` the profile of a
-        device that does not come with the core.
-        """
-        return request_of(self.model_dump(exclude_unset=True), find, find_device)
 
 
 Name = Annotated[str, Field(max_length=200)]

@@ -21,14 +21,14 @@ from app.jobs.lifecycle import State
 from app.predictions import Predictions
 from app.searches import repository
 from app.searches.repository import KIND, Filters
-from app.searches.schemas import Question, SearchAnswer, SearchBody, SearchChanges
+from app.searches.schemas import Question, Result, SearchAnswer, SearchBody, SearchChanges
 from app.storage.ids import new_id
 from app.storage.locks import take_turns
 from app.storage.models import RankedArchitecture, Search, SearchTag
 from nnmass_core import __version__
 from nnmass_core.certificate import SearchResult
 from nnmass_core.engine.control import Control
-from nnmass_core.request import SearchRequest
+from nnmass_core.request import VERSION, SearchRequest
 from nnmass_core.search import search
 
 T = TypeVar("T")
@@ -72,6 +72,7 @@ def _create(session: Session, owner: str, body: SearchBody, request: SearchReque
         tags=_tags(body.tags),
         family=request.space.family,
         request=request.to_json(),
+        request_version=VERSION,
         request_digest=request.digest,
         core_version=__version__,
     )
@@ -172,8 +173,10 @@ def ranking(session: Session, owner: str, search_id: UUID, paging: Paging) -> tu
 
 def read(session: Session, owner: str, question: Question) -> SearchRequest:
     """Return the core's request of a question. Raises DefinitionError that names the field."""
-    return question.to_request(
-        lambda arch_id: catalog.definition(session, owner, arch_id), lambda name: catalog.device(session, owner, name)
+    return SearchRequest.from_json(
+        question.model_dump(exclude_unset=True),
+        lambda arch_id: catalog.definition(session, owner, arch_id),
+        lambda name: catalog.device(session, owner, name),
     )
 
 
@@ -193,6 +196,13 @@ def preview(request: SearchRequest) -> dict[str, Any]:
 
 def _too_large() -> Invalid:
     return Invalid.at("space", "too_large", "is too large to be searched within a second; submit a search instead")
+
+
+def stored_result(found: SearchResult, elapsed_seconds: float) -> dict[str, Any]:
+    """Return a certificate as it is stored: as a `Result` is written in JSON, since answers send the stored text."""
+    report = found.report(elapsed_seconds)
+    relaxation = report["relaxation"] and {name: value and float(value) for name, value in report["relaxation"].items()}
+    return dict.fromkeys(Result.model_fields) | report | {"relaxation": relaxation}
 
 
 def rows_of(search_id: UUID, found: SearchResult, precision: str) -> list[RankedArchitecture]:

@@ -88,6 +88,7 @@ class Search(Base):
     note: Mapped[str] = mapped_column(Text)
     family: Mapped[str] = mapped_column(String(64))
     request: Mapped[dict[str, Any]] = mapped_column(Json)
+    request_version: Mapped[int] = mapped_column(default=1, server_default="1")
     request_digest: Mapped[str] = mapped_column(String(80))
     core_version: Mapped[str] = mapped_column(String(32))
     result: Mapped[dict[str, Any] | None] = mapped_column(Json)

@@ -18,14 +18,13 @@ from app.http.pagination import USUAL, Paging
 from app.jobs.lifecycle import ENDED, State
 from app.searches import comparison, repository, service
 from app.searches.repository import Filters
-from app.searches.schemas import Question, SearchBody, SearchChanges, SearchList
+from app.searches.schemas import SearchBody, SearchChanges, SearchList
 from app.storage.db import Database
 from app.storage.ids import id_of
 from app.ui import budgets
 from app.ui.forms import LIMITS, FormProblems, checked, filled, search_body, value, words
 from app.ui.page import FormDep, PageRoute, go_to, render
 from app.ui.trainings import choices
-from nnmass_core.budget import Budget
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import FAMILIES, decode_architecture
 from nnmass_core.hardware.devices import devices, read_device
@@ -157,7 +156,8 @@ def compare(
 @router.get("/searches/{search_id}")
 def show(request: Request, session: ReadSession, owner: Owner, signer: CursorsDep, search_id: SearchId) -> Response:
     """Show a search: how far it is, then its proof and its ranking."""
-    search = service.answer(service.get(session, owner, search_id))
+    row = service.get(session, owner, search_id)
+    search, question = service.answer(row), SearchRequest.from_json(row.request, version=row.request_version)
     items, following = service.ranking(session, owner, search_id, Paging(signer, None, RANKS_SHOWN))
     architecture = decode_architecture(items[0]["architecture"]) if items else None
     context = {
@@ -165,7 +165,7 @@ def show(request: Request, session: ReadSession, owner: Owner, signer: CursorsDe
         "ended": search.status in ENDED,
         "items": items,
         "more": following is not None,
-        "limits": {limit.name: limit.bound for limit in Budget(**search.request["budget"]).limits()},
+        "limits": {limit.name: limit.bound for limit in question.budget.limits()},
         "training": choices(architecture),
         "points": [_point(row.figures) for row in repository.ranking(session, owner, search_id)],
         "costs": list(budgets.COSTS),
@@ -212,8 +212,7 @@ def _asked(database: Database, owner: str, search_id: UUID) -> _Asked:
     """Read what a search asked and found. Raises NotFound."""
     with database.read() as session:
         found = service.get(session, owner, search_id)
-        known = {name: found.request[name] for name in Question.model_fields if name in found.request}
-        question = service.read(session, owner, Question.model_validate(known))
+        question = SearchRequest.from_json(found.request, version=found.request_version)
         ranked = repository.ranking(session, owner, search_id, 0, 1)
         value = found.result["objective_value"] if found.result else None
         return _Asked(question, value, ranked[0].figures if ranked else None)

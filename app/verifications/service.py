@@ -30,11 +30,9 @@ from app.verifications.schemas import (
 )
 from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
-from nnmass_core.budget import Budget
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families import decode_architecture, input_shape, num_classes, widths
 from nnmass_core.named.datasets import Dataset, problems_of, resolve_dataset
-from nnmass_core.named.presets import resolve_space
 from nnmass_core.named.recipes import Recipe, resolve_recipe
 from nnmass_core.request import SearchRequest
 from nnmass_core.verification.controls import params_control, random_control
@@ -94,8 +92,7 @@ def with_controls(wanted: Plan) -> Plan:
     """Find the controls of each candidate, all different networks. Some seconds each in the largest spaces."""
     if wanted.search is None:
         return wanted
-    asked = wanted.search.request
-    request = SearchRequest(space=resolve_space(asked["space"]), budget=Budget(**asked["budget"]))
+    request = SearchRequest.from_json(wanted.search.request, version=wanted.search.request_version)
     networks, missing = list(wanted.networks), []
     taken = {candidate.arch_id for candidate, _ in wanted.networks}
     for kind in wanted.beside:

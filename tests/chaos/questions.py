@@ -6,8 +6,8 @@ import json
 from functools import cache
 from typing import Any
 
-from app.searches.schemas import Question
 from nnmass_core.engine.control import Control
+from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
 
 Json = dict[str, Any]
@@ -78,5 +78,5 @@ def calm_digest(question: Json) -> str:
 
 @cache
 def _calm_digest(question: str) -> str:
-    request = Question.model_validate(json.loads(question)).to_request(lambda arch_id: None)
+    request = SearchRequest.from_json(json.loads(question))
     return search(request, Control()).digest

@@ -17,7 +17,6 @@ from nnmass_core.families import decode_space
 from nnmass_core.hardware.devices import devices, read_device
 from nnmass_core.hardware.latency import LONGEST, estimate
 from nnmass_core.named.presets import presets, resolve_space
-from nnmass_core.question import request_of
 from nnmass_core.request import Maximise, Minimise, Objective, Pareto, SearchRequest
 from nnmass_core.search import chain_of, search
 from nnmass_core.spaces.base import Space
@@ -178,7 +177,7 @@ def test_a_control_keeps_the_limit_on_latency() -> None:
 )
 def test_what_cannot_be_asked_is_refused_by_its_field(budget: dict[str, Any], problem: str) -> None:
     with pytest.raises(DefinitionError, match=problem):
-        request_of({"space": SMALL, "budget": budget})
+        SearchRequest.from_json({"space": SMALL, "budget": budget})
 
 
 def test_an_operator_that_the_profile_does_not_know_is_told() -> None:
@@ -210,13 +209,13 @@ def test_latency_as_a_goal_needs_a_device_that_tells_it(objective: Objective) ->
 
 def test_a_request_holds_the_profile_that_it_was_asked_with() -> None:
     """A profile measured again under its old name makes another request; a shipped device is known by its name."""
-    asked = request_of({"space": SMALL, "budget": {"device": profile(), "max_latency_ms": 5}})
+    asked = SearchRequest.from_json({"space": SMALL, "budget": {"device": profile(), "max_latency_ms": 5}})
     stored = asked.to_json()["budget"]
     assert stored["device"]["latency"]["operators"][0]["kind"] == "convolution_1x1"
     assert Budget(**stored) == asked.budget
     again = profile()
     again["latency"]["operators"][0]["mac"] *= 2
-    other = request_of({"space": SMALL, "budget": {"device": again, "max_latency_ms": 5}})
+    other = SearchRequest.from_json({"space": SMALL, "budget": {"device": again, "max_latency_ms": 5}})
     assert other.digest != asked.digest
     for name in devices():
         assert Budget(device=name).to_json()["device"] == name

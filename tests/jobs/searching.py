@@ -16,6 +16,7 @@ from app.searches.schemas import SearchBody
 from app.storage.db import now
 from app.storage.models import IdempotencyKey, Job, JobEvent, RankedArchitecture, Search, SearchTag, WorkerBeat
 from nnmass_core.engine.control import Control
+from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
 from tests.jobs.queue_model import MOST_ATTEMPTS, Asked, Known, Told
 
@@ -36,9 +37,7 @@ BODIES = {
     for top_k in (1, 2)
     for fresh in (False, True)
 }
-FOUND = {
-    top_k: search(BODIES[Asked(top_k, fresh=False)].to_request(lambda arch_id: None), Control()) for top_k in (1, 2)
-}
+FOUND = {top_k: search(SearchRequest.from_json({"space": SPACE, "top_k": top_k}), Control()) for top_k in (1, 2)}
 
 
 TABLES = (Job, JobEvent, Search, SearchTag, RankedArchitecture, IdempotencyKey, WorkerBeat)

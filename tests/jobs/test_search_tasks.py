@@ -113,6 +113,26 @@ def test_a_search_that_breaks_is_failed_with_its_reason(worker: Context) -> None
     assert "DefinitionError" in str(job.error_message)
 
 
+def test_a_queued_search_that_no_schema_would_accept_today_runs_to_its_end(worker: Context) -> None:
+    search_id = submit(worker.database, SMALL)
+    with worker.database.write() as session:
+        row = session.get_one(Search, search_id)
+        row.request = {**row.request, "removed_in_a_later_release": True}
+    assert search_tasks.run_next(worker)
+    job, search, places = look(worker.database, search_id)
+    assert (job.state, places) == ("succeeded", search.request["top_k"])
+
+
+def test_a_search_stored_by_a_newer_release_fails_and_says_so(worker: Context) -> None:
+    search_id = submit(worker.database, SMALL)
+    with worker.database.write() as session:
+        session.get_one(Search, search_id).request_version = 2
+    assert search_tasks.run_next(worker)
+    job, _, _ = look(worker.database, search_id)
+    assert (job.state, job.error_code) == ("failed", "unknown_version")
+    assert "version: is 2, and this release reads version 1" in str(job.error_message)
+
+
 def test_progress_is_written_while_a_search_runs(worker: Context) -> None:
     worker = impatient(worker)
     search_id = submit(worker.database, LONG)
