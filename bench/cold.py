@@ -28,9 +28,9 @@ CASES = {
     BARE: ("-c", "pass"),
     "import numpy": ("-c", "import numpy"),
     "import nnmass": ("-c", "import nnmass"),
-    "nnmass --help": ("-m", "app", "--help"),
-    "nnmass search": ("-m", "app", *SEARCH),
-    "nnmass search --json": ("-m", "app", *SEARCH, "--json"),
+    "nnmass --help": ("-m", "nnmass", "--help"),
+    "nnmass search": ("-m", "nnmass", *SEARCH),
+    "nnmass search --json": ("-m", "nnmass", *SEARCH, "--json"),
 }
 
 

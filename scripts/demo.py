@@ -11,8 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from app.cli.printing import print_answer
 from nnmass import Client
+from nnmass.cli.printing import print_answer
 from scripts.running import service
 
 SPACE = {

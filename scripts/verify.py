@@ -13,8 +13,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from app.cli.printing import print_trainings
 from nnmass import Client, Event, Verification
+from nnmass.cli.printing import print_trainings
 from scripts.running import service
 
 SPACE = {

@@ -50,4 +50,4 @@ def test_cold_starts_are_measured_beside_a_bare_interpreter() -> None:
     assert all(case["cpu_seconds"]["least"] > 0 for case in cases.values())
     assert cold.table_of(cases).count("\n") == 1 + len(cases)
     with pytest.raises(RuntimeError, match="ended with 2"):
-        cold.run(("-m", "app", "nonsense"))
+        cold.run(("-m", "nnmass", "nonsense"))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import app
+from nnmass.cli import app
 from nnmass.torch_process import client
 
 MLP: dict[str, Any] = {

@@ -19,9 +19,10 @@ import typer
 from typer.testing import CliRunner
 
 import nnmass
-from app.cli import app
-from app.cli.progress import Bar
-from app.cli.quick import QuickCommand, QuickGroup
+from app.cli import app as all_commands
+from nnmass.cli import app
+from nnmass.cli.progress import Bar
+from nnmass.cli.quick import QuickCommand, QuickGroup
 from tests.core.latencies import profile
 
 ROOT = Path(__file__).parents[1]
@@ -238,7 +239,7 @@ def test_names_and_files_are_exported_alike(tmp_path: Path) -> None:
 def probe(*arguments: str) -> set[str]:
     """Return which of the large packages a command loads."""
     code = (
-        f"import sys; sys.argv = ['nnmass', *{arguments}]\nfrom app.cli import main\n"
+        f"import sys; sys.argv = ['nnmass', *{arguments}]\nfrom nnmass.cli import main\n"
         f"try: main()\nexcept SystemExit as end: code = end.code\n"
         f"print(*[name for name in {LARGE} if name in sys.modules], code, file=sys.stderr)"
     )
@@ -264,7 +265,7 @@ def test_each_command_loads_what_it_needs() -> None:
     "command", ["", "search", "compress", "devices", "evaluate", "export", "verify", "serve", "keys", "db"]
 )
 def test_every_command_has_help(command: str) -> None:
-    done = run(*filter(None, [command]), "--help")
+    done = CliRunner().invoke(all_commands, [*filter(None, [command]), "--help"])
     assert done.exit_code == 0
     assert "Usage:" in done.stdout
     if command == "search":
@@ -277,7 +278,7 @@ def test_shells_complete(shell: str) -> None:
     words = {"_TYPER_COMPLETE_ARGS": "nnmass search --preset densenet-c", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
     if shell == "bash":
         words |= {"COMP_WORDS": "nnmass search --preset densenet-c", "COMP_CWORD": "3"}
-    code = "import sys; sys.argv = ['nnmass']; from app.cli import app; app(prog_name='nnmass')"
+    code = "import sys; sys.argv = ['nnmass']; from nnmass.cli import app; app(prog_name='nnmass')"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
@@ -296,7 +297,7 @@ class OnTerminal:
     def __init__(self, *arguments: str) -> None:
         self.terminal, end = pty.openpty()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "app", *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=end, text=True
+            [sys.executable, "-m", "nnmass", *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=end, text=True
         )
         os.close(end)
         self.said = ""

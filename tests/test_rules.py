@@ -21,7 +21,9 @@ def test_only_the_database_module_commits() -> None:
 
 def test_only_guarded_text_files_of_the_command_line_and_the_two_ends_of_a_child_are_parsed_as_json_by_hand() -> None:
     parsing = {
-        p.name for p in sources("app", "worker", "nnmass/torch_process", "nnmass_core") if "json.loads" in p.read_text()
+        p.name
+        for p in sources("app", "worker", "nnmass/cli", "nnmass/torch_process", "nnmass_core")
+        if "json.loads" in p.read_text()
     }
     assert parsing == {"body_guard.py", "child.py", "client.py", "forms.py", "inputs.py", "protocol.py"}
 

@@ -1,5 +1,5 @@
-"""The command `nnmass`. Imports inside functions keep it quick: most commands need little of the service."""
+"""The service's part of the command `nnmass`. Imports inside functions make it quick."""
 
-from app.cli.root import app, main
+from app.cli.root import app, main, service
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "service"]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.exit_codes import fail, refuse
 from app.cli.settings import DataDir, settings_here, use_folder
+from nnmass.cli.exit_codes import fail, refuse
 
 if TYPE_CHECKING:
     from datetime import datetime

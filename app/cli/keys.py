@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.database import database_there
-from app.cli.exit_codes import refuse
 from app.cli.settings import DataDir, settings_here, use_folder
+from nnmass.cli.exit_codes import refuse
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.exit_codes import refuse
+from nnmass.cli.exit_codes import refuse
 
 if TYPE_CHECKING:
     from app.config import Settings

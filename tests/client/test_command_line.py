@@ -16,9 +16,9 @@ import pytest
 from typer.testing import CliRunner
 
 import nnmass
-from app.cli import app
 from app.jobs import lifecycle
 from nnmass import Client
+from nnmass.cli import app
 from tests.api import trainings
 from tests.client.service import Service, wait_until
 from tests.client.test_local import MLP
@@ -183,7 +183,7 @@ def test_a_key_comes_from_a_file(tmp_path: Path) -> None:
 
 def test_whoever_loses_patience_is_told_how_to_go_on(service: Service, client: Client) -> None:
     service.rest()
-    command = [sys.executable, "-m", "app", "search", "--preset", "densenet-tiny", "--max-params", "77k", "--json"]
+    command = [sys.executable, "-m", "nnmass", "search", "--preset", "densenet-tiny", "--max-params", "77k", "--json"]
     process = subprocess.Popen(
         [*command, "--server", service.address], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.slow]
 
 
 def nnmass(*arguments: str, folder: Path) -> str:
-    command = [sys.executable, "-m", "app", *arguments]
+    command = [sys.executable, "-m", "nnmass", *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout

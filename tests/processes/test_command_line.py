@@ -32,7 +32,7 @@ def nnmass(service: Service, folder: Path, *arguments: str) -> str:
     """Run a command in a folder; returns what it prints."""
     root = str(Path(__file__).parents[2])
     settings = environment({"NNMASS_SERVER": service.address}) | {"PYTHONPATH": root}
-    command = [sys.executable, "-m", "app", *arguments]
+    command = [sys.executable, "-m", "nnmass", *arguments]
     done = subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == 0, done.stderr
     assert done.stderr == "", "nobody is at a terminal"

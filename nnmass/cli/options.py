@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.exit_codes import refuse
-from app.cli.inputs import json_in
+from nnmass.cli.exit_codes import refuse
+from nnmass.cli.inputs import json_in
 
 if TYPE_CHECKING:
     from nnmass.client import Client

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.exit_codes import FAILED, ending, refuse
-from app.cli.inputs import json_in, network_in
-from app.cli.options import Json, KeyFile, Server, client_of, note_missing
+from nnmass.cli.exit_codes import FAILED, ending, refuse
+from nnmass.cli.inputs import json_in, network_in
+from nnmass.cli.options import Json, KeyFile, Server, client_of, note_missing
 
 if TYPE_CHECKING:
     from nnmass.client import Client
@@ -92,7 +92,7 @@ def _numbers(text: str) -> list[int]:
 
 def _followed(client: Client, batch: Batch) -> list[Verification]:
     """Wait for trainings, a bar for each, in the order in which workers take them."""
-    from app.cli.progress import Bar
+    from nnmass.cli.progress import Bar
 
     with Bar() as bar:
 
@@ -121,7 +121,7 @@ def _said(event: Event) -> str:
 
 
 def _print(batch: Batch, ended: list[Verification], statement: str, *, as_json: bool) -> None:
-    from app.cli.printing import print_json, print_trainings
+    from nnmass.cli.printing import print_json, print_trainings
 
     if as_json:
         items = [dict(training.raw) for training in ended]

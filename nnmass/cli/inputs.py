@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from app.cli.exit_codes import refuse
+from nnmass.cli.exit_codes import refuse
 
 HERE = "-"
 

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.exit_codes import ending, refuse
-from app.cli.options import Json, KeyFile, Server, client_of
+from nnmass.cli.exit_codes import ending, refuse
+from nnmass.cli.options import Json, KeyFile, Server, client_of
 
 
 class Where(StrEnum):
@@ -45,7 +45,7 @@ def calibrate(
 
     `nnmass search --device NAME.json --max-latency-ms 5` then searches here; with --server the profile is kept there.
     """
-    from app.cli.printing import write_file
+    from nnmass.cli.printing import write_file
     from nnmass_core.hardware.devices import NAME, read_device
 
     called = name if name is not None else _own_name()
@@ -68,7 +68,7 @@ def _own_name() -> str:
 
 
 def _measured(on: Where, threads: int) -> dict[str, Any]:
-    from app.cli.progress import Bar
+    from nnmass.cli.progress import Bar
     from nnmass.torch_process.client import ExportFailed, calibrated
 
     with Bar() as bar:
@@ -79,7 +79,7 @@ def _measured(on: Where, threads: int) -> dict[str, Any]:
 
 
 def _print(found: dict[str, Any], profile: dict[str, Any], place: Path, *, kept: bool, as_json: bool) -> None:
-    from app.cli.printing import print_json, print_table
+    from nnmass.cli.printing import print_json, print_table
 
     if as_json:
         print_json({"profile": profile, "networks": found["networks"]})

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from app.cli.exit_codes import ending
-from app.cli.options import Json, KeyFile, Server, client_of
+from nnmass.cli.exit_codes import ending
+from nnmass.cli.options import Json, KeyFile, Server, client_of
 
 
 def history(
@@ -23,7 +23,7 @@ def history(
     as_json: Json = False,
 ) -> None:
     """List the searches that a service keeps, newest first."""
-    from app.cli.printing import print_json, print_searches
+    from nnmass.cli.printing import print_json, print_searches
 
     with ending(), client_of(server, key_file) as client:
         found = list(islice(client.history(status=status, family=family, tag=tag, q=text), limit))
@@ -41,7 +41,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a search: its ranking and its proof, or how far it is."""
-    from app.cli.printing import print_answer, print_json, print_searches
+    from nnmass.cli.printing import print_answer, print_json, print_searches
 
     with ending(), client_of(server, key_file) as client:
         search = client.get(search_id)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from app.cli.exit_codes import refuse
 from nnmass import formatting
+from nnmass.cli.exit_codes import refuse
 
 if TYPE_CHECKING:
     from rich.console import Console

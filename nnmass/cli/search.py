@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.exit_codes import NOT_PROVED, NOTHING_FITS, ending, refuse
-from app.cli.inputs import json_in, network_in
-from app.cli.options import (
+from nnmass.cli.exit_codes import NOT_PROVED, NOTHING_FITS, ending, refuse
+from nnmass.cli.inputs import json_in, network_in
+from nnmass.cli.options import (
     Cost,
     Device,
     Diversity,
@@ -153,7 +153,7 @@ def compress(
 
 def presets(*, as_json: Json = False) -> None:
     """List the named spaces, for `search --preset`."""
-    from app.cli.printing import print_json, print_table
+    from nnmass.cli.printing import print_json, print_table
     from nnmass.local import spaces
 
     found = spaces()
@@ -166,8 +166,8 @@ def presets(*, as_json: Json = False) -> None:
 
 def devices(*, as_json: Json = False) -> None:
     """List the devices, for `search --device`."""
-    from app.cli.printing import print_json, print_table
     from nnmass import formatting
+    from nnmass.cli.printing import print_json, print_table
     from nnmass.local import devices as known
 
     found = known()
@@ -207,7 +207,7 @@ def _ranked(top_k: int | None, diversity: Diversity, time_limit: float) -> Asked
 
 
 def _run(run: Run, server: str | None, key_file: Path | None) -> Answer:
-    from app.cli.progress import Bar
+    from nnmass.cli.progress import Bar
 
     with Bar() as bar:
         if not server:
@@ -228,7 +228,7 @@ def _followed(client: Client, space: Space, name: str, progress: Any, asked: Ask
 
 def _finish(answer: Answer, *, as_json: bool, save: Path | None, time_limit: float) -> None:
     """Print an answer, keep its best, and end with what it means as exit code."""
-    from app.cli.printing import print_answer, print_json, write_file
+    from nnmass.cli.printing import print_answer, print_json, write_file
 
     if save is not None and answer.best is not None:
         write_file(save, (json.dumps(dict(answer.best.definition), indent=2) + "\n").encode())

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.exit_codes import ending, refuse
-from app.cli.inputs import network_in, networks_in
-from app.cli.options import Json, KeyFile, Precision, PrecisionOption, Server, client_of, note_missing
+from nnmass.cli.exit_codes import ending, refuse
+from nnmass.cli.inputs import network_in, networks_in
+from nnmass.cli.options import Json, KeyFile, Precision, PrecisionOption, Server, client_of, note_missing
 
 if TYPE_CHECKING:
     from nnmass_core.architecture import Architecture
@@ -50,7 +50,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Print NN-Mass and every cost of networks of yours, in order. A file may hold several, as a list."""
-    from app.cli.printing import print_json, print_networks
+    from nnmass.cli.printing import print_json, print_networks
     from nnmass.local import evaluate as evaluate_here
 
     given = [network for place in networks for network in networks_in(place)]
@@ -83,13 +83,13 @@ def export(
     if output is None or output == HERE:
         typer.echo(content if form in BINARY else content.decode(), nl=False)
     else:
-        from app.cli.printing import write_file
+        from nnmass.cli.printing import write_file
 
         write_file(output, content)
 
 
 def _from_service(network: str, form: ExportFormat, seed: int, server: str, key_file: Path | None) -> bytes:
-    from app.cli.progress import Bar
+    from nnmass.cli.progress import Bar
 
     what = network if network.startswith("arch_") else network_in(network)
     with client_of(server, key_file) as client, Bar() as bar:
@@ -136,6 +136,6 @@ def diagram(
     if output is None or output == HERE:
         typer.echo(picture, nl=False)
     else:
-        from app.cli.printing import write_file
+        from nnmass.cli.printing import write_file
 
         write_file(output, picture.encode())

@@ -1,0 +1,5 @@
+"""`python -m nnmass` is the command `nnmass`."""
+
+from nnmass.cli import main
+
+main()

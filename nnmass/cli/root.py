@@ -1,0 +1,97 @@
+"""The commands, put together: the library's own, and those of installed distributions."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from nnmass.cli import calibrate, history, networks, search, training
+from nnmass.cli.exit_codes import refuse
+from nnmass.cli.quick import QuickCommand, QuickGroup
+
+ENTRY_POINTS = "nnmass.commands"
+"""Under this name an installed distribution gives a typer.Typer with more commands."""
+
+SERVICE_COMMANDS = ("serve", "worker", "keys", "db")
+"""The commands that the distribution `nnmass-service` adds."""
+
+EXIT_CODES = (
+    "Exit codes: 0 found; 1 failed (no service answers, a search or training failed); 2 wrong input; 3 nothing fits; "
+    "4 not proved within the time limit; 130 interrupted."
+)
+
+
+class Commands(QuickGroup):
+    """Looks for a command here, and only then among those that installed distributions add."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command; a command of the service is refused where the service is not installed."""
+        found = super().get_command(ctx, cmd_name) or added_commands().get(cmd_name)
+        if found is None and cmd_name in SERVICE_COMMANDS and not ctx.resilient_parsing:
+            refuse(f"{cmd_name} is a command of the service: pip install nnmass-service")
+        return found
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands."""
+        return [*super().list_commands(ctx), *added_commands()]
+
+
+@cache
+def added_commands() -> dict[str, Any]:
+    """Return the commands of installed distributions, by their names."""
+    from importlib.metadata import entry_points
+
+    found: dict[str, Any] = {}
+    for point in entry_points(group=ENTRY_POINTS):
+        group = typer.main.get_command(point.load())
+        assert isinstance(group, TyperGroup)
+        found |= group.commands
+    return found
+
+
+def command_line(group: type[TyperGroup]) -> typer.Typer:
+    """Return the library's commands in a group of the given kind."""
+    # plain help: with rich's markup each start would load all of rich before it does anything
+    line = typer.Typer(
+        cls=group, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None
+    )
+    line.callback()(nnmass)
+    line.command(cls=QuickCommand, epilog=EXIT_CODES)(search.search)
+    line.command(cls=QuickCommand, epilog=EXIT_CODES)(search.compress)
+    line.command(cls=QuickCommand)(search.presets)
+    line.command(cls=QuickCommand)(search.devices)
+    line.command(cls=QuickCommand)(calibrate.calibrate)
+    line.command(cls=QuickCommand)(networks.evaluate)
+    line.command(cls=QuickCommand)(networks.export)
+    line.command(cls=QuickCommand)(networks.diagram)
+    line.command(cls=QuickCommand, epilog=EXIT_CODES)(training.verify)
+    line.command(cls=QuickCommand)(history.history)
+    line.command(cls=QuickCommand)(history.show)
+    line.command(cls=QuickCommand)(version)
+    return line
+
+
+def version() -> None:
+    """Print the version."""
+    from nnmass_core import __version__
+
+    typer.echo(__version__)
+
+
+def nnmass() -> None:
+    """Which neural network fits my hardware? Exact architecture search around NN-Mass.
+
+    `nnmass search --preset densenet-cifar --max-params 1M --max-macs 150M` answers here and now; `nnmass serve`, of the
+    distribution nnmass-service, runs the service, which stores what was found and trains it.
+    """
+
+
+app = command_line(Commands)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
