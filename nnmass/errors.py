@@ -36,7 +36,7 @@ class ServiceError(NnmassError):
         self.code = code
         self.detail = detail
         self.problems = tuple(problems)
-        said = "; ".join(f"{p.field} {p.message}".strip() for p in self.problems)
+        said = "; ".join(problem.text() for problem in self.problems)
         Exception.__init__(self, said or detail)
 
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -222,7 +222,15 @@ def unknown_fields(data: Mapping[str, Any], known: set[str] | frozenset[str]) ->
     """Yield a problem for each key that means nothing here."""
     for key in data:
         if key not in known:
-            yield Problem(printable(key), "unknown_field", "is not a field of this object")
+            yield Problem(printable(key), "unknown_field", unknown_field_message(printable(key), known))
+
+
+def unknown_field_message(name: str, known: Iterable[str]) -> str:
+    """Return what to tell the author of an unknown field: the known field with a similar name, if there is one."""
+    import difflib  # here: only wrong requests need it
+
+    similar = difflib.get_close_matches(name, sorted(known), n=1)
+    return f'Unknown field "{name}".' + (f' Did you mean "{similar[0]}"?' if similar else "")
 
 
 def printable(key: object) -> str:

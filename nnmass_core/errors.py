@@ -22,7 +22,7 @@ class Problem:
     """One thing wrong with one field.
 
     `field` is a dotted path (`cells.1.width`), empty for the value as a whole; `code` is stable and meant for
-    programs; `message` is for people and never repeats the input.
+    programs; `message` is for people. It repeats nothing of the input except the name of an unknown field.
     """
 
     field: str
@@ -32,6 +32,14 @@ class Problem:
     def under(self, prefix: str) -> Problem:
         """Return the same problem seen from one level up."""
         return Problem(join_path(prefix, self.field), self.code, self.message)
+
+    def text(self, name: str | None = None) -> str:
+        """Return the problem for people, after the field's name or the name that the caller uses for the field."""
+        name = self.field if name is None else name
+        if not name:
+            return self.message
+        # a message is a predicate whose subject is the field ("must be at least 1"), or a sentence of its own
+        return f"{name} {self.message}" if self.message[:1].islower() else f"{name}: {self.message}"
 
 
 class DefinitionError(NnmassError):

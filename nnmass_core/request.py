@@ -112,7 +112,7 @@ def decode_objective(data: object) -> Objective:
         raise DefinitionError.at("", "not_an_object", "must be an object")
     kinds = [kind for kind in ("maximize", "minimize", "pareto") if kind in data]
     if len(kinds) != 1:
-        raise DefinitionError.at("", "required", "must have one of maximize, minimize, pareto")
+        raise DefinitionError.at("", "required", "must have exactly one of maximize, minimize, pareto")
     allowed = {"minimize": {"minimize", "min_nn_mass", "reference"}}.get(kinds[0], set(kinds))
     problems = list(unknown_fields(data, allowed))
     if problems:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -17,7 +18,7 @@ from starlette.routing import Match
 
 from app.errors import Invalid, ServiceError, Unauthenticated
 from app.observability import logs
-from nnmass_core.codec import printable
+from nnmass_core.codec import printable, unknown_field_message
 from nnmass_core.errors import DefinitionError, Problem
 
 MOST_PROBLEMS = 50
@@ -59,7 +60,6 @@ CODES = {
 
 MESSAGES = {
     "required": "is required",
-    "unknown_field": "is not a field of this object",
     "not_an_id": "must be an id",
     "not_a_moment": "must be a date and a time with its zone, such as 2026-01-31T12:00:00Z",
 }
@@ -123,21 +123,39 @@ def _definition_error(request: Request, error: Exception) -> JSONResponse:
 
 def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    return _service_error(request, Invalid.of(DefinitionError(problems_of(error.errors()))))
+    return _service_error(request, Invalid.of(DefinitionError(problems_of(error.errors(), _body_of(request)))))
 
 
-def problems_of(errors: Iterable[Mapping[str, Any]]) -> list[Problem]:
-    """Return Pydantic's errors as problems with fields, without the input."""
-    return [_problem_of(item) for item in errors]
+def _body_of(request: Request) -> Any:
+    """Return the type of the body that the request's route takes; None where it takes none."""
+    body = getattr(request.scope.get("route"), "body_field", None)
+    return None if body is None else body.field_info.annotation
 
 
-def _problem_of(item: Mapping[str, Any]) -> Problem:
+def problems_of(errors: Iterable[Mapping[str, Any]], body: Any) -> list[Problem]:
+    """Return Pydantic's errors as problems with fields, without the input. `body` is the type of the body."""
+    return [_problem_of(item, body) for item in errors]
+
+
+def _problem_of(item: Mapping[str, Any], body: Any) -> Problem:
     place: Sequence[Any] = item["loc"]
     where = place[0] if place else "body"
     path = ".".join(printable(part) for part in place[1:])
     field = path if where in ("body", "query", "path") else f"{where}.{path}"
     code = CODES.get(item["type"], "invalid")
+    if code == "unknown_field":
+        return Problem(field, code, unknown_field_message(printable(place[-1]), _fields_at(body, place[1:-1])))
     return Problem(field, code, MESSAGES.get(code) or _message_of(item))
+
+
+def _fields_at(kind: Any, path: Sequence[Any]) -> set[str]:
+    """Return the fields of the model at a path within a type; empty where there is no model."""
+    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        return {name for part in get_args(kind) for name in _fields_at(part, path)}
+    if not path:
+        return set(kind.model_fields)
+    field = kind.model_fields.get(path[0])
+    return set() if field is None else _fields_at(field.annotation, path[1:])
 
 
 def _message_of(item: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ class FormProblems(Exception):
     """What is wrong with a form; `by_field` tells for each of its fields, `""` for the form as a whole."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("; ".join(f"{problem.field} {problem.message}" for problem in problems))
+        super().__init__("; ".join(problem.text() for problem in problems))
         self.by_field: dict[str, list[str]] = {}
         for problem in problems:
             self.by_field.setdefault(form_field(problem.field), []).append(_said(problem))
@@ -42,7 +42,7 @@ def form_field(field: str) -> str:
 
 def _said(problem: Problem) -> str:
     head, _, rest = problem.field.partition(".")
-    return f"{rest}: {problem.message}" if head == "space" and rest else problem.message
+    return problem.text(rest) if head == "space" else problem.message
 
 
 def value(form: Form, name: str) -> str:
@@ -149,7 +149,8 @@ def checked(body: type[Body], data: Mapping[str, Any]) -> Body:
     try:
         return body.model_validate(data)
     except ValidationError as error:
-        raise FormProblems(problems_of({**one, "loc": ("body", *one["loc"])} for one in error.errors())) from error
+        errors = ({**one, "loc": ("body", *one["loc"])} for one in error.errors())
+        raise FormProblems(problems_of(errors, body)) from error
     except DefinitionError as error:
         raise FormProblems(error.problems) from error
 

@@ -125,16 +125,16 @@ class PageRoute(APIRoute):
             except DefinitionError as error:
                 return _error(request, 422, "Invalid request", "", _problems(error.problems))
             except RequestValidationError:
-                return _error(request, 422, "Invalid request", "the address names something that cannot be")
+                return _error(request, 422, "Invalid request", "the address is not valid")
             except (OperationalError, PoolTimeout):
-                away = Unavailable("the database does not answer; try again")
+                away = Unavailable("the database does not respond; try again")
                 return _error(request, away.status, away.title, away.detail)
 
         return answer
 
 
 def _problems(problems: Any) -> list[str]:
-    return [f"{problem.field} {problem.message}" for problem in problems]
+    return [problem.text() for problem in problems]
 
 
 def _here(request: Request) -> str:

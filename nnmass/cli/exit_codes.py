@@ -65,7 +65,7 @@ def ending(names: Mapping[str, str] | None = None) -> Iterator[None]:
     try:
         yield
     except DefinitionError as error:
-        said = [f"{_called(problem.field, known)} {problem.message}" for problem in error.problems]
+        said = [problem.text(_called(problem.field, known)) for problem in error.problems]
         refuse("; ".join(said) or str(error))
     except NotFound as error:
         refuse(str(error))

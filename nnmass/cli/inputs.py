@@ -17,8 +17,8 @@ def json_in(place: str, what: str) -> Any:
     try:
         text = sys.stdin.read() if place == HERE else Path(place).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
-        refuse(f"{place} cannot be read: {why}")
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        refuse(f"cannot read {place}: {why}")
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -30,8 +30,17 @@ def network_in(place: str) -> Any:
     if place != HERE and not Path(place).exists() and _is_name(place):
         return place
     if place != HERE and not Path(place).is_file():
-        refuse(f"{place} is no file and no well-known network ({', '.join(_names())})")
+        refuse(_unknown(place))
     return json_in(place, "the definition")
+
+
+def _unknown(place: str) -> str:
+    """Return why a text names no network, with the known name that is most similar to it, or else all known names."""
+    import difflib  # here: only a wrong name needs it
+
+    similar = difflib.get_close_matches(place, _names(), n=1)
+    hint = f"Did you mean {similar[0]}?" if similar else f"Known networks: {', '.join(_names())}."
+    return f'"{place}" is not a file or a known network. {hint}'
 
 
 def networks_in(place: str) -> list[tuple[str, Any]]:

@@ -153,6 +153,24 @@ def test_a_wrong_value_is_422_and_names_its_field(
     assert [(e["field"], e["code"]) for e in answer.json()["errors"]] == [(field, code)]
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"spaces": 1}, 'Unknown field "spaces". Did you mean "space"?'),
+        ({"zebra": 1}, 'Unknown field "zebra".'),
+        ({"budget": {"max_parms": 1}}, 'Unknown field "max_parms". Did you mean "max_params"?'),
+        ({"budget": {"top_k": 1}}, 'Unknown field "top_k".'),  # a field, but of the object above
+        ({"space": SPACE | {"classes": 10}}, 'Unknown field "classes". Did you mean "num_classes"?'),
+        ({"objective": {"minimize": "macs", "nn_mass": 5}}, 'Unknown field "nn_mass". Did you mean "min_nn_mass"?'),
+    ],
+)
+def test_an_unknown_field_gets_the_known_one_that_is_most_similar(
+    quiet: TestClient, change: dict[str, Any], message: str
+) -> None:
+    answer = quiet.post("/v1/searches", json={"space": SPACE} | change)
+    assert message in [error["message"] for error in answer.json()["errors"]]
+
+
 @pytest.mark.parametrize("route", ROUTES)
 def test_a_huge_body_is_413_with_the_limit(quiet: TestClient, route: str) -> None:
     huge = b'{"name": "' + b"x" * 50_000_000 + b'"}'

@@ -170,7 +170,7 @@ def test_a_control_keeps_the_limit_on_latency() -> None:
         ({"max_latency_ms": 5, "device": "toaster"}, "budget.device: must be one of stm32f407"),
         ({"device": profile("Bad Name")}, "budget.device.name: must be a letter"),
         ({"device": profile(ram_bytes=-1)}, "budget.device.ram_bytes: must be at least 0"),
-        ({"device": profile(colour="red")}, "budget.device.colour: is not a field"),
+        ({"device": profile(colour="red")}, 'budget.device.colour: Unknown field "colour"'),
         ({"device": profile(title="a\nb")}, "budget.device.title: must be one line"),
         ({"device": profile(latency={"runtime": "x"})}, "budget.device.latency.threads: is required"),
     ],
