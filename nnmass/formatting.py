@@ -15,9 +15,11 @@ LIMITS = {
 """What each limit is on."""
 
 CAVEATS = {
-    "resolutions_differ": "NN-Mass does not see the resolution: the smallest costs least and loses nothing by it here.",
-    "widths_differ": "NN-Mass compares networks fairly at equal width, and the widths searched here differ.",
-    "density_above_evidence": "Some cells are wired more densely than any network whose training was published.",
+    "resolutions_differ": (
+        "NN-Mass ignores input resolution, so the search picks the smallest one. Fix it if accuracy matters."
+    ),
+    "widths_differ": "NN-Mass compares networks fairly only at equal width, and the widths in this search differ.",
+    "density_above_evidence": "Some cells have a higher density than any network with published training results.",
 }
 FIGURES = ("nn_mass", "density", "average_degree", "params", "macs")
 """What a cell or stage is told with beside its definition."""
@@ -71,9 +73,7 @@ def latency(item: Mapping[str, Any]) -> str:
     if about is None or value is None:
         return ""
     band = f"{about['low_ms']:.3g} to {about['high_ms']:.3g} ms"
-    return (
-        f"Latency of the best: {value:.3g} ms {about['kind']} for {about['device']}; a measurement should give {band}."
-    )
+    return f"Latency of the best: {value:.3g} ms, {about['kind']} for {about['device']}; expect to measure {band}."
 
 
 def seconds(value: float) -> str:
@@ -109,31 +109,32 @@ def certificate(result: Mapping[str, Any], objective: Mapping[str, Any]) -> str:
     if result["feasible"] is False:
         return f"None of {size} architectures fits, proved in {took}."
     if result["feasible"] is None:
-        return f"The time ran out, after {took}, before any of {size} architectures was found that fits."
+        return f"Timed out after {took}: found no architecture that fits among {size}, and proved nothing."
     if "pareto" in objective:
-        kind = "the exact front" if result["optimal"] else "true points of the front, not all of it,"
+        kind = "the exact front" if result["optimal"] else "part of the front"
         return f"{count(result['count'])} points: {kind} over {size} architectures, in {took}."
     if result["optimal"]:
         return f"The best of {size} architectures, proved in {took}."
-    gap = "" if result["gap"] is None else f", at most {100 * result['gap']:.2f} % away from the best"
-    return f"Not proved within the time limit: found among {size} architectures in {took}{gap}."
+    gap = "" if result["gap"] is None else f"; the optimum is at most {100 * result['gap']:.2f} % better"
+    return f"Best found among {size} architectures in {took}, not proved within the time limit{gap}."
 
 
 def binding(result: Mapping[str, Any]) -> str:
     """Return which limits hold the answer back, in a sentence; empty when there is nothing to say."""
     names = result["binding"]
+    if names == [] and result["feasible"]:
+        return "Not limited by the budget. Only a larger space would allow a better network."
     if not names:
-        return "No limit holds it back: the space itself ends here." if names == [] and result["feasible"] else ""
+        return ""
     which = joined([LIMITS.get(name, name) for name in names])
-    if len(names) == 1:
-        return f"The limit on {which} holds it back: without it, a better one would fit."
-    return f"The limits on {which} hold it back: without any one of them, a better one would fit."
+    higher = "A higher limit" if len(names) == 1 else "Raising any one of these limits"
+    return f"Limited by {which}. {higher} would allow a better network."
 
 
 def slack(item: Mapping[str, Any]) -> str:
     """Return what an architecture leaves of each limit, in a sentence; empty where there is none."""
     left = [f"{of_limit(name, value)} {LIMITS.get(name, name)}" for name, value in (item.get("slack") or {}).items()]
-    return f"The best leaves {joined(left)} of the limits." if left else ""
+    return f"Unused by the best: {joined(left)}." if left else ""
 
 
 def relaxation(result: Mapping[str, Any]) -> list[str]:
@@ -141,11 +142,11 @@ def relaxation(result: Mapping[str, Any]) -> list[str]:
     lines: list[str] = []
     for name, least in (result["relaxation"] or {}).items():
         if name == "min_nn_mass":
-            lines.append(f"The most NN-Mass within the budget is {number(least)}." if least is not None else "")
+            lines.append(f"The maximum NN-Mass within the budget is {number(least)}." if least is not None else "")
         elif least is None:
-            lines.append(f"No limit on {LIMITS.get(name, name)} would do, the others kept.")
+            lines.append(f"Changing the {LIMITS.get(name, name)} limit alone does not help.")
         else:
-            lines.append(f"With the others kept, {LIMITS.get(name, name)} of {of_limit(name, least)} would do.")
+            lines.append(f"Raise the {LIMITS.get(name, name)} limit to at least {of_limit(name, least)}.")
     return [line for line in lines if line]
 
 
@@ -156,7 +157,7 @@ def savings(result: Mapping[str, Any]) -> str:
         return ""
     figures = f"{count(reference['params'])} params, {count(reference['macs'])} MACs"
     less = f"{_times(times['params'])} params and {_times(times['macs'])} MACs"
-    return f"At the NN-Mass of the reference ({number(reference['nn_mass'])}; {figures}): {less}."
+    return f"Compared with the reference (NN-Mass {number(reference['nn_mass'])}; {figures}): {less}."
 
 
 def _times(ratio: float) -> str:
@@ -177,7 +178,7 @@ def asked(request: Mapping[str, Any]) -> str:
 
 def _wanted(objective: Mapping[str, Any]) -> str:
     if "pareto" in objective:
-        return f"Front of NN-Mass against {joined([cost(name) for name in objective['pareto'][1:]])}"
+        return f"Pareto front of NN-Mass and {joined([cost(name) for name in objective['pareto'][1:]])}"
     if "minimize" in objective:
         least = "a reference's NN-Mass" if "reference" in objective else f"NN-Mass {number(objective['min_nn_mass'])}"
         return f"Least {cost(objective['minimize'])} at {least}"

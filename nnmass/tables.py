@@ -23,7 +23,7 @@ SHOWN: dict[str, tuple[str, Callable[[Any], str]]] = {
     "macs": ("MACs", formatting.count),
     "weight_bytes": ("weights", formatting.memory),
     "peak_activation_bytes": ("activations", formatting.memory),
-    "latency_ms": ("latency, estimated", formatting.milliseconds),
+    "latency_ms": ("estimated latency", formatting.milliseconds),
 }
 """The columns that people see of an architecture: each with its heading and how it is written."""
 

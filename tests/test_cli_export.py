@@ -50,7 +50,7 @@ def test_onnx_is_written(tmp_path: Path) -> None:
 
 def test_what_is_no_text_wants_a_file() -> None:
     done = export("--format", "onnx")
-    assert (done.exit_code, done.stderr) == (2, "nnmass: --output is needed: onnx is no text\n")
+    assert (done.exit_code, done.stderr) == (2, "nnmass: --output is required: onnx is a binary format\n")
 
 
 def test_without_torch_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

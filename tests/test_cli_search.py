@@ -52,8 +52,8 @@ def test_a_search_prints_its_ranking_and_what_is_proved() -> None:
         assert f"{item.macs:,}" in done.stdout
         assert item.shape in done.stdout
     assert f"The best of {answer.certificate.space_size:,} architectures, proved in" in done.stdout
-    assert "hold" in done.stdout
-    assert "Mind: NN-Mass compares networks fairly at equal width" in done.stdout
+    assert "Limited by" in done.stdout
+    assert "Note: NN-Mass compares networks fairly only at equal width" in done.stdout
     assert "Next: add --save" in done.stdout
 
 
@@ -114,7 +114,7 @@ def test_where_nothing_fits_it_says_what_would() -> None:
     done = run("search", "--preset", "densenet-tiny", "--max-params", "100", "--save", "/nowhere/at/all")
     assert done.exit_code == 3
     assert re.search(r"None of [\d,]+ architectures fits", done.stdout)
-    assert re.search(r"With the others kept, params of [\d,]+ would do", done.stdout)
+    assert re.search(r"Raise the params limit to at least [\d,]+\.", done.stdout)
     found = json.loads(run("search", "--preset", "densenet-tiny", "--max-params", "100", "--json").stdout)
     assert found["result"]["relaxation"]["max_params"] > 100
 
@@ -131,7 +131,7 @@ def test_what_is_not_proved_is_said_and_printed() -> None:
         ((), "give either --preset NAME"),
         (("--preset", "resnet-tiny", "--space", "-"), "give either --preset NAME"),
         (("--preset", "resnet-tin"), "--preset must be a full definition or one of"),
-        (("--space", "nowhere.json"), "nowhere.json cannot be read: No such file"),
+        (("--space", "nowhere.json"), "cannot read nowhere.json: No such file"),
         (("--space", "-"), "the space is not JSON"),
         ((*SMALL[:2], "--max-params", "1.2"), "--max-params must be a whole number, such as"),
         ((*SMALL[:2], "--max-params", "-4"), "--max-params must be a whole number, such as"),
@@ -142,12 +142,12 @@ def test_what_is_not_proved_is_said_and_printed() -> None:
         ((*SMALL, "--top-k", "some"), "--top-k"),
         ((*SMALL, "--precision", "fp64"), "--precision"),
         ((*SMALL, "--time-limit", "0"), "--time-limit must be above 0"),
-        ((*SMALL, "--minimize", "macs"), "--minimize and --min-nn-mass go together"),
+        ((*SMALL, "--minimize", "macs"), "--minimize and --min-nn-mass require each other"),
         ((*SMALL, "--minimize", "macs", "--min-nn-mass", "-1"), "--min-nn-mass must be a number"),
-        ((*SMALL, "--pareto", "macs", "--min-nn-mass", "1"), "--pareto goes without"),
+        ((*SMALL, "--pareto", "macs", "--min-nn-mass", "1"), "--pareto cannot be combined with"),
         ((*SMALL, "--pareto", "beauty"), "--pareto must be nn_mass and one of"),
         ((*SMALL, "--pareto", "macs", "--top-k", "3"), "--top-k does not apply to a Pareto front"),
-        ((*SMALL, "--save", "/nowhere/at/all"), "/nowhere/at/all cannot be written: No such file"),
+        ((*SMALL, "--save", "/nowhere/at/all"), "cannot write /nowhere/at/all: No such file"),
         ((*SMALL, "--server", "localhost"), "--server must be an address"),
     ],
 )
@@ -167,14 +167,23 @@ def test_a_wrong_space_names_its_fields() -> None:
 def test_compressing_prints_what_it_saves(tmp_path: Path) -> None:
     done = run("compress", "resnet18", "--top-k", "2")
     assert done.exit_code == 0
-    assert re.search(r"At the NN-Mass of the reference \(3,392; 11,689,512 params", done.stdout)
+    assert re.search(r"Compared with the reference \(NN-Mass 3,392; 11,689,512 params", done.stdout)
     path = tmp_path / "network.json"
     path.write_text(nnmass.export("resnet18", format="json").decode())
     found = json.loads(run("compress", str(path), "--minimize", "params", "--max-macs", "1.5G", "--json").stdout)
     answer = nnmass.compress("resnet18", minimize="params", max_macs="1.5G")
     assert found["items"] == [item.raw for item in answer]
-    unknown = run("compress", "resnet19")
-    assert (unknown.exit_code, "no file and no well-known network" in unknown.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("mobilenetv2", "Did you mean mobilenet_v2?"), ("resnet19", "Did you mean resnet"), ("zebra", "Known networks: ")],
+)
+def test_an_unknown_network_gets_the_known_name_that_is_most_similar(name: str, hint: str) -> None:
+    for command in ("compress", "evaluate", "export", "diagram"):
+        done = run(command, name)
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert done.stderr.startswith(f'nnmass: "{name}" is not a file or a known network. {hint}')
 
 
 def test_networks_are_evaluated_in_order(tmp_path: Path) -> None:
@@ -217,7 +226,7 @@ def test_a_network_is_drawn(tmp_path: Path) -> None:
     assert run("diagram", "resnet18", "-o", str(path)).exit_code == 0
     assert path.read_text() == run("diagram", "resnet18").stdout == nnmass.diagram("resnet18")
     done = run("diagram", f"arch_{'0' * 32}")
-    assert (done.exit_code, "--server is needed" in done.stderr) == (2, True)
+    assert (done.exit_code, "--server is required" in done.stderr) == (2, True)
 
 
 def test_names_and_files_are_exported_alike(tmp_path: Path) -> None:
@@ -230,7 +239,7 @@ def test_names_and_files_are_exported_alike(tmp_path: Path) -> None:
     deep.write_text("[" * 100_000)
     assert "is not JSON" in run("export", str(deep)).stderr
     deep.write_bytes(b"\xff\xfe")
-    assert "it is no text" in run("export", str(deep)).stderr
+    assert "it is not UTF-8 text" in run("export", str(deep)).stderr
 
 
 # In processes of their own
@@ -437,9 +446,9 @@ def test_a_limit_on_latency_with_a_profile_in_a_file(tmp_path: Path) -> None:
     assert answer.best.latency is not None
     assert answer.best.latency_ms <= 4
     assert f"{answer.best.latency_ms:.3g} ms" in done.stdout
-    assert "latency, estimated" in done.stdout
+    assert "estimated latency" in done.stdout
     band = f"{answer.best.latency['low_ms']:.3g} to {answer.best.latency['high_ms']:.3g} ms"
-    assert f"estimated for my-board; a measurement should give {band}" in done.stdout
+    assert f"estimated for my-board; expect to measure {band}" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -447,7 +456,7 @@ def test_a_limit_on_latency_with_a_profile_in_a_file(tmp_path: Path) -> None:
     [
         (("--max-latency-ms", "4"), "--max-latency-ms needs a device whose profile tells latencies"),
         (("--max-latency-ms", "soon"), "--max-latency-ms must be milliseconds"),
-        (("--device", "nowhere.json"), "nowhere.json cannot be read"),
+        (("--device", "nowhere.json"), "cannot read nowhere.json"),
         (("--device", "toaster"), "--device must be one of"),
         (("--minimize", "latency_ms", "--min-nn-mass", "9"), "needs a device"),
     ],

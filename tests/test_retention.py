@@ -162,10 +162,10 @@ def prune(world: World, *arguments: str) -> tuple[Removed, str]:
     first, *rest = done.stdout.splitlines()
     said_rows = re.findall(r"^(\d+) rows of (\w+)$", done.stdout, re.MULTILINE)
     rows = Counter({table: int(count) for count, table in said_rows})
-    (stored,) = re.findall(r"^(\d+) bytes of files kept in the database$", done.stdout, re.MULTILINE)
+    (stored,) = re.findall(r"^(\d+) bytes of files in the database$", done.stdout, re.MULTILINE)
     (files,) = re.findall(r"^(\d+) files on disk, (\d+) bytes$", done.stdout, re.MULTILINE)
     assert len(rest) == len(rows) + 2, "and nothing else"
-    (said,) = re.findall(r"removed? (\d+) jobs", first)
+    (said,) = re.findall(r"deleted? (\d+) jobs", first)
     assert int(said) == rows["jobs"]
     return Removed(rows, int(stored), int(files[0]), int(files[1])), first
 
@@ -200,11 +200,11 @@ CASES: list[tuple[list[str], set[str]]] = [
 def test_exactly_what_is_named_goes_and_a_dry_run_says_so(world: World, arguments: list[str], named: set[str]) -> None:
     before, files = world.rows(), world.files()
     told, first = prune(world, *arguments, "--dry-run")
-    assert first.startswith("would remove")
+    assert first.startswith("would delete")
     assert (world.rows(), world.files()) == (before, files)
 
     removed, first = prune(world, *arguments)
-    assert first.startswith("removed")
+    assert first.startswith("deleted")
     after = world.rows()
     assert set(world.ids) - names_left(world) == named
     assert gone(before, after) == removed.rows

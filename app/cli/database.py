@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     from app.jobs.retention import Removed
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look after the database.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Manage the database.")
 
 
 @app.command("upgrade")
 def upgrade(data_dir: DataDir = None) -> None:
-    """Bring the database's schema to this version."""
+    """Upgrade the database schema to this version."""
     from app.storage import migrate
     from app.storage.db import make_engine
 
@@ -46,18 +46,18 @@ class Kind(StrEnum):
 
 @app.command("prune")
 def prune(
-    older_than: Annotated[str, typer.Option(metavar="AGE", help="Ended longer ago than this: 12h, 90d, 6w.")],
-    kind: Annotated[
-        list[Kind] | None, typer.Option(help="What to remove, searches unless told; can be given often.")
-    ] = None,
+    older_than: Annotated[
+        str, typer.Option(metavar="AGE", help="Delete what ended longer ago than this: 12h, 90d, 6w.")
+    ],
+    kind: Annotated[list[Kind] | None, typer.Option(help="What to delete (default: searches). Repeatable.")] = None,
     data_dir: DataDir = None,
     *,
     keep_tagged: Annotated[bool, typer.Option("--keep-tagged", help="Keep searches that have a tag.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing, print what would be.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing; print what would be deleted.")] = False,
 ) -> None:
-    """Remove jobs that ended long ago with all that belongs to them, and print what was removed.
+    """Delete jobs that ended long ago and their data, and print what was deleted.
 
-    Searches stay that trainings name, and trainings whose replays stay. What is queued or runs is never removed.
+    Keeps searches that trainings refer to, and trainings whose replays it keeps. Never deletes queued or running jobs.
     """
     from app.jobs import retention
     from app.storage.db import Database
@@ -84,29 +84,29 @@ def prune(
 
 
 def _print_removed(removed: Removed, before: datetime, *, dry_run: bool) -> None:
-    verb = "would remove" if dry_run else "removed"
+    verb = "would delete" if dry_run else "deleted"
     typer.echo(f"{verb} {removed.jobs} jobs that ended before {before:%Y-%m-%d %H:%M:%S} UTC")
     for table, count in sorted(removed.rows.items()):
         typer.echo(f"{count} rows of {table}")
-    typer.echo(f"{removed.stored_bytes} bytes of files kept in the database")
+    typer.echo(f"{removed.stored_bytes} bytes of files in the database")
     typer.echo(f"{removed.files} files on disk, {removed.file_bytes} bytes")
 
 
 @app.command("backup")
 def backup(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write the copy; a file there is replaced.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Output file; an existing file is replaced.")],
     data_dir: DataDir = None,
 ) -> None:
-    """Copy embedded mode's database to a file, whole and consistent, while the service runs.
+    """Write a consistent copy of embedded mode's database to a file while the service runs.
 
-    In full mode the database is PostgreSQL's: use pg_dump.
+    In full mode, use pg_dump to back up PostgreSQL.
     """
     import sqlite3
 
     use_folder(data_dir)
     settings = settings_here()
     if not settings.embedded:
-        refuse("the database is PostgreSQL's: back it up with pg_dump")
+        refuse("the database is PostgreSQL; use pg_dump to back it up")
     if not settings.database_file.exists():
         refuse(f"there is no database in {settings.data_dir}")
     unfinished = file.with_name(f".{file.name}.unfinished")
@@ -118,7 +118,7 @@ def backup(
         unfinished.replace(file)
     except (OSError, sqlite3.Error) as error:
         unfinished.unlink(missing_ok=True)
-        fail(f"no backup was written: {error}")
+        fail(f"cannot write the backup: {error}")
     typer.echo(f"nnmass: wrote {file}, {file.stat().st_size} bytes", err=True)
 
 
@@ -131,6 +131,7 @@ def database_there() -> Iterator[None]:
         yield
     except DBAPIError as error:
         typer.echo(
-            f"nnmass: the database does not answer, or needs `nnmass db upgrade`: {type(error.orig).__name__}", err=True
+            f"nnmass: the database does not respond, or needs `nnmass db upgrade`: {type(error.orig).__name__}",
+            err=True,
         )
         raise typer.Exit(1) from error

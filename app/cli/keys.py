@@ -16,22 +16,24 @@ from nnmass.cli.exit_codes import refuse
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Say who may use the service: make, list and revoke API keys."
-)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Manage API keys.")
 
 
 @app.command("create")
 def create_key(
-    owner: Annotated[str, typer.Option(help="Whose it is: an owner sees what was made with their keys, no other's.")],
-    scopes: Annotated[str, typer.Option(help="What it allows: read, search, train, admin.")] = "read,search,train",
-    name: Annotated[str, typer.Option(help="What it is for.")] = "",
-    days: Annotated[int | None, typer.Option(min=1, max=36_500, help="Days until it expires; never without.")] = None,
+    owner: Annotated[
+        str, typer.Option(help="Owner of the key. An owner sees only what the keys of this owner created.")
+    ],
+    scopes: Annotated[
+        str, typer.Option(help="Comma-separated scopes: read, search, train, admin.")
+    ] = "read,search,train",
+    name: Annotated[str, typer.Option(help="Purpose of the key.")] = "",
+    days: Annotated[int | None, typer.Option(min=1, max=36_500, help="Days until expiry (default: never).")] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Make a key and print it, this once. From the first on, every request needs one.
+    """Create an API key and print it. It cannot be shown again.
 
-    `--owner local` is the owner of what was made before there were keys.
+    Once a key exists, every request requires one. `--owner local` owns everything created before the first key.
     """
     from datetime import timedelta
 
@@ -40,7 +42,7 @@ def create_key(
     allowed = {scope.value: scope for scope in api_keys.Scope}
     wanted = [scope.strip() for scope in scopes.split(",")]
     if unknown := [scope for scope in wanted if scope not in allowed]:
-        refuse(f"--scopes: {', '.join(unknown) or 'nothing'} is none of {', '.join(allowed)}")
+        refuse(f"--scopes: {', '.join(unknown) or 'nothing'} is not one of {', '.join(allowed)}")
     if not api_keys.OWNER.fullmatch(owner):
         refuse(f"--owner: {api_keys.OWNER_RULE}")
     with _keys_session(data_dir) as session:
@@ -49,19 +51,20 @@ def create_key(
         row, token = api_keys.create(session, owner, chosen, name=name[:200], expires_in=expires_in)
     until = f"until {row.expires_at:%Y-%m-%d}" if row.expires_at else "until it is revoked"
     typer.echo(
-        f"nnmass: key {row.prefix} of {owner} ({', '.join(row.scopes)}), {until}; it is shown only now:", err=True
+        f"nnmass: key {row.prefix} of {owner} ({', '.join(row.scopes)}), {until}; it cannot be shown again:",
+        err=True,
     )
     typer.echo(token)
 
 
 @app.command("list")
 def list_keys(
-    owner: Annotated[str | None, typer.Option(help="Of this owner alone.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Only this owner's.")] = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """List the keys, without their secrets."""
+    """List the API keys, without their secrets."""
     import json
 
     from app.auth import keys as api_keys
@@ -79,17 +82,17 @@ def list_keys(
 
 @app.command("revoke")
 def revoke_key(
-    prefix: Annotated[str, typer.Argument(help="The key's prefix, as `keys list` shows it (or the key itself).")],
+    prefix: Annotated[str, typer.Argument(help="Prefix of the key, as `keys list` shows it, or the key itself.")],
     data_dir: DataDir = None,
 ) -> None:
-    """Revoke a key for good; every process refuses it within seconds."""
+    """Revoke an API key permanently. All processes refuse it within seconds."""
     from app.auth import keys as api_keys
 
     named = api_keys.TOKEN.fullmatch(prefix)
     with _keys_session(data_dir) as session:
         revoked = api_keys.revoke(session, named[1] if named else prefix)
     if not revoked:
-        refuse("there is no such key, or it is revoked already")
+        refuse("no such key, or it is already revoked")
 
 
 @contextmanager

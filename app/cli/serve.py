@@ -26,13 +26,13 @@ class WorkerQueue(StrEnum):
 
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 selects a free port.")] = 8000,
     data_dir: DataDir = None,
 ) -> None:
     """Run the service.
 
-    Without NNMASS_DATABASE_URL and NNMASS_BROKER_URL everything runs here, in embedded mode: API, workers and sweeper,
-    with SQLite in the data folder. With both set, this is the API alone.
+    Without NNMASS_DATABASE_URL and NNMASS_BROKER_URL, embedded mode runs the API, workers and sweeper together, with
+    SQLite in the data folder. With both set, this command runs only the API.
     """
     use_folder(data_dir)
     from app.observability import logs
@@ -61,8 +61,8 @@ def _check_broker(settings: Settings) -> None:
         refuse(str(unfit))
 
 
-def api(fd: Annotated[int, typer.Option(help="A listening socket that the parent has opened.")]) -> None:
-    """Run the API alone on an open socket: embedded mode's own child."""
+def api(fd: Annotated[int, typer.Option(help="File descriptor of a listening socket.")]) -> None:
+    """Run only the API, on an open socket: a child process of embedded mode."""
     from app.processes.parent_watch import watch_parent
 
     watch_parent()  # before the rest is imported, so that a parent killed meanwhile leaves nothing behind
@@ -72,14 +72,14 @@ def api(fd: Annotated[int, typer.Option(help="A listening socket that the parent
 
 
 def worker(
-    queue: Annotated[WorkerQueue, typer.Argument(help="What to work on.")],
-    concurrency: Annotated[int, typer.Option(min=1, help="Jobs at once.")] = 1,
+    queue: Annotated[WorkerQueue, typer.Argument(help="Queue to work on.")],
+    concurrency: Annotated[int, typer.Option(min=1, help="Number of parallel jobs.")] = 1,
 ) -> None:
-    """Run a worker for one queue. `maintenance` is the sweeper."""
+    """Run a worker for one queue. The sweeper serves the `maintenance` queue."""
     settings = settings_here()
     _check_broker(settings)
     if settings.embedded and concurrency > 1:
-        refuse("--concurrency: embedded mode does one job at a time")
+        refuse("--concurrency must be 1 in embedded mode")
     # a pool fed by bells in a folder hands work over under a lock, and a process killed while it holds that takes it
     # along: the worker would never work again (ADR 12)
     pool = "solo" if settings.embedded or queue is WorkerQueue.MAINTENANCE else "prefork"

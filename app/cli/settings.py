@@ -13,7 +13,7 @@ from nnmass.cli.exit_codes import refuse
 if TYPE_CHECKING:
     from app.config import Settings
 
-DataDir = Annotated[Path | None, typer.Option(help="Folder of embedded mode's data.")]
+DataDir = Annotated[Path | None, typer.Option(help="Data folder of embedded mode.")]
 
 
 def use_folder(data_dir: Path | None) -> None:

@@ -31,7 +31,7 @@ def chosen(request: Request, arch_id: Annotated[list[str] | None, Query(max_leng
     """Go to the architecture that was ticked in a ranking, or to the difference of the first two."""
     ids = arch_id or []
     if not ids:
-        raise Invalid("tick one architecture to see it, or two to see how they differ")
+        raise Invalid("select one architecture to open, or two to compare")
     against = f"?against={ids[1]}" if len(ids) > 1 else ""
     return go_to(request, f"/architectures/{ids[0]}{against}")
 

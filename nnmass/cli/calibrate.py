@@ -25,13 +25,13 @@ class Where(StrEnum):
 
 def calibrate(
     name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What searches call it; this machine's name.")
+        str | None, typer.Option(metavar="NAME", help="Name of the profile (default: this machine's name).")
     ] = None,
-    title: Annotated[str, typer.Option(metavar="TEXT", help="What people call it.")] = "",
-    on: Annotated[Where, typer.Option(help="What runs the networks.")] = Where.CPU,
-    threads: Annotated[int, typer.Option(min=1, max=4096, help="Threads that one input has.")] = 1,
+    title: Annotated[str, typer.Option(metavar="TEXT", help="Title that people see.")] = "",
+    on: Annotated[Where, typer.Option(help="Processor that runs the networks.")] = Where.CPU,
+    threads: Annotated[int, typer.Option(min=1, max=4096, help="Threads for one input.")] = 1,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to; NAME.json without it.")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Output file (default: NAME.json).")
     ] = None,
     server: Server = None,
     key_file: KeyFile = None,
@@ -40,17 +40,19 @@ def calibrate(
 ) -> None:
     """Time operators on this machine, and write a device profile that estimates latencies.
 
-    Takes a minute or two, and torch (the extra `train`). The estimates are tried on networks that they were not fitted
-    on; the profile has that error, and every latency is told with its band. Keep the machine quiet meanwhile.
+    Requires torch (the extra `train`) and takes one to two minutes. Run nothing else on the machine meanwhile. The
+    estimates are checked on networks that they were not fitted on. The profile records the error, and every estimated
+    latency shows its range.
 
-    `nnmass search --device NAME.json --max-latency-ms 5` then searches here; with --server the profile is kept there.
+    Then search with `nnmass search --device NAME.json --max-latency-ms 5`. With --server, the service stores the
+    profile.
     """
     from nnmass.cli.printing import write_file
     from nnmass_core.hardware.devices import NAME, read_device
 
     called = name if name is not None else _own_name()
     if not re.fullmatch(NAME, called):
-        refuse("--name: must be a letter and up to 63 more of a-z, 0-9, dot, dash, underscore")
+        refuse("--name must be a letter followed by up to 63 of a-z, 0-9, dot, dash and underscore")
     found = _measured(on, threads)
     profile = {"name": called, "title": title or found["latency"]["machine"][:200], "latency": found["latency"]}
     profile = read_device({**profile, "source": "nnmass calibrate", "note": ""}).definition()
@@ -89,9 +91,9 @@ def _print(found: dict[str, Any], profile: dict[str, Any], place: Path, *, kept:
     error = profile["latency"]["held_out"]
     typer.echo(
         f"Median error {100 * error['median_error']:.1f} % on {error['networks']} networks of {error['families']} "
-        f"families, none of which was fitted; they took {error['band_low']:.2f} to {error['band_high']:.2f} of it."
+        f"families that were not fitted; measured / estimated is {error['band_low']:.2f} to {error['band_high']:.2f}."
     )
-    typer.echo(f"Written to {place}{', and kept by the service' if kept else ''}.")
+    typer.echo(f"Wrote {place}{'; the service stored the profile' if kept else ''}.")
     device = profile["name"] if kept else place
     typer.echo(f"Next: nnmass search --preset densenet-cifar --device {device} --max-latency-ms 5")
 

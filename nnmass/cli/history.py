@@ -12,17 +12,19 @@ from nnmass.cli.options import Json, KeyFile, Server, client_of
 
 
 def history(
-    limit: Annotated[int, typer.Option(min=1, metavar="N", help="The newest so many.")] = 20,
-    status: Annotated[str | None, typer.Option(help="queued, running, succeeded, failed or cancelled.")] = None,
-    family: Annotated[str | None, typer.Option(help="Of this family of networks.")] = None,
-    tag: Annotated[str | None, typer.Option(help="With this tag.")] = None,
-    text: Annotated[str | None, typer.Option("--text", "-q", help="With this in name or note.")] = None,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="Maximum number of searches.")] = 20,
+    status: Annotated[
+        str | None, typer.Option(help="Only with this status: queued, running, succeeded, failed or cancelled.")
+    ] = None,
+    family: Annotated[str | None, typer.Option(help="Only of this network family.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Only with this tag.")] = None,
+    text: Annotated[str | None, typer.Option("--text", "-q", help="Only with this text in the name or note.")] = None,
     server: Server = None,
     key_file: KeyFile = None,
     *,
     as_json: Json = False,
 ) -> None:
-    """List the searches that a service keeps, newest first."""
+    """List the searches of a service, newest first."""
     from nnmass.cli.printing import print_json, print_searches
 
     with ending(), client_of(server, key_file) as client:
@@ -34,13 +36,13 @@ def history(
 
 
 def show(
-    search_id: Annotated[str, typer.Argument(metavar="ID", help="A search's id.")],
+    search_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the search.")],
     server: Server = None,
     key_file: KeyFile = None,
     *,
     as_json: Json = False,
 ) -> None:
-    """Show a search: its ranking and its proof, or how far it is."""
+    """Show a search: its ranking and proof, or its progress."""
     from nnmass.cli.printing import print_answer, print_json, print_searches
 
     with ending(), client_of(server, key_file) as client:

@@ -32,24 +32,24 @@ HERE = Path("-")
 Network = Annotated[
     str,
     typer.Argument(
-        metavar="NETWORK", help="A JSON definition's file (- reads it here), a name, or a service's arch_id."
+        metavar="NETWORK", help="File with a JSON definition (- for stdin), a known name, or an arch_id of a service."
     ),
 ]
-Output = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to; text goes here without it.")
-]
+Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Output file (default: stdout).")]
 
 
 def evaluate(
     networks: Annotated[
         list[str],
-        typer.Argument(metavar="NETWORK...", help="Files of JSON definitions (- reads here), or names: resnet50."),
+        typer.Argument(
+            metavar="NETWORK...", help="Files with JSON definitions (- for stdin), or known names such as resnet50."
+        ),
     ],
     precision: PrecisionOption = Precision.FP32,
     *,
     as_json: Json = False,
 ) -> None:
-    """Print NN-Mass and every cost of networks of yours, in order. A file may hold several, as a list."""
+    """Print NN-Mass and all costs of your networks, in order. A file may contain a list of networks."""
     from nnmass.cli.printing import print_json, print_networks
     from nnmass.local import evaluate as evaluate_here
 
@@ -64,20 +64,20 @@ def evaluate(
 
 def export(
     network: Network,
-    form: Annotated[ExportFormat, typer.Option("--format", help="What to write.")] = ExportFormat.PYTORCH,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Draws the skip wiring.")] = 0,
+    form: Annotated[ExportFormat, typer.Option("--format", help="Format of the file.")] = ExportFormat.PYTORCH,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed that draws the skip wiring.")] = 0,
     output: Output = None,
     server: Server = None,
     key_file: KeyFile = None,
 ) -> None:
-    """Write a network as a file.
+    """Write a network to a file.
 
-    ONNX and TorchScript need torch: here (the extra `train`), or at a worker of the service that --server names.
+    ONNX and TorchScript require torch: on this machine (the extra `train`), or on a worker of the --server service.
     """
     if output is None and form in BINARY:
-        refuse(f"--output is needed: {form.value} is no text")
+        refuse(f"--output is required: {form.value} is a binary format")
     if output == HERE and form in BINARY and sys.stdout.isatty():
-        refuse(f"--output: {form.value} is no text for a terminal")
+        refuse(f"--output must be a file: {form.value} is a binary format")
     with ending():
         content = _from_service(network, form, seed, server, key_file) if server else _made_here(network, form, seed)
     if output is None or output == HERE:
@@ -104,7 +104,7 @@ def _made_here(network: str, form: ExportFormat, seed: int) -> bytes:
     try:
         return content_of(_decoded(network), form.value, seed)
     except ExportFailed as error:
-        refuse(f"{error} (or let a service make it: --server URL)")
+        refuse(f"{error} (or use a service: --server URL)")
 
 
 def _decoded(network: str) -> Architecture:
@@ -113,7 +113,7 @@ def _decoded(network: str) -> Architecture:
     from nnmass_core.families import decode_architecture
 
     if network.startswith("arch_"):
-        refuse("--server is needed: only a service knows networks by their id")
+        refuse("--server is required: only a service knows networks by their id")
     return decode_architecture(definition_of(network_in(network)))
 
 
@@ -123,10 +123,7 @@ def diagram(
     server: Server = None,
     key_file: KeyFile = None,
 ) -> None:
-    """Draw a network as SVG.
-
-    Shows its cells or stages, their skip wiring, and their share of the NN-Mass.
-    """
+    """Draw a network as SVG: its cells or stages, their skip wiring, and their share of the NN-Mass."""
     with ending():
         if network.startswith("arch_") and server:
             with client_of(server, key_file) as client:

@@ -41,24 +41,22 @@ class Cost(StrEnum):
     LATENCY = "latency_ms"
 
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Server = Annotated[
-    str | None, typer.Option("--server", metavar="URL", envvar="NNMASS_SERVER", help="Ask this service.")
+    str | None, typer.Option("--server", metavar="URL", envvar="NNMASS_SERVER", help="Use this service.")
 ]
 KeyFile = Annotated[
     Path | None,
     typer.Option(
-        "--key-file", metavar="FILE", envvar="NNMASS_KEY_FILE", help="File that holds the API key; or set NNMASS_KEY."
+        "--key-file", metavar="FILE", envvar="NNMASS_KEY_FILE", help="File with the API key; or set NNMASS_KEY."
     ),
 ]
-MaxParams = Annotated[str | None, typer.Option(metavar="COUNT", help="Trainable parameters at most: 1200000, 1.2M.")]
-MaxMacs = Annotated[str | None, typer.Option(metavar="COUNT", help="Multiply-accumulates for one input at most: 150M.")]
+MaxParams = Annotated[str | None, typer.Option(metavar="COUNT", help="Maximum trainable parameters: 1200000, 1.2M.")]
+MaxMacs = Annotated[str | None, typer.Option(metavar="COUNT", help="Maximum multiply-accumulates per input: 150M.")]
 MaxWeightBytes = Annotated[
-    str | None, typer.Option(metavar="BYTES", help="Bytes of weights at most: 300KB (1,000 each), 293KiB (1,024).")
+    str | None, typer.Option(metavar="BYTES", help="Maximum weight memory: 300KB (1,000 bytes), 293KiB (1,024).")
 ]
-MaxPeakBytes = Annotated[
-    str | None, typer.Option(metavar="BYTES", help="Bytes of activations alive at once at most: 320KB.")
-]
+MaxPeakBytes = Annotated[str | None, typer.Option(metavar="BYTES", help="Maximum peak activation memory: 320KB.")]
 
 
 def _device_names(incomplete: str) -> list[str]:
@@ -71,23 +69,21 @@ Device = Annotated[
     str | None,
     typer.Option(
         metavar="NAME|FILE",
-        help="A device whose memory is a limit (`nnmass devices`), or a profile that `nnmass calibrate` wrote.",
+        help="Device whose memory sets limits (see `nnmass devices`), or a profile from `nnmass calibrate`.",
         autocompletion=_device_names,
     ),
 ]
-MaxLatency = Annotated[
-    str | None, typer.Option(metavar="MS", help="Milliseconds for one input at most, as --device estimates: 5, 5ms.")
-]
-PrecisionOption = Annotated[Precision, typer.Option("--precision", help="What bytes are counted at.")]
-TopK = Annotated[int | None, typer.Option(metavar="K", help="How many to rank; 10 if left out.")]
+MaxLatency = Annotated[str | None, typer.Option(metavar="MS", help="Maximum latency per input on --device: 5, 5ms.")]
+PrecisionOption = Annotated[Precision, typer.Option("--precision", help="Numeric precision for memory.")]
+TopK = Annotated[int | None, typer.Option(metavar="K", help="Number of networks to rank (default: 10).")]
 DiversityOption = Annotated[
     Diversity, typer.Option("--diversity", help="shape: at most one result for each tuple of widths and depths.")
 ]
 TimeLimit = Annotated[
-    float, typer.Option(metavar="SECONDS", help="After it the best so far is printed, as not proved (exit code 4).")
+    float, typer.Option(metavar="SECONDS", help="Time limit; then print the best so far, not proved (exit code 4).")
 ]
 Save = Annotated[
-    Path | None, typer.Option("--save", metavar="FILE", help="Write the best network's definition, to export or train.")
+    Path | None, typer.Option("--save", metavar="FILE", help="Write the best network's definition to this file.")
 ]
 
 
@@ -101,7 +97,9 @@ def client_of(server: str | None, key_file: Path | None) -> Client:
 def note_missing(client: Client, what: str) -> None:
     """Say so when nobody works on what is waited for; it is waited for all the same."""
     if what in client.ready().missing:
-        typer.echo(f"nnmass: the service has no {what.replace('_', ' ')} now (`make serve-train` runs one)", err=True)
+        typer.echo(
+            f"nnmass: the service has no running {what.replace('_', ' ')}; start one with `make serve-train`", err=True
+        )
 
 
 def _key_in(path: Path | None) -> str | None:
@@ -111,7 +109,7 @@ def _key_in(path: Path | None) -> str | None:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        refuse(f"--key-file: {path} cannot be read ({type(error).__name__})")
+        refuse(f"--key-file: cannot read {path} ({type(error).__name__})")
 
 
 def limits_of(

@@ -60,7 +60,7 @@ def print_networks(networks: Sequence[Architecture], first: tuple[str, Sequence[
     cells = all("cells" in network.raw for network in networks)
     shape = "cells: width x depth, skip channels" if cells else "stages: channels x blocks"
     timed = any(network.latency_ms is not None for network in networks)
-    names = ("NN-Mass", "params", "MACs", "weights", "activations", *(["latency, estimated"] if timed else []))
+    names = ("NN-Mass", "params", "MACs", "weights", "activations", *(["estimated latency"] if timed else []))
     heads = [(name, RIGHT) for name in names]
     rows = ([name, *_row(network, timed=timed)] for name, network in zip(first[1], networks, strict=True))
     print_table([(first[0], LEFT), *heads, (shape, LEFT)], rows)
@@ -86,13 +86,13 @@ def lines_of(answer: Answer) -> list[str]:
     result = answer.certificate.raw
     said = [str(answer), formatting.savings(result), formatting.binding(result), *formatting.relaxation(result)]
     said += [formatting.slack(answer.best.raw), formatting.latency(answer.best.raw)] if answer.best is not None else []
-    mind = [f"Mind: {formatting.CAVEATS.get(caveat, caveat)}" for caveat in answer.certificate.caveats]
+    mind = [f"Note: {formatting.CAVEATS.get(caveat, caveat)}" for caveat in answer.certificate.caveats]
     return [line for line in (*said, *mind) if line]
 
 
 def print_searches(searches: Sequence[Search]) -> None:
     """Print searches, a line each."""
-    heads = [("id", LEFT), ("created (UTC)", LEFT), ("state", LEFT), ("asked", LEFT), ("best NN-Mass", RIGHT)]
+    heads = [("id", LEFT), ("created (UTC)", LEFT), ("state", LEFT), ("request", LEFT), ("best NN-Mass", RIGHT)]
     print_table([*heads, ("name", LEFT)], map(_search_row, searches))
 
 
@@ -104,7 +104,7 @@ def _search_row(search: Search) -> list[str]:
 
 def print_trainings(trainings: Sequence[Verification]) -> None:
     """Print trained networks, NN-Mass beside its baselines."""
-    figures = ("beside rank", "NN-Mass", "params", "MACs", "test accuracy")
+    figures = ("rank", "NN-Mass", "params", "MACs", "test accuracy")
     heads = [("role", LEFT), *((name, RIGHT) for name in figures), ("state", LEFT)]
     print_table(heads, map(_training_row, trainings))
 
@@ -129,4 +129,4 @@ def write_file(path: Path, content: bytes) -> None:
     try:
         path.write_bytes(content)
     except OSError as error:
-        refuse(f"{path} cannot be written: {error.strerror}")
+        refuse(f"cannot write {path}: {error.strerror}")

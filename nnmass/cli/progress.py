@@ -52,7 +52,7 @@ class Bar:
 
     def waiting(self) -> None:
         """Show that a file is being made; nobody knows how far it is."""
-        self.show("", None, "a worker makes the file")
+        self.show("", None, "a worker is creating the file")
 
     def show(self, name: str, fraction: float | None, message: str) -> None:
         """Show how far something is that has a name of its own."""

@@ -19,8 +19,8 @@ SERVICE_COMMANDS = ("serve", "worker", "keys", "db")
 """The commands that the distribution `nnmass-service` adds."""
 
 EXIT_CODES = (
-    "Exit codes: 0 found; 1 failed (no service answers, a search or training failed); 2 wrong input; 3 nothing fits; "
-    "4 not proved within the time limit; 130 interrupted."
+    "Exit codes: 0 success; 1 failure (no service responds, a search or training failed); 2 invalid input; "
+    "3 nothing fits; 4 not proved within the time limit; 130 interrupted."
 )
 
 
@@ -84,8 +84,8 @@ def version() -> None:
 def nnmass() -> None:
     """Which neural network fits my hardware? Exact architecture search around NN-Mass.
 
-    `nnmass search --preset densenet-cifar --max-params 1M --max-macs 150M` answers here and now; `nnmass serve`, of the
-    distribution nnmass-service, runs the service, which stores what was found and trains it.
+    `nnmass search --preset densenet-cifar --max-params 1M --max-macs 150M` searches on this machine. `nnmass serve`,
+    from the distribution nnmass-service, runs the service, which stores results and trains networks.
     """
 
 

@@ -51,14 +51,14 @@ def _preset_names(incomplete: str) -> list[str]:
 
 
 SpaceFile = Annotated[
-    str | None, typer.Option("--space", metavar="FILE", help="JSON definition of the space; - reads it here.")
+    str | None, typer.Option("--space", metavar="FILE", help="File with a JSON definition of the space (- for stdin).")
 ]
 
 
 def search(
     preset: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="A named space; `nnmass presets` lists them.", autocompletion=_preset_names),
+        typer.Option(metavar="NAME", help="Named space (see `nnmass presets`).", autocompletion=_preset_names),
     ] = None,
     space: SpaceFile = None,
     max_params: MaxParams = None,
@@ -69,28 +69,26 @@ def search(
     device: Device = None,
     precision: PrecisionOption = Precision.FP32,
     minimize: Annotated[
-        Cost | None, typer.Option(help="The least of this cost, at --min-nn-mass; else the most NN-Mass.")
+        Cost | None, typer.Option(help="Minimize this cost at --min-nn-mass (default: maximize NN-Mass).")
     ] = None,
-    min_nn_mass: Annotated[float | None, typer.Option(metavar="MASS", help="NN-Mass that is needed.")] = None,
+    min_nn_mass: Annotated[float | None, typer.Option(metavar="MASS", help="Minimum NN-Mass.")] = None,
     pareto: Annotated[
         str | None,
-        typer.Option(
-            metavar="COSTS", help="The front of NN-Mass against a cost, or params,macs: all that is worth it."
-        ),
+        typer.Option(metavar="COSTS", help="Pareto front of NN-Mass and a cost, or of NN-Mass and params,macs."),
     ] = None,
     top_k: TopK = None,
     diversity: DiversityOption = Diversity.NONE,
     time_limit: TimeLimit = SECONDS,
-    name: Annotated[str, typer.Option(metavar="TEXT", help="What the service is to call the search.")] = "",
+    name: Annotated[str, typer.Option(metavar="TEXT", help="Name of the search in the service.")] = "",
     server: Server = None,
     key_file: KeyFile = None,
     *,
     as_json: Json = False,
     save: Save = None,
 ) -> None:
-    """Find the networks with the most NN-Mass within a budget, proved.
+    """Find the networks with the most NN-Mass within a budget, with proof.
 
-    Answers here and now, without a service, unless --server names one. Limits are hard, any set at once.
+    Searches on this machine unless --server names a service. Every limit that you set is hard.
     """
     with ending({"space": "--preset" if preset is not None else "--space"}):
         where = _space_of(preset, space)
@@ -110,9 +108,12 @@ def search(
 
 def compress(
     reference: Annotated[
-        str, typer.Argument(metavar="NETWORK", help="A JSON definition's file (- reads it here), or a name: resnet50.")
+        str,
+        typer.Argument(
+            metavar="NETWORK", help="File with a JSON definition (- for stdin), or a known name such as resnet50."
+        ),
     ],
-    minimize: Annotated[Cost, typer.Option(help="What to have least of.")] = Cost.MACS,
+    minimize: Annotated[Cost, typer.Option(help="Cost to minimize.")] = Cost.MACS,
     space: SpaceFile = None,
     max_params: MaxParams = None,
     max_macs: MaxMacs = None,
@@ -130,10 +131,10 @@ def compress(
     as_json: Json = False,
     save: Save = None,
 ) -> None:
-    """Find a cheaper network with the NN-Mass of yours.
+    """Find a cheaper network with at least the NN-Mass of your network.
 
-    Looks around the reference, at its own widths where cells are concatenated, unless --space says where. Answers here
-    and now, unless --server names a service.
+    Searches similar networks unless --space names a space; networks with concatenation cells retain their widths.
+    Searches on this machine unless --server names a service.
     """
     with ending({"space": "--space"}):
         network = reference if reference.startswith("arch_") else network_in(reference)
@@ -181,7 +182,7 @@ def devices(*, as_json: Json = False) -> None:
 
 def _space_of(preset: str | None, space: str | None) -> Space:
     if (preset is None) == (space is None):
-        refuse("give either --preset NAME (`nnmass presets` lists them) or --space FILE")
+        refuse("give either --preset NAME (see `nnmass presets`) or --space FILE")
     if preset is not None:
         return preset
     assert space is not None
@@ -192,10 +193,10 @@ def _space_of(preset: str | None, space: str | None) -> Space:
 def _objective_of(minimize: Cost | None, min_nn_mass: float | None, pareto: str | None) -> dict[str, Any]:
     if pareto is not None:
         if minimize is not None or min_nn_mass is not None:
-            refuse("--pareto goes without --minimize and --min-nn-mass")
+            refuse("--pareto cannot be combined with --minimize or --min-nn-mass")
         return {"pareto": ["nn_mass", *(cost.strip() for cost in pareto.split(","))]}
     if (minimize is None) != (min_nn_mass is None):
-        refuse("--minimize and --min-nn-mass go together")
+        refuse("--minimize and --min-nn-mass require each other")
     if minimize is None:
         return {"maximize": "nn_mass"}
     return {"minimize": minimize.value, "min_nn_mass": min_nn_mass}
@@ -222,7 +223,7 @@ def _followed(client: Client, space: Space, name: str, progress: Any, asked: Ask
     try:
         return client.answer(client.wait(found, progress=progress))
     except KeyboardInterrupt:
-        typer.echo(f"nnmass: the service goes on with it: nnmass show {found.id}", err=True)
+        typer.echo(f"nnmass: the search continues in the service: nnmass show {found.id}", err=True)
         raise
 
 

@@ -22,32 +22,34 @@ def verify(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="NETWORK|SEARCH", help="A search's id, a network's arch_id, a JSON definition's file, or a name."
+            metavar="NETWORK|SEARCH",
+            help="Id of a search, arch_id of a network, file with a JSON definition, or known name.",
         ),
     ],
-    dataset: Annotated[
-        str, typer.Option(metavar="NAME", help="What to train on: mnist-5k, cifar10, ...; or a file of JSON.")
-    ],
-    recipe: Annotated[str, typer.Option(metavar="NAME", help="How: mlp-paper, cifar-quick, ...; or a file of JSON.")],
-    top: Annotated[int | None, typer.Option(metavar="K", help="How many of a search's ranking; 1 if left out.")] = None,
+    dataset: Annotated[str, typer.Option(metavar="NAME", help="Dataset: mnist-5k, cifar10, ...; or a JSON file.")],
+    recipe: Annotated[str, typer.Option(metavar="NAME", help="Recipe: mlp-paper, cifar-quick, ...; or a JSON file.")],
+    top: Annotated[
+        int | None, typer.Option(metavar="K", help="Number of networks of a search's ranking (default: 1).")
+    ] = None,
     controls: Annotated[
         str | None,
         typer.Option(
-            metavar="NAMES", help="Beside each of a search: params,random if left out; params, random or none."
+            metavar="NAMES",
+            help="Controls for each network of a search: none, or (default) params,random.",
         ),
     ] = None,
-    seeds: Annotated[str, typer.Option(metavar="NUMBERS", help="One training each, by comma.")] = "0",
+    seeds: Annotated[str, typer.Option(metavar="NUMBERS", help="Comma-separated seeds; one training each.")] = "0",
     server: Server = None,
     key_file: KeyFile = None,
     *,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the epochs until all have ended.")] = True,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Show progress until all trainings end.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Train a network, or a search's best beside controls.
+    """Train a network, or the best networks of a search together with controls.
 
-    Controls are networks of equal cost; NN-Mass, params and MACs are printed next to the accuracies.
+    Controls are networks of equal cost. The table shows NN-Mass, params and MACs next to each accuracy.
 
-    The service does it (http://127.0.0.1:8000 unless --server names another), on a worker that has torch.
+    A worker with torch trains them, in the service at --server (default: http://127.0.0.1:8000).
     """
     from nnmass.client.verifications import is_search
 
@@ -105,7 +107,7 @@ def _followed(client: Client, batch: Batch) -> list[Verification]:
             return [client.wait_verification(training, progress=told(training)) for training in batch.items]
         except KeyboardInterrupt:
             ids = " ".join(training.id for training in batch.items)
-            typer.echo(f"nnmass: the service goes on with them: {ids}", err=True)
+            typer.echo(f"nnmass: the trainings continue in the service: {ids}", err=True)
             raise
 
 

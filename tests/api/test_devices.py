@@ -113,7 +113,7 @@ def test_a_search_keeps_a_limit_on_latency(client: TestClient, worker: Context) 
     same = client.post("/v1/searches", json=inline)
     assert (same.status_code, same.json()["reused"], same.json()["id"]) == (200, True, made["id"])
     assert "my-board" in client.get(f"/searches/{made['id']}").text
-    assert "latency, estimated" in client.get(f"/searches/{made['id']}").text
+    assert "estimated latency" in client.get(f"/searches/{made['id']}").text
 
 
 def test_a_profile_measured_again_asks_another_question(client: TestClient, worker: Context) -> None:

@@ -133,7 +133,7 @@ def test_the_best_is_trained_and_its_accuracy_printed(run: Run, client: Client, 
     done = run("verify", answer.search.id, *what, "--controls", "params")
     worker.join()
     assert done.exit_code == 0, done.stderr
-    assert "no train worker now" in done.stderr
+    assert "no running train worker" in done.stderr
     for said in ("candidate", "params control", "0.900", "0.800", "Evidence: ", f"{answer[0].params:,}"):
         assert said in done.stdout
 

@@ -78,9 +78,9 @@ def test_from_an_empty_form_to_onnx_of_a_proved_architecture(
         page.goto("/")
         page.get_by_label("Space to search").select_option("densenet-tiny")
         page.get_by_label("Params at most").fill("60k")
-        page.get_by_label("MACs for one input").fill("12M")
+        page.get_by_label("MACs per input").fill("12M")
         expect(page.locator("#answer")).to_contain_text(re.compile(r"The best of [\d,]+ architectures, proved in"))
-        page.get_by_role("button", name="Search and keep").click()
+        page.get_by_role("button", name="Run search").click()
         expect(page.locator("#certificate")).to_contain_text(re.compile(r"The best of [\d,]+ architectures, proved in"))
         page.get_by_role("link", name="1", exact=True).click()
         expect(page.get_by_role("heading", name="Memory over one input")).to_be_visible()
@@ -125,7 +125,7 @@ def test_problems_stand_beside_their_field_as_one_types(service: Service, browse
         page.get_by_label("Weight memory such as").fill("1.5 MB")
         expect(page.locator("#problem-max_weight_bytes")).to_be_hidden()
         page.get_by_text("Edit the space").click()
-        page.get_by_role("button", name="Take the preset's").click()
+        page.get_by_role("button", name="Load preset").click()
         expect(page.get_by_label("Definition (JSON")).to_have_value(re.compile("densenet_cnn"))
         definition = page.get_by_label("Definition (JSON").input_value()
         size = page.locator("#space-size").inner_text()
@@ -155,11 +155,11 @@ def test_results_are_read_and_searches_asked_with_scripts_blocked(
         page.get_by_label("Params at most").fill("700k")
         page.get_by_text("More", exact=True).click()
         page.get_by_label("Name", exact=True).fill("without scripts")
-        page.get_by_role("button", name="Search and keep").click()
+        page.get_by_role("button", name="Run search").click()
         expect(page.get_by_role("heading", name="without scripts")).to_be_visible()
         expect(page.locator("#certificate")).to_contain_text("proved in")  # the page asks again by itself
         expect(page.get_by_role("region", name="Ranking").locator("tbody tr")).to_have_count(10)
-        page.get_by_role("link", name="What would it buy?").click()
+        page.get_by_role("link", name="Show NN-Mass with a larger budget").click()
         expect(page.get_by_role("table")).to_contain_text("+10 %")
         for path in pages_of(trained):
             page.goto(path)
@@ -218,16 +218,16 @@ def test_a_ranking_sorts_and_two_of_it_are_told_apart(
         page = visitor.page
         page.goto(f"/searches/{finished['search']}")
         expect(page.locator("#chart")).to_have_attribute("data-drawn", "macs")
-        page.get_by_label("Against", exact=True).select_option("params")
+        page.get_by_label("Cost axis", exact=True).select_option("params")
         expect(page.locator("#chart")).to_have_attribute("data-drawn", "params")
         expect(page.locator("#more")).to_contain_text("+10 %")
         ranks = page.locator("table.sortable tbody tr td:nth-child(2)")
         page.get_by_role("button", name="rank").click()
         page.get_by_role("button", name="rank").click()
         assert ranks.all_inner_texts() == ["3", "2", "1"]
-        page.get_by_label("Pick rank 1").check()
-        page.get_by_label("Pick rank 3").check()
-        page.get_by_role("button", name="Show the picked one, or how two differ").click()
+        page.get_by_label("Select rank 1").check()
+        page.get_by_label("Select rank 3").check()
+        page.get_by_role("button", name="Open or compare selected").click()
         expect(page.get_by_role("region", name="Differences")).to_contain_text("nn_mass")
 
 
@@ -236,12 +236,12 @@ def test_the_history_is_filtered_and_compared(service: Service, browser: Browser
     with visit(browser, service.address) as visitor:
         page = visitor.page
         page.goto("/searches")
-        page.get_by_label("Words in names and notes").fill("small")
+        page.get_by_label("Text in names and notes").fill("small")
         page.get_by_role("button", name="Filter").click()
         expect(page.get_by_role("link", name="small", exact=True)).to_be_visible()
         for box in page.locator("input[name=ids]").all():
             box.check()
-        page.get_by_role("button", name="Compare two to four picked").click()
+        page.get_by_role("button", name="Compare selected (2 to 4)").click()
         expect(page.get_by_role("region", name="Differences")).to_contain_text("request.budget.max_params")
         keep(page, "compare")
         page.goto("/searches?tag=edge")
@@ -249,7 +249,7 @@ def test_the_history_is_filtered_and_compared(service: Service, browser: Browser
         page.get_by_role("link", name="smaller").click()
         page.get_by_text("Name, tags, note").click()
         page.get_by_label("Note").fill("for the doorbell")
-        page.get_by_role("button", name="Keep", exact=True).click()
+        page.get_by_role("button", name="Save", exact=True).click()
         expect(page.get_by_text("for the doorbell").first).to_be_visible()
 
 
@@ -257,9 +257,9 @@ def test_a_verification_is_started_from_a_search(service: Service, browser: Brow
     with visit(browser, service.address) as visitor:
         page = visitor.page
         page.goto(f"/searches/{finished['search']}")
-        page.get_by_label("Images").select_option("mnist-5k")
-        page.get_by_label("How many").fill("1")
-        page.get_by_role("button", name="Verify").click()
+        page.get_by_label("Dataset").select_option("mnist-5k")
+        page.get_by_label("Networks to train").fill("1")
+        page.get_by_role("button", name="Train").click()
         expect(page.get_by_role("heading", name="Verifications")).to_be_visible()
         page.get_by_role("link", name="densenet_mlp on mnist-5k").first.click()
         page.get_by_role("button", name="Cancel").click()
@@ -293,7 +293,7 @@ def test_keys_are_asked_for_in_the_browser(browser: Browser, tmp_path: Path) -> 
             expect(page.get_by_role("heading", name="History")).to_be_visible()
             page.goto("/")
             answered(page, 1)
-            page.get_by_role("button", name="Search and keep").click()
+            page.get_by_role("button", name="Run search").click()
             expect(page.locator("#certificate")).to_contain_text("proved in")  # told by the stream of events
             page.get_by_role("button", name="Sign out").click()
             expect(page.get_by_role("heading", name="Sign in")).to_be_visible()

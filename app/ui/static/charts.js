@@ -1,4 +1,4 @@
-// Charts, drawn by Plotly, which is loaded when a page has one. Their figures stand in the page's tables too.
+// Draws charts with Plotly, loaded only on pages with a chart. The tables of the page show the same figures.
 "use strict";
 
 const root = document.body.dataset.root;
@@ -6,7 +6,7 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 const NAMES = { nn_mass: "NN-Mass", params: "params", macs: "MACs", weight_bytes: "bytes of weights", peak_activation_bytes: "bytes of activations" };
 
 const data = (id) => JSON.parse(document.getElementById(id).textContent);
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 function load(address) {
   return new Promise((resolve, reject) => {
@@ -19,9 +19,9 @@ function load(address) {
 }
 
 function layout(more) {
-  const axis = { gridcolor: colour("--line"), zerolinecolor: colour("--line"), linecolor: colour("--line"), automargin: true };
+  const axis = { gridcolor: color("--line"), zerolinecolor: color("--line"), linecolor: color("--line"), automargin: true };
   const made = {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: colour("--text"), size: 13 },
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: color("--text"), size: 13 },
     margin: { l: 60, r: 16, t: 12, b: 48 }, legend: { orientation: "h", y: 1.12 }, hovermode: "closest", ...more,
   };
   for (const name of Object.keys(more).filter((key) => /axis/.test(key))) made[name] = { ...axis, ...more[name] };
@@ -57,14 +57,14 @@ async function ranking(place) {
     const bound = limits[`max_${cost}`];
     const front = fronted([...(known[cost] || []), ...points], cost);
     const traces = [
-      { name: isFront ? "the front" : "proved points of the front", x: front.map((p) => p[cost]), y: front.map((p) => p.nn_mass), mode: "lines+markers",
-        line: { shape: "hv", color: colour("--front"), width: 1.5 }, marker: { size: 5, color: colour("--front") } },
+      { name: isFront ? "Pareto front" : "proved points of the Pareto front", x: front.map((p) => p[cost]), y: front.map((p) => p.nn_mass), mode: "lines+markers",
+        line: { shape: "hv", color: color("--front"), width: 1.5 }, marker: { size: 5, color: color("--front") } },
       { name: "ranking", x: points.map((p) => p[cost]), y: points.map((p) => p.nn_mass), mode: "markers",
-        marker: { size: 10, color: colour("--accent"), line: { color: colour("--back"), width: 1 } }, customdata: points.map((p) => p.arch_id),
+        marker: { size: 10, color: color("--accent"), line: { color: color("--back"), width: 1 } }, customdata: points.map((p) => p.arch_id),
         text: points.map((p) => `rank ${p.rank}`), hovertemplate: "%{text}<br>NN-Mass %{y:,.3f}<br>%{x:,}<extra></extra>" },
     ];
-    const shapes = bound ? [{ type: "line", x0: bound, x1: bound, yref: "paper", y0: 0, y1: 1, line: { color: colour("--mark"), dash: "dash" } }] : [];
-    const annotations = bound ? [{ x: bound, yref: "paper", y: 1, text: "budget", showarrow: false, xanchor: "left", font: { color: colour("--mark") } }] : [];
+    const shapes = bound ? [{ type: "line", x0: bound, x1: bound, yref: "paper", y0: 0, y1: 1, line: { color: color("--mark"), dash: "dash" } }] : [];
+    const annotations = bound ? [{ x: bound, yref: "paper", y: 1, text: "budget", showarrow: false, xanchor: "left", font: { color: color("--mark") } }] : [];
     draw(place, traces, { xaxis: { title: { text: NAMES[cost] } }, yaxis: { title: { text: "NN-Mass" } }, shapes, annotations });
     place.dataset.drawn = cost;
   }
@@ -105,11 +105,11 @@ async function evidence(place) {
   const measures = Object.entries(data("measures"));
   function show() {
     const roles = [...new Set(points.map((p) => p.role))];
-    const colours = [colour("--accent"), colour("--mark"), colour("--front"), colour("--quiet")];
+    const colors = [color("--accent"), color("--mark"), color("--front"), color("--quiet")];
     const traces = measures.flatMap(([name], i) => roles.map((role, k) => {
       const mine = points.filter((p) => p.role === role);
       return { name: role.replace("_", " "), legendgroup: role, showlegend: i === 0, x: mine.map((p) => p[name]), y: mine.map((p) => p.accuracy),
-        mode: "markers", marker: { size: 8, color: colours[k % 4] }, customdata: mine.map((p) => p.arch_id), xaxis: `x${i + 1}`, yaxis: "y",
+        mode: "markers", marker: { size: 8, color: colors[k % 4] }, customdata: mine.map((p) => p.arch_id), xaxis: `x${i + 1}`, yaxis: "y",
         hovertemplate: "%{y:.2%}<br>%{x:,}<extra></extra>" };
     }));
     const axes = {};
@@ -126,7 +126,7 @@ for (const [id, chart] of Object.entries({ chart: ranking, curves, evidence })) 
   const place = document.getElementById(id);
   if (!place) continue;
   load(place.dataset.library).then(() => chart(place)).catch((error) => {
-    place.textContent = "The chart could not be drawn; the tables have its figures.";
+    place.textContent = "Could not draw the chart. The tables have the same figures.";
     console.error(error);
   });
 }

@@ -1,4 +1,4 @@
-// The form of a search, live: every change is answered beside it. Without this script the form is sent and answered too.
+// Shows the result next to the search form after every change. The form also works without this script.
 "use strict";
 
 const form = document.getElementById("search");
@@ -7,7 +7,7 @@ const brief = document.getElementById("brief");
 const root = document.body.dataset.root;
 const preset = form.elements.preset;
 const sliders = [...form.querySelectorAll("[data-slides]")];
-const DECADES = 4; // a slider runs from a ten-thousandth of the dearest network to all of it
+const DECADES = 4; // a slider covers 1/10,000 to 1 of the cost of the most expensive network
 const PAUSE_MS = 25;
 
 let most = {};
@@ -72,7 +72,7 @@ function showProblems(problems) {
   }
 }
 
-// on a small screen the answer stands below the form, out of sight of who moves a slider
+// on a small screen the result is below the form, so moving a slider hides it
 function showBriefly() {
   const best = answer.querySelector("tbody tr");
   const said = best ? `NN-Mass ${best.cells[1].textContent} · ${best.cells[2].textContent} params · ${best.cells[3].textContent} MACs` : "";
@@ -94,7 +94,7 @@ async function preview() {
     const response = await fetch(`${root}/ui/preview`, { method: "POST", body, signal: mine.signal });
     if (response.redirected) return location.reload(); // signed out meanwhile
     const page = await response.text();
-    if (response.status >= 500 || response.status === 429) throw new Error("the service is busy; it is asked again");
+    if (response.status >= 500 || response.status === 429) throw new Error("The service is busy. Retrying.");
     answer.innerHTML = page;
     showProblems(fragment("found") || {});
     showBriefly();
@@ -107,7 +107,7 @@ async function preview() {
     answer.dataset.answers = String(Number(answer.dataset.answers || 0) + 1);
   } catch (error) {
     if (error.name === "AbortError") return;
-    answer.textContent = error instanceof TypeError ? "The service does not answer; it is asked again." : error.message;
+    answer.textContent = error instanceof TypeError ? "The service does not respond. Retrying." : error.message;
     timer = setTimeout(preview, 2000);
   }
 }

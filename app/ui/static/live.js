@@ -1,4 +1,4 @@
-// Follows a job while it runs, and loads what takes a while once the page is there.
+// Follows a running job, and loads slow parts of a page after the page itself.
 "use strict";
 
 const progress = document.getElementById("progress");

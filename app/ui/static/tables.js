@@ -1,4 +1,4 @@
-// Tables that sort by a column when its heading is pressed.
+// Sorts a table by a column when the user presses its heading.
 "use strict";
 
 function valueOf(row, column) {
