@@ -30,6 +30,7 @@ from nnmass_core.export.source_templates import (
     TORCH_IMPORTS,
     WIDE,
 )
+from nnmass_core.families import FAMILIES
 from nnmass_core.families.concatenation import ConcatenationCnn, resolutions
 from nnmass_core.families.densenet_cnn import DenseNetCnn
 from nnmass_core.families.densenet_cnn_depthwise import DenseNetCnnDepthwise
@@ -56,11 +57,17 @@ def file_without_torch(architecture: Architecture, form: str, seed: int) -> byte
 
 
 def pytorch_source(architecture: Architecture, seed: int) -> str:
-    """Return the file's text. The seed draws the wiring.
+    """Return the text of an architecture's PyTorch file.
 
-    Raises DefinitionError for a bad seed, and for an installed family that brings no writer.
+    Args:
+        architecture: The network that the file builds.
+        seed: Draws the wiring.
+
+    Raises:
+        DefinitionError: The seed is out of range, or the network is of an installed family that brings no writer.
     """
-    if type(architecture) not in WRITERS:
+    writer = WRITERS.get(type(architecture)) or FAMILIES[architecture.family].source
+    if writer is None:
         raise DefinitionError.at("format", "no_source", f"is not written for the family {architecture.family}")
     figures = architecture.evaluation
     header = HEADER.substitute(
@@ -70,7 +77,7 @@ def pytorch_source(architecture: Architecture, seed: int) -> str:
         macs=f"{figures.macs:,}",
         definition=json.dumps(architecture.definition()),
     )
-    return header + WRITERS[type(architecture)](architecture, seed)
+    return header + writer(architecture, seed)
 
 
 def _dense_cnn(convolution: str) -> Callable[[ConcatenationCnn, int], str]:
@@ -151,3 +158,4 @@ WRITERS: dict[type[Architecture], Callable[[Any, int], str]] = {
     ResNet: _resnet,
     WideResNetCifar: _wide_resnet_cifar,
 }
+"""What writes the file of each of our families."""

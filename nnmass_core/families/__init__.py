@@ -36,13 +36,15 @@ NAME = "[a-z][a-z0-9_]{0,63}"
 class Family:
     """One family: its architectures and its spaces.
 
-    module: gives the torch module of an architecture and its wiring, and imports torch only when called. Families of
-    this package have theirs in `nnmass_core.nets`.
+    module: gives the torch module of an architecture and its wiring, and imports torch only when called. source: writes
+    what a PyTorch file of an architecture holds below its heading, given the seed of its wiring, without torch.
+    Families of this package have theirs in `nnmass_core.nets` and `nnmass_core.export.pytorch_source`.
     """
 
     architecture: type[Architecture]
     space: type[Space]
     module: Callable[[Any, Any], Any] | None = None
+    source: Callable[[Any, int], str] | None = None
 
 
 class Families(Mapping[str, Family]):

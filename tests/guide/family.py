@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import types
 from fractions import Fraction
@@ -18,7 +19,7 @@ from fastapi.testclient import TestClient
 from nnmass_core.architecture import Architecture
 from nnmass_core.budget import Budget
 from nnmass_core.export import torch_files
-from nnmass_core.export.pytorch_source import WRITERS, pytorch_source
+from nnmass_core.export.pytorch_source import pytorch_source
 from nnmass_core.families import FAMILIES, decode_architecture, decode_space
 from nnmass_core.nets import build
 from nnmass_core.nets.liveness import peak_elements
@@ -137,7 +138,8 @@ def test_its_files_compute_what_its_module_does(tmp_path: Path) -> None:
 
 def test_without_a_writer_there_is_no_pytorch_file(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     one = network(8, 3)
-    monkeypatch.delitem(WRITERS, type(one))
+    silent = dataclasses.replace(FAMILIES["residual_mlp"], source=None)
+    monkeypatch.setitem(FAMILIES._all(), "residual_mlp", silent)
     arch_id = client.post("/v1/architectures", json=one.definition()).json()["arch_id"]
     refused = client.get(f"/v1/architectures/{arch_id}/export?format=pytorch")
     assert (refused.status_code, refused.json()["errors"][0]["code"]) == (422, "no_source")
