@@ -117,6 +117,13 @@ def test_what_python_exports_is_described(site: Path) -> None:
     assert {"nnmass.Client.search", "nnmass.search_options.Asked"} <= described
 
 
+def test_what_a_family_imports_is_described(site: Path) -> None:
+    from nnmass_core import plugin
+
+    described = loaded(site, "reference/plugin.html").places
+    assert {f"nnmass_core.plugin.{name}" for name in plugin.__all__} <= described
+
+
 def test_pictures_are_what_the_library_draws() -> None:
     drawn = pictures()
     assert {path.name for path in FOLDER.glob("*.svg")} == set(drawn)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from scripts.reference.commands import commands_page
 from scripts.reference.definitions import definitions_page
 from scripts.reference.names import names_page
-from scripts.reference.python import client_page, core_page
+from scripts.reference.python import client_page, core_page, plugin_page
 from scripts.reference.rest import bodies_page, openapi, routes_page
 from scripts.reference.settings import settings_page
 
@@ -21,5 +21,6 @@ def pages() -> dict[str, str]:
         "reference/commands.md": commands_page(),
         "reference/python.md": client_page(),
         "reference/core.md": core_page(),
+        "reference/plugin.md": plugin_page(),
         "reference/settings.md": settings_page(),
     }

@@ -35,6 +35,35 @@ MODULES = {
 }
 """The public parts of the core: module and names."""
 
+PLUGIN = """What a package that brings a family of networks imports. [Add a family](../adding-a-family.md) shows how
+it is used. `build`, `peak_elements` and `ConcatenationCell` need torch; the others do not load it."""
+
+PLUGIN_PARTS = {
+    "A family": ("Family",),
+    "Definitions": ("Architecture", "Image", "Evaluation", "Part", "Step"),
+    "Fields of definitions": (
+        *("Value", "integer", "number", "choice", "text", "nested", "sequence"),
+        *("LARGEST_INTEGER", "encode", "decode", "json_schema"),
+    ),
+    "Spaces": (
+        *("Space", "Fields", "decode_integer", "decode_choice"),
+        *("Axis", "decode_axis", "decode_axes", "encode_axes", "single_axis_schema", "axis_schema"),
+    ),
+    "Chains of stages": ("Chain", "Stage", "Costs", "stage_of", "timed"),
+    "NN-Mass": (
+        *("mass", "mass_terms", "links", "layer_links", "density", "average_degree", "canonical_skip_channels"),
+        *("basic_block_terms", "bottleneck_terms", "smaller", "larger"),
+    ),
+    "Operators and latency": (
+        *("Work", "Operators", "convolution", "depthwise", "grouped", "linear", "elementwise", "pool"),
+        "LatencyModel",
+    ),
+    "Diagrams": ("Panel", "Arc", "shown"),
+    "Errors": ("Problem", "DefinitionError", "NotPossible"),
+    "Wiring and modules": ("Wiring", "draw_wiring", "ConcatenationCell", "build", "peak_elements"),
+}
+"""What `nnmass_core.plugin` has, by what it is for."""
+
 
 def client_page() -> str:
     """Return the page of the package nnmass."""
@@ -56,6 +85,14 @@ def core_page() -> str:
     parts = ["# Python: nnmass_core", CORE]
     for title, (module, names) in MODULES.items():
         parts += [f"## {title}", f"In `{module}`.", *_directives(module, names)]
+    return page(*parts)
+
+
+def plugin_page() -> str:
+    """Return the page of the module nnmass_core.plugin."""
+    parts = ["# Python: nnmass_core.plugin", PLUGIN]
+    for title, names in PLUGIN_PARTS.items():
+        parts += [f"## {title}", *_directives("nnmass_core.plugin", names)]
     return page(*parts)
 
 

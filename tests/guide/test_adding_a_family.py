@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from nnmass_core import plugin
 from nnmass_core.families import FAMILIES
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +49,30 @@ def test_the_family_has_fewer_than_a_hundred_lines_and_everything_works(installe
     environment = {**os.environ, "PYTHONPATH": f"{installed}{os.pathsep}{ROOT}"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+
+
+def imported(code: str) -> Iterator[str]:
+    """The modules that some code imports, wherever it does."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or "."
+
+
+def test_of_the_product_the_family_imports_the_plugin_module_only() -> None:
+    code = "\n".join(text for name, text in blocks().items() if name.endswith(".py"))
+    ours = {name for name in imported(code) if name.split(".")[0] in ("app", "nnmass", "nnmass_core", "worker")}
+    assert ours == {"nnmass_core.plugin"}
+
+
+def test_the_plugin_module_has_every_name_that_it_lists_and_loads_no_torch_for_the_rest() -> None:
+    assert all(getattr(plugin, name) is not None for name in plugin.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        plugin.nothing  # noqa: B018
+    code = "import sys; from nnmass_core.plugin import Family, draw_wiring; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def families(path: Path) -> subprocess.CompletedProcess[str]:
