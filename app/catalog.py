@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.errors import NotFound
 from app.storage.models import DeviceProfile, Job, RankedArchitecture, RegisteredArchitecture, Search, Verification
 from nnmass_core.architecture import ARCH_ID, Architecture
-from nnmass_core.families import decode_architecture, input_shape, num_classes
+from nnmass_core.families import decode_architecture
 from nnmass_core.hardware.devices import NAME
 
 
@@ -84,4 +84,4 @@ def verifications_of(session: Session, owner: str, arch_id: str, limit: int) -> 
 
 def task_of(architecture: Architecture) -> str:
     """Return inputs and classes in short, `3x32x32/10`: accuracies are compared where they are the same."""
-    return f"{'x'.join(map(str, input_shape(architecture)))}/{num_classes(architecture)}"
+    return f"{'x'.join(map(str, architecture.input_shape))}/{architecture.num_classes}"

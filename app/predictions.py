@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.catalog import task_of
 from app.jobs.lifecycle import State
 from app.storage.models import Job, Verification, VerificationSeed
-from nnmass_core.families import decode_architecture, widths
+from nnmass_core.families import decode_architecture
 from nnmass_core.named.recipes import recipe_name
 from nnmass_core.verification.evidence import Line, Point, lines_of
 
@@ -131,7 +131,7 @@ class Predictions:
         if not self._lines:
             return None
         architecture = decode_architecture(definition)
-        found = self._lines.get((task_of(architecture), widths(architecture)))
+        found = self._lines.get((task_of(architecture), architecture.widths))
         mass = float(architecture.evaluation.mass)
         if found is None or mass <= 0:
             return None

@@ -22,7 +22,7 @@ import torch
 from torch.nn import functional
 
 from nnmass_core.architecture import Architecture
-from nnmass_core.families import decode_architecture, input_shape, num_classes
+from nnmass_core.families import decode_architecture
 from nnmass_core.named.datasets import resolve_dataset
 from nnmass_core.named.recipes import Recipe, resolve_recipe
 from nnmass_core.nets import build
@@ -88,7 +88,7 @@ class Bare:
     def __init__(self, architecture: Architecture, data: Data, recipe: Recipe) -> None:
         self._module = build(architecture, SEED).train()
         self._optimizer = make_optimizer(self._module, recipe)
-        self._standardise = Standardise(data, input_shape(architecture))
+        self._standardise = Standardise(data, architecture.input_shape)
         self._images = data.train.augmented(recipe.augmentation, SEED)
         self._sizes = batch_sizes(len(self._images), recipe.batch_size)
 
@@ -105,7 +105,7 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
     """Return seconds of an epoch of each loop, and the median over rounds of the bare loop's time over ours."""
     definition, dataset, recipe_name = CASES[name]
     architecture, recipe = decode_architecture(definition), replace(resolve_recipe(recipe_name), epochs=rounds + 1)
-    shape, classes = input_shape(architecture), num_classes(architecture)
+    shape, classes = architecture.input_shape, architecture.num_classes
     data = load(resolve_dataset(dataset), shape, classes, Path())
     ours = Training(make_fabric(recipe, "cpu"), architecture, data, recipe, SEED)
     bare, host = Bare(architecture, data, recipe), Nobody()

@@ -8,7 +8,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
-from nnmass_core.codec import Value, encode, integer, sha256_of
+from nnmass_core.codec import Value, encode, integer, nested, sha256_of
 from nnmass_core.diagram import Panel, draw
 from nnmass_core.hardware.latency import Work
 
@@ -20,6 +20,10 @@ ARCH_ID = "arch_[0-9a-f]{32}"
 
 BYTES_PER_ELEMENT = {"fp32": 4, "fp16": 2, "int8": 1}
 """Bytes of one stored number at each precision that a budget may name."""
+
+
+CLASSES = (1, 1_000_000)
+"""Bounds of the number of classes of the families of this package."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +39,12 @@ class Image(Value):
 class Part:
     """What one cell or stage of an architecture contributes.
 
-    `definition` is the cell itself; density and average degree exist for concatenation cells only (nn-mass.md,
-    "Concatenation cells": they are given by cell, never for the network).
+    `definition` is the cell itself, `width` its width or the channels of the stage; density and average degree exist
+    for concatenation cells only (nn-mass.md, "Concatenation cells": they are given by cell, never for the network).
     """
 
     definition: Value
+    width: int
     mass: Fraction
     params: int
     macs: int
@@ -107,6 +112,21 @@ class Architecture(Value):
 
     family: ClassVar[str]
 
+    @property
+    @abstractmethod
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one input: (channels, height, width), or (features,) of a network that flattens its inputs."""
+
+    @cached_property  # no `property`: dataclasses could not set the field of the same name
+    def num_classes(self) -> int:
+        """How many classes the network distinguishes. Each family declares it as a field."""
+        raise NotImplementedError
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The width of each cell or the channels of each stage: where they are equal, NN-Mass compares fairly."""
+        return tuple(part.width for part in self.evaluation.parts)
+
     @abstractmethod
     def evaluate(self) -> Evaluation:
         """Return NN-Mass and every cost in closed form."""
@@ -141,3 +161,16 @@ class Architecture(Value):
     def arch_id(self) -> str:
         """The hash of the canonical definition: the same network has the same id wherever it appears."""
         return f"arch_{sha256_of(self.definition())[:32]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageArchitecture(Architecture):
+    """An architecture whose inputs are images."""
+
+    input: Image = nested(Image, "Shape of one input image.")
+    num_classes: int = integer(*CLASSES, "Classes to tell apart.")
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """The shape of one input: (channels, height, width)."""
+        return (self.input.channels, self.input.height, self.input.width)

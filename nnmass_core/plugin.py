@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from nnmass_core.architecture import Architecture, Evaluation, Image, Part, Step
+from nnmass_core.architecture import Architecture, Evaluation, Image, ImageArchitecture, Part, Step
 from nnmass_core.codec import (
     LARGEST_INTEGER,
     Value,
@@ -82,6 +82,7 @@ __all__ = [
     "Family",
     "Fields",
     "Image",
+    "ImageArchitecture",
     "LatencyModel",
     "NotPossible",
     "Operators",

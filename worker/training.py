@@ -29,7 +29,7 @@ from nnmass_core.architecture import Architecture
 from nnmass_core.codec import decode
 from nnmass_core.errors import NotPossible
 from nnmass_core.export.torch_files import write_module
-from nnmass_core.families import decode_architecture, input_shape, num_classes
+from nnmass_core.families import decode_architecture
 from nnmass_core.named.datasets import resolve_dataset
 from nnmass_core.named.recipes import Recipe
 from nnmass_core.nets import build
@@ -157,7 +157,7 @@ def train_here(order: Order, tell: Tell) -> None:
     if not fabric.is_global_zero:
         tell = _silent
     tell("progress", fraction=0.0, message="reading the data set")
-    shape, classes = input_shape(order.architecture), num_classes(order.architecture)
+    shape, classes = order.architecture.input_shape, order.architecture.num_classes
     data = load(resolve_dataset(order.data), shape, classes, order.data_root)
     check_data(order.data_digest, data.digest)
     for seed in order.seeds:
@@ -274,7 +274,7 @@ class _Run:
         path = self._order.folder / f"export-fence{self._order.fence}.onnx"
         module = build(self._order.architecture, self._seed)  # on the CPU, as files are read everywhere
         module.load_state_dict({name: tensor.cpu() for name, tensor in training.module.state_dict().items()})
-        write_module(module, input_shape(self._order.architecture), "onnx", path)
+        write_module(module, self._order.architecture.input_shape, "onnx", path)
         content = path.read_bytes()
         path.unlink()
         return self._file(f"model-seed{self._seed}.onnx", "application/octet-stream", content)
@@ -336,7 +336,7 @@ def read_checkpoint(path: Path, sha256: str) -> State | None:
 def _figures(order: Order, fabric: Fabric, data: Data) -> dict[str, Any]:
     """Return what a reader needs to judge and repeat the run, beside the accuracies."""
     module = build(order.architecture, order.seeds[0])
-    shape = input_shape(order.architecture)
+    shape = order.architecture.input_shape
     counted = measure.count(module, shape)
     latency = measure.latency_ms(module.to(fabric.device), shape, time.perf_counter)
     return {

@@ -19,7 +19,6 @@ from app.http.file_responses import sent
 from app.ui.page import PageRoute, go_to, render
 from app.ui.trainings import choices
 from nnmass_core.architecture import BYTES_PER_ELEMENT, Architecture
-from nnmass_core.families import input_shape, num_classes
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -53,7 +52,7 @@ def show(
         "precision": precision,
         "precisions": list(BYTES_PER_ELEMENT),
         "timeline": _timeline(architecture, precision),
-        "task": (input_shape(architecture), num_classes(architecture)),
+        "task": (architecture.input_shape, architecture.num_classes),
         "against": against,
         "differences": list(_differences(session, owner, architecture, against, precision)) if against else [],
         "training": choices(architecture),

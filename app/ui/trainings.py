@@ -22,7 +22,6 @@ from app.verifications.schemas import VerificationBody
 from app.verifications.submission import submitted
 from nnmass_core.architecture import Architecture
 from nnmass_core.errors import DefinitionError
-from nnmass_core.families import input_shape, num_classes
 from nnmass_core.named.datasets import datasets, problems_of, resolve_dataset
 from nnmass_core.named.recipes import recipes
 
@@ -35,7 +34,7 @@ def choices(architecture: Architecture | None) -> dict[str, list[str]]:
     """Return the data sets whose inputs and classes an architecture takes, and the recipes."""
     if architecture is None:
         return {"datasets": [], "recipes": []}
-    usual = "mlp-paper" if len(input_shape(architecture)) == 1 else "cifar-quick"
+    usual = "mlp-paper" if len(architecture.input_shape) == 1 else "cifar-quick"
     return {
         "datasets": [name for name in datasets() if _fits(name, architecture)],
         "recipes": sorted(recipes(), key=lambda name: name != usual),
@@ -47,7 +46,7 @@ def _fits(name: str, architecture: Architecture) -> bool:
         dataset = resolve_dataset(name)
     except DefinitionError:
         return False  # it takes more than a name
-    return not list(problems_of(dataset, input_shape(architecture), num_classes(architecture)))
+    return not list(problems_of(dataset, architecture.input_shape, architecture.num_classes))
 
 
 @router.post("/verifications")

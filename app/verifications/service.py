@@ -31,7 +31,7 @@ from app.verifications.schemas import (
 from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
 from nnmass_core.errors import DefinitionError, Problem
-from nnmass_core.families import decode_architecture, input_shape, num_classes, widths
+from nnmass_core.families import decode_architecture
 from nnmass_core.named.datasets import Dataset, problems_of, resolve_dataset
 from nnmass_core.named.recipes import Recipe, resolve_recipe
 from nnmass_core.request import SearchRequest
@@ -116,7 +116,7 @@ def _control(
     else:
         control = random_control(request, candidate, taken, seed=rank)
     # a space that searches the resolution holds networks for other images than the candidate's
-    fits = control is not None and input_shape(control) == input_shape(candidate)
+    fits = control is not None and control.input_shape == candidate.input_shape
     return control if fits else None
 
 
@@ -181,7 +181,7 @@ def _architecture(session: Session, owner: str, body: VerificationBody) -> Archi
 
 
 def _check_fit(architecture: Architecture, training: Training) -> None:
-    problems = list(problems_of(training.dataset, input_shape(architecture), num_classes(architecture)))
+    problems = list(problems_of(training.dataset, architecture.input_shape, architecture.num_classes))
     if training.recipe.augmentation != "none" and training.dataset.name.startswith("synthetic"):
         problems.append(Problem("recipe.augmentation", "no_images", "is for images, and this data set has none"))
     if training.kept and architecture.evaluation.weights > MOST_WEIGHTS:
@@ -228,7 +228,7 @@ def _create(
         family=architecture.family,
         task=catalog.task_of(architecture),
         definition=architecture.definition(),
-        widths=list(widths(architecture)),
+        widths=list(architecture.widths),
         nn_mass=float(figures.mass),
         params=figures.params,
         macs=figures.macs,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nnmass_core.architecture import Architecture
-from nnmass_core.nets import build, input_shape
+from nnmass_core.nets import build
 
 OPSET = 18
 BATCH = "batch"
@@ -20,7 +20,7 @@ def write(architecture: Architecture, seed: int, form: str, path: Path) -> None:
 
     form: `onnx` or `torchscript`. Raises DefinitionError for a bad seed.
     """
-    write_module(build(architecture, seed), input_shape(architecture), form, path)
+    write_module(build(architecture, seed), architecture.input_shape, form, path)
 
 
 def write_module(module: nn.Module, shape: tuple[int, ...], form: str, path: Path) -> None:

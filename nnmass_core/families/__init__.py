@@ -131,27 +131,6 @@ def decode_space(data: object) -> Space:
     return family.space.from_json(data)
 
 
-def input_shape(architecture: Architecture) -> tuple[int, ...]:
-    """Return the shape of one input: (channels, height, width), or (features,) of a family with `in_features`."""
-    features: int | None = getattr(architecture, "in_features", None)
-    if features is not None:
-        return (features,)
-    image = architecture.input  # type: ignore[attr-defined]  # every other family takes images
-    return (image.channels, image.height, image.width)
-
-
-def num_classes(architecture: Architecture) -> int:
-    """Return how many classes a network tells apart."""
-    classes: int = architecture.num_classes  # type: ignore[attr-defined]  # every family has them
-    return classes
-
-
-def widths(architecture: Architecture) -> tuple[int, ...]:
-    """Return the width of each cell or the channels of each stage: where they are equal NN-Mass compares fairly."""
-    definitions: list[Any] = [part.definition for part in architecture.evaluation.parts]
-    return tuple(cell.width if hasattr(cell, "width") else cell.channels for cell in definitions)
-
-
 def architecture_schema() -> dict[str, Any]:
     """Describe the definitions of all families as JSON Schema."""
     return {"oneOf": [_architecture_schema(family) for family in FAMILIES.values()]}

@@ -9,8 +9,8 @@ from fractions import Fraction
 from typing import ClassVar
 
 from nnmass_core import mass
-from nnmass_core.architecture import Architecture, Evaluation, Image, Part, Step
-from nnmass_core.codec import LARGEST_INTEGER, Value, integer, nested, sequence
+from nnmass_core.architecture import Evaluation, Image, ImageArchitecture, Part, Step
+from nnmass_core.codec import LARGEST_INTEGER, Value, integer, sequence
 from nnmass_core.diagram import Arc, Panel, shown
 from nnmass_core.errors import Problem
 from nnmass_core.families.costs import Costs
@@ -21,7 +21,6 @@ MOST_CELLS = 12
 WIDTH = (1, 8192)
 DEPTH = (1, 512)
 SKIP_CHANNELS = (0, WIDTH[1] * DEPTH[1])
-CLASSES = (1, 1_000_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +41,7 @@ class Cell(Value):
         w, d, t = self.width, self.depth, self.skip_channels
         return Part(
             definition=self,
+            width=w,
             mass=mass.mass(w, d, t),
             params=params,
             macs=macs,
@@ -187,7 +187,7 @@ class Head:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConcatenationCnn(Architecture):
+class ConcatenationCnn(ImageArchitecture):
     """An image network of concatenation cells: image, classes, and one cell at each resolution.
 
     A family says what its layers cost: the first cell's first layer, a later cell's first layer, and a cell's others.
@@ -197,8 +197,6 @@ class ConcatenationCnn(Architecture):
     later_entry: ClassVar[type[CellEntry]]
     body: ClassVar[type[CellBody]]
 
-    input: Image = nested(Image, "Shape of one input image.")
-    num_classes: int = integer(*CLASSES, "Classes to tell apart.")
     cells: tuple[Cell, ...] = sequence(Cell, 1, MOST_CELLS, "Cells from input to output; each halves the resolution.")
 
     @classmethod

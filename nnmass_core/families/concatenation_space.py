@@ -9,12 +9,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from nnmass_core.architecture import Architecture, Image
+from nnmass_core.architecture import CLASSES, Architecture, Image
 from nnmass_core.codec import decode, encode, json_schema
 from nnmass_core.engine.chain import Chain, Ints, Stage, make_stage
 from nnmass_core.errors import Problem
 from nnmass_core.families.concatenation import (
-    CLASSES,
     DEPTH,
     MOST_CELLS,
     SKIP_CHANNELS,

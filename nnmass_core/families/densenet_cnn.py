@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from nnmass_core.families.concatenation import (
-    CLASSES,
     DEPTH,
     SKIP_CHANNELS,
     WIDTH,
@@ -106,7 +105,6 @@ class DenseNetCnnSpace(ConcatenationCnnSpace):
 
 
 __all__ = [
-    "CLASSES",
     "DEPTH",
     "SKIP_CHANNELS",
     "WIDTH",

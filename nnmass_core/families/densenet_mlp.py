@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from nnmass_core.architecture import Architecture, Evaluation, Step
+from nnmass_core.architecture import CLASSES, Architecture, Evaluation, Step
 from nnmass_core.codec import choice, integer
 from nnmass_core.diagram import Panel
 from nnmass_core.engine.chain import Chain
-from nnmass_core.families.concatenation import CLASSES, SKIP_CHANNELS, WIDTH, Cell, skip_work
+from nnmass_core.families.concatenation import SKIP_CHANNELS, WIDTH, Cell, skip_work
 from nnmass_core.families.concatenation_space import distinct_cells
 from nnmass_core.families.costs import Costs, stage_of, timed
 from nnmass_core.hardware.latency import LatencyModel, Operators, Work, elementwise, linear
@@ -81,6 +81,10 @@ class DenseNetMlp(Architecture):
         super().__post_init__()
         canonical = canonical_skip_channels(self.width, self.depth, self.skip_channels)
         object.__setattr__(self, "skip_channels", canonical)
+
+    @property
+    def input_shape(self) -> tuple[int]:
+        return (self.in_features,)
 
     def evaluate(self) -> Evaluation:
         w, d, t = self.width, self.depth, self.skip_channels

@@ -134,7 +134,7 @@ class MobileNetV2(ResidualNetwork):
             after = halved(size, stage.stride - 1)
             first = _block(entering, stage, size, after, joined=int(stage.stride == 1 and entering == stage.channels))
             others = [_block(stage.channels, stage, after, after, joined=1)] * (stage.repeats - 1)
-            stages.append(Built(stage, entering, [first, *others], after))
+            stages.append(Built(stage, stage.channels, entering, [first, *others], after))
             entering, size = stage.channels, after
         return stages
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from nnmass_core.architecture import Architecture, Image
+from nnmass_core.architecture import CLASSES, Architecture, Image
 from nnmass_core.codec import decode, encode, json_schema, unknown_fields
 from nnmass_core.engine.chain import Chain, Ints, Stage
 from nnmass_core.errors import DefinitionError, Problem
@@ -30,7 +30,6 @@ from nnmass_core.families.mobilenet_v2 import (
 )
 from nnmass_core.families.residual import (
     CHANNELS,
-    CLASSES,
     REPEATS,
     StageAxes,
     decode_stages,

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nnmass_core.architecture import Architecture, Evaluation, Image, Part, Step
-from nnmass_core.codec import LARGEST_INTEGER, Value, integer, nested, unknown_fields
+from nnmass_core.architecture import Evaluation, ImageArchitecture, Part, Step
+from nnmass_core.codec import LARGEST_INTEGER, Value, unknown_fields
 from nnmass_core.diagram import Arc, Panel, shown
 from nnmass_core.engine.chain import Ints
 from nnmass_core.errors import DefinitionError, Problem
@@ -22,7 +22,6 @@ from nnmass_core.spaces.axis import Axis, decode_axis, single_axis_schema
 
 CHANNELS = (1, 8192)
 REPEATS = (1, 64)
-CLASSES = (1, 1_000_000)
 
 Size = tuple[int, int]
 Bounds = tuple[int, int]
@@ -56,20 +55,18 @@ class Block(NamedTuple):
 
 
 class Built(NamedTuple):
-    """One stage: its definition, the channels that enter, its blocks and the size of its maps."""
+    """One stage: its definition with its channels, the channels that enter, its blocks and the size of its maps."""
 
     definition: Value
+    channels: int
     entering: int
     blocks: list[Block]
     size: Size
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResidualNetwork(Architecture):
+class ResidualNetwork(ImageArchitecture):
     """An image network of residual stages between a stem and a head."""
-
-    input: Image = nested(Image, "Shape of one input image.")
-    num_classes: int = integer(*CLASSES, "Classes to tell apart.")
 
     @abstractmethod
     def built(self) -> list[Built]:
@@ -103,6 +100,7 @@ class ResidualNetwork(Architecture):
             parts.append(
                 Part(
                     definition=stage.definition,
+                    width=stage.channels,
                     mass=sum((block.mass for block in stage.blocks), start=Fraction(0)),
                     params=sum(cost.params for cost in costs),
                     macs=sum(cost.macs for cost in costs),

@@ -8,14 +8,13 @@ from fractions import Fraction
 from functools import partial
 from typing import Any, ClassVar, Self
 
-from nnmass_core.architecture import Architecture, Image
+from nnmass_core.architecture import CLASSES, Architecture, Image
 from nnmass_core.codec import Value, choice, decode, encode, integer, json_schema, sequence
 from nnmass_core.engine.chain import Chain
 from nnmass_core.errors import Problem
 from nnmass_core.families.costs import Costs, timed
 from nnmass_core.families.residual import (
     CHANNELS,
-    CLASSES,
     REPEATS,
     Block,
     Built,
@@ -223,7 +222,7 @@ def build_stages(blocks: Blocks, frame: Frame, stages: Sequence[Any]) -> list[Bu
             mass = Fraction(*blocks.terms(i, c))
             made.append(Block(blocks.costs(*layout), mass, given, partial(blocks.work, *layout)))
             i, size = given, after
-        built.append(Built(stage, entering, made, after))
+        built.append(Built(stage, c, entering, made, after))
         entering = given
     return built
 

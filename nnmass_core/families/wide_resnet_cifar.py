@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from nnmass_core.architecture import Architecture, Image
+from nnmass_core.architecture import CLASSES, Architecture, Image
 from nnmass_core.codec import Value, decode, encode, integer, json_schema, sequence
 from nnmass_core.engine.chain import Chain
 from nnmass_core.families.costs import Costs, timed
 from nnmass_core.families.residual import (
     CHANNELS,
-    CLASSES,
     REPEATS,
     Built,
     ResidualNetwork,

@@ -16,7 +16,7 @@ from torch import nn
 
 from nnmass_core.architecture import Architecture
 from nnmass_core.errors import NotPossible
-from nnmass_core.families import FAMILIES, input_shape
+from nnmass_core.families import FAMILIES
 from nnmass_core.families.densenet_cnn import DenseNetCnn
 from nnmass_core.families.densenet_cnn_depthwise import DenseNetCnnDepthwise
 from nnmass_core.families.densenet_mlp import DenseNetMlp
@@ -71,4 +71,4 @@ def build(architecture: Architecture, seed: int) -> nn.Module:
         return assemble(architecture, wiring)
 
 
-__all__ = ["MODULES", "assemble", "build", "input_shape"]
+__all__ = ["MODULES", "assemble", "build"]

@@ -16,7 +16,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional
 
 from nnmass_core.architecture import Architecture
-from nnmass_core.nets import assemble, input_shape
+from nnmass_core.nets import assemble
 from nnmass_core.nets.concatenation import concatenate, send
 from nnmass_core.wiring import Wiring
 
@@ -37,7 +37,7 @@ def peak_elements(architecture: Architecture, wiring: Wiring) -> int:
     """Return the most activation elements alive at once for one input. Needs no memory for weights."""
     with torch.device("meta"):
         module = assemble(architecture, wiring).eval()
-        return traced_peak(fx.symbolic_trace(module), torch.empty(1, *input_shape(architecture)))
+        return traced_peak(fx.symbolic_trace(module), torch.empty(1, *architecture.input_shape))
 
 
 def traced_peak(module: fx.GraphModule, x: torch.Tensor) -> int:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnmass_core.architecture import Image
+from nnmass_core.architecture import CLASSES, Image
 from nnmass_core.codec import check_integer
 from nnmass_core.engine.chain import Floats, Ints
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families.concatenation import MOST_CELLS
 from nnmass_core.families.densenet_cnn import (
-    CLASSES,
     DEPTH,
     SKIP_CHANNELS,
     WIDTH,

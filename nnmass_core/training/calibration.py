@@ -24,7 +24,7 @@ from nnmass_core.errors import NotPossible
 from nnmass_core.hardware.devices import Device
 from nnmass_core.hardware.latency import KINDS, NANOSECONDS, HeldOut, LatencyModel, OperatorTime, estimate
 from nnmass_core.named.presets import resolve_space
-from nnmass_core.nets import build, input_shape
+from nnmass_core.nets import build
 from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
 from nnmass_core.training.measure import latency_ms
@@ -267,7 +267,7 @@ def _scaled(operator: OperatorTime, factor: float) -> OperatorTime:
 def took(network: Architecture, clock: Clock, device: torch.device) -> float:
     """Return the milliseconds that one input of a network took."""
     module = build(network, SEED).to(device)
-    return float(latency_ms(module, input_shape(network), clock)["value"])
+    return float(latency_ms(module, network.input_shape, clock)["value"])
 
 
 def sample(name: str, count: int, rng: random.Random) -> list[Architecture]:

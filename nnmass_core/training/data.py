@@ -15,7 +15,6 @@ from torch import Tensor
 from nnmass_core.architecture import Architecture
 from nnmass_core.errors import NotPossible
 from nnmass_core.named.datasets import Dataset, fits, image_shape, in_words, problems_of
-from nnmass_core.nets import input_shape
 from nnmass_core.training.images import Data, Images, Standardise, every_fifth, held
 
 Labelled = tuple[Tensor, Tensor]
@@ -47,7 +46,7 @@ def load(dataset: Dataset, shape: tuple[int, ...], num_classes: int, root: Path)
 
 def inputs(dataset: str, architecture: Architecture, samples: int, root: Path) -> Tensor:
     """Return the data set's first images, (samples, *input shape), pixels in [0, 1]. Raises NotPossible."""
-    shape = input_shape(architecture)
+    shape = architecture.input_shape
     if dataset == "fake":
         return torch.rand((samples, *shape), generator=torch.Generator().manual_seed(0))
     images = FIRST[dataset](samples, root)

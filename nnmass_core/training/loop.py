@@ -26,7 +26,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from nnmass_core.architecture import Architecture
 from nnmass_core.errors import NotPossible
 from nnmass_core.named.recipes import Recipe
-from nnmass_core.nets import build, input_shape
+from nnmass_core.nets import build
 from nnmass_core.training.data import Data, Images, Standardise
 
 LOOK_EVERY_STEPS = 20
@@ -131,7 +131,7 @@ class Training:
         self._train = data.train.augmented(recipe.augmentation, seed)
         self._test = data.test
         self._classes = len(data.classes)
-        self._standardise = Standardise(data, input_shape(architecture)).to(fabric.device)
+        self._standardise = Standardise(data, architecture.input_shape).to(fabric.device)
         optimizer = make_optimizer(self.module, recipe)
         self._sizes = batch_sizes(len(self._train), recipe.batch_size, fabric.world_size)
         self._steps = len(self._sizes)

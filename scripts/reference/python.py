@@ -25,11 +25,11 @@ MODULES = {
     "Budgets": ("nnmass_core.budget", ("Budget", "Limit")),
     "Certificates": ("nnmass_core.certificate", ("SearchResult", "Certificate", "Ranked")),
     "Spaces": ("nnmass_core.named.presets", ("presets", "resolve_space", "Preset")),
-    "Families": (
-        "nnmass_core.families",
-        ("FAMILIES", "Family", "decode_architecture", "decode_space", "input_shape", "num_classes", "widths"),
+    "Families": ("nnmass_core.families", ("FAMILIES", "Family", "decode_architecture", "decode_space")),
+    "Architectures": (
+        "nnmass_core.architecture",
+        ("Architecture", "ImageArchitecture", "Image", "Evaluation", "Part", "Step"),
     ),
-    "Architectures": ("nnmass_core.architecture", ("Architecture", "Evaluation", "Part", "Step", "Image")),
     "Control of a running search": ("nnmass_core.engine.control", ("Control",)),
     "Errors": ("nnmass_core.errors", ("NnmassError", "Problem", "DefinitionError", "NotPossible", "Interrupted")),
 }
@@ -40,7 +40,7 @@ it is used. `build`, `peak_elements` and `ConcatenationCell` need torch; the oth
 
 PLUGIN_PARTS = {
     "A family": ("Family",),
-    "Definitions": ("Architecture", "Image", "Evaluation", "Part", "Step"),
+    "Definitions": ("Architecture", "ImageArchitecture", "Image", "Evaluation", "Part", "Step"),
     "Fields of definitions": (
         *("Value", "integer", "number", "choice", "text", "nested", "sequence"),
         *("LARGEST_INTEGER", "encode", "decode", "json_schema"),

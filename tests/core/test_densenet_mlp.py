@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nnmass_core.architecture import CLASSES
 from nnmass_core.budget import Budget
 from nnmass_core.codec import LARGEST_INTEGER, json_schema
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_architecture, decode_space
-from nnmass_core.families.concatenation import CLASSES, SKIP_CHANNELS, WIDTH
+from nnmass_core.families.concatenation import SKIP_CHANNELS, WIDTH
 from nnmass_core.families.densenet_mlp import DEPTH, FEATURES, DenseNetMlp, DenseNetMlpSpace
 from nnmass_core.search import SearchRequest, search
 from tests.core.reference import reference_rows

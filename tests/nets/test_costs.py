@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from nnmass_core.families import decode_architecture  # noqa: E402
 from nnmass_core.named.networks import named_networks  # noqa: E402
-from nnmass_core.nets import assemble, input_shape  # noqa: E402
+from nnmass_core.nets import assemble  # noqa: E402
 from nnmass_core.nets.liveness import peak_elements  # noqa: E402
 from nnmass_core.wiring import Wiring, draw_wiring  # noqa: E402
 from tests.conftest import at_most  # noqa: E402
@@ -34,7 +34,7 @@ def test_closed_forms_are_those_of_the_module(family: str, pytestconfig: pytest.
         figures, wiring = architecture.evaluation, draw_wiring(architecture, rng.randrange(2**32))
         with torch.device("meta"):
             module = assemble(architecture, wiring).eval()
-            image = torch.empty(1, *input_shape(architecture))
+            image = torch.empty(1, *architecture.input_shape)
             with FlopCounterMode(display=False) as counter, torch.no_grad():
                 scores = module(image)
         statistics = sum(b.numel() for name, b in module.named_buffers() if name.split(".")[-1].startswith("running_"))

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="torch comes with the extra `train`"
 from nnmass_core.export.pytorch_source import pytorch_source  # noqa: E402
 from nnmass_core.export.torch_files import write  # noqa: E402
 from nnmass_core.families import decode_architecture  # noqa: E402
-from nnmass_core.nets import build, input_shape  # noqa: E402
+from nnmass_core.nets import build  # noqa: E402
 from tests.nets.random_networks import FAMILIES, random_network  # noqa: E402
 
 WITHOUT_NNMASS = "import sys; sys.modules.update(dict.fromkeys(['nnmass_core', 'app', 'worker']))\n"
@@ -43,9 +43,9 @@ def prepare(family: str, folder: Path, seed: int = 7) -> Any:
     """Build a random network with weights that are not the initial ones; keep them and an example's outputs."""
     architecture = decode_architecture(random_network(Random(f"export {family}"), family))
     module = build(architecture, seed)
-    module.train()(torch.rand(8, *input_shape(architecture)))  # so that the running statistics move
+    module.train()(torch.rand(8, *architecture.input_shape))  # so that the running statistics move
     module.eval()
-    x = torch.rand(5, *input_shape(architecture))
+    x = torch.rand(5, *architecture.input_shape)
     torch.save({"x": x, "y": module(x).detach()}, folder / "example.pt")
     torch.save(module.state_dict(), folder / "weights.pt")
     return architecture
@@ -74,7 +74,7 @@ def test_the_pytorch_file_builds_every_network(family: str) -> None:
         exec(compile(pytorch_source(architecture, seed), "network.py", "exec"), names)
         module, plain = build(architecture, seed).eval(), names["build"]().eval()
         plain.load_state_dict(module.state_dict())
-        x = torch.rand(3, *input_shape(architecture))
+        x = torch.rand(3, *architecture.input_shape)
         torch.testing.assert_close(plain(x), module(x), rtol=1e-4, atol=1e-5)
 
 
@@ -85,7 +85,7 @@ def test_onnx_runs_in_onnx_runtime(family: str, tmp_path: Path) -> None:
     architecture = decode_architecture(random_network(Random(f"export {family}"), family))
     write(architecture, 7, "onnx", tmp_path / "network.onnx")
     module = build(architecture, 7).eval()
-    x = torch.rand(5, *input_shape(architecture))
+    x = torch.rand(5, *architecture.input_shape)
     torch.save({"x": x, "y": module(x).detach()}, tmp_path / "example.pt")
     assert run(RUN_ONNX, tmp_path) == "the same"
 
@@ -95,6 +95,6 @@ def test_onnx_runs_in_onnx_runtime(family: str, tmp_path: Path) -> None:
 def test_torchscript_gives_the_same(family: str, tmp_path: Path) -> None:
     architecture = decode_architecture(random_network(Random(f"script {family}"), family))
     write(architecture, 7, "torchscript", tmp_path / "network.pt")
-    x = torch.rand(5, *input_shape(architecture))
+    x = torch.rand(5, *architecture.input_shape)
     loaded = torch.jit.load(tmp_path / "network.pt")
     torch.testing.assert_close(loaded(x), build(architecture, 7).eval()(x), rtol=1e-4, atol=1e-5)

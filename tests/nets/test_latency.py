@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from nnmass_core.architecture import Architecture
 from nnmass_core.errors import NotPossible
-from nnmass_core.families import decode_architecture, input_shape
+from nnmass_core.families import decode_architecture
 from nnmass_core.hardware.latency import KINDS, Operators
 from nnmass_core.named.networks import named_networks
 from nnmass_core.nets import build
@@ -72,7 +72,7 @@ def told(network: Architecture) -> dict[str, tuple[int, ...]]:
 def ran(network: Architecture) -> dict[str, tuple[int, ...]]:
     """Return the figures of each kind of operator in the traced module."""
     module = fx.symbolic_trace(build(network, 0).eval())
-    ShapeProp(module).propagate(torch.zeros(1, *input_shape(network)))
+    ShapeProp(module).propagate(torch.zeros(1, *network.input_shape))
     total: dict[str, list[int]] = defaultdict(lambda: [0] * 6)
     for node in module.graph.nodes:
         found = figures_of(module, node)

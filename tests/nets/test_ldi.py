@@ -14,7 +14,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from nnmass_core.errors import NotPossible  # noqa: E402
 from nnmass_core.families import decode_architecture  # noqa: E402
-from nnmass_core.nets import build, input_shape  # noqa: E402
+from nnmass_core.nets import build  # noqa: E402
 from nnmass_core.training import data  # noqa: E402
 from nnmass_core.training.ldi import measure_ldi  # noqa: E402
 from nnmass_core.training.spectrum import dense_spectrum, lanczos_spectrum  # noqa: E402
@@ -98,7 +98,7 @@ def test_every_layer_of_every_cell_counts(family: str) -> None:
 def test_residual_networks_are_refused() -> None:
     network = decode_architecture(random_network(Random(0), "resnet"))
     with pytest.raises(NotPossible):
-        measure_ldi(network, torch.zeros(1, *input_shape(network)), (0,), silent)
+        measure_ldi(network, torch.zeros(1, *network.input_shape), (0,), silent)
 
 
 def test_real_digits_come_in_the_networks_shape() -> None:

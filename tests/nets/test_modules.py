@@ -14,7 +14,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from nnmass_core.errors import DefinitionError  # noqa: E402
 from nnmass_core.families import decode_architecture  # noqa: E402
-from nnmass_core.nets import assemble, build, input_shape  # noqa: E402
+from nnmass_core.nets import assemble, build  # noqa: E402
 from nnmass_core.wiring import Wiring, draw_wiring  # noqa: E402
 from tests.nets.random_networks import FAMILIES, random_network  # noqa: E402
 
@@ -71,7 +71,7 @@ def test_gradients_reach_every_weight() -> None:
 @pytest.mark.parametrize("family", IMAGES)
 def test_memory_layout_changes_nothing(family: str, images: Any, weights: Any) -> None:
     architecture = decode_architecture(random_network(Random(f"layout {family}"), family))
-    x = torch.rand(4, *input_shape(architecture), dtype=torch.float64)
+    x = torch.rand(4, *architecture.input_shape, dtype=torch.float64)
     reference = build(architecture, 0).double()
     module = build(architecture, 0).double().to(memory_format=weights)
     expected, found = run(reference, x), run(module, x.to(memory_format=images))
@@ -85,7 +85,7 @@ def test_feature_maps_have_channels_last_whatever_the_image(family: str) -> None
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.BatchNorm2d | nn.ReLU):
             part.register_forward_hook(lambda _, __, output: maps.append(output))
-    module(torch.rand(2, *input_shape(architecture)))
+    module(torch.rand(2, *architecture.input_shape))
     assert maps
     assert all(output.is_contiguous(memory_format=torch.channels_last) for output in maps)
 
@@ -107,7 +107,7 @@ def test_machine_code_gives_the_same() -> None:
 
 def compare_compiled(definition: dict[str, Any], backend: str) -> None:
     architecture = decode_architecture(definition)
-    x = torch.rand(4, *input_shape(architecture))
+    x = torch.rand(4, *architecture.input_shape)
     plain, compiled = build(architecture, 0), build(architecture, 0)
     torch.compiler.reset()
     expected = run(plain, x)
@@ -120,7 +120,7 @@ def compare_compiled(definition: dict[str, Any], backend: str) -> None:
 def test_exported_programs_give_the_same_for_batches_of_any_size(family: str) -> None:
     architecture = decode_architecture(random_network(Random(f"program {family}"), family))
     module = build(architecture, 0).eval()
-    x = torch.rand(3, *input_shape(architecture))
+    x = torch.rand(3, *architecture.input_shape)
     batch = torch.export.Dim("batch")
     program = torch.export.export(module, (x[:2],), dynamic_shapes=({0: batch},))
     torch.testing.assert_close(program.module()(x), module(x), rtol=1e-4, atol=1e-5)

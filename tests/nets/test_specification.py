@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="torch comes with the extra `train`"
 from torch import Tensor, nn  # noqa: E402
 
 from nnmass_core.families import decode_architecture  # noqa: E402
-from nnmass_core.nets import assemble, build, input_shape  # noqa: E402
+from nnmass_core.nets import assemble, build  # noqa: E402
 from nnmass_core.wiring import draw_wiring  # noqa: E402
 from tests.nets import plain  # noqa: E402
 from tests.nets.random_networks import random_network  # noqa: E402
@@ -33,7 +33,7 @@ def test_scores_and_gradients_are_the_specifications(family: str, training: bool
         architecture = decode_architecture(random_network(rng, family))
         module = build(architecture, seed).double()
         x = torch.randn(
-            4, *input_shape(architecture), dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+            4, *architecture.input_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
         )
         module(x + 1)  # so that no running statistic is what it began with
         module.train(training)
@@ -55,7 +55,7 @@ def test_running_statistics_are_those_of_the_batches(family: str) -> None:
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.register_forward_hook(lambda norm, inputs, _: maps.__setitem__(norm, inputs[0].detach()))
-    module(torch.randn(4, *input_shape(architecture), dtype=torch.float64))
+    module(torch.randn(4, *architecture.input_shape, dtype=torch.float64))
     assert bool(maps) == (family != "densenet_mlp")
     for norm, seen in maps.items():
         torch.testing.assert_close(norm.running_mean, 0.1 * seen.mean((0, 2, 3)))
@@ -69,5 +69,5 @@ def test_the_wiring_changes_scores_and_no_names_of_weights(family: str) -> None:
     architecture = decode_architecture({"family": family} | (flat if family == "densenet_mlp" else image))
     one, other = (assemble(architecture, draw_wiring(architecture, seed)).eval() for seed in (1, 2))
     other.load_state_dict(one.state_dict())
-    x = torch.rand(3, *input_shape(architecture))
+    x = torch.rand(3, *architecture.input_shape)
     assert not torch.equal(one(x), other(x))

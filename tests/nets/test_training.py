@@ -16,7 +16,7 @@ from torch.nn import functional  # noqa: E402
 
 from nnmass_core.architecture import Architecture  # noqa: E402
 from nnmass_core.errors import NotPossible  # noqa: E402
-from nnmass_core.families import decode_architecture, input_shape, num_classes  # noqa: E402
+from nnmass_core.families import decode_architecture  # noqa: E402
 from nnmass_core.named.datasets import resolve_dataset  # noqa: E402
 from nnmass_core.named.recipes import Recipe  # noqa: E402
 from nnmass_core.nets import build  # noqa: E402
@@ -108,7 +108,7 @@ class Keeper:
 
 
 def data_of(architecture: Architecture) -> Data:
-    return load(resolve_dataset("digits"), input_shape(architecture), num_classes(architecture), Path())
+    return load(resolve_dataset("digits"), architecture.input_shape, architecture.num_classes, Path())
 
 
 def training(definition: dict[str, Any], recipe: Recipe, seed: int = 0) -> Training:
@@ -144,7 +144,7 @@ def test_the_loop_is_a_bare_loop_with_more_to_tell() -> None:
     ours, host = training(MLP, recipe), Keeper()
     ours.run(host)
     data, module = data_of(architecture), build(architecture, 0).train()
-    optimizer, standardise = make_optimizer(module, recipe), Standardise(data, input_shape(architecture))
+    optimizer, standardise = make_optimizer(module, recipe), Standardise(data, architecture.input_shape)
     for epoch in range(recipe.epochs):
         total, hits = 0.0, 0
         for x, labels in loader(data.train, batches(batch_sizes(len(data.train), 100), 0, epoch, 0, (0, 1))):
@@ -167,7 +167,7 @@ def test_the_outcome_is_what_the_trained_module_does() -> None:
     data = data_of(architecture)
     x, labels = data.test.__getitems__(list(range(len(data.test))))
     with torch.no_grad():
-        scores = trained.module.eval()(Standardise(data, input_shape(architecture))(x))
+        scores = trained.module.eval()(Standardise(data, architecture.input_shape)(x))
     predicted = scores.argmax(1)
     counts = [[int(((labels == t) & (predicted == p)).sum()) for p in range(10)] for t in range(10)]
     loss = float(functional.cross_entropy(scores, labels))
@@ -276,7 +276,7 @@ def test_an_epoch_tells_the_rate_of_its_last_step() -> None:
 @pytest.mark.parametrize("definition", [MLP, CNN], ids=["mlp", "cnn"])
 def test_measured_counts_equal_the_closed_form(definition: dict[str, Any]) -> None:
     architecture = decode_architecture(definition)
-    counted = measure.count(build(architecture, 0), input_shape(architecture))
+    counted = measure.count(build(architecture, 0), architecture.input_shape)
     assert counted == {"params": architecture.evaluation.params, "macs": architecture.evaluation.macs}
 
 
