@@ -32,7 +32,7 @@ class Case:
 
 
 def densenet(cells: int, *, depths: int = 29, skip_step: int = 4, width_step: int = 16) -> dict[str, Any]:
-    """Return the space of the contract's example (api.md) with this many cells, or one of finer or coarser grids."""
+    """Return the space of the README's example with this many cells, or one of finer or coarser grids."""
     return {
         "family": "densenet_cnn",
         "input": CIFAR,

@@ -40,7 +40,7 @@ class Part:
     """What one cell or stage of an architecture contributes.
 
     `definition` is the cell itself, `width` its width or the channels of the stage; density and average degree exist
-    for concatenation cells only (nn-mass.md, "Concatenation cells": they are given by cell, never for the network).
+    for concatenation cells only, never for the network: docs/theory.md (4), (6).
     """
 
     definition: Value
@@ -86,7 +86,7 @@ class Evaluation:
 
     @property
     def peak_elements(self) -> int:
-        """The most activation elements alive at once for one input."""
+        """The most activation elements alive at once for one input: docs/theory.md (22)."""
         return max(step.peak_elements for step in self.steps)
 
     def report(self, precision: str) -> dict[str, Any]:

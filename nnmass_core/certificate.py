@@ -38,7 +38,7 @@ class Ranked:
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
-    """What a search claims and can prove; fields as in api.md.
+    """What a search claims and can prove; docs/reference/bodies.md lists the fields as JSON.
 
     optimal: the ranking (or front) is the true one, proved. bound: no architecture within the budget has a better
     objective value; upper_bound is the same when NN-Mass is maximised. feasible: None when the time ran out before an
@@ -68,7 +68,7 @@ class Certificate:
 
     @property
     def gap(self) -> float | None:
-        """What lies between value and bound, relative to the value; None when there is nothing to compare."""
+        """What lies between value and bound, relative to the value, docs/theory.md (35); None without both."""
         if self.objective_value is None or self.bound is None:
             return None
         if self.bound == self.objective_value:

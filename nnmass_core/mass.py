@@ -1,4 +1,4 @@
-"""NN-Mass of concatenation (DenseNet-type) cells and of residual blocks, one function an equation.
+"""NN-Mass of concatenation (DenseNet-type) cells and of residual blocks: docs/theory.md (1) to (9), one function each.
 
 Notation of Bhardwaj, Li and Marculescu (CVPR 2021): a cell has width `w`, depth `d` (layers 0 .. d-1) and takes at most
 `t` channels through skip connections into a layer. Every function accepts integers or integer arrays of one shape.
@@ -30,17 +30,20 @@ def larger(a: Integers, b: Integers) -> Integers:
 
 
 def canonical_skip_channels(w: Integers, d: Integers, t: Integers) -> Integers:
-    """Return min(t, w max(d-2, 0)): no layer has more channels to take, so a larger t is the same network."""
+    """Return min(t, w max(d-2, 0)), docs/theory.md (2).
+
+    No layer has more channels to take, so a larger t is the same network.
+    """
     return smaller(t, w * larger(d - 2, 0 * d))
 
 
 def layer_links(w: int, j: int, t: int) -> int:
-    """Return L_j, the skip channels of layer j: min(w (j-1), t), and none for layers 0 and 1."""
+    """Return L_j, the skip channels of layer j, docs/theory.md (1): min(w (j-1), t), and none for layers 0 and 1."""
     return min(w * max(j - 1, 0), t)
 
 
 def links(w: Integers, d: Integers, t: Integers) -> Integers:
-    """Return S, the skip channels of the cell summed over its layers.
+    """Return S, the skip channels of the cell summed over its layers, docs/theory.md (3).
 
     Layer j >= 2 takes min(w (j-1), t). In closed form, with k = min(floor(t / w), d-2):
     S = w k (k+1) / 2 + (d-2-k) t; 0 when d < 3.
@@ -57,28 +60,31 @@ def mass_terms(d: Integers, s: Integers) -> tuple[Integers, Integers]:
 
 
 def mass(w: int, d: int, t: int) -> Fraction:
-    """Return the cell's NN-Mass, m = w d rho, exactly."""
+    """Return the cell's NN-Mass, m = w d rho, exactly: docs/theory.md (5)."""
     return Fraction(*mass_terms(d, links(w, d, t)))
 
 
 def density(w: int, d: int, t: int) -> Fraction:
-    """Return rho, the share of possible skip links that exist: S / (w (d-1)(d-2) / 2); 0 when d < 3."""
+    """Return rho, the share of possible links that exist, docs/theory.md (4): S / (w (d-1)(d-2) / 2), 0 when d < 3."""
     return mass(w, d, t) / (w * d)
 
 
 def average_degree(w: int, d: int, t: int) -> Fraction:
-    """Return k_hat = w + m / 2, the cell's average degree."""
+    """Return k_hat = w + m / 2, the cell's average degree: docs/theory.md (6)."""
     return w + mass(w, d, t) / 2
 
 
 def basic_block_terms(i: Integers, o: Integers) -> tuple[Integers, Integers]:
-    """Return numerator and denominator of a ResNet or WRN basic block's NN-Mass, m = i + o; i, o: channels in, out."""
+    """Return numerator and denominator of a ResNet or WRN basic block's NN-Mass, m = i + o.
+
+    docs/theory.md (7). i, o: channels in, out.
+    """
     return i + o, 0 * i + 1
 
 
 def bottleneck_terms(i: Integers, h: Integers) -> tuple[Integers, Integers]:
     """Return numerator and denominator of m = (i + 2 h) i / (2 i + h): a bottleneck or inverted residual block.
 
-    i: channels in; h: inner width. (An inverted residual without its shortcut has none.)
+    docs/theory.md (8), (9). i: channels in; h: inner width. (An inverted residual without its shortcut has none.)
     """
     return (i + 2 * h) * i, 2 * i + h

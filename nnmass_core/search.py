@@ -262,7 +262,7 @@ def _savings(params: int, macs: int, ranking: tuple[Ranked, ...]) -> dict[str, f
 
 
 def _caveats(space: Space, ranking: tuple[Ranked, ...]) -> tuple[str, ...]:
-    """Return what to keep in mind about the ranking (nn-mass.md, "What is known to bite")."""
+    """Return what to keep in mind about the ranking (docs/theory.md (36))."""
     caveats: list[str] = []
     if ranking and space.varies_width():
         caveats.append("widths_differ")

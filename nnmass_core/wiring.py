@@ -1,4 +1,7 @@
-"""Which channels the layers of concatenation cells take through skip connections, drawn from a seed (nn-mass.md)."""
+"""Which channels the layers of concatenation cells take through skip connections, drawn from a seed.
+
+The rule is docs/theory.md (30).
+"""
 
 from __future__ import annotations
 

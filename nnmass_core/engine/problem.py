@@ -33,7 +33,7 @@ def minimise(quantity: str) -> Key:
 
 
 RANKING = (maximise("nn_mass"), minimise("macs"), minimise("params"))
-"""The ranking order of nn-mass.md; the architecture's integers, smaller first, settle what is still equal."""
+"""The ranking order, docs/theory.md (11); the architecture's integers, smaller first, settle what is still equal."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,7 @@
-"""Concatenation (DenseNet-type) cells, and what the image networks made of them have in common (nn-mass.md)."""
+"""Concatenation (DenseNet-type) cells, and what the image networks made of them have in common.
+
+Formulas: docs/theory.md (1) to (6), (12), (23), (33).
+"""
 
 from __future__ import annotations
 

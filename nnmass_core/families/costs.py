@@ -20,7 +20,7 @@ class Costs(NamedTuple, Generic[Integers]):
 
     @property
     def weights(self) -> Integers:
-        """Stored numbers: parameters and BatchNorm's running mean and variance."""
+        """Stored numbers: parameters and BatchNorm's running mean and variance, docs/theory.md (20)."""
         stored: Integers = self.params + 2 * self.norm_channels
         return stored
 

@@ -1,4 +1,4 @@
-"""`densenet_cnn`: chains of 3x3-convolution cells with DenseNet-type skip connections (nn-mass.md)."""
+"""`densenet_cnn`: chains of 3x3-convolution cells with DenseNet-type skip connections: docs/theory.md (13), (23)."""
 
 from __future__ import annotations
 

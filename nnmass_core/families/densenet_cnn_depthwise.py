@@ -1,4 +1,4 @@
-"""`densenet_cnn_depthwise`: as `densenet_cnn`, every layer but the very first separable (nn-mass.md).
+"""`densenet_cnn_depthwise`: as `densenet_cnn`, every layer but the very first separable: docs/theory.md (14), (24).
 
 Such a layer is a 1x1 convolution, a 3x3 depthwise one that carries the stride, and a 1x1 convolution, each followed by
 a BatchNorm of w channels; the BatchNorm of the dense layer stays as well.

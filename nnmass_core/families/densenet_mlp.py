@@ -1,4 +1,7 @@
-"""`densenet_mlp`: one concatenation cell of Linear layers with bias, the last the classifier (nn-mass.md)."""
+"""`densenet_mlp`: one concatenation cell of Linear layers with bias, the last the classifier.
+
+Formulas: docs/theory.md (15), (25).
+"""
 
 from __future__ import annotations
 

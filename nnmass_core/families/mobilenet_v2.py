@@ -1,4 +1,7 @@
-"""`mobilenet_v2`: torchvision's MobileNetV2, generalised to any stages of inverted residuals (nn-mass.md)."""
+"""`mobilenet_v2`: torchvision's MobileNetV2, generalized to any stages of inverted residuals.
+
+Formulas: docs/theory.md (9), (19), (28), (29).
+"""
 
 from __future__ import annotations
 

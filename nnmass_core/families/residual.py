@@ -1,4 +1,7 @@
-"""Networks of residual stages: what `resnet`, `wide_resnet_cifar` and `mobilenet_v2` have in common (nn-mass.md)."""
+"""Networks of residual stages: what `resnet`, `wide_resnet_cifar` and `mobilenet_v2` have in common.
+
+Formulas: docs/theory.md (10), (12).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`resnet`: torchvision's ResNet, ResNeXt and Wide ResNet, generalised to any number of stages (nn-mass.md)."""
+"""`resnet`: torchvision's ResNet, ResNeXt and Wide ResNet, generalized to any number of stages.
+
+Formulas: docs/theory.md (7), (8), (16), (17), (26), (27), (29).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`wide_resnet_cifar`: pre-activation wide residual networks for small images, WRN-n-k generalised (nn-mass.md)."""
+"""`wide_resnet_cifar`: pre-activation wide residual networks for small images, WRN-n-k generalized.
+
+Formulas: docs/theory.md (7), (18), (26), (29).
+"""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 A family says which operators its layers run (`Operators`, closed forms in the architecture's integers like its other
 costs); a device's profile says what a call, a multiply-accumulate, an element read or written, a weight and a piece of
-a concatenation cost for each kind of operator. Their products add up, so latency is a sum over stages and the exact
-engine takes it as a limit and as an objective.
+a concatenation cost for each kind of operator. Their products add up (docs/theory.md (32)), so latency
+is a sum over stages and the exact engine takes it as a limit and as an objective.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ class LatencyModel(Value):
 
 @dataclass(frozen=True)
 class Latency:
-    """The estimated time of one input, batch 1, with the band in which a measurement should lie, by `model`."""
+    """The estimated time of one input, batch 1, with the band of `model` for a measurement: docs/theory.md (34)."""
 
     device: str
     nanoseconds: int

@@ -1,4 +1,4 @@
-"""Concatenation (DenseNet-type) cells as torch modules (nn-mass.md).
+"""Concatenation (DenseNet-type) cells as torch modules: docs/theory.md (1), (13).
 
 As soon as a layer's output exists, the channels that later layers sample are sent to them: one `index_select` for all
 of them, whose backward adds all their gradients at once. So a cell pays for the channels that are taken, forward and

@@ -1,4 +1,4 @@
-"""`densenet_mlp` as a torch module (nn-mass.md)."""
+"""`densenet_mlp` as a torch module: docs/theory.md (15)."""
 
 from __future__ import annotations
 

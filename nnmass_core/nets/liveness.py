@@ -1,4 +1,4 @@
-"""Peak activation memory of one network with one wiring, simulated over its graph (nn-mass.md, "Costs").
+"""Peak activation memory of one network with one wiring, simulated over its graph: docs/theory.md (22).
 
 The closed form of a family is never below this figure: it lets every output of a cell live until the cell's last
 concatenation, while a wiring may leave an output unread, or read for the last time before.

@@ -1,4 +1,4 @@
-"""`mobilenet_v2` as a torch module: torchvision's network with its channels taken literally (nn-mass.md)."""
+"""`mobilenet_v2` as a torch module: torchvision's network with its channels taken literally, docs/theory.md (19)."""
 
 from __future__ import annotations
 

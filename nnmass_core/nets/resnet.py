@@ -1,4 +1,4 @@
-"""`resnet` as a torch module: torchvision's network with any number of stages (nn-mass.md)."""
+"""`resnet` as a torch module: torchvision's network with any number of stages, docs/theory.md (16), (17)."""
 
 from __future__ import annotations
 

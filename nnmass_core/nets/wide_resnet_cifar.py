@@ -1,4 +1,4 @@
-"""`wide_resnet_cifar` as a torch module: pre-activation wide residual networks (nn-mass.md)."""
+"""`wide_resnet_cifar` as a torch module: pre-activation wide residual networks, docs/theory.md (18)."""
 
 from __future__ import annotations
 

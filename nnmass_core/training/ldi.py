@@ -1,4 +1,4 @@
-"""LDI at initialization: how close the singular values of the layers' Jacobians are to one (nn-mass.md).
+"""LDI at initialization: how close the singular values of the layers' Jacobians are to one, docs/theory.md (31).
 
 A layer's Jacobian is taken at its concatenated input, before the activation: J_0 = D_0 W_0, J_1 = W_1, J_j = W_j D_j.
 Networks are taken as torch's defaults initialise them, BatchNorm as in evaluation (running mean 0, variance 1).

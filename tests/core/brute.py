@@ -1,4 +1,4 @@
-"""Every architecture of a small space of cells, costed by a walk over its layers, ranked by the words of nn-mass.md.
+"""Every architecture of a small space of cells, costed by a walk over its layers, ranked by docs/theory.md (11).
 
 Nothing here comes from the product: ranges are expanded, networks walked and questions answered independently.
 """

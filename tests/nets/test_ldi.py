@@ -37,7 +37,7 @@ def silent(fraction: float, message: str) -> None:
 
 
 def ldi_in_words(network: Any, seed: int, x: Tensor) -> Tensor:
-    """Return all singular values for one input, layer by layer from nn-mass.md, with matrices written out."""
+    """Return all singular values for one input, layer by layer from docs/theory.md (31), with matrices written out."""
     module: Any = build(network, seed)
     linears = [layer.linear for layer in module.cell.layers]
     (wiring,) = draw_wiring(network, seed).cells

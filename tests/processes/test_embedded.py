@@ -17,7 +17,7 @@ from tests.processes.service import SHORT_LEASES, Json, Service, environment, go
 
 pytestmark = pytest.mark.processes
 
-QUICK: Json = {  # api.md's example
+QUICK: Json = {  # the README's example
     "space": {
         "family": "densenet_cnn",
         "input": {"channels": 3, "height": 32, "width": 32},
