@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from limits import parse
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 SCHEMES = {
@@ -32,7 +32,11 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="NNMASS_", frozen=True, extra="ignore", secrets_dir=SECRETS if SECRETS.is_dir() else None
+        env_prefix="NNMASS_",
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+        secrets_dir=SECRETS if SECRETS.is_dir() else None,
     )
 
     data_dir: Path = Field(default_factory=lambda: user_data_path("nnmass"), description="Folder of embedded mode.")
@@ -77,7 +81,14 @@ class Settings(BaseSettings):
         description="A process that trains, measures or exports and says nothing for so long is ended; it may hang.",
     )
     sweep_seconds: float = Field(2.0, gt=0, description="How often each process looks for what was left behind.")
-    ring_again_seconds: float = Field(4.0, gt=0, description="A queued job unclaimed for this long is announced again.")
+    renotify_seconds: float = Field(
+        4.0,
+        gt=0,
+        description="A queued job unclaimed for this long is announced again.",
+        validation_alias=AliasChoices(
+            "NNMASS_RENOTIFY_SECONDS", "NNMASS_RING_AGAIN_SECONDS"
+        ),  # the old name still works
+    )
     most_attempts: int = Field(3, ge=1, description="A job whose worker died this often is failed.")
 
     log_format: Literal["text", "json"] = Field("text", description="How log lines are written: text, or JSON.")
@@ -147,9 +158,9 @@ class Settings(BaseSettings):
         return self.data_dir / "nnmass.db"
 
     @property
-    def bells_dir(self) -> Path:
+    def notifications_dir(self) -> Path:
         """Folder of embedded mode's message broker."""
-        return self.data_dir / "bells"
+        return self.data_dir / "notifications"
 
     @property
     def training_dir(self) -> Path:

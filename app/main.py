@@ -19,14 +19,14 @@ from app.evidence import routes as evidence
 from app.exports import routes as exports
 from app.health import routes as health
 from app.http import openapi_pages, problem_json
-from app.http.access_log import Access
+from app.http.access_log import AccessLogMiddleware
 from app.http.body_guard import BodyGuard
 from app.http.concurrency import Threads
 from app.http.cursors import Cursors
 from app.http.dependencies import allows
 from app.http.event_streams import Streams
 from app.http.fields import problems
-from app.http.hosts_and_origins import Perimeter
+from app.http.hosts_and_origins import HostAndOriginMiddleware
 from app.jobs.broker import Dispatcher
 from app.jobs.sweeper import Sweeper
 from app.measurements import routes as measurements
@@ -63,10 +63,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the application for these settings, or for those in the environment."""
     settings = settings or Settings()
     dispatcher = Dispatcher(settings)
-    database = Database(settings.sqlalchemy_url, announce=dispatcher.ring, most_waiting=settings.most_waiting)
-    sweeper = Sweeper(database, settings, dispatcher.ring)
-    ending = threading.Event()  # set when the server was asked to end, so that nobody is kept waiting
-    streams = Streams(database, ending)
+    database = Database(settings.sqlalchemy_url, announce=dispatcher.notify, most_waiting=settings.most_waiting)
+    sweeper = Sweeper(database, settings, dispatcher.notify)
+    stopping = threading.Event()  # set when the server was asked to end, so that nobody is kept waiting
+    streams = Streams(database, stopping)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -90,7 +90,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         telemetry=tracing.of_requests(),
     )
     app.state.settings = settings
-    app.state.ending = ending
+    app.state.stopping = stopping
     app.state.database = database
     app.state.threads = Threads()
     app.state.streams = streams
@@ -106,6 +106,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     ui.install(app)
     problem_json.install(app)
     app.add_middleware(BodyGuard, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
-    app.add_middleware(Perimeter, settings=settings)
-    app.add_middleware(Access, note=app.state.metrics.note)  # added last: it stands outermost
+    app.add_middleware(HostAndOriginMiddleware, settings=settings)
+    app.add_middleware(AccessLogMiddleware, note=app.state.metrics.note)  # added last: it stands outermost
     return app

@@ -71,14 +71,14 @@ CASES: dict[str, tuple[dict[str, Any], Any, str]] = {
 class Nobody:
     """A host that keeps nothing."""
 
-    def look(self, epoch: int, step: int, steps: int) -> bool:
+    def on_step(self, epoch: int, step: int, steps: int) -> bool:
         """Hear of a step."""
         return False
 
     def epoch(self, done: Epoch) -> None:
         """Hear of an epoch."""
 
-    def keep(self, state: State, epoch: int, step: int) -> None:
+    def on_checkpoint(self, state: State, epoch: int, step: int) -> None:
         """Keep nothing."""
 
 

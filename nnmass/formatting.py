@@ -164,7 +164,7 @@ def _times(ratio: float) -> str:
     return f"{ratio:.2f} times fewer" if ratio >= 1 else f"{1 / ratio:.2f} times as many"
 
 
-def asked(request: Mapping[str, Any]) -> str:
+def request_summary(request: Mapping[str, Any]) -> str:
     """Return a request in short: most NN-Mass within 1 M params and 150 M MACs."""
     limits = {name: value for name, value in request["budget"].items() if name != "precision"}
     device = limits.pop("device", None)

@@ -13,7 +13,7 @@ from nnmass.errors import ServiceError
 Json = Mapping[str, Any]
 
 
-def told(read: Callable[[Any], Any] | None = None, *, name: str = "", **more: Any) -> Any:
+def json_field(read: Callable[[Any], Any] | None = None, *, name: str = "", **more: Any) -> Any:
     """Declare a field. read: makes its value of what JSON holds, but for null. name: in JSON, where it differs."""
     return field(metadata={"read": read, "name": name}, **more)
 

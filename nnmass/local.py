@@ -9,7 +9,7 @@ from typing import Any, Unpack
 from nnmass.errors import DefinitionError, NotPossible, Problem
 from nnmass.neighborhood import space_around
 from nnmass.results import Answer, Architecture, Architectures, NamedDevice, NamedSpace, Progress
-from nnmass.search_options import Asked, Definition, Reference, Space, definition_of, question_of, reference_of
+from nnmass.search_options import Definition, Reference, SearchOptions, Space, definition_of, question_of, reference_of
 from nnmass_core.architecture import BYTES_PER_ELEMENT
 from nnmass_core.architecture import Architecture as Network
 from nnmass_core.engine.control import Control
@@ -21,7 +21,7 @@ Watch = Callable[[Progress], None]
 """Takes how far a computation is, several times a second. What it raises ends the computation."""
 
 
-def search(space: Space, *, progress: Watch | None = None, **asked: Unpack[Asked]) -> Answer:
+def search(space: Space, *, progress: Watch | None = None, **options: Unpack[SearchOptions]) -> Answer:
     """Return the best architectures of a space within a budget, with a proof that there are none better.
 
     space: a preset's name or a full definition. asked: limits, objective and how much of the answer is wanted; see
@@ -31,7 +31,7 @@ def search(space: Space, *, progress: Watch | None = None, **asked: Unpack[Asked
     >>> answer.certificate.optimal, answer.best.params
     (True, 999226)
     """
-    return _answer(question_of(space, asked), progress)
+    return _answer(question_of(space, options), progress)
 
 
 def _answer(question: dict[str, Any], progress: Watch | None) -> Answer:
@@ -56,7 +56,7 @@ def compress(
     minimize: str = "macs",
     space: Space | None = None,
     progress: Watch | None = None,
-    **asked: Unpack[Asked],
+    **options: Unpack[SearchOptions],
 ) -> Answer:
     """Return the networks of least cost that have at least the NN-Mass of a reference.
 
@@ -65,7 +65,7 @@ def compress(
     """
     objective = {"minimize": minimize, "reference": reference_of(reference)}
     within = space_around(definition_of(reference)) if space is None else space
-    return _answer(question_of(within, {**asked, "objective": objective}), progress)
+    return _answer(question_of(within, {**options, "objective": objective}), progress)
 
 
 def evaluate(networks: Iterable[str | Definition], *, precision: str = "fp32") -> Architectures:

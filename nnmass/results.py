@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, overload
 
 from nnmass import formatting, tables
-from nnmass.json_fields import FromJson, Json, moment, told
+from nnmass.json_fields import FromJson, Json, json_field, moment
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -40,16 +40,16 @@ class Certificate(FromJson):
     gap: float | None
     best_nn_mass: float | None
     upper_bound: float | None
-    space_size: int = told(int)
+    space_size: int = json_field(int)
     feasible: bool | None
-    binding: tuple[str, ...] | None = told(tuple)
+    binding: tuple[str, ...] | None = json_field(tuple)
     relaxation: Json | None
-    caveats: tuple[str, ...] = told(tuple)
+    caveats: tuple[str, ...] = json_field(tuple)
     explored: Json
-    elapsed_seconds: float = told(compare=False)
-    reference: Json | None = told(default=None)
-    savings: Json | None = told(default=None)
-    resolution: Json | None = told(default=None)
+    elapsed_seconds: float = json_field(compare=False)
+    reference: Json | None = json_field(default=None)
+    savings: Json | None = json_field(default=None)
+    resolution: Json | None = json_field(default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +70,14 @@ class Architecture(FromJson):
     weight_bytes: int
     peak_activation_bytes: int
     depth: int
-    rank: int | None = told(default=None)
-    latency_ms: float | None = told(default=None)
-    latency: Json | None = told(default=None)
-    slack: Json = told(default_factory=dict)
-    definition: Json = told(name="architecture", default_factory=dict, repr=False, compare=False)  # its id is compared
-    predicted_accuracy: Json | None = told(default=None, compare=False)
+    rank: int | None = json_field(default=None)
+    latency_ms: float | None = json_field(default=None)
+    latency: Json | None = json_field(default=None)
+    slack: Json = json_field(default_factory=dict)
+    definition: Json = json_field(
+        name="architecture", default_factory=dict, repr=False, compare=False
+    )  # its id is compared
+    predicted_accuracy: Json | None = json_field(default=None, compare=False)
 
     @property
     def parts(self) -> tuple[Json, ...]:
@@ -162,11 +164,11 @@ class Answer(Architectures):
 
     def __eq__(self, other: object) -> bool:
         """Compare what was asked and answered, wherever it was worked out."""
-        return isinstance(other, Answer) and self._told() == other._told()
+        return isinstance(other, Answer) and self._identity() == other._identity()
 
     __hash__ = None
 
-    def _told(self) -> tuple[object, ...]:
+    def _identity(self) -> tuple[object, ...]:
         return self.items, self.certificate, self.request
 
     def __str__(self) -> str:
@@ -198,8 +200,8 @@ class Event(Progress):
     id: int
     name: str
     status: str
-    at: datetime = told(moment)
-    epoch: Json | None = told(default=None)
+    at: datetime = json_field(moment)
+    epoch: Json | None = json_field(default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,13 +218,13 @@ class Job(FromJson):
 
     id: str
     status: str
-    created_at: datetime = told(moment)
-    started_at: datetime | None = told(moment)
-    finished_at: datetime | None = told(moment)
-    heartbeat_at: datetime | None = told(moment)
+    created_at: datetime = json_field(moment)
+    started_at: datetime | None = json_field(moment)
+    finished_at: datetime | None = json_field(moment)
+    heartbeat_at: datetime | None = json_field(moment)
     attempts: int
-    progress: Progress = told(Progress.from_json)
-    error: Failure | None = told(Failure.from_json)
+    progress: Progress = json_field(Progress.from_json)
+    error: Failure | None = json_field(Failure.from_json)
 
     @property
     def ended(self) -> bool:
@@ -235,7 +237,7 @@ class Search(Job):
     """A search and its state. result: its certificate, once it has succeeded. reused: an earlier equal request's."""
 
     name: str
-    tags: tuple[str, ...] = told(tuple)
+    tags: tuple[str, ...] = json_field(tuple)
     note: str
     family: str
     reused: bool
@@ -243,15 +245,15 @@ class Search(Job):
     request_digest: str
     result_digest: str | None
     core_version: str
-    result: Certificate | None = told(Certificate.from_json)
+    result: Certificate | None = json_field(Certificate.from_json)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison(FromJson):
     """Searches side by side: where they differ, and which architectures they share."""
 
-    items: tuple[Json, ...] = told(tuple)
-    differences: tuple[Json, ...] = told(tuple)
+    items: tuple[Json, ...] = json_field(tuple)
+    differences: tuple[Json, ...] = json_field(tuple)
     shared: Json
 
 
@@ -262,7 +264,7 @@ class NamedSpace(FromJson):
     name: str
     family: str
     description: str
-    space_size: int = told(int)
+    space_size: int = json_field(int)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,8 +282,8 @@ class NamedDevice(FromJson):
     source: str
     note: str
     limits: Json
-    latency: Json | None = told(default=None)
-    own: bool = told(default=False)
+    latency: Json | None = json_field(default=None)
+    own: bool = json_field(default=False)
 
 
 __all__ = [

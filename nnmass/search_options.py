@@ -29,7 +29,7 @@ LIMITS = {
 RANKED = ("top_k", "diversity", "time_limit_seconds")
 
 
-class Asked(TypedDict, total=False):
+class SearchOptions(TypedDict, total=False):
     """What a search may be asked beside its space; all of it may be left out.
 
     max_params: trainable parameters. max_macs: multiply-accumulates for one input. max_weight_bytes and
@@ -58,16 +58,16 @@ class Asked(TypedDict, total=False):
     time_limit_seconds: float
 
 
-def question_of(space: Space, asked: Asked) -> dict[str, Any]:
+def question_of(space: Space, options: SearchOptions) -> dict[str, Any]:
     """Return the body of a search. Raises DefinitionError that names the field, as `budget.max_params`."""
-    if unknown := asked.keys() - Asked.__annotations__.keys():
+    if unknown := options.keys() - SearchOptions.__annotations__.keys():
         raise TypeError(f"got an unexpected keyword argument {min(unknown)!r}")
-    rest = {name: value for name, value in asked.items() if name in ("objective", *RANKED) and value is not None}
-    return {"space": space, "budget": _budget_of(asked), **rest}
+    rest = {name: value for name, value in options.items() if name in ("objective", *RANKED) and value is not None}
+    return {"space": space, "budget": _budget_of(options), **rest}
 
 
-def _budget_of(asked: Asked) -> dict[str, Any]:
-    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+def _budget_of(options: SearchOptions) -> dict[str, Any]:
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     limits = {name: read(given[name], f"budget.{name}") for name, read in LIMITS.items() if name in given}
     return limits | {name: given[name] for name in ("precision", "device") if name in given}
 

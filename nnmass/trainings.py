@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nnmass import tables
-from nnmass.json_fields import FromJson, Json, several, told
+from nnmass.json_fields import FromJson, Json, json_field, several
 from nnmass.results import Architecture, Job
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ class Accuracy(FromJson):
 
     mean: float
     std: float | None
-    by_seed: tuple[Json, ...] = told(tuple)
+    by_seed: tuple[Json, ...] = json_field(tuple)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +30,12 @@ class TrainingResult(FromJson):
     of test images, `matrix[true][predicted]`; None in lists.
     """
 
-    accuracy: Accuracy = told(Accuracy.from_json)
+    accuracy: Accuracy = json_field(Accuracy.from_json)
     measured: Json
     device: str
     seconds: float
     versions: Json
-    confusion: Json | None = told(default=None, repr=False)
+    confusion: Json | None = json_field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class SeedRun(FromJson):
 
     seed: int
     accuracy: float | None
-    epochs: tuple[Json, ...] = told(tuple, repr=False)
+    epochs: tuple[Json, ...] = json_field(tuple, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,14 +66,14 @@ class Verification(Job):
     dataset: Json
     recipe_name: str | None
     recipe_digest: str
-    seeds: tuple[int, ...] = told(tuple)
-    result: TrainingResult | None = told(TrainingResult.from_json)
-    definition: Json = told(name="architecture", default_factory=dict, repr=False)
-    recipe: Json = told(default_factory=dict, repr=False)
-    runs: tuple[SeedRun, ...] = told(several(SeedRun), default=(), repr=False)
-    artifacts: tuple[Json, ...] = told(tuple, default=(), repr=False)
-    result_digest: str | None = told(default=None)
-    replay: Json | None = told(default=None)
+    seeds: tuple[int, ...] = json_field(tuple)
+    result: TrainingResult | None = json_field(TrainingResult.from_json)
+    definition: Json = json_field(name="architecture", default_factory=dict, repr=False)
+    recipe: Json = json_field(default_factory=dict, repr=False)
+    runs: tuple[SeedRun, ...] = json_field(several(SeedRun), default=(), repr=False)
+    artifacts: tuple[Json, ...] = json_field(tuple, default=(), repr=False)
+    result_digest: str | None = json_field(default=None)
+    replay: Json | None = json_field(default=None)
 
     def to_pandas(self) -> DataFrame:
         """Return a DataFrame with a row for each seed's epoch. Raises NotPossible where pandas is not installed."""
@@ -84,16 +84,16 @@ class Verification(Job):
 class Batch(FromJson):
     """Trainings that were asked for together, best first; missing_controls: what the space does not hold."""
 
-    items: tuple[Verification, ...] = told(several(Verification))
-    missing_controls: tuple[Json, ...] = told(tuple)
+    items: tuple[Verification, ...] = json_field(several(Verification))
+    missing_controls: tuple[Json, ...] = json_field(tuple)
 
 
 @dataclass(frozen=True, kw_only=True)
 class KnownArchitecture(Architecture):
     """An architecture that the service keeps, with its figures at fp32: which searches ranked it, and its trainings."""
 
-    searches: tuple[Json, ...] = told(tuple)
-    verifications: tuple[Json, ...] = told(tuple)
+    searches: tuple[Json, ...] = json_field(tuple)
+    verifications: tuple[Json, ...] = json_field(tuple)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +107,7 @@ class Evidence(FromJson):
     n: int
     runs: int
     overall: Json
-    bands: tuple[Json, ...] = told(tuple, repr=False)
+    bands: tuple[Json, ...] = json_field(tuple, repr=False)
     scope: Json | None
     statement: str
 
@@ -125,4 +125,4 @@ class Readiness(FromJson):
     """Whether the service accepts requests, and what is away; jobs wait for workers."""
 
     ready: bool
-    missing: tuple[str, ...] = told(tuple)
+    missing: tuple[str, ...] = json_field(tuple)

@@ -33,10 +33,10 @@ class Limit:
         """The bound in elements, the engine's unit."""
         if self.quantity == "latency":  # the most nanoseconds that are told as no more than the bound
             near = math.floor(self.bound * NANOSECONDS) + 1
-            return next(elements for elements in (near, near - 1, near - 2) if self.told(elements) <= self.bound)
+            return next(elements for elements in (near, near - 1, near - 2) if self.reported(elements) <= self.bound)
         return int(self.bound // self.unit)
 
-    def told(self, elements: float) -> float:
+    def reported(self, elements: float) -> float:
         """Return so many elements in the limit's unit."""
         return elements / NANOSECONDS if self.quantity == "latency" else elements * self.unit
 
@@ -49,7 +49,7 @@ class Limit:
             "peak": evaluation.peak_elements,
             "latency": 0 if latency is None else latency.nanoseconds,
         }
-        return self.bound - self.told(used[self.quantity])
+        return self.bound - self.reported(used[self.quantity])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -135,7 +135,7 @@ class _Question:
     def _front_certificate(self, ranking: tuple[Ranked, ...], front: Front, *, feasible: bool | None) -> Certificate:
         best = max((float(ranked.evaluation.mass) for ranked in ranking), default=None)
         gaps = front.gaps
-        resolution = {_cost_name(name): self._told(name, gap) for name, gap in (gaps or {}).items()}
+        resolution = {_cost_name(name): self._in_units(name, gap) for name, gap in (gaps or {}).items()}
         return Certificate(
             count=len(ranking),
             optimal=feasible is not None and gaps is None,
@@ -169,12 +169,12 @@ class _Question:
         if not math.isfinite(solution.bound):
             return value
         cost = COSTS[self._objective.cost] if isinstance(self._objective, Minimise) else "nn_mass"
-        bound = self._told(cost, solution.bound * sign)
+        bound = self._in_units(cost, solution.bound * sign)
         if value is None:
             return bound
         return min(value, bound) if sign < 0 else max(value, bound)
 
-    def _told(self, quantity: str, elements: float) -> float:
+    def _in_units(self, quantity: str, elements: float) -> float:
         """Return so many of the engine's elements as they are told: bytes of a peak, milliseconds of a latency."""
         if quantity == "latency":
             return elements / NANOSECONDS
@@ -216,7 +216,7 @@ class _Question:
             for limit in self._limits:
                 others = _problem(self._chain, tuple(o for o in self._limits if o != limit), self._objective)
                 elements = self._least_peak(others) if limit.quantity == "peak" else self._least_sum(others, limit)
-                least[limit.name] = None if elements is None else limit.told(elements)
+                least[limit.name] = None if elements is None else limit.reported(elements)
             if isinstance(self._objective, Minimise):
                 problem = replace(_problem(self._chain, self._limits, self._objective), keys=RANKING, least_mass=None)
                 masses = self._proved(problem).masses

@@ -222,12 +222,12 @@ def _await_all(client: httpx2.Client, ids: list[str]) -> list[dict[str, Any]]:
     done = []
     for number, place in enumerate(places, start=1):
         item = _await(client, place)
-        told = f"{number} of {len(ids)}: NN-Mass {item['nn_mass']:.1f}, {item['params']:,} params"
+        reported = f"{number} of {len(ids)}: NN-Mass {item['nn_mass']:.1f}, {item['params']:,} params"
         if _diverged(item):
-            print(f"{told}: diverged", flush=True)
+            print(f"{reported}: diverged", flush=True)
             continue
         done.append({name: item[name] for name in SUMMARY} | {name: item["result"][name] for name in OUTCOME})
-        print(f"{told}: {item['result']['accuracy']['mean']:.4f}", flush=True)
+        print(f"{reported}: {item['result']['accuracy']['mean']:.4f}", flush=True)
     return done
 
 

@@ -103,8 +103,8 @@ def _opening(grids: Mapping[str, dict[str, Any]], optimum: dict[str, Any] | None
         yield "Spearman's rank correlation with test accuracy, and its 95 % bootstrap interval over networks:"
         yield _table(["grid", "networks", *MEASURES.values()], rows)
     for search in _by_search(optimum) if optimum else ():
-        told = " ".join(_against_controls(search["networks"]))
-        yield f"The best three of a search beside controls of equal cost ({search['name']}): {told}"
+        reported = " ".join(_against_controls(search["networks"]))
+        yield f"The best three of a search beside controls of equal cost ({search['name']}): {reported}"
     yield (
         "**What this cannot show.** These are small networks trained briefly: MLPs of width 8 on 5,000 digits, and "
         "where there are CNNs, narrow ones on few images for few epochs. A grid has one data set, one recipe and equal "
@@ -189,10 +189,10 @@ def _correlations(evidence: dict[str, Any]) -> Iterator[list[str]]:
 
 
 def _differences(difference: dict[str, Any]) -> str:
-    told = [
+    reported = [
         f"less that of {MEASURES[cost]} {_estimate(difference[f'nn_mass_minus_{cost}'])}" for cost in ("params", "macs")
     ]
-    return f"Paired differences, on the same resamples: Spearman's rho of NN-Mass {', '.join(told)}."
+    return f"Paired differences, on the same resamples: Spearman's rho of NN-Mass {', '.join(reported)}."
 
 
 def _by_depth(networks: list[dict[str, Any]], evidence: dict[str, Any]) -> str:
@@ -210,10 +210,10 @@ def _without_zero(points: list[Point]) -> Iterator[str]:
     skipping = [point for point in points if point.nn_mass > 0]
     if len(skipping) < len(points):
         again = evidence_of(skipping)
-        told = [f"{label} {value}" for label, value in zip(MEASURES.values(), _spearmans(again), strict=True)]
+        reported = [f"{label} {value}" for label, value in zip(MEASURES.values(), _spearmans(again), strict=True)]
         yield (
             f"{len(points) - len(skipping)} of the networks have no skip connections, NN-Mass 0. Without them, over "
-            f"the other {len(skipping)}, Spearman's rho is: {', '.join(told)}."
+            f"the other {len(skipping)}, Spearman's rho is: {', '.join(reported)}."
         )
 
 
@@ -253,8 +253,8 @@ def _top_and_fit(evidence: dict[str, Any]) -> Iterator[str]:
 def _top(top: dict[str, Any]) -> str:
     """Tell how many of the most accurate networks each measure would have chosen."""
     if top["k"] == 1:
-        told = ", ".join(f"{label} {'yes' if top[name] else 'no'}" for name, label in MEASURES.items())
-        return f"Is the most accurate network the one of most? {told}."
+        reported = ", ".join(f"{label} {'yes' if top[name] else 'no'}" for name, label in MEASURES.items())
+        return f"Is the most accurate network the one of most? {reported}."
     shares = ", ".join(f"{label} {top[name]:.2f}" for name, label in MEASURES.items())
     return (
         f"Top-{top['k']} overlap, the share of the {top['k']} most accurate networks that is among the {top['k']} of "
@@ -361,17 +361,17 @@ def _conditions(parts: Mapping[str, dict[str, Any]]) -> Iterator[str]:
     yield "The seconds depend on what else the machine did meanwhile."
     own = [part["verifications"][0] for part in parts.values() if part["verifications"][0]["recipe_name"] is None]
     for item in own:
-        told = ", ".join(f"{field} {value}" for field, value in item["recipe"].items())
-        yield f"The recipe `{item['recipe_digest'][:15]}...`: {told}."
+        reported = ", ".join(f"{field} {value}" for field, value in item["recipe"].items())
+        yield f"The recipe `{item['recipe_digest'][:15]}...`: {reported}."
     yield "\n".join(f"- {line}" for line in _machines(parts))
 
 
 def _machines(parts: Mapping[str, dict[str, Any]]) -> list[str]:
     """Name every device and set of versions that took part, once."""
     items = [item for part in parts.values() for item in part["verifications"]]
-    told = sorted(
+    reported = sorted(
         f"{item['device']}, {item['threads']} thread{'s' if item['threads'] > 1 else ''} a training: "
         + ", ".join(f"{name} {version}" for name, version in item["versions"].items())
         for item in items
     )
-    return [f"{line} ({len(list(group))} networks)" for line, group in groupby(told)]
+    return [f"{line} ({len(list(group))} networks)" for line, group in groupby(reported)]

@@ -1,4 +1,4 @@
-"""Fixtures: private servers, migrated databases, and the application on each of its two footings."""
+"""Fixtures: private servers, migrated databases, and the application on each of its two backends."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @dataclass(frozen=True)
-class Footing:
+class Backend:
     """Settings of one mode, with a clean database that has the current schema."""
 
     settings: Settings
@@ -100,7 +100,7 @@ class Footing:
 
 
 @pytest.fixture(params=BOTH)
-def footing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Footing]:
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     """Embedded mode on SQLite, then full mode on PostgreSQL and Redis."""
     if request.param == SQLITE:
         shutil.copy(request.getfixturevalue("sqlite_file"), tmp_path / "nnmass.db")
@@ -113,18 +113,18 @@ def footing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Footing]
         tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
         with database.write() as session:
             session.execute(text(f"TRUNCATE {tables} CASCADE"))
-    yield Footing(settings, database)
+    yield Backend(settings, database)
     database.dispose()
 
 
 @pytest.fixture
-def client(footing: Footing) -> Iterator[TestClient]:
+def client(backend: Backend) -> Iterator[TestClient]:
     """The application, with its dispatcher and sweeper running; server errors come back as answers."""
-    with client_of(create_app(footing.settings)) as client:
+    with client_of(create_app(backend.settings)) as client:
         yield client
 
 
 @pytest.fixture
-def worker(footing: Footing) -> Context:
+def worker(backend: Backend) -> Context:
     """A worker's context, to run jobs within the test."""
-    return Context(footing.settings, footing.database, "test/1")
+    return Context(backend.settings, backend.database, "test/1")

@@ -27,7 +27,7 @@ from app.storage.db import Database, make_engine
 from tests.api import trainings
 from tests.api.test_verifications import BODY, SEARCH
 from tests.clients import client_of
-from tests.conftest import Footing
+from tests.conftest import Backend
 from tests.servers import HOST, PostgresServer
 from worker import search_tasks
 from worker.process import Context
@@ -53,15 +53,15 @@ def _answer(client: TestClient, path: str) -> Any:
     return answer.content if "/artifacts/" in path else answer.json()
 
 
-def filled(footing: Footing, worker: Context) -> Filled:
+def filled(backend: Backend, worker: Context) -> Filled:
     """Search, train, measure; and leave one search queued."""
-    client = client_of(create_app(footing.settings))
+    client = client_of(create_app(backend.settings))
     labels = {"name": "Größe ✓", "tags": ["a"], "note": "'\\"}
     search_id = client.post("/v1/searches", json=SEARCH | labels).json()["id"]
     assert search_tasks.run_next(worker)
     body = {"search": search_id, "dataset": "digits", "recipe": "mlp-paper", "seeds": [0]}
     (trained,) = client.post("/v1/verifications", json=body).json()["items"]
-    trainings.train_all(footing.database, [7])
+    trainings.train_all(backend.database, [7])
     arch = client.post("/v1/architectures", json=BODY["architecture"]).json()["arch_id"]
     waiting = client.post("/v1/searches", json=SEARCH | {"top_k": 1}).json()["id"]
     paths = [
@@ -102,10 +102,10 @@ def goes_on(settings: Settings, before: Answers, made: Filled) -> None:
 
 
 @pytest.fixture
-def postgresql(footing: Footing) -> Footing:
-    if footing.settings.embedded:
+def postgresql(backend: Backend) -> Backend:
+    if backend.settings.embedded:
         pytest.skip("SQLite has tests of its own")
-    return footing
+    return backend
 
 
 def program(postgres: PostgresServer, name: str) -> str:
@@ -126,7 +126,7 @@ def call(postgres: PostgresServer, name: str, *arguments: str) -> None:
 
 @pytest.mark.servers
 def test_a_dump_of_postgresql_is_restored_and_goes_on(
-    postgresql: Footing, worker: Context, postgres: PostgresServer, tmp_path: Path
+    postgresql: Backend, worker: Context, postgres: PostgresServer, tmp_path: Path
 ) -> None:
     made = filled(postgresql, worker)
     before = made.answers(made.client)
@@ -147,7 +147,7 @@ def test_a_dump_of_postgresql_is_restored_and_goes_on(
     assert made.client.get(made.paths[1]).json()["name"] == "changed after the dump", "the source is another database"
 
 
-def test_full_mode_is_told_to_use_pg_dump(postgresql: Footing, tmp_path: Path) -> None:
+def test_full_mode_is_told_to_use_pg_dump(postgresql: Backend, tmp_path: Path) -> None:
     urls = (postgresql.settings.database_url, postgresql.settings.broker_url)
     names = ("NNMASS_DATABASE_URL", "NNMASS_BROKER_URL")
     environment = {name: url.get_secret_value() for name, url in zip(names, urls, strict=True) if url is not None}
@@ -159,14 +159,14 @@ def test_full_mode_is_told_to_use_pg_dump(postgresql: Footing, tmp_path: Path) -
 
 
 @pytest.fixture
-def sqlite(footing: Footing) -> Footing:
-    if not footing.settings.embedded:
+def sqlite(backend: Backend) -> Backend:
+    if not backend.settings.embedded:
         pytest.skip("PostgreSQL has tests of its own")
-    return footing
+    return backend
 
 
-def backup(footing: Footing, file: Path) -> Any:
-    folder = str(footing.settings.data_dir)
+def backup(backend: Backend, file: Path) -> Any:
+    folder = str(backend.settings.data_dir)
     return CliRunner().invoke(command_line, ["db", "backup", str(file), "--data-dir", folder])
 
 
@@ -176,7 +176,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NNMASS_DATA_DIR", raising=False)
 
 
-def test_a_backup_of_sqlite_is_restored_and_goes_on(sqlite: Footing, worker: Context, tmp_path: Path) -> None:
+def test_a_backup_of_sqlite_is_restored_and_goes_on(sqlite: Backend, worker: Context, tmp_path: Path) -> None:
     made = filled(sqlite, worker)
     before = made.answers(made.client)
     copy = tmp_path / "copy.db"
@@ -192,12 +192,12 @@ def test_a_backup_of_sqlite_is_restored_and_goes_on(sqlite: Footing, worker: Con
     goes_on(sqlite.settings.model_copy(update={"data_dir": folder}), before, made)
 
 
-def test_a_backup_is_whole_while_others_write(sqlite: Footing, tmp_path: Path) -> None:
+def test_a_backup_is_whole_while_others_write(sqlite: Backend, tmp_path: Path) -> None:
     """Each search and its job are written in one transaction: a copy has both or neither."""
-    client, ending = client_of(create_app(sqlite.settings)), threading.Event()
+    client, stopping = client_of(create_app(sqlite.settings)), threading.Event()
 
     def write() -> None:
-        while not ending.is_set():
+        while not stopping.is_set():
             assert client.post("/v1/searches", json=SEARCH | {"fresh": True}).status_code == 202
 
     writer = threading.Thread(target=write)
@@ -205,21 +205,21 @@ def test_a_backup_is_whole_while_others_write(sqlite: Footing, tmp_path: Path) -
     try:
         sizes = [_counts(sqlite, tmp_path / f"{number}.db") for number in range(5)]
     finally:
-        ending.set()
+        stopping.set()
         writer.join()
     assert sizes == sorted(sizes)
     assert all(jobs == searches for jobs, searches in sizes)
 
 
-def _counts(footing: Footing, file: Path) -> tuple[int, int]:
-    assert backup(footing, file).exit_code == 0
+def _counts(backend: Backend, file: Path) -> tuple[int, int]:
+    assert backup(backend, file).exit_code == 0
     with closing(sqlite3.connect(file)) as copy:
         assert copy.execute("pragma integrity_check").fetchall() == [("ok",)]
         ((jobs, searches),) = copy.execute("select (select count(*) from jobs), (select count(*) from searches)")
     return jobs, searches
 
 
-def test_a_backup_that_cannot_be_written_leaves_nothing(sqlite: Footing, tmp_path: Path) -> None:
+def test_a_backup_that_cannot_be_written_leaves_nothing(sqlite: Backend, tmp_path: Path) -> None:
     done = backup(sqlite, tmp_path / "no such folder" / "copy.db")
     assert done.exit_code == 1
     assert done.stderr.startswith("nnmass: no backup was written: ")

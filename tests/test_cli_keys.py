@@ -15,7 +15,7 @@ from app.config import Settings
 from app.processes.embedded import StartRefused
 from app.processes.uvicorn_server import fit_for
 from app.storage.db import Database
-from tests.conftest import Footing
+from tests.conftest import Backend
 
 EVERYWHERE = "0.0.0.0"
 
@@ -76,12 +76,12 @@ def test_what_is_wrong_is_named(run: Any, arguments: list[str], named: str) -> N
     assert done.stdout == ""
 
 
-def test_beyond_this_machine_keys_are_needed(footing: Footing) -> None:
-    settings = footing.settings
+def test_beyond_this_machine_keys_are_needed(backend: Backend) -> None:
+    settings = backend.settings
     assert fit_for("127.0.0.1", settings) == fit_for("localhost", settings) == fit_for("::1", settings) == settings
     with pytest.raises(StartRefused, match="nnmass keys create"):
         fit_for(EVERYWHERE, settings)
-    with footing.database.write() as session:
+    with backend.database.write() as session:
         keys.create(session, "alice", {keys.Scope.READ})
     assert fit_for(EVERYWHERE, settings).require_keys
     assert not fit_for("127.0.0.1", settings).require_keys, "looked up at every request instead"

@@ -19,7 +19,7 @@ from app.cli import app as command_line
 from app.config import Settings
 from app.jobs import lifecycle, retention
 from app.jobs.lifecycle import State
-from app.jobs.retention import SEARCHES, VERIFICATIONS, Removed, Wanted, age_of
+from app.jobs.retention import SEARCHES, VERIFICATIONS, PruneReport, RetentionPolicy, age_of
 from app.jobs.sweeper import PRUNE_EVERY_SECONDS, Sweeper
 from app.main import create_app
 from app.storage.db import now
@@ -27,7 +27,7 @@ from app.storage.models import Base, Checkpoint, Export, Job
 from tests.api import trainings
 from tests.api.test_verifications import BODY, SEARCH
 from tests.clients import client_of
-from tests.conftest import Footing
+from tests.conftest import Backend
 from worker import search_tasks
 from worker.process import Context
 
@@ -43,16 +43,16 @@ class World:
     """A service with a mixture of jobs, old and new, and what each is by a name."""
 
     client: TestClient
-    footing: Footing
+    backend: Backend
     ids: dict[str, UUID] = field(default_factory=dict)
 
     @property
     def settings(self) -> Settings:
-        return self.footing.settings
+        return self.backend.settings
 
     def rows(self) -> Rows:
         """Every row of every table, whole."""
-        with self.footing.database.read() as session:
+        with self.backend.database.read() as session:
             return {
                 table.name: Counter(repr(tuple(row)) for row in session.execute(select(table)).all())
                 for table in Base.metadata.sorted_tables
@@ -66,15 +66,15 @@ class World:
     def end(self, name: str, job_id: str | UUID, age: timedelta, state: State | None = None) -> None:
         """Have a job end, or have ended, so long ago."""
         job_id = self.ids[name] = UUID(str(job_id))
-        with self.footing.database.write() as session:
+        with self.backend.database.write() as session:
             ended = now(session) - age
             values: dict[str, Any] = {"finished_at": ended} | ({} if state is None else {"state": state})
             session.execute(update(Job).where(Job.id == job_id).values(**values))
 
 
 @pytest.fixture
-def world(footing: Footing, worker: Context) -> World:
-    world = World(client_of(create_app(footing.settings)), footing)
+def world(backend: Backend, worker: Context) -> World:
+    world = World(client_of(create_app(backend.settings)), backend)
     _searches(world, worker)
     _trainings(world)
     _others(world)
@@ -106,7 +106,7 @@ def _trainings(world: World) -> None:
     def train(name: str, age: timedelta, path: str = "/v1/verifications", **body: Any) -> str:
         answer = world.client.post(path, json=body or None).json()
         made = str((answer["items"][0] if "items" in answer else answer)["id"])
-        trainings.train_all(world.footing.database, [7])
+        trainings.train_all(world.backend.database, [7])
         world.end(name, made, age)
         return made
 
@@ -120,7 +120,7 @@ def _trainings(world: World) -> None:
     train("old replay", OLD, f"/v1/verifications/{gone}/replay")
     for name, age in (("old, failed with a checkpoint", OLD), ("new, failed with a checkpoint", NEW)):
         made = world.client.post("/v1/verifications", json=BODY).json()["id"]
-        _keep_checkpoint(world, trainings.claim(world.footing.database))
+        _keep_checkpoint(world, trainings.claim(world.backend.database))
         world.end(name, made, age, State.FAILED)
 
 
@@ -128,7 +128,7 @@ def _keep_checkpoint(world: World, held: lifecycle.Claim) -> None:
     folder = world.settings.training_dir / str(held.job_id)
     folder.mkdir(parents=True)
     (folder / "seed0.pt").write_bytes(CHECKPOINT)
-    with world.footing.database.write() as session:
+    with world.backend.database.write() as session:
         point = Checkpoint(verification_id=held.job_id, file="seed0.pt", fence=held.fence, seed=0, epoch=1, step=0)
         point.sha256, point.size, point.created_at = "0" * 64, len(CHECKPOINT), now(session)
         session.add(point)
@@ -142,14 +142,14 @@ def _others(world: World) -> None:
     for name, age in (("old export", OLD), ("new export", NEW)):
         seed = {"old export": 1, "new export": 2}[name]
         assert world.client.get(f"/v1/architectures/{arch}/export?format=onnx&seed={seed}").status_code == 202
-        with world.footing.database.write() as session:
+        with world.backend.database.write() as session:
             row = session.scalars(select(Export).where(Export.seed == seed)).one()
             row.content = b"onnx" * 25
             made = row.id
         world.end(name, made, age, State.SUCCEEDED)
 
 
-def prune(world: World, *arguments: str) -> tuple[Removed, str]:
+def prune(world: World, *arguments: str) -> tuple[PruneReport, str]:
     """Run the command, and read what it prints."""
     urls = {"database_url": "NNMASS_DATABASE_URL", "broker_url": "NNMASS_BROKER_URL"}
     environment = {"NNMASS_DATA_DIR": str(world.settings.data_dir)}
@@ -167,7 +167,7 @@ def prune(world: World, *arguments: str) -> tuple[Removed, str]:
     assert len(rest) == len(rows) + 2, "and nothing else"
     (said,) = re.findall(r"deleted? (\d+) jobs", first)
     assert int(said) == rows["jobs"]
-    return Removed(rows, int(stored), int(files[0]), int(files[1])), first
+    return PruneReport(rows, int(stored), int(files[0]), int(files[1])), first
 
 
 def gone(before: Rows, after: Rows) -> Counter[str]:
@@ -178,7 +178,7 @@ def gone(before: Rows, after: Rows) -> Counter[str]:
 
 
 def names_left(world: World) -> set[str]:
-    with world.footing.database.read() as session:
+    with world.backend.database.read() as session:
         left = set(session.scalars(select(Job.id)))
     return {name for name, job_id in world.ids.items() if job_id in left}
 
@@ -199,7 +199,7 @@ CASES: list[tuple[list[str], set[str]]] = [
 @pytest.mark.parametrize(("arguments", "named"), CASES, ids=lambda value: " ".join(sorted(value)) or "default")
 def test_exactly_what_is_named_goes_and_a_dry_run_says_so(world: World, arguments: list[str], named: set[str]) -> None:
     before, files = world.rows(), world.files()
-    told, first = prune(world, *arguments, "--dry-run")
+    reported, first = prune(world, *arguments, "--dry-run")
     assert first.startswith("would delete")
     assert (world.rows(), world.files()) == (before, files)
 
@@ -208,7 +208,7 @@ def test_exactly_what_is_named_goes_and_a_dry_run_says_so(world: World, argument
     after = world.rows()
     assert set(world.ids) - names_left(world) == named
     assert gone(before, after) == removed.rows
-    assert removed == told
+    assert removed == reported
     assert removed.rows["jobs"] == len(named)
 
     lost = {name: content for name, content in files.items() if name not in world.files()}
@@ -220,7 +220,7 @@ def test_exactly_what_is_named_goes_and_a_dry_run_says_so(world: World, argument
     assert removed.stored_bytes == 100 * ("old export" in named) + 3 * removed.rows["artifacts"]
 
     again, _ = prune(world, *arguments)
-    assert again == Removed(), "there is no more of it"
+    assert again == PruneReport(), "there is no more of it"
     assert world.rows() == after
 
 
@@ -238,12 +238,12 @@ def test_what_stays_is_still_answered(world: World) -> None:
 def test_it_goes_in_batches(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     before = world.rows()
     monkeypatch.setattr(retention, "AT_ONCE", 2)
-    wanted = Wanted(timedelta(days=90), kinds=(SEARCHES, VERIFICATIONS))
-    database = world.footing.database
-    moment = retention.cutoff(database, wanted)
+    policy = RetentionPolicy(timedelta(days=90), kinds=(SEARCHES, VERIFICATIONS))
+    database = world.backend.database
+    moment = retention.cutoff(database, policy)
     folder = world.settings.training_dir
-    planned = [batch.jobs for batch in retention.prune(database, folder, wanted, moment, dry_run=True)]
-    batches = [batch.jobs for batch in retention.prune(database, folder, wanted, moment)]
+    planned = [batch.jobs for batch in retention.prune(database, folder, policy, moment, dry_run=True)]
+    batches = [batch.jobs for batch in retention.prune(database, folder, policy, moment)]
     assert sum(batches) == sum(planned) == len(OLD_SEARCHES | OLD_TRAININGS) + 1
     assert max(batches) == 2
     assert set(world.ids) - names_left(world) == OLD_SEARCHES | OLD_TRAININGS | {"old, trained long ago"}
@@ -252,9 +252,9 @@ def test_it_goes_in_batches(world: World, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_what_is_taken_up_meanwhile_stays(world: World) -> None:
     """Between the look and the removal one is retried, one tagged, one trained."""
-    wanted = Wanted(timedelta(days=90), keep_tagged=True)
-    database, folder = world.footing.database, world.settings.training_dir
-    moment = retention.cutoff(database, wanted)
+    policy = RetentionPolicy(timedelta(days=90), keep_tagged=True)
+    database, folder = world.backend.database, world.settings.training_dir
+    moment = retention.cutoff(database, policy)
     looked: list[str] = []
 
     def take_up(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
@@ -266,7 +266,7 @@ def test_what_is_taken_up_meanwhile_stays(world: World) -> None:
 
     event.listen(database.engine, "before_cursor_execute", take_up)
     try:
-        removed = sum(batch.jobs for batch in retention.prune(database, folder, wanted, moment))
+        removed = sum(batch.jobs for batch in retention.prune(database, folder, policy, moment))
     finally:
         event.remove(database.engine, "before_cursor_execute", take_up)
     assert looked
@@ -275,15 +275,15 @@ def test_what_is_taken_up_meanwhile_stays(world: World) -> None:
 
 
 def test_a_search_that_is_trained_meanwhile_stays(world: World) -> None:
-    wanted = Wanted(timedelta(days=90))
-    database, folder = world.footing.database, world.settings.training_dir
-    asked = retention._Asked(SEARCHES, retention.cutoff(database, wanted), keep_tagged=False)
-    (batch,) = retention._batches(database, asked, set())
+    policy = RetentionPolicy(timedelta(days=90))
+    database, folder = world.backend.database, world.settings.training_dir
+    criteria = retention._Criteria(SEARCHES, retention.cutoff(database, policy), keep_tagged=False)
+    (batch,) = retention._batches(database, criteria, set())
     search_id = world.ids["old"]
     assert search_id in batch
     body = {"search": str(search_id), "dataset": "digits", "recipe": "mlp-paper", "seeds": [0]}
     assert world.client.post("/v1/verifications", json=body).status_code == 202
-    assert retention._take(database, folder, asked, batch).jobs == len(batch) - 1
+    assert retention._delete(database, folder, criteria, batch).jobs == len(batch) - 1
     assert "old" in names_left(world)
 
 
@@ -292,7 +292,7 @@ def test_a_search_that_is_trained_meanwhile_stays(world: World) -> None:
 
 def sweeper(world: World, queue: str, **settings: Any) -> Sweeper:
     changed = world.settings.model_copy(update=settings)
-    return Sweeper(world.footing.database, changed, lambda queue: None, worker=("test/1", queue))
+    return Sweeper(world.backend.database, changed, lambda queue: None, worker=("test/1", queue))
 
 
 def test_the_sweeper_removes_a_batch_each_sweep_and_begins_once_an_hour(

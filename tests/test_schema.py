@@ -78,7 +78,7 @@ def test_jobs_from_before_there_were_events_have_one(empty_url: str) -> None:
     migrate.upgrade(engine)
     with Session(engine) as session:
         rows = session.scalars(select(JobEvent).order_by(JobEvent.job_id)).all()
-        counts = session.scalars(select(Job.events)).all()
+        counts = session.scalars(select(Job.event_count)).all()
     assert counts == [1] * 5
     assert [(row.number, row.event, row.data["status"]) for row in rows] == [
         (1, "done" if state in ("succeeded", "failed", "cancelled") else "status", state) for state in states

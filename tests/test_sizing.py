@@ -70,6 +70,6 @@ def test_the_guide_shows_the_simulation_as_it_was_written() -> None:
     assert training_table() in GUIDE.read_text(encoding="utf-8")
     last = GUIDE.read_text(encoding="utf-8").split("## From one machine to many")[1]
     advised = re.findall(r"^\| ([\d,]+) \| \d+ \| (\d+) \|", last, re.MULTILINE)
-    told = [(int(rate.replace(",", "")), int(workers)) for rate, workers in advised]
+    reported = [(int(rate.replace(",", "")), int(workers)) for rate, workers in advised]
     found = [(one["arrivals_per_second"], one["workers"]) for one in kept["outcomes"] if not one["answered_by_earlier"]]
-    assert told == found
+    assert reported == found

@@ -127,9 +127,11 @@ def test_networks_without_skips_are_told_apart(written: Path) -> None:
     skipping = [point for point in points_of(table) if point.nn_mass > 0]
     assert 0 < len(skipping) < 27
     values = expected(evidence_of(skipping)["overall"], "spearman")
-    told = " ".join(text.split())
-    assert f"{27 - len(skipping)} of the networks have no skip connections" in told
-    assert re.search(rf"rho is: NN-Mass \{values[0]} \(.*\), params \{values[1]} \(.*\), MACs \{values[2]} \(", told)
+    reported = " ".join(text.split())
+    assert f"{27 - len(skipping)} of the networks have no skip connections" in reported
+    assert re.search(
+        rf"rho is: NN-Mass \{values[0]} \(.*\), params \{values[1]} \(.*\), MACs \{values[2]} \(", reported
+    )
 
 
 def test_the_page_says_so_when_a_control_wins(written: Path) -> None:

@@ -35,23 +35,23 @@ def look_for_training() -> None:
 
 def look(queue: str, run_next: Callable[[Context], bool]) -> None:
     """Do the oldest job of a queue, and pass the bell on while there are more."""
-    if process.ending():
+    if process.is_stopping():
         return  # bells that were fetched before must start nothing now
     context = process.context()
-    if run_next(context) and not process.ending():
+    if run_next(context) and not process.is_stopping():
         with context.database.read() as session:
             more = lifecycle.queued(session, queue)
         if more:
-            ring(queue)
+            notify(queue)
 
 
 @app.task(name=broker.LOOK["maintenance"])
 def look_after_jobs() -> None:
     """Sweep now."""
-    maintenance_tasks.sweep(process.context(), ring)
+    maintenance_tasks.sweep(process.context(), notify)
 
 
-def ring(queue: str) -> None:
+def notify(queue: str) -> None:
     """Ring a bell; one that cannot be rung is made good by the sweeper."""
     try:
         app.send_task(broker.LOOK[queue], queue=queue, ignore_result=True, retry=False)

@@ -21,7 +21,7 @@ import time
 from typing import IO, Any
 
 from app.processes import parent_watch
-from worker.heartbeat import Pulse
+from worker.heartbeat import Heartbeat
 from worker.job_runner import Died, Failed
 
 MODULE = "worker.trainer"
@@ -42,7 +42,9 @@ class Listener:
         log.info("%s", line.rstrip("\n"))
 
 
-def run_child(module: str, order: dict[str, Any], pulse: Pulse, listener: Listener | None = None) -> dict[str, Any]:
+def run_child(
+    module: str, order: dict[str, Any], heartbeat: Heartbeat, listener: Listener | None = None
+) -> dict[str, Any]:
     """Run `python -m module` on an order and return its last event.
 
     Raises Failed, Died when the process ended without an answer or fell silent, and Lost or Ending of the pulse.
@@ -69,7 +71,7 @@ def run_child(module: str, order: dict[str, Any], pulse: Pulse, listener: Listen
         try:
             child.stdin.write(json.dumps(order) + "\n")
             child.stdin.flush()
-            return _follow(child, child.stdout, pulse, listener)
+            return _follow(child, child.stdout, heartbeat, listener)
         finally:
             _kill(child)
             hearing.join()
@@ -85,7 +87,7 @@ def _hear(output: IO[str], listener: Listener) -> None:
         listener.log(line)
 
 
-def _follow(child: subprocess.Popen[str], output: IO[str], pulse: Pulse, listener: Listener) -> dict[str, Any]:
+def _follow(child: subprocess.Popen[str], output: IO[str], heartbeat: Heartbeat, listener: Listener) -> dict[str, Any]:
     lines: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_read, args=(output, lines), daemon=True).start()
     progress = (0.0, "starting")
@@ -94,9 +96,9 @@ def _follow(child: subprocess.Popen[str], output: IO[str], pulse: Pulse, listene
         try:
             line = lines.get(timeout=LOOK_EVERY_SECONDS)
         except queue.Empty:
-            pulse.report(*progress)
-            if time.monotonic() - heard > pulse.silence_seconds:
-                said = f"the process said nothing for {pulse.silence_seconds:g} seconds, and was ended"
+            heartbeat.report(*progress)
+            if time.monotonic() - heard > heartbeat.silence_seconds:
+                said = f"the process said nothing for {heartbeat.silence_seconds:g} seconds, and was ended"
                 raise Died("process_silent", said) from None
             continue
         heard = time.monotonic()
@@ -114,7 +116,7 @@ def _follow(child: subprocess.Popen[str], output: IO[str], pulse: Pulse, listene
         listener.event(event)
         if event["event"] == "progress":
             progress = (float(event["fraction"]), str(event["message"]))
-        pulse.report(*progress)
+        heartbeat.report(*progress)
 
 
 def _read(output: IO[str], lines: queue.Queue[str | None]) -> None:

@@ -15,36 +15,36 @@ from nnmass_core.errors import Interrupted
 from worker import process
 from worker.process import Context
 
-TELL_AFTER_SECONDS = 10.0
+REPORT_AFTER_SECONDS = 10.0
 """A message that changes while the percentage stands still is told this often."""
 
-log = logging.getLogger("nnmass.pulse")
+log = logging.getLogger("nnmass.heartbeat")
 
 
 class Lost(Interrupted):
     """The job is no longer this worker's: it was cancelled, or taken back."""
 
 
-class Ending(Interrupted):
+class Stopping(Interrupted):
     """This worker was asked to end."""
 
 
-class Pulse:
+class Heartbeat:
     """Keeps one claim alive for as long as its block runs.
 
     A heartbeat tells an event when the percentage has changed, or when the message has and nothing was told for 10 s:
     at most 100 events for the percentages of a job, and 360 an hour for its messages.
     """
 
-    def __init__(self, context: Context, held: Claim) -> None:
+    def __init__(self, context: Context, claim: Claim) -> None:
         self._context = context
-        self._held = held
-        self._progress = self._told = (0.0, "started")  # the claim has told this
-        self._told_at = time.monotonic()
+        self._held = claim
+        self._progress = self._reported = (0.0, "started")  # the claim has told this
+        self._reported_at = time.monotonic()
         self._lost = threading.Event()
         self._stop = threading.Event()
         within = contextvars.copy_context()  # so that what this thread logs names the job too
-        self._thread = threading.Thread(target=within.run, args=(self._run,), name="pulse", daemon=True)
+        self._thread = threading.Thread(target=within.run, args=(self._run,), name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -66,28 +66,30 @@ class Pulse:
         self._progress = (fraction, message)
         if self._lost.is_set():
             raise Lost
-        if process.ending():
-            raise Ending
+        if process.is_stopping():
+            raise Stopping
 
-    def told(self, fraction: float, message: str) -> None:
+    def reported(self, fraction: float, message: str) -> None:
         """Note progress that was told by an event of the job's own, so that no heartbeat tells it again."""
-        self._progress = self._told = (fraction, message)
-        self._told_at = time.monotonic()
+        self._progress = self._reported = (fraction, message)
+        self._reported_at = time.monotonic()
 
     def _beat(self) -> bool:
         progress = self._progress
-        tell = self._worth_telling(*progress)
+        report = self._worth_reporting(*progress)
         with self._context.database.write() as session:
-            alive = lifecycle.heartbeat(session, self._held, self._context.settings.lease_seconds, *progress, tell=tell)
-        if tell:
-            self._told, self._told_at = progress, time.monotonic()
+            alive = lifecycle.heartbeat(
+                session, self._held, self._context.settings.lease_seconds, *progress, report=report
+            )
+        if report:
+            self._reported, self._reported_at = progress, time.monotonic()
         return alive
 
-    def _worth_telling(self, fraction: float, message: str) -> bool:
-        told_fraction, told_message = self._told
-        if round(fraction, 2) != round(told_fraction, 2):
+    def _worth_reporting(self, fraction: float, message: str) -> bool:
+        reported_fraction, reported_message = self._reported
+        if round(fraction, 2) != round(reported_fraction, 2):
             return True
-        return message != told_message and time.monotonic() - self._told_at >= TELL_AFTER_SECONDS
+        return message != reported_message and time.monotonic() - self._reported_at >= REPORT_AFTER_SECONDS
 
     def _run(self) -> None:
         settings = self._context.settings

@@ -11,9 +11,9 @@ from sqlalchemy.exc import DBAPIError
 from app.jobs import lifecycle
 from app.jobs.lifecycle import Claim
 from app.observability import logs, tracing
-from app.storage.db import is_away
+from app.storage.db import is_unavailable
 from app.storage.models import Job
-from worker.heartbeat import Ending, Lost
+from worker.heartbeat import Lost, Stopping
 from worker.process import Context
 
 log = logging.getLogger("nnmass.worker")
@@ -36,65 +36,65 @@ class Died(Failed):
 def run_next(context: Context, queue: str, kinds: Mapping[str, Work]) -> bool:
     """Claim the oldest job of a queue and do its kind of work; False when there is none."""
     with context.database.write() as session:
-        held = lifecycle.claim(session, queue, context.worker, context.settings.lease_seconds)
-        job = session.get_one(Job, held.job_id) if held else None
-    if held is None or job is None:
+        claim = lifecycle.claim(session, queue, context.worker, context.settings.lease_seconds)
+        job = session.get_one(Job, claim.job_id) if claim else None
+    if claim is None or job is None:
         return False
-    name = str(held.job_id)
+    name = str(claim.job_id)
     with (
-        logs.about(job_id=name, kind=job.kind, attempt=held.attempt, fence=held.fence, owner=job.owner),
-        tracing.of_job(held.job_id, job.kind, held.attempt, held.fence),
+        logs.about(job_id=name, kind=job.kind, attempt=claim.attempt, fence=claim.fence, owner=job.owner),
+        tracing.of_job(claim.job_id, job.kind, claim.attempt, claim.fence),
     ):
         log.info("%s %s begins", job.kind, name)
         started = time.monotonic()
-        ending = _run(context, held, job.kind, kinds)
-        log.info("%s %s: %s", job.kind, name, ending, extra={"seconds": round(time.monotonic() - started, 3)})
+        outcome = _run(context, claim, job.kind, kinds)
+        log.info("%s %s: %s", job.kind, name, outcome, extra={"seconds": round(time.monotonic() - started, 3)})
     return True
 
 
-def _run(context: Context, held: Claim, kind: str, kinds: Mapping[str, Work]) -> str:
+def _run(context: Context, claim: Claim, kind: str, kinds: Mapping[str, Work]) -> str:
     """Do a job's work; returns how the attempt ended, which the job says too as far as it can be written."""
-    ending = "done"
+    outcome = "done"
     try:
-        kinds[kind](context, held)
+        kinds[kind](context, claim)
     except Lost:
-        log.info("%s %s was taken away from attempt %d", kind, held.job_id, held.attempt)
-        ending = "given up"
-    except Ending:
+        log.info("%s %s was taken away from attempt %d", kind, claim.job_id, claim.attempt)
+        outcome = "given up"
+    except Stopping:
         with context.database.write() as session:
-            lifecycle.release(session, held)
-        ending = "put back, since this worker ends"
+            lifecycle.release(session, claim)
+        outcome = "put back, since this worker ends"
     except Died as death:
-        log.warning("%s %s: attempt %d died: %s", kind, held.job_id, held.attempt, death)
+        log.warning("%s %s: attempt %d died: %s", kind, claim.job_id, claim.attempt, death)
         tracing.failed(death.code)
         with context.database.write() as session:
-            lifecycle.give_up_attempt(session, held, death.code, str(death), context.settings.most_attempts)
-        ending = "its process died"
+            lifecycle.give_up_attempt(session, claim, death.code, str(death), context.settings.most_attempts)
+        outcome = "its process died"
     except Failed as failure:
-        ending = _fail(context, held, failure.code, str(failure))
+        outcome = _fail(context, claim, failure.code, str(failure))
     except DBAPIError as error:
-        if is_away(error):
+        if is_unavailable(error):
             # nothing can be written now; the lease ends, the sweeper puts the job back, and the attempt was counted
             lost = type(error.orig).__name__
-            log.warning("%s %s lost the database (%s) in attempt %d", kind, held.job_id, lost, held.attempt)
-            ending = "left to the sweeper"
+            log.warning("%s %s lost the database (%s) in attempt %d", kind, claim.job_id, lost, claim.attempt)
+            outcome = "left to the sweeper"
         else:
-            ending = _break(context, held, kind, error)
+            outcome = _break(context, claim, kind, error)
     except MemoryError:
-        ending = _fail(context, held, "out_of_memory", f"the {kind} needed more memory than the worker has")
+        outcome = _fail(context, claim, "out_of_memory", f"the {kind} needed more memory than the worker has")
     except Exception as error:  # whatever went wrong, the job must say so and the worker go on
-        ending = _break(context, held, kind, error)
-    return ending
+        outcome = _break(context, claim, kind, error)
+    return outcome
 
 
-def _break(context: Context, held: Claim, kind: str, error: Exception) -> str:
+def _break(context: Context, claim: Claim, kind: str, error: Exception) -> str:
     """Fail a job by an error that nobody expected."""
-    log.error("%s %s failed", kind, held.job_id, exc_info=error)
-    return _fail(context, held, "internal_error", f"{type(error).__name__}; the worker's log has more")
+    log.error("%s %s failed", kind, claim.job_id, exc_info=error)
+    return _fail(context, claim, "internal_error", f"{type(error).__name__}; the worker's log has more")
 
 
-def _fail(context: Context, held: Claim, code: str, message: str) -> str:
+def _fail(context: Context, claim: Claim, code: str, message: str) -> str:
     tracing.failed(code)
     with context.database.write() as session:
-        lifecycle.fail(session, held, code, message)
+        lifecycle.fail(session, claim, code, message)
     return f"failed with {code}"

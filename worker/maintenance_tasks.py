@@ -8,6 +8,6 @@ from app.jobs.sweeper import Sweeper
 from worker.process import Context
 
 
-def sweep(context: Context, ring: Callable[[str], None]) -> None:
+def sweep(context: Context, notify: Callable[[str], None]) -> None:
     """Sweep once."""
-    Sweeper(context.database, context.settings, ring).sweep()
+    Sweeper(context.database, context.settings, notify).sweep()

@@ -23,7 +23,7 @@ from app.storage.db import Database
 log = logging.getLogger("nnmass.worker")
 
 # made before the pool forks, so that the main process can tell its children
-_ending = multiprocessing.get_context("fork").Event()
+_stopping = multiprocessing.get_context("fork").Event()
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ def worker_name(pid: int) -> str:
     return f"{socket.gethostname()}/{pid}"[:128]
 
 
-def ending() -> bool:
+def is_stopping() -> bool:
     """Tell whether this worker was asked to end."""
-    return _ending.is_set()
+    return _stopping.is_set()
 
 
 def connect(celery: Celery, settings: Settings) -> None:
@@ -76,13 +76,13 @@ def connect(celery: Celery, settings: Settings) -> None:
         dispatcher.start()
         (queue,) = sender.task_consumer.queues
         database = Database(settings.sqlalchemy_url)
-        Sweeper(database, settings, dispatcher.ring, worker=(worker_name(os.getpid()), queue.name)).start()
+        Sweeper(database, settings, dispatcher.notify, worker=(worker_name(os.getpid()), queue.name)).start()
         if broker.LOOK[queue.name] in celery.tasks:
-            dispatcher.ring(queue.name)
+            dispatcher.notify(queue.name)
 
     @signals.worker_shutting_down.connect(weak=False)
     def tell_children(**_: Any) -> None:
-        _ending.set()
+        _stopping.set()
 
     @signals.worker_process_shutdown.connect(weak=False)
     @signals.worker_shutdown.connect(weak=False)

@@ -18,7 +18,7 @@ from nnmass_core.engine.control import Control
 from nnmass_core.errors import UnknownVersion
 from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
-from worker.heartbeat import Pulse
+from worker.heartbeat import Heartbeat
 from worker.job_runner import Failed
 from worker.job_runner import run_next as run_next_of
 from worker.process import Context
@@ -31,19 +31,19 @@ def run_next(context: Context) -> bool:
     return run_next_of(context, QUEUE, {KIND: _run})
 
 
-def _run(context: Context, held: Claim) -> None:
+def _run(context: Context, claim: Claim) -> None:
     with context.database.read() as session:
-        row = session.get_one(Search, held.job_id)
+        row = session.get_one(Search, claim.job_id)
     request = _request_of(row)
     started = time.monotonic()
     deadline = started + request.time_limit_seconds
-    with Pulse(context, held) as pulse:
-        found = search(request, Control(expired=lambda: time.monotonic() > deadline, report=pulse.report))
+    with Heartbeat(context, claim) as heartbeat:
+        found = search(request, Control(expired=lambda: time.monotonic() > deadline, report=heartbeat.report))
     with context.database.write() as session:
-        if lifecycle.succeed(session, held):
-            _store(session, held, request, found, time.monotonic() - started)
+        if lifecycle.succeed(session, claim):
+            _store(session, claim, request, found, time.monotonic() - started)
         else:
-            log.info("search %s had ended or moved on before attempt %d could save", held.job_id, held.attempt)
+            log.info("search %s had ended or moved on before attempt %d could save", claim.job_id, claim.attempt)
 
 
 def _request_of(row: Search) -> SearchRequest:
@@ -53,11 +53,11 @@ def _request_of(row: Search) -> SearchRequest:
         raise Failed("unknown_version", f"the stored request cannot be read: {error}") from error
 
 
-def _store(session: Session, held: Claim, request: SearchRequest, found: SearchResult, elapsed: float) -> None:
-    row = session.get_one(Search, held.job_id)
+def _store(session: Session, claim: Claim, request: SearchRequest, found: SearchResult, elapsed: float) -> None:
+    row = session.get_one(Search, claim.job_id)
     earlier = service.proved_digest(session, row.request_digest)
     if found.certificate.optimal and earlier not in (None, found.digest):
         log.error("search %s: result %s differs from %s of an equal request", row.id, found.digest, earlier)
     row.result = service.stored_result(found, elapsed)
     row.result_digest = found.digest
-    session.add_all(service.rows_of(held.job_id, found, request.budget.precision))
+    session.add_all(service.rows_of(claim.job_id, found, request.budget.precision))

@@ -14,7 +14,7 @@ from app.storage.models import Export, Measurement
 from app.verifications import repository as verifications
 from worker import job_runner
 from worker.child import MODULE, run_child
-from worker.heartbeat import Pulse
+from worker.heartbeat import Heartbeat
 from worker.process import Context
 from worker.verification_tasks import verify
 
@@ -27,25 +27,25 @@ def run_next(context: Context) -> bool:
     return job_runner.run_next(context, QUEUE, kinds)
 
 
-def _export(context: Context, held: Claim) -> None:
+def _export(context: Context, claim: Claim) -> None:
     with context.database.read() as session:
-        row = session.get_one(Export, held.job_id)
+        row = session.get_one(Export, claim.job_id)
         order: dict[str, Any] = {"do": "export", "architecture": row.definition, "format": row.format, "seed": row.seed}
-    with tempfile.TemporaryDirectory(prefix="nnmass-") as folder, Pulse(context, held) as pulse:
+    with tempfile.TemporaryDirectory(prefix="nnmass-") as folder, Heartbeat(context, claim) as heartbeat:
         path = Path(folder) / "export"
-        run_child(MODULE, order | {"path": str(path)}, pulse)
+        run_child(MODULE, order | {"path": str(path)}, heartbeat)
         content = path.read_bytes()
     with context.database.write() as session:
-        if lifecycle.succeed(session, held):
-            session.get_one(Export, held.job_id).content = content
+        if lifecycle.succeed(session, claim):
+            session.get_one(Export, claim.job_id).content = content
 
 
-def _measure(context: Context, held: Claim) -> None:
+def _measure(context: Context, claim: Claim) -> None:
     with context.database.read() as session:
-        order: dict[str, Any] = {"do": "measure", **session.get_one(Measurement, held.job_id).request}
+        order: dict[str, Any] = {"do": "measure", **session.get_one(Measurement, claim.job_id).request}
     order["data_root"] = str(context.settings.data_root)
-    with Pulse(context, held) as pulse:
-        done = run_child(MODULE, order, pulse)
+    with Heartbeat(context, claim) as heartbeat:
+        done = run_child(MODULE, order, heartbeat)
     with context.database.write() as session:
-        if lifecycle.succeed(session, held):
-            session.get_one(Measurement, held.job_id).result = done["result"]
+        if lifecycle.succeed(session, claim):
+            session.get_one(Measurement, claim.job_id).result = done["result"]

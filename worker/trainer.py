@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nnmass.torch_process.protocol import run, tell
+from nnmass.torch_process.protocol import run, send_event
 from nnmass.torch_process.work import WORK
 from nnmass_core.families import decode_architecture
 
@@ -24,10 +24,12 @@ def _measure_peak(order: dict[str, Any]) -> None:
 
     architecture, found = decode_architecture(order["architecture"]), []
     for done, seed in enumerate(order["seeds"]):
-        tell("progress", fraction=done / len(order["seeds"]), message=f"wiring {done + 1} of {len(order['seeds'])}")
+        send_event(
+            "progress", fraction=done / len(order["seeds"]), message=f"wiring {done + 1} of {len(order['seeds'])}"
+        )
         peak = peak_elements(architecture, draw_wiring(architecture, seed))
         found.append({"seed": seed, "peak_activation_elements": peak})
-    tell("done", result={"by_seed": found, "closed_form_elements": architecture.evaluation.peak_elements})
+    send_event("done", result={"by_seed": found, "closed_form_elements": architecture.evaluation.peak_elements})
 
 
 def _measure_ldi(order: dict[str, Any]) -> None:
@@ -41,16 +43,16 @@ def _measure_ldi(order: dict[str, Any]) -> None:
         architecture,
         images,
         order["seeds"],
-        lambda fraction, message: tell("progress", fraction=fraction, message=message),
+        lambda fraction, message: send_event("progress", fraction=fraction, message=message),
     )
-    tell("done", result=result)
+    send_event("done", result=result)
 
 
 def train(order: dict[str, Any]) -> None:
     """Train the order's seeds."""
     from worker.training import train as train_seeds
 
-    train_seeds(order, tell)
+    train_seeds(order, send_event)
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from uuid import uuid4
 import torch
 from lightning_fabric import Fabric
 
-from nnmass.torch_process.protocol import carry_out, start_log, take_events, tell
+from nnmass.torch_process.protocol import carry_out, reserve_stdout, send_event, start_log
 from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
 from nnmass_core.codec import decode
@@ -47,7 +47,7 @@ from nnmass_core.training.loop import (
 )
 
 PROGRESS_EVERY_SECONDS = 0.5
-Tell = Callable[..., None]
+SendEvent = Callable[..., None]
 
 log = logging.getLogger("nnmass.training")
 
@@ -108,13 +108,13 @@ def device_of(wanted: str) -> str:
     return wanted
 
 
-def train(order: dict[str, Any], tell: Tell) -> None:
+def train(order: dict[str, Any], send_event: SendEvent) -> None:
     """Carry out an order, in as many processes as it asks for."""
     wanted = Order.from_json(order)
     if wanted.processes > 1:
         _launch(order, wanted.processes)
     else:
-        train_here(wanted, tell)
+        train_here(wanted, send_event)
 
 
 def _launch(order: dict[str, Any], processes: int) -> None:
@@ -139,31 +139,31 @@ def train_rank(order: dict[str, Any], launcher: int) -> None:
     from app.processes.parent_watch import watch_parent
 
     watch_parent(launcher)
-    take_events()
+    reserve_stdout()
     start_log()
 
     def train_our_part(order: dict[str, Any]) -> None:
-        train_here(Order.from_json(order), tell)
+        train_here(Order.from_json(order), send_event)
 
     if not carry_out(train_our_part, order):
         sys.exit(1)
 
 
-def train_here(order: Order, tell: Tell) -> None:
+def train_here(order: Order, send_event: SendEvent) -> None:
     """Train in this process, which may be one of several. Raises NotPossible."""
     make_deterministic()
     fabric = make_fabric(order.recipe, order.device, order.processes)
     fabric.launch()
     if not fabric.is_global_zero:
-        tell = _silent
-    tell("progress", fraction=0.0, message="reading the data set")
+        send_event = _silent
+    send_event("progress", fraction=0.0, message="reading the data set")
     shape, classes = order.architecture.input_shape, order.architecture.num_classes
     data = load(resolve_dataset(order.data), shape, classes, order.data_root)
     check_data(order.data_digest, data.digest)
     for seed in order.seeds:
         if seed not in order.finished:
-            _Run(order, fabric, data, seed, tell).run()
-    tell("done", result=_figures(order, fabric, data))
+            _Run(order, fabric, data, seed, send_event).run()
+    send_event("done", result=_figures(order, fabric, data))
 
 
 def _silent(event: str, **fields: Any) -> None:
@@ -173,11 +173,11 @@ def _silent(event: str, **fields: Any) -> None:
 class _Run:
     """The training of one seed: the loop's host."""
 
-    def __init__(self, order: Order, fabric: Fabric, data: Data, seed: int, tell: Tell) -> None:
-        self._order, self._fabric, self._data, self._seed, self._tell = order, fabric, data, seed, tell
+    def __init__(self, order: Order, fabric: Fabric, data: Data, seed: int, send_event: SendEvent) -> None:
+        self._order, self._fabric, self._data, self._seed, self._send_event = order, fabric, data, seed, send_event
         self._images = len(data.train)
         self._steps = len(batch_sizes(self._images, order.recipe.batch_size, fabric.world_size))
-        self._told = self._kept = self._epoch_started = time.monotonic()
+        self._reported = self._kept = self._epoch_started = time.monotonic()
         self._first_step = 0
         self._seconds_an_epoch = 0.0
 
@@ -203,11 +203,11 @@ class _Run:
 
     # What the loop asks of its host
 
-    def look(self, epoch: int, step: int, steps: int) -> bool:
+    def on_step(self, epoch: int, step: int, steps: int) -> bool:
         """Tell how far it is, twice a second at most."""
         now = time.monotonic()
-        if now - self._told >= PROGRESS_EVERY_SECONDS:
-            self._told = now
+        if now - self._reported >= PROGRESS_EVERY_SECONDS:
+            self._reported = now
             self._progress(epoch - 1, step + 1, steps, now)
         return self._agreed(due=now - self._kept >= self._order.checkpoint_seconds)
 
@@ -226,19 +226,19 @@ class _Run:
         if not self._fabric.is_global_zero:
             return
         self._progress(done.epoch, 0, 1, now)
-        self._tell("epoch", **vars(done), seconds=seconds, images_per_second=rate)
+        self._send_event("epoch", **vars(done), seconds=seconds, images_per_second=rate)
         log.info(
             "seed %d, epoch %d of %d: train loss %.4f accuracy %.4f, test loss %.4f accuracy %.4f, %.0f images/s",
             *(done.seed, done.epoch, self._order.recipe.epochs),
             *(done.train_loss, done.train_accuracy, done.test_loss, done.test_accuracy, rate),
         )
 
-    def keep(self, state: State, epoch: int, step: int) -> None:
+    def on_checkpoint(self, state: State, epoch: int, step: int) -> None:
         """Write a checkpoint."""
         if self._fabric.is_global_zero:
             name = f"seed{self._seed}-epoch{epoch:05d}-step{step:07d}-fence{self._order.fence}.pt"
             sha256, size = write_whole(self._order.folder / name, _bytes_of(state))
-            self._tell("checkpoint", seed=self._seed, epoch=epoch, step=step, file=name, sha256=sha256, size=size)
+            self._send_event("checkpoint", seed=self._seed, epoch=epoch, step=step, file=name, sha256=sha256, size=size)
         self._kept = time.monotonic()
 
     def _progress(self, epochs: int, step: int, steps: int, now: float) -> None:
@@ -257,20 +257,20 @@ class _Run:
             pace["seconds_left"] = left * self._seconds_an_epoch
         fraction = (seeds_done + done / recipe.epochs) / len(order.seeds)
         place = f"seed {seeds_done + 1} of {len(order.seeds)}, epoch {epoch} of {recipe.epochs}"
-        self._tell("progress", fraction=fraction, message=place, seed=self._seed, epoch=epoch, **pace)
+        self._send_event("progress", fraction=fraction, message=place, seed=self._seed, epoch=epoch, **pace)
 
     def _finish(self, training: Training, outcome: Outcome) -> None:
         files = [self._weights(training)] if "weights" in self._order.artifacts else []
         if "onnx" in self._order.artifacts:
             files.append(self._onnx(training))
-        self._tell("seed", seed=self._seed, data_digest=self._data.digest, **vars(outcome), files=files)
+        self._send_event("seed", seed=self._seed, data_digest=self._data.digest, **vars(outcome), files=files)
 
     def _weights(self, training: Training) -> dict[str, Any]:
         state = {name: tensor.cpu() for name, tensor in training.module.state_dict().items()}
         return self._file(f"weights-seed{self._seed}.pt", "application/octet-stream", _bytes_of(state))
 
     def _onnx(self, training: Training) -> dict[str, Any]:
-        self._tell("progress", fraction=self._fraction_done(), message=f"writing seed {self._seed} as ONNX")
+        self._send_event("progress", fraction=self._fraction_done(), message=f"writing seed {self._seed} as ONNX")
         path = self._order.folder / f"export-fence{self._order.fence}.onnx"
         module = build(self._order.architecture, self._seed)  # on the CPU, as files are read everywhere
         module.load_state_dict({name: tensor.cpu() for name, tensor in training.module.state_dict().items()})

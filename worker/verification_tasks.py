@@ -19,11 +19,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, undefer
 
 from app.jobs.lifecycle import Claim, State
-from app.storage.db import is_away
+from app.storage.db import is_unavailable
 from app.storage.models import Artifact, Job, Verification
 from app.verifications import recording
 from worker.child import MODULE, Listener, run_child
-from worker.heartbeat import Lost, Pulse
+from worker.heartbeat import Heartbeat, Lost
 from worker.job_runner import Failed
 from worker.process import Context
 
@@ -38,29 +38,29 @@ T = TypeVar("T")
 log = logging.getLogger("nnmass.training")
 
 
-def verify(context: Context, held: Claim) -> None:
+def verify(context: Context, claim: Claim) -> None:
     """Train what the verification asks for, from where an earlier attempt came to."""
     settings = context.settings
-    folder = settings.training_dir / str(held.job_id)
+    folder = settings.training_dir / str(claim.job_id)
     with context.database.read() as session:
-        order = recording.order_of(session, held.job_id)
-        said = session.get_one(Verification, held.job_id, options=[undefer(Verification.log)]).log
+        order = recording.order_of(session, claim.job_id)
+        said = session.get_one(Verification, claim.job_id, options=[undefer(Verification.log)]).log
     order |= {
         "do": "train",
         "folder": str(folder),
         "data_root": str(settings.data_root),
-        "fence": held.fence,
+        "fence": claim.fence,
         "device": settings.train_device,
         "processes": settings.train_processes,
         "checkpoint_seconds": settings.checkpoint_seconds,
     }
     _tidy(context)
     _make_folder(folder, keep={point["file"] for point in order["resume"]})
-    with Pulse(context, held) as pulse:
-        recorder = Recorder(context, held, folder, said, pulse)
+    with Heartbeat(context, claim) as heartbeat:
+        recorder = Recorder(context, claim, folder, said, heartbeat)
         recorder.write()
-        with recorder.writing_its_last_words():
-            done = run_child(MODULE, order, pulse, recorder)
+        with recorder.flush_log_on_failure():
+            done = run_child(MODULE, order, heartbeat, recorder)
         recorder.finish(done["result"])
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -94,10 +94,10 @@ def _tidy(context: Context) -> None:
 class Recorder(Listener):
     """Writes what the trainer says: epochs, checkpoints and outcomes at once, its log and pace once a second."""
 
-    def __init__(self, context: Context, held: Claim, folder: Path, said: str, pulse: Pulse) -> None:
-        self._context, self._held, self._folder, self._pulse = context, held, folder, pulse
+    def __init__(self, context: Context, claim: Claim, folder: Path, said: str, heartbeat: Heartbeat) -> None:
+        self._context, self._held, self._folder, self._heartbeat = context, claim, folder, heartbeat
         self._lines = deque(said.splitlines(keepends=True), maxlen=LOG_LINES)
-        self._lines.append(f"-- attempt {held.attempt} on {context.worker}\n")
+        self._lines.append(f"-- attempt {claim.attempt} on {context.worker}\n")
         self._lock = threading.Lock()
         self._live: dict[str, Any] = {}
         self._progress = (0.0, "started")
@@ -128,7 +128,7 @@ class Recorder(Listener):
 
     def _on_epoch(self, figures: dict[str, Any]) -> None:
         self._check(ours=self._write(lambda session: recording.epoch(session, self._held, figures, *self._progress)))
-        self._pulse.told(*self._progress)
+        self._heartbeat.reported(*self._progress)
 
     def _on_checkpoint(self, point: dict[str, Any]) -> None:
         self._remove(self._write(lambda session: recording.checkpoint(session, self._held, point)))
@@ -180,13 +180,13 @@ class Recorder(Listener):
                 with self._context.database.write() as session:
                     return change(session)
             except DBAPIError as error:
-                if not is_away(error) or time.monotonic() > deadline:
+                if not is_unavailable(error) or time.monotonic() > deadline:
                     raise
                 log.warning("the database does not answer (%s), trying again", type(error.orig).__name__)
                 time.sleep(AWAY_SECONDS)
 
     @contextmanager
-    def writing_its_last_words(self) -> Iterator[None]:
+    def flush_log_on_failure(self) -> Iterator[None]:
         """See that the log of a training that fails is kept too."""
         try:
             yield

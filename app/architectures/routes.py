@@ -19,7 +19,7 @@ DRAWING_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 @router.post("/evaluate", response_model=EvaluateAnswer, responses=problems(*BODY_ERRORS))
 async def evaluate_architectures(body: EvaluateBody, threads: ThreadsDep) -> dict[str, Any]:
     """Return NN-Mass and every cost of the given definitions, in order; nothing is stored."""
-    return {"results": await threads.apart(service.evaluate, body.architectures, body.precision)}
+    return {"results": await threads.run_cpu(service.evaluate, body.architectures, body.precision)}
 
 
 @router.post(

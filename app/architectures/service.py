@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app import catalog
 from app.storage.db import now
-from app.storage.locks import take_turns
+from app.storage.locks import advisory_lock
 from app.storage.models import RegisteredArchitecture
 from nnmass_core.architecture import Architecture
 from nnmass_core.errors import DefinitionError, Problem
@@ -39,7 +39,7 @@ def register(session: Session, owner: str, definition: Any) -> tuple[dict[str, A
     """Keep an architecture under its id; the answer, and whether it is new. Raises DefinitionError."""
     architecture = decode_architecture(definition)
     arch_id = architecture.arch_id
-    take_turns(session, "architecture", owner, arch_id)
+    advisory_lock(session, "architecture", owner, arch_id)
     known = session.get(RegisteredArchitecture, (owner, arch_id)) is not None
     if not known:
         row = RegisteredArchitecture(

@@ -16,7 +16,7 @@ from nnmass.cli.exit_codes import fail, refuse
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from app.jobs.retention import Removed
+    from app.jobs.retention import PruneReport
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Manage the database.")
 
@@ -70,20 +70,20 @@ def prune(
     settings = settings_here()
     if settings.embedded and not settings.database_file.exists():
         refuse(f"there is no database in {settings.data_dir}")
-    wanted = retention.Wanted(age, tuple(kind or (Kind.SEARCHES,)), keep_tagged)
-    removed = retention.Removed()
+    policy = retention.RetentionPolicy(age, tuple(kind or (Kind.SEARCHES,)), keep_tagged)
+    removed = retention.PruneReport()
     database = Database(settings.sqlalchemy_url)
     with database_there():
-        before = retention.cutoff(database, wanted)
+        before = retention.cutoff(database, policy)
         try:
-            for batch in retention.prune(database, settings.training_dir, wanted, before, dry_run=dry_run):
+            for batch in retention.prune(database, settings.training_dir, policy, before, dry_run=dry_run):
                 removed.add(batch)
         finally:  # an interrupted one has removed what it says
             _print_removed(removed, before, dry_run=dry_run)
             database.dispose()
 
 
-def _print_removed(removed: Removed, before: datetime, *, dry_run: bool) -> None:
+def _print_removed(removed: PruneReport, before: datetime, *, dry_run: bool) -> None:
     verb = "would delete" if dry_run else "deleted"
     typer.echo(f"{verb} {removed.jobs} jobs that ended before {before:%Y-%m-%d %H:%M:%S} UTC")
     for table, count in sorted(removed.rows.items()):

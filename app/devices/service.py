@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app import catalog
 from app.errors import Invalid, NotFound, WrongState
 from app.storage.db import now
-from app.storage.locks import take_turns
+from app.storage.locks import advisory_lock
 from app.storage.models import DeviceProfile
 from nnmass_core.hardware.devices import Device, devices, read_device
 
@@ -51,7 +51,7 @@ def keep(session: Session, owner: str, profile: Any) -> tuple[dict[str, Any], bo
     device = read_device(profile)
     if device.name in devices():
         raise Invalid.at("name", "taken", "is the name of a device that comes with the service")
-    take_turns(session, "devices", owner)  # they are counted, and one may be deleted at this moment
+    advisory_lock(session, "devices", owner)  # they are counted, and one may be deleted at this moment
     row = session.get(DeviceProfile, (owner, device.name))
     new = row is None
     if row is None:
@@ -71,7 +71,7 @@ def _count(session: Session, owner: str) -> int:
 
 def delete(session: Session, owner: str, name: str) -> None:
     """Forget a profile. Raises NotFound."""
-    take_turns(session, "devices", owner)
+    advisory_lock(session, "devices", owner)
     gone = delete_from(DeviceProfile).where(DeviceProfile.owner == owner, DeviceProfile.name == name)
     if not session.execute(gone.returning(DeviceProfile.name)).all():
         raise NotFound("there is no such device of yours")

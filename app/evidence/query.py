@@ -12,8 +12,8 @@ from app.storage.db import Database
 
 async def tell(database: Database, threads: Threads, owner: str, filters: Filters) -> tuple[Gathered, dict[str, Any]]:
     """Return what was gathered, and the evidence of it."""
-    gathered = await threads.in_turn(owner, _gather, database, owner, filters)
-    return gathered, await threads.apart(gathered.told)
+    gathered = await threads.run_db(owner, _gather, database, owner, filters)
+    return gathered, await threads.run_cpu(gathered.reported)
 
 
 def _gather(database: Database, owner: str, filters: Filters) -> Gathered:

@@ -41,10 +41,10 @@ async def get_evidence(
     filters = Filters(dataset, family, recipe)
     if format == "csv":
         headers = {"Content-Disposition": 'attachment; filename="evidence.csv"'}
-        table = await threads.in_turn(owner, _table, database, owner, filters)
+        table = await threads.run_db(owner, _table, database, owner, filters)
         return Response(table, media_type="text/csv", headers=headers)
-    _, told = await tell(database, threads, owner, filters)
-    return told
+    _, reported = await tell(database, threads, owner, filters)
+    return reported
 
 
 def _table(database: Database, owner: str, filters: Filters) -> str:

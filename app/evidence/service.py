@@ -53,7 +53,7 @@ class Gathered:
     scope: dict[str, Any] | None
     others: list[dict[str, Any]]
 
-    def told(self) -> dict[str, Any]:
+    def reported(self) -> dict[str, Any]:
         """Return the evidence. It takes up to a second, and no session."""
         answer = evidence_of([item.point for item in self.trained])
         if self.diverged:

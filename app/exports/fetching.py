@@ -23,18 +23,18 @@ async def fetch(
     Forbidden. Raises what `service` raises.
     """
     owner = caller.owner
-    architecture = await threads.in_turn(owner, _architecture, database, owner, arch_id, kind)
-    made = await threads.apart(service.made_here, architecture, kind, seed)
+    architecture = await threads.run_db(owner, _architecture, database, owner, arch_id, kind)
+    made = await threads.run_cpu(service.made_here, architecture, kind, seed)
     if made is not None:
         return made
-    found = await threads.in_turn(owner, _find, database, owner, architecture, kind, seed)
+    found = await threads.run_db(owner, _find, database, owner, architecture, kind, seed)
     if found.file is not None or found.at_work:
         return found.file
     if not caller.may(Scope.SEARCH):
         raise Forbidden(f"nobody has had this file made yet, and the key does not have the scope {Scope.SEARCH}")
     if is_foreign(headers):
         raise Forbidden("a page of another origin may not have a file made here")
-    await threads.in_turn(owner, _ask, database, owner, architecture, kind, seed)
+    await threads.run_db(owner, _ask, database, owner, architecture, kind, seed)
     return None
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, contains_eager
 
-from app.storage.blobs import Stored, part_of
+from app.storage.blobs import Blob, part_of
 from app.storage.models import Export, Job
 from nnmass_core import __version__
 
@@ -19,7 +19,7 @@ class Kept:
     """An export with its job, and its content once that is there."""
 
     row: Export
-    content: Stored | None
+    content: Blob | None
 
 
 def newest(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> Kept | None:
@@ -36,7 +36,7 @@ def newest(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> 
     if found is None:
         return None
     row, size = found
-    return Kept(row, None if size is None else Stored(size, partial(_part, row.id)))
+    return Kept(row, None if size is None else Blob(size, partial(_part, row.id)))
 
 
 def _part(export_id: UUID, start: int, size: int) -> Select[bytes]:

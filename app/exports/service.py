@@ -12,10 +12,10 @@ from app.errors import Invalid, Unavailable
 from app.exports import repository
 from app.jobs import lifecycle
 from app.jobs.lifecycle import State
-from app.storage.blobs import Stored
+from app.storage.blobs import Blob
 from app.storage.db import now
 from app.storage.ids import new_id
-from app.storage.locks import take_turns
+from app.storage.locks import advisory_lock
 from app.storage.models import Export
 from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
@@ -55,7 +55,7 @@ class File:
 
     name: str
     media_type: str
-    content: bytes | Stored
+    content: bytes | Blob
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def find(session: Session, owner: str, architecture: Architecture, kind: str, se
     return Found(_file(architecture, kind, seed, kept.content), at_work=False)
 
 
-def _file(architecture: Architecture, kind: str, seed: int, content: bytes | Stored) -> File:
+def _file(architecture: Architecture, kind: str, seed: int, content: bytes | Blob) -> File:
     form = FORMATS[kind]
     name = f"{architecture.family}-{architecture.arch_id.removeprefix('arch_')[:12]}-{seed}.{form.suffix}"
     return File(name, form.media_type, content)
@@ -99,7 +99,7 @@ def _file(architecture: Architecture, kind: str, seed: int, content: bytes | Sto
 
 def ask(session: Session, owner: str, architecture: Architecture, kind: str, seed: int) -> None:
     """Have a worker make a file, unless one is at it or has made it."""
-    take_turns(session, "export", owner, architecture.arch_id, kind, str(seed))  # so that it is made once
+    advisory_lock(session, "export", owner, architecture.arch_id, kind, str(seed))  # so that it is made once
     kept = repository.newest(session, owner, architecture.arch_id, kind, seed)
     if kept is None or _worth_another_try(session, kept.row):
         _enqueue(session, owner, architecture, kind, seed)

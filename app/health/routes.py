@@ -53,5 +53,5 @@ def healthz() -> dict[str, str]:
 @router.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness}})
 def readyz(request: Request, database: DatabaseDep, settings: SettingsDep) -> Any:
     """Answer 200 when requests can be accepted; the body tells what is missing in either case."""
-    state = service.readiness(database, settings, ending=request.app.state.ending.is_set())
+    state = service.readiness(database, settings, stopping=request.app.state.stopping.is_set())
     return JSONResponse(state, 200 if state["ready"] else 503)

@@ -32,7 +32,7 @@ ADVICE = {
 log = logging.getLogger("nnmass.health")
 
 
-def readiness(database: Database, settings: Settings, *, ending: bool) -> dict[str, Any]:
+def readiness(database: Database, settings: Settings, *, stopping: bool) -> dict[str, Any]:
     """Return what is there and what is missing, JSON-ready. ending: whether this process was asked to end."""
     state: dict[str, Any] = {"database": False, "schema_current": False, "queues": {}}
     try:
@@ -45,10 +45,10 @@ def readiness(database: Database, settings: Settings, *, ending: bool) -> dict[s
         log.warning("database not available: %s", type(error).__name__)
         state["database"] = False
     state["broker"] = broker.reachable(settings)
-    missing = ["running"] if ending else []
+    missing = ["running"] if stopping else []
     missing += [part for part in ("database", "schema_current", "broker") if not state[part]]
     missing += [f"{name}_worker" for name, queue in state["queues"].items() if not queue["workers"]]
-    ready = state["database"] and state["schema_current"] and not ending
+    ready = state["database"] and state["schema_current"] and not stopping
     return {"ready": ready, "missing": missing, "advice": [ADVICE[part] for part in missing], **state}
 
 

@@ -33,7 +33,7 @@ Note = Callable[[str, str, int, float], None]
 log = logging.getLogger("nnmass.access")
 
 
-class Access:
+class AccessLogMiddleware:
     """ASGI middleware around everything else. note: counts a request."""
 
     def __init__(self, app: ASGIApp, *, note: Note) -> None:

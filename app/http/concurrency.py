@@ -23,7 +23,7 @@ from app.storage.db import SESSIONS_OF_REQUESTS
 P = ParamSpec("P")
 T = TypeVar("T")
 
-OF_ONE_OWNER = 12
+MAX_PER_OWNER = 12
 """Turns that one owner's requests take at once."""
 
 COMPUTING = 4
@@ -44,16 +44,16 @@ class Threads:
     @asynccontextmanager
     async def turn(self, owner: str) -> AsyncIterator[None]:
         """Wait until few enough requests use the database, and few enough of this owner."""
-        share = self._shares.setdefault(owner, asyncio.Semaphore(OF_ONE_OWNER))
+        share = self._shares.setdefault(owner, asyncio.Semaphore(MAX_PER_OWNER))
         async with share, self._turns:
             yield
 
-    async def in_turn(self, owner: str, act: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+    async def run_db(self, owner: str, act: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
         """Do in a thread what uses the database for an owner, from its connection to its commit."""
         async with self.turn(owner):
             return await to_thread.run_sync(partial(act, *args, **options))
 
-    async def apart(self, act: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+    async def run_cpu(self, act: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
         """Do in a thread what takes long and needs no database."""
         return await to_thread.run_sync(partial(act, *args, **options), limiter=self._computing)
 

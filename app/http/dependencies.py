@@ -88,7 +88,7 @@ async def caller_of(
     if caller is None:
         caller = await threads.look_up(callers.known, token)
     if callers.use_is_due(caller):
-        await threads.in_turn(caller.owner, callers.note_use, caller)
+        await threads.run_db(caller.owner, callers.note_use, caller)
     logs.bind(owner=caller.owner)
     callers.count(caller)
     return caller

@@ -109,9 +109,9 @@ LastEventId = Annotated[int, Depends(last_event_id)]
 class Streams:
     """The event streams of one process. `ending` is set when the server is asked to end, and then they end too."""
 
-    def __init__(self, database: Database, ending: threading.Event, ping_seconds: float = PING_SECONDS) -> None:
+    def __init__(self, database: Database, stopping: threading.Event, ping_seconds: float = PING_SECONDS) -> None:
         self._database = database
-        self._ending = ending
+        self._stopping = stopping
         self._ping_seconds = ping_seconds
         self._waiting: dict[asyncio.Future[bool], tuple[UUID, int, Admitted]] = {}
         self._open: Counter[Admitted] = Counter()
@@ -125,9 +125,9 @@ class Streams:
 
         204 when it has all there will be: browsers connect again whenever a stream ends, until they are told so.
         """
-        if job.state in ENDED and last >= job.events:
+        if job.state in ENDED and last >= job.event_count:
             return Response(status_code=204)
-        events = self.follow(job.id, min(last, job.events), whole, admitted)
+        events = self.follow(job.id, min(last, job.event_count), whole, admitted)
         return EventSourceResponse(_encoded(events), headers=HEADERS)
 
     async def follow(
@@ -158,7 +158,7 @@ class Streams:
 
     async def stop(self) -> None:
         """End every stream; the watch ends by itself, since cancelling it would leave its query running."""
-        self._ending.set()
+        self._stopping.set()
         if self._watch is not None and not self._watch.done():
             await self._watch
 
@@ -196,7 +196,7 @@ class Streams:
 
     async def _run(self) -> None:
         """Look once a tick for as long as a stream is open."""
-        while self._open and not self._ending.is_set():
+        while self._open and not self._stopping.is_set():
             await asyncio.sleep(TICK_SECONDS)
             try:
                 await self._dismiss()

@@ -10,12 +10,12 @@ from sqlalchemy import Select
 
 from app.errors import NotFound
 from app.http.concurrency import Threads
-from app.storage.blobs import PART_BYTES, Stored
+from app.storage.blobs import PART_BYTES, Blob
 from app.storage.db import Database
 
 
 async def sent(
-    content: bytes | Stored,
+    content: bytes | Blob,
     name: str,
     media_type: str,
     database: Database,
@@ -32,14 +32,14 @@ async def sent(
         return Response(content, media_type=media_type, headers=headers)
     # SQLite reads all of a file for any part of it
     step = PART_BYTES if database.engine.dialect.name == "postgresql" else max(content.size, 1)
-    first = await threads.in_turn(owner, _read, database, content.part(0, step))
+    first = await threads.run_db(owner, _read, database, content.part(0, step))
     if step >= content.size:
         return Response(first, media_type=media_type, headers=headers)
 
     async def parts() -> AsyncIterator[bytes]:
         yield first
         for start in range(step, content.size, step):
-            yield await threads.in_turn(owner, _read, database, content.part(start, step))
+            yield await threads.run_db(owner, _read, database, content.part(start, step))
 
     headers["Content-Length"] = str(content.size)
     return StreamingResponse(parts(), media_type=media_type, headers=headers)

@@ -33,7 +33,7 @@ ANSWER_HEADERS = {
 """Set on every answer that does not set them itself. (HTTPS ends before us, and so does its header.)"""
 
 
-class Perimeter:
+class HostAndOriginMiddleware:
     """ASGI middleware around everything else."""
 
     def __init__(self, app: ASGIApp, *, settings: Settings) -> None:

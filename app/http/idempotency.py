@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import Invalid
 from app.storage.db import now
-from app.storage.locks import take_turns
+from app.storage.locks import advisory_lock
 from app.storage.models import IdempotencyKey
 from nnmass_core.codec import sha256_of
 
@@ -48,7 +48,7 @@ def once(session: Session, owner: str, key: str | None, fingerprint: str, make: 
     """
     if key is None:
         return make()
-    take_turns(session, "key", owner, key)
+    advisory_lock(session, "key", owner, key)
     earlier = session.get(IdempotencyKey, (owner, key))
     if earlier is not None:
         return _replay(earlier, fingerprint)

@@ -102,9 +102,9 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(DefinitionError, _definition_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(OperationalError, _database_away)
+    app.add_exception_handler(OperationalError, _database_unavailable)
     app.add_exception_handler(DBAPIError, _database_error)
-    app.add_exception_handler(PoolTimeout, _database_away)
+    app.add_exception_handler(PoolTimeout, _database_unavailable)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -183,7 +183,7 @@ def _allowed(request: Request) -> list[str]:
     return [m for m in METHODS if any(r.matches({**request.scope, "method": m})[0] is Match.FULL for r in routes)]
 
 
-def _database_away(request: Request, error: Exception) -> JSONResponse:
+def _database_unavailable(request: Request, error: Exception) -> JSONResponse:
     log.warning("database not available: %s", type(error).__name__)
     return _unavailable()
 
@@ -191,7 +191,7 @@ def _database_away(request: Request, error: Exception) -> JSONResponse:
 def _database_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, DBAPIError)
     if error.connection_invalidated or getattr(error.orig, "sqlstate", None) == UNDEFINED_TABLE:
-        return _database_away(request, error)
+        return _database_unavailable(request, error)
     return _unexpected(request, error)
 
 

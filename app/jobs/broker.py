@@ -27,7 +27,7 @@ QUEUES = ("search", "train", "maintenance")
 LOOK = {"search": "nnmass.search", "train": "nnmass.train", "maintenance": "nnmass.maintenance"}
 """The task that each queue's bell calls."""
 
-MOST_WAITING_BELLS = 1000
+MAX_WAITING_NOTIFICATIONS = 1000
 LONGEST_WAIT_SECONDS = 0.2
 IDLE_SECONDS = 5.0
 """A connection to the broker that was not used for this long is given back."""
@@ -68,12 +68,12 @@ def _common_settings() -> dict[str, Any]:
 
 
 def _filesystem(settings: Settings) -> dict[str, Any]:
-    folder = settings.bells_dir
+    folder = settings.notifications_dir
     (folder / "control").mkdir(parents=True, exist_ok=True)
     (folder / "messages").mkdir(exist_ok=True)
     return {
         "broker_url": "filesystem://",
-        "broker_transport": "app.jobs.broker:BellTransport",
+        "broker_transport": "app.jobs.broker:NotificationTransport",
         "broker_transport_options": {
             "data_folder_in": str(folder / "messages"),
             "data_folder_out": str(folder / "messages"),
@@ -101,7 +101,7 @@ def _redis(settings: Settings) -> dict[str, Any]:
     }
 
 
-class BellChannel(filesystem.Channel):
+class NotificationChannel(filesystem.Channel):
     """kombu's filesystem channel without its two races, either of which ends a worker with a parse error."""
 
     def _put(self, queue: str, message: Any, **kwargs: Any) -> None:  # type: ignore[override] # kombu names it two ways
@@ -116,13 +116,13 @@ class BellChannel(filesystem.Channel):
         """Keep no table of bindings, a file that starting workers read half written: bells name their queue."""
 
 
-class BellTransport(filesystem.Transport):
+class NotificationTransport(filesystem.Transport):
     """kombu's filesystem transport that looks up from waiting often.
 
     Celery sees that it was asked to end only between two waits, which are 2 s long with transports like this one.
     """
 
-    Channel = BellChannel
+    Channel = NotificationChannel
 
     def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> Any:
         """Wait for a message, for a fraction of a second at most."""
@@ -130,9 +130,9 @@ class BellTransport(filesystem.Transport):
         return super().drain_events(connection, timeout=longest, **kwargs)
 
 
-def purge_bells(settings: Settings) -> None:
+def purge_notifications(settings: Settings) -> None:
     """Throw away the bells of an earlier run of embedded mode; the sweeper rings for what is queued."""
-    folder = settings.bells_dir / "messages"
+    folder = settings.notifications_dir / "messages"
     for message in folder.glob("*.msg") if folder.is_dir() else ():
         message.unlink(missing_ok=True)
 
@@ -153,7 +153,7 @@ def check_redis(settings: Settings) -> None:
 def reachable(settings: Settings) -> bool:
     """Tell whether the broker answers."""
     if settings.embedded:
-        return (settings.bells_dir / "messages").is_dir()
+        return (settings.notifications_dir / "messages").is_dir()
     assert settings.broker_url is not None
     try:
         with Redis.from_url(
@@ -170,7 +170,7 @@ class Dispatcher:
 
     def __init__(self, settings: Settings) -> None:
         self._celery = make_celery(settings)
-        self._waiting: queues.Queue[str | None] = queues.Queue(MOST_WAITING_BELLS)
+        self._waiting: queues.Queue[str | None] = queues.Queue(MAX_WAITING_NOTIFICATIONS)
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
 
     def start(self) -> None:
@@ -185,7 +185,7 @@ class Dispatcher:
             return
         self._thread.join(timeout=2.0)
 
-    def ring(self, queue: str) -> None:
+    def notify(self, queue: str) -> None:
         """Ask for a bell; at once, whatever the broker does. Too many waiting bells are dropped."""
         try:
             self._waiting.put_nowait(queue)
@@ -197,12 +197,12 @@ class Dispatcher:
         while queue is not None:
             try:
                 with self._celery.connection_for_write() as connection:
-                    queue = self._ring_until_idle(connection, queue)
+                    queue = self._notify_until_idle(connection, queue)
             except Exception as error:  # whatever the broker does, the next bell must be tried
                 log.warning("bell for queue %s was not rung: %s", queue, type(error).__name__)
                 queue = self._waiting.get()
 
-    def _ring_until_idle(self, connection: Connection, queue: str | None) -> str | None:
+    def _notify_until_idle(self, connection: Connection, queue: str | None) -> str | None:
         """Ring on one connection until nothing was asked for in a while; returns what to ring next, None to end."""
         while queue is not None:
             self._celery.send_task(LOOK[queue], queue=queue, ignore_result=True, connection=connection, retry=False)

@@ -29,13 +29,13 @@ from sqlalchemy.orm import Session
 from app.errors import TooMany
 from app.observability import tracing
 from app.storage.db import after_commit, announce_work, most_waiting, now
-from app.storage.locks import take_turns
+from app.storage.locks import advisory_lock
 from app.storage.models import PENDING, IdempotencyKey, Job, JobEvent, WorkerBeat
 
 LONGEST_MESSAGE = 200
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
-MOST_BELLS = 8
+MAX_NOTIFICATIONS = 8
 """Jobs of a queue, the next ones, whose bells a sweep rings again: enough to wake its workers, too few to pile up."""
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -119,10 +119,10 @@ def enqueue(session: Session, job_id: UUID, *, kind: str, queue: str, owner: str
         state=State.QUEUED,
         attempt=0,
         fence=0,
-        rung_at=moment,
+        notified_at=moment,
         progress_fraction=0.0,
         progress_message=WAITING,
-        events=1,
+        event_count=1,
         created_at=moment,
     )
     session.add(job)
@@ -130,11 +130,11 @@ def enqueue(session: Session, job_id: UUID, *, kind: str, queue: str, owner: str
     data = _data(State.QUEUED, 0.0, WAITING)
     session.add(JobEvent(job_id=job_id, number=1, event=Event.STATUS, data=data, at=moment))
     announce_work(session, queue)
-    after_commit(session, partial(_tell_of, job_id, kind, queue))
+    after_commit(session, partial(_log_queued, job_id, kind, queue))
     return job
 
 
-def _tell_of(job_id: UUID, kind: str, queue: str) -> None:
+def _log_queued(job_id: UUID, kind: str, queue: str) -> None:
     """Log that a job waits, on a line that names the request which brought it too."""
     log.info("%s %s is queued", kind, job_id, extra={"job_id": str(job_id), "kind": kind, "queue": queue})
     tracing.queued(job_id)
@@ -145,7 +145,7 @@ def _check_room(session: Session, owner: str, job_id: UUID) -> None:
     most = most_waiting(session)
     if most is None:
         return
-    take_turns(session, "room", owner)
+    advisory_lock(session, "room", owner)
     others = and_(Job.owner == owner, text(PENDING), Job.id != job_id)
     pending = select(Job.id).where(others).limit(most)
     if session.execute(select(func.count()).select_from(pending.subquery())).scalar_one() >= most:
@@ -187,39 +187,39 @@ def claim(session: Session, queue: str, worker: str, lease_seconds: float) -> Cl
 
 
 def heartbeat(
-    session: Session, held: Claim, lease_seconds: float, fraction: float, message: str, *, tell: bool = True
+    session: Session, claim: Claim, lease_seconds: float, fraction: float, message: str, *, report: bool = True
 ) -> bool:
     """Renew the lease and store progress, telling it as an event or not.
 
     False when the job is no longer this worker's (taken back or cancelled).
     """
     moment = now(session)
-    renewed = _held(held).values(
+    renewed = _held(claim).values(
         lease_until=moment + timedelta(seconds=lease_seconds),
         heartbeat_at=moment,
         progress_fraction=fraction,
         progress_message=message[:LONGEST_MESSAGE],
     )
-    return bool(_change(session, renewed, Event.PROGRESS if tell else None))
+    return bool(_change(session, renewed, Event.PROGRESS if report else None))
 
 
-def holds(session: Session, held: Claim) -> bool:
+def holds(session: Session, claim: Claim) -> bool:
     """Tell whether the job is this worker's, and keep it so until the transaction ends."""
-    return session.execute(select(Job.id).where(_mine(held)).with_for_update()).first() is not None
+    return session.execute(select(Job.id).where(_mine(claim)).with_for_update()).first() is not None
 
 
-def tell(session: Session, held: Claim, event: str, data: dict[str, Any], fraction: float, message: str) -> bool:
+def add_event(session: Session, claim: Claim, event: str, data: dict[str, Any], fraction: float, message: str) -> bool:
     """Add an event that carries more than progress, such as an epoch; False when the job is no longer this worker's.
 
     The lease is the heartbeat's matter.
     """
-    progress = _held(held).values(progress_fraction=fraction, progress_message=message[:LONGEST_MESSAGE])
+    progress = _held(claim).values(progress_fraction=fraction, progress_message=message[:LONGEST_MESSAGE])
     return bool(_change(session, progress, Event(event), data))
 
 
-def succeed(session: Session, held: Claim) -> bool:
+def succeed(session: Session, claim: Claim) -> bool:
     """Finish the job; False when it is no longer this worker's, and then nothing else may be written either."""
-    finished = _held(held).values(
+    finished = _held(claim).values(
         state=State.SUCCEEDED,
         finished_at=now(session),
         lease_until=None,
@@ -229,9 +229,9 @@ def succeed(session: Session, held: Claim) -> bool:
     return bool(_change(session, finished, Event.DONE))
 
 
-def fail(session: Session, held: Claim, code: str, message: str) -> bool:
+def fail(session: Session, claim: Claim, code: str, message: str) -> bool:
     """Fail the job with its reason; False when it is no longer this worker's."""
-    failed = _held(held).values(
+    failed = _held(claim).values(
         state=State.FAILED,
         finished_at=now(session),
         lease_until=None,
@@ -241,20 +241,20 @@ def fail(session: Session, held: Claim, code: str, message: str) -> bool:
     return bool(_change(session, failed, Event.DONE))
 
 
-def release(session: Session, held: Claim) -> bool:
+def release(session: Session, claim: Claim) -> bool:
     """Put the job back, not counted as an attempt: its worker is shutting down in good order."""
-    put_back = _held(held).values(**_waiting(LONG_AGO), attempt=Job.attempt - 1)
+    put_back = _held(claim).values(**_waiting(LONG_AGO), attempt=Job.attempt - 1)
     return bool(_change(session, put_back, Event.STATUS))
 
 
-def give_up_attempt(session: Session, held: Claim, code: str, message: str, most_attempts: int) -> bool:
+def give_up_attempt(session: Session, claim: Claim, code: str, message: str, most_attempts: int) -> bool:
     """Put the job back after an attempt that died although its worker lives, or fail it if this was the last one.
 
     The claim has counted the attempt already. False when the job is no longer this worker's.
     """
-    if held.attempt >= most_attempts:
-        return fail(session, held, code, message)
-    return bool(_change(session, _held(held).values(**_waiting(LONG_AGO)), Event.STATUS))
+    if claim.attempt >= most_attempts:
+        return fail(session, claim, code, message)
+    return bool(_change(session, _held(claim).values(**_waiting(LONG_AGO)), Event.STATUS))
 
 
 def cancel(session: Session, job_id: UUID) -> bool:
@@ -313,10 +313,10 @@ class Sweep:
 
     requeued: int
     failed: int
-    bells: dict[str, int]
+    notifications: dict[str, int]
 
 
-def sweep(session: Session, *, ring_again_seconds: float, most_attempts: int) -> Sweep:
+def sweep(session: Session, *, renotify_seconds: float, most_attempts: int) -> Sweep:
     """Make good what a dead worker or a lost bell left behind. Idempotent; one process at a time does it."""
     if not _alone(session):
         return Sweep(0, 0, {})
@@ -338,34 +338,34 @@ def sweep(session: Session, *, ring_again_seconds: float, most_attempts: int) ->
     # the limit once more: a lease may have been written since, late enough to be over already
     again = update(Job).where(expired, Job.attempt < most_attempts)
     requeued = _change(session, again.values(**_waiting(LONG_AGO)), Event.STATUS)
-    overdue = _overdue(session, moment, ring_again_seconds)
+    overdue = _overdue(session, moment, renotify_seconds)
     for job_ids in overdue.values():
-        session.execute(update(Job).where(Job.id.in_(job_ids), Job.state == State.QUEUED).values(rung_at=moment))
+        session.execute(update(Job).where(Job.id.in_(job_ids), Job.state == State.QUEUED).values(notified_at=moment))
     return Sweep(len(requeued), len(failed), {queue: len(job_ids) for queue, job_ids in overdue.items()})
 
 
-def _overdue(session: Session, moment: datetime, ring_again_seconds: float) -> dict[str, list[UUID]]:
+def _overdue(session: Session, moment: datetime, renotify_seconds: float) -> dict[str, list[UUID]]:
     """Return, for each queue, which of its next jobs wait with a bell that was rung too long ago.
 
     Of a long queue the first jobs tell all: they are taken first. Where no worker listens bells would pile up; a new
     worker rings its own.
     """
-    late = moment - timedelta(seconds=ring_again_seconds)
+    late = moment - timedelta(seconds=renotify_seconds)
     listening = select(WorkerBeat.queue).where(WorkerBeat.seen_at > moment - WORKER_SILENT).distinct()
     overdue: dict[str, list[UUID]] = {}
     for queue in session.scalars(listening).all():
-        waiting = select(Job.id, Job.rung_at).where(Job.queue == queue, Job.state == State.QUEUED)
-        following = session.execute(waiting.order_by(Job.id).limit(MOST_BELLS))
-        if job_ids := [job.id for job in following if job.rung_at < late]:
+        waiting = select(Job.id, Job.notified_at).where(Job.queue == queue, Job.state == State.QUEUED)
+        following = session.execute(waiting.order_by(Job.id).limit(MAX_NOTIFICATIONS))
+        if job_ids := [job.id for job in following if job.notified_at < late]:
             overdue[queue] = job_ids
     return overdue
 
 
-def needs_sweep(session: Session, *, ring_again_seconds: float) -> bool:
+def needs_sweep(session: Session, *, renotify_seconds: float) -> bool:
     """Tell, without writing, whether a sweep would find anything."""
     moment = now(session)
     expired = select(Job.id).where(_expired(moment)).limit(1)
-    return session.execute(expired).first() is not None or bool(_overdue(session, moment, ring_again_seconds))
+    return session.execute(expired).first() is not None or bool(_overdue(session, moment, renotify_seconds))
 
 
 def _expired(moment: datetime) -> ColumnElement[bool]:
@@ -406,37 +406,37 @@ def _alone(session: Session) -> bool:
 
 def counts(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, int]:
     """Return how many events each of these jobs has; a job that is not there is left out."""
-    rows = session.execute(select(Job.id, Job.events).where(Job.id.in_(job_ids)))
-    return {row.id: row.events for row in rows}
+    rows = session.execute(select(Job.id, Job.event_count).where(Job.id.in_(job_ids)))
+    return {row.id: row.event_count for row in rows}
 
 
 def events_after(session: Session, job_id: UUID, number: int, limit: int) -> tuple[list[JobEvent], int]:
     """Return up to `limit` events of a job after a number, in order, and the number of its last one."""
     query = (
-        select(JobEvent, Job.events)
+        select(JobEvent, Job.event_count)
         .join(Job, Job.id == JobEvent.job_id)
         .where(JobEvent.job_id == job_id, JobEvent.number > number)
         .order_by(JobEvent.number)
         .limit(limit)
     )
     rows = session.execute(query).all()
-    return [row.JobEvent for row in rows], rows[-1].events if rows else number
+    return [row.JobEvent for row in rows], rows[-1].event_count if rows else number
 
 
-def _mine(held: Claim) -> ColumnElement[bool]:
-    return and_(Job.id == held.job_id, Job.fence == held.fence, Job.state == State.RUNNING)
+def _mine(claim: Claim) -> ColumnElement[bool]:
+    return and_(Job.id == claim.job_id, Job.fence == claim.fence, Job.state == State.RUNNING)
 
 
-def _held(held: Claim) -> Update:
-    return update(Job).where(_mine(held))
+def _held(claim: Claim) -> Update:
+    return update(Job).where(_mine(claim))
 
 
-def _waiting(rung_at: datetime) -> dict[str, Any]:
+def _waiting(notified_at: datetime) -> dict[str, Any]:
     """Return what every job has that is queued again."""
     return {
         "state": State.QUEUED,
         "lease_until": None,
-        "rung_at": rung_at,
+        "notified_at": notified_at,
         "progress_fraction": 0.0,
         "progress_message": WAITING,
     }
@@ -447,8 +447,8 @@ def _change(
 ) -> Sequence[AnyRow]:
     """Carry out a guarded UPDATE and return the jobs it changed, each of which gets the event if there is one."""
     if event is not None:
-        change = change.values(events=Job.events + 1)
-    columns = (Job.id, Job.queue, Job.state, Job.fence, Job.attempt, Job.events)
+        change = change.values(event_count=Job.event_count + 1)
+    columns = (Job.id, Job.queue, Job.state, Job.fence, Job.attempt, Job.event_count)
     changed = session.execute(
         change.returning(*columns, Job.progress_fraction, Job.progress_message),
         execution_options={"synchronize_session": False},
@@ -461,7 +461,7 @@ def _change(
 
 def _event_of(job: AnyRow, event: Event, more: dict[str, Any], moment: datetime) -> dict[str, Any]:
     data = more | _data(job.state, job.progress_fraction, job.progress_message)
-    return {"job_id": job.id, "number": job.events, "event": event, "data": data, "at": moment}
+    return {"job_id": job.id, "number": job.event_count, "event": event, "data": data, "at": moment}
 
 
 def _data(state: str, fraction: float, message: str) -> dict[str, Any]:

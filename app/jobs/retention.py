@@ -76,7 +76,7 @@ BELONGING: dict[str, tuple[Belonging, ...]] = {
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RetentionPolicy:
     """What is to be removed: jobs of these kinds that ended longer ago than this.
 
     keep_tagged: searches that have a tag stay.
@@ -88,7 +88,7 @@ class Wanted:
 
 
 @dataclass
-class Removed:
+class PruneReport:
     """What was removed: rows by table, bytes of the files in them, and files on this machine's disk."""
 
     rows: Counter[str] = field(default_factory=Counter)
@@ -96,7 +96,7 @@ class Removed:
     files: int = 0
     file_bytes: int = 0
 
-    def add(self, more: Removed) -> None:
+    def add(self, more: PruneReport) -> None:
         """Add what else was removed."""
         self.rows += more.rows
         self.stored_bytes += more.stored_bytes
@@ -117,36 +117,36 @@ def age_of(text: str) -> timedelta:
     return int(found[1]) * UNITS[found[2]]
 
 
-def of_settings(settings: Settings) -> Wanted | None:
+def of_settings(settings: Settings) -> RetentionPolicy | None:
     """Return what the service removes by itself; None where it keeps everything."""
     if settings.retention_days is None:
         return None
-    return Wanted(timedelta(days=settings.retention_days), keep_tagged=settings.retention_keep_tagged)
+    return RetentionPolicy(timedelta(days=settings.retention_days), keep_tagged=settings.retention_keep_tagged)
 
 
-def cutoff(database: Database, wanted: Wanted) -> datetime:
+def cutoff(database: Database, policy: RetentionPolicy) -> datetime:
     """Return the moment before which jobs must have ended, by the database's clock."""
     with database.read() as session:
-        return now(session) - wanted.older_than
+        return now(session) - policy.older_than
 
 
 def prune(
-    database: Database, training_dir: Path, wanted: Wanted, before: datetime, *, dry_run: bool = False
-) -> Iterator[Removed]:
+    database: Database, training_dir: Path, policy: RetentionPolicy, before: datetime, *, dry_run: bool = False
+) -> Iterator[PruneReport]:
     """Remove what is wanted, batch by batch; yields what each batch removed, or in a dry run would remove."""
     going: set[UUID] = set()
     for kind in KINDS:
-        if kind not in wanted.kinds:
+        if kind not in policy.kinds:
             continue
-        asked = _Asked(kind, before, keep_tagged=wanted.keep_tagged)
+        criteria = _Criteria(kind, before, keep_tagged=policy.keep_tagged)
         if kind == VERIFICATIONS:
-            going = _unneeded(database, asked)
-        for batch in _batches(database, asked, going):
-            yield (_judge if dry_run else _take)(database, training_dir, asked, batch)
+            going = _unneeded(database, criteria)
+        for batch in _batches(database, criteria, going):
+            yield (_count_only if dry_run else _delete)(database, training_dir, criteria, batch)
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Criteria:
     """One kind of what is wanted."""
 
     kind: str
@@ -171,15 +171,15 @@ class _Asked:
         return literal(True)
 
 
-def _batches(database: Database, asked: _Asked, going: set[UUID]) -> Iterator[list[UUID]]:
+def _batches(database: Database, criteria: _Criteria, going: set[UUID]) -> Iterator[list[UUID]]:
     """Yield the ids of jobs that may go. going: trainings that go or are gone, which hold nothing any more."""
-    if asked.kind == VERIFICATIONS:
+    if criteria.kind == VERIFICATIONS:
         newest_first = sorted(going, reverse=True)  # a replay before what it repeats
         yield from (newest_first[at : at + AT_ONCE] for at in range(0, len(newest_first), AT_ONCE))
         return
-    for ids in _pages(database, asked):
+    for ids in _pages(database, criteria):
         held: set[UUID] = set()
-        if asked.kind == SEARCHES:
+        if criteria.kind == SEARCHES:
             with database.read() as session:
                 naming = select(Verification.search_id, Verification.id).where(Verification.search_id.in_(ids))
                 held = {search for search, training in session.execute(naming) if search and training not in going}
@@ -187,9 +187,9 @@ def _batches(database: Database, asked: _Asked, going: set[UUID]) -> Iterator[li
             yield free
 
 
-def _pages(database: Database, asked: _Asked) -> Iterator[list[UUID]]:
+def _pages(database: Database, criteria: _Criteria) -> Iterator[list[UUID]]:
     """Yield the ids of jobs that are old enough, by when they ended."""
-    query = select(Job.id, Job.finished_at).where(*asked.conditions).order_by(Job.finished_at, Job.id).limit(AT_ONCE)
+    query = select(Job.id, Job.finished_at).where(*criteria.conditions).order_by(Job.finished_at, Job.id).limit(AT_ONCE)
     page = query
     while True:
         with database.read() as session:
@@ -201,9 +201,9 @@ def _pages(database: Database, asked: _Asked) -> Iterator[list[UUID]]:
         page = query.where(tuple_(Job.finished_at, Job.id) > last)
 
 
-def _unneeded(database: Database, asked: _Asked) -> set[UUID]:
+def _unneeded(database: Database, criteria: _Criteria) -> set[UUID]:
     """Return the trainings that are old enough and that no replay names which stays."""
-    going = {job_id for ids in _pages(database, asked) for job_id in ids}
+    going = {job_id for ids in _pages(database, criteria) for job_id in ids}
     with database.read() as session:
         replays = select(Verification.id, Verification.replay_of).where(Verification.replay_of.is_not(None))
         repeated = dict(session.execute(replays).all())
@@ -216,38 +216,40 @@ def _unneeded(database: Database, asked: _Asked) -> set[UUID]:
     return going
 
 
-def _take(database: Database, training_dir: Path, asked: _Asked, ids: Sequence[UUID]) -> Removed:
+def _delete(database: Database, training_dir: Path, criteria: _Criteria, ids: Sequence[UUID]) -> PruneReport:
     """Remove those of a batch that may still go."""
-    own, key = BELONGING[asked.kind][0]
-    locked = select(Job.id).join(own, key == Job.id).where(Job.id.in_(ids), *asked.conditions)
+    own, key = BELONGING[criteria.kind][0]
+    locked = select(Job.id).join(own, key == Job.id).where(Job.id.in_(ids), *criteria.conditions)
     with database.write() as session:
         found = session.scalars(locked.with_for_update(of=[Job, own], skip_locked=True)).all()
         # asked once they are locked: who would name one now waits for this transaction, and then finds it gone
-        sure = session.scalars(select(Job.id).where(Job.id.in_(found), *asked.conditions, asked.unnamed(found))).all()
-        removed = _count(session, training_dir, asked, sure)
+        sure = session.scalars(
+            select(Job.id).where(Job.id.in_(found), *criteria.conditions, criteria.unnamed(found))
+        ).all()
+        removed = _count(session, training_dir, criteria, sure)
         session.execute(delete(Job).where(Job.id.in_(sure)), execution_options={"synchronize_session": False})
-    for job_id in sure if asked.kind == VERIFICATIONS else ():
+    for job_id in sure if criteria.kind == VERIFICATIONS else ():
         shutil.rmtree(training_dir / str(job_id), ignore_errors=True)
     return removed
 
 
-def _judge(database: Database, training_dir: Path, asked: _Asked, ids: Sequence[UUID]) -> Removed:
+def _count_only(database: Database, training_dir: Path, criteria: _Criteria, ids: Sequence[UUID]) -> PruneReport:
     """Return what removing a batch would remove."""
     with database.read() as session:
-        return _count(session, training_dir, asked, ids)
+        return _count(session, training_dir, criteria, ids)
 
 
-def _count(session: Session, training_dir: Path, asked: _Asked, ids: Sequence[UUID]) -> Removed:
+def _count(session: Session, training_dir: Path, criteria: _Criteria, ids: Sequence[UUID]) -> PruneReport:
     """Return what belongs to jobs of a kind."""
-    removed = Removed()
-    for table, key in BELONGING[asked.kind]:
+    removed = PruneReport()
+    for table, key in BELONGING[criteria.kind]:
         count = session.execute(select(func.count()).select_from(table).where(key.in_(ids))).scalar_one()
         removed.rows[table.__tablename__] = count
-    if asked.kind == VERIFICATIONS:
+    if criteria.kind == VERIFICATIONS:
         removed.stored_bytes = _sum(session, Artifact.size, Artifact.verification_id, ids)
         files = [file for job_id in ids for file in _files(training_dir / str(job_id))]
         removed.files, removed.file_bytes = len(files), sum(file.stat().st_size for file in files)
-    if asked.kind == EXPORTS:
+    if criteria.kind == EXPORTS:
         removed.stored_bytes = _sum(session, func.length(Export.content, type_=Export.seed.type), Export.id, ids)
     return removed
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from app.config import Settings
 from app.jobs import lifecycle, retention
-from app.jobs.retention import Removed
+from app.jobs.retention import PruneReport
 from app.storage.db import Database
 
 TIDY_EVERY_SECONDS = 60.0
@@ -25,17 +25,21 @@ class Sweeper:
     """Sweeps every `sweep_seconds`, and records its process as alive when that is a worker. Outlives lost databases."""
 
     def __init__(
-        self, database: Database, settings: Settings, ring: Callable[[str], None], worker: tuple[str, str] | None = None
+        self,
+        database: Database,
+        settings: Settings,
+        notify: Callable[[str], None],
+        worker: tuple[str, str] | None = None,
     ) -> None:
         self._database = database
         self._settings = settings
-        self._ring = ring
+        self._notify = notify
         self._worker = worker
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
         self._tidied = self._beaten = self._pruned = -1e9
-        self._pruning: Iterator[Removed] | None = None
-        self._removed = Removed()
+        self._pruning: Iterator[PruneReport] | None = None
+        self._removed = PruneReport()
 
     def start(self) -> None:
         """Start the thread."""
@@ -57,23 +61,23 @@ class Sweeper:
     def sweep(self) -> None:
         """Sweep once, if there is anything to do."""
         self._beat()
-        self._make_good()
+        self._recover_jobs()
         self._tidy()
         self._prune()
 
-    def _make_good(self) -> None:
-        again = self._settings.ring_again_seconds
+    def _recover_jobs(self) -> None:
+        again = self._settings.renotify_seconds
         with self._database.read() as session:
-            due = lifecycle.needs_sweep(session, ring_again_seconds=again)
+            due = lifecycle.needs_sweep(session, renotify_seconds=again)
         if not due:
             return
         with self._database.write() as session:
-            done = lifecycle.sweep(session, ring_again_seconds=again, most_attempts=self._settings.most_attempts)
+            done = lifecycle.sweep(session, renotify_seconds=again, most_attempts=self._settings.most_attempts)
         if done.requeued or done.failed:
             log.info("sweep put %d jobs back and failed %d", done.requeued, done.failed)
-        for queue, count in done.bells.items():
+        for queue, count in done.notifications.items():
             for _ in range(count):
-                self._ring(queue)
+                self._notify(queue)
 
     def _tidy(self) -> None:
         """Forget what nobody needs: once a minute all of it, a batch each sweep."""
@@ -86,15 +90,15 @@ class Sweeper:
 
     def _prune(self) -> None:
         """Remove a batch of what is old: once an hour all of it, a batch each sweep, so that no sweep takes long."""
-        wanted = retention.of_settings(self._settings)
-        if wanted is None or self._worker is None or self._worker[1] != PRUNES:
+        policy = retention.of_settings(self._settings)
+        if policy is None or self._worker is None or self._worker[1] != PRUNES:
             return
         if self._pruning is None:
             if time.monotonic() - self._pruned < PRUNE_EVERY_SECONDS:
                 return
-            self._pruned, self._removed = time.monotonic(), Removed()
-            before = retention.cutoff(self._database, wanted)
-            self._pruning = retention.prune(self._database, self._settings.training_dir, wanted, before)
+            self._pruned, self._removed = time.monotonic(), PruneReport()
+            before = retention.cutoff(self._database, policy)
+            self._pruning = retention.prune(self._database, self._settings.training_dir, policy, before)
         try:
             batch = next(self._pruning, None)
         except Exception:

@@ -56,8 +56,8 @@ def configure(settings: Settings) -> None:
         logging.getLogger("kombu.connection").setLevel(logging.ERROR)
     logging.captureWarnings(True)
     if settings.log_format == "json":  # a traceback that Python writes itself would be lines of text
-        sys.excepthook = _say_last_words
-        threading.excepthook = _say_last_words_of_thread
+        sys.excepthook = _log_uncaught
+        threading.excepthook = _log_uncaught_in_thread
 
 
 def handler_of(form: str, stream: TextIO | None = None) -> logging.Handler:
@@ -122,13 +122,13 @@ def _without_secrets(logger: Any, method: str, line: Any) -> str:
     return text
 
 
-def _say_last_words(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     if issubclass(kind, KeyboardInterrupt):
         return
     log.critical("the process ends by an error", exc_info=(kind, error, trace))
 
 
-def _say_last_words_of_thread(ended: threading.ExceptHookArgs) -> None:
+def _log_uncaught_in_thread(ended: threading.ExceptHookArgs) -> None:
     if ended.exc_value is not None:
         name = ended.thread.name if ended.thread else ""
         log.critical("the thread %s ends by an error", name, exc_info=ended.exc_value)

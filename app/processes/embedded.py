@@ -18,7 +18,7 @@ from types import FrameType
 from typing import IO
 
 from app.config import Settings
-from app.jobs.broker import make_celery, purge_bells
+from app.jobs.broker import make_celery, purge_notifications
 from app.processes import parent_watch
 from app.storage import migrate
 from app.storage.db import make_engine
@@ -93,7 +93,7 @@ class Embedded:
     def __init__(self, settings: Settings, host: str, port: int) -> None:
         self._settings = settings
         self._host, self._port = host, port
-        self._ending = False
+        self._stopping = False
         self._children: list[Child] = []
 
     def run(self) -> int:
@@ -109,7 +109,7 @@ class Embedded:
             environment = self._environment()
             self._say(f"nnmass: starting on {address}, data in {folder}")
             announced = False
-            while not self._ending:
+            while not self._stopping:
                 for child in self._children:
                     child.look(environment)
                 time.sleep(LOOK_EVERY_SECONDS)
@@ -129,7 +129,7 @@ class Embedded:
 
     def _prepare(self) -> None:
         (self._settings.data_dir / "logs").mkdir(exist_ok=True)
-        purge_bells(self._settings)
+        purge_notifications(self._settings)
         make_celery(self._settings)
         engine = make_engine(self._settings.sqlalchemy_url)
         migrate.upgrade(engine)
@@ -160,7 +160,7 @@ class Embedded:
         }
 
     def _end(self, number: int, frame: FrameType | None) -> None:
-        self._ending = True
+        self._stopping = True
 
     def _end_children(self) -> None:
         self._say("nnmass: ending")

@@ -20,7 +20,7 @@ from app.http.hosts_and_origins import is_loopback
 from app.main import create_app
 from app.observability import logs
 from app.processes.embedded import StartRefused
-from app.storage.db import is_away, make_engine
+from app.storage.db import is_unavailable, make_engine
 
 GRACEFUL_SECONDS = 5
 """An open event stream would hold the shutdown for ever without a limit."""
@@ -37,7 +37,7 @@ def run_api(settings: Settings, *, fd: int | None = None, host: str = "127.0.0.1
     logs.configure(settings)
     app = create_app(settings)
     server = _Server(config_of(app, host=host, port=port))
-    server.ending = app.state.ending
+    server.stopping = app.state.stopping
     server.run(sockets=None if fd is None else [socket.socket(fileno=fd)])
 
 
@@ -113,11 +113,11 @@ class _Protocol(HttpToolsProtocol):
 class _Server(uvicorn.Server):
     """uvicorn's server, which tells the application as soon as it is asked to end."""
 
-    ending: threading.Event
+    stopping: threading.Event
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal to end."""
-        self.ending.set()
+        self.stopping.set()
         super().handle_exit(sig, frame)
 
 
@@ -145,6 +145,6 @@ def _any_key(settings: Settings) -> bool:
             return keys.exist(session)
     except DBAPIError as error:
         # keys will be asked for in any case: while the database is away nobody has one that counts
-        return is_away(error) and not settings.embedded
+        return is_unavailable(error) and not settings.embedded
     finally:
         engine.dispose()

@@ -42,7 +42,7 @@ from app.searches.schemas import (
     SearchExport,
     SearchList,
 )
-from app.storage.db import Database, is_away
+from app.storage.db import Database, is_unavailable
 from app.storage.ids import UUID_TEXT, id_of
 from nnmass_core.request import SearchRequest
 
@@ -80,13 +80,11 @@ async def submit_search(
 
     `Prefer: wait=SECONDS` (at most 30) holds the answer until the search has finished or the time is over.
     """
-    done = await threads.in_turn(owner, _submit, database, owner, body, idempotency_key)
+    done = await threads.run_db(owner, _submit, database, owner, body, idempotency_key)
     status, content = done.status, done.body
     if status == 202 and prefer is not None and (wait := PREFER_WAIT.search(prefer)):
         seconds = min(int(wait.group(1)), LONGEST_WAIT_SECONDS)
-        look = partial(
-            threads.in_turn, owner, _look, database, owner, UUID(done.body["id"]), reused=done.body["reused"]
-        )
+        look = partial(threads.run_db, owner, _look, database, owner, UUID(done.body["id"]), reused=done.body["reused"])
         status, content = await _wait(look, done, seconds, request)
     return JSONResponse(content, status, headers={"Location": done.location})
 
@@ -105,16 +103,18 @@ async def _wait(
     while the database is away: it was accepted, and no error may say otherwise.
     """
     deadline = asyncio.get_running_loop().time() + seconds
-    ending = request.app.state.ending
+    stopping = request.app.state.stopping
     content = done.body
-    while asyncio.get_running_loop().time() < deadline and not ending.is_set() and not await request.is_disconnected():
+    while (
+        asyncio.get_running_loop().time() < deadline and not stopping.is_set() and not await request.is_disconnected()
+    ):
         await asyncio.sleep(POLL_SECONDS)
         try:
             content = await look()
         except NotFound:
             break
         except SQLAlchemyError as error:
-            if not is_away(error):
+            if not is_unavailable(error):
                 raise
         if content["status"] not in (State.QUEUED, State.RUNNING):
             return 200, content
@@ -129,7 +129,7 @@ def _look(database: Database, owner: str, search_id: UUID, *, reused: bool) -> d
 @router.post("/preview", response_model=PreviewAnswer, responses=problems(*BODY_ERRORS))
 async def preview_search(body: Question, database: DatabaseDep, threads: ThreadsDep, owner: Owner) -> dict[str, Any]:
     """Answer a question at once, without storing anything. 422 when a second is not enough."""
-    return await threads.apart(service.preview, await threads.in_turn(owner, _read, database, owner, body))
+    return await threads.run_cpu(service.preview, await threads.run_db(owner, _read, database, owner, body))
 
 
 def _read(database: Database, owner: str, question: Question) -> SearchRequest:

@@ -23,7 +23,7 @@ from app.searches import repository
 from app.searches.repository import KIND, Filters
 from app.searches.schemas import Question, Result, SearchAnswer, SearchBody, SearchChanges
 from app.storage.ids import new_id
-from app.storage.locks import take_turns
+from app.storage.locks import advisory_lock
 from app.storage.models import RankedArchitecture, Search, SearchTag
 from nnmass_core import __version__
 from nnmass_core.certificate import SearchResult
@@ -51,7 +51,7 @@ def submit(session: Session, owner: str, body: SearchBody, idempotency_key: str 
 
 
 def _submit(session: Session, owner: str, body: SearchBody, request: SearchRequest) -> Submission:
-    take_turns(session, "digest", owner, request.digest)
+    advisory_lock(session, "digest", owner, request.digest)
     found = None if body.fresh else repository.reusable(session, owner, request.digest)
     if found is None:
         return _submission(202, answer(_create(session, owner, body, request)))

@@ -13,7 +13,7 @@ PART_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
-class Stored:
+class Blob:
     """The content of a file in the database: its bytes, and the query of so many of them from a place on."""
 
     size: int

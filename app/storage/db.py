@@ -96,7 +96,7 @@ class Database:
         self.engine = make_engine(url)
         # each statement sees the latest anyway (READ COMMITTED); without a transaction around, it takes half the time
         alone = self.engine.dialect.name == "postgresql"
-        self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT") if alone else self.engine
+        self._autocommit_engine = self.engine.execution_options(isolation_level="AUTOCOMMIT") if alone else self.engine
         self._most_waiting = most_waiting
         self._announce = announce or (lambda queue: None)
 
@@ -108,7 +108,7 @@ class Database:
 
     def reader(self) -> Session:
         """Return a session for reading, which the caller closes; it connects when it is first used."""
-        return Session(self._reading, autoflush=False, expire_on_commit=False)
+        return Session(self._autocommit_engine, autoflush=False, expire_on_commit=False)
 
     @contextmanager
     def write(self) -> Iterator[Session]:
@@ -132,7 +132,7 @@ class Database:
         self.engine.dispose()
 
 
-def is_away(error: SQLAlchemyError) -> bool:
+def is_unavailable(error: SQLAlchemyError) -> bool:
     """Tell whether an error means that the database is gone for now, and not that something was wrong with a query."""
     if isinstance(error, DBAPIError):
         return isinstance(error, OperationalError) or error.connection_invalidated

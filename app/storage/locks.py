@@ -6,7 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 
-def take_turns(session: Session, *parts: str) -> None:
+def advisory_lock(session: Session, *parts: str) -> None:
     """Make transactions that name the same parts take turns until they end (SQLite's writers always do)."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(text("select pg_advisory_xact_lock(hashtextextended(:parts, 0))"), {"parts": "\n".join(parts)})

@@ -54,10 +54,10 @@ class Job(Base):
     worker: Mapped[str | None] = mapped_column(String(128))
     lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     heartbeat_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    rung_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    notified_at: Mapped[datetime] = mapped_column("rung_at", UtcDateTime)
     progress_fraction: Mapped[float]
     progress_message: Mapped[str] = mapped_column(String(200))
-    events: Mapped[int] = mapped_column(default=0, server_default="0")
+    event_count: Mapped[int] = mapped_column("events", default=0, server_default="0")
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_message: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -66,7 +66,7 @@ class Job(Base):
 
 
 class JobEvent(Base):
-    """One thing that happened to a job; `Job.events` counts them, and they are numbered from 1 without gaps."""
+    """One thing that happened to a job; `Job.event_count` counts them, and they are numbered from 1 without gaps."""
 
     __tablename__ = "job_events"
 

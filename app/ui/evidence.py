@@ -29,11 +29,17 @@ async def show(
 ) -> Response:
     """Show what the trainings of one data set and recipe say."""
     filters = Filters(dataset or None, family or None, recipe or None)
-    gathered, told = await tell(database, threads, owner, filters)
+    gathered, reported = await tell(database, threads, owner, filters)
     points = [
         {"arch_id": item.point.arch_id, "role": item.role, "accuracy": item.point.accuracy}
         | {name: getattr(item.point, name) for name in MEASURES}
         for item in gathered.trained
     ]
-    context = {"told": told, "points": points, "measures": MEASURES, "family": family, "families": list(FAMILIES)}
+    context = {
+        "evidence": reported,
+        "points": points,
+        "measures": MEASURES,
+        "family": family,
+        "families": list(FAMILIES),
+    }
     return render(request, "evidence.html", **context)

@@ -56,7 +56,7 @@ def environment() -> Environment:
         *(
             formatting.relaxation,
             formatting.savings,
-            formatting.asked,
+            formatting.request_summary,
             formatting.milliseconds,
             formatting.latency,
             estimate,

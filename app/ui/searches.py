@@ -89,8 +89,8 @@ async def preview(
 ) -> Response:
     """Answer the form as it stands: a part of the page, with the ranking or with what is wrong."""
     try:
-        question = await threads.in_turn(owner, _question, database, owner, form)
-        found, most = await threads.apart(_previewed, question)
+        question = await threads.run_db(owner, _question, database, owner, form)
+        found, most = await threads.run_cpu(_previewed, question)
     except FormProblems as problems:
         return render(request, "part_problems.html", 422, problems=problems.by_field)
     except DefinitionError as error:
@@ -183,8 +183,8 @@ async def more(
     request: Request, database: DatabaseDep, threads: ThreadsDep, owner: Owner, search_id: SearchId
 ) -> Response:
     """Show what a little more of each limit would buy."""
-    asked = await threads.in_turn(owner, _asked, database, owner, search_id)
-    rows = await threads.apart(budgets.gains, asked.question) if asked.value is not None else []
+    asked = await threads.run_db(owner, _stored_search, database, owner, search_id)
+    rows = await threads.run_cpu(budgets.gains, asked.question) if asked.value is not None else []
     return render(request, "part_more.html", gains=rows, factors=budgets.FACTORS, now=asked.value)
 
 
@@ -195,12 +195,12 @@ async def front(
     """Return points of the front about a search's answer, for its chart."""
     if cost not in budgets.COSTS:
         raise Invalid.at("cost", "unknown_choice", f"must be one of {', '.join(budgets.COSTS)}")
-    asked = await threads.in_turn(owner, _asked, database, owner, search_id)
-    return [] if asked.best is None else await threads.apart(budgets.front, asked.question, cost, asked.best[cost])
+    asked = await threads.run_db(owner, _stored_search, database, owner, search_id)
+    return [] if asked.best is None else await threads.run_cpu(budgets.front, asked.question, cost, asked.best[cost])
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _StoredSearch:
     """The request of a search as the core's own, its objective's value and the figures of its best network."""
 
     question: SearchRequest
@@ -208,14 +208,14 @@ class _Asked:
     best: Mapping[str, Any] | None
 
 
-def _asked(database: Database, owner: str, search_id: UUID) -> _Asked:
+def _stored_search(database: Database, owner: str, search_id: UUID) -> _StoredSearch:
     """Read what a search asked and found. Raises NotFound."""
     with database.read() as session:
         found = service.get(session, owner, search_id)
         question = SearchRequest.from_json(found.request, version=found.request_version)
         ranked = repository.ranking(session, owner, search_id, 0, 1)
         value = found.result["objective_value"] if found.result else None
-        return _Asked(question, value, ranked[0].figures if ranked else None)
+        return _StoredSearch(question, value, ranked[0].figures if ranked else None)
 
 
 @router.post("/searches/{search_id}/cancel")

@@ -41,62 +41,62 @@ def order_of(session: Session, verification_id: UUID) -> dict[str, Any]:
     }
 
 
-def epoch(session: Session, held: Claim, figures: dict[str, Any], fraction: float, message: str) -> bool:
+def epoch(session: Session, claim: Claim, figures: dict[str, Any], fraction: float, message: str) -> bool:
     """Keep an epoch and tell of it; False when the job is no longer this worker's.
 
     Asked again for the same epoch, since the answer to the first commit was lost, it tells nothing twice.
     """
-    known = session.get(VerificationEpoch, (held.job_id, figures["seed"], figures["epoch"]))
+    known = session.get(VerificationEpoch, (claim.job_id, figures["seed"], figures["epoch"]))
     if known is not None and known.seconds == figures["seconds"]:
-        return lifecycle.holds(session, held)
-    if not lifecycle.tell(session, held, Event.PROGRESS, {"epoch": figures}, fraction, message):
+        return lifecycle.holds(session, claim)
+    if not lifecycle.add_event(session, claim, Event.PROGRESS, {"epoch": figures}, fraction, message):
         return False
-    session.merge(VerificationEpoch(verification_id=held.job_id, **figures))
+    session.merge(VerificationEpoch(verification_id=claim.job_id, **figures))
     return True
 
 
-def checkpoint(session: Session, held: Claim, point: dict[str, Any]) -> list[str] | None:
+def checkpoint(session: Session, claim: Claim, point: dict[str, Any]) -> list[str] | None:
     """Keep a checkpoint; the names of files that are no longer needed, or None when the job is not this worker's."""
-    if not lifecycle.holds(session, held):
+    if not lifecycle.holds(session, claim):
         return None
-    row = Checkpoint(verification_id=held.job_id, fence=held.fence, created_at=now(session), **point)
+    row = Checkpoint(verification_id=claim.job_id, fence=claim.fence, created_at=now(session), **point)
     session.merge(row)
     session.flush()
-    return _forget(session, held, repository.superfluous(session, held.job_id, point["seed"], ended=False))
+    return _forget(session, claim, repository.superfluous(session, claim.job_id, point["seed"], ended=False))
 
 
-def seed(session: Session, held: Claim, outcome: dict[str, Any], files: Sequence[Artifact]) -> list[str] | None:
+def seed(session: Session, claim: Claim, outcome: dict[str, Any], files: Sequence[Artifact]) -> list[str] | None:
     """Keep how a seed ended and its files; the names of checkpoints no longer needed, None when it is not ours."""
-    if not lifecycle.holds(session, held):
+    if not lifecycle.holds(session, claim):
         return None
-    session.merge(VerificationSeed(verification_id=held.job_id, **outcome))
+    session.merge(VerificationSeed(verification_id=claim.job_id, **outcome))
     for file in files:
         session.merge(file)
-    return _forget(session, held, repository.superfluous(session, held.job_id, outcome["seed"], ended=True))
+    return _forget(session, claim, repository.superfluous(session, claim.job_id, outcome["seed"], ended=True))
 
 
-def _forget(session: Session, held: Claim, points: Sequence[Checkpoint]) -> list[str]:
+def _forget(session: Session, claim: Claim, points: Sequence[Checkpoint]) -> list[str]:
     files = [point.file for point in points]
-    chosen = delete(Checkpoint).where(Checkpoint.verification_id == held.job_id, Checkpoint.file.in_(files))
+    chosen = delete(Checkpoint).where(Checkpoint.verification_id == claim.job_id, Checkpoint.file.in_(files))
     session.execute(chosen, execution_options={"synchronize_session": False})
     return files
 
 
-def heard(session: Session, held: Claim, log: str, live: dict[str, Any]) -> bool:
+def heard(session: Session, claim: Claim, log: str, live: dict[str, Any]) -> bool:
     """Keep the tail of the log and how fast it goes; False when the job is no longer this worker's."""
-    if not lifecycle.holds(session, held):
+    if not lifecycle.holds(session, claim):
         return False
-    row = session.get_one(Verification, held.job_id)
+    row = session.get_one(Verification, claim.job_id)
     row.log, row.live = log, live
     return True
 
 
-def succeed(session: Session, held: Claim, figures: dict[str, Any]) -> bool:
+def succeed(session: Session, claim: Claim, figures: dict[str, Any]) -> bool:
     """Finish the job with its result; False when it is no longer this worker's."""
-    if not lifecycle.succeed(session, held):
-        job = session.get_one(Job, held.job_id)  # the answer to an earlier commit may have been lost
-        return job.state == State.SUCCEEDED and job.fence == held.fence
-    row = session.get_one(Verification, held.job_id)
+    if not lifecycle.succeed(session, claim):
+        job = session.get_one(Job, claim.job_id)  # the answer to an earlier commit may have been lost
+        return job.state == State.SUCCEEDED and job.fence == claim.fence
+    row = session.get_one(Verification, claim.job_id)
     ended, epochs = repository.seeds(session, row.id), repository.epochs(session, row.id)
     row.result = _result(row, ended, epochs, figures)
     row.result_digest = f"sha256:{_digest(ended, epochs)}"

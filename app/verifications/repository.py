@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, undefer
 
 from app.jobs.lifecycle import State
 from app.jobs.owned_rows import newest, owned
-from app.storage.blobs import Stored, part_of
+from app.storage.blobs import Blob, part_of
 from app.storage.models import (
     Artifact,
     Checkpoint,
@@ -107,14 +107,14 @@ def artifact(session: Session, verification_id: UUID, name: str) -> Artifact | N
     return session.scalars(query).one_or_none()
 
 
-def content_of(file: Artifact) -> Stored:
+def content_of(file: Artifact) -> Blob:
     """Return the content of a file; of one that a training writes anew meanwhile, nothing more is found."""
     same = (
         Artifact.verification_id == file.verification_id,
         Artifact.name == file.name,
         Artifact.sha256 == file.sha256,
     )
-    return Stored(file.size, lambda start, size: part_of(Artifact.content, start, size).where(*same))
+    return Blob(file.size, lambda start, size: part_of(Artifact.content, start, size).where(*same))
 
 
 def checkpoints(session: Session, verification_id: UUID) -> Sequence[Checkpoint]:

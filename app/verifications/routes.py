@@ -137,7 +137,7 @@ async def get_artifact(
     owner: Owner,
 ) -> Response:
     """Return a file that the training left: trained weights for torch, or the trained network as ONNX."""
-    file = await threads.in_turn(owner, _artifact, database, owner, verification_id, name)
+    file = await threads.run_db(owner, _artifact, database, owner, verification_id, name)
     return await sent(repository.content_of(file), file.name, file.media_type, database, threads, owner, file.sha256)
 
 

@@ -14,11 +14,11 @@ async def submitted(
     database: Database, threads: Threads, owner: str, body: VerificationBody, key: str | None
 ) -> Submission:
     """Store trainings as asked. Raises what `service` raises."""
-    known = await threads.in_turn(owner, _known_or_planned, database, owner, body, key)
+    known = await threads.run_db(owner, _known_or_planned, database, owner, body, key)
     if isinstance(known, Submission):
         return known
-    wanted = await threads.apart(service.with_controls, known)  # with no session open: it may take seconds
-    return await threads.in_turn(owner, _submit, database, owner, body, wanted, key)
+    wanted = await threads.run_cpu(service.with_controls, known)  # with no session open: it may take seconds
+    return await threads.run_db(owner, _submit, database, owner, body, wanted, key)
 
 
 def _known_or_planned(database: Database, owner: str, body: VerificationBody, key: str | None) -> Submission | Plan:

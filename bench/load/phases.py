@@ -147,7 +147,7 @@ async def mixed(client: Client, running: Running, seconds: float) -> Mixed:
     result = Mixed()
     newest = [await submit(client)]
     waiting = await _waiting_job(client)
-    ending = asyncio.Event()
+    stopping = asyncio.Event()
 
     async def post() -> None:
         newest.append(await submit(client))
@@ -162,14 +162,14 @@ async def mixed(client: Client, running: Running, seconds: float) -> Mixed:
         result.metrics |= set(re.findall(r"^# TYPE (nnmass_\w+)", await client.text("/metrics"), re.MULTILINE))
 
     streams = [
-        asyncio.create_task(_stream(client, result, ending, newest, waiting, live=n < LIVE_STREAMS))
+        asyncio.create_task(_stream(client, result, stopping, newest, waiting, live=n < LIVE_STREAMS))
         for n in range(STREAMS)
     ]
-    watch = asyncio.create_task(_watch(running, result, ending))
+    watch = asyncio.create_task(_watch(running, result, stopping))
     work: dict[str, Callable[[], Awaitable[None]]] = {"polls": poll, "posts": post, "pages": page, "scrapes": scrape}
     done = await asyncio.gather(*(at_rate(MIX[name], seconds, do) for name, do in work.items()))
     result.timings = dict(zip(work, done, strict=True))
-    ending.set()
+    stopping.set()
     await client.json("POST", f"{waiting}/cancel")  # ends the streams that follow it
     await asyncio.gather(watch, *streams)
     return result
@@ -184,10 +184,10 @@ async def _waiting_job(client: Client) -> str:
 
 
 async def _stream(
-    client: Client, result: Mixed, ending: asyncio.Event, newest: list[str], waiting: str, *, live: bool
+    client: Client, result: Mixed, stopping: asyncio.Event, newest: list[str], waiting: str, *, live: bool
 ) -> None:
     """Follow jobs for as long as it all lasts: the newest search, then the next, or one that only waits."""
-    while not ending.is_set():
+    while not stopping.is_set():
         search = newest[-1]
         path = f"/v1/searches/{search}" if live else waiting
         result.streams += 1
@@ -200,9 +200,9 @@ async def _stream(
         await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
 
-async def _watch(running: Running, result: Mixed, ending: asyncio.Event) -> None:
+async def _watch(running: Running, result: Mixed, stopping: asyncio.Event) -> None:
     """Note the API process's memory every few seconds."""
     started = time.perf_counter()
-    while not ending.is_set():
+    while not stopping.is_set():
         result.memory.append((time.perf_counter() - started, running.api.memory_info().rss))
         await asyncio.sleep(SAMPLE_SECONDS)

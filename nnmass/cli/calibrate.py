@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nnmass.cli.exit_codes import ending, refuse
+from nnmass.cli.exit_codes import exit_on_error, refuse
 from nnmass.cli.options import Json, KeyFile, Server, client_of
 
 
@@ -59,7 +59,7 @@ def calibrate(
     place = output or Path(f"{called}.json")
     write_file(place, (json.dumps(profile, indent=2) + "\n").encode())
     if server:
-        with ending(), client_of(server, key_file) as client:
+        with exit_on_error(), client_of(server, key_file) as client:
             client.keep_device(profile)
     _print(found, profile, place, kept=bool(server), as_json=as_json)
 

@@ -54,7 +54,7 @@ def _end(reason: str, code: int) -> NoReturn:
 
 
 @contextmanager
-def ending(names: Mapping[str, str] | None = None) -> Iterator[None]:
+def exit_on_error(names: Mapping[str, str] | None = None) -> Iterator[None]:
     """End with one line when what is within fails: wrong input with exit code 2, all else with 1.
 
     names: what fields are called, in place of an option's name.

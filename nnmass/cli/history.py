@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nnmass.cli.exit_codes import ending
+from nnmass.cli.exit_codes import exit_on_error
 from nnmass.cli.options import Json, KeyFile, Server, client_of
 
 
@@ -27,7 +27,7 @@ def history(
     """List the searches of a service, newest first."""
     from nnmass.cli.printing import print_json, print_searches
 
-    with ending(), client_of(server, key_file) as client:
+    with exit_on_error(), client_of(server, key_file) as client:
         found = list(islice(client.history(status=status, family=family, tag=tag, q=text), limit))
     if as_json:
         print_json({"items": [dict(search.raw) for search in found]})
@@ -45,7 +45,7 @@ def show(
     """Show a search: its ranking and proof, or its progress."""
     from nnmass.cli.printing import print_answer, print_json, print_searches
 
-    with ending(), client_of(server, key_file) as client:
+    with exit_on_error(), client_of(server, key_file) as client:
         search = client.get(search_id)
         answer = client.answer(search) if search.result is not None else None
     if as_json:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nnmass.cli.exit_codes import ending, refuse
+from nnmass.cli.exit_codes import exit_on_error, refuse
 from nnmass.cli.inputs import network_in, networks_in
 from nnmass.cli.options import Json, KeyFile, Precision, PrecisionOption, Server, client_of, note_missing
 
@@ -54,7 +54,7 @@ def evaluate(
     from nnmass.local import evaluate as evaluate_here
 
     given = [network for place in networks for network in networks_in(place)]
-    with ending({f"architectures.{index}": name for index, (name, _) in enumerate(given)}):
+    with exit_on_error({f"architectures.{index}": name for index, (name, _) in enumerate(given)}):
         found = evaluate_here([network for _, network in given], precision=precision.value)
     if as_json:
         print_json({"results": [dict(network.raw) for network in found]})
@@ -78,7 +78,7 @@ def export(
         refuse(f"--output is required: {form.value} is a binary format")
     if output == HERE and form in BINARY and sys.stdout.isatty():
         refuse(f"--output must be a file: {form.value} is a binary format")
-    with ending():
+    with exit_on_error():
         content = _from_service(network, form, seed, server, key_file) if server else _made_here(network, form, seed)
     if output is None or output == HERE:
         typer.echo(content if form in BINARY else content.decode(), nl=False)
@@ -124,7 +124,7 @@ def diagram(
     key_file: KeyFile = None,
 ) -> None:
     """Draw a network as SVG: its cells or stages, their skip wiring, and their share of the NN-Mass."""
-    with ending():
+    with exit_on_error():
         if network.startswith("arch_") and server:
             with client_of(server, key_file) as client:
                 picture = client.diagram(network)

@@ -14,7 +14,7 @@ from nnmass.cli.inputs import json_in
 
 if TYPE_CHECKING:
     from nnmass.client import Client
-    from nnmass.search_options import Asked
+    from nnmass.search_options import SearchOptions
 
 
 class Precision(StrEnum):
@@ -120,7 +120,7 @@ def limits_of(
     max_latency_ms: str | None,
     device: str | None,
     precision: Precision,
-) -> Asked:
+) -> SearchOptions:
     """Return the limits that a search is asked to keep; a device that is a file is read."""
     return {
         "max_params": max_params,

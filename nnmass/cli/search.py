@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nnmass.cli.exit_codes import NOT_PROVED, NOTHING_FITS, ending, refuse
+from nnmass.cli.exit_codes import NOT_PROVED, NOTHING_FITS, exit_on_error, refuse
 from nnmass.cli.inputs import json_in, network_in
 from nnmass.cli.options import (
     Cost,
@@ -36,7 +36,7 @@ from nnmass.cli.options import (
 if TYPE_CHECKING:
     from nnmass.client import Client
     from nnmass.results import Answer
-    from nnmass.search_options import Asked, Space
+    from nnmass.search_options import SearchOptions, Space
 
     Run = Callable[["Client | None", Any], Answer]
     """Searches with a client, or without one here, and shows its progress."""
@@ -90,18 +90,18 @@ def search(
 
     Searches on this machine unless --server names a service. Every limit that you set is hard.
     """
-    with ending({"space": "--preset" if preset is not None else "--space"}):
+    with exit_on_error({"space": "--preset" if preset is not None else "--space"}):
         where = _space_of(preset, space)
-        asked = limits_of(max_params, max_macs, max_weight_bytes, max_peak_bytes, max_latency_ms, device, precision)
-        asked |= {"objective": _objective_of(minimize, min_nn_mass, pareto)}
-        asked |= _ranked(top_k, diversity, time_limit)
+        options = limits_of(max_params, max_macs, max_weight_bytes, max_peak_bytes, max_latency_ms, device, precision)
+        options |= {"objective": _objective_of(minimize, min_nn_mass, pareto)}
+        options |= _ranked(top_k, diversity, time_limit)
 
         def run(client: Client | None, progress: Any) -> Answer:
             if client is not None:
-                return _followed(client, where, name, progress, asked)
+                return _followed(client, where, name, progress, options)
             from nnmass.local import search as search_here
 
-            return search_here(where, progress=progress, **asked)
+            return search_here(where, progress=progress, **options)
 
         _finish(_run(run, server, key_file), as_json=as_json, save=save, time_limit=time_limit)
 
@@ -136,18 +136,18 @@ def compress(
     Searches similar networks unless --space names a space; networks with concatenation cells retain their widths.
     Searches on this machine unless --server names a service.
     """
-    with ending({"space": "--space"}):
+    with exit_on_error({"space": "--space"}):
         network = reference if reference.startswith("arch_") else network_in(reference)
         where = None if space is None else json_in(space, "the space")
-        asked = limits_of(max_params, max_macs, max_weight_bytes, max_peak_bytes, max_latency_ms, device, precision)
-        asked |= _ranked(top_k, diversity, time_limit)
+        options = limits_of(max_params, max_macs, max_weight_bytes, max_peak_bytes, max_latency_ms, device, precision)
+        options |= _ranked(top_k, diversity, time_limit)
 
         def run(client: Client | None, progress: Any) -> Answer:
             if client is not None:
-                return client.compress(network, minimize=minimize.value, space=where, progress=progress, **asked)
+                return client.compress(network, minimize=minimize.value, space=where, progress=progress, **options)
             from nnmass.local import compress as compress_here
 
-            return compress_here(network, minimize=minimize.value, space=where, progress=progress, **asked)
+            return compress_here(network, minimize=minimize.value, space=where, progress=progress, **options)
 
         _finish(_run(run, server, key_file), as_json=as_json, save=save, time_limit=time_limit)
 
@@ -202,9 +202,9 @@ def _objective_of(minimize: Cost | None, min_nn_mass: float | None, pareto: str 
     return {"minimize": minimize.value, "min_nn_mass": min_nn_mass}
 
 
-def _ranked(top_k: int | None, diversity: Diversity, time_limit: float) -> Asked:
-    asked: Asked = {"diversity": diversity.value, "time_limit_seconds": time_limit}
-    return asked if top_k is None else asked | {"top_k": top_k}
+def _ranked(top_k: int | None, diversity: Diversity, time_limit: float) -> SearchOptions:
+    options: SearchOptions = {"diversity": diversity.value, "time_limit_seconds": time_limit}
+    return options if top_k is None else options | {"top_k": top_k}
 
 
 def _run(run: Run, server: str | None, key_file: Path | None) -> Answer:
@@ -217,9 +217,9 @@ def _run(run: Run, server: str | None, key_file: Path | None) -> Answer:
             return run(client, bar)
 
 
-def _followed(client: Client, space: Space, name: str, progress: Any, asked: Asked) -> Answer:
+def _followed(client: Client, space: Space, name: str, progress: Any, options: SearchOptions) -> Answer:
     """Search through a service; whoever loses patience is told how to find the search again."""
-    found = client.submit(space, name=name, **asked)
+    found = client.submit(space, name=name, **options)
     try:
         return client.answer(client.wait(found, progress=progress))
     except KeyboardInterrupt:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nnmass.cli.exit_codes import FAILED, ending, refuse
+from nnmass.cli.exit_codes import FAILED, exit_on_error, refuse
 from nnmass.cli.inputs import json_in, network_in
 from nnmass.cli.options import Json, KeyFile, Server, client_of, note_missing
 
@@ -53,7 +53,7 @@ def verify(
     """
     from nnmass.client.verifications import is_search
 
-    with ending(), client_of(server, key_file) as client:
+    with exit_on_error(), client_of(server, key_file) as client:
         of_search = is_search(what)
         network = what if of_search or what.startswith("arch_") else network_in(what)
         batch = client.verify(
@@ -98,13 +98,13 @@ def _followed(client: Client, batch: Batch) -> list[Verification]:
 
     with Bar() as bar:
 
-        def told(training: Verification) -> Any:
+        def json_field(training: Verification) -> Any:
             name = training.role.replace("_", " ")
             rank = f" {training.candidate_rank}" if training.candidate_rank is not None else ""
             return lambda event: bar.show(name + rank, event.fraction, _said(event))
 
         try:
-            return [client.wait_verification(training, progress=told(training)) for training in batch.items]
+            return [client.wait_verification(training, progress=json_field(training)) for training in batch.items]
         except KeyboardInterrupt:
             ids = " ".join(training.id for training in batch.items)
             typer.echo(f"nnmass: the trainings continue in the service: {ids}", err=True)

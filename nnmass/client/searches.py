@@ -11,7 +11,7 @@ from nnmass.client.streams import Watch, follow, wait_for
 from nnmass.errors import SearchFailed
 from nnmass.neighborhood import space_around
 from nnmass.results import Answer, Architecture, Comparison, Event, Search
-from nnmass.search_options import Asked, Definition, Reference, Space, question_of, reference_of
+from nnmass.search_options import Definition, Reference, SearchOptions, Space, question_of, reference_of
 
 PLACE = "/v1/searches"
 AT_ONCE = "wait=2"
@@ -29,7 +29,7 @@ class SearchCalls(Calls):
         tags: Sequence[str] = (),
         note: str = "",
         fresh: bool = False,
-        **asked: Unpack[Asked],
+        **options: Unpack[SearchOptions],
     ) -> Search:
         """Submit a search and return it, usually before it has run.
 
@@ -39,7 +39,7 @@ class SearchCalls(Calls):
         An equal search of yours that was answered is returned as it is (`reused`), unless
         `fresh`. Raises InvalidRequest that names the field.
         """
-        body = question_of(space, asked) | {"name": name, "tags": list(tags), "note": note, "fresh": fresh}
+        body = question_of(space, options) | {"name": name, "tags": list(tags), "note": note, "fresh": fresh}
         return self._submitted(body, "")
 
     def search(
@@ -51,14 +51,14 @@ class SearchCalls(Calls):
         fresh: bool = False,
         progress: Watch | None = None,
         timeout: float | None = None,
-        **asked: Unpack[Asked],
+        **options: Unpack[SearchOptions],
     ) -> Answer:
         """Submit a search, wait for it, and return its answer; `answer.search` is what the service keeps.
 
         progress: called with each event. timeout: seconds after which waiting ends with TimedOut, while the service
         goes on. Raises also InvalidRequest, and SearchFailed when it ends without an answer.
         """
-        body = question_of(space, asked) | {"name": name, "tags": list(tags), "fresh": fresh}
+        body = question_of(space, options) | {"name": name, "tags": list(tags), "fresh": fresh}
         return self.answer(self.wait(self._submitted(body, AT_ONCE), progress=progress, timeout=timeout))
 
     def compress(
@@ -69,7 +69,7 @@ class SearchCalls(Calls):
         space: Space | None = None,
         progress: Watch | None = None,
         timeout: float | None = None,
-        **asked: Unpack[Asked],
+        **options: Unpack[SearchOptions],
     ) -> Answer:
         """Search for the networks of least cost that have at least the NN-Mass of a reference.
 
@@ -79,7 +79,7 @@ class SearchCalls(Calls):
         """
         named = reference_of(reference)
         within = space if space is not None else space_around(self._definition(reference))
-        body = question_of(within, {**asked, "objective": {"minimize": minimize, "reference": as_json(named)}})
+        body = question_of(within, {**options, "objective": {"minimize": minimize, "reference": as_json(named)}})
         return self.answer(self.wait(self._submitted(body, AT_ONCE), progress=progress, timeout=timeout))
 
     def _definition(self, reference: Reference) -> str | Definition:
@@ -91,9 +91,9 @@ class SearchCalls(Calls):
     def _submitted(self, body: dict[str, Any], prefer: str) -> Search:
         return Search.from_json(self._transport.post(PLACE, body, once=True, prefer=prefer))
 
-    def preview(self, space: Space, **asked: Unpack[Asked]) -> Answer:
+    def preview(self, space: Space, **options: Unpack[SearchOptions]) -> Answer:
         """Return the answer to a search at once; nothing is stored. Raises InvalidRequest when it takes a second."""
-        body = question_of(space, asked)
+        body = question_of(space, options)
         answer = self._transport.post(f"{PLACE}/preview", body)
         return Answer.from_json(answer, {"objective": {"maximize": "nn_mass"}} | body)
 

@@ -109,15 +109,15 @@ class Transport:
 
     def delete(self, path: str) -> None:
         """Delete what a path names. A repeat that finds it gone has done it."""
-        asked = 0
+        options = 0
 
         def ask() -> httpx2.Response:
-            nonlocal asked
-            asked += 1
+            nonlocal options
+            options += 1
             return self._http.delete(path)
 
         answer = self._repeated(ask)
-        if not answer.is_success and not (answer.status_code == httpx2.codes.NOT_FOUND and asked > 1):
+        if not answer.is_success and not (answer.status_code == httpx2.codes.NOT_FOUND and options > 1):
             raise error_of(answer)
 
     def send(

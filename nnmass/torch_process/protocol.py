@@ -26,14 +26,14 @@ def run(work: Mapping[str, Work], missing_torch: str) -> None:
     order = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_standard_input, daemon=True).start()
     if order.get("processes", 1) == 1:  # of several, each takes its own, which it has from this one
-        take_events()
+        reserve_stdout()
     start_log()
     try:
         import torch  # noqa: F401 - to know whether it is there
     except ModuleNotFoundError as missing:
         if missing.name != "torch":
             raise
-        tell("error", code="torch_missing", message=missing_torch)
+        send_event("error", code="torch_missing", message=missing_torch)
         return
     carry_out(work[order["do"]], order)
 
@@ -43,14 +43,14 @@ def _end_with_standard_input() -> None:
     os._exit(1)
 
 
-def take_events() -> None:
+def reserve_stdout() -> None:
     """Keep standard output for events alone: whatever else is printed there, by native code too, goes to the log."""
     global _events  # noqa: PLW0603 - a process has one standard output
     _events = os.dup(1)
     os.dup2(2, 1)
 
 
-def tell(event: str, **fields: Any) -> None:
+def send_event(event: str, **fields: Any) -> None:
     """Write one event."""
     rest = json.dumps({"event": event, **fields}).encode() + b"\n"
     while rest:
@@ -73,16 +73,16 @@ def carry_out(work: Work, order: dict[str, Any]) -> bool:
     try:
         work(order)
     except NotPossible as refusal:
-        tell("error", code=refusal.code, message=str(refusal))
+        send_event("error", code=refusal.code, message=str(refusal))
     except (MemoryError, RuntimeError) as error:
         if not _is_lack_of_memory(error):
             raise
         logging.getLogger("nnmass.training").exception("not enough memory")
-        tell("error", code="out_of_memory", message="the device has not enough memory for this network and batch")
+        send_event("error", code="out_of_memory", message="the device has not enough memory for this network and batch")
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        tell("error", code="disk_full", message="the worker's disk is full; the last checkpoint is kept")
+        send_event("error", code="disk_full", message="the worker's disk is full; the last checkpoint is kept")
     else:
         return True
     return False

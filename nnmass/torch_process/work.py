@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nnmass.torch_process.protocol import tell
+from nnmass.torch_process.protocol import send_event
 from nnmass_core.families import decode_architecture
 
 
@@ -17,9 +17,9 @@ def export(order: dict[str, Any]) -> None:
     from nnmass_core.export.torch_files import write
 
     architecture = decode_architecture(order["architecture"])
-    tell("progress", fraction=0.2, message="building the module")
+    send_event("progress", fraction=0.2, message="building the module")
     write(architecture, order["seed"], order["format"], Path(order["path"]))
-    tell("done")
+    send_event("done")
 
 
 def calibrate(order: dict[str, Any]) -> None:
@@ -28,7 +28,7 @@ def calibrate(order: dict[str, Any]) -> None:
     from nnmass_core.training.calibration import calibrate as measure_device
 
     def report(fraction: float, message: str) -> None:
-        tell("progress", fraction=fraction, message=message)
+        send_event("progress", fraction=fraction, message=message)
 
     where, threads = order["device"], order["threads"]
     found = measure_device(time.perf_counter, report, device=where, threads=threads, machine=machine_name(where))
@@ -41,7 +41,7 @@ def calibrate(order: dict[str, Any]) -> None:
         }
         for one in found.networks
     ]
-    tell("done", latency=encode(found.model), networks=networks)
+    send_event("done", latency=encode(found.model), networks=networks)
 
 
 def machine_name(device: str) -> str:

@@ -53,7 +53,7 @@ class Solution:
     pruned: int
 
 
-class AnyPool(Protocol):
+class CandidatePool(Protocol):
     """Where the engine puts the feasible paths that it finds."""
 
     paths: Ints
@@ -80,7 +80,7 @@ class Solver:
         control: Control,
         *,
         distinct_shapes: bool = False,
-        pool: Callable[[Chain], AnyPool] | None = None,
+        pool: Callable[[Chain], CandidatePool] | None = None,
     ) -> None:
         self.problem = problem
         self.chain = problem.chain if problem.peak is None else problem.chain.within_peak(problem.peak)
@@ -128,7 +128,7 @@ class Solver:
 
         False when that takes more than `most_labels` partial paths, None when the time ran out.
         """
-        prices = self._begin()
+        prices = self._prepare()
         if prices is None:
             return True
         self._most_labels = most_labels
@@ -147,17 +147,17 @@ class Solver:
         return best * self._first.sign > value
 
     def _solve(self, enough: Fraction | None) -> Solution:
-        prices = self._begin()
+        prices = self._prepare()
         if prices is None:
-            return self._known(complete=True, bound=-np.inf)
+            return self._solution(complete=True, bound=-np.inf)
         self._improve([attempt.path for attempt in prices])
         if enough is not None and self._has_better_than(enough):
-            return self._known(complete=False, bound=prices[0].bound)
+            return self._solution(complete=False, bound=prices[0].bound)
         prices = prices[:PRICES_KEPT]
         if not np.isfinite(self.pool.worst(self._first)):
             surplus = self._surplus_prices()
             if surplus is None:
-                return self._known(complete=True, bound=-np.inf)
+                return self._solution(complete=True, bound=-np.inf)
             prices += surplus
         return self._lower_threshold(prices)
 
@@ -184,7 +184,7 @@ class Solver:
             found.append(surplus_prices(prices[0], row, self._budget, len(layers)))
         return found
 
-    def _begin(self) -> list[Prices] | None:
+    def _prepare(self) -> list[Prices] | None:
         """Return the tightest prices first, or None when nothing is feasible."""
         if not np.isfinite(self._best_sum([np.zeros(len(this.rows)) for this in self._layers])):
             return None
@@ -221,7 +221,7 @@ class Solver:
         self.chain.memory[known] = worthy
         return prices
 
-    def _known(self, *, complete: bool, bound: float) -> Solution:
+    def _solution(self, *, complete: bool, bound: float) -> Solution:
         paths = self.pool.paths
         masses = [self.chain.path_mass(path) for path in paths.tolist()]
         found = self.chain.path_integers(paths), self.pool.additive, masses
@@ -286,7 +286,7 @@ class Solver:
             complete = step >= 1 or self.pool.worst(self._first) >= threshold + _tolerance(threshold) / 2
             step *= 2
         best = float(self.pool.additive[0, self._first.column] * self._first.sign) if len(self.pool) else -np.inf
-        return self._known(complete=complete, bound=best if complete else max(best, min(bound, covered)))
+        return self._solution(complete=complete, bound=best if complete else max(best, min(bound, covered)))
 
     def _enumerate(self, prices: list[Prices], bounds: list[Floats], threshold: float) -> bool:
         """Offer every feasible path that reaches the threshold and may enter the pool; False when it was cut short."""

@@ -33,7 +33,7 @@ from nnmass_core.training.operators import COUNTS, cases
 Clock = Callable[[], float]
 """Gives seconds, from any start."""
 
-Told = Callable[[float, str], None]
+OnProgress = Callable[[float, str], None]
 """Takes how far the work is, in [0, 1], and what it is at."""
 
 Drawn = tuple[str, Architecture]
@@ -107,7 +107,9 @@ class Calibration:
     networks: tuple[Measured, ...]
 
 
-def calibrate(clock: Clock, told: Told, *, device: str = "cpu", threads: int = 1, machine: str = "") -> Calibration:
+def calibrate(
+    clock: Clock, on_progress: OnProgress, *, device: str = "cpu", threads: int = 1, machine: str = ""
+) -> Calibration:
     """Measure a device of this machine: `cpu`, `cuda` or `mps`, with so many threads for one input.
 
     Raises NotPossible when torch does not find the device.
@@ -121,13 +123,13 @@ def calibrate(clock: Clock, told: Told, *, device: str = "cpu", threads: int = 1
     torch.set_num_threads(threads)
     try:
         with torch.inference_mode():
-            operators = fit(_times(clock, told, where))
+            operators = fit(_times(clock, on_progress, where))
             drawn, others = _drawn()
             fitted = _with_found(drawn, _model(operators, UNKNOWN, threads, machine))
-            operators = in_company(operators, fitted, _took_all(fitted, clock, where, told, (0.3, 0.6)))
+            operators = in_company(operators, fitted, _took_all(fitted, clock, where, on_progress, (0.3, 0.6)))
             model = _model(operators, UNKNOWN, threads, machine)
             held_out = [one for one in _with_found(others, model) if one not in fitted]
-            times = _took_all(held_out, clock, where, told, (0.6, 1.0))
+            times = _took_all(held_out, clock, where, on_progress, (0.6, 1.0))
             networks = tuple(_compared(model, one, time) for one, time in zip(held_out, times, strict=True))
     finally:
         torch.set_num_threads(before)
@@ -153,10 +155,10 @@ class Timed:
     nanoseconds: float
 
 
-def _times(clock: Clock, told: Told, device: torch.device) -> list[Timed]:
+def _times(clock: Clock, on_progress: OnProgress, device: torch.device) -> list[Timed]:
     total, found = sum(COUNTS.values()), list[Timed]()
     for done, case in enumerate(cases(SEED, device)):
-        told(0.3 * done / total, f"timing operators, {done + 1} of {total}")
+        on_progress(0.3 * done / total, f"timing operators, {done + 1} of {total}")
         found.append(Timed(case.work.kind, tuple(case.work[1:]), _median_of(case.run, clock, device)))
     return found
 
@@ -219,7 +221,11 @@ def _with_found(drawn: list[Drawn], model: LatencyModel) -> list[Architecture]:
 
 
 def _took_all(
-    networks: list[Architecture], clock: Clock, device: torch.device, told: Told, share: tuple[float, float]
+    networks: list[Architecture],
+    clock: Clock,
+    device: torch.device,
+    on_progress: OnProgress,
+    share: tuple[float, float],
 ) -> list[float]:
     """Return the milliseconds that one input of each network took, the least of PASSES. share: of the whole work."""
     times: list[list[float]] = [[] for _ in networks]
@@ -227,7 +233,7 @@ def _took_all(
     for turn in range(PASSES):
         for done, network in enumerate(networks):
             part = (turn + done / len(networks)) / PASSES
-            told(low + (high - low) * part, f"timing networks, {done + 1} of {len(networks)}")
+            on_progress(low + (high - low) * part, f"timing networks, {done + 1} of {len(networks)}")
             times[done].append(took(network, clock, device))
     return [min(of) for of in times]
 

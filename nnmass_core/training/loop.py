@@ -65,16 +65,16 @@ class Outcome:
     confusion: list[list[int]]
 
 
-class Host(Protocol):
+class TrainingCallbacks(Protocol):
     """Whoever runs a training. Any of these may raise, which ends it."""
 
-    def look(self, epoch: int, step: int, steps: int) -> bool:
+    def on_step(self, epoch: int, step: int, steps: int) -> bool:
         """Hear that step (from 0) of an epoch (from 1) is done; return whether to keep a state now."""
 
     def epoch(self, done: Epoch) -> None:
         """Hear of a finished epoch."""
 
-    def keep(self, state: State, epoch: int, step: int) -> None:
+    def on_checkpoint(self, state: State, epoch: int, step: int) -> None:
         """Keep a state: so many epochs are done, and so many steps of the next."""
 
 
@@ -142,7 +142,7 @@ class Training:
         self._rate = recipe.learning_rate
         self._outcome: Outcome | None = None
 
-    def run(self, host: Host) -> Outcome:
+    def run(self, host: TrainingCallbacks) -> Outcome:
         """Train to the end. Raises NotPossible (`diverged`) when the loss leaves all bounds."""
         while self._epochs_done < self._recipe.epochs:
             loss, accuracy = self.train_epoch(host)
@@ -150,11 +150,11 @@ class Training:
             done = self._epochs_done = self._epochs_done + 1
             tested = (self._outcome.test_loss, self._outcome.accuracy)
             host.epoch(Epoch(self._seed, done, loss, accuracy, *tested, self._rate))
-            host.keep(self.state(), done, 0)
+            host.on_checkpoint(self.state(), done, 0)
         assert self._outcome is not None
         return self._outcome
 
-    def train_epoch(self, host: Host) -> tuple[float, float]:
+    def train_epoch(self, host: TrainingCallbacks) -> tuple[float, float]:
         """Train what is left of the epoch; its mean loss and accuracy over all processes. Raises NotPossible."""
         self._network.train()
         epoch, first = self._epochs_done, self._steps_done
@@ -164,10 +164,10 @@ class Training:
             loss = self._step(x, labels, seen)
             if step % LOOK_EVERY_STEPS == 0 or step == self._steps - 1:
                 self._check(loss)
-                if host.look(epoch + 1, step, self._steps) and step < self._steps - 1:
+                if host.on_step(epoch + 1, step, self._steps) and step < self._steps - 1:
                     self._sums, seen = self._sums + seen.sums(), _Seen()
                     self._steps_done = step + 1
-                    host.keep(self.state(), epoch, step + 1)
+                    host.on_checkpoint(self.state(), epoch, step + 1)
         sums = self._sums + seen.sums()
         self._steps_done, self._sums = 0, torch.zeros(3, dtype=torch.float64)
         return self._means(sums)

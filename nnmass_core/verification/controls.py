@@ -59,7 +59,7 @@ STEEPEST = 300.0
 Mask = NDArray[np.bool_]
 
 
-class Asked(Protocol):
+class ControlRequest(Protocol):
     """What is read of a SearchRequest (which lies in a layer above)."""
 
     @property
@@ -71,7 +71,7 @@ class Asked(Protocol):
         """The limits that it keeps."""
 
 
-def params_control(request: Asked, candidate: Architecture, taken: frozenset[str]) -> Architecture | None:
+def params_control(request: ControlRequest, candidate: Architecture, taken: frozenset[str]) -> Architecture | None:
     """Return what a ranking by params would choose at the candidate's own cost, or None when there is nothing.
 
     Of the networks of the request's space whose params, MACs, weights (stored numbers) and peak activation elements do
@@ -93,7 +93,9 @@ def params_control(request: Asked, candidate: Architecture, taken: frozenset[str
     return _first_free(request.space, found.tolist(), taken)
 
 
-def random_control(request: Asked, candidate: Architecture, taken: frozenset[str], seed: int) -> Architecture | None:
+def random_control(
+    request: ControlRequest, candidate: Architecture, taken: frozenset[str], seed: int
+) -> Architecture | None:
     """Return a network drawn at random from the request's space at nearly the candidate's cost, or None.
 
     Params and MACs both lie within 5 % of the candidate's; where no such network that is free is found within 10 %,
@@ -159,7 +161,7 @@ class Tilted:
         return paths
 
 
-def tilted_towards(chain: Chain, cost: Floats, aim: Floats) -> Tilted:
+def tilt_to_mean(chain: Chain, cost: Floats, aim: Floats) -> Tilted:
     """Return the tilted distribution whose mean cost is `aim`, given as shares of `cost`; the chain must have a path.
 
     An aim that the space's costs do not surround is met as nearly as the steepest tilt allows.
@@ -244,7 +246,7 @@ def _by_window(chain: Chain, cost: Floats, most: Floats, rng: np.random.Generato
         paths, shares = paths[kept], shares[kept]
     else:
         dearest = np.minimum(1 + WINDOWS[0], most[COSTS] / cost)
-        tilted = tilted_towards(chain, cost, (1 - WINDOWS[0] + dearest) / 2)
+        tilted = tilt_to_mean(chain, cost, (1 - WINDOWS[0] + dearest) / 2)
         paths, shares = _hits(tilted, most, rng)
         tilt = tilted.tilt
     distance = np.abs(shares - 1).max(axis=1, initial=0.0)
@@ -302,7 +304,7 @@ def _offer_draws(solver: Solver, most: Floats) -> None:
 
 
 def _draws_below(chain: Chain, most: Floats) -> Iterator[Ints]:
-    tilted = tilted_towards(chain, most[:2], np.ones(2))
+    tilted = tilt_to_mean(chain, most[:2], np.ones(2))
     rng = np.random.Generator(np.random.PCG64(0))
     for _ in range(DRAWS):
         drawn = tilted.draw(BATCH, rng)

@@ -58,10 +58,10 @@ def _devices() -> Iterator[Sequence[str]]:
 
 def _datasets() -> Iterator[Sequence[str]]:
     for about in datasets().values():
-        told = about.to_json()
+        reported = about.to_json()
         shape = " x ".join(map(str, about.shape)) if about.shape else "as the network takes"
         sizes = f"{about.train:,} + {about.test:,}" if about.train and about.test else "as you give"
-        extra = f" Fields: {listed(told['fields'])}." if told["fields"] else ""
+        extra = f" Fields: {listed(reported['fields'])}." if reported["fields"] else ""
         yield code(about.name), one_line(about.description) + extra, shape, sizes, one_line(about.source)
 
 

@@ -17,7 +17,7 @@ SHORTEST_LIST = 12
 
 def fields_table(schema: Schema) -> str:
     """Return the fields of an object, inner ones by dotted paths, as errors name them."""
-    rows = [(code(path), kind, one_line(told)) for path, kind, told in _rows(schema, "")]
+    rows = [(code(path), kind, one_line(reported)) for path, kind, reported in _rows(schema, "")]
     return table(("field", "type", "meaning"), rows)
 
 
@@ -45,7 +45,7 @@ def _json(value: object) -> object:
 
 def type_of(schema: Schema) -> str:
     """Return what a value may be, in words; shared schemas and definitions of networks as links."""
-    return next((told(schema) for keyword, told in KEYWORDS.items() if keyword in schema), "JSON")
+    return next((reported(schema) for keyword, reported in KEYWORDS.items() if keyword in schema), "JSON")
 
 
 def _link(schema: Schema) -> str:

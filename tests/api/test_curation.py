@@ -1,4 +1,4 @@
-"""What users do with the searches that they have: name, delete, compare and take away; on both footings."""
+"""What users do with the searches that they have: name, delete, compare and take away; on both backends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from app.storage.models import Job, JobEvent, RankedArchitecture, Search, Search
 from app.verifications import service as verifications
 from app.verifications.schemas import VerificationBody
 from tests.api import trainings
-from tests.conftest import Footing
+from tests.conftest import Backend
 from worker import search_tasks
 from worker.process import Context
 
@@ -80,15 +80,15 @@ def claimed(worker: Context) -> Claim:
     return held
 
 
-def written(footing: Footing, act: Callable[..., Any], *args: Any) -> Any:
-    with footing.database.write() as session:
+def written(backend: Backend, act: Callable[..., Any], *args: Any) -> Any:
+    with backend.database.write() as session:
         return act(session, *args)
 
 
-def strangers(footing: Footing, **changes: Any) -> str:
+def strangers(backend: Backend, **changes: Any) -> str:
     """Return the id of another owner's search."""
     body = SearchBody.model_validate(SMALL | changes)
-    return str(written(footing, service.submit, "stranger", body, None).body["id"])
+    return str(written(backend, service.submit, "stranger", body, None).body["id"])
 
 
 # name, tags and note
@@ -167,9 +167,9 @@ def test_what_cannot_be_changed_is_named(client: TestClient, changes: Any, expec
 # deletion
 
 
-def rows_of(footing: Footing, search_id: str) -> dict[str, int]:
+def rows_of(backend: Backend, search_id: str) -> dict[str, int]:
     one = UUID(search_id)
-    with footing.database.read() as session:
+    with backend.database.read() as session:
         return {
             entity.__tablename__: session.execute(
                 select(func.count()).select_from(entity).where(column == one)
@@ -186,24 +186,24 @@ def rows_of(footing: Footing, search_id: str) -> dict[str, int]:
 
 @pytest.mark.parametrize("state", ["queued", "cancelled", "failed", "succeeded"])
 def test_a_deleted_search_is_gone_with_all_that_is_its_own(
-    client: TestClient, worker: Context, footing: Footing, state: str
+    client: TestClient, worker: Context, backend: Backend, state: str
 ) -> None:
     search = post(client, **TEXTS)
     path = f"/v1/searches/{search['id']}"
     if state == "cancelled":
         client.post(f"{path}/cancel")
     elif state == "failed":
-        assert written(footing, lifecycle.fail, claimed(worker), "out_of_memory", "too little")
+        assert written(backend, lifecycle.fail, claimed(worker), "out_of_memory", "too little")
     elif state == "succeeded":
         assert search_tasks.run_next(worker)
     other = post(client, top_k=4, tags=["a"])
-    before = rows_of(footing, search["id"])
+    before = rows_of(backend, search["id"])
     assert before["ranked_architectures"] == (3 if state == "succeeded" else 0)
     assert (before["search_tags"], before["job_events"] > 0) == (3, True)
 
     deleted = client.delete(path)
     assert (deleted.status_code, deleted.content) == (204, b"")
-    assert set(rows_of(footing, search["id"]).values()) == {0}
+    assert set(rows_of(backend, search["id"]).values()) == {0}
     assert [item["id"] for item in get(client, "/v1/searches")["items"]] == [other["id"]]
     for method, rest in (("GET", ""), ("GET", "/architectures"), ("GET", "/export"), ("GET", "/events")):
         assert problems(client.request(method, path + rest), 404) == []
@@ -213,29 +213,29 @@ def test_a_deleted_search_is_gone_with_all_that_is_its_own(
     assert (again["id"] != search["id"], again["reused"]) == (True, False)
 
 
-def test_a_running_search_is_not_deleted(client: TestClient, worker: Context, footing: Footing) -> None:
+def test_a_running_search_is_not_deleted(client: TestClient, worker: Context, backend: Backend) -> None:
     path = f"/v1/searches/{post(client, **TEXTS)['id']}"
     held = claimed(worker)
     before = get(client, path)
     refused = client.delete(path)
     assert (problems(refused, 409), refused.json()["code"]) == ([], "wrong_state")
     assert get(client, path) == before
-    assert written(footing, lifecycle.heartbeat, held, 60.0, 0.5, "halfway")
+    assert written(backend, lifecycle.heartbeat, held, 60.0, 0.5, "halfway")
     client.post(f"{path}/cancel")
     assert client.delete(path).status_code == 204
     for late in (lifecycle.succeed, lifecycle.release):
-        assert not written(footing, late, held)
-    assert not written(footing, lifecycle.heartbeat, held, 60.0, 0.6, "late")
-    assert not written(footing, lifecycle.fail, held, "x", "late")
+        assert not written(backend, late, held)
+    assert not written(backend, lifecycle.heartbeat, held, 60.0, 0.6, "late")
+    assert not written(backend, lifecycle.fail, held, "x", "late")
     assert get(client, "/v1/searches")["items"] == []
 
 
-def test_what_was_trained_of_a_deleted_search_stays(client: TestClient, worker: Context, footing: Footing) -> None:
+def test_what_was_trained_of_a_deleted_search_stays(client: TestClient, worker: Context, backend: Backend) -> None:
     search_id = finished(client, worker, space=MLP, budget={})["id"]
     body = TRAINING | {"search": search_id, "top": 2}
     (first, second) = client.post("/v1/verifications", json=body).json()["items"]
-    held = trainings.claim(footing.database)
-    trainings.finish(footing.database, held, {0: 7})
+    held = trainings.claim(backend.database)
+    trainings.finish(backend.database, held, {0: 7})
     third = get(client, f"/v1/searches/{search_id}/architectures")["items"][2]["arch_id"]
     before = get(client, f"/v1/verifications/{first['id']}")
     assert (before["status"], before["search"]) == ("succeeded", search_id)
@@ -256,15 +256,15 @@ def test_what_was_trained_of_a_deleted_search_stays(client: TestClient, worker: 
 
 
 def test_a_search_deleted_while_its_training_is_planned_is_named(
-    client: TestClient, worker: Context, footing: Footing
+    client: TestClient, worker: Context, backend: Backend
 ) -> None:
     search_id = finished(client, worker, space=MLP, budget={})["id"]
     body = VerificationBody.model_validate(TRAINING | {"search": search_id})
-    with footing.database.read() as session:
+    with backend.database.read() as session:
         wanted = verifications.plan(session, "local", body)
     assert client.delete(f"/v1/searches/{search_id}").status_code == 204
     with pytest.raises(Invalid) as refused:
-        written(footing, verifications.submit, "local", body, wanted, None)
+        written(backend, verifications.submit, "local", body, wanted, None)
     assert [(one.field, one.code) for one in refused.value.problems] == [("search", "unknown_search")]
 
 
@@ -421,9 +421,9 @@ def test_what_cannot_be_compared_is_named(client: TestClient, pattern: str, code
     assert problems(client.get("/v1/searches/compare")) == [("ids", "required")]
 
 
-def test_an_unknown_search_is_told_by_its_place(client: TestClient, footing: Footing) -> None:
+def test_an_unknown_search_is_told_by_its_place(client: TestClient, backend: Backend) -> None:
     known = post(client)["id"]
-    theirs = strangers(footing)
+    theirs = strangers(backend)
     for asked, places in (
         ([known, UNKNOWN], [2]),
         ([theirs, known], [1]),
@@ -526,17 +526,17 @@ def test_an_unknown_format_is_named(client: TestClient) -> None:
 # who may, and what is promised
 
 
-def test_another_owners_search_is_as_unknown_as_none(client: TestClient, footing: Footing) -> None:
-    theirs = strangers(footing, **TEXTS)
-    before = rows_of(footing, theirs)
+def test_another_owners_search_is_as_unknown_as_none(client: TestClient, backend: Backend) -> None:
+    theirs = strangers(backend, **TEXTS)
+    before = rows_of(backend, theirs)
     for name in (theirs, UNKNOWN, "nonsense", "%00"):
         path = f"/v1/searches/{name}"
         for method, rest in (("PATCH", ""), ("DELETE", ""), ("GET", "/export"), ("GET", "/export?format=csv")):
             answer = client.request(method, path + rest, json={"name": "mine"} if method == "PATCH" else None)
             assert problems(answer, 404) == []
             assert answer.json()["code"] == "not_found"
-    assert rows_of(footing, theirs) == before
-    with footing.database.read() as session:
+    assert rows_of(backend, theirs) == before
+    with backend.database.read() as session:
         assert service.get(session, "stranger", UUID(theirs)).name == "first"
 
 
@@ -577,7 +577,7 @@ def test_a_replay_is_made_once_for_a_key(client: TestClient) -> None:
     assert problems(refused) == [("header.Idempotency-Key", "bad_key")]
 
 
-def test_a_measurement_is_made_once_for_a_key(client: TestClient, footing: Footing) -> None:
+def test_a_measurement_is_made_once_for_a_key(client: TestClient, backend: Backend) -> None:
     body = {"kind": "peak", "architecture": MLP | {"depth": 4, "skip_channels": 8}, "seeds": [0]}
     headers = {"Idempotency-Key": "k1"}
     first, again = (client.post("/v1/measurements", json=body, headers=headers) for _ in range(2))
@@ -587,5 +587,5 @@ def test_a_measurement_is_made_once_for_a_key(client: TestClient, footing: Footi
     refused = client.post("/v1/measurements", json=body | {"seeds": [1]}, headers=headers)
     assert problems(refused) == [("header.Idempotency-Key", "key_reused")]
     assert client.post("/v1/measurements", json=body).json()["id"] != first.json()["id"]
-    with footing.database.read() as session:
+    with backend.database.read() as session:
         assert session.execute(select(func.count()).select_from(Job)).scalar_one() == 2

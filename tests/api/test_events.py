@@ -1,4 +1,4 @@
-"""Event streams: read from a real server, cut off and taken up again, on both footings."""
+"""Event streams: read from a real server, cut off and taken up again, on both backends."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from app.jobs.lifecycle import Claim
 from app.main import create_app
 from app.processes.uvicorn_server import _Server
 from app.storage.db import Database
-from tests.conftest import Footing
+from tests.conftest import Backend
 from worker import search_tasks
 from worker.process import Context
 
 SMALL = {"space": "densenet-tiny", "budget": {"max_params": 100_000}}
 UNKNOWN = "00000000-0000-7000-8000-000000000000"
 
-Told = tuple[int, str, dict[str, Any]]
+Reported = tuple[int, str, dict[str, Any]]
 """An event as it was received: id, name, data."""
 
 
@@ -57,7 +57,7 @@ def wait_until(happened: Callable[[], Any], seconds: float = 20.0) -> None:
         time.sleep(0.01)
 
 
-def told_by(lines: Iterator[str]) -> Generator[Told]:
+def reported_by(lines: Iterator[str]) -> Generator[Reported]:
     """Read events as the format says: fields up to an empty line; lines that open with a colon say nothing."""
     fields: dict[str, str] = {}
     for line in lines:
@@ -111,9 +111,9 @@ class Follower:
     search_id: str
     last: int | None = None
     key: str | None = None
-    told: list[Told] = field(default_factory=list)
+    reported: list[Reported] = field(default_factory=list)
     status: int = 0
-    enough: Callable[[list[Told]], bool] = lambda told: False
+    enough: Callable[[list[Reported]], bool] = lambda reported: False
 
     def __post_init__(self) -> None:
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -125,26 +125,26 @@ class Follower:
         path = f"/v1/searches/{self.search_id}/events"
         with self.server.client() as client, client.stream("GET", path, headers=headers) as answer:
             self.status = answer.status_code
-            for one in told_by(answer.iter_lines()):
-                self.told.append(one)
-                if self.enough(self.told):
+            for one in reported_by(answer.iter_lines()):
+                self.reported.append(one)
+                if self.enough(self.reported):
                     return
 
-    def ended(self) -> list[Told]:
+    def ended(self) -> list[Reported]:
         self.thread.join(20)
         assert not self.thread.is_alive()
-        return self.told
+        return self.reported
 
     def has(self, count: int) -> None:
-        wait_until(lambda: len(self.told) >= count)
+        wait_until(lambda: len(self.reported) >= count)
 
 
 @contextmanager
-def serving(footing: Footing) -> Iterator[Server]:
-    app = create_app(footing.settings)
+def serving(backend: Backend) -> Iterator[Server]:
+    app = create_app(backend.settings)
     listening = socket.create_server(("127.0.0.1", 0))
     server = _Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=5))
-    server.ending = app.state.ending
+    server.stopping = app.state.stopping
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     wait_until(lambda: server.started)
@@ -158,14 +158,14 @@ def serving(footing: Footing) -> Iterator[Server]:
 
 
 @pytest.fixture
-def server(footing: Footing, caplog: pytest.LogCaptureFixture) -> Iterator[Server]:
-    with serving(footing) as server:
+def server(backend: Backend, caplog: pytest.LogCaptureFixture) -> Iterator[Server]:
+    with serving(backend) as server:
         yield server
     assert [record.getMessage() for record in caplog.get_records("call") if record.levelno >= logging.ERROR] == []
 
 
-def names(told: list[Told]) -> list[tuple[str, str]]:
-    return [(name, data["status"]) for _, name, data in told]
+def names(reported: list[Reported]) -> list[tuple[str, str]]:
+    return [(name, data["status"]) for _, name, data in reported]
 
 
 def claimed(server: Server) -> Claim:
@@ -179,21 +179,21 @@ def test_a_search_is_followed_from_its_start_to_its_end(server: Server, worker: 
     follower = Follower(server, search_id)
     follower.has(1)
     assert search_tasks.run_next(worker)
-    told = follower.ended()
+    reported = follower.ended()
     assert follower.status == 200
-    assert [number for number, _, _ in told] == list(range(1, len(told) + 1))
-    shown = names(told)
+    assert [number for number, _, _ in reported] == list(range(1, len(reported) + 1))
+    shown = names(reported)
     assert [one for one in shown if one[0] != "progress"] == [
         ("status", "queued"),
         ("status", "running"),
         ("done", "succeeded"),
     ]
     assert shown[-1] == ("done", "succeeded")
-    assert all({"status", "fraction", "message", "at"} <= set(data) for _, _, data in told)
-    assert all(earlier[2]["at"] <= later[2]["at"] for earlier, later in pairwise(told))
+    assert all({"status", "fraction", "message", "at"} <= set(data) for _, _, data in reported)
+    assert all(earlier[2]["at"] <= later[2]["at"] for earlier, later in pairwise(reported))
 
     search = server.get(f"/v1/searches/{search_id}")
-    done = told[-1][2]
+    done = reported[-1][2]
     assert {name: done[name] for name in search} == search
     assert (done["fraction"], done["message"]) == (1.0, "finished")
 
@@ -203,7 +203,7 @@ def test_a_stream_is_taken_up_again_anywhere(server: Server) -> None:
     held = claimed(server)
     for i in range(6):
         server.write(lifecycle.heartbeat, held, 15.0, i / 10, f"step {i}")
-    server.write(lifecycle.tell, held, "progress", {"epoch": {"epoch": 3}}, 0.7, "epoch 3")
+    server.write(lifecycle.add_event, held, "progress", {"epoch": {"epoch": 3}}, 0.7, "epoch 3")
     server.write(lifecycle.succeed, held)
     everything = Follower(server, search_id).ended()
     assert names(everything) == [
@@ -223,18 +223,18 @@ def test_a_stream_is_taken_up_again_anywhere(server: Server) -> None:
 def test_clients_that_are_cut_off_all_the_time_miss_and_repeat_nothing(server: Server) -> None:
     search_id = server.post(body=SMALL)["id"]
     held = claimed(server)
-    seen: list[list[Told]] = [[] for _ in range(12)]
+    seen: list[list[Reported]] = [[] for _ in range(12)]
 
-    def reconnecting(received: list[Told], at_once: int) -> None:
+    def reconnecting(received: list[Reported], at_once: int) -> None:
         while not received or received[-1][1] != "done":
             last = received[-1][0] if received else None
-            received += Follower(server, search_id, last, enough=lambda told: len(told) >= at_once).ended()
+            received += Follower(server, search_id, last, enough=lambda reported: len(reported) >= at_once).ended()
 
     threads = [threading.Thread(target=reconnecting, args=(seen[i], 1 + i % 4), daemon=True) for i in range(len(seen))]
     for thread in threads:
         thread.start()
     for i in range(30):
-        server.write(lifecycle.tell, held, "progress", {"step": i}, i / 30, f"step {i}")
+        server.write(lifecycle.add_event, held, "progress", {"step": i}, i / 30, f"step {i}")
         time.sleep(0.01)
     server.write(lifecycle.succeed, held)
     for thread in threads:
@@ -263,16 +263,16 @@ def test_an_end_that_was_undone_is_a_status(server: Server) -> None:
     opened_after = Follower(server, search_id)
     opened_after.has(3)
     server.write(lifecycle.cancel, UUID(search_id))
-    told = open_before.ended()
-    assert names(told) == [
+    reported = open_before.ended()
+    assert names(reported) == [
         ("status", "queued"),
         ("status", "cancelled"),
         ("status", "queued"),
         ("done", "cancelled"),
     ]
-    assert told[1][2].keys() == {"status", "fraction", "message", "at"}
-    assert told[3][2]["finished_at"] is not None
-    assert opened_after.ended() == told
+    assert reported[1][2].keys() == {"status", "fraction", "message", "at"}
+    assert reported[3][2]["finished_at"] is not None
+    assert opened_after.ended() == reported
 
 
 def test_a_retried_search_is_followed_to_its_second_end(server: Server, worker: Context) -> None:
@@ -312,10 +312,10 @@ def test_streams_that_wait_share_one_query_and_hold_no_session(server: Server) -
 def test_a_client_that_goes_is_forgotten(server: Server) -> None:
     search_id = server.post(body=SMALL)["id"]
     with server.client() as client, client.stream("GET", f"/v1/searches/{search_id}/events") as answer:
-        told = told_by(answer.iter_lines())
-        assert next(told)[0] == 1
+        reported = reported_by(answer.iter_lines())
+        assert next(reported)[0] == 1
         wait_until(lambda: server.streams._waiting)
-        told.close()
+        reported.close()
     wait_until(lambda: not server.streams._waiting)
     wait_until(lambda: server.streams._watch is not None and server.streams._watch.done())
 
@@ -324,20 +324,20 @@ def test_clients_that_go_in_the_middle_of_a_burst_do_no_harm(server: Server) -> 
     search_id = server.post(body=SMALL)["id"]
     held = claimed(server)
     for i in range(400):
-        server.write(lifecycle.tell, held, "progress", {"much": "x" * 2000}, i / 400, "on")
+        server.write(lifecycle.add_event, held, "progress", {"much": "x" * 2000}, i / 400, "on")
     for count in range(1, 9):
-        Follower(server, search_id, enough=lambda told, count=count: len(told) >= count).ended()  # type: ignore[misc]
+        Follower(server, search_id, enough=lambda reported, count=count: len(reported) >= count).ended()  # type: ignore[misc]
     wait_until(lambda: not server.streams._waiting)
     server.write(lifecycle.succeed, held)
     assert [number for number, _, _ in Follower(server, search_id).ended()] == list(range(1, 404))
 
 
-def test_a_stream_with_nothing_to_tell_shows_that_it_lives(footing: Footing) -> None:
-    with footing.database.write() as session:
+def test_a_stream_with_nothing_to_tell_shows_that_it_lives(backend: Backend) -> None:
+    with backend.database.write() as session:
         job = lifecycle.enqueue(session, UUID(int=6), kind="search", queue="search", owner="local")
 
     async def follow() -> list[Any]:
-        streams = Streams(footing.database, threading.Event(), ping_seconds=0.05)
+        streams = Streams(backend.database, threading.Event(), ping_seconds=0.05)
         answer = streams.response(job, 1, lambda session: {}, admitted)
         assert isinstance(answer, StreamingResponse)
         pieces = aiter(answer.body_iterator)
@@ -348,8 +348,8 @@ def test_a_stream_with_nothing_to_tell_shows_that_it_lives(footing: Footing) -> 
     assert asyncio.run(asyncio.wait_for(follow(), 20)) == [b": ping\n\n"] * 3
 
 
-def test_streams_end_when_the_server_is_asked_to_end(footing: Footing) -> None:
-    with serving(footing) as server:
+def test_streams_end_when_the_server_is_asked_to_end(backend: Backend) -> None:
+    with serving(backend) as server:
         search_id = server.post(body=SMALL)["id"]
         follower = Follower(server, search_id)
         follower.has(1)
@@ -372,21 +372,21 @@ class Wayward(Database):
             yield session
 
 
-def test_streams_outlast_a_database_that_is_away(footing: Footing) -> None:
-    database = Wayward(footing.settings.sqlalchemy_url)
+def test_streams_outlast_a_database_that_is_away(backend: Backend) -> None:
+    database = Wayward(backend.settings.sqlalchemy_url)
     with database.write() as session:
         job_id = lifecycle.enqueue(session, UUID(int=7), kind="search", queue="search", owner="local").id
 
     async def follow() -> list[tuple[str | None, str | None]]:
         streams = Streams(database, threading.Event())
-        told = []
+        reported = []
         async for one in streams.follow(job_id, 0, lambda session: {"whole": True}, admitted):
-            told.append((one.id, one.event))
+            reported.append((one.id, one.event))
             if one.id == "1":
                 database.away = True
                 asyncio.get_running_loop().call_later(0.5, cancel)
         await streams.stop()
-        return told
+        return reported
 
     def cancel() -> None:
         with database.write() as session:
@@ -397,8 +397,8 @@ def test_streams_outlast_a_database_that_is_away(footing: Footing) -> None:
     database.dispose()
 
 
-def test_an_end_carries_nothing_that_came_after_it(footing: Footing) -> None:
-    database = footing.database
+def test_an_end_carries_nothing_that_came_after_it(backend: Backend) -> None:
+    database = backend.database
     with database.write() as session:
         job_id = lifecycle.enqueue(session, UUID(int=9), kind="search", queue="search", owner="local").id
         lifecycle.cancel(session, job_id)
@@ -408,18 +408,18 @@ def test_an_end_carries_nothing_that_came_after_it(footing: Footing) -> None:
             assert lifecycle.retry(session, job_id)
         return {"whole": True}
 
-    _, told = Streams(database, threading.Event())._rest(job_id, 1, whole)[0]
+    _, reported = Streams(database, threading.Event())._rest(job_id, 1, whole)[0]
     # SQLite reads all of it as it was before the retry, PostgreSQL each query as of now
-    assert told.event == ("done" if footing.settings.embedded else "status")
-    assert ("whole" in told.data.model_dump()) == footing.settings.embedded
+    assert reported.event == ("done" if backend.settings.embedded else "status")
+    assert ("whole" in reported.data.model_dump()) == backend.settings.embedded
 
 
-def test_a_stream_ends_with_its_key(footing: Footing) -> None:
-    with footing.database.write() as session:
+def test_a_stream_ends_with_its_key(backend: Backend) -> None:
+    with backend.database.write() as session:
         (revoked, first), (_, other) = (keys.create(session, "ann", {Scope.READ, Scope.SEARCH}) for _ in range(2))
         session.flush()
         prefix = revoked.prefix
-    with serving(footing) as server:
+    with serving(backend) as server:
         with server.client() as client:
             headers = {"Authorization": f"Bearer {first}"}
             search_id = client.post("/v1/searches", json=SMALL, headers=headers).json()["id"]
@@ -434,31 +434,31 @@ def test_a_stream_ends_with_its_key(footing: Footing) -> None:
 
 
 def test_a_slow_reader_s_stream_ends_with_its_key_in_the_middle_of_a_burst(
-    footing: Footing, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams_module, "ADMITTED_SECONDS", 0.0)
-    with footing.database.write() as session:
+    with backend.database.write() as session:
         job_id = lifecycle.enqueue(session, UUID(int=9), kind="search", queue="search", owner="local").id
-    with footing.database.write() as session:
+    with backend.database.write() as session:
         assert lifecycle.cancel(session, job_id)
 
     async def follow() -> list[str | None]:
-        streams, told = Streams(footing.database, threading.Event()), []
+        streams, reported = Streams(backend.database, threading.Event()), []
         async for one in streams.follow(job_id, 0, lambda session: {}, lambda: False):
-            told.append(one.id)
+            reported.append(one.id)
             await asyncio.sleep(3 * TICK_SECONDS)
         await streams.stop()
-        return told
+        return reported
 
     assert asyncio.run(asyncio.wait_for(follow(), 20)) == ["1"], "and not the second, which was read already"
 
 
-def test_a_stream_ends_when_its_job_is_deleted(footing: Footing) -> None:
+def test_a_stream_ends_when_its_job_is_deleted(backend: Backend) -> None:
     async def follow() -> list[str | None]:
-        streams = Streams(footing.database, threading.Event())
-        told = [one.id async for one in streams.follow(UUID(int=8), 0, lambda session: {}, admitted)]
+        streams = Streams(backend.database, threading.Event())
+        reported = [one.id async for one in streams.follow(UUID(int=8), 0, lambda session: {}, admitted)]
         await streams.stop()
-        return told
+        return reported
 
     assert asyncio.run(asyncio.wait_for(follow(), 20)) == []
 

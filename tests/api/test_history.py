@@ -22,7 +22,7 @@ from app.storage.db import Database
 from bench.load.rows import fill
 from bench.load.servers import OWNER
 from tests.api.test_searches import SMALL, post
-from tests.conftest import POSTGRES, Footing
+from tests.conftest import POSTGRES, Backend
 from worker import search_tasks
 from worker.process import Context
 
@@ -39,13 +39,13 @@ ASKED: tuple[dict[str, Any], ...] = (
 
 
 def test_a_search_in_a_list_is_the_search_as_it_is_answered_alone(
-    client: TestClient, worker: Context, footing: Footing
+    client: TestClient, worker: Context, backend: Backend
 ) -> None:
     made = [post(client, body).json() for body in ASKED]
     while search_tasks.run_next(worker):
         pass
     made.append(post(client, SMALL | {"top_k": 2}).json())
-    with footing.database.write() as session:
+    with backend.database.write() as session:
         held = lifecycle.claim(session, "search", "test/1", 15.0)
         assert held is not None
         lifecycle.fail(session, held, "out_of_memory", "the process was killed")
@@ -56,7 +56,7 @@ def test_a_search_in_a_list_is_the_search_as_it_is_answered_alone(
     listed = {search["id"]: search for search in json.loads(text)["items"]}
     assert set(listed) == {search["id"] for search in made}
     assert {search["status"] for search in listed.values()} == {"succeeded", "failed", "cancelled", "queued"}
-    with footing.database.read() as session:
+    with backend.database.read() as session:
         for search_id, search in listed.items():
             whole = service.answer(service.get(session, "local", UUID(search_id)))
             for other in (client.get(f"/v1/searches/{search_id}").json(), whole.model_dump(mode="json")):
@@ -73,32 +73,32 @@ def _exactly(search: dict[str, Any]) -> str:
 
 
 @pytest.fixture
-def statements(footing: Footing) -> Iterator[list[tuple[str, Any]]]:
+def statements(backend: Backend) -> Iterator[list[tuple[str, Any]]]:
     """What is sent to the database, with its parameters."""
     sent: list[tuple[str, Any]] = []
 
     def note(connection: Connection, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
         sent.append((statement, parameters))
 
-    event.listen(footing.database.engine, "before_cursor_execute", note)
+    event.listen(backend.database.engine, "before_cursor_execute", note)
     yield sent
-    event.remove(footing.database.engine, "before_cursor_execute", note)
+    event.remove(backend.database.engine, "before_cursor_execute", note)
 
 
-@pytest.mark.parametrize("footing", [POSTGRES], indirect=True)
+@pytest.mark.parametrize("backend", [POSTGRES], indirect=True)
 @pytest.mark.parametrize("filters", [Filters(), Filters(family="resnet"), Filters(status=State.SUCCEEDED)], ids=repr)
 def test_a_page_far_back_reads_what_it_shows_and_not_what_is_newer(
-    footing: Footing, statements: list[tuple[str, Any]], filters: Filters
+    backend: Backend, statements: list[tuple[str, Any]], filters: Filters
 ) -> None:
-    fill(footing.settings.sqlalchemy_url.replace("+psycopg", ""), ROWS)
-    for cursor in _cursors(footing.database, filters):
+    fill(backend.settings.sqlalchemy_url.replace("+psycopg", ""), ROWS)
+    for cursor in _cursors(backend.database, filters):
         statements.clear()
-        _page(footing.database, filters, cursor)
+        _page(backend.database, filters, cursor)
         ((statement, parameters),) = statements
-        assert _rows_read(footing.database, statement, parameters) < 20 * PAGE, cursor
+        assert _rows_read(backend.database, statement, parameters) < 20 * PAGE, cursor
         if filters == Filters():  # planned once for all that its owner asks for
             assert f"jobs.owner = '{OWNER}'" in statement
-            assert _rows_read(footing.database, statement, parameters, generic=True) < 20 * PAGE, cursor
+            assert _rows_read(backend.database, statement, parameters, generic=True) < 20 * PAGE, cursor
 
 
 def _cursors(database: Database, filters: Filters) -> list[str | None]:

@@ -18,7 +18,7 @@ from app.config import Settings
 from app.main import create_app
 from app.storage.models import ApiKey, Base
 from tests.clients import client_of
-from tests.conftest import Footing
+from tests.conftest import Backend
 
 SEARCH = {"space": "densenet-tiny", "fresh": True}
 ALL = {Scope.READ, Scope.SEARCH, Scope.TRAIN}
@@ -44,13 +44,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def make_key(footing: Footing, owner: str = "alice", scopes: set[Scope] | None = None, **more: Any) -> str:
-    with footing.database.write() as session:
+def make_key(backend: Backend, owner: str = "alice", scopes: set[Scope] | None = None, **more: Any) -> str:
+    with backend.database.write() as session:
         return keys.create(session, owner, ALL if scopes is None else scopes, **more)[1]
 
 
-def serve(footing: Footing, **settings: Any) -> TestClient:
-    return client_of(create_app(footing.settings.model_copy(update=settings)))
+def serve(backend: Backend, **settings: Any) -> TestClient:
+    return client_of(create_app(backend.settings.model_copy(update=settings)))
 
 
 def bearer(key: str) -> dict[str, str]:
@@ -61,31 +61,31 @@ def status(client: TestClient, key: str | None = None) -> int:
     return client.get("/v1/searches", headers={} if key is None else bearer(key)).status_code
 
 
-def test_before_the_first_key_nobody_needs_one_and_after_it_everybody(footing: Footing, clock: Clock) -> None:
-    with serve(footing) as client:
+def test_before_the_first_key_nobody_needs_one_and_after_it_everybody(backend: Backend, clock: Clock) -> None:
+    with serve(backend) as client:
         assert status(client) == 200
-        key = make_key(footing)
+        key = make_key(backend)
         clock.moment += callers.REMEMBERED_SECONDS
         assert (status(client), status(client, key)) == (401, 200)
-        with footing.database.write() as session:
+        with backend.database.write() as session:
             keys.revoke(session, key.split("_")[1])
         clock.moment += callers.REMEMBERED_SECONDS
         assert (status(client), status(client, key)) == (401, 401), "with every key revoked it stays closed"
 
 
-def test_keys_can_be_required_before_there_are_any(footing: Footing) -> None:
-    with serve(footing, require_keys=True) as client:
+def test_keys_can_be_required_before_there_are_any(backend: Backend) -> None:
+    with serve(backend, require_keys=True) as client:
         answer = client.get("/v1/searches")
         assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
         assert answer.headers["Content-Type"] == "application/problem+json"
         assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
 
 
-def test_only_the_very_key_is_let_in(footing: Footing) -> None:
-    key = make_key(footing)
+def test_only_the_very_key_is_let_in(backend: Backend) -> None:
+    key = make_key(backend)
     changed = key[:-1] + ("A" if key[-1] != "A" else "B")
     other = f"nnm_{'0' * 12}_{key.split('_', 2)[2]}"
-    with serve(footing) as client:
+    with serve(backend) as client:
         assert status(client, key) == 200
         for wrong in (changed, other, key[:-1], key + "A", key.upper(), "nnm_", "x"):
             assert status(client, wrong) == 401, wrong
@@ -95,17 +95,17 @@ def test_only_the_very_key_is_let_in(footing: Footing) -> None:
         assert client.get("/v1/searches", params={"key": key}).status_code == 401, "a key in an address would be logged"
 
 
-def test_a_wrong_key_is_refused_where_none_is_needed(footing: Footing) -> None:
-    with serve(footing) as client:
+def test_a_wrong_key_is_refused_where_none_is_needed(backend: Backend) -> None:
+    with serve(backend) as client:
         assert status(client, f"nnm_{'0' * 12}_{'x' * 43}") == 401
 
 
-def test_a_key_ends_when_it_expires_or_is_revoked(footing: Footing, clock: Clock) -> None:
-    expired = make_key(footing, expires_in=timedelta(seconds=-1))
-    lasting = make_key(footing, expires_in=timedelta(hours=1))
-    with serve(footing) as client:
+def test_a_key_ends_when_it_expires_or_is_revoked(backend: Backend, clock: Clock) -> None:
+    expired = make_key(backend, expires_in=timedelta(seconds=-1))
+    lasting = make_key(backend, expires_in=timedelta(hours=1))
+    with serve(backend) as client:
         assert (status(client, expired), status(client, lasting)) == (401, 200)
-        with footing.database.write() as session:
+        with backend.database.write() as session:
             assert keys.revoke(session, lasting.split("_")[1])
             assert not keys.revoke(session, lasting.split("_")[1])
         clock.moment += callers.REMEMBERED_SECONDS - 0.01
@@ -114,15 +114,15 @@ def test_a_key_ends_when_it_expires_or_is_revoked(footing: Footing, clock: Clock
         assert status(client, lasting) == 401
 
 
-def test_a_secret_is_kept_nowhere(footing: Footing, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_secret_is_kept_nowhere(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    key = make_key(footing)
+    key = make_key(backend)
     secret = key.split("_", 2)[2]
-    with serve(footing) as client:
+    with serve(backend) as client:
         said = [client.get("/v1/searches", headers=bearer(key[:-1])).text, client.get("/openapi.json").text]
         assert status(client, key) == 200
         kept = repr(vars(client.app.state.callers))  # type: ignore[attr-defined]
-    with footing.database.read() as session:
+    with backend.database.read() as session:
         tables = [session.execute(text(f"select * from {t.name}")).all() for t in Base.metadata.sorted_tables]
         shown = repr([keys.described(row) for row in keys.listed(session)])
     assert "alice" in repr(tables)
@@ -132,48 +132,48 @@ def test_a_secret_is_kept_nowhere(footing: Footing, caplog: pytest.LogCaptureFix
         assert secret not in place
 
 
-def test_secrets_have_256_random_bits(footing: Footing) -> None:
-    made = {make_key(footing) for _ in range(20)}
+def test_secrets_have_256_random_bits(backend: Backend) -> None:
+    made = {make_key(backend) for _ in range(20)}
     assert len({key.split("_")[1] for key in made}) == len({key.split("_", 2)[2] for key in made}) == 20
     assert all(keys.TOKEN.fullmatch(key) for key in made)
 
 
-def test_use_is_noted_but_not_at_every_request(footing: Footing, clock: Clock) -> None:
-    key = make_key(footing)
-    with serve(footing) as client:
+def test_use_is_noted_but_not_at_every_request(backend: Backend, clock: Clock) -> None:
+    key = make_key(backend)
+    with serve(backend) as client:
         assert status(client, key) == 200
-        (first,) = (row.last_used_at for row in _rows(footing))
+        (first,) = (row.last_used_at for row in _rows(backend))
         clock.moment += callers.REMEMBERED_SECONDS
         assert status(client, key) == 200
-        assert [row.last_used_at for row in _rows(footing)] == [first], "within a minute it is not noted again"
+        assert [row.last_used_at for row in _rows(backend)] == [first], "within a minute it is not noted again"
         assert first is not None
         long_ago = first - timedelta(hours=1)
-        with footing.database.write() as session:
+        with backend.database.write() as session:
             session.execute(update(ApiKey).values(last_used_at=long_ago))
         clock.moment += callers.REMEMBERED_SECONDS
         assert status(client, key) == 200
-        (again,) = (row.last_used_at for row in _rows(footing))
+        (again,) = (row.last_used_at for row in _rows(backend))
     assert again is not None
     assert again >= first
 
 
-def _rows(footing: Footing) -> list[ApiKey]:
-    with footing.database.read() as session:
+def _rows(backend: Backend) -> list[ApiKey]:
+    with backend.database.read() as session:
         return list(keys.listed(session))
 
 
 @pytest.mark.parametrize("owner", ["", " ", "a b", "-a", "a" * 65, "a\n", "é"])
-def test_an_owner_has_a_plain_name(footing: Footing, owner: str) -> None:
+def test_an_owner_has_a_plain_name(backend: Backend, owner: str) -> None:
     with pytest.raises(ValueError, match="an owner is"):
-        make_key(footing, owner)
+        make_key(backend, owner)
 
 
 # how often, how much
 
 
-def test_an_owner_who_asks_too_often_is_told_when_to_come_back(footing: Footing) -> None:
-    alice, again, bob = (make_key(footing, owner) for owner in ("alice", "alice", "bob"))
-    with serve(footing, rate_limit="3/minute") as client:
+def test_an_owner_who_asks_too_often_is_told_when_to_come_back(backend: Backend) -> None:
+    alice, again, bob = (make_key(backend, owner) for owner in ("alice", "alice", "bob"))
+    with serve(backend, rate_limit="3/minute") as client:
         assert [status(client, key) for key in (alice, alice, again)] == [200] * 3
         refused = client.get("/v1/searches", headers=bearer(again))
         assert (refused.status_code, refused.json()["code"]) == (429, "too_many_requests")
@@ -182,16 +182,16 @@ def test_an_owner_who_asks_too_often_is_told_when_to_come_back(footing: Footing)
         assert client.get("/healthz", headers=bearer(alice)).status_code == 200
 
 
-def test_without_keys_nobody_is_limited(footing: Footing) -> None:
-    with serve(footing, rate_limit="3/minute") as client:
+def test_without_keys_nobody_is_limited(backend: Backend) -> None:
+    with serve(backend, rate_limit="3/minute") as client:
         assert [status(client) for _ in range(5)] == [200] * 5
 
 
 @pytest.fixture
-def crowded(footing: Footing) -> Iterator[SimpleNamespace]:
+def crowded(backend: Backend) -> Iterator[SimpleNamespace]:
     """A service where an owner may have two jobs waiting, and alice has."""
-    alice, bob = (make_key(footing, owner) for owner in ("alice", "bob"))
-    with serve(footing, most_waiting=2) as client:
+    alice, bob = (make_key(backend, owner) for owner in ("alice", "bob"))
+    with serve(backend, most_waiting=2) as client:
         first = client.post("/v1/searches", json=SEARCH, headers=bearer(alice) | {"Idempotency-Key": "first"})
         second = client.post("/v1/searches", json=SEARCH, headers=bearer(alice))
         assert first.status_code == second.status_code == 202

@@ -20,7 +20,7 @@ from app.main import create_app
 from app.observability import logs
 from tests.api.test_verifications import SEARCH
 from tests.clients import client_of
-from tests.conftest import Footing
+from tests.conftest import Backend
 from worker import job_runner
 from worker.job_runner import Died, Failed
 from worker.process import Context
@@ -67,23 +67,23 @@ def one(lines: list[Line], **fields: Any) -> Line:
 
 @json_alone
 def test_a_submission_and_its_work_are_one_story(
-    footing: Footing, worker: Context, lines: Callable[[], list[Line]]
+    backend: Backend, worker: Context, lines: Callable[[], list[Line]]
 ) -> None:
     from worker import search_tasks
 
-    client = client_of(create_app(footing.settings))
+    client = client_of(create_app(backend.settings))
     answer = client.post("/v1/searches?note=quiet", json=SEARCH, headers={"X-Request-ID": "trace-me.1"})
     assert answer.headers["X-Request-ID"] == "trace-me.1"
     search_id = answer.json()["id"]
     assert search_tasks.run_next(worker)
-    told = lines()
-    submission = one(told, logger="nnmass.jobs")
+    reported = lines()
+    submission = one(reported, logger="nnmass.jobs")
     assert (submission["request_id"], submission["job_id"], submission["kind"]) == ("trace-me.1", search_id, "search")
-    request = one(told, logger="nnmass.access")
+    request = one(reported, logger="nnmass.access")
     assert (request["method"], request["path"], request["status"]) == ("POST", "/v1/searches", 202)
     assert (request["route"], request["owner"], request["request_id"]) == ("/v1/searches", "local", "trace-me.1")
     assert request["seconds"] > 0
-    of_worker = [line for line in told if line["logger"].startswith("nnmass.worker")]
+    of_worker = [line for line in reported if line["logger"].startswith("nnmass.worker")]
     assert [line["event"].rpartition(search_id)[2] for line in of_worker] == [" begins", ": done"]
     for line in of_worker:
         assert (line["job_id"], line["kind"], line["attempt"], line["fence"]) == (search_id, "search", 1, 1)
@@ -91,11 +91,11 @@ def test_a_submission_and_its_work_are_one_story(
 
 
 @json_alone
-def test_what_was_not_committed_is_not_told(footing: Footing, lines: Callable[[], list[Line]]) -> None:
+def test_what_was_not_committed_is_not_told(backend: Backend, lines: Callable[[], list[Line]]) -> None:
     from app.jobs import lifecycle
     from app.storage.ids import new_id
 
-    with contextlib.suppress(Unforeseen), footing.database.write() as session:
+    with contextlib.suppress(Unforeseen), backend.database.write() as session:
         lifecycle.enqueue(session, new_id(), kind="search", queue="search", owner="a")
         raise Unforeseen
     assert [line for line in lines() if line["logger"] == "nnmass.jobs"] == []
@@ -122,8 +122,8 @@ def test_ids_differ_and_every_answer_has_one(client: TestClient) -> None:
 
 
 @json_alone
-def test_what_is_bound_to_one_request_is_not_on_the_next(footing: Footing, lines: Callable[[], list[Line]]) -> None:
-    client = client_of(create_app(footing.settings))
+def test_what_is_bound_to_one_request_is_not_on_the_next(backend: Backend, lines: Callable[[], list[Line]]) -> None:
+    client = client_of(create_app(backend.settings))
     client.get("/v1/searches")
     client.get("/v1/nothing")
     known, unknown = [line for line in lines() if line["logger"] == "nnmass.access"]
@@ -133,8 +133,8 @@ def test_what_is_bound_to_one_request_is_not_on_the_next(footing: Footing, lines
 
 
 @json_alone
-def test_probes_are_for_debugging(footing: Footing, lines: Callable[[], list[Line]]) -> None:
-    client = client_of(create_app(footing.settings))
+def test_probes_are_for_debugging(backend: Backend, lines: Callable[[], list[Line]]) -> None:
+    client = client_of(create_app(backend.settings))
     for path in ("/healthz", "/readyz", "/metrics"):
         client.get(path)
     assert {line["level"] for line in lines() if line["logger"] == "nnmass.access"} == {"debug"}
@@ -149,12 +149,12 @@ class Unforeseen(Exception):
 
 @json_alone
 @pytest.mark.parametrize(
-    ("error", "ending"),
+    ("error", "outcome"),
     [(Failed("nope", "it cannot be"), "failed with nope"), (Died("gone", "it died"), "its process died"),
      (Unforeseen("deep down"), "failed with internal_error")],
 )  # fmt: skip
 def test_an_attempt_tells_how_it_ended(
-    footing: Footing, worker: Context, lines: Callable[[], list[Line]], error: Exception, ending: str
+    backend: Backend, worker: Context, lines: Callable[[], list[Line]], error: Exception, outcome: str
 ) -> None:
     from app.jobs import lifecycle
     from app.storage.ids import new_id
@@ -162,20 +162,20 @@ def test_an_attempt_tells_how_it_ended(
     def break_down(*_: Any) -> None:
         raise error
 
-    with footing.database.write() as session:
+    with backend.database.write() as session:
         job_id = lifecycle.enqueue(session, new_id(), kind="search", queue="search", owner="a").id
     assert job_runner.run_next(worker, "search", {"search": break_down})
-    told = [line for line in lines() if line["logger"] == "nnmass.worker"]
-    assert told[-1]["event"] == f"search {job_id}: {ending}"
-    assert {(line["job_id"], line["attempt"]) for line in told} == {(str(job_id), 1)}
-    traces = [line["exception"] for line in told if "exception" in line]
+    reported = [line for line in lines() if line["logger"] == "nnmass.worker"]
+    assert reported[-1]["event"] == f"search {job_id}: {outcome}"
+    assert {(line["job_id"], line["attempt"]) for line in reported} == {(str(job_id), 1)}
+    traces = [line["exception"] for line in reported if "exception" in line]
     assert len(traces) == isinstance(error, Unforeseen)
     assert all("deep down" in trace for trace in traces)
 
 
 @json_alone
 def test_threads_of_a_job_name_it_too(
-    footing: Footing, worker: Context, lines: Callable[[], list[Line]], monkeypatch: pytest.MonkeyPatch
+    backend: Backend, worker: Context, lines: Callable[[], list[Line]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The heartbeat has a thread of its own, and so has whoever hears what a trainer says."""
     from threading import Event
@@ -192,18 +192,18 @@ def test_threads_of_a_job_name_it_too(
         raise RuntimeError("no heartbeat today")
 
     def work(context: Context, held: lifecycle.Claim) -> None:
-        with heartbeat.Pulse(context, held) as alive:
+        with heartbeat.Heartbeat(context, held) as alive:
             monkeypatch.setattr(lifecycle, "heartbeat", fail)
             run_child("tests.api.trainer_that_speaks", {}, alive)
             assert beaten.wait(30)
 
-    with footing.database.write() as session:
+    with backend.database.write() as session:
         job_id = lifecycle.enqueue(session, new_id(), kind="search", queue="search", owner="a").id
     quick = Context(worker.settings.model_copy(update={"heartbeat_seconds": 0.01}), worker.database, worker.worker)
     assert job_runner.run_next(quick, "search", {"search": work})
-    told = lines()
-    assert one(told, logger="nnmass.trainer", event="a line of its own")["job_id"] == str(job_id)
-    assert {line["job_id"] for line in told if line["logger"] == "nnmass.pulse"} == {str(job_id)}
+    reported = lines()
+    assert one(reported, logger="nnmass.trainer", event="a line of its own")["job_id"] == str(job_id)
+    assert {line["job_id"] for line in reported if line["logger"] == "nnmass.heartbeat"} == {str(job_id)}
 
 
 # forms
@@ -252,10 +252,10 @@ SECRET_QUERY = "my-secret-tag"
 SECRET_NOTE = "note-of-a-secret-project"
 
 
-def test_no_key_no_query_and_no_body_is_in_any_line(footing: Footing, written: Callable[[], str]) -> None:
-    with footing.database.write() as session:
+def test_no_key_no_query_and_no_body_is_in_any_line(backend: Backend, written: Callable[[], str]) -> None:
+    with backend.database.write() as session:
         key = keys.create(session, "alice", set(Scope))[1]
-    client = client_of(create_app(footing.settings), key=key)
+    client = client_of(create_app(backend.settings), key=key)
     client.get("/v1/searches", params={"tag": SECRET_QUERY})
     client.post("/v1/searches", json=SEARCH | {"note": SECRET_NOTE})
     client.get("/v1/searches", headers={"Authorization": f"Bearer {key[:-1]}"})
@@ -271,12 +271,12 @@ def test_no_key_no_query_and_no_body_is_in_any_line(footing: Footing, written: C
     assert "postgresql://us:...@host/db redis://:...@host/0" in said
 
 
-def test_an_error_of_the_database_shows_no_values(footing: Footing, written: Callable[[], str]) -> None:
+def test_an_error_of_the_database_shows_no_values(backend: Backend, written: Callable[[], str]) -> None:
     from sqlalchemy import text
     from sqlalchemy.exc import DBAPIError
 
     try:
-        with footing.database.read() as session:
+        with backend.database.read() as session:
             session.execute(text("select :note from nowhere"), {"note": SECRET_NOTE})
     except DBAPIError:
         logging.getLogger("nnmass.test").exception("a query failed")

@@ -18,7 +18,7 @@ from app.jobs import lifecycle
 from app.main import create_app
 from app.storage.models import Export
 from tests.clients import client_of
-from tests.conftest import Footing
+from tests.conftest import Backend
 from worker import train_tasks
 from worker.process import Context
 
@@ -47,7 +47,7 @@ def test_the_pytorch_file_needs_no_worker(client: TestClient) -> None:
 
 
 @pytest.mark.skipif(not TORCH, reason="torch comes with the extra `train`")
-@pytest.mark.parametrize(("footing", "form"), [("sqlite", "torchscript"), ("sqlite", "onnx")], indirect=["footing"])
+@pytest.mark.parametrize(("backend", "form"), [("sqlite", "torchscript"), ("sqlite", "onnx")], indirect=["backend"])
 def test_a_worker_makes_the_file_once(client: TestClient, worker: Context, form: str) -> None:
     first = export(client, form)
     assert (first.status_code, first.headers["retry-after"]) == (202, "2")
@@ -78,7 +78,7 @@ def test_a_measurement_is_made(client: TestClient, worker: Context) -> None:
 
 
 @pytest.mark.skipif(not TORCH, reason="torch comes with the extra `train`")
-@pytest.mark.parametrize("footing", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_the_exact_peak_of_a_wiring_is_measured(client: TestClient, worker: Context) -> None:
     question = {"kind": "peak", "architecture": CNN, "seeds": [0, 1, 2]}
     answer = client.post("/v1/measurements", json=question)
@@ -92,7 +92,7 @@ def test_the_exact_peak_of_a_wiring_is_measured(client: TestClient, worker: Cont
 
 
 @pytest.mark.skipif(not TORCH, reason="torch comes with the extra `train`")
-@pytest.mark.parametrize("footing", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_what_cannot_be_measured_fails_with_its_reason(client: TestClient, worker: Context) -> None:
     wrong = CNN | {"input": {"channels": 3, "height": 8, "width": 8}}
     answer = client.post("/v1/measurements", json=MEASUREMENT | {"dataset": "digits", "architecture": wrong})
@@ -171,11 +171,11 @@ def test_an_unknown_measurement_is_not_found(client: TestClient) -> None:
         assert client.get(f"/v1/measurements/{measurement_id}").status_code == 404
 
 
-def test_only_who_may_search_has_a_file_made(footing: Footing) -> None:
+def test_only_who_may_search_has_a_file_made(backend: Backend) -> None:
     """A GET that makes work is no reading, and nothing for pages of other origins."""
-    with footing.database.write() as session:
+    with backend.database.write() as session:
         (_, full), (_, reader) = (keys.create(session, "ann", scopes) for scopes in (set(Scope), {Scope.READ}))
-    app = create_app(footing.settings)
+    app = create_app(backend.settings)
     with client_of(app, key=full) as client, closing(client_of(app, key=reader)) as reading:
         arch_id = client.post("/v1/architectures", json=CNN).json()["arch_id"]
         for path in (f"/v1/architectures/{arch_id}/export?format=onnx", f"/architectures/{arch_id}/export/onnx"):
@@ -183,21 +183,21 @@ def test_only_who_may_search_has_a_file_made(footing: Footing) -> None:
             assert reading.get(path).status_code == 403
             foreign = client.get(path, headers={"Sec-Fetch-Site": "cross-site"})
             assert foreign.status_code == 403
-        with footing.database.read() as session:
+        with backend.database.read() as session:
             assert session.scalars(select(Export.id)).all() == []
         assert client.get(path).is_success
         assert reading.get(path).is_success, "it is being made: that may be read"
-        with footing.database.read() as session:
+        with backend.database.read() as session:
             assert len(session.scalars(select(Export.id)).all()) == 1
 
 
 def test_a_large_file_is_sent_part_by_part(
-    client: TestClient, worker: Context, footing: Footing, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, worker: Context, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = bytes(range(256)) * 40 + b"end"
     monkeypatch.setattr(file_responses, "PART_BYTES", 1000)
     export(client, "onnx")
-    with footing.database.write() as session:
+    with backend.database.write() as session:
         held = lifecycle.claim(session, "train", "test/1", 15.0)
         assert held is not None
         session.get_one(Export, held.job_id).content = content
@@ -212,5 +212,5 @@ def test_a_large_file_is_sent_part_by_part(
     answer = export(client, "onnx")
     assert answer.content == content
     assert answer.headers["Content-Length"] == str(len(content))
-    whole = footing.settings.embedded  # SQLite reads all for any part
+    whole = backend.settings.embedded  # SQLite reads all for any part
     assert [len(part) for part in parts] == ([len(content)] if whole else [1000] * 10 + [243])

@@ -27,7 +27,7 @@ from nnmass_core import __version__
 from tests.api import trainings
 from tests.api.test_verifications import BODY, SEARCH
 from tests.clients import client_of
-from tests.conftest import Footing
+from tests.conftest import Backend
 from tests.servers import PostgresServer, RedisServer
 from worker import search_tasks
 from worker.process import Context
@@ -56,9 +56,9 @@ def value(found: dict[str, list[tuple[Labels, float]]], name: str, **labels: str
     return only
 
 
-def fresh(footing: Footing, **settings: Any) -> TestClient:
+def fresh(backend: Backend, **settings: Any) -> TestClient:
     """Another process' application, which has kept no answer yet; its threads do not run."""
-    return client_of(create_app(footing.settings.model_copy(update=settings)))
+    return client_of(create_app(backend.settings.model_copy(update=settings)))
 
 
 # what is told
@@ -78,13 +78,13 @@ def test_an_idle_service(client: TestClient) -> None:
     assert "nnmass_worker_last_seen_seconds" not in found
 
 
-def test_queues_and_jobs_of_every_owner(footing: Footing, worker: Context) -> None:
-    with footing.database.write() as session:
+def test_queues_and_jobs_of_every_owner(backend: Backend, worker: Context) -> None:
+    with backend.database.write() as session:
         ids = [lifecycle.enqueue(session, new, kind="search", queue="search", owner=o).id for new, o in _ids("ab")]
         session.execute(update(Job).where(Job.id == ids[0]).values(created_at=now(session) - timedelta(hours=1)))
         lifecycle.enqueue(session, next(_ids("c"))[0], kind="export", queue="train", owner="c")
-    trainings.claim(footing.database)
-    found = scraped(fresh(footing))
+    trainings.claim(backend.database)
+    found = scraped(fresh(backend))
     assert value(found, "nnmass_queue_jobs", queue="search", state="queued") == 2
     assert value(found, "nnmass_queue_jobs", queue="train", state="running") == 1
     assert 3600 <= value(found, "nnmass_queue_oldest_seconds", queue="search") < 7200
@@ -99,9 +99,9 @@ def _ids(owners: str) -> Iterator[tuple[Any, str]]:
     return ((new_id(), owner) for owner in owners)
 
 
-def test_ended_jobs_are_told_alike_by_every_process(footing: Footing, worker: Context) -> None:
+def test_ended_jobs_are_told_alike_by_every_process(backend: Backend, worker: Context) -> None:
     """Two API processes, neither of which did the work; what ended is counted once, however often they are asked."""
-    first, second = (client_of(create_app(footing.settings)) for _ in range(2))
+    first, second = (client_of(create_app(backend.settings)) for _ in range(2))
     with first:
         submitted = first.post("/v1/searches", json=SEARCH).json()["id"]
         assert search_tasks.run_next(worker)
@@ -115,7 +115,7 @@ def test_ended_jobs_are_told_alike_by_every_process(footing: Footing, worker: Co
             assert value(found, "nnmass_jobs", kind="search", state="cancelled") == 1
             taken = [about for about, _ in found["nnmass_job_duration_seconds_count"]]
             assert taken == [{"kind": "search", "state": "succeeded"}], "what never began took no time"
-        with footing.database.read() as session:
+        with backend.database.read() as session:
             row = session.get_one(Search, _uuid(submitted))
             assert row.result is not None
             assert value(found, "nnmass_search_solver_seconds_sum") == pytest.approx(row.result["elapsed_seconds"])
@@ -127,8 +127,8 @@ def _uuid(text: str) -> Any:
     return UUID(text)
 
 
-def test_requests_are_counted_by_the_route_and_never_by_the_path(footing: Footing) -> None:
-    client = fresh(footing)
+def test_requests_are_counted_by_the_route_and_never_by_the_path(backend: Backend) -> None:
+    client = fresh(backend)
     for _ in range(2):
         client.get("/v1/searches/0199f0c2-0000-7000-8000-000000000000?secret=1")
     client.get("/v1/nothing/of/the/kind")
@@ -149,8 +149,8 @@ def test_requests_are_counted_by_the_route_and_never_by_the_path(footing: Footin
     assert "kind/" not in answer
 
 
-def test_an_error_that_nobody_expected_is_counted(footing: Footing) -> None:
-    application = create_app(footing.settings)
+def test_an_error_that_nobody_expected_is_counted(backend: Backend) -> None:
+    application = create_app(backend.settings)
 
     @application.get("/breaks")
     def breaks() -> None:
@@ -162,18 +162,18 @@ def test_an_error_that_nobody_expected_is_counted(footing: Footing) -> None:
     assert value(scraped(client), "nnmass_http_requests_total", route="/breaks", status="5xx") == 1
 
 
-def test_trainings_tell_their_pace(footing: Footing) -> None:
-    client = fresh(footing)
+def test_trainings_tell_their_pace(backend: Backend) -> None:
+    client = fresh(backend)
     for depth in (4, 5):
         assert client.post("/v1/verifications", json=_mlp(depth)).status_code == 202
-    held = [trainings.claim(footing.database) for _ in range(2)]
-    with footing.database.write() as session:
+    held = [trainings.claim(backend.database) for _ in range(2)]
+    with backend.database.write() as session:
         assert recording.heard(session, held[0], "", {"images_per_second": 120.5})
         assert recording.heard(session, held[1], "", {"images_per_second": 30.0})
     assert value(scraped(client), "nnmass_training_images_per_second") == pytest.approx(150.5)
-    trainings.finish(footing.database, held[0], {0: 5})
-    assert value(scraped(fresh(footing)), "nnmass_training_images_per_second") == pytest.approx(30.0)
-    with footing.database.read() as session:
+    trainings.finish(backend.database, held[0], {0: 5})
+    assert value(scraped(fresh(backend)), "nnmass_training_images_per_second") == pytest.approx(30.0)
+    with backend.database.read() as session:
         assert session.get_one(Verification, held[0].job_id).live is None
 
 
@@ -181,17 +181,17 @@ def _mlp(depth: int) -> dict[str, Any]:
     return BODY | {"architecture": BODY["architecture"] | {"depth": depth}}
 
 
-def test_workers_and_their_last_sign(footing: Footing) -> None:
+def test_workers_and_their_last_sign(backend: Backend) -> None:
     from app.storage.models import WorkerBeat
 
-    with footing.database.write() as session:
+    with backend.database.write() as session:
         for name in ("a/1", "b/2"):
             lifecycle.beat(session, name, "search")
         lifecycle.beat(session, "c/3", "train")
         session.flush()
         long_ago = now(session) - timedelta(seconds=100)
         session.execute(update(WorkerBeat).where(WorkerBeat.worker == "c/3").values(seen_at=long_ago))
-    found = scraped(fresh(footing))
+    found = scraped(fresh(backend))
     assert value(found, "nnmass_workers", queue="search") == 2
     assert value(found, "nnmass_workers", queue="train") == 0
     assert 0 <= value(found, "nnmass_worker_last_seen_seconds", queue="search") < 60
@@ -237,50 +237,50 @@ def end_one(database: Database, seconds_ago: float = 0.0) -> Any:
 COUNT = "nnmass_job_duration_seconds_count"
 
 
-def test_what_ended_before_this_process_began_is_not_counted(footing: Footing) -> None:
-    end_one(footing.database, 100.0)
+def test_what_ended_before_this_process_began_is_not_counted(backend: Backend) -> None:
+    end_one(backend.database, 100.0)
     clock = Clock()
-    source = Figures(footing.database, footing.settings, clock)
+    source = Figures(backend.database, backend.settings, clock)
     clock.moment = 50.0
-    end_one(footing.database, 40.0)
+    end_one(backend.database, 40.0)
     assert figures(source)[COUNT] == 1
 
 
-def test_what_was_committed_late_is_counted_and_nothing_twice(footing: Footing) -> None:
+def test_what_was_committed_late_is_counted_and_nothing_twice(backend: Backend) -> None:
     clock = Clock()
-    source = Figures(footing.database, footing.settings, clock)
+    source = Figures(backend.database, backend.settings, clock)
     clock.moment = 1000.0
-    end_one(footing.database, 1.0)
+    end_one(backend.database, 1.0)
     assert figures(source)[COUNT] == 1
-    end_one(footing.database, 20.0)  # it ended before the other, and its transaction was longer
+    end_one(backend.database, 20.0)  # it ended before the other, and its transaction was longer
     clock.moment += KEPT_SECONDS
     assert figures(source)[COUNT] == 2
     clock.moment += KEPT_SECONDS
     assert figures(source)[COUNT] == 2
 
 
-def test_a_counter_never_falls_and_a_second_end_counts(footing: Footing) -> None:
+def test_a_counter_never_falls_and_a_second_end_counts(backend: Backend) -> None:
     clock = Clock()
-    source = Figures(footing.database, footing.settings, clock)
+    source = Figures(backend.database, backend.settings, clock)
     clock.moment = 1000.0
-    deleted, kept = end_one(footing.database, 2.0), end_one(footing.database, 1.0)
+    deleted, kept = end_one(backend.database, 2.0), end_one(backend.database, 1.0)
     assert figures(source)[COUNT] == 2
-    with footing.database.write() as session:
+    with backend.database.write() as session:
         session.execute(delete(Job).where(Job.id == deleted))
         session.execute(update(Job).where(Job.id == kept).values(finished_at=now(session)))
     clock.moment += KEPT_SECONDS
-    told = figures(source)
-    assert (told[COUNT], told["nnmass_jobs"]) == (3, 1)
+    reported = figures(source)
+    assert (reported[COUNT], reported["nnmass_jobs"]) == (3, 1)
 
 
-def test_however_many_ask_the_database_is_asked_once(footing: Footing) -> None:
+def test_however_many_ask_the_database_is_asked_once(backend: Backend) -> None:
     clock, asked = Clock(), []
-    source = Figures(footing.database, footing.settings, clock)
+    source = Figures(backend.database, backend.settings, clock)
 
     def count(*about: Any) -> None:
         asked.append(about[2])
 
-    event.listen(footing.database.engine, "before_cursor_execute", count)
+    event.listen(backend.database.engine, "before_cursor_execute", count)
     try:
         figures(source)
         once = len(asked)
@@ -292,42 +292,42 @@ def test_however_many_ask_the_database_is_asked_once(footing: Footing) -> None:
         figures(source)
         assert once < len(asked) <= 2 * once
     finally:
-        event.remove(footing.database.engine, "before_cursor_execute", count)
+        event.remove(backend.database.engine, "before_cursor_execute", count)
 
 
-def test_what_takes_long_is_asked_rarely(footing: Footing) -> None:
+def test_what_takes_long_is_asked_rarely(backend: Backend) -> None:
     """The walk through the whole index takes a second here: it is next taken when 1 / SHARE seconds are over."""
     clock, counted = Clock(), []
-    source = Figures(footing.database, footing.settings, clock)
+    source = Figures(backend.database, backend.settings, clock)
 
     def slow(*about: Any) -> None:
         if "GROUP BY jobs.kind" in about[2]:
             counted.append(about[2])
             clock.moment += 1.0
 
-    event.listen(footing.database.engine, "before_cursor_execute", slow)
+    event.listen(backend.database.engine, "before_cursor_execute", slow)
     try:
         while clock.moment < 1000:
             figures(source)
             clock.moment += KEPT_SECONDS
     finally:
-        event.remove(footing.database.engine, "before_cursor_execute", slow)
+        event.remove(backend.database.engine, "before_cursor_execute", slow)
     assert len(counted) == pytest.approx(1000 * SHARE, abs=1)
 
 
 PLANS = {"sqlite": "EXPLAIN QUERY PLAN ", "postgresql": "EXPLAIN "}
 
 
-def test_no_figure_but_the_totals_walks_through_all_jobs(footing: Footing) -> None:
+def test_no_figure_but_the_totals_walks_through_all_jobs(backend: Backend) -> None:
     """Each statement of a look, as the database would carry it out: with an index, or over a table that stays small."""
     statements: list[tuple[str, Any]] = []
 
     def keep(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
         statements.append((statement, parameters))
 
-    engine = footing.database.engine
+    engine = backend.database.engine
     event.listen(engine, "before_cursor_execute", keep)
-    figures(Figures(footing.database, footing.settings))
+    figures(Figures(backend.database, backend.settings))
     event.remove(engine, "before_cursor_execute", keep)
     asked = [(text, values) for text, values in statements if "FROM jobs" in text or "JOIN jobs" in text]
     assert len(asked) >= 6
@@ -344,24 +344,24 @@ def test_no_figure_but_the_totals_walks_through_all_jobs(footing: Footing) -> No
 # who may
 
 
-def make_key(footing: Footing, scope: Scope) -> str:
-    with footing.database.write() as session:
+def make_key(backend: Backend, scope: Scope) -> str:
+    with backend.database.write() as session:
         return keys.create(session, "alice", {scope})[1]
 
 
-def test_with_keys_it_takes_the_scope_admin(footing: Footing) -> None:
-    by_scope = {scope: make_key(footing, scope) for scope in Scope}
-    with client_of(create_app(footing.settings)) as client:
+def test_with_keys_it_takes_the_scope_admin(backend: Backend) -> None:
+    by_scope = {scope: make_key(backend, scope) for scope in Scope}
+    with client_of(create_app(backend.settings)) as client:
         assert client.get("/metrics").status_code == 401
         for scope, key in by_scope.items():
             status = client.get("/metrics", headers={"Authorization": f"Bearer {key}"}).status_code
             assert status == (200 if scope is Scope.ADMIN else 403), scope
 
 
-def test_or_the_token_in_a_file_which_opens_nothing_else(footing: Footing, tmp_path: Path) -> None:
+def test_or_the_token_in_a_file_which_opens_nothing_else(backend: Backend, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("first-token\n")
-    client = fresh(footing, metrics_token_file=file, require_keys=True)
+    client = fresh(backend, metrics_token_file=file, require_keys=True)
 
     def status(token: str, path: str = "/metrics") -> int:
         return int(client.get(path, headers={"Authorization": f"Bearer {token}"}).status_code)
@@ -373,7 +373,7 @@ def test_or_the_token_in_a_file_which_opens_nothing_else(footing: Footing, tmp_p
     assert [status("second-token"), status("")] == [401] * 2
     file.unlink()
     assert status("second-token") == 401
-    key = make_key(footing, Scope.ADMIN)
+    key = make_key(backend, Scope.ADMIN)
     assert status(key) == 200
 
 
@@ -400,10 +400,10 @@ def test_who_has_the_token_learns_that_the_database_is_away(redis: RedisServer, 
 
 
 @pytest.mark.servers
-def test_a_broker_that_is_away_shows(footing: Footing) -> None:
-    if footing.settings.embedded:
+def test_a_broker_that_is_away_shows(backend: Backend) -> None:
+    if backend.settings.embedded:
         pytest.skip("embedded mode has no broker that could be away")
-    client = fresh(footing, broker_url=SecretStr("redis://127.0.0.1:9/0"))
+    client = fresh(backend, broker_url=SecretStr("redis://127.0.0.1:9/0"))
     found = scraped(client)
     assert (value(found, "nnmass_database_up"), value(found, "nnmass_broker_up")) == (1, 0)
 

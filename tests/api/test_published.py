@@ -13,7 +13,7 @@ from scripts.published import ROWS, Row, line
 PAGE = Path(__file__).parents[2] / "docs" / "published.md"
 
 
-@pytest.mark.parametrize("footing", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
 def test_the_service_proves_an_optimum_within_each_published_budget(client: TestClient, row: Row) -> None:
     answer = client.post("/v1/searches/preview", json={"space": row.space, "budget": row.budget, "top_k": 1}).json()
@@ -24,7 +24,7 @@ def test_the_service_proves_an_optimum_within_each_published_budget(client: Test
     assert line(row) in PAGE.read_text().splitlines()
 
 
-@pytest.mark.parametrize("footing", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_mobilenets_own_nn_mass_is_reached_inside_the_smaller_budget(client: TestClient) -> None:
     (row,) = (row for row in ROWS if row.name == "NN-Mass-A")
     mobilenet = named_network("mobilenet_v2").evaluation

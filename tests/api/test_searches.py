@@ -1,4 +1,4 @@
-"""Searches through the API, run by a worker's own code, on both footings."""
+"""Searches through the API, run by a worker's own code, on both backends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.http.idempotency import Submission, fingerprint_of, once
 from app.jobs import lifecycle
 from app.searches import routes
 from app.searches.schemas import EXAMPLE, Question
-from tests.conftest import Footing
+from tests.conftest import Backend
 from worker import search_tasks
 from worker.process import Context
 
@@ -244,7 +244,7 @@ def test_an_idempotency_key_gives_the_first_answer_again(client: TestClient, wor
         assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "header.Idempotency-Key")
 
 
-def test_a_key_belongs_to_one_place_and_one_owner(footing: Footing) -> None:
+def test_a_key_belongs_to_one_place_and_one_owner(backend: Backend) -> None:
     body = Question.model_validate(SMALL)
     made: list[str] = []
 
@@ -253,7 +253,7 @@ def test_a_key_belongs_to_one_place_and_one_owner(footing: Footing) -> None:
         return Submission(202, {"id": len(made)}, f"/v1/x/{len(made)}")
 
     def ask(owner: str, key: str | None, place: str) -> Submission:
-        with footing.database.write() as session:
+        with backend.database.write() as session:
             return once(session, owner, key, fingerprint_of(place, body), make)
 
     assert ask("a", "k", "/v1/searches") == ask("a", "k", "/v1/searches") == Submission(202, {"id": 1}, "/v1/x/1")

@@ -26,9 +26,9 @@ from app.http.dependencies import database_of
 from app.jobs.broker import QUEUES, BrokerUnfit, check_redis
 from app.main import FEATURES, create_app
 from app.metrics import routes as metrics
-from app.storage.locks import take_turns
+from app.storage.locks import advisory_lock
 from tests.clients import ADDRESS, client_of
-from tests.conftest import POSTGRES, SQLITE, Footing
+from tests.conftest import POSTGRES, SQLITE, Backend
 from tests.servers import PostgresServer, RedisServer
 
 KINDS = ("searches", "verifications")
@@ -61,7 +61,7 @@ def test_a_database_without_schema_is_not_ready(tmp_path: Path) -> None:
 
 def test_a_process_that_was_asked_to_end_is_not_ready(client: TestClient) -> None:
     assert client.get("/readyz").status_code == 200
-    client.app.state.ending.set()  # type: ignore[attr-defined]
+    client.app.state.stopping.set()  # type: ignore[attr-defined]
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json()["ready"], answer.json()["missing"][0]) == (503, False, "running")
     assert client.get("/healthz").status_code == 200
@@ -72,13 +72,13 @@ def test_every_part_that_can_be_missing_has_its_advice() -> None:
     assert set(ADVICE) == parts
 
 
-def test_more_requests_at_once_than_threads_or_connections(footing: Footing) -> None:
+def test_more_requests_at_once_than_threads_or_connections(backend: Backend) -> None:
     async def ask() -> list[int]:
-        wire = httpx2.ASGITransport(create_app(footing.settings))
+        wire = httpx2.ASGITransport(create_app(backend.settings))
         async with httpx2.AsyncClient(transport=wire, base_url=ADDRESS, timeout=60) as client:
-            told = await client.post("/v1/searches", json={"space": "densenet-tiny"})
+            reported = await client.post("/v1/searches", json={"space": "densenet-tiny"})
             reads = (client.get("/v1/searches") for _ in range(150))
-            writes = (client.patch(f"/v1/searches/{told.json()['id']}", json={"name": str(i)}) for i in range(50))
+            writes = (client.patch(f"/v1/searches/{reported.json()['id']}", json={"name": str(i)}) for i in range(50))
             answers = await asyncio.gather(*reads, *writes)
         return [answer.status_code for answer in answers]
 
@@ -109,11 +109,11 @@ def test_a_lost_database_is_503_and_comes_back(redis: RedisServer, tmp_path: Pat
 
 
 @pytest.mark.servers
-def test_a_dead_broker_costs_no_request(footing: Footing, tmp_path: Path) -> None:
-    if footing.settings.embedded:
+def test_a_dead_broker_costs_no_request(backend: Backend, tmp_path: Path) -> None:
+    if backend.settings.embedded:
         pytest.skip("embedded mode has no broker that could die")
     with RedisServer() as server:
-        settings = footing.settings.model_copy(update={"broker_url": SecretStr(server.url)})
+        settings = backend.settings.model_copy(update={"broker_url": SecretStr(server.url)})
         with client_of(create_app(settings)) as client:
             server.kill()
             for top_k in range(1, 6):
@@ -192,9 +192,9 @@ def test_a_postgresql_without_schema_is_unavailable(
         assert client.post("/v1/searches", json={"space": "densenet-tiny"}).status_code == 503
 
 
-def test_secrets_do_not_show(footing: Footing) -> None:
+def test_secrets_do_not_show(backend: Backend) -> None:
     settings = Settings(
-        data_dir=footing.settings.data_dir, database_url="postgresql://u:hunter2@h/d", broker_url="redis://:hunter2@h"
+        data_dir=backend.settings.data_dir, database_url="postgresql://u:hunter2@h/d", broker_url="redis://:hunter2@h"
     )
     assert "hunter2" not in repr(settings)
 
@@ -207,13 +207,13 @@ NETWORK = {
 }
 
 
-def test_writers_of_every_kind_all_at_once_get_through(footing: Footing) -> None:
+def test_writers_of_every_kind_all_at_once_get_through(backend: Backend) -> None:
     """More than there are threads: those that hold a lock must not wait for a thread that waits for the lock."""
-    app = create_app(footing.settings)
-    with footing.database.write() as session:
+    app = create_app(backend.settings)
+    with backend.database.write() as session:
         tokens = [keys.create(session, "ann", set(Scope))[1] for _ in range(8)]
 
-    async def throng() -> list[httpx2.Response]:
+    async def crowd() -> list[httpx2.Response]:
         transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx2.AsyncClient(transport=transport, base_url=ADDRESS) as client:
 
@@ -242,7 +242,7 @@ def test_writers_of_every_kind_all_at_once_get_through(footing: Footing) -> None
                 asks += [ask("POST", "/v1/verifications", n, json=training)] if n % 4 == 0 else []
             return await asyncio.gather(*asks)
 
-    answers = asyncio.run(throng())
+    answers = asyncio.run(crowd())
     app.state.database.dispose()
     assert len(answers) == 60 * 7 + 15
     others = [answer for answer in answers if answer.status_code not in (200, 202)]
@@ -262,17 +262,17 @@ def test_every_route_that_uses_the_database_takes_a_turn() -> None:
     assert without == {"/readyz"}, "it reads, and must say that all turns are taken"
 
 
-@pytest.mark.parametrize("footing", [pytest.param(POSTGRES, marks=pytest.mark.servers)], indirect=True)
-def test_one_owner_whose_requests_wait_leaves_room_for_others(footing: Footing) -> None:
-    app = create_app(footing.settings)
-    with footing.database.write() as session:
+@pytest.mark.parametrize("backend", [pytest.param(POSTGRES, marks=pytest.mark.servers)], indirect=True)
+def test_one_owner_whose_requests_wait_leaves_room_for_others(backend: Backend) -> None:
+    app = create_app(backend.settings)
+    with backend.database.write() as session:
         ann, bob = ({"Authorization": f"Bearer {keys.create(session, who, set(Scope))[1]}"} for who in ("ann", "bob"))
 
     async def crowd() -> tuple[int, set[int]]:
         transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx2.AsyncClient(transport=transport, base_url=ADDRESS) as client:
-            with footing.database.write() as session:
-                take_turns(session, "room", "ann")  # as a transaction of hers elsewhere that does not end
+            with backend.database.write() as session:
+                advisory_lock(session, "room", "ann")  # as a transaction of hers elsewhere that does not end
                 posts = [asyncio.create_task(client.post("/v1/searches", json=FRESH, headers=ann)) for _ in range(40)]
                 await asyncio.sleep(0.5)
                 other = await asyncio.wait_for(client.get("/v1/searches", headers=bob), 20)
@@ -283,11 +283,11 @@ def test_one_owner_whose_requests_wait_leaves_room_for_others(footing: Footing) 
     app.state.database.dispose()
 
 
-@pytest.mark.parametrize("footing", [SQLITE], indirect=True)
-def test_whose_use_cannot_be_noted_yet_keeps_nobody_out(footing: Footing) -> None:
+@pytest.mark.parametrize("backend", [SQLITE], indirect=True)
+def test_whose_use_cannot_be_noted_yet_keeps_nobody_out(backend: Backend) -> None:
     """The use of a key is noted once a minute, and SQLite has one writer: only that request waits for it."""
-    app = create_app(footing.settings)
-    with footing.database.write() as session:
+    app = create_app(backend.settings)
+    with backend.database.write() as session:
         made = [keys.create(session, "ann", set(Scope)) for _ in range(2)]
         keys.note_use(session, made[1][0].prefix)
         due, noted = ({"Authorization": f"Bearer {token}"} for _, token in made)
@@ -295,7 +295,7 @@ def test_whose_use_cannot_be_noted_yet_keeps_nobody_out(footing: Footing) -> Non
     async def crowd() -> tuple[int, set[int]]:
         transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx2.AsyncClient(transport=transport, base_url=ADDRESS) as client:
-            with footing.database.write():
+            with backend.database.write():
                 waiting = [asyncio.create_task(client.get("/v1/searches", headers=due)) for _ in range(8)]
                 await asyncio.sleep(0.5)
                 other = await asyncio.wait_for(client.get("/v1/searches", headers=noted), 20)

@@ -29,7 +29,7 @@ from app.storage.models import Base, Job
 from tests.api import trainings
 from tests.api.test_verifications import SEARCH as MLP_SEARCH
 from tests.clients import client_of
-from tests.conftest import Footing
+from tests.conftest import Backend
 from tests.core.latencies import profile
 from tests.networks import MLP
 from worker import search_tasks
@@ -54,7 +54,7 @@ class World:
     bob: TestClient
     twin: TestClient
     hers: dict[str, str]
-    footing: Footing
+    backend: Backend
 
     @property
     def operations(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -67,7 +67,7 @@ class World:
     def rows(self) -> dict[str, list[str]]:
         """Everything that the database holds, but for keys' last use and workers' signs of life."""
         left_out = {"api_keys", "worker_beats"}
-        with self.footing.database.read() as session:
+        with self.backend.database.read() as session:
             return {
                 table.name: sorted(repr(row) for row in session.execute(select(table)).all())
                 for table in Base.metadata.sorted_tables
@@ -75,42 +75,42 @@ class World:
             }
 
 
-def make_key(footing: Footing, owner: str, scopes: set[Scope]) -> str:
-    with footing.database.write() as session:
+def make_key(backend: Backend, owner: str, scopes: set[Scope]) -> str:
+    with backend.database.write() as session:
         return keys.create(session, owner, scopes)[1]
 
 
 @pytest.fixture
-def world(footing: Footing, worker: Context) -> Iterator[World]:
-    application = create_app(footing.settings)
+def world(backend: Backend, worker: Context) -> Iterator[World]:
+    application = create_app(backend.settings)
     everything = {Scope.READ, Scope.SEARCH, Scope.TRAIN}
-    alice, bob, twin = (client_of(application, key=make_key(footing, o, everything)) for o in ("alice", "bob", "twin"))
+    alice, bob, twin = (client_of(application, key=make_key(backend, o, everything)) for o in ("alice", "bob", "twin"))
     with alice:
-        _search_and_train(twin, footing, worker, {})
-        hers = _search_and_train(alice, footing, worker, {"name": MARK, "tags": [MARK], "note": MARK})
-        _diverge(alice, footing)
+        _search_and_train(twin, backend, worker, {})
+        hers = _search_and_train(alice, backend, worker, {"name": MARK, "tags": [MARK], "note": MARK})
+        _diverge(alice, backend)
         hers |= _order(alice, hers["arch_id"])
-        yield World(alice, bob, twin, hers, footing)
+        yield World(alice, bob, twin, hers, backend)
 
 
 TRAINING = {"dataset": "digits", "recipe": "mlp-paper", "seeds": [0]}
 
 
-def _search_and_train(client: TestClient, footing: Footing, worker: Context, labels: dict[str, Any]) -> dict[str, str]:
+def _search_and_train(client: TestClient, backend: Backend, worker: Context, labels: dict[str, Any]) -> dict[str, str]:
     """Search, and train the best; returns ids by the names of path parameters."""
     search = _post(client, "/v1/searches", MLP_SEARCH | labels)["id"]
     assert search_tasks.run_next(worker)
     (trained,) = _post(client, "/v1/verifications", TRAINING | {"search": search, "top": 1})["items"]
-    trainings.train_all(footing.database, [7])
+    trainings.train_all(backend.database, [7])
     ids = {"search_id": search, "verification_id": trained["id"], "arch_id": trained["arch_id"]}
     return ids | {"name": "weights-seed0.pt"}
 
 
-def _diverge(client: TestClient, footing: Footing) -> None:
+def _diverge(client: TestClient, backend: Backend) -> None:
     """Train something that comes to nothing."""
     _post(client, "/v1/verifications", TRAINING | {"architecture": MLP | {"depth": 6}})
-    held = trainings.claim(footing.database)
-    with footing.database.write() as session:
+    held = trainings.claim(backend.database)
+    with backend.database.write() as session:
         assert lifecycle.fail(session, held, "diverged", "the loss is not a number")
 
 
@@ -163,7 +163,7 @@ def _leaks_of(world: World, path: str, method: str, about: dict[str, Any]) -> It
         query = _required(queries, world.hers)
         answers = [world.bob.request(method.upper(), place, params=query, json=_BODIES.get((method, path)))
                    for place in (ours, nothing)]  # fmt: skip
-        if _told(answers[0]) != _told(answers[1]) or answers[0].status_code < 400:
+        if _reported(answers[0]) != _reported(answers[1]) or answers[0].status_code < 400:
             yield f"{method} {path}: {answers[0].status_code} {answers[0].text[:100]}, unknown {answers[1].status_code}"
 
 
@@ -183,7 +183,7 @@ def _required(queries: dict[str, Any], hers: dict[str, str]) -> dict[str, str]:
     return {"format": "json"} if queries.get("format", {}).get("required") else {}
 
 
-def _told(answer: Any) -> tuple[int, str]:
+def _reported(answer: Any) -> tuple[int, str]:
     return answer.status_code, answer.text
 
 
@@ -194,9 +194,9 @@ def _tells(world: World, said: str) -> bool:
 def _leaks_by_body(world: World) -> Iterator[str]:
     """References in bodies: to hers they answer as to nothing."""
     for path, body_of, own, nothing in _references(world):
-        told = [_told(world.bob.post(path, json=body_of(value))) for value in (own, nothing)]
-        if told[0] != told[1] or told[0][0] < 400:
-            yield f"post {path} with hers: {told[0]}, with nothing: {told[1]}"
+        reported = [_reported(world.bob.post(path, json=body_of(value))) for value in (own, nothing)]
+        if reported[0] != reported[1] or reported[0][0] < 400:
+            yield f"post {path} with hers: {reported[0]}, with nothing: {reported[1]}"
 
 
 def _leaks_to_a_twin(world: World) -> Iterator[str]:
@@ -210,7 +210,7 @@ def _leaks_to_a_twin(world: World) -> Iterator[str]:
     if (seen["n"], seen["diverged"]) != (1, 0):
         yield f"the twin's evidence counts {seen['n']} networks and {seen['diverged']} diverged"
     world.twin.get(f"/v1/architectures/{world.hers['arch_id']}/export?format=onnx")
-    with world.footing.database.read() as session:
+    with world.backend.database.read() as session:
         made = session.scalars(select(Job.owner).where(Job.kind == "export")).all()
     if sorted(made) != ["alice", "twin"]:
         yield f"files were made for {made}"
@@ -284,11 +284,11 @@ def _properties(document: dict[str, Any], node: Any, seen: frozenset[str] = froz
 
 def test_a_replayed_key_is_its_owners(world: World) -> None:
     body = {"space": "densenet-tiny"}
-    told = [
+    reported = [
         client.post("/v1/searches", json=body, headers={"Idempotency-Key": "same"})
         for client in (world.alice, world.bob)
     ]
-    assert told[0].json()["id"] != told[1].json()["id"]
+    assert reported[0].json()["id"] != reported[1].json()["id"]
     other = world.bob.post("/v1/searches", json=MLP_SEARCH | {"fresh": True}, headers={"Idempotency-Key": "other"})
     mine = world.alice.post("/v1/searches", json=body, headers={"Idempotency-Key": "other"})
     assert (other.status_code, mine.status_code) == (202, 202)
@@ -319,8 +319,8 @@ def _call(client: TestClient, world: World, path: str, method: str, about: dict[
 
 def test_every_route_needs_a_key_with_its_scope(world: World) -> None:
     training = {"verifications", "measurements"}
-    only = {scope: make_key(world.footing, "carol", {scope}) for scope in Scope}
-    nothing = make_key(world.footing, "carol", set())
+    only = {scope: make_key(world.backend, "carol", {scope}) for scope in Scope}
+    nothing = make_key(world.backend, "carol", set())
     tags = {tag for _, _, about in world.operations for tag in about["tags"]}
     assert tags == {tag for routers in FEATURES.values() for router in routers for tag in router.tags} | {"service"}
     for path, method, about in world.operations:

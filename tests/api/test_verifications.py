@@ -15,7 +15,7 @@ from app.jobs import lifecycle
 from nnmass_core.families import decode_architecture
 from nnmass_core.named.recipes import recipes, resolve_recipe
 from tests.api import trainings
-from tests.conftest import Footing
+from tests.conftest import Backend
 from tests.networks import MLP
 from worker import search_tasks
 from worker.process import Context
@@ -202,16 +202,16 @@ def test_a_space_without_other_networks_says_so(client: TestClient, worker: Cont
 # its life
 
 
-def test_epochs_results_and_files_are_there(client: TestClient, footing: Footing) -> None:
+def test_epochs_results_and_files_are_there(client: TestClient, backend: Backend) -> None:
     first = verify(client, seeds=[0, 1])
-    held = trainings.claim(footing.database)
-    trainings.epoch(footing.database, held, 0, 1)
-    trainings.epoch(footing.database, held, 0, 2)
+    held = trainings.claim(backend.database)
+    trainings.epoch(backend.database, held, 0, 1)
+    trainings.epoch(backend.database, held, 0, 2)
     path = f"/v1/verifications/{first['id']}"
     running = get(client, path)
     assert running["status"] == "running"
     assert [epoch["epoch"] for epoch in running["runs"][0]["epochs"]] == [1, 2]
-    trainings.finish(footing.database, held, {0: 8, 1: 6})
+    trainings.finish(backend.database, held, {0: 8, 1: 6})
     done = get(client, path)
     accuracy = done["result"]["accuracy"]
     assert accuracy["mean"] == pytest.approx(0.7)
@@ -229,24 +229,24 @@ def test_epochs_results_and_files_are_there(client: TestClient, footing: Footing
     assert "confusion" not in listed  # a megabyte for a thousand classes
 
 
-def test_cancel_retry_and_replay(client: TestClient, footing: Footing) -> None:
+def test_cancel_retry_and_replay(client: TestClient, backend: Backend) -> None:
     path = f"/v1/verifications/{verify(client)['id']}"
     assert client.post(f"{path}/retry").status_code == 200  # it waits already
     assert client.post(f"{path}/cancel").json()["status"] == "cancelled"
     assert client.post(f"{path}/cancel").json()["status"] == "cancelled"
     again = client.post(f"{path}/retry")
     assert (again.status_code, again.json()["status"], again.json()["attempts"]) == (202, "queued", 0)
-    trainings.train_all(footing.database, [7])
+    trainings.train_all(backend.database, [7])
     refused = client.post(f"{path}/retry")
     assert (refused.status_code, refused.json()["code"]) == (409, "wrong_state")
     assert client.post(f"{path}/cancel").json()["status"] == "succeeded"
     replayed = client.post(f"{path}/replay")
     assert replayed.status_code == 202
     assert replayed.json()["replay"] == {"of": path.rpartition("/")[2], "same_result": None}
-    trainings.train_all(footing.database, [7])
+    trainings.train_all(backend.database, [7])
     assert get(client, replayed.headers["Location"])["replay"]["same_result"] is True
     third = client.post(f"{path}/replay").headers["Location"]
-    trainings.train_all(footing.database, [6])
+    trainings.train_all(backend.database, [6])
     assert get(client, third)["replay"]["same_result"] is False
 
 
@@ -260,10 +260,10 @@ def test_unknown_ones_are_not_there(client: TestClient, path: str, name: str) ->
             assert client.post(f"/v1/verifications/{name}/{verb}").status_code == 404
 
 
-def test_the_list_is_filtered_and_paged(client: TestClient, footing: Footing) -> None:
+def test_the_list_is_filtered_and_paged(client: TestClient, backend: Backend) -> None:
     made = [verify(client, seeds=[seed])["id"] for seed in range(3)]
     other = verify(client, architecture=MLP | {"in_features": 784}, dataset="mnist-5k")["id"]
-    trainings.train_all(footing.database, [5])
+    trainings.train_all(backend.database, [5])
     page = get(client, "/v1/verifications", limit=3)
     assert [item["id"] for item in page["items"]] == [other, made[2], made[1]]
     rest = get(client, "/v1/verifications", limit=3, cursor=page["next_cursor"])
@@ -319,14 +319,14 @@ def test_data_sets_and_recipes_are_listed_ready_to_post(client: TestClient) -> N
 # evidence
 
 
-def grid(client: TestClient, footing: Footing, **changes: Any) -> list[dict[str, Any]]:
+def grid(client: TestClient, backend: Backend, **changes: Any) -> list[dict[str, Any]]:
     """Train a grid in which accuracy grows with NN-Mass."""
     made = [
         verify(client, architecture=MLP | {"depth": depth, "skip_channels": t}, **changes)
         for depth, t in ((6, 2), (6, 8), (8, 4), (8, 12), (10, 6), (10, 14), (12, 4), (12, 10), (14, 12))
     ]
     order = sorted(made, key=lambda item: item["nn_mass"])
-    trainings.train_all(footing.database, [1 + order.index(item) for item in made])
+    trainings.train_all(backend.database, [1 + order.index(item) for item in made])
     return made
 
 
@@ -336,8 +336,8 @@ def test_nothing_trained_says_so(client: TestClient) -> None:
     assert evidence["statement"]
 
 
-def test_evidence_sets_nn_mass_beside_params_and_macs(client: TestClient, footing: Footing) -> None:
-    made = grid(client, footing)
+def test_evidence_sets_nn_mass_beside_params_and_macs(client: TestClient, backend: Backend) -> None:
+    made = grid(client, backend)
     evidence = get(client, "/v1/evidence", dataset="digits", family="densenet_mlp")
     assert (evidence["n"], evidence["runs"]) == (9, 9)
     assert evidence["scope"]["recipe"] == "mlp-paper"
@@ -352,10 +352,10 @@ def test_evidence_sets_nn_mass_beside_params_and_macs(client: TestClient, footin
     assert {float(row["accuracy"]) for row in rows} == {hits / 10 for hits in range(1, 10)}
 
 
-def test_trainings_are_compared_within_one_data_set_and_recipe(client: TestClient, footing: Footing) -> None:
-    grid(client, footing)
+def test_trainings_are_compared_within_one_data_set_and_recipe(client: TestClient, backend: Backend) -> None:
+    grid(client, backend)
     verify(client, recipe="cifar-quick", architecture=MLP)
-    trainings.train_all(footing.database, [2])
+    trainings.train_all(backend.database, [2])
     evidence = get(client, "/v1/evidence")
     assert (evidence["n"], evidence["scope"]["recipe"]) == (9, "mlp-paper")
     assert [(other["recipe"], other["n"]) for other in evidence["others"]] == [("cifar-quick", 1)]
@@ -363,19 +363,19 @@ def test_trainings_are_compared_within_one_data_set_and_recipe(client: TestClien
     assert get(client, "/v1/evidence", dataset="mnist-5k")["n"] == 0
 
 
-def test_what_diverged_is_told(client: TestClient, footing: Footing) -> None:
-    grid(client, footing)
+def test_what_diverged_is_told(client: TestClient, backend: Backend) -> None:
+    grid(client, backend)
     verify(client, architecture=MLP | {"depth": 5})
-    held = trainings.claim(footing.database)
-    with footing.database.write() as session:
+    held = trainings.claim(backend.database)
+    with backend.database.write() as session:
         assert lifecycle.fail(session, held, "diverged", "the loss is nan")
     evidence = get(client, "/v1/evidence")
     assert (evidence["n"], evidence["diverged"]) == (9, 1)
     assert "1 that diverged" in evidence["statement"]
 
 
-def test_random_labels_are_no_evidence(client: TestClient, footing: Footing, worker: Context) -> None:
-    grid(client, footing, dataset="fake")
+def test_random_labels_are_no_evidence(client: TestClient, backend: Backend, worker: Context) -> None:
+    grid(client, backend, dataset="fake")
     assert get(client, "/v1/evidence")["n"] == 0
     assert get(client, "/v1/evidence", dataset="fake")["n"] == 9
     search_id = search(client, worker)
@@ -383,13 +383,13 @@ def test_random_labels_are_no_evidence(client: TestClient, footing: Footing, wor
     assert [item["predicted_accuracy"] for item in items] == [None] * 3
 
 
-def test_a_repeated_seed_counts_once_and_seeds_are_averaged(client: TestClient, footing: Footing) -> None:
+def test_a_repeated_seed_counts_once_and_seeds_are_averaged(client: TestClient, backend: Backend) -> None:
     verify(client)
     verify(client)
-    trainings.train_all(footing.database, [2, 4])
+    trainings.train_all(backend.database, [2, 4])
     held_out = verify(client, seeds=[1])
-    held = trainings.claim(footing.database)
-    trainings.finish(footing.database, held, {1: 8})
+    held = trainings.claim(backend.database)
+    trainings.finish(backend.database, held, {1: 8})
     evidence = get(client, "/v1/evidence")
     assert (evidence["n"], evidence["runs"]) == (1, 2)
     rows = list(csv.DictReader(io.StringIO(client.get("/v1/evidence?format=csv").text)))
@@ -398,12 +398,12 @@ def test_a_repeated_seed_counts_once_and_seeds_are_averaged(client: TestClient, 
 
 
 def test_ranked_results_carry_a_prediction_once_evidence_supports_one(
-    client: TestClient, footing: Footing, worker: Context
+    client: TestClient, backend: Backend, worker: Context
 ) -> None:
     search_id = search(client, worker)
     path = f"/v1/searches/{search_id}/architectures"
     assert [item["predicted_accuracy"] for item in get(client, path)["items"]] == [None] * 3
-    grid(client, footing)
+    grid(client, backend)
     predicted = [item["predicted_accuracy"] for item in get(client, path)["items"]]
     for item in predicted:
         assert 0 <= item["low"] <= item["value"] <= item["high"] <= 1

@@ -32,7 +32,7 @@ PATIENCE_SECONDS = 20.0
 ATTEMPTS = 3
 """What a job that kills its worker is given."""
 
-ASKED_AGAIN = 20
+REPEATED = 20
 """Searches that are read through the API too, which must say what the database does."""
 
 
@@ -99,9 +99,9 @@ class Ledger:
         while time.monotonic() < deadline:
             answer = await self._try(question | {"name": key}, key)
             if answer is not None and answer.status_code == 202:
-                told = Acknowledged(UUID(answer.json()["id"]), key, question, fails_with)
-                self.acknowledged.append(told)
-                return told
+                reported = Acknowledged(UUID(answer.json()["id"]), key, question, fails_with)
+                self.acknowledged.append(reported)
+                return reported
             if answer is not None and answer.status_code < 500:
                 return None
             await asyncio.sleep(AGAIN_SECONDS)
@@ -138,16 +138,16 @@ class Ledger:
                 group.create_task(self.post(question))
                 await asyncio.sleep(1 / a_second)
 
-    async def cancel(self, told: Acknowledged) -> None:
+    async def cancel(self, reported: Acknowledged) -> None:
         """Cancel a search as often as it takes, and keep the state that it was answered with."""
         deadline = time.monotonic() + ACKNOWLEDGE_SECONDS
         while time.monotonic() < deadline:
             try:
-                answer = await self.client.post(f"/v1/searches/{told.search_id}/cancel")
+                answer = await self.client.post(f"/v1/searches/{reported.search_id}/cancel")
             except httpx2.TransportError:
                 continue
             if answer.status_code == 200:
-                told.cancel_answer = str(answer.json()["status"])
+                reported.cancel_answer = str(answer.json()["status"])
                 return
             await asyncio.sleep(AGAIN_SECONDS)
 
@@ -191,10 +191,10 @@ class Ledger:
             for place in session.scalars(select(RankedArchitecture).where(RankedArchitecture.search_id.in_(ours))):
                 ranks.setdefault(place.search_id, []).append(place.rank)
             events: dict[UUID, list[tuple[int, str]]] = {}
-            for told in session.scalars(
+            for reported in session.scalars(
                 select(JobEvent).where(JobEvent.job_id.in_(ours)).order_by(JobEvent.job_id, JobEvent.number)
             ):
-                events.setdefault(told.job_id, []).append((told.number, told.event))
+                events.setdefault(reported.job_id, []).append((reported.number, reported.event))
             both = session.execute(select(Search, Job).join(Search.job).where(Search.id.in_(ours))).all()
         return {
             job.id: Found(
@@ -221,15 +221,15 @@ class Ledger:
         """
         found = await asyncio.to_thread(self.found)
         outcome.acked += len(self.acknowledged)
-        outcome.lost += sum(told.search_id not in found for told in self.acknowledged)
+        outcome.lost += sum(reported.search_id not in found for reported in self.acknowledged)
         rows_of = Counter(one.name for one in found.values())
         outcome.doubled += sum(rows - 1 for rows in rows_of.values())
-        for told in self.acknowledged:
-            if (one := found.get(told.search_id)) is None:
+        for reported in self.acknowledged:
+            if (one := found.get(reported.search_id)) is None:
                 continue
             outcome.doubled += one.dones > 1 or len(one.ranks) > _count_of(one)
             outcome.stuck += ended and one.state not in ENDED
-            if not _right(told, one):
+            if not _right(reported, one):
                 outcome.wrong += 1
                 outcome.notes.setdefault("for example", f"{one.id} {one.state} {one.error_code} after {one.attempts}")
         outcome.wrong += sum(
@@ -242,7 +242,7 @@ class Ledger:
         """Return how many of some ended searches the API tells otherwise than the database."""
         ended = [one for one in found.values() if one.state in ENDED]
         contradictions = 0
-        for one in self.rng.sample(ended, min(len(ended), ASKED_AGAIN)):
+        for one in self.rng.sample(ended, min(len(ended), REPEATED)):
             answer: dict[str, Any] = (await self.client.get(f"/v1/searches/{one.id}")).json()
             contradictions += (answer.get("status"), answer.get("result_digest")) != (one.state, one.digest)
         return contradictions
@@ -257,17 +257,17 @@ def _count_of(one: Found) -> int:
     return int(one.result["count"]) if one.result else 0
 
 
-def _right(told: Acknowledged, one: Found) -> bool:
+def _right(reported: Acknowledged, one: Found) -> bool:
     """Tell whether what became of a search fits what was asked and answered."""
     if [number for number, _ in one.events] != list(range(1, len(one.events) + 1)):
         return False
-    if told.fails_with is not None:
-        return (one.state, one.error_code, one.attempts) == (State.FAILED, told.fails_with, ATTEMPTS)
-    if told.cancel_answer is not None and told.cancel_answer != one.state:
+    if reported.fails_with is not None:
+        return (one.state, one.error_code, one.attempts) == (State.FAILED, reported.fails_with, ATTEMPTS)
+    if reported.cancel_answer is not None and reported.cancel_answer != one.state:
         return False
     if one.state == State.SUCCEEDED:
         whole = one.ranks == list(range(1, _count_of(one) + 1))
-        return whole and one.dones == 1 and one.digest == calm_digest(told.question)
+        return whole and one.dones == 1 and one.digest == calm_digest(reported.question)
     if one.state == State.CANCELLED:
-        return told.cancel_answer is not None and one.result is None and not one.ranks
+        return reported.cancel_answer is not None and one.result is None and not one.ranks
     return one.state != State.FAILED

@@ -65,7 +65,7 @@ def serving(settings: Settings, database: Database, port: int = 0) -> Iterator[S
     app = create_app(settings)
     listening = socket.create_server(("127.0.0.1", port))
     server = _Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=5))
-    server.ending = app.state.ending
+    server.stopping = app.state.stopping
     service = Service(settings, database, f"http://127.0.0.1:{listening.getsockname()[1]}")
     threads = [
         threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True),

@@ -31,14 +31,14 @@ def waiting(client: Client, service: Service, **asked: Any) -> Any:
 
 
 def test_a_search_is_submitted_followed_and_answered(client: Client) -> None:
-    told: list[Event] = []
+    reported: list[Event] = []
     search = client.submit(**SMALL, name="camera", tags=["edge"], note="for the new one")
     assert (search.name, search.tags, search.note, search.reused) == ("camera", ("edge",), "for the new one", False)
-    ended = client.wait(search, progress=told.append)
+    ended = client.wait(search, progress=reported.append)
     assert (ended.status, ended.ended) == ("succeeded", True)
-    assert [event.id for event in told] == list(range(1, len(told) + 1))
-    assert (told[-1].name, told[-1].fraction) == ("done", 1.0)
-    assert told[-1].raw["id"] == search.id
+    assert [event.id for event in reported] == list(range(1, len(reported) + 1))
+    assert (reported[-1].name, reported[-1].fraction) == ("done", 1.0)
+    assert reported[-1].raw["id"] == search.id
     assert ended.created_at.utcoffset() == timedelta(0)
     again = client.submit(**SMALL)
     assert (again.id, again.reused) == (search.id, True)
@@ -158,7 +158,7 @@ def test_trainings_are_followed_epoch_by_epoch(client: Client, service: Service)
     batch = client.verify(MLP, dataset="mnist-5k", recipe="mlp-paper", seeds=[0], artifacts=["weights"])
     (training,) = batch.items
     assert (training.role, training.seeds, training.status) == ("single", (0,), "queued")
-    told: list[Event] = []
+    reported: list[Event] = []
 
     def train() -> None:
         held = trainings.claim(service.database)
@@ -166,14 +166,14 @@ def test_trainings_are_followed_epoch_by_epoch(client: Client, service: Service)
 
     worker = threading.Timer(0.2, train)
     worker.start()
-    ended = client.wait_verification(training, progress=told.append, timeout=30)
+    ended = client.wait_verification(training, progress=reported.append, timeout=30)
     worker.join()
-    assert [event.epoch["epoch"] for event in told if event.epoch is not None] == [1]
+    assert [event.epoch["epoch"] for event in reported if event.epoch is not None] == [1]
     assert ended.result is not None
     assert (ended.status, ended.result.accuracy.mean, ended.result.accuracy.std) == ("succeeded", 0.7, None)
     assert [run.epochs[0]["test_accuracy"] for run in ended.runs] == [0.4]
     assert client.wait_verification(ended.id) == ended
-    assert len(list(client.verification_events(training, last=1))) == len(told) - 1
+    assert len(list(client.verification_events(training, last=1))) == len(reported) - 1
     assert [one.id for one in client.verifications(arch_id=training.arch_id)] == [training.id]
     assert client.artifact(training, "weights-seed0.pt") == b"abc"
     assert isinstance(client.log(training), str)

@@ -12,7 +12,7 @@ import pytest
 
 import nnmass
 from nnmass import Client, DefinitionError, NotPossible, Progress
-from nnmass.search_options import Asked
+from nnmass.search_options import SearchOptions
 
 ROOT = Path(__file__).parents[2]
 MLP: dict[str, Any] = {
@@ -26,7 +26,7 @@ MLP: dict[str, Any] = {
 }
 LARGE = ("torch", "scipy", "pydantic", "sqlalchemy", "fastapi", "celery", "typer", "rich", "pandas")
 
-QUESTIONS: list[tuple[str, Asked]] = [
+QUESTIONS: list[tuple[str, SearchOptions]] = [
     ("densenet-tiny", {"max_params": "100k", "top_k": 150}),
     ("densenet-mlp-mnist", {"max_weight_bytes": "40 KB", "precision": "int8", "diversity": "shape"}),
     ("resnet-tiny", {"objective": {"minimize": "macs", "min_nn_mass": 500.0}, "max_peak_activation_bytes": "300 KiB"}),
@@ -37,7 +37,7 @@ QUESTIONS: list[tuple[str, Asked]] = [
 
 
 @pytest.mark.parametrize(("space", "asked"), QUESTIONS)
-def test_a_service_answers_the_same(client: Client, space: str, asked: Asked) -> None:
+def test_a_service_answers_the_same(client: Client, space: str, asked: SearchOptions) -> None:
     here = nnmass.search(space, **asked)
     there = client.search(space, **asked)
     assert here == there
@@ -134,10 +134,10 @@ def test_an_id_means_nothing_without_a_service() -> None:
 
 
 def test_progress_is_told_and_can_end_the_search() -> None:
-    told: list[Progress] = []
-    nnmass.search("densenet-tiny", max_params="100k", progress=told.append)
-    assert told[0].message == "building the space"
-    assert all(0 <= one.fraction <= 1 for one in told)
+    reported: list[Progress] = []
+    nnmass.search("densenet-tiny", max_params="100k", progress=reported.append)
+    assert reported[0].message == "building the space"
+    assert all(0 <= one.fraction <= 1 for one in reported)
 
     def enough(progress: Progress) -> None:
         raise KeyboardInterrupt

@@ -23,7 +23,7 @@ from tests.client.test_transport import SEARCH
 STEPS = 40
 
 
-def told(service: Service, client: Client) -> str:
+def reported(service: Service, client: Client) -> str:
     """Submit a search and have a worker tell of many steps of it; returns its id."""
     service.rest()
     search = client.submit("densenet-tiny", max_params="100k", fresh=True, note="a line\u2028separator")
@@ -36,7 +36,7 @@ def told(service: Service, client: Client) -> str:
 
 
 def test_a_stream_is_taken_up_where_it_was_cut(service: Service, client: Client) -> None:
-    search_id = told(service, client)
+    search_id = reported(service, client)
     whole = list(client.events(search_id))
     assert [event.id for event in whole] == list(range(1, STEPS + 4))
     assert whole[5].message == "step 3\u2028\u0085"

@@ -17,7 +17,7 @@ from nnmass_core.families import decode_architecture, decode_space
 from nnmass_core.named.presets import resolve_space
 from nnmass_core.search import SearchRequest, search
 from nnmass_core.verification import controls
-from nnmass_core.verification.controls import BY_PARAMS, WINDOWS, params_control, random_control, tilted_towards
+from nnmass_core.verification.controls import BY_PARAMS, WINDOWS, params_control, random_control, tilt_to_mean
 from tests.core import residual_problems
 from tests.core.brute import Row, ranked
 from tests.core.problems import OTHER_FAMILIES, random_space
@@ -226,7 +226,7 @@ def test_paths_are_drawn_with_the_probability_of_their_cost() -> None:
     figures = np.array([[network.evaluation.params, network.evaluation.macs] for network in found], np.float64)
     cost = figures.mean(axis=0)
     aim = figures[::3].mean(axis=0) / cost
-    tilted = tilted_towards(chain, cost, aim)
+    tilted = tilt_to_mean(chain, cost, aim)
     weight = np.exp(figures / cost @ tilted.tilt)
     expected = weight / weight.sum()
     assert expected @ figures / cost == pytest.approx(aim, rel=1e-4)

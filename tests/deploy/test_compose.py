@@ -202,10 +202,10 @@ def test_checkpoints_outlive_the_container_that_trains() -> None:
     assert any("chown --recursive nnmass:nnmass" in run for run in made), "a new volume takes its owner from the image"
     inside = {"HOME": "/home/nnmass", "PATH": os.environ["PATH"]}
     probe = "from app.config import Settings; s = Settings(); print(s.training_dir, s.data_root, sep='\\n')"
-    told = subprocess.run(
+    reported = subprocess.run(
         [sys.executable, "-c", probe], env=inside, cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert told.stdout.split() == [f"{folder}/training", f"{folder}/datasets"]
+    assert reported.stdout.split() == [f"{folder}/training", f"{folder}/datasets"]
 
 
 def test_redis_evicts_nothing() -> None:

@@ -189,12 +189,12 @@ def test_commands_are_those_of_docker_compose() -> None:
     assert {name: made[name]["command"] for name in names} == {n: services[s]["command"] for n, s in names.items()}
     grace = {name: manifest["spec"]["template"]["spec"].get("terminationGracePeriodSeconds")
              for name, manifest in manifests(SECRET).items() if name.startswith("Deployment")}  # fmt: skip
-    told = {
+    reported = {
         f"Deployment nas-{n}": int(services[s]["stop_grace_period"].rstrip("s"))
         for n, s in names.items()
         if n != "migrate"
     }
-    assert grace == told
+    assert grace == reported
 
 
 def test_every_variable_is_a_setting_and_no_secret_is_written_out() -> None:
@@ -220,8 +220,8 @@ def test_the_api_answers_to_the_address_that_probes_and_prometheus_come_by(tmp_p
     assert names.index("POD_IP") < names.index("NNMASS_ALLOWED_HOSTS"), "it is filled in where it was set before"
     api = {variable["name"]: variable for variable in made["api"]["env"]}
     assert api["POD_IP"]["valueFrom"]["fieldRef"]["fieldPath"] == "status.podIP"
-    told = api["NNMASS_ALLOWED_HOSTS"]["value"].replace("$(POD_IP)", "10.1.2.3")
-    app = create_app(Settings(data_dir=tmp_path, require_keys=True, allowed_hosts=told))
+    reported = api["NNMASS_ALLOWED_HOSTS"]["value"].replace("$(POD_IP)", "10.1.2.3")
+    app = create_app(Settings(data_dir=tmp_path, require_keys=True, allowed_hosts=reported))
     with TestClient(app, base_url="http://10.1.2.3:8000") as client:
         for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
             assert client.get(made["api"][probe]["httpGet"]["path"]).status_code != 421

@@ -18,7 +18,7 @@ from app.storage.ids import new_id
 from tests.api import trainings
 from tests.api.test_verifications import BODY, SEARCH
 from tests.clients import client_of
-from tests.conftest import Footing
+from tests.conftest import Backend
 from worker import search_tasks
 from worker.process import Context
 
@@ -35,14 +35,14 @@ WANTED = {
 
 
 @pytest.fixture
-def scrape(footing: Footing, worker: Context) -> str:
+def scrape(backend: Backend, worker: Context) -> str:
     """A scrape of a service in which something of everything has happened."""
-    client = client_of(create_app(footing.settings))
+    client = client_of(create_app(backend.settings))
     client.post("/v1/searches", json=SEARCH)
     assert search_tasks.run_next(worker)
     client.post("/v1/verifications", json=BODY)
-    trainings.train_all(footing.database, [7])
-    with footing.database.write() as session:
+    trainings.train_all(backend.database, [7])
+    with backend.database.write() as session:
         lifecycle.beat(session, "a/1", "search")
         lifecycle.enqueue(session, new_id(), kind="search", queue="search", owner="a")
     return client.get("/metrics").text

@@ -36,9 +36,9 @@ def before(owner: Any, name: str, moment: Callable[..., str]) -> None:
 
 
 before(training, "load", lambda *args: "before the first epoch")
-before(training._Run, "look", lambda run, epoch, step, steps: f"epoch {epoch} step {step}")
+before(training._Run, "on_step", lambda run, epoch, step, steps: f"epoch {epoch} step {step}")
 before(training._Run, "epoch", lambda run, done: f"end of epoch {done.epoch}")
-before(training._Run, "keep", lambda run, state, epoch, step: f"before the checkpoint of epoch {epoch}")
+before(training._Run, "on_checkpoint", lambda run, state, epoch, step: f"before the checkpoint of epoch {epoch}")
 before(training, "_sync_folder", lambda folder: "checkpoint renamed, not told")
 before(training._Run, "_finish", lambda run, made, outcome: "before the files")
 before(training, "_figures", lambda *args: "at the end")

@@ -10,16 +10,16 @@ from typing import Any
 from uuid import UUID
 
 MOST_ATTEMPTS = 2
-MOST_BELLS = 8
+MAX_NOTIFICATIONS = 8
 WAITING = "waiting for a worker"
 ENDED = ("succeeded", "failed", "cancelled")
 
-Told = tuple[str, str, float, str]
+Reported = tuple[str, str, float, str]
 """An event: its name, the job's state, fraction and message."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class Submitted:
     """What a client submits; searches with equal `top_k` are the same question."""
 
     top_k: int
@@ -37,31 +37,31 @@ class Known:
     fence: int = 0
     worker: str | None = None
     expired: bool = False
-    unrung: bool = False
+    unnotified: bool = False
     started: bool = False
     fraction: float = 0.0
     message: str = WAITING
     error: str | None = None
     accepted: int | None = None
-    told: list[Told] = field(default_factory=list)
+    reported: list[Reported] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if not self.told:
+        if not self.reported:
             self.tell("status")
 
     def tell(self, event: str) -> None:
         """Add an event."""
-        self.told.append((event, self.state, self.fraction, self.message))
+        self.reported.append((event, self.state, self.fraction, self.message))
 
-    def wait(self, *, unrung: bool) -> None:
+    def wait(self, *, unnotified: bool) -> None:
         """Be queued again."""
         self.state, self.fraction, self.message = "queued", 0.0, WAITING
-        self.expired, self.unrung = False, unrung
+        self.expired, self.unnotified = False, unnotified
         self.tell("status")
 
     def end(self, state: str, *, message: str | None = None, error: str | None = None) -> None:
         """End."""
-        self.state, self.error, self.expired, self.unrung = state, error, False, False
+        self.state, self.error, self.expired, self.unnotified = state, error, False, False
         self.message = self.message if message is None else message
         self.tell("done")
 
@@ -78,7 +78,7 @@ class Held:
 class First:
     """What was asked first with a key, and answered."""
 
-    asked: Asked
+    asked: Submitted
     answer: Any
 
 
@@ -94,7 +94,7 @@ class Queue:
     listening: bool = False
     old_keys: set[tuple[str, str]] = field(default_factory=set)
 
-    def reusable(self, owner: str, asked: Asked) -> UUID | None:
+    def reusable(self, owner: str, asked: Submitted) -> UUID | None:
         """Return the newest job that answers a question, or may still do so."""
         equal = [
             job_id
@@ -117,7 +117,7 @@ class Queue:
         if not waiting:
             return None
         job = self.jobs[waiting[0]]
-        job.state, job.worker, job.started, job.unrung = "running", worker, True, False
+        job.state, job.worker, job.started, job.unnotified = "running", worker, True, False
         job.attempt, job.fence = job.attempt + 1, job.fence + 1
         job.fraction, job.message = 0.0, "started"
         job.tell("status")
@@ -159,7 +159,7 @@ class Queue:
         """End an attempt that counts."""
         job = self.held(held)
         if job is not None and job.attempt < MOST_ATTEMPTS:
-            job.wait(unrung=True)
+            job.wait(unnotified=True)
             return True
         return self.fail(held, error)
 
@@ -169,7 +169,7 @@ class Queue:
         if job is None:
             return False
         job.attempt -= 1
-        job.wait(unrung=True)
+        job.wait(unnotified=True)
         return True
 
     def cancel(self, job_id: UUID) -> None:
@@ -183,17 +183,17 @@ class Queue:
         if job.state not in ("failed", "cancelled"):
             return False
         job.attempt, job.started, job.error = 0, False, None
-        job.wait(unrung=False)
+        job.wait(unnotified=False)
         return True
 
     def needs_sweep(self) -> bool:
         """Tell whether anything was left behind."""
-        return any(job.expired for job in self.jobs.values()) or bool(self.unrung())
+        return any(job.expired for job in self.jobs.values()) or bool(self.unnotified())
 
-    def unrung(self) -> list[Known]:
+    def unnotified(self) -> list[Known]:
         """Return which of the next jobs lack a bell that somebody would hear."""
-        following = [self.jobs[job_id] for job_id in self.queued()[:MOST_BELLS]]
-        return [job for job in following if job.unrung and self.listening]
+        following = [self.jobs[job_id] for job_id in self.queued()[:MAX_NOTIFICATIONS]]
+        return [job for job in following if job.unnotified and self.listening]
 
     def sweep(self) -> tuple[int, int, int]:
         """Make good what was left behind: how many jobs were put back and failed, how many bells are to be rung."""
@@ -203,11 +203,11 @@ class Queue:
                 job.end("failed", error="worker_lost")
                 failed += 1
             elif job.expired:
-                job.wait(unrung=True)
+                job.wait(unnotified=True)
                 requeued += 1
-        unrung = self.unrung()
-        for job in unrung:
-            job.unrung = False
+        unnotified = self.unnotified()
+        for job in unnotified:
+            job.unnotified = False
         self.keys = {key: first for key, first in self.keys.items() if key not in self.old_keys}
         self.old_keys.clear()
-        return requeued, failed, len(unrung)
+        return requeued, failed, len(unnotified)

@@ -18,10 +18,10 @@ from app.storage.models import IdempotencyKey, Job, JobEvent, RankedArchitecture
 from nnmass_core.engine.control import Control
 from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
-from tests.jobs.queue_model import MOST_ATTEMPTS, Asked, Known, Told
+from tests.jobs.queue_model import MOST_ATTEMPTS, Known, Reported, Submitted
 
 QUEUE = "search"
-LEASE_SECONDS = RING_AGAIN_SECONDS = 3600.0  # nothing expires by itself: the tests move moments instead of waiting
+LEASE_SECONDS = RENOTIFY_SECONDS = 3600.0  # nothing expires by itself: the tests move moments instead of waiting
 OWNERS = ("ann", "bob")
 SPACE = {
     "family": "densenet_mlp",
@@ -33,7 +33,7 @@ SPACE = {
     "activation": "relu",
 }
 BODIES = {
-    Asked(top_k, fresh): SearchBody.model_validate({"space": SPACE, "top_k": top_k, "fresh": fresh})
+    Submitted(top_k, fresh): SearchBody.model_validate({"space": SPACE, "top_k": top_k, "fresh": fresh})
     for top_k in (1, 2)
     for fresh in (False, True)
 }
@@ -46,11 +46,11 @@ TABLES = (Job, JobEvent, Search, SearchTag, RankedArchitecture, IdempotencyKey, 
 def sweep(session: Session) -> lifecycle.Sweep:
     """Do what a sweeper does, in one go."""
     lifecycle.tidy(session)
-    return lifecycle.sweep(session, ring_again_seconds=RING_AGAIN_SECONDS, most_attempts=MOST_ATTEMPTS)
+    return lifecycle.sweep(session, renotify_seconds=RENOTIFY_SECONDS, most_attempts=MOST_ATTEMPTS)
 
 
 def needs_sweep(session: Session) -> bool:
-    return lifecycle.needs_sweep(session, ring_again_seconds=RING_AGAIN_SECONDS)
+    return lifecycle.needs_sweep(session, renotify_seconds=RENOTIFY_SECONDS)
 
 
 def save(session: Session, held: Claim) -> bool:
@@ -76,24 +76,26 @@ def rows_of(session: Session) -> dict[str, list[str]]:
 def read_back(session: Session) -> dict[UUID, Known]:
     """Return what is stored in the model's words, having checked that events are in order and have no gaps."""
     moment = now(session)
-    told: dict[UUID, list[Told]] = defaultdict(list)
+    reported: dict[UUID, list[Reported]] = defaultdict(list)
     latest: dict[UUID, datetime] = {}
     columns = (JobEvent.job_id, JobEvent.number, JobEvent.event, JobEvent.data, JobEvent.at)
     for event in session.execute(select(*columns).order_by(JobEvent.job_id, JobEvent.number)):
-        assert event.number == len(told[event.job_id]) + 1
+        assert event.number == len(reported[event.job_id]) + 1
         assert event.at >= latest.get(event.job_id, event.at)
         latest[event.job_id] = event.at
-        told[event.job_id].append((event.event, event.data["status"], event.data["fraction"], event.data["message"]))
+        reported[event.job_id].append(
+            (event.event, event.data["status"], event.data["fraction"], event.data["message"])
+        )
     places = Counter(session.scalars(select(RankedArchitecture.search_id)))
     results = {row.id: row for row in session.scalars(select(Search))}
     stored = session.scalars(select(Job)).all()
     assert {job.id for job in stored} == set(results)
-    assert set(told) | set(places) <= set(results), "a job that is gone left something behind"
-    return {job.id: _known(job, results[job.id], told[job.id], places[job.id], moment) for job in stored}
+    assert set(reported) | set(places) <= set(results), "a job that is gone left something behind"
+    return {job.id: _known(job, results[job.id], reported[job.id], places[job.id], moment) for job in stored}
 
 
-def _known(job: Job, row: Search, told: list[Told], places: int, moment: datetime) -> Known:
-    assert job.events == len(told)
+def _known(job: Job, row: Search, reported: list[Reported], places: int, moment: datetime) -> Known:
+    assert job.event_count == len(reported)
     assert (job.lease_until is not None) == (job.state == State.RUNNING)
     assert (job.finished_at is not None) == (job.state in lifecycle.ENDED)
     assert places == (row.request["top_k"] if row.result else 0)
@@ -105,11 +107,11 @@ def _known(job: Job, row: Search, told: list[Told], places: int, moment: datetim
         fence=job.fence,
         worker=job.worker,
         expired=job.lease_until is not None and job.lease_until < moment,
-        unrung=job.state == State.QUEUED and job.rung_at < moment - timedelta(seconds=RING_AGAIN_SECONDS),
+        unnotified=job.state == State.QUEUED and job.notified_at < moment - timedelta(seconds=RENOTIFY_SECONDS),
         started=job.started_at is not None,
         fraction=job.progress_fraction,
         message=job.progress_message,
         error=job.error_code,
         accepted=int(row.result["elapsed_seconds"]) if row.result else None,
-        told=told,
+        reported=reported,
     )

@@ -15,7 +15,7 @@ from typing import Any, cast
 import pytest
 
 from worker.child import run_child
-from worker.heartbeat import Lost, Pulse
+from worker.heartbeat import Heartbeat, Lost
 from worker.job_runner import Died, Failed
 
 MODULE = "tests.jobs.obedient"
@@ -36,7 +36,7 @@ class Listener:
 
 
 def run(order: dict[str, Any], listener: Listener | None = None) -> dict[str, Any]:
-    return run_child(MODULE, order, cast("Pulse", listener or Listener()))
+    return run_child(MODULE, order, cast("Heartbeat", listener or Listener()))
 
 
 def test_an_order_is_carried_out() -> None:

@@ -16,19 +16,19 @@ from app.jobs.lifecycle import TRANSITIONS, Claim, State
 from app.storage.db import Database, now
 from app.storage.ids import new_id
 from app.storage.models import IdempotencyKey, Job, JobEvent
-from tests.conftest import Footing
-from worker.heartbeat import Pulse
+from tests.conftest import Backend
+from worker.heartbeat import Heartbeat
 from worker.process import Context
 
-SWEEP: dict[str, Any] = {"ring_again_seconds": 4.0, "most_attempts": 3}
+SWEEP: dict[str, Any] = {"renotify_seconds": 4.0, "most_attempts": 3}
 
 
 @pytest.fixture
-def database(footing: Footing) -> Database:
+def database(backend: Backend) -> Database:
     """A database in which a search worker has lately shown itself."""
-    with footing.database.write() as session:
+    with backend.database.write() as session:
         lifecycle.beat(session, "test/1", "search")
-    return footing.database
+    return backend.database
 
 
 def add(database: Database, queue: str = "search") -> UUID:
@@ -177,7 +177,7 @@ def test_a_release_is_not_an_attempt(database: Database) -> None:
         assert held is not None
         assert lifecycle.release(session, held)
     assert (look(database, job_id).state, look(database, job_id).attempt) == (State.QUEUED, 0)
-    assert sweep(database).bells == {"search": 1}
+    assert sweep(database).notifications == {"search": 1}
     assert must_claim(database).attempt == 1
 
 
@@ -219,36 +219,36 @@ def test_what_has_ended_is_not_cancelled(database: Database, end: State) -> None
 
 def test_unclaimed_jobs_are_rung_for_again_but_not_without_end(database: Database) -> None:
     added = [add(database) for _ in range(20)]
-    assert sweep(database).bells == {}
+    assert sweep(database).notifications == {}
     for job_id in added:
-        age(database, job_id, rung_at=timedelta(seconds=5))
+        age(database, job_id, notified_at=timedelta(seconds=5))
     with database.read() as session:
-        assert lifecycle.needs_sweep(session, ring_again_seconds=4.0)
-    assert sweep(database).bells == {"search": lifecycle.MOST_BELLS}
-    assert sweep(database).bells == {}
+        assert lifecycle.needs_sweep(session, renotify_seconds=4.0)
+    assert sweep(database).notifications == {"search": lifecycle.MAX_NOTIFICATIONS}
+    assert sweep(database).notifications == {}
     with database.read() as session:
-        assert not lifecycle.needs_sweep(session, ring_again_seconds=4.0)
+        assert not lifecycle.needs_sweep(session, renotify_seconds=4.0)
     must_claim(database)
-    assert sweep(database).bells == {"search": 1}, "the next ones are rung for as they come to the front"
+    assert sweep(database).notifications == {"search": 1}, "the next ones are rung for as they come to the front"
 
 
 def test_a_sweep_of_a_long_queue_writes_no_more_than_it_rings_for(database: Database) -> None:
     added = [add(database) for _ in range(20)]
     for job_id in added:
-        age(database, job_id, rung_at=timedelta(seconds=5))
-    before = {job_id: look(database, job_id).rung_at for job_id in added}
+        age(database, job_id, notified_at=timedelta(seconds=5))
+    before = {job_id: look(database, job_id).notified_at for job_id in added}
     sweep(database)
-    rung = [job_id for job_id in added if look(database, job_id).rung_at != before[job_id]]
-    assert rung == sorted(added)[: lifecycle.MOST_BELLS]
+    notified = [job_id for job_id in added if look(database, job_id).notified_at != before[job_id]]
+    assert notified == sorted(added)[: lifecycle.MAX_NOTIFICATIONS]
 
 
-@pytest.mark.parametrize("footing", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_looking_for_what_to_sweep_does_not_read_every_job(database: Database) -> None:
     asked: list[tuple[str, Any]] = []
     record = lambda *context: asked.append((context[2], context[3]))  # noqa: E731 - its arguments are many
     event.listen(database.engine, "before_cursor_execute", record)
     with database.read() as session:
-        lifecycle.needs_sweep(session, ring_again_seconds=4.0)
+        lifecycle.needs_sweep(session, renotify_seconds=4.0)
     event.remove(database.engine, "before_cursor_execute", record)
     of_jobs = [(statement, values) for statement, values in asked if "FROM jobs" in statement]
     with database.engine.connect() as connection:
@@ -276,20 +276,20 @@ def test_old_keys_are_forgotten_batch_by_batch(database: Database, monkeypatch: 
 
 def test_nothing_is_rung_for_where_no_worker_listens(database: Database) -> None:
     job_id = add(database, queue="train")
-    age(database, job_id, rung_at=timedelta(seconds=60))
+    age(database, job_id, notified_at=timedelta(seconds=60))
     with database.read() as session:
-        assert not lifecycle.needs_sweep(session, ring_again_seconds=4.0)
-    assert sweep(database).bells == {}
+        assert not lifecycle.needs_sweep(session, renotify_seconds=4.0)
+    assert sweep(database).notifications == {}
 
 
-def test_work_is_announced_after_the_commit_and_forgotten_on_rollback(footing: Footing) -> None:
-    rung: list[tuple[str, int]] = []
+def test_work_is_announced_after_the_commit_and_forgotten_on_rollback(backend: Backend) -> None:
+    notified: list[tuple[str, int]] = []
 
-    def ring(queue: str) -> None:
-        with footing.database.read() as session:
-            rung.append((queue, session.execute(select(func.count()).select_from(Job)).scalar_one()))
+    def notify(queue: str) -> None:
+        with backend.database.read() as session:
+            notified.append((queue, session.execute(select(func.count()).select_from(Job)).scalar_one()))
 
-    database = Database(footing.settings.sqlalchemy_url, announce=ring)
+    database = Database(backend.settings.sqlalchemy_url, announce=notify)
 
     def change_my_mind() -> None:
         with database.write() as session:
@@ -298,9 +298,9 @@ def test_work_is_announced_after_the_commit_and_forgotten_on_rollback(footing: F
 
     with pytest.raises(RuntimeError, match="changed my mind"):
         change_my_mind()
-    assert rung == []
+    assert notified == []
     add(database)
-    assert rung == [("search", 1)]
+    assert notified == [("search", 1)]
     database.dispose()
 
 
@@ -316,18 +316,18 @@ def test_ids_sort_by_the_moment_they_were_made() -> None:
     assert {id_.version for id_ in made} == {7}
 
 
-Told = tuple[str, str, float, str]
+Reported = tuple[str, str, float, str]
 """An event: its name, the job's state, fraction and message."""
 
-QUEUED: Told = ("status", "queued", 0.0, "waiting for a worker")
-RUNNING: Told = ("status", "running", 0.0, "started")
+QUEUED: Reported = ("status", "queued", 0.0, "waiting for a worker")
+RUNNING: Reported = ("status", "running", 0.0, "started")
 
 
-def events(database: Database, job_id: UUID) -> list[Told]:
+def events(database: Database, job_id: UUID) -> list[Reported]:
     """Return what was told of a job, having checked that it is numbered and dated in order."""
     with database.read() as session:
         rows, last = lifecycle.events_after(session, job_id, 0, 10_000)
-        assert session.get_one(Job, job_id).events == last
+        assert session.get_one(Job, job_id).event_count == last
     assert [row.number for row in rows] == list(range(1, last + 1))
     assert [row.at for row in rows] == sorted(row.at for row in rows)
     return [(row.event, row.data["status"], row.data["fraction"], row.data["message"]) for row in rows]
@@ -342,8 +342,8 @@ def test_every_change_is_told_once_and_in_order(database: Database) -> None:
     job_id = add(database)
     held = must_claim(database)
     assert beat(database, held)
-    assert written(database, lifecycle.heartbeat, held, 15.0, 0.6, "unsaid", tell=False)
-    assert written(database, lifecycle.tell, held, "progress", {"epoch": {"epoch": 1}}, 0.7, "epoch 1")
+    assert written(database, lifecycle.heartbeat, held, 15.0, 0.6, "unsaid", report=False)
+    assert written(database, lifecycle.add_event, held, "progress", {"epoch": {"epoch": 1}}, 0.7, "epoch 1")
     assert written(database, lifecycle.release, held)
     must_claim(database)
     age(database, job_id, lease_until=timedelta(seconds=1))
@@ -386,9 +386,9 @@ def test_a_failure_is_told_as_the_end(database: Database, how: str) -> None:
             age(database, job_id, lease_until=timedelta(seconds=1))
             sweep(database)
     assert look(database, job_id).error_code == ("worker_lost" if how == "sweep" else "x")
-    told = events(database, job_id)
-    assert told[-1][:2] == ("done", "failed")
-    assert told[:-1] == [QUEUED, RUNNING] * (1 if how == "fail" else 3)
+    reported = events(database, job_id)
+    assert reported[-1][:2] == ("done", "failed")
+    assert reported[:-1] == [QUEUED, RUNNING] * (1 if how == "fail" else 3)
 
 
 def test_one_sweep_tells_of_each_job_that_it_moves(database: Database) -> None:
@@ -415,7 +415,7 @@ def test_a_lost_fence_tells_nothing(database: Database) -> None:
     before = events(database, job_id)
     assert not written(database, lifecycle.holds, old)
     assert not beat(database, old)
-    assert not written(database, lifecycle.tell, old, "progress", {"epoch": {}}, 0.9, "late")
+    assert not written(database, lifecycle.add_event, old, "progress", {"epoch": {}}, 0.9, "late")
     assert not succeed(database, old)
     assert not written(database, lifecycle.fail, old, "x", "late")
     assert not written(database, lifecycle.release, old)
@@ -441,12 +441,12 @@ def test_a_rollback_takes_the_event_with_it(database: Database) -> None:
 def test_concurrent_writers_leave_no_gap(database: Database) -> None:
     job_id = add(database)
     held = must_claim(database)
-    told: list[bool] = []
+    reported: list[bool] = []
 
     def work(writer: int) -> None:
         for i in range(10):
             text = f"{writer}.{i}"
-            told.append(written(database, lifecycle.tell, held, "progress", {"writer": writer}, 0.5, text))
+            reported.append(written(database, lifecycle.add_event, held, "progress", {"writer": writer}, 0.5, text))
 
     threads = [threading.Thread(target=work, args=(writer,)) for writer in range(8)]
     for thread in threads:
@@ -455,15 +455,15 @@ def test_concurrent_writers_leave_no_gap(database: Database) -> None:
     for thread in threads:
         thread.join()
     seen = events(database, job_id)
-    assert len(told) == 80
-    assert len(seen) == 2 + sum(told) + 1
+    assert len(reported) == 80
+    assert len(seen) == 2 + sum(reported) + 1
     assert seen[-1] == ("done", "cancelled", seen[-2][2], "cancelled")
 
 
 @pytest.mark.parametrize("end", [State.FAILED, State.CANCELLED])
-def test_a_retry_starts_afresh(footing: Footing, end: State) -> None:
-    rung: list[str] = []
-    database = Database(footing.settings.sqlalchemy_url, announce=rung.append)
+def test_a_retry_starts_afresh(backend: Backend, end: State) -> None:
+    notified: list[str] = []
+    database = Database(backend.settings.sqlalchemy_url, announce=notified.append)
     job_id = add(database)
     for _ in range(3):
         held = must_claim(database)
@@ -474,9 +474,9 @@ def test_a_retry_starts_afresh(footing: Footing, end: State) -> None:
         if end == State.FAILED
         else written(database, lifecycle.cancel, job_id)
     )
-    rung.clear()
+    notified.clear()
     assert written(database, lifecycle.retry, job_id)
-    assert rung == ["search"]
+    assert notified == ["search"]
     job = look(database, job_id)
     assert (job.state, job.attempt, job.progress_fraction, job.error_code) == (State.QUEUED, 0, 0.0, None)
     assert (job.error_message, job.started_at, job.finished_at, job.lease_until) == (None, None, None, None)
@@ -511,21 +511,21 @@ def test_an_attempt_that_was_given_up_counts_once(database: Database) -> None:
     assert (job.state, job.attempt, job.error_code, job.error_message) == ("failed", 3, "out_of_memory", "killed")
 
 
-def test_the_pulse_tells_what_is_news(footing: Footing) -> None:
-    settings = footing.settings.model_copy(update={"heartbeat_seconds": 0.02})
-    job_id = add(footing.database)
-    held = must_claim(footing.database)
-    with Pulse(Context(settings, footing.database, "test/1"), held) as pulse:
+def test_the_pulse_tells_what_is_news(backend: Backend) -> None:
+    settings = backend.settings.model_copy(update={"heartbeat_seconds": 0.02})
+    job_id = add(backend.database)
+    held = must_claim(backend.database)
+    with Heartbeat(Context(settings, backend.database, "test/1"), held) as heartbeat:
         for fraction, message in ((0.0, "started"), (0.004, "looking"), (0.5, "halfway"), (0.501, "at b"), (0.6, "c")):
-            pulse.report(fraction, message)
+            heartbeat.report(fraction, message)
             for _ in range(200):  # until a heartbeat has stored it, and one more has had the occasion to tell it
                 threading.Event().wait(0.02)
-                if look(footing.database, job_id).progress_fraction == fraction:
+                if look(backend.database, job_id).progress_fraction == fraction:
                     break
             threading.Event().wait(0.1)
-        pulse.told(0.7, "told otherwise")
+        heartbeat.reported(0.7, "told otherwise")
         threading.Event().wait(0.2)
-    assert events(footing.database, job_id) == [
+    assert events(backend.database, job_id) == [
         QUEUED,
         RUNNING,
         ("progress", "running", 0.5, "halfway"),
@@ -534,9 +534,9 @@ def test_the_pulse_tells_what_is_news(footing: Footing) -> None:
 
 
 def test_a_message_alone_is_told_after_a_while(worker: Context) -> None:
-    pulse = Pulse(worker, Claim(new_id(), 1, 1))
-    assert not pulse._worth_telling(0.004, "other")
-    assert pulse._worth_telling(0.006, "started")
-    pulse._told_at -= 10.0
-    assert pulse._worth_telling(0.004, "other")
-    assert not pulse._worth_telling(0.0, "started")
+    heartbeat = Heartbeat(worker, Claim(new_id(), 1, 1))
+    assert not heartbeat._worth_reporting(0.004, "other")
+    assert heartbeat._worth_reporting(0.006, "started")
+    heartbeat._reported_at -= 10.0
+    assert heartbeat._worth_reporting(0.004, "other")
+    assert not heartbeat._worth_reporting(0.0, "started")

@@ -25,7 +25,7 @@ from app.searches import service
 from app.storage.db import Database
 from app.storage.ids import new_id
 from app.storage.models import Job
-from tests.conftest import BOTH, POSTGRES, Footing
+from tests.conftest import BOTH, POSTGRES, Backend
 from tests.jobs.queue_model import MOST_ATTEMPTS, Known
 from tests.jobs.searching import BODIES, LEASE_SECONDS, OWNERS, QUEUE, ago, needs_sweep, read_back, save, sweep
 
@@ -35,7 +35,7 @@ POSTGRESQL = pytest.param(POSTGRES, marks=pytest.mark.servers)
 
 
 @dataclass
-class Told:
+class Reported:
     """What the threads were told; each list is only ever appended to."""
 
     made: list[UUID] = field(default_factory=list)
@@ -49,9 +49,9 @@ class Told:
 class Actor:
     """One thread's random acts. It keeps every claim that it ever had, and so it is a zombie, too."""
 
-    def __init__(self, database: Database, told: Told, name: int, seed: int) -> None:
+    def __init__(self, database: Database, reported: Reported, name: int, seed: int) -> None:
         self.database = database
-        self.told = told
+        self.reported = reported
         self.name = f"w{name}"
         self.random = Random(f"{seed}.{name}")
         self.claims: list[Claim] = []
@@ -67,7 +67,7 @@ class Actor:
             for _ in range(STEPS):
                 self.random.choice(acts)()
         except BaseException as error:
-            self.told.errors.append(error)
+            self.reported.errors.append(error)
 
     def submit(self) -> None:
         key = self.random.choice([None, None, *(f"k{i}" for i in range(KEYS))])
@@ -78,16 +78,16 @@ class Actor:
             assert key is not None
             return
         if key is not None:
-            self.told.answers.append((key, answer))
+            self.reported.answers.append((key, answer))
         if not answer.body["reused"]:
-            self.told.made.append(UUID(answer.body["id"]))
+            self.reported.made.append(UUID(answer.body["id"]))
 
     def claim(self) -> None:
         held = self.write(lifecycle.claim, QUEUE, self.name, LEASE_SECONDS)
         if held is not None:
             assert held.attempt <= MOST_ATTEMPTS
             self.claims.append(held)
-            self.told.claims.append(held)
+            self.reported.claims.append(held)
 
     def work(self) -> None:
         if not self.claims:
@@ -95,7 +95,7 @@ class Actor:
         held = self.random.choice(self.claims[-4:])
         act = self.random.choice(["save", "save", "fail", "give up", "release", "tell", "heartbeat"])
         if act == "save" and self.write(save, held):
-            self.told.accepted.append(held)
+            self.reported.accepted.append(held)
         elif act == "fail":
             self.write(lifecycle.fail, held, "internal_error", "why")
         elif act == "give up":
@@ -103,19 +103,19 @@ class Actor:
         elif act == "release":
             self.write(lifecycle.release, held)
         elif act == "tell":
-            self.write(lifecycle.tell, held, "progress", {}, 0.5, self.name)
+            self.write(lifecycle.add_event, held, "progress", {}, 0.5, self.name)
         elif act == "heartbeat":
             self.write(lifecycle.heartbeat, held, LEASE_SECONDS, 0.25, self.name)
 
     def curate(self) -> None:
-        if not self.told.made:
+        if not self.reported.made:
             return
-        job_id = self.random.choice(self.told.made)
+        job_id = self.random.choice(self.reported.made)
         act = self.random.choice([service.cancel, service.retry, service.delete])
         with suppress(NotFound, WrongState):
             self.write(act, OWNERS[0], job_id)
             if act is service.delete:
-                self.told.deleted.append(job_id)
+                self.reported.deleted.append(job_id)
 
     def expire(self) -> None:
         """Let the time of a lease be over."""
@@ -129,7 +129,7 @@ class Actor:
 
 def end_everything(database: Database) -> list[Claim]:
     """Do what is left to do after every worker has died; the claims that this took."""
-    survivor = Actor(database, Told(), 0, 0)
+    survivor = Actor(database, Reported(), 0, 0)
     survivor.write(expire_all)
     survivor.write(sweep)
     for _ in range(THREADS * STEPS):
@@ -146,31 +146,31 @@ def expire_all(session: Session) -> None:
 
 
 @pytest.mark.random_cases(3)
-@pytest.mark.parametrize("footing", [POSTGRESQL], indirect=True)
-def test_nothing_is_lost_and_nothing_done_twice(footing: Footing, seed: int) -> None:
-    told, start = Told(), threading.Barrier(THREADS)
-    actors = [Actor(footing.database, told, name, seed) for name in range(THREADS)]
+@pytest.mark.parametrize("backend", [POSTGRESQL], indirect=True)
+def test_nothing_is_lost_and_nothing_done_twice(backend: Backend, seed: int) -> None:
+    reported, start = Reported(), threading.Barrier(THREADS)
+    actors = [Actor(backend.database, reported, name, seed) for name in range(THREADS)]
     threads = [threading.Thread(target=actor.run, args=(start,)) for actor in actors]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert told.errors == []
-    check(footing.database, told)
-    last = end_everything(footing.database)
-    told.claims += last
-    told.accepted += last
-    stored = check(footing.database, told)
+    assert reported.errors == []
+    check(backend.database, reported)
+    last = end_everything(backend.database)
+    reported.claims += last
+    reported.accepted += last
+    stored = check(backend.database, reported)
     assert {job.state for job in stored.values()} <= {*lifecycle.ENDED}
-    with footing.database.read() as session:
+    with backend.database.read() as session:
         assert not needs_sweep(session)
 
 
-@pytest.mark.parametrize("footing", [*BOTH], indirect=True)
-def test_no_more_is_taken_than_there_is_room_for(footing: Footing) -> None:
-    database = Database(footing.settings.sqlalchemy_url, most_waiting=ROOM)
+@pytest.mark.parametrize("backend", [*BOTH], indirect=True)
+def test_no_more_is_taken_than_there_is_room_for(backend: Backend) -> None:
+    database = Database(backend.settings.sqlalchemy_url, most_waiting=ROOM)
     given_up = [new_id() for _ in range(THREADS)]
-    with footing.database.write() as session:
+    with backend.database.write() as session:
         for job_id in given_up:
             lifecycle.enqueue(session, job_id, kind="search", queue=QUEUE, owner=OWNERS[0])
             lifecycle.cancel(session, job_id)
@@ -193,35 +193,35 @@ def test_no_more_is_taken_than_there_is_room_for(footing: Footing) -> None:
         taken = list(threads.map(take, acts))
     database.dispose()
     assert taken.count(True) == ROOM
-    with footing.database.read() as session:
+    with backend.database.read() as session:
         assert session.scalar(select(func.count()).where(Job.state == State.QUEUED)) == ROOM
 
 
-def check(database: Database, told: Told) -> dict[UUID, Known]:
+def check(database: Database, reported: Reported) -> dict[UUID, Known]:
     with database.read() as session:
         stored = read_back(session)
-    assert len(set(told.deleted)) == len(told.deleted), "two were told that they deleted it"
-    assert set(stored) == set(told.made) - set(told.deleted)
+    assert len(set(reported.deleted)) == len(reported.deleted), "two were told that they deleted it"
+    assert set(stored) == set(reported.made) - set(reported.deleted)
     answers = defaultdict(list)
-    for key, answer in told.answers:
+    for key, answer in reported.answers:
         answers[key].append(answer)
     assert all(answer == given[0] for given in answers.values() for answer in given)
 
     fences = defaultdict(list)
-    for held in told.claims:
+    for held in reported.claims:
         fences[held.job_id].append(held.fence)
-    accepted = dict(Counter(held.job_id for held in told.accepted))
+    accepted = dict(Counter(held.job_id for held in reported.accepted))
     assert set(accepted.values()) <= {1}, "two results were accepted"
     for job_id, job in stored.items():
         assert sorted(fences[job_id]) == list(range(1, job.fence + 1))
-        assert [event[:2] for event in job.told].count(("status", "running")) == job.fence
+        assert [event[:2] for event in job.reported].count(("status", "running")) == job.fence
         assert (job.state == "succeeded") == (job_id in accepted)
         assert job.accepted in (None, job.fence), "a zombie's result was accepted"
-        assert job.accepted == next((held.fence for held in told.accepted if held.job_id == job_id), None)
+        assert job.accepted == next((held.fence for held in reported.accepted if held.job_id == job_id), None)
         assert job.attempt <= MOST_ATTEMPTS
-        states = [State(event[1]) for event in job.told]
+        states = [State(event[1]) for event in job.reported]
         assert states[0] == State.QUEUED
         assert states[-1] == job.state
         assert all(before == after or after in TRANSITIONS[before] for before, after in pairwise(states))
-        assert all((event == "done") == (state in lifecycle.ENDED) for event, state, *_ in job.told)
+        assert all((event == "done") == (state in lifecycle.ENDED) for event, state, *_ in job.reported)
     return stored

@@ -96,7 +96,7 @@ def test_a_search_taken_back_by_the_sweeper_is_left_to_the_next_worker(worker: C
     assert (job.state, job.worker, search.result, places) == ("running", "test/2", None, 0)
 
 
-def test_a_worker_that_ends_puts_its_search_back(worker: Context, ending: None) -> None:
+def test_a_worker_that_ends_puts_its_search_back(worker: Context, is_stopping: None) -> None:
     search_id = submit(worker.database, LONG)
     assert search_tasks.run_next(worker)
     job, search, _ = look(worker.database, search_id)
@@ -151,10 +151,10 @@ def test_progress_is_written_while_a_search_runs(worker: Context) -> None:
 
 
 @pytest.fixture
-def ending() -> Iterator[None]:
-    process._ending.set()
+def is_stopping() -> Iterator[None]:
+    process._stopping.set()
     yield
-    process._ending.clear()
+    process._stopping.clear()
 
 
 def _when_running(database: Database, search_id: UUID, act: Callable[[], None], run: Callable[[], bool]) -> None:

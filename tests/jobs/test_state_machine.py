@@ -22,14 +22,14 @@ from app.jobs.lifecycle import TRANSITIONS, Claim, State
 from app.searches import service
 from app.storage.db import Database
 from app.storage.models import IdempotencyKey, Job, WorkerBeat
-from tests.conftest import Footing
-from tests.jobs.queue_model import MOST_ATTEMPTS, Asked, First, Held, Known, Queue
+from tests.conftest import Backend
+from tests.jobs.queue_model import MOST_ATTEMPTS, First, Held, Known, Queue, Submitted
 from tests.jobs.searching import (
     BODIES,
     LEASE_SECONDS,
     OWNERS,
     QUEUE,
-    RING_AGAIN_SECONDS,
+    RENOTIFY_SECONDS,
     ago,
     needs_sweep,
     read_back,
@@ -108,7 +108,7 @@ class Machine(RuleBasedStateMachine):
         for (owner, key), first in at(sorted(self.model.keys.items(), key=lambda item: item[0]), number):
             self.ask_again(owner, first.asked, key, first)
 
-    def ask(self, owner: str, asked: Asked, key: str | None) -> None:
+    def ask(self, owner: str, asked: Submitted, key: str | None) -> None:
         reused = self.model.reusable(owner, asked)
         answer = self.write(service.submit, owner, BODIES[asked], key)
         job_id = UUID(answer.body["id"])
@@ -125,7 +125,7 @@ class Machine(RuleBasedStateMachine):
         assert (answer.body["result"] is not None) == (state == "succeeded")
         assert answer.location == f"/v1/searches/{job_id}"
 
-    def ask_again(self, owner: str, asked: Asked, key: str | None, first: First) -> None:
+    def ask_again(self, owner: str, asked: Submitted, key: str | None, first: First) -> None:
         with self.nothing_changes():
             if asked == first.asked:
                 assert self.write(service.submit, owner, BODIES[asked], key) == first.answer
@@ -144,8 +144,8 @@ class Machine(RuleBasedStateMachine):
                 self.refused(service.retry, job.owner, job_id)
                 continue
             queued = self.model.retry(job_id)
-            found, told = self.write(service.retry, job.owner, job_id)
-            assert (found.job.state, told) == (job.state, queued)
+            found, reported = self.write(service.retry, job.owner, job_id)
+            assert (found.job.state, reported) == (job.state, queued)
 
     def delete(self, number: int) -> None:
         for job_id, job in self.job(number):
@@ -194,14 +194,14 @@ class Machine(RuleBasedStateMachine):
         for held, known in self.held(number):
             tell = number % 2 == 0
             accepted = self.model.progress(known, 0.5, "halfway", renew=True, tell=tell)
-            self.writes(accepted, lifecycle.heartbeat, held, LEASE_SECONDS, 0.5, "halfway", tell=tell)
+            self.writes(accepted, lifecycle.heartbeat, held, LEASE_SECONDS, 0.5, "halfway", report=tell)
 
     def tell(self, number: int) -> None:
         for held, known in self.held(number):
             with self.nothing_changes():
                 assert self.write(lifecycle.holds, held) == (self.model.held(known) is not None)
             accepted = self.model.progress(known, 0.75, "epoch 3", renew=False, tell=True)
-            self.writes(accepted, lifecycle.tell, held, "progress", {"epoch": {"epoch": 3}}, 0.75, "epoch 3")
+            self.writes(accepted, lifecycle.add_event, held, "progress", {"epoch": {"epoch": 3}}, 0.75, "epoch 3")
 
     def finish(self, number: int) -> None:
         for held, known in self.held(number):
@@ -248,10 +248,10 @@ class Machine(RuleBasedStateMachine):
             self.move(job_id, "lease_until", 1)
             self.model.jobs[job_id].expired = True
 
-    def lose_the_bell(self, number: int) -> None:
+    def lose_notification(self, number: int) -> None:
         for job_id in at(self.model.queued(), number):
-            self.move(job_id, "rung_at", 2 * RING_AGAIN_SECONDS)
-            self.model.jobs[job_id].unrung = True
+            self.move(job_id, "notified_at", 2 * RENOTIFY_SECONDS)
+            self.model.jobs[job_id].unnotified = True
 
     def move(self, job_id: UUID, column: str, seconds: float) -> None:
         """Move a moment of a job into the past."""
@@ -275,14 +275,14 @@ class Machine(RuleBasedStateMachine):
 
     def sweep(self, number: int) -> None:
         needed = self.model.needs_sweep()
-        requeued, failed, bells = self.model.sweep()
-        assert self.write(sweep) == lifecycle.Sweep(requeued, failed, {QUEUE: bells} if bells else {})
-        assert needed == bool(requeued or failed or bells)
+        requeued, failed, notifications = self.model.sweep()
+        assert self.write(sweep) == lifecycle.Sweep(requeued, failed, {QUEUE: notifications} if notifications else {})
+        assert needed == bool(requeued or failed or notifications)
 
     STEPS = (
         *(submit, submit, repeat, cancel, retry, delete, meddle),
         *(claim, claim, claim, heartbeat, tell, finish, fail, give_up, release, die_before_the_commit),
-        *(expire, expire, lose_the_bell, listen, let_keys_age, sweep, sweep),
+        *(expire, expire, lose_notification, listen, let_keys_age, sweep, sweep),
     )
 
     @rule(step=st.sampled_from(STEPS), number=NUMBER)
@@ -297,7 +297,7 @@ class Machine(RuleBasedStateMachine):
         assert stored == self.model.jobs
         assert needed == self.model.needs_sweep()
         for job_id, job in stored.items():
-            assert (job.told[-1][0] == "done") == (job.state in lifecycle.ENDED)
+            assert (job.reported[-1][0] == "done") == (job.state in lifecycle.ENDED)
             before, after = self.states.get(job_id, State.QUEUED), State(job.state)
             assert before == after or after in TRANSITIONS[before]
             self.states[job_id] = after
@@ -344,6 +344,6 @@ CASES = settings(
 
 @pytest.mark.timeout(900)  # what fails is made small first
 @pytest.mark.random_cases(2)
-def test_the_queue_does_what_its_model_does(footing: Footing, seed: int) -> None:
-    machine = hypothesis.seed(seed)(lambda: Machine(footing.database))
+def test_the_queue_does_what_its_model_does(backend: Backend, seed: int) -> None:
+    machine = hypothesis.seed(seed)(lambda: Machine(backend.database))
     run_state_machine_as_test(machine, settings=CASES)  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ from app.storage.models import Checkpoint, Job, JobEvent, Verification, Verifica
 from app.verifications import service
 from app.verifications.schemas import VerificationBody
 from nnmass_core.named.recipes import Recipe
-from tests.conftest import POSTGRES, SQLITE, Footing
+from tests.conftest import POSTGRES, SQLITE, Backend
 from tests.networks import MLP
 from worker import train_tasks, verification_tasks
 from worker.process import Context
@@ -81,13 +81,13 @@ class Bench:
 
 
 @pytest.fixture
-def bench(footing: Footing) -> Bench:
+def bench(backend: Backend) -> Bench:
     quick = {"most_attempts": 100, "heartbeat_seconds": 0.2, "checkpoint_seconds": 1000.0}
-    settings: Settings = footing.settings.model_copy(update=quick)
-    return Bench(Context(settings, footing.database, "test/1"))
+    settings: Settings = backend.settings.model_copy(update=quick)
+    return Bench(Context(settings, backend.database, "test/1"))
 
 
-on_sqlite = pytest.mark.parametrize("footing", [SQLITE], indirect=True)
+on_sqlite = pytest.mark.parametrize("backend", [SQLITE], indirect=True)
 """For what does not depend on the database."""
 
 
@@ -117,8 +117,8 @@ def test_a_calm_run(bench: Bench) -> None:
     verification_id = UUID(answer["id"])
     assert not bench.folder(verification_id).exists()  # nothing is left on the worker
     assert not bench.rows(Checkpoint, verification_id)
-    told = [event.data["epoch"] for event in bench.rows(JobEvent, verification_id) if "epoch" in event.data]
-    assert [(epoch["seed"], epoch["epoch"]) for epoch in told] == [(s, e) for s in (0, 1) for e in (1, 2, 3)]
+    reported = [event.data["epoch"] for event in bench.rows(JobEvent, verification_id) if "epoch" in event.data]
+    assert [(epoch["seed"], epoch["epoch"]) for epoch in reported] == [(s, e) for s in (0, 1) for e in (1, 2, 3)]
     with bench.context.database.read() as session:
         log = service.log(session, OWNER, verification_id)
     assert "attempt 1 on test/1" in log
@@ -161,7 +161,7 @@ def sha256s(answer: dict[str, Any]) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("footing", [pytest.param(POSTGRES, marks=pytest.mark.servers)], indirect=True)
+@pytest.mark.parametrize("backend", [pytest.param(POSTGRES, marks=pytest.mark.servers)], indirect=True)
 def test_a_database_that_drops_every_connection_costs_nothing(bench: Bench) -> None:
     long: dict[str, Any] = {"recipe": replace(RECIPE, epochs=80).to_json(), "seeds": [0]}
     expected = calm(bench, **long)

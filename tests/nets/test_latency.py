@@ -60,7 +60,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 
 
-def told(network: Architecture) -> dict[str, tuple[int, ...]]:
+def reported(network: Architecture) -> dict[str, tuple[int, ...]]:
     """Return the figures of each kind of operator that a network says it runs."""
     total: dict[str, list[int]] = defaultdict(lambda: [0] * 6)
     for part in network.work() or ():
@@ -140,7 +140,7 @@ def test_so_do_the_named_networks(name: str) -> None:
 
 
 def compare(network: Architecture) -> None:
-    said, found = told(network), ran(network)
+    said, found = reported(network), ran(network)
     assert said.keys() == found.keys()
     for kind in said:
         if kind in ("send", "concatenate"):  # a wiring may miss a layer: what moves is exact, the pieces a bound
@@ -187,7 +187,7 @@ def test_factors_of_networks_are_found() -> None:
 
     def takes(network: Architecture, prices: dict[str, tuple[float, ...]], factors: dict[str, float]) -> float:
         total = 0.0
-        for kind, figures in told(network).items():
+        for kind, figures in reported(network).items():
             total += factors[kind] * sum(p * n for p, n in zip(prices[kind], figures, strict=True)) / 1e6
         return total
 

@@ -31,9 +31,9 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     together = train(tmp_path / "two", **what, processes=2, checkpoint_seconds=1e-6)
     for events in (alone, together):
         assert events[-1]["event"] == "done", events[-1]
-    told = [[event for event in events if event["event"] == "epoch"] for events in (alone, together)]
-    assert [event["epoch"] for event in told[1]] == [1, 2]  # told once, not by each of them
-    for one, two in zip(*told, strict=True):
+    reported = [[event for event in events if event["event"] == "epoch"] for events in (alone, together)]
+    assert [event["epoch"] for event in reported[1]] == [1, 2]  # told once, not by each of them
+    for one, two in zip(*reported, strict=True):
         for figure in ("train_loss", "test_loss"):
             assert two[figure] == pytest.approx(one[figure], rel=1e-3)
         for figure in ("train_accuracy", "test_accuracy"):
@@ -46,4 +46,4 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     rest = train(tmp_path / "two", **what, processes=2, resume=[middle], fence=2)
     again = [event for event in rest if event["event"] == "epoch"]
     for figure in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
-        assert [event[figure] for event in again] == pytest.approx([event[figure] for event in told[1]], rel=1e-6)
+        assert [event[figure] for event in again] == pytest.approx([event[figure] for event in reported[1]], rel=1e-6)

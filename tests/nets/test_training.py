@@ -95,13 +95,13 @@ class Keeper:
         self.epochs: list[Epoch] = []
         self.states: list[bytes] = []
 
-    def look(self, epoch: int, step: int, steps: int) -> bool:
+    def on_step(self, epoch: int, step: int, steps: int) -> bool:
         return step == self.middle
 
     def epoch(self, done: Epoch) -> None:
         self.epochs.append(done)
 
-    def keep(self, state: State, epoch: int, step: int) -> None:
+    def on_checkpoint(self, state: State, epoch: int, step: int) -> None:
         file = BytesIO()
         torch.save(state, file)
         self.states.append(file.getvalue())

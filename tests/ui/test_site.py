@@ -114,7 +114,7 @@ def test_a_search_fills_the_form_that_would_ask_it_again(site: Everything) -> No
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "reported"),
     [
         ("max_params", "150Q", "must be a whole number, such as 1200000 or 1.2M"),
         ("max_weight_bytes", "1.5 parsecs", "must be a whole number of bytes"),
@@ -129,17 +129,17 @@ def test_a_search_fills_the_form_that_would_ask_it_again(site: Everything) -> No
         ("precision", "fp7", "must be"),
     ],
 )
-def test_what_is_wrong_stands_beside_its_field(site: Everything, field: str, value: str, told: str) -> None:
+def test_what_is_wrong_stands_beside_its_field(site: Everything, field: str, value: str, reported: str) -> None:
     page = site.client.post("/searches", data=ASKED | {field: value}, headers=OURS)
     assert page.status_code == 422
     place = "space" if field == "preset" else field
     beside = re.search(rf'id="problem-{place}"[^>]*>([^<]*)<', page.text)
     assert beside is not None
-    assert told in beside[1].replace("&#39;", "'")
+    assert reported in beside[1].replace("&#39;", "'")
     assert 'value="first"' in page.text  # what was right is still there
     part = site.client.post("/ui/preview", data=ASKED | {field: value}, headers=OURS)
     assert part.status_code == 422
-    assert told in part.text.replace("&#39;", "'")
+    assert reported in part.text.replace("&#39;", "'")
 
 
 def test_least_and_compress_name_their_fields() -> None:
@@ -154,13 +154,13 @@ def test_least_and_compress_name_their_fields() -> None:
 
 def test_a_live_answer_is_that_of_the_api(site: Everything) -> None:
     part = site.client.post("/ui/preview", data=ASKED, headers=OURS)
-    told = site.client.post(
+    reported = site.client.post(
         "/v1/searches/preview",
         json={"space": "densenet-tiny", "budget": {"max_params": 20_000, "max_macs": 2_000_000}},
     ).json()
     assert part.status_code == 200
-    assert f"The best of {int(told['result']['space_size']):,} architectures, proved in" in part.text
-    assert f"{told['items'][0]['params']:,}" in part.text
+    assert f"The best of {int(reported['result']['space_size']):,} architectures, proved in" in part.text
+    assert f"{reported['items'][0]['params']:,}" in part.text
     assert site.client.get("/v1/searches", params={"q": "live"}).json()["items"] == []  # nothing is stored
 
 

@@ -32,10 +32,10 @@ def no_sweeper(sweeper: Any) -> None:
 def publish_in_request(broker: Any) -> None:
     """The request that adds a job rings the bell itself, as Celery's `delay()` does."""
 
-    def ring(self: Any, queue: str) -> None:
+    def notify(self: Any, queue: str) -> None:
         self._celery.send_task(broker.LOOK[queue], queue=queue, ignore_result=True)
 
-    broker.Dispatcher.ring = ring
+    broker.Dispatcher.notify = notify
 
 
 def no_owner_filter(repository: Any) -> None:
@@ -52,7 +52,7 @@ def no_guard_on_cancel(jobs: Any) -> None:
 
 def no_turns(locks: Any) -> None:
     """Requests with one Idempotency-Key do not wait for each other."""
-    locks.take_turns = lambda session, *parts: None
+    locks.advisory_lock = lambda session, *parts: None
 
 
 def early_answers(main: Any) -> None:

@@ -31,7 +31,7 @@ from tests.servers import HOST
 
 JOBS = 20
 LEASE_SECONDS = 600.0
-TOLD_WITHIN_SECONDS = 90.0
+REPORTED_WITHIN_SECONDS = 90.0
 REQUESTS = 200
 
 # Many requests, one key
@@ -89,13 +89,13 @@ async def stampede(stage: Stage) -> Outcome:
         stage.ledger(full.address, full.database) as ledger,
         client_of(full.address, connections=clients) as client,
     ):
-        told = await ledger.post(stage.rng.choice(QUICK))
-        assert told is not None, "the search was refused"
+        reported = await ledger.post(stage.rng.choice(QUICK))
+        assert reported is not None, "the search was refused"
 
         async def read(times: int) -> None:
             for _ in range(times):
                 started = time.monotonic()
-                good = await reads(client, f"/v1/searches/{told.search_id}")
+                good = await reads(client, f"/v1/searches/{reported.search_id}")
                 seconds.append(time.monotonic() - started)
                 outcome.acked, outcome.wrong = outcome.acked + good, outcome.wrong + (not good)
 
@@ -163,8 +163,8 @@ class Follower:
         if "id" not in event:
             return  # a ping
         self.numbers.append(int(event["id"]))
-        told_at = datetime.fromisoformat(json.loads(event["data"])["at"])
-        self.delays.append((datetime.now(UTC) - told_at).total_seconds())
+        reported_at = datetime.fromisoformat(json.loads(event["data"])["at"])
+        self.delays.append((datetime.now(UTC) - reported_at).total_seconds())
         self.done = self.done or event["event"] == Event.DONE
 
 
@@ -185,7 +185,7 @@ async def event_streams(stage: Stage) -> Outcome:
         held = [take(full.database) for _ in range(JOBS)]
         followers = [Follower(held[i % JOBS].job_id, random.Random(stage.rng.random())) for i in range(clients)]
         with contextlib.suppress(TimeoutError):  # those who were not told the end by then are stuck
-            async with asyncio.timeout(TOLD_WITHIN_SECONDS), asyncio.TaskGroup() as group:
+            async with asyncio.timeout(REPORTED_WITHIN_SECONDS), asyncio.TaskGroup() as group:
                 for one in followers:
                     group.create_task(one.follow(client))
                 for claim in held:
@@ -200,8 +200,8 @@ async def event_streams(stage: Stage) -> Outcome:
         outcome.wrong += one.refusals
     outcome.acked = len(followers)
     outcome.take_times([delay for one in followers for delay in one.delays])
-    told, returns = (sum(len(one.numbers) for one in followers), sum(one.connections - 1 for one in followers))
-    outcome.notes |= {"told": told, "came back": returns}
+    reported, returns = (sum(len(one.numbers) for one in followers), sum(one.connections - 1 for one in followers))
+    outcome.notes |= {"reported": reported, "came back": returns}
     outcome.judge(clients)
     return outcome
 

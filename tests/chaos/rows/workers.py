@@ -85,10 +85,10 @@ async def cancel_races(stage: Stage) -> Outcome:
     async with stage.ledger(full.address, full.database) as ledger:
 
         async def post_and_cancel(question: Json, moment: float) -> None:
-            told = await ledger.post(question)
+            reported = await ledger.post(question)
             await asyncio.sleep(moment)
-            if told is not None:
-                await ledger.cancel(told)
+            if reported is not None:
+                await ledger.cancel(reported)
 
         async with every(KILL_SECONDS, lambda: kill_one(stage, full)), asyncio.TaskGroup() as group:
             for question, moment in zip(questions, moments, strict=True):
@@ -96,7 +96,7 @@ async def cancel_races(stage: Stage) -> Outcome:
                 await asyncio.sleep(1 / 15)
         await ledger.all_ended()
         found = await ledger.compare(outcome)
-        answers = [told.cancel_answer for told in ledger.acknowledged]
+        answers = [reported.cancel_answer for reported in ledger.acknowledged]
     outcome.take_times(times_of(found))
     outcome.notes |= {str(answer): answers.count(answer) for answer in dict.fromkeys(answers)}
     outcome.judge(len(questions))
@@ -115,19 +115,21 @@ async def zombie(stage: Stage) -> Outcome:
     delays: list[float] = []
     async with stage.ledger(full.address, full.database) as ledger:
         for _ in range(stage.size(5)):
-            told, worker = await freeze_amid(stage, full, ledger)
+            reported, worker = await freeze_amid(stage, full, ledger)
             frozen = time.monotonic()
             await ledger.all_ended()
             delays.append(time.monotonic() - frozen)
-            if not has_ended(full, told.search_id):  # nobody took it over, so there is nothing to be late for
+            if not has_ended(full, reported.search_id):  # nobody took it over, so there is nothing to be late for
                 outcome.stuck += 1
                 worker.thaw()
                 continue
-            before, said = trace(full, told.search_id), worker.log.stat().st_size
+            before, said = trace(full, reported.search_id), worker.log.stat().st_size
             worker.thaw()
-            await until(partial(says, worker.log, str(told.search_id), said), "the thawed worker has tried to go on")
+            await until(
+                partial(says, worker.log, str(reported.search_id), said), "the thawed worker has tried to go on"
+            )
             await asyncio.sleep(LATE_SECONDS)
-            outcome.wrong += trace(full, told.search_id) != before
+            outcome.wrong += trace(full, reported.search_id) != before
         await ledger.compare(outcome)
         outcome.judge(len(ledger.acknowledged))
     outcome.take_times(delays)
@@ -138,16 +140,16 @@ async def zombie(stage: Stage) -> Outcome:
 async def freeze_amid(stage: Stage, full: FullMode, ledger: Ledger) -> tuple[Acknowledged, Process]:
     """Freeze a worker somewhere in a search, between two transactions: an open one would hold the row's lock."""
     while True:
-        told = await ledger.post(stage.rng.choice(SLOW))
-        assert told is not None, "a search was refused"
-        await until(lambda told=told: job_of(full, told.search_id).state != State.QUEUED, "the search runs")  # type: ignore[misc]
+        reported = await ledger.post(stage.rng.choice(SLOW))
+        assert reported is not None, "a search was refused"
+        await until(lambda reported=reported: job_of(full, reported.search_id).state != State.QUEUED, "the search runs")  # type: ignore[misc]
         await asyncio.sleep(stage.rng.uniform(0, 0.8))
-        while (job := job_of(full, told.search_id)).state == State.RUNNING:
+        while (job := job_of(full, reported.search_id)).state == State.RUNNING:
             worker = full.worker_of(job)
             worker.freeze()
             await asyncio.sleep(0.1)
-            if not holds_transaction(full) and not has_ended(full, told.search_id):
-                return told, worker
+            if not holds_transaction(full) and not has_ended(full, reported.search_id):
+                return reported, worker
             worker.thaw()
             await asyncio.sleep(0.01)
 

@@ -7,38 +7,38 @@ from pathlib import Path
 from queue import Empty
 
 from app.config import Settings
-from app.jobs.broker import make_celery, purge_bells
+from app.jobs.broker import make_celery, purge_notifications
 
-BELLS = 200
+NOTIFICATIONS = 200
 
 
 def test_bells_rung_at_once_are_each_heard_whole(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     celery = make_celery(settings)
-    ringers = [threading.Thread(target=_ring, args=(settings,)) for _ in range(4)]
+    ringers = [threading.Thread(target=_notify, args=(settings,)) for _ in range(4)]
     heard = 0
     with celery.connection_for_read() as connection:
         channel = connection.channel()
         for ringer in ringers:
             ringer.start()
-        while any(ringer.is_alive() for ringer in ringers) or heard < 4 * BELLS:
+        while any(ringer.is_alive() for ringer in ringers) or heard < 4 * NOTIFICATIONS:
             try:
                 heard += channel._get("search")["headers"]["task"] == "nnmass.search"
             except Empty:
                 continue
-    assert heard == 4 * BELLS
+    assert heard == 4 * NOTIFICATIONS
 
 
 def test_old_bells_are_thrown_away(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
-    _ring(settings)
-    assert len(list(settings.bells_dir.glob("messages/*.msg"))) == BELLS
-    purge_bells(settings)
-    assert list(settings.bells_dir.glob("messages/*")) == []
+    _notify(settings)
+    assert len(list(settings.notifications_dir.glob("messages/*.msg"))) == NOTIFICATIONS
+    purge_notifications(settings)
+    assert list(settings.notifications_dir.glob("messages/*")) == []
 
 
-def _ring(settings: Settings) -> None:
+def _notify(settings: Settings) -> None:
     celery = make_celery(settings)
     with celery.connection_for_write() as connection:
-        for _ in range(BELLS):
+        for _ in range(NOTIFICATIONS):
             celery.send_task("nnmass.search", queue="search", ignore_result=True, connection=connection)
