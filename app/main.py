@@ -13,20 +13,21 @@ from app import ui
 from app.architectures import routes as architectures
 from app.auth.callers import Callers
 from app.auth.keys import Scope
+from app.auth.rate_limits import RateLimits
 from app.config import Settings
 from app.devices import routes as devices
 from app.evidence import routes as evidence
 from app.exports import routes as exports
 from app.health import routes as health
 from app.http import openapi_pages, problem_json
-from app.http.access_log import AccessLogMiddleware
-from app.http.body_guard import BodyGuard
 from app.http.concurrency import Threads
 from app.http.cursors import Cursors
 from app.http.dependencies import allows
 from app.http.event_streams import Streams
 from app.http.fields import problems
-from app.http.hosts_and_origins import HostAndOriginMiddleware
+from app.http.middleware.access_log import AccessLogMiddleware
+from app.http.middleware.body_guard import BodyGuard
+from app.http.middleware.hosts_and_origins import HostAndOriginMiddleware
 from app.jobs.broker import Dispatcher
 from app.jobs.sweeper import Sweeper
 from app.measurements import routes as measurements
@@ -95,6 +96,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.threads = Threads()
     app.state.streams = streams
     app.state.callers = Callers(database, settings)
+    app.state.rate_limits = RateLimits(settings)
     app.state.cursors = Cursors(settings.signing_key())
     app.state.metrics = Metrics(database, settings)
     for scope, routers in FEATURES.items():

@@ -40,6 +40,18 @@ def test_numba_is_not_loaded_before_it_is_used() -> None:
     subprocess.run([sys.executable, "-c", probe], cwd=ROOT, check=True, timeout=60)
 
 
+def test_no_room_has_more_modules_than_a_person_takes_in() -> None:
+    folders = [
+        folder
+        for top in ("app", "nnmass", "nnmass_core", "worker")
+        for folder in (ROOT / top, *(ROOT / top).rglob("*/"))
+    ]
+    counts = {str(f.relative_to(ROOT)): len(list(f.glob("*.py"))) for f in folders if f.name not in {"cli", "families"}}
+    assert counts["app"]
+    assert counts["nnmass_core"]
+    assert {name: count for name, count in counts.items() if count > 14} == {}
+
+
 def test_the_version_is_one() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text()
     version = re.search(r'__version__ = "(.+)"', (ROOT / "nnmass_core/__init__.py").read_text())

@@ -1,27 +1,21 @@
-"""Who makes each request, and whether they ask too often. Keys are looked up in the database and remembered briefly."""
+"""Who makes each request. Keys are looked up in the database and remembered for a short time."""
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from limits import parse
-from limits.storage import MemoryStorage
-from limits.strategies import SlidingWindowCounterRateLimiter
-
 from app.auth import keys
 from app.auth.keys import ANYONE_HERE, Caller
 from app.config import Settings
-from app.errors import TooMany, Unauthenticated
+from app.errors import Unauthenticated
 from app.storage.db import Database
 
 REMEMBERED_SECONDS = 2.0
 """A key that was revoked, or the first that was made, counts everywhere after this long."""
 
 MOST_REMEMBERED = 10_000
-SHORT_PAUSE_SECONDS = 1
 
 
 class Callers:
@@ -32,8 +26,6 @@ class Callers:
         self._keys_needed = settings.require_keys
         self._remembered: dict[str, tuple[Caller, float]] = {}
         self._to_note: set[str] = set()
-        self._limit = parse(settings.rate_limit)
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     def remembered(self, token: str | None) -> Caller | None:
         """Return the caller of a key (None: no key) that was looked up moments ago; without touching the database."""
@@ -78,14 +70,6 @@ class Callers:
         if needed:
             raise Unauthenticated("send an API key as `Authorization: Bearer nnm_...`")
         return ANYONE_HERE
-
-    def count(self, caller: Caller) -> None:
-        """Count a request against its owner's rate. Raises TooMany. Who needs no key is not limited."""
-        if caller.key is None or self._limiter.hit(self._limit, caller.owner):
-            return
-        reset = self._limiter.get_window_stats(self._limit, caller.owner).reset_time
-        seconds = max(SHORT_PAUSE_SECONDS, math.ceil(reset - time.time()))
-        raise TooMany(f"more than {self._limit} of this owner", code="too_many_requests", retry_after=seconds)
 
 
 @dataclass(frozen=True)

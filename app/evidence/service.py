@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.http.csv_files import csv_text
 from app.predictions import Scope, Trained, diverged, trained
 from nnmass_core.verification.evidence import evidence_of
 
@@ -93,13 +92,8 @@ def _named(scope: Scope, family: str | None, n: int) -> dict[str, Any]:
 
 def table(session: Session, owner: str, filters: Filters) -> str:
     """Return the points of every scope that the filters admit, as CSV."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS + FIGURES)
-    for scope, found in _scopes(session, owner, filters).items():
-        for item in found:
-            writer.writerow(_line(scope, item))
-    return text.getvalue()
+    scopes = _scopes(session, owner, filters)
+    return csv_text(COLUMNS + FIGURES, (_line(scope, item) for scope, found in scopes.items() for item in found))
 
 
 def _line(scope: Scope, item: Trained) -> list[Any]:

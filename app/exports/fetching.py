@@ -9,7 +9,7 @@ from app.errors import Forbidden
 from app.exports import service
 from app.exports.service import File, Found
 from app.http.concurrency import Threads
-from app.http.hosts_and_origins import is_foreign
+from app.http.middleware.hosts_and_origins import is_foreign
 from app.storage.db import Database
 from nnmass_core.architecture import Architecture
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.auth.callers import Admission, Callers
 from app.auth.keys import Caller, Scope
+from app.auth.rate_limits import RateLimits
 from app.config import Settings
 from app.errors import Forbidden
 from app.http import cursors, idempotency
@@ -19,7 +20,7 @@ from app.http.concurrency import Threads
 from app.http.cursors import Cursors
 from app.http.event_streams import Streams
 from app.http.fields import PAGE_LIMIT
-from app.http.hosts_and_origins import SAFE_METHODS
+from app.http.middleware.hosts_and_origins import SAFE_METHODS
 from app.http.pagination import USUAL, Paging
 from app.observability import logs
 from app.storage.db import Database
@@ -90,7 +91,7 @@ async def caller_of(
     if callers.use_is_due(caller):
         await threads.run_db(caller.owner, callers.note_use, caller)
     logs.bind(owner=caller.owner)
-    callers.count(caller)
+    cast("RateLimits", request.app.state.rate_limits).count(caller)
     return caller
 
 

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.auth import keys
 from app.config import Settings
-from app.http.hosts_and_origins import is_loopback
+from app.http.middleware.hosts_and_origins import is_loopback
 from app.main import create_app
 from app.observability import logs
 from app.processes.embedded import StartRefused

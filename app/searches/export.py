@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from app.http.csv_files import csv_text
 from app.jobs.lifecycle import State
 from app.predictions import Predictions
 from app.searches import repository
@@ -39,11 +38,8 @@ def table(session: Session, owner: str, search_id: UUID) -> str:
     limits = [limit.name for limit in request.budget.limits()]
     parts = len(request.space.largest().evaluation.parts)
     widths = [f"width_{number}" for number in range(1, parts + 1)]
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(["rank", "arch_id", *FIGURES, *widths, *(f"slack_{name}" for name in limits), "architecture"])
-    lines.writerows(_line(place, limits) for place in _ranking(session, owner, row))
-    return text.getvalue()
+    columns = ["rank", "arch_id", *FIGURES, *widths, *(f"slack_{name}" for name in limits), "architecture"]
+    return csv_text(columns, (_line(place, limits) for place in _ranking(session, owner, row)))
 
 
 def _ranking(session: Session, owner: str, row: Search) -> list[RankedArchitecture]:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 
-from app.http.body_guard import find_fault
+from app.http.middleware.body_guard import find_fault
 from app.http.problem_json import problems_of
 from nnmass.amounts import count, memory, milliseconds
 from nnmass_core.errors import DefinitionError, Problem

@@ -16,7 +16,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.config import Settings
-from app.http.body_guard import find_fault
+from app.http.middleware.body_guard import find_fault
 from app.main import create_app
 from tests.api.everything import OPERATIONS, Everything, everything, examples_of, operations_of
 from tests.clients import client_of

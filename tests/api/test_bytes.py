@@ -23,8 +23,8 @@ import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.http.body_guard import DEEPEST, LONGEST_NUMBER, find_fault
 from app.http.fields import ProblemBody
+from app.http.middleware.body_guard import DEEPEST, LONGEST_NUMBER, find_fault
 from app.processes.uvicorn_server import LARGEST_HEAD, config_of
 from tests.api.everything import OPERATIONS, Everything, everything
 
