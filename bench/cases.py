@@ -28,7 +28,7 @@ class Case:
 
     def caps(self) -> dict[str, int]:
         """Return the largest params and MACs allowed, as the engine's columns name them."""
-        return {limit.quantity: limit.elements for limit in self.budget.limits()}
+        return {limit.cost.quantity: limit.elements for limit in self.budget.limits()}
 
 
 def densenet(cells: int, *, depths: int = 29, skip_step: int = 4, width_step: int = 16) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 from nnmass_core.codec import Value, encode, integer, nested, sha256_of
+from nnmass_core.costs import COSTS
 from nnmass_core.diagram import Panel, draw
 from nnmass_core.hardware.latency import Work
 
@@ -95,10 +96,7 @@ class Evaluation:
         return {
             "nn_mass": float(self.mass),
             self.part_name: [part.report() for part in self.parts],
-            "params": self.params,
-            "macs": self.macs,
-            "weight_bytes": self.weights * size,
-            "peak_activation_bytes": self.peak_elements * size,
+            **{cost.name: cost.value(self, None, size) for cost in COSTS.values() if not cost.timed},
             "depth": self.depth,
         }
 

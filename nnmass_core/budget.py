@@ -2,117 +2,96 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from nnmass_core.architecture import BYTES_PER_ELEMENT, Evaluation
-from nnmass_core.codec import LARGEST_INTEGER, check_integer
+from nnmass_core.codec import LARGEST_INTEGER, check_integer, unknown_fields
+from nnmass_core.costs import Cost, costs_by_limit
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.hardware.devices import Device, read_device
-from nnmass_core.hardware.latency import NANOSECONDS, Latency, LatencyModel
+from nnmass_core.hardware.latency import Latency, LatencyModel
 
-LONGEST_MS = 1e9
+LARGEST_NUMBER = 1e9
+"""The largest bound of a limit that is a number with decimals."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """One hard limit: at most `bound` units of a quantity, where one element takes `unit` of them.
+    """One hard limit: at most `bound` units of a cost, where a stored number takes `element_bytes` bytes."""
 
-    An element of latency is a nanosecond, and its unit a millisecond: `bound` is then a double and `unit` below 1.
-    """
-
-    name: str
-    quantity: str
+    cost: Cost
     bound: float
-    unit: float
+    element_bytes: int
+
+    @property
+    def name(self) -> str:
+        """The limit's name in a budget."""
+        return self.cost.limit
 
     @property
     def elements(self) -> int:
         """The bound in elements, the engine's unit."""
-        if self.quantity == "latency":  # the most nanoseconds that are told as no more than the bound
-            near = math.floor(self.bound * NANOSECONDS) + 1
-            return next(elements for elements in (near, near - 1, near - 2) if self.reported(elements) <= self.bound)
-        return int(self.bound // self.unit)
-
-    def reported(self, elements: float) -> float:
-        """Return so many elements in the limit's unit."""
-        return elements / NANOSECONDS if self.quantity == "latency" else elements * self.unit
+        return self.cost.most_elements(self.bound, self.element_bytes)
 
     def slack(self, evaluation: Evaluation, latency: Latency | None = None) -> float:
         """Return what an architecture leaves of the limit, in the limit's unit; negative when it breaks it."""
-        used = {
-            "params": evaluation.params,
-            "macs": evaluation.macs,
-            "weights": evaluation.weights,
-            "peak": evaluation.peak_elements,
-            "latency": 0 if latency is None else latency.nanoseconds,
-        }
-        return self.bound - self.reported(used[self.quantity])
+        return self.bound - (self.cost.value(evaluation, latency, self.element_bytes) or 0)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, init=False)
 class Budget:
     """What the hardware allows; every limit that is set is hard. Bytes are those of `precision`.
 
+    Limits are given by their names, as `max_params=1_000_000`: one for each row of the table of costs
+    (`nnmass_core.costs`).
+
     device: a device or its profile; a text names one that is known here. Its memory limits hold beside the others;
-    where both limit the same, the lower one does. max_latency_ms: for one input, batch 1, as the device's profile
+    where both limit the same, the lower one does. A limit on latency is for one input, batch 1, as the device's profile
     estimates it.
     """
 
-    max_params: int | None = None
-    max_macs: int | None = None
-    max_weight_bytes: int | None = None
-    max_peak_activation_bytes: int | None = None
-    max_latency_ms: float | None = None
-    precision: str = "fp32"
-    device: Device | str | Mapping[str, Any] | None = None
+    bounds: tuple[tuple[str, float], ...]
+    precision: str
+    device: Device | None
 
-    def __post_init__(self) -> None:
-        problems = [p for name, bound in self._set() for p in check_integer(bound, 0, LARGEST_INTEGER, name)]
-        if self.precision not in tuple(BYTES_PER_ELEMENT):
+    def __init__(
+        self,
+        *,
+        precision: str = "fp32",
+        device: Device | str | Mapping[str, Any] | None = None,
+        **bounds: float | None,
+    ) -> None:
+        costs = costs_by_limit()
+        given = {name: bound for name in costs if (bound := bounds.get(name)) is not None}
+        problems = list(unknown_fields(bounds, set(costs)))
+        problems += [problem for name, bound in given.items() for problem in _wrong(costs[name], bound)]
+        if precision not in tuple(BYTES_PER_ELEMENT):
             problems.append(Problem("precision", "unknown_choice", f"must be one of {', '.join(BYTES_PER_ELEMENT)}"))
-        if self.device is not None:
-            try:
-                object.__setattr__(self, "device", read_device(self.device))
-            except DefinitionError as error:
-                problems += error.under("device").problems
-        problems += [] if problems else self._latency_problems()
+        object.__setattr__(self, "precision", precision)
+        try:
+            object.__setattr__(self, "device", None if device is None else read_device(device))
+        except DefinitionError as error:
+            problems += error.under("device").problems
+        if not problems:
+            problems = [problem for name in given if costs[name].timed for problem in self._untimed(name)]
         if problems:
             raise DefinitionError(problems)
+        exact = {name: bound if costs[name].whole else float(bound) for name, bound in given.items()}
+        object.__setattr__(self, "bounds", tuple(exact.items()))
 
-    def _latency_problems(self) -> list[Problem]:
-        bound = self.max_latency_ms
-        if bound is None:
-            return []
-        if isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 < bound <= LONGEST_MS:
-            return [Problem("max_latency_ms", "out_of_range", f"must be a number above 0 and at most {LONGEST_MS:g}")]
-        if self.profile is None or self.profile.latency is None:
-            return [Problem("max_latency_ms", "needs_device", "needs a device whose profile tells latencies")]
-        if self.latency_model is None:
-            message = f"must be {self.profile.latency.precision}, which the device's latencies are of"
-            return [Problem("precision", "conflicts_with_device", message)]
-        return []
-
-    def _set(self) -> list[tuple[str, int]]:
-        bounds = {
-            "max_params": self.max_params,
-            "max_macs": self.max_macs,
-            "max_weight_bytes": self.max_weight_bytes,
-            "max_peak_activation_bytes": self.max_peak_activation_bytes,
-        }
-        return [(name, bound) for name, bound in bounds.items() if bound is not None]
-
-    @property
-    def profile(self) -> Device | None:
-        """The device."""
-        return self.device if isinstance(self.device, Device) else None
+    def _untimed(self, limit: str) -> Iterator[Problem]:
+        if self.device is None or self.device.latency is None:
+            yield Problem(limit, "needs_device", "needs a device whose profile tells latencies")
+        elif self.latency_model is None:
+            message = f"must be {self.device.latency.precision}, which the device's latencies are of"
+            yield Problem("precision", "conflicts_with_device", message)
 
     @property
     def latency_model(self) -> LatencyModel | None:
         """What the device takes for operators at the budget's precision, where its profile tells it."""
-        model = None if self.profile is None else self.profile.latency
+        model = None if self.device is None else self.device.latency
         return model if model is not None and model.precision == self.precision else None
 
     @property
@@ -122,23 +101,22 @@ class Budget:
 
     def limits(self) -> tuple[Limit, ...]:
         """Return the limits that are set, a device's among them."""
-        size = self.element_bytes
-        meaning: dict[str, tuple[str, float]] = {
-            "max_params": ("params", 1),
-            "max_macs": ("macs", 1),
-            "max_weight_bytes": ("weights", size),
-            "max_peak_activation_bytes": ("peak", size),
-            "max_latency_ms": ("latency", 1 / NANOSECONDS),
-        }
-        bounds: dict[str, float] = dict(self._set())
-        for name, bound in ({} if self.profile is None else self.profile.limits()).items():
+        bounds = dict(self.bounds)
+        for name, bound in ({} if self.device is None else self.device.limits()).items():
             bounds[name] = min(bound, bounds.get(name, bound))
-        if self.max_latency_ms is not None:
-            bounds["max_latency_ms"] = float(self.max_latency_ms)
-        return tuple(Limit(name, kind[0], bounds[name], kind[1]) for name, kind in meaning.items() if name in bounds)
+        costs = costs_by_limit().items()
+        return tuple(Limit(cost, bounds[name], self.element_bytes) for name, cost in costs if name in bounds)
 
     def to_json(self) -> dict[str, Any]:
         """Write the budget as JSON-ready objects, unset limits left out."""
-        latency = {} if self.max_latency_ms is None else {"max_latency_ms": float(self.max_latency_ms)}
-        device = {} if self.profile is None else {"device": self.profile.named()}
-        return {**dict(self._set()), **latency, "precision": self.precision, **device}
+        device = {} if self.device is None else {"device": self.device.named()}
+        return {**dict(self.bounds), "precision": self.precision, **device}
+
+
+def _wrong(cost: Cost, bound: float) -> Iterator[Problem]:
+    """Yield what is wrong with the bound of a limit."""
+    if cost.whole:
+        yield from check_integer(bound, 0, LARGEST_INTEGER, cost.limit)
+    elif isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 < bound <= LARGEST_NUMBER:
+        message = f"must be a number above 0 and at most {LARGEST_NUMBER:g}"
+        yield Problem(cost.limit, "out_of_range", message)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from nnmass_core.architecture import Architecture, Evaluation
+from nnmass_core.architecture import BYTES_PER_ELEMENT, Architecture, Evaluation
 from nnmass_core.codec import sha256_of
+from nnmass_core.costs import COSTS
 from nnmass_core.hardware.latency import Latency
 
 
@@ -26,7 +27,11 @@ class Ranked:
             "rank": self.rank,
             "arch_id": self.architecture.arch_id,
             **self.evaluation.report(precision),
-            "latency_ms": None if self.latency is None else self.latency.milliseconds,
+            **{
+                cost.name: cost.value(self.evaluation, self.latency, BYTES_PER_ELEMENT[precision])
+                for cost in COSTS.values()
+                if cost.timed
+            },
             "latency": None if self.latency is None else self.latency.to_json(),
             "slack": self.slack,
         }

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from typing import Any, Self, TypeVar
 
 from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
 from nnmass_core.budget import Budget
-from nnmass_core.codec import check_integer, sha256_of, unknown_fields
+from nnmass_core.codec import LARGEST_INTEGER, check_integer, sha256_of, unknown_fields
+from nnmass_core.costs import COSTS, Cost, counts_of, objectives
 from nnmass_core.errors import DefinitionError, Problem, UnknownVersion
 from nnmass_core.families import architecture_schema, decode_architecture, known_architecture_schema
 from nnmass_core.hardware.devices import devices
@@ -26,9 +28,6 @@ VERSION = 1
 MOST_RESULTS = 1000
 LONGEST_SECONDS = 3600
 LARGEST_MASS = 1e15
-
-COSTS = {"params": "params", "macs": "macs", "peak_activation_bytes": "peak", "latency_ms": "latency"}
-"""The costs that an objective may name, and the quantity that each is."""
 
 PAIRS = (("params", "macs"), ("macs", "params"))
 """The costs that a front may have together."""
@@ -61,8 +60,8 @@ class Minimise:
     reference: Architecture | None = None
 
     def __post_init__(self) -> None:
-        if self.cost not in COSTS:
-            raise DefinitionError.at("minimize", "unknown_choice", f"must be one of {', '.join(COSTS)}")
+        if self.cost not in objectives():
+            raise DefinitionError.at("minimize", "unknown_choice", f"must be one of {', '.join(objectives())}")
         if (self.min_nn_mass is None) == (self.reference is None):
             raise DefinitionError.at("min_nn_mass", "required", "give either min_nn_mass or reference")
         least = self.min_nn_mass
@@ -94,8 +93,8 @@ class Pareto:
     costs: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if not (len(self.costs) == 1 and self.costs[0] in COSTS) and self.costs not in PAIRS:
-            message = f"must be nn_mass and one of {', '.join(COSTS)}, or nn_mass with params and macs"
+        if not (len(self.costs) == 1 and self.costs[0] in objectives()) and self.costs not in PAIRS:
+            message = f"must be nn_mass and one of {', '.join(objectives())}, or nn_mass with params and macs"
             raise DefinitionError.at("pareto", "unknown_choice", message)
 
     def to_json(self) -> dict[str, Any]:
@@ -122,11 +121,11 @@ def decode_objective(data: object) -> Objective:
 
 def objective_schema() -> dict[str, Any]:
     """Describe the objectives as JSON Schema."""
-    cost = {"type": "string", "enum": list(COSTS)}
+    cost = {"type": "string", "enum": objectives()}
     least = {"type": "number", "minimum": 0, "maximum": LARGEST_MASS}
     named = {"type": "string", "enum": list(named_networks())}
     reference = {"anyOf": [named, known_architecture_schema(), architecture_schema()]}
-    fronts = [["nn_mass", cost] for cost in COSTS] + [["nn_mass", *pair] for pair in PAIRS]
+    fronts = [["nn_mass", cost] for cost in objectives()] + [["nn_mass", *pair] for pair in PAIRS]
     return {
         "default": {"maximize": "nn_mass"},
         "oneOf": [
@@ -203,7 +202,7 @@ class SearchRequest:
             problems.append(Problem("diversity", "unknown_choice", "must be none or shape"))
         if isinstance(self.objective, Pareto) and self.diversity != "none":
             problems.append(Problem("diversity", "conflicts_with_objective", "does not apply to a Pareto front"))
-        problems += self._latency_problems()
+        problems += [*self._latency_problems(), *self._size_problems()]
         limit = self.time_limit_seconds
         if not _is_number(limit) or not 0 < limit <= LONGEST_SECONDS:
             message = f"must be above 0 and at most {LONGEST_SECONDS}"
@@ -247,18 +246,34 @@ class SearchRequest:
         ranked = {name: data[name] for name in RANKED if name in data}
         return cls(space=space, budget=budget, objective=objective, **ranked)
 
+    @cached_property
+    def costs(self) -> tuple[tuple[str, Cost], ...]:
+        """The costs that the answer depends on, each after the field of the request that names it."""
+        limited = ((f"budget.{limit.name}", limit.cost) for limit in self.budget.limits())
+        match self.objective:
+            case Minimise(cost=name):
+                return (*limited, ("objective.minimize", COSTS[name]))
+            case Pareto(costs=names):
+                return (*limited, *(("objective.pareto", COSTS[name]) for name in names))
+        return tuple(limited)
+
     @property
     def of_latency(self) -> bool:
         """Whether the answer depends on latencies: by a limit, or by the objective."""
-        costs = getattr(self.objective, "costs", (getattr(self.objective, "cost", None),))
-        return self.budget.max_latency_ms is not None or "latency_ms" in costs
+        return any(cost.timed for _, cost in self.costs)
+
+    def _size_problems(self) -> Iterator[Problem]:
+        """Yield the computed costs that some network of the space has too much of to be summed exactly."""
+        for name, cost in self.costs:
+            if cost.compute is None:
+                continue
+            if cost.compute(counts_of(self.space.largest().evaluation, self.budget.element_bytes)) > LARGEST_INTEGER:
+                yield Problem(name, "too_large", "is more than 2**53 - 1 elements for networks of this space")
 
     def _latency_problems(self) -> list[Problem]:
-        if not self.of_latency:
+        field = next((field for field, cost in self.costs if cost.timed), None)
+        if field is None:
             return []
-        limited = self.budget.max_latency_ms is not None
-        goal = "pareto" if isinstance(self.objective, Pareto) else "minimize"
-        field = "budget.max_latency_ms" if limited else f"objective.{goal}"
         model = self.budget.latency_model
         if model is None:
             return [Problem(field, "needs_device", "needs a device whose profile tells latencies at this precision")]
@@ -271,10 +286,10 @@ class SearchRequest:
 
     def latency_of(self, architecture: Architecture) -> Latency | None:
         """Return the latency of an architecture as the budget's device estimates it, where it does."""
-        model, work = self.budget.latency_model, architecture.work()
-        if model is None or work is None or self.budget.profile is None or model.lacks(work):
+        model, work, device = self.budget.latency_model, architecture.work(), self.budget.device
+        if model is None or work is None or device is None or model.lacks(work):
             return None
-        return estimate(model, self.budget.profile.name, work)
+        return estimate(model, device.name, work)
 
     def to_json(self) -> dict[str, Any]:
         """Write the request in full: presets resolved, defaults filled in."""

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 
-from nnmass_core.budget import Limit
+import numpy as np
+
+from nnmass_core.budget import Budget, Limit
 from nnmass_core.certificate import Certificate, Ranked, SearchResult
-from nnmass_core.engine.chain import QUANTITIES, Chain
+from nnmass_core.costs import COSTS, Cost, Counts
+from nnmass_core.engine.chain import QUANTITIES, Chain, Ints, Stage
 from nnmass_core.engine.control import Control
 from nnmass_core.engine.least_peak import OutOfTime, least_peak, least_peaks
 from nnmass_core.engine.pareto import Front, front_of_one_cost, front_of_peak, front_of_two_costs
 from nnmass_core.engine.problem import RANKING, Key, Problem, maximise, minimise
 from nnmass_core.engine.solver import Solution, Solver
-from nnmass_core.hardware.latency import NANOSECONDS, LatencyModel
-from nnmass_core.request import COSTS, Minimise, Objective, Pareto, SearchRequest
+from nnmass_core.hardware.latency import LatencyModel
+from nnmass_core.request import Minimise, Objective, Pareto, SearchRequest
 from nnmass_core.spaces.base import Space
+
+PEAK = "peak"
+"""The one quantity that is no sum over stages."""
+
+COUNTED = ("params", "macs", "weights")
+"""The quantities that costs are computed from."""
 
 CACHED_OPTIONS = 500_000
 """Chains of more options than this are built anew for each search, to keep memory within bounds."""
@@ -27,39 +37,61 @@ def search(request: SearchRequest, control: Control | None = None) -> SearchResu
     """Return the best architectures of the request with their certificate. Raises Interrupted when told to stop."""
     control = (control or Control()).never_back()
     control.report(0.0, "building the space")
-    chain = chain_of(request.space, request.budget.latency_model if request.of_latency else None)
+    chain = chain_for(request.space, request.budget, (cost for _, cost in request.costs))
     question = _Question(request, chain, control)
     return question.front() if isinstance(request.objective, Pareto) else question.ranking()
 
 
-def chain_of(space: Space, model: LatencyModel | None = None) -> Chain:
-    """Return the space's chain, with latencies by a model, from a small cache when it is of ordinary size."""
+def chain_for(space: Space, budget: Budget, costs: Iterable[Cost]) -> Chain:
+    """Return the space's chain with what these costs need: latencies of the budget's device, computed quantities."""
+    needed = dict.fromkeys(costs)
+    model = budget.latency_model if any(cost.timed for cost in needed) else None
+    computed = tuple(cost for cost in needed if cost.compute is not None)
+    return chain_of(space, model, computed, budget.element_bytes if computed else 0)
+
+
+def chain_of(
+    space: Space, model: LatencyModel | None = None, computed: tuple[Cost, ...] = (), element_bytes: int = 0
+) -> Chain:
+    """Return the space's chain, with latencies by a model, from a small cache when it is of ordinary size.
+
+    computed: costs that are computed of the space's quantities, and for those in bytes the bytes of one stored number.
+    """
     if space.option_bound() > CACHED_OPTIONS:
-        return _chain(space, model)
-    return _cached_chain(space, model)
+        return _chain(space, model, computed, element_bytes)
+    return _cached_chain(space, model, computed, element_bytes)
 
 
-@lru_cache(maxsize=4)
-def _cached_chain(space: Space, model: LatencyModel | None) -> Chain:
-    return _chain(space, model)
+def _chain(space: Space, model: LatencyModel | None, computed: tuple[Cost, ...], element_bytes: int) -> Chain:
+    chain = space.chain() if model is None else space.chain(model)
+    if not computed:
+        return chain
+    return chain.with_quantities({cost.quantity: partial(_column, cost, element_bytes) for cost in computed})
 
 
-def _chain(space: Space, model: LatencyModel | None) -> Chain:
-    return space.chain() if model is None else space.chain(model)
+_cached_chain = lru_cache(maxsize=4)(_chain)
+
+
+def _column(cost: Cost, element_bytes: int, stage: Stage) -> Ints:
+    assert cost.compute is not None
+    params, macs, weights = (stage.additive[:, QUANTITIES.index(name)].astype(np.int64) for name in COUNTED)
+    column: Ints = cost.compute(Counts(params, macs, weights, weights * element_bytes))
+    return column
 
 
 def _problem(chain: Chain, limits: tuple[Limit, ...], objective: Objective) -> Problem:
     """Return the engine's problem. The keys of a least peak are the ranking order: the peak itself is no sum."""
-    caps = tuple((QUANTITIES.index(x.quantity), x.elements) for x in limits if x.quantity in QUANTITIES)
-    peak = next((x.elements for x in limits if x.quantity == "peak"), None)
+    bounds = {limit.cost.quantity: limit.elements for limit in limits}
+    peak = bounds.pop(PEAK, None)
+    caps = tuple((chain.quantities.index(quantity), bound) for quantity, bound in bounds.items())
     least_mass = objective.least_mass if isinstance(objective, Minimise) else None
-    return Problem(chain, keys=_keys(objective), caps=caps, peak=peak, least_mass=least_mass)
+    return Problem(chain, keys=_keys(chain, objective), caps=caps, peak=peak, least_mass=least_mass)
 
 
-def _keys(objective: Objective) -> tuple[Key, ...]:
-    if not isinstance(objective, Minimise) or COSTS[objective.cost] == "peak":
+def _keys(chain: Chain, objective: Objective) -> tuple[Key, ...]:
+    if not isinstance(objective, Minimise) or COSTS[objective.cost].quantity == PEAK:
         return RANKING
-    first = minimise(COSTS[objective.cost])
+    first = minimise(COSTS[objective.cost].quantity, chain.quantities)
     return (first, *(key for key in RANKING if key != first))
 
 
@@ -72,7 +104,9 @@ class _Question:
         self._chain = chain
         self._control = control
         self._limits = request.budget.limits()
-        self._of_peak = isinstance(self._objective, Minimise) and COSTS[self._objective.cost] == "peak"
+        self._size = request.budget.element_bytes
+        self._cost = COSTS[self._objective.cost] if isinstance(self._objective, Minimise) else None
+        self._of_peak = self._cost is not None and self._cost.quantity == PEAK
 
     def ranking(self) -> SearchResult:
         """Return the best k."""
@@ -135,7 +169,6 @@ class _Question:
     def _front_certificate(self, ranking: tuple[Ranked, ...], front: Front, *, feasible: bool | None) -> Certificate:
         best = max((float(ranked.evaluation.mass) for ranked in ranking), default=None)
         gaps = front.gaps
-        resolution = {_cost_name(name): self._in_units(name, gap) for name, gap in (gaps or {}).items()}
         return Certificate(
             count=len(ranking),
             optimal=feasible is not None and gaps is None,
@@ -151,34 +184,29 @@ class _Question:
             labels=front.labels,
             pruned=front.pruned,
             front=True,
-            resolution=resolution or None,
+            resolution=None if gaps is None else self._in_units(gaps),
         )
 
     def _value(self, ranked: Ranked) -> float:
-        """Return the objective's value, a peak in bytes of the budget's precision, a latency in milliseconds."""
-        if not isinstance(self._objective, Minimise):
+        """Return the objective's value: NN-Mass, or the cost in its unit."""
+        if self._cost is None:
             return float(ranked.evaluation.mass)
-        if ranked.latency is not None and COSTS[self._objective.cost] == "latency":
-            return ranked.latency.milliseconds
-        return float(ranked.evaluation.report(self._request.budget.precision)[self._objective.cost])
+        return float(self._cost.value(ranked.evaluation, ranked.latency, self._size) or 0)
 
     def _bound(self, value: float | None, solution: Solution) -> float | None:
         if solution.complete:
             return value
-        sign = -1 if isinstance(self._objective, Minimise) else 1
         if not math.isfinite(solution.bound):
             return value
-        cost = COSTS[self._objective.cost] if isinstance(self._objective, Minimise) else "nn_mass"
-        bound = self._in_units(cost, solution.bound * sign)
-        if value is None:
-            return bound
-        return min(value, bound) if sign < 0 else max(value, bound)
+        if self._cost is None:
+            return solution.bound if value is None else max(value, solution.bound)
+        bound = self._cost.in_units(-solution.bound, self._size)
+        return bound if value is None else min(value, bound)
 
-    def _in_units(self, quantity: str, elements: float) -> float:
-        """Return so many of the engine's elements as they are told: bytes of a peak, milliseconds of a latency."""
-        if quantity == "latency":
-            return elements / NANOSECONDS
-        return elements * (self._request.budget.element_bytes if quantity == "peak" else 1)
+    def _in_units(self, gaps: Mapping[str, int]) -> dict[str, float]:
+        """Return gaps by quantity, in elements, as gaps by cost in its unit."""
+        costs = {cost.quantity: cost for _, cost in self._request.costs}
+        return {costs[name].name: costs[name].in_units(gap, self._size) for name, gap in gaps.items()}
 
     def _binding(self, best: Ranked) -> tuple[str, ...] | None:
         """Return the limits whose removal alone gives a better objective value; None when the time runs out first."""
@@ -199,11 +227,9 @@ class _Question:
             except OutOfTime:
                 return None
             return peak is not None and peak < best.evaluation.peak_elements
-        first = problem.keys[0]
-        figures = best.evaluation
-        values = {"nn_mass": figures.mass, "params": Fraction(figures.params), "macs": Fraction(figures.macs)}
-        values |= {} if best.latency is None else {"latency": Fraction(best.latency.nanoseconds)}
-        value = values[QUANTITIES[first.column]] * first.sign
+        value = best.evaluation.mass
+        if self._cost is not None:
+            value = -Fraction(self._cost.elements(best.evaluation, best.latency, self._size) or 0)
         return Solver(problem, 1, self._control).beats(value)
 
     def _relaxation(self) -> dict[str, float | None] | None:
@@ -215,8 +241,9 @@ class _Question:
         try:
             for limit in self._limits:
                 others = _problem(self._chain, tuple(o for o in self._limits if o != limit), self._objective)
-                elements = self._least_peak(others) if limit.quantity == "peak" else self._least_sum(others, limit)
-                least[limit.name] = None if elements is None else limit.reported(elements)
+                of_peak = limit.cost.quantity == PEAK
+                elements = least_peak(others, self._control) if of_peak else self._least_sum(others, limit)
+                least[limit.name] = None if elements is None else limit.cost.in_units(elements, self._size)
             if isinstance(self._objective, Minimise):
                 problem = replace(_problem(self._chain, self._limits, self._objective), keys=RANKING, least_mass=None)
                 masses = self._proved(problem).masses
@@ -226,12 +253,9 @@ class _Question:
         return least
 
     def _least_sum(self, others: Problem, limit: Limit) -> int | None:
-        keys = (minimise(limit.quantity), maximise("nn_mass"))
+        keys = (minimise(limit.cost.quantity, others.chain.quantities), maximise("nn_mass"))
         solution = self._proved(replace(others, keys=keys))
         return int(solution.additive[0, keys[0].column]) if len(solution.additive) else None
-
-    def _least_peak(self, others: Problem) -> int | None:
-        return least_peak(others, self._control)
 
     def _proved(self, problem: Problem) -> Solution:
         solution = Solver(problem, 1, self._control).solve()
@@ -241,16 +265,12 @@ class _Question:
 
 
 def _front(problem: Problem, objective: Pareto, control: Control) -> Front:
-    quantities = tuple(COSTS[cost] for cost in objective.costs)
-    if quantities == ("peak",):
+    quantities = tuple(COSTS[cost].quantity for cost in objective.costs)
+    if quantities == (PEAK,):
         return front_of_peak(problem, control)
     if len(quantities) == 1:
         return front_of_one_cost(problem, quantities[0], control)
     return front_of_two_costs(problem, (quantities[0], quantities[1]), control)
-
-
-def _cost_name(quantity: str) -> str:
-    return next(name for name, known in COSTS.items() if known == quantity)
 
 
 def _savings(params: int, macs: int, ranking: tuple[Ranked, ...]) -> dict[str, float] | None:

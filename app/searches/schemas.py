@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
 from app.http.fields import WHOLE, Natural, Strict, Tag
 from app.jobs.lifecycle import State
-from nnmass_core.budget import LONGEST_MS
+from nnmass_core.budget import LARGEST_NUMBER as LONGEST_MS
 from nnmass_core.families import architecture_schema, space_schema
 from nnmass_core.hardware.devices import device_schema, devices
 from nnmass_core.named.presets import presets

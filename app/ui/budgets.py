@@ -67,8 +67,7 @@ def _best(request: SearchRequest, limits: dict[str, Any], control: Control) -> A
         return None
     # a device's limits as numbers, to be raised too: of the device itself its speed is left
     bounds: dict[str, Any] = {limit.name: limit.bound for limit in request.budget.limits()} | limits
-    profile = request.budget.profile
-    device = None if profile is None else replace(profile, flash_bytes=None, ram_bytes=None)
+    device = request.budget.device and replace(request.budget.device, flash_bytes=None, ram_bytes=None)
     budget = Budget(precision=request.budget.precision, device=device, **bounds)
     found = search(replace(request, budget=budget, top_k=1), control)
     return found.ranking[0].architecture if found.ranking and found.certificate.optimal else None

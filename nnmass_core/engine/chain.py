@@ -9,7 +9,7 @@ sums over the path; peak activation memory is the largest peak on it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 QUANTITIES = ("nn_mass", "params", "macs", "weights", "latency")
-"""Columns of a stage's additive quantities; all but NN-Mass are integers below 2**53 and so exact in a double.
+"""Columns of every family's additive quantities; all but NN-Mass are integers below 2**53: exact in a double.
 
 latency is in nanoseconds, and 0 throughout in a chain that was built for no device.
 """
@@ -49,7 +49,7 @@ def group(source: Ints, target: Ints) -> Groups:
 class Stage:
     """The options of one stage, as arrays with one row an option, sorted by (source, target).
 
-    source, target: node before and after, (n,). additive: (n, len(QUANTITIES)). mass_numerator, mass_denominator: the
+    source, target: node before and after, (n,). additive: (n, quantities). mass_numerator, mass_denominator: the
     exact NN-Mass, (n,). peak: activation elements alive at once, (n,). integers: the option's own share of the
     architecture's integers in the order of its definition, (n, m) with m possibly 0.
     """
@@ -119,11 +119,13 @@ class Chain:
 
     nodes[i] is the number of nodes before stage i; nodes[0] and nodes[-1] are 1. shape_columns picks, from the
     concatenated integers of a path, those that tell two shapes apart (`diversity: shape`).
+    quantities: the columns of its stages' additive quantities.
     """
 
     stages: tuple[Stage, ...]
     nodes: tuple[int, ...]
     shape_columns: tuple[int, ...]
+    quantities: tuple[str, ...] = QUANTITIES
     memory: dict[Any, Any] = field(default_factory=dict)
     """What the engine found out about the chain that holds for every budget; losing it costs time alone."""
 
@@ -150,7 +152,15 @@ class Chain:
     def within_peak(self, cap: int) -> Chain:
         """Return the chain without the options that need more than `cap` activation elements alive at once."""
         kept = tuple(s if not len(s) or s.peak.max() <= cap else s.take(s.peak <= cap) for s in self.stages)
-        return Chain(kept, self.nodes, self.shape_columns)
+        return Chain(kept, self.nodes, self.shape_columns, self.quantities)
+
+    def with_quantities(self, more: Mapping[str, Callable[[Stage], Ints]]) -> Chain:
+        """Return the chain with more additive quantities: integers below 2**53, computed for each stage's options."""
+        stages = tuple(
+            replace(stage, additive=np.column_stack([stage.additive, *(column(stage) for column in more.values())]))
+            for stage in self.stages
+        )
+        return Chain(stages, self.nodes, self.shape_columns, (*self.quantities, *more))
 
     @cached_property
     def peaks(self) -> list[int]:
@@ -176,7 +186,8 @@ class Chain:
             moved = replace(double, source=source, target=target).take(target >= 0)
             stages.append(moved.take(np.lexsort([moved.target, moved.source])))
         inner = (2 * n for n in self.nodes[1:-1])
-        return Chain(tuple(stages), (self.nodes[0], *inner, self.nodes[-1]), self.shape_columns)
+        nodes = (self.nodes[0], *inner, self.nodes[-1])
+        return Chain(tuple(stages), nodes, self.shape_columns, self.quantities)
 
     @cached_property
     def last_choice(self) -> int:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nnmass_core.engine.chain import QUANTITIES, Ints
+from nnmass_core.engine.chain import Ints
 from nnmass_core.engine.control import Control
 from nnmass_core.engine.problem import RANKING, Problem, maximise, minimise
 from nnmass_core.engine.solver import Solution, Solver
@@ -98,7 +98,7 @@ def _joined(
     integers: Ints = np.array([found[i].integers[j] for i, j in chosen], np.int64).reshape(-1, width)
     return Solution(
         integers=integers,
-        additive=np.array([found[i].additive[j] for i, j in chosen]).reshape(-1, len(QUANTITIES)),
+        additive=np.array([found[i].additive[j] for i, j in chosen]).reshape(-1, len(problem.chain.quantities)),
         masses=[found[i].masses[j] for i, j in chosen],
         complete=complete,
         bound=bound,

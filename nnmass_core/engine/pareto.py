@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nnmass_core.engine.chain import QUANTITIES, Chain, Floats, Ints
+from nnmass_core.engine.chain import Chain, Floats, Ints
 from nnmass_core.engine.control import Control
 from nnmass_core.engine.least_peak import OutOfTime, least_peak
 from nnmass_core.engine.problem import MASS, RANKING, RELATIVE_ERROR, Key, Problem, maximise, minimise
@@ -67,9 +67,9 @@ class FrontPool:
 
     def __init__(self, chain: Chain, cost: str) -> None:
         self._chain = chain
-        self._column = QUANTITIES.index(cost)
+        self._column = chain.quantities.index(cost)
         self.paths = np.zeros((0, len(chain.stages)), np.int64)
-        self.additive = np.zeros((0, len(QUANTITIES)))
+        self.additive = np.zeros((0, len(chain.quantities)))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -93,7 +93,7 @@ class FrontPool:
             return []
         integers = self._chain.path_integers(self.paths)
         masses = self._chain.exact_masses(self.paths)
-        columns = [QUANTITIES.index(name) for name in (cost, "macs", "params")]
+        columns = [self._chain.quantities.index(name) for name in (cost, "macs", "params")]
         costs = self.additive[:, columns].astype(np.int64).tolist()
         order = sorted(range(len(self)), key=lambda i: (costs[i][0], -masses[i], *costs[i][1:], *integers[i].tolist()))
         points: list[Point] = []
@@ -111,19 +111,21 @@ class _Explorer:
 
     def __init__(self, problem: Problem, costs: tuple[str, ...], control: Control) -> None:
         self._problem = problem
+        self._quantities = problem.chain.quantities
         self._costs = costs
         self._control = control
         self.labels = self.pruned = 0
 
     def best(self, caps: tuple[int | None, ...]) -> Point | None:
         """Return the point of the front that the caps lead to; None when nothing fits. Raises OutOfTime."""
-        ties = [minimise(cost) for cost in self._costs]
+        ties = [minimise(cost, self._quantities) for cost in self._costs]
         rest = [key for key in (minimise("macs"), minimise("params")) if key not in ties]
         return self._solve(self._capped(caps), (maximise("nn_mass"), *ties, *rest))
 
     def cheapest(self, cost: str) -> Point | None:
         """Return the point of least cost; None when nothing is feasible. Raises OutOfTime."""
-        return self._solve(self._problem, (minimise(cost), maximise("nn_mass"), minimise("macs"), minimise("params")))
+        first = minimise(cost, self._quantities)
+        return self._solve(self._problem, (first, *RANKING))
 
     def best_within(self, peak: int) -> Point:
         """Return the first in ranking order under a cap on the peak that admits something. Raises OutOfTime."""
@@ -149,7 +151,7 @@ class _Explorer:
         problem = self._problem
         for cost, cap in zip(self._costs, caps, strict=True):
             if cap is not None:
-                problem = problem.capped(QUANTITIES.index(cost), cap)
+                problem = problem.capped(self._quantities.index(cost), cap)
         return problem
 
     def _solve(self, problem: Problem, keys: tuple[Key, ...]) -> Point | None:
@@ -160,7 +162,7 @@ class _Explorer:
             raise OutOfTime
         if not len(solution.integers):
             return None
-        costs = tuple(int(solution.additive[0, QUANTITIES.index(cost)]) for cost in self._costs)
+        costs = tuple(int(solution.additive[0, self._quantities.index(cost)]) for cost in self._costs)
         return Point(costs, solution.masses[0], tuple(solution.integers[0].tolist()))
 
 

@@ -27,9 +27,9 @@ def maximise(quantity: str) -> Key:
     return Key(QUANTITIES.index(quantity), 1)
 
 
-def minimise(quantity: str) -> Key:
-    """Return the key that prefers less of a quantity."""
-    return Key(QUANTITIES.index(quantity), -1)
+def minimise(quantity: str, quantities: tuple[str, ...] = QUANTITIES) -> Key:
+    """Return the key that prefers less of a quantity. quantities: the chain's."""
+    return Key(quantities.index(quantity), -1)
 
 
 RANKING = (maximise("nn_mass"), minimise("macs"), minimise("params"))

@@ -6,16 +6,13 @@ A new family is one file and one line here, or a package of its own that is foun
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
-from threading import RLock
 from typing import Any
 
 from nnmass_core.architecture import ARCH_ID, DEFINITION_VERSION, Architecture
 from nnmass_core.codec import as_integer, decode, json_schema
-from nnmass_core.errors import DefinitionError, NotPossible
+from nnmass_core.errors import DefinitionError
 from nnmass_core.families.densenet_cnn import DenseNetCnn, DenseNetCnnSpace
 from nnmass_core.families.densenet_cnn_depthwise import DenseNetCnnDepthwise, DenseNetCnnDepthwiseSpace
 from nnmass_core.families.densenet_mlp import DenseNetMlp, DenseNetMlpSpace
@@ -23,13 +20,11 @@ from nnmass_core.families.mobilenet_v2 import MobileNetV2
 from nnmass_core.families.mobilenet_v2_space import MobileNetV2Space
 from nnmass_core.families.resnet import ResNet, ResNetSpace
 from nnmass_core.families.wide_resnet_cifar import WideResNetCifar, WideResNetCifarSpace
+from nnmass_core.registry import Registry
 from nnmass_core.spaces.base import Space
 
 ENTRY_POINTS = "nnmass.families"
 """The entry point under which an installed package names its `Family`."""
-
-NAME = "[a-z][a-z0-9_]{0,63}"
-"""The form of a family's name: it stands in JSON, in addresses and in the database."""
 
 
 @dataclass(frozen=True)
@@ -47,68 +42,24 @@ class Family:
     source: Callable[[Any, int], str] | None = None
 
 
-class Families(Mapping[str, Family]):
-    """Families by their names: those given, and after them those of installed packages.
-
-    Packages are loaded when a family is first looked up, so that they may import anything of this one. One that cannot
-    be loaded is an error there and then: without it stored networks could not be read.
-    """
-
-    def __init__(self, *own: Family) -> None:
-        self._known = {family.architecture.family: family for family in own}
-        self._loaded = False
-        self._lock = RLock()
-
-    def __getitem__(self, name: str) -> Family:
-        return self._all()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._all())
-
-    def __len__(self) -> int:
-        return len(self._all())
-
-    def _all(self) -> dict[str, Family]:
-        with self._lock:
-            if not self._loaded:
-                self._loaded = True  # a package that looks families up while it is loaded finds ours
-                try:
-                    self._known = self._known | self._installed()
-                except BaseException:
-                    self._loaded = False
-                    raise
-            return self._known
-
-    def _installed(self) -> dict[str, Family]:
-        """Return the families of installed packages. Raises NotPossible for what is none, and what imports raise."""
-        found: dict[str, Family] = {}
-        for point in entry_points(group=ENTRY_POINTS):
-            family = _checked(point)
-            name = family.architecture.family
-            if name in self._known or name in found:
-                raise NotPossible("bad_family", f"{point.value} brings a second family of the name {name}")
-            found[name] = family
-        return found
+def _fault(family: Family) -> str:
+    """Return what is wrong with the family of a package."""
+    return "" if family.space.family == family.architecture.family else "has spaces of another family"
 
 
-def _checked(point: EntryPoint) -> Family:
-    family = point.load()
-    if not isinstance(family, Family):
-        raise NotPossible("bad_family", f"{point.value} is not a Family")
-    if not re.fullmatch(NAME, family.architecture.family):
-        raise NotPossible("bad_family", f"{point.value} has a name that is not lower-case letters, digits and _")
-    if family.space.family != family.architecture.family:
-        raise NotPossible("bad_family", f"{point.value} has spaces of another family")
-    return family
-
-
-FAMILIES = Families(
-    Family(DenseNetCnn, DenseNetCnnSpace),
-    Family(DenseNetCnnDepthwise, DenseNetCnnDepthwiseSpace),
-    Family(DenseNetMlp, DenseNetMlpSpace),
-    Family(MobileNetV2, MobileNetV2Space),
-    Family(ResNet, ResNetSpace),
-    Family(WideResNetCifar, WideResNetCifarSpace),
+FAMILIES = Registry(
+    Family,
+    ENTRY_POINTS,
+    lambda family: family.architecture.family,
+    _fault,
+    (
+        Family(DenseNetCnn, DenseNetCnnSpace),
+        Family(DenseNetCnnDepthwise, DenseNetCnnDepthwiseSpace),
+        Family(DenseNetMlp, DenseNetMlpSpace),
+        Family(MobileNetV2, MobileNetV2Space),
+        Family(ResNet, ResNetSpace),
+        Family(WideResNetCifar, WideResNetCifarSpace),
+    ),
 )
 """Every family by its name."""
 

@@ -21,6 +21,7 @@ from nnmass_core.codec import (
     sha256_of,
     unknown_fields,
 )
+from nnmass_core.costs import COSTS
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.hardware.latency import LINE, LatencyModel
 
@@ -56,7 +57,7 @@ class Device:
 
     def limits(self) -> dict[str, int]:
         """Return the limits that the device sets, by the names that a budget has for them."""
-        bounds = {"max_weight_bytes": self.flash_bytes, "max_peak_activation_bytes": self.ram_bytes}
+        bounds = {cost.limit: getattr(self, cost.memory) for cost in COSTS.values() if cost.memory}
         return {name: bound for name, bound in bounds.items() if bound is not None}
 
     def definition(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nnmass_core.codec import Value, choice, decode, encode, integer, nested, number, sequence, sha256_of, text
+from nnmass_core.costs import NANOSECONDS
 from nnmass_core.errors import Problem
 
 KINDS = (
@@ -33,9 +34,6 @@ KINDS = (
     "concatenate",
 )
 """The operators that networks are made of; `send` takes the channels that later layers sample (skip connections)."""
-
-NANOSECONDS = 1_000_000
-"""Nanoseconds of a millisecond: the engine counts whole nanoseconds, so that its sums are exact."""
 
 LONGEST = 2.0**45
 """Nanoseconds that a stage takes at most, ten hours: what takes longer is told as this, and sums stay exact."""

@@ -19,10 +19,11 @@ from scipy.optimize import nnls
 
 from nnmass_core.architecture import Architecture
 from nnmass_core.budget import Budget
+from nnmass_core.costs import NANOSECONDS
 from nnmass_core.engine.chain import Chain
 from nnmass_core.errors import NotPossible
 from nnmass_core.hardware.devices import Device
-from nnmass_core.hardware.latency import KINDS, NANOSECONDS, HeldOut, LatencyModel, OperatorTime, estimate
+from nnmass_core.hardware.latency import KINDS, HeldOut, LatencyModel, OperatorTime, estimate
 from nnmass_core.named.presets import resolve_space
 from nnmass_core.nets import build
 from nnmass_core.request import SearchRequest

@@ -24,6 +24,7 @@ from nnmass_core.engine.chain import QUANTITIES, Chain, Floats, Ints, Stage
 from nnmass_core.engine.control import Control
 from nnmass_core.engine.problem import Problem, maximise
 from nnmass_core.engine.solver import Solver
+from nnmass_core.search import chain_for
 from nnmass_core.spaces.base import Space
 
 WINDOWS = (0.05, 0.1, 0.2, 0.4)
@@ -109,9 +110,10 @@ def random_control(
     """
     taken |= {candidate.arch_id}
     cost = np.array([candidate.evaluation.params, candidate.evaluation.macs], np.float64)
-    bounds = {limit.quantity: limit.elements for limit in request.budget.limits()}
-    most = np.array([bounds.get(name, np.inf) for name in QUANTITIES])
-    chain = request.space.chain(request.budget.latency_model if "latency" in bounds else None)
+    limits = request.budget.limits()
+    bounds = {limit.cost.quantity: limit.elements for limit in limits}
+    chain = chain_for(request.space, request.budget, (limit.cost for limit in limits))
+    most = np.array([bounds.get(name, np.inf) for name in chain.quantities])
     chain = chain.within_peak(bounds["peak"]) if "peak" in bounds else chain
     for paths in _by_window(chain, cost, most, np.random.Generator(np.random.PCG64(seed))):
         control = _first_free(request.space, chain.path_integers(paths).tolist(), taken)

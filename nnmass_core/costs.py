@@ -1,0 +1,208 @@
+"""The table of costs: what a network costs, one row for each, and the limit that a budget may set on it.
+
+Whatever names costs reads this table: budgets, objectives, fronts, figures, REST bodies, options of commands, the
+client, pages, CSV columns and the reference. A package adds a row of its own with an entry point and a function
+(docs/adding-a-cost.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from nnmass_core.registry import Registry
+
+ENTRY_POINTS = "nnmass.costs"
+"""The entry point under which an installed package names its `Cost`."""
+
+NANOSECONDS = 1_000_000
+"""Nanoseconds of a millisecond: the engine counts whole nanoseconds, so that its sums are exact."""
+
+FIGURES = ("rank", "arch_id", "nn_mass", "depth", "latency", "slack", "cells", "stages", "architecture")
+"""Figures of a network that are not costs: no cost may have their names."""
+
+
+class Counts(NamedTuple):
+    """What the cost of a package is computed from: integers of one network, or int64 arrays with one of each of many.
+
+    params: trainable parameters. macs: multiply-accumulates for one input. weights: stored numbers, and weight_bytes:
+    their bytes at the precision of the budget.
+    """
+
+    params: Any
+    macs: Any
+    weights: Any
+    weight_bytes: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """One row. A package gives name, label, meaning, example, compute, and where they apply unit and per_unit.
+
+    Args:
+        name: in JSON, of the CSV column and of objectives; the limit on it is `max_` and the name.
+        label: in sentences and on pages: "params".
+        meaning: what one unit is, as a phrase with a capital letter: "Trainable parameters".
+        example: limits as a person writes them: "1200000, 1.2M".
+        unit: `bytes`, `ms`, another unit, or empty for a count.
+        compute: returns the elements of `Counts`. The result must be linear in them, so that the cost of a network is
+            the sum over its layers, and an integer, so that sums are exact.
+        per_unit: elements in one unit, where one is not enough to be exact; the cost is then a number with decimals.
+        quantity: what the engine calls it, where it is not computed.
+        attribute: where an evaluation has its elements.
+        stored: an element is a stored number, and its unit a byte: the precision decides.
+        timed: it is estimated for a device, and its elements are those of a `Latency`.
+        memory: the field of a device that limits it.
+        objective: an objective may name it.
+        heading: of a column of tables, the label if empty.
+        option: of commands, the limit if empty.
+        description: of the limit in REST bodies, the meaning if empty.
+    """
+
+    name: str
+    label: str
+    meaning: str
+    example: str
+    unit: str = ""
+    compute: Callable[[Counts], Any] | None = None
+    per_unit: int = 1
+    quantity: str = ""
+    attribute: str = ""
+    stored: bool = False
+    timed: bool = False
+    memory: str = ""
+    objective: bool = True
+    heading: str = ""
+    option: str = ""
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        defaults = {
+            "quantity": self.name,
+            "attribute": self.quantity or self.name,
+            "heading": self.label,
+            "option": f"--{self.limit.replace('_', '-')}",
+            "description": f"{self.meaning}.",
+        }
+        for field, default in defaults.items():
+            object.__setattr__(self, field, getattr(self, field) or default)
+
+    @property
+    def limit(self) -> str:
+        """The name of the limit."""
+        return f"max_{self.name}"
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is a whole number of units."""
+        return self.per_unit == 1
+
+    def elements(self, evaluation: Any, latency: Any, element_bytes: int) -> int | None:
+        """Return what a network has of it in elements, the engine's unit; None without a latency to read it off."""
+        if self.compute is not None:
+            return int(self.compute(counts_of(evaluation, element_bytes)))
+        source = latency if self.timed else evaluation
+        return None if source is None else int(getattr(source, self.attribute))
+
+    def in_units(self, elements: float, element_bytes: int) -> float:
+        """Return so many elements in the cost's unit."""
+        return elements * self._size(element_bytes) if self.whole else elements / self.per_unit
+
+    def value(self, evaluation: Any, latency: Any, element_bytes: int) -> float | None:
+        """Return what a network costs in the cost's unit."""
+        elements = self.elements(evaluation, latency, element_bytes)
+        return None if elements is None else self.in_units(elements, element_bytes)
+
+    def most_elements(self, bound: float, element_bytes: int) -> int:
+        """Return the most elements that are reported as no more than a bound."""
+        if self.whole:
+            return int(bound // self._size(element_bytes))
+        near = math.floor(bound * self.per_unit) + 1
+        return next(n for n in (near, near - 1, near - 2) if self.in_units(n, element_bytes) <= bound)
+
+    def _size(self, element_bytes: int) -> int:
+        return element_bytes if self.stored else 1
+
+
+def counts_of(figures: Any, element_bytes: int) -> Counts:
+    """Return the counts of whatever has `params`, `macs` and `weights`."""
+    return Counts(figures.params, figures.macs, figures.weights, figures.weights * element_bytes)
+
+
+def _fault(cost: Cost) -> str:
+    """Return what is wrong with the cost of a package."""
+    if cost.name in FIGURES:
+        return "has the name of another figure"
+    if cost.compute is None:
+        return "does not say how it is computed"
+    one, other = Counts(2, 3, 5, 7), Counts(1009, 2003, 3001, 4001)
+    both = Counts(*(a + b for a, b in zip(one, other, strict=True)))
+    parts = [cost.compute(counts) for counts in (one, other, both)]
+    if not all(isinstance(part, int) for part in parts):
+        return "is not an integer"
+    return "" if parts[0] + parts[1] == parts[2] else "is not the sum over a network's layers"
+
+
+COSTS = Registry(
+    Cost,
+    ENTRY_POINTS,
+    lambda cost: cost.name,
+    _fault,
+    (
+        Cost(name="params", label="params", meaning="Trainable parameters", example="1200000, 1.2M"),
+        Cost(name="macs", label="MACs", meaning="Multiply-accumulates for one input", example="150M"),
+        Cost(
+            name="weight_bytes",
+            label="weight memory",
+            meaning="Bytes of stored weights",
+            example="300KB (1,000 each), 293KiB (1,024)",
+            unit="bytes",
+            quantity="weights",
+            stored=True,
+            memory="flash_bytes",
+            objective=False,
+            heading="weights",
+            description="Bytes of stored weights at `precision`.",
+        ),
+        Cost(
+            name="peak_activation_bytes",
+            label="activation memory",
+            meaning="Bytes of activations alive at once",
+            example="320KB",
+            unit="bytes",
+            quantity="peak",
+            attribute="peak_elements",
+            stored=True,
+            memory="ram_bytes",
+            heading="activations",
+            option="--max-peak-bytes",
+            description="Bytes of activations alive at once for one input, at `precision`.",
+        ),
+        Cost(
+            name="latency_ms",
+            label="latency",
+            meaning="Milliseconds for one input, as the device estimates",
+            example="5, 5ms",
+            unit="ms",
+            quantity="latency",
+            attribute="nanoseconds",
+            per_unit=NANOSECONDS,
+            timed=True,
+            heading="latency, estimated",
+            description="Milliseconds for one input, batch 1, as the device's profile estimates them; needs `device`.",
+        ),
+    ),
+)
+"""Every cost by its name."""
+
+
+def costs_by_limit() -> dict[str, Cost]:
+    """Return every cost by the name of the limit on it."""
+    return {cost.limit: cost for cost in COSTS.values()}
+
+
+def objectives() -> list[str]:
+    """Return the names of the costs that an objective may name."""
+    return [cost.name for cost in COSTS.values() if cost.objective]

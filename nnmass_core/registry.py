@@ -1,0 +1,88 @@
+"""Named things that installed packages add to: families of networks, and costs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from threading import RLock
+from typing import Any, Generic, TypeVar
+
+from nnmass_core.errors import NotPossible
+
+NAME = "[a-z][a-z0-9_]{0,63}"
+"""The form of a name: it is written in JSON, in addresses and in the database."""
+
+T = TypeVar("T")
+
+
+@cache
+def _entry_points() -> Any:
+    from importlib.metadata import entry_points  # here: the client loads it only when it reads a registry
+
+    return entry_points()
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """Values by their names: our own, then those that installed packages give under an entry point.
+
+    Packages are loaded when a value is first looked up, so that they may import anything of this one. A package that
+    cannot be loaded is an error: without it, what is stored could not be read.
+    """
+
+    def __init__(
+        self, kind: type[T], group: str, name_of: Callable[[T], str], fault: Callable[[T], str], own: tuple[T, ...]
+    ) -> None:
+        """Make a registry.
+
+        Args:
+            kind: the class of its values.
+            group: the entry point that packages use.
+            name_of: returns the name of a value.
+            fault: returns what is wrong with a value of a package, empty when nothing is.
+            own: the values of this package, in order.
+        """
+        self._kind, self._group, self._name_of, self._fault = kind, group, name_of, fault
+        self._known = {name_of(value): value for value in own}
+        self._loaded = False
+        self._lock = RLock()
+
+    def __getitem__(self, name: str) -> T:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def _all(self) -> dict[str, T]:
+        with self._lock:
+            if not self._loaded:
+                self._loaded = True  # a package that reads the registry while it is loaded finds our own values
+                try:
+                    self._known = self._known | self._installed()
+                except BaseException:
+                    self._loaded = False
+                    raise
+            return self._known
+
+    def _installed(self) -> dict[str, T]:
+        """Return what installed packages give. Raises NotPossible for a wrong value, and whatever an import raises."""
+        found: dict[str, T] = {}
+        for point in _entry_points().select(group=self._group):
+            value = point.load()
+            if reason := self._reason(value, self._known | found):
+                raise NotPossible(f"bad_{self._kind.__name__.lower()}", f"{point.value} {reason}")
+            found[self._name_of(value)] = value
+        return found
+
+    def _reason(self, value: Any, known: Mapping[str, T]) -> str:
+        """Return why a value is refused, empty when it is not."""
+        if not isinstance(value, self._kind):
+            return f"is not a {self._kind.__name__}"
+        name = self._name_of(value)
+        if not re.fullmatch(NAME, name):
+            return "has a name that is not lower-case letters, digits and _"
+        second = f"brings a second {self._kind.__name__.lower()} of the name {name}" if name in known else ""
+        return self._fault(value) or second
