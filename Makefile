@@ -25,9 +25,10 @@ study: .venv-train/installed ## Train grids of networks and write docs/study; IM
 test: .venv-dev/installed ## Run the whole test suite, on all cores; PYTEST names other tests or options
 	@.venv-dev/bin/python -m pytest --numprocesses logical --dist loadfile $(PYTEST)
 
-check: .venv-dev/installed ## Lint, formatting, types and import contracts, as CI runs them
+check: .venv-dev/installed ## Lint, formatting, spelling, types and import contracts, as CI runs them
 	.venv-dev/bin/ruff check .
 	.venv-dev/bin/ruff format --check .
+	.venv-dev/bin/codespell
 	.venv-dev/bin/mypy
 	.venv-dev/bin/mypy tests scripts bench
 	.venv-dev/bin/lint-imports

@@ -1,6 +1,6 @@
 """LDI at initialization against NN-Mass, params and MACs, on real digits (`python -m bench.ldi`, extra `train`).
 
-MLPs of width 8, as the publication's: depths 16 to 32, skip channels 0 to 12, five initialisations each, no training.
+MLPs of width 8, as the publication's: depths 16 to 32, skip channels 0 to 12, five initializations each, no training.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ mpl.rcParams["svg.hashsalt"] = "nnmass"
 from matplotlib import pyplot as plt  # noqa: E402  (after the backend is chosen)
 from matplotlib.lines import Line2D  # noqa: E402
 
-COLOURS = {
+COLORS = {
     "ours": "#0b6e4f",
     "cp_sat": "#c1440e",
     "highs": "#6a4c93",
@@ -32,19 +32,19 @@ def plot_cases(cases: dict[str, dict[str, dict[str, Any]]], path: Path) -> None:
     figure, panels = plt.subplots(rows, columns, figsize=(13, 3.6 * rows), squeeze=False, layout="constrained")
     for panel, (case, answers) in zip(panels.flat, cases.items(), strict=False):
         best = answers["ours"]["value"]
-        for method, colour in COLOURS.items():
+        for method, color in COLORS.items():
             answer = answers[method]
             points = [(seconds, 100 * value / best) for seconds, value in answer["trace"]]
             if not points:
                 continue
             points.append((answer["seconds"], points[-1][1]))
             seconds, shares = zip(*points, strict=True)
-            panel.step(seconds, shares, where="post", color=colour, label=NAMES[method], linewidth=1.6)
+            panel.step(seconds, shares, where="post", color=color, label=NAMES[method], linewidth=1.6)
             if answer["proved"]:
-                panel.plot(answer["seconds"], shares[-1], "o", color=colour)
+                panel.plot(answer["seconds"], shares[-1], "o", color=color)
         panel.set(xscale="log", ylim=(55, 101.5), title=case, xlabel="seconds", ylabel="NN-Mass, % of the optimum")
         panel.grid(alpha=0.3)
-    lines = [Line2D([], [], color=colour, label=NAMES[method]) for method, colour in COLOURS.items()]
+    lines = [Line2D([], [], color=color, label=NAMES[method]) for method, color in COLORS.items()]
     figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), fontsize=9)
     figure.suptitle("Best network found against time, one core (a dot: proved optimal)")
     figure.savefig(path, metadata={"Date": None})
@@ -56,10 +56,10 @@ def plot_growth(growth: dict[str, dict[str, Any]], path: Path) -> None:
     sizes = [int(answer["more"]["space_size"]) for answer in growth.values()]
     options = [options_per_cell(case) for case in growth]
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained", sharey=True)
-    for key, label, colour in (("setup_seconds", "new space", "#c1440e"), ("seconds", "tables cached", "#0b6e4f")):
+    for key, label, color in (("setup_seconds", "new space", "#c1440e"), ("seconds", "tables cached", "#0b6e4f")):
         seconds = [answer[key] for answer in growth.values()]
-        left.plot(sizes, seconds, "o-", color=colour, label=label)
-        right.plot(options, seconds, "o-", color=colour, label=f"{label}: power {exponent(growth, key):.2f}")
+        left.plot(sizes, seconds, "o-", color=color, label=label)
+        right.plot(options, seconds, "o-", color=color, label=f"{label}: power {exponent(growth, key):.2f}")
     linear = [growth[next(iter(growth))]["seconds"] * n / options[0] for n in options]
     right.plot(options, linear, ":", color="#777777", label="linear growth")
     left.set(xscale="log", yscale="log", xlabel="architectures in the space", ylabel="seconds, one core")

@@ -54,7 +54,7 @@ class Outcome:
     arrivals_per_second: float
     answered_by_earlier: float
     workers: int
-    utilisation: float
+    utilization: float
     wait_mean: float
     wait_p50: float
     wait_p95: float
@@ -107,7 +107,7 @@ def simulate(
         arrivals_per_second=rate,
         answered_by_earlier=hits,
         workers=workers,
-        utilisation=sum(worked) / (workers * environment.now),
+        utilization=sum(worked) / (workers * environment.now),
         wait_mean=sum(waits) / len(waits),
         wait_p50=ordered[len(ordered) // 2],
         wait_p95=ordered[int(0.95 * len(ordered))],
@@ -143,7 +143,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
     """Return the outcomes as a table in Markdown."""
     head = "| searches a second | answered by an earlier one | workers | busy | wait p50 | wait p95 |\n"
     lines = [
-        f"| {one.arrivals_per_second:g} | {one.answered_by_earlier:.0%} | {one.workers} | {one.utilisation:.0%} "
+        f"| {one.arrivals_per_second:g} | {one.answered_by_earlier:.0%} | {one.workers} | {one.utilization:.0%} "
         f"| {1000 * one.wait_p50:.0f} ms | {1000 * one.wait_p95:.0f} ms |"
         for one in outcomes
     ]

@@ -3,7 +3,7 @@
 python -m bench.training [--rounds N] [--threads N]
 
 Both train the same module on the same batches from the same loader, one epoch each in turn, in one process. The bare
-loop does what cannot be left out: standardise, forward, loss, backward, optimiser. Ours adds Lightning Fabric, the
+loop does what cannot be left out: standardize, forward, loss, backward, optimizer. Ours adds Lightning Fabric, the
 schedule, loss and accuracy of every step, the watch for divergence and the calls to its host.
 """
 
@@ -26,7 +26,7 @@ from nnmass_core.families import decode_architecture
 from nnmass_core.named.datasets import resolve_dataset
 from nnmass_core.named.recipes import Recipe, resolve_recipe
 from nnmass_core.nets import build
-from nnmass_core.training.data import Data, Standardise, load
+from nnmass_core.training.data import Data, Standardize, load
 from nnmass_core.training.loop import (
     Epoch,
     State,
@@ -88,14 +88,14 @@ class Bare:
     def __init__(self, architecture: Architecture, data: Data, recipe: Recipe) -> None:
         self._module = build(architecture, SEED).train()
         self._optimizer = make_optimizer(self._module, recipe)
-        self._standardise = Standardise(data, architecture.input_shape)
+        self._standardize = Standardize(data, architecture.input_shape)
         self._images = data.train.augmented(recipe.augmentation, SEED)
         self._sizes = batch_sizes(len(self._images), recipe.batch_size)
 
     def train_epoch(self) -> None:
         """Train one epoch."""
         for x, labels in loader(self._images, batches(self._sizes, SEED, 0, 0, (0, 1))):
-            loss = functional.cross_entropy(self._module(self._standardise(x)), labels)
+            loss = functional.cross_entropy(self._module(self._standardize(x)), labels)
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()

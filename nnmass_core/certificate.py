@@ -46,7 +46,7 @@ class Certificate:
     """What a search claims and can prove; docs/reference/bodies.md lists the fields as JSON.
 
     optimal: the ranking (or front) is the true one, proved. bound: no architecture within the budget has a better
-    objective value; upper_bound is the same when NN-Mass is maximised. feasible: None when the time ran out before an
+    objective value; upper_bound is the same when NN-Mass is maximized. feasible: None when the time ran out before an
     architecture was found. binding: the limits whose removal alone improves the optimum; None when the time ran out.
     relaxation: for an infeasible request, the least value of each limit that admits an architecture with the others
     kept (None: no value does). resolution: of a Pareto front that is not complete, the widest gap in each cost in which

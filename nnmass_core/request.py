@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Maximise:
+class Maximize:
     """The most NN-Mass within the budget."""
 
     def to_json(self) -> dict[str, Any]:
@@ -52,7 +52,7 @@ class Maximise:
 
 
 @dataclass(frozen=True)
-class Minimise:
+class Minimize:
     """The least of one cost among architectures with at least some NN-Mass, or a reference's (compress)."""
 
     cost: str
@@ -102,7 +102,7 @@ class Pareto:
         return {"pareto": ["nn_mass", *self.costs]}
 
 
-Objective = Maximise | Minimise | Pareto
+Objective = Maximize | Minimize | Pareto
 
 
 def decode_objective(data: object) -> Objective:
@@ -116,7 +116,7 @@ def decode_objective(data: object) -> Objective:
     problems = list(unknown_fields(data, allowed))
     if problems:
         raise DefinitionError(problems)
-    return {"maximize": _decode_maximise, "minimize": _decode_minimise, "pareto": _decode_pareto}[kinds[0]](data)
+    return {"maximize": _decode_maximize, "minimize": _decode_minimize, "pareto": _decode_pareto}[kinds[0]](data)
 
 
 def objective_schema() -> dict[str, Any]:
@@ -146,13 +146,13 @@ def _object_schema(properties: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _decode_maximise(data: Mapping[str, Any]) -> Objective:
+def _decode_maximize(data: Mapping[str, Any]) -> Objective:
     if data["maximize"] != "nn_mass":
         raise DefinitionError.at("maximize", "unknown_choice", "must be nn_mass")
-    return Maximise()
+    return Maximize()
 
 
-def _decode_minimise(data: Mapping[str, Any]) -> Objective:
+def _decode_minimize(data: Mapping[str, Any]) -> Objective:
     if "min_nn_mass" in data and "reference" in data:
         raise DefinitionError.at("min_nn_mass", "conflicts_with_reference", "give either min_nn_mass or reference")
     reference = None
@@ -163,7 +163,7 @@ def _decode_minimise(data: Mapping[str, Any]) -> Objective:
         except DefinitionError as error:
             raise error.under("reference") from error
     cost = data["minimize"]
-    return Minimise(cost if isinstance(cost, str) else "", data.get("min_nn_mass"), reference)
+    return Minimize(cost if isinstance(cost, str) else "", data.get("min_nn_mass"), reference)
 
 
 def _decode_pareto(data: Mapping[str, Any]) -> Objective:
@@ -191,7 +191,7 @@ class SearchRequest:
 
     space: Space
     budget: Budget
-    objective: Objective = field(default_factory=Maximise)
+    objective: Objective = field(default_factory=Maximize)
     top_k: int = 10
     diversity: str = "none"
     time_limit_seconds: float = 60.0
@@ -251,7 +251,7 @@ class SearchRequest:
         """The costs that the answer depends on, each after the field of the request that names it."""
         limited = ((f"budget.{limit.name}", limit.cost) for limit in self.budget.limits())
         match self.objective:
-            case Minimise(cost=name):
+            case Minimize(cost=name):
                 return (*limited, ("objective.minimize", COSTS[name]))
             case Pareto(costs=names):
                 return (*limited, *(("objective.pareto", COSTS[name]) for name in names))

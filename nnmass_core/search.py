@@ -17,10 +17,10 @@ from nnmass_core.engine.chain import QUANTITIES, Chain, Ints, Stage
 from nnmass_core.engine.control import Control
 from nnmass_core.engine.least_peak import OutOfTime, least_peak, least_peaks
 from nnmass_core.engine.pareto import Front, front_of_one_cost, front_of_peak, front_of_two_costs
-from nnmass_core.engine.problem import RANKING, Key, Problem, maximise, minimise
+from nnmass_core.engine.problem import RANKING, Key, Problem, maximize, minimize
 from nnmass_core.engine.solver import Solution, Solver
 from nnmass_core.hardware.latency import LatencyModel
-from nnmass_core.request import Minimise, Objective, Pareto, SearchRequest
+from nnmass_core.request import Minimize, Objective, Pareto, SearchRequest
 from nnmass_core.spaces.base import Space
 
 PEAK = "peak"
@@ -84,14 +84,14 @@ def _problem(chain: Chain, limits: tuple[Limit, ...], objective: Objective) -> P
     bounds = {limit.cost.quantity: limit.elements for limit in limits}
     peak = bounds.pop(PEAK, None)
     caps = tuple((chain.quantities.index(quantity), bound) for quantity, bound in bounds.items())
-    least_mass = objective.least_mass if isinstance(objective, Minimise) else None
+    least_mass = objective.least_mass if isinstance(objective, Minimize) else None
     return Problem(chain, keys=_keys(chain, objective), caps=caps, peak=peak, least_mass=least_mass)
 
 
 def _keys(chain: Chain, objective: Objective) -> tuple[Key, ...]:
-    if not isinstance(objective, Minimise) or COSTS[objective.cost].quantity == PEAK:
+    if not isinstance(objective, Minimize) or COSTS[objective.cost].quantity == PEAK:
         return RANKING
-    first = minimise(COSTS[objective.cost].quantity, chain.quantities)
+    first = minimize(COSTS[objective.cost].quantity, chain.quantities)
     return (first, *(key for key in RANKING if key != first))
 
 
@@ -105,7 +105,7 @@ class _Question:
         self._control = control
         self._limits = request.budget.limits()
         self._size = request.budget.element_bytes
-        self._cost = COSTS[self._objective.cost] if isinstance(self._objective, Minimise) else None
+        self._cost = COSTS[self._objective.cost] if isinstance(self._objective, Minimize) else None
         self._of_peak = self._cost is not None and self._cost.quantity == PEAK
 
     def ranking(self) -> SearchResult:
@@ -146,15 +146,15 @@ class _Question:
         found, infeasible = bool(ranking), solution.complete and not ranking
         value = self._value(ranking[0]) if found else None
         bound = self._bound(value, solution)
-        minimising = self._objective if isinstance(self._objective, Minimise) else None
-        reference = minimising.reference if minimising else None
+        minimizing = self._objective if isinstance(self._objective, Minimize) else None
+        reference = minimizing.reference if minimizing else None
         return Certificate(
             count=len(ranking),
             optimal=solution.complete,
             objective_value=value,
             bound=bound,
             best_nn_mass=float(ranking[0].evaluation.mass) if found else None,
-            upper_bound=None if minimising else bound,
+            upper_bound=None if minimizing else bound,
             space_size=self._chain.count(),
             feasible=True if found else False if infeasible else None,
             binding=self._binding(ranking[0]) if found else () if infeasible else None,
@@ -244,7 +244,7 @@ class _Question:
                 of_peak = limit.cost.quantity == PEAK
                 elements = least_peak(others, self._control) if of_peak else self._least_sum(others, limit)
                 least[limit.name] = None if elements is None else limit.cost.in_units(elements, self._size)
-            if isinstance(self._objective, Minimise):
+            if isinstance(self._objective, Minimize):
                 problem = replace(_problem(self._chain, self._limits, self._objective), keys=RANKING, least_mass=None)
                 masses = self._proved(problem).masses
                 least["min_nn_mass"] = float(masses[0]) if masses else None
@@ -253,7 +253,7 @@ class _Question:
         return least
 
     def _least_sum(self, others: Problem, limit: Limit) -> int | None:
-        keys = (minimise(limit.cost.quantity, others.chain.quantities), maximise("nn_mass"))
+        keys = (minimize(limit.cost.quantity, others.chain.quantities), maximize("nn_mass"))
         solution = self._proved(replace(others, keys=keys))
         return int(solution.additive[0, keys[0].column]) if len(solution.additive) else None
 

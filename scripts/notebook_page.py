@@ -13,7 +13,7 @@ import nbformat
 ABOUT = "This page is a notebook, run when the page was built: [{name}]({name}) is the file."
 SECONDS = 120
 QUIET = "--log-level=ERROR"
-COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+COLORS = re.compile(r"\x1b\[[0-9;]*m")
 EMPTY_LINES = re.compile(r"\n\s*\n")
 
 
@@ -41,7 +41,7 @@ def _shown(output: Any) -> str:
         if kind in data:
             whole = EMPTY_LINES.sub("\n", data[kind])  # an empty line would end a block of HTML
             return f"<div>{whole}</div>"
-    return _fenced("text", COLOURS.sub("", data.get("text/plain") or output.get("text", "")))
+    return _fenced("text", COLORS.sub("", data.get("text/plain") or output.get("text", "")))
 
 
 def _fenced(language: str, text: str) -> str:

@@ -10,7 +10,7 @@ from nnmass_core.architecture import Architecture
 from nnmass_core.budget import Budget
 from nnmass_core.certificate import SearchResult
 from nnmass_core.families import decode_architecture, decode_space
-from nnmass_core.request import Maximise, Pareto, SearchRequest
+from nnmass_core.request import Maximize, Pareto, SearchRequest
 from nnmass_core.search import search
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
@@ -68,7 +68,7 @@ def all_networks() -> list[Architecture]:
     return [decode_architecture({**MLP, "depth": depth, "skip_channels": t}) for depth, t in pairs]
 
 
-def found(objective: Maximise | Pareto, budget: Budget) -> SearchResult:
+def found(objective: Maximize | Pareto, budget: Budget) -> SearchResult:
     """Return what the search answers in the plot's space."""
     axes = {"depth": list(DEPTHS), "skip_channels": list(SKIP_CHANNELS)}
     return search(SearchRequest(space=decode_space(MLP | axes), budget=budget, objective=objective))
@@ -95,7 +95,7 @@ Y = Axis(0, 26, HEIGHT - BOTTOM, TOP)
 def plot_of_front() -> str:
     """Draw NN-Mass against params: all networks, the front, a budget and the best within it."""
     front = found(Pareto(("params",)), Budget()).ranking
-    best = found(Maximise(), Budget(max_params=MOST_PARAMS)).ranking[0].architecture
+    best = found(Maximize(), Budget(max_params=MOST_PARAMS)).ranking[0].architecture
     box = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {box} role="img">',

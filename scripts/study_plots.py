@@ -16,10 +16,10 @@ mpl.rcParams["svg.hashsalt"] = "nnmass"
 from matplotlib import pyplot as plt  # noqa: E402  (after the backend is chosen)
 from matplotlib.ticker import EngFormatter, MaxNLocator  # noqa: E402
 
-COLOUR = "#0b6e4f"
+COLOR = "#0b6e4f"
 LABELS = {"nn_mass": "NN-Mass", "params": "params", "macs": "MACs"}
 ROLES = {
-    "candidate": ("most NN-Mass", "o", COLOUR),
+    "candidate": ("most NN-Mass", "o", COLOR),
     "params_control": ("control by params", "s", "#c1440e"),
     "random_control": ("control at random", "^", "#777777"),
 }
@@ -75,8 +75,8 @@ def _draw_line(panel: Any, line: Line) -> None:
     masses = np.geomspace(line.least_mass, line.most_mass, 60)
     middle = line.intercept + line.slope * np.log(masses)
     half = np.array([line.half_width(float(x)) for x in np.log(masses)])
-    panel.plot(masses, middle, color=COLOUR, linewidth=1.5, label="fitted line")
-    panel.fill_between(masses, middle - half, middle + half, color=COLOUR, alpha=0.12, label="95 % prediction")
+    panel.plot(masses, middle, color=COLOR, linewidth=1.5, label="fitted line")
+    panel.fill_between(masses, middle - half, middle + half, color=COLOR, alpha=0.12, label="95 % prediction")
     panel.legend(fontsize=8, loc="lower right")
 
 
@@ -84,12 +84,12 @@ def plot_optimum(searches: list[dict[str, Any]], path: Path) -> None:
     """Draw the candidates of each search beside their controls. searches: with `name` and `networks`."""
     figure, panels = plt.subplots(1, len(searches), figsize=(11, 3.8), squeeze=False, layout="constrained")
     for panel, search in zip(panels[0], searches, strict=True):
-        for place, (role, (label, marker, colour)) in enumerate(ROLES.items()):
+        for place, (role, (label, marker, color)) in enumerate(ROLES.items()):
             members = [item for item in search["networks"] if item["role"] == role]
             places = [item["candidate_rank"] + 0.18 * (place - 1) for item in members]
             means = [item["accuracy"]["mean"] for item in members]
             spread = [item["accuracy"]["std"] or 0.0 for item in members]
-            panel.errorbar(places, means, yerr=spread, fmt=marker, color=colour, capsize=2, label=label)
+            panel.errorbar(places, means, yerr=spread, fmt=marker, color=color, capsize=2, label=label)
         ranks = sorted({item["candidate_rank"] for item in search["networks"]})
         panel.set(xlabel="rank", ylabel="test accuracy", title=search["name"], xticks=ranks)
         panel.grid(alpha=0.3)

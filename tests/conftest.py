@@ -26,7 +26,7 @@ BOTH = [SQLITE, pytest.param(POSTGRES, marks=pytest.mark.servers)]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--random-cases", type=int, help="how many seeds the randomised tests of the engine take each")
+    parser.addoption("--random-cases", type=int, help="how many seeds the randomized tests of the engine take each")
     parser.addoption("--most-cases", type=int, help="how many random cases a test takes at most, where time is short")
     parser.addoption("--fuzz-cases", type=int, help="how many random cases the OpenAPI document is tried with in all")
 

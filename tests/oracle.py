@@ -29,7 +29,7 @@ class Count:
         self.peak = max(self.peak, sum(self.live.values()))
 
     def batch_norm(self, channels: int) -> None:
-        """Normalise in place."""
+        """Normalize in place."""
         self.params += 2 * channels
         self.norm += channels
 

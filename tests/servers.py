@@ -425,7 +425,7 @@ class PostgresServer(Server):
             self._hand_over()
         if not self._can_run():
             raise ServerUnavailable(f"user id {self._account.user} cannot run {self._executables}; {self._log_tail()}")
-        self._initialise()
+        self._initialize()
 
     def _hand_over(self) -> None:
         user, group, _ = self._account
@@ -451,7 +451,7 @@ class PostgresServer(Server):
                 shutil.copytree(site / inner, self.folder / "programs" / inner, symlinks=True, ignore=ignored)
         return self.folder / "programs" / self.programs.relative_to(site)
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         options = ["-E", "UTF8", "--locale=C", "--auth=trust", "--no-sync", "-U", self.USER]
         initdb = self._spawn([str(self._executables / "initdb"), "-D", str(self.folder / "data"), *options])
         try:

@@ -36,7 +36,7 @@ def test_exponential_service_agrees_with_erlang(workers: int, load: float) -> No
     outcomes = [simulate(rate, workers, services, seed=seed, searches=30_000) for seed in range(3)]
     wait = sum(outcome.wait_mean for outcome in outcomes) / len(outcomes)
     assert wait == pytest.approx(erlang_wait(rate, workers, real), rel=0.15)
-    assert outcomes[0].utilisation == pytest.approx(load, rel=0.05)
+    assert outcomes[0].utilization == pytest.approx(load, rel=0.05)
 
 
 def test_too_few_workers_never_catch_up() -> None:
@@ -47,7 +47,7 @@ def test_too_few_workers_never_catch_up() -> None:
 def test_what_an_earlier_search_answers_does_not_queue() -> None:
     services = service_times()
     without, half = (simulate(20, 4, services, hits=hits, searches=5000) for hits in (0.0, 0.5))
-    assert half.utilisation == pytest.approx(without.utilisation / 2, rel=0.1)
+    assert half.utilization == pytest.approx(without.utilization / 2, rel=0.1)
     assert half.wait_mean < without.wait_mean
 
 
@@ -60,7 +60,7 @@ def test_what_is_advised_keeps_up() -> None:
         load = one.arrivals_per_second * (1 - one.answered_by_earlier) * mean
         assert load <= MOST_BUSY * one.workers
         assert one.wait_p95 <= WAIT_SECONDS
-        assert one.utilisation == pytest.approx(load / one.workers, rel=0.1)
+        assert one.utilization == pytest.approx(load / one.workers, rel=0.1)
     assert enough(10, 0.5, services) in [Outcome(**outcome) for outcome in kept["outcomes"]], "the same again"
 
 

@@ -1,7 +1,7 @@
 """Costs of depthwise and fully connected networks, written down step by step, sharing no code with the product.
 
 A network becomes a list of steps, each reading some tensors and writing one; a tensor lives until its last reader is
-done. Normalisation and activation work in place and are no steps.
+done. Normalization and activation work in place and are no steps.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Tape:
         return self.write(name, w_out, [source])
 
     def batch_norm(self, channels: int) -> None:
-        """Normalise in place."""
+        """Normalize in place."""
         self.params += 2 * channels
         self.norm += channels
 

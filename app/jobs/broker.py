@@ -46,7 +46,7 @@ def make_celery(settings: Settings) -> Celery:
 
 def _common_settings() -> dict[str, Any]:
     return {
-        # no_ack: an acknowledgement that fails on a lost connection leaves a worker with prefetch 1 deaf for good
+        # no_ack: an acknowledgment that fails on a lost connection leaves a worker with prefetch 1 deaf for good
         "task_queues": [Queue(name, routing_key=name, no_ack=True) for name in QUEUES],
         "task_default_queue": "search",
         "task_create_missing_queues": False,

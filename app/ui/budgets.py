@@ -10,7 +10,7 @@ from typing import Any
 from nnmass_core.architecture import Architecture
 from nnmass_core.budget import Budget
 from nnmass_core.engine.control import Control
-from nnmass_core.request import Maximise, SearchRequest
+from nnmass_core.request import Maximize, SearchRequest
 from nnmass_core.search import search
 
 FACTORS = (1.1, 1.25, 1.5)
@@ -47,7 +47,7 @@ def gains(request: SearchRequest) -> list[Gain]:
 
 
 def _quick(request: SearchRequest) -> bool:
-    return isinstance(request.objective, Maximise) and request.space.option_bound() <= MOST_OPTIONS
+    return isinstance(request.objective, Maximize) and request.space.option_bound() <= MOST_OPTIONS
 
 
 def _control() -> Control:

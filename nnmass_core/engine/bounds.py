@@ -31,7 +31,7 @@ DUAL_TOLERANCE = 2e-4
 class Layer:
     """One stage as a problem sees it: options sorted by (source, target), with what they are worth and what they use.
 
-    rows: the options' places in the stage, (n,). value: to be maximised, (n,). use: what each takes of each constraint,
+    rows: the options' places in the stage, (n,). value: to be maximized, (n,). use: what each takes of each constraint,
     (n, rows of the problem).
     """
 
@@ -201,39 +201,39 @@ def _ellipsoid(
     """
     n = len(budget)
     tried = [price(layers, nodes, budget, np.zeros(n))]
-    centre = reach / 2
+    center = reach / 2
     shape = np.diag(reach**2) * (n / 4)
     best = tried[0].bound
     for _ in range(80 * n):
         if control.expired():
             break
-        lowest = int(np.argmin(centre / reach))
-        if centre[lowest] < 0:
-            slope, depth = -np.eye(n)[lowest], -centre[lowest]
+        lowest = int(np.argmin(center / reach))
+        if center[lowest] < 0:
+            slope, depth = -np.eye(n)[lowest], -center[lowest]
         else:
-            attempt = price(layers, nodes, budget, centre)
+            attempt = price(layers, nodes, budget, center)
             tried.append(attempt)
             slope = budget - _use_of(layers, attempt.path)
             depth = max(0.0, attempt.bound - best)
             best = min(best, attempt.bound)
         width = float(np.sqrt(max(slope @ shape @ slope, 0.0)))
-        converged = centre[lowest] >= 0 and width - depth <= DUAL_TOLERANCE * (1e-12 + abs(best))
+        converged = center[lowest] >= 0 and width - depth <= DUAL_TOLERANCE * (1e-12 + abs(best))
         if best < hopeless or width == 0.0 or depth >= width or converged:
             break
-        centre, shape = _cut(centre, shape, slope / width, depth / width)
+        center, shape = _cut(center, shape, slope / width, depth / width)
     return sorted(tried, key=lambda prices: prices.bound)
 
 
-def _cut(centre: Floats, shape: Floats, slope: Floats, depth: float) -> tuple[Floats, Floats]:
+def _cut(center: Floats, shape: Floats, slope: Floats, depth: float) -> tuple[Floats, Floats]:
     """Return the smallest ellipsoid around the part of this one that a deep cut leaves (Bland, Goldfarb, Todd 1981)."""
-    n = len(centre)
+    n = len(center)
     step = shape @ slope
     if n == 1:
-        return centre - step * (1 + depth) / 2, shape * ((1 - depth) / 2) ** 2
-    centre = centre - step * (1 + n * depth) / (n + 1)
+        return center - step * (1 + depth) / 2, shape * ((1 - depth) / 2) ** 2
+    center = center - step * (1 + n * depth) / (n + 1)
     shrink = 2 * (1 + n * depth) / ((n + 1) * (1 + depth))
     shape = (shape - shrink * np.outer(step, step)) * (n * n * (1 - depth * depth) / (n * n - 1))
-    return centre, (shape + shape.T) / 2
+    return center, (shape + shape.T) / 2
 
 
 def _use_of(layers: list[Layer], path: list[int]) -> Floats:

@@ -14,7 +14,7 @@ import numpy as np
 
 from nnmass_core.engine.chain import Ints
 from nnmass_core.engine.control import Control
-from nnmass_core.engine.problem import RANKING, Problem, maximise, minimise
+from nnmass_core.engine.problem import RANKING, Problem, maximize, minimize
 from nnmass_core.engine.solver import Solution, Solver
 
 
@@ -69,7 +69,7 @@ def _between(problem: Problem, above: int, upto: int) -> Problem:
 
 def _admits(problem: Problem, above: int, upto: int, control: Control) -> bool:
     """Tell whether a feasible path has its peak in a range. Raises OutOfTime."""
-    easiest = (minimise("params"), maximise("nn_mass"))
+    easiest = (minimize("params"), maximize("nn_mass"))
     admitted = Solver(replace(_between(problem, above, upto), keys=easiest), 1, control).admits()
     if admitted is None:
         raise OutOfTime

@@ -1,7 +1,7 @@
 """Pareto fronts of NN-Mass against costs, from exact constrained optima.
 
 The most NN-Mass under a cap on each cost, and of the paths that have it the cheapest, is a point of the front: nothing
-has as much for less. One cost: the interval between two neighbouring points is either enumerated whole (every path
+has as much for less. One cost: the interval between two neighboring points is either enumerated whole (every path
 there that could be on the front) or, where that is too much, split at a point of its own, widest interval first. Two
 costs: the caps run over a grid. Either way every point given is on the true front; what may be missing lies in gaps
 whose width is stated.
@@ -20,7 +20,7 @@ import numpy as np
 from nnmass_core.engine.chain import Chain, Floats, Ints
 from nnmass_core.engine.control import Control
 from nnmass_core.engine.least_peak import OutOfTime, least_peak
-from nnmass_core.engine.problem import MASS, RANKING, RELATIVE_ERROR, Key, Problem, maximise, minimise
+from nnmass_core.engine.problem import MASS, RANKING, RELATIVE_ERROR, Key, Problem, maximize, minimize
 from nnmass_core.engine.solver import Solver
 
 MOST_LABELS = 40_000
@@ -118,13 +118,13 @@ class _Explorer:
 
     def best(self, caps: tuple[int | None, ...]) -> Point | None:
         """Return the point of the front that the caps lead to; None when nothing fits. Raises OutOfTime."""
-        ties = [minimise(cost, self._quantities) for cost in self._costs]
-        rest = [key for key in (minimise("macs"), minimise("params")) if key not in ties]
-        return self._solve(self._capped(caps), (maximise("nn_mass"), *ties, *rest))
+        ties = [minimize(cost, self._quantities) for cost in self._costs]
+        rest = [key for key in (minimize("macs"), minimize("params")) if key not in ties]
+        return self._solve(self._capped(caps), (maximize("nn_mass"), *ties, *rest))
 
     def cheapest(self, cost: str) -> Point | None:
         """Return the point of least cost; None when nothing is feasible. Raises OutOfTime."""
-        first = minimise(cost, self._quantities)
+        first = minimize(cost, self._quantities)
         return self._solve(self._problem, (first, *RANKING))
 
     def best_within(self, peak: int) -> Point:
@@ -211,7 +211,7 @@ def _split(explorer: _Explorer, interval: Interval) -> list[Interval]:
 def front_of_two_costs(problem: Problem, costs: tuple[str, str], control: Control) -> Front:
     """Return points of the front of NN-Mass against two additive costs, on a grid of caps. Raises OutOfTime.
 
-    Every point is on the true front; between neighbouring levels of the grid others may be missing, which `gaps` says.
+    Every point is on the true front; between neighboring levels of the grid others may be missing, which `gaps` says.
     """
     explorer = _Explorer(problem, costs, control)
     points: dict[tuple[int, ...], Point] = {}

@@ -1,4 +1,4 @@
-"""An optimisation problem over a chain: lexicographic objective, additive rows, one cap on the peak."""
+"""An optimization problem over a chain: lexicographic objective, additive rows, one cap on the peak."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ RELATIVE_ERROR = 1e-9
 
 @dataclass(frozen=True)
 class Key:
-    """One level of a lexicographic objective: a quantity to maximise (sign +1) or to minimise (sign -1)."""
+    """One level of a lexicographic objective: a quantity to maximize (sign +1) or to minimize (sign -1)."""
 
     column: int
     sign: int
 
 
-def maximise(quantity: str) -> Key:
+def maximize(quantity: str) -> Key:
     """Return the key that prefers more of a quantity."""
     return Key(QUANTITIES.index(quantity), 1)
 
 
-def minimise(quantity: str, quantities: tuple[str, ...] = QUANTITIES) -> Key:
+def minimize(quantity: str, quantities: tuple[str, ...] = QUANTITIES) -> Key:
     """Return the key that prefers less of a quantity. quantities: the chain's."""
     return Key(quantities.index(quantity), -1)
 
 
-RANKING = (maximise("nn_mass"), minimise("macs"), minimise("params"))
+RANKING = (maximize("nn_mass"), minimize("macs"), minimize("params"))
 """The ranking order, docs/theory.md (11); the architecture's integers, smaller first, settle what is still equal."""
 
 

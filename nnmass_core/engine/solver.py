@@ -240,18 +240,18 @@ class Solver:
             self.pool.add(paths, additive)
 
     def _improve(self, starts: list[list[int]]) -> None:
-        """Fill the pool with feasible neighbours of the priced optima, climbing one exchange at a time."""
+        """Fill the pool with feasible neighbors of the priced optima, climbing one exchange at a time."""
         seen: set[tuple[int, ...]] = set()
         for start in starts[:STARTS]:
             path = start
             while tuple(path) not in seen and not self._control.expired():
                 seen.add(tuple(path))
-                neighbours, value = self._exchanges(path)
-                if not len(neighbours):
+                neighbors, value = self._exchanges(path)
+                if not len(neighbors):
                     break
                 best = np.argsort(-value, kind="stable")[: max(self._k, 64)]
-                self._offer(neighbours[best])
-                path = neighbours[best[0]].tolist()
+                self._offer(neighbors[best])
+                path = neighbors[best[0]].tolist()
 
     def _exchanges(self, path: list[int]) -> tuple[Ints, Floats]:
         """Return the feasible paths that differ from `path` in one option at most, and their values."""
@@ -264,9 +264,9 @@ class Solver:
             edges = [*this.groups.starts[group : group + 2].tolist(), len(this.rows)]
             options = np.arange(edges[0], edges[1])
             options = options[np.all(use - this.use[p] + this.use[options] <= self._budget, axis=1)]
-            neighbours = np.tile(np.array(path, np.int64), (len(options), 1))
-            neighbours[:, i] = options
-            found.append(neighbours)
+            neighbors = np.tile(np.array(path, np.int64), (len(options), 1))
+            neighbors[:, i] = options
+            found.append(neighbors)
             values.append(total - this.value[p] + this.value[options])
         return np.concatenate(found), np.concatenate(values)
 

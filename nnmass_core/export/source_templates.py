@@ -6,7 +6,7 @@ from string import Template
 
 HEADER = Template('''"""A $family network: NN-Mass $mass, $params parameters, $macs multiply-accumulates.
 
-Chosen with nnmass; this file needs torch alone. `build()` returns the module, its weights as torch initialises them;
+Chosen with nnmass; this file needs torch alone. `build()` returns the module, its weights as torch initializes them;
 load trained ones with `build().load_state_dict(...)`. Definition:
 
 $definition
@@ -61,7 +61,7 @@ class Cell(nn.Module):
 
 CNN_LAYER = '''
 def layer(j: int, channels: int, width: int, convolution: nn.Module) -> nn.Module:
-    """Layer j of a cell: layers 0 and 1 normalise their output, the others their concatenated input."""
+    """Layer j of a cell: layers 0 and 1 normalize their output, the others their concatenated input."""
     if j == 0:
         return nn.Sequential(OrderedDict(conv=convolution, norm=nn.BatchNorm2d(width)))
     if j == 1:

@@ -106,7 +106,7 @@ def skip_work(w: Integers, d: Integers, t: Integers, s: Integers, positions: int
     )
 
 
-def normalised(c: Integers, calls: Integers) -> Work:
+def normalized(c: Integers, calls: Integers) -> Work:
     """Return BatchNorm and activation of so many elements together."""
     return (elementwise("normalise", c, calls), elementwise("activate", c, calls))
 

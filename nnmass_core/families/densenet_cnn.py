@@ -15,7 +15,7 @@ from nnmass_core.families.concatenation import (
     ConcatenationCnn,
     Head,
     check_final_map,
-    normalised,
+    normalized,
     resolutions,
     skip_work,
 )
@@ -56,7 +56,7 @@ class Entry(CellEntry):
 class Body(CellBody):
     """Costs of a cell's layers after its first: 3x3 convolutions at one resolution.
 
-    Every channel that enters a layer is normalised once: layer 1 normalises its w outputs, layer j >= 2 its w + L_j
+    Every channel that enters a layer is normalized once: layer 1 normalizes its w outputs, layer j >= 2 its w + L_j
     inputs. So the cell's BatchNorm channels, c = (d-1) w + S, are its input channels too, and give the other costs.
     """
 
@@ -70,7 +70,7 @@ class Body(CellBody):
             "convolution_3x3", layers, self.macs(w, c), c * area, layers * w * area, 9 * w * c, 0 * c
         )
         skips: Work = skip_work(w, d, t, s, area)
-        norms: Work = normalised(c * area, layers)
+        norms: Work = normalized(c * area, layers)
         return (*skips, *norms, convolutions)
 
     def norm_channels(self, w: Integers, d: Integers, s: Integers) -> Integers:

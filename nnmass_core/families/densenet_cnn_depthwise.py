@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from nnmass_core.families.concatenation import CellBody, CellEntry, ConcatenationCnn, normalised, skip_work
+from nnmass_core.families.concatenation import CellBody, CellEntry, ConcatenationCnn, normalized, skip_work
 from nnmass_core.families.concatenation_space import ConcatenationCnnSpace
 from nnmass_core.families.costs import Costs
 from nnmass_core.families.densenet_cnn import Entry
@@ -65,7 +65,7 @@ class SeparableBody(CellBody):
         weights = c * w + layers * w * w
         read, written = (c + layers * w) * area, 2 * layers * w * area
         skips: Work = skip_work(w, d, t, s, area)
-        norms: Work = normalised(c * area, layers)
+        norms: Work = normalized(c * area, layers)
         return (
             *skips,
             *norms,

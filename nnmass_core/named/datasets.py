@@ -202,7 +202,7 @@ def _made() -> Iterator[About]:
 
 
 def image_of(features: int) -> tuple[int, int, int] | None:
-    """Return (channels, height, width) of the square image, gray or colour, that has so many values, or None.
+    """Return (channels, height, width) of the square image, gray or color, that has so many values, or None.
 
     No number is both s s and 3 s s.
     """
@@ -229,7 +229,7 @@ def problems_of(dataset: Dataset, input_shape: tuple[int, ...], num_classes: int
     about = datasets()[dataset.name]
     takes = f"the network takes {in_words(input_shape)}"
     if dataset.name == "imagefolder" and image_shape(input_shape) is None:
-        message = f"imagefolder gives gray or colour images, flat ones square; {takes}"
+        message = f"imagefolder gives gray or color images, flat ones square; {takes}"
         yield Problem("dataset", "shape_mismatch", message)
     if about.shape is not None and not fits(about.shape, input_shape):
         yield Problem("dataset", "shape_mismatch", f"{dataset.name} has inputs of {in_words(about.shape)}, {takes}")

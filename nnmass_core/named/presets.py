@@ -99,7 +99,7 @@ def _densenet_tiny() -> Preset:
         "depth": {"min": 3, "max": 12},
         "skip_channels": {"min": 0, "max": 128, "step": 4},
     }
-    about = "Small grey images (28x28), two narrow cells: networks that train in minutes on a CPU."
+    about = "Small gray images (28x28), two narrow cells: networks that train in minutes on a CPU."
     return Preset("densenet-tiny", about, decode_space(definition))
 
 
@@ -148,7 +148,7 @@ def _mobilenet_v2_tiny() -> Preset:
             _mobilenet_stage({"min": 32, "max": 96, "step": 16}, 4, 2),
         ],
     }
-    about = "Four short stages for small colour images (64x64): what fits a microcontroller."
+    about = "Four short stages for small color images (64x64): what fits a microcontroller."
     return Preset("mobilenet-v2-tiny", about, decode_space(definition))
 
 
@@ -181,7 +181,7 @@ def _resnet_tiny() -> Preset:
             {"channels": {"min": 32, "max": 256, "step": 32}, "repeats": {"min": 1, "max": 4}},
         ],
     }
-    about = "Three short stages of basic blocks for small colour images (64x64)."
+    about = "Three short stages of basic blocks for small color images (64x64)."
     return Preset("resnet-tiny", about, decode_space(definition))
 
 

@@ -15,7 +15,7 @@ from nnmass_core.errors import DefinitionError, Problem
 class Recipe(Value):
     """How a network is trained. The digest of its JSON form stands beside every accuracy that it gave.
 
-    Inputs are standardised by the mean and deviation of each channel of the training images; the loss is cross entropy.
+    Inputs are standardized by the mean and deviation of each channel of the training images; the loss is cross entropy.
     """
 
     optimizer: str = choice(("sgd", "adam", "adamw"), "What updates the weights.")

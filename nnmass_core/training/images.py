@@ -1,4 +1,4 @@
-"""What a training takes from a data set: batches of images or points, augmented and standardised."""
+"""What a training takes from a data set: batches of images or points, augmented and standardized."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class Data:
     digest: str
 
 
-class Standardise(nn.Module):
+class Standardize(nn.Module):
     """Makes of a batch what the network takes: uint8 to [0, 1], less the mean, over the deviation, in its shape."""
 
     mean: Tensor
@@ -192,7 +192,7 @@ def held(
     test: tuple[Tensor, Tensor],
     classes: Iterable[str],
 ) -> Data:
-    """Return a data set whose (inputs, labels) are in memory: uint8 is standardised, anything else stays as it is."""
+    """Return a data set whose (inputs, labels) are in memory: uint8 is standardized, anything else stays as it is."""
     images = Held(train[0])
     if train[0].dtype == torch.uint8:
         mean, std = moments(images, range(len(images)))

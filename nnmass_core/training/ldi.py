@@ -1,7 +1,7 @@
 """LDI at initialization: how close the singular values of the layers' Jacobians are to one, docs/theory.md (31).
 
 A layer's Jacobian is taken at its concatenated input, before the activation: J_0 = D_0 W_0, J_1 = W_1, J_j = W_j D_j.
-Networks are taken as torch's defaults initialise them, BatchNorm as in evaluation (running mean 0, variance 1).
+Networks are taken as torch's defaults initialize them, BatchNorm as in evaluation (running mean 0, variance 1).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Report = Callable[[float, str], None]
 
 
 def measure_ldi(architecture: Architecture, inputs: Tensor, seeds: Sequence[int], report: Report) -> dict[str, Any]:
-    """Return mean and standard deviation of the singular values over layers, inputs and initialisations, JSON-ready.
+    """Return mean and standard deviation of the singular values over layers, inputs and initializations, JSON-ready.
 
     inputs: (n, ...), as the network takes them. Raises NotPossible for a family without concatenation cells.
     """
     by_seed: list[dict[str, Any]] = []
     whole = NOTHING
     for i, seed in enumerate(seeds):
-        found = ldi_of(initialised(architecture, seed), inputs, partial(_report_part, report, i, len(seeds)))
+        found = ldi_of(initialized(architecture, seed), inputs, partial(_report_part, report, i, len(seeds)))
         by_seed.append({"seed": seed, "mean": found.mean, "std": found.std})
         whole += found
     figures = architecture.evaluation
@@ -49,8 +49,8 @@ def _report_part(report: Report, index: int, count: int, done: float) -> None:
     report((index + done) / count, f"initialization {index + 1} of {count}")
 
 
-def initialised(architecture: Architecture, seed: int) -> nn.Module:
-    """Return the network as torch's defaults initialise it after this seed, its wiring drawn from the same."""
+def initialized(architecture: Architecture, seed: int) -> nn.Module:
+    """Return the network as torch's defaults initialize it after this seed, its wiring drawn from the same."""
     if architecture.evaluation.part_name != "cells":
         raise NotPossible("no_cells", f"LDI is defined for concatenation cells, which {architecture.family} has not")
     return build(architecture, seed).eval().requires_grad_(requires_grad=False)

@@ -27,7 +27,7 @@ from nnmass_core.architecture import Architecture
 from nnmass_core.errors import NotPossible
 from nnmass_core.named.recipes import Recipe
 from nnmass_core.nets import build
-from nnmass_core.training.data import Data, Images, Standardise
+from nnmass_core.training.data import Data, Images, Standardize
 
 LOOK_EVERY_STEPS = 20
 """How often the host is told and the loss is looked at; each look makes a GPU wait for what it has been given."""
@@ -131,7 +131,7 @@ class Training:
         self._train = data.train.augmented(recipe.augmentation, seed)
         self._test = data.test
         self._classes = len(data.classes)
-        self._standardise = Standardise(data, architecture.input_shape).to(fabric.device)
+        self._standardize = Standardize(data, architecture.input_shape).to(fabric.device)
         optimizer = make_optimizer(self.module, recipe)
         self._sizes = batch_sizes(len(self._train), recipe.batch_size, fabric.world_size)
         self._steps = len(self._sizes)
@@ -196,7 +196,7 @@ class Training:
 
     def _placed(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         device = self._fabric.device
-        return self._standardise(x.to(device, non_blocking=True)), labels.to(device, non_blocking=True)
+        return self._standardize(x.to(device, non_blocking=True)), labels.to(device, non_blocking=True)
 
     def _generators(self) -> dict[str, Tensor]:
         device = self._fabric.device
@@ -296,7 +296,7 @@ class Training:
 
 
 def make_optimizer(module: nn.Module, recipe: Recipe) -> Optimizer:
-    """Return the recipe's optimiser over all parameters, which it updates in one go."""
+    """Return the recipe's optimizer over all parameters, which it updates in one go."""
     rate, decay = recipe.learning_rate, recipe.weight_decay
     if recipe.optimizer == "sgd":
         return SGD(module.parameters(), lr=rate, momentum=recipe.momentum, weight_decay=decay, fused=True)

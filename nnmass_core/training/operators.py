@@ -109,7 +109,7 @@ def _run(layer: nn.Module, x: Tensor) -> Callable[[], object]:
     return lambda: layer(x)
 
 
-def _normalise(rng: random.Random, device: torch.device) -> Case:
+def _normalize(rng: random.Random, device: torch.device) -> Case:
     c, side = _between(rng, *CHANNELS), rng.choice(SIDES)
     work = latency.elementwise("normalise", c * side * side, 1)
     return _of_module(work, nn.BatchNorm2d(c), _maps(c, side, device))
@@ -166,7 +166,7 @@ _MAKERS: dict[str, Callable[[random.Random, torch.device], Case]] = {
     "depthwise_3x3": _depthwise,
     "grouped_3x3": _grouped,
     "linear": _linear,
-    "normalise": _normalise,
+    "normalise": _normalize,
     "activate": _activate,
     "add": _add,
     "pool": _pool,

@@ -22,7 +22,7 @@ from nnmass_core.architecture import Architecture
 from nnmass_core.budget import Budget
 from nnmass_core.engine.chain import QUANTITIES, Chain, Floats, Ints, Stage
 from nnmass_core.engine.control import Control
-from nnmass_core.engine.problem import Problem, maximise
+from nnmass_core.engine.problem import Problem, maximize
 from nnmass_core.engine.solver import Solver
 from nnmass_core.search import chain_for
 from nnmass_core.spaces.base import Space
@@ -30,7 +30,7 @@ from nnmass_core.spaces.base import Space
 WINDOWS = (0.05, 0.1, 0.2, 0.4)
 """How far a random network's params and MACs may lie from the candidate's, as shares of them, in order of trial."""
 
-BY_PARAMS = (maximise("params"), maximise("macs"))
+BY_PARAMS = (maximize("params"), maximize("macs"))
 """The order of a ranking by params; the architecture's integers, smaller first, settle what is still equal."""
 
 PARAMS, MACS, WEIGHTS = (QUANTITIES.index(name) for name in ("params", "macs", "weights"))

@@ -21,7 +21,7 @@ ASKED = "nnmass.search_options.Asked"
 
 MODULES = {
     "Search": ("nnmass_core.search", ("search", "chain_of")),
-    "Requests": ("nnmass_core.request", ("SearchRequest", "Maximise", "Minimise", "Pareto", "decode_objective")),
+    "Requests": ("nnmass_core.request", ("SearchRequest", "Maximize", "Minimize", "Pareto", "decode_objective")),
     "Budgets": ("nnmass_core.budget", ("Budget", "Limit")),
     "Certificates": ("nnmass_core.certificate", ("SearchResult", "Certificate", "Ranked")),
     "Spaces": ("nnmass_core.named.presets", ("presets", "resolve_space", "Preset")),

@@ -89,7 +89,7 @@ FIELDS: list[tuple[dict[str, Any], str, str]] = [
     ({"space": SPACE | {"depth": [4, "x"]}}, "space.depth.1", "not_an_integer"),
     ({"space": SPACE | {"cells": 7}}, "space.input", "too_small"),
     ({"space": SPACE | {"cells": 0}}, "space.cells", "too_small"),
-    ({"space": SPACE | {"colour": 1}}, "space.colour", "unknown_field"),
+    ({"space": SPACE | {"color": 1}}, "space.color", "unknown_field"),
     ({"space": {k: v for k, v in SPACE.items() if k != "num_classes"}}, "space.num_classes", "required"),
     ({"space": SPACE | {"width_rule": "doubling", "width": [8, 8000]}}, "space.width.max", "too_large"),
     (
@@ -201,9 +201,9 @@ def test_an_input_is_never_echoed(quiet: TestClient) -> None:
 
 
 def test_every_problem_is_named_at_once(quiet: TestClient) -> None:
-    body = {"space": SPACE | {"num_classes": 0, "cells": "x", "colour": 1}, "budget": {"max_params": 1}}
+    body = {"space": SPACE | {"num_classes": 0, "cells": "x", "color": 1}, "budget": {"max_params": 1}}
     fields = [e["field"] for e in quiet.post("/v1/searches", json=body).json()["errors"]]
-    assert sorted(fields) == ["space.cells", "space.colour", "space.num_classes"]
+    assert sorted(fields) == ["space.cells", "space.color", "space.num_classes"]
 
 
 def test_evaluate_names_index_and_field(quiet: TestClient) -> None:
@@ -382,9 +382,9 @@ def test_every_field_too_many_or_too_few_is_named(service: Everything, label: st
             value = functools.reduce(operator.getitem, place, body)
             if not isinstance(value, dict):
                 continue
-            answer = service.client.request(method, where, json=_changed(body, place, {**value, "colour": 1}))
+            answer = service.client.request(method, where, json=_changed(body, place, {**value, "color": 1}))
             assert answer.status_code == 422, place
-            assert _names(answer.json(), (*place, "colour")), (place, answer.text)
+            assert _names(answer.json(), (*place, "color")), (place, answer.text)
             for key in value:
                 rest = _changed(body, place, {name: one for name, one in value.items() if name != key})
                 if not allowed.is_valid(rest):

@@ -140,7 +140,7 @@ def test_a_profile_measured_again_asks_another_question(client: TestClient, work
         ({"max_latency_ms": 0, "device": "stm32f746"}, "budget.max_latency_ms"),
         ({"max_latency_ms": 5, "device": "rp2040"}, "budget.max_latency_ms"),
         ({"max_latency_ms": 5, "device": profile(), "precision": "int8"}, "budget.precision"),
-        ({"device": {"name": "x", "colour": 1}}, "budget.device.colour"),
+        ({"device": {"name": "x", "color": 1}}, "budget.device.color"),
         ({"device": 7}, "budget.device"),
     ],
 )

@@ -146,9 +146,9 @@ def test_something_else_answers(answer: Any) -> None:
 
 
 def test_what_a_newer_service_adds_is_kept_and_passed_over() -> None:
-    with scripted((200, {}, SEARCH | {"colour": "green"})) as script, client_of(script) as client:
+    with scripted((200, {}, SEARCH | {"color": "green"})) as script, client_of(script) as client:
         search = client.get("1")
-    assert search.raw["colour"] == "green"
+    assert search.raw["color"] == "green"
 
 
 def test_every_problem_is_named() -> None:

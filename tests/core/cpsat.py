@@ -57,7 +57,7 @@ def sizes(space: dict[str, Any]) -> list[tuple[int, int]]:
 
 
 def body(w: int, d: int, t: int, positions: int) -> Option:
-    """Layers 1 .. d-1 of a cell: layer 1 normalises its output, layer j >= 2 its input."""
+    """Layers 1 .. d-1 of a cell: layer 1 normalizes its output, layer j >= 2 its input."""
     taken = [0 if j < 2 else min(w * (j - 1), t) for j in range(1, d)]
     weights = sum(9 * (w + more) * w for more in taken)
     norm = sum(w + more for more in taken)

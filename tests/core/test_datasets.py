@@ -138,7 +138,7 @@ def test_the_square_image_of_a_flat_input(features: int, image: tuple[int, int, 
     assert image_of(features) == image
 
 
-def test_no_flat_input_is_both_a_gray_and_a_colour_image() -> None:
+def test_no_flat_input_is_both_a_gray_and_a_color_image() -> None:
     for side in range(1, 300):
         assert image_of(side * side) == (1, side, side)
         assert image_of(3 * side * side) == (3, side, side)
@@ -182,7 +182,7 @@ def test_equal_elements_in_another_shape_do_not_fit() -> None:
         ((3, 32, 32), 1, ["classes_mismatch"]),
     ],
 )
-def test_an_image_folder_takes_gray_and_colour_images(
+def test_an_image_folder_takes_gray_and_color_images(
     shape: tuple[int, ...], num_classes: int, expected: list[str]
 ) -> None:
     assert codes(FOLDER, shape, num_classes) == expected

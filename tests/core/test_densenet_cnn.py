@@ -153,9 +153,9 @@ BAD = [
     ("version", "1", "version", "unknown_version"),
     ("version", None, "version", "unknown_version"),
     ("version", True, "version", "unknown_version"),
-    ("colour", 1, "colour", "unknown_field"),
-    ("cells.1.colour", 1, "cells.1.colour", "unknown_field"),
-    ("input.colour", 1, "input.colour", "unknown_field"),
+    ("color", 1, "color", "unknown_field"),
+    ("cells.1.color", 1, "cells.1.color", "unknown_field"),
+    ("input.color", 1, "input.color", "unknown_field"),
     ("num_classes", ..., "num_classes", "required"),
     ("num_classes", 0, "num_classes", "too_small"),
     ("num_classes", 10**400, "num_classes", "too_large"),
@@ -204,12 +204,12 @@ def test_a_definition_must_be_an_object(data: object) -> None:
 
 
 def test_every_wrong_field_is_named_at_once() -> None:
-    data = changed("num_classes", 0) | {"colour": 1}
+    data = changed("num_classes", 0) | {"color": 1}
     data["cells"][0]["width"] = 0
     data["cells"][1]["depth"] = "5"
     with pytest.raises(DefinitionError) as refused:
         decode_architecture(data)
-    assert {p.field for p in refused.value.problems} >= {"colour", "cells.0.width", "cells.1.depth"}
+    assert {p.field for p in refused.value.problems} >= {"color", "cells.0.width", "cells.1.depth"}
 
 
 def test_more_macs_than_a_double_counts_are_refused() -> None:

@@ -219,8 +219,8 @@ def test_a_bad_space_names_its_field(change: dict[str, Any], field: str, code: s
 
 def test_every_wrong_field_is_named_at_once() -> None:
     with pytest.raises(DefinitionError) as refused:
-        space_with(width=0, depth=1, activation="x", colour=1)
-    assert {p.field for p in refused.value.problems} == {"width", "depth", "activation", "colour"}
+        space_with(width=0, depth=1, activation="x", color=1)
+    assert {p.field for p in refused.value.problems} == {"width", "depth", "activation", "color"}
 
 
 def test_a_network_of_the_space_has_its_activation() -> None:

@@ -17,7 +17,7 @@ from nnmass_core.families import decode_space
 from nnmass_core.hardware.devices import devices, read_device
 from nnmass_core.hardware.latency import LONGEST, estimate
 from nnmass_core.named.presets import presets, resolve_space
-from nnmass_core.request import Maximise, Minimise, Objective, Pareto, SearchRequest
+from nnmass_core.request import Maximize, Minimize, Objective, Pareto, SearchRequest
 from nnmass_core.search import chain_of, search
 from nnmass_core.spaces.base import Space
 from nnmass_core.verification.controls import random_control
@@ -82,7 +82,7 @@ def test_a_limit_on_latency_equals_brute_force(family: str, seed: int) -> None:
     networks = every(space)
     bound = nanoseconds(rng.choice(networks)) / 1e6
     fitting = [network for network in networks if nanoseconds(network) / 1e6 <= bound]
-    found = run(space, Maximise(), max_latency_ms=bound)
+    found = run(space, Maximize(), max_latency_ms=bound)
     assert [ranked.architecture for ranked in found.ranking] == fitting[:5]
     assert found.certificate.optimal
     best_without = networks[0].evaluation.mass > fitting[0].evaluation.mass
@@ -101,7 +101,7 @@ def test_the_least_latency_and_the_front_equal_brute_force(family: str, seed: in
     networks = every(space)
     wanted = rng.choice(networks).evaluation.mass
     able = sorted((n for n in networks if n.evaluation.mass >= wanted), key=lambda n: (nanoseconds(n), place(n)))
-    found = run(space, Minimise("latency_ms", float(wanted)))
+    found = run(space, Minimize("latency_ms", float(wanted)))
     assert [nanoseconds(ranked.architecture) for ranked in found.ranking] == [nanoseconds(n) for n in able[:5]]
     assert found.ranking[0].architecture == able[0]
     assert found.certificate.objective_value == found.certificate.bound == nanoseconds(able[0]) / 1e6
@@ -129,14 +129,14 @@ SMALL = {
 
 def test_a_limit_that_nothing_keeps_says_the_least_that_would_do() -> None:
     least = min(map(nanoseconds, every(SMALL)))
-    found = run(SMALL, Maximise(), max_latency_ms=least / 2e6)
+    found = run(SMALL, Maximize(), max_latency_ms=least / 2e6)
     assert found.certificate.feasible is False
     assert found.certificate.relaxation == {"max_latency_ms": least / 1e6}
-    assert run(SMALL, Maximise(), max_latency_ms=least / 1e6).certificate.count > 0
+    assert run(SMALL, Maximize(), max_latency_ms=least / 1e6).certificate.count > 0
 
 
 def test_an_estimate_is_told_with_its_device_and_band() -> None:
-    (best, *_) = run(SMALL, Maximise(), max_macs=10**9).ranking
+    (best, *_) = run(SMALL, Maximize(), max_macs=10**9).ranking
     figures = best.figures("fp32")
     assert figures["latency_ms"] == nanoseconds(best.architecture) / 1e6
     assert figures["latency"] == {
@@ -170,7 +170,7 @@ def test_a_control_keeps_the_limit_on_latency() -> None:
         ({"max_latency_ms": 5, "device": "toaster"}, "budget.device: must be one of stm32f407"),
         ({"device": profile("Bad Name")}, "budget.device.name: must be a letter"),
         ({"device": profile(ram_bytes=-1)}, "budget.device.ram_bytes: must be at least 0"),
-        ({"device": profile(colour="red")}, 'budget.device.colour: Unknown field "colour"'),
+        ({"device": profile(color="red")}, 'budget.device.color: Unknown field "color"'),
         ({"device": profile(title="a\nb")}, "budget.device.title: must be one line"),
         ({"device": profile(latency={"runtime": "x"})}, "budget.device.latency.threads: is required"),
     ],
@@ -201,7 +201,7 @@ def test_a_family_that_tells_no_work_has_no_latency(monkeypatch: pytest.MonkeyPa
     assert search(SearchRequest(space=space, budget=Budget(device=DEVICE), top_k=1)).ranking[0].latency is None
 
 
-@pytest.mark.parametrize("objective", [Minimise("latency_ms", 1.0), Pareto(("latency_ms",))])
+@pytest.mark.parametrize("objective", [Minimize("latency_ms", 1.0), Pareto(("latency_ms",))])
 def test_latency_as_a_goal_needs_a_device_that_tells_it(objective: Objective) -> None:
     with pytest.raises(DefinitionError, match=r"objective\.(minimize|pareto): needs a device"):
         SearchRequest(space=decode_space(SMALL), budget=Budget(), objective=objective)

@@ -13,7 +13,7 @@ from nnmass_core.certificate import Ranked, SearchResult
 from nnmass_core.engine.control import Control
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_architecture, decode_space
-from nnmass_core.request import Minimise, Objective, Pareto, SearchRequest, decode_objective
+from nnmass_core.request import Minimize, Objective, Pareto, SearchRequest, decode_objective
 from nnmass_core.search import search
 from tests.core.brute import BYTES, LIMITS, Row, first_of_each_shape, ranked, within
 from tests.core.problems import OTHER_FAMILIES, random_budget, random_space
@@ -54,7 +54,7 @@ def test_a_least_cost_equals_brute_force(cost: str, family: str, seed: int) -> N
     budget = random_budget(rng, rows)
     wanted = rng.choice(rows).mass
     diversity, top_k = rng.choice(("none", "shape")), rng.choice((1, 3, 10, 1000))
-    found = run(space, budget, Minimise(cost, float(wanted)), top_k=top_k, diversity=diversity)
+    found = run(space, budget, Minimize(cost, float(wanted)), top_k=top_k, diversity=diversity)
     expected = expected_minimum(rows, budget, cost, wanted)
     ranking = (first_of_each_shape(expected) if diversity == "shape" else expected)[:top_k]
     assert [cells_of(place) for place in found.ranking] == [r.cells for r in ranking]
@@ -143,7 +143,7 @@ def test_compress_says_what_is_saved() -> None:
         "width_rule": "doubling",
         "depth_rule": "equal",
     }
-    found = run(space, {}, Minimise("params", reference=reference), top_k=1)
+    found = run(space, {}, Minimize("params", reference=reference), top_k=1)
     (best,) = found.ranking
     certificate = found.certificate.to_json()
     assert best.evaluation.mass >= reference.evaluation.mass
@@ -157,8 +157,8 @@ def test_compress_says_what_is_saved() -> None:
 def test_a_reported_number_admits_the_network_that_was_reported() -> None:
     # 784.1333333333333 as a double lies above 11762 / 15, which it stands for
     assert Fraction(784.1333333333333) != Fraction(11762, 15)
-    assert Minimise("params", 784.1333333333333).least_mass <= Fraction(11762, 15)
-    assert Minimise("params", 784.1333333333334).least_mass > Fraction(11762, 15)
+    assert Minimize("params", 784.1333333333333).least_mass <= Fraction(11762, 15)
+    assert Minimize("params", 784.1333333333334).least_mass > Fraction(11762, 15)
 
 
 @pytest.mark.parametrize("cost", COSTS)

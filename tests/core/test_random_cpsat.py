@@ -15,7 +15,7 @@ import pytest
 from nnmass_core.budget import Budget
 from nnmass_core.certificate import Ranked
 from nnmass_core.families import decode_space
-from nnmass_core.request import Maximise, Minimise, Objective, Pareto, SearchRequest
+from nnmass_core.request import Maximize, Minimize, Objective, Pareto, SearchRequest
 from nnmass_core.search import search
 from tests.core.brute import BYTES, LIMITS, axes, row
 from tests.core.cpsat import Model, build, cost_of, forbid, mass_of, solve
@@ -98,7 +98,7 @@ def test_cp_sat_proves_the_most_nn_mass(seed: int) -> None:
     rng = Random(f"most {seed}")
     space, diversity = random_space(rng), rng.choice(("none", "shape"))
     budget = random_budget(rng, space)
-    ranking = found_by(space, budget, Maximise(), top_k=2, diversity=diversity)
+    ranking = found_by(space, budget, Maximize(), top_k=2, diversity=diversity)
     model = build(space, budget)
     mass, scale = mass_of(model)
     model.cp.maximize(mass)
@@ -116,7 +116,7 @@ def test_cp_sat_proves_the_least_cost(cost: str, seed: int) -> None:
     space, diversity = random_space(rng), rng.choice(("none", "shape"))
     budget = random_budget(rng, space)
     least = int(row(space, random_cells(rng, space)).mass)
-    ranking = found_by(space, budget, Minimise(cost, float(least)), top_k=2, diversity=diversity)
+    ranking = found_by(space, budget, Minimize(cost, float(least)), top_k=2, diversity=diversity)
     model = build(space, budget)
     mass, scale = mass_of(model)
     model.cp.add(mass >= least * scale)

@@ -14,7 +14,7 @@ from nnmass_core.certificate import Ranked
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_architecture, decode_space
 from nnmass_core.named.networks import INVERTED, named_network, named_networks
-from nnmass_core.request import Maximise, Minimise, Objective, Pareto, SearchRequest, decode_objective
+from nnmass_core.request import Maximize, Minimize, Objective, Pareto, SearchRequest, decode_objective
 from nnmass_core.search import search
 from tests.core.brute import LIMITS, Row, answer, first_of_each_shape, within
 from tests.core.problems import random_budget
@@ -117,7 +117,7 @@ def test_the_most_nn_mass_equals_brute_force(family: str, seed: int) -> None:
     for _ in range(3):
         budget, top_k = random_budget(rng, rows), rng.choice((1, 5, 1000))
         diversity = rng.choice(("none", "shape"))
-        result = find(space, budget, Maximise(), top_k=top_k, diversity=diversity)
+        result = find(space, budget, Maximize(), top_k=top_k, diversity=diversity)
         expected = answer(rows, budget, top_k, diversity)
         assert [integers_of(place) for place in result.ranking] == [r.cells for r in expected.ranking]
         certificate = result.certificate
@@ -140,7 +140,7 @@ def test_least_costs_and_fronts_equal_brute_force(family: str, seed: int) -> Non
         by_cost = sorted(fitting, key=lambda r: (cost_of(r, cost), *r.place))
         dense = [r for r in by_cost if r.mass >= wanted]
         expected = (first_of_each_shape(dense) if diversity == "shape" else dense)[:7]
-        found = find(space, budget, Minimise(cost, float(wanted)), top_k=7, diversity=diversity)
+        found = find(space, budget, Minimize(cost, float(wanted)), top_k=7, diversity=diversity)
         assert [integers_of(place) for place in found.ranking] == [r.cells for r in expected]
         front: list[Row] = []
         for candidate in by_cost:
@@ -227,7 +227,7 @@ def test_a_space_is_read_as_it_was_written(family: str) -> None:
 
 def test_a_reference_may_be_named() -> None:
     objective = decode_objective({"minimize": "params", "reference": "mobilenet_v2"})
-    assert isinstance(objective, Minimise)
+    assert isinstance(objective, Minimize)
     assert objective.least_mass == Fraction(1287)
     with pytest.raises(DefinitionError) as refused:
         decode_objective({"minimize": "params", "reference": "lenet"})
@@ -236,7 +236,7 @@ def test_a_reference_may_be_named() -> None:
 
 def test_a_choice_of_resolutions_is_a_caveat() -> None:
     space = mobilenet(SEPARATE, stem=8, last=16) | {"num_classes": 2}
-    fixed = find(space | {"input": {"channels": 3, "resolution": 32}}, {}, Maximise())
-    chosen = find(space | {"input": {"channels": 3, "resolution": [32, 64]}}, {}, Maximise())
+    fixed = find(space | {"input": {"channels": 3, "resolution": 32}}, {}, Maximize())
+    chosen = find(space | {"input": {"channels": 3, "resolution": [32, 64]}}, {}, Maximize())
     assert fixed.certificate.caveats == ()
     assert chosen.certificate.caveats == ("resolutions_differ",)

@@ -86,7 +86,7 @@ BAD = [
     ({"num_classes": ...}, "num_classes", "required"),
     ({"family": ...}, "family", "required"),
     ({"family": "alexnet"}, "family", "unknown_choice"),
-    ({"colour": 1}, "colour", "unknown_field"),
+    ({"color": 1}, "color", "unknown_field"),
     ({"width": {"min": 4, "max": 8, "stride": 2}}, "width.stride", "unknown_field"),
     ({"width": {"max": 8}}, "width.min", "required"),
     ({"width": {"min": 8}}, "width.max", "required"),
@@ -175,7 +175,7 @@ def test_every_wrong_axis_is_named_at_once() -> None:
 
 def test_messages_do_not_repeat_the_input() -> None:
     with pytest.raises(DefinitionError) as refused:
-        space_with(width=[123456789], colour="purple")
+        space_with(width=[123456789], color="purple")
     assert "123456789" not in str(refused.value)
     assert "purple" not in str(refused.value)
 

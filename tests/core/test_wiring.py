@@ -148,7 +148,7 @@ GOOD = [[[], [], [0, 1, 3], [0, 4, 7]], [[], [], [0, 1]]]
         (None, "", "not_an_object"),
         ([], "", "not_an_object"),
         ({}, "cells", "required"),
-        ({"cells": GOOD, "colour": 1}, "colour", "unknown_field"),
+        ({"cells": GOOD, "color": 1}, "color", "unknown_field"),
         ({"cells": 7}, "cells", "not_a_list"),
         ({"cells": [7, 8]}, "cells", "not_a_list"),
         ({"cells": [[7], []]}, "cells", "not_a_list"),

@@ -23,7 +23,7 @@ from nnmass_core.export.pytorch_source import pytorch_source
 from nnmass_core.families import FAMILIES, decode_architecture, decode_space
 from nnmass_core.nets import build
 from nnmass_core.nets.liveness import peak_elements
-from nnmass_core.request import Minimise, SearchRequest
+from nnmass_core.request import Minimize, SearchRequest
 from nnmass_core.search import search
 from nnmass_core.training import measure
 from nnmass_core.wiring import draw_wiring
@@ -83,7 +83,7 @@ def test_the_engine_equals_brute_force(seed: int) -> None:
     assert [ranked.architecture for ranked in found.ranking] == fitting[:5]
     assert found.certificate.optimal
     assert found.certificate.space_size == len(networks)
-    least = search(SearchRequest(space=decode_space(SPACE), budget=Budget(), objective=Minimise("macs", 40.0)))
+    least = search(SearchRequest(space=decode_space(SPACE), budget=Budget(), objective=Minimize("macs", 40.0)))
     able = min(n.evaluation.macs for n in networks if n.evaluation.mass >= 40)
     assert least.certificate.objective_value == able
 

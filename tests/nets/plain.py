@@ -65,8 +65,8 @@ def _cell(weights: Weights, cell: dict[str, int], wiring: Layers, x: Tensor, *, 
         elif j == 1:
             outputs.append(weights.norm(f"{name}norm", conv(weights, f"{name}conv", outputs[0].relu(), stride)))
         else:
-            normalised = weights.norm(f"{name}norm", concatenated(outputs, wiring[j]))
-            outputs.append(conv(weights, f"{name}conv", normalised.relu(), stride))
+            normalized = weights.norm(f"{name}norm", concatenated(outputs, wiring[j]))
+            outputs.append(conv(weights, f"{name}conv", normalized.relu(), stride))
     return outputs[-1]
 
 

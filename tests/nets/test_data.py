@@ -27,10 +27,10 @@ from torch.utils.data import DataLoader  # noqa: E402
 from nnmass_core.errors import NotPossible  # noqa: E402
 from nnmass_core.named.datasets import Dataset, datasets  # noqa: E402
 from nnmass_core.training import folders  # noqa: E402
-from nnmass_core.training.data import Data, Images, Standardise, load  # noqa: E402
+from nnmass_core.training.data import Data, Images, Standardize, load  # noqa: E402
 
 SUBSET = Path(__file__).parents[2] / "../shared/data/cifar10-subset.zip"
-COLOUR = (3, 8, 8)
+COLOR = (3, 8, 8)
 
 
 def folder(path: str = "set") -> Dataset:
@@ -43,7 +43,7 @@ def everything(images: Images) -> tuple[Tensor, Tensor]:
 
 def refusal(root: Path, dataset: Dataset | None = None, classes: int = 2) -> tuple[str, str]:
     with pytest.raises(NotPossible) as refused:
-        load(dataset or folder(), COLOUR, classes, root)
+        load(dataset or folder(), COLOR, classes, root)
     message = str(refused.value)
     assert str(root) not in message
     return refused.value.code, message
@@ -109,12 +109,12 @@ def test_real_images_come_whole_and_in_order(subset: tuple[Path, Data]) -> None:
     assert np.array_equal(images[2_007].permute(1, 2, 0).numpy(), expected)
 
 
-def test_real_images_are_standardised(subset: tuple[Path, Data]) -> None:
+def test_real_images_are_standardized(subset: tuple[Path, Data]) -> None:
     _, data = subset
     images, _ = everything(data.train)
-    flat = Standardise(data, (3072,))(images)
+    flat = Standardize(data, (3072,))(images)
     assert flat.shape == (10_000, 3072)
-    whole = Standardise(data, (3, 32, 32))(images).double()
+    whole = Standardize(data, (3, 32, 32))(images).double()
     assert torch.equal(flat.reshape(-1, 3, 32, 32).double(), whole)
     assert whole.mean((0, 2, 3)).tolist() == pytest.approx([0, 0, 0], abs=1e-5)
     assert whole.std((0, 2, 3), correction=0).tolist() == pytest.approx([1, 1, 1], abs=1e-5)
@@ -138,7 +138,7 @@ def test_images_on_disk_are_the_images_in_memory(subset: tuple[Path, Data], monk
 @pytest.mark.parametrize("top", ["", "birds-2.0/"])
 def test_layouts_with_a_split(write: Writer, top: str, tmp_path: Path) -> None:
     write(tmp_path / "set", {top + name: content for name, content in SPLIT.items()} | {top + "notes.txt": b"!"})
-    data = load(folder(), COLOUR, 2, tmp_path)
+    data = load(folder(), COLOR, 2, tmp_path)
     images, labels = everything(data.train)
     assert data.classes == ("a", "b")
     assert labels.tolist() == [0, 0, 0, 1, 1, 1]
@@ -151,16 +151,16 @@ def test_layouts_with_a_split(write: Writer, top: str, tmp_path: Path) -> None:
 def test_val_stands_in_for_test_alone(write: Writer, tmp_path: Path) -> None:
     with_val = {name.replace("test/", "val/"): content for name, content in SPLIT.items()}
     write(tmp_path / "set", with_val | {"extra/c/1.png": picture(1)})
-    assert len(load(folder(), COLOUR, 2, tmp_path).test) == 4
+    assert len(load(folder(), COLOR, 2, tmp_path).test) == 4
     write(tmp_path / "more", with_val | SPLIT | {"val/c/1.png": picture(1)})
-    assert load(folder("more"), COLOUR, 2, tmp_path).classes == ("a", "b")
+    assert load(folder("more"), COLOR, 2, tmp_path).classes == ("a", "b")
 
 
 @both_forms
 def test_every_fifth_image_of_each_class_is_for_testing_where_nothing_is_split(write: Writer, tmp_path: Path) -> None:
     files = {f"{label}/{i:02}.png": picture(i) for label, count in (("x", 11), ("y", 5)) for i in range(count)}
     write(tmp_path / "set", files)
-    data = load(folder(), COLOUR, 2, tmp_path)
+    data = load(folder(), COLOR, 2, tmp_path)
     assert everything(data.test)[0][:, 0, 0, 0].tolist() == [4, 9, 4]
     assert data.test.labels.tolist() == [0, 0, 1]
     assert everything(data.train)[0][:, 0, 0, 0].tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 10, 0, 1, 2, 3]
@@ -176,7 +176,7 @@ def test_hidden_files_and_what_macos_adds_do_not_count(write: Writer, tmp_path: 
         "train/a/x.gif",
     ]
     write(tmp_path / "set", SPLIT | dict.fromkeys(clutter, b"no image"))
-    assert len(load(folder(), COLOUR, 2, tmp_path).train) == 6
+    assert len(load(folder(), COLOR, 2, tmp_path).train) == 6
 
 
 @both_forms
@@ -194,7 +194,7 @@ def test_images_of_every_kind_are_converted_and_resized(write: Writer, tmp_path:
         "test/b/1.jpeg": picture(9, "JPEG"),
     }
     write(tmp_path / "set", files)
-    images, _ = everything(load(folder(), COLOUR, 2, tmp_path).train)
+    images, _ = everything(load(folder(), COLOR, 2, tmp_path).train)
     assert images.shape == (6, 3, 8, 8)
     assert int((images[:5].int() - 100).abs().max()) <= 1
     gray, _ = everything(load(folder(), (64,), 2, tmp_path).train)  # a flat network takes 1 x 8 x 8
@@ -206,12 +206,12 @@ def test_the_digest_tells_whether_the_data_are_the_same(tmp_path: Path, monkeypa
     other = SPLIT | {"train/a/1.png": picture(53)}
     for write, name, files in ((as_folder, "one", SPLIT), (as_zip, "two", SPLIT), (as_folder, "three", other)):
         write(tmp_path / name, files)
-    one, two, three = (load(folder(name), COLOUR, 2, tmp_path).digest for name in ("one", "two", "three"))
+    one, two, three = (load(folder(name), COLOR, 2, tmp_path).digest for name in ("one", "two", "three"))
     assert one == two != three
     assert one.startswith("sha256:")
     assert load(folder("one"), (3, 9, 9), 2, tmp_path).digest != one
     monkeypatch.setattr(folders, "LARGEST_HELD_BYTES", 0)
-    assert load(folder("one"), COLOUR, 2, tmp_path).digest == load(folder("two"), COLOUR, 2, tmp_path).digest != one
+    assert load(folder("one"), COLOR, 2, tmp_path).digest == load(folder("two"), COLOR, 2, tmp_path).digest != one
 
 
 # Files that mean no good, or are not what was meant
@@ -234,7 +234,7 @@ def test_links_stay_below_the_data_root(tmp_path: Path) -> None:
     (root / "real/train/a/again").symlink_to(root / "real/train/a")  # goes round
     assert refusal(root, folder("out"))[0] == "bad_path"
     assert refusal(root, folder("out/train"))[0] == "bad_path"
-    assert len(load(folder("in"), COLOUR, 2, root).train) == 6
+    assert len(load(folder("in"), COLOR, 2, root).train) == 6
     (root / "real/train/a/9.png").symlink_to(outside / "train/a/0.png")
     assert refusal(root, folder("real")) == ("bad_path", "the link 9.png leads out of the worker's data root")
     (root / "real/train/a/9.png").unlink()
@@ -246,14 +246,14 @@ def test_a_path_that_slipped_through_is_still_confined(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     as_folder(tmp_path / "outside", SPLIT)
     with pytest.raises(NotPossible, match="leads out"):
-        folders.load("../outside", COLOUR, 2, tmp_path / "root")
+        folders.load("../outside", COLOR, 2, tmp_path / "root")
 
 
 def test_entries_that_climb_out_of_a_zip_are_left_alone(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     as_zip(root / "set", SPLIT | {"../train/c/1.png": picture(1), "/train/c/1.png": picture(1)})
-    assert load(folder(), COLOUR, 2, root).classes == ("a", "b")
+    assert load(folder(), COLOR, 2, root).classes == ("a", "b")
     assert list(tmp_path.iterdir()) == [root]
 
 
@@ -269,13 +269,13 @@ def test_a_zip_too_large_altogether_is_refused(tmp_path: Path, monkeypatch: pyte
     as_zip(tmp_path / "set", SPLIT)
     total = sum(map(len, SPLIT.values()))
     monkeypatch.setattr(folders, "LARGEST_ZIP_BYTES", total)
-    load(folder(), COLOUR, 2, tmp_path)
+    load(folder(), COLOR, 2, tmp_path)
     monkeypatch.setattr(folders, "LARGEST_ZIP_BYTES", total - 1)
     assert refusal(tmp_path)[0] == "dataset_too_large"
 
 
 def bomb() -> bytes:
-    """Return a whole PNG of 12 kB that takes 300 MB as colours."""
+    """Return a whole PNG of 12 kB that takes 300 MB as colors."""
     file = io.BytesIO()
     Image.new("1", (10_000, 10_000)).save(file, "PNG")
     return file.getvalue()
@@ -345,7 +345,7 @@ def loader(images: Images, keys: list[list[int]], start: str, processes: int = 1
 def test_processes_of_a_loader_read_from_disk(start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     as_zip(tmp_path / "set", SPLIT)
     monkeypatch.setattr(folders, "LARGEST_HELD_BYTES", 0)
-    images = load(folder(), COLOUR, 2, tmp_path).train.augmented("crop_flip", 3)
+    images = load(folder(), COLOR, 2, tmp_path).train.augmented("crop_flip", 3)
     keys = [[5, 0], [6 + 1, 12 + 1]]
     images.__getitems__([0])  # the zip is open in this process too
     for (batch, labels), some in zip(loader(images, keys, start), keys, strict=True):
@@ -369,7 +369,7 @@ def test_a_broken_image_is_named_from_another_process(tmp_path: Path, monkeypatc
     as_folder(tmp_path / "set", SPLIT | {"test/b/broken.png": b"?"})
     monkeypatch.setattr(folders, "LARGEST_HELD_BYTES", 0)
     with pytest.raises(NotPossible) as refused:
-        list(loader(load(folder(), COLOUR, 2, tmp_path).test, [[4]], "fork"))
+        list(loader(load(folder(), COLOR, 2, tmp_path).test, [[4]], "fork"))
     assert (refused.value.code, str(refused.value)) == ("bad_dataset", "the image test/b/broken.png cannot be read")
 
 
@@ -426,7 +426,7 @@ def test_flat_networks_get_augmented_images() -> None:
     data = load(Dataset(name="fake"), (3 * 8 * 8,), 5, Path())
     batch, _ = data.train.augmented("crop_flip", 0).__getitems__([0, 1])
     assert batch.shape == (2, 3, 8, 8)
-    assert Standardise(data, (192,))(batch).shape == (2, 192)
+    assert Standardize(data, (192,))(batch).shape == (2, 192)
 
 
 @pytest.mark.parametrize(("name", "shape"), [("synthetic-circle", (2,)), ("fake", (13,))])
@@ -454,7 +454,7 @@ def test_digits_are_split_within_each_class(name: str, package: str) -> None:
     assert data.classes == tuple("0123456789")
     images = everything(data.train)[0]
     assert (int(images.min()), int(images.max())) == (0, 255)
-    inputs = Standardise(data, (math.prod(about.shape),))(images).double()
+    inputs = Standardize(data, (math.prod(about.shape),))(images).double()
     assert float(inputs.mean()) == pytest.approx(0, abs=1e-5)
     assert float(inputs.std(correction=0)) == pytest.approx(1, abs=1e-5)
     assert data.digest == load(Dataset(name=name), (math.prod(about.shape),), 10, Path()).digest
@@ -479,7 +479,7 @@ def test_labels_take_turns_by_segment(name: str, segments: int) -> None:
             assert labels[i] == int(Fraction(band) / Fraction(120, segments)) % 2
     assert (data.mean, data.std, data.classes) == ((0, 0), (1, 1), ("0", "1"))
     some = everything(data.train)[0][:9]
-    assert torch.equal(Standardise(data, (2,))(some), some)
+    assert torch.equal(Standardize(data, (2,))(some), some)
 
 
 def test_points_are_spread_as_published() -> None:
@@ -508,7 +508,7 @@ def test_fake_has_the_networks_shape(shape: tuple[int, ...]) -> None:
     data = load(Dataset(name="fake"), shape, 7, Path())
     assert (len(data.train), len(data.test), len(data.classes)) == (512, 128, 7)
     assert set(data.train.labels.tolist()) == set(range(7))
-    inputs = Standardise(data, shape)(everything(data.train)[0])
+    inputs = Standardize(data, shape)(everything(data.train)[0])
     assert inputs.shape == (512, *shape)
     assert float(inputs.std()) == pytest.approx(1, abs=1e-3)
 
@@ -521,10 +521,10 @@ def test_fake_images_have_to_fit_into_memory() -> None:
 
 def test_a_channel_that_never_varies_has_deviation_one(tmp_path: Path) -> None:
     as_zip(tmp_path / "set", SPLIT)  # the green channel is 0 everywhere
-    data = load(folder(), COLOUR, 2, tmp_path)
+    data = load(folder(), COLOR, 2, tmp_path)
     assert (data.mean[1], data.std[1]) == (0.0, 1.0)
     assert data.mean[0] == pytest.approx(76 / 255)
-    assert torch.isfinite(Standardise(data, COLOUR)(everything(data.train)[0])).all()
+    assert torch.isfinite(Standardize(data, COLOR)(everything(data.train)[0])).all()
 
 
 @pytest.mark.parametrize("name", ["mnist", "mnist-5k", "digits", "cifar10", "cifar100", "synthetic-linear"])

@@ -15,7 +15,7 @@ from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
 from nnmass_core.wiring import draw_wiring
 
-GREY: dict[str, Any] = {
+GRAY: dict[str, Any] = {
     "input": {"channels": 1, "height": 48, "width": 48},
     "num_classes": 2,
     "cells": 3,
@@ -29,7 +29,7 @@ GREY: dict[str, Any] = {
 @pytest.mark.parametrize("name", ["stm32f746", "rp2040"])
 def test_what_a_search_proves_fits_the_part_when_it_is_built(name: str, family: str) -> None:
     """Liveness is simulated over the built module's graph, wiring by wiring; weights are what the module stores."""
-    space = resolve_space({"family": family, **GREY})
+    space = resolve_space({"family": family, **GRAY})
     found = search(SearchRequest(space=space, budget=Budget(device=name, precision="int8"), top_k=3))
     assert found.certificate.optimal
     limits = devices()[name].limits()

@@ -47,7 +47,7 @@ def test_scores_and_gradients_are_the_specifications(family: str, training: bool
 
 @pytest.mark.parametrize("family", CONCATENATING)
 def test_running_statistics_are_those_of_the_batches(family: str) -> None:
-    """A channel that several layers sample is normalised by each of them, with the same moments."""
+    """A channel that several layers sample is normalized by each of them, with the same moments."""
     rng = Random(f"statistics {family}")
     architecture = decode_architecture(random_network(rng, family))
     module = build(architecture, 0).double()

@@ -21,7 +21,7 @@ from nnmass_core.named.datasets import resolve_dataset  # noqa: E402
 from nnmass_core.named.recipes import Recipe  # noqa: E402
 from nnmass_core.nets import build  # noqa: E402
 from nnmass_core.training import measure  # noqa: E402
-from nnmass_core.training.data import Data, Standardise, load  # noqa: E402
+from nnmass_core.training.data import Data, Standardize, load  # noqa: E402
 from nnmass_core.training.loop import (  # noqa: E402
     Epoch,
     State,
@@ -144,11 +144,11 @@ def test_the_loop_is_a_bare_loop_with_more_to_tell() -> None:
     ours, host = training(MLP, recipe), Keeper()
     ours.run(host)
     data, module = data_of(architecture), build(architecture, 0).train()
-    optimizer, standardise = make_optimizer(module, recipe), Standardise(data, architecture.input_shape)
+    optimizer, standardize = make_optimizer(module, recipe), Standardize(data, architecture.input_shape)
     for epoch in range(recipe.epochs):
         total, hits = 0.0, 0
         for x, labels in loader(data.train, batches(batch_sizes(len(data.train), 100), 0, epoch, 0, (0, 1))):
-            scores = module(standardise(x))
+            scores = module(standardize(x))
             loss = functional.cross_entropy(scores, labels)
             optimizer.zero_grad()
             loss.backward()
@@ -167,7 +167,7 @@ def test_the_outcome_is_what_the_trained_module_does() -> None:
     data = data_of(architecture)
     x, labels = data.test.__getitems__(list(range(len(data.test))))
     with torch.no_grad():
-        scores = trained.module.eval()(Standardise(data, architecture.input_shape)(x))
+        scores = trained.module.eval()(Standardize(data, architecture.input_shape)(x))
     predicted = scores.argmax(1)
     counts = [[int(((labels == t) & (predicted == p)).sum()) for p in range(10)] for t in range(10)]
     loss = float(functional.cross_entropy(scores, labels))
