@@ -10,25 +10,22 @@ import signal
 import subprocess
 import sys
 import time
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 import nnmass
 from app.cli import app as all_commands
 from nnmass.cli import app
 from nnmass.cli.progress import Bar
-from nnmass.cli.quick import QuickCommand, QuickGroup
 from tests.core.latencies import profile
 
 ROOT = Path(__file__).parents[1]
 SMALL = ("--preset", "densenet-tiny", "--max-params", "100k")
 SLOW = ("--preset", "densenet-cifar-free", "--pareto", "params,macs")
-QUICK = {"typer", "numpy"}
+QUICK = {"typer", "pydantic", "numpy"}  # typer reads options with Pydantic
 LARGE = ("torch", "scipy", "sqlalchemy", "fastapi", "celery", "pydantic", "numpy", "rich", "httpx2", "typer", "pandas")
 
 
@@ -260,9 +257,16 @@ def probe(*arguments: str) -> set[str]:
     return set(names)
 
 
+def test_the_version_is_printed_by_an_option_and_by_a_command() -> None:
+    for argument in ("--version", "version"):
+        done = run(argument)
+        assert (done.exit_code, done.stdout) == (0, f"{nnmass.__version__}\n")
+    assert probe("--version") == {"typer"}
+
+
 def test_each_command_loads_what_it_needs() -> None:
     assert probe("--help") == {"typer"}
-    assert probe("search", "--help") == {"typer"}
+    assert probe("search", "--help") == {"typer", "pydantic"}
     assert probe("search", *SMALL, "--top-k", "3", "--precision", "int8", "--time-limit", "2.5") == {*QUICK, "rich"}
     assert probe("search", *SMALL, "--json") == QUICK
     assert probe("compress", "resnet18", "--json") == QUICK
@@ -378,58 +382,6 @@ def test_an_interrupt_that_is_lost_in_a_callback_counts_all_the_same(
     with pytest.raises(KeyboardInterrupt):
         work()
     assert signal.getsignal(signal.SIGINT) is before
-
-
-class Chosen(StrEnum):
-    """Some words."""
-
-    ONE = "one"
-    TWO = "two"
-
-
-def reading(seen: list[Any], *, quick: bool) -> typer.Typer:
-    """Return a command that keeps what its options were read as: at once where that is possible, or by typer."""
-    app = typer.Typer(cls=QuickGroup if quick else None, rich_markup_mode=None)
-
-    @app.command(cls=QuickCommand if quick else None)
-    def read(
-        words: list[str],
-        text: str = "",
-        whole: Annotated[int, typer.Option(min=0, max=10)] = 3,
-        free: int | None = None,
-        number: float = 0.5,
-        path: Path | None = None,
-        chosen: Chosen = Chosen.ONE,
-        many: Annotated[list[int], typer.Option()] = [],  # noqa: B006 - typer copies it
-        there: Annotated[Path | None, typer.Option(exists=True)] = None,
-        *,
-        flag: Annotated[bool, typer.Option("--flag/--no-flag")] = False,
-    ) -> None:
-        seen.append((words, text, whole, free, number, path, chosen, many, flag, there))
-
-    return app
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        (),
-        ("a",),
-        ("a", "b c", "--text", "", "--whole", "10", "--free", "-7", "--number", "2.50", "--path", "x/./y"),
-        ("a", "--chosen", "two", "--many", "1", "--many", "2", "--no-flag", "--there", "."),
-        *(("a", "--whole", text) for text in ("11", "-1", " 1", "1_0", "1.0", "٣", "x", "", "1e1", "9" * 30)),
-        *(("a", "--number", text) for text in ("1", "-1.5", ".5", "1e3", "nan", "inf", "x", "1_0.5")),
-        *(("a", "--chosen", text) for text in ("TWO", "three", "")),
-        ("a", "--path", ""),
-        ("a", "--there", "nowhere"),
-        ("a", "--flag", "--flag"),
-    ],
-)
-def test_options_are_read_as_typer_reads_them(arguments: tuple[str, ...]) -> None:
-    seen: dict[bool, list[Any]] = {True: [], False: []}
-    done = {quick: CliRunner().invoke(reading(seen[quick], quick=quick), list(arguments)) for quick in seen}
-    assert (done[True].exit_code, done[True].output) == (done[False].exit_code, done[False].output)
-    assert repr(seen[True]) == repr(seen[False])
 
 
 # devices and latencies

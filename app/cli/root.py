@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import typer
+from typer.core import TyperGroup
 
 from app.cli import database, keys, serve
-from nnmass.cli.quick import QuickCommand, QuickGroup
 from nnmass.cli.root import command_line
 
 service = typer.Typer()
 """What the service adds to the command `nnmass`: its entry point `nnmass.commands`."""
 
-service.command(cls=QuickCommand)(serve.serve)
-service.command(cls=QuickCommand)(serve.worker)
-service.command(cls=QuickCommand, hidden=True)(serve.api)
+service.command()(serve.serve)
+service.command()(serve.worker)
+service.command(hidden=True)(serve.api)
 service.add_typer(keys.app, name="keys")
 service.add_typer(database.app, name="db")
 
-app = command_line(QuickGroup)
+app = command_line(TyperGroup)
 app.add_typer(service)
 
 

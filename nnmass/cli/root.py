@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from nnmass.cli import calibrate, history, networks, search, training
 from nnmass.cli.exit_codes import refuse
-from nnmass.cli.quick import QuickCommand, QuickGroup
 
 ENTRY_POINTS = "nnmass.commands"
 """Under this name an installed distribution gives a typer.Typer with more commands."""
@@ -24,7 +23,7 @@ EXIT_CODES = (
 )
 
 
-class Commands(QuickGroup):
+class Commands(TyperGroup):
     """Looks for a command here, and only then among those that installed distributions add."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
@@ -59,18 +58,18 @@ def command_line(group: type[TyperGroup]) -> typer.Typer:
         cls=group, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None
     )
     line.callback()(nnmass)
-    line.command(cls=QuickCommand, epilog=EXIT_CODES)(search.search)
-    line.command(cls=QuickCommand, epilog=EXIT_CODES)(search.compress)
-    line.command(cls=QuickCommand)(search.presets)
-    line.command(cls=QuickCommand)(search.devices)
-    line.command(cls=QuickCommand)(calibrate.calibrate)
-    line.command(cls=QuickCommand)(networks.evaluate)
-    line.command(cls=QuickCommand)(networks.export)
-    line.command(cls=QuickCommand)(networks.diagram)
-    line.command(cls=QuickCommand, epilog=EXIT_CODES)(training.verify)
-    line.command(cls=QuickCommand)(history.history)
-    line.command(cls=QuickCommand)(history.show)
-    line.command(cls=QuickCommand)(version)
+    line.command(epilog=EXIT_CODES)(search.search)
+    line.command(epilog=EXIT_CODES)(search.compress)
+    line.command()(search.presets)
+    line.command()(search.devices)
+    line.command()(calibrate.calibrate)
+    line.command()(networks.evaluate)
+    line.command()(networks.export)
+    line.command()(networks.diagram)
+    line.command(epilog=EXIT_CODES)(training.verify)
+    line.command()(history.history)
+    line.command()(history.show)
+    line.command()(version)
     return line
 
 
@@ -81,7 +80,18 @@ def version() -> None:
     typer.echo(__version__)
 
 
-def nnmass() -> None:
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the option's value
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+def nnmass(
+    *,
+    version: Annotated[  # read by its callback
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
     """Which neural network fits my hardware? Exact architecture search around NN-Mass.
 
     `nnmass search --preset densenet-cifar --max-params 1M --max-macs 150M` searches on this machine. `nnmass serve`,
