@@ -5,7 +5,7 @@ PIP = -m pip install --quiet --disable-pip-version-check --constraint constraint
 DATA_DIR ?=
 PORT ?= 8000
 
-.PHONY: demo serve serve-train verify study test check words lock audit chaos bench bench-cold bench-train load docs format clean
+.PHONY: wheel demo serve serve-train verify study test check words lock audit chaos bench bench-cold bench-train load docs format clean
 
 demo: .venv/installed ## Search through the real service, print the ranking, leave nothing behind
 	@.venv/bin/python -m scripts.demo
@@ -35,6 +35,9 @@ check: .venv-dev/installed ## Lint, formatting, spelling, types and import contr
 
 words: .venv-dev/installed ## List forbidden words, sentences and names, with what to write instead
 	.venv-dev/bin/python -m scripts.words
+
+wheel: ## Build the wheels of the library and of the service into dist/
+	@$(PYTHON) -m scripts.wheels
 
 lock: ## Pin what the service runs on, with hashes; needs pip-tools
 	pip-compile --quiet --generate-hashes --no-annotate --strip-extras --no-header --no-emit-index-url \

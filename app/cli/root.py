@@ -8,7 +8,7 @@ from typer.core import TyperGroup
 from app.cli import database, keys, serve
 from nnmass.cli.root import command_line
 
-service = typer.Typer()
+service = typer.Typer(rich_markup_mode=None)
 """What the service adds to the command `nnmass`: its entry point `nnmass.commands`."""
 
 service.command()(serve.serve)
