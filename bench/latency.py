@@ -44,7 +44,7 @@ def case(space: str, limit: float, device: Device) -> dict[str, Any]:
     assert device.latency is not None
     with torch.inference_mode():
         measured = took(best.architecture, time.perf_counter, torch.device("cpu"))
-    about = best.latency.to_json()
+    about: dict[str, Any] = best.latency.to_json()
     return {
         "space": space,
         "max_latency_ms": limit,

@@ -28,7 +28,7 @@ def space_around(network: str | Definition) -> dict[str, Any]:
     """
     from nnmass_core.families import decode_architecture  # here: the client alone needs no numpy
 
-    definition = decode_architecture(definition_of(network)).definition()
+    definition: dict[str, Any] = decode_architecture(definition_of(network)).definition()
     del definition["version"]
     if "cells" in definition:
         cells = definition.pop("cells")

@@ -8,7 +8,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
-from nnmass_core.codec import Value, encode, integer, nested, sha256_of
+from nnmass_core.codec import JsonObject, Value, encode, integer, nested, sha256_of
 from nnmass_core.costs import COSTS
 from nnmass_core.diagram import Panel, draw
 from nnmass_core.hardware.latency import Work
@@ -52,9 +52,9 @@ class Part:
     density: Fraction | None = None
     average_degree: Fraction | None = None
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> JsonObject:
         """Return the part as JSON-ready figures."""
-        figures: dict[str, Any] = {**encode(self.definition), "nn_mass": float(self.mass)}
+        figures: JsonObject = {**encode(self.definition), "nn_mass": float(self.mass)}
         if self.density is not None and self.average_degree is not None:
             figures |= {"density": float(self.density), "average_degree": float(self.average_degree)}
         return figures | {"params": self.params, "macs": self.macs}
@@ -91,7 +91,10 @@ class Evaluation:
         return max(step.peak_elements for step in self.steps)
 
     def report(self, precision: str) -> dict[str, Any]:
-        """Return the evaluation as JSON-ready figures; bytes are those of `precision`."""
+        """Return the evaluation as JSON-ready figures; bytes are those of `precision`.
+
+        The name of the parts' field depends on the family, so that no TypedDict describes it.
+        """
         size = BYTES_PER_ELEMENT[precision]
         return {
             "nn_mass": float(self.mass),
@@ -151,7 +154,7 @@ class Architecture(Value):
         """NN-Mass and every cost, worked out once."""
         return self.evaluate()
 
-    def definition(self) -> dict[str, Any]:
+    def definition(self) -> JsonObject:
         """Return the full, versioned JSON form."""
         return {"version": DEFINITION_VERSION, "family": self.family, **encode(self)}
 

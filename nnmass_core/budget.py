@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nnmass_core.architecture import BYTES_PER_ELEMENT, Evaluation
-from nnmass_core.codec import LARGEST_INTEGER, check_integer, unknown_fields
+from nnmass_core.codec import LARGEST_INTEGER, JsonObject, check_integer, unknown_fields
 from nnmass_core.costs import Cost, costs_by_limit
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.hardware.devices import Device, read_device
@@ -107,7 +107,7 @@ class Budget:
         costs = costs_by_limit().items()
         return tuple(Limit(cost, bounds[name], self.element_bytes) for name, cost in costs if name in bounds)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Write the budget as JSON-ready objects, unset limits left out."""
         device = {} if self.device is None else {"device": self.device.named()}
         return {**dict(self.bounds), "precision": self.precision, **device}

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from nnmass_core.architecture import BYTES_PER_ELEMENT, Architecture, Evaluation
-from nnmass_core.codec import sha256_of
+from nnmass_core.codec import JsonObject, sha256_of
 from nnmass_core.costs import COSTS
 from nnmass_core.hardware.latency import Latency
 
@@ -21,7 +20,7 @@ class Ranked:
     slack: dict[str, float]
     latency: Latency | None = None
 
-    def figures(self, precision: str) -> dict[str, Any]:
+    def figures(self, precision: str) -> JsonObject:
         """Return what a place of the ranking says beside its definition, JSON-ready; bytes are those of `precision`."""
         return {
             "rank": self.rank,
@@ -36,7 +35,7 @@ class Ranked:
             "slack": self.slack,
         }
 
-    def to_json(self, precision: str) -> dict[str, Any]:
+    def to_json(self, precision: str) -> JsonObject:
         """Write the place with its definition as JSON-ready objects."""
         return {**self.figures(precision), "architecture": self.architecture.definition()}
 
@@ -80,7 +79,7 @@ class Certificate:
             return 0.0
         return abs(self.bound - self.objective_value) / self.objective_value if self.objective_value else None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Write the certificate as JSON-ready objects."""
         return {
             "count": self.count,
@@ -101,7 +100,7 @@ class Certificate:
         }
 
 
-def _summary(reference: Architecture) -> dict[str, Any]:
+def _summary(reference: Architecture) -> JsonObject:
     evaluation = reference.evaluation
     figures = {"nn_mass": float(evaluation.mass), "params": evaluation.params, "macs": evaluation.macs}
     return {"arch_id": reference.arch_id, **figures}
@@ -114,7 +113,7 @@ class SearchResult:
     ranking: tuple[Ranked, ...]
     certificate: Certificate
 
-    def report(self, elapsed_seconds: float) -> dict[str, Any]:
+    def report(self, elapsed_seconds: float) -> JsonObject:
         """Return the certificate as it is stored and answered, with the time that whoever ran the search has taken."""
         return {**self.certificate.to_json(), "elapsed_seconds": round(elapsed_seconds, 4)}
 

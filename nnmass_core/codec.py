@@ -12,14 +12,21 @@ import hashlib
 import json
 import math
 import re
+from collections import abc
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from nnmass_core.errors import DefinitionError, Problem, join_path
 
 LARGEST_INTEGER = 2**53 - 1
 """Integers beyond this lose digits in JSON readers that use doubles, and in the engine's arrays."""
+
+JsonValue: TypeAlias = "bool | int | float | str | abc.Sequence[JsonValue] | abc.Mapping[str, JsonValue] | None"
+"""Whatever can be written as JSON."""
+
+JsonObject: TypeAlias = "dict[str, JsonValue]"
+"""A JSON object whose fields are not fixed in the code: a definition of any family, a schema, parsed input."""
 
 V = TypeVar("V", bound="Value")
 
@@ -204,7 +211,7 @@ def decode(kind: type[V], data: object, also_allowed: frozenset[str] = frozenset
     if not isinstance(data, Mapping):
         raise DefinitionError.at("", "not_an_object", "must be an object")
     problems = list(unknown_fields(data, {name for name, _ in specs(kind)} | also_allowed))
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, object] = {}
     for field in dataclasses.fields(kind):
         if field.name in data:
             try:
@@ -272,7 +279,7 @@ def _decode_sequence(spec: Sequence, data: object) -> tuple[Value, ...]:
     return tuple(items)
 
 
-def encode(value: Value) -> dict[str, Any]:
+def encode(value: Value) -> JsonObject:
     """Write a value as JSON-ready objects, fields in the order of their declaration."""
     return {name: _encode_field(getattr(value, name)) for name, _ in specs(type(value))}
 
@@ -285,18 +292,23 @@ def _encode_field(value: Any) -> Any:
     return value
 
 
-def json_schema(kind: type[Value]) -> dict[str, Any]:
-    """Describe a value's JSON form as JSON Schema, for the OpenAPI document."""
+def json_schema(
+    kind: type[Value], head: abc.Mapping[str, JsonValue] | None = None, required: tuple[str, ...] = ()
+) -> JsonObject:
+    """Describe a value's JSON form as JSON Schema, for the OpenAPI document.
+
+    `head` holds the schemas of the fields that the caller reads itself, `required` those of them that must be there.
+    """
     fields = dataclasses.fields(kind)
     return {
         "type": "object",
         "additionalProperties": False,
-        "required": [f.name for f in fields if f.default is dataclasses.MISSING],
-        "properties": {f.name: _field_schema(f.metadata["spec"]) for f in fields},
+        "required": [*required, *(f.name for f in fields if f.default is dataclasses.MISSING)],
+        "properties": {**(head or {}), **{f.name: _field_schema(f.metadata["spec"]) for f in fields}},
     }
 
 
-def _field_schema(spec: Spec) -> dict[str, Any]:
+def _field_schema(spec: Spec) -> JsonObject:
     match spec:
         case Integer():
             return {

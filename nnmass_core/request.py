@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
 from nnmass_core.budget import Budget
-from nnmass_core.codec import LARGEST_INTEGER, check_integer, sha256_of, unknown_fields
+from nnmass_core.codec import LARGEST_INTEGER, JsonObject, check_integer, sha256_of, unknown_fields
 from nnmass_core.costs import COSTS, Cost, counts_of, objectives
 from nnmass_core.errors import DefinitionError, Problem, UnknownVersion
 from nnmass_core.families import architecture_schema, decode_architecture, known_architecture_schema
@@ -46,7 +46,7 @@ T = TypeVar("T")
 class Maximize:
     """The most NN-Mass within the budget."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Write the objective as it is requested."""
         return {"maximize": "nn_mass"}
 
@@ -79,7 +79,7 @@ class Minimize:
         least = float(self.min_nn_mass or 0.0)
         return max(Fraction(0), (Fraction(least) + Fraction(math.nextafter(least, -math.inf))) / 2)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Write the objective as it is requested."""
         if self.reference is not None:
             return {"minimize": self.cost, "reference": self.reference.definition()}
@@ -97,7 +97,7 @@ class Pareto:
             message = f"must be nn_mass and one of {', '.join(objectives())}, or nn_mass with params and macs"
             raise DefinitionError.at("pareto", "unknown_choice", message)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Write the objective as it is requested."""
         return {"pareto": ["nn_mass", *self.costs]}
 
@@ -119,12 +119,12 @@ def decode_objective(data: object) -> Objective:
     return {"maximize": _decode_maximize, "minimize": _decode_minimize, "pareto": _decode_pareto}[kinds[0]](data)
 
 
-def objective_schema() -> dict[str, Any]:
+def objective_schema() -> JsonObject:
     """Describe the objectives as JSON Schema."""
-    cost = {"type": "string", "enum": objectives()}
-    least = {"type": "number", "minimum": 0, "maximum": LARGEST_MASS}
+    cost: JsonObject = {"type": "string", "enum": objectives()}
+    least: JsonObject = {"type": "number", "minimum": 0, "maximum": LARGEST_MASS}
     named = {"type": "string", "enum": list(named_networks())}
-    reference = {"anyOf": [named, known_architecture_schema(), architecture_schema()]}
+    reference: JsonObject = {"anyOf": [named, known_architecture_schema(), architecture_schema()]}
     fronts = [["nn_mass", cost] for cost in objectives()] + [["nn_mass", *pair] for pair in PAIRS]
     return {
         "default": {"maximize": "nn_mass"},
@@ -137,7 +137,7 @@ def objective_schema() -> dict[str, Any]:
     }
 
 
-def _object_schema(properties: dict[str, Any]) -> dict[str, Any]:
+def _object_schema(properties: JsonObject) -> JsonObject:
     return {
         "type": "object",
         "additionalProperties": False,
@@ -291,14 +291,14 @@ class SearchRequest:
             return None
         return estimate(model, device.name, work)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Write the request in full: presets resolved, defaults filled in."""
-        ranked = {} if isinstance(self.objective, Pareto) else {"top_k": self.top_k, "diversity": self.diversity}
+        ranked: JsonObject = {"top_k": self.top_k, "diversity": self.diversity}
         return {
             "space": self.space.to_json(),
             "budget": self.budget.to_json(),
             "objective": self.objective.to_json(),
-            **ranked,
+            **({} if isinstance(self.objective, Pareto) else ranked),
             "time_limit_seconds": float(self.time_limit_seconds),
         }
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from nnmass_core.architecture import Architecture
-from nnmass_core.codec import LARGEST_INTEGER, as_integer, check_integer, unknown_fields
+from nnmass_core.codec import LARGEST_INTEGER, JsonObject, as_integer, check_integer, unknown_fields
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families.concatenation import Cell
 from nnmass_core.mass import layer_links
@@ -31,7 +30,7 @@ class Wiring:
 
     cells: tuple[tuple[Layer, ...], ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Write the wiring as JSON-ready objects."""
         return {"cells": [[list(layer) for layer in cell] for cell in self.cells]}
 

@@ -114,7 +114,7 @@ def _opening(grids: Mapping[str, dict[str, Any]], optimum: dict[str, Any] | None
     )
 
 
-def _spearmans(evidence: dict[str, Any]) -> list[str]:
+def _spearmans(evidence: Mapping[str, Any]) -> list[str]:
     return [_estimate(evidence["overall"][name]["spearman"]) for name in MEASURES]
 
 

@@ -13,6 +13,7 @@ from nnmass_core.named.recipes import Recipe, resolve_recipe
 from nnmass_core.verification.evidence import MEASURES, evidence_of
 from scripts.study import CNN_RECIPE, SEARCHES, cnn_bodies, mlp_bodies
 from scripts.study_page import points_of, write
+from tests.parsed import parsed
 
 DOCS = Path(__file__).parents[1] / "docs"
 COLUMNS = "dataset,task,recipe,family,role,arch_id,widths,nn_mass,params,macs,accuracy,runs"
@@ -96,7 +97,7 @@ def expected(overall: dict[str, Any], method: str) -> list[str]:
 
 def check_grid(text: str, table: str) -> None:
     points = points_of(table)
-    overall = evidence_of(points)["overall"]
+    overall = parsed(evidence_of(points))["overall"]
     assert printed(text, "Spearman's rho") == expected(overall, "spearman")
     assert printed(text, "Kendall's tau-b") == expected(overall, "kendall")
     for point in points:
@@ -126,7 +127,7 @@ def test_networks_without_skips_are_told_apart(written: Path) -> None:
     text, table = section((written / "study.md").read_text(), "MLPs"), (written / "study/mlp.csv").read_text()
     skipping = [point for point in points_of(table) if point.nn_mass > 0]
     assert 0 < len(skipping) < 27
-    values = expected(evidence_of(skipping)["overall"], "spearman")
+    values = expected(parsed(evidence_of(skipping))["overall"], "spearman")
     reported = " ".join(text.split())
     assert f"{27 - len(skipping)} of the networks have no skip connections" in reported
     assert re.search(
@@ -177,7 +178,7 @@ def test_the_page_in_docs_agrees_with_its_points(name: str, heading: str) -> Non
     opening = page.split("\n## ", 1)[0]
     row = next(line for line in opening.splitlines() if line.startswith(f"| {heading}"))
     values = [cell.split(" (")[0] for cell in row.strip("| ").split(" | ")[2:]]
-    assert values == expected(evidence_of(points_of(table))["overall"], "spearman")
+    assert values == expected(parsed(evidence_of(points_of(table)))["overall"], "spearman")
 
 
 def test_the_optimum_in_docs_agrees_with_its_points() -> None:
@@ -185,6 +186,6 @@ def test_the_optimum_in_docs_agrees_with_its_points() -> None:
     points = points_of((DOCS / "study/optimum.csv").read_text())
     for point in points:
         assert f"| {point.nn_mass:.1f} | {point.params:,} | {point.macs:,} | {point.accuracy:.4f} |" in text
-    values = {name: figures["spearman"]["value"] for name, figures in evidence_of(points)["overall"].items()}
+    values = {name: figures["spearman"]["value"] for name, figures in parsed(evidence_of(points))["overall"].items()}
     assert f"correlation with accuracy is {values['nn_mass']:.2f} " in text
     assert f"{values['params']:.2f} (95 % interval" in text

@@ -18,6 +18,7 @@ from nnmass_core.named.networks import named_network
 from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
 from nnmass_core.wiring import concatenation_cells, draw_wiring
+from tests.parsed import parsed
 
 Figures = dict[str, str]
 """Names and values as the page writes them."""
@@ -167,7 +168,7 @@ def skip_operators() -> Figures:
 
 def band() -> Figures:
     network = mlp(in_features=4, num_classes=3, width=5, depth=4, skip_channels=5)
-    found = estimate(latency_model(), "example", network.work() or ()).to_json()
+    found = parsed(estimate(latency_model(), "example", network.work() or ()).to_json())
     return figures(low_ms=found["low_ms"], high_ms=found["high_ms"])
 
 

@@ -200,9 +200,9 @@ def _too_large() -> Invalid:
 
 def stored_result(found: SearchResult, elapsed_seconds: float) -> dict[str, Any]:
     """Return a certificate as it is stored: as a `Result` is written in JSON, since answers send the stored text."""
-    report = found.report(elapsed_seconds)
-    relaxation = report["relaxation"] and {name: value and float(value) for name, value in report["relaxation"].items()}
-    return dict.fromkeys(Result.model_fields) | report | {"relaxation": relaxation}
+    least = found.certificate.relaxation
+    relaxation = None if least is None else {name: value and float(value) for name, value in least.items()}
+    return dict.fromkeys(Result.model_fields) | found.report(elapsed_seconds) | {"relaxation": relaxation}
 
 
 def rows_of(search_id: UUID, found: SearchResult, precision: str) -> list[RankedArchitecture]:

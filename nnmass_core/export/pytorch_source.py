@@ -127,9 +127,9 @@ def _wide_resnet_cifar(network: WideResNetCifar, seed: int) -> str:
     return TORCH_IMPORTS + Template(WIDE).substitute(places)
 
 
-def _image(network: ResidualNetwork) -> dict[str, Any]:
+def _image(network: ResidualNetwork) -> dict[str, object]:
     image = network.input
-    places = {"channels": image.channels, "height": image.height, "width": image.width}
+    places: dict[str, object] = {"channels": image.channels, "height": image.height, "width": image.width}
     return places | {"classes": network.num_classes}
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nnmass_core.architecture import ARCH_ID, DEFINITION_VERSION, Architecture
-from nnmass_core.codec import as_integer, decode, json_schema
+from nnmass_core.codec import JsonObject, as_integer, decode, json_schema
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families.densenet_cnn import DenseNetCnn, DenseNetCnnSpace
 from nnmass_core.families.densenet_cnn_depthwise import DenseNetCnnDepthwise, DenseNetCnnDepthwiseSpace
@@ -82,12 +82,12 @@ def decode_space(data: object) -> Space:
     return family.space.from_json(data)
 
 
-def architecture_schema() -> dict[str, Any]:
+def architecture_schema() -> JsonObject:
     """Describe the definitions of all families as JSON Schema."""
     return {"oneOf": [_architecture_schema(family) for family in FAMILIES.values()]}
 
 
-def known_architecture_schema() -> dict[str, Any]:
+def known_architecture_schema() -> JsonObject:
     """Describe an object that names an architecture by its id as JSON Schema."""
     return {
         "type": "object",
@@ -97,20 +97,17 @@ def known_architecture_schema() -> dict[str, Any]:
     }
 
 
-def space_schema() -> dict[str, Any]:
+def space_schema() -> JsonObject:
     """Describe the spaces of all families as JSON Schema."""
     return {"oneOf": [family.space.schema() for family in FAMILIES.values()]}
 
 
-def _architecture_schema(family: Family) -> dict[str, Any]:
-    schema = json_schema(family.architecture)
-    schema["properties"] = {
+def _architecture_schema(family: Family) -> JsonObject:
+    head: JsonObject = {
         "version": {"type": "integer", "const": DEFINITION_VERSION},
         "family": {"const": family.architecture.family},
-        **schema["properties"],
     }
-    schema["required"] = ["family", *schema["required"]]
-    return schema
+    return json_schema(family.architecture, head, ("family",))
 
 
 def _family_of(data: object) -> Family:

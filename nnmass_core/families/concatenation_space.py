@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from nnmass_core.architecture import CLASSES, Architecture, Image
-from nnmass_core.codec import decode, encode, json_schema
+from nnmass_core.codec import JsonObject, decode, encode, json_schema
 from nnmass_core.engine.chain import Chain, Ints, Stage, make_stage
 from nnmass_core.errors import Problem
 from nnmass_core.families.concatenation import (
@@ -96,7 +96,7 @@ class ConcatenationCnnSpace(Space):
             yield Problem("width.max", "too_large", f"doubles to more than {WIDTH[1]} by the last cell")
         yield from check_final_map(self.input, self.cells)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         rules = {"width_rule": self.width_rule, "depth_rule": self.depth_rule}
         return {
             "family": self.family,
@@ -109,7 +109,7 @@ class ConcatenationCnnSpace(Space):
         } | {name: rule for name, rule in rules.items() if rule is not None}
 
     @classmethod
-    def schema(cls) -> dict[str, Any]:
+    def schema(cls) -> JsonObject:
         return {
             "type": "object",
             "additionalProperties": False,

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from nnmass_core.architecture import CLASSES, Architecture, Evaluation, Step
-from nnmass_core.codec import choice, integer
+from nnmass_core.codec import JsonObject, choice, integer
 from nnmass_core.diagram import Panel
 from nnmass_core.engine.chain import Chain
 from nnmass_core.families.concatenation import SKIP_CHANNELS, WIDTH, Cell, skip_work
@@ -130,13 +130,7 @@ class DenseNetMlpSpace(Space):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         fields = Fields(data, cls)
-        found = cls._read(fields)
-        fields.stop_if_wrong()
-        return cls(**found)
-
-    @classmethod
-    def _read(cls, fields: Fields) -> dict[str, Any]:
-        return {
+        found = {
             "in_features": fields.read("in_features", lambda value: decode_integer(value, *FEATURES)),
             "num_classes": fields.read("num_classes", lambda value: decode_integer(value, *CLASSES)),
             "width": fields.read("width", lambda value: decode_axes(value, 1, WIDTH)[0]),
@@ -144,8 +138,10 @@ class DenseNetMlpSpace(Space):
             "skip_channels": fields.read("skip_channels", lambda value: decode_axes(value, 1, SKIP_CHANNELS)[0]),
             "activation": fields.read("activation", lambda value: decode_choice(value, ACTIVATIONS)),
         }
+        fields.stop_if_wrong()
+        return cls(**found)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {
             "family": self.family,
             "in_features": self.in_features,
@@ -157,8 +153,8 @@ class DenseNetMlpSpace(Space):
         }
 
     @classmethod
-    def schema(cls) -> dict[str, Any]:
-        properties = {
+    def schema(cls) -> JsonObject:
+        properties: JsonObject = {
             "family": {"const": cls.family},
             "in_features": {"type": "integer", "minimum": FEATURES[0], "maximum": FEATURES[1]},
             "num_classes": {"type": "integer", "minimum": CLASSES[0], "maximum": CLASSES[1]},

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from nnmass_core.architecture import CLASSES, Architecture, Image
-from nnmass_core.codec import decode, encode, json_schema, unknown_fields
+from nnmass_core.codec import JsonObject, decode, encode, json_schema, unknown_fields
 from nnmass_core.engine.chain import Chain, Ints, Stage
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families.costs import Costs, stage_of, timed
@@ -72,7 +72,7 @@ def decode_input(data: object) -> Input:
         image = decode(Image, data)
         return Input(image.channels, ((image.height, image.width),), encode(image))
     problems = list(unknown_fields(data, {"channels", "resolution"}))
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {}  # an integer and an Axis, by name
     if "channels" not in data:
         problems.append(Problem("channels", "required", "is required"))
     for name, read in (
@@ -162,7 +162,7 @@ class MobileNetV2Space(Space):
                 )
                 yield Problem(f"stages.{k}", "same_stage", message)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {
             "family": self.family,
             "input": self.input.form,
@@ -173,8 +173,8 @@ class MobileNetV2Space(Space):
         }
 
     @classmethod
-    def schema(cls) -> dict[str, Any]:
-        square = {
+    def schema(cls) -> JsonObject:
+        square: JsonObject = {
             "type": "object",
             "additionalProperties": False,
             "required": ["channels", "resolution"],
@@ -183,7 +183,7 @@ class MobileNetV2Space(Space):
                 "resolution": single_axis_schema(*RESOLUTION, "Height and width, searched too."),
             },
         }
-        properties = {
+        properties: JsonObject = {
             "family": {"const": cls.family},
             "input": {"anyOf": [json_schema(Image), square]},
             "num_classes": {"type": "integer", "minimum": CLASSES[0], "maximum": CLASSES[1]},

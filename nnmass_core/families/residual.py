@@ -9,12 +9,12 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from nnmass_core.architecture import Evaluation, ImageArchitecture, Part, Step
-from nnmass_core.codec import LARGEST_INTEGER, Value, unknown_fields
+from nnmass_core.codec import LARGEST_INTEGER, JsonObject, Value, unknown_fields
 from nnmass_core.diagram import Arc, Panel, shown
 from nnmass_core.engine.chain import Ints
 from nnmass_core.errors import DefinitionError, Problem
@@ -200,13 +200,18 @@ def _decode_stage(data: object, bounds: Mapping[str, Bounds]) -> StageAxes:
     return StageAxes(tuple(axes.items()))
 
 
-def encode_stages(stages: tuple[StageAxes, ...]) -> list[dict[str, Any]]:
+def encode_stages(stages: tuple[StageAxes, ...]) -> list[JsonObject]:
     """Write stages as they would be read."""
     return [{name: axis.form for name, axis in stage.named} for stage in stages]
 
 
-def stages_schema(bounds: Mapping[str, Bounds], docs: Mapping[str, str], least: int, most: int) -> dict[str, Any]:
+def stages_schema(bounds: Mapping[str, Bounds], docs: Mapping[str, str], least: int, most: int) -> JsonObject:
     """Describe a list of stages as JSON Schema."""
     properties = {name: single_axis_schema(*limits, docs[name]) for name, limits in bounds.items()}
-    stage = {"type": "object", "additionalProperties": False, "required": list(bounds), "properties": properties}
+    stage: JsonObject = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": list(bounds),
+        "properties": properties,
+    }
     return {"type": "array", "items": stage, "minItems": least, "maxItems": most}

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, ClassVar, Self
 
 from nnmass_core.architecture import CLASSES, Architecture, Image
-from nnmass_core.codec import Value, choice, decode, encode, integer, json_schema, sequence
+from nnmass_core.codec import JsonObject, Value, choice, decode, encode, integer, json_schema, sequence
 from nnmass_core.engine.chain import Chain
 from nnmass_core.errors import Problem
 from nnmass_core.families.costs import Costs, timed
@@ -263,7 +263,7 @@ class ResNetSpace(Space):
         narrowest = min(stage["channels"].values[0] for stage in self.stages)
         yield from check_groups(self.block, self.groups, self.width_per_group, narrowest)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {
             "family": self.family,
             "input": encode(self.input),
@@ -275,7 +275,7 @@ class ResNetSpace(Space):
         }
 
     @classmethod
-    def schema(cls) -> dict[str, Any]:
+    def schema(cls) -> JsonObject:
         return {
             "type": "object",
             "additionalProperties": False,

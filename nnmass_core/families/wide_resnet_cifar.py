@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from nnmass_core.architecture import CLASSES, Architecture, Image
-from nnmass_core.codec import Value, decode, encode, integer, json_schema, sequence
+from nnmass_core.codec import JsonObject, Value, decode, encode, integer, json_schema, sequence
 from nnmass_core.engine.chain import Chain
 from nnmass_core.families.costs import Costs, timed
 from nnmass_core.families.residual import (
@@ -143,7 +143,7 @@ class WideResNetCifarSpace(Space):
         fields.stop_if_wrong()
         return cls(**found)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {
             "family": self.family,
             "input": encode(self.input),
@@ -152,7 +152,7 @@ class WideResNetCifarSpace(Space):
         }
 
     @classmethod
-    def schema(cls) -> dict[str, Any]:
+    def schema(cls) -> JsonObject:
         return {
             "type": "object",
             "additionalProperties": False,

@@ -13,6 +13,7 @@ from typing import Any
 
 from nnmass_core.codec import (
     LARGEST_INTEGER,
+    JsonObject,
     as_integer,
     check_integer,
     decode,
@@ -60,16 +61,16 @@ class Device:
         bounds = {cost.limit: getattr(self, cost.memory) for cost in COSTS.values() if cost.memory}
         return {name: bound for name, bound in bounds.items() if bound is not None}
 
-    def definition(self) -> dict[str, Any]:
+    def definition(self) -> JsonObject:
         """Write the profile as `read_device` reads it, JSON-ready."""
         plain = {name: getattr(self, name) for name in FIELDS}
         return {**plain, "latency": None if self.latency is None else encode(self.latency)}
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Write the device with the limits that it sets, as JSON-ready objects."""
         return {**self.definition(), "limits": self.limits()}
 
-    def named(self) -> str | dict[str, Any]:
+    def named(self) -> str | JsonObject:
         """Return what names the device in a request for good: its name if it is shipped with this core, else all of it.
 
         So an answer depends on nothing outside its request.
@@ -245,7 +246,7 @@ def _decode(data: Mapping[str, Any]) -> Device:
         problems.append(
             Problem("name", "bad_name", "must be a letter and up to 63 more of a-z, 0-9, dot, dash, underscore")
         )
-    found: dict[str, Any] = {"name": name}
+    found: dict[str, Any] = {"name": name}  # the arguments of a Device, checked one by one below
     for field, longest in TEXTS.items():
         found[field] = data.get(field, "")
         if not isinstance(found[field], str) or len(found[field]) > longest or not re.fullmatch(LINE, found[field]):
@@ -264,7 +265,7 @@ def _decode(data: Mapping[str, Any]) -> Device:
     return Device(**found)
 
 
-def device_schema() -> dict[str, Any]:
+def device_schema() -> JsonObject:
     """Describe a profile as JSON Schema."""
     latency = json_schema(LatencyModel) | {"description": "What operators take: `nnmass calibrate` measures it."}
     memory = {"flash_bytes": "For weights.", "ram_bytes": "For activations: one run of addresses."}

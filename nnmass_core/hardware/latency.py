@@ -15,7 +15,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nnmass_core.codec import Value, choice, decode, encode, integer, nested, number, sequence, sha256_of, text
+from nnmass_core.codec import (
+    JsonObject,
+    Value,
+    choice,
+    decode,
+    encode,
+    integer,
+    nested,
+    number,
+    sequence,
+    sha256_of,
+    text,
+)
 from nnmass_core.costs import NANOSECONDS
 from nnmass_core.errors import Problem
 
@@ -194,7 +206,7 @@ class Latency:
         """The estimate."""
         return self.nanoseconds / NANOSECONDS
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Write what stands beside the estimate as JSON-ready objects; the band in milliseconds."""
         held_out = self.model.held_out
         return {

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
 from math import isqrt, prod
-from typing import Any
 
-from nnmass_core.codec import Value, choice, decode, integer, text
+from nnmass_core.codec import JsonObject, Value, choice, decode, integer, text
 from nnmass_core.errors import DefinitionError, Problem
 
 APPLYING: dict[str, tuple[str, ...]] = {
@@ -69,7 +68,7 @@ class Dataset(Value):
         if any("\ud800" <= character <= "\udfff" for character in self.path):
             yield Problem("path", "bad_text", "holds half a character (a lone surrogate), which no file name has")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Write the data set as JSON-ready objects: its name and the fields that apply. Equal sets have equal forms."""
         return {"name": self.name} | {field: getattr(self, field) for field in APPLYING[self.name]}
 
@@ -107,7 +106,7 @@ class About:
     test: int | None
     source: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Write it as JSON-ready objects, with the fields that may be given beside the name."""
         shape = None if self.shape is None else list(self.shape)
         return asdict(self) | {"shape": shape, "fields": list(APPLYING[self.name])}

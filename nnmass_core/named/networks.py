@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 from nnmass_core.architecture import Architecture
+from nnmass_core.codec import JsonObject
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_architecture
 
-IMAGENET: dict[str, Any] = {"input": {"channels": 3, "height": 224, "width": 224}, "num_classes": 1000}
+IMAGENET: JsonObject = {"input": {"channels": 3, "height": 224, "width": 224}, "num_classes": 1000}
 
 INVERTED = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 """Expansion, channels, repeats and stride of MobileNetV2's stages (Sandler et al., CVPR 2018, table 2)."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
+from nnmass_core.codec import JsonObject
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_space
 from nnmass_core.spaces.base import Space
@@ -103,7 +104,7 @@ def _densenet_tiny() -> Preset:
     return Preset("densenet-tiny", about, decode_space(definition))
 
 
-def _mobilenet_stage(channels: Any, most_repeats: int, stride: int, least_expansion: int = 1) -> dict[str, Any]:
+def _mobilenet_stage(channels: Any, most_repeats: int, stride: int, least_expansion: int = 1) -> JsonObject:
     expansion = {"min": least_expansion, "max": 6} if stride == 2 or least_expansion > 1 else 1
     return {
         "expansion": expansion,

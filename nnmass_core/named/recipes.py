@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
-from nnmass_core.codec import Value, choice, decode, encode, integer, number, sha256_of
+from nnmass_core.codec import JsonObject, Value, choice, decode, encode, integer, number, sha256_of
 from nnmass_core.errors import DefinitionError, Problem
 
 
@@ -46,7 +45,7 @@ class Recipe(Value):
         if self.momentum and self.optimizer != "sgd":
             yield Problem("momentum", "conflicts_with_optimizer", "applies to sgd alone")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Write the recipe as JSON-ready objects, every field included."""
         return encode(self)
 

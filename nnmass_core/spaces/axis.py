@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nnmass_core.codec import as_integer, check_integer, unknown_fields
+from nnmass_core.codec import JsonObject, as_integer, check_integer, unknown_fields
 from nnmass_core.errors import DefinitionError, Problem
 
 MOST_VALUES = 4096
@@ -71,28 +71,28 @@ def encode_axes(axes: tuple[Axis, ...]) -> Any:
     return [axis.form for axis in axes]
 
 
-def single_axis_schema(minimum: int, maximum: int, doc: str) -> dict[str, Any]:
+def single_axis_schema(minimum: int, maximum: int, doc: str) -> JsonObject:
     """Describe one axis as JSON Schema."""
     return {"anyOf": _forms(minimum, maximum), "description": doc}
 
 
-def axis_schema(minimum: int, maximum: int, doc: str, *, most_cells: int) -> dict[str, Any]:
+def axis_schema(minimum: int, maximum: int, doc: str, *, most_cells: int) -> JsonObject:
     """Describe an axis for all cells, or one for each, as JSON Schema."""
     forms = _forms(minimum, maximum)
-    per_cell = {"type": "array", "items": {"anyOf": forms}, "minItems": 1, "maxItems": most_cells}
+    per_cell: JsonObject = {"type": "array", "items": {"anyOf": forms}, "minItems": 1, "maxItems": most_cells}
     return {"anyOf": [*forms, per_cell], "description": doc}
 
 
-def _forms(minimum: int, maximum: int) -> list[dict[str, Any]]:
-    number = {"type": "integer", "minimum": minimum, "maximum": maximum}
-    step = {"type": "integer", "minimum": 1, "maximum": max(maximum, 1), "default": 1}
-    span = {
+def _forms(minimum: int, maximum: int) -> list[JsonObject]:
+    number: JsonObject = {"type": "integer", "minimum": minimum, "maximum": maximum}
+    step: JsonObject = {"type": "integer", "minimum": 1, "maximum": max(maximum, 1), "default": 1}
+    span: JsonObject = {
         "type": "object",
         "additionalProperties": False,
         "required": ["min", "max"],
         "properties": {"min": number, "max": number, "step": step},
     }
-    values = {"type": "array", "items": number, "minItems": 1, "maxItems": MOST_VALUES}
+    values: JsonObject = {"type": "array", "items": number, "minItems": 1, "maxItems": MOST_VALUES}
     return [span, values, number]
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 from nnmass_core.architecture import Architecture
-from nnmass_core.codec import as_integer, check_integer, sha256_of, unknown_fields
+from nnmass_core.codec import JsonObject, JsonValue, as_integer, check_integer, sha256_of, unknown_fields
 from nnmass_core.engine.chain import Chain
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.hardware.latency import LatencyModel
@@ -37,12 +37,12 @@ class Space(ABC):
         """Read a space from parsed JSON. Raises DefinitionError with every problem found."""
 
     @abstractmethod
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Write the space as JSON-ready objects that `from_json` reads back to an equal space."""
 
     @classmethod
     @abstractmethod
-    def schema(cls) -> dict[str, Any]:
+    def schema(cls) -> JsonObject:
         """Describe the JSON form as JSON Schema."""
 
     def cross_check(self) -> Iterator[Problem]:
@@ -96,7 +96,7 @@ class Fields:
 
     def __init__(self, data: Mapping[str, Any], kind: type[Space]) -> None:
         self._data = data
-        self._problems = list(unknown_fields(data, set(kind.schema()["properties"])))
+        self._problems = list(unknown_fields(data, set(cast("Mapping[str, JsonValue]", kind.schema()["properties"]))))
 
     def read(self, name: str, parse: Callable[[object], Any], default: Any = _REQUIRED) -> Any:
         """Return the parsed field; a problem is kept for `stop_if_wrong`, and the answer is then meaningless."""

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Protocol
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import numpy as np
@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nnmass_core.codec import printable, sha256_of
+from nnmass_core.codec import JsonObject, printable, sha256_of
 from nnmass_core.errors import NotPossible
 from nnmass_core.named.datasets import in_words
 from nnmass_core.training.images import Data, Images, held, moments
@@ -102,7 +102,7 @@ class Archive:
         self._path = path
         self._opened: tuple[int | None, ZipFile] | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> JsonObject:
         return vars(self) | {"_opened": None}
 
     @property

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nnmass_core.architecture import Architecture
+from nnmass_core.codec import JsonObject
 from nnmass_core.errors import NotPossible
 from nnmass_core.nets import build
 from nnmass_core.nets.concatenation import ConcatenationCell
@@ -22,12 +22,12 @@ from nnmass_core.training.spectrum import NOTHING, Spectrum, spectrum
 Report = Callable[[float, str], None]
 
 
-def measure_ldi(architecture: Architecture, inputs: Tensor, seeds: Sequence[int], report: Report) -> dict[str, Any]:
+def measure_ldi(architecture: Architecture, inputs: Tensor, seeds: Sequence[int], report: Report) -> JsonObject:
     """Return mean and standard deviation of the singular values over layers, inputs and initializations, JSON-ready.
 
     inputs: (n, ...), as the network takes them. Raises NotPossible for a family without concatenation cells.
     """
-    by_seed: list[dict[str, Any]] = []
+    by_seed: list[JsonObject] = []
     whole = NOTHING
     for i, seed in enumerate(seeds):
         found = ldi_of(initialized(architecture, seed), inputs, partial(_report_part, report, i, len(seeds)))

@@ -40,7 +40,10 @@ PRECISIONS = {"fp32": "32-true", "fp16-mixed": "16-mixed", "bf16-mixed": "bf16-m
 """Fabric's words for a recipe's precision."""
 
 State = dict[str, Any]
-"""Everything a training is: tensors, numbers and texts alone, so that `torch.load(weights_only=True)` reads it."""
+"""Everything a training is: only tensors, numbers and texts, so that `torch.load(weights_only=True)` reads it.
+
+Its parts are the state_dicts of torch and Lightning, which both leave them untyped.
+"""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from statistics import median
-from typing import Any
 
 import torch
 from torch import nn
@@ -25,7 +24,7 @@ def count(module: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:
     return {"params": params, "macs": counter.get_total_flops() // 2}
 
 
-def latency_ms(module: nn.Module, shape: tuple[int, ...], clock: Callable[[], float]) -> dict[str, Any]:
+def latency_ms(module: nn.Module, shape: tuple[int, ...], clock: Callable[[], float]) -> dict[str, float | str]:
     """Return the time of one input, batch 1, in milliseconds: the median of 30 after 5, with quartiles.
 
     clock: seconds, from any start. A GPU is waited for.

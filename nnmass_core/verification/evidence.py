@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
+from nnmass_core.codec import JsonObject
 from nnmass_core.engine.chain import Floats
 
 MEASURES = ("nn_mass", "params", "macs")
@@ -44,6 +45,60 @@ FEWEST_MASSES = 3
 
 TOP_SHARE = 10
 """The top k are one network in so many, and at most so many networks."""
+
+
+class Estimate(TypedDict):
+    """A figure with its 95 % bootstrap interval; None where it is undefined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class Correlations(TypedDict):
+    """Rank correlations of a measure with accuracy."""
+
+    spearman: Estimate
+    kendall: Estimate
+
+
+class Measures(TypedDict):
+    """The correlations of each measure."""
+
+    nn_mass: Correlations
+    params: Correlations
+    macs: Correlations
+
+
+class Differences(TypedDict):
+    """Spearman's rho of NN-Mass less that of each cost."""
+
+    nn_mass_minus_params: Estimate
+    nn_mass_minus_macs: Estimate
+
+
+class Band(Measures):
+    """The correlations within a band of equal cost, and the band."""
+
+    cost: str
+    min: int
+    max: int
+    n: int
+
+
+class Evidence(TypedDict):
+    """What `evidence_of` returns."""
+
+    n: int
+    runs: int
+    overall: Measures
+    difference: Differences
+    bands: list[Band]
+    outside_bands: dict[str, int]
+    top_k: dict[str, float] | None
+    fit: JsonObject | None
+    fits: list[JsonObject]
+    statement: str
 
 
 @dataclass(frozen=True)
@@ -114,7 +169,7 @@ class Line:
         quantile = float(t.ppf((1 + CONFIDENCE) / 2, self.n - 2))
         return quantile * self.residual_std * float(np.sqrt(1 + 1 / self.n + apart))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Write the line as JSON-ready objects; `prediction_half_width` is that at the mean of log(NN-Mass)."""
         return {
             "family": self.family,
@@ -159,7 +214,7 @@ def _fit(group: list[Point]) -> Line:
     return Line(first.family, first.widths, n, slope, intercept, r2, std, least, most, float(x.mean()), spread)
 
 
-def evidence_of(points: Sequence[Point]) -> dict[str, Any]:
+def evidence_of(points: Sequence[Point]) -> Evidence:
     """Return accuracy against NN-Mass, params and MACs as JSON-ready objects.
 
     n, runs: networks and trainings. overall: each measure's Spearman's rho and Kendall's tau-b with accuracy, signs
@@ -180,11 +235,11 @@ def evidence_of(points: Sequence[Point]) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=8)
-def _evidence(points: tuple[Point, ...]) -> dict[str, Any]:
+def _evidence(points: tuple[Point, ...]) -> Evidence:
     fits = [line.to_json() for line in lines_of(points)]
     bands, outside = _bands(points)
     overall, difference = _correlations(points)
-    answer: dict[str, Any] = {
+    answer: Evidence = {
         "n": len(points),
         "runs": sum(point.runs for point in points),
         "overall": overall,
@@ -194,31 +249,33 @@ def _evidence(points: tuple[Point, ...]) -> dict[str, Any]:
         "top_k": _top_k(points),
         "fit": fits[0] if fits else None,
         "fits": fits,
+        "statement": "",
     }
-    return answer | {"statement": _statement(answer)}
+    answer["statement"] = _statement(answer)
+    return answer
 
 
-def _spearman(points: Sequence[Point]) -> dict[str, dict[str, float | None]]:
+def _spearman(points: Sequence[Point]) -> dict[str, Estimate]:
     """Return Spearman's rho of every measure with accuracy, and NN-Mass's less those of the costs."""
     names = (*MEASURES, *(f"nn_mass_minus_{cost}" for cost in COSTS))
     return _figures(names, lambda columns: _with_differences(_rhos(columns)), points, RESAMPLES)
 
 
-def _kendall(points: Sequence[Point]) -> dict[str, dict[str, float | None]]:
+def _kendall(points: Sequence[Point]) -> dict[str, Estimate]:
     """Return Kendall's tau-b of every measure with accuracy."""
     return _figures(MEASURES, _taus, points, SLOW_RESAMPLES)
 
 
 def _figures(
     names: tuple[str, ...], statistic: Callable[[Floats], Floats], points: Sequence[Point], resamples: int
-) -> dict[str, dict[str, float | None]]:
+) -> dict[str, Estimate]:
     """Return figures by name. statistic: from columns, (4, ..., networks), to figures, (names, ...)."""
     columns = np.array([[getattr(point, name) for point in points] for name in (*MEASURES, "accuracy")], np.float64)
     resampled = _resampled(statistic, columns, resamples)
     return {name: _figure(*pair) for name, *pair in zip(names, statistic(columns), resampled, strict=True)}
 
 
-def _figure(value: float, resampled: Floats) -> dict[str, float | None]:
+def _figure(value: float, resampled: Floats) -> Estimate:
     """Return a figure with the interval of its resamples; those that leave it undefined are passed over."""
     defined = resampled[np.isfinite(resampled)]
     if not np.isfinite(value) or not len(defined):
@@ -298,16 +355,24 @@ def _signs(values: Floats) -> Floats:
     return signs.reshape(*values.shape[:-1], -1)
 
 
-def _correlations(points: Sequence[Point]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _correlations(points: Sequence[Point]) -> tuple[Measures, Differences]:
     """Return the correlations by measure, and NN-Mass's Spearman less those of the costs."""
     rho, tau = _spearman(points), _kendall(points)
-    by_measure = {name: {"spearman": rho.pop(name), "kendall": tau[name]} for name in MEASURES}
-    return by_measure, rho
+    measures: Measures = {
+        "nn_mass": {"spearman": rho["nn_mass"], "kendall": tau["nn_mass"]},
+        "params": {"spearman": rho["params"], "kendall": tau["params"]},
+        "macs": {"spearman": rho["macs"], "kendall": tau["macs"]},
+    }
+    differences: Differences = {
+        "nn_mass_minus_params": rho["nn_mass_minus_params"],
+        "nn_mass_minus_macs": rho["nn_mass_minus_macs"],
+    }
+    return measures, differences
 
 
-def _bands(points: Sequence[Point]) -> tuple[list[dict[str, Any]], dict[str, int]]:
+def _bands(points: Sequence[Point]) -> tuple[list[Band], dict[str, int]]:
     """Return the bands of equal cost, and how many networks each cost leaves out of them."""
-    bands: list[dict[str, Any]] = []
+    bands: list[Band] = []
     outside = dict.fromkeys(COSTS, 0)
     for cost in COSTS:
         for group in _groups_of_equal_cost(points, cost):
@@ -315,8 +380,8 @@ def _bands(points: Sequence[Point]) -> tuple[list[dict[str, Any]], dict[str, int
                 outside[cost] += len(group)
                 continue
             spent = [getattr(point, cost) for point in group]
-            head = {"cost": cost, "min": min(spent), "max": max(spent), "n": len(group)}
-            bands.append(head | _correlations(group)[0])
+            measures, _ = _correlations(group)
+            bands.append({"cost": cost, "min": min(spent), "max": max(spent), "n": len(group), **measures})
     return bands, outside
 
 
@@ -330,7 +395,7 @@ def _groups_of_equal_cost(points: Sequence[Point], cost: str) -> list[list[Point
     return groups
 
 
-def _top_k(points: Sequence[Point]) -> dict[str, Any] | None:
+def _top_k(points: Sequence[Point]) -> dict[str, float] | None:
     n = len(points)
     if n < FEWEST:
         return None
@@ -345,16 +410,18 @@ def _first(points: Sequence[Point], name: str, k: int) -> set[str]:
     return {point.arch_id for point in sorted(points, key=lambda point: (-getattr(point, name), point.arch_id))[:k]}
 
 
-def _statement(answer: dict[str, Any]) -> str:
+def _statement(answer: Evidence) -> str:
     """Say in plain words what an answer of `evidence_of` amounts to."""
     n = answer["n"]
     if n < FEWEST:
         return f"{_count(n, 'network')}: too few to say anything about NN-Mass."
-    rho = {name: figures["spearman"] for name, figures in answer["overall"].items()}
-    if rho["nn_mass"]["value"] is None:
+    overall = answer["overall"]
+    rho = {"params": overall["params"]["spearman"], "macs": overall["macs"]["spearman"]}
+    mass = overall["nn_mass"]["spearman"]
+    if mass["value"] is None:
         return f"Over {n} networks NN-Mass or accuracy does not vary, so nothing can be said about NN-Mass."
-    useful = rho["nn_mass"]["value"] > 0
-    figures = f"{_said(rho['nn_mass'])} for NN-Mass, {_said(rho['params'])} for params, {_said(rho['macs'])} for MACs"
+    useful = mass["value"] > 0
+    figures = f"{_said(mass)} for NN-Mass, {_said(rho['params'])} for params, {_said(rho['macs'])} for MACs"
     sentences = [
         f"Over {n} networks ({_count(answer['runs'], 'run')}) the Spearman correlation with accuracy is {figures}.",
         *([] if useful else ["More NN-Mass did not go with more accuracy."]),
@@ -369,19 +436,19 @@ def _count(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
-def _said(figure: dict[str, float | None]) -> str:
+def _said(figure: Estimate) -> str:
     if figure["value"] is None:
         return "undefined"
     return f"{figure['value']:.2f} ({_interval(figure)})"
 
 
-def _interval(figure: dict[str, float | None]) -> str:
+def _interval(figure: Estimate) -> str:
     if figure["low"] is None:
         return "no interval"
     return f"95 % interval {figure['low']:.2f} to {figure['high']:.2f}"
 
 
-def _compared(cost: str, difference: dict[str, float | None], *, useful: bool) -> str:
+def _compared(cost: str, difference: Estimate, *, useful: bool) -> str:
     """Say how NN-Mass's correlation stands to that of a cost, and whether chance would do.
 
     useful: NN-Mass's own correlation is positive; without that it is no better than anything.
@@ -398,7 +465,7 @@ def _compared(cost: str, difference: dict[str, float | None], *, useful: bool) -
     return f"{verdict}: the difference is {value:+.2f}, and its 95 % interval, {low:+.2f} to {high:+.2f}, {chance}."
 
 
-def _compared_in_bands(bands: list[dict[str, Any]]) -> str:
+def _compared_in_bands(bands: list[Band]) -> str:
     if not bands:
         return f"No {FEWEST} networks have equal cost, so nothing can be said at equal cost."
     parts = []
@@ -409,7 +476,7 @@ def _compared_in_bands(bands: list[dict[str, Any]]) -> str:
     return f"At equal cost NN-Mass is ahead of params in {parts[0]} and in {parts[1]}."
 
 
-def _is_ahead(band: dict[str, Any]) -> bool:
+def _is_ahead(band: Band) -> bool:
     """Tell whether NN-Mass goes with accuracy, and better than params; params that do not vary have a rho of 0."""
-    mass, params = (band[name]["spearman"]["value"] for name in ("nn_mass", "params"))
+    mass, params = band["nn_mass"]["spearman"]["value"], band["params"]["spearman"]["value"]
     return mass is not None and mass > max(params or 0.0, 0.0)

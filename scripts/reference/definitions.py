@@ -38,7 +38,8 @@ def definitions_page() -> str:
 
 
 def _family(name: str) -> Iterator[str]:
-    networks = {schema["properties"]["family"]["const"]: schema for schema in architecture_schema()["oneOf"]}
+    schemas: dict[str, Any] = architecture_schema()
+    networks = {schema["properties"]["family"]["const"]: schema for schema in schemas["oneOf"]}
     yield "A network:"
     yield fields_table(networks[name])
     known = next((network.definition() for network in named_networks().values() if network.family == name), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from nnmass import formatting
 from nnmass_core.hardware.devices import devices
@@ -58,7 +59,7 @@ def _devices() -> Iterator[Sequence[str]]:
 
 def _datasets() -> Iterator[Sequence[str]]:
     for about in datasets().values():
-        reported = about.to_json()
+        reported: dict[str, Any] = about.to_json()
         shape = " x ".join(map(str, about.shape)) if about.shape else "as the network takes"
         sizes = f"{about.train:,} + {about.test:,}" if about.train and about.test else "as you give"
         extra = f" Fields: {listed(reported['fields'])}." if reported["fields"] else ""

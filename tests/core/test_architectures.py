@@ -9,6 +9,7 @@ from nnmass_core.families import FAMILIES, decode_architecture
 from nnmass_core.named.networks import named_network
 from nnmass_core.named.presets import presets
 from tests.networks import MLP
+from tests.parsed import parsed
 
 ONE_OF_EACH = {name: next(p.space for p in presets().values() if p.space.family == name).largest() for name in FAMILIES}
 
@@ -30,7 +31,7 @@ def test_an_architecture_has_its_input_shape_classes_and_widths(
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_properties_are_those_of_the_definition(family: str) -> None:
     network = ONE_OF_EACH[family]
-    definition, figures = network.definition(), network.evaluation.report("fp32")
+    definition, figures = parsed(network.definition()), network.evaluation.report("fp32")
     image = definition.get("input") or {"features": definition["in_features"]}
     assert network.input_shape == tuple(image.values())
     assert network.num_classes == definition["num_classes"]

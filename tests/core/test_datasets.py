@@ -18,6 +18,7 @@ from nnmass_core.named.datasets import (
     problems_of,
     resolve_dataset,
 )
+from tests.parsed import parsed
 
 FOLDER = Dataset(name="imagefolder", path="birds.zip")
 
@@ -112,7 +113,7 @@ def test_a_path_has_a_longest_and_may_have_dots_in_its_names() -> None:
 
 
 def test_the_catalog_holds_every_name_and_is_json() -> None:
-    assert list(datasets()) == list(APPLYING) == json_schema(Dataset)["properties"]["name"]["enum"]
+    assert list(datasets()) == list(APPLYING) == parsed(json_schema(Dataset))["properties"]["name"]["enum"]
     for name, about in datasets().items():
         form = json.loads(json.dumps(about.to_json()))
         assert (form["name"], form["fields"]) == (name, list(APPLYING[name]))

@@ -20,6 +20,7 @@ from nnmass_core.families.densenet_mlp import DEPTH, FEATURES, DenseNetMlp, Dens
 from nnmass_core.search import SearchRequest, search
 from tests.core.reference import reference_rows
 from tests.oracle import nn_mass
+from tests.parsed import parsed
 from tests.walks import walk_mlp
 
 UNHURRIED = settings(max_examples=300, deadline=None, derandomize=True)
@@ -242,9 +243,10 @@ def test_only_a_choice_of_widths_varies_width() -> None:
 
 def test_the_schemas_name_every_field_that_is_written() -> None:
     space = space_with()
-    assert set(space.schema()["properties"]) == set(space.schema()["required"]) == set(space.to_json())
+    schema = parsed(space.schema())
+    assert set(schema["properties"]) == set(schema["required"]) == set(space.to_json())
     written = network((784, 10, 8, 16, 4)).definition()
-    assert set(json_schema(DenseNetMlp)["properties"]) == set(written) - {"version", "family"}
+    assert set(parsed(json_schema(DenseNetMlp))["properties"]) == set(written) - {"version", "family"}
 
 
 def test_no_network_within_the_bounds_has_more_macs_than_a_double_counts() -> None:

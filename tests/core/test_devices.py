@@ -12,6 +12,7 @@ from nnmass_core.hardware.devices import devices
 from nnmass_core.named.presets import resolve_space
 from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
+from tests.parsed import parsed
 
 SMALL_GREY = {
     "family": "densenet_cnn_depthwise",
@@ -42,7 +43,7 @@ def test_the_lower_limit_holds() -> None:
     assert bounds(Budget(device="stm32f746")) == part.limits()
     assert bounds(Budget(device="stm32f746", max_weight_bytes=500_000))["max_weight_bytes"] == 500_000
     assert bounds(Budget(device="stm32f746", max_weight_bytes=10**9))["max_weight_bytes"] == part.flash_bytes
-    assert Budget(**Budget(device="rp2040", max_macs=5).to_json()) == Budget(device="rp2040", max_macs=5)
+    assert Budget(**parsed(Budget(device="rp2040", max_macs=5).to_json())) == Budget(device="rp2040", max_macs=5)
 
 
 @pytest.mark.parametrize("name", ["", "STM32F746", "toaster", 7, ["rp2040"]])

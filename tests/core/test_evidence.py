@@ -14,6 +14,7 @@ import pytest
 from scipy import stats
 
 from nnmass_core.verification.evidence import FEWEST_RUNS, MEASURES, Line, Point, evidence_of, lines_of
+from tests.parsed import parsed
 
 UNDEFINED = {"value": None, "low": None, "high": None}
 
@@ -43,10 +44,14 @@ def columns(points: Sequence[Point], name: str) -> list[float]:
     return [getattr(p, name) for p in points]
 
 
+def found_in(points: list[Point]) -> Any:
+    return parsed(evidence_of(points))
+
+
 @pytest.mark.parametrize("n", [3, 7, 40, 64, 65, 120])
 def test_correlations_are_those_of_scipy(n: int) -> None:
     points = random_points(n, n)
-    found = evidence_of(points)
+    found = found_in(points)
     accuracy = columns(points, "accuracy")
     for name in MEASURES:
         rho = stats.spearmanr(columns(points, name), accuracy).statistic
@@ -58,7 +63,7 @@ def test_correlations_are_those_of_scipy(n: int) -> None:
 
 def test_correlations_by_hand_with_ties() -> None:
     """NN-Mass ranks 1, 2.5, 2.5, 4 against 1, 2, 3, 4: rho = 4.5 / sqrt(4.5 x 5), tau-b = 5 / sqrt(5 x 6)."""
-    found = evidence_of(points_of([(1, 9, 1, 0.1), (2, 8, 1, 0.2), (2, 7, 1, 0.3), (5, 6, 1, 0.4)]))["overall"]
+    found = found_in(points_of([(1, 9, 1, 0.1), (2, 8, 1, 0.2), (2, 7, 1, 0.3), (5, 6, 1, 0.4)]))["overall"]
     assert found["nn_mass"]["spearman"]["value"] == pytest.approx(4.5 / math.sqrt(22.5))
     assert found["nn_mass"]["kendall"]["value"] == pytest.approx(5 / math.sqrt(30))
     assert found["params"]["spearman"]["value"] == pytest.approx(-1)
@@ -67,7 +72,7 @@ def test_correlations_by_hand_with_ties() -> None:
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_perfect_order_either_way(sign: int) -> None:
-    found = evidence_of(points_of([(100 + sign * i, 50 - i, 7 + i, 0.5 + 0.01 * i) for i in range(20)]))
+    found = found_in(points_of([(100 + sign * i, 50 - i, 7 + i, 0.5 + 0.01 * i) for i in range(20)]))
     for kind in ("spearman", "kendall"):
         assert found["overall"]["nn_mass"][kind] == pytest.approx({"value": sign, "low": sign, "high": sign})
         assert found["overall"]["params"][kind]["value"] == pytest.approx(-1)
@@ -77,7 +82,7 @@ def test_a_perfect_order_either_way(sign: int) -> None:
 
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_too_few_networks_for_any_figure(n: int) -> None:
-    found = evidence_of(random_points(n, 1))
+    found = found_in(random_points(n, 1))
     assert found["overall"] == {name: {"spearman": UNDEFINED, "kendall": UNDEFINED} for name in MEASURES}
     assert set(map(str, found["difference"].values())) == {str(UNDEFINED)}
     assert (found["bands"], found["top_k"], found["fit"], found["fits"]) == ([], None, None, [])
@@ -85,7 +90,7 @@ def test_too_few_networks_for_any_figure(n: int) -> None:
 
 
 def test_four_networks_have_correlations_without_intervals() -> None:
-    found = evidence_of(random_points(4, 2))
+    found = found_in(random_points(4, 2))
     figure = found["overall"]["nn_mass"]["spearman"]
     assert figure["value"] is not None
     assert (figure["low"], figure["high"], found["top_k"]) == (None, None, None)
@@ -93,7 +98,7 @@ def test_four_networks_have_correlations_without_intervals() -> None:
 
 
 def test_constant_accuracy_leaves_everything_undefined() -> None:
-    found = evidence_of(points_of([(10 * i + 10, 1000 + i, 5000 + i, 0.5) for i in range(12)]))
+    found = found_in(points_of([(10 * i + 10, 1000 + i, 5000 + i, 0.5) for i in range(12)]))
     assert found["overall"]["nn_mass"] == {"spearman": UNDEFINED, "kendall": UNDEFINED}
     assert "nothing can be said" in found["statement"]
     assert (found["fit"]["slope"], found["fit"]["r2"], found["fit"]["prediction_half_width"]) == (0, None, 0)
@@ -103,7 +108,7 @@ def test_constant_accuracy_leaves_everything_undefined() -> None:
 def test_degenerate_resamples_are_passed_over() -> None:
     """Nine of ten networks agree, so that one resample in three has no correlation."""
     rows = [(10.0, 100, 1000, 0.5)] * 9 + [(20.0, 90, 1000, 0.6)]
-    figure = evidence_of(points_of(rows))["overall"]["nn_mass"]
+    figure = found_in(points_of(rows))["overall"]["nn_mass"]
     assert figure["spearman"] == pytest.approx({"value": 1, "low": 1, "high": 1})
     assert figure["kendall"] == pytest.approx({"value": 1, "low": 1, "high": 1})
 
@@ -114,7 +119,7 @@ def test_intervals_cover_the_true_correlation() -> None:
     r, covered, trials = 0.6, 0, 60
     for _ in range(trials):
         x, y = rng.multivariate_normal([0, 0], [[1, r], [r, 1]], 40).T
-        found = evidence_of(points_of([(50 + x[i], 2**i, 2**i, 0.5 + 0.01 * y[i]) for i in range(40)]))
+        found = found_in(points_of([(50 + x[i], 2**i, 2**i, 0.5 + 0.01 * y[i]) for i in range(40)]))
         figure = found["overall"]["nn_mass"]["spearman"]
         covered += figure["low"] <= 6 / math.pi * math.asin(r / 2) <= figure["high"]
     assert 0.85 <= covered / trials <= 0.99
@@ -124,7 +129,7 @@ def test_bands_by_hand() -> None:
     """Params 100..125 are one band, 126..157 the next; three networks about 1000 are too few."""
     params = [100, 110, 120, 124, 125, 126, 130, 140, 150, 157, 1000, 1001, 1002]
     rows = [(i % 5 + 1, p, 10**9, 0.5 + i % 5 / 10) for i, p in enumerate(params)]
-    found = evidence_of(points_of(rows[::-1]))
+    found = found_in(points_of(rows[::-1]))
     bands = [(b["cost"], b["min"], b["max"], b["n"]) for b in found["bands"]]
     assert bands == [("params", 100, 125, 5), ("params", 126, 157, 5), ("macs", 10**9, 10**9, 13)]
     assert found["outside_bands"] == {"params": 3, "macs": 0}
@@ -134,7 +139,7 @@ def test_bands_by_hand() -> None:
 
 def test_bands_hold_networks_of_equal_cost_alone() -> None:
     points = random_points(90, 8)
-    found = evidence_of(points)
+    found = found_in(points)
     for band in found["bands"]:
         assert band["max"] <= 1.25 * band["min"]
         inside = [p for p in points if band["min"] <= getattr(p, band["cost"]) <= band["max"]]
@@ -148,7 +153,7 @@ def test_bands_hold_networks_of_equal_cost_alone() -> None:
 @pytest.mark.parametrize(("n", "k"), [(5, 1), (14, 1), (16, 2), (60, 6), (100, 10), (300, 10)])
 def test_top_k(n: int, k: int) -> None:
     points = points_of([(i, n - i, i // 2 if i < n - 1 else 0, 0.5 + i / 1000) for i in range(n)])
-    top = evidence_of(points)["top_k"]
+    top = found_in(points)["top_k"]
     assert (top["k"], top["by_chance"]) == (k, k / n)
     assert (top["nn_mass"], top["params"]) == (1, 0)
     assert top["macs"] == (k - 1) / k
@@ -156,9 +161,9 @@ def test_top_k(n: int, k: int) -> None:
 
 def test_ties_at_the_top_go_by_arch_id() -> None:
     rows = [(7, 10, 10, 0.5 + 0.01 * (i == 0)) for i in range(8)]
-    assert evidence_of(points_of(rows))["top_k"]["nn_mass"] == 1
+    assert found_in(points_of(rows))["top_k"]["nn_mass"] == 1
     last = [(7, 10, 10, 0.5 + 0.01 * (i == 7)) for i in range(8)]
-    assert evidence_of(points_of(last))["top_k"]["nn_mass"] == 0
+    assert found_in(points_of(last))["top_k"]["nn_mass"] == 0
 
 
 def straight(n: int, noise: float, rng: np.random.Generator) -> tuple[list[Point], np.ndarray[Any, Any]]:
@@ -228,7 +233,7 @@ def test_lines_are_of_equal_width_and_family() -> None:
         ("densenet_mlp", (16, 32, 64), 8),
     ]
     assert lines[0].slope > 0 > lines[1].slope
-    found = evidence_of(everything)
+    found = found_in(everything)
     assert found["fits"] == [line.to_json() for line in lines]
     assert found["fit"] == found["fits"][0]
 
@@ -239,35 +244,35 @@ def test_lines_need_different_masses() -> None:
 
 
 def test_the_statement_says_when_nn_mass_loses() -> None:
-    said = evidence_of(random_points(60, 5, of_mass=0.0, of_params=0.1))
+    said = found_in(random_points(60, 5, of_mass=0.0, of_params=0.1))
     assert "NN-Mass does no better than params here" in said["statement"]
     assert said["difference"]["nn_mass_minus_params"]["high"] < 0
     assert "chance" not in said["statement"].split("NN-Mass does no better than params here")[1].split("MACs")[0]
 
 
 def test_a_strong_negative_correlation_is_no_success() -> None:
-    said = evidence_of(random_points(40, 6, of_mass=-0.1, of_params=0.005))
+    said = found_in(random_points(40, 6, of_mass=-0.1, of_params=0.005))
     assert said["overall"]["nn_mass"]["spearman"]["high"] < 0
     assert "NN-Mass does no better than params here" in said["statement"]
     assert "More NN-Mass did not go with more accuracy" in said["statement"]
 
 
 def test_nor_is_one_that_is_less_negative_than_that_of_params() -> None:
-    said = evidence_of(random_points(40, 6, of_mass=-0.02, of_params=-0.2))
+    said = found_in(random_points(40, 6, of_mass=-0.02, of_params=-0.2))
     assert said["difference"]["nn_mass_minus_params"]["value"] > 0 > said["overall"]["nn_mass"]["spearman"]["value"]
     assert "NN-Mass does no better than params here" in said["statement"]
 
 
 def test_a_draw_is_no_better() -> None:
     rows = [(10.0 * p, p, p, 0.5 + 0.01 * (p * 7 % 5)) for p in range(10, 20)]
-    said = evidence_of(points_of(rows))
+    said = found_in(points_of(rows))
     assert said["difference"]["nn_mass_minus_params"] == {"value": 0, "low": 0, "high": 0}
     assert "NN-Mass does no better than params here" in said["statement"]
     assert "NN-Mass does no better than MACs here" in said["statement"]
 
 
 def test_the_statement_says_when_nn_mass_wins_and_by_how_much() -> None:
-    said = evidence_of(random_points(60, 7, of_mass=0.1))["statement"]
+    said = found_in(random_points(60, 7, of_mass=0.1))["statement"]
     assert said.startswith("Over 60 networks (180 runs) the Spearman correlation with accuracy is 0.9")
     assert "NN-Mass does better than params here: the difference is +" in said
     assert "does not include 0" in said
@@ -275,21 +280,21 @@ def test_the_statement_says_when_nn_mass_wins_and_by_how_much() -> None:
 
 
 def test_the_statement_says_when_it_may_be_chance() -> None:
-    said = evidence_of(random_points(8, 3, of_mass=0.01, of_params=0.01))
+    said = found_in(random_points(8, 3, of_mass=0.01, of_params=0.01))
     low, high = (said["difference"]["nn_mass_minus_params"][end] for end in ("low", "high"))
     assert low < 0 < high
     assert "includes 0, so the difference may be chance" in said["statement"]
 
 
 def test_params_that_do_not_vary_are_no_rival() -> None:
-    said = evidence_of(points_of([(10 + i, 100, 1000 + 300 * i, 0.5 + 0.01 * i) for i in range(9)]))["statement"]
+    said = found_in(points_of([(10 + i, 100, 1000 + 300 * i, 0.5 + 0.01 * i) for i in range(9)]))["statement"]
     assert "The params do not vary" in said
     assert "ahead of params in 1 of 1 band of equal params" in said
 
 
 def test_the_answer_is_pure_and_cannot_be_spoilt() -> None:
     points = random_points(30, 1)
-    first = evidence_of(points)
+    first = found_in(points)
     text = json.dumps(first)
     first["overall"]["nn_mass"]["spearman"]["value"] = 7
     first["bands"].clear()

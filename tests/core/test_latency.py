@@ -24,6 +24,7 @@ from nnmass_core.verification.controls import random_control
 from tests.core.brute import architectures
 from tests.core.latencies import DEVICE, model, profile
 from tests.core.problems import OTHER_FAMILIES, random_space
+from tests.parsed import parsed
 
 LATENCY = 4
 """The column of a stage's additive quantities."""
@@ -210,7 +211,7 @@ def test_latency_as_a_goal_needs_a_device_that_tells_it(objective: Objective) ->
 def test_a_request_holds_the_profile_that_it_was_asked_with() -> None:
     """A profile measured again under its old name makes another request; a shipped device is known by its name."""
     asked = SearchRequest.from_json({"space": SMALL, "budget": {"device": profile(), "max_latency_ms": 5}})
-    stored = asked.to_json()["budget"]
+    stored = parsed(asked.to_json())["budget"]
     assert stored["device"]["latency"]["operators"][0]["kind"] == "convolution_1x1"
     assert Budget(**stored) == asked.budget
     again = profile()
@@ -235,4 +236,4 @@ def test_what_takes_absurdly_long_stays_exact() -> None:
 def test_every_combination_of_precision_and_device_reads_back() -> None:
     for name, precision in product(devices(), ("fp32", "fp16", "int8")):
         budget = Budget(device=name, precision=precision, max_macs=5)
-        assert Budget(**budget.to_json()) == budget
+        assert Budget(**parsed(budget.to_json())) == budget

@@ -21,6 +21,7 @@ from tests.core.brute import BYTES, LIMITS, axes, row
 from tests.core.cpsat import Model, build, cost_of, forbid, mass_of, solve
 from tests.core.problems import random_image
 from tests.oracle import Cells, canonical
+from tests.parsed import parsed
 
 COSTS = {"params": "params", "macs": "macs", "peak_activation_bytes": "peak"}
 
@@ -62,7 +63,7 @@ def random_budget(rng: Random, space: dict[str, Any]) -> dict[str, Any]:
 
 
 def cells_of(place: Ranked) -> Cells:
-    cells = place.architecture.definition()["cells"]
+    cells = parsed(place.architecture.definition())["cells"]
     return tuple((cell["width"], cell["depth"], cell["skip_channels"]) for cell in cells)
 
 

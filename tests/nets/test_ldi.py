@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.parsed import parsed
+
 torch = pytest.importorskip("torch", reason="torch comes with the extra `train`")
 
 from torch import Tensor, nn  # noqa: E402
@@ -63,7 +65,7 @@ def ldi_in_words(network: Any, seed: int, x: Tensor) -> Tensor:
 def test_ldi_is_what_the_definition_says(activation: str) -> None:
     network = decode_architecture(MLP | {"activation": activation})
     inputs = torch.rand(4, 12, generator=torch.Generator().manual_seed(1))
-    found = measure_ldi(network, inputs, (0, 3), silent)
+    found = parsed(measure_ldi(network, inputs, (0, 3), silent))
     for part, seed in zip(found["by_seed"], (0, 3), strict=True):
         values = torch.cat([ldi_in_words(network, seed, x) for x in inputs])
         assert part["mean"] == pytest.approx(float(values.mean()), rel=1e-5)
@@ -90,7 +92,7 @@ def test_lanczos_agrees_with_the_dense_matrix(seed: int) -> None:
 def test_every_layer_of_every_cell_counts(family: str) -> None:
     network = decode_architecture(random_network(Random(family), family))
     inputs = data.inputs("fake", network, 2, Path())
-    found = measure_ldi(network, inputs, (0,), silent)
+    found = parsed(measure_ldi(network, inputs, (0,), silent))
     assert found["mean"] > 0
     assert found["nn_mass"] == float(network.evaluation.mass)
 

@@ -6,6 +6,8 @@ from random import Random
 
 import pytest
 
+from tests.parsed import parsed
+
 torch = pytest.importorskip("torch", reason="torch comes with the extra `train`")
 
 from torch import Tensor, nn  # noqa: E402
@@ -38,7 +40,7 @@ def test_scores_and_gradients_are_the_specifications(family: str, training: bool
         module(x + 1)  # so that no running statistic is what it began with
         module.train(training)
         state = dict(module.state_dict()) | dict(module.named_parameters())
-        wiring = draw_wiring(architecture, seed).to_json()["cells"]
+        wiring = parsed(draw_wiring(architecture, seed).to_json())["cells"]
         expected = plain.run(architecture.definition(), wiring, state, x, training=training)
         found = module(x)
         torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-8)

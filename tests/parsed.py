@@ -1,0 +1,11 @@
+"""What is written as JSON, as a client reads it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def parsed(value: object) -> Any:
+    """Write a value as JSON and read it again."""
+    return json.loads(json.dumps(value))
