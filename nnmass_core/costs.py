@@ -44,7 +44,7 @@ class Cost:
     Args:
         name: in JSON, of the CSV column and of objectives; the limit on it is `max_` and the name.
         label: in sentences and on pages: "params".
-        meaning: what one unit is, as a phrase with a capital letter: "Trainable parameters".
+        meaning: a phrase that follows "Maximum": "trainable parameters".
         example: limits as a person writes them: "1200000, 1.2M".
         unit: `bytes`, `ms`, another unit, or empty for a count.
         compute: returns the elements of `Counts`. The result must be linear in them, so that the cost of a network is
@@ -84,7 +84,7 @@ class Cost:
             "attribute": self.quantity or self.name,
             "heading": self.label,
             "option": f"--{self.limit.replace('_', '-')}",
-            "description": f"{self.meaning}.",
+            "description": f"{self.meaning[:1].upper()}{self.meaning[1:]}.",
         }
         for field, default in defaults.items():
             object.__setattr__(self, field, getattr(self, field) or default)
@@ -151,13 +151,19 @@ COSTS = Registry(
     lambda cost: cost.name,
     _fault,
     (
-        Cost(name="params", label="params", meaning="Trainable parameters", example="1200000, 1.2M"),
-        Cost(name="macs", label="MACs", meaning="Multiply-accumulates for one input", example="150M"),
+        Cost(name="params", label="params", meaning="trainable parameters", example="1200000, 1.2M"),
+        Cost(
+            name="macs",
+            label="MACs",
+            meaning="multiply-accumulates per input",
+            example="150M",
+            description="Multiply-accumulates for one input.",
+        ),
         Cost(
             name="weight_bytes",
             label="weight memory",
-            meaning="Bytes of stored weights",
-            example="300KB (1,000 each), 293KiB (1,024)",
+            meaning="weight memory",
+            example="300KB (1,000 bytes), 293KiB (1,024)",
             unit="bytes",
             quantity="weights",
             stored=True,
@@ -169,7 +175,7 @@ COSTS = Registry(
         Cost(
             name="peak_activation_bytes",
             label="activation memory",
-            meaning="Bytes of activations alive at once",
+            meaning="peak activation memory",
             example="320KB",
             unit="bytes",
             quantity="peak",
@@ -183,14 +189,14 @@ COSTS = Registry(
         Cost(
             name="latency_ms",
             label="latency",
-            meaning="Milliseconds for one input, as the device estimates",
+            meaning="latency per input",
             example="5, 5ms",
             unit="ms",
             quantity="latency",
             attribute="nanoseconds",
             per_unit=NANOSECONDS,
             timed=True,
-            heading="latency, estimated",
+            heading="estimated latency",
             description="Milliseconds for one input, batch 1, as the device's profile estimates them; needs `device`.",
         ),
     ),

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
+from app.http.cost_fields import with_costs
 from app.http.fields import Strict
 from app.jobs.lifecycle import State
 from nnmass_core.families import architecture_schema
@@ -37,17 +38,16 @@ class EvaluateBody(Strict):
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
 
 
-class Evaluated(BaseModel):
+class _Mass(BaseModel):
+    arch_id: str
+    nn_mass: float
+
+
+class Evaluated(with_costs(_Mass, timed=False)):  # type: ignore[misc]  # a base that the table of costs gives
     """NN-Mass and costs of one architecture; `cells` (or `stages`) gives each part's figures."""
 
     model_config = ConfigDict(extra="allow")
 
-    arch_id: str
-    nn_mass: float
-    params: int
-    macs: int
-    weight_bytes: int
-    peak_activation_bytes: int
     depth: int
 
 

@@ -15,14 +15,13 @@ from app.predictions import Predictions
 from app.searches import repository
 from app.searches.service import answer, item_of
 from app.storage.models import Search
+from nnmass_core.costs import COSTS
 from nnmass_core.errors import Problem
 
 FEWEST, MOST = 2, 4
 SHARED_LISTED = 100
 EFFORT = ("explored", "elapsed_seconds")
 """What a result says of the work and not of the answer."""
-
-OF_BEST = ("arch_id", "nn_mass", "params", "macs", "weight_bytes", "peak_activation_bytes", "latency_ms", "depth")
 
 
 def compare(session: Session, owner: str, names: Sequence[str]) -> dict[str, Any]:
@@ -84,7 +83,7 @@ def _facts(item: dict[str, Any]) -> dict[str, Any]:
         "core_version": item["core_version"],
         "request": item["request"],
         "result": result and {name: value for name, value in result.items() if name not in EFFORT},
-        "best": best and {name: best[name] for name in (*OF_BEST, "architecture")},
+        "best": best and {name: best.get(name) for name in ("arch_id", "nn_mass", *COSTS, "depth", "architecture")},
     }
 
 

@@ -14,9 +14,8 @@ from app.predictions import Predictions
 from app.searches import repository
 from app.searches.service import answer, get, item_of
 from app.storage.models import RankedArchitecture, Search
+from nnmass_core.costs import COSTS
 from nnmass_core.request import SearchRequest
-
-FIGURES = ("nn_mass", "params", "macs", "weight_bytes", "peak_activation_bytes", "latency_ms", "depth")
 
 
 def document(session: Session, owner: str, search_id: UUID) -> dict[str, Any]:
@@ -38,8 +37,12 @@ def table(session: Session, owner: str, search_id: UUID) -> str:
     limits = [limit.name for limit in request.budget.limits()]
     parts = len(request.space.largest().evaluation.parts)
     widths = [f"width_{number}" for number in range(1, parts + 1)]
-    columns = ["rank", "arch_id", *FIGURES, *widths, *(f"slack_{name}" for name in limits), "architecture"]
+    columns = ["rank", "arch_id", *_figures(), *widths, *(f"slack_{name}" for name in limits), "architecture"]
     return csv_text(columns, (_line(place, limits) for place in _ranking(session, owner, row)))
+
+
+def _figures() -> tuple[str, ...]:
+    return ("nn_mass", *COSTS, "depth")
 
 
 def _ranking(session: Session, owner: str, row: Search) -> list[RankedArchitecture]:
@@ -53,7 +56,7 @@ def _line(place: RankedArchitecture, limits: list[str]) -> list[Any]:
     return [
         place.rank,
         place.arch_id,
-        *(figures[name] for name in FIGURES),
+        *(figures.get(name) for name in _figures()),
         *(part.get("width") or part.get("channels") for part in parts),
         *(figures["slack"][name] for name in limits),
         json.dumps(place.architecture, separators=(",", ":")),

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
-from app.http.fields import WHOLE, Natural, Strict, Tag
+from app.http.cost_fields import with_costs, with_limits
+from app.http.fields import WHOLE, Strict, Tag
 from app.jobs.lifecycle import State
-from nnmass_core.budget import LARGEST_NUMBER as LONGEST_MS
 from nnmass_core.families import architecture_schema, space_schema
 from nnmass_core.hardware.devices import device_schema, devices
 from nnmass_core.named.presets import presets
@@ -50,18 +50,9 @@ Device = Annotated[
 ]
 
 
-class BudgetBody(Strict):
+class BudgetBody(with_limits(Strict)):  # type: ignore[misc]  # a base that the table of costs gives
     """What the hardware allows. Every limit that is set is hard; an empty budget allows everything."""
 
-    max_params: Natural | None = Field(None, description="Trainable parameters.")
-    max_macs: Natural | None = Field(None, description="Multiply-accumulates for one input.")
-    max_weight_bytes: Natural | None = Field(None, description="Bytes of stored weights at `precision`.")
-    max_peak_activation_bytes: Natural | None = Field(
-        None, description="Bytes of activations alive at once for one input, at `precision`."
-    )
-    max_latency_ms: Annotated[float, Field(gt=0, le=LONGEST_MS)] | None = Field(
-        None, description="Milliseconds for one input, batch 1, as the device's profile estimates them; needs `device`."
-    )
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
     device: Device = Field(
         None,
@@ -223,19 +214,17 @@ class EstimatedLatency(BaseModel):
     median_error: float
 
 
-class RankedItem(BaseModel):
+class _Place(BaseModel):
+    rank: int
+    arch_id: str
+    nn_mass: float
+
+
+class RankedItem(with_costs(_Place, timed=True)):  # type: ignore[misc]  # a base that the table of costs gives
     """One place of the ranking; `cells` (or `stages`) gives each part's definition and figures."""
 
     model_config = ConfigDict(extra="allow")
 
-    rank: int
-    arch_id: str
-    nn_mass: float
-    params: int
-    macs: int
-    weight_bytes: int
-    peak_activation_bytes: int
-    latency_ms: float | None = Field(None, description="For one input, estimated; null without a device that tells it.")
     latency: EstimatedLatency | None = Field(None, description="What stands beside `latency_ms`.")
     depth: int
     architecture: Annotated[dict[str, Any], WithJsonSchema(architecture_schema())]
