@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable
 from fractions import Fraction
 
+from nnmass_core.costs import Cost
 from nnmass_core.errors import DefinitionError
 
 Amount = int | float | str
@@ -35,6 +38,15 @@ def memory(amount: Amount, field: str = "") -> int:
     return _read(amount, COUNTS | BYTES, field, "a whole number of bytes, such as 300000, 300KB or 293KiB")
 
 
+def bound_of(cost: Cost, amount: Amount, field: str = "") -> float:
+    """Return the bound of a limit in its cost's unit. `field` names it in errors. Raises DefinitionError."""
+    if cost.unit in READERS:
+        return READERS[cost.unit](amount, field)
+    return (
+        count(amount, field) if cost.whole else float(_exact(amount, COUNTS, field, "a number, such as 12.5 or 1.2M"))
+    )
+
+
 def milliseconds(amount: Amount, field: str = "") -> float:
     """Return milliseconds: 5, "5 ms", "0.5 s", "800 us". `field` names it in errors. Raises DefinitionError."""
     if isinstance(amount, int | float) and not isinstance(amount, bool):
@@ -45,14 +57,24 @@ def milliseconds(amount: Amount, field: str = "") -> float:
     return float(Fraction(written[1]) * DURATIONS[written[2] or "ms"])
 
 
+READERS: dict[str, Callable[[Amount, str], float]] = {"bytes": memory, "ms": milliseconds}
+"""How limits are read whose unit has prefixes of its own."""
+
+
 def _read(amount: Amount, units: dict[str, int], field: str, wanted: str) -> int:
     if isinstance(amount, int | float) and not isinstance(amount, bool) and amount == amount // 1:
         return int(amount)  # its bounds are the business of whoever uses it
+    value = _exact(amount if isinstance(amount, str) else "", units, field, wanted)
+    if value.denominator != 1:
+        raise DefinitionError.at(field, "not_an_integer", f"must be {wanted}")
+    return value.numerator
+
+
+def _exact(amount: Amount, units: dict[str, int], field: str, wanted: str) -> Fraction:
+    if isinstance(amount, int | float) and not isinstance(amount, bool) and math.isfinite(amount):
+        return Fraction(amount)
     written = WRITTEN.fullmatch(amount.strip().lower()) if isinstance(amount, str) else None
     if written is None or written[4] not in units:
         raise DefinitionError.at(field, "not_an_amount", f"must be {wanted}")
     whole, fraction, exponent, unit = written.groups()
-    value = Fraction(re.sub("[,_]", "", whole) + (fraction or "") + (exponent or "")) * units[unit]
-    if value.denominator != 1:
-        raise DefinitionError.at(field, "not_an_integer", f"must be {wanted}")
-    return value.numerator
+    return Fraction(re.sub("[,_]", "", whole) + (fraction or "") + (exponent or "")) * units[unit]

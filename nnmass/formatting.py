@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-LIMITS = {
-    "max_params": "params",
-    "max_macs": "MACs",
-    "max_weight_bytes": "weight memory",
-    "max_peak_activation_bytes": "activation memory",
-    "max_latency_ms": "latency",
-}
-"""What each limit is on."""
+from nnmass_core.costs import COSTS, Cost, costs_by_limit
 
 CAVEATS = {
     "resolutions_differ": (
@@ -55,16 +48,36 @@ def memory(value: float | None) -> str:
     return f"{short(value)}B" if abs(value) >= 1000 else f"{int(value)} B"
 
 
+def limit_label(name: str) -> str:
+    """Return what a limit is on: MACs."""
+    cost = costs_by_limit().get(name)
+    return name if cost is None else cost.label
+
+
 def of_limit(name: str, value: float | None) -> str:
     """Return a limit's value, or what is left of it, in its unit."""
-    if name.endswith("_bytes"):
+    cost = costs_by_limit().get(name)
+    return count(value) if cost is None else of_cost(cost, value, 4)
+
+
+def of_cost(cost: Cost, value: float | None, digits: int = 3) -> str:
+    """Return what a network has of a cost, in its unit. digits: of a number with decimals."""
+    if cost.unit == "bytes":
         return memory(value)
-    return f"{value:.4g} ms" if name.endswith("_ms") and value is not None else count(value)
+    if cost.unit == "ms":
+        return milliseconds(value, digits)
+    written = count(value) if cost.whole else number(value)
+    return f"{written} {cost.unit}" if cost.unit and value is not None else written
 
 
-def milliseconds(value: float | None) -> str:
+def shown_costs(items: Sequence[Mapping[str, Any]]) -> list[Cost]:
+    """Return the costs that a table of architectures shows: a column of estimates only where there are some."""
+    return [c for c in COSTS.values() if not c.timed or any(item.get(c.name) is not None for item in items)]
+
+
+def milliseconds(value: float | None, digits: int = 3) -> str:
     """Return a latency: 3.21 ms."""
-    return UNKNOWN if value is None else f"{value:.3g} ms"
+    return UNKNOWN if value is None else f"{value:.{digits}g} ms"
 
 
 def latency(item: Mapping[str, Any]) -> str:
@@ -126,14 +139,14 @@ def binding(result: Mapping[str, Any]) -> str:
         return "Not limited by the budget. Only a larger space would allow a better network."
     if not names:
         return ""
-    which = joined([LIMITS.get(name, name) for name in names])
+    which = joined([limit_label(name) for name in names])
     higher = "A higher limit" if len(names) == 1 else "Raising any one of these limits"
     return f"Limited by {which}. {higher} would allow a better network."
 
 
 def slack(item: Mapping[str, Any]) -> str:
     """Return what an architecture leaves of each limit, in a sentence; empty where there is none."""
-    left = [f"{of_limit(name, value)} {LIMITS.get(name, name)}" for name, value in (item.get("slack") or {}).items()]
+    left = [f"{of_limit(name, value)} {limit_label(name)}" for name, value in (item.get("slack") or {}).items()]
     return f"Unused by the best: {joined(left)}." if left else ""
 
 
@@ -144,9 +157,9 @@ def relaxation(result: Mapping[str, Any]) -> list[str]:
         if name == "min_nn_mass":
             lines.append(f"The maximum NN-Mass within the budget is {number(least)}." if least is not None else "")
         elif least is None:
-            lines.append(f"Changing the {LIMITS.get(name, name)} limit alone does not help.")
+            lines.append(f"Changing the {limit_label(name)} limit alone does not help.")
         else:
-            lines.append(f"Raise the {LIMITS.get(name, name)} limit to at least {of_limit(name, least)}.")
+            lines.append(f"Raise the {limit_label(name)} limit to at least {of_limit(name, least)}.")
     return [line for line in lines if line]
 
 
@@ -187,10 +200,11 @@ def _wanted(objective: Mapping[str, Any]) -> str:
 
 def cost(name: str) -> str:
     """Return what a cost is called."""
-    return {"macs": "MACs", "peak_activation_bytes": "activation memory", "latency_ms": "latency"}.get(name, name)
+    return COSTS[name].label if name in COSTS else name
 
 
 def _limit(name: str, value: float) -> str:
-    if name.endswith(("_bytes", "_ms")):
-        return f"{of_limit(name, value)} of {LIMITS.get(name, name)}"
-    return f"{short(value)} {LIMITS.get(name, name)}"
+    known = costs_by_limit().get(name)
+    if known is not None and known.unit:
+        return f"{of_limit(name, value)} of {limit_label(name)}"
+    return f"{short(value)} {limit_label(name)}"

@@ -12,6 +12,7 @@ from nnmass.results import Answer, Architecture, Architectures, NamedDevice, Nam
 from nnmass.search_options import Definition, Reference, SearchOptions, Space, definition_of, question_of, reference_of
 from nnmass_core.architecture import BYTES_PER_ELEMENT
 from nnmass_core.architecture import Architecture as Network
+from nnmass_core.costs import COSTS
 from nnmass_core.engine.control import Control
 from nnmass_core.families import decode_architecture
 from nnmass_core.named.presets import presets, resolve_space
@@ -85,7 +86,7 @@ def _evaluated(network: Network, precision: str) -> Architecture:
         {
             "arch_id": network.arch_id,
             **figures,
-            "latency_ms": None,
+            **{cost.name: None for cost in COSTS.values() if cost.timed},
             "latency": None,
             "architecture": network.definition(),
         }

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
-from nnmass.amounts import Amount, count, memory, milliseconds
+from nnmass.amounts import Amount, bound_of
 from nnmass.results import Architecture
+from nnmass_core.costs import costs_by_limit
 
 Definition = Mapping[str, Any] | Architecture
 """A network: its definition as the interface has it, or one that was found."""
@@ -16,15 +17,6 @@ Space = str | Mapping[str, Any]
 
 Reference = str | Definition
 """A network to match: a well-known one by its name (`mobilenet_v2`), an `arch_id`, or a definition."""
-
-LIMITS = {
-    "max_params": count,
-    "max_macs": count,
-    "max_weight_bytes": memory,
-    "max_peak_activation_bytes": memory,
-    "max_latency_ms": milliseconds,
-}
-"""The limits of a budget, and how each is read."""
 
 RANKED = ("top_k", "diversity", "time_limit_seconds")
 
@@ -43,6 +35,8 @@ class SearchOptions(TypedDict, total=False):
     `{"pareto": ["nn_mass", "macs"]}`. top_k: how many to rank, 10 if left out. diversity: `shape` gives at most one
     result for each tuple of widths and depths. time_limit_seconds: after it the best so far is answered, marked as not
     proved; 60 if left out.
+
+    The limit on a cost that an installed package adds (`nnmass_core.costs`) is taken by its name too.
     """
 
     max_params: Amount | None
@@ -60,7 +54,7 @@ class SearchOptions(TypedDict, total=False):
 
 def question_of(space: Space, options: SearchOptions) -> dict[str, Any]:
     """Return the body of a search. Raises DefinitionError that names the field, as `budget.max_params`."""
-    if unknown := options.keys() - SearchOptions.__annotations__.keys():
+    if unknown := options.keys() - SearchOptions.__annotations__.keys() - costs_by_limit().keys():
         raise TypeError(f"got an unexpected keyword argument {min(unknown)!r}")
     rest = {name: value for name, value in options.items() if name in ("objective", *RANKED) and value is not None}
     return {"space": space, "budget": _budget_of(options), **rest}
@@ -68,7 +62,8 @@ def question_of(space: Space, options: SearchOptions) -> dict[str, Any]:
 
 def _budget_of(options: SearchOptions) -> dict[str, Any]:
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    limits = {name: read(given[name], f"budget.{name}") for name, read in LIMITS.items() if name in given}
+    costs = costs_by_limit().items()
+    limits = {name: bound_of(cost, given[name], f"budget.{name}") for name, cost in costs if name in given}
     return limits | {name: given[name] for name in ("precision", "device") if name in given}
 
 

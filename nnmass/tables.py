@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from nnmass import formatting
 from nnmass.errors import NotPossible
+from nnmass_core.costs import COSTS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-FIGURES = ("nn_mass", "params", "macs", "weight_bytes", "peak_activation_bytes", "latency_ms", "depth")
 MOST_SHOWN = 20
 Rows = Sequence[Mapping[str, Any]]
-
-SHOWN: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "rank": ("rank", formatting.count),
-    "nn_mass": ("NN-Mass", formatting.number),
-    "params": ("params", formatting.count),
-    "macs": ("MACs", formatting.count),
-    "weight_bytes": ("weights", formatting.memory),
-    "peak_activation_bytes": ("activations", formatting.memory),
-    "latency_ms": ("estimated latency", formatting.milliseconds),
-}
-"""The columns that people see of an architecture: each with its heading and how it is written."""
 
 
 def frame(rows: Rows) -> DataFrame:
@@ -47,13 +37,25 @@ def _row(item: Mapping[str, Any]) -> dict[str, Any]:
     slack = {f"slack_{name}": left for name, left in (item.get("slack") or {}).items()}
     parts = item.get("cells") or item.get("stages") or ()
     widths = {f"width_{n}": part.get("width") or part.get("channels") for n, part in enumerate(parts, start=1)}
-    return ranked | {"arch_id": item["arch_id"]} | {name: item.get(name) for name in FIGURES} | slack | widths
+    return (
+        ranked
+        | {"arch_id": item["arch_id"]}
+        | {name: item.get(name) for name in ("nn_mass", *COSTS, "depth")}
+        | slack
+        | widths
+    )
+
+
+def _columns() -> dict[str, tuple[str, Callable[[Any], str]]]:
+    """Return the columns that people see of an architecture: each with its heading and how it is written."""
+    costs = {cost.name: (cost.heading, partial(formatting.of_cost, cost)) for cost in COSTS.values()}
+    return {"rank": ("rank", formatting.count), "nn_mass": ("NN-Mass", formatting.number), **costs}
 
 
 def html_of(architectures: Rows, caption: str = "") -> str:
     """Return a table for a notebook, of the first of them."""
     shown = architectures[:MOST_SHOWN]
-    columns = {name: column for name, column in SHOWN.items() if any(item.get(name) is not None for item in shown)}
+    columns = {name: column for name, column in _columns().items() if any(item.get(name) is not None for item in shown)}
     heads = "".join(f"<th>{escape(head)}</th>" for head in (*(head for head, _ in columns.values()), "cells or stages"))
     rows = "".join(
         "<tr>"

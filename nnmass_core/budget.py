@@ -44,8 +44,7 @@ class Limit:
 class Budget:
     """What the hardware allows; every limit that is set is hard. Bytes are those of `precision`.
 
-    Limits are given by their names, as `max_params=1_000_000`: one for each row of the table of costs
-    (`nnmass_core.costs`).
+    Limits are given by their names: one for each row of the table of costs (`nnmass_core.costs`).
 
     device: a device or its profile; a text names one that is known here. Its memory limits hold beside the others;
     where both limit the same, the lower one does. A limit on latency is for one input, batch 1, as the device's profile

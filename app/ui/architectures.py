@@ -16,13 +16,12 @@ from app.exports.service import FORMATS
 from app.http.dependencies import CallerDep, DatabaseDep, Owner, ReadSession, ThreadsDep
 from app.http.fields import LARGEST_SEED, ArchId
 from app.http.file_responses import sent
+from app.ui.budgets import charted
 from app.ui.page import PageRoute, go_to, render
 from app.ui.trainings import choices
 from nnmass_core.architecture import BYTES_PER_ELEMENT, Architecture
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-
-FIGURES = ("nn_mass", "params", "macs", "weight_bytes", "peak_activation_bytes", "depth")
 
 
 @router.get("/architectures")
@@ -49,6 +48,7 @@ def show(
     context = {
         "about": service.about(session, owner, arch_id),
         "figures": architecture.evaluation.report(precision),
+        "costs": charted().values(),
         "precision": precision,
         "precisions": list(BYTES_PER_ELEMENT),
         "timeline": _timeline(architecture, precision),
@@ -74,7 +74,7 @@ def _differences(
     """Yield (what, here, there) for every figure, and for every integer of the definitions that differs."""
     other = catalog.architecture(session, owner, against)
     here, there = one.evaluation.report(precision), other.evaluation.report(precision)
-    yield from ((name, here[name], there[name]) for name in FIGURES)
+    yield from ((name, here[name], there[name]) for name in ("nn_mass", *charted(), "depth"))
     first, second = dict(_leaves("", one.definition())), dict(_leaves("", other.definition()))
     for name in dict.fromkeys([*first, *second]):
         if first.get(name) != second.get(name):

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nnmass_core.architecture import Architecture
-from nnmass_core.budget import Budget
+from nnmass_core.budget import Budget, Limit
+from nnmass_core.costs import COSTS, Cost
 from nnmass_core.engine.control import Control
 from nnmass_core.request import Maximize, SearchRequest
 from nnmass_core.search import search
@@ -19,13 +20,11 @@ SHARES = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0)
 
 SECONDS = 2.0
 MOST_OPTIONS = 250_000
-COSTS = {
-    "params": "max_params",
-    "macs": "max_macs",
-    "weight_bytes": "max_weight_bytes",
-    "peak_activation_bytes": "max_peak_activation_bytes",
-}
-"""The costs that a chart can show, and the limit on each."""
+
+
+def charted() -> dict[str, Cost]:
+    """Return the costs that a chart can show: those of every network."""
+    return {name: cost for name, cost in COSTS.items() if not cost.timed}
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def gains(request: SearchRequest) -> list[Gain]:
         return []
     control = _control()
     limits = request.budget.limits()
-    return [Gain(one.name, one.bound, tuple(_raised(request, one.name, one.bound, control))) for one in limits]
+    return [Gain(one.name, one.bound, tuple(_raised(request, one, control))) for one in limits]
 
 
 def _quick(request: SearchRequest) -> bool:
@@ -55,10 +54,14 @@ def _control() -> Control:
     return Control(expired=lambda: time.monotonic() > deadline)
 
 
-def _raised(request: SearchRequest, limit: str, bound: float, control: Control) -> Iterator[float | None]:
+def _raised(request: SearchRequest, limit: Limit, control: Control) -> Iterator[float | None]:
     for factor in FACTORS:
-        best = _best(request, {limit: bound * factor if limit == "max_latency_ms" else int(bound * factor)}, control)
+        best = _best(request, _scaled(limit.cost, limit.bound, factor), control)
         yield None if best is None else float(best.evaluation.mass)
+
+
+def _scaled(cost: Cost, bound: float, factor: float) -> dict[str, float]:
+    return {cost.limit: int(bound * factor) if cost.whole else bound * factor}
 
 
 def _best(request: SearchRequest, limits: dict[str, Any], control: Control) -> Architecture | None:
@@ -79,7 +82,7 @@ def front(request: SearchRequest, cost: str, best: float) -> list[dict[str, Any]
         return []
     control, found = _control(), dict[str, dict[str, Any]]()
     for share in SHARES:
-        point = _best(request, {COSTS[cost]: int(best * share)}, control)
+        point = _best(request, _scaled(COSTS[cost], best, share), control)
         if point is not None:
             found[point.arch_id] = point.evaluation.report(request.budget.precision)
     return [{cost: figures[cost], "nn_mass": figures["nn_mass"]} for figures in found.values()]

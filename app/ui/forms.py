@@ -11,10 +11,9 @@ from pydantic import BaseModel, ValidationError
 
 from app.http.middleware.body_guard import find_fault
 from app.http.problem_json import problems_of
-from nnmass.amounts import count, memory, milliseconds
+from nnmass.amounts import bound_of
+from nnmass_core.costs import costs_by_limit
 from nnmass_core.errors import DefinitionError, Problem
-
-LIMITS = ("max_params", "max_macs", "max_weight_bytes", "max_peak_activation_bytes")
 
 Form = Mapping[str, Sequence[str]]
 """A form as it was sent: the values of each field."""
@@ -33,7 +32,7 @@ class FormProblems(Exception):
 
 
 def form_field(field: str) -> str:
-    """Return the form's field for a field of a request: `budget.max_params` is `max_params`."""
+    """Return the form's field for a field of a request: the limit itself for `budget.max_params`."""
     head, _, rest = field.partition(".")
     if head in ("budget", "objective"):
         return rest.split(".")[0] if rest else head
@@ -89,17 +88,12 @@ def _json(text: str, field: str, problems: list[Problem]) -> Any:
 
 def _budget(form: Form, problems: list[Problem]) -> dict[str, Any]:
     budget: dict[str, Any] = {"precision": value(form, "precision") or "fp32"}
-    for name in LIMITS:
+    for name, cost in costs_by_limit().items():
         if text := value(form, name):
             try:
-                budget[name] = memory(text, name) if name.endswith("_bytes") else count(text, name)
+                budget[name] = bound_of(cost, text, name)
             except DefinitionError as error:
                 problems += error.problems
-    if text := value(form, "max_latency_ms"):
-        try:
-            budget["max_latency_ms"] = milliseconds(text, "max_latency_ms")
-        except DefinitionError as error:
-            problems += error.problems
     if device := value(form, "device"):
         budget["device"] = device
     return budget
@@ -191,8 +185,8 @@ def filled(request: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the form that would ask this request again."""
     objective, budget = request["objective"], request["budget"]
     form = {"space": json.dumps(request["space"], indent=1), "precision": budget["precision"]}
-    form |= {name: f"{budget[name]:,}" for name in LIMITS if name in budget}
-    form |= {"max_latency_ms": f"{budget['max_latency_ms']:g}"} if "max_latency_ms" in budget else {}
+    limits = ((name, cost) for name, cost in costs_by_limit().items() if name in budget)
+    form |= {name: f"{budget[name]:,}" if cost.whole else f"{budget[name]:g}" for name, cost in limits}
     device = budget.get("device", "")
     form["device"] = device["name"] if isinstance(device, Mapping) else device
     if "pareto" in objective:

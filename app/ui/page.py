@@ -66,7 +66,9 @@ def environment() -> Environment:
     )
     made.policies["json.dumps_kwargs"] = {}  # in the order of the definition, not of the alphabet
     made.filters |= {function.__name__: function for function in filters}
-    made.globals |= {name: getattr(formatting, name) for name in ("of_limit", "LIMITS", "CAVEATS")}
+    made.globals |= {
+        name: getattr(formatting, name) for name in ("of_limit", "of_cost", "limit_label", "shown_costs", "CAVEATS")
+    }
     return made
 
 

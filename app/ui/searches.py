@@ -22,15 +22,17 @@ from app.searches.schemas import SearchBody, SearchChanges, SearchList
 from app.storage.db import Database
 from app.storage.ids import id_of
 from app.ui import budgets
-from app.ui.forms import LIMITS, FormProblems, checked, filled, search_body, value, words
+from app.ui.forms import FormProblems, checked, filled, search_body, value, words
 from app.ui.page import FormDep, PageRoute, go_to, render
 from app.ui.trainings import choices
+from nnmass.formatting import joined
+from nnmass_core.costs import COSTS, objectives
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import FAMILIES, decode_architecture
 from nnmass_core.hardware.devices import devices, read_device
 from nnmass_core.named.networks import named_networks
 from nnmass_core.named.presets import presets
-from nnmass_core.request import SearchRequest
+from nnmass_core.request import PAIRS, SearchRequest
 from nnmass_core.spaces.base import Space
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -39,13 +41,6 @@ SearchId = Annotated[UUID, id_of("search")]
 FIRST_FORM = {"preset": ["densenet-cifar"], "max_params": ["1M"], "max_macs": ["150M"]}
 RANKS_SHOWN = 100
 SHOWN_LIVE = 5
-FRONTS = {
-    "params": "params",
-    "macs": "MACs",
-    "peak_activation_bytes": "activation memory",
-    "latency_ms": "latency on the device",
-    "params+macs": "params and MACs",
-}
 
 
 @router.get("/")
@@ -67,9 +62,17 @@ def _form(
         "mosts": _mosts(),
         "named": list(named_networks()),
         "devices": [read_device(profile) for profile in catalog.devices_of(session, owner)] + list(devices().values()),
-        "fronts": FRONTS,
+        "costs": list(COSTS.values()),
+        "fronts": _fronts(),
     }
     return render(request, "new_search.html", 200 if problems is None else 422, **context)
+
+
+def _fronts() -> dict[str, str]:
+    """Return the label of each cost that an objective may name, and of the two that a front may have together."""
+    both = PAIRS[0]
+    labels = {name: COSTS[name].label for name in objectives()}
+    return labels | {"+".join(both): joined([labels[name] for name in both])}
 
 
 @cache
@@ -80,7 +83,7 @@ def _mosts() -> dict[str, dict[str, int]]:
 
 def _most(space: Space) -> dict[str, int]:
     figures = space.largest().evaluation.report("fp32")
-    return {limit: figures[limit.removeprefix("max_")] for limit in LIMITS}
+    return {cost.limit: figures[name] for name, cost in budgets.charted().items()}
 
 
 @router.post("/ui/preview")
@@ -168,14 +171,14 @@ def show(request: Request, session: ReadSession, owner: Owner, signer: CursorsDe
         "limits": {limit.name: limit.bound for limit in question.budget.limits()},
         "training": choices(architecture),
         "points": [_point(row.figures) for row in repository.ranking(session, owner, search_id)],
-        "costs": list(budgets.COSTS),
+        "charted": budgets.charted(),
     }
     return render(request, "search.html", **context)
 
 
 def _point(figures: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a chart shows of one architecture."""
-    return {name: figures[name] for name in ("rank", "arch_id", "nn_mass", *budgets.COSTS)}
+    return {name: figures.get(name) for name in ("rank", "arch_id", "nn_mass", *budgets.charted())}
 
 
 @router.get("/searches/{search_id}/more")
@@ -193,8 +196,8 @@ async def front(
     database: DatabaseDep, threads: ThreadsDep, owner: Owner, search_id: SearchId, cost: str = "macs"
 ) -> list[dict[str, Any]]:
     """Return points of the front about a search's answer, for its chart."""
-    if cost not in budgets.COSTS:
-        raise Invalid.at("cost", "unknown_choice", f"must be one of {', '.join(budgets.COSTS)}")
+    if cost not in budgets.charted():
+        raise Invalid.at("cost", "unknown_choice", f"must be one of {', '.join(budgets.charted())}")
     asked = await threads.run_db(owner, _stored_search, database, owner, search_id)
     return [] if asked.best is None else await threads.run_cpu(budgets.front, asked.question, cost, asked.best[cost])
 

@@ -8,15 +8,12 @@ from typing import NoReturn
 
 import typer
 
+from nnmass_core.costs import costs_by_limit
+
 FAILED, WRONG_INPUT, NOTHING_FITS, NOT_PROVED = 1, 2, 3, 4
 
 OPTIONS = {
     "space": "the space",
-    "budget.max_params": "--max-params",
-    "budget.max_macs": "--max-macs",
-    "budget.max_weight_bytes": "--max-weight-bytes",
-    "budget.max_peak_activation_bytes": "--max-peak-bytes",
-    "budget.max_latency_ms": "--max-latency-ms",
     "budget.device": "--device",
     "budget.precision": "--precision",
     "objective.minimize": "--minimize",
@@ -61,7 +58,8 @@ def exit_on_error(names: Mapping[str, str] | None = None) -> Iterator[None]:
     """
     from nnmass.errors import DefinitionError, NnmassError, NotFound
 
-    known = OPTIONS | dict(names or {})
+    limits = {f"budget.{name}": cost.option for name, cost in costs_by_limit().items()}
+    known = OPTIONS | limits | dict(names or {})
     try:
         yield
     except DefinitionError as error:

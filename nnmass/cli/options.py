@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+from collections.abc import Callable, Mapping
 from enum import StrEnum
+from functools import wraps
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from nnmass.cli.exit_codes import refuse
 from nnmass.cli.inputs import json_in
+from nnmass_core.costs import Cost, costs_by_limit, objectives
 
 if TYPE_CHECKING:
     from nnmass.client import Client
@@ -32,15 +37,6 @@ class Diversity(StrEnum):
     SHAPE = "shape"
 
 
-class Cost(StrEnum):
-    """What an objective may minimize."""
-
-    PARAMS = "params"
-    MACS = "macs"
-    PEAK = "peak_activation_bytes"
-    LATENCY = "latency_ms"
-
-
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Server = Annotated[
     str | None, typer.Option("--server", metavar="URL", envvar="NNMASS_SERVER", help="Use this service.")
@@ -51,12 +47,6 @@ KeyFile = Annotated[
         "--key-file", metavar="FILE", envvar="NNMASS_KEY_FILE", help="File with the API key; or set NNMASS_KEY."
     ),
 ]
-MaxParams = Annotated[str | None, typer.Option(metavar="COUNT", help="Maximum trainable parameters: 1200000, 1.2M.")]
-MaxMacs = Annotated[str | None, typer.Option(metavar="COUNT", help="Maximum multiply-accumulates per input: 150M.")]
-MaxWeightBytes = Annotated[
-    str | None, typer.Option(metavar="BYTES", help="Maximum weight memory: 300KB (1,000 bytes), 293KiB (1,024).")
-]
-MaxPeakBytes = Annotated[str | None, typer.Option(metavar="BYTES", help="Maximum peak activation memory: 320KB.")]
 
 
 def _device_names(incomplete: str) -> list[str]:
@@ -73,7 +63,13 @@ Device = Annotated[
         autocompletion=_device_names,
     ),
 ]
-MaxLatency = Annotated[str | None, typer.Option(metavar="MS", help="Maximum latency per input on --device: 5, 5ms.")]
+COSTS = f"<{'|'.join(objectives())}>"
+Minimize = Annotated[
+    str | None,
+    typer.Option(metavar=COSTS, help="Minimize this cost at --min-nn-mass (default: maximize NN-Mass)."),
+]
+Limits = Mapping[str, str | None]
+NO_LIMITS: Limits = {}
 PrecisionOption = Annotated[Precision, typer.Option("--precision", help="Numeric precision for memory.")]
 TopK = Annotated[int | None, typer.Option(metavar="K", help="Number of networks to rank (default: 10).")]
 DiversityOption = Annotated[
@@ -112,22 +108,29 @@ def _key_in(path: Path | None) -> str | None:
         refuse(f"--key-file: cannot read {path} ({type(error).__name__})")
 
 
-def limits_of(
-    max_params: str | None,
-    max_macs: str | None,
-    max_weight_bytes: str | None,
-    max_peak_bytes: str | None,
-    max_latency_ms: str | None,
-    device: str | None,
-    precision: Precision,
-) -> SearchOptions:
+def with_limits(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each limit of a budget, in place of its parameter `limits`, which gets them all."""
+    signature = inspect.signature(command, eval_str=True)
+    costs = costs_by_limit()
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        command(limits={name: given.pop(name) for name in costs}, **given)
+
+    options = [_limit_option(cost) for cost in costs.values()]
+    parameters = [[one] if one.name != "limits" else options for one in signature.parameters.values()]
+    vars(run)["__signature__"] = signature.replace(parameters=[*chain.from_iterable(parameters)])
+    return run
+
+
+def _limit_option(cost: Cost) -> inspect.Parameter:
+    metavar = {"": "COUNT", "bytes": "BYTES"}.get(cost.unit, cost.unit.upper())
+    text = f"Maximum {cost.meaning}{' on --device' if cost.timed else ''}: {cost.example}."
+    kind = Annotated[str | None, typer.Option(cost.option, metavar=metavar, help=text)]
+    return inspect.Parameter(cost.limit, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=kind)
+
+
+def limits_of(limits: Limits, device: str | None, precision: Precision) -> SearchOptions:
     """Return the limits that a search is asked to keep; a device that is a file is read."""
-    return {
-        "max_params": max_params,
-        "max_macs": max_macs,
-        "max_weight_bytes": max_weight_bytes,
-        "max_peak_activation_bytes": max_peak_bytes,
-        "max_latency_ms": max_latency_ms,
-        "device": json_in(device, "the device's profile") if device and device.endswith(".json") else device,
-        "precision": precision.value,
-    }
+    profile = json_in(device, "the device's profile") if device and device.endswith(".json") else device
+    return cast("SearchOptions", {**limits, "device": profile, "precision": precision.value})

@@ -12,6 +12,7 @@ import typer
 
 from nnmass import formatting
 from nnmass.cli.exit_codes import refuse
+from nnmass_core.costs import Cost
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,18 +60,15 @@ def print_networks(networks: Sequence[Architecture], first: tuple[str, Sequence[
     """Print networks with their figures. first: the heading and the entries of the first column."""
     cells = all("cells" in network.raw for network in networks)
     shape = "cells: width x depth, skip channels" if cells else "stages: channels x blocks"
-    timed = any(network.latency_ms is not None for network in networks)
-    names = ("NN-Mass", "params", "MACs", "weights", "activations", *(["estimated latency"] if timed else []))
-    heads = [(name, RIGHT) for name in names]
-    rows = ([name, *_row(network, timed=timed)] for name, network in zip(first[1], networks, strict=True))
+    costs = formatting.shown_costs([network.raw for network in networks])
+    heads = [(name, RIGHT) for name in ("NN-Mass", *(cost.heading for cost in costs))]
+    rows = ([name, *_row(network, costs)] for name, network in zip(first[1], networks, strict=True))
     print_table([(first[0], LEFT), *heads, (shape, LEFT)], rows)
 
 
-def _row(network: Architecture, *, timed: bool) -> list[str]:
-    costs = [formatting.count(network.params), formatting.count(network.macs)]
-    memory = [formatting.memory(network.weight_bytes), formatting.memory(network.peak_activation_bytes)]
-    latency = [formatting.milliseconds(network.latency_ms)] if timed else []
-    return [f"{network.nn_mass:,.3f}", *costs, *memory, *latency, network.shape]
+def _row(network: Architecture, costs: Sequence[Cost]) -> list[str]:
+    figures = [formatting.of_cost(cost, network.raw.get(cost.name)) for cost in costs]
+    return [f"{network.nn_mass:,.3f}", *figures, network.shape]
 
 
 def print_answer(answer: Answer) -> None:

@@ -12,17 +12,15 @@ import typer
 from nnmass.cli.exit_codes import NOT_PROVED, NOTHING_FITS, exit_on_error, refuse
 from nnmass.cli.inputs import json_in, network_in
 from nnmass.cli.options import (
-    Cost,
+    COSTS,
+    NO_LIMITS,
     Device,
     Diversity,
     DiversityOption,
     Json,
     KeyFile,
-    MaxLatency,
-    MaxMacs,
-    MaxParams,
-    MaxPeakBytes,
-    MaxWeightBytes,
+    Limits,
+    Minimize,
     Precision,
     PrecisionOption,
     Save,
@@ -31,6 +29,7 @@ from nnmass.cli.options import (
     TopK,
     client_of,
     limits_of,
+    with_limits,
 )
 
 if TYPE_CHECKING:
@@ -55,22 +54,17 @@ SpaceFile = Annotated[
 ]
 
 
+@with_limits
 def search(
     preset: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Named space (see `nnmass presets`).", autocompletion=_preset_names),
     ] = None,
     space: SpaceFile = None,
-    max_params: MaxParams = None,
-    max_macs: MaxMacs = None,
-    max_weight_bytes: MaxWeightBytes = None,
-    max_peak_bytes: MaxPeakBytes = None,
-    max_latency_ms: MaxLatency = None,
+    limits: Limits = NO_LIMITS,
     device: Device = None,
     precision: PrecisionOption = Precision.FP32,
-    minimize: Annotated[
-        Cost | None, typer.Option(help="Minimize this cost at --min-nn-mass (default: maximize NN-Mass).")
-    ] = None,
+    minimize: Minimize = None,
     min_nn_mass: Annotated[float | None, typer.Option(metavar="MASS", help="Minimum NN-Mass.")] = None,
     pareto: Annotated[
         str | None,
@@ -92,7 +86,7 @@ def search(
     """
     with exit_on_error({"space": "--preset" if preset is not None else "--space"}):
         where = _space_of(preset, space)
-        options = limits_of(max_params, max_macs, max_weight_bytes, max_peak_bytes, max_latency_ms, device, precision)
+        options = limits_of(limits, device, precision)
         options |= {"objective": _objective_of(minimize, min_nn_mass, pareto)}
         options |= _ranked(top_k, diversity, time_limit)
 
@@ -106,6 +100,7 @@ def search(
         _finish(_run(run, server, key_file), as_json=as_json, save=save, time_limit=time_limit)
 
 
+@with_limits
 def compress(
     reference: Annotated[
         str,
@@ -113,13 +108,9 @@ def compress(
             metavar="NETWORK", help="File with a JSON definition (- for stdin), or a known name such as resnet50."
         ),
     ],
-    minimize: Annotated[Cost, typer.Option(help="Cost to minimize.")] = Cost.MACS,
+    minimize: Annotated[str, typer.Option(metavar=COSTS, help="Cost to minimize.")] = "macs",
     space: SpaceFile = None,
-    max_params: MaxParams = None,
-    max_macs: MaxMacs = None,
-    max_weight_bytes: MaxWeightBytes = None,
-    max_peak_bytes: MaxPeakBytes = None,
-    max_latency_ms: MaxLatency = None,
+    limits: Limits = NO_LIMITS,
     device: Device = None,
     precision: PrecisionOption = Precision.FP32,
     top_k: TopK = None,
@@ -139,15 +130,15 @@ def compress(
     with exit_on_error({"space": "--space"}):
         network = reference if reference.startswith("arch_") else network_in(reference)
         where = None if space is None else json_in(space, "the space")
-        options = limits_of(max_params, max_macs, max_weight_bytes, max_peak_bytes, max_latency_ms, device, precision)
+        options = limits_of(limits, device, precision)
         options |= _ranked(top_k, diversity, time_limit)
 
         def run(client: Client | None, progress: Any) -> Answer:
             if client is not None:
-                return client.compress(network, minimize=minimize.value, space=where, progress=progress, **options)
+                return client.compress(network, minimize=minimize, space=where, progress=progress, **options)
             from nnmass.local import compress as compress_here
 
-            return compress_here(network, minimize=minimize.value, space=where, progress=progress, **options)
+            return compress_here(network, minimize=minimize, space=where, progress=progress, **options)
 
         _finish(_run(run, server, key_file), as_json=as_json, save=save, time_limit=time_limit)
 
@@ -190,7 +181,7 @@ def _space_of(preset: str | None, space: str | None) -> Space:
     return found
 
 
-def _objective_of(minimize: Cost | None, min_nn_mass: float | None, pareto: str | None) -> dict[str, Any]:
+def _objective_of(minimize: str | None, min_nn_mass: float | None, pareto: str | None) -> dict[str, Any]:
     if pareto is not None:
         if minimize is not None or min_nn_mass is not None:
             refuse("--pareto cannot be combined with --minimize or --min-nn-mass")
@@ -199,7 +190,7 @@ def _objective_of(minimize: Cost | None, min_nn_mass: float | None, pareto: str 
         refuse("--minimize and --min-nn-mass require each other")
     if minimize is None:
         return {"maximize": "nn_mass"}
-    return {"minimize": minimize.value, "min_nn_mass": min_nn_mass}
+    return {"minimize": minimize, "min_nn_mass": min_nn_mass}
 
 
 def _ranked(top_k: int | None, diversity: Diversity, time_limit: float) -> SearchOptions:

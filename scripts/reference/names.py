@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from nnmass import formatting
+from nnmass_core.costs import COSTS
 from nnmass_core.hardware.devices import devices
 from nnmass_core.named.datasets import datasets
 from nnmass_core.named.networks import named_networks
@@ -16,8 +17,12 @@ from scripts.reference.text import code, listed, one_line, page, table
 ABOUT = """Names that requests may use in place of a full definition, from the code that resolves them. A running
 service lists the same: `GET /v1/spaces`, `/v1/datasets`, `/v1/recipes`."""
 
-DEVICES = """A budget's `device` sets `max_weight_bytes` to its flash and `max_peak_activation_bytes` to its RAM, in
-bytes. All of the memory counts: leave room for your program by lower limits of your own."""
+COSTS_ABOUT = """A budget may limit each of them, and an objective or a Pareto front may name those marked so.
+A package may [add a cost](../adding-a-cost.md)."""
+
+DEVICES = f"""A budget's `device` sets {
+    " and ".join(f"`{cost.limit}` to its `{cost.memory}`" for cost in COSTS.values() if cost.memory)
+}. All of the memory counts: leave room for your program by lower limits of your own."""
 
 CAVEATS = "A certificate may carry these in `caveats`. They are no errors: they say what to keep in mind."
 
@@ -26,6 +31,11 @@ def names_page() -> str:
     """Return the page."""
     return page(
         *("# Names", ABOUT),
+        *(
+            "## Costs and limits",
+            COSTS_ABOUT,
+            table(("cost", "limit", "what it limits", "unit", "objective"), _costs()),
+        ),
         *("## Spaces", table(("name", "family", "networks", "what it is"), _spaces(), right=(2,))),
         *("## Well-known networks", "As torchvision names and builds them, for 1,000 classes at 224 x 224."),
         table(("name", "NN-Mass", "params", "MACs"), _networks(), right=(1, 2, 3)),
@@ -38,6 +48,11 @@ def names_page() -> str:
         *("## Recipes", table(("name", "what it is", "epochs", "batch", "digest"), _recipes(), right=(2, 3))),
         *("## Caveats", CAVEATS, table(("code", "meaning"), _caveats())),
     )
+
+
+def _costs() -> Iterator[Sequence[str]]:
+    for cost in COSTS.values():
+        yield code(cost.name), code(cost.limit), one_line(cost.description), cost.unit, "yes" if cost.objective else ""
 
 
 def _spaces() -> Iterator[Sequence[str]]:

@@ -3,7 +3,6 @@
 
 const root = document.body.dataset.root;
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const NAMES = { nn_mass: "NN-Mass", params: "params", macs: "MACs", weight_bytes: "bytes of weights", peak_activation_bytes: "bytes of activations" };
 
 const data = (id) => JSON.parse(document.getElementById(id).textContent);
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -65,7 +64,7 @@ async function ranking(place) {
     ];
     const shapes = bound ? [{ type: "line", x0: bound, x1: bound, yref: "paper", y0: 0, y1: 1, line: { color: color("--mark"), dash: "dash" } }] : [];
     const annotations = bound ? [{ x: bound, yref: "paper", y: 1, text: "budget", showarrow: false, xanchor: "left", font: { color: color("--mark") } }] : [];
-    draw(place, traces, { xaxis: { title: { text: NAMES[cost] } }, yaxis: { title: { text: "NN-Mass" } }, shapes, annotations });
+    draw(place, traces, { xaxis: { title: { text: against.selectedOptions[0].dataset.label } }, yaxis: { title: { text: "NN-Mass" } }, shapes, annotations });
     place.dataset.drawn = cost;
   }
   await show();

@@ -40,8 +40,7 @@ function slide(event) {
   const slider = event.target;
   const field = form.elements[slider.dataset.slides];
   const share = Number(slider.value) / 1000;
-  const bytes = slider.dataset.slides.endsWith("_bytes");
-  field.value = share >= 1 ? "" : short(most[slider.dataset.slides] * 10 ** (DECADES * (share - 1))) + (bytes ? "B" : "");
+  field.value = share >= 1 ? "" : short(most[slider.dataset.slides] * 10 ** (DECADES * (share - 1))) + (field.dataset.unit === "bytes" ? "B" : "");
   slider.setAttribute("aria-valuetext", field.value || "no limit");
   ask();
 }
@@ -127,8 +126,8 @@ async function loadDefinition() {
 function fillDevice(event) {
   const chosen = event.target.selectedOptions[0];
   const limits = JSON.parse(chosen.dataset.limits || "{}");
-  for (const name of ["max_weight_bytes", "max_peak_activation_bytes"]) {
-    form.elements[name].value = name in limits ? limits[name].toLocaleString("en") : "";
+  for (const field of form.querySelectorAll("[data-memory]")) {
+    field.value = field.name in limits ? limits[field.name].toLocaleString("en") : "";
   }
   form.elements.precision.value = chosen.dataset.precision || "fp32";
   document.getElementById("device-about").textContent = chosen.dataset.about || "";
