@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,40 +12,21 @@ import pytest
 
 from nnmass_core import plugin
 from nnmass_core.families import FAMILIES
+from tests.guide.packages import ROOT, blocks, install, python
 
-ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "adding-a-family.md"
-
-
-def blocks() -> dict[str, str]:
-    """Return the page's files, by name."""
-    found = re.findall(
-        r'^```\w+ title="([^"]+)"\n(.*?)^```$', PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-    )
-    return dict(found)
 
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
-    """A folder for the module path, into which pip has installed the package of the page."""
-    for name, text in blocks().items():
-        path = tmp_path / "source" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    folder = tmp_path / "installed"
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
-    nothing_fetched = ["--no-index", "--no-build-isolation"]
-    subprocess.run([*pip, *nothing_fetched, "--target", str(folder), str(tmp_path / "source")], check=True, timeout=120)
-    return folder
+    return install(PAGE, tmp_path)
 
 
 def test_the_family_has_fewer_than_a_hundred_lines_and_everything_works(installed: Path) -> None:
-    files = blocks()
+    files = blocks(PAGE)
     code = files["residual_mlp/__init__.py"] + files["residual_mlp/net.py"]
     assert sum(bool(line.strip()) for line in code.splitlines()) < 100
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/guide/family.py"]
-    environment = {**os.environ, "PYTHONPATH": f"{installed}{os.pathsep}{ROOT}"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    done = python(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/guide/family.py", seconds=280)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 
 
@@ -61,7 +40,7 @@ def imported(code: str) -> Iterator[str]:
 
 
 def test_of_the_product_the_family_imports_the_plugin_module_only() -> None:
-    code = "\n".join(text for name, text in blocks().items() if name.endswith(".py"))
+    code = "\n".join(text for name, text in blocks(PAGE).items() if name.endswith(".py"))
     ours = {name for name in imported(code) if name.split(".")[0] in ("app", "nnmass", "nnmass_core", "worker")}
     assert ours == {"nnmass_core.plugin"}
 
@@ -77,9 +56,7 @@ def test_the_plugin_module_has_every_name_that_it_lists_and_loads_no_torch_for_t
 
 def families(path: Path) -> subprocess.CompletedProcess[str]:
     """Print the families that a process with this module path knows."""
-    command = [sys.executable, "-c", "from nnmass_core.families import FAMILIES; print(*FAMILIES)"]
-    environment = {**os.environ, "PYTHONPATH": f"{path}{os.pathsep}{ROOT}"}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return python(path, "-c", "from nnmass_core.families import FAMILIES; print(*FAMILIES)")
 
 
 def test_it_comes_after_our_own(installed: Path) -> None:
