@@ -4,7 +4,7 @@
 FROM python:3.11-slim AS base
 ENV PYTHONUNBUFFERED=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PATH=/opt/nnmass/bin:$PATH
 
-# What training needs beside the lock, as a plain list: other changes of pyproject.toml leave its layer alone.
+# What training needs in addition to the lock, as a plain list: changes of pyproject.toml do not rebuild its layer.
 FROM base AS requirements
 WORKDIR /requirements
 COPY pyproject.toml ./
@@ -34,7 +34,7 @@ COPY --from=requirements /requirements/train.txt /requirements/
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /opt/nnmass/bin/python install -c /requirements/constraints.txt -r /requirements/train.txt
 
-# What runs: no compiler, no pip, nothing that the service could write to but its home and /tmp.
+# The runtime: no compiler, no pip, and the service can only write to its home and /tmp.
 FROM base AS runtime
 RUN useradd --create-home --uid 10001 nnmass \
     && mkdir --parents /home/nnmass/.local/share/nnmass \
@@ -49,7 +49,7 @@ RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     && pip uninstall --yes pip setuptools wheel
 USER nnmass
 
-# The last target, which a build without --target makes.
+# The last target, which a build without --target builds.
 FROM runtime AS slim
 COPY --from=slim-dependencies /opt/nnmass /opt/nnmass
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \

@@ -1,4 +1,4 @@
-# .venv runs the service and has no torch; .venv-train runs it with torch; .venv-dev tests it; .venv-bench measures.
+# Environments: .venv runs the service without torch, .venv-train with torch, .venv-dev tests it, .venv-bench measures it.
 # .venv has the hashes of requirements.lock, the others follow constraints.txt.
 PYTHON ?= python3.11
 PIP = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -13,10 +13,10 @@ demo: .venv/installed ## Search through the real service, print the ranking, lea
 serve: .venv/installed ## Run the service on 127.0.0.1:8000 until Ctrl-C
 	@exec .venv/bin/nnmass serve --port $(PORT) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
-serve-train: .venv-train/installed ## The same, with torch: it trains what is to be verified (6 GB)
+serve-train: .venv-train/installed ## Run the service with torch, so that it can train networks (6 GB)
 	@exec .venv-train/bin/nnmass serve --port $(PORT) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
-verify: .venv-train/installed ## Search, train the best three beside controls of equal cost, print what it shows (6 GB)
+verify: .venv-train/installed ## Search, train the best three and controls of equal cost, print the evidence (6 GB)
 	@.venv-train/bin/python -m scripts.verify
 
 study: .venv-train/installed ## Train grids of networks and write docs/study; IMAGES names a CIFAR-10 image folder or zip
@@ -39,22 +39,22 @@ words: .venv-dev/installed ## List forbidden words, sentences and names, with wh
 wheel: ## Build the wheels of the library and of the service into dist/
 	@$(PYTHON) -m scripts.wheels
 
-lock: ## Pin what the service runs on, with hashes; needs pip-tools
+lock: ## Pin the service's dependencies, with hashes; needs pip-tools
 	pip-compile --quiet --generate-hashes --no-annotate --strip-extras --no-header --no-emit-index-url \
 		--no-emit-trusted-host --no-emit-find-links --no-emit-options \
 		--constraint constraints.txt --output-file requirements.lock pyproject.toml
 	@sed -i '1i # What the service runs on without torch, for Linux and Python 3.11: exact versions and their hashes. Made by `make lock`.' requirements.lock
 
-audit: .venv-dev/installed ## Look the locked packages up among known vulnerabilities
+audit: .venv-dev/installed ## Check the locked packages for known vulnerabilities
 	@.venv-dev/bin/python -m scripts.audit
 
-bench: .venv-bench/installed ## Measure beside what else could be used, on one core; SECONDS bounds each rival
+bench: .venv-bench/installed ## Compare the search with solvers and samplers, on one core; SECONDS limits each of them
 	@.venv-bench/bin/python -m bench.run $(if $(SECONDS),--seconds $(SECONDS))
 
 bench-cold: .venv/installed ## Measure how long commands take from a cold start
 	@.venv/bin/python -m bench.cold
 
-bench-train: .venv-dev/installed ## Measure what needs torch: LDI against NN-Mass, and the modules' throughput
+bench-train: .venv-dev/installed ## Measure with torch: LDI against NN-Mass, and the throughput of modules and training
 	@.venv-dev/bin/python -W ignore -m bench.ldi
 	@.venv-dev/bin/python -W ignore -m bench.modules
 	@.venv-dev/bin/python -W ignore -m bench.training
@@ -62,11 +62,11 @@ bench-train: .venv-dev/installed ## Measure what needs torch: LDI against NN-Mas
 chaos: .venv-dev/installed ## Kill, freeze and fill everything while jobs run; ten minutes at most, with a table at the end
 	@.venv-dev/bin/python -m tests.chaos $(CHAOS)
 
-load: .venv-dev/installed ## Load the service on loopback, with a history of a million searches; ROWS and LASTING make it less
+load: .venv-dev/installed ## Load the service on loopback, with a history of a million searches; ROWS and LASTING reduce it
 	@.venv-dev/bin/python -m bench.load $(if $(ROWS),--rows $(ROWS)) $(if $(LASTING),--seconds $(LASTING))
 	@.venv-dev/bin/python -m bench.sizing
 
-docs: .venv-dev/installed ## Build the documentation into build/site, its reference from the code
+docs: .venv-dev/installed ## Build the documentation into build/site, with a reference from the code
 	@NO_MKDOCS_2_WARNING=1 .venv-dev/bin/python -m mkdocs build --quiet --strict
 	@echo "build/site/index.html, or with search: .venv-dev/bin/python -m http.server --directory build/site"
 

@@ -12,7 +12,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{ required "secrets.existing: name a Secret with NNMASS_DATABASE_URL, NNMASS_BROKER_URL and NNMASS_SECRET_KEY" .Values.secrets.existing }}
 {{- end }}
 
-{{- /* What every process is told; secrets are never written into a manifest. */ -}}
+{{- /* The environment of every process; secrets are never written into a manifest. */ -}}
 {{- define "nnmass.environment" -}}
 {{- range $name := list "NNMASS_DATABASE_URL" "NNMASS_BROKER_URL" }}
 - name: {{ $name }}
@@ -52,7 +52,7 @@ spec:
   replicas: {{ $values.replicas }}
   {{- end }}
   {{- if eq .part "train" }}
-  # The old one goes first: where every GPU is taken, a new one could not start beside it.
+  # The old one stops first: if every GPU is in use, a new one could not start next to it.
   strategy: { type: RollingUpdate, rollingUpdate: { maxSurge: 0, maxUnavailable: 1 } }
   {{- end }}
   selector: { matchLabels: { app.kubernetes.io/instance: {{ .root.Release.Name | quote }}, app.kubernetes.io/component: {{ .part }} } }
@@ -61,7 +61,7 @@ spec:
       labels: {{- include "nnmass.labels" .root | nindent 8 }}
         app.kubernetes.io/component: {{ .part }}
     spec: {{- include "nnmass.pod" .root | nindent 6 }}
-      # Time to hand back what runs; what is killed after it costs a lease.
+      # Time to queue running jobs again; a job killed later waits for its lease to expire.
       terminationGracePeriodSeconds: 30
       {{- if eq .part "train" }}
       {{- with $values.tolerations }}
