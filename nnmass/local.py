@@ -26,7 +26,7 @@ def search(space: Space, *, progress: Watch | None = None, **options: Unpack[Sea
     """Return the best architectures of a space within a budget, with a proof that there are none better.
 
     space: a preset's name or a full definition. asked: limits, objective and how much of the answer is wanted; see
-    `Asked`. Raises DefinitionError that names the field.
+    `SearchOptions`. Raises DefinitionError that names the field.
 
     >>> answer = search("densenet-cifar", max_params="1M", max_macs="150M", top_k=3)
     >>> answer.certificate.optimal, answer.best.params

@@ -114,7 +114,7 @@ def test_what_python_exports_is_described(site: Path) -> None:
 
     described = loaded(site, "reference/python.html").places
     assert {f"nnmass.{name}" for name in nnmass.__all__ if not name.startswith("_")} <= described
-    assert {"nnmass.Client.search", "nnmass.search_options.Asked"} <= described
+    assert {"nnmass.Client.search", "nnmass.search_options.SearchOptions"} <= described
 
 
 def test_what_a_family_imports_is_described(site: Path) -> None:

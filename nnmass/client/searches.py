@@ -34,7 +34,7 @@ class SearchCalls(Calls):
         """Submit a search and return it, usually before it has run.
 
         space: a preset's name or a full definition. asked: limits, objective and how much is wanted; see
-        `nnmass.search_options.Asked`.
+        `nnmass.search_options.SearchOptions`.
 
         An equal search of yours that was answered is returned as it is (`reused`), unless
         `fresh`. Raises InvalidRequest that names the field.

@@ -16,7 +16,7 @@ CORE = """The library beneath all of it. It computes and proves, and knows no se
 figures are exact integers and rationals. `nnmass.search` is the easier way in; these are for those who build on the
 engine."""
 
-ASKED = "nnmass.search_options.Asked"
+SEARCH_OPTIONS = "nnmass.search_options.SearchOptions"
 """Not named in the package itself, but every search takes what it lists."""
 
 MODULES = {
@@ -73,7 +73,7 @@ def client_page() -> str:
     others = [name for name in public if name not in (*functions, *errors, "Client")]
     return page(
         *("# Python: nnmass", CLIENT),
-        *("## Functions", *_directives("nnmass", functions), _directive(ASKED)),
+        *("## Functions", *_directives("nnmass", functions), _directive(SEARCH_OPTIONS)),
         *("## Client", _directive("nnmass.Client")),
         *("## What they answer", *_directives("nnmass", others)),
         *("## Errors", *_directives("nnmass", errors)),
