@@ -5,7 +5,7 @@ PIP = -m pip install --quiet --disable-pip-version-check --constraint constraint
 DATA_DIR ?=
 PORT ?= 8000
 
-.PHONY: wheel demo serve serve-train verify study test check words lock audit chaos bench bench-cold bench-train load docs format clean
+.PHONY: wheel demo serve serve-train verify study test test-quick check words lock audit chaos bench bench-cold bench-train load docs format clean
 
 demo: .venv/installed ## Search through the real service, print the ranking, leave nothing behind
 	@.venv/bin/python -m scripts.demo
@@ -23,7 +23,14 @@ study: .venv-train/installed ## Train grids of networks and write docs/study; IM
 	@.venv-train/bin/python -m scripts.study $(if $(IMAGES),--images $(IMAGES))
 
 test: .venv-dev/installed ## Run the whole test suite, on all cores; PYTEST names other tests or options
-	@.venv-dev/bin/python -m pytest --numprocesses logical --dist loadfile $(PYTEST)
+	@.venv-dev/bin/python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder $(PYTEST)
+
+SLOW_TESTS = chaos deploy gpu nets processes ui api/test_bad_input.py api/test_fuzz.py core/test_search_cpsat.py \
+	core/test_random_cpsat.py test_docs.py test_notebooks.py test_study.py
+
+test-quick: .venv-dev/installed ## Run the tests that need no servers, browser or torch: about two minutes on two cores
+	@.venv-dev/bin/python -m pytest --numprocesses logical --dist loadfile -q -m "not slow and not servers and not processes" \
+		--most-cases 3 $(addprefix --ignore tests/,$(SLOW_TESTS))
 
 check: .venv-dev/installed ## Lint, formatting, spelling, types and import contracts, as CI runs them
 	.venv-dev/bin/ruff check .
@@ -87,7 +94,8 @@ clean: ## Remove the environments and caches
 .venv-dev/installed: pyproject.toml constraints.txt
 	@echo "setting up .venv-dev (once)"
 	@$(PYTHON) -m venv .venv-dev
-	@.venv-dev/bin/python $(PIP) --editable '.[test,dev,train,docs]'
+	@# Python compiles what the tests import; compiling all of torch's modules takes a minute
+	@.venv-dev/bin/python $(PIP) --no-compile --editable '.[test,dev,train,docs]'
 	@touch $@
 
 .venv-train/installed: pyproject.toml constraints.txt
