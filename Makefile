@@ -77,9 +77,10 @@ docs: .venv-dev/installed ## Build the documentation into build/site, with a ref
 	@NO_MKDOCS_2_WARNING=1 .venv-dev/bin/python -m mkdocs build --quiet --strict
 	@echo "build/site/index.html, or with search: .venv-dev/bin/python -m http.server --directory build/site"
 
-format: .venv-dev/installed ## Format the code
+format: .venv-dev/installed ## Format the code, and wrap the prose of the documentation
 	.venv-dev/bin/ruff format .
 	.venv-dev/bin/ruff check --fix .
+	.venv-dev/bin/python -m scripts.wrap
 
 clean: ## Remove the environments and caches
 	rm -rf .venv .venv-dev .venv-train .venv-bench .pytest_cache .mypy_cache .ruff_cache .hypothesis
