@@ -40,8 +40,8 @@ from app.storage.db import Database
 from app.verifications import routes as verifications
 from nnmass_core import __version__
 
-DESCRIPTION = """Which neural network fits my hardware? POST a budget to `/v1/searches` and receive the architectures
-with the most NN-Mass within it, with a proof that there are none better. Nothing is trained for it."""
+DESCRIPTION = """Which neural network fits my hardware? POST a budget to `/v1/searches` to get the architectures
+with the most NN-Mass within it, with a proof that none is better. A search trains nothing."""
 
 FEATURES = {
     Scope.SEARCH: (

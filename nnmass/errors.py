@@ -90,7 +90,9 @@ def service_error(status: int, body: Any) -> ServiceError:
         429: TooManyRequests,
     }
     if not isinstance(body, dict) or "code" not in body:
-        return ServiceError(status, "unexpected_answer", f"it answered {status}, and not in the words of nnmass")
+        return ServiceError(
+            status, "unexpected_answer", f"status {status}, and the response is not from an nnmass service"
+        )
     problems = [Problem(str(p["field"]), str(p["code"]), str(p["message"])) for p in body.get("errors", [])]
     detail = str(body.get("detail", body.get("title", "")))
     return kinds.get(status, ServiceError)(status, str(body["code"]), detail, problems)

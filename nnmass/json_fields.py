@@ -30,7 +30,7 @@ class FromJson:
         try:
             return cls(**dict(_arguments(cls, data)), raw=data)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            message = f"the answer is no {cls.__name__}: {error}"
+            message = f"the response is not a valid {cls.__name__}: {error}"
             raise ServiceError(200, "unexpected_answer", message) from error
 
 

@@ -118,7 +118,7 @@ def export(network: str | Definition, *, format: str = "pytorch", seed: int = 0)
 
     written = file_without_torch(decode_architecture(definition_of(network)), format, seed)
     if written is None:
-        message = f"{format} is not written here: use Client.export, or the command nnmass export"
+        message = f"{format} requires torch: use Client.export or the command nnmass export"
         raise NotPossible("needs_torch", message)
     return written
 

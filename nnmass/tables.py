@@ -23,7 +23,7 @@ def frame(rows: Rows) -> DataFrame:
     try:
         import pandas as pd  # here: most users of the client never make one
     except ImportError as error:
-        raise NotPossible("not_installed", 'needs pandas: pip install "nnmass[pandas]"') from error
+        raise NotPossible("not_installed", 'requires pandas: pip install "nnmass[pandas]"') from error
     return pd.DataFrame(list(rows))
 
 

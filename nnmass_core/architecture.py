@@ -169,7 +169,7 @@ class ImageArchitecture(Architecture):
     """An architecture whose inputs are images."""
 
     input: Image = nested(Image, "Shape of one input image.")
-    num_classes: int = integer(*CLASSES, "Classes to tell apart.")
+    num_classes: int = integer(*CLASSES, "Number of classes.")
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

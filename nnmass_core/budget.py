@@ -82,9 +82,9 @@ class Budget:
 
     def _untimed(self, limit: str) -> Iterator[Problem]:
         if self.device is None or self.device.latency is None:
-            yield Problem(limit, "needs_device", "needs a device whose profile tells latencies")
+            yield Problem(limit, "needs_device", "requires a device with a latency profile")
         elif self.latency_model is None:
-            message = f"must be {self.device.latency.precision}, which the device's latencies are of"
+            message = f"must be {self.device.latency.precision}, the precision of the device's latency profile"
             yield Problem("precision", "conflicts_with_device", message)
 
     @property

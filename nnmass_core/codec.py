@@ -181,7 +181,7 @@ def _check_text(spec: Text, value: Any, field: str) -> Iterator[Problem]:
     elif len(value) > spec.longest:
         yield Problem(field, "too_long", f"must have at most {spec.longest} characters")
     elif not re.fullmatch(spec.pattern, value):
-        yield Problem(field, "bad_text", f"is not {spec.doc[:1].lower()}{spec.doc[1:].rstrip('.')}")
+        yield Problem(field, "bad_text", f"must be {spec.doc[:1].lower()}{spec.doc[1:].rstrip('.')}")
 
 
 def _check_sequence(spec: Sequence, value: Any, field: str) -> Iterator[Problem]:

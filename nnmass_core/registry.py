@@ -83,6 +83,6 @@ class Registry(Mapping[str, T], Generic[T]):
             return f"is not a {self._kind.__name__}"
         name = self._name_of(value)
         if not re.fullmatch(NAME, name):
-            return "has a name that is not lower-case letters, digits and _"
-        second = f"brings a second {self._kind.__name__.lower()} of the name {name}" if name in known else ""
+            return "has a name with characters other than lower-case letters, digits and _"
+        second = f"defines a second {self._kind.__name__.lower()} named {name}" if name in known else ""
         return self._fault(value) or second

@@ -276,12 +276,18 @@ class SearchRequest:
             return []
         model = self.budget.latency_model
         if model is None:
-            return [Problem(field, "needs_device", "needs a device whose profile tells latencies at this precision")]
+            return [Problem(field, "needs_device", "requires a device with a latency profile at this precision")]
         work = self.space.largest().work()
         if work is None:
-            return [Problem(field, "no_latency", f"is not there for {self.space.family}, which does not tell its work")]
+            return [
+                Problem(
+                    field,
+                    "no_latency",
+                    f"is not available for {self.space.family}, which does not report its operations",
+                )
+            ]
         lacking = model.lacks(work)
-        message = f"its profile has no time for {', '.join(lacking)}"
+        message = f"has a profile without times for {', '.join(lacking)}"
         return [Problem("budget.device", "unknown_operator", message)] if lacking else []
 
     def latency_of(self, architecture: Architecture) -> Latency | None:
@@ -329,5 +335,5 @@ def _with_reference(objective: Any, find: Find) -> Any:
         return objective
     definition = find(reference["arch_id"]) if isinstance(reference["arch_id"], str) else None
     if definition is None:
-        raise DefinitionError.at("reference.arch_id", "unknown_architecture", "names no architecture known here")
+        raise DefinitionError.at("reference.arch_id", "unknown_architecture", "names an unknown architecture")
     return {**objective, "reference": definition}

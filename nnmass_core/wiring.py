@@ -55,7 +55,7 @@ class Wiring:
         """Raise DefinitionError unless this wiring is one that could be drawn for the architecture."""
         cells = concatenation_cells(architecture)
         if len(self.cells) != len(cells):
-            raise DefinitionError.at("cells", "bad_length", f"must have {len(cells)} entries, one a cell")
+            raise DefinitionError.at("cells", "bad_length", f"must have {len(cells)} entries, one for each cell")
         pairs = enumerate(zip(cells, self.cells, strict=True))
         problems = [p.under(f"cells.{index}") for index, (cell, layers) in pairs for p in _cell_problems(cell, layers)]
         if problems:
@@ -107,14 +107,14 @@ def _available(cell: Cell, j: int) -> int:
 
 def _list_problems(cells: object) -> Iterator[Problem]:
     if not isinstance(cells, list) or not all(isinstance(cell, list) for cell in cells):
-        yield Problem("cells", "not_a_list", "must be a list of lists, one a cell")
+        yield Problem("cells", "not_a_list", "must be a list of lists, one for each cell")
     elif not all(isinstance(layer, list) for cell in cells for layer in cell):
-        yield Problem("cells", "not_a_list", "must hold a list for each layer of each cell")
+        yield Problem("cells", "not_a_list", "must contain a list for each layer of each cell")
 
 
 def _cell_problems(cell: Cell, layers: tuple[Layer, ...]) -> Iterator[Problem]:
     if len(layers) != cell.depth:
-        yield Problem("", "bad_length", f"must have {cell.depth} entries, one a layer")
+        yield Problem("", "bad_length", f"must have {cell.depth} entries, one for each layer")
         return
     for j, layer in enumerate(layers):
         taken, available = layer_links(cell.width, j, cell.skip_channels), _available(cell, j)

@@ -53,7 +53,7 @@ def test_keys_are_listed_without_their_secrets_and_revoked(run: Any) -> None:
         assert token.split("_", 2)[2] not in run("list").stdout + run("list", "--json").stdout
         assert run("revoke", named).exit_code == 0
         again = run("revoke", named)
-        assert (again.exit_code, again.stderr) == (2, "nnmass: there is no such key, or it is revoked already\n")
+        assert (again.exit_code, again.stderr) == (2, "nnmass: no such key, or it is already revoked\n")
     assert all(key["revoked_at"] for key in json.loads(run("list", "--json").stdout))
     assert run("list").stdout.count("revoked") == 2
 

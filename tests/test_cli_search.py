@@ -406,11 +406,11 @@ def test_a_limit_on_latency_with_a_profile_in_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--max-latency-ms", "4"), "--max-latency-ms needs a device whose profile tells latencies"),
+        (("--max-latency-ms", "4"), "--max-latency-ms requires a device with a latency profile"),
         (("--max-latency-ms", "soon"), "--max-latency-ms must be milliseconds"),
         (("--device", "nowhere.json"), "cannot read nowhere.json"),
         (("--device", "toaster"), "--device must be one of"),
-        (("--minimize", "latency_ms", "--min-nn-mass", "9"), "needs a device"),
+        (("--minimize", "latency_ms", "--min-nn-mass", "9"), "requires a device"),
     ],
 )
 def test_a_latency_that_cannot_be_told_is_refused_in_one_line(options: tuple[str, ...], said: str) -> None:

@@ -98,7 +98,7 @@ def _follow(child: subprocess.Popen[str], output: IO[str], heartbeat: Heartbeat,
         except queue.Empty:
             heartbeat.report(*progress)
             if time.monotonic() - heard > heartbeat.silence_seconds:
-                said = f"the process said nothing for {heartbeat.silence_seconds:g} seconds, and was ended"
+                said = f"the process sent no output for {heartbeat.silence_seconds:g} seconds and was stopped"
                 raise Died("process_silent", said) from None
             continue
         heard = time.monotonic()
@@ -128,8 +128,8 @@ def _read(output: IO[str], lines: queue.Queue[str | None]) -> None:
 def _died(child: subprocess.Popen[str]) -> Died:
     code = child.wait()
     if code == -signal.SIGKILL:
-        return Died("out_of_memory", "the process was killed, most likely because the memory was not enough")
-    return Died("process_died", f"the process ended with {code} and no answer; the worker's log has more")
+        return Died("out_of_memory", "the process was killed, most likely because memory ran out")
+    return Died("process_died", f"the process exited with {code} without a result; see the worker's log")
 
 
 def _kill(child: subprocess.Popen[str]) -> None:

@@ -45,7 +45,7 @@ def run_next(context: Context, queue: str, kinds: Mapping[str, Work]) -> bool:
         logs.about(job_id=name, kind=job.kind, attempt=claim.attempt, fence=claim.fence, owner=job.owner),
         tracing.of_job(claim.job_id, job.kind, claim.attempt, claim.fence),
     ):
-        log.info("%s %s begins", job.kind, name)
+        log.info("%s %s starts", job.kind, name)
         started = time.monotonic()
         outcome = _run(context, claim, job.kind, kinds)
         log.info("%s %s: %s", job.kind, name, outcome, extra={"seconds": round(time.monotonic() - started, 3)})
@@ -58,12 +58,12 @@ def _run(context: Context, claim: Claim, kind: str, kinds: Mapping[str, Work]) -
     try:
         kinds[kind](context, claim)
     except Lost:
-        log.info("%s %s was taken away from attempt %d", kind, claim.job_id, claim.attempt)
-        outcome = "given up"
+        log.info("%s %s is no longer owned by attempt %d", kind, claim.job_id, claim.attempt)
+        outcome = "stopped, claimed by another attempt"
     except Stopping:
         with context.database.write() as session:
             lifecycle.release(session, claim)
-        outcome = "put back, since this worker ends"
+        outcome = "requeued because this worker is stopping"
     except Died as death:
         log.warning("%s %s: attempt %d died: %s", kind, claim.job_id, claim.attempt, death)
         tracing.failed(death.code)

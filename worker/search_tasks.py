@@ -43,7 +43,9 @@ def _run(context: Context, claim: Claim) -> None:
         if lifecycle.succeed(session, claim):
             _store(session, claim, request, found, time.monotonic() - started)
         else:
-            log.info("search %s had ended or moved on before attempt %d could save", claim.job_id, claim.attempt)
+            log.info(
+                "search %s had ended or been claimed again before attempt %d could save", claim.job_id, claim.attempt
+            )
 
 
 def _request_of(row: Search) -> SearchRequest:

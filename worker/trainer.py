@@ -9,7 +9,7 @@ from nnmass.torch_process.protocol import run, send_event
 from nnmass.torch_process.work import WORK
 from nnmass_core.families import decode_architecture
 
-MISSING_TORCH = "the worker has no torch; install it there with: pip install 'nnmass[train]'"
+MISSING_TORCH = "torch is not installed on the worker; install it with: pip install 'nnmass[train]'"
 
 
 def measure(order: dict[str, Any]) -> None:

@@ -156,7 +156,7 @@ def train_here(order: Order, send_event: SendEvent) -> None:
     fabric.launch()
     if not fabric.is_global_zero:
         send_event = _silent
-    send_event("progress", fraction=0.0, message="reading the data set")
+    send_event("progress", fraction=0.0, message="reading the dataset")
     shape, classes = order.architecture.input_shape, order.architecture.num_classes
     data = load(resolve_dataset(order.data), shape, classes, order.data_root)
     check_data(order.data_digest, data.digest)
@@ -197,9 +197,9 @@ class _Run:
                 if state is not None:
                     training.restore(state)
                     self._first_step = state["steps_done"]
-                    log.info("seed %d goes on from epoch %d, step %d", self._seed, known["epoch"], known["step"])
+                    log.info("seed %d resumes at epoch %d, step %d", self._seed, known["epoch"], known["step"])
                     return
-                log.warning("checkpoint %s is missing or damaged, trying the one before it", known["file"])
+                log.warning("checkpoint %s is missing or damaged; trying the previous one", known["file"])
 
     # What the loop asks of its host
 

@@ -182,7 +182,7 @@ class Recorder(Listener):
             except DBAPIError as error:
                 if not is_unavailable(error) or time.monotonic() > deadline:
                     raise
-                log.warning("the database does not answer (%s), trying again", type(error.orig).__name__)
+                log.warning("the database does not respond (%s); trying again", type(error.orig).__name__)
                 time.sleep(AWAY_SECONDS)
 
     @contextmanager

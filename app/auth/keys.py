@@ -27,7 +27,7 @@ LOCAL_OWNER = "local"
 """The owner of everything while the service runs without keys, on loopback alone."""
 
 OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
-OWNER_RULE = "an owner is 1 to 64 letters, digits and . _ @ -, and starts with a letter or digit"
+OWNER_RULE = "must be 1 to 64 letters, digits or . _ @ -, and start with a letter or digit"
 TOKEN = re.compile(r"nnm_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 SECRET_BYTES = 32
 NOBODYS = hashlib.sha256(b"").hexdigest()
@@ -65,7 +65,7 @@ def create(
 ) -> tuple[ApiKey, str]:
     """Make a key; returns its row and the whole key, which cannot be had again. Raises ValueError for a bad owner."""
     if not OWNER.fullmatch(owner):
-        raise ValueError(OWNER_RULE)
+        raise ValueError(f"owner {OWNER_RULE}")
     secret = secrets.token_urlsafe(SECRET_BYTES)
     moment = now(session)
     row = ApiKey(

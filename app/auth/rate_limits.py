@@ -33,4 +33,6 @@ class RateLimits:
             return
         reset = self._limiter.get_window_stats(self._limit, caller.owner).reset_time
         seconds = max(SHORTEST_WAIT_SECONDS, math.ceil(reset - time.time()))
-        raise TooMany(f"more than {self._limit} of this owner", code="too_many_requests", retry_after=seconds)
+        raise TooMany(
+            f"rate limit exceeded: {self._limit} for each owner", code="too_many_requests", retry_after=seconds
+        )

@@ -44,7 +44,7 @@ def create_key(
     if unknown := [scope for scope in wanted if scope not in allowed]:
         refuse(f"--scopes: {', '.join(unknown) or 'nothing'} is not one of {', '.join(allowed)}")
     if not api_keys.OWNER.fullmatch(owner):
-        refuse(f"--owner: {api_keys.OWNER_RULE}")
+        refuse(f"--owner {api_keys.OWNER_RULE}")
     with _keys_session(data_dir) as session:
         expires_in = None if days is None else timedelta(days=days)
         chosen = {allowed[scope] for scope in wanted}

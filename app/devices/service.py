@@ -50,13 +50,13 @@ def keep(session: Session, owner: str, profile: Any) -> tuple[dict[str, Any], bo
         raise Invalid.at("", "not_an_object", "must be an object")
     device = read_device(profile)
     if device.name in devices():
-        raise Invalid.at("name", "taken", "is the name of a device that comes with the service")
+        raise Invalid.at("name", "taken", "is the name of a built-in device")
     advisory_lock(session, "devices", owner)  # they are counted, and one may be deleted at this moment
     row = session.get(DeviceProfile, (owner, device.name))
     new = row is None
     if row is None:
         if _count(session, owner) >= MOST_PROFILES:
-            raise WrongState(f"you keep {MOST_PROFILES} device profiles; delete one first")
+            raise WrongState(f"you already have {MOST_PROFILES} device profiles; delete one first")
         row = DeviceProfile(owner=owner, name=device.name)
         session.add(row)
     row.definition, row.created_at = device.definition(), now(session)
@@ -74,4 +74,4 @@ def delete(session: Session, owner: str, name: str) -> None:
     advisory_lock(session, "devices", owner)
     gone = delete_from(DeviceProfile).where(DeviceProfile.owner == owner, DeviceProfile.name == name)
     if not session.execute(gone.returning(DeviceProfile.name)).all():
-        raise NotFound("there is no such device of yours")
+        raise NotFound("you have no such device profile")

@@ -56,7 +56,7 @@ class Gathered:
         """Return the evidence. It takes up to a second, and no session."""
         answer = evidence_of([item.point for item in self.trained])
         if self.diverged:
-            answer["statement"] += f" Not among them: {self.diverged} that diverged, for which there is no accuracy."
+            answer["statement"] += f" Networks excluded because their training diverged: {self.diverged}."
         return {**answer, "diverged": self.diverged, "scope": self.scope, "others": self.others}
 
 

@@ -31,9 +31,9 @@ async def fetch(
     if found.file is not None or found.at_work:
         return found.file
     if not caller.may(Scope.SEARCH):
-        raise Forbidden(f"nobody has had this file made yet, and the key does not have the scope {Scope.SEARCH}")
+        raise Forbidden(f"this file does not exist yet; creating it requires scope `{Scope.SEARCH}`")
     if is_foreign(headers):
-        raise Forbidden("a page of another origin may not have a file made here")
+        raise Forbidden("a page from another origin cannot create files here")
     await threads.run_db(owner, _ask, database, owner, architecture, kind, seed)
     return None
 

@@ -43,6 +43,6 @@ async def export_architecture(
     """
     file = await fetch(database, threads, caller, request.headers, arch_id, format, seed)
     if file is None:
-        waiting = {"status": "queued", "message": "a worker is making the file; ask again"}
+        waiting = {"status": "queued", "message": "a worker is creating the file; try again later"}
         return JSONResponse(waiting, 202, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
     return await sent(file.content, file.name, file.media_type, database, threads, caller.owner)

@@ -108,9 +108,9 @@ def ask(session: Session, owner: str, architecture: Architecture, kind: str, see
 def _check_size(architecture: Architecture, kind: str) -> None:
     """Refuse what would take minutes to write or gigabytes to keep. Raises Invalid."""
     if kind != "json" and possible_links(architecture) > MOST_LINKS:
-        raise Invalid.at("format", "too_large", f"has more than {MOST_LINKS:,} places for skip connections")
+        raise Invalid.at("format", "too_large", f"has more than {MOST_LINKS:,} possible skip connections")
     if kind not in ("json", "pytorch") and architecture.evaluation.weights > MOST_WEIGHTS:
-        raise Invalid.at("format", "too_large", f"has more than {MOST_WEIGHTS:,} weights to keep in a file")
+        raise Invalid.at("format", "too_large", f"has more than {MOST_WEIGHTS:,} weights, too many for a file")
 
 
 def _worth_another_try(session: Session, row: Export) -> bool:

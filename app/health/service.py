@@ -17,14 +17,14 @@ from app.storage.db import Database, now
 from app.storage.models import Job, WorkerBeat
 
 ADVICE = {
-    "running": "this process was asked to end and takes no new work",
-    "database": "the database does not answer: nothing can be accepted until it does",
-    "schema_current": "the database's tables are not those of this version: run `nnmass db upgrade`",
-    "broker": "the broker does not answer: jobs are accepted, and start later, when a sweep finds them",
-    "search_worker": "no search worker has shown a sign of life for 15 s: searches wait; run `nnmass worker search`",
-    "train_worker": "no training worker has shown a sign of life for 15 s: trainings, measurements and exports wait; "
+    "running": "this process is stopping and accepts no new work",
+    "database": "the database does not respond: no request can be accepted until it does",
+    "schema_current": "the database schema does not match this version: run `nnmass db upgrade`",
+    "broker": "the broker does not respond: jobs are accepted but start late, when a sweep finds them",
+    "search_worker": "no search worker has sent a heartbeat for 15 s: searches wait; run `nnmass worker search`",
+    "train_worker": "no training worker has sent a heartbeat for 15 s: trainings, measurements and exports wait; "
     "run `nnmass worker train`",
-    "maintenance_worker": "no sweeper of its own runs: the other processes sweep, and nothing is removed for its age; "
+    "maintenance_worker": "no dedicated sweeper runs: the other processes sweep, but nothing is deleted by age; "
     "run `nnmass worker maintenance`",
 }
 """What it means that a part is missing, and what to do."""

@@ -123,7 +123,7 @@ def allows(scope: Scope) -> Callable[[Request, Caller], Awaitable[None]]:
     async def check(request: Request, caller: CallerDep) -> None:
         needed = Scope.READ if request.method in SAFE_METHODS else scope
         if not caller.may(needed):
-            raise Forbidden(f"the key does not have the scope {needed}")
+            raise Forbidden(f"the API key lacks the scope {needed}")
 
     return check
 

@@ -99,7 +99,7 @@ def last_event_id(last_event_id: Annotated[EventId | None, Header(alias="Last-Ev
     if last_event_id is None:
         return 0
     if not ID.fullmatch(last_event_id):
-        raise Invalid.at("header.Last-Event-ID", "not_an_integer", "must be the id of an event")
+        raise Invalid.at("header.Last-Event-ID", "not_an_integer", "must be an event id")
     return int(last_event_id)
 
 
@@ -172,7 +172,7 @@ class Streams:
                 rows, last = lifecycle.events_after(session, job_id, after, AT_ONCE)
                 return [(row.number, _sent(session, row, whole, last=row.number == last)) for row in rows]
         except (SQLAlchemyError, NotFound) as reason:
-            log.warning("events of job %s not read: %s", job_id, type(reason).__name__)
+            log.warning("cannot read the events of job %s: %s", job_id, type(reason).__name__)
             return []
 
     async def _more(self, job_id: UUID, after: int, admitted: Admitted) -> bool | None:
@@ -202,7 +202,7 @@ class Streams:
                 await self._dismiss()
                 await self._look()
             except Exception as reason:  # the database may be away for a while; its streams wait with it
-                log.warning("events not looked for: %s", type(reason).__name__)
+                log.warning("cannot check for new events: %s", type(reason).__name__)
                 await asyncio.sleep(AWAY_SECONDS)
         self._end_all()
 

@@ -75,5 +75,5 @@ def replayed(session: Session, owner: str, key: str | None, fingerprint: str) ->
 
 def _replay(earlier: IdempotencyKey, fingerprint: str) -> Submission:
     if earlier.fingerprint != fingerprint:
-        raise Invalid.at(FIELD, "key_reused", "was used before for another request")
+        raise Invalid.at(FIELD, "key_reused", "was already used for a different request")
     return Submission(earlier.status, earlier.body, earlier.location)

@@ -61,7 +61,7 @@ CODES = {
 MESSAGES = {
     "required": "is required",
     "not_an_id": "must be an id",
-    "not_a_moment": "must be a date and a time with its zone, such as 2026-01-31T12:00:00Z",
+    "not_a_moment": "must be a date and time with a time zone, such as 2026-01-31T12:00:00Z",
 }
 """Where Pydantic says more, or something else; what it says of ids and moments can quote a character of the input."""
 
@@ -196,7 +196,7 @@ def _database_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _unavailable() -> JSONResponse:
-    detail = "the database does not answer; try again"
+    detail = "the database does not respond; try again"
     return problem_response(503, "unavailable", "Temporarily unavailable", detail, headers={"Retry-After": "2"})
 
 
@@ -204,4 +204,6 @@ def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("unexpected error on %s %s", request.method, request.url.path, exc_info=error)
     known = logs.request_id()  # this answer passes nobody who would add it
     headers = {} if known is None else {"X-Request-ID": known}
-    return problem_response(500, "internal_error", "Internal error", "an unexpected error was logged", headers=headers)
+    return problem_response(
+        500, "internal_error", "Internal error", "unexpected error; see the log of the service", headers=headers
+    )

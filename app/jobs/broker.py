@@ -161,7 +161,7 @@ def reachable(settings: Settings) -> bool:
         ) as redis:
             return bool(redis.ping())
     except (OSError, RedisError) as error:
-        log.info("broker does not answer: %s", type(error).__name__)
+        log.info("broker does not respond: %s", type(error).__name__)
         return False
 
 

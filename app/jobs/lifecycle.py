@@ -149,7 +149,7 @@ def _check_room(session: Session, owner: str, job_id: UUID) -> None:
     others = and_(Job.owner == owner, text(PENDING), Job.id != job_id)
     pending = select(Job.id).where(others).limit(most)
     if session.execute(select(func.count()).select_from(pending.subquery())).scalar_one() >= most:
-        detail = f"{most} jobs of this owner are queued or running already"
+        detail = f"this owner already has {most} jobs queued or running"
         raise TooMany(detail, code="too_much_waiting", retry_after=TRY_AGAIN_SECONDS)
 
 
@@ -331,7 +331,7 @@ def sweep(session: Session, *, renotify_seconds: float, most_attempts: int) -> S
             finished_at=moment,
             lease_until=None,
             error_code="worker_lost",
-            error_message=f"the worker died or fell silent in each of {most_attempts} attempts",
+            error_message=f"the worker died or sent no heartbeat in each of {most_attempts} attempts",
         ),
         Event.DONE,
     )

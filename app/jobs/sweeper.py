@@ -55,7 +55,7 @@ class Sweeper:
             try:
                 self.sweep()
             except Exception:  # the database may be away for a while; stopping here would strand its jobs
-                log.warning("sweep failed, will try again", exc_info=True)
+                log.warning("sweep failed; it will be tried again", exc_info=True)
             self._stop.wait(self._settings.sweep_seconds)
 
     def sweep(self) -> None:
@@ -74,7 +74,7 @@ class Sweeper:
         with self._database.write() as session:
             done = lifecycle.sweep(session, renotify_seconds=again, most_attempts=self._settings.most_attempts)
         if done.requeued or done.failed:
-            log.info("sweep put %d jobs back and failed %d", done.requeued, done.failed)
+            log.info("sweep requeued %d jobs and failed %d", done.requeued, done.failed)
         for queue, count in done.notifications.items():
             for _ in range(count):
                 self._notify(queue)
@@ -109,7 +109,7 @@ class Sweeper:
             return
         self._pruning = None
         if self._removed.jobs:
-            log.info("%d searches were removed for their age", self._removed.jobs)
+            log.info("deleted %d old searches", self._removed.jobs)
 
     def _beat(self) -> None:
         if self._worker is None or time.monotonic() - self._beaten < BEAT_EVERY_SECONDS:

@@ -36,7 +36,7 @@ def _submit(session: Session, owner: str, body: MeasurementBody) -> Submission:
         message = "is required to measure ldi" if body.dataset is None else "does not apply to this kind"
         raise Invalid.at("dataset", "conflicts_with_kind", message)
     if body.kind == "ldi" and architecture.evaluation.part_name != "cells":
-        message = f"must have concatenation cells, which {architecture.family} has not"
+        message = f"must have concatenation cells, and {architecture.family} has none"
         raise Invalid.at("architecture", "no_cells", message)
     request = body.model_dump(mode="json") | {"architecture": architecture.definition()}
     job = lifecycle.enqueue(session, new_id(), kind=KIND, queue=QUEUE, owner=owner)
@@ -60,7 +60,7 @@ def _architecture(session: Session, owner: str, named: Any) -> Architecture:
             return catalog.architecture(session, owner, arch_id if isinstance(arch_id, str) else "")
         except NotFound as unknown:
             raise Invalid.at(
-                "architecture.arch_id", "unknown_architecture", "names no architecture known here"
+                "architecture.arch_id", "unknown_architecture", "names an unknown architecture"
             ) from unknown
     try:
         return decode_architecture(named)

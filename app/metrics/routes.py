@@ -36,7 +36,7 @@ async def _may_measure(
         return
     caller = await caller_of(request, credentials)
     if not caller.may(Scope.ADMIN):
-        raise Forbidden(f"the key does not have the scope {Scope.ADMIN}: metrics are of all owners")
+        raise Forbidden(f"the API key lacks the scope {Scope.ADMIN}: metrics cover all owners")
 
 
 def _read(path: Path) -> str:
@@ -44,7 +44,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        log.warning("the file of the metrics token cannot be read: %s", type(error).__name__)
+        log.warning("cannot read the metrics token file: %s", type(error).__name__)
         return ""
 
 

@@ -63,7 +63,7 @@ class Metrics:
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._registry = CollectorRegistry()
-        build = Gauge("nnmass_build_info", "The version that runs.", ["version", "python"], registry=self._registry)
+        build = Gauge("nnmass_build_info", "Running version.", ["version", "python"], registry=self._registry)
         build.labels(__version__, platform.python_version()).set(1)
         labels = ["method", "route", "status"]
         self._requests = Counter(
@@ -71,7 +71,7 @@ class Metrics:
         )
         self._durations = Histogram(
             "nnmass_http_request_duration_seconds",
-            "Time until a request's answer began, in this process.",
+            "Time from a request to the start of its response, in this process.",
             labels,
             buckets=REQUEST_SECONDS,
             registry=self._registry,
@@ -114,7 +114,7 @@ class Figures(Collector):
             return [*self._figures, *self._ended.collect()]
 
     def _look(self) -> list[GaugeMetricFamily]:
-        reachable = _gauge("nnmass_broker_up", "Whether the broker answers.")
+        reachable = _gauge("nnmass_broker_up", "Whether the broker responds.")
         reachable.add_metric([], float(broker.reachable(self._settings)))
         found: list[GaugeMetricFamily] = []
         took = 0.0
@@ -126,9 +126,9 @@ class Figures(Collector):
                 self._ended.look(session, timedelta(seconds=self._clock() - self._began))
                 took = self._clock() - started
         except SQLAlchemyError as error:
-            log.warning("figures not read: %s", type(error).__name__)
+            log.warning("cannot read metrics from the database: %s", type(error).__name__)
         self._due = self._clock() + max(KEPT_SECONDS, took / SHARE)
-        there = _gauge("nnmass_database_up", "Whether the database answers and has its tables.")
+        there = _gauge("nnmass_database_up", "Whether the database responds and has its tables.")
         there.add_metric([], float(bool(found)))
         return [there, reachable, *found]
 
@@ -146,14 +146,14 @@ class _Ended:
     def __init__(self) -> None:
         self._durations = Histogram(
             "nnmass_job_duration_seconds",
-            "From a job's first start to its end; jobs that ended since this process began, in any worker.",
+            "Time from a job's first start to its end, for jobs of all workers that ended since this process started.",
             ["kind", "state"],
             buckets=JOB_SECONDS,
             registry=None,
         )
         self._solver = Histogram(
             "nnmass_search_solver_seconds",
-            "Time that succeeded searches spent searching; those that ended since this process began, in any worker.",
+            "Search time of succeeded searches of all workers that ended since this process started.",
             buckets=SOLVER_SECONDS,
             registry=None,
         )
@@ -201,24 +201,24 @@ def _queues(session: Session) -> list[GaugeMetricFamily]:
 
 
 def _jobs(totals: dict[tuple[str, str], int]) -> GaugeMetricFamily:
-    jobs = _gauge("nnmass_jobs", "Jobs that the database holds.", ("kind", "state"))
+    jobs = _gauge("nnmass_jobs", "Jobs in the database.", ("kind", "state"))
     for labels, count in sorted(totals.items()):
         jobs.add_metric(labels, count)
     return jobs
 
 
 def _pace(session: Session) -> GaugeMetricFamily:
-    pace = _gauge("nnmass_training_images_per_second", "Images a second of all trainings that run, together.")
+    pace = _gauge("nnmass_training_images_per_second", "Total images per second of all running trainings.")
     pace.add_metric([], sum(repository.paces(session)))
     return pace
 
 
 def _workers(session: Session) -> list[GaugeMetricFamily]:
     seen = repository.workers(session, now(session))
-    alive = _gauge("nnmass_workers", "Workers that showed a sign of life within 15 s.", ("queue",))
+    alive = _gauge("nnmass_workers", "Workers that sent a heartbeat within 15 s.", ("queue",))
     silent = _gauge(
         "nnmass_worker_last_seen_seconds",
-        "Since the last sign of any worker of a queue; none where there was none for 10 minutes.",
+        "Time since the last heartbeat of any worker of a queue; absent after 10 minutes without one.",
         ("queue",),
     )
     for queue in broker.QUEUES:

@@ -125,10 +125,10 @@ def _without_secrets(logger: Any, method: str, line: Any) -> str:
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     if issubclass(kind, KeyboardInterrupt):
         return
-    log.critical("the process ends by an error", exc_info=(kind, error, trace))
+    log.critical("the process ends because of an error", exc_info=(kind, error, trace))
 
 
 def _log_uncaught_in_thread(ended: threading.ExceptHookArgs) -> None:
     if ended.exc_value is not None:
         name = ended.thread.name if ended.thread else ""
-        log.critical("the thread %s ends by an error", name, exc_info=ended.exc_value)
+        log.critical("the thread %s ends because of an error", name, exc_info=ended.exc_value)

@@ -67,7 +67,7 @@ class Child:
     def look(self, environment: dict[str, str]) -> None:
         """Start the process again if it has died and its pause is over."""
         if self.process is not None and self.process.poll() is not None:
-            log.warning("%s ended with %d, starting it again", self.name, self.process.returncode)
+            log.warning("%s exited with %d; restarting it", self.name, self.process.returncode)
             lived = time.monotonic() - self.start_at
             self.pause_seconds = 0.5 if lived > HEALTHY_SECONDS else min(self.pause_seconds * 2, LONGEST_PAUSE_SECONDS)
             self.process, self.start_at = None, time.monotonic() + self.pause_seconds
@@ -114,10 +114,10 @@ class Embedded:
                     child.look(environment)
                 time.sleep(LOOK_EVERY_SECONDS)
                 if not announced and _ready(self._host, port):
-                    self._say(f"nnmass: ready, open {address} (logs in {folder / 'logs'}, Ctrl-C to end)")
+                    self._say(f"nnmass: ready, open {address} (logs in {folder / 'logs'}, Ctrl-C to stop)")
                     announced = True
             self._end_children()
-        self._say("nnmass: ended")
+        self._say("nnmass: stopped")
         return 0
 
     def _say(self, line: str) -> None:
@@ -163,7 +163,7 @@ class Embedded:
         self._stopping = True
 
     def _end_children(self) -> None:
-        self._say("nnmass: ending")
+        self._say("nnmass: stopping")
         for child in self._children:
             child.signal(signal.SIGTERM)
         deadline = time.monotonic() + END_WITHIN_SECONDS
@@ -193,7 +193,7 @@ def _locked(folder: Path) -> IO[str]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         lock.close()
-        raise StartRefused(f"another nnmass already runs on the data folder {folder}") from error
+        raise StartRefused(f"another nnmass process already uses the data folder {folder}") from error
     return lock
 
 

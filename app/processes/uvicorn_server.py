@@ -130,8 +130,8 @@ def fit_for(host: str, settings: Settings) -> Settings:
         return settings
     if not settings.require_keys and not _any_key(settings):
         raise StartRefused(
-            f"will not listen on {host}: there is no API key yet, so anyone who reaches it could use it; make one with "
-            "`nnmass keys create`, or set NNMASS_ALLOW_PUBLIC=true if something in front of it authenticates"
+            f"refusing to listen on {host} without an API key: anyone who reaches it could use it; create one with "
+            "`nnmass keys create`, or set NNMASS_ALLOW_PUBLIC=true if a proxy in front of it authenticates"
         )
     return settings.model_copy(update={"require_keys": True})
 

@@ -59,7 +59,7 @@ def _searches(session: Session, owner: str, ids: Sequence[UUID | None]) -> list[
     found = repository.several(session, owner, [one for one in ids if one is not None])
     unknown = [number for number, one in enumerate(ids, 1) if one not in found]
     if unknown:
-        problems = [Problem("ids", "unknown_search", f"number {number} names no search here") for number in unknown]
+        problems = [Problem("ids", "unknown_search", f"item {number} is not the id of a search") for number in unknown]
         raise NotFound("there is no such search", problems)
     return [found[one] for one in ids if one is not None]
 

@@ -132,7 +132,7 @@ def retry(session: Session, owner: str, search_id: UUID) -> tuple[Search, bool]:
     queued = lifecycle.retry(session, search_id)
     found = _get_again(session, owner, search_id)
     if found.job.state == State.SUCCEEDED:
-        raise WrongState("the search has succeeded; submit it with `fresh` to run it once more")
+        raise WrongState("the search has succeeded; submit it with `fresh` to run it again")
     return found, queued
 
 
@@ -195,7 +195,7 @@ def preview(request: SearchRequest) -> dict[str, Any]:
 
 
 def _too_large() -> Invalid:
-    return Invalid.at("space", "too_large", "is too large to be searched within a second; submit a search instead")
+    return Invalid.at("space", "too_large", "is too large for a preview of one second; submit a search instead")
 
 
 def stored_result(found: SearchResult, elapsed_seconds: float) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def with_controls(wanted: Plan) -> Plan:
             assert origin.rank is not None
             control = _control(kind, request, candidate, frozenset(taken), origin.rank)
             if control is None:
-                message = "the space holds no other network of nearly this cost and of the same inputs"
+                message = "the space contains no other network of similar cost with the same inputs"
                 missing.append(MissingControl(candidate_rank=origin.rank, control=kind, message=message))
             else:
                 taken.add(control.arch_id)
@@ -162,10 +162,12 @@ def _training_of(body: VerificationBody) -> Training:
 def _check_source(body: VerificationBody) -> None:
     named = [name for name in ("arch_id", "architecture", "search") if getattr(body, name) is not None]
     if len(named) != 1:
-        raise Invalid.at(named[1] if named else "architecture", "one_of", "give one of arch_id, architecture, search")
+        raise Invalid.at(
+            named[1] if named else "architecture", "one_of", "give exactly one of arch_id, architecture, search"
+        )
     for field in ("top", "controls"):
         if body.search is None and getattr(body, field):
-            raise Invalid.at(field, "conflicts_with_source", "applies to a search alone")
+            raise Invalid.at(field, "conflicts_with_source", "applies only to a search")
 
 
 def _architecture(session: Session, owner: str, body: VerificationBody) -> Architecture:
@@ -177,15 +179,17 @@ def _architecture(session: Session, owner: str, body: VerificationBody) -> Archi
     try:
         return catalog.architecture(session, owner, body.arch_id)
     except NotFound as unknown:
-        raise Invalid.at("arch_id", "unknown_architecture", "names no architecture known here") from unknown
+        raise Invalid.at("arch_id", "unknown_architecture", "names an unknown architecture") from unknown
 
 
 def _check_fit(architecture: Architecture, training: Training) -> None:
     problems = list(problems_of(training.dataset, architecture.input_shape, architecture.num_classes))
     if training.recipe.augmentation != "none" and training.dataset.name.startswith("synthetic"):
-        problems.append(Problem("recipe.augmentation", "no_images", "is for images, and this data set has none"))
+        problems.append(
+            Problem("recipe.augmentation", "no_images", "applies only to images, and this dataset has none")
+        )
     if training.kept and architecture.evaluation.weights > MOST_WEIGHTS:
-        message = f"cannot be kept of a network of more than {MOST_WEIGHTS:,} weights; ask for none with []"
+        message = f"are unavailable for networks of more than {MOST_WEIGHTS:,} weights; request none with []"
         problems.append(Problem("artifacts", "too_large", message))
     if problems:
         raise DefinitionError(problems)
@@ -196,7 +200,7 @@ def _plan_of_search(session: Session, owner: str, body: VerificationBody, traini
     if search is None:
         raise _unknown_search()
     if search.job.state != State.SUCCEEDED:
-        raise Invalid.at("search", "not_succeeded", f"has not succeeded, it is {search.job.state}")
+        raise Invalid.at("search", "not_succeeded", f"has not succeeded; its status is {search.job.state}")
     ranked = repository.best_of(session, search_id, body.top or 1)
     if not ranked:
         raise Invalid.at("search", "no_architectures", "has found no architecture")
@@ -209,7 +213,7 @@ def _plan_of_search(session: Session, owner: str, body: VerificationBody, traini
 
 
 def _unknown_search() -> Invalid:
-    return Invalid.at("search", "unknown_search", "names no search known here")
+    return Invalid.at("search", "unknown_search", "names an unknown search")
 
 
 def _create(
@@ -289,7 +293,7 @@ def retry(session: Session, owner: str, verification_id: UUID) -> bool:
     Raises NotFound, or WrongState for one that has succeeded.
     """
     if get(session, owner, verification_id).job.state == State.SUCCEEDED:
-        raise WrongState("the verification has succeeded; POST to its /replay trains it once more")
+        raise WrongState("the verification has succeeded; POST to its /replay to train it again")
     return lifecycle.retry(session, verification_id)
 
 

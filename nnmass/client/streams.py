@@ -78,7 +78,7 @@ def _read(transport: Transport, path: str, last: int, silent_seconds: float) -> 
                 if sent.event == DONE:
                     return
     except httpx2.SSEError as error:
-        raise NoStream(f"no events come from {path}: {error}") from error
+        raise NoStream(f"cannot read events from {path}: {error}") from error
     except httpx2.TransportError as error:
         raise _Cut(error) from error
     except ServiceError as error:
@@ -96,7 +96,7 @@ def _silence(deadline: float | None) -> float:
 def check(deadline: float | None) -> None:
     """Raise TimedOut when the time is over."""
     if deadline is not None and time.monotonic() >= deadline:
-        raise TimedOut("it has not finished within the given time; the service goes on with it")
+        raise TimedOut("not finished within the given time; the service continues")
 
 
 def _event(sent: httpx2.ServerSentEvent) -> Event:
@@ -104,7 +104,7 @@ def _event(sent: httpx2.ServerSentEvent) -> Event:
         data = json.loads(sent.data)
         return replace(Event.from_json({**data, "id": int(sent.id), "name": sent.event}), raw=data)
     except (ValueError, TypeError) as error:
-        raise ServiceError(200, "unexpected_answer", "an event is not in the words of nnmass") from error
+        raise ServiceError(200, "unexpected_answer", "the service sent an invalid event") from error
 
 
 def wait_for(

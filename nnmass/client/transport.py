@@ -54,7 +54,7 @@ def address_of(url: str | None) -> str:
     if name is None or parts.scheme not in ("http", "https"):
         raise DefinitionError.at("url", "not_an_address", "must be an address such as http://127.0.0.1:8000")
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-        raise DefinitionError.at("url", "not_an_address", "must hold no user, password, query or fragment")
+        raise DefinitionError.at("url", "not_an_address", "must not contain a user, password, query or fragment")
     return address.rstrip("/")
 
 
@@ -62,7 +62,7 @@ def key_of(key: str | None) -> str | None:
     """Return the API key: as given, else from NNMASS_KEY. Raises DefinitionError, which does not repeat it."""
     found = (key if key is not None else os.environ.get("NNMASS_KEY", "")).strip()
     if found and not KEY.fullmatch(found):
-        raise DefinitionError.at("key", "bad_key", "has characters that no key has")
+        raise DefinitionError.at("key", "bad_key", "contains characters that no key contains")
     return found or None
 
 
@@ -173,7 +173,7 @@ def _passes(reason: httpx2.TransportError, attempt: int) -> bool:
 def unreachable(url: str, reason: httpx2.TransportError | None) -> ServiceUnreachable:
     """Return the error that tells that nothing answers, and why."""
     why = str(reason) or type(reason).__name__
-    return ServiceUnreachable(f"no service answers at {url} ({why}); `nnmass serve` starts one here")
+    return ServiceUnreachable(f"no service responds at {url} ({why}); start one with `nnmass serve`")
 
 
 def wait_of(answer: httpx2.Response) -> float | None:
@@ -207,5 +207,5 @@ def json_of(answer: httpx2.Response) -> Any:
     try:
         return answer.json()
     except ValueError as error:
-        message = "it answered, but not in the words of nnmass"
+        message = "the response is not from an nnmass service"
         raise ServiceError(answer.status_code, "unexpected_answer", message) from error

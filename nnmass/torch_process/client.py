@@ -55,7 +55,7 @@ def _carry_out(order: dict[str, object], watch: Watch | None = None) -> dict[str
         assert process.stdout is not None
         process.stdin.write(json.dumps(order) + "\n")
         process.stdin.flush()
-        last: dict[str, Any] = {"event": "error", "message": "the process that has torch died"}
+        last: dict[str, Any] = {"event": "error", "message": "the torch process died"}
         for line in process.stdout:
             last = json.loads(line)
             if last["event"] != "progress":

@@ -78,11 +78,13 @@ def carry_out(work: Work, order: dict[str, Any]) -> bool:
         if not _is_lack_of_memory(error):
             raise
         logging.getLogger("nnmass.training").exception("not enough memory")
-        send_event("error", code="out_of_memory", message="the device has not enough memory for this network and batch")
+        send_event(
+            "error", code="out_of_memory", message="the device does not have enough memory for this network and batch"
+        )
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        send_event("error", code="disk_full", message="the worker's disk is full; the last checkpoint is kept")
+        send_event("error", code="disk_full", message="the worker's disk is full; the last checkpoint is intact")
     else:
         return True
     return False

@@ -255,7 +255,7 @@ def front_of_peak(problem: Problem, control: Control) -> Front:
     try:
         while waiting:
             low, high = max(waiting, key=lambda pair: peaks[pair[1]] - peaks[pair[0]])
-            control.report(min(0.99, 1 - len(waiting) / len(peaks)), f"{len(known)} caps on the peak examined")
+            control.report(min(0.99, 1 - len(waiting) / len(peaks)), f"{len(known)} limits on the peak examined")
             middle = (low + high) // 2
             if middle not in known and known[low].mass != known[high].mass:
                 known[middle] = explorer.best_within(peaks[middle])

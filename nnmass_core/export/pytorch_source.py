@@ -68,7 +68,7 @@ def pytorch_source(architecture: Architecture, seed: int) -> str:
     """
     writer = WRITERS.get(type(architecture)) or FAMILIES[architecture.family].source
     if writer is None:
-        raise DefinitionError.at("format", "no_source", f"is not written for the family {architecture.family}")
+        raise DefinitionError.at("format", "no_source", f"is not available for the family {architecture.family}")
     figures = architecture.evaluation
     header = HEADER.substitute(
         family=architecture.family,
@@ -139,7 +139,7 @@ def _wiring(network: Architecture, widths: list[int], seed: int) -> str:
         lines += ["    [", *(f"        {_by_source(layer, width)}," for layer in cell), "    ],"]
     lines += [
         "]",
-        '"""For each layer of each cell, the channels that it takes, by the layer that made them."""',
+        '"""For each layer of each cell: the channels that it takes, by the layer that computes them."""',
         "",
         "",
     ]

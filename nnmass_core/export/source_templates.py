@@ -6,8 +6,8 @@ from string import Template
 
 HEADER = Template('''"""A $family network: NN-Mass $mass, $params parameters, $macs multiply-accumulates.
 
-Chosen with nnmass; this file needs torch alone. `build()` returns the module, its weights as torch initializes them;
-load trained ones with `build().load_state_dict(...)`. Definition:
+Selected with nnmass. This file requires only torch. `build()` returns the module with weights that torch initializes;
+load trained weights with `build().load_state_dict(...)`. Definition:
 
 $definition
 """
@@ -39,7 +39,7 @@ CELL = '''
 class Cell(nn.Module):
     """Layers that each take the output before them and, from layer 2 on, sampled channels of earlier outputs.
 
-    wiring: for each layer, {earlier layer: its channels that are taken}.
+    wiring: for each layer, {earlier layer: its channels that this layer takes}.
     """
 
     def __init__(self, layers: list[nn.Module], wiring: list[dict[int, list[int]]]) -> None:
@@ -70,7 +70,7 @@ def layer(j: int, channels: int, width: int, convolution: nn.Module) -> nn.Modul
 
 
 def cell(channels: int, width: int, wiring: list[dict[int, list[int]]], first: bool) -> Cell:
-    """A cell; every one but the first halves the resolution."""
+    """A cell. Every cell except the first halves the resolution."""
     layers: list[nn.Module] = []
     for j, taken in enumerate(wiring):
         entering = (width if j else channels) + sum(map(len, taken.values()))
@@ -109,7 +109,7 @@ def convolution(channels: int, width: int, stride: int, *, very_first: bool) -> 
 
 SEPARABLE = '''
 def convolution(channels: int, width: int, stride: int, *, very_first: bool) -> nn.Module:
-    """A 3x3 convolution in the very first layer; then 1x1, 3x3 depthwise and 1x1, each with its BatchNorm."""
+    """A 3x3 convolution in the very first layer; in others 1x1, 3x3 depthwise and 1x1, each with its BatchNorm."""
     if very_first:
         return nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
     return nn.Sequential(
@@ -129,7 +129,7 @@ def convolution(channels: int, width: int, stride: int, *, very_first: bool) -> 
 
 MLP = '''
 def layer(j: int, features: int, width: int) -> nn.Module:
-    """Layer j: layer 0 activates its output, layers from 2 on their concatenated input, layer 1 nothing."""
+    """Layer j: layer 0 activates its output, layers 2 and later their concatenated input; layer 1 has no activation."""
     linear = nn.Linear(features, width)
     if j == 0:
         return nn.Sequential(OrderedDict(linear=linear, activation=nn.$activation()))
@@ -172,7 +172,7 @@ def convolution(i: int, o: int, kernel: int, stride: int = 1, groups: int = 1) -
 
 
 class InvertedResidual(nn.Module):
-    """1x1 to expansion times the channels (none where that is 1), 3x3 depthwise, 1x1 back, and the shortcut."""
+    """1x1 to expansion times the channels (omitted if expansion is 1), 3x3 depthwise, 1x1 back, and a shortcut."""
 
     def __init__(self, i: int, o: int, stride: int, expansion: int) -> None:
         super().__init__()

@@ -32,7 +32,9 @@ class Cell(Value):
 
     width: int = integer(*WIDTH, "Output channels of every layer of the cell.")
     depth: int = integer(*DEPTH, "Layers in the cell.")
-    skip_channels: int = integer(*SKIP_CHANNELS, "t_c, the most channels that a layer takes through skip connections.")
+    skip_channels: int = integer(
+        *SKIP_CHANNELS, "t_c, the maximum number of channels that a layer takes through skip connections."
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,7 +90,9 @@ def resolutions(image: Image, cells: int) -> list[tuple[int, int]]:
 def check_final_map(image: Image, cells: int) -> Iterator[Problem]:
     """Yield the problem of an input too small for its number of cells: the head pools 2x2."""
     if min(resolutions(image, cells)[-1]) < 2:
-        yield Problem("input", "too_small", f"leaves the last of {cells} cells a feature map with a side below 2")
+        yield Problem(
+            "input", "too_small", f"is too small: the feature map of the last of {cells} cells has a side below 2"
+        )
 
 
 def skip_work(w: Integers, d: Integers, t: Integers, s: Integers, positions: int) -> Work:

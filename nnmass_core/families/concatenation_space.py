@@ -91,7 +91,7 @@ class ConcatenationCnnSpace(Space):
     def cross_check(self) -> Iterator[Problem]:
         for name, rule, axes in (("width", self.width_rule, self.width), ("depth", self.depth_rule, self.depth)):
             if rule and any(axis != axes[0] for axis in axes):
-                yield Problem(name, "conflicts_with_rule", f"must be one for all cells when {name}_rule is set")
+                yield Problem(name, "conflicts_with_rule", f"must be one value for all cells when {name}_rule is set")
         if self.width_rule and self.width[0].largest * 2 ** (self.cells - 1) > WIDTH[1]:
             yield Problem("width.max", "too_large", f"doubles to more than {WIDTH[1]} by the last cell")
         yield from check_final_map(self.input, self.cells)
@@ -122,7 +122,7 @@ class ConcatenationCnnSpace(Space):
                 "width": axis_schema(*WIDTH, "Output channels of every layer of a cell.", most_cells=MOST_CELLS),
                 "depth": axis_schema(*DEPTH, "Layers in a cell.", most_cells=MOST_CELLS),
                 "skip_channels": axis_schema(
-                    *SKIP_CHANNELS, "t_c, the most skip channels that a layer takes.", most_cells=MOST_CELLS
+                    *SKIP_CHANNELS, "t_c, the maximum number of skip channels of a layer.", most_cells=MOST_CELLS
                 ),
                 "width_rule": {"const": "doubling", "description": "Ties the widths to w, 2w, 4w, ..."},
                 "depth_rule": {"const": "equal", "description": "Gives all cells one depth."},

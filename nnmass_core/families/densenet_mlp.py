@@ -74,11 +74,13 @@ class DenseNetMlp(Architecture):
 
     family: ClassVar[str] = "densenet_mlp"
     in_features: int = integer(*FEATURES, "Numbers in one input.")
-    num_classes: int = integer(*CLASSES, "Classes to tell apart.")
-    width: int = integer(*WIDTH, "Neurons of every layer but the last, which has one a class.")
+    num_classes: int = integer(*CLASSES, "Number of classes.")
+    width: int = integer(*WIDTH, "Neurons of every layer except the last, which has one for each class.")
     depth: int = integer(*DEPTH, "Linear layers.")
-    skip_channels: int = integer(*SKIP_CHANNELS, "t_c, the most neurons that a layer takes through skip connections.")
-    activation: str = choice(ACTIVATIONS, "What follows a layer.")
+    skip_channels: int = integer(
+        *SKIP_CHANNELS, "t_c, the maximum number of neurons that a layer takes through skip connections."
+    )
+    activation: str = choice(ACTIVATIONS, "Activation after a layer.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -158,10 +160,12 @@ class DenseNetMlpSpace(Space):
             "family": {"const": cls.family},
             "in_features": {"type": "integer", "minimum": FEATURES[0], "maximum": FEATURES[1]},
             "num_classes": {"type": "integer", "minimum": CLASSES[0], "maximum": CLASSES[1]},
-            "width": axis_schema(*WIDTH, "Neurons of every layer but the last.", most_cells=1),
+            "width": axis_schema(*WIDTH, "Neurons of every layer except the last.", most_cells=1),
             "depth": axis_schema(*DEPTH, "Linear layers.", most_cells=1),
             "skip_channels": axis_schema(
-                *SKIP_CHANNELS, "t_c, the most neurons that a layer takes through skips.", most_cells=1
+                *SKIP_CHANNELS,
+                "t_c, the maximum number of neurons that a layer takes through skip connections.",
+                most_cells=1,
             ),
             "activation": {"type": "string", "enum": list(ACTIVATIONS)},
         }

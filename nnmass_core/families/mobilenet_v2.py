@@ -107,7 +107,7 @@ def head_work(channels: Integers, last_channels: Integers, positions: Integers, 
 class InvertedStage(Value):
     """A run of inverted residuals of equal output channels; the first carries the stride."""
 
-    expansion: int = integer(*EXPANSION, "Inner channels for each that enters a block.")
+    expansion: int = integer(*EXPANSION, "Inner channels for each input channel of a block.")
     channels: int = integer(*CHANNELS, "Output channels of every block.")
     repeats: int = integer(*REPEATS, "Blocks in the stage.")
     stride: int = integer(*STRIDE, "Stride of the first block.")
@@ -124,7 +124,7 @@ class MobileNetV2(ResidualNetwork):
 
     def cross_check(self) -> Iterator[Problem]:
         problems = [
-            Problem(f"stages.{k}", "same_stage", "goes on with the blocks before it: make them one stage")
+            Problem(f"stages.{k}", "same_stage", "repeats the previous stage; merge the two")
             for k, (before, stage) in enumerate(itertools.pairwise(self.stages), start=1)
             if (stage.expansion, stage.channels, stage.stride) == (before.expansion, before.channels, 1)
         ]

@@ -44,7 +44,7 @@ from nnmass_core.spaces.base import Fields, Space, decode_integer
 RESOLUTION = (1, 8192)
 BOUNDS = {"expansion": EXPANSION, "channels": CHANNELS, "repeats": REPEATS, "stride": STRIDE}
 DOCS = {
-    "expansion": "Inner channels for each that enters a block.",
+    "expansion": "Inner channels for each input channel of a block.",
     "channels": "Output channels of every block.",
     "repeats": "Blocks in the stage.",
     "stride": "Stride of the first block.",
@@ -157,9 +157,7 @@ class MobileNetV2Space(Space):
         for k, (before, stage) in enumerate(itertools.pairwise(self.stages), start=1):
             shared = (set(before[name].values) & set(stage[name].values) for name in ("expansion", "channels"))
             if 1 in stage["stride"].values and all(shared):
-                message = (
-                    "shares expansion and channels with the stage before: with stride 1 networks would count twice"
-                )
+                message = "shares expansion and channels with the previous stage; stride 1 would count networks twice"
                 yield Problem(f"stages.{k}", "same_stage", message)
 
     def to_json(self) -> JsonObject:
@@ -180,7 +178,7 @@ class MobileNetV2Space(Space):
             "required": ["channels", "resolution"],
             "properties": {
                 "channels": {"type": "integer", "minimum": 1, "maximum": 1024},
-                "resolution": single_axis_schema(*RESOLUTION, "Height and width, searched too."),
+                "resolution": single_axis_schema(*RESOLUTION, "Height and width, which may be searched."),
             },
         }
         properties: JsonObject = {

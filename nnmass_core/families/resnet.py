@@ -158,7 +158,7 @@ def check_groups(block: str, groups: int, width_per_group: int, narrowest: int) 
             if value != plain:
                 yield Problem(name, "conflicts_with_block", f"must be {plain} for basic blocks")
     elif narrowest * width_per_group < 64:
-        yield Problem("width_per_group", "too_small", "leaves the narrowest stage no inner channels")
+        yield Problem("width_per_group", "too_small", "leaves no inner channels in the narrowest stage")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +176,7 @@ class ResNet(ResidualNetwork):
     family: ClassVar[str] = "resnet"
     block: str = choice(BLOCKS, "basic, or bottleneck.")
     stages: tuple[ResNetStage, ...] = sequence(
-        ResNetStage, 1, MOST_STAGES, "Stages from input to output; every one but the first halves the resolution."
+        ResNetStage, 1, MOST_STAGES, "Stages from input to output; every one except the first halves the resolution."
     )
     groups: int = integer(*GROUPS, "Groups of the bottlenecks' 3x3 convolutions.", default=PLAIN_GROUPS)
     width_per_group: int = integer(*WIDTH_PER_GROUP, "Inner width of a group at 64 channels.", default=PLAIN_WIDTH)

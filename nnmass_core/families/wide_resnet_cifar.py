@@ -102,7 +102,7 @@ class WideResNetCifar(ResidualNetwork):
 
     family: ClassVar[str] = "wide_resnet_cifar"
     stages: tuple[WideResNetStage, ...] = sequence(
-        WideResNetStage, *STAGES, "Stages from input to output; every one but the first halves the resolution."
+        WideResNetStage, *STAGES, "Stages from input to output; every one except the first halves the resolution."
     )
 
     def built(self) -> list[Built]:

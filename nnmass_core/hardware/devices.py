@@ -36,7 +36,7 @@ TEXTS = {"title": 200, "source": 500, "note": 2000}
 
 MEMORY = ("flash_bytes", "ram_bytes")
 
-SHARED = "One memory holds weights, activations and all else that runs: each is limited by the whole of it."
+SHARED = "One memory holds weights, activations and everything else; each limit is the whole memory."
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def devices() -> dict[str, Device]:
             1 * MIB,
             128 * KIB,
             "STMicroelectronics DS8626, STM32F405xx STM32F407xx",
-            "The largest flash of the series. SRAM1 and SRAM2; the 64 KiB of CCM lie elsewhere.",
+            "The largest flash of the series. SRAM1 and SRAM2, without the separate 64 KiB of CCM.",
         ),
         Device(
             "stm32f746",
@@ -104,7 +104,7 @@ def devices() -> dict[str, Device]:
             1 * MIB,
             320 * KIB,
             "STMicroelectronics DS10916, STM32F745xx STM32F746xx",
-            "The largest flash of the series. DTCM (64 KiB), SRAM1 and SRAM2 follow each other.",
+            "The largest flash of the series. DTCM (64 KiB), SRAM1 and SRAM2 are contiguous.",
         ),
         Device(
             "stm32f767",
@@ -112,7 +112,7 @@ def devices() -> dict[str, Device]:
             2 * MIB,
             512 * KIB,
             "STMicroelectronics DS11532, STM32F765xx STM32F767xx STM32F768Ax STM32F769xx",
-            "The largest flash of the series. DTCM (128 KiB), SRAM1 and SRAM2 follow each other.",
+            "The largest flash of the series. DTCM (128 KiB), SRAM1 and SRAM2 are contiguous.",
         ),
         Device(
             "stm32h743",
@@ -120,7 +120,7 @@ def devices() -> dict[str, Device]:
             2 * MIB,
             512 * KIB,
             "STMicroelectronics DS12110, STM32H742xI/G STM32H743xI/G",
-            "The AXI SRAM; of the 1 MiB in all, TCM and the SRAM of the other domains lie elsewhere.",
+            "AXI SRAM only: TCM and the SRAM of the other domains, of 1 MiB in total, are separate.",
         ),
         Device(
             "nrf52840",
@@ -136,7 +136,7 @@ def devices() -> dict[str, Device]:
             1 * MIB,
             512 * KIB,
             "Nordic Semiconductor, nRF5340 Product Specification",
-            "The network core's own memory is left out.",
+            "Without the separate memory of the network core.",
         ),
         Device(
             "rp2040",
@@ -144,7 +144,7 @@ def devices() -> dict[str, Device]:
             2 * MIB,
             264 * KIB,
             "Raspberry Pi, RP2040 Datasheet and Pico Datasheet",
-            "The chip has no flash; the Pico's is 2 MiB. All six banks of SRAM follow each other.",
+            "The chip has no flash; the Pico has 2 MiB. All six SRAM banks are contiguous.",
         ),
         Device(
             "rp2350",
@@ -152,7 +152,7 @@ def devices() -> dict[str, Device]:
             4 * MIB,
             520 * KIB,
             "Raspberry Pi, RP2350 Datasheet and Pico 2 Datasheet",
-            "The Pico 2's flash is 4 MiB. All banks of SRAM follow each other.",
+            "The Pico 2 has 4 MiB of flash. All SRAM banks are contiguous.",
         ),
         Device(
             "esp32-s3",
@@ -160,7 +160,7 @@ def devices() -> dict[str, Device]:
             8 * MIB,
             480 * KIB,
             "Espressif, ESP32-S3 Technical Reference Manual and ESP32-S3-WROOM-1 Datasheet",
-            "The module's flash is 8 MiB. SRAM1 and SRAM2, which follow each other for data; caches take some.",
+            "The module has 8 MiB of flash. SRAM1 and SRAM2, contiguous for data; caches use a part.",
         ),
         Device(
             "esp32",
@@ -168,7 +168,7 @@ def devices() -> dict[str, Device]:
             4 * MIB,
             328 * KIB,
             "Espressif, ESP32 Technical Reference Manual and ESP32-WROOM-32E Datasheet",
-            "The module's flash is 4 MiB. SRAM1 and SRAM2, which follow each other for data; the radio takes a part.",
+            "The module has 4 MiB of flash. SRAM1 and SRAM2, contiguous for data; the radio uses a part.",
         ),
         Device(
             "stm32l476",
@@ -176,7 +176,7 @@ def devices() -> dict[str, Device]:
             1 * MIB,
             96 * KIB,
             "STMicroelectronics DS10198, STM32L476xx",
-            "The largest flash of the series. SRAM1; the 32 KiB of SRAM2 lie elsewhere.",
+            "The largest flash of the series. SRAM1, without the separate 32 KiB of SRAM2.",
         ),
         Device(
             "raspberry-pi-4b-4gb",
@@ -244,7 +244,7 @@ def _decode(data: Mapping[str, Any]) -> Device:
     name = data.get("name")
     if not isinstance(name, str) or not re.fullmatch(NAME, name):
         problems.append(
-            Problem("name", "bad_name", "must be a letter and up to 63 more of a-z, 0-9, dot, dash, underscore")
+            Problem("name", "bad_name", "must be a letter followed by up to 63 of a-z, 0-9, dot, dash and underscore")
         )
     found: dict[str, Any] = {"name": name}  # the arguments of a Device, checked one by one below
     for field, longest in TEXTS.items():
@@ -267,19 +267,19 @@ def _decode(data: Mapping[str, Any]) -> Device:
 
 def device_schema() -> JsonObject:
     """Describe a profile as JSON Schema."""
-    latency = json_schema(LatencyModel) | {"description": "What operators take: `nnmass calibrate` measures it."}
-    memory = {"flash_bytes": "For weights.", "ram_bytes": "For activations: one run of addresses."}
+    latency = json_schema(LatencyModel) | {"description": "Operator times, measured by `nnmass calibrate`."}
+    memory = {"flash_bytes": "Memory for weights.", "ram_bytes": "Memory for activations: one contiguous region."}
     return {
         "type": "object",
         "additionalProperties": False,
         "required": ["name"],
         "properties": {
-            "name": {"type": "string", "pattern": f"^{NAME}$", "description": "As `budget.device` takes it."},
+            "name": {"type": "string", "pattern": f"^{NAME}$", "description": "Name to use in `budget.device`."},
             **{field: {"type": "string", "maxLength": n, "pattern": f"^{LINE}$"} for field, n in TEXTS.items()},
             **{
                 field: {
                     "anyOf": [{"type": "integer", "minimum": 0, "maximum": LARGEST_INTEGER}, {"type": "null"}],
-                    "description": f"{text} Left out: no limit.",
+                    "description": f"{text} If omitted: no limit.",
                 }
                 for field, text in memory.items()
             },

@@ -122,13 +122,13 @@ def pool(read: Count, written: Count) -> Operators:
 class OperatorTime(Value):
     """What an operator of one kind takes, in nanoseconds: a call, and each of what it works on."""
 
-    kind: str = choice(KINDS, "Which operator.")
-    call: float = number(0, 1e15, "A call.")
-    mac: float = number(0, 1e9, "A multiply-accumulate.", default=0.0)
-    read: float = number(0, 1e9, "An element read.", default=0.0)
-    written: float = number(0, 1e9, "An element written.", default=0.0)
-    weight: float = number(0, 1e9, "An element of the weights.", default=0.0)
-    piece: float = number(0, 1e12, "A tensor cut off or joined.", default=0.0)
+    kind: str = choice(KINDS, "Kind of operator.")
+    call: float = number(0, 1e15, "Time of a call.")
+    mac: float = number(0, 1e9, "Time of a multiply-accumulate.", default=0.0)
+    read: float = number(0, 1e9, "Time of an element read.", default=0.0)
+    written: float = number(0, 1e9, "Time of an element written.", default=0.0)
+    weight: float = number(0, 1e9, "Time of an element of the weights.", default=0.0)
+    piece: float = number(0, 1e12, "Time of a tensor split off or concatenated.", default=0.0)
 
     @property
     def prices(self) -> tuple[float, ...]:
@@ -143,29 +143,29 @@ class HeldOut(Value):
     Errors and band are shares: a network measured within `band_low` and `band_high` times its estimate lies in it.
     """
 
-    networks: int = integer(1, 1_000_000, "Networks measured.")
-    families: int = integer(1, 1_000, "Families that they are of.")
+    networks: int = integer(1, 1_000_000, "Number of measured networks.")
+    families: int = integer(1, 1_000, "Number of their families.")
     median_error: float = number(0, 1e6, "Median of |estimated / measured - 1|.")
-    band_low: float = number(0, 1, "Least measured share of an estimate to expect.")
-    band_high: float = number(1, 1e6, "Largest measured share of an estimate to expect.")
-    coverage: float = number(0, 1, "Probability that one more network drawn alike lies in the band.")
+    band_low: float = number(0, 1, "Lowest measured / estimated to expect.")
+    band_high: float = number(1, 1e6, "Highest measured / estimated to expect.")
+    coverage: float = number(0, 1, "Probability that one more similar network lies in the band.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyModel(Value):
     """What operators take on one device with one runtime, and how well that has told the latency of networks."""
 
-    runtime: str = text(200, LINE, "What ran the networks: torch 2.14.1.")
-    machine: str = text(200, LINE, "What it ran on, as the operating system names it.", default="")
-    threads: int = integer(1, 4096, "Threads that one input had.")
-    precision: str = choice(("fp32", "fp16", "int8"), "Numbers that were worked with.", default="fp32")
-    operators: tuple[OperatorTime, ...] = sequence(OperatorTime, 1, len(KINDS), "What operators take, each kind once.")
-    held_out: HeldOut = nested(HeldOut, "Its error.")  # noqa: RUF009 - fields say so by a call
+    runtime: str = text(200, LINE, "Runtime of the networks: torch 2.14.1.")
+    machine: str = text(200, LINE, "Machine, as the operating system names it.", default="")
+    threads: int = integer(1, 4096, "Threads for one input.")
+    precision: str = choice(("fp32", "fp16", "int8"), "Numeric precision.", default="fp32")
+    operators: tuple[OperatorTime, ...] = sequence(OperatorTime, 1, len(KINDS), "Times of operators, each kind once.")
+    held_out: HeldOut = nested(HeldOut, "Error on networks that were not fitted.")  # noqa: RUF009 - fields say so by a call
 
     def cross_check(self) -> Iterator[Problem]:
         """Yield what is wrong between fields that are each right on their own."""
         if len({operator.kind for operator in self.operators}) < len(self.operators):
-            yield Problem("operators", "repeated", "names a kind of operator twice")
+            yield Problem("operators", "repeated", "contains a kind of operator twice")
 
     @cached_property
     def prices(self) -> dict[str, tuple[float, ...]]:

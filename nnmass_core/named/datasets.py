@@ -40,21 +40,21 @@ _PATH = rf"(?:{_PART}(?:/{_PART})*)?"
 class Dataset(Value):
     """A data set, given by its name and, for some names, by what to take of it."""
 
-    name: str = choice(tuple(APPLYING), "Which data set.")
+    name: str = choice(tuple(APPLYING), "Name of the dataset.")
     path: str = text(
         400,
         _PATH,
         "A relative path of a folder or a .zip file below the worker's data root (imagefolder, which requires it), "
-        "its parts separated by single slashes, none of them . or .., without backslashes and control characters.",
+        "with single slashes between its parts, no part . or .., and no backslashes or control characters.",
         default="",
     )
     segments: int = integer(
         2,
         BANDS,
-        "How often the two labels of a synthetic set take turns: a network needs more layers for more segments.",
+        "Number of segments with alternating labels in a synthetic dataset. More segments require more layers.",
         default=20,
     )
-    seed: int = integer(0, 2**32 - 1, "What the points or images are drawn from (synthetic sets and fake).", default=0)
+    seed: int = integer(0, 2**32 - 1, "Seed of the points or images (synthetic datasets and fake).", default=0)
 
     def cross_check(self) -> Iterator[Problem]:
         """Yield what is wrong between fields that are each right on their own."""
@@ -66,7 +66,7 @@ class Dataset(Value):
         if "path" in applying and not self.path:
             yield Problem("path", "required", f"is required for {self.name}")
         if any("\ud800" <= character <= "\udfff" for character in self.path):
-            yield Problem("path", "bad_text", "holds half a character (a lone surrogate), which no file name has")
+            yield Problem("path", "bad_text", "contains half of a surrogate pair, which no file name contains")
 
     def to_json(self) -> JsonObject:
         """Write the data set as JSON-ready objects: its name and the fields that apply. Equal sets have equal forms."""
@@ -119,8 +119,8 @@ def datasets() -> dict[str, About]:
 
 
 def _real() -> Iterator[About]:
-    fetched = "below the worker's data root; fetched with torchvision where it is away"
-    every_fifth = "every fifth of each class is for testing"
+    fetched = "in the worker's data root; torchvision downloads it if it is missing"
+    every_fifth = "every fifth image of each class is for testing"
     yield About(
         name="mnist",
         description="Handwritten digits, gray.",
@@ -132,7 +132,7 @@ def _real() -> Iterator[About]:
     )
     yield About(
         name="mnist-5k",
-        description=f"5,000 images of MNIST's training part, 500 of each digit; {every_fifth}.",
+        description=f"5,000 images of the MNIST training set, 500 of each digit; {every_fifth}.",
         shape=(1, 28, 28),
         num_classes=10,
         train=4_000,
@@ -151,7 +151,7 @@ def _real() -> Iterator[About]:
     for classes in (10, 100):
         yield About(
             name=f"cifar{classes}",
-            description=f"Small photographs of {classes} kinds of things.",
+            description=f"Small photographs in {classes} classes.",
             shape=(3, 32, 32),
             num_classes=classes,
             train=50_000,
@@ -161,42 +161,42 @@ def _real() -> Iterator[About]:
     yield About(
         name="imagefolder",
         description=(
-            "Your own images, a folder or a .zip: train/<class>/* and test/<class>/* (or val/), or <class>/* alone, of "
-            f"which {every_fifth}. They are converted to the network's channels and resized to its input."
+            "Your own images, a folder or a .zip: train/<class>/* and test/<class>/* (or val/), or only <class>/*: "
+            f"{every_fifth}. The images are converted to the network's channels and resized to its input."
         ),
         shape=None,
         num_classes=None,
         train=None,
         test=None,
-        source="`path` below the worker's data root",
+        source="`path` in the worker's data root",
     )
 
 
 def _made() -> Iterator[About]:
     for name, words in (
-        ("circle", "points around the origin by their radius"),
+        ("circle", "points around the origin, classified by radius"),
         ("linear", "numbers, each given twice"),
     ):
         yield About(
             name=f"synthetic-{name}",
             description=(
-                f"The publication's: {words}, from 0 to 100 in {BANDS} bands of equal width, as many in each. "
-                "Bands are gathered into segments, and the two labels take turns from one segment to the next."
+                f"From the publication: {words}, from 0 to 100 in {BANDS} equally wide and equally frequent bands. "
+                "Bands form segments, and the two labels alternate from segment to segment."
             ),
             shape=(2,),
             num_classes=2,
             train=SYNTHETIC_TRAIN,
             test=SYNTHETIC_TEST,
-            source="drawn from its seed",
+            source="generated from its seed",
         )
     yield About(
         name="fake",
-        description="Noise with random labels, in any network's shape and classes: to try a set-up, not to learn from.",
+        description="Noise with random labels for any input shape and number of classes, to test a setup only.",
         shape=None,
         num_classes=None,
         train=FAKE_TRAIN,
         test=FAKE_TEST,
-        source="drawn from its seed",
+        source="generated from its seed",
     )
 
 
@@ -228,7 +228,7 @@ def problems_of(dataset: Dataset, input_shape: tuple[int, ...], num_classes: int
     about = datasets()[dataset.name]
     takes = f"the network takes {in_words(input_shape)}"
     if dataset.name == "imagefolder" and image_shape(input_shape) is None:
-        message = f"imagefolder gives gray or color images, flat ones square; {takes}"
+        message = f"imagefolder provides gray or color images, flattened ones only if square; {takes}"
         yield Problem("dataset", "shape_mismatch", message)
     if about.shape is not None and not fits(about.shape, input_shape):
         yield Problem("dataset", "shape_mismatch", f"{dataset.name} has inputs of {in_words(about.shape)}, {takes}")

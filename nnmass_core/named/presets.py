@@ -42,7 +42,9 @@ def _densenet_cifar() -> Preset:
         "width_rule": "doubling",
         "depth_rule": "equal",
     }
-    about = "The publication's CIFAR regime: widths w, 2w, 4w for w in 16, 32, 48, one depth, skip channels by cell."
+    about = (
+        "The CIFAR setting of the publication: widths w, 2w, 4w for w in 16, 32, 48, one depth, skip channels by cell."
+    )
     return Preset("densenet-cifar", about, decode_space(definition))
 
 
@@ -56,7 +58,9 @@ def _densenet_cifar_free() -> Preset:
         "depth": {"min": 4, "max": 32},
         "skip_channels": {"min": 0, "max": 512, "step": 4},
     }
-    about = "CIFAR images, width, depth and skip channels free in each of three cells; far wider than what was trained."
+    about = (
+        "CIFAR images, width, depth and skip channels free in each of three cells; far larger than the published range."
+    )
     return Preset("densenet-cifar-free", about, decode_space(definition))
 
 
@@ -149,7 +153,7 @@ def _mobilenet_v2_tiny() -> Preset:
             _mobilenet_stage({"min": 32, "max": 96, "step": 16}, 4, 2),
         ],
     }
-    about = "Four short stages for small color images (64x64): what fits a microcontroller."
+    about = "Four short stages for small color images (64x64), for microcontrollers."
     return Preset("mobilenet-v2-tiny", about, decode_space(definition))
 
 

@@ -17,33 +17,33 @@ class Recipe(Value):
     Inputs are standardized by the mean and deviation of each channel of the training images; the loss is cross entropy.
     """
 
-    optimizer: str = choice(("sgd", "adam", "adamw"), "What updates the weights.")
-    learning_rate: float = number(1e-8, 100.0, "Learning rate at its highest.")
+    optimizer: str = choice(("sgd", "adam", "adamw"), "Optimizer.")
+    learning_rate: float = number(1e-8, 100.0, "Maximum learning rate.")
     momentum: float = number(0.0, 0.999, "Momentum of SGD.", default=0.0)
-    weight_decay: float = number(0.0, 1.0, "Weight decay, on every parameter.", default=0.0)
+    weight_decay: float = number(0.0, 1.0, "Weight decay of every parameter.", default=0.0)
     schedule: str = choice(
         ("constant", "cosine", "one_cycle"),
-        "Learning rate over the whole training, moved at every step: kept, lowered to 0 along half a cosine, "
-        "or raised for the first 30 % and lowered again.",
+        "Learning rate schedule, updated every step: constant, half a cosine down to 0, or one cycle that rises "
+        "for the first 30 % and then falls.",
         default="constant",
     )
-    batch_size: int = integer(1, 65536, "Images a step, over all devices; a last batch that is smaller is used too.")
-    epochs: int = integer(1, 1_000, "Times that every training image is seen.")
+    batch_size: int = integer(1, 65536, "Images in a step, over all devices. A smaller last batch is also used.")
+    epochs: int = integer(1, 1_000, "Number of passes over the training images.")
     augmentation: str = choice(
         ("none", "crop_flip", "resized_crop_flip"),
-        "Images as they are; padded by an eighth, cropped and mirrored at random (CIFAR); or a random part scaled to "
-        "full size and mirrored at random (ImageNet).",
+        "none; crop_flip: pad by an eighth, crop and mirror at random (CIFAR); resized_crop_flip: scale a random part "
+        "to full size and mirror at random (ImageNet).",
         default="none",
     )
-    label_smoothing: float = number(0.0, 0.999, "Share of each label that is spread over all classes.", default=0.0)
+    label_smoothing: float = number(0.0, 0.999, "Share of each label spread over all classes.", default=0.0)
     precision: str = choice(
-        ("fp32", "fp16-mixed", "bf16-mixed"), "Numbers of the forward pass; weights are fp32 always.", default="fp32"
+        ("fp32", "fp16-mixed", "bf16-mixed"), "Precision of the forward pass; weights are always fp32.", default="fp32"
     )
 
     def cross_check(self) -> Iterator[Problem]:
         """Yield what is wrong between fields that are each right on their own."""
         if self.momentum and self.optimizer != "sgd":
-            yield Problem("momentum", "conflicts_with_optimizer", "applies to sgd alone")
+            yield Problem("momentum", "conflicts_with_optimizer", "applies only to sgd")
 
     def to_json(self) -> JsonObject:
         """Write the recipe as JSON-ready objects, every field included."""
@@ -70,12 +70,12 @@ def recipes() -> dict[str, NamedRecipe]:
     named = (
         NamedRecipe(
             "mlp-paper",
-            "The publication's for MLPs on MNIST and synthetic data: Adam at 1e-3.",
+            "From the publication, for MLPs on MNIST and synthetic data: Adam at 1e-3.",
             Recipe(optimizer="adam", learning_rate=1e-3, batch_size=64, epochs=20),
         ),
         NamedRecipe(
             "cifar-paper",
-            "The publication's for CIFAR: SGD at 0.1 with momentum, cosine, 200 epochs of batches of 128.",
+            "From the publication, for CIFAR: SGD at 0.1 with momentum, cosine, 200 epochs of batches of 128.",
             Recipe(
                 learning_rate=0.1,
                 weight_decay=5e-4,
@@ -89,7 +89,7 @@ def recipes() -> dict[str, NamedRecipe]:
         ),
         NamedRecipe(
             "imagenet-paper",
-            "The publication's for ImageNet: SGD at 0.05 with momentum, cosine, 150 epochs.",
+            "From the publication, for ImageNet: SGD at 0.05 with momentum, cosine, 150 epochs.",
             Recipe(
                 learning_rate=0.05,
                 weight_decay=4e-5,
@@ -103,7 +103,7 @@ def recipes() -> dict[str, NamedRecipe]:
         ),
         NamedRecipe(
             "cifar-quick",
-            "A first look in minutes on a CPU: one cycle of SGD over eight epochs.",
+            "A quick first training, in minutes on a CPU: one cycle of SGD over eight epochs.",
             Recipe(
                 optimizer="sgd",
                 learning_rate=0.1,

@@ -56,7 +56,7 @@ def assemble(architecture: Architecture, wiring: Wiring) -> nn.Module:
 def _maker(architecture: Architecture) -> Callable[[Any, Wiring], nn.Module]:
     maker = MODULES.get(type(architecture)) or FAMILIES[architecture.family].module
     if maker is None:
-        raise NotPossible("no_module", f"the family {architecture.family} does not say how its modules are made")
+        raise NotPossible("no_module", f"the family {architecture.family} does not define its modules")
     return maker
 
 

@@ -94,7 +94,7 @@ def _out_of_range(least: Ints, most: Ints) -> Iterator[Problem]:
     extremes = zip(_BOUNDS.items(), least.min(axis=0).tolist(), most.max(axis=0).tolist(), strict=True)
     for (name, (low, high)), smallest, greatest in extremes:
         if smallest < low or greatest > high:
-            yield Problem("cells", "out_of_range", f"must hold a {name} from {low} to {high} in every row")
+            yield Problem("cells", "out_of_range", f"must contain a {name} from {low} to {high} in every row")
 
 
 def _check_macs(image: Image, num_classes: int, largest: Ints) -> None:
@@ -115,7 +115,7 @@ def _adder(n: int, *, compiled: bool | None) -> AddCell:
             from nnmass_core.scoring import compiled as machine_code
         except ImportError as error:
             if compiled:
-                raise DefinitionError.at("compiled", "not_installed", "needs numba, the extra `fast`") from error
+                raise DefinitionError.at("compiled", "not_installed", "requires numba (the extra `fast`)") from error
         else:
             return machine_code.add_cell
     return add_cell

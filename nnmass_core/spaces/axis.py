@@ -121,15 +121,15 @@ def _range(data: Mapping[str, Any], minimum: int, maximum: int) -> Axis:
         span = range(numbers["min"], numbers["max"] + 1, numbers["step"])
         if len(span) <= MOST_VALUES:
             return Axis(tuple(span), {"min": numbers["min"], "max": numbers["max"], "step": numbers["step"]})
-        problems.append(Problem("", "too_many_values", f"holds more than {MOST_VALUES} values; use a larger step"))
+        problems.append(Problem("", "too_many_values", f"contains more than {MOST_VALUES} values; use a larger step"))
     raise DefinitionError(problems)
 
 
 def _set(data: list[Any], minimum: int, maximum: int) -> Axis:
     if not data:
-        raise DefinitionError.at("", "bad_length", "must hold at least one value")
+        raise DefinitionError.at("", "bad_length", "must contain at least one value")
     if len(data) > MOST_VALUES:
-        raise DefinitionError.at("", "too_many_values", f"must hold at most {MOST_VALUES} values")
+        raise DefinitionError.at("", "too_many_values", f"must contain at most {MOST_VALUES} values")
     values: set[int] = set()
     problems: list[Problem] = []
     for index, entry in enumerate(data):

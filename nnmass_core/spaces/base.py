@@ -83,12 +83,14 @@ class Space(ABC):
 
     def _check_size(self) -> Iterator[Problem]:
         if self.option_bound() > MOST_OPTIONS:
-            yield Problem("", "too_large", f"holds more than {MOST_OPTIONS} options over its stages; use larger steps")
+            yield Problem(
+                "", "too_large", f"contains more than {MOST_OPTIONS} options over its stages; use larger steps"
+            )
             return
         try:
             self.largest()
         except DefinitionError:
-            yield Problem("", "too_large", "holds networks of more than 2**53 - 1 MACs")
+            yield Problem("", "too_large", "contains networks of more than 2**53 - 1 MACs")
 
 
 class Fields:

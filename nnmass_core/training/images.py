@@ -114,7 +114,7 @@ def _augmentation(name: str, shape: tuple[int, ...]) -> nn.Module | None:
     if name == "none":
         return None
     if len(shape) != 3:
-        raise NotPossible("no_images", "augmentation is for images, and this data set has none")
+        raise NotPossible("no_images", "augmentation applies only to images, and this dataset has none")
     from torchvision.transforms import v2  # takes seconds, which measurements need not wait for
 
     _, height, width = shape

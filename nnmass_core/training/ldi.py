@@ -52,7 +52,7 @@ def _report_part(report: Report, index: int, count: int, done: float) -> None:
 def initialized(architecture: Architecture, seed: int) -> nn.Module:
     """Return the network as torch's defaults initialize it after this seed, its wiring drawn from the same."""
     if architecture.evaluation.part_name != "cells":
-        raise NotPossible("no_cells", f"LDI is defined for concatenation cells, which {architecture.family} has not")
+        raise NotPossible("no_cells", f"LDI is defined for concatenation cells, and {architecture.family} has none")
     return build(architecture, seed).eval().requires_grad_(requires_grad=False)
 
 

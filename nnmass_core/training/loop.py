@@ -284,7 +284,7 @@ class Training:
         Raises NotPossible for a state of another (`bad_checkpoint`) or of other images (`data_changed`).
         """
         if (state["seed"], state["recipe"]) != (self._seed, self._recipe.digest):
-            raise NotPossible("bad_checkpoint", "the checkpoint is of another training")
+            raise NotPossible("bad_checkpoint", "the checkpoint belongs to another training")
         check_data(state["data"], self._data_digest)
         self.module.load_state_dict(state["module"])
         self._optimizer.load_state_dict(state["optimizer"])
@@ -360,9 +360,7 @@ def loader(images: Images, keys: Iterator[list[int]]) -> DataLoader[Any]:
 def check_data(known: str | None, digest: str) -> None:
     """Refuse to go on with other images than a training began with. Raises NotPossible (`data_changed`)."""
     if known not in (None, digest):
-        message = (
-            "the data set is not the one that this training began with; start a new one, or bring the old images back"
-        )
+        message = "the dataset has changed since this training started; start a new training or restore the old images"
         raise NotPossible("data_changed", message)
 
 

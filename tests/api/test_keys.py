@@ -164,7 +164,7 @@ def _rows(backend: Backend) -> list[ApiKey]:
 
 @pytest.mark.parametrize("owner", ["", " ", "a b", "-a", "a" * 65, "a\n", "é"])
 def test_an_owner_has_a_plain_name(backend: Backend, owner: str) -> None:
-    with pytest.raises(ValueError, match="an owner is"):
+    with pytest.raises(ValueError, match="owner must be"):
         make_key(backend, owner)
 
 

@@ -84,7 +84,7 @@ def test_a_submission_and_its_work_are_one_story(
     assert (request["route"], request["owner"], request["request_id"]) == ("/v1/searches", "local", "trace-me.1")
     assert request["seconds"] > 0
     of_worker = [line for line in reported if line["logger"].startswith("nnmass.worker")]
-    assert [line["event"].rpartition(search_id)[2] for line in of_worker] == [" begins", ": done"]
+    assert [line["event"].rpartition(search_id)[2] for line in of_worker] == [" starts", ": done"]
     for line in of_worker:
         assert (line["job_id"], line["kind"], line["attempt"], line["fence"]) == (search_id, "search", 1, 1)
         assert (line["owner"], "request_id" in line) == ("local", False)

@@ -371,7 +371,7 @@ def test_what_diverged_is_told(client: TestClient, backend: Backend) -> None:
         assert lifecycle.fail(session, held, "diverged", "the loss is nan")
     evidence = get(client, "/v1/evidence")
     assert (evidence["n"], evidence["diverged"]) == (9, 1)
-    assert "1 that diverged" in evidence["statement"]
+    assert "excluded because their training diverged: 1." in evidence["statement"]
 
 
 def test_random_labels_are_no_evidence(client: TestClient, backend: Backend, worker: Context) -> None:

@@ -172,11 +172,11 @@ def test_a_key_comes_from_a_file(tmp_path: Path) -> None:
     path.write_text(f"{SECRET}\n")
     away = ("--server", "http://127.0.0.1:1", "--key-file", str(path))
     done = CliRunner().invoke(app, ["history", *away])
-    assert (done.exit_code, "no service answers at http://127.0.0.1:1" in done.stderr) == (1, True)
+    assert (done.exit_code, "no service responds at http://127.0.0.1:1" in done.stderr) == (1, True)
     assert SECRET not in done.output
     path.write_text("no key at all")
     done = CliRunner().invoke(app, ["history", *away])
-    assert (done.exit_code, done.stderr) == (2, "nnmass: the API key has characters that no key has\n")
+    assert (done.exit_code, done.stderr) == (2, "nnmass: the API key contains characters that no key contains\n")
     done = CliRunner().invoke(app, ["history", *away[:3], str(tmp_path)])
     assert (done.exit_code, "--key-file" in done.stderr) == (2, True)
 

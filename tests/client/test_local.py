@@ -129,7 +129,7 @@ def test_evaluating_names_index_and_field() -> None:
 
 
 def test_an_id_means_nothing_without_a_service() -> None:
-    with pytest.raises(DefinitionError, match="names no architecture known here"):
+    with pytest.raises(DefinitionError, match="names an unknown architecture"):
         nnmass.compress(f"arch_{'0' * 32}", space="resnet-tiny")
 
 

@@ -30,7 +30,7 @@ from tests.client.scripted import CUT, Answer, Scripted, scripted
 from tests.client.service import Service, serving
 
 SECRET = "nnm_0123456789ab_" + "s" * 43
-BUSY = (503, {"Retry-After": "0"}, {"code": "unavailable", "detail": "the database does not answer"})
+BUSY = (503, {"Retry-After": "0"}, {"code": "unavailable", "detail": "the database does not respond"})
 SEARCH: dict[str, Any] = {
     "id": "1",
     "status": "succeeded",
@@ -95,7 +95,7 @@ def test_patience_ends() -> None:
     [
         (503, {}, {"code": "unavailable", "detail": "the export failed: no torch"}),
         (429, {"Retry-After": "86400"}, {"code": "too_many", "detail": "come again tomorrow"}),
-        (500, {}, {"code": "internal_error", "detail": "an unexpected error was logged"}),
+        (500, {}, {"code": "internal_error", "detail": "unexpected error; see the log of the service"}),
     ],
 )
 def test_where_waiting_does_not_help_nothing_is_repeated(answer: Any) -> None:

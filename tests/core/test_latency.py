@@ -163,8 +163,8 @@ def test_a_control_keeps_the_limit_on_latency() -> None:
 @pytest.mark.parametrize(
     ("budget", "problem"),
     [
-        ({"max_latency_ms": 5}, "budget.max_latency_ms: needs a device"),
-        ({"max_latency_ms": 5, "device": "stm32f746"}, "budget.max_latency_ms: needs a device"),
+        ({"max_latency_ms": 5}, "budget.max_latency_ms: requires a device"),
+        ({"max_latency_ms": 5, "device": "stm32f746"}, "budget.max_latency_ms: requires a device"),
         ({"max_latency_ms": 0, "device": profile()}, "budget.max_latency_ms: must be a number above 0"),
         ({"max_latency_ms": True, "device": profile()}, "budget.max_latency_ms: must be a number above 0"),
         ({"max_latency_ms": 5, "device": profile(), "precision": "int8"}, "budget.precision: must be fp32"),
@@ -185,7 +185,7 @@ def test_an_operator_that_the_profile_does_not_know_is_told() -> None:
     without = read_device({**profile(), "latency": None})
     part = model(("convolution_3x3", "linear"))
     device = type(without)(**{**vars(without), "latency": part})
-    with pytest.raises(DefinitionError, match=r"budget.device: its profile has no time for activate, .*, send"):
+    with pytest.raises(DefinitionError, match=r"budget.device: has a profile without times for activate, .*, send"):
         SearchRequest(space=decode_space(SMALL), budget=Budget(device=device, max_latency_ms=5))
     # without a limit it is no more than an estimate that is missing
     answer = search(SearchRequest(space=decode_space(SMALL), budget=Budget(device=device), top_k=1))
@@ -195,16 +195,16 @@ def test_an_operator_that_the_profile_does_not_know_is_told() -> None:
 def test_a_family_that_tells_no_work_has_no_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     space = decode_space(SMALL)
     monkeypatch.setattr(type(space.largest()), "work", lambda self: None)
-    with pytest.raises(DefinitionError, match=r"budget\.max_latency_ms: is not there for densenet_cnn"):
+    with pytest.raises(DefinitionError, match=r"budget\.max_latency_ms: is not available for densenet_cnn"):
         SearchRequest(space=space, budget=Budget(device=DEVICE, max_latency_ms=5))
-    with pytest.raises(DefinitionError, match=r"objective\.pareto: is not there for densenet_cnn"):
+    with pytest.raises(DefinitionError, match=r"objective\.pareto: is not available for densenet_cnn"):
         SearchRequest(space=space, budget=Budget(device=DEVICE), objective=Pareto(("latency_ms",)))
     assert search(SearchRequest(space=space, budget=Budget(device=DEVICE), top_k=1)).ranking[0].latency is None
 
 
 @pytest.mark.parametrize("objective", [Minimize("latency_ms", 1.0), Pareto(("latency_ms",))])
 def test_latency_as_a_goal_needs_a_device_that_tells_it(objective: Objective) -> None:
-    with pytest.raises(DefinitionError, match=r"objective\.(minimize|pareto): needs a device"):
+    with pytest.raises(DefinitionError, match=r"objective\.(minimize|pareto): requires a device"):
         SearchRequest(space=decode_space(SMALL), budget=Budget(), objective=objective)
 
 

@@ -69,11 +69,11 @@ def test_it_comes_after_our_own(installed: Path) -> None:
     [
         ("import nothing_of_this_name", "No module named 'nothing_of_this_name'"),
         ("FAMILY = 'residual_mlp'", "residual_mlp:FAMILY is not a Family"),
-        ("FAMILY = Family(ResNet, ResNetSpace)", "residual_mlp:FAMILY brings a second family of the name resnet"),
+        ("FAMILY = Family(ResNet, ResNetSpace)", "residual_mlp:FAMILY defines a second family named resnet"),
         ("FAMILY = Family(ResNet, WideResNetCifarSpace)", "residual_mlp:FAMILY has spaces of another family"),
         (
             "class Loud(ResNet):\n    family = 'Loud/One'\nFAMILY = Family(Loud, ResNetSpace)",
-            "residual_mlp:FAMILY has a name that is not lower-case letters, digits and _",
+            "residual_mlp:FAMILY has a name with characters other than lower-case letters, digits and _",
         ),
     ],
 )

@@ -251,7 +251,7 @@ def test_a_full_disk_is_a_clear_failure_that_keeps_the_last_checkpoint(bench: Be
     answer = bench.answer(verification_id)
     assert (answer["status"], answer["result_digest"]) == ("succeeded", expected["result_digest"])
     with bench.context.database.read() as session:
-        assert "goes on from epoch 1" in service.log(session, OWNER, verification_id)
+        assert "resumes at epoch 1" in service.log(session, OWNER, verification_id)
 
 
 @pytest.mark.slow
@@ -276,7 +276,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     with bench.context.database.read() as session:
         log = service.log(session, OWNER, verification_id)
     assert "missing or damaged" in log
-    assert "goes on from epoch 1" in log
+    assert "resumes at epoch 1" in log
 
 
 @pytest.mark.slow
@@ -359,7 +359,7 @@ def test_a_cancel_ends_the_process_within_seconds_and_a_retry_goes_on(bench: Ben
     assert not [p for p in psutil.Process().children(recursive=True) if "worker.trainer" in p.cmdline()]
     with bench.context.database.write() as session:
         assert service.retry(session, OWNER, verification_id)
-    again = when(lambda: "goes on from epoch" in log(), cancel)
+    again = when(lambda: "resumes at epoch" in log(), cancel)
     assert bench.run()
     again.result()
 

@@ -236,7 +236,7 @@ def test_links_stay_below_the_data_root(tmp_path: Path) -> None:
     assert refusal(root, folder("out/train"))[0] == "bad_path"
     assert len(load(folder("in"), COLOR, 2, root).train) == 6
     (root / "real/train/a/9.png").symlink_to(outside / "train/a/0.png")
-    assert refusal(root, folder("real")) == ("bad_path", "the link 9.png leads out of the worker's data root")
+    assert refusal(root, folder("real")) == ("bad_path", "the link 9.png points outside the worker's data root")
     (root / "real/train/a/9.png").unlink()
     (root / "real/train/b/more").symlink_to(outside)
     assert refusal(root, folder("real"))[0] == "bad_path"
@@ -245,7 +245,7 @@ def test_links_stay_below_the_data_root(tmp_path: Path) -> None:
 def test_a_path_that_slipped_through_is_still_confined(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     as_folder(tmp_path / "outside", SPLIT)
-    with pytest.raises(NotPossible, match="leads out"):
+    with pytest.raises(NotPossible, match="points outside"):
         folders.load("../outside", COLOR, 2, tmp_path / "root")
 
 
@@ -306,9 +306,9 @@ def test_damage_within_a_zip_is_noticed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({"train/a/x.txt": b""}, "there are no images"),
-        (SPLIT | {"train/stray.png": picture(1)}, "train/stray.png lies in no class"),
-        ({"a/1.png": picture(1), "stray.png": picture(1)}, "stray.png lies in no class"),
+        ({"train/a/x.txt": b""}, "found no images"),
+        (SPLIT | {"train/stray.png": picture(1)}, "train/stray.png is not in the folder of a class"),
+        ({"a/1.png": picture(1), "stray.png": picture(1)}, "stray.png is not in the folder of a class"),
         (SPLIT | {"train/c/1.png": picture(1)}, "class c has no images for testing"),
         (SPLIT | {"test/c/1.png": picture(1)}, "class c has no images for training"),
         ({f"{label}/{i}.png": picture(1) for label in "ab" for i in range(4)}, "class a has no images for testing"),
@@ -323,7 +323,7 @@ def test_layouts_that_are_none(files: Files, words: str, tmp_path: Path) -> None
 
 def test_classes_have_to_be_the_networks(tmp_path: Path) -> None:
     as_zip(tmp_path / "set", SPLIT)
-    assert refusal(tmp_path, classes=3) == ("classes_mismatch", "the data set has 2 classes, the network 3")
+    assert refusal(tmp_path, classes=3) == ("classes_mismatch", "the dataset has 2 classes, the network 3")
 
 
 def as_it_is(batch: Any) -> Any:

@@ -180,7 +180,7 @@ class Service:
     def alarms(self) -> list[str]:
         """Return the lines of every log that tell of something gone wrong."""
         logs = [self.log("serve"), *(self.folder / "logs").glob("*.log")]
-        alarming = re.compile(r"Traceback|ERROR|CRITICAL|starting it again")
+        alarming = re.compile(r"Traceback|ERROR|CRITICAL|restarting it")
         return [f"{log.name}: {line}" for log in logs for line in log.read_text().splitlines() if alarming.search(line)]
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:

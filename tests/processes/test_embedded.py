@@ -231,7 +231,7 @@ def test_a_signal_ends_everything_in_good_order(service: Service, number: signal
     assert service.post(QUICK, wait_seconds=20).status_code == 200
     assert service.stop(number) == 0
     assert service.left() == []
-    assert service.said().endswith("nnmass: ended\n")
+    assert service.said().endswith("nnmass: stopped\n")
     assert service.alarms() == []
     assert service.rows("select state from jobs") == [("succeeded",)]
 
@@ -307,12 +307,12 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 def test_a_second_instance_is_refused(shared: Service) -> None:
     line = refusal(shared.folder, "--port", "0")
-    assert line == f"nnmass: another nnmass already runs on the data folder {shared.folder}"
+    assert line == f"nnmass: another nnmass process already uses the data folder {shared.folder}"
 
 
 def test_listening_to_everyone_is_refused(tmp_path: Path) -> None:
     line = refusal(tmp_path, "--port", "0", "--host", "0.0.0.0")
-    assert line.startswith("nnmass: will not listen on 0.0.0.0: ")
+    assert line.startswith("nnmass: refusing to listen on 0.0.0.0 ")
     assert "nnmass keys create" in line
     assert "NNMASS_ALLOW_PUBLIC" in line
     assert not (tmp_path / "nnmass.db").exists()

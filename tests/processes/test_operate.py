@@ -102,7 +102,7 @@ def test_a_job_is_followed_by_its_id_through_every_log(tmp_path: Path) -> None:
         assert service.stop(signal.SIGTERM) == 0
         processes = ("serve", "api", "search-worker", "train-worker", "sweeper")
         everything = {name: lines_of(service, name) for name in processes}
-    assert [line["event"] for line in everything["serve"]][-1] == "nnmass: ended"
+    assert [line["event"] for line in everything["serve"]][-1] == "nnmass: stopped"
     for name, lines in everything.items():
         assert lines, name
         for line in lines:
@@ -117,7 +117,7 @@ def test_a_job_is_followed_by_its_id_through_every_log(tmp_path: Path) -> None:
         assert [line["logger"] for line in of_request] == ["nnmass.jobs", "nnmass.access"]
         of_worker = [line for line in everything[worker] if line.get("job_id") == job_id]
         assert {(line["kind"], line["attempt"], line["fence"]) for line in of_worker} == {(kind, 1, 1)}
-        assert of_worker[0]["event"] == f"{kind} {job_id} begins"
+        assert of_worker[0]["event"] == f"{kind} {job_id} starts"
         assert of_worker[-1]["event"] == f"{kind} {job_id}: done"
     if trains:
         said = [line["event"] for line in everything["train-worker"] if line["logger"] == "nnmass.trainer"]

@@ -149,7 +149,7 @@ def test_a_training_survives_what_is_killed(service: Service, calm: Json, victim
     assert done["result_digest"] == calm["done"]["result_digest"]
     assert [a["sha256"] for a in done["artifacts"]] == [a["sha256"] for a in calm["done"]["artifacts"]]
     log = httpx2.get(f"{service.address}{path}/log", trust_env=False).text
-    assert "goes on from epoch" in log
+    assert "resumes at epoch" in log
 
 
 def test_a_worker_that_is_killed_leaves_no_trainer_behind(service: Service) -> None:

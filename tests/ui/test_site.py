@@ -268,9 +268,9 @@ def test_owners_see_nothing_of_each_other_on_any_page(keyed: Everything) -> None
         assert stranger.get("/searches/compare", params=ids).status_code == 404
         assert stranger.get("/", params={"like": keyed.ids["search_id"]}).status_code == 404
         train = {"search": keyed.ids["search_id"], "dataset": "digits", "recipe": "mlp-paper"}
-        assert "names no search known here" in stranger.post("/verifications", data=train, headers=OURS).text
+        assert "names an unknown search" in stranger.post("/verifications", data=train, headers=OURS).text
         arch = {"arch_id": keyed.ids["arch_id"], "dataset": "digits", "recipe": "mlp-paper"}
-        assert "names no architecture known here" in stranger.post("/verifications", data=arch, headers=OURS).text
+        assert "names an unknown architecture" in stranger.post("/verifications", data=arch, headers=OURS).text
 
 
 def test_who_may_only_read_changes_nothing_on_any_page(keyed: Everything) -> None:

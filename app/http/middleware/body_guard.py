@@ -106,8 +106,8 @@ def _wrong_at(text: str, at: int) -> tuple[str, str] | None:
         if text[at] == '"':
             value, _ = json.JSONDecoder().raw_decode(text, at)
             if "\x00" in value:
-                return "null_character", "a text contains the character NUL"
-            return ("lone_surrogate", "a text contains half of a surrogate pair") if SURROGATE.search(value) else None
+                return "null_character", "a string contains the character NUL"
+            return ("lone_surrogate", "a string contains half of a surrogate pair") if SURROGATE.search(value) else None
         if NOT_FINITE.match(text, at):
             return "not_finite", "NaN and Infinity are not JSON"
         end = _end_of(OTHER_NUMBER, text, at)
@@ -167,7 +167,7 @@ def _malformed(text: str) -> Fault | None:
         return Fault(error.pos, "", "malformed_json", error.msg)
     except _Repeated as error:
         at = _nth(_places(text, "}"), error.ended)
-        message = "the object that ends here gives a field twice"
+        message = "the object that ends here contains a field twice"
         return Fault(at, _field_at(text, at, error.key), "duplicate_key", message)
     return None
 
@@ -277,10 +277,10 @@ class BodyGuard:
 def _null_in_address(scope: Scope) -> Response | None:
     """Refuse what PostgreSQL could not even compare: nothing has such a name, and no field such a value."""
     if "\0" in scope["path"]:
-        return problem_response(404, "not_found", "Not found", "nothing has a name with the character NUL")
+        return problem_response(404, "not_found", "Not found", "the path contains the character NUL")
     if b"%00" in scope["query_string"]:
         problem = Problem("", "null_character", "the address contains the character NUL")
-        return problem_response(422, "invalid", "Not valid", "one field is not valid", [problem])
+        return problem_response(422, "invalid", "Invalid request", "one field is not valid", [problem])
     return None
 
 
@@ -298,7 +298,7 @@ def _refusal(scope: Scope, body: bytes) -> Response | None:
         # other types reach a server on loopback from any web page without the browser asking first
         return _unsupported("send the body with the header Content-Type: application/json")
     if _header(scope, b"content-encoding").strip().lower() not in (b"", b"identity"):
-        return _unsupported("send the body as it is, with no Content-Encoding")
+        return _unsupported("send the body uncompressed, without Content-Encoding")
     fault = find_fault(body)
     if fault is None:
         return None

@@ -56,10 +56,10 @@ class HostAndOriginMiddleware:
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         if not self._any_host and not (len(hosts) == 1 and self._answers_to(_name_in(hosts[0]))):
-            detail = "the request's Host is not a name of this service (NNMASS_ALLOWED_HOSTS adds some)"
+            detail = "the Host header does not name this service; add the name to NNMASS_ALLOWED_HOSTS"
             return problem_response(421, "unknown_host", "Misdirected request", detail)
         if scope["method"] not in SAFE_METHODS and is_foreign(headers):
-            detail = "a page of another origin may not change anything here"
+            detail = "a page from another origin cannot change anything here"
             return problem_response(403, "cross_origin", "Forbidden", detail)
         return None
 
