@@ -18,7 +18,7 @@ DRAWING_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 @router.post("/evaluate", response_model=EvaluateAnswer, responses=problems(*BODY_ERRORS))
 async def evaluate_architectures(body: EvaluateBody, threads: ThreadsDep) -> dict[str, Any]:
-    """Return NN-Mass and every cost of the given definitions, in order; nothing is stored."""
+    """Return NN-Mass and all costs of the given definitions, in order. Stores nothing."""
     return {"results": await threads.run_cpu(service.evaluate, body.architectures, body.precision)}
 
 
@@ -27,14 +27,14 @@ async def evaluate_architectures(body: EvaluateBody, threads: ThreadsDep) -> dic
     status_code=201,
     response_model=AboutArchitecture,
     responses={
-        200: {"model": AboutArchitecture, "description": "Registered before: the same network has the same id."},
+        200: {"model": AboutArchitecture, "description": "Already registered: equal networks have equal ids."},
         **problems(*BODY_ERRORS),
     },
 )
 def register_architecture(
     body: Annotated[Definition, Body()], session: WriteSession, owner: Owner, response: Response
 ) -> dict[str, Any]:
-    """Register a network of your own by its full definition; its `arch_id` then names it everywhere."""
+    """Register a network by its full definition, to use its `arch_id` in other requests."""
     answer, new = service.register(session, owner, body)
     response.status_code = 201 if new else 200
     response.headers["Location"] = f"/v1/architectures/{answer['arch_id']}"
@@ -50,9 +50,9 @@ def get_architecture(arch_id: ArchId, session: ReadSession, owner: Owner) -> dic
 @router.get(
     "/{arch_id}/diagram.svg",
     response_class=Response,
-    responses={200: {"content": {"image/svg+xml": {}}, "description": "The picture."}, **problems(404, 422, 503)},
+    responses={200: {"content": {"image/svg+xml": {}}, "description": "The diagram."}, **problems(404, 422, 503)},
 )
 def get_diagram(arch_id: ArchId, session: ReadSession, owner: Owner) -> Response:
-    """Return a picture of an architecture: its cells or stages, their skip wiring and their share of the NN-Mass."""
+    """Return an SVG diagram of an architecture: its cells or stages, their skip wiring and share of the NN-Mass."""
     headers = {"Content-Security-Policy": DRAWING_POLICY, "Cache-Control": "private, max-age=86400"}
     return Response(service.diagram(session, owner, arch_id), media_type="image/svg+xml", headers=headers)

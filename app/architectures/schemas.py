@@ -44,7 +44,7 @@ class _Mass(BaseModel):
 
 
 class Evaluated(with_costs(_Mass, timed=False)):  # type: ignore[misc]  # a base that the table of costs gives
-    """NN-Mass and costs of one architecture; `cells` (or `stages`) gives each part's figures."""
+    """NN-Mass and costs of one architecture; `cells` or `stages` has the figures of each part."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -79,8 +79,8 @@ class TrainedIn(BaseModel):
 
 
 class AboutArchitecture(Evaluated):
-    """An architecture: its definition, its figures at fp32 and where it was found."""
+    """An architecture: its definition, its figures at fp32, and its searches and verifications."""
 
     architecture: dict[str, Any]
-    searches: list[RankedIn] = Field(description="The newest 100 searches that ranked it.")
-    verifications: list[TrainedIn] = Field(description="The newest 100 verifications of it.")
+    searches: list[RankedIn] = Field(description="The newest 100 searches that ranked this architecture.")
+    verifications: list[TrainedIn] = Field(description="The newest 100 verifications of this architecture.")

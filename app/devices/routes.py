@@ -16,7 +16,7 @@ router = APIRouter(prefix="/v1/devices", tags=["devices"])
 
 @router.get("", response_model=DeviceList)
 def list_devices(session: ReadSession, owner: Owner) -> dict[str, Any]:
-    """List the devices that a budget can name, with their limits and where these are from; your own come first."""
+    """List the devices for budgets, with their limits and sources. Your own device profiles come first."""
     return {"items": service.every(session, owner)}
 
 
@@ -25,12 +25,12 @@ def list_devices(session: ReadSession, owner: Owner) -> dict[str, Any]:
     status_code=201,
     response_model=DeviceItem,
     responses={
-        200: {"model": DeviceItem, "description": "In place of the profile that had this name."},
+        200: {"model": DeviceItem, "description": "Replaced the profile with this name."},
         **problems(*BODY_ERRORS, 409),
     },
 )
 def keep_device(body: Annotated[Profile, Body()], session: WriteSession, owner: Owner, response: Response) -> Any:
-    """Keep a device's profile, as `nnmass calibrate` writes it on the device; budgets can then name it."""
+    """Store a device profile, as `nnmass calibrate` writes it, for use in budgets."""
     answer, new = service.keep(session, owner, body)
     response.status_code = 201 if new else 200
     response.headers["Location"] = f"/v1/devices/{answer['name']}"
@@ -45,5 +45,5 @@ def get_device(device_name: DeviceName, session: ReadSession, owner: Owner) -> d
 
 @router.delete("/{device_name}", status_code=204, responses=problems(*BODY_ERRORS, 404))
 def delete_device(device_name: DeviceName, session: WriteSession, owner: Owner) -> None:
-    """Forget a profile of yours; searches that named it stay as they are."""
+    """Delete one of your device profiles. Searches that used it remain unchanged."""
     service.delete(session, owner, device_name)

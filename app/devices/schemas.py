@@ -27,19 +27,19 @@ DeviceName = Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{NAM
 
 
 class DeviceItem(BaseModel):
-    """A device: its memory, all of it (what the program itself needs is for its maker to take off), and its speed."""
+    """A device: its total memory, including what the program itself needs, and its speed."""
 
-    name: str = Field(description="As `budget.device` takes it.")
+    name: str = Field(description="Name for `budget.device`.")
     title: str
-    flash_bytes: int | None = Field(description="For weights; null where it sets no limit.")
-    ram_bytes: int | None = Field(description="For activations: the largest region with one run of addresses.")
-    source: str = Field(description="The document with these figures.")
+    flash_bytes: int | None = Field(description="Memory for weights; null if the device sets no limit.")
+    ram_bytes: int | None = Field(description="Memory for activations: the largest contiguous region.")
+    source: str = Field(description="Document with these figures.")
     note: str
     latency: Annotated[Any, WithJsonSchema({"anyOf": [json_schema(LatencyModel), {"type": "null"}]})] = Field(
-        None, description="What operators take, as `nnmass calibrate` measured it, and its error on networks held out."
+        None, description="Operator times from `nnmass calibrate`, and their error on networks that were not fitted."
     )
-    limits: dict[str, int] = Field(description="What naming the device in a budget sets.")
-    own: bool = Field(description="Whether it is a profile of yours, not one that comes with the service.")
+    limits: dict[str, int] = Field(description="Limits that the device sets in a budget.")
+    own: bool = Field(description="True for your own profiles, false for built-in devices.")
 
 
 class DeviceList(BaseModel):

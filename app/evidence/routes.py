@@ -21,7 +21,7 @@ router = APIRouter(prefix="/v1/evidence", tags=["evidence"])
     "",
     response_model=EvidenceAnswer,
     responses={
-        200: {"content": {"text/csv": {}}, "description": "The evidence, or with `format=csv` its points."},
+        200: {"content": {"text/csv": {}}, "description": "The evidence, or its points with `format=csv`."},
         **problems(422, 503),
     },
 )
@@ -34,9 +34,9 @@ async def get_evidence(
     recipe: Annotated[str | None, Query(max_length=100)] = None,
     format: Annotated[Literal["json", "csv"], Query()] = "json",  # noqa: A002 - the contract's word
 ) -> Any:
-    """Return how well NN-Mass, and beside it params and MACs, order the test accuracies of what was trained.
+    """Return how well NN-Mass, params and MACs rank trained networks by test accuracy.
 
-    Accuracies are compared within one data set and one recipe: the one with the most networks, unless you name yours.
+    Compares networks within one dataset and one recipe: by default, those with the most networks.
     """
     filters = Filters(dataset, family, recipe)
     if format == "csv":

@@ -16,14 +16,14 @@ class Estimate(BaseModel):
 
 
 class Correlations(BaseModel):
-    """Rank correlations with test accuracy, signs kept."""
+    """Signed rank correlations with test accuracy."""
 
     spearman: Estimate
     kendall: Estimate
 
 
 class Measures(BaseModel):
-    """NN-Mass beside its baselines, on the same networks."""
+    """NN-Mass and its baselines, on the same networks."""
 
     nn_mass: Correlations
     params: Correlations
@@ -31,21 +31,21 @@ class Measures(BaseModel):
 
 
 class Differences(BaseModel):
-    """Spearman's rho of NN-Mass less that of a cost, on the same resamples."""
+    """Spearman's rho of NN-Mass minus that of a cost, on the same resamples."""
 
     nn_mass_minus_params: Estimate
     nn_mass_minus_macs: Estimate
 
 
 class OutsideBands(BaseModel):
-    """Networks that fewer than four others match in cost."""
+    """Numbers of networks with fewer than four others of equal cost."""
 
     params: int
     macs: int
 
 
 class Band(Measures):
-    """Networks of equal cost: the dearest costs at most a quarter more than the cheapest."""
+    """Networks of equal cost: the most expensive costs at most 25 % more than the cheapest."""
 
     cost: str
     min: int
@@ -54,30 +54,32 @@ class Band(Measures):
 
 
 class EvidenceScope(BaseModel):
-    """Which trainings are compared: the same images, inputs and classes, and the same recipe."""
+    """The compared trainings: equal images, inputs, classes and recipe."""
 
     dataset: str
     data_digest: str
     task: str
     recipe: str
     recipe_digest: str
-    family: str | None = Field(description="Null: all families together.")
+    family: str | None = Field(description="Null for all families together.")
     n: int
 
 
 class EvidenceAnswer(BaseModel):
     """Accuracy against NN-Mass, params and MACs."""
 
-    n: int = Field(description="Networks.")
-    runs: int = Field(description="Trainings: networks times seeds.")
-    diverged: int = Field(description="Networks whose training diverged; they have no accuracy and are not counted.")
+    n: int = Field(description="Number of networks.")
+    runs: int = Field(description="Number of trainings: one for each network and seed.")
+    diverged: int = Field(
+        description="Number of networks whose training diverged. They have no accuracy and are not in `n`."
+    )
     scope: EvidenceScope | None
-    others: list[EvidenceScope] = Field(description="What else there is evidence on; `dataset` and `recipe` choose.")
+    others: list[EvidenceScope] = Field(description="Other evidence; select it with `dataset` and `recipe`.")
     overall: Measures
     difference: Differences
     outside_bands: OutsideBands
     bands: list[Band]
     top_k: dict[str, Any] | None
-    fit: dict[str, Any] | None = Field(description="The line of accuracy on log NN-Mass at equal width.")
+    fit: dict[str, Any] | None = Field(description="Linear fit of accuracy on log NN-Mass at equal width.")
     fits: list[dict[str, Any]]
     statement: str

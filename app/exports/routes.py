@@ -23,7 +23,7 @@ RETRY_AFTER_SECONDS = 2
     response_class=Response,
     responses={
         200: {"content": {form.media_type: {} for form in service.FORMATS.values()}, "description": "The file."},
-        202: {"description": "A worker is making it; ask again after `Retry-After` seconds."},
+        202: {"description": "A worker is creating the file; try again after `Retry-After` seconds."},
         **problems(404, 422, 503),
     },
 )
@@ -34,12 +34,12 @@ async def export_architecture(
     threads: ThreadsDep,
     caller: CallerDep,
     format: Annotated[Literal["pytorch", "onnx", "torchscript", "json"], Query()],  # noqa: A002 - the contract's word
-    seed: Annotated[int, Query(ge=0, le=LARGEST_SEED, description="Draws the skip wiring.")] = 0,
+    seed: Annotated[int, Query(ge=0, le=LARGEST_SEED, description="Seed that draws the skip wiring.")] = 0,
 ) -> Response:
-    """Return an architecture as a file: its definition, a PyTorch module, ONNX, or a program saved by `torch.export`.
+    """Return an architecture as a file: its definition, PyTorch source, ONNX, or TorchScript.
 
-    The first two are written at once. ONNX and the saved program need torch: a worker makes them, 202 until then, for
-    a key with the scope `search`.
+    The first two are returned immediately. A worker with torch creates ONNX and TorchScript files, for a key with the
+    scope `search`; until then, the response is 202.
     """
     file = await fetch(database, threads, caller, request.headers, arch_id, format, seed)
     if file is None:

@@ -15,13 +15,13 @@ router = APIRouter(tags=["service"])
 
 
 class Health(BaseModel):
-    """The process answers."""
+    """The process responds."""
 
     status: str
 
 
 class QueueState(BaseModel):
-    """What waits in one queue, and who listens to it."""
+    """Jobs and workers of one queue."""
 
     queued: int
     running: int
@@ -30,9 +30,9 @@ class QueueState(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Whether requests can be accepted, and what is away. Only the database decides: jobs wait for the rest.
+    """Whether requests can be accepted, and which components are missing. Only the database is required.
 
-    `advice` says of each that is missing what that means and what to do.
+    `advice` explains the effect of each missing component and what to do.
     """
 
     ready: bool
@@ -46,12 +46,12 @@ class Readiness(BaseModel):
 
 @router.get("/healthz", response_model=Health)
 def healthz() -> dict[str, str]:
-    """Answer while the process is alive."""
+    """Return 200 while the process is alive."""
     return {"status": "ok"}
 
 
 @router.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness}})
 def readyz(request: Request, database: DatabaseDep, settings: SettingsDep) -> Any:
-    """Answer 200 when requests can be accepted; the body tells what is missing in either case."""
+    """Return 200 if requests can be accepted, else 503. The body lists missing components in both cases."""
     state = service.readiness(database, settings, stopping=request.app.state.stopping.is_set())
     return JSONResponse(state, 200 if state["ready"] else 503)

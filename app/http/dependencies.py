@@ -28,7 +28,9 @@ from app.storage.db import Database
 KEY_COOKIE = "nnmass_key"
 """Holds the key of who signed in on the web pages; no script and no other site can use it (ADR 13)."""
 
-BEARER = HTTPBearer(auto_error=False, description="An API key, `nnm_...`. Not needed before the first key was made.")
+BEARER = HTTPBearer(
+    auto_error=False, description="An API key, `nnm_...`. Not required until the first key has been created."
+)
 
 
 async def settings_of(request: Request) -> Settings:
@@ -48,9 +50,9 @@ async def cursors_of(request: Request) -> Cursors:
 
 async def paging_of(
     request: Request,
-    limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT, description="Items of one page.")] = USUAL,
+    limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT, description="Number of items of a page.")] = USUAL,
     cursor: Annotated[
-        str | None, Query(max_length=cursors.LONGEST, description="`next_cursor` of the page before.")
+        str | None, Query(max_length=cursors.LONGEST, description="`next_cursor` of the previous page.")
     ] = None,
 ) -> Paging:
     """Return which page of a list is wanted."""
@@ -72,7 +74,8 @@ KeyText = Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{idempo
 
 async def idempotency_key_of(
     idempotency_key: Annotated[
-        KeyText | None, Header(alias="Idempotency-Key", description="A repeat with the same key gets the first answer.")
+        KeyText | None,
+        Header(alias="Idempotency-Key", description="A repeat with the same key gets the first response."),
     ] = None,
 ) -> str | None:
     """Return the request's Idempotency-Key. Raises Invalid."""

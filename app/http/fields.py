@@ -63,7 +63,7 @@ Tag = Annotated[str, Field(min_length=1, max_length=64)]
 class ProblemItem(BaseModel):
     """One thing wrong with one field."""
 
-    field: str = Field(description="Dotted path of the field, empty for the request as a whole.")
+    field: str = Field(description="Dotted path of the field; empty for the whole request.")
     code: str
     message: str
 
@@ -91,18 +91,18 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 REASONS = {
-    400: "The body cannot be parsed; the byte offset says where.",
-    401: "No API key, or one that is unknown, revoked or expired.",
-    403: "The key's scopes do not allow this, or a browser asks for a page of another origin.",
-    404: "There is no such thing, or it is another owner's.",
+    400: "The body cannot be parsed. `offset` is the byte position.",
+    401: "The API key is missing, unknown, revoked or expired.",
+    403: "The API key lacks the required scope, or the request comes from a page of another origin.",
+    404: "Not found, or owned by another owner.",
     408: "The body took too long to arrive.",
-    409: "Its state forbids this.",
+    409: "The current status does not allow this.",
     413: "The body is larger than the limit.",
-    415: "The body is not sent as plain application/json.",
-    421: "The request's Host is not a name of this service.",
-    422: "Fields are not valid; `errors` names each.",
-    429: "Too many requests, or too much waiting already; `Retry-After` says when to try again.",
-    503: "The database is away; a repeat with the same Idempotency-Key does nothing twice.",
+    415: "The body is not uncompressed application/json.",
+    421: "The Host header does not name this service.",
+    422: "Some fields are invalid; see `errors`.",
+    429: "Too many requests or queued jobs; try again after `Retry-After` seconds.",
+    503: "The database is unavailable. Repeat the request, with the same Idempotency-Key.",
 }
 PROBLEM_HEADERS = {
     401: {"WWW-Authenticate": {"required": True, "schema": {"const": "Bearer"}}},

@@ -24,18 +24,18 @@ MeasurementId = Annotated[UUID, id_of("measurement")]
 def submit_measurement(
     body: MeasurementBody, session: WriteSession, owner: Owner, idempotency_key: IdempotencyKey
 ) -> JSONResponse:
-    """Measure a network as it is initialized; a worker with torch does it."""
+    """Measure an initialized network, on a worker with torch."""
     done = service.submit(session, owner, body, idempotency_key)
     return JSONResponse(done.body, done.status, headers={"Location": done.location})
 
 
 @router.get("/{measurement_id}", response_model=MeasurementAnswer, responses=problems(404, 422, 503))
 def get_measurement(measurement_id: MeasurementId, session: ReadSession, owner: Owner) -> MeasurementAnswer:
-    """Return a measurement with its state and, once it has succeeded, its figures."""
+    """Return a measurement with its status and, once it has succeeded, its figures."""
     return service.answer(service.get(session, owner, measurement_id))
 
 
 @router.post("/{measurement_id}/cancel", response_model=MeasurementAnswer, responses=problems(404, *BODY_ERRORS))
 def cancel_measurement(measurement_id: MeasurementId, session: WriteSession, owner: Owner) -> MeasurementAnswer:
-    """Cancel a measurement. One that has ended stays as it is."""
+    """Cancel a measurement. A measurement that has ended remains unchanged."""
     return service.answer(service.cancel(session, owner, measurement_id))

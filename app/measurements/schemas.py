@@ -36,17 +36,17 @@ Named = Annotated[
                 known_architecture_schema(),
                 architecture_schema(),
             ],
-            "description": 'A full definition, or `{"arch_id": "..."}` of one known here.',
+            "description": 'A full definition, or `{"arch_id": "..."}` of a known architecture.',
         }
     ),
 ]
 
 
 class MeasurementBody(Strict):
-    """What to measure on a built network.
+    """What to measure on a network.
 
-    `ldi`: the layers' mean singular value at initialization (layerwise dynamical isometry), on images of a data set.
-    `peak`: activations alive at once, exactly, for the wiring of each seed; the closed form holds for all wirings.
+    `ldi`: mean singular value of the layers at initialization (layerwise dynamical isometry), on images of a dataset.
+    `peak`: exact peak of live activations for the wiring of each seed; the closed form holds for all wirings.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
@@ -54,13 +54,16 @@ class MeasurementBody(Strict):
     kind: Literal["ldi", "peak"] = "ldi"
     architecture: Named
     dataset: Literal["mnist", "mnist-5k", "digits", "cifar10", "fake"] | None = Field(
-        None, description="Required for `ldi`; `peak` needs none."
+        None, description="Required for `ldi`, not used by `peak`."
     )
     samples: Annotated[int, Field(ge=1, le=MOST_SAMPLES), WHOLE] = Field(
-        16, description="Images whose Jacobians are averaged."
+        16, description="Number of images whose Jacobians are averaged."
     )
     seeds: list[Seed] = Field(
-        default_factory=lambda: [0], min_length=1, max_length=MOST_SEEDS, description="One initialization each."
+        default_factory=lambda: [0],
+        min_length=1,
+        max_length=MOST_SEEDS,
+        description="One initialization for each seed.",
     )
 
 
@@ -76,7 +79,9 @@ class LdiResult(BaseModel):
     """Mean and standard deviation of the singular values of all layers, over samples and initializations."""
 
     mean: float
-    std: float = Field(description="Of the singular values, over all layers, samples and initializations.")
+    std: float = Field(
+        description="Standard deviation of the singular values over all layers, samples and initializations."
+    )
     by_seed: list[LdiBySeed]
     method: str = Field(description="`exact`: every singular value; `lanczos`: stochastic Lanczos quadrature.")
     nn_mass: float
@@ -92,14 +97,14 @@ class PeakBySeed(BaseModel):
 
 
 class PeakResult(BaseModel):
-    """Activation elements alive at once, by wiring, beside the closed form, which is never below any of them."""
+    """Peak of live activation elements for each wiring, and the closed form, which is an upper bound."""
 
     by_seed: list[PeakBySeed]
     closed_form_elements: int
 
 
 class Progress(BaseModel):
-    """How far a measurement is."""
+    """Progress of a measurement."""
 
     fraction: float
     message: str
@@ -113,7 +118,7 @@ class ErrorBody(BaseModel):
 
 
 class MeasurementAnswer(BaseModel):
-    """A measurement and its state."""
+    """A measurement and its status."""
 
     id: UUID
     kind: str

@@ -61,7 +61,7 @@ SearchId = Annotated[UUID, id_of("search")]
     status_code=202,
     response_model=SearchAnswer,
     responses={
-        200: {"model": SearchAnswer, "description": "Finished already, or within `Prefer: wait`."},
+        200: {"model": SearchAnswer, "description": "The search has finished."},
         **problems(*BODY_ERRORS),
     },
 )
@@ -76,9 +76,9 @@ async def submit_search(
         str | None, Header(alias="Prefer", max_length=200, description="`wait=SECONDS`, at most 30.")
     ] = None,
 ) -> JSONResponse:
-    """Submit a search. An equal question asked before is answered at once, unless `fresh`.
+    """Submit a search. An equal earlier search is returned immediately, unless `fresh` is true.
 
-    `Prefer: wait=SECONDS` (at most 30) holds the answer until the search has finished or the time is over.
+    `Prefer: wait=SECONDS` (at most 30) delays the response until the search has finished or the time is over.
     """
     done = await threads.run_db(owner, _submit, database, owner, body, idempotency_key)
     status, content = done.status, done.body
@@ -128,7 +128,7 @@ def _look(database: Database, owner: str, search_id: UUID, *, reused: bool) -> d
 
 @router.post("/preview", response_model=PreviewAnswer, responses=problems(*BODY_ERRORS))
 async def preview_search(body: Question, database: DatabaseDep, threads: ThreadsDep, owner: Owner) -> dict[str, Any]:
-    """Answer a question at once, without storing anything. 422 when a second is not enough."""
+    """Run a search immediately without storing it. Returns 422 if one second is not enough."""
     return await threads.run_cpu(service.preview, await threads.run_db(owner, _read, database, owner, body))
 
 
@@ -145,10 +145,12 @@ def list_searches(
     status: State | None = None,
     family: Annotated[str | None, Query(max_length=64)] = None,
     created_after: Moment | None = None,
-    tag: Annotated[str | None, Query(max_length=64, description="One of its tags.")] = None,
-    q: Annotated[str | None, Query(max_length=200, description="Words in its name or note.")] = None,
+    tag: Annotated[str | None, Query(max_length=64, description="Only searches with this tag.")] = None,
+    q: Annotated[
+        str | None, Query(max_length=200, description="Only searches with this text in the name or note.")
+    ] = None,
 ) -> Response:
-    """List searches, newest first. `q` looks in names and notes."""
+    """List searches, newest first."""
     filters = Filters(status=status, family=family, created_after=created_after, tag=tag, q=q)
     return Response(service.history(session, owner, filters, paging), media_type="application/json")
 
@@ -161,30 +163,30 @@ def compare_searches(
         str,
         Query(
             max_length=1000,
-            description="2 to 4 ids of searches, separated by commas.",
+            description="2 to 4 search ids, separated by commas.",
             json_schema_extra={"pattern": f"^{UUID_TEXT}(,{UUID_TEXT}){{1,3}}$"},
         ),
     ],
 ) -> dict[str, Any]:
-    """Show searches side by side: what each was asked and answered, what differs, which architectures they share."""
+    """Compare searches: their requests and results, the differences, and the architectures that they share."""
     return comparison.compare(session, owner, ids.split(","))
 
 
 @router.get("/{search_id}", response_model=SearchAnswer, responses=problems(404, 422, 503))
 def get_search(search_id: SearchId, session: ReadSession, owner: Owner) -> Response:
-    """Return a search with its state and, once it has succeeded, its certificate."""
+    """Return a search with its status and, once it has succeeded, its certificate."""
     return Response(service.look(session, owner, search_id), media_type="application/json")
 
 
 @router.patch("/{search_id}", response_model=SearchAnswer, responses=problems(404, *BODY_ERRORS))
 def change_search(search_id: SearchId, body: SearchChanges, session: WriteSession, owner: Owner) -> SearchAnswer:
-    """Change a search's name, tags or note. What is left out stays as it is; the search itself cannot be changed."""
+    """Change the name, tags or note of a search. Omitted fields remain unchanged. The request cannot be changed."""
     return service.answer(service.change(session, owner, search_id, body))
 
 
 @router.delete("/{search_id}", status_code=204, responses=problems(404, 409, *BODY_ERRORS))
 def delete_search(search_id: SearchId, session: WriteSession, owner: Owner) -> None:
-    """Delete a search with its ranking. What was trained of it stays, and names no search. A running one: 409."""
+    """Delete a search and its ranking. Its trainings remain, without the search. A running search returns 409."""
     service.delete(session, owner, search_id)
 
 
@@ -215,9 +217,9 @@ def export_search(
     response: Response,
     format: Annotated[Literal["json", "csv"], Query()] = "json",  # noqa: A002 - the contract's word
 ) -> Any:
-    """Return a search as a file: all of it with its whole ranking as JSON, or the ranking as CSV.
+    """Return a search as a file: the search with its full ranking as JSON, or only the ranking as CSV.
 
-    The table has a line for each architecture: its figures, the width of each cell (or the channels of each stage),
+    The CSV table has a row for each architecture: its figures, the width of each cell or the channels of each stage,
     the slack under each limit, and in the last column its definition as JSON.
     """
     attachment = f'attachment; filename="search-{search_id}.{format}"'
@@ -230,7 +232,7 @@ def export_search(
 
 @router.post("/{search_id}/cancel", response_model=SearchAnswer, responses=problems(404, *BODY_ERRORS))
 def cancel_search(search_id: SearchId, session: WriteSession, owner: Owner) -> SearchAnswer:
-    """Cancel a search. One that has ended stays as it is."""
+    """Cancel a search. A search that has ended remains unchanged."""
     return service.answer(service.cancel(session, owner, search_id))
 
 
@@ -244,7 +246,7 @@ def cancel_search(search_id: SearchId, session: WriteSession, owner: Owner) -> S
     },
 )
 def retry_search(search_id: SearchId, session: WriteSession, owner: Owner, response: Response) -> SearchAnswer:
-    """Queue a search again that failed or was cancelled."""
+    """Queue a failed or cancelled search again."""
     found, queued = service.retry(session, owner, search_id)
     response.status_code = 202 if queued else 200
     return service.answer(found)
@@ -254,10 +256,10 @@ def retry_search(search_id: SearchId, session: WriteSession, owner: Owner, respo
 def stream_events(
     search_id: SearchId, session: ReadSession, streams: StreamsDep, owner: Owner, last: LastEventId, admitted: Admitted
 ) -> Response:
-    """Follow a search: `status`, `progress` and at last `done`, which carries the search.
+    """Stream the events of a search: `status`, `progress` and finally `done`, which contains the search.
 
-    Every event has the data `status`, `fraction`, `message` and `at`, and an id; a client that was cut off sends the
-    last id it has as `Last-Event-ID` and receives what came after it.
+    Every event has an id and the data `status`, `fraction`, `message` and `at`. After a disconnect, send the last
+    received id as `Last-Event-ID` to receive the events after it.
     """
     found = service.get(session, owner, search_id)
     whole = partial(service.whole, owner=owner, search_id=search_id)

@@ -56,8 +56,8 @@ class BudgetBody(with_limits(Strict)):  # type: ignore[misc]  # a base that the 
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
     device: Device = Field(
         None,
-        description="A device's name (`GET /v1/devices`; your own profiles too) or a whole profile. Its memory limits "
-        "hold too; where both limit the same, the lower does.",
+        description="Name of a device (`GET /v1/devices`) or a full profile. Its memory limits also apply; of two "
+        "limits on the same cost, the lower one applies.",
     )
 
 
@@ -65,7 +65,7 @@ Objective = Annotated[Any, WithJsonSchema(objective_schema())]
 
 
 class Question(Strict):
-    """What is asked: everything that decides the answer."""
+    """A search request without its name, tags and note: everything that determines the result."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [QUESTION]})
 
@@ -73,7 +73,8 @@ class Question(Strict):
     budget: BudgetBody = Field(default_factory=BudgetBody)
     objective: Objective = Field(default_factory=lambda: {"maximize": "nn_mass"})
     top_k: Annotated[int, Field(ge=1, le=MOST_RESULTS), WHOLE] = Field(
-        10, description="Refused with a Pareto front, which has its own size."
+        10,
+        description="Number of architectures to rank. Not allowed for a Pareto front, which determines its own size.",
     )
     diversity: Literal["none", "shape"] = Field(
         "none", description="`shape`: at most one result for each tuple of widths and depths."
@@ -87,29 +88,29 @@ Note = Annotated[str, Field(max_length=10_000)]
 
 
 class SearchBody(Question):
-    """A search to run. `name`, `tags`, `note` and `fresh` do not change what is asked."""
+    """A search to run. `name`, `tags`, `note` and `fresh` do not affect the result."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     name: Name = ""
     tags: Tags = Field(default_factory=list)
     note: Note = ""
-    fresh: bool = Field(False, description="Run again even if the same question has been answered.")
+    fresh: bool = Field(False, description="Run the search even if an equal search has succeeded.")
 
 
 class SearchChanges(Strict):
-    """What to change about a search; what is left out stays as it is."""
+    """Changes to a search. Omitted fields remain unchanged."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "camera v2", "tags": ["edge", "shipped"]}]})
 
     # factories, since a default that is shown would say that leaving a field out empties it
     name: Name = Field(default_factory=str)
-    tags: Tags = Field(default_factory=list, description="In place of all it had.")
+    tags: Tags = Field(default_factory=list, description="Replaces all tags.")
     note: Note = Field(default_factory=str)
 
 
 class Explored(BaseModel):
-    """How much work the proof took."""
+    """The amount of work for the proof."""
 
     labels: int
     pruned_by_bound: int
@@ -119,30 +120,34 @@ class Result(BaseModel):
     """The certificate of a search."""
 
     count: int
-    optimal: bool = Field(description="The ranking is the true one, proved.")
+    optimal: bool = Field(description="True if the ranking is proved to be optimal.")
     objective_value: float | None
     bound: float | None = Field(description="No architecture within the budget has a better objective value.")
-    gap: float | None = Field(description="What lies between value and bound, relative to the value.")
+    gap: float | None = Field(description="Difference between bound and value, relative to the value.")
     best_nn_mass: float | None
     upper_bound: float | None
-    space_size: str = Field(description="Distinct architectures in the space, exactly, in decimal.")
-    feasible: bool | None = Field(description="Null when the time ran out before one was found.")
-    binding: list[str] | None = Field(description="Limits whose removal alone improves the optimum.")
+    space_size: str = Field(description="Exact number of distinct architectures in the space, in decimal.")
+    feasible: bool | None = Field(
+        description="Null if the time limit was reached before an architecture within the budget was found."
+    )
+    binding: list[str] | None = Field(description="Limits each of whose removal improves the optimum.")
     relaxation: dict[str, float | None] | None = Field(
-        description="If nothing fits: the least value of each limit that admits something, the others kept."
+        description="If nothing fits: the lowest feasible value of each limit with the other limits unchanged."
     )
     caveats: list[str]
     explored: Explored
     elapsed_seconds: float
-    reference: dict[str, Any] | None = Field(None, description="Compress: the network to match, with its figures.")
-    savings: dict[str, float] | None = Field(None, description="Compress: how many times fewer params and MACs.")
+    reference: dict[str, Any] | None = Field(None, description="Compression: the reference network with its figures.")
+    savings: dict[str, float] | None = Field(
+        None, description="Compression: ratio of the reference's params and MACs to those of the best."
+    )
     resolution: dict[str, int | float] | None = Field(
-        None, description="Pareto: the widest gap in each cost in which points may be missing; null when exact."
+        None, description="Pareto front: largest gap in each cost where points may be missing; null if exact."
     )
 
 
 class Progress(BaseModel):
-    """How far a search is."""
+    """Progress of a search."""
 
     fraction: float
     message: str
@@ -156,7 +161,7 @@ class ErrorBody(BaseModel):
 
 
 class SearchAnswer(BaseModel):
-    """A search and its state."""
+    """A search and its status."""
 
     id: UUID
     status: State
@@ -169,7 +174,7 @@ class SearchAnswer(BaseModel):
     finished_at: datetime | None
     heartbeat_at: datetime | None
     attempts: int
-    reused: bool = Field(description="Whether this answers an earlier equal request.")
+    reused: bool = Field(description="True if the result is that of an earlier equal request.")
     request: dict[str, Any]
     request_digest: str
     result_digest: str | None
@@ -187,9 +192,9 @@ class SearchList(BaseModel):
 
 
 class PredictedAccuracy(BaseModel):
-    """Test accuracy in [0, 1] to expect, from networks of the same widths and inputs that were trained here.
+    """Predicted test accuracy in [0, 1], from trained networks with the same widths and inputs.
 
-    low, high: the 95 % prediction interval for one more network. extrapolated: its NN-Mass lies outside theirs.
+    low, high: 95 % prediction interval for one more network. extrapolated: the NN-Mass is outside their range.
     """
 
     value: float
@@ -202,9 +207,9 @@ class PredictedAccuracy(BaseModel):
 
 
 class EstimatedLatency(BaseModel):
-    """What an estimated latency rests on: the device, and the error of its profile on networks that were held out.
+    """Details of an estimated latency: the device, and the error of its profile on networks that were not fitted.
 
-    low_ms, high_ms: where a measurement should lie. median_error: median of |estimated / measured - 1|.
+    low_ms, high_ms: expected range of a measurement. median_error: median of |estimated / measured - 1|.
     """
 
     kind: Literal["estimated"]
@@ -221,15 +226,15 @@ class _Place(BaseModel):
 
 
 class RankedItem(with_costs(_Place, timed=True)):  # type: ignore[misc]  # a base that the table of costs gives
-    """One place of the ranking; `cells` (or `stages`) gives each part's definition and figures."""
+    """One architecture of the ranking; `cells` or `stages` has the definition and figures of each part."""
 
     model_config = ConfigDict(extra="allow")
 
-    latency: EstimatedLatency | None = Field(None, description="What stands beside `latency_ms`.")
+    latency: EstimatedLatency | None = Field(None, description="Details of the estimate `latency_ms`.")
     depth: int
     architecture: Annotated[dict[str, Any], WithJsonSchema(architecture_schema())]
     slack: dict[str, int | float]
-    predicted_accuracy: PredictedAccuracy | None = Field(None, description="Null while no evidence supports one.")
+    predicted_accuracy: PredictedAccuracy | None = Field(None, description="Null if there is not enough evidence.")
 
 
 class RankedPage(BaseModel):
@@ -240,23 +245,23 @@ class RankedPage(BaseModel):
 
 
 class PreviewAnswer(BaseModel):
-    """The answer to a question, not stored."""
+    """The result of a search that is not stored."""
 
     result: Result
     items: list[RankedItem]
 
 
 class SearchExport(SearchAnswer):
-    """A search with its whole ranking, as one document."""
+    """A search with its full ranking."""
 
     ranking: list[RankedItem] = Field(description="Empty until the search has succeeded.")
 
 
 class ComparedSearch(SearchAnswer):
-    """One of the searches that are compared."""
+    """One of the compared searches."""
 
     best: RankedItem | None = Field(
-        description="The first of its ranking; null when there is none, and for a Pareto front, which has no best."
+        description="First architecture of the ranking; null without a ranking and for a Pareto front."
     )
 
 
@@ -266,14 +271,16 @@ class Difference(BaseModel):
     field: str = Field(
         description="Dotted path: `request.budget.max_params`, `result.gap`, `best.architecture.cells.0.width`."
     )
-    values: list[JsonValue] = Field(description="In the order of `items`; null where a search has no such field.")
+    values: list[JsonValue] = Field(
+        description="Values in the order of `items`; null if a search does not have the field."
+    )
 
 
 class SharedArchitecture(BaseModel):
     """An architecture that two or more of the searches ranked."""
 
     arch_id: str
-    ranks: list[int | None] = Field(description="Its rank in each search, in the order of `items`.")
+    ranks: list[int | None] = Field(description="Rank in each search, in the order of `items`.")
     nn_mass: float
     params: int
     macs: int
@@ -281,20 +288,18 @@ class SharedArchitecture(BaseModel):
 
 
 class Shared(BaseModel):
-    """What the rankings have in common."""
+    """Architectures that appear in several rankings."""
 
-    count: int = Field(description="Architectures that two or more of the searches ranked.")
-    in_all: int = Field(description="Those of them that all ranked.")
-    items: list[SharedArchitecture] = Field(
-        description="The first 100: those that the most searches ranked first, among them those ranked best."
-    )
+    count: int = Field(description="Number of architectures in two or more rankings.")
+    in_all: int = Field(description="Number of architectures in all rankings.")
+    items: list[SharedArchitecture] = Field(description="The first 100, by number of rankings, then by rank.")
 
 
 class Comparison(BaseModel):
-    """Searches side by side."""
+    """A comparison of searches."""
 
-    items: list[ComparedSearch] = Field(description="In the order in which they were asked for.")
+    items: list[ComparedSearch] = Field(description="In the order of the request.")
     differences: list[Difference] = Field(
-        description="Of requests, versions, certificates and best architectures; the effort that they took is left out."
+        description="Differences in requests, versions, certificates and best architectures, except times and work."
     )
     shared: Shared

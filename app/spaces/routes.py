@@ -38,7 +38,7 @@ def list_spaces() -> dict[str, Any]:
 
 @router.get("/{name}", responses=problems(404))
 def get_space(name: PathName) -> dict[str, Any]:
-    """Return a space's full definition, ready to edit and to post as `space`."""
+    """Return the full definition of a space, for use as `space`."""
     if name not in presets():
         raise NotFound("there is no such space; GET /v1/spaces lists them")
     return presets()[name].space.to_json()

@@ -70,7 +70,7 @@ def filters_of(
     status: State | None = None,
     search: UUID | None = None,
     arch_id: Annotated[str | None, Query(max_length=64)] = None,
-    dataset: Annotated[str | None, Query(max_length=500, description="As evidence names it.")] = None,
+    dataset: Annotated[str | None, Query(max_length=500, description="Dataset key, as in the evidence.")] = None,
     family: Annotated[str | None, Query(max_length=64)] = None,
     role: Role | None = None,
     created_after: Moment | None = None,
@@ -106,9 +106,9 @@ def stream_events(
     last: LastEventId,
     admitted: Admitted,
 ) -> Response:
-    """Follow a verification: `status`, `progress` and at last `done`, which carries the verification.
+    """Stream the events of a verification: `status`, `progress` and finally `done`, which contains the verification.
 
-    A `progress` that ends an epoch has its figures as `epoch`. `Last-Event-ID` takes a stream up again.
+    A `progress` event at the end of an epoch has the figures in `epoch`. `Last-Event-ID` resumes a stream.
     """
     found = service.get(session, owner, verification_id)
     whole = partial(service.whole, owner=owner, verification_id=verification_id)
@@ -117,7 +117,7 @@ def stream_events(
 
 @router.get("/{verification_id}/log", response_class=PlainTextResponse, responses=problems(404, 422, 503))
 def get_log(verification_id: VerificationId, session: ReadSession, owner: Owner) -> str:
-    """Return the tail of what the training process said."""
+    """Return the end of the log of the training process."""
     return service.log(session, owner, verification_id)
 
 
@@ -136,7 +136,7 @@ async def get_artifact(
     threads: ThreadsDep,
     owner: Owner,
 ) -> Response:
-    """Return a file that the training left: trained weights for torch, or the trained network as ONNX."""
+    """Return a file of the training: trained weights for torch, or the trained network as ONNX."""
     file = await threads.run_db(owner, _artifact, database, owner, verification_id, name)
     return await sent(repository.content_of(file), file.name, file.media_type, database, threads, owner, file.sha256)
 
@@ -148,7 +148,7 @@ def _artifact(database: Database, owner: str, verification_id: UUID, name: str) 
 
 @router.post("/{verification_id}/cancel", response_model=VerificationAnswer, responses=problems(404, *BODY_ERRORS))
 def cancel_verification(verification_id: VerificationId, database: InTurn, owner: Owner) -> VerificationAnswer:
-    """Cancel a verification: its process ends within seconds. One that has ended stays as it is."""
+    """Cancel a verification; its process ends within seconds. A verification that has ended remains unchanged."""
     with database.write() as session:
         service.cancel(session, owner, verification_id)
     return _show(database, owner, verification_id)
@@ -159,14 +159,14 @@ def cancel_verification(verification_id: VerificationId, database: InTurn, owner
     status_code=202,
     response_model=VerificationAnswer,
     responses={
-        200: {"model": VerificationAnswer, "description": "It waits or runs already."},
+        200: {"model": VerificationAnswer, "description": "Already queued or running: unchanged."},
         **problems(404, 409, *BODY_ERRORS),
     },
 )
 def retry_verification(
     verification_id: VerificationId, database: InTurn, owner: Owner, response: Response
 ) -> VerificationAnswer:
-    """Queue a failed or cancelled verification again; it goes on from its last checkpoint."""
+    """Queue a failed or cancelled verification again. It resumes at its last checkpoint."""
     with database.write() as session:
         again = service.retry(session, owner, verification_id)
     response.status_code = 202 if again else 200
@@ -182,7 +182,7 @@ def retry_verification(
 def replay_verification(
     verification_id: VerificationId, session: WriteSession, owner: Owner, idempotency_key: IdempotencyKey
 ) -> JSONResponse:
-    """Train the same once more; `replay.same_result` then tells whether every figure came out the same."""
+    """Repeat a verification. Then `replay.same_result` tells whether all figures are equal."""
     return _accepted(service.replay(session, owner, verification_id, idempotency_key))
 
 
@@ -194,13 +194,13 @@ def _show(database: Database, owner: str, verification_id: UUID) -> Verification
 
 @names.get("/datasets", response_model=DatasetList)
 def list_datasets() -> dict[str, Any]:
-    """List the data sets that a verification or a measurement can name."""
+    """List the datasets for verifications and measurements."""
     return {"items": [about.to_json() for about in datasets().values()]}
 
 
 @names.get("/recipes", response_model=RecipeList)
 def list_recipes() -> dict[str, Any]:
-    """List the named recipes with their full definitions."""
+    """List the named recipes and their full definitions."""
     return {
         "items": [
             {

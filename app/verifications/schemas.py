@@ -50,7 +50,7 @@ DatasetField = Annotated[
     WithJsonSchema(
         {
             "anyOf": [{"type": "string", "enum": list(datasets())}, json_schema(Dataset)],
-            "description": "A name (`GET /v1/datasets`), or an object where it takes more than that.",
+            "description": "Name of a dataset (`GET /v1/datasets`), or an object with a name and options.",
         }
     ),
 ]
@@ -59,7 +59,7 @@ RecipeField = Annotated[
     WithJsonSchema(
         {
             "anyOf": [{"type": "string", "enum": list(recipes())}, json_schema(Recipe)],
-            "description": "A name (`GET /v1/recipes`) or a full definition.",
+            "description": "Name of a recipe (`GET /v1/recipes`) or a full definition.",
         }
     ),
 ]
@@ -68,20 +68,20 @@ RecipeField = Annotated[
 class VerificationBody(Strict):
     """What to train: one of `arch_id`, `architecture` and `search`.
 
-    A search's `top` k are trained each beside its `controls`: networks of the same space and nearly the same cost, one
-    chosen by params and one at random.
+    The first `top` architectures of a search are trained, each with its `controls`: networks of the same space and
+    similar cost, one chosen by params and one at random.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
-    arch_id: str | None = Field(None, max_length=64, description="An architecture known here.")
+    arch_id: str | None = Field(None, max_length=64, description="Id of a known architecture.")
     architecture: Definition | None = None
-    search: UUID | None = Field(None, strict=False, description="A finished search of yours.")
+    search: UUID | None = Field(None, strict=False, description="Id of one of your succeeded searches.")
     top: Annotated[int, Field(ge=1, le=MOST_TOP), WHOLE] | None = Field(
-        None, description="How many of its ranking; 1 if left out."
+        None, description="Number of architectures of the ranking (default: 1)."
     )
     controls: list[Literal["params", "random"]] = Field(
-        default_factory=list, max_length=2, description="What to train beside each of them."
+        default_factory=list, max_length=2, description="Controls to train with each of them."
     )
     dataset: DatasetField
     recipe: RecipeField
@@ -89,17 +89,17 @@ class VerificationBody(Strict):
         default_factory=lambda: [0],
         min_length=1,
         max_length=MOST_SEEDS,
-        description="One training each; a seed draws wiring, initial weights and the order of images.",
+        description="One training for each seed, which draws wiring, initial weights and image order.",
     )
     artifacts: list[Literal["weights", "onnx"]] = Field(
         default_factory=lambda: list(ARTIFACTS),  # type: ignore[arg-type]
         max_length=2,
-        description="Files to keep of each seed.",
+        description="Files to store for each seed.",
     )
 
 
 class EpochItem(BaseModel):
-    """One epoch: mean losses, accuracies in [0, 1], the learning rate of its last step."""
+    """One epoch: mean losses, accuracies in [0, 1], and the learning rate of the last step."""
 
     epoch: int
     train_loss: float
@@ -112,7 +112,7 @@ class EpochItem(BaseModel):
 
 
 class SeedItem(BaseModel):
-    """The training of one seed; `accuracy` once it has ended."""
+    """The training of one seed; `accuracy` is set when it has ended."""
 
     seed: int
     accuracy: float | None
@@ -128,7 +128,7 @@ class SeedAccuracy(BaseModel):
 
 
 class Accuracy(BaseModel):
-    """Test accuracy in [0, 1] over the seeds; `std` is that of a sample, null for one seed."""
+    """Test accuracy in [0, 1] over the seeds; `std` is the sample standard deviation, null for one seed."""
 
     mean: float
     std: float | None
@@ -143,7 +143,7 @@ class Confusion(BaseModel):
 
 
 class MeasuredLatency(BaseModel):
-    """The time of one input on the device that trained: median and quartiles."""
+    """Latency of one input on the training device: median and quartiles."""
 
     value: float
     low: float
@@ -154,7 +154,7 @@ class MeasuredLatency(BaseModel):
 
 
 class Measured(BaseModel):
-    """Figures counted and timed on the built module, to stand beside the closed forms."""
+    """Figures counted and timed on the PyTorch module, to compare with the closed forms."""
 
     params: int
     macs: int
@@ -162,7 +162,7 @@ class Measured(BaseModel):
 
 
 class DataRead(BaseModel):
-    """The images that were used; equal digests mean the same images in the same order."""
+    """The training and test images; equal digests mean equal images in equal order."""
 
     train: int
     test: int
@@ -170,7 +170,7 @@ class DataRead(BaseModel):
 
 
 class ResultSummary(BaseModel):
-    """What came of it, and all that a reader needs to repeat it."""
+    """The result of a verification, and what is needed to repeat it."""
 
     accuracy: Accuracy
     measured: Measured
@@ -178,18 +178,18 @@ class ResultSummary(BaseModel):
     device: str
     processes: int
     threads: int
-    seconds: float = Field(description="Spent in epochs, over all seeds; a repeated epoch counts once.")
+    seconds: float = Field(description="Total time of the epochs of all seeds; a repeated epoch counts once.")
     versions: dict[str, str]
 
 
 class VerificationResult(ResultSummary):
-    """The same, with the counts of true and predicted classes."""
+    """The result with the counts of true and predicted classes."""
 
     confusion: Confusion
 
 
 class ArtifactItem(BaseModel):
-    """A file that the training left; `GET` its `location`."""
+    """A file of the training; download it from `location`."""
 
     name: str
     media_type: str
@@ -199,7 +199,7 @@ class ArtifactItem(BaseModel):
 
 
 class Progress(BaseModel):
-    """How far a verification is."""
+    """Progress of a verification."""
 
     fraction: float
     message: str
@@ -217,20 +217,20 @@ class ErrorBody(BaseModel):
 
 
 class Replay(BaseModel):
-    """The verification that this one repeats, and whether every figure came out the same; null until both ended."""
+    """The verification that this one repeats, and whether all figures are equal; null until both have ended."""
 
     of: UUID
     same_result: bool | None
 
 
 class VerificationSummary(BaseModel):
-    """A verification and its state, without its epochs."""
+    """A verification and its status, without its epochs."""
 
     id: UUID
     status: State
     role: Role
-    search: UUID | None = Field(description="The search whose ranking, or whose space, the network is from.")
-    candidate_rank: int | None = Field(description="The place of the candidate, or of the one it is a control of.")
+    search: UUID | None = Field(description="Search whose ranking or space contains the network.")
+    candidate_rank: int | None = Field(description="Rank of the candidate, or of the candidate of this control.")
     arch_id: str
     family: str
     nn_mass: float
@@ -251,7 +251,7 @@ class VerificationSummary(BaseModel):
 
 
 class VerificationAnswer(VerificationSummary):
-    """A verification, whole."""
+    """A full verification."""
 
     result: VerificationResult | None
     architecture: dict[str, Any]
@@ -259,7 +259,7 @@ class VerificationAnswer(VerificationSummary):
     core_version: str
     runs: list[SeedItem]
     artifacts: list[ArtifactItem]
-    result_digest: str | None = Field(description="Covers every epoch's losses and accuracies, not times.")
+    result_digest: str | None = Field(description="Digest of the losses and accuracies of all epochs, without times.")
     replay: Replay | None
 
 
@@ -271,7 +271,7 @@ class VerificationList(BaseModel):
 
 
 class MissingControl(BaseModel):
-    """A control that the space does not hold."""
+    """A control that the space does not contain."""
 
     candidate_rank: int
     control: str
@@ -279,14 +279,14 @@ class MissingControl(BaseModel):
 
 
 class Batch(BaseModel):
-    """The verifications of a search's best and their controls, best first."""
+    """The verifications of the best of a search and their controls, best first."""
 
     items: list[VerificationAnswer]
     missing_controls: list[MissingControl]
 
 
 class DatasetItem(BaseModel):
-    """A data set that can be named."""
+    """A named dataset."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -295,14 +295,14 @@ class DatasetItem(BaseModel):
 
 
 class DatasetList(BaseModel):
-    """Every data set that can be named."""
+    """All named datasets."""
 
     items: list[DatasetItem]
     next_cursor: str | None = None
 
 
 class RecipeItem(BaseModel):
-    """A named recipe, ready to edit and to post."""
+    """A named recipe with its full definition."""
 
     name: str
     description: str
@@ -311,7 +311,7 @@ class RecipeItem(BaseModel):
 
 
 class RecipeList(BaseModel):
-    """Every recipe that can be named."""
+    """All named recipes."""
 
     items: list[RecipeItem]
     next_cursor: str | None = None
