@@ -1,7 +1,7 @@
-"""The broker as a doorbell: Celery's configuration, and the thread that rings.
+"""The broker carries notifications: Celery's configuration, and the thread that sends them.
 
-A bell says *look*: the worker that hears it claims the oldest queued job of its queue. A bell may be lost or rung twice
-without harm; the database holds the jobs.
+A notification means *check the queue*: the worker that receives it claims the oldest queued job of its queue. A lost or
+repeated notification does no harm; the database holds the jobs.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from app.config import Settings
 
 QUEUES = ("search", "train", "maintenance")
 LOOK = {"search": "nnmass.search", "train": "nnmass.train", "maintenance": "nnmass.maintenance"}
-"""The task that each queue's bell calls."""
+"""The task that each queue's notification calls."""
 
 MAX_WAITING_NOTIFICATIONS = 1000
 LONGEST_WAIT_SECONDS = 0.2
 IDLE_SECONDS = 5.0
-"""A connection to the broker that was not used for this long is given back."""
+"""Seconds after which an unused connection to the broker is closed."""
 
 
 log = logging.getLogger("nnmass.broker")
 
 
 def make_celery(settings: Settings) -> Celery:
-    """Return the Celery application for these settings; docs/adr/0001-job-rows.md and 0004 give the reasons."""
+    """Return the Celery application for these settings. docs/adr/0001-job-rows.md and ADR 0004 give the reasons."""
     celery = Celery("nnmass", set_as_current=False)
     celery.conf.update(_common_settings())
     celery.conf.update(_filesystem(settings) if settings.embedded else _redis(settings))
@@ -46,7 +46,8 @@ def make_celery(settings: Settings) -> Celery:
 
 def _common_settings() -> dict[str, Any]:
     return {
-        # no_ack: an acknowledgment that fails on a lost connection leaves a worker with prefetch 1 deaf for good
+        # no_ack: if an acknowledgment fails on a lost connection, a worker with prefetch 1 never receives a message
+        # again
         "task_queues": [Queue(name, routing_key=name, no_ack=True) for name in QUEUES],
         "task_default_queue": "search",
         "task_create_missing_queues": False,
@@ -90,7 +91,7 @@ def _redis(settings: Settings) -> dict[str, Any]:
         "worker_disable_prefetch": True,
         "broker_connection_timeout": 3.0,
         "broker_pool_limit": 4,
-        # what Redis refuses while it is full, a worker would not survive; it is to connect again instead
+        # a worker would not survive the errors that a full Redis returns; it reconnects instead
         "broker_channel_error_retry": True,
         "broker_transport_options": {
             "socket_timeout": 5.0,
@@ -105,7 +106,7 @@ class NotificationChannel(filesystem.Channel):
     """kombu's filesystem channel without its two races, either of which ends a worker with a parse error."""
 
     def _put(self, queue: str, message: Any, **kwargs: Any) -> None:  # type: ignore[override] # kombu names it two ways
-        """Write a message under a name that no reader looks for, then give it its own: none is read half written."""
+        """Write a message under a temporary name, then rename it, so that no reader sees half a message."""
         name = f"{time.monotonic_ns()}_{uuid4()}.{queue}.msg"
         folder = Path(self.data_folder_out)
         unfinished = folder / f".{name}"
@@ -113,13 +114,13 @@ class NotificationChannel(filesystem.Channel):
         unfinished.replace(folder / name)
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
-        """Keep no table of bindings, a file that starting workers read half written: bells name their queue."""
+        """Write no table of bindings, which a starting worker could read half written: messages name their queue."""
 
 
 class NotificationTransport(filesystem.Transport):
-    """kombu's filesystem transport that looks up from waiting often.
+    """kombu's filesystem transport with short waits.
 
-    Celery sees that it was asked to end only between two waits, which are 2 s long with transports like this one.
+    Celery notices a shutdown request only between two waits, which take 2 s with transports like this one.
     """
 
     Channel = NotificationChannel
@@ -131,14 +132,14 @@ class NotificationTransport(filesystem.Transport):
 
 
 def purge_notifications(settings: Settings) -> None:
-    """Throw away the bells of an earlier run of embedded mode; the sweeper rings for what is queued."""
+    """Delete the notifications of an earlier run of embedded mode; the sweeper sends new ones for queued jobs."""
     folder = settings.notifications_dir / "messages"
     for message in folder.glob("*.msg") if folder.is_dir() else ():
         message.unlink(missing_ok=True)
 
 
 class BrokerUnfit(Exception):
-    """The broker is set up so that it would lose messages silently."""
+    """The broker's configuration would lose messages silently."""
 
 
 def check_redis(settings: Settings) -> None:
@@ -151,7 +152,7 @@ def check_redis(settings: Settings) -> None:
 
 
 def reachable(settings: Settings) -> bool:
-    """Tell whether the broker answers."""
+    """Return whether the broker answers."""
     if settings.embedded:
         return (settings.notifications_dir / "messages").is_dir()
     assert settings.broker_url is not None
@@ -166,7 +167,7 @@ def reachable(settings: Settings) -> bool:
 
 
 class Dispatcher:
-    """Rings bells from a thread of its own, so that no request ever waits for the broker."""
+    """Sends notifications from its own thread, so that no request waits for the broker."""
 
     def __init__(self, settings: Settings) -> None:
         self._celery = make_celery(settings)
@@ -178,7 +179,7 @@ class Dispatcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Let the bells that wait be rung, for a moment at most; what is lost the sweeper makes good."""
+        """Send the waiting notifications, for a moment at most; the sweeper replaces those that are lost."""
         try:
             self._waiting.put_nowait(None)
         except queues.Full:
@@ -186,7 +187,7 @@ class Dispatcher:
         self._thread.join(timeout=2.0)
 
     def notify(self, queue: str) -> None:
-        """Ask for a bell; at once, whatever the broker does. Too many waiting bells are dropped."""
+        """Request a notification; returns immediately in any state of the broker. Drops it when too many wait."""
         try:
             self._waiting.put_nowait(queue)
         except queues.Full:
@@ -198,12 +199,12 @@ class Dispatcher:
             try:
                 with self._celery.connection_for_write() as connection:
                     queue = self._notify_until_idle(connection, queue)
-            except Exception as error:  # whatever the broker does, the next bell must be tried
+            except Exception as error:  # whatever the broker does, the next notification must be tried
                 log.warning("bell for queue %s was not rung: %s", queue, type(error).__name__)
                 queue = self._waiting.get()
 
     def _notify_until_idle(self, connection: Connection, queue: str | None) -> str | None:
-        """Ring on one connection until nothing was asked for in a while; returns what to ring next, None to end."""
+        """Send notifications on one connection until it is idle. Return the next queue to notify, None to end."""
         while queue is not None:
             self._celery.send_task(LOOK[queue], queue=queue, ignore_result=True, connection=connection, retry=False)
             try:

@@ -1,4 +1,4 @@
-"""Jobs: claimed, kept alive, finished, cancelled, rescued and deleted, each by one guarded statement.
+"""Jobs: claimed, renewed, finished, cancelled, recovered and deleted, each by one guarded statement.
 
     queued ──claim──> running ──finish──> succeeded | failed
       ^ │                │ │
@@ -6,9 +6,9 @@
       └──lease expired───┘            failed, cancelled ──retry──> queued
                                       all but running ──delete──> gone
 
-A claim raises the fence; every later write of the worker carries its fence and changes nothing once the job has moved
-on. Each change also counts up the job's events and adds one, in the same transaction: the row's lock is held, so that
-their numbers have no gaps. Moments are the database's. Nothing here commits.
+A claim raises the fence. Every later write of the worker carries its fence, and changes nothing once the job has a
+newer one. Each change also increments the job's number of events and adds one event, in the same transaction: it holds
+the row's lock, so that the events' numbers have no gaps. Moments are the database's. Nothing here commits.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ LONGEST_MESSAGE = 200
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
 MAX_NOTIFICATIONS = 8
-"""Jobs of a queue, the next ones, whose bells a sweep rings again: enough to wake its workers, too few to pile up."""
+"""How many of a queue's next jobs a sweep notifies again: enough to wake its workers, too few to pile up."""
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-"""When the bell of a job that was put back counts as rung, so that the next sweep rings it."""
+"""The notification time of a job that was put back: it is overdue, so the next sweep notifies its queue again."""
 
 TRY_AGAIN_SECONDS = 10
 WAITING = "waiting for a worker"
@@ -47,10 +47,10 @@ WAITING = "waiting for a worker"
 SWEEP_LOCK = 7_164_225_301
 IDEMPOTENCY_KEPT = timedelta(hours=24)
 MOST_FORGOTTEN = 10_000
-"""Rows of a kind that are forgotten in one transaction."""
+"""The most rows of one kind that a transaction deletes."""
 
 WORKER_SILENT = timedelta(seconds=15)
-"""A worker that gave no sign of life for this long does not count as listening."""
+"""A worker whose last heartbeat is older than this does not count as listening."""
 
 BEATS_KEPT = timedelta(minutes=10)
 
@@ -75,18 +75,18 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.FAILED: frozenset({State.QUEUED}),
     State.CANCELLED: frozenset({State.QUEUED}),
 }
-"""Every change of state that can happen."""
+"""All possible changes of state."""
 
 
 ENDED = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
-"""The states in which nothing more happens to a job by itself."""
+"""The states that a job does not leave without a request."""
 
 DELETABLE = tuple(state for state in State if state is not State.RUNNING)
-"""The states in which a job can be deleted: a worker is never left without the job that it works on."""
+"""The states in which a job can be deleted: never while a worker runs it."""
 
 
 class Event(StrEnum):
-    """What an event tells: a change of state, progress within one, or the end."""
+    """What an event reports: a change of state, progress within one, or the end."""
 
     STATUS = "status"
     PROGRESS = "progress"
@@ -100,7 +100,7 @@ def sources(target: State) -> list[State]:
 
 @dataclass(frozen=True)
 class Claim:
-    """A worker's right to write to one job, until the fence is raised."""
+    """A worker's right to write to one job, valid until the fence is raised."""
 
     job_id: UUID
     fence: int
@@ -108,7 +108,10 @@ class Claim:
 
 
 def enqueue(session: Session, job_id: UUID, *, kind: str, queue: str, owner: str) -> Job:
-    """Add a queued job and ask for a bell after the commit. Raises TooMany when the owner has enough waiting."""
+    """Add a queued job and request a notification after the commit.
+
+    Raises TooMany when the owner has too many waiting jobs.
+    """
     _check_room(session, owner, job_id)
     moment = now(session)
     job = Job(
@@ -135,13 +138,13 @@ def enqueue(session: Session, job_id: UUID, *, kind: str, queue: str, owner: str
 
 
 def _log_queued(job_id: UUID, kind: str, queue: str) -> None:
-    """Log that a job waits, on a line that names the request which brought it too."""
+    """Log that a job was queued; the line also names the request that created it."""
     log.info("%s %s is queued", kind, job_id, extra={"job_id": str(job_id), "kind": kind, "queue": queue})
     tracing.queued(job_id)
 
 
 def _check_room(session: Session, owner: str, job_id: UUID) -> None:
-    """Refuse a job when its owner has enough others waiting. Whoever asks for room takes turns: none pass together."""
+    """Refuse a job when its owner has enough others waiting. An advisory lock lets only one request check at a time."""
     most = most_waiting(session)
     if most is None:
         return
@@ -154,7 +157,7 @@ def _check_room(session: Session, owner: str, job_id: UUID) -> None:
 
 
 def claim(session: Session, queue: str, worker: str, lease_seconds: float) -> Claim | None:
-    """Take the oldest queued job of a queue; None when there is none."""
+    """Claim the oldest queued job of a queue; None when there is none."""
     oldest = (
         select(Job.id)
         .where(Job.queue == queue, Job.state == State.QUEUED)
@@ -189,9 +192,9 @@ def claim(session: Session, queue: str, worker: str, lease_seconds: float) -> Cl
 def heartbeat(
     session: Session, claim: Claim, lease_seconds: float, fraction: float, message: str, *, report: bool = True
 ) -> bool:
-    """Renew the lease and store progress, telling it as an event or not.
+    """Renew the lease and store progress, with an event if `report` is set.
 
-    False when the job is no longer this worker's (taken back or cancelled).
+    Return False when the job no longer belongs to this worker (taken back or cancelled).
     """
     moment = now(session)
     renewed = _held(claim).values(
@@ -204,21 +207,21 @@ def heartbeat(
 
 
 def holds(session: Session, claim: Claim) -> bool:
-    """Tell whether the job is this worker's, and keep it so until the transaction ends."""
+    """Return whether the job belongs to this worker, and lock it until the transaction ends."""
     return session.execute(select(Job.id).where(_mine(claim)).with_for_update()).first() is not None
 
 
 def add_event(session: Session, claim: Claim, event: str, data: dict[str, Any], fraction: float, message: str) -> bool:
-    """Add an event that carries more than progress, such as an epoch; False when the job is no longer this worker's.
+    """Add an event with more than progress, such as an epoch. Return False when the job is no longer this worker's.
 
-    The lease is the heartbeat's matter.
+    It does not renew the lease; the heartbeat does.
     """
     progress = _held(claim).values(progress_fraction=fraction, progress_message=message[:LONGEST_MESSAGE])
     return bool(_change(session, progress, Event(event), data))
 
 
 def succeed(session: Session, claim: Claim) -> bool:
-    """Finish the job; False when it is no longer this worker's, and then nothing else may be written either."""
+    """Finish the job. False when it is no longer this worker's; then the caller must not write anything else either."""
     finished = _held(claim).values(
         state=State.SUCCEEDED,
         finished_at=now(session),
@@ -230,7 +233,7 @@ def succeed(session: Session, claim: Claim) -> bool:
 
 
 def fail(session: Session, claim: Claim, code: str, message: str) -> bool:
-    """Fail the job with its reason; False when it is no longer this worker's."""
+    """Fail the job with its reason. Return False when it is no longer this worker's."""
     failed = _held(claim).values(
         state=State.FAILED,
         finished_at=now(session),
@@ -242,15 +245,15 @@ def fail(session: Session, claim: Claim, code: str, message: str) -> bool:
 
 
 def release(session: Session, claim: Claim) -> bool:
-    """Put the job back, not counted as an attempt: its worker is shutting down in good order."""
+    """Put the job back without counting the attempt: its worker is shutting down in an orderly way."""
     put_back = _held(claim).values(**_waiting(LONG_AGO), attempt=Job.attempt - 1)
     return bool(_change(session, put_back, Event.STATUS))
 
 
 def give_up_attempt(session: Session, claim: Claim, code: str, message: str, most_attempts: int) -> bool:
-    """Put the job back after an attempt that died although its worker lives, or fail it if this was the last one.
+    """Put the job back after an attempt that died although its worker lives, or fail it after its last attempt.
 
-    The claim has counted the attempt already. False when the job is no longer this worker's.
+    The claim has already counted the attempt. Return False when the job is no longer this worker's.
     """
     if claim.attempt >= most_attempts:
         return fail(session, claim, code, message)
@@ -258,7 +261,7 @@ def give_up_attempt(session: Session, claim: Claim, code: str, message: str, mos
 
 
 def cancel(session: Session, job_id: UUID) -> bool:
-    """Cancel a job that has not ended; its worker finds out at its next heartbeat and can write nothing more."""
+    """Cancel a job that has not ended. Its worker notices at its next heartbeat and can write nothing more."""
     cancelled = (
         update(Job)
         .where(Job.id == job_id, Job.state.in_(sources(State.CANCELLED)))
@@ -273,9 +276,9 @@ def cancel(session: Session, job_id: UUID) -> bool:
 
 
 def retry(session: Session, job_id: UUID) -> bool:
-    """Queue a job that failed or was cancelled as if it were new; False when it has not, or succeeded.
+    """Queue a failed or cancelled job as if it were new. Return False when it has not ended, or succeeded.
 
-    Raises TooMany when the owner has enough waiting.
+    Raises TooMany when the owner has too many waiting jobs.
     """
     given_up = and_(Job.id == job_id, Job.state.in_([state for state in sources(State.QUEUED) if state in ENDED]))
     owner = session.execute(select(Job.owner).where(given_up)).scalar_one_or_none()
@@ -302,14 +305,14 @@ def retry(session: Session, job_id: UUID) -> bool:
 
 
 def delete(session: Session, job_id: UUID) -> bool:
-    """Delete a job with its events and whatever else goes with it; False when it is running, or not there."""
+    """Delete a job with its events and all other rows that belong to it. False when it is running or does not exist."""
     gone = delete_from(Job).where(Job.id == job_id, Job.state.in_(DELETABLE)).returning(Job.id)
     return session.execute(gone, execution_options={"synchronize_session": False}).first() is not None
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What one sweep did: jobs put back, jobs failed, and how many bells each queue is to get."""
+    """What one sweep did: jobs put back, jobs failed, and the number of notifications due for each queue."""
 
     requeued: int
     failed: int
@@ -317,7 +320,7 @@ class Sweep:
 
 
 def sweep(session: Session, *, renotify_seconds: float, most_attempts: int) -> Sweep:
-    """Make good what a dead worker or a lost bell left behind. Idempotent; one process at a time does it."""
+    """Recover jobs after a worker died or a notification was lost. Idempotent; only one process at a time does it."""
     if not _alone(session):
         return Sweep(0, 0, {})
     moment = now(session)
@@ -335,7 +338,7 @@ def sweep(session: Session, *, renotify_seconds: float, most_attempts: int) -> S
         ),
         Event.DONE,
     )
-    # the limit once more: a lease may have been written since, late enough to be over already
+    # check the lease again: it may have been renewed since, and its new end may already be past
     again = update(Job).where(expired, Job.attempt < most_attempts)
     requeued = _change(session, again.values(**_waiting(LONG_AGO)), Event.STATUS)
     overdue = _overdue(session, moment, renotify_seconds)
@@ -345,10 +348,10 @@ def sweep(session: Session, *, renotify_seconds: float, most_attempts: int) -> S
 
 
 def _overdue(session: Session, moment: datetime, renotify_seconds: float) -> dict[str, list[UUID]]:
-    """Return, for each queue, which of its next jobs wait with a bell that was rung too long ago.
+    """Return, for each queue, which of its next jobs were last notified too long ago.
 
-    Of a long queue the first jobs tell all: they are taken first. Where no worker listens bells would pile up; a new
-    worker rings its own.
+    For a long queue checking the first jobs is enough: they are taken first. Without a listening worker, notifications
+    would pile up, so none are due there; a new worker notifies itself.
     """
     late = moment - timedelta(seconds=renotify_seconds)
     listening = select(WorkerBeat.queue).where(WorkerBeat.seen_at > moment - WORKER_SILENT).distinct()
@@ -362,19 +365,19 @@ def _overdue(session: Session, moment: datetime, renotify_seconds: float) -> dic
 
 
 def needs_sweep(session: Session, *, renotify_seconds: float) -> bool:
-    """Tell, without writing, whether a sweep would find anything."""
+    """Return whether a sweep would find anything, without writing."""
     moment = now(session)
     expired = select(Job.id).where(_expired(moment)).limit(1)
     return session.execute(expired).first() is not None or bool(_overdue(session, moment, renotify_seconds))
 
 
 def _expired(moment: datetime) -> ColumnElement[bool]:
-    # PENDING is the condition of an index, word for word: without, SQLite reads every job there is
+    # PENDING must equal the index's condition word for word; otherwise SQLite reads all jobs
     return and_(text(PENDING), Job.state == State.RUNNING, Job.lease_until < moment)
 
 
 def tidy(session: Session) -> bool:
-    """Forget Idempotency-Keys after a day, and workers long silent; tells whether there may be more to forget."""
+    """Delete Idempotency-Keys after a day, and workers that are long gone. Return whether more may be left."""
     if not _alone(session):
         return False
     moment = now(session)
@@ -388,13 +391,13 @@ def tidy(session: Session) -> bool:
 
 
 def queued(session: Session, queue: str) -> bool:
-    """Tell whether a queue holds work."""
+    """Return whether a queue has queued jobs."""
     waiting = select(Job.id).where(Job.queue == queue, Job.state == State.QUEUED).limit(1)
     return session.execute(waiting).first() is not None
 
 
 def beat(session: Session, worker: str, queue: str) -> None:
-    """Record a worker's sign of life."""
+    """Record a worker's heartbeat."""
     session.merge(WorkerBeat(worker=worker, queue=queue, seen_at=now(session)))
 
 
@@ -405,7 +408,7 @@ def _alone(session: Session) -> bool:
 
 
 def counts(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, int]:
-    """Return how many events each of these jobs has; a job that is not there is left out."""
+    """Return the number of events of each of these jobs; jobs that do not exist are left out."""
     rows = session.execute(select(Job.id, Job.event_count).where(Job.id.in_(job_ids)))
     return {row.id: row.event_count for row in rows}
 
@@ -432,7 +435,7 @@ def _held(claim: Claim) -> Update:
 
 
 def _waiting(notified_at: datetime) -> dict[str, Any]:
-    """Return what every job has that is queued again."""
+    """Return the column values of a job that is queued again."""
     return {
         "state": State.QUEUED,
         "lease_until": None,
@@ -445,7 +448,7 @@ def _waiting(notified_at: datetime) -> dict[str, Any]:
 def _change(
     session: Session, change: Update, event: Event | None, more: dict[str, Any] | None = None
 ) -> Sequence[AnyRow]:
-    """Carry out a guarded UPDATE and return the jobs it changed, each of which gets the event if there is one."""
+    """Run a guarded UPDATE and return the jobs that it changed; each gets the event, if one is given."""
     if event is not None:
         change = change.values(event_count=Job.event_count + 1)
     columns = (Job.id, Job.queue, Job.state, Job.fence, Job.attempt, Job.event_count)
@@ -454,7 +457,7 @@ def _change(
         execution_options={"synchronize_session": False},
     ).all()
     if changed and event is not None:
-        moment = now(session)  # read under the lock, so that moments are in the order of the numbers
+        moment = now(session)  # read under the lock, so that the moments follow the order of the numbers
         session.execute(insert(JobEvent), [_event_of(job, event, more or {}, moment) for job in changed])
     return changed
 

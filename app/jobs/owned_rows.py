@@ -1,4 +1,4 @@
-"""What an owner has: rows that stand for one job each, found by their id and listed newest first."""
+"""Queries of an owner's rows that stand for one job each: found by id, and listed newest first."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Query = TypeVar("Query", bound=Select[*tuple[Any, ...]])
 
 
 def owned(rows: type[Owned], kind: str, owner: str | BindParameter[str]) -> Select[Owned]:
-    """Return the query of an owner's rows, each with its job; `kind` is that of their jobs."""
+    """Return the query of an owner's rows, each with its job; `kind` is the kind of these jobs."""
     return of_owner(select(rows), rows, kind, owner).options(contains_eager(rows.job))
 
 
 def of_owner(query: Query, rows: type[Owned], kind: str, owner: str | BindParameter[str]) -> Query:
-    """Return a query of `rows`, whatever it selects of them, with their jobs joined and narrowed to an owner's."""
+    """Join a query of `rows`, whatever it selects of them, with their jobs, and limit it to an owner's."""
     return query.join(rows.job).where(Job.owner == owner, Job.kind == kind)
 
 
@@ -37,7 +37,7 @@ def newest(
 ) -> Query:
     """Return the query of up to `limit` of these rows, newest first, older than the one with the id `before`."""
     if before is not None:
-        # said of both tables: from one, PostgreSQL does not infer the other, and reads all newer rows on the way there
+        # the condition names both tables: PostgreSQL does not infer one from the other, and would read all newer rows
         query = query.where(Job.id < before, rows.id < before)
     if status is not None:
         query = query.where(Job.state == status)

@@ -1,11 +1,11 @@
-"""Removing what is old: jobs that ended long ago, with all that belongs to them, and nothing else.
+"""Delete old data: jobs that ended long ago, with all their rows and files, and nothing else.
 
-What else is there stays as it is, to the last column. So a search stays for as long as a training names it, and a
-training for as long as another is a replay of it: removing them would change those. What is queued or runs is never
-removed, however old.
+All other rows stay as they are, to the last column. A search therefore stays for as long as a training refers to it,
+and a training for as long as another is a replay of it: deleting them would change those. Queued and running jobs are
+never deleted, however old.
 
-It goes in batches, each a transaction of its own in which the rows are locked first and judged again: what somebody
-retries, tags or trains meanwhile stays.
+Deletion runs in batches, one transaction each. A batch locks its rows first and checks them again, so that whatever a
+user retries, tags or trains meanwhile stays.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ from app.storage.models import (
 )
 
 AT_ONCE = 500
-"""Jobs of one batch: some thousand rows, gone in a fraction of a second."""
+"""The most jobs of a batch: some thousand rows, deleted in a fraction of a second."""
 
 SEARCHES, VERIFICATIONS, MEASUREMENTS, EXPORTS = "searches", "verifications", "measurements", "exports"
 KINDS = {VERIFICATIONS: "verification", MEASUREMENTS: "measurement", EXPORTS: "export", SEARCHES: "search"}
-"""What can be removed and the kind of its jobs. Searches are last: trainings that go too hold them no more."""
+"""What can be deleted, and the kind of its jobs. Searches are last: by then, deleted trainings no longer need them."""
 
 AGE = re.compile(r"(\d{1,6})([hdw])")
 UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
@@ -72,14 +72,14 @@ BELONGING: dict[str, tuple[Belonging, ...]] = {
     MEASUREMENTS: ((Measurement, Measurement.id), *ALWAYS),
     EXPORTS: ((Export, Export.id), *ALWAYS),
 }
-"""The tables that hold a kind's rows, and the column that names the job. Removing the job takes all of them along."""
+"""The tables with a kind's rows, and the column with the job's id. Deleting the job deletes the rows in all of them."""
 
 
 @dataclass(frozen=True)
 class RetentionPolicy:
-    """What is to be removed: jobs of these kinds that ended longer ago than this.
+    """What to delete: jobs of these kinds that ended longer ago than `older_than`.
 
-    keep_tagged: searches that have a tag stay.
+    keep_tagged: searches with a tag stay.
     """
 
     older_than: timedelta
@@ -89,7 +89,7 @@ class RetentionPolicy:
 
 @dataclass
 class PruneReport:
-    """What was removed: rows by table, bytes of the files in them, and files on this machine's disk."""
+    """What was deleted: the number of rows by table, the bytes of their files, and files on this machine's disk."""
 
     rows: Counter[str] = field(default_factory=Counter)
     stored_bytes: int = 0
@@ -97,7 +97,7 @@ class PruneReport:
     file_bytes: int = 0
 
     def add(self, more: PruneReport) -> None:
-        """Add what else was removed."""
+        """Add the counts of another report."""
         self.rows += more.rows
         self.stored_bytes += more.stored_bytes
         self.files += more.files
@@ -105,12 +105,12 @@ class PruneReport:
 
     @property
     def jobs(self) -> int:
-        """How many jobs."""
+        """The number of jobs."""
         return self.rows[Job.__tablename__]
 
 
 def age_of(text: str) -> timedelta:
-    """Return an age written as `90d`, `12h` or `6w`. Raises ValueError."""
+    """Parse an age written as `90d`, `12h` or `6w`. Raises ValueError."""
     found = AGE.fullmatch(text)
     if found is None or not int(found[1]):
         raise ValueError("must be a number of hours, days or weeks, such as 12h, 90d or 6w")
@@ -118,14 +118,14 @@ def age_of(text: str) -> timedelta:
 
 
 def of_settings(settings: Settings) -> RetentionPolicy | None:
-    """Return what the service removes by itself; None where it keeps everything."""
+    """Return what the service deletes automatically; None where it keeps everything."""
     if settings.retention_days is None:
         return None
     return RetentionPolicy(timedelta(days=settings.retention_days), keep_tagged=settings.retention_keep_tagged)
 
 
 def cutoff(database: Database, policy: RetentionPolicy) -> datetime:
-    """Return the moment before which jobs must have ended, by the database's clock."""
+    """Return the time before which jobs must have ended, by the database's clock."""
     with database.read() as session:
         return now(session) - policy.older_than
 
@@ -133,7 +133,7 @@ def cutoff(database: Database, policy: RetentionPolicy) -> datetime:
 def prune(
     database: Database, training_dir: Path, policy: RetentionPolicy, before: datetime, *, dry_run: bool = False
 ) -> Iterator[PruneReport]:
-    """Remove what is wanted, batch by batch; yields what each batch removed, or in a dry run would remove."""
+    """Delete what the policy covers. Yield what each batch deleted, or in a dry run would delete."""
     going: set[UUID] = set()
     for kind in KINDS:
         if kind not in policy.kinds:
@@ -147,7 +147,7 @@ def prune(
 
 @dataclass(frozen=True)
 class _Criteria:
-    """One kind of what is wanted."""
+    """The criteria of the policy for one kind of job."""
 
     kind: str
     before: datetime
@@ -155,14 +155,14 @@ class _Criteria:
 
     @property
     def conditions(self) -> list[ColumnElement[bool]]:
-        """What a job must be to go, whoever names it."""
+        """The conditions that a job must meet to be deleted, apart from references to it."""
         ended = [Job.kind == KINDS[self.kind], Job.state.in_(ENDED), Job.finished_at < self.before]
         if self.kind == SEARCHES and self.keep_tagged:
             ended.append(~exists().where(SearchTag.search_id == Job.id))
         return ended
 
     def unnamed(self, going: Sequence[UUID]) -> ColumnElement[bool]:
-        """That nothing names it but what goes together with it."""
+        """The condition that nothing refers to the job except rows that are deleted with it."""
         if self.kind == SEARCHES:
             return ~exists().where(Verification.search_id == Job.id)
         if self.kind == VERIFICATIONS:
@@ -172,9 +172,9 @@ class _Criteria:
 
 
 def _batches(database: Database, criteria: _Criteria, going: set[UUID]) -> Iterator[list[UUID]]:
-    """Yield the ids of jobs that may go. going: trainings that go or are gone, which hold nothing any more."""
+    """Yield the ids of jobs that may be deleted. going: trainings to be deleted or already deleted."""
     if criteria.kind == VERIFICATIONS:
-        newest_first = sorted(going, reverse=True)  # a replay before what it repeats
+        newest_first = sorted(going, reverse=True)  # a replay before the training that it repeats
         yield from (newest_first[at : at + AT_ONCE] for at in range(0, len(newest_first), AT_ONCE))
         return
     for ids in _pages(database, criteria):
@@ -188,7 +188,7 @@ def _batches(database: Database, criteria: _Criteria, going: set[UUID]) -> Itera
 
 
 def _pages(database: Database, criteria: _Criteria) -> Iterator[list[UUID]]:
-    """Yield the ids of jobs that are old enough, by when they ended."""
+    """Yield the ids of jobs that are old enough, ordered by when they ended."""
     query = select(Job.id, Job.finished_at).where(*criteria.conditions).order_by(Job.finished_at, Job.id).limit(AT_ONCE)
     page = query
     while True:
@@ -202,7 +202,7 @@ def _pages(database: Database, criteria: _Criteria) -> Iterator[list[UUID]]:
 
 
 def _unneeded(database: Database, criteria: _Criteria) -> set[UUID]:
-    """Return the trainings that are old enough and that no replay names which stays."""
+    """Return the trainings that are old enough and that no remaining replay refers to."""
     going = {job_id for ids in _pages(database, criteria) for job_id in ids}
     with database.read() as session:
         replays = select(Verification.id, Verification.replay_of).where(Verification.replay_of.is_not(None))
@@ -217,12 +217,12 @@ def _unneeded(database: Database, criteria: _Criteria) -> set[UUID]:
 
 
 def _delete(database: Database, training_dir: Path, criteria: _Criteria, ids: Sequence[UUID]) -> PruneReport:
-    """Remove those of a batch that may still go."""
+    """Delete the jobs of a batch that may still be deleted."""
     own, key = BELONGING[criteria.kind][0]
     locked = select(Job.id).join(own, key == Job.id).where(Job.id.in_(ids), *criteria.conditions)
     with database.write() as session:
         found = session.scalars(locked.with_for_update(of=[Job, own], skip_locked=True)).all()
-        # asked once they are locked: who would name one now waits for this transaction, and then finds it gone
+        # checked under the lock: a new reference waits for this transaction, and then finds the job gone
         sure = session.scalars(
             select(Job.id).where(Job.id.in_(found), *criteria.conditions, criteria.unnamed(found))
         ).all()
@@ -234,13 +234,13 @@ def _delete(database: Database, training_dir: Path, criteria: _Criteria, ids: Se
 
 
 def _count_only(database: Database, training_dir: Path, criteria: _Criteria, ids: Sequence[UUID]) -> PruneReport:
-    """Return what removing a batch would remove."""
+    """Return what deleting a batch would delete."""
     with database.read() as session:
         return _count(session, training_dir, criteria, ids)
 
 
 def _count(session: Session, training_dir: Path, criteria: _Criteria, ids: Sequence[UUID]) -> PruneReport:
-    """Return what belongs to jobs of a kind."""
+    """Count the rows and files of jobs of a kind."""
     removed = PruneReport()
     for table, key in BELONGING[criteria.kind]:
         count = session.execute(select(func.count()).select_from(table).where(key.in_(ids))).scalar_one()

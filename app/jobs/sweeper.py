@@ -1,4 +1,4 @@
-"""The sweeper: a thread in every process that makes good what dead workers and lost bells leave behind."""
+"""The sweeper: a thread in every process that recovers jobs after a worker died or a notification was lost."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ TIDY_EVERY_SECONDS = 60.0
 BEAT_EVERY_SECONDS = 5.0
 PRUNE_EVERY_SECONDS = 3600.0
 PRUNES = "maintenance"
-"""The queue whose worker removes what is old; the other processes only sweep."""
+"""The queue whose worker deletes old data; the other processes only sweep."""
 
 log = logging.getLogger("nnmass.sweeper")
 
 
 class Sweeper:
-    """Sweeps every `sweep_seconds`, and records its process as alive when that is a worker. Outlives lost databases."""
+    """Sweeps every `sweep_seconds`; in a worker, it also records a heartbeat. It survives database outages."""
 
     def __init__(
         self,
@@ -54,12 +54,12 @@ class Sweeper:
         while not self._stop.is_set():
             try:
                 self.sweep()
-            except Exception:  # the database may be away for a while; stopping here would strand its jobs
+            except Exception:  # the database may be unavailable for a while; stopping here would strand its jobs
                 log.warning("sweep failed; it will be tried again", exc_info=True)
             self._stop.wait(self._settings.sweep_seconds)
 
     def sweep(self) -> None:
-        """Sweep once, if there is anything to do."""
+        """Sweep once, if needed."""
         self._beat()
         self._recover_jobs()
         self._tidy()
@@ -80,7 +80,7 @@ class Sweeper:
                 self._notify(queue)
 
     def _tidy(self) -> None:
-        """Forget what nobody needs: once a minute all of it, a batch each sweep."""
+        """Delete expired rows: once a minute all of them, one batch per sweep."""
         if time.monotonic() - self._tidied < TIDY_EVERY_SECONDS:
             return
         with self._database.write() as session:
@@ -89,7 +89,7 @@ class Sweeper:
             self._tidied = time.monotonic()
 
     def _prune(self) -> None:
-        """Remove a batch of what is old: once an hour all of it, a batch each sweep, so that no sweep takes long."""
+        """Delete old data: once an hour all of it, one batch per sweep, so that no sweep takes long."""
         policy = retention.of_settings(self._settings)
         if policy is None or self._worker is None or self._worker[1] != PRUNES:
             return
@@ -102,7 +102,7 @@ class Sweeper:
         try:
             batch = next(self._pruning, None)
         except Exception:
-            self._pruning = None  # what is left of it goes in an hour
+            self._pruning = None  # the rest is deleted in an hour
             raise
         if batch is not None:
             self._removed.add(batch)
