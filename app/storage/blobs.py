@@ -1,4 +1,4 @@
-"""Files that the database keeps, read part by part: of the largest, no process should hold all at once."""
+"""Files stored in the database, read in parts, so that no process holds a whole large file in memory."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from sqlalchemy import LargeBinary, Select, func, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 PART_BYTES = 4 * 2**20
-"""PostgreSQL's answer holds three times as much for a moment, in each of the requests at once."""
+"""Bytes of a part. PostgreSQL's answer briefly takes three times as much memory, in each concurrent request."""
 
 
 @dataclass(frozen=True)
 class Blob:
-    """The content of a file in the database: its bytes, and the query of so many of them from a place on."""
+    """The content of a file in the database: its size in bytes, and the query of a part of it."""
 
     size: int
     part: Callable[[int, int], Select[bytes]]

@@ -1,4 +1,4 @@
-"""The database: one code path for PostgreSQL and SQLite, and the only place where a transaction is committed."""
+"""The database: one code path for PostgreSQL and SQLite, and the only module that commits transactions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STATEMENT_TIMEOUT_MS = 30_000
 CONNECT_TIMEOUT_S = 5
 CONNECTIONS, KEPT_CONNECTIONS = 30, 10
 SESSIONS_OF_REQUESTS = 20
-"""How many requests hold a session at once; the other connections are for work that one thread does from end to end."""
+"""How many requests hold a session concurrently; the other connections serve work that uses one thread throughout."""
 
 ANNOUNCED = "announced"
 AFTERWARDS = "afterwards"
@@ -42,20 +42,20 @@ MOST_WAITING = "most_waiting"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment in UTC: `timestamptz` on PostgreSQL, text on SQLite, always aware in Python."""
+    """A moment in UTC: `timestamptz` on PostgreSQL, text on SQLite; always with a time zone in Python."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse naive moments; SQLite stores the UTC clock's reading."""
+        """Return the moment in UTC, for SQLite without its time zone."""
         if value is None:
             return None
         moment = value.astimezone(UTC)
         return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Give every moment its zone."""
+        """Add the time zone UTC to a naive moment."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -79,22 +79,23 @@ def _on_sqlite(element: _ListOf, compiler: SQLCompiler, **how: Any) -> str:
 
 
 def json_list(query: Select[*tuple[Any, ...]]) -> ScalarSelect[str]:
-    """Return the text of a JSON list of what a query of one column finds, in its order, as one column of another."""
+    """Return a scalar subquery: the values of a one-column query, in its order, as the text of a JSON list."""
     rows = query.subquery()
     return select(_ListOf(*rows.c)).scalar_subquery()
 
 
 class Database:
-    """Sessions on one engine. `announce` is called with each queue that a committed transaction put work in.
+    """Sessions on one engine. `announce` is called with each queue in which a committed transaction put work.
 
-    most_waiting: jobs that one owner may have queued or running; None for no limit.
+    most_waiting: the most jobs that one owner may have queued or running; None for no limit.
     """
 
     def __init__(
         self, url: str, announce: Callable[[str], None] | None = None, most_waiting: int | None = None
     ) -> None:
         self.engine = make_engine(url)
-        # each statement sees the latest anyway (READ COMMITTED); without a transaction around, it takes half the time
+        # each statement sees the latest data anyway (READ COMMITTED); without a surrounding transaction it takes half
+        # the time
         alone = self.engine.dialect.name == "postgresql"
         self._autocommit_engine = self.engine.execution_options(isolation_level="AUTOCOMMIT") if alone else self.engine
         self._most_waiting = most_waiting
@@ -107,15 +108,15 @@ class Database:
             yield session
 
     def reader(self) -> Session:
-        """Return a session for reading, which the caller closes; it connects when it is first used."""
+        """Return a session for reading, which the caller must close; it connects on first use."""
         return Session(self._autocommit_engine, autoflush=False, expire_on_commit=False)
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """Open a session that is committed at the end of the block, or rolled back by an exception.
+        """Open a session that is committed at the end of the block, or rolled back on an exception.
 
-        What `announce_work` and `after_commit` collected is done after the commit; a rollback forgets it. On SQLite the
-        write lock is taken at once, since a transaction that starts by reading cannot wait for it later.
+        Calls registered with `announce_work` and `after_commit` run after the commit; a rollback drops them. SQLite
+        takes the write lock at the start, since a transaction that begins with a read cannot wait for the lock later.
         """
         with Session(self.engine, autoflush=False, expire_on_commit=False) as session:
             session.info[MOST_WAITING] = self._most_waiting
@@ -128,35 +129,35 @@ class Database:
             act()
 
     def dispose(self) -> None:
-        """Close every connection."""
+        """Close all connections."""
         self.engine.dispose()
 
 
 def is_unavailable(error: SQLAlchemyError) -> bool:
-    """Tell whether an error means that the database is gone for now, and not that something was wrong with a query."""
+    """Return whether an error means that the database is temporarily unavailable, not that a query was wrong."""
     if isinstance(error, DBAPIError):
         return isinstance(error, OperationalError) or error.connection_invalidated
     return isinstance(error, PoolTimeout)
 
 
 def most_waiting(session: Session) -> int | None:
-    """Return how many jobs an owner may have queued or running, as far as this session's service limits them."""
+    """Return how many jobs an owner may have queued or running; None if this session's service sets no limit."""
     limit: int | None = session.info.get(MOST_WAITING)
     return limit
 
 
 def announce_work(session: Session, queue: str) -> None:
-    """Ask for a bell on a queue once the session's transaction is committed."""
+    """Request a notification for a queue, sent once the session's transaction is committed."""
     session.info.setdefault(ANNOUNCED, []).append(queue)
 
 
 def after_commit(session: Session, act: Callable[[], None]) -> None:
-    """Have something done once the session's transaction is committed, such as telling of it."""
+    """Call `act` once the session's transaction is committed, for instance to log the change."""
     session.info.setdefault(AFTERWARDS, []).append(act)
 
 
 def now(session: Session) -> datetime:
-    """Return the moment on the database's clock, the only clock that leases trust."""
+    """Return the time of the database's clock, the only clock used for leases."""
     if session.get_bind().dialect.name == "sqlite":
         reading = session.execute(text("select strftime('%Y-%m-%d %H:%M:%f', 'now')")).scalar_one()
         return datetime.fromisoformat(reading).replace(tzinfo=UTC)
@@ -165,7 +166,7 @@ def now(session: Session) -> datetime:
 
 
 def make_engine(url: str) -> Engine:
-    """Return an engine with time limits on everything that could wait for ever."""
+    """Return an engine with time limits on everything that could otherwise wait without end."""
     pool = {"pool_timeout": 10, "pool_size": KEPT_CONNECTIONS, "max_overflow": CONNECTIONS - KEPT_CONNECTIONS}
     if url.startswith("sqlite"):
         engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_MS / 1000}, hide_parameters=True, **pool)
@@ -178,14 +179,14 @@ def make_engine(url: str) -> Engine:
     return create_engine(
         url,
         pool_pre_ping=True,
-        hide_parameters=True,  # an error that is logged shows its statement, never what somebody wrote
+        hide_parameters=True,  # a logged error shows its statement, never the user's values
         **pool,
         connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "options": options},
     )
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, record: Any) -> None:
-    connection.isolation_level = None  # the driver's own implicit transactions would start too late
+    connection.isolation_level = None  # the driver would begin its implicit transactions too late
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={SQLITE_BUSY_MS}"):
         connection.execute(f"PRAGMA {pragma}")
 

@@ -11,20 +11,20 @@ from pydantic import BeforeValidator
 from app.errors import NotFound
 
 UUID_TEXT = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-"""What a UUID looks like."""
+"""The form of a UUID."""
 
 _NS_PER_MS = 1_000_000
 
 
 def new_id() -> UUID:
-    """Return a UUID of version 7 (RFC 9562): it sorts by the moment it was made, to a quarter of a microsecond."""
+    """Return a UUID of version 7 (RFC 9562), which sorts by creation time, to a quarter of a microsecond."""
     ms, rest = divmod(time.time_ns(), _NS_PER_MS)
     fraction = (rest << 12) // _NS_PER_MS
     return UUID(int=ms << 80 | 0x7 << 76 | fraction << 64 | 0x2 << 62 | secrets.randbits(62))
 
 
 def id_of(what: str) -> BeforeValidator:
-    """Return the reader of an id in a path: what is no id names no such thing, and raises NotFound."""
+    """Return the validator of an id in a path: text that is not an id raises NotFound."""
 
     def read(text: str) -> UUID:
         try:

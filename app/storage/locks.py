@@ -1,4 +1,4 @@
-"""Transactions that take turns."""
+"""Locks between transactions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from sqlalchemy.orm import Session
 
 
 def advisory_lock(session: Session, *parts: str) -> None:
-    """Make transactions that name the same parts take turns until they end (SQLite's writers always do)."""
+    """Let transactions with the same parts run one at a time, until they end (SQLite's writers always do)."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(text("select pg_advisory_xact_lock(hashtextextended(:parts, 0))"), {"parts": "\n".join(parts)})

@@ -1,4 +1,4 @@
-"""The database's schema: brought up to date, and compared with what this version expects."""
+"""Migrate the database's schema, and compare it with what this version expects."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def alembic_config(connection: Connection | None = None) -> Config:
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the schema to this version; several processes may do so at once."""
+    """Migrate the schema to this version; several processes may do so concurrently."""
     with engine.connect() as connection:
         command.upgrade(alembic_config(connection), "head")
 
 
 def is_current(connection: Connection) -> bool:
-    """Tell whether the schema is the one this version expects."""
+    """Return whether the schema is the one that this version expects."""
     return MigrationContext.configure(connection).get_current_revision() == _head()
 
 

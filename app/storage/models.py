@@ -1,4 +1,4 @@
-"""The tables."""
+"""The tables of the database."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.storage.db import UtcDateTime
 
 PENDING = "state IN ('queued', 'running')"
 Json = JSON(none_as_null=True)
-"""JSON kept as text, so that objects come back in the order in which they were written."""
+"""JSON stored as text, so that objects keep the order of their keys."""
 
 
 class Base(DeclarativeBase):
@@ -66,7 +66,7 @@ class Job(Base):
 
 
 class JobEvent(Base):
-    """One thing that happened to a job; `Job.event_count` counts them, and they are numbered from 1 without gaps."""
+    """An event of a job. They are numbered from 1 without gaps; `Job.event_count` is the number of events."""
 
     __tablename__ = "job_events"
 
@@ -78,7 +78,7 @@ class JobEvent(Base):
 
 
 class Search(Base):
-    """A search: what was asked and, once its job has succeeded, the certificate."""
+    """A search: the request and, once its job has succeeded, the certificate."""
 
     __tablename__ = "searches"
     __table_args__ = (Index("ix_searches_request_digest_id", "request_digest", "id"),)
@@ -112,7 +112,7 @@ class SearchTag(Base):
 
 
 class RankedArchitecture(Base):
-    """One place of a search's ranking."""
+    """One rank of a search's ranking."""
 
     __tablename__ = "ranked_architectures"
     __table_args__ = (Index("ix_ranked_architectures_arch_id_search_id", "arch_id", "search_id"),)
@@ -136,7 +136,7 @@ class RegisteredArchitecture(Base):
 
 
 class DeviceProfile(Base):
-    """A device's profile that its owner has posted: memory and measured latencies."""
+    """A device profile that its owner posted: memory and measured latencies."""
 
     __tablename__ = "device_profiles"
 
@@ -147,7 +147,7 @@ class DeviceProfile(Base):
 
 
 class Export(Base):
-    """A file made of an architecture by a worker; `content` is there once its job has succeeded."""
+    """A file that a worker creates from an architecture; `content` is set once its job has succeeded."""
 
     __tablename__ = "exports"
     __table_args__ = (Index("ix_exports_arch_id_format_seed_id", "arch_id", "format", "seed", "id"),)
@@ -164,7 +164,7 @@ class Export(Base):
 
 
 class Measurement(Base):
-    """Something measured on a built network, with no training: what was asked and, in the end, the figures."""
+    """A measurement of a built, untrained network: the request and, once its job has succeeded, the figures."""
 
     __tablename__ = "measurements"
     __table_args__ = (Index("ix_measurements_arch_id_id", "arch_id", "id"),)
@@ -180,10 +180,10 @@ class Measurement(Base):
 
 
 class Verification(Base):
-    """A network to train, or trained: the whole order and, once its job has succeeded, the result.
+    """A network to train: the whole order and, once its job has succeeded, the result.
 
-    `task` tells inputs and classes, `widths` the widths of its parts: networks are compared where both are equal.
-    `log` is the tail of what the trainer said, `live` how fast it goes and what is left.
+    `task` holds inputs and classes, `widths` the widths of the network's parts: networks are compared where both are
+    equal. `log` is the end of the trainer's output; `live` holds its speed and remaining time.
     """
 
     __tablename__ = "verifications"
@@ -223,7 +223,7 @@ class Verification(Base):
 
 
 class VerificationEpoch(Base):
-    """The figures of one epoch of one seed; written again, with the same figures, by an attempt that repeats it."""
+    """The figures of one epoch of one seed. An attempt that repeats the epoch writes the same figures again."""
 
     __tablename__ = "verification_epochs"
 
@@ -240,7 +240,7 @@ class VerificationEpoch(Base):
 
 
 class VerificationSeed(Base):
-    """How one seed ended: test accuracy and loss after the last epoch, and the counts of true and predicted class."""
+    """The result of one seed: test accuracy and loss after the last epoch, and counts of true and predicted classes."""
 
     __tablename__ = "verification_seeds"
 
@@ -253,7 +253,7 @@ class VerificationSeed(Base):
 
 
 class Checkpoint(Base):
-    """A file in a worker's training folder from which a training can be taken up again."""
+    """A file in a worker's training folder from which a training can resume."""
 
     __tablename__ = "checkpoints"
 
@@ -269,7 +269,7 @@ class Checkpoint(Base):
 
 
 class Artifact(Base):
-    """A file that a training left: trained weights, the trained network as ONNX."""
+    """A file that a training produced: trained weights, or the trained network as ONNX."""
 
     __tablename__ = "artifacts"
 
@@ -282,7 +282,7 @@ class Artifact(Base):
 
 
 class IdempotencyKey(Base):
-    """The first answer to a request that carried an Idempotency-Key."""
+    """The first response to a request with an Idempotency-Key."""
 
     __tablename__ = "idempotency_keys"
 
@@ -296,7 +296,7 @@ class IdempotencyKey(Base):
 
 
 class ApiKey(Base):
-    """A key of the API: its secret's SHA-256, whose it is and what it allows. Revoked keys stay, as a record."""
+    """An API key: its secret's SHA-256, its owner and its scopes. Revoked keys stay, as a record."""
 
     __tablename__ = "api_keys"
 
@@ -312,7 +312,7 @@ class ApiKey(Base):
 
 
 class WorkerBeat(Base):
-    """The last sign of life of one worker process."""
+    """The last heartbeat of one worker process."""
 
     __tablename__ = "worker_beats"
 
