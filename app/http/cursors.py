@@ -13,17 +13,17 @@ LONGEST = 512
 
 
 class Cursors:
-    """Makes and reads cursors; `key` is the signing key."""
+    """Creates and reads cursors; `key` is the signing key."""
 
     def __init__(self, key: str) -> None:
         self._serializer = URLSafeSerializer(key, salt="nnmass.cursor")
 
     def make(self, scope: dict[str, Any], position: str | int) -> str:
-        """Return a cursor for the place after `position` in the list that `scope` (owner, filters) names."""
+        """Return a cursor for the items after `position` in the list that `scope` (owner, filters) identifies."""
         return str(self._serializer.dumps([sha256_of(scope)[:16], position]))
 
     def read(self, scope: dict[str, Any], cursor: str | None) -> str | int | None:
-        """Return the position that a cursor holds, None for none. Raises Invalid for one made for another list."""
+        """Return the position in a cursor; None for no cursor. Raises Invalid for a cursor of another list."""
         if cursor is None:
             return None
         try:

@@ -1,4 +1,4 @@
-"""What routes are given: settings, sessions, the owner of the request."""
+"""Dependencies of routes: settings, sessions, the owner of the request."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from app.observability import logs
 from app.storage.db import Database
 
 KEY_COOKIE = "nnmass_key"
-"""Holds the key of who signed in on the web pages; no script and no other site can use it (ADR 13)."""
+"""The cookie with the key of a signed-in user of the web pages; scripts and other sites cannot use it (ADR 13)."""
 
 BEARER = HTTPBearer(
     auto_error=False, description="An API key, `nnm_...`. Not required until the first key has been created."
@@ -34,7 +34,7 @@ BEARER = HTTPBearer(
 
 
 async def settings_of(request: Request) -> Settings:
-    """Return the settings this application was made with."""
+    """Return the settings of this application."""
     return cast("Settings", request.app.state.settings)
 
 
@@ -55,12 +55,12 @@ async def paging_of(
         str | None, Query(max_length=cursors.LONGEST, description="`next_cursor` of the previous page.")
     ] = None,
 ) -> Paging:
-    """Return which page of a list is wanted."""
+    """Return which page of a list is requested."""
     return Paging(await cursors_of(request), cursor, limit)
 
 
 async def threads_of(request: Request) -> Threads:
-    """Return the turns and threads of the process's requests."""
+    """Return the process's queue and threads for requests."""
     return cast("Threads", request.app.state.threads)
 
 
@@ -85,7 +85,7 @@ async def idempotency_key_of(
 async def caller_of(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
 ) -> Caller:
-    """Return who asks. Raises Unauthenticated, and TooMany when they ask too often."""
+    """Return the caller. Raises Unauthenticated, and TooMany when the caller sends requests too often."""
     callers, threads = cast("Callers", request.app.state.callers), await threads_of(request)
     token = _token_of(request, credentials)
     caller = callers.remembered(token)
@@ -106,7 +106,7 @@ CallerDep = Annotated[Caller, Depends(caller_of)]
 
 
 async def owner_of(caller: CallerDep) -> str:
-    """Return whose rows a request may see; every query is scoped to it."""
+    """Return the owner whose rows the request may see; every query is limited to that owner."""
     return caller.owner
 
 
@@ -116,12 +116,12 @@ Owner = Annotated[str, Depends(owner_of)]
 async def admitted_of(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
 ) -> Admission:
-    """Return what tells whether the request's key still counts."""
+    """Return the check of whether the request's key is still valid."""
     return Admission(request.app.state.callers, _token_of(request, credentials))
 
 
 def allows(scope: Scope) -> Callable[[Request, Caller], Awaitable[None]]:
-    """Return the check that a caller may use a route: reading needs `read`, everything else this scope."""
+    """Return the check that a caller may use a route: reading needs `read`, everything else needs this scope."""
 
     async def check(request: Request, caller: CallerDep) -> None:
         needed = Scope.READ if request.method in SAFE_METHODS else scope
@@ -132,7 +132,7 @@ def allows(scope: Scope) -> Callable[[Request, Caller], Awaitable[None]]:
 
 
 async def _database_in_turn(request: Request, owner: Owner) -> AsyncIterator[Database]:
-    """Wait, without a thread, until few enough requests use the database."""
+    """Wait, without using a thread, until fewer requests use the database."""
     async with (await threads_of(request)).turn(owner):
         yield await database_of(request)
 
@@ -141,11 +141,11 @@ InTurn = Annotated[Database, Depends(_database_in_turn, scope="function")]
 
 
 async def _read_session(database: InTurn) -> AsyncIterator[Session]:
-    session = database.reader()  # it connects when it is first used, in the route's own thread
+    session = database.reader()  # it connects on first use, in the route's own thread
     try:
         yield session
     finally:
-        session.close()  # gives the connection back, which takes no I/O
+        session.close()  # returns the connection to the pool, which does no I/O
 
 
 def _write_session(database: InTurn) -> Iterator[Session]:
@@ -153,7 +153,7 @@ def _write_session(database: InTurn) -> Iterator[Session]:
         yield session
 
 
-# scope="function": the commit runs before the answer is sent, so a 2xx is never a promise that failed afterwards
+# scope="function": the commit runs before the response is sent, so a 2xx response never precedes a failed commit
 ReadSession = Annotated[Session, Depends(_read_session, scope="function")]
 WriteSession = Annotated[Session, Depends(_write_session, scope="function")]
 DatabaseDep = Annotated[Database, Depends(database_of)]

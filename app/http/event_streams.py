@@ -1,7 +1,7 @@
-"""Streams of a job's events, as server-sent events that can be taken up again where they were cut off.
+"""Streams of a job's events, as resumable server-sent events.
 
-A stream reads what there is and then waits. Waiting costs no session and no thread: one query a tick asks for all the
-streams of the process at once how many events their jobs have.
+A stream sends the existing events and then waits. Waiting uses no session and no thread: one query per tick reads the
+event counts of the jobs of all streams of the process.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ from app.storage.models import Job, JobEvent
 TICK_SECONDS = 0.2
 AWAY_SECONDS = 1.0
 AT_ONCE = 500
-"""Events that a stream reads in one go."""
+"""The most events that a stream reads with one query."""
 
 THREADS = 6
-"""Threads that all streams share, so that however many they are, some are left for other requests."""
+"""Threads that all streams share. The limit leaves threads for other requests, however many streams are open."""
 
 ADMITTED_SECONDS = 2.0
-"""How often it is asked whether the keys still count that streams were opened with."""
+"""Seconds between checks that the keys of open streams are still valid."""
 
 PING_SECONDS = 15.0
 PING = ServerSentEvent(comment="ping")
-"""Sent while nothing happens, so that no proxy takes the connection for dead."""
+"""Sent during silence, so that no proxy closes the connection as dead."""
 
 ID = re.compile(r"[0-9]{1,20}")
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 Whole = Callable[[Session], dict[str, Any]]
-"""Gives what the last event of a finished job carries: the search, the verification."""
+"""Returns what the last event of a finished job carries: the search or the verification."""
 
 Admitted = Callable[[], bool]
-"""Tells whether the key still counts that a stream was opened with; equal for equal keys."""
+"""Checks whether the key that opened a stream is still valid; equal for equal keys."""
 
 T = TypeVar("T")
 log = logging.getLogger("nnmass.streams")
@@ -71,9 +71,9 @@ class EventData(BaseModel):
 
 
 def _described() -> dict[str, Any]:
-    """Describe one event as JSON Schema."""
+    """Describe an event as JSON Schema."""
     data = EventData.model_json_schema()
-    data["properties"]["status"] = data.pop("$defs")["State"]  # nothing else would define it
+    data["properties"]["status"] = data.pop("$defs")["State"]  # no other schema would define it
     return {
         "type": "object",
         "required": ["id", "event", "data"],
@@ -107,7 +107,7 @@ LastEventId = Annotated[int, Depends(last_event_id)]
 
 
 class Streams:
-    """The event streams of one process. `ending` is set when the server is asked to end, and then they end too."""
+    """The event streams of one process. They end when `stopping` is set: then the server is shutting down."""
 
     def __init__(self, database: Database, stopping: threading.Event, ping_seconds: float = PING_SECONDS) -> None:
         self._database = database
@@ -121,9 +121,9 @@ class Streams:
         self._threads = CapacityLimiter(THREADS)
 
     def response(self, job: Job, last: int, whole: Whole, admitted: Admitted) -> Response:
-        """Return the stream of a job's events after the last one that the client has, for as long as it is admitted.
+        """Return the stream of a job's events after the client's last one, for as long as its key is valid.
 
-        204 when it has all there will be: browsers connect again whenever a stream ends, until they are told so.
+        Status 204 when no more events will come: browsers reconnect whenever a stream ends, until they receive a 204.
         """
         if job.state in ENDED and last >= job.event_count:
             return Response(status_code=204)
@@ -135,7 +135,7 @@ class Streams:
     ) -> AsyncIterator[ServerSentEvent]:
         """Yield a job's events after a number.
 
-        Until the job has ended, the server ends, the job is deleted or the key counts no more.
+        Stops when the job has ended, the server shuts down, the job is deleted, or the key is no longer valid.
         """
         self._open[admitted] += 1
         self._keep_watch()
@@ -154,10 +154,10 @@ class Streams:
                     return
         finally:
             self._open[admitted] -= 1
-            self._open += Counter()  # leaves out those without a stream
+            self._open += Counter()  # removes jobs without a stream
 
     async def stop(self) -> None:
-        """End every stream; the watch ends by itself, since cancelling it would leave its query running."""
+        """End every stream. The watch ends without being cancelled: cancelling it would leave its query running."""
         self._stopping.set()
         if self._watch is not None and not self._watch.done():
             await self._watch
@@ -166,7 +166,7 @@ class Streams:
         return await to_thread.run_sync(function, limiter=self._threads)
 
     def _rest(self, job_id: UUID, after: int, whole: Whole) -> list[tuple[int, ServerSentEvent]]:
-        """Return the next events; none while the database is away, which the watch waits out."""
+        """Return the next events; none while the database is unavailable (the watch waits until it is back)."""
         try:
             with self._database.read() as session:
                 rows, last = lifecycle.events_after(session, job_id, after, AT_ONCE)
@@ -176,7 +176,7 @@ class Streams:
             return []
 
     async def _more(self, job_id: UUID, after: int, admitted: Admitted) -> bool | None:
-        """Wait until a job has events after a number; False when there will be none, None when it takes long."""
+        """Wait for a job's events after a number. False: there will be none. None: the wait took too long."""
         if admitted in self._refused:
             return False
         arrival: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -195,19 +195,19 @@ class Streams:
             self._watch = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
-        """Look once a tick for as long as a stream is open."""
+        """Poll once a tick for as long as a stream is open."""
         while self._open and not self._stopping.is_set():
             await asyncio.sleep(TICK_SECONDS)
             try:
                 await self._dismiss()
                 await self._look()
-            except Exception as reason:  # the database may be away for a while; its streams wait with it
+            except Exception as reason:  # the database may be unavailable for a while; the streams wait for it
                 log.warning("cannot check for new events: %s", type(reason).__name__)
                 await asyncio.sleep(AWAY_SECONDS)
         self._end_all()
 
     async def _dismiss(self) -> None:
-        """End the streams whose keys count no more."""
+        """End the streams whose keys are no longer valid."""
         if time.monotonic() - self._asked < ADMITTED_SECONDS:
             return
         self._asked = time.monotonic()
@@ -224,7 +224,7 @@ class Streams:
             return
         counts = await self._in_thread(partial(self._counts, list(wanted)))
         for arrival, (job_id, after, _) in self._waiting.items():
-            if job_id in wanted and counts.get(job_id, after + 1) > after:  # else it came meanwhile, or must wait
+            if job_id in wanted and counts.get(job_id, after + 1) > after:  # else it came meanwhile, or is yet to come
                 _tell(arrival, more=job_id in counts)
 
     def _counts(self, job_ids: list[UUID]) -> dict[UUID, int]:
@@ -237,7 +237,7 @@ class Streams:
 
 
 async def _encoded(events: AsyncIterator[ServerSentEvent]) -> AsyncIterator[bytes]:
-    # FastAPI's own routes for streams end with an error in the log when a client leaves in the middle of a burst
+    # FastAPI's own streaming routes log an error when a client leaves while events are being sent
     async for one in events:
         data = None if one.data is None else one.data.model_dump_json()
         yield format_sse_event(data_str=data, event=one.event, id=one.id, comment=one.comment)
@@ -249,11 +249,11 @@ def _tell(arrival: asyncio.Future[bool], *, more: bool) -> None:
 
 
 def _sent(session: Session, row: JobEvent, whole: Whole, *, last: bool) -> ServerSentEvent:
-    """Return an event as it is sent; an end that a retry has undone is a change of state like any other."""
+    """Return an event as it is sent. A final event that a retry has undone is sent as an ordinary change of state."""
     data, name = row.data, row.event
     if name == Event.DONE:
         carried = whole(session) if last else {}
-        # counted after the whole was read: it belongs to this end only if there is still nothing after it
+        # counted after reading the whole: it belongs to this final event only if no event follows it yet
         if last and lifecycle.counts(session, [row.job_id]) == {row.job_id: row.number}:
             data = carried | data
         else:

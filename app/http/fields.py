@@ -1,4 +1,4 @@
-"""Types of request fields, strict and bounded, shared by every feature's schemas."""
+"""Strict, bounded types of request fields, shared by the schemas of every feature."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ class Strict(BaseModel):
 
 
 WHOLE = BeforeValidator(as_integer)
-"""Reads 1e6 as the integer it is. It stands after a type's bounds: what stands after it is missing in OpenAPI."""
+"""Reads 1e6 as an integer. Must follow a type's bounds: OpenAPI omits bounds that follow it."""
 
 Natural = Annotated[int, Field(ge=0, le=LARGEST_INTEGER), WHOLE]
 """A non-negative integer that every JSON reader can hold."""
 
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED), WHOLE]
-"""What a generator of random numbers is seeded with."""
+"""The seed of a random number generator."""
 
 
 def _written_out(moment: object) -> object:
-    """Refuse a number of seconds, which Pydantic would read as a moment too."""
+    """Refuse a number, which Pydantic would read as seconds since 1970."""
     if isinstance(moment, str) and not DATE_AND_TIME.fullmatch(moment):
         raise PydanticKnownError("datetime_type")
     return moment
 
 
 def _in_utc(moment: datetime) -> datetime:
-    """Return a moment in UTC; at the ends of the calendar there is none."""
+    """Return a moment in UTC. Raises ValueError at the ends of the calendar, where UTC has no such date."""
     try:
         return moment.astimezone(UTC)
     except OverflowError:
@@ -49,13 +49,13 @@ def _in_utc(moment: datetime) -> datetime:
 
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]
-"""A moment with its zone, that has a reading in UTC."""
+"""A date and time with its time zone, which must be convertible to UTC."""
 
 ArchId = Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{ARCH_ID}$"})]
-"""An architecture's id in a path: what has not its form names none."""
+"""An architecture's id in a path; any other form is answered with NotFound."""
 
 PathName = Annotated[str, Field(max_length=100)]
-"""The name of a space or a file in a path."""
+"""The name of a space or file in a path."""
 
 Tag = Annotated[str, Field(min_length=1, max_length=64)]
 
@@ -82,7 +82,7 @@ class ProblemBody(BaseModel):
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI description of the errors that a route may answer with."""
     schema = ProblemBody.model_json_schema()
-    schema["properties"]["errors"]["items"] = schema.pop("$defs")["ProblemItem"]  # nothing else would define it
+    schema["properties"]["errors"]["items"] = schema.pop("$defs")["ProblemItem"]  # no other schema would define it
     content = {"application/problem+json": {"schema": schema}}
     return {
         status: {"description": REASONS[status], "content": content, "headers": PROBLEM_HEADERS.get(status, {})}
@@ -109,4 +109,4 @@ PROBLEM_HEADERS = {
     429: {"Retry-After": {"required": True, "schema": {"type": "integer"}, "description": "Seconds."}},
 }
 BODY_ERRORS = (400, 408, 413, 415, 422, 503)
-"""Of every route that changes something: a body is checked even where none is expected."""
+"""For every route that changes something: a body is checked even where none is expected."""

@@ -1,4 +1,4 @@
-"""Files as answers."""
+"""Responses that send files."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ async def sent(
     owner: str,
     etag: str = "",
 ) -> Response:
-    """Return the answer that carries an owner's file. Raises NotFound for one that is gone.
+    """Return the response that sends an owner's file. Raises NotFound when the file is gone.
 
-    One that goes later is cut off, short of its Content-Length.
+    If the file is deleted during the download, the response ends early, shorter than its Content-Length.
     """
     headers = {"Content-Disposition": f'attachment; filename="{name}"'} | ({"ETag": f'"{etag}"'} if etag else {})
     if isinstance(content, bytes):
         return Response(content, media_type=media_type, headers=headers)
-    # SQLite reads all of a file for any part of it
+    # SQLite reads the whole file for any part of it
     step = PART_BYTES if database.engine.dialect.name == "postgresql" else max(content.size, 1)
     first = await threads.run_db(owner, _read, database, content.part(0, step))
     if step >= content.size:

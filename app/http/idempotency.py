@@ -1,4 +1,4 @@
-"""Idempotency-Keys: the first answer to a request is kept, and given again to its repeats."""
+"""Idempotency-Keys: the first response to a request is stored, and repeats of the request receive it again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 @dataclass(frozen=True)
 class Submission:
-    """The answer to something submitted: status, body and the address of what was made."""
+    """The response to a submission: status, body and the address of what was created."""
 
     status: int
     body: dict[str, Any]
@@ -30,21 +30,21 @@ class Submission:
 
 
 def check(key: str | None) -> str | None:
-    """Return a key that can be kept. Raises Invalid."""
+    """Check that a key can be stored, and return it. Raises Invalid."""
     if key is not None and not KEY.fullmatch(key):
         raise Invalid.at(FIELD, "bad_key", "must be 1 to 255 printable ASCII characters")
     return key
 
 
 def fingerprint_of(place: str, body: BaseModel | None = None) -> str:
-    """Return what tells one request from another: the place it is sent to, such as `/v1/searches`, and its body."""
+    """Return what identifies a request: the path that it is sent to, such as `/v1/searches`, and its body."""
     return sha256_of({"place": place, "body": None if body is None else body.model_dump(mode="json")})
 
 
 def once(session: Session, owner: str, key: str | None, fingerprint: str, make: Callable[[], Submission]) -> Submission:
-    """Return what `make` answers, and the same again to every repeat with this key; without a key, just make it.
+    """Return what `make` returns; every repeat with this key gets the same response. Without a key, just call `make`.
 
-    Concurrent repeats take turns. Raises Invalid when the key was used for another request.
+    Concurrent repeats run one after another. Raises Invalid when the key was used for another request.
     """
     if key is None:
         return make()
@@ -68,7 +68,7 @@ def once(session: Session, owner: str, key: str | None, fingerprint: str, make: 
 
 
 def replayed(session: Session, owner: str, key: str | None, fingerprint: str) -> Submission | None:
-    """Return the answer that a request with this key was given before, or None. Raises Invalid as `once` does."""
+    """Return the stored response to a request with this key, or None. Raises Invalid as `once` does."""
     earlier = session.get(IdempotencyKey, (owner, key)) if key is not None else None
     return None if earlier is None else _replay(earlier, fingerprint)
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document and its pages: nothing is loaded from other hosts, and no script runs that is not ours."""
+"""The OpenAPI document and its pages, which load nothing from other hosts and run only our own scripts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def install(app: FastAPI) -> None:
 
 
 def _without_null_parameters(make: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
-    """Return what makes the OpenAPI document with optional parameters as they are: left out they can be, null never."""
+    """Return a builder of the OpenAPI document in which optional parameters may be left out, but not be null."""
 
     @cache
     def document() -> dict[str, Any]:
@@ -71,9 +71,9 @@ def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _guarded(page: HTMLResponse) -> HTMLResponse:
-    """Return a page that may run the scripts of this host and the ones written in it, told by their hashes.
+    """Return a page that may run this host's scripts and its inline scripts, which are identified by their hashes.
 
-    Both pages make style sheets as they run, which no hash can foretell; ReDoc searches in a worker of its own.
+    Both pages create style sheets while they run, whose hashes cannot be known in advance. ReDoc searches in a worker.
     """
     hashes = [base64.b64encode(hashlib.sha256(script).digest()).decode() for script in INLINE_SCRIPT.findall(page.body)]
     scripts = " ".join(["'self'", *(f"'sha256-{value}'" for value in hashes)])

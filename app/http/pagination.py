@@ -1,4 +1,4 @@
-"""Lists that are answered page by page."""
+"""Paged lists."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from app.http.cursors import Cursors
 T = TypeVar("T")
 
 USUAL = 20
-"""Items of a page whose length nobody chose."""
+"""The number of items of a page when the client sends no limit."""
 
 
 @dataclass(frozen=True)
 class Paging:
-    """Which page of a list is wanted: up to `limit` items, those after the place that `cursor` names."""
+    """The requested page of a list: up to `limit` items after the position in `cursor`."""
 
     cursors: Cursors
     cursor: str | None
@@ -28,10 +28,10 @@ class Paging:
         fetch: Callable[[Any, int], Sequence[T]],
         place: Callable[[T], str | int],
     ) -> tuple[Sequence[T], str | None]:
-        """Return the page and the cursor of the next one, None for the last.
+        """Return the page, and the cursor of the next page (None for the last page).
 
-        scope: which list it is (owner, filters); a cursor of another one raises Invalid. fetch: returns up to so many
-        rows after a place, None for the start. place: the place of a row.
+        scope: identifies the list (owner, filters); a cursor of another list raises Invalid. fetch: returns at most the
+        given number of rows after a position (None: from the start). place: returns the position of a row.
         """
         rows = fetch(self.cursors.read(scope, self.cursor), self.limit + 1)
         more = len(rows) > self.limit

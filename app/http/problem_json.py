@@ -1,4 +1,4 @@
-"""Every error as `application/problem+json` (RFC 9457). The input is never echoed."""
+"""Send every error as `application/problem+json` (RFC 9457). The input is never echoed."""
 
 from __future__ import annotations
 
@@ -56,19 +56,19 @@ CODES = {
     "datetime_object_invalid": "not_a_moment",
     "timezone_aware": "not_a_moment",
 }
-"""Pydantic's error types under the codes that the rest of the service uses."""
+"""The code that the service uses for each of Pydantic's error types."""
 
 MESSAGES = {
     "required": "is required",
     "not_an_id": "must be an id",
     "not_a_moment": "must be a date and time with a time zone, such as 2026-01-31T12:00:00Z",
 }
-"""Where Pydantic says more, or something else; what it says of ids and moments can quote a character of the input."""
+"""Messages that replace Pydantic's own, which are less clear or, for ids and dates, can quote the input."""
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 UNDEFINED_TABLE = "42P01"
-"""PostgreSQL's state for a table that is not there: the schema has not been brought up to date yet."""
+"""PostgreSQL's error code for a missing table: the schema has not been migrated yet."""
 
 log = logging.getLogger("nnmass.http")
 
@@ -82,7 +82,7 @@ def problem_response(
     headers: dict[str, str] | None = None,
     **extra: Any,
 ) -> JSONResponse:
-    """Return a problem; `extra` are further members of the problem object."""
+    """Return a problem response; `extra` are further members of the problem object."""
     errors = [{"field": p.field, "code": p.code, "message": p.message} for p in list(problems)[:MOST_PROBLEMS]]
     body = {
         "type": f"urn:nnmass:problem:{code}",
@@ -97,7 +97,7 @@ def problem_response(
 
 
 def install(app: FastAPI) -> None:
-    """Register the handlers of every error."""
+    """Register the handlers of all errors."""
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(DefinitionError, _definition_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
@@ -133,7 +133,7 @@ def _body_of(request: Request) -> Any:
 
 
 def problems_of(errors: Iterable[Mapping[str, Any]], body: Any) -> list[Problem]:
-    """Return Pydantic's errors as problems with fields, without the input. `body` is the type of the body."""
+    """Convert Pydantic's errors to problems with fields, without the input. `body` is the type of the body."""
     return [_problem_of(item, body) for item in errors]
 
 
@@ -159,7 +159,7 @@ def _fields_at(kind: Any, path: Sequence[Any]) -> set[str]:
 
 
 def _message_of(item: Mapping[str, Any]) -> str:
-    """Return Pydantic's message in the service's words; none of those used here contains the input."""
+    """Return Pydantic's message in the service's wording; none of the messages used here contains the input."""
     message: str = item["msg"].removeprefix("Value error, ")
     for opening in ("Input should ", "Value should ", "String should ", "List should "):
         if message.startswith(opening):
@@ -178,7 +178,7 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _allowed(request: Request) -> list[str]:
-    """Return the methods of every route that has this path; Starlette names those of the first alone."""
+    """Return the methods of every route with this path; Starlette reports only those of the first."""
     routes = request.app.routes
     return [m for m in METHODS if any(r.matches({**request.scope, "method": m})[0] is Match.FULL for r in routes)]
 
@@ -202,7 +202,7 @@ def _unavailable() -> JSONResponse:
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("unexpected error on %s %s", request.method, request.url.path, exc_info=error)
-    known = logs.request_id()  # this answer passes nobody who would add it
+    known = logs.request_id()  # no middleware adds it to this response
     headers = {} if known is None else {"X-Request-ID": known}
     return problem_response(
         500, "internal_error", "Internal error", "unexpected error; see the log of the service", headers=headers

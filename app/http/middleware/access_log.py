@@ -1,4 +1,4 @@
-"""What is noted of every request: its id, its line in the log, its place in the metrics."""
+"""Give each request an id, a log line and an entry in the metrics."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from app.observability import logs
 
 HEADER = "X-Request-ID"
 GIVEN = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-"""An id that a client or proxy may give its request: nothing that could forge a line of a log."""
+"""A valid id from a client or proxy: it contains nothing that could forge a log line."""
 
 UNMATCHED = "unmatched"
-"""The route of what names none: paths are made up at will, and each would be a series of its own."""
+"""The route name for paths without a route: clients can invent paths, and each would become its own metrics series."""
 
 QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Asked every few seconds by machines; their lines are for DEBUG."""
+"""Paths that machines poll every few seconds; their lines are logged at DEBUG."""
 
 GONE = 499
-"""What is noted of a request whose client left before there was an answer."""
+"""The status recorded when the client disconnected before the response began."""
 
 Note = Callable[[str, str, int, float], None]
-"""Takes method, route, status and seconds of an answered request."""
+"""Receives the method, route, status and duration (seconds) of a request."""
 
 log = logging.getLogger("nnmass.access")
 
 
 class AccessLogMiddleware:
-    """ASGI middleware around everything else. note: counts a request."""
+    """The outermost ASGI middleware. note: counts a request."""
 
     def __init__(self, app: ASGIApp, *, note: Note) -> None:
         self._app, self._note = app, note
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Give the request its id, and note how it was answered."""
+        """Assign an id to the request, and record the response."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -59,7 +59,7 @@ class AccessLogMiddleware:
 
         try:
             await self._app(scope, receive, send_with_id)
-        except Exception:  # who stands outside answers it
+        except Exception:  # the outer middleware answers it
             if status == GONE:
                 status = 500
                 self._answered(scope, status, time.perf_counter() - started)
@@ -68,7 +68,7 @@ class AccessLogMiddleware:
             self._answered(scope, status, time.perf_counter() - started)
 
     def _answered(self, scope: Scope, status: int, seconds: float) -> None:
-        """Note a request when its answer begins: how long a stream stays open says nothing of how quick we are."""
+        """Record a request when its response begins: how long a stream stays open does not measure our speed."""
         method, route = scope["method"], route_of(scope)
         self._note(method, route, status, seconds)
         path = _path_of(scope)
@@ -80,7 +80,7 @@ class AccessLogMiddleware:
 def route_of(scope: Scope) -> str:
     """Return the template of the route that answers, such as `/v1/searches/{search_id}`."""
     mounted: str = scope.get("root_path", "").removeprefix(scope.get("app_root_path", ""))
-    if mounted and "app_root_path" in scope:  # files: the folder, for any of them
+    if mounted and "app_root_path" in scope:  # files: one name for the whole folder
         return f"{mounted}/{{path}}"
     route: Any = scope.get("route")
     path: str | None = getattr(route, "path_format", None)
@@ -93,6 +93,6 @@ def _id_of(scope: Scope) -> str:
 
 
 def _path_of(scope: Scope) -> str:
-    """Return the path as it was sent, escapes and all, without its query: that may hold what nobody else may read."""
+    """Return the raw path, still escaped, without the query, which may contain private data."""
     raw: bytes = scope.get("raw_path") or b""
     return raw.partition(b"?")[0].decode("ascii", "backslashreplace")

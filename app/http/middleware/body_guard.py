@@ -1,8 +1,8 @@
-"""A strict look at the raw bytes of every body, before anything parses them.
+"""Check the raw bytes of every body before anything parses them.
 
-JSON parsers differ on what they let through (NaN, duplicate keys, lone surrogates, endless nesting), and each of these
-has broken a service somewhere downstream. This guard reads a body once, within limits on size and time, and refuses
-what is not plain JSON, with the byte offset and the field where it went wrong.
+JSON parsers differ in what they accept (NaN, duplicate keys, lone surrogates, very deep nesting), and each of these has
+broken a service somewhere downstream. This guard reads a body once, within limits on size and time. It refuses anything
+that is not plain JSON, and reports the byte offset and the field of the fault.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from nnmass_core.errors import Problem
 FORM = b"application/x-www-form-urlencoded"
 DEEPEST = 32
 LONGEST_NUMBER = 400
-"""Digits that a number may have: more than any limit needs, few enough to convert at no cost."""
+"""The most digits of a number: more than any limit needs, and few enough to convert quickly."""
 
 NEAR = 16_384
-"""Characters from the start within which a fault's field is named: finding its path is slow beside finding it."""
+"""A fault's field is named only within this many characters from the start: finding the path is the slow part."""
 
-# A body is checked by expressions that never look back (`*+`) and by the C parser, so that the largest hostile one
-# costs what reading it does: a loop over its tokens would keep everybody else waiting for seconds.
+# Regular expressions without backtracking (`*+`) and the C parser check a body, so that checking the largest hostile
+# body takes no longer than reading it. A Python loop over its tokens would block other requests for seconds.
 HEX = "[0-9a-fA-F]"
 ESCAPE = rf'\\(?:["\\/bfnrt]|u(?!0000|[dD][89a-fA-F]){HEX}{{4}}|u[dD][89abAB]{HEX}{{2}}\\u[dD][c-fC-F]{HEX}{{2}})'
 STRING = rf'"[^"\\\x00-\x1f]*+(?:{ESCAPE}[^"\\\x00-\x1f]*+)*+"'
 INTEGER = rf"-?[0-9]{{1,{LONGEST_NUMBER}}}+(?![0-9.eE+-])"
-FLOAT = r"-?[0-9]{1,200}+(?:\.[0-9]{1,150}+)?+(?:[eE][+-]?[0-9]{1,2}+)?+(?![0-9.eE+-])"  # surely below 1e308
+FLOAT = r"-?[0-9]{1,200}+(?:\.[0-9]{1,150}+)?+(?:[eE][+-]?[0-9]{1,2}+)?+(?![0-9.eE+-])"  # always below 1e308
 SOUND = re.compile(rf"(?:[\[\]{{}}:, \t\n\r]++|{STRING}|{INTEGER}|{FLOAT}|true|false|null)*+")
 OTHER_NUMBER = re.compile(r"-?[0-9][0-9.eE+-]*+")
 NOT_FINITE = re.compile(r"[+-]?(?:nan|inf(?:inity)?)\b", re.IGNORECASE)
 SURROGATE = re.compile("[\ud800-\udfff]")
 
-# for text whose strings are sound already
+# for text whose strings are already checked
 ANY_STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 STRINGS = re.compile(ANY_STRING.encode())
 BRACKETS = re.compile(rf"{ANY_STRING}|[\[\]{{}}]")
@@ -54,7 +54,7 @@ NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a body: at which byte, in which field if one is known, and why."""
+    """What is wrong with a body: the byte offset, the field if it is known, and the reason."""
 
     offset: int
     field: str
@@ -63,7 +63,7 @@ class Fault:
 
 
 def find_fault(body: bytes) -> Fault | None:
-    """Return the first thing that makes these bytes unfit, or None when they are plain JSON."""
+    """Return the first fault of these bytes, or None when they are plain JSON."""
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -78,13 +78,13 @@ def find_fault(body: bytes) -> Fault | None:
     return Fault(len(text[: fault.offset].encode()), fault.field, fault.code, fault.message)
 
 
-# the functions below count offsets in characters
+# the functions below count offsets in characters, not bytes
 
 
 def _sound_until(text: str) -> tuple[int, tuple[str, str] | None]:
-    """Return where the first value stands that is not to be passed on, or that is none, and (code, message) why.
+    """Return the position of the first value that is refused or malformed, and (code, message) of the reason.
 
-    Why is None where the parser will say it.
+    The reason is None where the parser reports it.
     """
     at = 0
     while (at := _end_of(SOUND, text, at)) < len(text):
@@ -92,7 +92,7 @@ def _sound_until(text: str) -> tuple[int, tuple[str, str] | None]:
         number = OTHER_NUMBER.match(text, at)
         if reason is not None or number is None:
             return at, reason
-        at = number.end()  # unusual, but fine
+        at = number.end()  # unusual, but valid
     return at, None
 
 
@@ -115,25 +115,25 @@ def _wrong_at(text: str, at: int) -> tuple[str, str] | None:
             return "number_too_long", f"a number has more than {LONGEST_NUMBER} digits"
         return ("not_finite", "a number is too large for a double") if math.isinf(float(text[at:end])) else None
     except ValueError:
-        return None  # no string or number after all
+        return None  # not a string or number
 
 
 def _too_deep(text: str) -> Fault | None:
     marks = STRINGS.sub(b"", text.encode()).translate(AS_SQUARE, NO_BRACKETS)
     left = marks
-    for _ in range(DEEPEST):  # each round takes the innermost pairs away
+    for _ in range(DEEPEST):  # each pass removes the innermost pairs
         left = left.replace(b"[]", b"")
     if not left:
         return None
     depths = accumulate(1 if mark == ord("[") else -1 for mark in marks)
     nth = next((index for index, depth in enumerate(depths) if depth > DEEPEST), None)
     if nth is None:
-        return None  # unbalanced: the parser says where
+        return None  # unbalanced: the parser reports where
     return Fault(_nth(_places(text, "[{]}"), nth), "", "too_deep", f"nested deeper than {DEEPEST} levels")
 
 
 def _places(text: str, brackets: str) -> Iterator[int]:
-    """Yield the places of brackets that are not within strings."""
+    """Yield the positions of brackets outside strings."""
     return (match.start() for match in BRACKETS.finditer(text) if match[0] in brackets)
 
 
@@ -142,7 +142,7 @@ def _nth(places: Iterator[int], index: int) -> int:
 
 
 class _Repeated(ValueError):
-    """An object has a key twice; `ended` objects end before it does."""
+    """An object has a key twice; `ended` objects end before this one does."""
 
     def __init__(self, key: str, ended: int) -> None:
         super().__init__()
@@ -179,7 +179,7 @@ def _first_repeated(pairs: list[tuple[str, Any]]) -> str:
 
 @dataclass
 class _Container:
-    """One open object or list on the way to a field."""
+    """An open object or list on the path to a field."""
 
     is_object: bool
     key: str | None = None
@@ -187,7 +187,7 @@ class _Container:
 
 
 def _field_at(text: str, at: int, key: str | None = None) -> str:
-    """Return the path of the field whose value stands at a place, or that of another key there; empty far in."""
+    """Return the path of the field whose value is at a position, or of another key there; empty beyond the limit."""
     if at > NEAR:
         return ""
     stack: list[_Container] = []
@@ -214,7 +214,7 @@ def _step(stack: list[_Container], mark: str) -> None:
 
 
 class BodyGuard:
-    """ASGI middleware: bodies of at most `max_bytes`, sent within `seconds`, and plain JSON."""
+    """ASGI middleware: bodies must be plain JSON, at most `max_bytes` long, and arrive within `seconds`."""
 
     def __init__(self, app: ASGIApp, *, max_bytes: int, seconds: float) -> None:
         self._app = app
@@ -222,7 +222,7 @@ class BodyGuard:
         self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read and check the body, then hand the request on with the body already there."""
+        """Read and check the body, then pass the request on with the body already read."""
         if scope["type"] == "http" and (refusal := _null_in_address(scope)) is not None:
             await refusal(scope, receive, send)
             return
@@ -240,7 +240,7 @@ class BodyGuard:
             await body(scope, receive, send)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | Response | None:
-        """Return the body, the refusal to send, or None when the client has gone."""
+        """Return the body, the refusal to send, or None when the client has disconnected."""
         declared = _header(scope, b"content-length")
         if declared.isdigit() and int(declared[:20]) > self._max_bytes:
             return self._too_large()
@@ -275,7 +275,7 @@ class BodyGuard:
 
 
 def _null_in_address(scope: Scope) -> Response | None:
-    """Refuse what PostgreSQL could not even compare: nothing has such a name, and no field such a value."""
+    """Refuse a NUL in the address: PostgreSQL cannot compare it, and no name or field contains it."""
     if "\0" in scope["path"]:
         return problem_response(404, "not_found", "Not found", "the path contains the character NUL")
     if b"%00" in scope["query_string"]:
@@ -295,7 +295,7 @@ def _refusal(scope: Scope, body: bytes) -> Response | None:
     if media_type == FORM and _of_our_page(scope):
         return None
     if media_type != b"application/json":
-        # other types reach a server on loopback from any web page without the browser asking first
+        # a web page can send any other type to a server on loopback without a preflight request of the browser
         return _unsupported("send the body with the header Content-Type: application/json")
     if _header(scope, b"content-encoding").strip().lower() not in (b"", b"identity"):
         return _unsupported("send the body uncompressed, without Content-Encoding")
@@ -308,7 +308,7 @@ def _refusal(scope: Scope, body: bytes) -> Response | None:
 
 
 def _of_our_page(scope: Scope) -> bool:
-    """Tell whether a browser says that one of our own pages sends this, and to a page: the API takes no forms."""
+    """Return whether the browser reports that one of our pages sends this form to a page: the API accepts no forms."""
     host, origin = _header(scope, b"host"), _header(scope, b"origin")
     ours = _header(scope, b"sec-fetch-site") == b"same-origin" or origin.partition(b"://")[2] == host != b""
     return ours and not scope["path"].startswith("/v1/")
@@ -319,7 +319,7 @@ def _unsupported(detail: str) -> Response:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that gives the body once and then passes on what the server says (a disconnect)."""
+    """Return a `receive` that returns the body once and then forwards the server's messages (a disconnect)."""
     pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def next_message() -> Message:

@@ -1,8 +1,8 @@
-"""What every request and answer passes on its way in and out: host names, foreign web pages, security headers.
+"""Check host names and origins of every request, and set security headers on every response.
 
-Without keys, reaching the service is being allowed to use it. A browser on the same machine reaches it on behalf of
-any page that it shows, so two doors are shut: names other than this machine's (a page can point its own name at
-127.0.0.1), and changes asked for by pages of other origins.
+Without keys, everyone who can reach the service may use it. A browser on the same machine can reach it for any page
+that it displays. The middleware therefore refuses foreign host names (a page can point its own name at 127.0.0.1), and
+changes requested by pages of other origins.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from app.http.problem_json import problem_response
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-"""What an answer may load, if a browser shows it as a page: nothing. Pages that need more set their own."""
+"""What a response may load when a browser displays it as a page: nothing. Pages that need more set their own policy."""
 
 ANSWER_HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -30,11 +30,11 @@ ANSWER_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-"""Set on every answer that does not set them itself. (HTTPS ends before us, and so does its header.)"""
+"""Set on every response that does not set them itself. (A proxy ends HTTPS, and sets the header for it.)"""
 
 
 class HostAndOriginMiddleware:
-    """ASGI middleware around everything else."""
+    """ASGI middleware around the whole application."""
 
     def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
         self._app = app
@@ -42,7 +42,7 @@ class HostAndOriginMiddleware:
         self._any_host = not self._hosts and (settings.require_keys or settings.allow_public)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse what comes from where it should not, and set headers on the answer."""
+        """Refuse requests with a foreign host or origin, and set headers on the response."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -65,7 +65,7 @@ class HostAndOriginMiddleware:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a name or address is this machine's own, reached by nobody else."""
+    """Return whether a name or address belongs to this machine and only this machine can reach it."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -73,7 +73,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _name_in(host: str) -> str:
-    """Return the name in a Host header, without its port; empty when there is none."""
+    """Return the name in a Host header without its port; empty when there is none."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
@@ -81,7 +81,7 @@ def _name_in(host: str) -> str:
 
 
 def is_foreign(headers: Headers) -> bool:
-    """Tell whether a browser says that a page of another origin makes the request. Programs say nothing of the kind."""
+    """Return whether the browser reports a page of another origin. Programs other than browsers send no such header."""
     if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
         return True
     origin = headers.get("origin")
