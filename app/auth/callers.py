@@ -13,13 +13,13 @@ from app.errors import Unauthenticated
 from app.storage.db import Database
 
 REMEMBERED_SECONDS = 2.0
-"""A key that was revoked, or the first that was made, counts everywhere after this long."""
+"""Seconds within which a revoked key, or the first key ever created, takes effect in every process."""
 
 MOST_REMEMBERED = 10_000
 
 
 class Callers:
-    """The callers of one process. Thread-safe: what is remembered is replaced whole, never changed."""
+    """The callers of one process. Thread-safe: the cache is replaced as a whole, never modified in place."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
@@ -28,16 +28,16 @@ class Callers:
         self._to_note: set[str] = set()
 
     def remembered(self, token: str | None) -> Caller | None:
-        """Return the caller of a key (None: no key) that was looked up moments ago; without touching the database."""
+        """Return the cached caller of a key (None: no key), or None. Does not use the database."""
         caller, until = self._remembered.get(_name(token), (None, 0.0))
         return caller if time.monotonic() < until else None
 
     def known(self, token: str | None) -> Caller:
-        """Return the caller of a key, or of none, as remembered or as looked up. Raises Unauthenticated."""
+        """Return the caller of a key (None: no key), cached or looked up. Raises Unauthenticated."""
         return self.remembered(token) or self.look_up(token)
 
     def look_up(self, token: str | None) -> Caller:
-        """Return the caller of a key, or of none, as of now. Only reads. Raises Unauthenticated."""
+        """Look up the caller of a key (None: no key) in the database, without writing. Raises Unauthenticated."""
         with self._database.read() as session:
             if token is None:
                 caller = self._without_key(needed=self._keys_needed or keys.exist(session))
@@ -54,14 +54,14 @@ class Callers:
         return caller
 
     def use_is_due(self, caller: Caller) -> bool:
-        """Tell, once for each time, whether a key's use is due to be noted."""
+        """Return whether a key's use is due to be recorded; True only once for each due time."""
         if caller.key is None or caller.key not in self._to_note:
             return False
         self._to_note.discard(caller.key)
         return True
 
     def note_use(self, caller: Caller) -> None:
-        """Note that a key was used now."""
+        """Record that a key was used now."""
         if caller.key is not None:
             with self._database.write() as session:
                 keys.note_use(session, caller.key)
@@ -74,13 +74,13 @@ class Callers:
 
 @dataclass(frozen=True)
 class Admission:
-    """Tells whether a key (None: no key) still counts, asked in a thread: for answers that go on and on."""
+    """Checks, in a thread, whether a key (None: no key) is still valid. Used by long-lived responses."""
 
     callers: Callers
     token: str | None = field(repr=False)
 
     def __call__(self) -> bool:
-        """Look the key up."""
+        """Return whether the key is valid now."""
         try:
             self.callers.look_up(self.token)
         except Unauthenticated:
@@ -89,5 +89,5 @@ class Admission:
 
 
 def _name(token: str | None) -> str:
-    """Return what a token is remembered under: not itself, so that no dump of the memory holds a usable key."""
+    """Return the cache key of a token: a hash, so that a memory dump contains no usable API key."""
     return "" if token is None else sha256(token.encode()).hexdigest()

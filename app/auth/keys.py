@@ -1,8 +1,8 @@
-"""API keys: who asks, and what they may do.
+"""API keys: who makes a request, and what they may do.
 
-A key is `nnm_<prefix>_<secret>`. The prefix names it, in lists and logs; the secret has 256 random bits and is kept as
-its SHA-256 alone, so that whoever reads the database cannot use it. (A slow hash guards passwords that can be guessed;
-256 random bits cannot.)
+A key is `nnm_<prefix>_<secret>`. The prefix identifies it in lists and logs. The secret has 256 random bits; only its
+SHA-256 is stored, so reading the database does not give usable keys. (A slow hash protects passwords that can be
+guessed; 256 random bits cannot be guessed.)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from app.storage.db import now
 from app.storage.models import ApiKey
 
 LOCAL_OWNER = "local"
-"""The owner of everything while the service runs without keys, on loopback alone."""
+"""The owner of everything while the service runs without keys, which it does only on loopback."""
 
 OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 OWNER_RULE = "must be 1 to 64 letters, digits or . _ @ -, and start with a letter or digit"
@@ -35,7 +35,7 @@ USE_NOTED_EVERY = timedelta(minutes=1)
 
 
 class Scope(StrEnum):
-    """What a key allows: reading; searching and evaluating; training and measuring; everything."""
+    """What a key allows: read; search and evaluate; train and measure; everything."""
 
     READ = "read"
     SEARCH = "search"
@@ -45,25 +45,25 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True)
 class Caller:
-    """Who makes a request; `key` is the prefix of the key that it came with."""
+    """The caller of a request; `key` is the prefix of the API key, if the request has one."""
 
     owner: str
     scopes: frozenset[Scope]
     key: str | None = None
 
     def may(self, scope: Scope) -> bool:
-        """Tell whether the caller may do what a scope allows."""
+        """Return whether the caller may do what a scope allows."""
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
 
 ANYONE_HERE = Caller(LOCAL_OWNER, frozenset(Scope))
-"""Whoever reaches a service that runs without keys."""
+"""Every caller of a service that runs without keys."""
 
 
 def create(
     session: Session, owner: str, scopes: Collection[Scope], *, name: str = "", expires_in: timedelta | None = None
 ) -> tuple[ApiKey, str]:
-    """Make a key; returns its row and the whole key, which cannot be had again. Raises ValueError for a bad owner."""
+    """Create a key. Return its row and the whole key, which cannot be read again. Raises ValueError for a bad owner."""
     if not OWNER.fullmatch(owner):
         raise ValueError(f"owner {OWNER_RULE}")
     secret = secrets.token_urlsafe(SECRET_BYTES)
@@ -83,10 +83,10 @@ def create(
 
 
 def authenticate(session: Session, token: str) -> ApiKey | None:
-    """Return the key that this is, if it is one that still counts."""
+    """Return the row of a token if the token is a valid key, else None."""
     parts = TOKEN.fullmatch(token)
     row = session.get(ApiKey, parts[1]) if parts else None
-    # compared although there is no such key: the time taken must not tell which prefixes exist
+    # compare even when no such key exists: the response time must not reveal which prefixes exist
     genuine = hmac.compare_digest(_digest(parts[2] if parts else ""), row.secret_sha256 if row else NOBODYS)
     if row is None or not genuine or row.revoked_at is not None:
         return None
@@ -94,22 +94,22 @@ def authenticate(session: Session, token: str) -> ApiKey | None:
 
 
 def caller_of(row: ApiKey) -> Caller:
-    """Return who a key stands for."""
+    """Return the caller that a key identifies."""
     return Caller(row.owner, frozenset(Scope(scope) for scope in row.scopes), row.prefix)
 
 
 def unnoted(session: Session, row: ApiKey) -> bool:
-    """Tell whether a key's use is due to be noted again."""
+    """Return whether a key's use is due to be recorded again."""
     return row.last_used_at is None or now(session) - row.last_used_at > USE_NOTED_EVERY
 
 
 def note_use(session: Session, prefix: str) -> None:
-    """Note that a key was used now."""
+    """Record that a key was used now."""
     session.execute(update(ApiKey).where(ApiKey.prefix == prefix).values(last_used_at=now(session)))
 
 
 def exist(session: Session) -> bool:
-    """Tell whether any key was ever made: from then on every request needs one, even if all were revoked."""
+    """Return whether any key was ever created: from then on every request needs one, even if all are revoked."""
     return session.execute(select(ApiKey.prefix).limit(1)).first() is not None
 
 
@@ -120,7 +120,7 @@ def listed(session: Session, owner: str | None = None) -> Sequence[ApiKey]:
 
 
 def described(row: ApiKey) -> dict[str, Any]:
-    """Return what may be shown of a key, JSON-ready."""
+    """Return what may be shown about a key, JSON-ready."""
     moments = {name: getattr(row, name) for name in ("created_at", "expires_at", "revoked_at", "last_used_at")}
     return {
         "prefix": row.prefix,
@@ -132,7 +132,7 @@ def described(row: ApiKey) -> dict[str, Any]:
 
 
 def revoke(session: Session, prefix: str) -> bool:
-    """Revoke a key for good; False when there is none of this prefix that counts."""
+    """Revoke a key permanently. Return False when no valid key has this prefix."""
     live = update(ApiKey).where(ApiKey.prefix == prefix, ApiKey.revoked_at.is_(None))
     revoked = session.execute(live.values(revoked_at=now(session)).returning(ApiKey.prefix))
     return revoked.first() is not None

@@ -1,4 +1,4 @@
-"""What the service needs, and which of it is there."""
+"""Check which of the parts that the service needs are available."""
 
 from __future__ import annotations
 
@@ -27,13 +27,16 @@ ADVICE = {
     "maintenance_worker": "no dedicated sweeper runs: the other processes sweep, but nothing is deleted by age; "
     "run `nnmass worker maintenance`",
 }
-"""What it means that a part is missing, and what to do."""
+"""For each part: what its absence means, and what to do."""
 
 log = logging.getLogger("nnmass.health")
 
 
 def readiness(database: Database, settings: Settings, *, stopping: bool) -> dict[str, Any]:
-    """Return what is there and what is missing, JSON-ready. ending: whether this process was asked to end."""
+    """Return which parts are available and which are missing, JSON-ready.
+
+    stopping: whether this process is shutting down.
+    """
     state: dict[str, Any] = {"database": False, "schema_current": False, "queues": {}}
     try:
         with database.read() as session:

@@ -1,4 +1,4 @@
-"""SQL of metrics, over all owners. Each query but `totals` reads what is pending or new, not the whole history."""
+"""SQL of metrics, over all owners. Each query except `totals` reads pending or new rows, not the whole history."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def oldest(session: Session, queue: str) -> datetime | None:
 
 
 def totals(session: Session) -> dict[tuple[str, str], int]:
-    """Return how many jobs there are, by kind and state. Reads a whole index."""
+    """Return the number of jobs by kind and state. Reads a whole index."""
     rows = session.execute(select(Job.kind, Job.state, func.count()).group_by(Job.kind, Job.state))
     return {(kind, state): count for kind, state, count in rows}
 
 
 def ended(session: Session, after: datetime, limit: int) -> Sequence[Row[*tuple[Any, ...]]]:
-    """Return up to `limit` jobs that ended after a moment, by that moment: with how long a search searched."""
+    """Return up to `limit` jobs that ended after a moment, in the order of their end, with the duration of searches."""
     solver = Search.result["elapsed_seconds"].as_float().label("solver_seconds")
     query = (
         select(Job.id, Job.kind, Job.state, Job.started_at, Job.finished_at, solver)
@@ -48,14 +48,14 @@ def ended(session: Session, after: datetime, limit: int) -> Sequence[Row[*tuple[
 
 
 def paces(session: Session) -> list[float]:
-    """Return the images a second of each training that runs, as its worker last told."""
+    """Return the images per second of each running training, as its worker last reported it."""
     running = select(Verification.live).join(Job, Job.id == Verification.id)
     rows = session.scalars(running.where(Job.queue == "train", Job.state == State.RUNNING))
     return [float(live["images_per_second"]) for live in rows if live and "images_per_second" in live]
 
 
 def workers(session: Session, moment: datetime) -> dict[str, tuple[int, timedelta]]:
-    """Return how many workers of each queue are alive, and how long ago the last sign of any was."""
+    """Return the number of live workers of each queue, and the time since any of them last sent a heartbeat."""
     alive = func.sum(case((WorkerBeat.seen_at > moment - WORKER_SILENT, 1), else_=0))
     rows = session.execute(select(WorkerBeat.queue, alive, func.max(WorkerBeat.seen_at)).group_by(WorkerBeat.queue))
     return {queue: (count, moment - last) for queue, count, last in rows}

@@ -27,9 +27,9 @@ async def _may_measure(
     settings: SettingsDep,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)],
 ) -> None:
-    """Admit who carries the token of metrics, else who may do everything. Raises Unauthenticated and Forbidden.
+    """Allow callers with the metrics token or the scope `admin`. Raises Unauthenticated and Forbidden.
 
-    The token needs no database, so that who watches learns of its loss.
+    Checking the token needs no database, so that monitoring still works when the database is unavailable.
     """
     token = None if settings.metrics_token_file is None else _read(settings.metrics_token_file)
     if token and credentials is not None and hmac.compare_digest(credentials.credentials.encode(), token.encode()):
@@ -40,7 +40,7 @@ async def _may_measure(
 
 
 def _read(path: Path) -> str:
-    """Return the token, read each time since whoever keeps it may renew it; none where the file cannot be read."""
+    """Return the token. It is read each time, since its file may be renewed; empty where the file cannot be read."""
     try:
         return path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:

@@ -1,13 +1,13 @@
-"""What is measured, in this process and by all of them.
+"""Metrics of this process and of the whole service.
 
-Job-level figures come from the database when they are asked for, so that they are right whatever process did the work;
-only requests are counted here, in the process that answers them.
+Job-level figures are read from the database when Prometheus collects them, so that they are right no matter which
+process did the work. Only requests are counted here, in the process that answers them.
 
-What that costs the database is bounded, however large the history is and however often figures are asked for. Pending
-jobs and workers are read by index, and kept for some seconds. Ended jobs are read once each, by the moment they ended,
-and added up here since this process began, as counters are: the database's own sums would shrink when a job is deleted,
-which Prometheus would take for a restart. How many jobs there are in all takes a walk through an index, which with a
-million of them is taken so rarely that it takes half a hundredth of the time.
+The cost for the database is bounded, no matter how large the history is and how often figures are collected. Pending
+jobs and workers are read by index, and cached for some seconds. Ended jobs are read once each, in the order of their
+end, and counted since this process began, as counters are: the sums in the database would shrink when a job is deleted,
+which Prometheus would take for a restart. Counting all jobs scans an index; with a million jobs the scan runs so rarely
+that it takes 0.5 % of the time.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ from nnmass_core import __version__
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 KEPT_SECONDS = 5.0
-"""How long an answer is kept: scrapes of this interval, by however many, are one look at the database."""
+"""Seconds for which figures are cached: all scrapes within this interval share one read of the database."""
 
 SHARE = 0.005
-"""What takes long is asked for so rarely that it takes this share of the time."""
+"""A slow query runs so rarely that it takes at most this share of the time."""
 
 LATE = timedelta(seconds=30)
-"""A job's end is known by its moment, which is read before its transaction is committed: looks overlap by this."""
+"""Reads overlap by this, because a job's end time is read before its transaction is committed."""
 
 LONGEST_BACK = timedelta(hours=1)
-"""How far a first look reaches back, if this process has run for so long."""
+"""How far back the first read goes, if this process has run for that long."""
 
 MOST_ENDED = 50_000
-"""Ended jobs that one look reads; the next goes on from there."""
+"""The most ended jobs that one read counts; the next read continues after them."""
 
 REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 JOB_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 43_200)
@@ -86,12 +86,12 @@ class Metrics:
         self._durations.labels(*labels).observe(seconds)
 
     def exposed(self) -> bytes:
-        """Return all of it in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return prometheus_client.generate_latest(self._registry)
 
 
 class Figures(Collector):
-    """What the database says, kept for a moment. Thread-safe; who asks meanwhile waits for the same answer."""
+    """Figures from the database, cached for a moment. Thread-safe: concurrent callers wait for the same result."""
 
     def __init__(self, database: Database, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._database, self._settings, self._clock = database, settings, clock
@@ -103,11 +103,11 @@ class Figures(Collector):
         self._ended = _Ended()
 
     def describe(self) -> Iterable[Metric]:
-        """Return nothing: names are found when they are asked for."""
+        """Return nothing: names are determined when figures are collected."""
         return []
 
     def collect(self) -> Iterable[Metric]:
-        """Return the figures, looked up again if they are old."""
+        """Return the figures, read again if the cached ones are old."""
         with self._lock:
             if self._clock() >= self._due:
                 self._figures = self._look()
@@ -162,7 +162,7 @@ class _Ended:
         self._counted: set[tuple[UUID, datetime]] = set()
 
     def look(self, session: Session, running: timedelta) -> None:
-        """Count what has ended since the last look. running: for how long this process has run."""
+        """Count the jobs that ended since the last read. running: how long this process has run."""
         if self._began is None or self._reached is None:
             self._began = self._reached = now(session) - min(running, LONGEST_BACK)
         rows = repository.ended(session, max(self._began, self._reached - LATE), MOST_ENDED)
@@ -174,7 +174,7 @@ class _Ended:
         self._counted = {(row.id, row.finished_at) for row in rows}
 
     def _count(self, row: Any) -> None:
-        if row.started_at is not None:  # what was cancelled before it began took no time
+        if row.started_at is not None:  # a job cancelled before it began has no duration
             self._durations.labels(row.kind, row.state).observe((row.finished_at - row.started_at).total_seconds())
         if row.solver_seconds is not None:
             self._solver.observe(row.solver_seconds)

@@ -1,7 +1,7 @@
-"""Logs: one line for each event on standard error, as text for people or as JSON for machines.
+"""Logs: one line per event on standard error, as text for people or as JSON for machines.
 
-Everybody logs through the standard library's loggers. What a line is about (its request, owner, job) is bound around
-the work and stands on every line that is written within, by whomever.
+All code logs through the standard library's loggers. The context of a line (its request, owner, job) is bound around
+the work, and appears on every line that any code writes during the work.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from structlog.stdlib import ProcessorFormatter
 from app.config import Settings
 
 JOB = ("job_id", "kind", "attempt", "fence")
-"""What tells of which job a line is, and of which attempt at it."""
+"""Fields that identify a line's job and the attempt at it."""
 
 REQUEST = ("request_id", "owner")
 FIELDS = (*REQUEST, *JOB, "method", "path", "route", "status", "seconds", "queue", "state")
-"""What a line may carry beside its text; what libraries attach to their lines stays out."""
+"""The fields that a line may carry in addition to its text; fields that libraries attach are left out."""
 
 OURS = ("nnmass", "uvicorn", "celery")
-"""Loggers that say as much as was asked for; all others say their warnings alone, at DEBUG too: no SQL, no bodies."""
+"""Loggers that use the configured level. All others log only warnings, even at DEBUG: no SQL, no bodies."""
 
 TOO_TALKATIVE = ("celery.worker.strategy", "celery.app.trace")
-"""They tell of each bell, with an id of its own that leads nowhere: jobs tell of themselves."""
+"""They log each notification, with an id that nothing else uses; the jobs log their own progress."""
 
 SECRETS = (
     (re.compile(r"(nnm_[0-9a-f]{12}_)[A-Za-z0-9_-]{8,}"), r"\1..."),
     (re.compile(r"(://[^/\s:@]*:)[^/\s@]+@"), r"\1...@"),
 )
-"""API keys and passwords in addresses: nothing should log one, and if something does it is cut out."""
+"""API keys and passwords in URLs: nothing should log one; if something does, it is removed."""
 
 Event = MutableMapping[str, Any]
 
@@ -44,7 +44,7 @@ log = logging.getLogger("nnmass.process")
 
 
 def configure(settings: Settings) -> None:
-    """Have this process log as its settings say, from now on."""
+    """Configure the logging of this process according to its settings."""
     root = logging.getLogger()
     root.handlers[:] = [handler_of(settings.log_format)]
     root.setLevel(logging.WARNING)
@@ -52,7 +52,7 @@ def configure(settings: Settings) -> None:
         logging.getLogger(name).setLevel(settings.log_level)
     for name in TOO_TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
-    if settings.embedded:  # it would warn that the bells' folder has no host name
+    if settings.embedded:  # it would warn that the folder of notifications has no host name
         logging.getLogger("kombu.connection").setLevel(logging.ERROR)
     logging.captureWarnings(True)
     if settings.log_format == "json":  # a traceback that Python writes itself would be lines of text
@@ -61,7 +61,7 @@ def configure(settings: Settings) -> None:
 
 
 def handler_of(form: str, stream: TextIO | None = None) -> logging.Handler:
-    """Return the handler that writes lines of a form, `text` or `json`, to a stream (None: standard error)."""
+    """Return a handler that writes lines in a format, `text` or `json`, to a stream (None: standard error)."""
     handler: logging.StreamHandler[Any] = logging.StreamHandler(stream)
     handler.setFormatter(
         ProcessorFormatter(
@@ -84,31 +84,31 @@ def handler_of(form: str, stream: TextIO | None = None) -> logging.Handler:
 
 
 def bind(**fields: Any) -> None:
-    """Have every further line of this request carry these fields."""
+    """Add these fields to every further line of this request."""
     structlog.contextvars.bind_contextvars(**fields)
 
 
 @contextmanager
 def about(**fields: Any) -> Iterator[None]:
-    """Have the lines within carry these fields."""
+    """Add these fields to the lines written within the block."""
     with structlog.contextvars.bound_contextvars(**fields):
         yield
 
 
 def begin(request_id: str) -> None:
-    """Begin the lines of a request: what was bound before is another's."""
+    """Start the context of a request: drop what an earlier request has bound."""
     structlog.contextvars.clear_contextvars()
     bind(request_id=request_id)
 
 
 def request_id() -> str | None:
-    """Return the id of the request that is being answered."""
+    """Return the id of the current request."""
     found: str | None = structlog.contextvars.get_contextvars().get("request_id")
     return found
 
 
 def _as_text(logger: Any, method: str, event: Event) -> str:
-    """Return a line for people: moment, level, who, what, and what it is about."""
+    """Return a line for people: time, level, logger, message, and its fields."""
     moment, level, name = event.pop("timestamp"), event.pop("level").upper(), event.pop("logger")
     said, trace = event.pop("event"), event.pop("exception", None)
     fields = "".join(f" {key}={event[key]}" for key in FIELDS if event.get(key) is not None)

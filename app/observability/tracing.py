@@ -1,10 +1,10 @@
-"""Traces by OpenTelemetry: requests, jobs and their SQL, sent over OTLP where the environment names a receiver.
+"""OpenTelemetry traces: requests, jobs and their SQL, sent over OTLP where the environment names a receiver.
 
-FastAPI makes the spans of requests itself. A job is a trace of its own whose id is the job's, so that whoever has one
-has the other: the bell that wakes a worker carries no context, and none is stored. The request that queued a job names
-it in `nnmass.job_id` and links to its trace.
+FastAPI creates the spans of requests itself. A job is a trace of its own, whose id is the job's id, so that each leads
+to the other: the notification that wakes a worker carries no context, and none is stored. The request that queued a job
+names the job in `nnmass.job_id`, and links to its trace.
 
-Nothing of this is done unless `OTEL_EXPORTER_OTLP_ENDPOINT` is set and the extra `otel` is installed.
+Tracing is off unless `OTEL_EXPORTER_OTLP_ENDPOINT` is set and the extra `otel` is installed.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ NAME = "nnmass"
 UNTRACED = frozenset({"/healthz", "/readyz", "/metrics"})
 JOB_ID = "nnmass.job_id"
 LAST_WORDS_MS = 2000
-"""How long an ending process waits for its last spans to be taken."""
+"""How long an ending process waits until its last spans are sent."""
 
 _trace_id: ContextVar[int | None] = ContextVar("nnmass_trace_id", default=None)
-"""The id of the trace that is about to begin, where it is not for chance to choose."""
+"""The id of the next trace, where it must not be random."""
 
 log = logging.getLogger("nnmass.tracing")
 
 
 def of_requests() -> dict[str, Any]:
-    """Return FastAPI's settings: spans of requests and nothing else, sent where ours are."""
+    """Return FastAPI's settings: only spans of requests, sent to the same receiver as ours."""
     provider = _provider()
     return {
         "tracing": provider is not None,
@@ -60,18 +60,18 @@ def _untraced(scope: MutableMapping[str, Any]) -> bool:
 
 
 def queued(job_id: UUID) -> None:
-    """Have the present request's span name a job that it queued, and link to its trace."""
+    """Add the id of a queued job to the current request's span, and link the span to the job's trace."""
     span = trace.get_current_span()
     if span.is_recording():
         span.set_attribute(JOB_ID, str(job_id))
-        # the trace will begin elsewhere: of its first span nothing is known yet, and viewers go by the trace
+        # the trace begins in another process: its first span is not known yet, and viewers follow the trace id
         place = SpanContext(job_id.int, job_id.int & 2**64 - 1, is_remote=True, trace_flags=TraceFlags(1))
         span.add_link(place, {JOB_ID: str(job_id)})
 
 
 @contextmanager
 def of_job(job_id: UUID, kind: str, attempt: int, fence: int) -> Iterator[None]:
-    """Make what is done within a span of the job's own trace: one for each attempt."""
+    """Create a span around the block in the job's own trace: one for each attempt."""
     provider = _provider()
     if provider is None:
         yield
@@ -90,21 +90,21 @@ def of_job(job_id: UUID, kind: str, attempt: int, fence: int) -> Iterator[None]:
 
 
 def failed(code: str) -> None:
-    """Mark the present span as one of something that failed."""
+    """Mark the current span as failed."""
     span = trace.get_current_span()
     span.set_attribute("error.type", code)
     span.set_status(StatusCode.ERROR)
 
 
 def flush() -> None:
-    """Send what is still here, before the process ends without another chance."""
+    """Send the remaining spans before the process ends."""
     provider = _provider()
     if provider is not None:
         provider.force_flush(LAST_WORDS_MS)
 
 
 def _provider() -> TracerProvider | None:
-    """Return this process's provider; a forked process makes its own, since the thread that sends is not forked."""
+    """Return this process's provider. A forked process creates its own, since the sending thread is not forked."""
     return _provider_of(os.getpid())
 
 
@@ -120,7 +120,7 @@ def _provider_of(pid: int) -> TracerProvider | None:
 
 
 def _made() -> TracerProvider:
-    """Return a provider that sends. Raises ImportError without the extra."""
+    """Return a provider that sends spans. Raises ImportError without the extra."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
@@ -133,7 +133,7 @@ def _made() -> TracerProvider:
             return _trace_id.get() or super().generate_trace_id()
 
     class WithoutQueries(SpanProcessor):
-        """Takes a request's query out of its span: it may hold what no other system should."""
+        """Removes a request's query from its span: it may contain data that other systems must not receive."""
 
         def on_start(self, span: RecordedSpan, parent_context: Context | None = None) -> None:
             if span.attributes and "url.query" in span.attributes:
@@ -151,7 +151,7 @@ def _made() -> TracerProvider:
 
 
 def _trace_sql(provider: TracerProvider) -> None:
-    """Make a span of each statement within a request or job; values are no part of it."""
+    """Create a span for each statement within a request or job, without its values."""
     tracer = provider.get_tracer(NAME, __version__)
 
     def begin(connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, *_: Any) -> None:
@@ -159,7 +159,7 @@ def _trace_sql(provider: TracerProvider) -> None:
         if not trace.get_current_span().is_recording():
             spans.append(None)
             return
-        compiled = getattr(context, "compiled", None)  # as it was before values that go into the text were put there
+        compiled = getattr(context, "compiled", None)  # the text before values are inserted into it
         about = {"db.system.name": connection.dialect.name, "db.query.text": compiled.string if compiled else statement}
         spans.append(tracer.start_span(statement.split(None, 1)[0].upper(), kind=SpanKind.CLIENT, attributes=about))
 

@@ -1,4 +1,4 @@
-"""Embedded mode: one parent process that starts API, workers and sweeper, restarts what dies, and ends all of it."""
+"""Embedded mode: a parent process starts API, workers and sweeper, restarts those that die, and ends them all."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ END_WITHIN_SECONDS = 25.0
 LARGEST_LOG_BYTES = 10_000_000
 LONGEST_PAUSE_SECONDS = 3.0
 HEALTHY_SECONDS = 5.0
-"""A child that lived this long was well: killed, it is started again at once."""
+"""Seconds after which a child counts as healthy: if it dies later than this, it is restarted immediately."""
 LOOK_EVERY_SECONDS = 0.1
 
 log = logging.getLogger("nnmass.embedded")
 
 
 class StartRefused(Exception):
-    """The service cannot start here; the message is the one line that the user is shown."""
+    """The service cannot start here; the message is the one line shown to the user."""
 
 
 @dataclass
 class Child:
-    """One process of the service, started again with growing pauses when it dies."""
+    """One process of the service, restarted with growing pauses when it dies."""
 
     name: str
     arguments: list[str]
@@ -51,7 +51,7 @@ class Child:
     start_at: float = field(default=0.0)
 
     def start(self, environment: dict[str, str]) -> None:
-        """Start the process, in a process group of its own so that Ctrl-C reaches the parent alone."""
+        """Start the process in its own process group, so that Ctrl-C reaches only the parent."""
         with self.log_path.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "app", *self.arguments],
@@ -65,7 +65,7 @@ class Child:
         self.start_at = time.monotonic()
 
     def look(self, environment: dict[str, str]) -> None:
-        """Start the process again if it has died and its pause is over."""
+        """Restart the process if it has died and its pause is over."""
         if self.process is not None and self.process.poll() is not None:
             log.warning("%s exited with %d; restarting it", self.name, self.process.returncode)
             lived = time.monotonic() - self.start_at
@@ -75,7 +75,7 @@ class Child:
             self.start(environment)
 
     def signal(self, number: int, *, group: bool = False) -> None:
-        """Send a signal to the process, or to all that it started."""
+        """Send a signal to the process, or to its whole process group."""
         if self.process is None:
             return
         with contextlib.suppress(ProcessLookupError):  # it may have ended meanwhile
@@ -83,12 +83,12 @@ class Child:
 
     @property
     def running(self) -> bool:
-        """Whether the process runs."""
+        """Whether the process is running."""
         return self.process is not None and self.process.poll() is None
 
 
 class Embedded:
-    """The parent process. `run` returns the exit code once everything has ended."""
+    """The parent process. `run` returns the exit code after everything has ended."""
 
     def __init__(self, settings: Settings, host: str, port: int) -> None:
         self._settings = settings
@@ -121,7 +121,7 @@ class Embedded:
         return 0
 
     def _say(self, line: str) -> None:
-        """Tell the user; where logs are for machines, as one of their lines."""
+        """Print a line for the user; where logs are JSON, write it as a log line."""
         if self._settings.log_format == "text":
             say(line)
         else:
@@ -152,7 +152,7 @@ class Embedded:
 
     def _environment(self) -> dict[str, str]:
         folder = str(self._settings.data_dir.resolve())
-        needed = str(self._settings.require_keys).lower()  # also when the address asks for it, not the environment
+        needed = str(self._settings.require_keys).lower()  # the address may require keys even if the settings do not
         return os.environ | {
             "NNMASS_DATA_DIR": folder,
             "NNMASS_REQUIRE_KEYS": needed,
@@ -176,14 +176,14 @@ class Embedded:
 
 
 def say(line: str) -> None:
-    """Tell the user, if there still is one: a closed terminal must not stop a shutdown in good order."""
+    """Print a line for the user, if possible: a closed terminal must not interrupt an orderly shutdown."""
     with contextlib.suppress(OSError):
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
 
 
 def _locked(folder: Path) -> IO[str]:
-    """Take the data folder for this process alone. Raises StartRefused."""
+    """Lock the data folder for this process. Raises StartRefused when another process has it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / "lock").open("a+")
@@ -198,9 +198,9 @@ def _locked(folder: Path) -> IO[str]:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises StartRefused when the port stays taken.
+    """Return a listening socket. Raises StartRefused when the port stays in use.
 
-    The children of a parent that was killed let go of the port within moments, so a taken port is tried again.
+    The children of a killed parent release the port within moments, so a port in use is tried again.
     """
     deadline = time.monotonic() + PORT_FREE_WITHIN_SECONDS
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -1,4 +1,4 @@
-"""A child process ends when its parent does, even when the parent was killed without a chance to say so."""
+"""End a child process when its parent ends, even when the parent was killed without a chance to signal it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ LOOK_EVERY_SECONDS = 0.2
 
 
 def watch_parent(parent_pid: int | None = None) -> None:
-    """Start a thread that ends this process once its parent is gone; without a parent to watch, do nothing.
+    """Start a thread that ends this process once its parent has ended. Without a parent to watch, do nothing.
 
-    The parent is the given one, else the one that the environment names. Ending at once is safe: the database holds all
-    that matters, and leases tell others that this process is gone.
+    The parent is the given one, else the one that the environment names. Ending immediately is safe: the database holds
+    everything that matters, and leases show other processes that this one is gone.
     """
     named = os.environ.get(VARIABLE)
     expected = parent_pid if parent_pid is not None else int(named) if named else None

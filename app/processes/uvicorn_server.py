@@ -1,4 +1,4 @@
-"""Running the web application with uvicorn."""
+"""Run the web application with uvicorn."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from app.processes.embedded import StartRefused
 from app.storage.db import is_unavailable, make_engine
 
 GRACEFUL_SECONDS = 5
-"""An open event stream would hold the shutdown for ever without a limit."""
+"""Seconds that a shutdown waits. Without a limit, an open event stream would block the shutdown."""
 
 LARGEST_HEAD = 64 * 1024
-"""Bytes that a request may have before its body: address and headers."""
+"""The most bytes of a request before its body: request line and headers."""
 
 HEAD_SECONDS = 10.0
-"""How long a client may take to send them."""
+"""Seconds within which a client must send them."""
 
 
 def run_api(settings: Settings, *, fd: int | None = None, host: str = "127.0.0.1", port: int = 8000) -> None:
@@ -42,7 +42,7 @@ def run_api(settings: Settings, *, fd: int | None = None, host: str = "127.0.0.1
 
 
 def config_of(app: FastAPI, **more: Any) -> uvicorn.Config:
-    """Return how uvicorn is to serve the application. What it logs of requests holds their queries; we log our own."""
+    """Return uvicorn's configuration for the application, without uvicorn's access log: it would contain queries."""
     return uvicorn.Config(
         app,
         http=_Protocol,
@@ -56,26 +56,26 @@ def config_of(app: FastAPI, **more: Any) -> uvicorn.Config:
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, with limits on size and time of what comes before a body; the body has its own.
+    """uvicorn's protocol with limits on the size and time of a request's head; the body has its own limits.
 
-    Without, one header that does not end fills the memory, and connections that send nothing use up the descriptors.
+    Without them, one endless header fills the memory, and connections that send nothing use up the file descriptors.
     """
 
     _head_due: asyncio.TimerHandle | None = None
     _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Await the first head."""
+        """Start waiting for the first request's head."""
         super().connection_made(transport)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Await nothing more."""
+        """Stop waiting."""
         self._have_head()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read, and refuse a head that has grown too large."""
+        """Read data, and refuse a head that has grown too large."""
         super().data_received(data)
         if self._head_due is not None and not self.transport.is_closing():
             self._head_bytes += len(data)
@@ -83,13 +83,13 @@ class _Protocol(HttpToolsProtocol):
                 self._refuse("431 Request Header Fields Too Large")
 
     def on_message_begin(self) -> None:
-        """Await the head of a request; of the first on a connection it is awaited already."""
+        """Wait for the head of a further request; the wait for a connection's first request has already begun."""
         super().on_message_begin()
         if self._head_due is None:
             self._await_head()
 
     def on_headers_complete(self) -> None:
-        """Go on to the body."""
+        """Continue with the body."""
         self._have_head()
         super().on_headers_complete()
 
@@ -103,7 +103,7 @@ class _Protocol(HttpToolsProtocol):
             self._head_due = None
 
     def _refuse(self, status: str) -> None:
-        """Close the connection, with an answer if something was asked and no other answer is under way."""
+        """Close the connection; first send a response if a request was received and no response has begun."""
         self._have_head()
         if self._head_bytes and (self.cycle is None or self.cycle.response_complete):
             self.transport.write(f"HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode())
@@ -111,20 +111,20 @@ class _Protocol(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which tells the application as soon as it is asked to end."""
+    """uvicorn's server, which informs the application as soon as a shutdown begins."""
 
     stopping: threading.Event
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Take a signal to end."""
+        """Handle a shutdown signal."""
         self.stopping.set()
         super().handle_exit(sig, frame)
 
 
 def fit_for(host: str, settings: Settings) -> Settings:
-    """Return settings to listen on an address with: beyond this machine every request needs a key.
+    """Return the settings for listening on an address: beyond loopback every request needs a key.
 
-    Raises StartRefused where nobody has one yet, unless told that they will.
+    Raises StartRefused when no key exists yet, unless the settings require keys explicitly.
     """
     if settings.allow_public or is_loopback(host):
         return settings
@@ -138,13 +138,13 @@ def fit_for(host: str, settings: Settings) -> Settings:
 
 def _any_key(settings: Settings) -> bool:
     if settings.embedded and not settings.database_file.exists():
-        return False  # looking would make it
+        return False  # opening it would create it
     engine = make_engine(settings.sqlalchemy_url)
     try:
         with Session(engine) as session:
             return keys.exist(session)
     except DBAPIError as error:
-        # keys will be asked for in any case: while the database is away nobody has one that counts
+        # requests need keys in any case: while the database is unavailable no key can be verified
         return is_unavailable(error) and not settings.embedded
     finally:
         engine.dispose()
