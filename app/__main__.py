@@ -1,4 +1,4 @@
-"""`python -m app` is the command `nnmass`."""
+"""Run the command `nnmass` as `python -m app`."""
 
 from app.cli import main
 

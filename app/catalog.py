@@ -1,4 +1,4 @@
-"""What an owner can name here: architectures registered, ranked by a search of theirs or trained, and own devices."""
+"""What an owner can refer to: registered, ranked and trained architectures, and the owner's device profiles."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nnmass_core.hardware.devices import NAME
 
 
 def definition(session: Session, owner: str, arch_id: str) -> dict[str, Any] | None:
-    """Return the definition of an architecture that this owner knows, or None."""
+    """Return the definition of an architecture that this owner can refer to, or None."""
     if not re.fullmatch(ARCH_ID, arch_id):
         return None
     registered = session.get(RegisteredArchitecture, (owner, arch_id))
@@ -46,13 +46,13 @@ def device(session: Session, owner: str, name: str) -> dict[str, Any] | None:
 
 
 def devices_of(session: Session, owner: str) -> list[dict[str, Any]]:
-    """Return the profiles that an owner has posted, by name."""
+    """Return the profiles that an owner has posted, sorted by name."""
     mine = select(DeviceProfile).where(DeviceProfile.owner == owner).order_by(DeviceProfile.name)
     return [row.definition for row in session.scalars(mine)]
 
 
 def architecture(session: Session, owner: str, arch_id: str) -> Architecture:
-    """Return an architecture that this owner knows. Raises NotFound."""
+    """Return an architecture that this owner can refer to. Raises NotFound."""
     found = definition(session, owner, arch_id)
     if found is None:
         raise NotFound("there is no such architecture")
@@ -83,5 +83,5 @@ def verifications_of(session: Session, owner: str, arch_id: str, limit: int) -> 
 
 
 def task_of(architecture: Architecture) -> str:
-    """Return inputs and classes in short, `3x32x32/10`: accuracies are compared where they are the same."""
+    """Return inputs and classes in short form, `3x32x32/10`. Accuracies are compared only where these are equal."""
     return f"{'x'.join(map(str, architecture.input_shape))}/{architecture.num_classes}"

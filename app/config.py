@@ -17,18 +17,18 @@ SCHEMES = {
     "database_url": ("postgresql://", "postgres://", "postgresql+psycopg://"),
     "broker_url": ("redis://", "rediss://", "unix://"),
 }
-"""How the URL of each server may start; anything else (or nothing) would be taken for some other server."""
+"""The allowed URL prefixes of each server. Any other URL, or an empty one, could be taken for a different server."""
 
 
 SECRETS = Path("/run/secrets")
-"""Where Docker and Kubernetes put secrets as files: `nnmass_secret_key` there is the variable of that name."""
+"""Where Docker and Kubernetes put secrets as files: the file `nnmass_secret_key` sets the variable of that name."""
 
 
 class Settings(BaseSettings):
-    """How one process of the service runs.
+    """Settings of one process of the service.
 
-    Without `database_url` and `broker_url` it runs embedded: SQLite and bells in `data_dir`. With both it runs on
-    PostgreSQL and Redis. One without the other is refused.
+    Without `database_url` and `broker_url` the service runs embedded: `data_dir` holds SQLite and the notifications.
+    With both it runs on PostgreSQL and Redis. Only one of the two is refused.
     """
 
     model_config = SettingsConfigDict(
@@ -143,7 +143,7 @@ class Settings(BaseSettings):
 
     @property
     def sqlalchemy_url(self) -> str:
-        """The database's URL with its driver named."""
+        """The database's URL, including the driver's name."""
         if self.database_url is None:
             return f"sqlite:///{self.database_file}"
         url = self.database_url.get_secret_value()
@@ -154,24 +154,24 @@ class Settings(BaseSettings):
 
     @property
     def database_file(self) -> Path:
-        """Embedded mode's database."""
+        """The database file of embedded mode."""
         return self.data_dir / "nnmass.db"
 
     @property
     def notifications_dir(self) -> Path:
-        """Folder of embedded mode's message broker."""
+        """The folder of embedded mode's message broker."""
         return self.data_dir / "notifications"
 
     @property
     def training_dir(self) -> Path:
-        """Folder of checkpoints, on the worker; shared between machines, a training goes on on any of them."""
+        """The folder of checkpoints. If worker machines share it, a training can resume on any of them."""
         return self.data_dir / "training"
 
     def signing_key(self) -> str:
-        """Return the key that signs cursors: as set, else from the data folder, else derived from the database's URL.
+        """Return the key that signs cursors: the setting, the data folder's key, or one derived from the database URL.
 
-        A forged cursor could only choose where a list of its own owner starts, so a key that all replicas can derive
-        from what they share is enough.
+        A forged cursor can only change where a list of its own owner starts, so a key that all replicas can derive
+        from shared settings is secure enough.
         """
         if self.secret_key is not None:
             return self.secret_key.get_secret_value()
@@ -181,11 +181,11 @@ class Settings(BaseSettings):
 
 
 def _key_in(path: Path) -> str:
-    """Return the key kept in a file that only its owner can read, made on first use."""
+    """Return the key in a file that only its owner can read; create the file on first use."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
             file.write(secrets.token_hex(32))
     except FileExistsError:
-        pass  # made by an earlier start
+        pass  # created by an earlier start
     return path.read_text()

@@ -1,13 +1,8 @@
-"""Errors of the service, free of HTTP: each carries the status and the stable code it is rendered with.
+"""Errors of the service, independent of HTTP libraries. Each has the status and the stable code of its response.
 
-ServiceError
-├── Unauthenticated   401   no key, or none that counts
-├── Forbidden         403   the key does not allow this
-├── NotFound          404   no such thing, or not this owner's
-├── WrongState        409   the thing is in a state that forbids this
-├── Invalid           422   problems with fields
-├── TooMany           429   more than this owner may ask for
-└── Unavailable       503   a part the service needs is away
+ServiceError ├── Unauthenticated 401 the key is missing or invalid ├── Forbidden 403 the key lacks the required scope
+├── NotFound 404 it does not exist, or another owner has it ├── WrongState 409 its state does not allow this ├── Invalid
+422 fields have problems ├── TooMany 429 the owner exceeds a limit └── Unavailable 503 a required part is unavailable
 """
 
 from __future__ import annotations
@@ -18,7 +13,7 @@ from nnmass_core.errors import DefinitionError, Problem
 
 
 class ServiceError(Exception):
-    """An error with a meaning for the caller."""
+    """An error that the caller of the service can understand and handle."""
 
     status = 500
     code = "internal_error"
@@ -33,7 +28,7 @@ class ServiceError(Exception):
 
 
 class Unauthenticated(ServiceError):
-    """The request carries no key, or none that counts."""
+    """The request has no valid key."""
 
     status = 401
     code = "unauthenticated"
@@ -41,7 +36,7 @@ class Unauthenticated(ServiceError):
 
 
 class Forbidden(ServiceError):
-    """The key does not allow this."""
+    """The key lacks the required scope."""
 
     status = 403
     code = "forbidden"
@@ -49,7 +44,7 @@ class Forbidden(ServiceError):
 
 
 class NotFound(ServiceError):
-    """There is no such thing for this owner."""
+    """It does not exist for this owner."""
 
     status = 404
     code = "not_found"
@@ -57,7 +52,7 @@ class NotFound(ServiceError):
 
 
 class WrongState(ServiceError):
-    """The thing is in a state that forbids this."""
+    """Its state does not allow this operation."""
 
     status = 409
     code = "wrong_state"
@@ -65,7 +60,7 @@ class WrongState(ServiceError):
 
 
 class Invalid(ServiceError):
-    """The request was read but cannot be carried out; `problems` names the fields."""
+    """The request was parsed but cannot be carried out; `problems` names the fields."""
 
     status = 422
     code = "invalid_request"
@@ -78,13 +73,13 @@ class Invalid(ServiceError):
 
     @classmethod
     def of(cls, error: DefinitionError) -> Invalid:
-        """Return the core's error as the service's."""
+        """Convert an error of the core into one of the service."""
         count = len(error.problems)
         return cls("one field is not valid" if count == 1 else f"{count} fields are not valid", error.problems)
 
 
 class TooMany(ServiceError):
-    """The owner asks too often, or has too much waiting already."""
+    """The owner sends requests too often, or has too many waiting jobs."""
 
     status = 429
     code = "too_many"
@@ -97,7 +92,7 @@ class TooMany(ServiceError):
 
 
 class Unavailable(ServiceError):
-    """A part that the service needs is away; the request can be repeated."""
+    """A required part of the service is unavailable; the request can be repeated."""
 
     status = 503
     code = "unavailable"

@@ -54,19 +54,19 @@ FEATURES = {
     ),
     Scope.TRAIN: (verifications.router, verifications.names, measurements.router),
 }
-"""The scope that a feature's routes need beyond `read`; no route of theirs is without."""
+"""The scope that a feature's routes need in addition to `read`; each of its routes requires it."""
 
 EVERYWHERE = (401, 403, 421, 422, 429, 503)
-"""What any route may answer: for its caller, for a NUL in its address, or while the database is away."""
+"""What any route may answer: a problem with the caller, a NUL in the address, or an unavailable database."""
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Return the application for these settings, or for those in the environment."""
+    """Return the application for these settings (None: the environment's)."""
     settings = settings or Settings()
     dispatcher = Dispatcher(settings)
     database = Database(settings.sqlalchemy_url, announce=dispatcher.notify, most_waiting=settings.most_waiting)
     sweeper = Sweeper(database, settings, dispatcher.notify)
-    stopping = threading.Event()  # set when the server was asked to end, so that nobody is kept waiting
+    stopping = threading.Event()  # set when the server is shutting down, so that no request waits any longer
     streams = Streams(database, stopping)
 
     @asynccontextmanager
@@ -80,7 +80,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         database.dispose()
         tracing.flush()
 
-    # it brings the documentation pages' files, so that they work on a machine without a network
+    # it provides the files of the documentation pages, so that they work on a machine without a network
     app = FastAPIOffline(
         docs_url=None,
         redoc_url=None,
@@ -109,5 +109,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problem_json.install(app)
     app.add_middleware(BodyGuard, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
     app.add_middleware(HostAndOriginMiddleware, settings=settings)
-    app.add_middleware(AccessLogMiddleware, note=app.state.metrics.note)  # added last: it stands outermost
+    app.add_middleware(AccessLogMiddleware, note=app.state.metrics.note)  # added last: it is the outermost
     return app

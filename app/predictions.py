@@ -1,4 +1,4 @@
-"""What an owner's trainings have shown: one point a network, and what they let one expect of networks not trained."""
+"""What an owner's trainings show: one point per network, and the accuracies that they predict for other networks."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ COLUMNS: tuple[Any, ...] = (
     *(Verification.dataset_key, Verification.recipe_digest),
     *(VerificationSeed.seed, VerificationSeed.accuracy, VerificationSeed.data_digest),
 )
-"""What is read of each trained seed: definitions and results would be most of the work."""
+"""The columns read of each trained seed: definitions and results would be most of the data."""
 
 
 @dataclass(frozen=True)
 class Scope:
-    """Trainings whose accuracies can be compared: the same images, inputs and classes, and the same recipe."""
+    """Trainings whose accuracies can be compared: the same images, inputs, classes and recipe."""
 
     dataset: str
     data_digest: str
@@ -38,13 +38,13 @@ class Scope:
 
     @property
     def is_noise(self) -> bool:
-        """Whether the labels are random, so that the accuracies say nothing."""
+        """Whether the labels are random, so that the accuracies mean nothing."""
         return self.dataset.startswith("fake")
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network: its point, and what was trained."""
+    """A trained network: its point, and the rows of its trainings."""
 
     scope: Scope
     point: Point
@@ -52,9 +52,10 @@ class Trained:
 
 
 def trained(session: Session, owner: str, family: str | None = None) -> list[Trained]:
-    """Return every network that an owner's succeeded verifications trained, each once a scope.
+    """Return every network that an owner's succeeded verifications trained, once per scope.
 
-    Its accuracy is the mean over all its seeds. A seed that was trained more than once counts once, as it last ended.
+    Its accuracy is the mean over all its seeds. A seed that was trained more than once counts once, with its latest
+    result.
     """
     query = (
         select(*COLUMNS)
@@ -72,7 +73,7 @@ def trained(session: Session, owner: str, family: str | None = None) -> list[Tra
 
 
 def diverged(session: Session, owner: str, scope: Scope, family: str | None) -> set[str]:
-    """Return the networks of a scope of which a training diverged, and so gave no accuracy."""
+    """Return the networks of a scope for which a training diverged, and so gave no accuracy."""
     query = (
         select(Verification.arch_id)
         .distinct()
@@ -108,7 +109,7 @@ def _trained(scope: Scope, rows: Sequence[Row[Any]]) -> Trained:
 
 
 class Predictions:
-    """Accuracies that an owner's trainings let one expect of networks of a family."""
+    """Accuracies that an owner's trainings predict for networks of a family."""
 
     def __init__(self, session: Session, owner: str, family: str) -> None:
         scopes: dict[Scope, list[Point]] = defaultdict(list)
@@ -121,13 +122,13 @@ class Predictions:
                 self._keep(line, scope)
 
     def _keep(self, line: Line, scope: Scope) -> None:
-        """Where several data sets or recipes speak of the same inputs and widths, the most networks decide."""
+        """Where several data sets or recipes cover the same inputs and widths, use the one with the most networks."""
         place = (scope.task, line.widths)
         if place not in self._lines or line.n > self._lines[place][0].n:
             self._lines[place] = (line, scope)
 
     def of(self, definition: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the accuracy to expect with its 95 % prediction interval; None where no evidence supports one."""
+        """Return the predicted accuracy with its 95 % prediction interval; None where there is not enough evidence."""
         if not self._lines:
             return None
         architecture = decode_architecture(definition)
