@@ -1,4 +1,4 @@
-"""Who makes each request. Keys are looked up in the database and remembered for a short time."""
+"""Identify the caller of each request. Keys read from the database are cached briefly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many requests an owner may make of one API process."""
+"""Limit how many requests each owner may send to one API process."""
 
 from __future__ import annotations
 

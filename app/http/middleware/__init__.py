@@ -1,1 +1,1 @@
-"""What every request and answer passes: the access log, host and origin checks, the guard of bodies."""
+"""Middleware that handles every request: the access log, host and origin checks, and the check of bodies."""
