@@ -1,8 +1,9 @@
 """Upper bounds on the best path of a chain, by dynamic programming over its nodes.
 
-Pricing each constraint with a multiplier moves it into the objective; the best path of the priced chain, plus the
-price of the whole budget, is at least the value of every feasible path (Lagrangian duality). `best_prices` finds the
-multipliers whose bound is tightest. Any multipliers give a valid bound, so its tolerance costs speed and never truth.
+A multiplier per constraint (its price) moves the constraint into the objective. The best path of the priced chain, plus
+the price of the whole budget, is at least the value of every feasible path (Lagrangian duality). `best_prices` finds
+the multipliers with the tightest bound. Any multipliers give a valid bound, so a loose tolerance costs time but never
+correctness.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from nnmass_core.engine.chain import Floats, Groups, Ints, Stage, group
 from nnmass_core.engine.control import Control
 
 PRICES_KEPT = 3
-"""How many price vectors prune together; each cuts off other parts of the space."""
+"""How many price vectors prune together; each excludes different parts of the space."""
 
 MOST_ROUNDS = 6
 
 ROUNDING = 32 * float(np.finfo(np.float64).eps)
-"""What one stage can add to the rounding error of a priced sum, relative to its size, with room to spare."""
+"""The most that one stage adds to the rounding error of a priced sum, relative to its size, with a safety margin."""
 
 DUAL_TOLERANCE = 2e-4
 """How close to the tightest bound `best_prices` gets, relative to the bound's size."""
@@ -29,10 +30,10 @@ DUAL_TOLERANCE = 2e-4
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One stage as a problem sees it: options sorted by (source, target), with what they are worth and what they use.
+    """One stage of a problem: options sorted by (source, target), with their values and their use of constraints.
 
-    rows: the options' places in the stage, (n,). value: to be maximized, (n,). use: what each takes of each constraint,
-    (n, rows of the problem).
+    rows: the options' positions in the stage, (n,). value: to be maximized, (n,). use: how much each option uses of
+    each constraint, (n, rows of the problem).
     """
 
     rows: Ints
@@ -43,18 +44,18 @@ class Layer:
     groups: Groups
 
     def kept(self, keep: NDArray[np.bool_] | Ints) -> Layer:
-        """Return the layer with these options alone, given as a mask or as ascending positions."""
+        """Return the layer with only these options, given as a mask or as ascending positions."""
         source, target = self.source[keep], self.target[keep]
         return Layer(self.rows[keep], self.value[keep], self.use[keep], source, target, group(source, target))
 
 
 def layer(stage: Stage, value: Floats, use: Floats) -> Layer:
-    """Return a stage as a layer."""
+    """Convert a stage to a layer."""
     return Layer(np.arange(len(stage)), value, use, stage.source, stage.target, stage.groups)
 
 
 def best_onward(layers: list[Layer], nodes: tuple[int, ...], values: list[Floats]) -> list[Floats]:
-    """Return, for each boundary between stages, the best sum of `values` from each node to the end (-inf: no way)."""
+    """Return, for each boundary between stages, the best sum of `values` from each node to the end (-inf: no path)."""
     onward = [np.zeros(nodes[-1])]
     for this, value, before in zip(reversed(layers), reversed(values), reversed(nodes[:-1]), strict=True):
         best = np.full(before, -np.inf)
@@ -90,11 +91,11 @@ def best_path(layers: list[Layer], values: list[Floats], onward: list[Floats]) -
 
 @dataclass(frozen=True, eq=False)
 class Prices:
-    """Multipliers (one a constraint row) with the bound they give, and a path that attains the priced optimum.
+    """Multipliers (one per constraint row), the bound that they give, and a path that attains the priced optimum.
 
-    weight: of the value; 0 for prices that tell feasible paths (at least 0) from others, whatever their value.
-    constant: the price of the whole budget, with what rounding can take from a sum of that size added: large prices of
-    large budgets would otherwise round a true bound down.
+    weight: of the value; 0 for prices that only separate feasible paths (at least 0) from others, whatever their value.
+    constant: the price of the whole budget, plus the most that rounding can subtract from a sum of that size. Without
+    this margin, large prices of large budgets could round a valid bound down.
     """
 
     multipliers: Floats
@@ -104,14 +105,15 @@ class Prices:
     weight: float = 1.0
 
     def priced(self, layers: list[Layer]) -> list[Floats]:
-        """Return every option's value less the price of what it uses."""
+        """Return every option's value minus the price of what it uses."""
         return [self.weight * this.value - this.use @ self.multipliers for this in layers]
 
 
 def surplus_prices(prices: Prices, row: int, budget: Floats, stages: int) -> Prices:
-    """Return prices of the constraints alone, under which every feasible path is at least 0.
+    """Return prices of the constraints only, under which every feasible path is at least 0.
 
-    `prices` are those of the question how little of constraint `row` the others allow; that row is then priced at 1.
+    `prices` are those of the problem of minimizing the use of constraint `row` under the other constraints; that row is
+    then priced at 1.
     """
     multipliers = np.insert(prices.multipliers, row, 1.0)
     return Prices(multipliers, _constant(multipliers, budget, stages), 0.0, [], weight=0.0)
@@ -122,7 +124,7 @@ def _constant(multipliers: Floats, budget: Floats, stages: int) -> float:
 
 
 def price(layers: list[Layer], nodes: tuple[int, ...], budget: Floats, multipliers: Floats) -> Prices:
-    """Return the bound that these multipliers give. budget: (rows,), what each constraint allows."""
+    """Return the bound that these multipliers give. budget: (rows,), the limit of each constraint."""
     values = [this.value - this.use @ multipliers for this in layers]
     onward = best_onward(layers, nodes, values)
     path = best_path(layers, values, onward)
@@ -139,13 +141,14 @@ def best_prices(
     control: Control,
     worthy: list[Ints] | None,
 ) -> tuple[list[Prices], list[Ints]]:
-    """Return tried multipliers with the bounds they give, tightest first, and the options that are worthy.
+    """Return the multipliers tried, with their bounds, tightest first, and the options that were ever best of a group.
 
-    reach: (rows,), the largest multiplier worth trying for each row. Stops early at a bound below `hopeless`.
+    reach: (rows,), the largest multiplier to try for each row. Stops early at a bound below `hopeless`.
 
-    Few options are best of their group at any price at all; those that were at some price tried so far are `worthy`
-    (ascending positions in each layer; None to begin anew, or what an earlier call with other budgets found). The
-    search runs over these; where it ends, all options are priced, and if others are better there, they join.
+    Few options are the best of their group at any price. Those that were the best at some price tried so far are
+    `worthy` (ascending positions in each layer; None to start from scratch, or the result of an earlier call with other
+    budgets). The search runs over these. Where it ends, all options are priced; if others are better there, they are
+    added.
     """
     n = len(budget)
     tried = [price(layers, nodes, budget, np.zeros(n))]
@@ -167,7 +170,7 @@ def best_prices(
 
 
 def _first_multipliers(reach: Floats) -> list[Floats]:
-    """Return multipliers spread up to `reach`: none, and each row alone and all together at each scale."""
+    """Return multipliers spread up to `reach`: zero, and each row separately and all rows together at each scale."""
     scales = 8.0 ** -np.arange(4)
     directions = [*np.diag(reach), reach]
     return [np.zeros_like(reach), *(direction * scale for direction in directions for scale in scales)]
@@ -185,7 +188,7 @@ def _joined(positions: list[Ints], layers: list[Layer], multipliers: Floats) -> 
 
 
 def _group_winners(this: Layer, values: Floats) -> Ints:
-    """Return one best option of each group, the first: where all tie, as without skip channels, one is enough."""
+    """Return the first best option of each group: where all tie, as without skip channels, one is enough."""
     sizes = np.diff(np.append(this.groups.starts, len(values)))
     best = np.flatnonzero(values >= np.repeat(np.maximum.reduceat(values, this.groups.starts), sizes))
     groups = np.searchsorted(this.groups.starts, best, side="right")
@@ -195,7 +198,7 @@ def _group_winners(this: Layer, values: Floats) -> Ints:
 def _ellipsoid(
     layers: list[Layer], nodes: tuple[int, ...], budget: Floats, reach: Floats, hopeless: float, control: Control
 ) -> list[Prices]:
-    """Return tried multipliers, tightest bound first, by the ellipsoid method with deep cuts.
+    """Return the multipliers tried, tightest bound first, by the ellipsoid method with deep cuts.
 
     The bound is convex in the multipliers, and (budget - use of the attained path) is a subgradient.
     """
@@ -225,7 +228,7 @@ def _ellipsoid(
 
 
 def _cut(center: Floats, shape: Floats, slope: Floats, depth: float) -> tuple[Floats, Floats]:
-    """Return the smallest ellipsoid around the part of this one that a deep cut leaves (Bland, Goldfarb, Todd 1981)."""
+    """Return the smallest ellipsoid around what a deep cut leaves of this one (Bland, Goldfarb, Todd 1981)."""
     n = len(center)
     step = shape @ slope
     if n == 1:

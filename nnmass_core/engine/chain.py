@@ -1,8 +1,8 @@
-"""A search space as a chain of stages: the one form in which every family meets the engine.
+"""A search space as a chain of stages: the form in which the engine sees every family.
 
-A stage holds options. An option leads from a node of the stage before it to a node of its own (for most families a
-node is a width), and brings additive quantities and a peak. An architecture is one option from each stage, each
-starting where the one before it ended: exactly one path of the chain. NN-Mass, params, MACs, weights and latency are
+A stage holds options. An option leads from a node of the previous stage to a node of its own stage (for most families a
+node is a width), and has additive quantities and a peak. An architecture takes one option from each stage; each option
+starts where the previous one ended. It is exactly one path of the chain. NN-Mass, params, MACs, weights and latency are
 sums over the path; peak activation memory is the largest peak on it.
 """
 
@@ -22,15 +22,15 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 QUANTITIES = ("nn_mass", "params", "macs", "weights", "latency")
-"""Columns of every family's additive quantities; all but NN-Mass are integers below 2**53: exact in a double.
+"""The columns of every family's additive quantities; all but NN-Mass are integers below 2**53, exact in a double.
 
-latency is in nanoseconds, and 0 throughout in a chain that was built for no device.
+latency is in nanoseconds, and 0 in a chain that was built without a device.
 """
 
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """The runs of a stage's options that share source and target: where each starts, and what it joins."""
+    """The runs of a stage's options with the same source and target: where each starts, and the nodes that it joins."""
 
     starts: Ints
     source: Ints
@@ -47,10 +47,10 @@ def group(source: Ints, target: Ints) -> Groups:
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """The options of one stage, as arrays with one row an option, sorted by (source, target).
+    """The options of one stage, as arrays with one row per option, sorted by (source, target).
 
-    source, target: node before and after, (n,). additive: (n, quantities). mass_numerator, mass_denominator: the
-    exact NN-Mass, (n,). peak: activation elements alive at once, (n,). integers: the option's own share of the
+    source, target: node before and after, (n,). additive: (n, quantities). mass_numerator, mass_denominator: the exact
+    NN-Mass, (n,). peak: activation elements alive at the same time, (n,). integers: the option's own share of the
     architecture's integers in the order of its definition, (n, m) with m possibly 0.
     """
 
@@ -71,7 +71,7 @@ class Stage:
         return group(self.source, self.target)
 
     def take(self, rows: NDArray[np.bool_] | Ints) -> Stage:
-        """Return the stage with these options alone."""
+        """Return the stage with only these options."""
         return Stage(
             self.source[rows],
             self.target[rows],
@@ -95,7 +95,7 @@ def make_stage(
     integers: Ints | None = None,
     latency: Ints | None = None,
 ) -> Stage:
-    """Build a stage from its columns, in any order; without `mass_terms` or `latency` its options have none."""
+    """Build a stage from its columns, in any order; without `mass_terms` or `latency` these are zero."""
     n = len(source)
     numerator, denominator = mass_terms or (np.zeros(n, np.int64), np.ones(n, np.int64))
     common = np.gcd(numerator, denominator)
@@ -115,11 +115,11 @@ def make_stage(
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """A whole space: its stages, how many nodes lie between them, and which integers make a shape.
+    """A whole space: its stages, the number of nodes between them, and which integers define a shape.
 
-    nodes[i] is the number of nodes before stage i; nodes[0] and nodes[-1] are 1. shape_columns picks, from the
-    concatenated integers of a path, those that tell two shapes apart (`diversity: shape`).
-    quantities: the columns of its stages' additive quantities.
+    nodes[i] is the number of nodes before stage i; nodes[0] and nodes[-1] are 1. shape_columns selects, from the
+    concatenated integers of a path, those that distinguish two shapes (`diversity: shape`). quantities: the columns of
+    its stages' additive quantities.
     """
 
     stages: tuple[Stage, ...]
@@ -127,10 +127,10 @@ class Chain:
     shape_columns: tuple[int, ...]
     quantities: tuple[str, ...] = QUANTITIES
     memory: dict[Any, Any] = field(default_factory=dict)
-    """What the engine found out about the chain that holds for every budget; losing it costs time alone."""
+    """Cached facts about the chain that hold for every budget; losing them costs only time."""
 
     def count(self) -> int:
-        """Return the number of paths, which is the number of distinct architectures, exactly."""
+        """Return the exact number of paths, which is the number of distinct architectures."""
         return self._count
 
     @cached_property
@@ -150,7 +150,7 @@ class Chain:
         return sum(len(stage) for stage in self.stages)
 
     def within_peak(self, cap: int) -> Chain:
-        """Return the chain without the options that need more than `cap` activation elements alive at once."""
+        """Return the chain without the options that need more than `cap` activation elements at the same time."""
         kept = tuple(s if not len(s) or s.peak.max() <= cap else s.take(s.peak <= cap) for s in self.stages)
         return Chain(kept, self.nodes, self.shape_columns, self.quantities)
 
@@ -164,12 +164,12 @@ class Chain:
 
     @cached_property
     def peaks(self) -> list[int]:
-        """Every peak that an option has, ascending."""
+        """Every peak of an option, ascending."""
         peaks: list[int] = np.unique(np.concatenate([stage.peak for stage in self.stages])).tolist()
         return peaks
 
     def with_peak(self, above: int, upto: int) -> Chain:
-        """Return the chain of the paths whose peak lies above one number and not above another.
+        """Return the chain of the paths whose peak is greater than `above` and at most `upto`.
 
         Every inner node is split in two: reached without, and with, an option whose peak lies in that range.
         """
@@ -191,12 +191,12 @@ class Chain:
 
     @cached_property
     def last_choice(self) -> int:
-        """The last stage that leaves a choice: every later one has at most one option from each node."""
+        """The last stage with a choice: every later one has at most one option from each node."""
         forced = [len(np.unique(stage.source)) == len(stage) for stage in self.stages]
         return max((i for i, no_choice in enumerate(forced) if not no_choice), default=0)
 
     def shapes_of(self, i: int, rows: Ints) -> Ints:
-        """Return a number for each of a stage's options that tells apart the shapes they lead to."""
+        """Return a number for each of a stage's options, different for options that lead to different shapes."""
         first = sum(stage.integers.shape[1] for stage in self.stages[:i])
         own = [c - first for c in self.shape_columns if 0 <= c - first < self.stages[i].integers.shape[1]]
         shapes = np.column_stack([self.stages[i].target[rows], self.stages[i].integers[rows][:, own]])
@@ -204,9 +204,9 @@ class Chain:
         return numbers
 
     def mass_quantum(self, rows: Sequence[Ints]) -> float:
-        """Return the least difference between unequal NN-Masses of paths over these options, 0 where doubles miss it.
+        """Return the smallest difference between unequal NN-Masses of paths over these options.
 
-        rows: the options of each stage, as ascending positions.
+        0 if doubles cannot represent the difference. rows: the options of each stage, as ascending positions.
         """
         common, largest = 1, 0.0
         for stage, kept in zip(self.stages, rows, strict=True):
@@ -221,9 +221,9 @@ class Chain:
         return sum((Fraction(*term) for term in terms), Fraction(0))
 
     def exact_masses(self, paths: Ints) -> NDArray[Any]:
-        """Return integers that compare as the paths' exact NN-Masses do; paths is (n, stages).
+        """Return integers in the same order as the paths' exact NN-Masses; paths is (n, stages).
 
-        They are the masses over one common denominator, in int64 where that fits and as Python's integers elsewhere.
+        They are the masses over one common denominator, in int64 where that fits, else as Python integers.
         """
         terms = [(s.mass_numerator[paths[:, i]], s.mass_denominator[paths[:, i]]) for i, s in enumerate(self.stages)]
         common = math.lcm(*(d for _, denominator in terms for d in np.unique(denominator).tolist()))

@@ -1,4 +1,4 @@
-"""How a caller watches and stops a long computation; the core itself has no clock."""
+"""How a caller monitors and stops a long computation; the core itself has no clock."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ def _never() -> bool:
 
 
 def _silent(fraction: float, message: str) -> None:
-    """Report to nobody."""
+    """Ignore a report."""
 
 
 @dataclass(frozen=True)
 class Control:
     """Callbacks of a computation's caller, called several times a second.
 
-    `expired()` tells that the time limit has passed: the computation then answers with the best it has, honestly
-    marked. `report(fraction, message)` takes progress in [0, 1]; it may raise Interrupted to cancel.
+    `expired()` returns whether the time limit has passed: the computation then returns its best result, marked as
+    incomplete. `report(fraction, message)` receives progress in [0, 1]; it may raise Interrupted to cancel.
     """
 
     expired: Callable[[], bool] = _never
     report: Callable[[float, str], None] = _silent
 
     def never_back(self) -> Control:
-        """Return a control whose reported fraction never falls, whatever sub-questions a computation asks in turn."""
+        """Return a control whose reported fraction never decreases, whatever subproblems a computation solves."""
         reached = 0.0
 
         def report(fraction: float, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Every feasible path of a chain that can reach a threshold, depth first, in blocks of partial paths."""
+"""Enumerate every feasible path of a chain that can reach a threshold, depth first, in blocks of partial paths."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from nnmass_core.engine.chain import Floats, Ints
 from nnmass_core.engine.problem import RELATIVE_ERROR
 
 BLOCK = 1 << 16
-"""Rows that one step makes at most, unless a single partial path has more continuations."""
+"""The most rows that one step creates, unless a single partial path has more continuations."""
 
 
 ROWS = 1 << 13
-"""Partial paths that one step looks at, at most."""
+"""The most partial paths that one step extends."""
 
 
 @dataclass(frozen=True)
 class Cut:
     """What a partial path must still be able to reach.
 
-    floor: its bound on the first key. A path that cannot exceed `tie` (nothing better than a tie with the worst of the
-    best k) must also be able to reach `second` on the second key.
+    floor: its bound on the first key. A path that cannot exceed `tie` (at best a tie with the worst of the best k) must
+    also be able to reach `second` on the second key.
     """
 
     floor: float
@@ -34,11 +34,11 @@ class Cut:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Partial paths that end before one stage, one a row.
+    """Partial paths that end before one stage, one per row.
 
-    node: where each ends, (n,). priced: budget's price plus value less prices so far, (n, prices). value-like sums so
-    far: second (n,), use (n, rows). positions: the options taken, (n, stages), as positions in the layers. share: this
-    block's part of the whole enumeration.
+    node: where each ends, (n,). priced: the budget's price plus value minus prices so far, (n, prices). Sums so far:
+    second (n,), use (n, rows). positions: the options taken, (n, stages), as positions in the layers. share: the
+    fraction of the whole enumeration that this block covers.
     """
 
     stage: int
@@ -68,7 +68,7 @@ class Block:
 
 
 def option_bounds(layers: list[Layer], nodes: tuple[int, ...], prices: list[Prices]) -> list[Floats]:
-    """Return, for each layer's options, an upper bound on the value of every feasible path through each."""
+    """Return, for each layer's options, an upper bound on the value of every feasible path through the option."""
     bounds = [np.full(len(this.rows), np.inf) for this in layers]
     for p in prices:
         values = p.priced(layers)
@@ -81,10 +81,10 @@ def option_bounds(layers: list[Layer], nodes: tuple[int, ...], prices: list[Pric
 
 
 class Enumeration:
-    """What each node of a set of layers can still add, ready to walk every path that may reach a threshold.
+    """What each node of a set of layers can still add; used to walk every path that may reach a threshold.
 
-    layers: prepared stages; second: each layer's second key, (n,) a layer; budget: (rows,); prices: vectors that prune,
-    the tightest first.
+    layers: prepared stages; second: each layer's second key, (n,) per layer; budget: (rows,); prices: vectors that
+    prune, the tightest first.
     """
 
     def __init__(
@@ -124,14 +124,14 @@ class Enumeration:
         self._priced = [np.column_stack([values[i] for values in priced])[order] for i, order in enumerate(self._order)]
 
     def one_of_each_shape(self, stage: int, shapes: Ints) -> None:
-        """Keep, at the last stage that leaves a choice, only the best of the continuations of one path to each shape.
+        """At the last stage with a choice, use only the best continuation of a path to each shape.
 
-        shapes: (n,), a number for each option of that stage's layer. Whatever follows is the same for all of them.
+        shapes: (n,), a number for each option of that stage's layer. What follows is the same for all of them.
         """
         self._shape_stage, self._shapes = stage, shapes[self._order[stage]]
 
     def root(self) -> Block:
-        """Return the one empty path."""
+        """Return the block of the one empty path."""
         return Block(
             stage=0,
             node=np.zeros(1, np.int64),
@@ -143,15 +143,15 @@ class Enumeration:
         )
 
     def finished(self, block: Block) -> bool:
-        """Tell whether the block's paths are whole."""
+        """Return whether the block's paths are complete."""
         return block.stage == len(self._order)
 
     def paths(self, block: Block) -> Ints:
-        """Return a finished block's paths as positions in the layers that the enumeration was made from."""
+        """Return a finished block's paths as positions in the layers from which the enumeration was created."""
         return np.column_stack([order[block.positions[:, i]] for i, order in enumerate(self._order)])
 
     def extend(self, block: Block, cut: Cut) -> list[Block]:
-        """Return the block's continuations that survive, best first at the end, and what it left for later before."""
+        """Return the block's surviving continuations, the best last, preceded by the rows left for later."""
         ahead = block.part(0, ROWS) if len(block) > ROWS else block
         low, counts, dropped = self._continuations(ahead, cut.floor)
         total = np.cumsum(counts)
@@ -199,7 +199,7 @@ class Enumeration:
 
 
 def _best_of_groups(first: Ints, second: Ints, value: Floats) -> NDArray[np.bool_]:
-    """Return which rows have the best value among those that agree in two numbers, all of them where several tie."""
+    """Return which rows have the best value among those that agree in two numbers; all of them where several tie."""
     _, group = np.unique(first * (int(second.max()) + 1) + second, return_inverse=True)
     best = np.full(int(group.max()) + 1, -np.inf)
     np.maximum.at(best, group, value)

@@ -1,8 +1,7 @@
-"""The architectures with the smallest peak: a peak is a maximum, so it is found by bisection, not by sums.
+"""Find the architectures with the smallest peak. A peak is a maximum, so bisection finds it, not sums.
 
-For a pair of numbers, the chain of the paths whose peak lies between them (Chain.with_peak) is a chain like any other.
-The least peak that admits a path is bisected for; the best paths of exactly that peak are ranked by the engine; then
-the next peak, until there are enough.
+The paths whose peak lies in a range form a chain too (Chain.with_peak). Bisection finds the least peak of any path; the
+engine ranks the best paths of exactly that peak; then the next peak follows, until there are enough paths.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from nnmass_core.engine.solver import Solution, Solver
 
 
 class OutOfTime(Exception):
-    """The time limit passed before a question was settled."""
+    """The time limit passed before the result was certain."""
 
 
 def least_peaks(problem: Problem, k: int, control: Control, *, distinct_shapes: bool) -> Solution:
@@ -42,12 +41,12 @@ def least_peaks(problem: Problem, k: int, control: Control, *, distinct_shapes: 
 
 
 def least_peak(problem: Problem, control: Control) -> int | None:
-    """Return the least peak that admits a path, in elements; None when nothing is feasible. Raises OutOfTime."""
+    """Return the least peak of a feasible path, in elements; None when nothing is feasible. Raises OutOfTime."""
     return next((peak for peak, _ in _levels(problem, control)), None)
 
 
 def _levels(problem: Problem, control: Control) -> Iterator[tuple[int, Problem]]:
-    """Yield each peak that some feasible path has, ascending, with the problem of exactly that peak."""
+    """Yield each peak of a feasible path, ascending, with the problem of exactly that peak."""
     cap = problem.peak
     peaks = [peak for peak in problem.chain.peaks if cap is None or peak <= cap]
     low = 0
@@ -68,7 +67,7 @@ def _between(problem: Problem, above: int, upto: int) -> Problem:
 
 
 def _admits(problem: Problem, above: int, upto: int, control: Control) -> bool:
-    """Tell whether a feasible path has its peak in a range. Raises OutOfTime."""
+    """Return whether a feasible path has its peak in a range. Raises OutOfTime."""
     easiest = (minimize("params"), maximize("nn_mass"))
     admitted = Solver(replace(_between(problem, above, upto), keys=easiest), 1, control).admits()
     if admitted is None:
@@ -77,7 +76,7 @@ def _admits(problem: Problem, above: int, upto: int, control: Control) -> bool:
 
 
 def _chosen(found: list[Solution], problem: Problem, k: int, *, distinct_shapes: bool) -> list[tuple[int, int]]:
-    """Return (level, place) of the best k over all levels, at most one of a shape if so wanted."""
+    """Return (level, position) of the best k over all levels; with `distinct_shapes` at most one of each shape."""
     shape = list(problem.chain.shape_columns)
     seen: set[tuple[int, ...]] = set()
     chosen: list[tuple[int, int]] = []

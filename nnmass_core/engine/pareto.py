@@ -1,10 +1,10 @@
 """Pareto fronts of NN-Mass against costs, from exact constrained optima.
 
-The most NN-Mass under a cap on each cost, and of the paths that have it the cheapest, is a point of the front: nothing
-has as much for less. One cost: the interval between two neighboring points is either enumerated whole (every path
-there that could be on the front) or, where that is too much, split at a point of its own, widest interval first. Two
-costs: the caps run over a grid. Either way every point given is on the true front; what may be missing lies in gaps
-whose width is stated.
+Find the most NN-Mass under a cap on each cost, and the cheapest of the paths that have it: this is a point of the
+front, since no path has as much for less. One cost: the interval between two neighboring points is either enumerated
+completely (every path there that could be on the front) or, where that is too much work, split at a new point, the
+widest interval first. Two costs: the caps run over a grid. Either way every point returned is on the true front;
+missing points can only lie in gaps whose width is reported.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from nnmass_core.engine.problem import MASS, RANKING, RELATIVE_ERROR, Key, Probl
 from nnmass_core.engine.solver import Solver
 
 MOST_LABELS = 40_000
-"""Partial paths that an interval's enumeration may make before the interval is split instead."""
+"""The most partial paths that an interval's enumeration may create before the interval is split instead."""
 
 MOST_POINTS = 5_000
 GRID = 24
@@ -33,7 +33,7 @@ GRID = 24
 
 @dataclass(frozen=True)
 class Point:
-    """A point of the front: its costs in the order asked for, its exact NN-Mass, its architecture's integers."""
+    """A point of the front: its costs in the requested order, its exact NN-Mass, and its architecture's integers."""
 
     costs: tuple[int, ...]
     mass: Fraction
@@ -42,7 +42,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Front:
-    """Points ascending in the first cost. gaps: the widest by cost in which points may be missing; None: none are."""
+    """Points, ascending in the first cost. gaps: by cost, the widest gap with missing points; None: none missing."""
 
     points: list[Point]
     gaps: dict[str, int] | None
@@ -51,9 +51,9 @@ class Front:
 
 
 class Interval(NamedTuple):
-    """Costs between two points of the front where others may lie: from `start`, which is at or above the lower's cost.
+    """Costs between two points of the front where others may lie, from `start`, which is at least the lower's cost.
 
-    width: start less the higher point's cost, negative so that the widest sorts first.
+    width: start minus the higher point's cost, negative so that the widest sorts first.
     """
 
     width: int
@@ -63,7 +63,7 @@ class Interval(NamedTuple):
 
 
 class FrontPool:
-    """Paths that no other path seen so far beats in both NN-Mass and one cost; a pool for the engine to fill."""
+    """Paths that no other path seen so far beats in both NN-Mass and one cost; a pool that the engine fills."""
 
     def __init__(self, chain: Chain, cost: str) -> None:
         self._chain = chain
@@ -75,7 +75,7 @@ class FrontPool:
         return len(self.paths)
 
     def worst(self, key: Key) -> float:
-        """Return -inf: nothing but the threshold prunes."""
+        """Return -inf: only the threshold prunes."""
         return -np.inf
 
     def add(self, paths: Ints, additive: Floats) -> None:
@@ -88,7 +88,7 @@ class FrontPool:
         self.paths, self.additive = paths[near], additive[near]
 
     def points(self, cost: str) -> list[Point]:
-        """Return the points of the front among these paths, exactly, the first in ranking order at each."""
+        """Return the exact front of these paths; at each of its points the first path in ranking order."""
         if not len(self):
             return []
         integers = self._chain.path_integers(self.paths)
@@ -107,7 +107,7 @@ class FrontPool:
 
 
 class _Explorer:
-    """Solves capped problems of one front and keeps count."""
+    """Solves capped problems of one front and counts them."""
 
     def __init__(self, problem: Problem, costs: tuple[str, ...], control: Control) -> None:
         self._problem = problem
@@ -117,7 +117,7 @@ class _Explorer:
         self.labels = self.pruned = 0
 
     def best(self, caps: tuple[int | None, ...]) -> Point | None:
-        """Return the point of the front that the caps lead to; None when nothing fits. Raises OutOfTime."""
+        """Return the best point under these caps; None when nothing fits. Raises OutOfTime."""
         ties = [minimize(cost, self._quantities) for cost in self._costs]
         rest = [key for key in (minimize("macs"), minimize("params")) if key not in ties]
         return self._solve(self._capped(caps), (maximize("nn_mass"), *ties, *rest))
@@ -128,13 +128,13 @@ class _Explorer:
         return self._solve(self._problem, (first, *RANKING))
 
     def best_within(self, peak: int) -> Point:
-        """Return the first in ranking order under a cap on the peak that admits something. Raises OutOfTime."""
+        """Return the first point in ranking order under a feasible cap on the peak. Raises OutOfTime."""
         point = self._solve(replace(self._problem, peak=peak), RANKING)
         assert point is not None
         return point
 
     def between(self, low: Point, high: Point) -> list[Point] | None:
-        """Return the points of a one-cost front between two others; None when there are too many paths to look at."""
+        """Return the points of a one-cost front between two others; None when there are too many paths to enumerate."""
         (cost,) = self._costs
         problem = self._capped((high.costs[0] - 1,))
         solver = Solver(problem, 1, self._control, pool=lambda chain: FrontPool(chain, cost))
@@ -187,21 +187,21 @@ def front_of_one_cost(problem: Problem, cost: str, control: Control) -> Front:
             for part in parts:
                 heapq.heappush(waiting, part)
     except OutOfTime:
-        pass  # what was not looked at is told as a gap
+        pass  # unexplored intervals are reported as a gap
     gaps = {cost: -waiting[0].width} if waiting else None
     ordered = [points[costs] for costs in sorted(points)]
     return Front(ordered, gaps, explorer.labels, explorer.pruned)
 
 
 def _split(explorer: _Explorer, interval: Interval) -> list[Interval]:
-    """Return the intervals that are left of one when its best point up to the middle is known."""
+    """Return the intervals that remain of one when its best point up to the middle is known."""
     low, high = interval.low, interval.high
     middle = (interval.start + high.costs[0]) // 2
     if middle == interval.start:
         return []  # no cost lies between
     best = explorer.best((middle,))
     assert best is not None
-    # between the best point up to the middle and the middle itself there is nothing on the front
+    # no point of the front lies between the best point up to the middle and the middle itself
     right = Interval(middle - high.costs[0], middle, best, high)
     if best.costs == low.costs:
         return [right]
@@ -211,7 +211,7 @@ def _split(explorer: _Explorer, interval: Interval) -> list[Interval]:
 def front_of_two_costs(problem: Problem, costs: tuple[str, str], control: Control) -> Front:
     """Return points of the front of NN-Mass against two additive costs, on a grid of caps. Raises OutOfTime.
 
-    Every point is on the true front; between neighboring levels of the grid others may be missing, which `gaps` says.
+    Every point is on the true front. Points between neighboring levels of the grid may be missing; `gaps` reports them.
     """
     explorer = _Explorer(problem, costs, control)
     points: dict[tuple[int, ...], Point] = {}
@@ -234,15 +234,15 @@ def front_of_two_costs(problem: Problem, costs: tuple[str, str], control: Contro
 
 
 def _levels(low: int, high: int) -> list[int]:
-    """Return the levels of one cost, equally far apart in proportion."""
+    """Return the levels of one cost, in a geometric sequence."""
     return sorted({round(level) for level in np.geomspace(max(low, 1), max(high, 1), GRID).tolist()} | {low, high})
 
 
 def front_of_peak(problem: Problem, control: Control) -> Front:
     """Return the front of NN-Mass against peak activation elements. Raises OutOfTime when not even its end is found.
 
-    The most NN-Mass under a cap on the peak only grows with the cap, in steps; between two caps that give the same
-    there is no step.
+    The most NN-Mass under a cap on the peak is a step function that increases with the cap. Between two caps with the
+    same optimum there is no step.
     """
     explorer = _Explorer(problem, (), control)
     peaks = [peak for peak in problem.chain.peaks if problem.peak is None or peak <= problem.peak]
@@ -263,7 +263,7 @@ def front_of_peak(problem: Problem, control: Control) -> Front:
             if known[low].mass != known[high].mass and high - low > 1:
                 waiting += [(low, middle), (middle, high)]
     except OutOfTime:
-        pass  # what was not looked at is told as a gap
+        pass  # unexplored caps are reported as a gap
     gaps = {"peak": max(peaks[high] - peaks[low] for low, high in waiting)} if waiting else None
     steps: list[Point] = []
     for i in sorted(known):

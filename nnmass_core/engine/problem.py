@@ -11,12 +11,12 @@ from nnmass_core.engine.chain import QUANTITIES, Chain, Floats, Stage
 
 MASS = QUANTITIES.index("nn_mass")
 RELATIVE_ERROR = 1e-9
-"""Two sums of NN-Mass in doubles that differ by less than this share of their size are compared exactly."""
+"""Two sums of NN-Mass in doubles that differ by less than this fraction of their size are compared exactly."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """One level of a lexicographic objective: a quantity to maximize (sign +1) or to minimize (sign -1)."""
+    """One level of a lexicographic objective: a quantity to maximize (sign +1) or minimize (sign -1)."""
 
     column: int
     sign: int
@@ -33,15 +33,15 @@ def minimize(quantity: str, quantities: tuple[str, ...] = QUANTITIES) -> Key:
 
 
 RANKING = (maximize("nn_mass"), minimize("macs"), minimize("params"))
-"""The ranking order, docs/theory.md (11); the architecture's integers, smaller first, settle what is still equal."""
+"""The ranking order, docs/theory.md (11). The architecture's integers, smaller first, break the remaining ties."""
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
     """Find the best paths of a chain.
 
-    keys: the objective, first key first. caps: for additive quantities, the largest sum allowed, by column. peak: the
-    largest peak allowed in elements, or None. least_mass: NN-Mass must be at least this, or None.
+    keys: the objective, first key first. caps: the largest allowed sum of additive quantities, by column. peak: the
+    largest allowed peak in elements, or None. least_mass: the smallest allowed NN-Mass, or None.
     """
 
     chain: Chain
@@ -65,5 +65,5 @@ class Problem:
 
 
 def column_of(stage: Stage, key: Key) -> Floats:
-    """Return a quantity of every option, so signed that more is better."""
+    """Return a quantity of every option, with the sign for which more is better."""
     return stage.additive[:, key.column] * key.sign

@@ -1,4 +1,4 @@
-"""The ranking order, exact: NN-Mass as a rational, then the other keys, then the architecture's integers."""
+"""The exact ranking order: NN-Mass as a rational, then the other keys, then the architecture's integers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nnmass_core.engine.problem import MASS, RELATIVE_ERROR, Key
 class Pool:
     """The best `k` paths seen so far, in the exact order of the keys.
 
-    With `distinct_shapes` at most one path of each shape counts, the best one.
+    With `distinct_shapes` only the best path of each shape counts.
     """
 
     def __init__(self, chain: Chain, keys: tuple[Key, ...], k: int, *, distinct_shapes: bool = False) -> None:
@@ -43,7 +43,7 @@ class Pool:
             )
 
     def _hopeful(self, paths: Ints, additive: Floats) -> tuple[Ints, Floats]:
-        """Drop, by the first key in doubles and on the safe side, what cannot be among the best k."""
+        """Drop paths that cannot be among the best k, by the first key in doubles with a safety margin."""
         value = additive[:, self._keys[0].column] * self._keys[0].sign
         floor = np.full(len(value), self.worst(self._keys[0]))
         if self._distinct_shapes:
@@ -74,7 +74,7 @@ class Pool:
         return paths[keep], additive[keep]
 
     def _comparable(self, paths: Ints, additive: Floats, column: int) -> Ints | Floats:
-        """Return numbers that order the paths by one quantity exactly; all but NN-Mass are integers in doubles."""
+        """Return numbers that order the paths exactly by one quantity; all but NN-Mass are integers in doubles."""
         if column != MASS:
             return additive[:, column]
         masses = self._chain.exact_masses(paths)

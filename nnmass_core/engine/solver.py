@@ -1,12 +1,12 @@
 """The exact engine: the best k paths of a chain under any number of constraints, with a proof.
 
 1. Lagrangian prices bound the value of every feasible path from above (bounds.py).
-2. First feasible paths come from the priced optima, improved by exchanging one option at a time.
+2. The first feasible paths come from the priced optima, improved by exchanging one option at a time.
 3. For a threshold, options whose bound lies below it are dropped, and every path that could reach it is enumerated
-   (enumeration.py). All feasible paths at or above the threshold are then known, so the answer is proved as soon as
-   there are k of them. The threshold starts close under the bound and falls until that is so.
+   (enumeration.py). All feasible paths at or above the threshold are then known, so the result is proved as soon as
+   there are k of them. The threshold starts just under the bound and falls until that is so.
 
-Doubles carry the bounds with a tolerance on the safe side; what is close is compared exactly (ranking.py).
+Doubles hold the bounds, with a tolerance on the safe side; close values are compared exactly (ranking.py).
 """
 
 from __future__ import annotations
@@ -26,22 +26,23 @@ from nnmass_core.engine.problem import MASS, RELATIVE_ERROR, Key, Problem, colum
 from nnmass_core.engine.ranking import Pool
 
 STARTS = 8
-"""How many priced optima the exchange heuristic starts from."""
+"""The number of priced optima from which the exchange heuristic starts."""
 
 ANYTHING = Fraction(-(2**70))
 """Worse than the first key of any path."""
 
 FIRST_STEP = 1 / 16
-"""The first threshold's distance below the bound, as a share of the gap to the best k known."""
+"""The first threshold's distance below the bound, as a fraction of the gap to the best k known."""
 
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """The best paths in order and what is proved about them.
+    """The best paths in order, and what is proved about them.
 
     integers: each path's architecture, (n, integers). additive: its sums, (n, quantities). masses: its exact NN-Mass.
-    complete: these are the true best k, or all there are. bound: no feasible path has a better first key (signed so
-    that more is better); -inf when none exists. labels: partial paths made; pruned: options and partial paths cut off.
+    complete: these are the true best k, or all that exist. bound: no feasible path has a better first key (with the
+    sign for which more is better); -inf when none exists. labels: partial paths created; pruned: options and partial
+    paths cut.
     """
 
     integers: Ints
@@ -54,7 +55,7 @@ class Solution:
 
 
 class CandidatePool(Protocol):
-    """Where the engine puts the feasible paths that it finds."""
+    """Receives the feasible paths that the engine finds."""
 
     paths: Ints
     additive: Floats
@@ -106,14 +107,14 @@ class Solver:
         self._second = [column_of(stage, self._second_key) for stage in self.chain.stages]
 
     def beats(self, value: Fraction) -> bool | None:
-        """Tell whether any path's first key (signed so that more is better) is better; None when the time ran out."""
+        """Return whether a path's first key (more is better) exceeds this value; None when the time ran out."""
         solution = self._solve(enough=value)
         if self._has_better_than(value):
             return True
         return False if solution.complete else None
 
     def admits(self) -> bool | None:
-        """Tell whether any path is feasible at all; None when the time ran out first."""
+        """Return whether any path is feasible; None when the time ran out first."""
         solution = self._solve(enough=ANYTHING)
         if len(self.pool):
             return True
@@ -124,9 +125,9 @@ class Solver:
         return self._solve(enough=None)
 
     def collect(self, threshold: float, most_labels: int) -> bool | None:
-        """Offer the pool every path whose first key reaches the threshold, and perhaps others.
+        """Offer to the pool every path whose first key reaches the threshold, and perhaps others.
 
-        False when that takes more than `most_labels` partial paths, None when the time ran out.
+        Return False when that takes more than `most_labels` partial paths, None when the time ran out.
         """
         prices = self._prepare()
         if prices is None:
@@ -162,10 +163,10 @@ class Solver:
         return self._lower_threshold(prices)
 
     def _surplus_prices(self) -> list[Prices] | None:
-        """Return prices that tell paths that can still be feasible from others, or None when none can.
+        """Return prices that separate paths that can still be feasible from others, or None when no path can.
 
-        Close to what is feasible at all, bounds on the value prune little. How little of each constraint the others
-        allow is then the better question.
+        Near the limit of feasibility, bounds on the value prune little. Prices from minimizing the use of one
+        constraint under the others then prune more.
         """
         found: list[Prices] = []
         for row, key in enumerate(self._row_keys):
@@ -200,12 +201,12 @@ class Solver:
         return float(best_onward(self._layers, self._nodes, values)[0][0])
 
     def _extremes(self, sign: float) -> Floats:
-        """Return the least (sign -1) or the largest (+1) use of every constraint over all paths."""
+        """Return the least (sign -1) or largest (+1) use of every constraint over all paths."""
         rows = range(len(self._budget))
         return np.array([sign * self._best_sum([sign * this.use[:, row] for this in self._layers]) for row in rows])
 
     def _drop_slack_rows(self, least: Floats) -> None:
-        """Forget the constraints that every path keeps."""
+        """Drop the constraints that every path satisfies."""
         tight = self._extremes(1.0) > self._budget
         self._budget, self._least = self._budget[tight], least[tight]
         self._row_keys = [key for key, needed in zip(self._row_keys, tight.tolist(), strict=True) if needed]
@@ -228,7 +229,7 @@ class Solver:
         return Solution(*found, complete=complete, bound=bound, labels=self.labels, pruned=self.pruned)
 
     def _offer(self, positions: Ints) -> None:
-        """Offer whole paths, given as positions in the layers, to the pool."""
+        """Offer complete paths, given as positions in the layers, to the pool."""
         paths = np.column_stack([this.rows[positions[:, i]] for i, this in enumerate(self._layers)])
         additive = np.sum([s.additive[paths[:, i]] for i, s in enumerate(self.chain.stages)], axis=0)
         least_mass = self.problem.least_mass
@@ -240,7 +241,7 @@ class Solver:
             self.pool.add(paths, additive)
 
     def _improve(self, starts: list[list[int]]) -> None:
-        """Fill the pool with feasible neighbors of the priced optima, climbing one exchange at a time."""
+        """Fill the pool with feasible neighbors of the priced optima, improving them one exchange at a time."""
         seen: set[tuple[int, ...]] = set()
         for start in starts[:STARTS]:
             path = start
@@ -254,7 +255,7 @@ class Solver:
                 path = neighbors[best[0]].tolist()
 
     def _exchanges(self, path: list[int]) -> tuple[Ints, Floats]:
-        """Return the feasible paths that differ from `path` in one option at most, and their values."""
+        """Return the feasible paths that differ from `path` in at most one option, and their values."""
         use = np.sum([this.use[p] for this, p in zip(self._layers, path, strict=True)], axis=0)
         total = float(sum(this.value[p] for this, p in zip(self._layers, path, strict=True)))
         found: list[Ints] = []
@@ -300,7 +301,7 @@ class Solver:
         survey = Enumeration(layers, second, self._nodes, self._budget, prices)
         if (
             self._distinct_shapes and self.problem.least_mass is None
-        ):  # its tolerance could choose what is refused later
+        ):  # the tolerance could accept what is refused later
             last = self.chain.last_choice
             survey.one_of_each_shape(last, self.chain.shapes_of(last, keep[last]))
         stack, done, in_time = [survey.root()], 0.0, True
@@ -330,7 +331,7 @@ class Solver:
             return Cut(threshold)
         floor = max(threshold, known - _tolerance(known))
         if not self._quantum or known < threshold + _tolerance(threshold) / 2:
-            return Cut(floor)  # the worst of the k may use options that were dropped, and differ by less
+            return Cut(floor)  # the worst of the k may use dropped options, and differ by less
         second = self.pool.worst(self._second_key)
         return Cut(floor, known + self._quantum / 2, second - _tolerance(second))
 
