@@ -1,7 +1,7 @@
-"""An architecture as a PyTorch file of its own, which needs torch alone; written here without torch.
+"""Write an architecture as a standalone PyTorch file that needs only torch; writing it does not need torch.
 
-The file builds the module that `nnmass_core.nets` builds, with the same names of weights and the same wiring, in fewer
-words: state dicts go back and forth between the two.
+The file builds the same module as `nnmass_core.nets`, with the same names of weights and the same wiring, but in less
+code: state dicts can be loaded in either.
 """
 
 from __future__ import annotations
@@ -158,4 +158,4 @@ WRITERS: dict[type[Architecture], Callable[[Any, int], str]] = {
     ResNet: _resnet,
     WideResNetCifar: _wide_resnet_cifar,
 }
-"""What writes the file of each of our families."""
+"""The function that writes the file of each built-in family."""

@@ -1,4 +1,4 @@
-"""The words of exported PyTorch files: templates that `source` fills in."""
+"""The templates of exported PyTorch files, which `pytorch_source` fills in."""
 
 from __future__ import annotations
 

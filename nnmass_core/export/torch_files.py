@@ -1,4 +1,4 @@
-"""A built module as a file: ONNX or TorchScript. PyTorch source is written without torch, in `source`."""
+"""Write a built module to an ONNX or TorchScript file. `pytorch_source` writes PyTorch source without torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BATCH = "batch"
 
 
 def write(architecture: Architecture, seed: int, form: str, path: Path) -> None:
-    """Build the network from a seed and write it, as it is in evaluation, for batches of any size.
+    """Build the network from a seed and write it in evaluation mode, for batches of any size.
 
     form: `onnx` or `torchscript`. Raises DefinitionError for a bad seed.
     """
@@ -24,7 +24,7 @@ def write(architecture: Architecture, seed: int, form: str, path: Path) -> None:
 
 
 def write_module(module: nn.Module, shape: tuple[int, ...], form: str, path: Path) -> None:
-    """Write a module that lies on the CPU, for inputs of a shape, as it is in evaluation."""
+    """Write a module on the CPU in evaluation mode, for inputs of a shape."""
     WRITERS[form](module.eval(), torch.zeros(2, *shape), path)
 
 
@@ -45,7 +45,7 @@ def _onnx(module: nn.Module, example: Tensor, path: Path) -> None:
 
 def _torchscript(module: nn.Module, example: Tensor, path: Path) -> None:
     with warnings.catch_warnings():
-        # torch would rather see torch.export; the format is asked for by name, by those who load it from C++
+        # torch prefers torch.export; this format is requested by name, by users who load it from C++
         warnings.simplefilter("ignore", FutureWarning)
         torch.jit.save(torch.jit.trace(module, example), path)
 

@@ -1,6 +1,6 @@
 """The families of networks: how each is defined, searched and costed.
 
-A new family is one file and one line here, or a package of its own that is found when it is installed
+A new family is one file and one line here, or a separate package that is found when it is installed
 (docs/adding-a-family.md).
 """
 
@@ -24,7 +24,7 @@ from nnmass_core.registry import Registry
 from nnmass_core.spaces.base import Space
 
 ENTRY_POINTS = "nnmass.families"
-"""The entry point under which an installed package names its `Family`."""
+"""The entry point group in which an installed package registers its `Family`."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Family:
 
 
 def _fault(family: Family) -> str:
-    """Return what is wrong with the family of a package."""
+    """Return what is wrong with the family of a package; empty when nothing is."""
     return "" if family.space.family == family.architecture.family else "has spaces of another family"
 
 
@@ -88,7 +88,7 @@ def architecture_schema() -> JsonObject:
 
 
 def known_architecture_schema() -> JsonObject:
-    """Describe an object that names an architecture by its id as JSON Schema."""
+    """Describe an object that gives an architecture's id as JSON Schema."""
     return {
         "type": "object",
         "additionalProperties": False,

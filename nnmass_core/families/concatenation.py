@@ -1,4 +1,4 @@
-"""Concatenation (DenseNet-type) cells, and what the image networks made of them have in common.
+"""Concatenation (DenseNet-type) cells, and the shared code of the image networks built from them.
 
 Formulas: docs/theory.md (1) to (6), (12), (23), (33).
 """
@@ -28,7 +28,7 @@ SKIP_CHANNELS = (0, WIDTH[1] * DEPTH[1])
 
 @dataclass(frozen=True, kw_only=True)
 class Cell(Value):
-    """A run of layers of equal width at one resolution. A `skip_channels` that no layer can fill is lowered."""
+    """A run of layers of equal width at one resolution. `skip_channels` is lowered to the most that a layer can use."""
 
     width: int = integer(*WIDTH, "Output channels of every layer of the cell.")
     depth: int = integer(*DEPTH, "Layers in the cell.")
@@ -42,7 +42,7 @@ class Cell(Value):
         object.__setattr__(self, "skip_channels", canonical)
 
     def part(self, params: int, macs: int) -> Part:
-        """Return the cell's figures, given what its layers cost."""
+        """Return the cell's figures, given the costs of its layers."""
         w, d, t = self.width, self.depth, self.skip_channels
         return Part(
             definition=self,
@@ -55,7 +55,7 @@ class Cell(Value):
         )
 
     def panel(self, name: str, size: str) -> Panel:
-        """Return what a picture shows of the cell."""
+        """Return what a diagram shows of the cell."""
         w, d, t = self.width, self.depth, self.skip_channels
         density = float(mass.density(w, d, t))
         return Panel(
@@ -69,7 +69,7 @@ class Cell(Value):
 
 
 def concatenation_arcs(width: int, depth: int, skip_channels: int) -> tuple[Arc, ...]:
-    """Return the skip wiring that is expected, between layers that are shown: each samples evenly from all it may."""
+    """Return the expected skip wiring between the layers shown: each layer samples evenly from all eligible layers."""
     layers, arcs = shown(depth), list[Arc]()
     for end, layer in enumerate(layers):
         possible = width * max(layer - 1, 0)
@@ -88,7 +88,7 @@ def resolutions(image: Image, cells: int) -> list[tuple[int, int]]:
 
 
 def check_final_map(image: Image, cells: int) -> Iterator[Problem]:
-    """Yield the problem of an input too small for its number of cells: the head pools 2x2."""
+    """Yield a problem if the input is too small for its number of cells: the head pools 2x2."""
     if min(resolutions(image, cells)[-1]) < 2:
         yield Problem(
             "input", "too_small", f"is too small: the feature map of the last of {cells} cells has a side below 2"
@@ -98,8 +98,8 @@ def check_final_map(image: Image, cells: int) -> Iterator[Problem]:
 def skip_work(w: Integers, d: Integers, t: Integers, s: Integers, positions: int) -> Work:
     """Return the operators of a cell's skip connections; `t` is canonical, s: the links S.
 
-    Each of layers 0 .. d-3 sends its sampled channels, and each of layers 2 .. d-1 joins what it takes. Layer j samples
-    from j - 1 layers, so it joins min(j - 1, t) pieces; a wiring that misses a layer makes it fewer.
+    Each of layers 0 .. d-3 sends its sampled channels, and each of layers 2 .. d-1 joins what it receives. Layer j
+    samples from j - 1 layers, so it joins min(j - 1, t) pieces; a wiring that skips a layer has fewer pieces.
     """
     skipping = (d >= 3) * (t > 0)
     calls, pieces, zero = skipping * (d - 2), links(0 * w + 1, d, t), 0 * s
@@ -111,20 +111,20 @@ def skip_work(w: Integers, d: Integers, t: Integers, s: Integers, positions: int
 
 
 def normalized(c: Integers, calls: Integers) -> Work:
-    """Return BatchNorm and activation of so many elements together."""
+    """Return BatchNorm and activation of c elements in total."""
     return (elementwise("normalise", c, calls), elementwise("activate", c, calls))
 
 
 @dataclass(frozen=True)
 class CellEntry(ABC):
-    """A cell's first layer, from the feature maps before it to the cell's own; sizes are (height, width)."""
+    """A cell's first layer, from the previous feature maps to the cell's own; sizes are (height, width)."""
 
     before: tuple[int, int]
     after: tuple[int, int]
 
     @abstractmethod
     def costs(self, w_in: Integers, w: Integers) -> Costs[Integers]:
-        """Return what the layer costs, from `w_in` channels to `w`."""
+        """Return the layer's costs, from `w_in` channels to `w`."""
 
     @abstractmethod
     def work(self, w_in: Integers, w: Integers) -> Work:
@@ -139,7 +139,7 @@ class CellBody(ABC):
 
     @abstractmethod
     def costs(self, w: Integers, d: Integers, t: Integers, s: Integers) -> Costs[Integers]:
-        """Return what the layers cost; `t` is canonical, s: the links S."""
+        """Return the layers' costs; `t` is canonical, s: the links S."""
 
     @abstractmethod
     def work(self, w: Integers, d: Integers, t: Integers, s: Integers) -> Work:
@@ -154,7 +154,7 @@ class CellBody(ABC):
         """Return activation elements alive at the worst step.
 
         With skips and d >= 3 all outputs 0 .. d-2 live until the last concatenation: d w + t channels. Without, a
-        layer's input and output: 2 w. A cell of one layer has its entry alone: 0. (`t` is canonical.)
+        layer's input and output are alive: 2 w. A cell of one layer consists only of its entry: 0. (`t` is canonical.)
         """
         skipping = (d >= 3) * (t > 0)
         channels = (d >= 2) * (skipping * (d * w + t) + (1 - skipping) * (2 * w))
@@ -188,7 +188,7 @@ class Head:
         return self.pooled * self.num_classes * w
 
     def peak(self, w: Integers) -> Integers:
-        """Return activation elements alive while pooling, or while the Linear layer runs if that is more."""
+        """Return the most activation elements alive during pooling or the Linear layer."""
         pooling = w * (self.size[0] * self.size[1] + self.pooled)
         return mass.larger(pooling, w * self.pooled + self.num_classes)
 
@@ -197,7 +197,7 @@ class Head:
 class ConcatenationCnn(ImageArchitecture):
     """An image network of concatenation cells: image, classes, and one cell at each resolution.
 
-    A family says what its layers cost: the first cell's first layer, a later cell's first layer, and a cell's others.
+    A family defines the costs of its layers: the first cell's first layer, a later cell's first layer, and the others.
     """
 
     first_entry: ClassVar[type[CellEntry]]

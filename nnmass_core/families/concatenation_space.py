@@ -34,7 +34,7 @@ from nnmass_core.spaces.base import Fields, Space, decode_choice, decode_integer
 
 
 def distinct_cells(shapes: Iterable[tuple[int, int, int]], skip_channels: Axis) -> Ints:
-    """Return every distinct cell of some (node, width, depth) as rows of node, width, depth, skip channels: (n, 4)."""
+    """Return every distinct cell of these (node, width, depth) as rows of node, width, depth, skip channels: (n, 4)."""
     skips = np.array(skip_channels.values, np.int64)
     rows: list[Ints] = []
     for node, width, depth in shapes:
@@ -45,7 +45,7 @@ def distinct_cells(shapes: Iterable[tuple[int, int, int]], skip_channels: Axis) 
 
 @dataclass(frozen=True)
 class States:
-    """The nodes after a cell: its width, and its depth where that is tied to the other cells'. Depths vary fastest."""
+    """The nodes after a cell: its width, and its depth if a rule ties it to the other cells'. Depths vary fastest."""
 
     width: Ints
     depth: Ints
@@ -186,7 +186,7 @@ class ConcatenationCnnSpace(Space):
         return stage_of(source, target, entry.costs(w_in, w), latency=latency)
 
     def _transitions(self, before: States, states: States) -> tuple[Ints, Ints]:
-        """Return the pairs of nodes that the rules let follow each other."""
+        """Return the pairs of consecutive nodes that the rules allow."""
         ties = len(self.depth[0].values) if self.depth_rule else 1
         widths_before, widths = len(before.width) // ties, len(states.width) // ties
         source, target = _all_pairs(widths_before, widths)

@@ -1,4 +1,4 @@
-"""What layers cost, as numbers or as arrays of numbers."""
+"""The costs of layers, as numbers or as arrays of numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nnmass_core.mass import Integers
 
 
 class Costs(NamedTuple, Generic[Integers]):
-    """What some layers cost: trainable parameters, MACs, BatchNorm channels, and activation elements alive at once."""
+    """Costs of some layers: trainable parameters, MACs, BatchNorm channels, and peak activation elements."""
 
     params: Integers
     macs: Integers
@@ -26,7 +26,7 @@ class Costs(NamedTuple, Generic[Integers]):
 
 
 def timed(model: LatencyModel | None, work: Callable[[], Work]) -> Ints | None:
-    """Return the nanoseconds of each option's work, (n,); None without a device to tell them."""
+    """Return the nanoseconds of each option's work, (n,); None without a device."""
     if model is None:
         return None
     nanoseconds: Ints = model.nanoseconds(work())
@@ -42,7 +42,7 @@ def stage_of(
     *,
     latency: Ints | None = None,
 ) -> Stage:
-    """Return the stage of some options, (n,) each: the nodes they join, what they cost, their NN-Mass and integers."""
+    """Return the stage of some options, (n,) each: the nodes that they join, their costs, NN-Mass and integers."""
     return make_stage(
         source=source,
         target=target,

@@ -56,8 +56,9 @@ class Entry(CellEntry):
 class Body(CellBody):
     """Costs of a cell's layers after its first: 3x3 convolutions at one resolution.
 
-    Every channel that enters a layer is normalized once: layer 1 normalizes its w outputs, layer j >= 2 its w + L_j
-    inputs. So the cell's BatchNorm channels, c = (d-1) w + S, are its input channels too, and give the other costs.
+    Every input channel of a layer is normalized once: layer 1 normalizes its w outputs, layer j >= 2 its w + L_j
+    inputs. The cell's BatchNorm channels, c = (d-1) w + S, are therefore also its input channels, and give the other
+    costs.
     """
 
     def costs(self, w: Integers, d: Integers, t: Integers, s: Integers) -> Costs[Integers]:
@@ -78,7 +79,7 @@ class Body(CellBody):
         return (d - 1) * w + s
 
     def params(self, w: Integers, c: Integers) -> Integers:
-        """Return trainable parameters: 9 w of the convolution and 2 of BatchNorm for each channel that enters."""
+        """Return trainable parameters: 9 w of the convolution and 2 of BatchNorm for each input channel."""
         return c * (9 * w + 2)
 
     def macs(self, w: Integers, c: Integers) -> Integers:

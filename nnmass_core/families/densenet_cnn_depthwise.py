@@ -1,4 +1,4 @@
-"""`densenet_cnn_depthwise`: as `densenet_cnn`, every layer but the very first separable: docs/theory.md (14), (24).
+"""`densenet_cnn_depthwise`: as `densenet_cnn`, all layers but the first separable: docs/theory.md (14), (24).
 
 Such a layer is a 1x1 convolution, a 3x3 depthwise one that carries the stride, and a 1x1 convolution, each followed by
 a BatchNorm of w channels; the BatchNorm of the dense layer stays as well.
@@ -46,7 +46,7 @@ class SeparableBody(CellBody):
     """Costs of a cell's layers after its first, from their c = (d-1) w + S input channels.
 
     The peak is the dense cell's: the first convolution of layer j <= d-2 writes while j outputs and the concatenation
-    live, (j+2) w + L_j <= d w + t channels; the others, and those of layer d-1 and of layer 1, have fewer alive.
+    are alive, (j+2) w + L_j <= d w + t channels; the others, and those of layer d-1 and of layer 1, have fewer alive.
     """
 
     def costs(self, w: Integers, d: Integers, t: Integers, s: Integers) -> Costs[Integers]:

@@ -25,7 +25,7 @@ from nnmass_core.spaces.base import Fields, Space, decode_choice, decode_integer
 
 FEATURES = (1, 10_000_000)
 DEPTH = (2, 512)
-"""Within these bounds no network has 2**53 MACs."""
+"""Within these bounds every network has fewer than 2**53 MACs."""
 
 ACTIVATIONS = ("relu", "elu")
 
@@ -38,7 +38,7 @@ class Layers:
     num_classes: int
 
     def costs(self, w: Integers, d: Integers, t: Integers, s: Integers) -> Costs[Integers]:
-        """Return what the layers cost. The last takes w + t features, the inner ones (d-2) w + S - t together."""
+        """Return the layers' costs. The last takes w + t features, the inner ones (d-2) w + S - t in total."""
         macs = self.in_features * w + ((d - 2) * w + s - t) * w + (w + t) * self.num_classes
         biases = (d - 1) * w + self.num_classes
         return Costs(macs + biases, macs, 0 * w, self.peak(w, d, t))
@@ -67,7 +67,7 @@ class Layers:
 
 @dataclass(frozen=True, kw_only=True)
 class DenseNetMlp(Architecture):
-    """A network of `densenet_mlp`. A `skip_channels` that no layer can fill is lowered.
+    """A network of `densenet_mlp`. `skip_channels` is lowered to the most that a layer can use.
 
     NN-Mass, density and average degree count the classifier as one of the d layers of width w, as the publication does.
     """
@@ -183,7 +183,7 @@ class DenseNetMlpSpace(Space):
         return self.architecture((self.width.largest, self.depth.largest, self.skip_channels.largest))
 
     def chain(self, model: LatencyModel | None = None) -> Chain:
-        """Return a single stage: all costs hang together on width, depth and skip channels."""
+        """Return a single stage: all costs depend on width, depth and skip channels together."""
         shapes = ((0, width, depth) for width in self.width.values for depth in self.depth.values)
         node, w, d, t = distinct_cells(shapes, self.skip_channels).T.copy()
         s = links(w, d, t)

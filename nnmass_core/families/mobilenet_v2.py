@@ -29,13 +29,13 @@ def inverted_residual(
 ) -> Costs[Integers]:
     """Return the costs of one block: 1x1 (none where expansion is 1), 3x3 depthwise, 1x1, each with BatchNorm.
 
-    i, o: channels in, out. before, after: positions of its maps. joined: 1 where it has its shortcut, else 0.
+    i, o: channels in, out. before, after: positions of its maps. joined: 1 where it has a shortcut, else 0.
     """
     h, expanded = i * expansion, (expansion > 1) * 1
     kernels_before, kernels_after = expanded * i * h, 9 * h + h * o
     norm_channels = (expanded + 1) * h + o
     expanding = expanded * (i + h) * before
-    # while the depthwise convolution runs, the block's input is alive for the shortcut, or as what it reads itself
+    # during the depthwise convolution the block's input stays alive for the shortcut, or as the convolution's own input
     depthwise = h * (before + after) + expanded * joined * i * before
     projecting = joined * i * before + (h + o) * after
     return Costs(

@@ -51,12 +51,12 @@ DOCS = {
 }
 INTEGERS_A_STAGE = len(BOUNDS)
 INTEGERS_BEFORE = 4
-"""Height, width, stem and last channels come first."""
+"""Integers before the stages: height, width, stem channels and last channels."""
 
 
 @dataclass(frozen=True)
 class Input:
-    """The images: of one shape or, with `resolution`, square and of several sizes to choose from."""
+    """The images: of one shape or, with `resolution`, square images of several sizes to choose from."""
 
     channels: int
     sizes: tuple[tuple[int, int], ...]
@@ -92,7 +92,7 @@ def decode_input(data: object) -> Input:
 
 @dataclass(frozen=True)
 class Nodes:
-    """What tells the nodes of one boundary apart, one array entry a node.
+    """What distinguishes the nodes of one boundary, one array entry per node.
 
     config: the choice of resolution, stem and last channels; height and width of the maps; channels; and, inside a
     stage, the expansion and stride that its first block has fixed.
@@ -102,7 +102,7 @@ class Nodes:
 
     @property
     def config(self) -> Ints:
-        """Which configuration, (n,)."""
+        """The configuration's index, (n,)."""
         return self.columns[:, 0]
 
     @property
@@ -265,7 +265,7 @@ class MobileNetV2Space(Space):
 
 
 def _first_blocks(nodes: Nodes, axes: StageAxes, model: LatencyModel | None) -> tuple[Stage, Nodes]:
-    """Return the stage of first blocks, and the nodes inside it: after the block, its expansion and stride known."""
+    """Return the stage of first blocks, and the nodes after the block, with expansion and stride known."""
     choices = (axes.values(name) for name in ("expansion", "channels", "stride"))
     source, expansion, channels, stride = _pairs(len(nodes.columns), *choices)
     entering, maps = nodes.channels[source], nodes.columns[source, 1:3]

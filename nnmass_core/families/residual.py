@@ -1,4 +1,4 @@
-"""Networks of residual stages: what `resnet`, `wide_resnet_cifar` and `mobilenet_v2` have in common.
+"""Networks of residual stages: the shared code of `resnet`, `wide_resnet_cifar` and `mobilenet_v2`.
 
 Formulas: docs/theory.md (10), (12).
 """
@@ -43,12 +43,12 @@ def area(size: Size) -> int:
 
 
 def repeated(work: Work, n: Integers) -> Work:
-    """Return the operators of n blocks like one."""
+    """Return the operators of n equal blocks."""
     return tuple(operators.times(n) for operators in work)
 
 
 class Block(NamedTuple):
-    """One residual block: costs, NN-Mass, the channels that it gives, its operators; shortcut: whether it has one."""
+    """One residual block: costs, NN-Mass, output channels, operators; shortcut: whether it has one."""
 
     costs: Costs[int]
     mass: Fraction
@@ -58,7 +58,7 @@ class Block(NamedTuple):
 
 
 class Built(NamedTuple):
-    """One stage: its definition with its channels, the channels that enter, its blocks and the size of its maps."""
+    """One stage: its definition with its channels, its input channels, its blocks and the size of its maps."""
 
     definition: Value
     channels: int
@@ -85,7 +85,7 @@ class ResidualNetwork(ImageArchitecture):
 
     @abstractmethod
     def layers(self) -> int:
-        """Return the layers with weights on the longest way, outside the head."""
+        """Return the number of layers with weights on the longest path, without the head."""
 
     def cross_check(self) -> Iterator[Problem]:
         if self.evaluation.macs > LARGEST_INTEGER:
@@ -125,7 +125,7 @@ class ResidualNetwork(ImageArchitecture):
         parts = [stem]
         for stage in self.built():
             first, last, more = stage.blocks[0], stage.blocks[-1], len(stage.blocks) - 1
-            parts += [first.work(), repeated(last.work(), more)]  # the blocks after the first are alike
+            parts += [first.work(), repeated(last.work(), more)]  # the blocks after the first are equal
         return (*parts, head)
 
     def panels(self) -> tuple[Panel, ...]:
@@ -201,7 +201,7 @@ def _decode_stage(data: object, bounds: Mapping[str, Bounds]) -> StageAxes:
 
 
 def encode_stages(stages: tuple[StageAxes, ...]) -> list[JsonObject]:
-    """Write stages as they would be read."""
+    """Write stages in the form that `decode_stages` reads."""
     return [{name: axis.form for name, axis in stage.named} for stage in stages]
 
 

@@ -15,15 +15,15 @@ from nnmass_core.mass import Integers
 
 
 class Blocks(ABC):
-    """How a family makes its blocks. i: channels in; c: the stage's `channels`; positions before and after."""
+    """How a family builds its blocks. i: channels in; c: the stage's `channels`; positions before and after."""
 
     @abstractmethod
     def channels(self, c: Integers) -> Integers:
-        """Return the channels that a block gives."""
+        """Return the output channels of a block."""
 
     @abstractmethod
     def costs(self, i: Integers, c: Integers, before: int, after: int, projected: Integers) -> Costs[Integers]:
-        """Return what a block costs; projected: 1 where its shortcut is a convolution, else 0."""
+        """Return a block's costs; projected: 1 where its shortcut is a convolution, else 0."""
 
     @abstractmethod
     def work(self, i: Integers, c: Integers, before: int, after: int, projected: Integers) -> Work:
@@ -36,7 +36,7 @@ class Blocks(ABC):
 
 @dataclass(frozen=True)
 class Frame:
-    """What comes before the stages: the stem's costs, channels and operators, and the first stage's maps."""
+    """What precedes the stages: the stem's costs, channels and operators, and the first stage's maps."""
 
     stem: Costs[int]
     channels: int

@@ -41,7 +41,7 @@ WIDTH_PER_GROUP = (1, 8192)
 PLAIN_GROUPS, PLAIN_WIDTH = 1, 64
 STEM = 64
 EXPANSION = 4
-"""Channels that a bottleneck gives for each of its stage's `channels`."""
+"""Output channels of a bottleneck per stage channel."""
 
 BOUNDS = {"channels": CHANNELS, "repeats": REPEATS}
 DOCS = {
@@ -60,7 +60,8 @@ class BasicBlocks(Blocks):
     def costs(self, i: Integers, c: Integers, before: int, after: int, projected: Integers) -> Costs[Integers]:
         kernels = 9 * i * c + 9 * c * c + projected * i * c
         norm_channels = (2 + projected) * c
-        # the second convolution, or the shortcut's: the block's input, the main branch and what is being written
+        # the second convolution or the shortcut's: the block's input, the main branch and the tensor being written are
+        # alive
         peak = i * before + 2 * c * after
         return Costs(kernels + 2 * norm_channels, kernels * after, norm_channels, peak)
 
@@ -120,7 +121,7 @@ class Bottlenecks(Blocks):
 
 
 def blocks_of(block: str, groups: int, width_per_group: int) -> Blocks:
-    """Return how the blocks are made."""
+    """Return the builder of the blocks."""
     return BasicBlocks() if block == "basic" else Bottlenecks(groups, width_per_group)
 
 
@@ -171,7 +172,7 @@ class ResNetStage(Value):
 
 @dataclass(frozen=True, kw_only=True)
 class ResNet(ResidualNetwork):
-    """A network of `resnet`. A `width_per_group` that changes no inner width is lowered to the least that does not."""
+    """A network of `resnet`. `width_per_group` is lowered to the least value with the same inner widths."""
 
     family: ClassVar[str] = "resnet"
     block: str = choice(BLOCKS, "basic, or bottleneck.")
@@ -212,7 +213,7 @@ class ResNet(ResidualNetwork):
 
 
 def build_stages(blocks: Blocks, frame: Frame, stages: Sequence[Any]) -> list[Built]:
-    """Return stages of `channels` and `repeats` with their blocks."""
+    """Build the stages with their blocks from definitions with `channels` and `repeats`."""
     built: list[Built] = []
     entering = frame.channels
     for k, (stage, (before, after)) in enumerate(zip(stages, frame.sizes(len(stages)), strict=True)):
@@ -232,7 +233,7 @@ def build_stages(blocks: Blocks, frame: Frame, stages: Sequence[Any]) -> list[Bu
 
 @dataclass(frozen=True)
 class ResNetSpace(Space):
-    """Ranges for every stage of a `resnet`; the block and its groups are the same throughout."""
+    """Ranges for every stage of a `resnet`; all stages have the same block type and groups."""
 
     family: ClassVar[str] = "resnet"
 
@@ -326,7 +327,7 @@ class ResNetSpace(Space):
 
 
 def staged_option_bound(stages: tuple[StageAxes, ...]) -> int:
-    """Return the options of `staged_chain`."""
+    """Return the number of options of `staged_chain`."""
     widths = [len(stage["channels"].values) for stage in stages]
     first = sum(a * b for a, b in zip([1, *widths], widths, strict=False))
     return 1 + first + sum(len(s["channels"].values) * len(s["repeats"].values) for s in stages) + widths[-1]

@@ -39,9 +39,9 @@ DOCS = {"channels": "Channels of every block of the stage.", "repeats": "Blocks 
 
 @dataclass(frozen=True)
 class WideBlocks(Blocks):
-    """BatchNorm, ReLU, 3x3, BatchNorm, ReLU, 3x3; a projected shortcut is a bare 1x1 convolution.
+    """BatchNorm, ReLU, 3x3, BatchNorm, ReLU, 3x3; a projected shortcut is a plain 1x1 convolution.
 
-    BatchNorm and ReLU count as working in place, so the block's input is alive once, not twice.
+    BatchNorm and ReLU count as in-place operations, so the block's input is alive once, not twice.
     """
 
     def channels(self, c: Integers) -> Integers:

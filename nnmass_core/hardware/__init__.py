@@ -1,1 +1,1 @@
-"""Devices: their memory, and how long they take."""
+"""Devices: their memory, and their speed."""

@@ -1,6 +1,6 @@
-"""Devices: what their documents say of memory, and what was measured of their speed.
+"""Devices: their memory according to their documents, and their measured speed.
 
-A budget's `device` stands for limits on weights and activations, and for the latency of what is searched.
+A budget's `device` sets limits on weights and activations, and the latency model of the search.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NAME = "[a-z][a-z0-9._-]{0,63}"
 """The form of a device's name."""
 
 TEXTS = {"title": 200, "source": 500, "note": 2000}
-"""The fields of a profile that are for people, and their most characters."""
+"""The descriptive fields of a profile, and their maximum number of characters."""
 
 MEMORY = ("flash_bytes", "ram_bytes")
 
@@ -41,11 +41,11 @@ SHARED = "One memory holds weights, activations and everything else; each limit 
 
 @dataclass(frozen=True)
 class Device:
-    """A device's memory, all of it (the program's own share must be left by whoever knows it), and its speed.
+    """A device's whole memory (the user must subtract what the rest of the program needs) and its speed.
 
-    flash_bytes holds the weights, ram_bytes the activations: the largest region of RAM with one run of addresses, since
-    tensors are not split. None: not known, or as on a computer not what binds. source: the document with the figures;
-    note: which part or board, and what was left out. latency: what operators take, where that was measured.
+    flash_bytes holds the weights, ram_bytes the activations: the largest region of RAM with contiguous addresses, since
+    tensors are not split. None: unknown or, as on a computer, not the limiting factor. source: the document with the
+    figures; note: which part or board, and what is excluded. latency: measured times of operators, if there are any.
     """
 
     name: str
@@ -57,12 +57,12 @@ class Device:
     latency: LatencyModel | None = None
 
     def limits(self) -> dict[str, int]:
-        """Return the limits that the device sets, by the names that a budget has for them."""
+        """Return the limits that the device sets, by their names in a budget."""
         bounds = {cost.limit: getattr(self, cost.memory) for cost in COSTS.values() if cost.memory}
         return {name: bound for name, bound in bounds.items() if bound is not None}
 
     def definition(self) -> JsonObject:
-        """Write the profile as `read_device` reads it, JSON-ready."""
+        """Write the profile in the form that `read_device` reads, JSON-ready."""
         plain = {name: getattr(self, name) for name in FIELDS}
         return {**plain, "latency": None if self.latency is None else encode(self.latency)}
 
@@ -71,15 +71,15 @@ class Device:
         return {**self.definition(), "limits": self.limits()}
 
     def named(self) -> str | JsonObject:
-        """Return what names the device in a request for good: its name if it is shipped with this core, else all of it.
+        """Return a permanent reference to the device for a request: its name if it is built in, else the whole profile.
 
-        So an answer depends on nothing outside its request.
+        A result therefore depends only on its request.
         """
         return self.name if devices().get(self.name) == self else self.definition()
 
     @cached_property
     def digest(self) -> str:
-        """A hash of the profile: the same device measured again is another profile."""
+        """A hash of the profile: a device that is measured again has another profile and hash."""
         return f"sha256:{sha256_of(self.definition())}"
 
 

@@ -1,9 +1,9 @@
-"""How long one input takes on a device: a model that is additive over layers, with the error that it has shown.
+"""Latency of one input on a device: a model that is additive over layers, with its measured error.
 
-A family says which operators its layers run (`Operators`, closed forms in the architecture's integers like its other
-costs); a device's profile says what a call, a multiply-accumulate, an element read or written, a weight and a piece of
-a concatenation cost for each kind of operator. Their products add up (docs/theory.md (32)), so latency
-is a sum over stages and the exact engine takes it as a limit and as an objective.
+A family defines the operators that its layers run (`Operators`, closed forms in the architecture's integers, like its
+other costs). A device's profile defines, for each kind of operator, the time of a call, a multiply-accumulate, an
+element read or written, a weight and a piece of a concatenation. The sum of the products is the latency (docs/theory.md
+(32)): a sum over stages, which the exact engine accepts as a limit and as an objective.
 """
 
 from __future__ import annotations
@@ -45,23 +45,23 @@ KINDS = (
     "send",
     "concatenate",
 )
-"""The operators that networks are made of; `send` takes the channels that later layers sample (skip connections)."""
+"""The operators of networks; `send` selects the channels that later layers sample (skip connections)."""
 
 LONGEST = 2.0**45
-"""Nanoseconds that a stage takes at most, ten hours: what takes longer is told as this, and sums stay exact."""
+"""The most nanoseconds of a stage, ten hours: longer times are reported as this, so that sums stay exact."""
 
 LINE = r"[^\x00-\x1f\x7f]*"
 
 
 Count = Any
-"""An integer, or an int64 array with one for each of many networks."""
+"""An integer, or an int64 array with one integer for each of many networks."""
 
 
 class Operators(NamedTuple):
-    """Operators of one kind that some layers run, added up, as integers or as arrays of them.
+    """Operators of one kind that some layers run, in total, as integers or as arrays of them.
 
     calls: how many. macs: multiply-accumulates. read, written: elements of activations. weights: elements of weights.
-    pieces: tensors that are cut off or joined.
+    pieces: tensors that are cut or joined.
     """
 
     kind: str
@@ -73,23 +73,23 @@ class Operators(NamedTuple):
     pieces: Count
 
     def times(self, n: Count) -> Operators:
-        """Return the operators of n layers like these."""
+        """Return the operators of n such layers."""
         return Operators(self.kind, *(n * figure for figure in self[1:]))
 
 
 Work = tuple[Operators, ...]
-"""What some layers run."""
+"""The operators of some layers, by kind."""
 
 
 def convolution(kernel: int, i: Count, o: Count, before: Count, after: Count) -> Operators:
-    """Return a convolution from i to o channels; positions of its maps before and after."""
+    """Return a convolution from i to o channels; before, after: positions of its maps."""
     weights = kernel * kernel * i * o
     zero = 0 * weights
     return Operators(f"convolution_{kernel}x{kernel}", zero + 1, weights * after, i * before, o * after, weights, zero)
 
 
 def depthwise(h: Count, before: Count, after: Count) -> Operators:
-    """Return a 3x3 convolution of each of h channels by itself."""
+    """Return a 3x3 depthwise convolution of h channels."""
     return Operators("depthwise_3x3", 0 * h + 1, 9 * h * after, h * before, h * after, 9 * h, 0 * h)
 
 
@@ -107,7 +107,7 @@ def linear(i: Count, o: Count) -> Operators:
 
 
 def elementwise(kind: str, elements: Count, calls: Count) -> Operators:
-    """Return calls of `normalise`, `activate` or `add` that write so many elements together."""
+    """Return calls of `normalise`, `activate` or `add` that write this number of elements in total."""
     zero = 0 * (elements + calls)
     return Operators(kind, calls + zero, zero, elements + zero, elements + zero, zero, zero)
 
@@ -120,7 +120,7 @@ def pool(read: Count, written: Count) -> Operators:
 
 @dataclass(frozen=True, kw_only=True)
 class OperatorTime(Value):
-    """What an operator of one kind takes, in nanoseconds: a call, and each of what it works on."""
+    """The time of an operator of one kind, in nanoseconds: per call, and per unit of each quantity."""
 
     kind: str = choice(KINDS, "Kind of operator.")
     call: float = number(0, 1e15, "Time of a call.")
@@ -138,9 +138,9 @@ class OperatorTime(Value):
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut(Value):
-    """How far measured latencies of networks that the model was not fitted on lay from its estimates.
+    """The errors of the model's estimates for networks that it was not fitted on, compared with measurements.
 
-    Errors and band are shares: a network measured within `band_low` and `band_high` times its estimate lies in it.
+    Errors and band are fractions: the band covers measurements from `band_low` to `band_high` times the estimate.
     """
 
     networks: int = integer(1, 1_000_000, "Number of measured networks.")
@@ -153,7 +153,7 @@ class HeldOut(Value):
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyModel(Value):
-    """What operators take on one device with one runtime, and how well that has told the latency of networks."""
+    """The times of operators on one device with one runtime, and how well they predict the latency of networks."""
 
     runtime: str = text(200, LINE, "Runtime of the networks: torch 2.14.1.")
     machine: str = text(200, LINE, "Machine, as the operating system names it.", default="")
@@ -163,7 +163,7 @@ class LatencyModel(Value):
     held_out: HeldOut = nested(HeldOut, "Error on networks that were not fitted.")  # noqa: RUF009 - fields say so by a call
 
     def cross_check(self) -> Iterator[Problem]:
-        """Yield what is wrong between fields that are each right on their own."""
+        """Yield problems between fields that are each valid."""
         if len({operator.kind for operator in self.operators}) < len(self.operators):
             yield Problem("operators", "repeated", "contains a kind of operator twice")
 
@@ -178,13 +178,13 @@ class LatencyModel(Value):
         return sha256_of(encode(self))
 
     def lacks(self, work: Iterable[Work]) -> list[str]:
-        """Return the kinds of operators in some work that the profile has no time for."""
+        """Return the kinds of operators in some work for which the profile has no time."""
         return sorted({operators.kind for part in work for operators in part} - self.prices.keys())
 
     def nanoseconds(self, work: Work) -> Any:
-        """Return what some layers take, to the nearest nanosecond: an integer, or an int64 array as the work is one.
+        """Return the time of some layers in nanoseconds, rounded: an integer, or an int64 array if the work is one.
 
-        Every kind of operator in it must be known here: see `lacks`.
+        The profile must have a time for every kind of operator in the work: see `lacks`.
         """
         products = (p * n for each in work for p, n in zip(self.prices[each.kind], each[1:], strict=True))
         total: Any = sum(products, 0.0)
@@ -195,7 +195,7 @@ class LatencyModel(Value):
 
 @dataclass(frozen=True)
 class Latency:
-    """The estimated time of one input, batch 1, with the band of `model` for a measurement: docs/theory.md (34)."""
+    """The estimated time of one input, batch 1, and the band of `model` for a measurement: docs/theory.md (34)."""
 
     device: str
     nanoseconds: int
@@ -203,11 +203,11 @@ class Latency:
 
     @property
     def milliseconds(self) -> float:
-        """The estimate."""
+        """The estimate in milliseconds."""
         return self.nanoseconds / NANOSECONDS
 
     def to_json(self) -> JsonObject:
-        """Write what stands beside the estimate as JSON-ready objects; the band in milliseconds."""
+        """Write the fields that accompany the estimate as JSON-ready objects; the band in milliseconds."""
         held_out = self.model.held_out
         return {
             "kind": "estimated",
@@ -219,7 +219,7 @@ class Latency:
 
 
 def estimate(model: LatencyModel, device: str, work: Iterable[Work]) -> Latency:
-    """Return the latency of a network whose stages run this work, each rounded as the engine's tables are."""
+    """Return the latency of a network whose stages run this work, each rounded as in the engine's tables."""
     return Latency(device, sum(model.nanoseconds(part) for part in work), model)
 
 

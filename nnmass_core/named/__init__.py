@@ -1,1 +1,1 @@
-"""What a request can name: presets of spaces, well-known networks, data sets and training recipes."""
+"""What a request can refer to by name: presets of spaces, well-known networks, data sets and training recipes."""

@@ -1,4 +1,4 @@
-"""Data sets by name: what each holds, and what a network must look like to be trained on it. Nothing is loaded here."""
+"""Data sets by name: their contents, and the networks that can be trained on them. Nothing is loaded here."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ APPLYING: dict[str, tuple[str, ...]] = {
     "synthetic-linear": ("segments", "seed"),
     "fake": ("seed",),
 }
-"""The fields beside its name that say something about a data set."""
+"""The fields that describe a data set in addition to its name."""
 
 BANDS = 120
-"""Bands of equal width that the synthetic sets cut the values from 0 to 100 into."""
+"""The number of equal bands into which the synthetic sets divide the values from 0 to 100."""
 
 SYNTHETIC_TRAIN, SYNTHETIC_TEST = 100 * BANDS, 10 * BANDS
 """Points of the synthetic sets, the same number in each band."""
 
 FAKE_TRAIN, FAKE_TEST = 512, 128
-"""Images of the fake set."""
+"""The number of images in the fake set."""
 
 _PART = r"(?!\.{1,2}(?:/|$))[^/\\\x00-\x1f\x7f]+"
 _PATH = rf"(?:{_PART}(?:/{_PART})*)?"
@@ -38,7 +38,7 @@ _PATH = rf"(?:{_PART}(?:/{_PART})*)?"
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset(Value):
-    """A data set, given by its name and, for some names, by what to take of it."""
+    """A data set, given by its name and, for some names, by options of what to use of it."""
 
     name: str = choice(tuple(APPLYING), "Name of the dataset.")
     path: str = text(
@@ -57,7 +57,7 @@ class Dataset(Value):
     seed: int = integer(0, 2**32 - 1, "Seed of the points or images (synthetic datasets and fake).", default=0)
 
     def cross_check(self) -> Iterator[Problem]:
-        """Yield what is wrong between fields that are each right on their own."""
+        """Yield problems between fields that are each valid."""
         applying = APPLYING[self.name]
         given = {"path": self.path != "", "segments": self.segments != 20, "seed": self.seed != 0}
         for field, is_given in given.items():
@@ -74,7 +74,7 @@ class Dataset(Value):
 
     @property
     def key(self) -> str:
-        """The data set in a few words, the same for equal ones: `synthetic-linear:segments=20,seed=0`."""
+        """A short form of the data set, equal for equal sets: `synthetic-linear:segments=20,seed=0`."""
         if self.path:
             return f"{self.name}:{self.path}"
         rest = ",".join(f"{field}={getattr(self, field)}" for field in APPLYING[self.name])
@@ -92,10 +92,10 @@ def resolve_dataset(data: object) -> Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """What is known of a data set before it is loaded; None where it depends on the files or on the network.
+    """Facts about a data set before it is loaded; None where they depend on the files or on the network.
 
     `shape` is that of one input: (channels, height, width) of images, (features,) of points. `train` and `test` count
-    inputs. `source` says where the worker takes it from.
+    inputs. `source` is where the worker takes it from.
     """
 
     name: str
@@ -107,14 +107,14 @@ class About:
     source: str
 
     def to_json(self) -> JsonObject:
-        """Write it as JSON-ready objects, with the fields that may be given beside the name."""
+        """Write it as JSON-ready objects, with the optional fields that its name allows."""
         shape = None if self.shape is None else list(self.shape)
         return asdict(self) | {"shape": shape, "fields": list(APPLYING[self.name])}
 
 
 @cache
 def datasets() -> dict[str, About]:
-    """Return what is known of every data set, by its name."""
+    """Return the facts about every data set, by its name."""
     return {about.name: about for about in (*_real(), *_made())}
 
 
@@ -201,7 +201,7 @@ def _made() -> Iterator[About]:
 
 
 def image_of(features: int) -> tuple[int, int, int] | None:
-    """Return (channels, height, width) of the square image, gray or color, that has so many values, or None.
+    """Return (channels, height, width) of the square image, gray or color, with this number of values, or None.
 
     No number is both s s and 3 s s.
     """
@@ -213,7 +213,7 @@ def image_of(features: int) -> tuple[int, int, int] | None:
 
 
 def image_shape(input_shape: tuple[int, ...]) -> tuple[int, int, int] | None:
-    """Return (channels, height, width) of the images that a network's inputs are made of, or None if of none."""
+    """Return (channels, height, width) of a network's input images, or None if its inputs are not images."""
     if len(input_shape) == 3:
         channels, height, width = input_shape
         return (channels, height, width) if channels in {1, 3} else None
@@ -221,7 +221,7 @@ def image_shape(input_shape: tuple[int, ...]) -> tuple[int, int, int] | None:
 
 
 def problems_of(dataset: Dataset, input_shape: tuple[int, ...], num_classes: int) -> Iterator[Problem]:
-    """Yield what keeps a network from being trained on a data set, as far as it is known before loading.
+    """Yield the reasons why a network cannot be trained on a data set, as far as they are known before loading.
 
     input_shape: (channels, height, width), or (features,) of a network that takes images flattened.
     """
@@ -242,7 +242,7 @@ def problems_of(dataset: Dataset, input_shape: tuple[int, ...], num_classes: int
 
 
 def fits(shape: tuple[int, ...], input_shape: tuple[int, ...]) -> bool:
-    """Say whether inputs of a shape are what a network takes, flattened where it takes (features,)."""
+    """Return whether a network takes inputs of this shape, flattened where it takes (features,)."""
     return input_shape in {shape, (prod(shape),)}
 
 

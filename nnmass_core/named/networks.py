@@ -1,4 +1,4 @@
-"""Well-known networks by the names that torchvision gives them, as definitions."""
+"""Definitions of well-known networks, by the names that torchvision gives them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RESNETS: dict[str, tuple[str, tuple[int, ...], int, int]] = {
     "wide_resnet50_2": ("bottleneck", (3, 4, 6, 3), 1, 128),
     "wide_resnet101_2": ("bottleneck", (3, 4, 23, 3), 1, 128),
 }
-"""Block, repeats of each stage, groups and width a group."""
+"""Block, repeats of each stage, groups and width per group."""
 
 
 def _mobilenet_v2() -> Architecture:

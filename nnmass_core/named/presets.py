@@ -14,7 +14,7 @@ from nnmass_core.spaces.base import Space
 
 @dataclass(frozen=True)
 class Preset:
-    """A named space with a sentence on what it is for."""
+    """A named space with a sentence about its purpose."""
 
     name: str
     description: str
@@ -22,7 +22,7 @@ class Preset:
 
     @cached_property
     def space_size(self) -> int:
-        """How many architectures the space holds, counted once."""
+        """The number of architectures in the space, counted once."""
         return self.space.chain().count()
 
 

@@ -1,4 +1,4 @@
-"""Training recipes: everything that decides how a network is trained, as one frozen value with a digest."""
+"""Training recipes: all settings of a training, as one frozen value with a digest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nnmass_core.errors import DefinitionError, Problem
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Value):
-    """How a network is trained. The digest of its JSON form stands beside every accuracy that it gave.
+    """How a network is trained. The digest of its JSON form accompanies every accuracy that it produced.
 
     Inputs are standardized by the mean and deviation of each channel of the training images; the loss is cross entropy.
     """
@@ -41,23 +41,23 @@ class Recipe(Value):
     )
 
     def cross_check(self) -> Iterator[Problem]:
-        """Yield what is wrong between fields that are each right on their own."""
+        """Yield problems between fields that are each valid."""
         if self.momentum and self.optimizer != "sgd":
             yield Problem("momentum", "conflicts_with_optimizer", "applies only to sgd")
 
     def to_json(self) -> JsonObject:
-        """Write the recipe as JSON-ready objects, every field included."""
+        """Write the recipe as JSON-ready objects with all fields."""
         return encode(self)
 
     @property
     def digest(self) -> str:
-        """The hash of the JSON form: equal recipes share it, whatever they are called."""
+        """The hash of the JSON form: equal recipes have the same hash, whatever their names."""
         return f"sha256:{sha256_of(self.to_json())}"
 
 
 @dataclass(frozen=True)
 class NamedRecipe:
-    """A recipe with a name and a sentence on what it is for."""
+    """A recipe with a name and a sentence about its purpose."""
 
     name: str
     description: str
@@ -129,7 +129,7 @@ def resolve_recipe(data: object) -> Recipe:
 
 
 def recipe_name(digest: str) -> str | None:
-    """Return the name under which the recipe of a digest is known here, or None for one of the user's own."""
+    """Return the name of the named recipe with a digest, or None for a recipe of the user."""
     return _names().get(digest)
 
 

@@ -1,9 +1,9 @@
 """Architectures as torch modules (the extra `train`). A new family is one file and one line here.
 
-Families that other packages bring say themselves how their modules are made (`Family.module`).
+Families of other packages define how their modules are built (`Family.module`).
 
-This package and what trains, measures and exports its modules are the only ones that import torch; the API and the
-search worker import none of them.
+Only this package and the code that trains, measures and exports its modules import torch; the API and the search worker
+do not.
 """
 
 from __future__ import annotations
@@ -39,15 +39,16 @@ MODULES: dict[type[Architecture], Callable[[Any, Wiring], nn.Module]] = {
     ResNet: ResNetModule,
     WideResNetCifar: WideResNetCifarModule,
 }
-"""What makes the module of each of our families from an architecture and its wiring."""
+"""The class that builds the module of each built-in family from an architecture and its wiring."""
 
 
 def assemble(architecture: Architecture, wiring: Wiring) -> nn.Module:
-    """Return the module of an architecture with a wiring, its weights drawn by torch's defaults from torch's generator.
+    """Return the module of an architecture with a wiring; its weights have torch's default initialization.
 
-    Convolution kernels lie with channels last in memory, and so do the feature maps that they give: on CPUs BatchNorm
-    and the skip wiring are several times faster so. Raises DefinitionError where the wiring is not the architecture's,
-    NotPossible where an installed family has no module.
+    Convolution kernels are in channels-last memory format, and so are the feature maps that they compute: on CPUs this
+    makes BatchNorm and the skip wiring several times faster. Weights are drawn from torch's global generator. Raises
+    DefinitionError where the wiring does not belong to the architecture, NotPossible where an installed family has no
+    module.
     """
     wiring.check(architecture)
     return _maker(architecture)(architecture, wiring).to(memory_format=torch.channels_last)
@@ -63,7 +64,7 @@ def _maker(architecture: Architecture) -> Callable[[Any, Wiring], nn.Module]:
 def build(architecture: Architecture, seed: int) -> nn.Module:
     """Return the module of an architecture; the seed (0 to 2**53 - 1) fixes its wiring and its initial weights.
 
-    torch's own generator is left as it was. Raises DefinitionError for a bad seed.
+    The state of torch's global generator is unchanged. Raises DefinitionError for a bad seed.
     """
     wiring = draw_wiring(architecture, seed)
     with torch.random.fork_rng(devices=[]):

@@ -1,8 +1,8 @@
 """Concatenation (DenseNet-type) cells as torch modules: docs/theory.md (1), (13).
 
 As soon as a layer's output exists, the channels that later layers sample are sent to them: one `index_select` for all
-of them, whose backward adds all their gradients at once. So a cell pays for the channels that are taken, forward and
-backward, and never for all that exist (docs/adr/0006-skip-wiring.md has the measurements).
+of them, whose backward adds all their gradients in one step. A cell therefore pays for the sampled channels, forward
+and backward, and not for all channels (docs/adr/0006-skip-wiring.md has the measurements).
 """
 
 from __future__ import annotations
@@ -16,27 +16,28 @@ from torch import Tensor, fx, nn
 from nnmass_core.wiring import Layer
 
 
-@fx.wrap  # a single step of the traced graph
+@fx.wrap  # one step of the traced graph
 def send(output: Tensor, channels: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:
-    """Return the named channels of a layer's output, (n, w, ...), cut into one piece for each layer that takes some."""
+    """Return the selected channels of a layer's output, (n, w, ...), split into one piece per receiving layer."""
     if torch.compiler.is_exporting() or torch.jit.is_tracing():  # type: ignore[attr-defined]
-        # what a file's reader runs it with has its own layout: a plain gather leaves no transpositions in the graph
+        # the runtime that loads an exported file has its own layout: a plain gather leaves no transpositions in the
+        # graph
         return output.index_select(1, channels).split(list(sizes), dim=1)
     last = output.movedim(1, -1)
-    # The rows are a view where channels come last in memory, and selecting columns of a matrix is torch's fast path.
+    # The rows are a view where channels are last in memory, and selecting columns of a matrix is torch's fast path.
     pieces = last.flatten(0, -2).index_select(1, channels).split(list(sizes), dim=1)
-    # Copies join faster than views, and each one's memory is free again once its layer has it.
+    # Copies join faster than views, and each copy's memory is free as soon as its layer has read it.
     return tuple(piece.contiguous().unflatten(0, last.shape[:-1]).movedim(-1, 1) for piece in pieces)
 
 
 @fx.wrap
 def concatenate(newest: Tensor, pieces: Sequence[Tensor]) -> Tensor:
-    """Return what enters a layer: the output before it, then the sampled channels of the others in their order."""
+    """Return a layer's input: the previous output, then the sampled channels of the others in their order."""
     return torch.cat([newest, *pieces], dim=1)
 
 
 class ConcatenationCell(nn.Module):
-    """A cell of layers 0 .. d-1, each of which takes the output before it and its sampled channels of earlier ones."""
+    """A cell of layers 0 .. d-1; each takes the previous output and its sampled channels of earlier outputs."""
 
     def __init__(self, layers: Sequence[nn.Module], width: int, wiring: Sequence[Layer]) -> None:
         super().__init__()

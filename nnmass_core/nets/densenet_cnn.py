@@ -1,4 +1,4 @@
-"""`densenet_cnn` as a torch module, and what it shares with `densenet_cnn_depthwise`: docs/theory.md (13), (14)."""
+"""`densenet_cnn` as a torch module, and the code shared with `densenet_cnn_depthwise`: docs/theory.md (13), (14)."""
 
 from __future__ import annotations
 

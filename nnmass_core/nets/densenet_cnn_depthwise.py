@@ -1,4 +1,4 @@
-"""`densenet_cnn_depthwise` as a torch module: as `densenet_cnn`, every layer but the very first separable."""
+"""`densenet_cnn_depthwise` as a torch module: as `densenet_cnn`, but all layers after the first are separable."""
 
 from __future__ import annotations
 

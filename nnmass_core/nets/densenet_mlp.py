@@ -23,7 +23,7 @@ class DenseNetMlpModule(nn.Module):
         self.cell = ConcatenationCell(layers, architecture.width, wiring.cells[0])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (n, classes) scores; an input of any further shape is flattened first."""
+        """Return (n, classes) scores; inputs with more dimensions are flattened first."""
         scores: Tensor = self.cell(x.flatten(1))
         return scores
 

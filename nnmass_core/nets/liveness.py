@@ -1,7 +1,7 @@
 """Peak activation memory of one network with one wiring, simulated over its graph: docs/theory.md (22).
 
-The closed form of a family is never below this figure: it lets every output of a cell live until the cell's last
-concatenation, while a wiring may leave an output unread, or read for the last time before.
+The closed form of a family is never below this figure: it assumes that every output of a cell lives until the cell's
+last concatenation, but a wiring may leave an output unread, or read it for the last time before.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ WRITING: tuple[type[nn.Module], ...] = (nn.Conv2d, nn.Linear, nn.AvgPool2d, nn.M
 IN_PLACE: tuple[type[nn.Module], ...] = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.ELU, nn.Dropout, nn.Flatten, nn.Identity)
 WRITING_CALLS: set[Any] = {concatenate, functional.adaptive_avg_pool2d}
 IN_PLACE_CALLS: set[Any] = {
-    send,  # half of the gather-and-concatenate, which counts as one step without temporaries: its concatenation
+    send,  # first half of gather-and-concatenate, which counts as one step without temporaries: its concatenation
     operator.getitem,
-    operator.add,  # a residual sum takes the place of one of its terms, and they are of one size
+    operator.add,  # a residual sum overwrites one of its terms, which have the same size
     operator.iadd,
     torch.flatten,
     "flatten",
@@ -34,7 +34,7 @@ IN_PLACE_CALLS: set[Any] = {
 
 
 def peak_elements(architecture: Architecture, wiring: Wiring) -> int:
-    """Return the most activation elements alive at once for one input. Needs no memory for weights."""
+    """Return the most activation elements alive at the same time for one input. Needs no memory for weights."""
     with torch.device("meta"):
         module = assemble(architecture, wiring).eval()
         return traced_peak(fx.symbolic_trace(module), torch.empty(1, *architecture.input_shape))
@@ -43,7 +43,7 @@ def peak_elements(architecture: Architecture, wiring: Wiring) -> int:
 def traced_peak(module: fx.GraphModule, x: torch.Tensor) -> int:
     """Return the most elements alive during any step of a traced module on the input `x`.
 
-    During a step its inputs and its output are live; a tensor dies after its last reader. Raises LookupError for a
+    During a step its inputs and its output are alive; a tensor dies after its last reader. Raises LookupError for a
     step that has no rule.
     """
     ShapeProp(module).propagate(x)
@@ -59,7 +59,7 @@ def traced_peak(module: fx.GraphModule, x: torch.Tensor) -> int:
         dying[number] += _elements(tensor)
     alive = peak = 0
     for number, node in enumerate(steps):
-        if node in last_step:  # it writes a tensor of its own
+        if node in last_step:  # it writes a new tensor
             alive += _elements(node)
             peak = max(peak, alive)
         alive -= dying[number]
@@ -67,7 +67,7 @@ def traced_peak(module: fx.GraphModule, x: torch.Tensor) -> int:
 
 
 def _tensors(module: fx.GraphModule, steps: list[fx.Node]) -> dict[fx.Node, fx.Node]:
-    """Return, for each step but the output, the step that wrote the tensor in which its result lies."""
+    """Return, for each step but the output, the step that wrote the tensor that holds its result."""
     tensors: dict[fx.Node, fx.Node] = {}
     for node in steps:
         if node.op != "output":

@@ -1,4 +1,4 @@
-"""Scoring many architectures at once, for those who bring their own enumeration: closed forms over arrays."""
+"""Score many architectures with one call, for users with their own enumeration: closed forms over arrays."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from nnmass_core.mass import links
 from nnmass_core.scoring.closed_forms import AddCell, add_cell
 
 ROWS_AT_ONCE = 1 << 13
-"""Rows worked on together: few enough that their columns stay in the processor's cache."""
+"""Rows processed together: few enough that their columns stay in the processor's cache."""
 
 ROWS_WORTH_COMPILING = 500_000
-"""Networks from which machine code is used unasked.
+"""The number of networks from which machine code is used by default.
 
-Loading numba costs a process 0.3 s, and twice that the first time on a machine. That is worth it from ten million
-networks on; who brings half a million at once is taken to bring them again and again.
+Loading numba costs a process 0.3 s, and twice that the first time on a machine. That pays off from ten million networks
+on. A caller with half a million networks in one call is assumed to call repeatedly.
 """
 
 _BOUNDS = {"width": WIDTH, "depth": DEPTH, "skip_channels": SKIP_CHANNELS}
@@ -42,7 +42,7 @@ _BOUNDS = {"width": WIDTH, "depth": DEPTH, "skip_channels": SKIP_CHANNELS}
 class Scores:
     """Figures of n architectures, each (n,). nn_mass is a double, the costs are 64-bit integers.
 
-    weights: stored numbers. peak_elements: activations alive at once for one input.
+    weights: stored numbers. peak_elements: activations alive at the same time for one input.
     """
 
     nn_mass: Floats
@@ -55,10 +55,10 @@ class Scores:
 def score_densenet_cnn(image: Image, num_classes: int, cells: Ints, *, compiled: bool | None = None) -> Scores:
     """Score `densenet_cnn` networks. cells: (n, cells, 3), each cell's width, depth and skip channels.
 
-    A surplus of skip channels is taken off, as everywhere. compiled: whether numba's machine code does the work (the
-    extra `fast`), which changes no figure; None uses it for many networks where it is installed.
+    Excess skip channels are removed, as everywhere. compiled: whether numba's machine code does the work (the extra
+    `fast`), with the same results; None uses it for many networks if it is installed.
 
-    Raises DefinitionError, also where the largest width, depth and skip channels of each cell, put together, make a
+    Raises DefinitionError, also where the largest width, depth and skip channels of each cell, taken together, make a
     network of 2**63 MACs or more.
     """
     _check_form(image, num_classes, cells)
@@ -98,7 +98,7 @@ def _out_of_range(least: Ints, most: Ints) -> Iterator[Problem]:
 
 
 def _check_macs(image: Image, num_classes: int, largest: Ints) -> None:
-    """Refuse what overflows: within the bounds no other cost comes near 2**63. Python's integers cannot overflow."""
+    """Refuse networks whose MACs overflow; no other cost comes near 2**63. Python's integers cannot overflow."""
     sizes, w_in = resolutions(image, len(largest)), image.channels
     macs = 0
     for (w, d, t), size in zip(largest.tolist(), sizes, strict=True):

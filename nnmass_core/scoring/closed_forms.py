@@ -1,7 +1,7 @@
-"""The figures of one `densenet_cnn` cell as one run of arithmetic, made for arrays of cells.
+"""The figures of one `densenet_cnn` cell as straight-line arithmetic on arrays of cells.
 
-`families.densenet_cnn` states the same costs one by one, and the tests hold the two together. Every operation here
-works on numpy's arrays and on single numbers alike, so numpy and numba run the same lines and give the same figures.
+`families.densenet_cnn` defines the same costs one by one; the tests check that both agree. Every operation here works
+on numpy's arrays and on single numbers alike, so numpy and numba run the same lines and give the same figures.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import numpy as np
 from nnmass_core.engine.chain import Floats, Ints
 
 AddCell = Callable[[Ints, Ints, int, int, Floats, Ints], None]
-"""`add_cell` or what does the same."""
+"""`add_cell` or an equivalent function."""
 
 
 def cell_figures(w_in: Any, w: Any, d: Any, t: Any, area_in: int, area: int) -> tuple[Any, Any, Any, Any]:
     """Return NN-Mass, weights of the convolutions, BatchNorm channels and peak elements of a cell.
 
-    The integers must lie within the family's bounds. area_in, area: positions of the map that enters and of the cell's.
+    The integers must lie within the family's bounds. area_in, area: positions of the input map and of the cell's maps.
     """
     inner = d - 2
     full = w * inner
-    # Canonical, save that d = 1 gives t = -w: then k = -1, and S, c and the channels alive come out as 0.
+    # Canonical, except that d = 1 gives t = -w: then k = -1, and S, c and the channels alive are 0.
     t = np.minimum(t, full)
-    # Exact: t / w is an integer, or below the next by 1 / 8192 or more, where a double misses by 2**-44 at most.
+    # Exact: t / w is an integer, or at least 1 / 8192 below the next one; the error of a double is at most 2**-44.
     k = np.int64(t / w)
     s = w * (k * (k + 1) >> 1) + (inner - k) * t
     c = (d - 1) * w + s
@@ -38,8 +38,8 @@ def cell_figures(w_in: Any, w: Any, d: Any, t: Any, area_in: int, area: int) -> 
 def add_cell(w_in: Ints, cells: Ints, area_in: int, area: int, nn_mass: Floats, totals: Ints) -> None:
     """Add one cell of each network to the networks' totals, in place.
 
-    w_in: channels that enter, (rows,). cells: width, depth and skip channels, (3, rows). nn_mass: (rows,). totals:
-    weights of the convolutions, MACs, BatchNorm channels and the largest peak so far, (4, rows).
+    w_in: input channels, (rows,). cells: width, depth and skip channels, (3, rows). nn_mass: (rows,). totals: weights
+    of the convolutions, MACs, BatchNorm channels and the largest peak so far, (4, rows).
     """
     mass, weights, norm_channels, peak = cell_figures(w_in, cells[0], cells[1], cells[2], area_in, area)
     nn_mass += mass
@@ -50,8 +50,8 @@ def add_cell(w_in: Ints, cells: Ints, area_in: int, area: int, nn_mass: Floats, 
 
 
 def add_cell_by_rows(w_in: Ints, cells: Ints, area_in: int, area: int, nn_mass: Floats, totals: Ints) -> None:
-    """Do what `add_cell` does one network after another: slow as it stands, fast as machine code."""
-    # Beside `cell_figures`, as numba keeps its machine code for as long as this file stays as it is.
+    """Do the same as `add_cell`, one network after another: slow in Python, fast as machine code."""
+    # In the same file as `cell_figures`, as numba reuses its cached machine code only while this file is unchanged.
     for i in range(len(nn_mass)):
         w, d, t = cells[0, i], cells[1, i], cells[2, i]
         mass, weights, norm_channels, peak = cell_figures(w_in[i], w, d, t, area_in, area)

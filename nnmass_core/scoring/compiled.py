@@ -1,6 +1,6 @@
 """`closed_forms.add_cell_by_rows` as machine code, by numba (the optional extra `fast`).
 
-Only `scoring` imports this module, and only when it is to be used: importing numba takes longer than most searches.
+Only `scoring` imports this module, and only when it is used: importing numba takes longer than most searches.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ _SIGNATURE = numba.void(_INTEGER[::1], _INTEGER[:, ::1], _INTEGER, _INTEGER, num
 
 
 def _compile(*, keep: bool) -> AddCell:
-    # No fast-math: the figures are numpy's to the last bit. numpy's error model drops tests for division by zero.
+    # No fast-math: the figures equal numpy's to the last bit. numpy's error model drops tests for division by zero.
     compiler = numba.njit(_SIGNATURE, cache=keep, nogil=True, error_model="numpy")
     compiled: AddCell = compiler(closed_forms.add_cell_by_rows)
     return compiled
 
 
 def _add_cell() -> AddCell:
-    """Compile, or load what an earlier process kept beside the source or in the user's cache."""
+    """Compile, or load what an earlier process cached next to the source or in the user's cache."""
     register_jitable(closed_forms.cell_figures)
     try:
         return _compile(keep=True)
-    except (OSError, RuntimeError):  # no place to keep it (numba says RuntimeError), or a full one
+    except (OSError, RuntimeError):  # no writable cache folder (numba raises RuntimeError), or a full disk
         return _compile(keep=False)
 
 

@@ -1,1 +1,1 @@
-"""What every family's search space is made of: axes of choices, and the base of all spaces."""
+"""The parts of every family's search space: axes of choices, and the base class of all spaces."""

@@ -1,4 +1,4 @@
-"""One searched integer: a range, a set, or a single value, as a request writes it."""
+"""One searched integer: a range, a set, or a single value, as written in a request."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from nnmass_core.codec import JsonObject, as_integer, check_integer, unknown_fie
 from nnmass_core.errors import DefinitionError, Problem
 
 MOST_VALUES = 4096
-"""How many values one axis may hold; a larger range asks for a larger step."""
+"""The most values of one axis; a larger range needs a larger step."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """The values that one integer of an architecture may take.
+    """The possible values of one integer of an architecture.
 
-    `values` is ascending without repeats; `form` is the JSON it was written in (a range with all three numbers,
+    `values` is ascending without repeats; `form` is the JSON in which it was written (a range with all three numbers,
     an ascending list, or one number).
     """
 
@@ -44,7 +44,8 @@ def decode_axis(data: object, bounds: tuple[int, int]) -> Axis:
 def decode_axes(data: object, count: int, bounds: tuple[int, int]) -> tuple[Axis, ...]:
     """Read one axis for all of `count` cells, or a list with one entry for each cell. Raises DefinitionError.
 
-    A list of plain numbers is a set of values for every cell; a list that holds a range or a list has an entry a cell.
+    A list of plain numbers is a set of values for every cell; a list that contains a range or a list has one entry per
+    cell.
     """
     if not (isinstance(data, list) and any(isinstance(entry, Mapping | list) for entry in data)):
         return (decode_axis(data, bounds),) * count
@@ -63,7 +64,7 @@ def decode_axes(data: object, count: int, bounds: tuple[int, int]) -> tuple[Axis
 
 
 def encode_axes(axes: tuple[Axis, ...]) -> Any:
-    """Write axes as they would be read: once when all cells share them, else one entry a cell."""
+    """Write axes in the form in which they are read: one for all cells if they are equal, else one per cell."""
     if all(axis == axes[0] for axis in axes):
         return axes[0].form
     if all(isinstance(axis.form, int) for axis in axes):

@@ -1,4 +1,4 @@
-"""What every family's search space can do, and how its JSON is read."""
+"""The base class of every family's search space, and the reader of its JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.hardware.latency import LatencyModel
 
 MOST_OPTIONS = 3_000_000
-"""Options that a space may hold over all its stages; the engine keeps about 120 bytes for each."""
+"""The most options of a space over all its stages; the engine uses about 120 bytes for each."""
 
 _REQUIRED = object()
 
@@ -24,7 +24,7 @@ class Space(ABC):
 
     family: ClassVar[str]
     densest_evidence: ClassVar[float | None] = None
-    """Density of the densest cell whose training the publication reports, where cells have a density."""
+    """Density of the densest cell whose training the publication reports, for cells with a density."""
 
     def __post_init__(self) -> None:
         problems = list(self.cross_check()) or list(self._check_size())
@@ -46,12 +46,12 @@ class Space(ABC):
         """Describe the JSON form as JSON Schema."""
 
     def cross_check(self) -> Iterator[Problem]:
-        """Yield what is wrong between fields that are each right on their own."""
+        """Yield problems between fields that are each valid."""
         yield from ()
 
     @abstractmethod
     def option_bound(self) -> int:
-        """Return an upper bound on the options of the chain, without building it."""
+        """Return an upper bound on the number of options of the chain, without building it."""
 
     @abstractmethod
     def largest(self) -> Architecture:
@@ -59,9 +59,9 @@ class Space(ABC):
 
     @abstractmethod
     def chain(self, model: LatencyModel | None = None) -> Chain:
-        """Return the space as a chain of stages, each architecture exactly one path.
+        """Return the space as a chain of stages, in which each architecture is exactly one path.
 
-        model: fills the latencies of a family whose architectures tell their `work`; others leave them 0.
+        model: the source of latencies for families whose architectures define their `work`; for others latencies are 0.
         """
 
     @abstractmethod
@@ -70,10 +70,10 @@ class Space(ABC):
 
     @abstractmethod
     def varies_width(self) -> bool:
-        """Tell whether the space holds networks of different widths."""
+        """Return whether the space contains networks of different widths."""
 
     def varies_resolution(self) -> bool:
-        """Tell whether the space holds networks for images of different sizes."""
+        """Return whether the space contains networks for images of different sizes."""
         return False
 
     @cached_property
@@ -94,14 +94,14 @@ class Space(ABC):
 
 
 class Fields:
-    """Reads the fields of one JSON object and gathers every problem before it raises."""
+    """Reads the fields of one JSON object and collects all problems before it raises."""
 
     def __init__(self, data: Mapping[str, Any], kind: type[Space]) -> None:
         self._data = data
         self._problems = list(unknown_fields(data, set(cast("Mapping[str, JsonValue]", kind.schema()["properties"]))))
 
     def read(self, name: str, parse: Callable[[object], Any], default: Any = _REQUIRED) -> Any:
-        """Return the parsed field; a problem is kept for `stop_if_wrong`, and the answer is then meaningless."""
+        """Return the parsed field. On a problem, record it for `stop_if_wrong`; the result is then meaningless."""
         if name not in self._data:
             if default is _REQUIRED:
                 self._problems.append(Problem(name, "required", "is required"))
@@ -128,7 +128,7 @@ def decode_integer(data: object, minimum: int, maximum: int) -> int:
 
 
 def decode_choice(data: object, options: tuple[str, ...]) -> str:
-    """Read one of a few words. Raises DefinitionError."""
+    """Read one of a fixed set of words. Raises DefinitionError."""
     if isinstance(data, str) and data in options:
         return data
     raise DefinitionError.at("", "unknown_choice", f"must be one of {', '.join(options)}")
