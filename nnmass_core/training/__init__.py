@@ -1,1 +1,1 @@
-"""What is measured on built networks (extra `train`; imports torch)."""
+"""Training and measurement of built networks (extra `train`; imports torch)."""

@@ -1,9 +1,9 @@
-"""Measuring a device: operators are timed and fitted, then whole networks say how far the fit is off.
+"""Calibrate a device: time operators, fit a model to them, and measure the model's error on whole networks.
 
-An operator that is timed by itself finds its inputs and weights in the cache, and takes less than in company. How much
-less is fitted on some networks, one factor for each group of operators. Other networks, on which nothing is fitted,
-then give the error: their measured latencies, as shares of the estimates, make the band that every estimate is told
-with.
+An operator that is timed in isolation finds its inputs and weights in the cache, and is faster than within a network. A
+factor for each group of operators, fitted on some networks, corrects this. Other networks, on which nothing is fitted,
+then give the error: their measured latencies, as fractions of the estimates, form the band that is reported with every
+estimate.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from nnmass_core.training.measure import latency_ms
 from nnmass_core.training.operators import COUNTS, cases
 
 Clock = Callable[[], float]
-"""Gives seconds, from any start."""
+"""Returns seconds since any start."""
 
 OnProgress = Callable[[float, str], None]
-"""Takes how far the work is, in [0, 1], and what it is at."""
+"""Receives the progress in [0, 1], and the name of the current step."""
 
 Drawn = tuple[str, Architecture]
-"""A space's name, and a network of it."""
+"""A space's name, and a network from it."""
 
 SEED = 0
 WARM_UP, LEAST_RUNS, MOST_RUNS, RUN_SECONDS = 3, 5, 60, 0.025
@@ -56,7 +56,7 @@ PRICES = {
     "send": ("call", "written", "piece"),
     "concatenate": ("call", "written", "piece"),
 }
-"""What is fitted of each kind: of figures that rise and fall together, one."""
+"""The quantities fitted for each kind: one of those that rise and fall together."""
 
 FIELDS = {"call": "calls", "mac": "macs", "read": "read", "written": "written", "weight": "weights", "piece": "pieces"}
 
@@ -64,13 +64,13 @@ SPACES = ("densenet-cifar", "densenet-cifar-depthwise", "mobilenet-v2-tiny", "re
 """The spaces whose networks are measured."""
 
 FITTED_EACH, HELD_OUT_EACH = 3, 4
-"""Networks of each space drawn to fit factors on, and drawn to be held out; to each comes the one that a search finds.
+"""Networks drawn from each space to fit factors on, and to hold out; for each, one network from a search is added.
 
-What a search finds is not what one draws: where an operator is estimated too low, it takes more of it.
+Searches find other networks than random draws: where an operator's estimate is too low, a search uses more of it.
 """
 
 PASSES = 2
-"""Times that a network is timed, with others between: the less counts, since a busy moment only adds."""
+"""How often a network is timed, with others in between: the minimum counts, since other load only adds time."""
 
 GROUPS = (
     ("convolution_1x1", "convolution_3x3", "convolution_7x7", "grouped_3x3", "linear"),
@@ -78,17 +78,17 @@ GROUPS = (
     ("normalise", "activate", "add", "pool"),
     ("send", "concatenate"),
 )
-"""Operators that slow down alike in company: by what they compute, or by what they move."""
+"""Operators that slow down alike within a network: by what they compute, or by what they move."""
 
 PULL = 0.05
-"""How strongly a factor is pulled to 1, so that a group that no network shows keeps what was timed."""
+"""How strongly a factor is pulled to 1, so that a group without networks keeps its timed value."""
 
 MOST_MACS = 400_000_000
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A network that was held out, and what it took: estimated and measured, in milliseconds."""
+    """A held-out network, with its estimated and measured latency in milliseconds."""
 
     architecture: Architecture
     estimated: float
@@ -96,13 +96,13 @@ class Measured:
 
     @property
     def share(self) -> float:
-        """What was measured as a share of the estimate."""
+        """The measured latency as a fraction of the estimate."""
         return self.measured / self.estimated
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A fitted model, and the networks that say how far it is off."""
+    """A fitted model, and the networks that show its error."""
 
     model: LatencyModel
     networks: tuple[Measured, ...]
@@ -111,7 +111,7 @@ class Calibration:
 def calibrate(
     clock: Clock, on_progress: OnProgress, *, device: str = "cpu", threads: int = 1, machine: str = ""
 ) -> Calibration:
-    """Measure a device of this machine: `cpu`, `cuda` or `mps`, with so many threads for one input.
+    """Measure a device of this machine: `cpu`, `cuda` or `mps`, with `threads` threads for one input.
 
     Raises NotPossible when torch does not find the device.
     """
@@ -149,7 +149,7 @@ def _model(operators: tuple[OperatorTime, ...], held_out: HeldOut, threads: int,
 
 @dataclass(frozen=True)
 class Timed:
-    """One operator's figures in the order of `FIELDS`, and the nanoseconds that it took."""
+    """One operator's figures in the order of `FIELDS`, and its time in nanoseconds."""
 
     kind: str
     figures: tuple[int, ...]
@@ -184,7 +184,7 @@ def _once(run: Callable[[], object], clock: Clock, device: torch.device) -> floa
 
 
 def fit(times: list[Timed]) -> tuple[OperatorTime, ...]:
-    """Return the prices of every kind that was timed: non-negative least squares of the relative errors."""
+    """Return the times of every measured kind: non-negative least squares of the relative errors."""
     return tuple(_fit_kind(kind, [one for one in times if one.kind == kind]) for kind in KINDS)
 
 
@@ -228,7 +228,7 @@ def _took_all(
     on_progress: OnProgress,
     share: tuple[float, float],
 ) -> list[float]:
-    """Return the milliseconds that one input of each network took, the least of PASSES. share: of the whole work."""
+    """Return the milliseconds of one input of each network, the minimum of PASSES. share: of the whole work."""
     times: list[list[float]] = [[] for _ in networks]
     low, high = share
     for turn in range(PASSES):
@@ -246,9 +246,9 @@ def _compared(model: LatencyModel, network: Architecture, milliseconds: float) -
 def in_company(
     operators: tuple[OperatorTime, ...], networks: list[Architecture], milliseconds: list[float]
 ) -> tuple[OperatorTime, ...]:
-    """Return the operators with the factors of their groups that suit what these networks took.
+    """Return the operators with the factors of their groups that fit the measured times of these networks.
 
-    Non-negative least squares of the relative errors, each factor pulled a little to 1.
+    Non-negative least squares of the relative errors, with each factor pulled slightly to 1.
     """
     prices = {operator.kind: operator.prices for operator in operators}
     shares = np.array([_by_group(network, prices) for network in networks]) / np.array(milliseconds)[:, None]
@@ -259,7 +259,7 @@ def in_company(
 
 
 def _by_group(network: Architecture, prices: dict[str, tuple[float, ...]]) -> list[float]:
-    """Return the milliseconds that each group of operators takes in a network."""
+    """Return the milliseconds of each group of operators in a network."""
     total = dict.fromkeys(prices, 0.0)
     for part in network.work() or ():
         for each in part:
@@ -272,13 +272,13 @@ def _scaled(operator: OperatorTime, factor: float) -> OperatorTime:
 
 
 def took(network: Architecture, clock: Clock, device: torch.device) -> float:
-    """Return the milliseconds that one input of a network took."""
+    """Return the measured milliseconds of one input of a network."""
     module = build(network, SEED).to(device)
     return float(latency_ms(module, network.input_shape, clock)["value"])
 
 
 def sample(name: str, count: int, rng: random.Random) -> list[Architecture]:
-    """Return networks of a named space, an option drawn for each stage, of at most MOST_MACS."""
+    """Return networks of a named space with at most MOST_MACS, with a randomly drawn option for each stage."""
     space, found = resolve_space(name), list[Architecture]()
     chain = space.chain()
     while len(found) < count:
@@ -299,10 +299,10 @@ def _path(chain: Chain, rng: random.Random) -> list[int]:
 
 
 def error_of(networks: tuple[Measured, ...]) -> HeldOut:
-    """Return the error of the estimates, and the band that holds every share.
+    """Return the error of the estimates, and the band that covers the fractions of all networks.
 
-    Of n networks and one more drawn alike, each is as likely to be the lowest or the highest: the one more lies within
-    the band of the n with a probability of (n - 1) / (n + 1) (a conformal prediction interval).
+    If n networks and one more are drawn in the same way, each is equally likely to be the lowest or the highest: the
+    one more lies within the band of the n with a probability of (n - 1) / (n + 1) (a conformal prediction interval).
     """
     shares, n = np.array([one.share for one in networks]), len(networks)
     return HeldOut(

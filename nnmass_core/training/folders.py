@@ -1,7 +1,7 @@
-"""Folders and zip files of images, one folder a class. A zip is read where it lies; nothing is ever extracted.
+"""Folders and zip files of images, one folder per class. Zip files are read in place; nothing is extracted.
 
-What is read is confined: nothing outside the worker's data root, no entry and no sum of entries beyond a limit, no
-image of more pixels than Pillow thinks safe, and no format but those of the suffixes below.
+Reading is confined: nothing outside the worker's data root, no entry and no total size beyond a limit, no image with
+more pixels than Pillow considers safe, and only the formats of the suffixes below.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM")
 
 LARGEST_ENTRY_BYTES = 100_000_000
 LARGEST_ZIP_BYTES = 20 << 30
-"""Size of all images of a zip, unpacked."""
+"""The most bytes of all images of a zip, unpacked."""
 
 LARGEST_HELD_BYTES = 2 << 30
-"""Size of all images, decoded, beyond which they stay on disk and are read whenever they are needed."""
+"""The most bytes of all images, decoded; larger sets stay on disk and are read when needed."""
 
 SAMPLE = 2_048
-"""Images on disk that mean and deviation are taken from."""
+"""The number of images on disk from which mean and deviation are computed."""
 
 MOST_READING_PROCESSES = 8
 
@@ -45,20 +45,21 @@ UNREADABLE = (OSError, RuntimeError, ValueError, BadZipFile)
 """What opening and listing may raise; a loop of links is a RuntimeError before Python 3.13."""
 
 Classes = dict[str, list[str]]
-"""The names of images by their class."""
+"""The names of images by class."""
 
 
 class BrokenImage(NotPossible):
     """An image that cannot be read (`bad_dataset`)."""
 
     def __init__(self, message: str) -> None:
-        # a DataLoader raises what went wrong in its process anew, of the traceback's text, which ends with the message
+        # a DataLoader raises an error of its process again, built from the traceback's text, which ends with the
+        # message
         last = message.rstrip().rpartition("\n")[2]
         super().__init__("bad_dataset", last.removeprefix(f"{type(self).__module__}.{type(self).__qualname__}: "))
 
 
 class Store(Protocol):
-    """Files with names and sizes, as lie in a folder or a zip."""
+    """Files with names and sizes, in a folder or a zip."""
 
     def sizes(self) -> dict[str, int]:
         """Return the size in bytes of each image by its name, folders separated by /. Raises NotPossible."""
@@ -68,7 +69,7 @@ class Store(Protocol):
 
 
 class Folder:
-    """The images in a folder and the folders below it, of which none may lead out of the data root."""
+    """The images in a folder and its subfolders; none may lead out of the data root."""
 
     def __init__(self, folder: Path, root: Path) -> None:
         self._folder, self._root = folder, root
@@ -79,7 +80,7 @@ class Folder:
         return {name: file.stat().st_size for name, file in found.items()}
 
     def _files(self, folder: Path, seen: set[Path]) -> Iterator[Path]:
-        if folder.resolve() in seen:  # a link back to a folder above would lead here for ever
+        if folder.resolve() in seen:  # a link to a parent folder would loop
             return
         seen.add(folder.resolve())
         for path in filter(lambda path: counts(path.name), folder.iterdir()):
@@ -107,7 +108,7 @@ class Archive:
 
     @property
     def _zip(self) -> ZipFile:
-        # a process that was forked shares the position in its parent's open file, and so needs one of its own
+        # a forked process shares the position in its parent's open file, and so needs its own
         process = multiprocessing.current_process().pid
         if self._opened is None or self._opened[0] != process:
             self._opened = (process, ZipFile(self._path))
@@ -122,22 +123,22 @@ class Archive:
         return sizes
 
     def read(self, name: str) -> bytes:
-        """Return the content of an entry, at most as much as the zip's directory says."""
+        """Return the content of an entry, at most as many bytes as the zip's directory states."""
         return self._zip.read(name)
 
 
 def counts(name: str) -> bool:
-    """Say whether a path is looked at: no part of it is hidden, empty, or what macOS adds to zips."""
+    """Return whether a path is used: no part of it is hidden, empty, or added to zips by macOS."""
     return all(part and part != "__MACOSX" and not part.startswith(".") for part in name.split("/"))
 
 
 def is_image(name: str) -> bool:
-    """Say whether a path's suffix is an image's."""
+    """Return whether a path has an image suffix."""
     return counts(name) and PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
 class Files:
-    """Images that stay on disk, converted to one shape whenever they are read."""
+    """Images that stay on disk, converted to one shape each time they are read."""
 
     def __init__(self, store: Store, names: list[str], shape: tuple[int, int, int]) -> None:
         self._store, self._names, self.shape = store, names, shape
@@ -147,19 +148,19 @@ class Files:
         return len(self._names)
 
     def at(self, indices: list[int]) -> Tensor:
-        """Return some images, (n, channels, height, width), uint8. Raises NotPossible for one that is broken."""
+        """Return some images, (n, channels, height, width), uint8. Raises NotPossible for a broken one."""
         images = torch.empty((len(indices), *self.shape), dtype=torch.uint8)
         for place, index in enumerate(indices):
             name = self._names[index]
             try:
                 images[place] = decode(self._store.read(name), self.shape)
-            except Exception as error:  # decoders raise whatever they like at broken files
+            except Exception as error:  # decoders raise any kind of error at broken files
                 raise BrokenImage(f"the image {_quoted(name)} cannot be read") from error
         return images
 
 
 def decode(packed: bytes, shape: tuple[int, int, int]) -> Tensor:
-    """Return an image file's content as (channels, height, width), uint8, resized bilinearly where it has to be."""
+    """Return an image file's content as (channels, height, width), uint8, resized bilinearly if necessary."""
     channels, height, width = shape
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -167,12 +168,12 @@ def decode(packed: bytes, shape: tuple[int, int, int]) -> Tensor:
         with Image.open(io.BytesIO(packed), formats=FORMATS) as file:
             image = _in_8_bits(file).convert("L" if channels == 1 else "RGB")
     if image.size != (width, height):
-        image = image.resize((width, height), Image.Resampling.BILINEAR)  # Pillow's averages where it shrinks
+        image = image.resize((width, height), Image.Resampling.BILINEAR)  # Pillow averages when it shrinks
     return torch.from_numpy(np.array(image).reshape(height, width, channels)).permute(2, 0, 1)
 
 
 def _in_8_bits(image: Image.Image) -> Image.Image:
-    """Return gray images of 16 bits in 8, where Pillow's conversion would clip all but the darkest shades to white."""
+    """Convert gray images of 16 bits to 8 bits; Pillow's conversion would clip all but the darkest shades to white."""
     if not image.mode.startswith("I"):
         return image
     return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
@@ -207,7 +208,7 @@ def _listed(path: str, root: Path) -> tuple[Store, dict[str, int]]:
 
 
 def open_store(path: str, root: Path) -> Store:
-    """Return what lies at a path below the root. Raises NotPossible, and OSError where it cannot be opened."""
+    """Return the folder or zip at a path below the root. Raises NotPossible, and OSError where it cannot be opened."""
     place = root / path
     if not place.resolve().is_relative_to(root.resolve()):
         raise NotPossible("bad_path", "the path points outside the worker's data root")
@@ -221,8 +222,8 @@ def open_store(path: str, root: Path) -> Store:
 def arrange(names: list[str]) -> tuple[Classes, Classes]:
     """Return the sorted images for training and for testing by class, classes sorted. Raises NotPossible.
 
-    `train/<class>/*` and `test/<class>/*` (or `val/`, where there is no `test`; anything beside them is left out), or
-    `<class>/*` alone, of which every fifth is for testing; either may lie below one folder more.
+    Either `train/<class>/*` and `test/<class>/*` (or `val/`, where there is no `test`; anything else is left out), or
+    only `<class>/*`, of which every fifth is for testing; either may lie one folder deeper.
     """
     if not names:
         raise NotPossible("bad_dataset", f"found no images; names of images end in {', '.join(sorted(SUFFIXES))}")
@@ -278,7 +279,7 @@ def _on_disk(store: Store, sizes: dict[str, int], train: Classes, test: Classes,
 
 
 def _quoted(name: str) -> str:
-    """Return a file's name fit for a message; of a long one its end, which tells images apart."""
+    """Return a file's name for a message; for a long name its end, which distinguishes images."""
     return printable(name[-64:])
 
 

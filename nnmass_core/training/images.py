@@ -1,4 +1,4 @@
-"""What a training takes from a data set: batches of images or points, augmented and standardized."""
+"""Inputs of a training from a data set: batches of images or points, augmented and standardized."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from nnmass_core.errors import NotPossible
 
 AT_ONCE = 256
-"""Inputs that are looked at together where all of them are gone through."""
+"""Inputs processed together when all of them are read."""
 
 
 class Pixels(Protocol):
-    """Inputs of one shape, wherever they lie."""
+    """Inputs of one shape, in memory or on disk."""
 
     reading_processes: int
-    """Processes that are worth having to read them; 0 where they lie in memory."""
+    """How many reading processes are useful; 0 for inputs in memory."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -31,7 +31,7 @@ class Pixels(Protocol):
     def __len__(self) -> int: ...
 
     def at(self, indices: list[int]) -> Tensor:
-        """Return the inputs at some indices, (n, *shape): uint8 of images. Raises NotPossible where one is broken."""
+        """Return the inputs at some indices, (n, *shape): uint8 for images. Raises NotPossible where one is broken."""
 
 
 class Held:
@@ -58,8 +58,8 @@ class Held:
 class Images(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
     """Inputs with their labels, fetched by whole batches of keys.
 
-    A key is epoch * len + index: what augmentation does to an image is a function of seed, epoch and index alone,
-    whatever batch and process it is in. Takes the place of `collate_fn` too: see `__getitems__`.
+    A key is epoch * len + index: an image's augmentation is a function of seed, epoch and index only, whatever batch
+    and process it is in. This class also replaces `collate_fn`: see `__getitems__`.
     """
 
     def __init__(self, pixels: Pixels, labels: Tensor, augmentation: str = "none", seed: int = 0) -> None:
@@ -71,7 +71,8 @@ class Images(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
     def augmented(self, augmentation: str, seed: int) -> Images:
         """Return the same images, augmented: `none`, `crop_flip` or `resized_crop_flip` (see Recipe).
 
-        An image is augmented in the size that the network takes. Raises NotPossible (`no_images`) where it is none.
+        An image is augmented in the network's input size. Raises NotPossible (`no_images`) for inputs that are not
+        images.
         """
         return Images(self._pixels, self.labels, augmentation, seed)
 
@@ -82,14 +83,14 @@ class Images(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
 
     @property
     def reading_processes(self) -> int:
-        """Processes that are worth having to read them; 0 where they lie in memory."""
+        """How many reading processes are useful; 0 for inputs in memory."""
         return self._pixels.reading_processes
 
     def __len__(self) -> int:
         return len(self._pixels)
 
     def __getitems__(self, keys: list[int]) -> tuple[Tensor, Tensor]:
-        """Return (inputs, labels): (n, *shape), uint8 of images and float32 of points, and (n,), int64."""
+        """Return (inputs, labels): (n, *shape), uint8 for images and float32 for points, and (n,), int64."""
         indices = [key % len(self) for key in keys]
         batch = self._pixels.at(indices)
         if self._augment is not None:
@@ -106,7 +107,7 @@ class Images(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
 
 
 def _mixed(seed: int, epoch: int, index: int) -> int:
-    """Return 32 bits, which is what torch's generator takes of a seed, all of them depending on all three numbers."""
+    """Return 32 bits, the size of torch's seeds, all of which depend on all three numbers."""
     return int.from_bytes(hashlib.sha256(f"{seed} {epoch} {index}".encode()).digest()[:4])
 
 
@@ -115,7 +116,7 @@ def _augmentation(name: str, shape: tuple[int, ...]) -> nn.Module | None:
         return None
     if len(shape) != 3:
         raise NotPossible("no_images", "augmentation applies only to images, and this dataset has none")
-    from torchvision.transforms import v2  # takes seconds, which measurements need not wait for
+    from torchvision.transforms import v2  # loading takes seconds, which measurements need not wait for
 
     _, height, width = shape
     crop: Any = {
@@ -129,8 +130,8 @@ def _augmentation(name: str, shape: tuple[int, ...]) -> nn.Module | None:
 class Data:
     """A whole data set, ready for training.
 
-    mean, std: of each channel over the training images, pixels in [0, 1]; 0 and 1 of points, which stay as they are.
-    digest: SHA-256 of the inputs and labels, or of the files' names and sizes where they are not held in memory.
+    mean, std: of each channel over the training images, pixels in [0, 1]; 0 and 1 for points, which are not
+    standardized. digest: SHA-256 of the inputs and labels, or of the files' names and sizes if they are not in memory.
     """
 
     train: Images
@@ -142,7 +143,7 @@ class Data:
 
 
 class Standardize(nn.Module):
-    """Makes of a batch what the network takes: uint8 to [0, 1], less the mean, over the deviation, in its shape."""
+    """Converts a batch to a network's input: uint8 to [0, 1], minus the mean, divided by the deviation, reshaped."""
 
     mean: Tensor
     std: Tensor
@@ -155,7 +156,7 @@ class Standardize(nn.Module):
         self.register_buffer("std", torch.tensor(data.std).reshape(per_channel))
 
     def forward(self, batch: Tensor) -> Tensor:
-        """Return (n, *shape), float32, of (n, channels, ...)."""
+        """Convert (n, channels, ...) to (n, *shape), float32."""
         values = batch.float() / 255 if batch.dtype == torch.uint8 else batch
         return ((values - self.mean) / self.std).reshape(len(batch), *self._shape)
 
@@ -163,7 +164,7 @@ class Standardize(nn.Module):
 def moments(pixels: Pixels, indices: Iterable[int]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each channel of uint8 inputs at some indices, in units of [0, 1].
 
-    A channel that hardly varies (below 1e-6) has deviation 1. The sums are of integers, and so exact.
+    A channel that hardly varies (below 1e-6) has deviation 1. The sums are of integers, and therefore exact.
     """
     count, total, squares = 0, torch.tensor(0), torch.tensor(0)
     for some in torch.tensor(list(indices)).split(AT_ONCE):
@@ -192,7 +193,7 @@ def held(
     test: tuple[Tensor, Tensor],
     classes: Iterable[str],
 ) -> Data:
-    """Return a data set whose (inputs, labels) are in memory: uint8 is standardized, anything else stays as it is."""
+    """Return a data set whose (inputs, labels) are in memory: uint8 is standardized, other types are not."""
     images = Held(train[0])
     if train[0].dtype == torch.uint8:
         mean, std = moments(images, range(len(images)))

@@ -1,7 +1,7 @@
 """LDI at initialization: how close the singular values of the layers' Jacobians are to one, docs/theory.md (31).
 
 A layer's Jacobian is taken at its concatenated input, before the activation: J_0 = D_0 W_0, J_1 = W_1, J_j = W_j D_j.
-Networks are taken as torch's defaults initialize them, BatchNorm as in evaluation (running mean 0, variance 1).
+Networks have torch's default initialization, with BatchNorm in evaluation mode (running mean 0, variance 1).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Report = Callable[[float, str], None]
 def measure_ldi(architecture: Architecture, inputs: Tensor, seeds: Sequence[int], report: Report) -> JsonObject:
     """Return mean and standard deviation of the singular values over layers, inputs and initializations, JSON-ready.
 
-    inputs: (n, ...), as the network takes them. Raises NotPossible for a family without concatenation cells.
+    inputs: (n, ...), in the network's input shape. Raises NotPossible for a family without concatenation cells.
     """
     by_seed: list[JsonObject] = []
     whole = NOTHING
@@ -50,7 +50,7 @@ def _report_part(report: Report, index: int, count: int, done: float) -> None:
 
 
 def initialized(architecture: Architecture, seed: int) -> nn.Module:
-    """Return the network as torch's defaults initialize it after this seed, its wiring drawn from the same."""
+    """Return the network with torch's default initialization and its wiring, both drawn from this seed."""
     if architecture.evaluation.part_name != "cells":
         raise NotPossible("no_cells", f"LDI is defined for concatenation cells, and {architecture.family} has none")
     return build(architecture, seed).eval().requires_grad_(requires_grad=False)

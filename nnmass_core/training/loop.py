@@ -1,9 +1,9 @@
-"""The training loop: one network, one recipe, one seed. It knows no database, no disk and no clock.
+"""The training loop: one network, one recipe, one seed. It uses no database, no disk and no clock.
 
-Whoever runs it is its host: it hears of every epoch, and keeps the states from which the training can be taken up
-again. On a CPU with the same number of threads a resumed training gives the bits of an uninterrupted one, since the
-order of the images and their augmentation are functions of seed, epoch and image alone. Lightning Fabric carries device
-placement, mixed precision and several processes (DDP); torchmetrics the metrics.
+The caller provides callbacks. They receive every epoch, and the states from which the training can resume. On a CPU
+with the same number of threads a resumed training is bit-identical to an uninterrupted one, since the order of the
+images and their augmentation are functions of seed, epoch and image only. Lightning Fabric handles device placement,
+mixed precision and several processes (DDP); torchmetrics the metrics.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from nnmass_core.nets import build
 from nnmass_core.training.data import Data, Images, Standardize
 
 LOOK_EVERY_STEPS = 20
-"""How often the host is told and the loss is looked at; each look makes a GPU wait for what it has been given."""
+"""Steps between progress reports and checks of the loss; each check makes a GPU wait for its queued work."""
 
 WORST_LOSS = 100.0
-"""A mean training loss of an epoch this many times that of guessing counts as divergence."""
+"""Training diverged if an epoch's mean training loss is this many times the loss of guessing."""
 
 TEST_BATCH = 512
 PRECISIONS = {"fp32": "32-true", "fp16-mixed": "16-mixed", "bf16-mixed": "bf16-mixed"}
-"""Fabric's words for a recipe's precision."""
+"""Fabric's names for a recipe's precision."""
 
 State = dict[str, Any]
 """Everything a training is: only tensors, numbers and texts, so that `torch.load(weights_only=True)` reads it.
@@ -61,7 +61,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training ended: test accuracy in [0, 1], test loss, and counts as confusion[true][predicted]."""
+    """The result of a training: test accuracy in [0, 1], test loss, and counts as confusion[true][predicted]."""
 
     accuracy: float
     test_loss: float
@@ -69,20 +69,20 @@ class Outcome:
 
 
 class TrainingCallbacks(Protocol):
-    """Whoever runs a training. Any of these may raise, which ends it."""
+    """The callbacks of a training. Any of them may raise, which ends the training."""
 
     def on_step(self, epoch: int, step: int, steps: int) -> bool:
-        """Hear that step (from 0) of an epoch (from 1) is done; return whether to keep a state now."""
+        """Handle the end of a step (from 0) of an epoch (from 1); return whether to save a checkpoint now."""
 
     def epoch(self, done: Epoch) -> None:
-        """Hear of a finished epoch."""
+        """Handle a finished epoch."""
 
     def on_checkpoint(self, state: State, epoch: int, step: int) -> None:
-        """Keep a state: so many epochs are done, and so many steps of the next."""
+        """Save a state after `epoch` finished epochs and `step` steps of the next."""
 
 
 def make_fabric(recipe: Recipe, device: str, processes: int = 1) -> Fabric:
-    """Return what carries a training: device is `cpu`, `cuda` or `mps`; processes share each batch (DDP).
+    """Return the Fabric for a training: device is `cpu`, `cuda` or `mps`; processes share each batch (DDP).
 
     Raises NotPossible (`precision_not_supported`).
     """
@@ -93,14 +93,14 @@ def make_fabric(recipe: Recipe, device: str, processes: int = 1) -> Fabric:
 
 
 def make_deterministic() -> None:
-    """Ask torch for the same bits each time; where a GPU has no such kernel it warns and goes on."""
+    """Make torch use deterministic kernels; where a GPU has none, torch warns and continues."""
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing here reads memory before writing it
     torch.backends.cudnn.benchmark = False
 
 
 class _Seen:
-    """Losses, predictions and labels of some steps, added up at their end: small networks feel every operation."""
+    """Losses, predictions and labels of some steps, summed at their end: each operation slows small networks down."""
 
     def __init__(self) -> None:
         self._losses: list[Tensor] = []
@@ -108,13 +108,13 @@ class _Seen:
         self._labels: list[Tensor] = []
 
     def add(self, loss: Tensor, predicted: Tensor, labels: Tensor) -> None:
-        """Take one step: its mean loss, and the classes of its images."""
+        """Add one step: its mean loss, and the classes of its images."""
         self._losses.append(loss)
         self._predicted.append(predicted)
         self._labels.append(labels)
 
     def sums(self) -> Tensor:
-        """Return the sum of losses over images, of right predictions, and of images, (3,), float64 on the CPU."""
+        """Return sums over images, (3,), float64 on the CPU: of losses, of correct predictions, and of images."""
         if not self._losses:
             return torch.zeros(3, dtype=torch.float64)
         sizes = torch.tensor([len(labels) for labels in self._labels], dtype=torch.float64)
@@ -124,12 +124,12 @@ class _Seen:
 
 
 class Training:
-    """A network on its way through a recipe."""
+    """The training of one network with a recipe."""
 
     def __init__(self, fabric: Fabric, architecture: Architecture, data: Data, recipe: Recipe, seed: int) -> None:
         self.module = build(architecture, seed)
         self._fabric, self._recipe, self._seed, self._data_digest = fabric, recipe, seed, data.digest
-        # dropout draws from the global generator, and must not depend on what was trained here before
+        # dropout draws from the global generator, and must not depend on earlier trainings in this process
         torch.manual_seed(seed * 1_000_003 + fabric.global_rank)
         self._train = data.train.augmented(recipe.augmentation, seed)
         self._test = data.test
@@ -146,7 +146,7 @@ class Training:
         self._outcome: Outcome | None = None
 
     def run(self, host: TrainingCallbacks) -> Outcome:
-        """Train to the end. Raises NotPossible (`diverged`) when the loss leaves all bounds."""
+        """Train to the end. Raises NotPossible (`diverged`) when the loss diverges."""
         while self._epochs_done < self._recipe.epochs:
             loss, accuracy = self.train_epoch(host)
             self._outcome = self._evaluate()
@@ -158,7 +158,7 @@ class Training:
         return self._outcome
 
     def train_epoch(self, host: TrainingCallbacks) -> tuple[float, float]:
-        """Train what is left of the epoch; its mean loss and accuracy over all processes. Raises NotPossible."""
+        """Train the rest of the epoch; return its mean loss and accuracy over all processes. Raises NotPossible."""
         self._network.train()
         epoch, first = self._epochs_done, self._steps_done
         keys = batches(self._sizes, self._seed, epoch, first, self._share)
@@ -190,12 +190,12 @@ class Training:
         return loss
 
     def _scores(self, x: Tensor) -> Tensor:
-        """Return the network's scores; Fabric's wrapper, which DDP alone needs, costs small networks some percent."""
+        """Return the network's scores, without Fabric's wrapper if possible: only DDP needs it, and it takes time."""
         if self._fabric.world_size > 1:
             return self._network(x)  # type: ignore[no-any-return]
         with self._fabric.autocast():
             scores: Tensor = self.module(x)
-        return scores.float()  # as Fabric's wrapper does: the loss is not for half precision
+        return scores.float()  # as Fabric's wrapper does: the loss needs full precision
 
     def _placed(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         device = self._fabric.device
@@ -212,7 +212,7 @@ class Training:
             torch.cuda.set_rng_state(generators["cuda"], self._fabric.device)
 
     def _over_all_processes(self, sums: Tensor) -> Tensor:
-        whole = self._fabric.all_reduce(sums.to(self._sums_device, copy=True), reduce_op="sum")  # which works in place
+        whole = self._fabric.all_reduce(sums.to(self._sums_device, copy=True), reduce_op="sum")  # all_reduce works in place
         assert isinstance(whole, Tensor)
         return whole.cpu()
 
@@ -225,7 +225,7 @@ class Training:
 
     @property
     def _sums_device(self) -> torch.device:
-        # NCCL reduces what lies on its GPU alone; MPS has no doubles
+        # NCCL reduces only tensors on its GPU; MPS has no doubles
         return self._fabric.device if self._fabric.device.type == "cuda" else torch.device("cpu")
 
     def _check(self, loss: Tensor) -> None:
@@ -242,7 +242,7 @@ class Training:
         confusion = MulticlassConfusionMatrix(self._classes).to(self._fabric.device)
         mean = MeanMetric().to(self._fabric.device)
         keys = in_order(len(self._test), TEST_BATCH, self._share)
-        # the plain module: DDP's would wait for the other processes at every batch, of which they may have fewer
+        # the plain module: DDP's would wait at every batch for the other processes, which may have fewer batches
         with torch.no_grad(), self._fabric.autocast():
             for batch in loader(self._test, keys):
                 x, labels = self._placed(*batch)
@@ -256,13 +256,13 @@ class Training:
         return Outcome(int(counts.trace()) / int(counts.sum()), loss, counts.tolist())
 
     def _share_statistics(self) -> None:
-        """Give every process the running statistics of the first, which are those that are kept."""
+        """Give every process the running statistics of the first process, which are the ones that are saved."""
         if self._fabric.world_size > 1:
             for buffer in self.module.buffers():
                 torch.distributed.broadcast(buffer, src=0)
 
     def state(self) -> State:
-        """Return everything that a training which goes on from here needs."""
+        """Return everything that a training needs to resume from here."""
         return {
             "seed": self._seed,
             "recipe": self._recipe.digest,
@@ -279,9 +279,9 @@ class Training:
         }
 
     def restore(self, state: State) -> None:
-        """Go on from a state of the same training.
+        """Resume from a state of the same training.
 
-        Raises NotPossible for a state of another (`bad_checkpoint`) or of other images (`data_changed`).
+        Raises NotPossible for a state of another training (`bad_checkpoint`) or of other images (`data_changed`).
         """
         if (state["seed"], state["recipe"]) != (self._seed, self._recipe.digest):
             raise NotPossible("bad_checkpoint", "the checkpoint belongs to another training")
@@ -291,7 +291,7 @@ class Training:
         if self._schedule is not None:
             self._schedule.load_state_dict(state["schedule"])
         self._fabric.strategy.precision.load_state_dict(state["precision"])
-        if self._fabric.world_size == 1:  # the states are the first process's, and each draws its own numbers
+        if self._fabric.world_size == 1:  # the saved states are the first process's; each process draws its own numbers
             self._restore_generators(state["generators"])
         self._epochs_done, self._steps_done = state["epochs_done"], state["steps_done"]
         self._sums = state["sums"] if self._fabric.is_global_zero else torch.zeros(3, dtype=torch.float64)
@@ -299,7 +299,7 @@ class Training:
 
 
 def make_optimizer(module: nn.Module, recipe: Recipe) -> Optimizer:
-    """Return the recipe's optimizer over all parameters, which it updates in one go."""
+    """Return the recipe's optimizer, which updates all parameters together."""
     rate, decay = recipe.learning_rate, recipe.weight_decay
     if recipe.optimizer == "sgd":
         return SGD(module.parameters(), lr=rate, momentum=recipe.momentum, weight_decay=decay, fused=True)
@@ -308,7 +308,7 @@ def make_optimizer(module: nn.Module, recipe: Recipe) -> Optimizer:
 
 
 def make_schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> LRScheduler | None:
-    """Return what moves the learning rate at each of so many steps; None keeps it."""
+    """Return the learning rate schedule for this number of steps; None for a constant rate."""
     if recipe.schedule == "cosine":
         return CosineAnnealingLR(optimizer, T_max=steps)
     if recipe.schedule == "one_cycle":
@@ -319,7 +319,8 @@ def make_schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> LRSchedul
 def batch_sizes(images: int, size: int, processes: int = 1) -> list[int]:
     """Return the sizes of an epoch's batches.
 
-    A last one too small to give each process two images, which BatchNorm needs, joins the one before.
+    A last batch that is too small to give each process two images, which BatchNorm needs, is merged with the previous
+    one.
     """
     sizes = [size] * (images // size) + ([images % size] if images % size else [])
     if len(sizes) > 1 and sizes[-1] < 2 * processes:
@@ -328,9 +329,10 @@ def batch_sizes(images: int, size: int, processes: int = 1) -> list[int]:
 
 
 def batches(sizes: list[int], seed: int, epoch: int, first: int, share: tuple[int, int]) -> Iterator[list[int]]:
-    """Yield the keys of an epoch's batches from the step `first` on, in the order that seed and epoch give.
+    """Yield the keys of an epoch's batches from the step `first` on, in the order given by seed and epoch.
 
-    A key is epoch * images + index (see Images). share: which of how many processes asks; it gets its part of a batch.
+    A key is epoch * images + index (see Images). share: (index of this process, number of processes); each process gets
+    its part of a batch.
     """
     images, (rank, world) = sum(sizes), share
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
@@ -347,18 +349,18 @@ def in_order(images: int, size: int, share: tuple[int, int]) -> Iterator[list[in
 
 
 def loader(images: Images, keys: Iterator[list[int]]) -> DataLoader[Any]:
-    """Return batches of (images, labels) for lists of keys, read by processes of their own where images lie on disk."""
+    """Return batches of (images, labels) for lists of keys. Images on disk are read by separate processes."""
     return DataLoader(
         images,
         batch_sampler=list(keys),  # type: ignore[arg-type]
         collate_fn=_as_it_is,
         num_workers=images.reading_processes,
-        generator=torch.Generator(),  # one is drawn from at each start, and the global one is dropout's
+        generator=torch.Generator(),  # each start draws from a generator, and the global one belongs to dropout
     )
 
 
 def check_data(known: str | None, digest: str) -> None:
-    """Refuse to go on with other images than a training began with. Raises NotPossible (`data_changed`)."""
+    """Refuse to resume with other images than at the start. Raises NotPossible (`data_changed`)."""
     if known not in (None, digest):
         message = "the dataset has changed since this training started; start a new training or restore the old images"
         raise NotPossible("data_changed", message)

@@ -1,4 +1,4 @@
-"""Figures of a built module, measured: what stands beside the closed forms in a verification."""
+"""Measured figures of a built module, which a verification reports next to the closed forms."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def count(module: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:
 
 
 def latency_ms(module: nn.Module, shape: tuple[int, ...], clock: Callable[[], float]) -> dict[str, float | str]:
-    """Return the time of one input, batch 1, in milliseconds: the median of 30 after 5, with quartiles.
+    """Return the time of one input, batch 1, in milliseconds: the median of 30 runs after 5, with quartiles.
 
-    clock: seconds, from any start. A GPU is waited for.
+    clock: seconds since any start. Waits for the GPU.
     """
     device = next(module.parameters()).device
     x = torch.zeros(1, *shape, device=device)

@@ -1,4 +1,4 @@
-"""The operators of networks at many sizes, ready to be timed: what a device's latencies are fitted on."""
+"""Operators of networks at many sizes, ready to be timed: a device's latency model is fitted on their times."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ COUNTS = {
 """How many sizes of each kind are timed."""
 
 MOST_MACS = 150_000_000
-"""Of one operator: larger ones are as fast for each multiply-accumulate, and take their time."""
+"""The most MACs of one operator: larger ones are equally fast per multiply-accumulate, and take long."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One operator at one size: what it is, and how it is run once."""
+    """One operator at one size: its work, and the function that runs it once."""
 
     work: Operators
     run: Callable[[], object]
 
 
 def cases(seed: int, device: torch.device) -> Iterator[Case]:
-    """Yield operators at sizes drawn log-uniformly, kinds in turn so that a slow moment of the machine hits all."""
+    """Yield operators at sizes drawn log-uniformly, alternating kinds so that other load on the machine affects all."""
     rng, left = random.Random(seed), dict(COUNTS)  # noqa: S311 - sizes are no secret
     while left:
         for kind in list(left):
@@ -74,7 +74,7 @@ def _convolution(kernel: int) -> Callable[[random.Random, torch.device], Case]:
         while True:
             low = 1 if kernel == 7 else CHANNELS[0]
             i, o = _between(rng, low, 3 if kernel == 7 else CHANNELS[1]), _between(rng, *CHANNELS)
-            i = 3 if kernel == 3 and rng.random() < 0.15 else i  # the first layer of a network takes an image
+            i = 3 if kernel == 3 and rng.random() < 0.15 else i  # a network's first layer takes an image
             side, stride = rng.choice(SIDES) * (2 if kernel == 7 else 1), 2 if kernel == 7 else rng.choice((1, 1, 2))
             after = -(-side // stride)
             work = latency.convolution(kernel, i, o, side * side, after * after)

@@ -1,4 +1,4 @@
-"""Singular values of a layer's Jacobian: every one of a small layer, their mean and spread of a large one.
+"""Singular values of a layer's Jacobian: all of them for a small layer, their mean and spread for a large one.
 
 A large Jacobian is never formed. Stochastic Lanczos quadrature (Ubaru, Chen, Saad 2017) estimates tr f(J J^T) from
 products with random vectors: f = sqrt gives the sum of the singular values, f = identity the sum of their squares. A
@@ -16,15 +16,15 @@ from torch.func import jacrev, vjp, vmap
 
 Layer = Callable[[Tensor], Tensor]
 LARGEST_DENSE = 1 << 20
-"""Entries of a Jacobian that is still formed and decomposed whole."""
+"""The most entries of a Jacobian that is formed and decomposed."""
 
 PROBES, STEPS = 16, 24
-"""Random vectors and Lanczos steps; together they miss the mean of a 3x3 convolution's spectrum by less than 1 %."""
+"""Random vectors and Lanczos steps; the error of the mean of a 3x3 convolution's spectrum is below 1 %."""
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """How many singular values there are, their sum and the sum of their squares. exact: none was estimated."""
+    """The number of singular values, their sum and the sum of their squares. exact: none was estimated."""
 
     count: int
     total: float
@@ -55,9 +55,9 @@ NOTHING = Spectrum(0, 0.0, 0.0)
 
 
 def spectrum(layer: Layer, inputs: Tensor, generator: torch.Generator) -> Spectrum:
-    """Return the moments of the singular values of the layer's Jacobians at some inputs, (n, ...), all taken together.
+    """Return the moments of the singular values of the layer's Jacobians at some inputs, (n, ...), over all inputs.
 
-    Each Jacobian has min(outputs, inputs) of them. The layer takes and gives batches.
+    Each Jacobian has min(outputs, inputs) of them. The layer maps batches to batches.
     """
     one = inputs[0].numel()
     outputs = layer(inputs[:1]).numel()
@@ -88,7 +88,7 @@ def lanczos_spectrum(layer: Layer, x: Tensor, generator: torch.Generator) -> Spe
 
 
 def _gram(layer: Layer, x: Tensor) -> tuple[Callable[[Tensor], Tensor], torch.Size]:
-    """Return the product with J J^T or J^T J, and the shape of what it takes. The layer is linear around x."""
+    """Return the product with J J^T or J^T J, and the shape of its argument. The layer is linear around x."""
     y, backward = vjp(layer, x)[:2]
     forward_of_backward = vjp(lambda cotangent: backward(cotangent)[0], torch.zeros_like(y))[1]
 
@@ -103,7 +103,7 @@ def _gram(layer: Layer, x: Tensor) -> tuple[Callable[[Tensor], Tensor], torch.Si
 
 
 def _quadrature(product: Callable[[Tensor], Tensor], start: Tensor) -> tuple[Tensor, Tensor]:
-    """Return nodes and weights of the Gauss quadrature that Lanczos steps from a unit vector give."""
+    """Return nodes and weights of the Gauss quadrature from Lanczos steps that start at a unit vector."""
     basis = [start]
     diagonal: list[Tensor] = []
     off_diagonal: list[Tensor] = []

@@ -1,4 +1,4 @@
-"""Data sets that are drawn from a seed: the publication's points in bands, and noise to try a set-up with."""
+"""Data sets drawn from a seed: the publication's points in bands, and noise for testing a setup."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LARGEST_FAKE_BYTES = 2 << 30
 
 
 def points(dataset: Dataset) -> Data:
-    """Return a synthetic set: float32 points (n, 2), sorted by band, labels by the segment that the band is in."""
+    """Return a synthetic set: float32 points (n, 2), sorted by band, labeled by the segment of their band."""
     generator = torch.Generator().manual_seed(dataset.seed)
     draw = {"synthetic-linear": _linear, "synthetic-circle": _circle}[dataset.name]
     train, test = (
@@ -42,7 +42,7 @@ def label_of(band: Tensor, segments: int) -> Tensor:
 
 
 def _linear(band: Tensor, generator: torch.Generator) -> Tensor:
-    """Return points whose features are both the same number, uniform in the band."""
+    """Return points with two equal features, uniform in the band."""
     within = torch.rand(len(band), generator=generator, dtype=torch.float64)
     return ((band + within) * HIGHEST / BANDS)[:, None].expand(-1, 2)
 
@@ -50,11 +50,11 @@ def _linear(band: Tensor, generator: torch.Generator) -> Tensor:
 def _circle(band: Tensor, generator: torch.Generator) -> Tensor:
     """Return points around the origin.
 
-    Their radius is normal around the middle of the band, half the band's width its deviation, truncated to the band;
-    their angle is uniform.
+    Their radius is normally distributed around the middle of the band, with half the band's width as deviation,
+    truncated to the band; their angle is uniform.
     """
     level, turn = torch.rand(2, len(band), generator=generator, dtype=torch.float64)
-    # the inverse of the normal distribution's function between one deviation below the mean and one above
+    # the inverse of the normal distribution function between one deviation below the mean and one above
     deviations = math.sqrt(2) * torch.erfinv((2 * level - 1) * math.erf(1 / math.sqrt(2)))
     radius = (band + 0.5 + deviations / 2) * HIGHEST / BANDS
     angle = 2 * math.pi * turn

@@ -1,1 +1,1 @@
-"""What verification trainings compare and conclude: controls of equal cost, and the evidence."""
+"""Comparisons and conclusions of verification trainings: controls of equal cost, and the evidence."""

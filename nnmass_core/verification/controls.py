@@ -1,12 +1,12 @@
-"""Networks to train beside a candidate of a search, so that a claim about NN-Mass can fail.
+"""Choose control networks for a candidate of a search, so that a claim about NN-Mass can fail.
 
-If a candidate trains better than the network that a ranking by params would have chosen at its cost, and than networks
-drawn at random at its cost, NN-Mass has told something that cost does not. NN-Mass takes no part in choosing either.
+If a candidate trains better than the network that a ranking by params would choose at its cost, and than random
+networks at its cost, then NN-Mass carries information that cost does not. NN-Mass plays no part in choosing controls.
 
 Random networks come from a tilted distribution over the paths of the chain: a path's probability is proportional to
-exp(tilt . cost), where cost is its params and MACs as shares of the candidate's. The tilt is the one whose mean is the
-cost asked for (the maximum-entropy distribution of that mean; Jaynes, Phys. Rev. 106, 1957). Networks of equal cost are
-equally probable, and a space where one network in a billion has the cost gives hits by the thousand.
+exp(tilt . cost), where cost is its params and MACs as fractions of the candidate's. The tilt is chosen so that the mean
+is the required cost (the maximum-entropy distribution of that mean; Jaynes, Phys. Rev. 106, 1957). Networks of equal
+cost are equally probable, and even a space where one network in a billion has the cost gives thousands of hits.
 """
 
 from __future__ import annotations
@@ -28,60 +28,60 @@ from nnmass_core.search import chain_for
 from nnmass_core.spaces.base import Space
 
 WINDOWS = (0.05, 0.1, 0.2, 0.4)
-"""How far a random network's params and MACs may lie from the candidate's, as shares of them, in order of trial."""
+"""How far a random network's params and MACs may differ from the candidate's, as fractions, in the order of trial."""
 
 BY_PARAMS = (maximize("params"), maximize("macs"))
-"""The order of a ranking by params; the architecture's integers, smaller first, settle what is still equal."""
+"""The order of a ranking by params; the architecture's integers, smaller first, break the remaining ties."""
 
 PARAMS, MACS, WEIGHTS = (QUANTITIES.index(name) for name in ("params", "macs", "weights"))
 COSTS = [PARAMS, MACS]
 
 CHECKS = 300
-"""After how many looks at its control the engine stops to prove the params control: about a second on a large space."""
+"""Checks of its control after which the engine stops proving the params control: about a second on a large space."""
 
 LISTED = 100_000
-"""Spaces of at most so many networks are listed in full rather than drawn from."""
+"""Spaces with at most this number of networks are listed completely instead of sampled."""
 
 BATCH = 100_000
-"""Paths drawn at a time."""
+"""Paths drawn in one batch."""
 
 DRAWS = 3
 """Batches that the params control draws where the engine cannot prove it."""
 
 MOST_BATCHES = 30
-"""Batches that a random control draws at most."""
+"""The most batches that a random control draws."""
 
 ENOUGH_HITS = 1000
-"""Hits in the narrowest window after which no more paths are drawn: choosing among them is close to uniform."""
+"""Hits in the narrowest window after which drawing stops: choosing among them is close to uniform."""
 
 STEEPEST = 300.0
-"""The largest tilt: towards a cost at the very edge of what the space holds it would grow without bound."""
+"""The largest tilt: for a cost at the edge of what the space contains it would grow without bound."""
 
 Mask = NDArray[np.bool_]
 
 
 class ControlRequest(Protocol):
-    """What is read of a SearchRequest (which lies in a layer above)."""
+    """The parts of a SearchRequest that are read here (SearchRequest is in a higher layer)."""
 
     @property
     def space(self) -> Space:
-        """Where the control is looked for."""
+        """The space that contains the control."""
 
     @property
     def budget(self) -> Budget:
-        """The limits that it keeps."""
+        """The limits of the control."""
 
 
 def params_control(request: ControlRequest, candidate: Architecture, taken: frozenset[str]) -> Architecture | None:
-    """Return what a ranking by params would choose at the candidate's own cost, or None when there is nothing.
+    """Return the network that a ranking by params would choose at the candidate's cost, or None when there is none.
 
     Of the networks of the request's space whose params, MACs, weights (stored numbers) and peak activation elements do
-    not exceed the candidate's: the one of most params, then most MACs. taken: arch_ids that are no answer, such as the
-    other candidates and controls; the candidate itself never is.
+    not exceed the candidate's: the one of most params, then most MACs. taken: arch_ids to exclude, such as the other
+    candidates and controls; the candidate itself is always excluded.
 
-    That is exact wherever the engine can prove it in a fixed amount of work. In spaces of trillions thousands of
-    networks tie to the last parameter; there it is the best of what the engine found and of what a fixed draw of
-    networks at the candidate's cost gives. A pure function in either case.
+    The result is exact wherever the engine can prove it in a fixed amount of work. In spaces of trillions, thousands of
+    networks tie to the last parameter; there it is the best of what the engine found and of a fixed sample of networks
+    at the candidate's cost. A pure function in either case.
     """
     taken |= {candidate.arch_id}
     figures = candidate.evaluation
@@ -97,16 +97,16 @@ def params_control(request: ControlRequest, candidate: Architecture, taken: froz
 def random_control(
     request: ControlRequest, candidate: Architecture, taken: frozenset[str], seed: int
 ) -> Architecture | None:
-    """Return a network drawn at random from the request's space at nearly the candidate's cost, or None.
+    """Return a random network of the request's space at nearly the candidate's cost, or None.
 
-    Params and MACs both lie within 5 % of the candidate's; where no such network that is free is found within 10 %,
-    then 20 %, then 40 %. It keeps every limit of the budget. taken: arch_ids that are no answer; the candidate itself
-    never is.
+    Params and MACs both lie within 5 % of the candidate's; where no such network is found that is not excluded, within
+    10 %, then 20 %, then 40 %. It satisfies every limit of the budget. taken: arch_ids to exclude; the candidate itself
+    is always excluded.
 
     Distribution: uniform over the window's networks where the space is small enough to be listed. Elsewhere up to three
     million draws from the tilted distribution (see the module), of which one in the window is chosen with the inverse
-    of its probability as weight (sampling importance resampling; Rubin 1987): uniform but for the chance of the draw.
-    The same seed gives the same network on one version of numpy and scipy.
+    of its probability as weight (sampling importance resampling; Rubin 1987): uniform except for sampling noise. The
+    same seed gives the same network on one version of numpy and scipy.
     """
     taken |= {candidate.arch_id}
     cost = np.array([candidate.evaluation.params, candidate.evaluation.macs], np.float64)
@@ -123,7 +123,7 @@ def random_control(
 
 
 def _after(checks: int) -> Callable[[], bool]:
-    """Return a test that says no so many times: an amount of work that no clock changes."""
+    """Return a test that is False for its first `checks` calls: a limit on work that is independent of the clock."""
     remaining = iter(range(checks))
     return lambda: next(remaining, None) is None
 
@@ -135,9 +135,9 @@ def _first_free(space: Space, integers: Iterable[Sequence[int]], taken: frozense
 
 @dataclass(frozen=True, eq=False)
 class Tilted:
-    """The distribution of paths with probability proportional to exp(tilt . share of cost).
+    """The distribution of paths with probability proportional to exp(tilt . relative cost).
 
-    cost: params and MACs that count as one, (2,). tilt: (2,). rows: each stage's options that lead to the end, and
+    cost: the params and MACs that count as one, (2,). tilt: (2,). rows: each stage's options that lead to the end.
     steps: the probability of each of them at its own source node.
     """
 
@@ -157,18 +157,18 @@ class Tilted:
             low, end = edges[node], edges[node + 1]
             total = np.concatenate([[0.0], np.cumsum(steps)])
             level = total[low] + rng.random(n) * (total[end] - total[low])
-            # rounding may put a level on the border of its node
+            # rounding may put a level on the boundary of its node
             paths[:, i] = rows[np.clip(np.searchsorted(total, level, side="right") - 1, low, end - 1)]
             node = stage.target[paths[:, i]]
         return paths
 
 
 def tilt_to_mean(chain: Chain, cost: Floats, aim: Floats) -> Tilted:
-    """Return the tilted distribution whose mean cost is `aim`, given as shares of `cost`; the chain must have a path.
+    """Return the tilted distribution whose mean cost is `aim`, as fractions of `cost`; the chain must have a path.
 
-    An aim that the space's costs do not surround is met as nearly as the steepest tilt allows.
+    If the space's costs do not surround the aim, the mean is as close to it as the steepest tilt allows.
     """
-    from scipy.optimize import minimize  # slow to load, and few processes ever need it
+    from scipy.optimize import minimize  # slow to load, and few processes need it
 
     rows = _alive(chain)
     layers = [
@@ -179,14 +179,14 @@ def tilt_to_mean(chain: Chain, cost: Floats, aim: Floats) -> Tilted:
         mass, mean, _ = _backward(layers, tilt)
         return mass - float(tilt @ aim), mean - aim
 
-    # convex: its gradient, the mean cost less the aim, is 0 at the tilt that is looked for
+    # convex: its gradient, the mean cost minus the aim, is 0 at the tilt sought
     found = minimize(surprise, np.zeros(2), jac=True, method="L-BFGS-B", bounds=[(-STEEPEST, STEEPEST)] * 2)
     return Tilted(chain, cost, found.x, rows, _backward(layers, found.x)[2])
 
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
-    """A stage's options that lead to the end: source and target, (n,); cost as shares, (n, 2); nodes before it."""
+    """A stage's options that lead to the end: source and target, (n,); cost as fractions, (n, 2); nodes before it."""
 
     source: Ints
     target: Ints
@@ -212,7 +212,7 @@ def _alive(chain: Chain) -> list[Ints]:
 def _backward(layers: list[_Layer], tilt: Floats) -> tuple[float, Floats, list[Floats]]:
     """Return the log of the tilted sum over all paths, the mean cost, (2,), and the probability of every option.
 
-    The sums stay logarithms: with no tilt they count paths, which may be more than a double holds.
+    The sums stay logarithms: without a tilt they count paths, whose number may overflow a double.
     """
     mass, mean = np.zeros(1), np.zeros((1, 2))
     steps: list[Floats] = []
@@ -225,7 +225,7 @@ def _backward(layers: list[_Layer], tilt: Floats) -> tuple[float, Floats, list[F
         step = scaled / total[layer.source]
         onward = layer.shares + mean[layer.target]
         mean = np.column_stack([np.bincount(layer.source, step * onward[:, c], layer.nodes) for c in (0, 1)])
-        mass = top + np.log(np.maximum(total, 1.0))  # at least the top itself, but for nodes that nothing leaves
+        mass = top + np.log(np.maximum(total, 1.0))  # at least the top itself, except for nodes without options
         steps.insert(0, step)
     return float(mass[0]), mean[0], steps
 
@@ -237,9 +237,9 @@ def _sums(chain: Chain, paths: Ints) -> Floats:
 
 
 def _by_window(chain: Chain, cost: Floats, most: Floats, rng: np.random.Generator) -> Iterator[Ints]:
-    """Yield for each window the paths found in it, in a random order that prefers none.
+    """Yield for each window the paths found in it, in a random order without preference.
 
-    cost: the candidate's params and MACs. most: the largest sum allowed of every quantity.
+    cost: the candidate's params and MACs. most: the largest allowed sum of every quantity.
     """
     if chain.count() <= LISTED:
         paths = every_path(chain)
@@ -252,7 +252,7 @@ def _by_window(chain: Chain, cost: Floats, most: Floats, rng: np.random.Generato
         paths, shares = _hits(tilted, most, rng)
         tilt = tilted.tilt
     distance = np.abs(shares - 1).max(axis=1, initial=0.0)
-    # the largest of log weight + Gumbel noise is one drawn by weight, the next is one drawn of the others, and so on
+    # the largest log weight + Gumbel noise is one drawn by weight, the next is one drawn from the rest, and so on
     order = np.argsort(shares @ tilt - rng.gumbel(size=len(paths)), kind="stable")
     for window in WINDOWS:
         yield paths[order[distance[order] <= window]]
@@ -271,9 +271,9 @@ def every_path(chain: Chain) -> Ints:
 
 
 def _hits(tilted: Tilted, most: Floats, rng: np.random.Generator) -> tuple[Ints, Floats]:
-    """Return the paths drawn within the widest window and the limits, and their costs as shares of the candidate's.
+    """Return the paths drawn within the widest window and the limits, and their costs as fractions of the candidate's.
 
-    most: the largest sum allowed of every quantity.
+    most: the largest allowed sum of every quantity.
     """
     found: list[Ints] = []
     costs: list[Floats] = []
@@ -293,7 +293,7 @@ def _hits(tilted: Tilted, most: Floats, rng: np.random.Generator) -> tuple[Ints,
 
 
 def _offer_draws(solver: Solver, most: Floats) -> None:
-    """Offer the solver's pool networks drawn at the cost of the caps and filled up to the last parameter, or all.
+    """Offer to the solver's pool all networks, or those drawn at the cost of the caps with params filled up to the cap.
 
     most: the caps on params, MACs and weights.
     """
@@ -315,9 +315,9 @@ def _draws_below(chain: Chain, most: Floats) -> Iterator[Ints]:
 
 
 def _filled(chain: Chain, paths: Ints, most: float) -> Ints:
-    """Return the paths with options exchanged, stage by stage, for those that bring their params closest under `most`.
+    """Return the paths with options exchanged, stage by stage, to bring their params as close below `most` as possible.
 
-    Options are exchanged for others between the same two nodes, so that the rest of the path holds.
+    Options are exchanged for others between the same two nodes, so that the rest of the path stays valid.
     """
     paths = paths.copy()
     spare = most - _sums(chain, paths)[:, PARAMS]

@@ -1,7 +1,7 @@
-"""What trained networks say about NN-Mass: how well it goes with accuracy, beside params and MACs.
+"""What trained networks show about NN-Mass: how well it correlates with accuracy, compared with params and MACs.
 
-Statistics are scipy's; it is loaded when first needed, so that importing this module stays quick. Every answer is a
-pure function of the points: resamples come from a fixed seed.
+Statistics are scipy's; it is loaded when first needed, so that importing this module stays fast. Every result is a pure
+function of the points: resamples come from a fixed seed.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ COSTS = ("params", "macs")
 
 CONFIDENCE = 0.95
 FEWEST = 5
-"""Below so many networks there is no interval, no band and no top k: resamples of fewer hardly differ."""
+"""With fewer networks there is no interval, no band and no top k: resamples would hardly differ."""
 
 RESAMPLES = 2000
 SLOW_RESAMPLES = 200
-"""Resamples of Kendall's tau, which takes longer."""
+"""Resamples of Kendall's tau, which takes longer to compute."""
 
 PAIRED = 64
-"""Up to so many networks Kendall's tau is worked out on all pairs of networks, for many resamples at once."""
+"""Up to this number of networks Kendall's tau is computed on all pairs of networks, for many resamples together."""
 
 SEED = 0
 
 UNDEFINED = 9.0
-"""What no correlation is: stands for NaN inside the bootstrap, which warns of every one."""
+"""Less than every correlation: replaces NaN inside the bootstrap, which warns about every NaN."""
 
 BAND = 1.25
-"""In a band of equal cost the dearest network costs at most so many times the cheapest."""
+"""In a band of equal cost the most expensive network costs at most this many times the cheapest."""
 
 FEWEST_RUNS = 8
 FEWEST_MASSES = 3
-"""A line needs so many trained networks of equal width, and so many different NN-Masses among them."""
+"""A line needs this number of trained networks of equal width, and this number of different NN-Masses among them."""
 
 TOP_SHARE = 10
-"""The top k are one network in so many, and at most so many networks."""
+"""The top k are one network in this many, and at most this many networks."""
 
 
 class Estimate(TypedDict):
@@ -103,7 +103,7 @@ class Evidence(TypedDict):
 
 @dataclass(frozen=True)
 class Point:
-    """One trained network: its mean test accuracy, in [0, 1], over `runs` seeds, beside its measures."""
+    """One trained network: its mean test accuracy, in [0, 1], over `runs` seeds, and its measures."""
 
     arch_id: str
     family: str
@@ -117,9 +117,9 @@ class Point:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The accuracy expected of one new network, in [0, 1], with its 95 % prediction interval.
+    """The expected accuracy of one new network, in [0, 1], with its 95 % prediction interval.
 
-    n: networks that the line was fitted to. extrapolated: the NN-Mass lies outside the range of theirs.
+    n: networks that the line was fitted to. extrapolated: the NN-Mass lies outside their range.
     """
 
     value: float
@@ -170,7 +170,7 @@ class Line:
         return quantile * self.residual_std * float(np.sqrt(1 + 1 / self.n + apart))
 
     def to_json(self) -> JsonObject:
-        """Write the line as JSON-ready objects; `prediction_half_width` is that at the mean of log(NN-Mass)."""
+        """Write the line as JSON-ready objects; `prediction_half_width` is the one at the mean of log(NN-Mass)."""
         return {
             "family": self.family,
             "widths": list(self.widths),
@@ -186,10 +186,10 @@ class Line:
 
 
 def lines_of(points: Sequence[Point]) -> tuple[Line, ...]:
-    """Return the lines that the points bear, that of most networks first.
+    """Return the lines that fit the points, the one of most networks first.
 
-    Points of NN-Mass 0 take no part. A group of one family and equal widths gets a line from 8 networks with 3
-    different NN-Masses on.
+    Points of NN-Mass 0 are left out. A group of one family and equal widths gets a line if it has at least 8 networks
+    with 3 different NN-Masses.
     """
     groups: dict[tuple[str, tuple[int, ...]], list[Point]] = {}
     for point in points:
@@ -207,7 +207,7 @@ def _fit(group: list[Point]) -> Line:
     found = linregress(x, y)
     slope, intercept = float(found.slope), float(found.intercept)
     residual = y - (intercept + slope * x)
-    r2 = None if np.ptp(y) == 0 else float(found.rvalue) ** 2  # of constant accuracy there is nothing to explain
+    r2 = None if np.ptp(y) == 0 else float(found.rvalue) ** 2  # constant accuracy leaves nothing to explain
     n, first = len(group), group[0]
     std = float(np.sqrt(residual @ residual / (n - 2)))
     least, most, spread = float(masses.min()), float(masses.max()), float(((x - x.mean()) ** 2).sum())
@@ -217,21 +217,21 @@ def _fit(group: list[Point]) -> Line:
 def evidence_of(points: Sequence[Point]) -> Evidence:
     """Return accuracy against NN-Mass, params and MACs as JSON-ready objects.
 
-    n, runs: networks and trainings. overall: each measure's Spearman's rho and Kendall's tau-b with accuracy, signs
-    kept. difference: NN-Mass's rho less that of params and of MACs, on the same resamples. Each is a value with its
-    95 % percentile bootstrap interval over networks; the value is null below 3 networks and where something is
+    n, runs: networks and trainings. overall: each measure's Spearman's rho and Kendall's tau-b with accuracy, with
+    their signs. difference: NN-Mass's rho minus that of params and of MACs, on the same resamples. Each is a value with
+    its 95 % percentile bootstrap interval over networks; the value is null below 3 networks and where something is
     constant, the interval below 5 networks.
 
-    bands: the same within bands of equal cost. For params and for MACs the networks are sorted by cost and a band takes
-    them from the cheapest on until one costs more than 1.25 times the first, which opens the next. Bands of fewer than
-    5 are left out; outside_bands counts their networks by cost.
+    bands: the same within bands of equal cost. For params and for MACs the networks are sorted by cost. A band takes
+    them from the cheapest on until one costs more than 1.25 times the first, which starts the next band. Bands of fewer
+    than 5 are left out; outside_bands counts their networks by cost.
 
-    top_k: the share of the k most accurate networks that are among the k of largest measure (ties by arch_id), and what
-    chance gives, k / n; k is a tenth of the networks, from 1 to 10. null below 5 networks.
+    top_k: the fraction of the k most accurate networks that are among the k of largest measure (ties by arch_id), and
+    the fraction expected by chance, k / n; k is a tenth of the networks, from 1 to 10. null below 5 networks.
 
-    fit, fits: the line of most networks, and all (see lines_of). statement: what that amounts to, in plain words.
+    fit, fits: the line of most networks, and all lines (see lines_of). statement: a summary in plain words.
     """
-    return deepcopy(_evidence(tuple(points)))  # so that no caller can change what the cache holds
+    return deepcopy(_evidence(tuple(points)))  # callers must not change the cached objects
 
 
 @lru_cache(maxsize=8)
@@ -256,7 +256,7 @@ def _evidence(points: tuple[Point, ...]) -> Evidence:
 
 
 def _spearman(points: Sequence[Point]) -> dict[str, Estimate]:
-    """Return Spearman's rho of every measure with accuracy, and NN-Mass's less those of the costs."""
+    """Return Spearman's rho of every measure with accuracy, and NN-Mass's rho minus those of the costs."""
     names = (*MEASURES, *(f"nn_mass_minus_{cost}" for cost in COSTS))
     return _figures(names, lambda columns: _with_differences(_rhos(columns)), points, RESAMPLES)
 
@@ -269,14 +269,14 @@ def _kendall(points: Sequence[Point]) -> dict[str, Estimate]:
 def _figures(
     names: tuple[str, ...], statistic: Callable[[Floats], Floats], points: Sequence[Point], resamples: int
 ) -> dict[str, Estimate]:
-    """Return figures by name. statistic: from columns, (4, ..., networks), to figures, (names, ...)."""
+    """Return figures by name. statistic: maps columns, (4, ..., networks), to figures, (names, ...)."""
     columns = np.array([[getattr(point, name) for point in points] for name in (*MEASURES, "accuracy")], np.float64)
     resampled = _resampled(statistic, columns, resamples)
     return {name: _figure(*pair) for name, *pair in zip(names, statistic(columns), resampled, strict=True)}
 
 
 def _figure(value: float, resampled: Floats) -> Estimate:
-    """Return a figure with the interval of its resamples; those that leave it undefined are passed over."""
+    """Return a figure with the interval of its resamples; resamples where it is undefined are left out."""
     defined = resampled[np.isfinite(resampled)]
     if not np.isfinite(value) or not len(defined):
         return {"value": float(value) if np.isfinite(value) else None, "low": None, "high": None}
@@ -286,7 +286,7 @@ def _figure(value: float, resampled: Floats) -> Estimate:
 
 
 def _resampled(statistic: Callable[[Floats], Floats], columns: Floats, resamples: int) -> Floats:
-    """Return a statistic of the networks drawn anew with replacement, (figures, resamples); no resample below 5."""
+    """Return a statistic of the networks resampled with replacement, (figures, resamples); no resamples below 5."""
     from scipy.stats import bootstrap
 
     if columns.shape[1] < FEWEST:
@@ -322,7 +322,7 @@ def _correlated(columns: Floats, transformed: Callable[[Floats], Floats]) -> Flo
     if columns.shape[-1] < 3:
         return np.full(columns.shape[:-1], np.nan)[:-1]
     varies = np.ptp(columns, axis=-1) > 0
-    defined = varies[:-1] & varies[-1]  # scipy warns of a constant, which is no surprise in a resample
+    defined = varies[:-1] & varies[-1]  # scipy warns of constants, which are common in resamples
     values = transformed(columns)
     accuracy = np.broadcast_to(values[-1], values[:-1].shape)
     found = np.full(defined.shape, np.nan)
@@ -332,7 +332,7 @@ def _correlated(columns: Floats, transformed: Callable[[Floats], Floats]) -> Flo
 
 
 def _with_differences(rhos: Floats) -> Floats:
-    """Return rhos with NN-Mass's less that of each cost below them; rhos: (3, ...), as in MEASURES."""
+    """Return rhos with NN-Mass's minus that of each cost below them; rhos: (3, ...), as in MEASURES."""
     return np.concatenate([rhos, rhos[:1] - rhos[1:]])
 
 
@@ -344,7 +344,7 @@ def _taus(columns: Floats) -> Floats:
         return _correlated(columns, _signs)
     taus = np.full(columns.shape[:-1], np.nan)[:-1]
     for place in np.ndindex(taus.shape):
-        # the asymptotic p-value, which nobody reads, costs the least
+        # the asymptotic p-value, which is not used, costs the least
         taus[place] = kendalltau(columns[place], columns[(-1, *place[1:])], method="asymptotic").statistic
     return taus
 
@@ -356,7 +356,7 @@ def _signs(values: Floats) -> Floats:
 
 
 def _correlations(points: Sequence[Point]) -> tuple[Measures, Differences]:
-    """Return the correlations by measure, and NN-Mass's Spearman less those of the costs."""
+    """Return the correlations by measure, and NN-Mass's Spearman's rho minus those of the costs."""
     rho, tau = _spearman(points), _kendall(points)
     measures: Measures = {
         "nn_mass": {"spearman": rho["nn_mass"], "kendall": tau["nn_mass"]},
@@ -371,7 +371,7 @@ def _correlations(points: Sequence[Point]) -> tuple[Measures, Differences]:
 
 
 def _bands(points: Sequence[Point]) -> tuple[list[Band], dict[str, int]]:
-    """Return the bands of equal cost, and how many networks each cost leaves out of them."""
+    """Return the bands of equal cost, and the number of networks outside all bands, by cost."""
     bands: list[Band] = []
     outside = dict.fromkeys(COSTS, 0)
     for cost in COSTS:
@@ -406,12 +406,12 @@ def _top_k(points: Sequence[Point]) -> dict[str, float] | None:
 
 
 def _first(points: Sequence[Point], name: str, k: int) -> set[str]:
-    """Return the arch_ids of the k networks that have most of something; arch_ids settle ties."""
+    """Return the arch_ids of the k networks with the largest value; ties by arch_id."""
     return {point.arch_id for point in sorted(points, key=lambda point: (-getattr(point, name), point.arch_id))[:k]}
 
 
 def _statement(answer: Evidence) -> str:
-    """Say in plain words what an answer of `evidence_of` amounts to."""
+    """Summarize a result of `evidence_of` in plain words."""
     n = answer["n"]
     if n < FEWEST:
         return f"{_count(n, 'network')}: too few to say anything about NN-Mass."
@@ -449,9 +449,9 @@ def _interval(figure: Estimate) -> str:
 
 
 def _compared(cost: str, difference: Estimate, *, useful: bool) -> str:
-    """Say how NN-Mass's correlation stands to that of a cost, and whether chance would do.
+    """State how NN-Mass's correlation compares with that of a cost, and whether chance explains the difference.
 
-    useful: NN-Mass's own correlation is positive; without that it is no better than anything.
+    useful: NN-Mass's own correlation is positive; otherwise it is no better than any cost.
     """
     value, low, high = difference["value"], difference["low"], difference["high"]
     if value is None:
@@ -477,6 +477,6 @@ def _compared_in_bands(bands: list[Band]) -> str:
 
 
 def _is_ahead(band: Band) -> bool:
-    """Tell whether NN-Mass goes with accuracy, and better than params; params that do not vary have a rho of 0."""
+    """Return whether NN-Mass correlates with accuracy, and better than params; constant params have a rho of 0."""
     mass, params = band["nn_mass"]["spearman"]["value"], band["params"]["spearman"]["value"]
     return mass is not None and mass > max(params or 0.0, 0.0)
