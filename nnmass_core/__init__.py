@@ -1,3 +1,3 @@
-"""NN-Mass, hardware costs and exact architecture search from an architecture's integers alone."""
+"""NN-Mass, hardware costs and exact architecture search, computed from an architecture's integers only."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Architectures as frozen values with one identity each."""
+"""Architectures as frozen values, each with one id."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from nnmass_core.diagram import Panel, draw
 from nnmass_core.hardware.latency import Work
 
 DEFINITION_VERSION = 1
-"""Version of the JSON form; it changes when a stored definition would be read differently."""
+"""Version of the JSON form; it changes when stored definitions get another meaning."""
 
 ARCH_ID = "arch_[0-9a-f]{32}"
 """The form of an architecture's id."""
 
 BYTES_PER_ELEMENT = {"fp32": 4, "fp16": 2, "int8": 1}
-"""Bytes of one stored number at each precision that a budget may name."""
+"""Bytes of one stored number at each precision that a budget can have."""
 
 
 CLASSES = (1, 1_000_000)
-"""Bounds of the number of classes of the families of this package."""
+"""Bounds of the number of classes of the built-in families."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +38,10 @@ class Image(Value):
 
 @dataclass(frozen=True)
 class Part:
-    """What one cell or stage of an architecture contributes.
+    """The figures of one cell or stage of an architecture.
 
-    `definition` is the cell itself, `width` its width or the channels of the stage; density and average degree exist
-    for concatenation cells only, never for the network: docs/theory.md (4), (6).
+    `definition` is the cell itself, `width` its width or the channels of the stage. Density and average degree exist
+    only for concatenation cells, never for the network: docs/theory.md (4), (6).
     """
 
     definition: Value
@@ -61,7 +61,7 @@ class Part:
 
 
 class Step(NamedTuple):
-    """Some layers that run one after the other, and the most activation elements alive at once for one input then."""
+    """Some consecutive layers, and the most activation elements alive at the same time for one input while they run."""
 
     name: str
     peak_elements: int
@@ -71,9 +71,8 @@ class Step(NamedTuple):
 class Evaluation:
     """NN-Mass and costs of one architecture, in closed form.
 
-    `weights` counts stored numbers (parameters and the running statistics of BatchNorm); `steps` tell, in the order in
-    which they run, when how many activations are alive. `depth` counts layers outside the head, as the family's
-    definition does.
+    `weights` counts stored numbers (parameters and the running statistics of BatchNorm). `steps` lists, in the order of
+    execution, how many activations are alive. `depth` counts layers outside the head, as the family's definition does.
     """
 
     mass: Fraction
@@ -87,7 +86,7 @@ class Evaluation:
 
     @property
     def peak_elements(self) -> int:
-        """The most activation elements alive at once for one input: docs/theory.md (22)."""
+        """The most activation elements alive at the same time for one input: docs/theory.md (22)."""
         return max(step.peak_elements for step in self.steps)
 
     def report(self, precision: str) -> dict[str, Any]:
@@ -106,9 +105,9 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture(Value):
-    """A network's definition: the integers that fix its layers, and nothing else.
+    """A network's definition: the integers that determine its layers.
 
-    Values are canonical: two definitions of the same network are equal and share their `arch_id`.
+    Values are canonical: two definitions of the same network are equal and have the same `arch_id`.
     """
 
     family: ClassVar[str]
@@ -118,14 +117,14 @@ class Architecture(Value):
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one input: (channels, height, width), or (features,) of a network that flattens its inputs."""
 
-    @cached_property  # no `property`: dataclasses could not set the field of the same name
+    @cached_property  # not `property`: dataclasses could not set the field of the same name
     def num_classes(self) -> int:
-        """How many classes the network distinguishes. Each family declares it as a field."""
+        """The number of classes. Each family declares it as a field."""
         raise NotImplementedError
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """The width of each cell or the channels of each stage: where they are equal, NN-Mass compares fairly."""
+        """The width of each cell or the channels of each stage: NN-Mass is a fair comparison where they are equal."""
         return tuple(part.width for part in self.evaluation.parts)
 
     @abstractmethod
@@ -133,25 +132,25 @@ class Architecture(Value):
         """Return NN-Mass and every cost in closed form."""
 
     def work(self) -> tuple[Work, ...] | None:
-        """Return the operators that run, stage by stage of the family's chain; None where the family does not say.
+        """Return the operators that run, stage by stage of the family's chain; None where they are not defined.
 
-        Without them its networks have no latency.
+        Without them the family's networks have no latency.
         """
         return None
 
     @abstractmethod
     def panels(self) -> tuple[Panel, ...]:
-        """Return what the picture shows of each cell or stage."""
+        """Return what the diagram shows of each cell or stage."""
 
     def diagram(self) -> str:
-        """Return a picture of the network as self-contained SVG."""
+        """Return a diagram of the network as self-contained SVG."""
         figures = self.evaluation
         subtitle = f"NN-Mass {float(figures.mass):,.1f} · {figures.params:,} params · {figures.macs:,} MACs"
         return draw(self.family, subtitle, self.panels())
 
     @cached_property
     def evaluation(self) -> Evaluation:
-        """NN-Mass and every cost, worked out once."""
+        """NN-Mass and every cost, computed once."""
         return self.evaluate()
 
     def definition(self) -> JsonObject:
@@ -160,7 +159,7 @@ class Architecture(Value):
 
     @property
     def arch_id(self) -> str:
-        """The hash of the canonical definition: the same network has the same id wherever it appears."""
+        """The hash of the canonical definition: the same network always has the same id."""
         return f"arch_{sha256_of(self.definition())[:32]}"
 
 

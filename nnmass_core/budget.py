@@ -14,12 +14,12 @@ from nnmass_core.hardware.devices import Device, read_device
 from nnmass_core.hardware.latency import Latency, LatencyModel
 
 LARGEST_NUMBER = 1e9
-"""The largest bound of a limit that is a number with decimals."""
+"""The largest bound of a limit with decimals."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """One hard limit: at most `bound` units of a cost, where a stored number takes `element_bytes` bytes."""
+    """One hard limit: at most `bound` units of a cost; a stored number takes `element_bytes` bytes."""
 
     cost: Cost
     bound: float
@@ -36,19 +36,19 @@ class Limit:
         return self.cost.most_elements(self.bound, self.element_bytes)
 
     def slack(self, evaluation: Evaluation, latency: Latency | None = None) -> float:
-        """Return what an architecture leaves of the limit, in the limit's unit; negative when it breaks it."""
+        """Return an architecture's distance to the limit, in the limit's unit; negative when it exceeds the limit."""
         return self.bound - (self.cost.value(evaluation, latency, self.element_bytes) or 0)
 
 
 @dataclass(frozen=True, init=False)
 class Budget:
-    """What the hardware allows; every limit that is set is hard. Bytes are those of `precision`.
+    """The limits of the hardware, all of them hard. Bytes are those of `precision`.
 
     Limits are given by their names: one for each row of the table of costs (`nnmass_core.costs`).
 
-    device: a device or its profile; a text names one that is known here. Its memory limits hold beside the others;
-    where both limit the same, the lower one does. A limit on latency is for one input, batch 1, as the device's profile
-    estimates it.
+    device: a device, a profile, or a known device's name. Its memory limits apply in addition to the others; where two
+    limit the same quantity, the lower one applies. A limit on latency is for one input, batch 1, as the device's
+    profile estimates it.
     """
 
     bounds: tuple[tuple[str, float], ...]
@@ -89,7 +89,7 @@ class Budget:
 
     @property
     def latency_model(self) -> LatencyModel | None:
-        """What the device takes for operators at the budget's precision, where its profile tells it."""
+        """The times of the device's operators at the budget's precision, where its profile has them."""
         model = None if self.device is None else self.device.latency
         return model if model is not None and model.precision == self.precision else None
 
@@ -99,7 +99,7 @@ class Budget:
         return BYTES_PER_ELEMENT[self.precision]
 
     def limits(self) -> tuple[Limit, ...]:
-        """Return the limits that are set, a device's among them."""
+        """Return the limits that are set, including those of the device."""
         bounds = dict(self.bounds)
         for name, bound in ({} if self.device is None else self.device.limits()).items():
             bounds[name] = min(bound, bounds.get(name, bound))
@@ -113,7 +113,7 @@ class Budget:
 
 
 def _wrong(cost: Cost, bound: float) -> Iterator[Problem]:
-    """Yield what is wrong with the bound of a limit."""
+    """Yield the problems of a limit's bound."""
     if cost.whole:
         yield from check_integer(bound, 0, LARGEST_INTEGER, cost.limit)
     elif isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 < bound <= LARGEST_NUMBER:

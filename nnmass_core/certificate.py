@@ -1,4 +1,4 @@
-"""The answer to a search: the ranking, and what is claimed and proved about it."""
+"""The result of a search: the ranking, and what is claimed and proved about it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nnmass_core.hardware.latency import Latency
 
 @dataclass(frozen=True)
 class Ranked:
-    """One place of the ranking, or one point of a Pareto front."""
+    """One rank of the ranking, or one point of a Pareto front."""
 
     rank: int
     architecture: Architecture
@@ -21,7 +21,7 @@ class Ranked:
     latency: Latency | None = None
 
     def figures(self, precision: str) -> JsonObject:
-        """Return what a place of the ranking says beside its definition, JSON-ready; bytes are those of `precision`."""
+        """Return a rank's figures without its definition, JSON-ready; bytes are those of `precision`."""
         return {
             "rank": self.rank,
             "arch_id": self.architecture.arch_id,
@@ -36,7 +36,7 @@ class Ranked:
         }
 
     def to_json(self, precision: str) -> JsonObject:
-        """Write the place with its definition as JSON-ready objects."""
+        """Write the rank with its definition as JSON-ready objects."""
         return {**self.figures(precision), "architecture": self.architecture.definition()}
 
 
@@ -44,11 +44,11 @@ class Ranked:
 class Certificate:
     """What a search claims and can prove; docs/reference/bodies.md lists the fields as JSON.
 
-    optimal: the ranking (or front) is the true one, proved. bound: no architecture within the budget has a better
+    optimal: the ranking (or front) is proved to be the true one. bound: no architecture within the budget has a better
     objective value; upper_bound is the same when NN-Mass is maximized. feasible: None when the time ran out before an
-    architecture was found. binding: the limits whose removal alone improves the optimum; None when the time ran out.
-    relaxation: for an infeasible request, the least value of each limit that admits an architecture with the others
-    kept (None: no value does). resolution: of a Pareto front that is not complete, the widest gap in each cost in which
+    architecture was found. binding: the limits whose removal would improve the optimum; None when the time ran out.
+    relaxation: for an infeasible request, the smallest value of each limit that makes it feasible with the other limits
+    unchanged (None: no value does). resolution: for an incomplete Pareto front, the widest gap in each cost in which
     points may be missing.
     """
 
@@ -72,7 +72,7 @@ class Certificate:
 
     @property
     def gap(self) -> float | None:
-        """What lies between value and bound, relative to the value, docs/theory.md (35); None without both."""
+        """The distance between value and bound, relative to the value, docs/theory.md (35); None without both."""
         if self.objective_value is None or self.bound is None:
             return None
         if self.bound == self.objective_value:
@@ -108,18 +108,18 @@ def _summary(reference: Architecture) -> JsonObject:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The ranking, best first (of a front: ascending in its first cost), with its certificate."""
+    """The ranking, best first (for a front: ascending in its first cost), with its certificate."""
 
     ranking: tuple[Ranked, ...]
     certificate: Certificate
 
     def report(self, elapsed_seconds: float) -> JsonObject:
-        """Return the certificate as it is stored and answered, with the time that whoever ran the search has taken."""
+        """Return the certificate as it is stored and returned, with the elapsed time measured by the caller."""
         return {**self.certificate.to_json(), "elapsed_seconds": round(elapsed_seconds, 4)}
 
     @property
     def digest(self) -> str:
-        """A hash of ranking and certificate, leaving out counters: equal on every complete run of one request."""
+        """A hash of ranking and certificate without counters: equal for every complete run of one request."""
         certificate = {key: value for key, value in self.certificate.to_json().items() if key != "explored"}
         ranking = [ranked.architecture.arch_id for ranked in self.ranking]
         return f"sha256:{sha256_of({'certificate': certificate, 'ranking': ranking})}"

@@ -1,4 +1,4 @@
-"""The JSON form of the core's frozen values: the only place where they are read, written, or described.
+"""The JSON form of the core's frozen values. Only this module reads, writes and describes it.
 
 A value is a frozen dataclass derived from `Value`. Its fields are declared with `integer`, `number`, `choice`, `text`,
 `nested` and `sequence`, which hold the bounds; `decode`, `encode` and `json_schema` follow from the declaration. A
@@ -20,7 +20,7 @@ from typing import Any, TypeAlias, TypeVar
 from nnmass_core.errors import DefinitionError, Problem, join_path
 
 LARGEST_INTEGER = 2**53 - 1
-"""Integers beyond this lose digits in JSON readers that use doubles, and in the engine's arrays."""
+"""Larger integers lose digits in JSON readers that use doubles, and in the engine's arrays."""
 
 JsonValue: TypeAlias = "bool | int | float | str | abc.Sequence[JsonValue] | abc.Mapping[str, JsonValue] | None"
 """Whatever can be written as JSON."""
@@ -51,7 +51,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Text:
-    """A text field: how long it may be, and the pattern that it matches from end to end."""
+    """A text field: its maximum length, and the pattern that the whole text must match."""
 
     longest: int
     pattern: str
@@ -60,7 +60,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Choice:
-    """The words that a text field may hold."""
+    """The allowed values of a text field."""
 
     options: tuple[str, ...]
     doc: str
@@ -98,12 +98,12 @@ def number(minimum: float, maximum: float, doc: str, default: Any = dataclasses.
 
 
 def text(longest: int, pattern: str, doc: str, default: Any = dataclasses.MISSING) -> Any:
-    """Declare a text field of so many characters at most, all of it matching a pattern."""
+    """Declare a text field with a maximum length whose whole text must match a pattern."""
     return dataclasses.field(default=default, metadata={"spec": Text(longest, pattern, doc)})
 
 
 def choice(options: tuple[str, ...], doc: str, default: Any = dataclasses.MISSING) -> Any:
-    """Declare a text field that holds one of a few words."""
+    """Declare a text field with a fixed set of values."""
     return dataclasses.field(default=default, metadata={"spec": Choice(options, doc)})
 
 
@@ -119,7 +119,7 @@ def sequence(kind: type[Value], minimum: int, maximum: int, doc: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Value:
-    """A frozen value whose declared bounds hold from the moment it is built."""
+    """A frozen value whose declared bounds hold from its creation."""
 
     def __post_init__(self) -> None:
         problems = [p for field, spec in specs(type(self)) for p in _check(spec, getattr(self, field), field)]
@@ -129,7 +129,7 @@ class Value:
             raise DefinitionError(problems)
 
     def cross_check(self) -> Iterator[Problem]:
-        """Yield what is wrong between fields that are each right on their own."""
+        """Yield problems between fields that are each valid."""
         yield from ()
 
 
@@ -139,7 +139,7 @@ def specs(kind: type[Value]) -> list[tuple[str, Spec]]:
 
 
 def check_integer(value: object, minimum: int, maximum: int, field: str) -> Iterator[Problem]:
-    """Yield the problem of a number that is no integer within its bounds."""
+    """Yield a problem for a value that is not an integer within the bounds."""
     if isinstance(value, bool) or not isinstance(value, int):
         yield Problem(field, "not_an_integer", "must be an integer")
     elif value < minimum:
@@ -192,12 +192,12 @@ def _check_sequence(spec: Sequence, value: Any, field: str) -> Iterator[Problem]
 
 
 def as_integer(data: object) -> object:
-    """Return 1e6 as the integer it is; leave everything else alone (JSON does not tell 1.0 from 1)."""
+    """Convert 1e6 to an integer; leave every other value unchanged (JSON does not distinguish 1.0 from 1)."""
     return int(data) if isinstance(data, float) and data.is_integer() else data
 
 
 def as_number(data: object) -> object:
-    """Return an integer as the double it stands for; leave everything else alone (JSON does not tell 1 from 1.0)."""
+    """Convert an integer to a double; leave every other value unchanged (JSON does not distinguish 1 from 1.0)."""
     if isinstance(data, int) and not isinstance(data, bool) and abs(data) <= LARGEST_INTEGER:
         return float(data)
     return data
@@ -226,22 +226,22 @@ def decode(kind: type[V], data: object, also_allowed: frozenset[str] = frozenset
 
 
 def unknown_fields(data: Mapping[str, Any], known: set[str] | frozenset[str]) -> Iterator[Problem]:
-    """Yield a problem for each key that means nothing here."""
+    """Yield a problem for each unknown key."""
     for key in data:
         if key not in known:
             yield Problem(printable(key), "unknown_field", unknown_field_message(printable(key), known))
 
 
 def unknown_field_message(name: str, known: Iterable[str]) -> str:
-    """Return what to tell the author of an unknown field: the known field with a similar name, if there is one."""
-    import difflib  # here: only wrong requests need it
+    """Return the message for an unknown field; it suggests the known field with a similar name, if there is one."""
+    import difflib  # imported here: only wrong requests need it
 
     similar = difflib.get_close_matches(name, sorted(known), n=1)
     return f'Unknown field "{name}".' + (f' Did you mean "{similar[0]}"?' if similar else "")
 
 
 def printable(key: object) -> str:
-    """Return a caller's key shortened, with what would not print replaced, fit for an error's field path."""
+    """Return a caller's key, shortened and without unprintable characters, for the field path of an error."""
     text = str(key)[:64]
     return "".join(c if c.isprintable() else "?" for c in text)
 
@@ -346,7 +346,7 @@ def _field_schema(spec: Spec) -> JsonObject:
 
 
 def canonical_json(data: Any) -> str:
-    """Write JSON in its one canonical form: keys sorted, no spaces, ASCII, no NaN."""
+    """Write JSON in its canonical form: keys sorted, no spaces, ASCII, no NaN."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 

@@ -1,4 +1,4 @@
-"""A network as a picture: one panel a cell or stage, its skip connections as arcs, as a self-contained SVG."""
+"""A diagram of a network: one panel per cell or stage, its skip connections as arcs, as self-contained SVG."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ PANEL_WIDTH, PANEL_HEIGHT, GAP, MARGIN = 270, 246, 22, 24
 PANELS_A_ROW = 4
 HEADER = 62
 BASELINE = 128
-"""Where a panel's layers stand, from its top."""
+"""The position of a panel's layers, from its top."""
 
 TALLEST_ARC, TALLEST_LAYER = 84, 30
 MOST_LAYERS = 26
-"""Layers drawn one by one; deeper cells show every n-th, so that the picture stays small and readable."""
+"""The most layers drawn one by one; deeper cells show every n-th, so that the diagram stays small and readable."""
 
 STYLE = """
 .sheet{fill:#fff}.panel{fill:#f6f8fa;stroke:#d0d7de}.layer{fill:#24603f}.arc{fill:none;stroke:#0969da;stroke-width:1.2}
@@ -43,8 +43,8 @@ class Arc:
 class Panel:
     """One cell or stage.
 
-    channels: of the output of each layer that is shown; arcs number these. lines: what stands below the picture. mass:
-    its NN-Mass.
+    channels: of the output of each layer that is shown; arcs refer to these by number. lines: the text below the panel.
+    mass: its NN-Mass.
     """
 
     name: str
@@ -56,13 +56,13 @@ class Panel:
 
 
 def shown(layers: int) -> list[int]:
-    """Return the layers to draw: all, or of a deep cell every n-th, first and last among them."""
+    """Return the layers to draw: all, or for a deep cell every n-th, including the first and last."""
     count = min(layers, MOST_LAYERS)
     return sorted({round(i * (layers - 1) / max(count - 1, 1)) for i in range(count)})
 
 
 def draw(title: str, subtitle: str, panels: Sequence[Panel]) -> str:
-    """Return the picture as SVG text that needs nothing else and suits light and dark pages."""
+    """Return the diagram as SVG text without external references, for light and dark pages."""
     columns = min(len(panels), PANELS_A_ROW)
     rows = -(-len(panels) // PANELS_A_ROW)
     wide = max(columns, 2)  # room for the subtitle

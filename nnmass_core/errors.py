@@ -1,10 +1,8 @@
-"""What can go wrong in the core, as one tree.
+"""The errors of the core, as one tree.
 
-NnmassError
-├── DefinitionError   a definition, space or request that cannot exist; carries one Problem for each field at fault
-│   └── UnknownVersion    a stored form has a version that this release cannot read
-├── NotPossible       what was asked cannot be done with what is there: a data set is away, a shape does not fit
-└── Interrupted       a computation told to stop by its caller
+NnmassError ├── DefinitionError a definition, space or request is invalid; carries one Problem for each wrong field │
+└── UnknownVersion a stored form has a version that this release cannot read ├── NotPossible the operation cannot be
+done here: a data set is missing, a shape does not fit └── Interrupted the caller stopped a computation
 """
 
 from __future__ import annotations
@@ -14,15 +12,15 @@ from dataclasses import dataclass
 
 
 class NnmassError(Exception):
-    """Any error that this package raises on purpose."""
+    """Any error that this package raises deliberately."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with one field.
+    """One problem of one field.
 
-    `field` is a dotted path (`cells.1.width`), empty for the value as a whole; `code` is stable and meant for
-    programs; `message` is for people. It repeats nothing of the input except the name of an unknown field.
+    `field` is a dotted path (`cells.1.width`), empty for the value as a whole; `code` is stable and meant for programs;
+    `message` is for people. It repeats nothing of the input except the name of an unknown field.
     """
 
     field: str
@@ -30,20 +28,20 @@ class Problem:
     message: str
 
     def under(self, prefix: str) -> Problem:
-        """Return the same problem seen from one level up."""
+        """Return the problem with `prefix` added to its field's path."""
         return Problem(join_path(prefix, self.field), self.code, self.message)
 
     def text(self, name: str | None = None) -> str:
-        """Return the problem for people, after the field's name or the name that the caller uses for the field."""
+        """Return the problem for people, after the field's name or the caller's name for the field."""
         name = self.field if name is None else name
         if not name:
             return self.message
-        # a message is a predicate whose subject is the field ("must be at least 1"), or a sentence of its own
+        # a message is a predicate whose subject is the field ("must be at least 1"), or a complete sentence
         return f"{name} {self.message}" if self.message[:1].islower() else f"{name}: {self.message}"
 
 
 class DefinitionError(NnmassError):
-    """A definition was refused; `problems` says why, field by field."""
+    """A definition is invalid; `problems` gives the reasons, field by field."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
@@ -55,7 +53,7 @@ class DefinitionError(NnmassError):
         return cls([Problem(field, code, message)])
 
     def under(self, prefix: str) -> DefinitionError:
-        """Return the same error seen from one level up."""
+        """Return the error with `prefix` added to its fields' paths."""
         return DefinitionError(p.under(prefix) for p in self.problems)
 
 
@@ -68,7 +66,7 @@ class UnknownVersion(DefinitionError):
 
 
 class NotPossible(NnmassError):
-    """What was asked cannot be done with what is there; `code` is stable and meant for programs."""
+    """The operation cannot be done here; `code` is stable and meant for programs."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -76,7 +74,7 @@ class NotPossible(NnmassError):
 
 
 class Interrupted(NnmassError):
-    """The caller's control asked a computation to stop; nothing was returned."""
+    """The caller's control stopped a computation; it returned nothing."""
 
 
 def join_path(prefix: str, field: str) -> str:

@@ -32,7 +32,7 @@ def larger(a: Integers, b: Integers) -> Integers:
 def canonical_skip_channels(w: Integers, d: Integers, t: Integers) -> Integers:
     """Return min(t, w max(d-2, 0)), docs/theory.md (2).
 
-    No layer has more channels to take, so a larger t is the same network.
+    No layer can sample more channels, so a larger t gives the same network.
     """
     return smaller(t, w * larger(d - 2, 0 * d))
 
@@ -65,7 +65,7 @@ def mass(w: int, d: int, t: int) -> Fraction:
 
 
 def density(w: int, d: int, t: int) -> Fraction:
-    """Return rho, the share of possible links that exist, docs/theory.md (4): S / (w (d-1)(d-2) / 2), 0 when d < 3."""
+    """Return rho, the fraction of links that exist, docs/theory.md (4): S / (w (d-1)(d-2) / 2), 0 when d < 3."""
     return mass(w, d, t) / (w * d)
 
 

@@ -1,8 +1,8 @@
-"""What a package that brings a family of networks imports, and all that it has to import (docs/adding-a-family.md).
+"""Everything that a package with a family of networks needs to import (docs/adding-a-family.md).
 
-The names here stay where they are when the modules behind them move. `build`, `peak_elements` and `ConcatenationCell`
-need torch, and import it only when they are first used: a package that imports this module starts as quickly as before
-in processes that have no torch.
+The names here stay when the modules behind them move. `build`, `peak_elements` and `ConcatenationCell` need torch, and
+import it only when they are first used: a package that imports this module starts just as quickly in processes without
+torch.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load a name that needs torch when it is first used (PEP 562)."""
+    """Load a name that needs torch on its first use (PEP 562)."""
     if name not in WITH_TORCH:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(WITH_TORCH[name]), name)

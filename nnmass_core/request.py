@@ -1,4 +1,4 @@
-"""What a search is asked: a space, a budget, an objective, and how much of the answer is wanted."""
+"""A search request: a space, a budget, an objective, and the size of the result."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from nnmass_core.named.presets import resolve_space
 from nnmass_core.spaces.base import Space
 
 VERSION = 1
-"""The version of the JSON form of a request; a form that earlier releases cannot read has another."""
+"""The version of a request's JSON form; a form that earlier releases cannot read has a new version."""
 
 MOST_RESULTS = 1000
 LONGEST_SECONDS = 3600
 LARGEST_MASS = 1e15
 
 PAIRS = (("params", "macs"), ("macs", "params"))
-"""The costs that a front may have together."""
+"""The pairs of costs that a front can have."""
 
 Find = Callable[[str], object | None]
 """Returns the definition of the architecture with an `arch_id`, or None."""
 
 FindDevice = Callable[[str], object | None]
-"""Returns the profile of a device that does not come with the core, or None."""
+"""Returns the profile of a device that is not built in, or None."""
 
 RANKED = ("top_k", "diversity", "time_limit_seconds")
 T = TypeVar("T")
@@ -44,16 +44,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Maximize:
-    """The most NN-Mass within the budget."""
+    """Maximize NN-Mass within the budget."""
 
     def to_json(self) -> JsonObject:
-        """Write the objective as it is requested."""
+        """Write the objective in the form of the request."""
         return {"maximize": "nn_mass"}
 
 
 @dataclass(frozen=True)
 class Minimize:
-    """The least of one cost among architectures with at least some NN-Mass, or a reference's (compress)."""
+    """Minimize one cost among architectures with at least a given NN-Mass, or that of a reference (compress)."""
 
     cost: str
     min_nn_mass: float | None = None
@@ -70,9 +70,9 @@ class Minimize:
 
     @property
     def least_mass(self) -> Fraction:
-        """The NN-Mass that is asked for, exactly.
+        """The required NN-Mass, exactly.
 
-        A number stands for every rational that is reported as it or as more: half way down to the double before it.
+        A double stands for every rational that rounds to it or to more: down to halfway to the double before it.
         """
         if self.reference is not None:
             return self.reference.evaluation.mass
@@ -80,7 +80,7 @@ class Minimize:
         return max(Fraction(0), (Fraction(least) + Fraction(math.nextafter(least, -math.inf))) / 2)
 
     def to_json(self) -> JsonObject:
-        """Write the objective as it is requested."""
+        """Write the objective in the form of the request."""
         if self.reference is not None:
             return {"minimize": self.cost, "reference": self.reference.definition()}
         return {"minimize": self.cost, "min_nn_mass": self.min_nn_mass}
@@ -98,7 +98,7 @@ class Pareto:
             raise DefinitionError.at("pareto", "unknown_choice", message)
 
     def to_json(self) -> JsonObject:
-        """Write the objective as it is requested."""
+        """Write the objective in the form of the request."""
         return {"pareto": ["nn_mass", *self.costs]}
 
 
@@ -174,7 +174,7 @@ def _decode_pareto(data: Mapping[str, Any]) -> Objective:
 
 
 def _is_number(value: object) -> bool:
-    """Tell whether a value can be compared with limits; integers of any size can, where a float would overflow."""
+    """Return whether a value can be compared with limits; integers of any size can, where a float would overflow."""
     if isinstance(value, float):
         return math.isfinite(value)
     return isinstance(value, int) and not isinstance(value, bool)
@@ -184,9 +184,9 @@ def _is_number(value: object) -> bool:
 class SearchRequest:
     """What to search: the best `top_k` architectures of `space` within `budget` by `objective`.
 
-    diversity: `none`, or `shape` for at most one result of each tuple of widths and depths. A Pareto front has the size
-    it has: `top_k` and `diversity` do not apply. The time limit is kept by the caller's Control; it is here because it
-    belongs to the request's identity.
+    diversity: `none`, or `shape` for at most one result of each tuple of widths and depths. The size of a Pareto front
+    is fixed: `top_k` and `diversity` do not apply. The caller's Control enforces the time limit; it is a field here
+    because it is part of the request's identity.
     """
 
     space: Space
@@ -298,7 +298,7 @@ class SearchRequest:
         return estimate(model, device.name, work)
 
     def to_json(self) -> JsonObject:
-        """Write the request in full: presets resolved, defaults filled in."""
+        """Write the complete request: presets resolved, defaults filled in."""
         ranked: JsonObject = {"top_k": self.top_k, "diversity": self.diversity}
         return {
             "space": self.space.to_json(),

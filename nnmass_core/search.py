@@ -1,4 +1,4 @@
-"""Exact search: a request in, the ranking and its certificate out. A pure function, but for its time limit."""
+"""Exact search: from a request to the ranking and its certificate. A pure function, except for its time limit."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ COUNTED = ("params", "macs", "weights")
 """The quantities that costs are computed from."""
 
 CACHED_OPTIONS = 500_000
-"""Chains of more options than this are built anew for each search, to keep memory within bounds."""
+"""Larger chains, in options, are built again for each search, to bound memory."""
 
 
 def search(request: SearchRequest, control: Control | None = None) -> SearchResult:
-    """Return the best architectures of the request with their certificate. Raises Interrupted when told to stop."""
+    """Return the best architectures of the request with their certificate. Raises Interrupted when stopped."""
     control = (control or Control()).never_back()
     control.report(0.0, "building the space")
     chain = chain_for(request.space, request.budget, (cost for _, cost in request.costs))
@@ -80,7 +80,7 @@ def _column(cost: Cost, element_bytes: int, stage: Stage) -> Ints:
 
 
 def _problem(chain: Chain, limits: tuple[Limit, ...], objective: Objective) -> Problem:
-    """Return the engine's problem. The keys of a least peak are the ranking order: the peak itself is no sum."""
+    """Return the engine's problem. For a least peak its keys are the ranking order, since the peak is not a sum."""
     bounds = {limit.cost.quantity: limit.elements for limit in limits}
     peak = bounds.pop(PEAK, None)
     caps = tuple((chain.quantities.index(quantity), bound) for quantity, bound in bounds.items())
@@ -96,7 +96,7 @@ def _keys(chain: Chain, objective: Objective) -> tuple[Key, ...]:
 
 
 class _Question:
-    """One request on its way to an answer."""
+    """The computation of one request's result."""
 
     def __init__(self, request: SearchRequest, chain: Chain, control: Control) -> None:
         self._request = request
@@ -209,7 +209,7 @@ class _Question:
         return {costs[name].name: costs[name].in_units(gap, self._size) for name, gap in gaps.items()}
 
     def _binding(self, best: Ranked) -> tuple[str, ...] | None:
-        """Return the limits whose removal alone gives a better objective value; None when the time runs out first."""
+        """Return the limits whose removal would give a better objective value; None when the time runs out first."""
         binding: list[str] = []
         for limit in self._limits:
             others = tuple(other for other in self._limits if other != limit)

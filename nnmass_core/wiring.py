@@ -1,4 +1,4 @@
-"""Which channels the layers of concatenation cells take through skip connections, drawn from a seed.
+"""Which channels the layers of concatenation cells sample through skip connections, drawn from a seed.
 
 The rule is docs/theory.md (30).
 """
@@ -18,14 +18,14 @@ from nnmass_core.families.concatenation import Cell
 from nnmass_core.mass import layer_links
 
 Layer = tuple[int, ...]
-"""The channels that one layer takes, ascending: channel c of output i is number i * width + c."""
+"""The channels that one layer samples, ascending: channel c of output i is number i * width + c."""
 
 
 @dataclass(frozen=True)
 class Wiring:
-    """The skip connections of one network: `cells[c][j]` are the channels that layer j of cell c takes.
+    """The skip connections of one network: `cells[c][j]` are the channels that layer j of cell c samples.
 
-    Layers 0 and 1 take none: (). A network without concatenation cells has no cells here either.
+    Layers 0 and 1 sample none: (). A network without concatenation cells has no cells here either.
     """
 
     cells: tuple[tuple[Layer, ...], ...] = ()
@@ -52,7 +52,7 @@ class Wiring:
         return wiring
 
     def check(self, architecture: Architecture) -> None:
-        """Raise DefinitionError unless this wiring is one that could be drawn for the architecture."""
+        """Raise DefinitionError unless this wiring could be drawn for the architecture."""
         cells = concatenation_cells(architecture)
         if len(self.cells) != len(cells):
             raise DefinitionError.at("cells", "bad_length", f"must have {len(cells)} entries, one for each cell")
@@ -63,22 +63,23 @@ class Wiring:
 
 
 def concatenation_cells(architecture: Architecture) -> tuple[Cell, ...]:
-    """Return the cells whose layers take channels through skip connections, from input to output."""
+    """Return the cells whose layers sample channels through skip connections, from input to output."""
     return tuple(part.definition for part in architecture.evaluation.parts if isinstance(part.definition, Cell))
 
 
 def possible_links(architecture: Architecture) -> int:
-    """Return how many numbers it takes to draw a wiring: one for each channel that each layer could take."""
+    """Return how many random numbers a wiring needs: one for each channel that each layer could sample."""
     return sum(c.width * (c.depth - 1) * (c.depth - 2) // 2 for c in concatenation_cells(architecture))
 
 
 def draw_wiring(architecture: Architecture, seed: int) -> Wiring:
-    """Draw the skip connections of a network: layer j >= 2 takes L_j of its w (j-1) channels, all sets equally likely.
+    """Draw the skip connections of a network: layer j >= 2 samples L_j of its w (j-1) channels, uniformly.
 
-    A seed (0 to 2**53 - 1) means the same wiring on every machine and with every numpy: only the raw 64-bit stream of
-    PCG64 is used, which numpy keeps as it is (NEP 19), and none of Generator's methods, which it may change. Layer by
-    layer each channel gets the next number of the stream, and the L_j channels with the smallest are taken. So with
-    equal widths and depths the wiring of a smaller t_c is part of that of a larger one. Raises DefinitionError.
+    A seed (0 to 2**53 - 1) gives the same wiring on every machine and with every version of numpy: only the raw 64-bit
+    stream of PCG64 is used, which numpy keeps stable (NEP 19), and none of Generator's methods, which it may change.
+    Layer by layer each channel gets the next number of the stream, and the L_j channels with the smallest numbers are
+    sampled. With equal widths and depths the wiring of a smaller t_c is therefore part of that of a larger one. Raises
+    DefinitionError.
     """
     problems = list(check_integer(seed, 0, LARGEST_INTEGER, "seed"))
     if problems:
