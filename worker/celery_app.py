@@ -15,7 +15,7 @@ from worker.process import Context
 
 log = logging.getLogger("nnmass.worker")
 
-watch_parent()  # before the rest is imported, so that a parent killed meanwhile leaves nothing behind
+watch_parent()  # before the other imports, so that no process survives if the parent is killed meanwhile
 settings = Settings()
 app: Celery = broker.make_celery(settings)
 process.connect(app, settings)
@@ -29,14 +29,14 @@ def look_for_search() -> None:
 
 @app.task(name=broker.LOOK["train"])
 def look_for_training() -> None:
-    """Do the oldest queued work that needs torch."""
+    """Run the oldest queued job that needs torch."""
     look("train", train_tasks.run_next)
 
 
 def look(queue: str, run_next: Callable[[Context], bool]) -> None:
-    """Do the oldest job of a queue, and pass the bell on while there are more."""
+    """Run the oldest job of a queue; notify the queue again while it has more."""
     if process.is_stopping():
-        return  # bells that were fetched before must start nothing now
+        return  # notifications fetched earlier must start no work now
     context = process.context()
     if run_next(context) and not process.is_stopping():
         with context.database.read() as session:
@@ -52,8 +52,8 @@ def look_after_jobs() -> None:
 
 
 def notify(queue: str) -> None:
-    """Ring a bell; one that cannot be rung is made good by the sweeper."""
+    """Notify a queue. If that fails, the sweeper notifies it later."""
     try:
         app.send_task(broker.LOOK[queue], queue=queue, ignore_result=True, retry=False)
-    except Exception as error:  # the broker may be away; the job is in the database
+    except Exception as error:  # the broker may be unavailable; the job is in the database
         log.warning("bell for queue %s was not rung: %s", queue, type(error).__name__)

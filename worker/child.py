@@ -1,9 +1,9 @@
-"""Work that needs torch runs in a process of its own: a fault, a lack of memory or a cancel ends it, never the worker.
+"""Work that needs torch runs in a child process: a crash, a lack of memory or a cancel never ends the worker.
 
-The process gets its order as one line of JSON on standard input and answers in lines of JSON on standard output:
+The process reads its order as one line of JSON on standard input and writes lines of JSON to standard output:
 `{"event": "progress", "fraction", "message"}`, and last `{"event": "done", ...}` or `{"event": "error", "code",
-"message"}`; events of other names are for whoever gave the order. Its log is standard error. Standard input stays open
-for as long as the order stands; when it closes, the process ends itself.
+"message"}`; the caller handles other events. Its log is standard error. Standard input stays open while the order is
+valid; when it closes, the process ends itself.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ log = logging.getLogger("nnmass.trainer")
 
 
 class Listener:
-    """Hears what a process says beside its progress; this one passes its log on to the worker's."""
+    """Receives a process's events and log; this class only forwards the log to the worker's."""
 
     def event(self, event: dict[str, Any]) -> None:
-        """Hear of an event, progress included. Raises Lost when the job is no longer this worker's."""
+        """Handle an event, including progress. Raises Lost when the job no longer belongs to this worker."""
 
     def log(self, line: str) -> None:
-        """Hear a line of the log, from a thread of its own."""
+        """Handle a line of the log, called from a separate thread."""
         log.info("%s", line.rstrip("\n"))
 
 
@@ -47,7 +47,7 @@ def run_child(
 ) -> dict[str, Any]:
     """Run `python -m module` on an order and return its last event.
 
-    Raises Failed, Died when the process ended without an answer or fell silent, and Lost or Ending of the pulse.
+    Raises Failed; Died when the process ended without a result or fell silent; Lost or Stopping from the heartbeat.
     """
     command = [sys.executable, "-m", module]
     pipe = subprocess.PIPE
@@ -65,7 +65,7 @@ def run_child(
         assert child.stdin is not None
         assert child.stdout is not None
         assert child.stderr is not None
-        within = contextvars.copy_context()  # so that the lines name the job
+        within = contextvars.copy_context()  # so that log lines carry the job's fields
         hearing = threading.Thread(target=within.run, args=(_hear, child.stderr, listener), daemon=True)
         hearing.start()
         try:
@@ -78,7 +78,7 @@ def run_child(
 
 
 def _environment() -> dict[str, str]:
-    """Return our variables without the database's address and password: the process reads other people's images."""
+    """Return the environment without the database's address and password: the process reads untrusted images."""
     return {name: value for name, value in os.environ.items() if name not in WITHHELD}
 
 
@@ -106,7 +106,7 @@ def _follow(child: subprocess.Popen[str], output: IO[str], heartbeat: Heartbeat,
             raise _died(child)
         try:
             event: dict[str, Any] = json.loads(line)
-        except json.JSONDecodeError:  # cut off by a kill, which is seen next
+        except json.JSONDecodeError:  # cut off by a kill, which is detected next
             listener.log(line)
             continue
         if event["event"] == "error":
@@ -133,7 +133,7 @@ def _died(child: subprocess.Popen[str]) -> Died:
 
 
 def _kill(child: subprocess.Popen[str]) -> None:
-    """End the process and all that it started."""
+    """End the process and its whole process group."""
     try:
         os.killpg(child.pid, signal.SIGKILL)
     except ProcessLookupError:

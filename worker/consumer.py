@@ -1,4 +1,4 @@
-"""Celery's consumer, which here tries a lost broker again every second, not ever more rarely."""
+"""Celery's consumer, changed to retry a lost broker every second instead of ever more rarely."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Consumer(CeleryConsumer):
     """The consumer of every worker of this service."""
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Connect, however often it takes. Celery's own pauses grow to half a minute, in which new work waits."""
+        """Connect, with as many attempts as needed. Celery's own pauses grow to 30 s, in which new work waits."""
         pause = {"interval_start": RETRY_SECONDS, "interval_step": 0, "interval_max": RETRY_SECONDS}
         conn.ensure_connection = partial(conn.ensure_connection, **pause)
         return super().ensure_connected(conn)

@@ -1,4 +1,4 @@
-"""The pulse of a running job: renews its lease from a thread of its own, and tells the computation when to stop."""
+"""The heartbeat of a running job: a thread renews its lease, and the computation learns when to stop."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from worker import process
 from worker.process import Context
 
 REPORT_AFTER_SECONDS = 10.0
-"""A message that changes while the percentage stands still is told this often."""
+"""The shortest time between two events for messages that change while the percentage does not."""
 
 log = logging.getLogger("nnmass.heartbeat")
 
 
 class Lost(Interrupted):
-    """The job is no longer this worker's: it was cancelled, or taken back."""
+    """The job no longer belongs to this worker: it was cancelled, or taken back."""
 
 
 class Stopping(Interrupted):
-    """This worker was asked to end."""
+    """This worker is shutting down."""
 
 
 class Heartbeat:
-    """Keeps one claim alive for as long as its block runs.
+    """Keeps one claim alive while its block runs.
 
-    A heartbeat tells an event when the percentage has changed, or when the message has and nothing was told for 10 s:
-    at most 100 events for the percentages of a job, and 360 an hour for its messages.
+    A heartbeat adds an event when the percentage has changed, or when the message has changed and 10 s have passed
+    since the last event: at most 100 events for the percentages of a job, and 360 per hour for its messages.
     """
 
     def __init__(self, context: Context, claim: Claim) -> None:
         self._context = context
         self._held = claim
-        self._progress = self._reported = (0.0, "started")  # the claim has told this
+        self._progress = self._reported = (0.0, "started")  # the claim has added this event
         self._reported_at = time.monotonic()
         self._lost = threading.Event()
         self._stop = threading.Event()
-        within = contextvars.copy_context()  # so that what this thread logs names the job too
+        within = contextvars.copy_context()  # so that this thread's log lines carry the job's fields too
         self._thread = threading.Thread(target=within.run, args=(self._run,), name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
@@ -58,11 +58,11 @@ class Heartbeat:
 
     @property
     def silence_seconds(self) -> float:
-        """How long a process that does the work may say nothing."""
+        """How long a process that does the work may send nothing, in seconds."""
         return self._context.settings.silence_seconds
 
     def report(self, fraction: float, message: str) -> None:
-        """Take progress; raises Lost or Ending when the computation is to stop."""
+        """Record progress. Raises Lost or Stopping when the computation must stop."""
         self._progress = (fraction, message)
         if self._lost.is_set():
             raise Lost
@@ -70,7 +70,7 @@ class Heartbeat:
             raise Stopping
 
     def reported(self, fraction: float, message: str) -> None:
-        """Note progress that was told by an event of the job's own, so that no heartbeat tells it again."""
+        """Record progress that the job's own event has reported, so that no heartbeat reports it again."""
         self._progress = self._reported = (fraction, message)
         self._reported_at = time.monotonic()
 
@@ -98,7 +98,7 @@ class Heartbeat:
             try:
                 alive = self._beat()
                 renewed = time.monotonic()
-            except Exception:  # the database may be back before the lease ends; until then the work is still ours
+            except Exception:  # the database may be back before the lease ends; until then the job is still ours
                 log.warning("heartbeat of job %s failed", self._held.job_id, exc_info=True)
                 alive = time.monotonic() - renewed < settings.lease_seconds
             if not alive:

@@ -1,4 +1,4 @@
-"""Running claimed jobs: whatever happens inside, the job ends in a state that says so and the worker goes on."""
+"""Run claimed jobs: whatever fails, the job ends in a state that reports it, and the worker continues."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Failed(Exception):
 
 
 class Died(Failed):
-    """The process that did the work died: this attempt is over, and the next may do better."""
+    """The process that did the work died: this attempt is over, and the next may succeed."""
 
 
 def run_next(context: Context, queue: str, kinds: Mapping[str, Work]) -> bool:
-    """Claim the oldest job of a queue and do its kind of work; False when there is none."""
+    """Claim the oldest job of a queue and run it according to its kind. Return False when there is none."""
     with context.database.write() as session:
         claim = lifecycle.claim(session, queue, context.worker, context.settings.lease_seconds)
         job = session.get_one(Job, claim.job_id) if claim else None
@@ -53,7 +53,7 @@ def run_next(context: Context, queue: str, kinds: Mapping[str, Work]) -> bool:
 
 
 def _run(context: Context, claim: Claim, kind: str, kinds: Mapping[str, Work]) -> str:
-    """Do a job's work; returns how the attempt ended, which the job says too as far as it can be written."""
+    """Do a job's work; return the outcome of the attempt, which is also stored in the job if possible."""
     outcome = "done"
     try:
         kinds[kind](context, claim)
@@ -74,7 +74,7 @@ def _run(context: Context, claim: Claim, kind: str, kinds: Mapping[str, Work]) -
         outcome = _fail(context, claim, failure.code, str(failure))
     except DBAPIError as error:
         if is_unavailable(error):
-            # nothing can be written now; the lease ends, the sweeper puts the job back, and the attempt was counted
+            # nothing can be stored now; the lease ends, the sweeper puts the job back, and the attempt is counted
             lost = type(error.orig).__name__
             log.warning("%s %s lost the database (%s) in attempt %d", kind, claim.job_id, lost, claim.attempt)
             outcome = "left to the sweeper"
@@ -82,13 +82,13 @@ def _run(context: Context, claim: Claim, kind: str, kinds: Mapping[str, Work]) -
             outcome = _break(context, claim, kind, error)
     except MemoryError:
         outcome = _fail(context, claim, "out_of_memory", f"the {kind} needed more memory than the worker has")
-    except Exception as error:  # whatever went wrong, the job must say so and the worker go on
+    except Exception as error:  # on any error the job must report it and the worker must continue
         outcome = _break(context, claim, kind, error)
     return outcome
 
 
 def _break(context: Context, claim: Claim, kind: str, error: Exception) -> str:
-    """Fail a job by an error that nobody expected."""
+    """Fail a job because of an unexpected error."""
     log.error("%s %s failed", kind, claim.job_id, exc_info=error)
     return _fail(context, claim, "internal_error", f"{type(error).__name__}; the worker's log has more")
 

@@ -1,4 +1,4 @@
-"""Maintenance on demand: a bell on its queue asks for a sweep at once rather than within the next interval."""
+"""Maintenance on demand: a notification on its queue starts a sweep immediately, not at the next interval."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker process has: its settings, its database, its sweeper, and the wish to end in good order."""
+"""State of a worker process: settings, database, sweeper, and whether it is shutting down."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from app.storage.db import Database
 
 log = logging.getLogger("nnmass.worker")
 
-# made before the pool forks, so that the main process can tell its children
+# created before the pool forks, so that the main process can signal its children
 _stopping = multiprocessing.get_context("fork").Event()
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a task needs of its process."""
+    """What a task needs from its process."""
 
     settings: Settings
     database: Database
@@ -47,23 +47,23 @@ def _context_of(pid: int) -> Context:
 
 
 def worker_name(pid: int) -> str:
-    """Return a name that tells this worker from every other."""
+    """Return a name that identifies this worker uniquely."""
     return f"{socket.gethostname()}/{pid}"[:128]
 
 
 def is_stopping() -> bool:
-    """Tell whether this worker was asked to end."""
+    """Return whether this worker is shutting down."""
     return _stopping.is_set()
 
 
 def connect(celery: Celery, settings: Settings) -> None:
-    """Hook the worker's life into Celery's signals."""
+    """Connect the worker's setup and shutdown to Celery's signals."""
 
-    @signals.celeryd_init.connect(weak=False)  # before Celery warns of anything
+    @signals.celeryd_init.connect(weak=False)  # before Celery logs any warning
     @signals.setup_logging.connect(weak=False)  # in place of Celery's own
     def log_as_set(**_: Any) -> None:
         logs.configure(settings)
-        if settings.log_format == "json":  # Celery's own words on standard output are for people
+        if settings.log_format == "json":  # Celery prints text for people on standard output
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
     @signals.worker_process_init.connect(weak=False)

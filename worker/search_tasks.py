@@ -1,4 +1,4 @@
-"""Running searches: load, compute with no session open, save in one fenced transaction."""
+"""Run searches: load, compute without an open session, save in one fenced transaction."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = logging.getLogger("nnmass.search")
 
 
 def run_next(context: Context) -> bool:
-    """Claim the oldest queued search and run it; False when there is none."""
+    """Claim the oldest queued search and run it. Return False when there is none."""
     return run_next_of(context, QUEUE, {KIND: _run})
 
 

@@ -1,4 +1,4 @@
-"""The queue `train`: exports, measurements and verifications, each made by a process that has torch."""
+"""The queue `train`: exports, measurements and verifications, each done by a process with torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUEUE = "train"
 
 
 def run_next(context: Context) -> bool:
-    """Claim the oldest job of the queue and do it; False when there is none."""
+    """Claim the oldest job of the queue and run it. Return False when there is none."""
     kinds = {exports.KIND: _export, measurements.KIND: _measure, verifications.KIND: verify}
     return job_runner.run_next(context, QUEUE, kinds)
 

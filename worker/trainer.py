@@ -1,4 +1,4 @@
-"""The process that has torch: `python -m worker.trainer`, one order on standard input (see worker/child.py)."""
+"""The process with torch: `python -m worker.trainer`, one order on standard input (see worker/child.py)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ MISSING_TORCH = "torch is not installed on the worker; install it with: pip inst
 
 
 def measure(order: dict[str, Any]) -> None:
-    """Measure what the order's kind says."""
+    """Measure what the order's kind requests."""
     {"ldi": _measure_ldi, "peak": _measure_peak}[order["kind"]](order)
 
 
 def _measure_peak(order: dict[str, Any]) -> None:
-    """Simulate the activations alive at once for the wiring of each seed."""
+    """Simulate the peak activation elements for the wiring of each seed."""
     from nnmass_core.nets.liveness import peak_elements
     from nnmass_core.wiring import draw_wiring
 
@@ -56,7 +56,7 @@ def train(order: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Read the order and do it."""
+    """Read the order and carry it out."""
     run(WORK | {"measure": measure, "train": train}, MISSING_TORCH)
 
 

@@ -1,7 +1,7 @@
-"""Training in the process that has torch: seeds one after another, checkpoints on disk, everything else as events.
+"""Training in the process with torch: seeds one after another, checkpoints on disk, everything else as events.
 
-Events beside those of worker/child.py: `epoch` (figures of one epoch), `checkpoint` (a file that can be taken up
-again), `seed` (a seed's outcome and its files). What is written to disk is complete before its event is sent.
+Events in addition to those of worker/child.py: `epoch` (figures of one epoch), `checkpoint` (a file from which the
+training can resume), `seed` (a seed's outcome and its files). Files are complete on disk before their event is sent.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ log = logging.getLogger("nnmass.training")
 
 @dataclass(frozen=True)
 class Order:
-    """What to train, where to keep checkpoints, and from which of them to go on.
+    """What to train, where to store checkpoints, and from which of them to resume.
 
-    finished: seeds that an earlier attempt brought to their end, on images of `data_digest`.
+    finished: seeds that an earlier attempt completed, on images of `data_digest`.
 
-    resume: checkpoints by their seed, newest first: `file` (a name in the folder), `sha256`, `size`, `epoch`, `step`.
-    attempt is part of new files' names, so that a process thought dead cannot overwrite those of its successor.
+    resume: checkpoints by seed, newest first: `file` (a name in the folder), `sha256`, `size`, `epoch`, `step`. attempt
+    is part of new files' names, so that a process presumed dead cannot overwrite those of its successor.
     """
 
     architecture: Architecture
@@ -109,7 +109,7 @@ def device_of(wanted: str) -> str:
 
 
 def train(order: dict[str, Any], send_event: SendEvent) -> None:
-    """Carry out an order, in as many processes as it asks for."""
+    """Carry out an order, in as many processes as it requests."""
     wanted = Order.from_json(order)
     if wanted.processes > 1:
         _launch(order, wanted.processes)
@@ -118,7 +118,7 @@ def train(order: dict[str, Any], send_event: SendEvent) -> None:
 
 
 def _launch(order: dict[str, Any], processes: int) -> None:
-    """Start the processes as torchrun does; the first of them tells what happens."""
+    """Start the processes as torchrun does; the first of them sends the events."""
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     config = LaunchConfig(
@@ -135,7 +135,7 @@ def _launch(order: dict[str, Any], processes: int) -> None:
 
 
 def train_rank(order: dict[str, Any], launcher: int) -> None:
-    """Be one of several processes that train together; ends with the process that launched them."""
+    """Run one of several processes that train together; it ends with the process that launched it."""
     from app.processes.parent_watch import watch_parent
 
     watch_parent(launcher)
@@ -167,11 +167,11 @@ def train_here(order: Order, send_event: SendEvent) -> None:
 
 
 def _silent(event: str, **fields: Any) -> None:
-    """Say nothing: the first process tells for all."""
+    """Send no event: the first process sends them for all."""
 
 
 class _Run:
-    """The training of one seed: the loop's host."""
+    """The training of one seed: the callbacks of the loop."""
 
     def __init__(self, order: Order, fabric: Fabric, data: Data, seed: int, send_event: SendEvent) -> None:
         self._order, self._fabric, self._data, self._seed, self._send_event = order, fabric, data, seed, send_event
@@ -182,7 +182,7 @@ class _Run:
         self._seconds_an_epoch = 0.0
 
     def run(self) -> None:
-        """Train from the newest checkpoint that is whole, and write what comes of it."""
+        """Train from the newest intact checkpoint, and write the results."""
         order = self._order
         training = Training(self._fabric, order.architecture, self._data, order.recipe, self._seed)
         self._resume(training)
@@ -201,10 +201,10 @@ class _Run:
                     return
                 log.warning("checkpoint %s is missing or damaged; trying the previous one", known["file"])
 
-    # What the loop asks of its host
+    # The loop's callbacks
 
     def on_step(self, epoch: int, step: int, steps: int) -> bool:
-        """Tell how far it is, twice a second at most."""
+        """Report progress, at most twice a second."""
         now = time.monotonic()
         if now - self._reported >= PROGRESS_EVERY_SECONDS:
             self._reported = now
@@ -212,13 +212,13 @@ class _Run:
         return self._agreed(due=now - self._kept >= self._order.checkpoint_seconds)
 
     def _agreed(self, *, due: bool) -> bool:
-        """Return what the first process thinks: all of them keep a state, or none."""
+        """Return the first process's decision: all processes save a checkpoint, or none."""
         return bool(self._fabric.broadcast(due)) if self._fabric.world_size > 1 else due
 
     def epoch(self, done: Epoch) -> None:
-        """Tell of a finished epoch."""
+        """Send a finished epoch."""
         now = time.monotonic()
-        # an epoch taken up in its middle was timed in part
+        # an epoch that was resumed in its middle was only partly timed
         share = 1 - self._first_step / self._steps
         seconds = self._seconds_an_epoch = (now - self._epoch_started) / share
         rate = self._images / seconds
@@ -242,7 +242,7 @@ class _Run:
         self._kept = time.monotonic()
 
     def _progress(self, epochs: int, step: int, steps: int, now: float) -> None:
-        """Tell that so many epochs are done, and of the next so many of its steps."""
+        """Report that `epochs` epochs are done, and `step` of `steps` steps of the next."""
         order, recipe = self._order, self._order.recipe
         seeds_done = order.seeds.index(self._seed)
         done = epochs + step / steps
@@ -272,7 +272,7 @@ class _Run:
     def _onnx(self, training: Training) -> dict[str, Any]:
         self._send_event("progress", fraction=self._fraction_done(), message=f"writing seed {self._seed} as ONNX")
         path = self._order.folder / f"export-fence{self._order.fence}.onnx"
-        module = build(self._order.architecture, self._seed)  # on the CPU, as files are read everywhere
+        module = build(self._order.architecture, self._seed)  # on the CPU, so that the files can be read everywhere
         module.load_state_dict({name: tensor.cpu() for name, tensor in training.module.state_dict().items()})
         write_module(module, self._order.architecture.input_shape, "onnx", path)
         content = path.read_bytes()
@@ -295,9 +295,9 @@ def _bytes_of(state: Any) -> bytes:
 
 
 def write_whole(path: Path, content: bytes) -> tuple[str, int]:
-    """Write a file so that it is there whole or not at all, whatever happens; return its SHA-256 and size.
+    """Write a file atomically: it exists completely or not at all. Return its SHA-256 and size.
 
-    A disk that is full is told by the OSError that says so.
+    Raises the OSError of a full disk.
     """
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
@@ -322,7 +322,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def read_checkpoint(path: Path, sha256: str) -> State | None:
-    """Return a state that is whole, or None."""
+    """Return a state if its file is intact, else None."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -334,7 +334,7 @@ def read_checkpoint(path: Path, sha256: str) -> State | None:
 
 
 def _figures(order: Order, fabric: Fabric, data: Data) -> dict[str, Any]:
-    """Return what a reader needs to judge and repeat the run, beside the accuracies."""
+    """Return what a reader needs, in addition to the accuracies, to judge and repeat the run."""
     module = build(order.architecture, order.seeds[0])
     shape = order.architecture.input_shape
     counted = measure.count(module, shape)
@@ -355,14 +355,14 @@ def _figures(order: Order, fabric: Fabric, data: Data) -> dict[str, Any]:
 
 
 def device_name(fabric: Fabric) -> str:
-    """Return the device in words."""
+    """Return the device's name for people."""
     if fabric.device.type == "cuda":
         return torch.cuda.get_device_name(fabric.device)
     return f"{fabric.device.type} ({_processor()})"
 
 
 def _processor() -> str:
-    """Return the processor's own name where the system tells it."""
+    """Return the processor's name where the system provides it."""
     try:
         lines: Iterable[str] = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -372,7 +372,7 @@ def _processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that may change a training's figures."""
+    """Return the versions that can change a training's figures."""
     packages = ("torch", "torchvision", "lightning-fabric", "torchmetrics", "numpy")
     installed = {name: metadata.version(name) for name in packages}
     return {"nnmass": __version__, "python": platform.python_version(), **installed}

@@ -1,4 +1,4 @@
-"""Running verifications: the trainer trains, this worker writes what it hears under its claim's fence."""
+"""Run verifications: the trainer trains, and this worker writes its events under the claim's fence."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from worker.job_runner import Failed
 from worker.process import Context
 
 LOG_LINES, LONGEST_LINE = 400, 500
-"""Lines of the trainer's log that are kept, and characters of each."""
+"""The number of the trainer's log lines that are stored, and the most characters of each."""
 
 WRITE_EVERY_SECONDS = 1.0
 AWAY_SECONDS = 0.5
@@ -39,7 +39,7 @@ log = logging.getLogger("nnmass.training")
 
 
 def verify(context: Context, claim: Claim) -> None:
-    """Train what the verification asks for, from where an earlier attempt came to."""
+    """Train the verification's networks, from where an earlier attempt stopped."""
     settings = context.settings
     folder = settings.training_dir / str(claim.job_id)
     with context.database.read() as session:
@@ -66,7 +66,7 @@ def verify(context: Context, claim: Claim) -> None:
 
 
 def _make_folder(folder: Path, keep: set[str]) -> None:
-    """Make the training's folder, without what attempts that were killed left half done or unknown. Raises Failed."""
+    """Create the training's folder; remove unfinished or unknown files of killed attempts. Raises Failed."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -79,12 +79,12 @@ def _make_folder(folder: Path, keep: set[str]) -> None:
 
 
 def _tidy(context: Context) -> None:
-    """Remove the folders of trainings that have succeeded or are no more: a kill or another machine may leave them."""
+    """Remove the folders of trainings that succeeded or no longer exist; a kill or another machine may leave them."""
     for folder in context.settings.training_dir.glob("*-*-*-*-*"):
         try:
             verification_id = UUID(folder.name)
         except ValueError:
-            continue  # not ours
+            continue  # not a training's folder
         with context.database.read() as session:
             job = session.get(Job, verification_id)
         if job is None or job.state == State.SUCCEEDED:
@@ -92,7 +92,7 @@ def _tidy(context: Context) -> None:
 
 
 class Recorder(Listener):
-    """Writes what the trainer says: epochs, checkpoints and outcomes at once, its log and pace once a second."""
+    """Writes the trainer's events: epochs, checkpoints and outcomes immediately, its log and pace once a second."""
 
     def __init__(self, context: Context, claim: Claim, folder: Path, said: str, heartbeat: Heartbeat) -> None:
         self._context, self._held, self._folder, self._heartbeat = context, claim, folder, heartbeat
@@ -104,14 +104,14 @@ class Recorder(Listener):
         self._written = time.monotonic()
 
     def log(self, line: str) -> None:
-        """Keep a line, and pass it on to the worker's log."""
+        """Store a line, and forward it to the worker's log."""
         super().log(line)
         with self._lock:
-            plain = line.rstrip("\n")[:LONGEST_LINE].replace("\0", "?")  # PostgreSQL keeps no NUL
+            plain = line.rstrip("\n")[:LONGEST_LINE].replace("\0", "?")  # PostgreSQL cannot store NUL
             self._lines.append(plain + "\n")
 
     def event(self, event: dict[str, Any]) -> None:
-        """Write what was told. Raises Lost when the job is no longer this worker's."""
+        """Write an event. Raises Lost when the job no longer belongs to this worker."""
         what = {name: value for name, value in event.items() if name != "event"}
         {
             "progress": self._on_progress,
@@ -161,19 +161,19 @@ class Recorder(Listener):
             raise Lost
 
     def write(self) -> None:
-        """Write log and pace. Raises Lost when the job is no longer this worker's."""
+        """Write log and pace. Raises Lost when the job no longer belongs to this worker."""
         self._written = time.monotonic()
         with self._lock:
             said = "".join(self._lines)
         self._check(ours=self._write(lambda session: recording.heard(session, self._held, said, self._live)))
 
     def finish(self, figures: dict[str, Any]) -> None:
-        """Finish the job with its result. Raises Lost when it is no longer this worker's."""
+        """Finish the job with its result. Raises Lost when it no longer belongs to this worker."""
         self.write()
         self._check(ours=self._write(lambda session: recording.succeed(session, self._held, figures)))
 
     def _write(self, change: Callable[[Session], T]) -> T:
-        """Write, again for as long as the lease may hold if the database goes away: a training outlives its restart."""
+        """Write; retry while the lease may be valid if the database is unavailable: a training survives its restart."""
         deadline = time.monotonic() + self._context.settings.lease_seconds
         while True:
             try:
@@ -187,7 +187,7 @@ class Recorder(Listener):
 
     @contextmanager
     def flush_log_on_failure(self) -> Iterator[None]:
-        """See that the log of a training that fails is kept too."""
+        """Store the log of a training that fails, too."""
         try:
             yield
         except Lost:
