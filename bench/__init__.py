@@ -1,1 +1,1 @@
-"""Measurements: nnmass beside what a user would pick instead, on the same problems, in one run (`make bench`)."""
+"""Benchmarks: nnmass and its alternatives on the same problems, in one run (`make bench`)."""

@@ -1,4 +1,4 @@
-"""What a method found, and when."""
+"""The result of a method, and when it was found."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 @dataclass
 class Answer:
-    """One method's answer to one case.
+    """One method's result for one case.
 
-    seconds: of the method's own work, its model or tables built beforehand where `setup_seconds` says so. trace: each
-    improvement as (seconds, NN-Mass). proved: the method says that nothing better exists.
+    seconds: of the method's own work; `setup_seconds` says whether its model or tables were built before. trace: each
+    improvement as (seconds, NN-Mass). proved: the method states that nothing better exists.
     """
 
     value: float | None = None
@@ -23,18 +23,18 @@ class Answer:
     more: dict[str, Any] = field(default_factory=dict)
 
     def improve(self, seconds: float, value: float) -> None:
-        """Note a feasible value, if it is the best so far."""
+        """Record a feasible value, if it is the best so far."""
         if self.value is None or value > self.value:
             self.value = value
             self.trace.append((seconds, value))
 
     def to_json(self) -> dict[str, Any]:
-        """Write the answer as JSON-ready objects."""
+        """Write the result as JSON-ready objects."""
         return asdict(self)
 
 
 class Stopwatch:
-    """Seconds since it was made."""
+    """Seconds since it was created."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The problems that every method is given."""
+"""The problems that every method solves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CIFAR = {"channels": 3, "height": 32, "width": 32}
 
 @dataclass(frozen=True)
 class Case:
-    """The most NN-Mass of a space within a budget."""
+    """Maximize NN-Mass in a space within a budget."""
 
     name: str
     definition: dict[str, Any]
@@ -23,16 +23,16 @@ class Case:
 
     @property
     def space(self) -> Space:
-        """The space, read anew."""
+        """The space, decoded again on each access."""
         return decode_space(self.definition)
 
     def caps(self) -> dict[str, int]:
-        """Return the largest params and MACs allowed, as the engine's columns name them."""
+        """Return the largest allowed params and MACs, by the engine's names of the columns."""
         return {limit.cost.quantity: limit.elements for limit in self.budget.limits()}
 
 
 def densenet(cells: int, *, depths: int = 29, skip_step: int = 4, width_step: int = 16) -> dict[str, Any]:
-    """Return the space of the README's example with this many cells, or one of finer or coarser grids."""
+    """Return the space of the README's example with this many cells, or one with finer or coarser grids."""
     return {
         "family": "densenet_cnn",
         "input": CIFAR,
@@ -49,7 +49,7 @@ MOBILENET_BUDGETS = {
     "middling": Budget(max_params=2_300_000, max_macs=200_000_000),
     "loose": Budget(max_params=3_700_000, max_macs=393_000_000),
 }
-"""The middling and loose ones are the publication's (docs/published.md)."""
+"""The medium and loose budgets are the publication's (docs/published.md)."""
 
 BUDGETS = {
     "tight": Budget(max_params=100_000, max_macs=15_000_000),

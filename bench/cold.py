@@ -1,8 +1,8 @@
-"""How long commands take from a cold start, beside a bare interpreter: `python -m bench.cold`.
+"""Measure how long commands take from a cold start, compared with a bare interpreter: `python -m bench.cold`.
 
-Each is a process of its own; rounds take turns, so that what else the machine does falls on all of them. Writes
-cold.json into bench/results. Cold is the process, not the disk: a first round fills the system's cache and compiles
-modules to bytecode, as installing a package does.
+Each command runs in a new process; the cases alternate, so that other load on the machine affects all of them. Writes
+cold.json into bench/results. Only the process is cold, not the disk: a first round fills the system's cache and
+compiles modules to bytecode, as installing a package does.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CASES = {
 
 
 class Taken(NamedTuple):
-    """What one process took: by the clock, and of processors."""
+    """The time of one process: elapsed seconds and processor seconds."""
 
     seconds: float
     cpu_seconds: float
@@ -54,7 +54,7 @@ def run(arguments: tuple[str, ...], environment: Mapping[str, str] | None = None
 
 
 def measure(rounds: int = ROUNDS) -> dict[str, Any]:
-    """Return what each case took: medians and quartiles over rounds, after a first one that does not count."""
+    """Return the times of each case: medians and quartiles over rounds, after a first one that does not count."""
     taken: dict[str, list[Taken]] = {name: [] for name in CASES}
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     with tempfile.TemporaryDirectory(prefix="nnmass-bytecode-") as folder:

@@ -1,8 +1,8 @@
-"""The rivals that can prove: OR-Tools CP-SAT and the HiGHS mixed-integer solver.
+"""The competitors that can prove optimality: OR-Tools CP-SAT and the HiGHS mixed-integer solver.
 
-They are given the engine's own tables (one boolean an option of a stage, flow through the nodes), the strongest form
-that we know: the products of widths are already written out, every cost is linear. Building their model is not counted
-against them.
+They receive the engine's own tables (one boolean per option of a stage, flow through the nodes). This is the strongest
+form that we know: the products of widths are already expanded, and every cost is linear. The time to build their model
+is not counted.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from bench.cases import Case
 from nnmass_core.engine.chain import QUANTITIES, Chain, Ints
 
 SCALE = 10**6
-"""CP-SAT takes integers: NN-Mass in millionths, rounded; far finer than any difference that is shown."""
+"""CP-SAT needs integers: NN-Mass in millionths, rounded, which is much finer than any difference shown."""
 
 
 def _flow(chain: Chain) -> list[tuple[Ints, Ints, Ints]]:
-    """Return, for each boundary, (node, option, sign) of what must balance: what enters a node also leaves it."""
+    """Return, for each boundary, (node, option, sign) of the flow balance: what enters a node also leaves it."""
     first = np.cumsum([0, *(len(stage) for stage in chain.stages)])
     rows: list[tuple[Ints, Ints, Ints]] = []
     for i, (this, following) in enumerate(zip(chain.stages, chain.stages[1:], strict=False)):
@@ -96,7 +96,7 @@ def highs(case: Case, seconds: float) -> Answer:
 
 
 def _linear_program(chain: Chain, caps: dict[str, int]) -> highspy.HighsLp:
-    """Return the model column by column: an option, the two nodes it joins, and what it takes of each cap."""
+    """Return the model column by column: an option, the two nodes that it joins, and its use of each cap."""
     additive = np.concatenate([stage.additive for stage in chain.stages])
     n = len(additive)
     row, column, value = (

@@ -1,4 +1,4 @@
-"""Spaces of 1e6 to 1e21 architectures of four cells, for time against size: options per stage grow, all else stays."""
+"""Spaces of 1e6 to 1e21 architectures of four cells, for time against size: only the options per stage grow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GRIDS = (
     (16, 29, 257),
     (16, 29, 513),
 )
-"""How many widths, depths and skip channels each cell of a space may choose from, the same ranges throughout."""
+"""The number of widths, depths and skip channels to choose from in each cell, over constant ranges."""
 
 
 def _spread(low: int, high: int, count: int) -> list[int]:

@@ -1,7 +1,7 @@
-"""Latencies that were promised and kept: calibrate this machine, search under limits, measure what was found.
+"""Check latency limits: calibrate this machine, search under limits, and measure the networks found.
 
-`python -m bench.latency` writes bench/results/latency.json: the error on networks held out, and for each limit the best
-network's estimate with its band, beside what it then takes.
+`python -m bench.latency` writes bench/results/latency.json: the error on held-out networks and, for each limit, the
+best network's estimate with its band and its measured latency.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LIMITS = {
     "resnet-tiny": (2.0, 6.0),
     "wide-resnet-cifar": (25.0,),
 }
-"""Milliseconds, by space."""
+"""Limits in milliseconds, by space."""
 
 
 def case(space: str, limit: float, device: Device) -> dict[str, Any]:

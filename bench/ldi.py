@@ -21,7 +21,7 @@ SEEDS, SAMPLES, WIDTH = tuple(range(5)), 16, 8
 
 
 def measure(activation: str) -> list[dict[str, Any]]:
-    """Return one row a network: its figures and its LDI."""
+    """Return one row per network: its figures and its LDI."""
     rows: list[dict[str, Any]] = []
     for depth in DEPTHS:
         for skips in SKIPS:
@@ -43,7 +43,7 @@ def correlations(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def plot(by_activation: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    """Draw LDI against NN-Mass and against params, one row an activation."""
+    """Draw LDI against NN-Mass and against params, one row per activation."""
     from matplotlib import pyplot as plt
 
     figure, panels = plt.subplots(len(by_activation), 2, figsize=(10, 3.6 * len(by_activation)), layout="constrained")

@@ -1,16 +1,16 @@
-"""How fast the skip wiring of a `densenet_cnn` module trains, beside the plain scheme and beside no wiring at all.
+"""Measure how fast the skip wiring of a `densenet_cnn` module trains, compared with plain and with no wiring.
 
 python -m bench.modules [--rounds N] [--threads N ...]
 
 One step is forward and backward of 64 images of 3x32x32 through 3 cells of depth 13, widths 32, 64, 128, t_c 40, 80,
-125. Three ways take turns in one process:
+125. Three variants alternate in one process:
 
 * ours: the product's module;
-* plain: the same layers wired as the publication's authors do it: at each layer concatenate all earlier outputs, index
-  the sampled channels, and concatenate them with the newest output. Once as torch lays it out by default, once with
+* plain: the same layers wired as in the publication's code: at each layer concatenate all earlier outputs, index
+  the sampled channels, and concatenate them with the newest output. Once in torch's default layout, once with
   kernels and images in channels-last memory like ours;
-* unwired: each layer of our module (its convolution, BatchNorm and ReLU) and its head on a ready input of its own, of
-  the same shape and memory format: no gathering, no concatenation, but every gradient that the network needs.
+* unwired: each layer of our module (its convolution, BatchNorm and ReLU) and its head on a prepared input of its own,
+  of the same shape and memory format: no gathering, no concatenation, but every gradient that the network needs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from nnmass_core.wiring import Layer, draw_wiring
 RESULTS = Path(__file__).parent / "results"
 BATCH = 64
 WARMING_UP = 3
-"""Rounds before the first that counts: until then the heap grows."""
+"""Rounds that do not count: until then the heap grows."""
 
 NETWORK = {
     "family": "densenet_cnn",
@@ -73,7 +73,7 @@ def make_ours() -> Any:
 
 
 def make_plain(memory_format: torch.memory_format) -> Any:
-    """Return the same network, wired the plain way."""
+    """Return the same network with plain wiring."""
     module, wiring = make_ours(), draw_wiring(decode_architecture(NETWORK), 0)
     module.cells = nn.Sequential(*(PlainCell(cell, w) for cell, w in zip(module.cells, wiring.cells, strict=True)))
     return module.to(memory_format=memory_format)
@@ -86,7 +86,7 @@ def train(module: nn.Module, images: Tensor, labels: Tensor) -> None:
 
 
 class Unwired:
-    """The layers and the head of a network, each on a ready input and with a ready gradient of its output."""
+    """The layers and the head of a network, each on a prepared input and with a prepared gradient of its output."""
 
     def __init__(self, module: Any, images: Tensor) -> None:
         self._module = module
@@ -111,7 +111,7 @@ class Unwired:
 
 
 def ways() -> dict[str, Callable[[], None]]:
-    """Return one step of each way by its name."""
+    """Return one step of each variant by its name."""
     torch.manual_seed(0)
     images, labels = torch.randn(BATCH, 3, 32, 32), torch.randint(10, (BATCH,))
     last = images.to(memory_format=torch.channels_last)
@@ -125,7 +125,7 @@ def ways() -> dict[str, Callable[[], None]]:
 
 
 def measure(rounds: int, threads: int) -> dict[str, Any]:
-    """Return seconds of each way's steps, and the median over rounds of each way's time over ours in the same round."""
+    """Return seconds of each variant's steps, and the median over rounds of its time over ours in the same round."""
     torch.set_num_threads(threads)
     steps = ways()
     seconds: dict[str, list[float]] = {name: [] for name in steps}
@@ -144,7 +144,7 @@ def measure(rounds: int, threads: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure on one thread and on torch's default number, print a line for each way, and keep the figures."""
+    """Measure on one thread and on torch's default number, print a line for each variant, and store the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--threads", type=int, nargs="*", default=sorted({1, torch.get_num_threads()}))

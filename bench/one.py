@@ -1,4 +1,4 @@
-"""Run one method on one case in this process, on one core, and print the answer as JSON: `python -m bench.one`."""
+"""Run one method on one case in this process, on one core, and print the result as JSON: `python -m bench.one`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ METHODS = {
     "nsga2": "bench.sampled",
     "random_search": "bench.sampled",
 }
-"""Where each method is; imported by itself, so that none pays for the memory of the others' libraries."""
+"""The module of each method; only the module needed is imported, so that none loads the others' libraries."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Our own search, as the product runs it."""
+"""Our own search, run as in the product."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WARM_RUNS = 20
 
 
 def ours(case: Case, seconds: float) -> Answer:
-    """Return the top 10 with certificate and binding limits: first with nothing built, then the median of 20."""
+    """Return the top 10 with certificate and binding limits: first without cached tables, then the median of 20."""
     return timed_search(SearchRequest(space=case.space, budget=case.budget, top_k=10))
 
 
@@ -23,7 +23,7 @@ def thousand(case: Case, seconds: float) -> Answer:
 
 
 def timed_search(request: SearchRequest) -> Answer:
-    """Search once with nothing built, then 20 times with the space's tables cached."""
+    """Search once without cached tables, then 20 times with the space's tables cached."""
     first = Stopwatch()
     result = search(request)
     answer = Answer(setup_seconds=first.seconds, proved=result.certificate.optimal)

@@ -1,4 +1,4 @@
-"""Answers as plots."""
+"""Plots of the results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COLORS = {
 
 
 def plot_cases(cases: dict[str, dict[str, dict[str, Any]]], path: Path) -> None:
-    """Draw the best value against time for each method, one panel a case; a dot ends a proof."""
+    """Draw the best value against time for each method, one panel per case; a dot ends a proof."""
     columns = 3
     rows = -(-len(cases) // columns)
     figure, panels = plt.subplots(rows, columns, figsize=(13, 3.6 * rows), squeeze=False, layout="constrained")
@@ -52,7 +52,7 @@ def plot_cases(cases: dict[str, dict[str, dict[str, Any]]], path: Path) -> None:
 
 
 def plot_growth(growth: dict[str, dict[str, Any]], path: Path) -> None:
-    """Draw time against the size of the space and against the options a cell, on log axes."""
+    """Draw time against the size of the space and against the options per cell, on log axes."""
     sizes = [int(answer["more"]["space_size"]) for answer in growth.values()]
     options = [options_per_cell(case) for case in growth]
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained", sharey=True)

@@ -1,4 +1,4 @@
-"""Run every method on every case, one process each on one core, one after the other: `python -m bench.run`.
+"""Run every method on every case, each in a new process on one core, one after another: `python -m bench.run`.
 
 Writes search.json, search.md and the plots search.svg and growth.svg into bench/results.
 """
@@ -20,11 +20,11 @@ from bench.tables import cases_table, growth_table, scoring_line
 
 RESULTS = Path(__file__).parent / "results"
 GRACE_SECONDS = 120.0
-"""What a method may take beyond its limit: imports, tables, its model."""
+"""The time that a method may take beyond its limit, for imports, tables and its model."""
 
 
 def measure(case: str, method: str, seconds: float) -> dict[str, Any]:
-    """Run one method on one case in a process of its own and return its answer. Raises what the process failed with."""
+    """Run one method on one case in a new process and return its result. Raises the error of the process."""
     command = [sys.executable, "-W", "ignore", "-m", "bench.one", case, method, "--seconds", str(seconds)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds + GRACE_SECONDS)
     line = next(line for line in done.stdout.splitlines() if line.startswith("ANSWER "))
@@ -34,7 +34,7 @@ def measure(case: str, method: str, seconds: float) -> dict[str, Any]:
 
 
 def scoring() -> dict[str, Any]:
-    """Measure how many architectures the array interface scores in a second, in a process of its own."""
+    """Measure how many architectures per second the array interface scores, in a new process."""
     command = [sys.executable, "-m", "bench.scoring"]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=GRACE_SECONDS)
     line, figures = done.stdout.splitlines()
@@ -63,7 +63,7 @@ def main() -> None:
     (given.results / "search.json").write_text(json.dumps(found, indent=1) + "\n")
     report = f"{cases_table(cases)}\n\n{growth_table(growth)}\n\n{scoring_line(scored)}\n"
     (given.results / "search.md").write_text(report)
-    from bench.plots import plot_cases, plot_growth  # here: measuring a single case needs no drawing library
+    from bench.plots import plot_cases, plot_growth  # imported here: measuring a single case needs no drawing library
 
     plot_cases(cases, given.results / "search.svg")
     plot_growth(growth, given.results / "growth.svg")

@@ -1,4 +1,4 @@
-"""The methods that sample or evolve, and prove nothing: Optuna's TPE and NSGA-II, and random search."""
+"""The methods that sample or evolve, without proof: Optuna's TPE and NSGA-II, and random search."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ SEED = 0
 
 
 def tpe(case: Case, seconds: float) -> Answer:
-    """Search with Optuna's tree-structured Parzen estimator, its constraints given as constraints."""
+    """Search with Optuna's tree-structured Parzen estimator; the limits are passed as constraints."""
     return _optuna(case, seconds, optuna.samplers.TPESampler(seed=SEED))
 
 
 def nsga2(case: Case, seconds: float) -> Answer:
-    """Search with Optuna's NSGA-II, its constraints given as constraints."""
+    """Search with Optuna's NSGA-II; the limits are passed as constraints."""
     return _optuna(case, seconds, optuna.samplers.NSGAIISampler(seed=SEED))
 
 
@@ -56,7 +56,10 @@ Choices = list[tuple[str, list[tuple[int, ...]]]]
 
 
 def _choices(space: Space) -> Choices:
-    """Return what an architecture of the space is drawn from, in the order of its integers: name and values."""
+    """Return the choices that an architecture of the space is drawn from, in the order of its integers.
+
+    Each is a name and its values.
+    """
     if isinstance(space, DenseNetCnnSpace):
         axes = zip(space.width, space.depth, space.skip_channels, strict=True)
         named = [
@@ -74,7 +77,7 @@ def _single(axis: Axis) -> list[tuple[int, ...]]:
 
 
 def random_search(case: Case, seconds: float) -> Answer:
-    """Draw architectures evenly and score them: dense ones with our own array interface, millions a second."""
+    """Draw architectures uniformly and score them: dense ones with our own array interface, millions per second."""
     space = case.space
     if isinstance(space, DenseNetCnnSpace):
         return _random_arrays(space, case.caps(), seconds)

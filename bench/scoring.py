@@ -1,4 +1,4 @@
-"""How many random 3-cell networks `score_densenet_cnn` scores in a second on one core: numpy, and machine code.
+"""Measure how many random 3-cell networks `score_densenet_cnn` scores per second on one core: numpy, machine code.
 
 python bench/scoring.py [networks]
 """
@@ -31,14 +31,14 @@ def random_cells(n: int) -> Ints:
 
 
 def seconds(cells: Ints, *, compiled: bool) -> float:
-    """Return how long one call takes."""
+    """Return the duration of one call."""
     start = time.perf_counter()
     score_densenet_cnn(IMAGE, 10, cells, compiled=compiled)
     return time.perf_counter() - start
 
 
 def measure(n: int = NETWORKS, rounds: int = ROUNDS) -> dict[str, Any]:
-    """Return networks a second for both paths: the median of some rounds that take turns, after one to warm up."""
+    """Return networks per second for both paths: the median of some alternating rounds, after one to warm up."""
     paths = {"numpy": False, "compiled": True} if importlib.util.find_spec("numba") else {"numpy": False}
     cells = random_cells(n)
     taken: dict[str, list[float]] = {name: [] for name in paths}

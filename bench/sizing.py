@@ -1,8 +1,8 @@
-"""How many search workers a load needs: a simulation of the queue, beside the formula that it must agree with.
+"""Find how many search workers a load needs: a simulation of the queue, and the formula that it must agree with.
 
-Searches arrive at random (Poisson); a share of them is answered by an earlier equal one and never queues; the others
-wait for a free worker. Service times are those of bench/results/search.json, with what claiming and storing take.
-What is told is of a queue that has settled: the time in which it fills is left out.
+Searches arrive at random (Poisson). A fraction of them is answered from an earlier equal search and never queues; the
+others wait for a free worker. Service times are those of bench/results/search.json, plus the time to claim and store.
+The results are for the steady state: the time in which the queue fills is left out.
 
 `python -m bench.sizing` prints the table of docs/operate/sizing.md and writes bench/results/sizing.json.
 """
@@ -23,33 +23,33 @@ import simpy
 RESULTS = Path(__file__).parent / "results"
 SEARCHES = 20_000
 LEAST_SECONDS = 300.0
-"""How long a load lasts at least: near its limit, a queue of many workers takes a minute to settle."""
+"""The least duration of a load: near its limit, a queue of many workers takes a minute to settle."""
 
 MOST_BUSY = 0.9
-"""The share of their time that workers may be busy: closer to all of it, a small rise and the queue only grows."""
+"""The largest fraction of time that workers may be busy: closer to 1, a small rise makes the queue grow without end."""
 
 SETTLING = 0.2
-"""The share of searches, the first ones, that find the queue still filling."""
+"""The fraction of searches, the first ones, that find the queue still filling."""
 
 RATES = (1, 10, 100, 1000)
-"""Searches a second."""
+"""Searches per second."""
 
 HITS = (0.0, 0.5, 0.9)
-"""Shares of searches that an earlier equal one answers."""
+"""Fractions of searches that are answered from an earlier equal search."""
 
 WAIT_SECONDS = 0.5
-"""What 95 of 100 searches should wait at most."""
+"""The longest wait of 95 of 100 searches."""
 
 TRAININGS = ((8, 1.0), (24, 1.0), (24, 4.0), (100, 2.0))
-"""Trainings a day, and the hours of one on a GPU."""
+"""Trainings per day, and the hours of one on a GPU."""
 
 WAIT_SHARE = 0.5
-"""What a training should wait on average, of the time that it takes."""
+"""The longest average wait of a training, as a fraction of its duration."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a number of workers kept up: seconds that searches waited in the queue, and the share of time they worked."""
+    """The result for a number of workers: seconds that searches waited in the queue, and the workers' busy fraction."""
 
     arrivals_per_second: float
     answered_by_earlier: float
@@ -61,17 +61,18 @@ class Outcome:
 
 
 def service_times() -> list[float]:
-    """Return the seconds that searches of the benchmark's cases took, each with what storing takes."""
+    """Return the durations in seconds of the benchmark's searches, each including the time to store it."""
     cases = json.loads((RESULTS / "search.json").read_text(encoding="utf-8"))["cases"]
     runs = [seconds for case in cases.values() for seconds in case["ours"]["more"]["runs"]]
     return [seconds + storing_seconds() for seconds in runs]
 
 
 def storing_seconds() -> float:
-    """Return what a search takes of a worker beside its computation, by load.json.
+    """Return the time that a worker needs for a search in addition to its computation, from load.json.
 
-    That is the time between two searches of a worker that is never idle, there with searches of milliseconds: claiming,
-    storing and finishing, on cores that it shares with the API, the database and the clients. So it is an upper bound.
+    That is the time between two searches of a worker that is never idle, with searches of milliseconds: claiming,
+    storing and finishing, on cores that it shares with the API, the database and the clients. It is therefore an upper
+    bound.
     """
     load = json.loads((RESULTS / "load.json").read_text(encoding="utf-8"))
     return float(load["worker_concurrency"] / load["submissions to the end"]["per_second"])
@@ -80,7 +81,7 @@ def storing_seconds() -> float:
 def simulate(
     rate: float, workers: int, services: Sequence[float], *, hits: float = 0.0, seed: int = 0, searches: int = SEARCHES
 ) -> Outcome:
-    """Return how `workers` keep up with `rate` searches a second, of which a share `hits` never queues."""
+    """Simulate `workers` workers at `rate` searches per second, of which a fraction `hits` never queues."""
     rng, environment = random.Random(seed), simpy.Environment()
     pool, waits, worked = simpy.Resource(environment, workers), list[float](), list[float]()
 
@@ -119,7 +120,7 @@ def erlang_wait(rate: float, workers: int, mean_service: float) -> float:
     load = rate * mean_service
     if load >= workers:
         return math.inf
-    blocked = 1.0  # Erlang's B by its recurrence, which no factorial overflows
+    blocked = 1.0  # Erlang's B by its recurrence, in which no factorial can overflow
     for n in range(1, workers + 1):
         blocked = load * blocked / (n + load * blocked)
     waiting = blocked / (1 - load / workers * (1 - blocked))
@@ -127,10 +128,10 @@ def erlang_wait(rate: float, workers: int, mean_service: float) -> float:
 
 
 def enough(rate: float, hits: float, services: Sequence[float]) -> Outcome:
-    """Return the outcome with the fewest workers that are busy for MOST_BUSY of their time at most by the load.
+    """Return the outcome of the smallest number of workers whose load is at most MOST_BUSY.
 
-    Nor do 95 of 100 searches wait for more than WAIT_SECONDS. With fewer workers than the load the queue grows for
-    ever, however short it is at first, so that no simulation of some minutes tells.
+    Also, 95 of 100 searches wait at most WAIT_SECONDS. With fewer workers than the load, the queue grows without end,
+    however short it is at first, which a simulation of some minutes would not show.
     """
     mean = sum(services) / len(services)
     least = math.ceil(rate * (1 - hits) * mean / MOST_BUSY)
@@ -151,7 +152,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 
 def training_table() -> str:
-    """Return how many training workers do for some loads, in Markdown, by Erlang's formula: their lengths vary."""
+    """Return how many training workers some loads need, in Markdown, by Erlang's formula: their durations vary."""
     lines = ["| trainings a day | hours of one | GPUs | busy | mean wait |", "|--:|--:|--:|--:|--:|"]
     for a_day, hours in TRAININGS:
         waits = ((gpus, erlang_wait(a_day / 24, gpus, hours)) for gpus in itertools.count(1))

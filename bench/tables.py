@@ -1,4 +1,4 @@
-"""Answers as tables."""
+"""Tables of the results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = {
 
 
 def cases_table(cases: dict[str, dict[str, dict[str, Any]]]) -> str:
-    """Return one row a case and method: time, value, share of the optimum, proof, and time as a multiple of ours."""
+    """Return one row per case and method: time, value, fraction of the optimum, proof, and time relative to ours."""
     lines = [
         "| case | method | seconds | NN-Mass | of the optimum | proved | times ours | peak memory |",
         "|---|---|--:|--:|--:|---|--:|--:|",
@@ -39,7 +39,7 @@ def cases_table(cases: dict[str, dict[str, dict[str, Any]]]) -> str:
 
 
 def growth_table(growth: dict[str, dict[str, Any]]) -> str:
-    """Return one row a space of four cells, and the exponents with which time grows."""
+    """Return one row per space of four cells, and the exponents with which time grows."""
     lines = [
         "| options a cell | architectures | new space, s | tables cached, s | peak memory |",
         "|--:|--:|--:|--:|--:|",
@@ -59,18 +59,18 @@ def growth_table(growth: dict[str, dict[str, Any]]) -> str:
 
 
 def scoring_line(found: dict[str, Any]) -> str:
-    """Return how many architectures a second the array interface scores."""
+    """Return how many architectures per second the array interface scores."""
     rates = ", ".join(f"{rate / 1e6:.1f} million a second ({name})" for name, rate in found["per_second"].items())
     return f"Array interface, {found['networks']:,} networks of three cells, median of {found['rounds']}: {rates}."
 
 
 def options_per_cell(case: str) -> int:
-    """Return how many width, depth and skip channels each cell of a growth case may combine, equal networks once."""
+    """Return how many combinations of width, depth and skip channels each cell of a growth case has, counted once."""
     return max(len(stage) for stage in GROWTH[case].space.chain().stages)
 
 
 def exponent(growth: dict[str, dict[str, Any]], key: str) -> float:
-    """Return the slope of log time against log options a cell, by least squares."""
+    """Return the slope of log time against log options per cell, by least squares."""
     points = [(math.log(options_per_cell(case)), math.log(answer[key])) for case, answer in growth.items()]
     mean_x = sum(x for x, _ in points) / len(points)
     mean_y = sum(y for _, y in points) / len(points)

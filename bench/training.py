@@ -1,10 +1,10 @@
-"""How much of a bare PyTorch loop's throughput the product's training loop keeps.
+"""Compare the throughput of the product's training loop with that of a bare PyTorch loop.
 
 python -m bench.training [--rounds N] [--threads N]
 
-Both train the same module on the same batches from the same loader, one epoch each in turn, in one process. The bare
-loop does what cannot be left out: standardize, forward, loss, backward, optimizer. Ours adds Lightning Fabric, the
-schedule, loss and accuracy of every step, the watch for divergence and the calls to its host.
+Both train the same module on the same batches from the same loader, one epoch each alternately, in one process. The
+bare loop does only what is necessary: standardize, forward, loss, backward, optimizer. Ours adds Lightning Fabric, the
+schedule, loss and accuracy of every step, the check for divergence and the callbacks.
 """
 
 from __future__ import annotations
@@ -69,21 +69,21 @@ CASES: dict[str, tuple[dict[str, Any], Any, str]] = {
 
 
 class Nobody:
-    """A host that keeps nothing."""
+    """Callbacks that do nothing."""
 
     def on_step(self, epoch: int, step: int, steps: int) -> bool:
-        """Hear of a step."""
+        """Ignore a step."""
         return False
 
     def epoch(self, done: Epoch) -> None:
-        """Hear of an epoch."""
+        """Ignore an epoch."""
 
     def on_checkpoint(self, state: State, epoch: int, step: int) -> None:
-        """Keep nothing."""
+        """Ignore a checkpoint."""
 
 
 class Bare:
-    """The loop that a tutorial would write."""
+    """A training loop as in a tutorial."""
 
     def __init__(self, architecture: Architecture, data: Data, recipe: Recipe) -> None:
         self._module = build(architecture, SEED).train()
@@ -102,7 +102,7 @@ class Bare:
 
 
 def measure(name: str, rounds: int) -> dict[str, Any]:
-    """Return seconds of an epoch of each loop, and the median over rounds of the bare loop's time over ours."""
+    """Return seconds per epoch of each loop, and the median over rounds of the bare loop's time over ours."""
     definition, dataset, recipe_name = CASES[name]
     architecture, recipe = decode_architecture(definition), replace(resolve_recipe(recipe_name), epochs=rounds + 1)
     shape, classes = architecture.input_shape, architecture.num_classes
@@ -115,7 +115,7 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
         ("bare", bare.train_epoch),
     ]
     for number in range(rounds + 1):
-        for who, epoch in loops if number % 2 else reversed(loops):  # neither profits from always being the second
+        for who, epoch in loops if number % 2 else reversed(loops):  # neither loop gains from always being second
             start = time.perf_counter()
             epoch()
             if number:
@@ -126,7 +126,7 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure every case, print a line for each, and keep the figures."""
+    """Measure every case, print a line for each, and store the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs migrations on the connection it is given, or on the database of the environment."""
+"""Alembic's entry point: run migrations on the given connection, or on the database of the environment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MIGRATION_LOCK = 7_164_225_300
 
 
 def run(connection: Connection) -> None:
-    """Run what is missing, one process at a time."""
+    """Run the missing migrations, one process at a time."""
     context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True)
     with context.begin_transaction():
         if connection.dialect.name == "postgresql":

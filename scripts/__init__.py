@@ -1,1 +1,1 @@
-"""Scripts beside the package."""
+"""Scripts for development and documentation; they are not part of the package."""

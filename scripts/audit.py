@@ -1,9 +1,9 @@
-"""Look every locked package up among known vulnerabilities, and say which could not be looked up.
+"""Check every locked package for known vulnerabilities, and report which could not be checked.
 
 python -m scripts.audit [--strict]
 
-pip-audit ends with 0 when the advisories cannot be had for a package, as behind a mirror without them. Here that is
-said, with the number of packages, and with --strict it is an error.
+pip-audit ends with 0 when the advisories of a package are unavailable, as with a mirror without them. This script
+reports the number of such packages; with --strict they are an error.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ VULNERABLE, NOT_LOOKED_UP = 1, 2
 
 
 def main() -> int:
-    """Print what is known; returns 1 when a package is vulnerable, with --strict 2 when one could not be looked up."""
+    """Print the result. Return 1 when a package is vulnerable, and with --strict 2 when one could not be checked."""
     done = subprocess.run(
         [sys.executable, "-m", "pip_audit", "--format", "json", "--disable-pip", "--require-hashes", "-r", str(LOCK)],
         capture_output=True,

@@ -1,6 +1,6 @@
-"""The main job through the real service: start it, submit a budget, follow the search, print the ranking, end it all.
+"""Demonstrate the service: start it, submit a budget, follow the search, print the ranking, stop the service.
 
-Runs in a data folder of its own that is removed at the end, on a free port; needs nothing but the installed package.
+Uses a temporary data folder and a free port; needs only the installed package.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A Griffe extension: examples in docstrings become code, with the prompts left out of what is copied."""
+"""A Griffe extension that turns examples in docstrings into code blocks whose prompts are not copied."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ EXAMPLE = re.compile(r"^>>> .*(?:\n.+)*", re.MULTILINE)
 
 
 class Examples(Extension):
-    """Fences examples, which Markdown would take for quotations."""
+    """Fences examples, which Markdown would otherwise treat as quotations."""
 
     def on_object(self, *, obj: Object, **_: Any) -> None:
-        """Rewrite the docstring of whatever was collected."""
+        """Rewrite the docstring of a collected object."""
         if obj.docstring is not None:
             obj.docstring.value = EXAMPLE.sub(r"```pycon\n\g<0>\n```", obj.docstring.value)

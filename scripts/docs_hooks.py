@@ -1,4 +1,4 @@
-"""MkDocs hooks: reference pages from the code, notebooks as pages, and what the pages show from beyond docs/."""
+"""MkDocs hooks: reference pages from the code, notebooks as pages, and files from outside docs/ that pages show."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from scripts.reference import pages
 
 ROOT = Path(__file__).parents[1]
 SHOWN = ("bench/results/*.json", "bench/results/*.md", "bench/results/*.svg")
-"""What pages may link to outside docs/; on the site it lies where it does in the repository, below the pages."""
+"""Files outside docs/ to which pages may link; the site has them at the same path as the repository."""
 
 FOLDER = "adr"
-"""A folder that the navigation names as a whole."""
+"""A folder that the navigation lists as a whole."""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """List the files of a folder that the navigation names: its index first, then the others by name."""
+    """List the files of a folder in the navigation: its index first, then the others by name."""
     paths = sorted(Path(config.docs_dir, FOLDER).glob("*.md"), key=lambda path: (path.stem != "index", path.name))
     names = [f"{FOLDER}/{path.name}" for path in paths]
     config.nav = [{title: names} if entry == FOLDER else {title: entry} for title, entry in _entries(config)]
@@ -35,7 +35,7 @@ def _entries(config: MkDocsConfig) -> Iterator[tuple[str, object]]:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that are written from the code, and files from beyond docs/."""
+    """Add the generated pages, and files from outside docs/."""
     for place, text in pages().items():
         files.append(File.generated(config, place, content=text))
     for notebook in sorted(Path(config.docs_dir).glob("notebooks/*.ipynb")):
@@ -48,9 +48,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Return a page with its links as they are on the site.
+    """Return a page with its links adapted to the site.
 
-    What pages show from beyond docs/ lies below them there, and a notebook is a page.
+    There, files from outside docs/ are below the pages, and a notebook is a page.
     """
     up = "../" * page.file.src_uri.count("/")
     markdown = re.sub(rf"\]\({re.escape(up)}\.\./(?=bench/)", f"]({up}", markdown)

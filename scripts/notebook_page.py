@@ -1,4 +1,4 @@
-"""A notebook as a page of the documentation: its texts, its code, and what the code answers when the page is built."""
+"""Convert a notebook to a page of the documentation: its text, its code, and the output when the page is built."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EMPTY_LINES = re.compile(r"\n\s*\n")
 
 
 def page_of_notebook(path: Path) -> str:
-    """Return the notebook as Markdown. Its first cell holds the title. What fails in it fails the build."""
+    """Return the notebook as Markdown. Its first cell holds the title. An error in a cell fails the build."""
     notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]  # nbformat is half typed
     place = {"metadata": {"path": str(path.parent)}}
     nbclient.NotebookClient(notebook, timeout=SECONDS, resources=place, extra_arguments=[QUIET]).execute()

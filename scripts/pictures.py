@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
 
 MLP = {"family": "densenet_mlp", "in_features": 784, "num_classes": 10, "width": 8, "activation": "relu"}
 DEPTHS, SKIP_CHANNELS = range(16, 33), range(13)
-"""Where the publication's MLPs on MNIST lie: one width, 17 depths, 13 values of t_c."""
+"""The space of the publication's MLPs on MNIST: one width, 17 depths, 13 values of t_c."""
 
 MOST_PARAMS = 8_500
 
@@ -46,7 +46,7 @@ def pictures() -> dict[str, str]:
 
 
 def densities() -> Architecture:
-    """Return a network of three equal cells that are wired not at all, by about half, and fully."""
+    """Return a network of three equal cells: with none, about half, and all of the skip connections."""
     return _network([(16, 8, skip_channels) for skip_channels in (0, 30, 96)])
 
 
@@ -69,7 +69,7 @@ def all_networks() -> list[Architecture]:
 
 
 def found(objective: Maximize | Pareto, budget: Budget) -> SearchResult:
-    """Return what the search answers in the plot's space."""
+    """Return the result of a search in the plot's space."""
     axes = {"depth": list(DEPTHS), "skip_channels": list(SKIP_CHANNELS)}
     return search(SearchRequest(space=decode_space(MLP | axes), budget=budget, objective=objective))
 
@@ -84,7 +84,7 @@ class Axis:
     end: float
 
     def at(self, value: float) -> float:
-        """Return where a value lies."""
+        """Return the pixel of a value."""
         return self.start + (value - self.least) / (self.most - self.least) * (self.end - self.start)
 
 

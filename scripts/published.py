@@ -1,4 +1,4 @@
-"""The published networks as budgets: print, as a table for docs/published.md, what the search proves for each."""
+"""Print a table for docs/published.md: the published networks as budgets, and what the search proves for each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Row:
 
     @property
     def budget(self) -> dict[str, int]:
-        """What the network takes, as limits."""
+        """The network's costs as limits."""
         return {"max_params": self.params, "max_macs": self.macs}
 
 
@@ -37,7 +37,7 @@ ROWS = (
 
 
 def shown(architecture: dict[str, Any]) -> str:
-    """Return an architecture in a few words."""
+    """Return a short form of an architecture."""
     if "cells" in architecture:
         cells = ", ".join(f"{c['width']}x{c['depth']} t {c['skip_channels']}" for c in architecture["cells"])
         return f"width x depth, t_c: {cells}"
@@ -60,7 +60,7 @@ def line(row: Row) -> str:
 
 
 def proved_of(size: int) -> str:
-    """Return how many networks the space holds."""
+    """Return the size of the space in words."""
     return f"best of {size:.1e}"
 
 

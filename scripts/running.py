@@ -1,4 +1,4 @@
-"""The embedded service for as long as a script needs it: started on a free port, ended in good order."""
+"""Run the embedded service during a script: started on a free port, stopped in an orderly way."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ END_WITHIN_SECONDS = 30
 
 @contextmanager
 def service(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Run the embedded service in a folder, with settings as environment variables; gives its address."""
+    """Run the embedded service in a folder, with settings as environment variables; yields its address."""
     command = [sys.executable, "-m", "app", "serve", "--port", "0", "--data-dir", str(folder)]
     environment = os.environ | dict(settings or {})
     with (folder / "serve.log").open("wb") as output:

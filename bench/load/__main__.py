@@ -1,9 +1,9 @@
-"""Load one API process on one core, and see what it carries beside the same work done bare.
+"""Load one API process on one core, and compare it with a bare implementation of the same work.
 
 python -m bench.load [--rows N] [--seconds N] [--searches N] [--concurrency N]
 
-Writes bench/results/load.json and prints the same as a table. PostgreSQL and Redis are private and run on this machine
-with everything else, so its cores are shared by the database, the worker and the clients.
+Writes bench/results/load.json and prints the same as a table. PostgreSQL and Redis are private and run on this machine,
+so that the database, the worker and the clients share its cores.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from bench.load.servers import Running, running
 RESULTS = Path(__file__).parents[1] / "results" / "load.json"
 STEADY_SECONDS = 20.0
 WIDE = 140
-"""Characters of the table, wherever it is printed."""
+"""The width of the table in characters, wherever it is printed."""
 
 
 def main() -> None:
-    """Measure everything and write it down."""
+    """Measure everything and write the results."""
     parser = argparse.ArgumentParser(description="Load the service on loopback.")
     parser.add_argument("--rows", type=int, default=1_000_000, help="searches in the history")
     parser.add_argument("--seconds", type=float, default=600.0, help="how long everything goes on at once")
@@ -81,7 +81,7 @@ async def _measure(service: Running, chosen: argparse.Namespace, console: Consol
 
 
 def _beside(ours: Timings, alone: Timings) -> dict[str, Any]:
-    """Return our figures with those of the same work done bare, and the ratios of their latencies."""
+    """Return our figures with those of the bare implementation, and the ratios of their latencies."""
     return {
         **ours.to_json(),
         "bare": alone.to_json(),

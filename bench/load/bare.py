@@ -1,4 +1,4 @@
-"""The same work done bare: the SQL alone, pages made without HTTP, and Celery tasks that do nothing."""
+"""Bare implementations of the same work: only SQL, pages without HTTP, and Celery tasks that do nothing."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ TAGS = "select search_id, position, tag from search_tags where search_id = any(%
 
 
 def poll(running: Running, seconds: float) -> Timings:
-    """Fetch one search and its tags by plain SQL, on one connection, as often as it goes."""
+    """Fetch one search and its tags by plain SQL, on one connection, as often as possible."""
     with psycopg.connect(running.postgres_url, autocommit=True) as database:
         (newest,) = database.execute(
             f"select id from jobs where owner = '{OWNER}' order by id desc limit 1"
@@ -75,10 +75,10 @@ def poll(running: Running, seconds: float) -> Timings:
 
 
 def pages(running: Running, name: str, count: int) -> tuple[Timings, Timings]:
-    """Walk through a list, 20 a page, by plain SQL and by the service's own code without HTTP, turn by turn.
+    """Page through a list, 20 a page, alternately by plain SQL and by the service's own code without HTTP.
 
-    Both ask for one row more, to see whether more follow, and start again after the last page. Plain SQL's rows come
-    with their JSON read, the service's pages as the JSON that would be sent.
+    Both fetch one row more, to see whether more follow, and start again after the last page. Plain SQL gives rows with
+    parsed JSON, the service's code gives pages as the JSON that it would send.
     """
     raw, made = Timings(), Timings()
     before: UUID | None = None
@@ -116,7 +116,7 @@ def _timed(timings: Timings, do: Callable[[], T]) -> T:
 
 
 def make_celery() -> Celery:
-    """Return a Celery application set up as the service's, whose one task does nothing but count itself."""
+    """Return a Celery application configured as the service's, with one task that only counts its calls."""
     celery = Celery("bare", broker=os.environ["BARE_REDIS"])
     celery.conf.update(
         task_queues=[Queue("bare", routing_key="bare", no_ack=True)],  # type: ignore[no-untyped-call]
@@ -136,7 +136,7 @@ def make_celery() -> Celery:
 
 
 def tasks(running: Running, count: int, concurrency: int) -> float:
-    """Publish so many tasks that do nothing and have a Celery worker do them; returns tasks a second."""
+    """Publish `count` tasks that do nothing and run them with a Celery worker; return tasks per second."""
     os.environ["BARE_REDIS"] = running.redis_url.removesuffix("/0") + "/1"
     command = [
         "worker",
@@ -155,7 +155,7 @@ def tasks(running: Running, count: int, concurrency: int) -> float:
     )
     try:
         with Redis.from_url(os.environ["BARE_REDIS"]) as redis, make_celery() as celery:
-            _send_and_wait(celery, redis, 1)  # until the worker is there
+            _send_and_wait(celery, redis, 1)  # until the worker has started
             started = time.perf_counter()
             _send_and_wait(celery, redis, count)
             return count / (time.perf_counter() - started)

@@ -1,4 +1,4 @@
-"""The Celery application of the bare tasks' worker."""
+"""The Celery application of the worker for the bare tasks."""
 
 from bench.load.bare import make_celery
 

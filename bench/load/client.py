@@ -1,4 +1,4 @@
-"""Clients: one event loop, keep-alive connections, every answer timed and read to its end."""
+"""Load clients: one event loop, keep-alive connections; every response is timed and read to its end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Do = Callable[[], Awaitable[None]]
 
 @dataclass
 class Timings:
-    """How long requests took, in seconds, how many failed, and how long it all went on."""
+    """Latencies of requests in seconds, the number that failed, and the elapsed time."""
 
     latencies: list[float] = field(default_factory=list)
     errors: int = 0
@@ -25,7 +25,7 @@ class Timings:
 
     @property
     def rate(self) -> float:
-        """Requests answered a second."""
+        """Requests answered per second."""
         return len(self.latencies) / self.seconds if self.seconds else 0.0
 
     def percentile(self, percent: int) -> float:
@@ -41,7 +41,7 @@ class Timings:
 
 
 class Client:
-    """Asks one service with one key."""
+    """Sends requests to one service with one key."""
 
     def __init__(self, address: str, key: str, connections: int) -> None:
         self._address = address
@@ -53,7 +53,7 @@ class Client:
             headers=self._headers,
             connector=aiohttp.TCPConnector(
                 limit=self._connections, keepalive_timeout=3
-            ),  # the server ends idle ones at 5
+            ),  # the server ends idle ones after 5 s
             timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS),
         )
         return self
@@ -62,25 +62,25 @@ class Client:
         await self._session.close()
 
     async def json(self, method: str, path: str, body: object = None) -> Any:
-        """Send a request; returns the answer, which must be one of success."""
+        """Send a request and return the response's JSON. Raises when the response is an error."""
         async with self._session.request(method, self._address + path, json=body) as answer:
             answer.raise_for_status()
             return await answer.json()
 
     async def text(self, path: str) -> str:
-        """Fetch an answer as text."""
+        """Fetch a response as text."""
         async with self._session.get(self._address + path) as answer:
             answer.raise_for_status()
             return await answer.text()
 
     async def read(self, path: str) -> None:
-        """Fetch an answer and throw it away."""
+        """Fetch a response and discard it."""
         async with self._session.get(self._address + path) as answer:
             answer.raise_for_status()
             await answer.read()
 
     async def follow(self, path: str) -> int:
-        """Read a stream of events until it ends, however long that takes; returns how many came."""
+        """Read a stream of events until it ends, however long that takes; return the number of events."""
         count = 0
         endless = aiohttp.ClientTimeout(total=None, sock_read=REQUEST_SECONDS)
         async with self._session.get(self._address + path, timeout=endless) as answer:
@@ -91,7 +91,7 @@ class Client:
 
 
 async def timed(do: Do, timings: Timings, due: float | None = None) -> None:
-    """Do something once and note how long it took from now or from when it was due, or that it failed."""
+    """Call `do` once; record how long it took since now or since it was due, or that it failed."""
     started = time.perf_counter() if due is None else due
     try:
         await do()
@@ -102,7 +102,7 @@ async def timed(do: Do, timings: Timings, due: float | None = None) -> None:
 
 
 async def at_rate(per_second: float, seconds: float, do: Do) -> Timings:
-    """Do something at fixed moments, whether or not earlier ones were answered; latency counts from those moments."""
+    """Call `do` at fixed times, whether or not earlier calls have ended; latency counts from those times."""
     timings, tasks = Timings(), set[asyncio.Task[None]]()
     started = time.perf_counter()
 
@@ -119,7 +119,7 @@ async def at_rate(per_second: float, seconds: float, do: Do) -> Timings:
 
 
 async def one_after_another(workers: int, seconds: float, do: Do) -> Timings:
-    """Do something as often as it goes, so many at once."""
+    """Call `do` as often as possible, with this number of concurrent calls."""
     timings = Timings()
     started = time.perf_counter()
 

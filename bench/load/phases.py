@@ -1,4 +1,4 @@
-"""What is measured: polls, submissions, pages of a long history, and everything at once."""
+"""The phases of the load test: polls, submissions, pages of a long history, and all of them together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.load.client import Client, Timings, at_rate, one_after_another, timed
 from bench.load.servers import Running
 
 SMALL = {"space": "densenet-tiny", "budget": {"max_params": 20000}, "top_k": 3, "fresh": True}
-"""A search of milliseconds: what is measured is everything around it."""
+"""A search that takes milliseconds: the test measures everything around it."""
 
 POLLS_PER_SECOND = 300
 AT_ONCE = 16
@@ -28,22 +28,22 @@ END_SECONDS = 120.0
 STREAMS = 200
 LIVE_STREAMS = 20
 MIX = {"polls": 60.0, "posts": 4.0, "pages": 4.0, "scrapes": 0.2}
-"""Requests a second while 200 streams are open."""
+"""Requests per second while 200 streams are open."""
 
 SAMPLE_SECONDS = 5.0
 LOOK_AGAIN_SECONDS = 0.25
 
 
 async def submit(client: Client) -> str:
-    """Submit a small search; returns its id."""
+    """Submit a small search; return its id."""
     return str((await client.json("POST", "/v1/searches", SMALL))["id"])
 
 
 async def polls(client: Client, seconds: float) -> tuple[Timings, Timings]:
-    """Poll one finished search: at 300 a second, then as often as it goes."""
+    """Poll one finished search: at 300 requests a second, then as often as possible."""
     search = await submit(client)
     async with asyncio.timeout(END_SECONDS):
-        await client.follow(f"/v1/searches/{search}/events")  # it ends with the search
+        await client.follow(f"/v1/searches/{search}/events")  # the stream ends with the search
 
     async def poll() -> None:
         await client.read(f"/v1/searches/{search}")
@@ -53,7 +53,7 @@ async def polls(client: Client, seconds: float) -> tuple[Timings, Timings]:
 
 
 async def submissions(client: Client, running: Running, count: int) -> tuple[Timings, float]:
-    """Submit so many searches and wait until all have succeeded; latencies of the POSTs, and searches a second."""
+    """Submit `count` searches and wait until all have succeeded; return POST latencies and searches per second."""
     with psycopg.connect(running.postgres_url, autocommit=True) as database:
         unfinished = "select count(*) from jobs where state in ('queued', 'running')"
         failed = "select count(*) from jobs where state = 'failed' and created_at > %s"
@@ -96,7 +96,7 @@ QUERIES = {
 
 
 async def pages(client: Client, query: str, count: int) -> Timings:
-    """Walk through a list, 20 a page, from its start."""
+    """Page through a list, 20 a page, from its start."""
     timings = Timings()
     cursor = ""
     started = time.perf_counter()
@@ -114,7 +114,7 @@ async def pages(client: Client, query: str, count: int) -> Timings:
 
 
 async def nothing(client: Client, count: int) -> Timings:
-    """Ask what touches neither database nor keys, one after another: what HTTP costs here, whatever is answered."""
+    """Call a route that uses neither database nor keys, repeatedly: the cost of HTTP itself."""
     timings = Timings()
     started = time.perf_counter()
     for _ in range(count):
@@ -125,7 +125,7 @@ async def nothing(client: Client, count: int) -> Timings:
 
 @dataclass
 class Mixed:
-    """What happened while everything went on at once."""
+    """What happened while all phases ran together."""
 
     timings: dict[str, Timings] = field(default_factory=dict)
     memory: list[tuple[float, int]] = field(default_factory=list)
@@ -136,14 +136,14 @@ class Mixed:
     metrics: set[str] = field(default_factory=set)
 
     def growth(self) -> float:
-        """Return memory at the end by memory after the first minute (medians of a tenth of the time each)."""
+        """Return the memory at the end divided by that after the first minute (medians over 1/10 of the time each)."""
         first = [size for at, size in self.memory if at >= 60] or [size for _, size in self.memory]
         tenth = max(1, len(first) // 10)
         return sorted(first[-tenth:])[tenth // 2] / sorted(first[:tenth])[tenth // 2]
 
 
 async def mixed(client: Client, running: Running, seconds: float) -> Mixed:
-    """POST, poll, page and hold 200 event streams open, all at once."""
+    """POST, poll, page, and hold 200 event streams open, all concurrently."""
     result = Mixed()
     newest = [await submit(client)]
     waiting = await _waiting_job(client)
@@ -176,7 +176,7 @@ async def mixed(client: Client, running: Running, seconds: float) -> Mixed:
 
 
 async def _waiting_job(client: Client) -> str:
-    """Return the path of a training that nobody takes: no training worker runs here."""
+    """Return the path of a training that stays queued: no training worker runs here."""
     network = {"family": "densenet_mlp", "in_features": 64, "num_classes": 10, "width": 4, "depth": 4}
     network |= {"skip_channels": 2, "activation": "relu"}
     body = {"architecture": network, "dataset": "digits", "recipe": "mlp-paper", "seeds": [0]}
@@ -186,14 +186,14 @@ async def _waiting_job(client: Client) -> str:
 async def _stream(
     client: Client, result: Mixed, stopping: asyncio.Event, newest: list[str], waiting: str, *, live: bool
 ) -> None:
-    """Follow jobs for as long as it all lasts: the newest search, then the next, or one that only waits."""
+    """Follow jobs until the test ends: the newest search, then the next, or one that only waits."""
     while not stopping.is_set():
         search = newest[-1]
         path = f"/v1/searches/{search}" if live else waiting
         result.streams += 1
         try:
             events = await client.follow(f"{path}/events")
-            result.events += events  # not in one: the sum so far would be read before the wait, and others' lost
+            result.events += events  # not in one statement, which would lose other tasks' events
             result.streams_ended += 1
         except (aiohttp.ClientError, TimeoutError):
             result.stream_errors += 1
@@ -201,7 +201,7 @@ async def _stream(
 
 
 async def _watch(running: Running, result: Mixed, stopping: asyncio.Event) -> None:
-    """Note the API process's memory every few seconds."""
+    """Record the API process's memory every few seconds."""
     started = time.perf_counter()
     while not stopping.is_set():
         result.memory.append((time.perf_counter() - started, running.api.memory_info().rss))

@@ -28,7 +28,7 @@ API_CORE = 0
 
 @dataclass(frozen=True)
 class Running:
-    """Where the service answers, and the key that it answers to."""
+    """The address of the running service, and its API key."""
 
     address: str
     key: str
@@ -41,11 +41,11 @@ class Running:
 
 @contextmanager
 def running(concurrency: int) -> Iterator[Running]:
-    """Start everything, and end it with the block. This process keeps off the API's core."""
+    """Start everything, and stop it at the end of the block. This process does not use the API's core."""
     cores = sorted(os.sched_getaffinity(0))
     api_core, others = cores[0], tuple(cores[1:]) or (cores[0],)
     with ExitStack() as stack:
-        # durable: every commit reaches the disk, as it would in earnest
+        # durable: every commit reaches the disk, as in production
         postgres = stack.enter_context(PostgresServer(durable=True))
         redis = stack.enter_context(RedisServer())
         url = postgres.create_database("load")

@@ -1,4 +1,4 @@
-"""Reference pages, written from the code when the documentation is built."""
+"""Reference pages, generated from the code when the documentation is built."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scripts.reference.settings import settings_page
 
 
 def pages() -> dict[str, str]:
-    """Return every generated page: its text by its place below docs/."""
+    """Return every generated page: its text by its path below docs/."""
     document = openapi()
     return {
         "reference/rest.md": routes_page(document),

@@ -1,4 +1,4 @@
-"""The command line's reference, from its own help."""
+"""The command line's reference, generated from its help."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PROGRAM = "nnmass"
 
 
 class Command(NamedTuple):
-    """One command with its whole name, such as `nnmass keys create`. context: typer's, which knows its parameters."""
+    """One command with its full name, such as `nnmass keys create`. context: typer's, which has its parameters."""
 
     name: str
     context: Any
 
     @property
     def anchor(self) -> str:
-        """Where it stands on the page."""
+        """The command's anchor on the page."""
         return self.name.replace(" ", "-")
 
 
@@ -35,7 +35,7 @@ def commands() -> list[Command]:
 
 
 def _below(command: Any, name: str, parent: Any) -> Iterator[Command]:
-    """Yield a command, or those of a group."""
+    """Yield a command, or the commands of a group."""
     context = command.make_context(name.rsplit(" ", 1)[-1], [], parent=parent, resilient_parsing=True)
     inner = getattr(command, "commands", None)
     if inner is None:

@@ -1,4 +1,4 @@
-"""How networks and spaces are written, family by family, from the schemas that check them."""
+"""The JSON form of networks and spaces, family by family, from the schemas that check them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _family(name: str) -> Iterator[str]:
 
 
 def _json(value: Any) -> str:
-    """Return JSON with a line for each field, as short as it can be read."""
+    """Return JSON with a line for each field, as short as is readable."""
     lines = (f"  {json.dumps(name)}: {_short(inner)}" for name, inner in value.items())
     return "```json\n{\n" + ",\n".join(lines) + "\n}\n```"
 

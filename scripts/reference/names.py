@@ -1,4 +1,4 @@
-"""What can be named: spaces, networks, devices, data sets, recipes, and the words of an answer."""
+"""The names that a request can use: spaces, networks, devices, data sets, recipes; and the words of a result."""
 
 from __future__ import annotations
 

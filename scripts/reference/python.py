@@ -1,4 +1,4 @@
-"""The Python reference: which objects mkdocstrings is to describe."""
+"""The Python reference: the objects that mkdocstrings describes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ figures are exact integers and rationals. `nnmass.search` is the easier way in; 
 engine."""
 
 SEARCH_OPTIONS = "nnmass.search_options.SearchOptions"
-"""Not named in the package itself, but every search takes what it lists."""
+"""Not exported by the package itself, but every search takes the parameters that it lists."""
 
 MODULES = {
     "Search": ("nnmass_core.search", ("search", "chain_of")),
@@ -62,7 +62,7 @@ PLUGIN_PARTS = {
     "Errors": ("Problem", "DefinitionError", "NotPossible"),
     "Wiring and modules": ("Wiring", "draw_wiring", "ConcatenationCell", "build", "peak_elements"),
 }
-"""What `nnmass_core.plugin` has, by what it is for."""
+"""The names in `nnmass_core.plugin`, grouped by purpose."""
 
 
 def client_page() -> str:

@@ -37,12 +37,12 @@ class Operation(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What the reference and its test call it."""
+        """The operation's title in the reference and in its test."""
         return f"{self.method.upper()} {self.path}"
 
     @property
     def anchor(self) -> str:
-        """Where it stands on the page."""
+        """The operation's anchor on the page."""
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
 
@@ -168,6 +168,6 @@ def bodies_page(document: Document) -> str:
 
 
 def _title(name: str) -> str:
-    """Return a heading; of names that several features have, with the feature."""
+    """Return a heading; for names that several features have, with the feature."""
     parts = name.split("__")
     return name if len(parts) == 1 else f"{parts[-1]} of {parts[1]}"

@@ -1,4 +1,4 @@
-"""JSON Schemas as tables that people read."""
+"""JSON Schemas as readable tables."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Schema = Mapping[str, Any]
 SIMPLE = {"string": "text", "integer": "integer", "number": "number", "boolean": "true or false", "null": "null"}
 FORMATS = {"uuid": "UUID", "date-time": "moment, ISO 8601 with its zone"}
 SHORTEST_LIST = 12
-"""Choices up to this number are listed; more are only counted."""
+"""The most choices that are listed; longer lists are only counted."""
 
 
 def fields_table(schema: Schema) -> str:
-    """Return the fields of an object, inner ones by dotted paths, as errors name them."""
+    """Return the fields of an object; inner fields have dotted paths, as in errors."""
     rows = [(code(path), kind, one_line(reported)) for path, kind, reported in _rows(schema, "")]
     return table(("field", "type", "meaning"), rows)
 
@@ -44,7 +44,7 @@ def _json(value: object) -> object:
 
 
 def type_of(schema: Schema) -> str:
-    """Return what a value may be, in words; shared schemas and definitions of networks as links."""
+    """Return the type of a value in words; shared schemas and definitions of networks are links."""
     return next((reported(schema) for keyword, reported in KEYWORDS.items() if keyword in schema), "JSON")
 
 
@@ -122,12 +122,12 @@ def _figure(value: float | None) -> str:
 
 
 def short_name(name: str) -> str:
-    """Return what a shared schema is called: of `app__searches__schemas__Progress` the last word."""
+    """Return the short name of a shared schema: the last part of `app__searches__schemas__Progress`."""
     return name.rsplit("__", 1)[-1]
 
 
 def anchor(name: str) -> str:
-    """Return where a shared schema stands on the page of bodies."""
+    """Return the anchor of a shared schema on the page of bodies."""
     return name.lower().replace("__", "-")
 
 
@@ -139,4 +139,4 @@ KEYWORDS: dict[str, Callable[[Schema], str]] = {
     "anyOf": lambda schema: _one_of(schema["anyOf"]),
     "type": _typed,
 }
-"""What says what a value is, the first that a schema has."""
+"""Schema keywords that describe a value; the first one present is used."""

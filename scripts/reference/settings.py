@@ -15,7 +15,7 @@ ABOUT = """Environment variables of the service, read once when a process starts
 name in lower case does as well. [Running nnmass](../running.md#settings) says when to set them."""
 
 OF_THE_USER = {"data_dir": "`nnmass` in the user's data directory", "data_root": "`datasets` in the folder above"}
-"""Defaults that are worked out on the machine at hand."""
+"""Defaults that depend on the machine."""
 
 
 def settings_page() -> str:

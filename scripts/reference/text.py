@@ -1,4 +1,4 @@
-"""Markdown that is written by a program: tables, code in their cells, paragraphs."""
+"""Generate Markdown: tables, code in their cells, paragraphs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import zip_longest
 
 
 def code(value: object) -> str:
-    """Return a value as code that may stand in a table's cell."""
+    """Return a value as code for a table's cell."""
     return f"`{str(value).replace('|', chr(92) + '|')}`"
 
 
@@ -17,19 +17,19 @@ def listed(values: Iterable[object]) -> str:
 
 
 def prose(text: str) -> str:
-    """Return a text as it is read: outside code in backticks, nothing in it is markup."""
+    """Return a text with its markup escaped, except for code in backticks."""
     parts = text.split("`")
     plain = [part.replace("<", "&lt;").replace("*", "\\*") for part in parts[::2]]
     return "`".join(part for pair in zip_longest(plain, parts[1::2]) for part in pair if part is not None)
 
 
 def one_line(text: str) -> str:
-    """Return a text that may stand in a table's cell."""
+    """Return a text for a table's cell."""
     return prose(" ".join(text.split())).replace("|", "\\|")
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """Return a table, or nothing where there are no rows. right: columns of figures."""
+    """Return a table, or nothing when there are no rows. right: right-aligned columns."""
     body = [f"| {' | '.join(row)} |" for row in rows]
     if not body:
         return ""
@@ -38,5 +38,5 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[i
 
 
 def page(*parts: str) -> str:
-    """Return a page of its paragraphs, without those that are empty."""
+    """Return a page of its paragraphs, without the empty ones."""
     return "\n\n".join(part.strip("\n") for part in parts if part.strip()) + "\n"
