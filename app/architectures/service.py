@@ -1,4 +1,4 @@
-"""What can be done with architectures."""
+"""Operations on architectures."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _decode_all(definitions: list[Any]) -> list[Architecture]:
 
 
 def register(session: Session, owner: str, definition: Any) -> tuple[dict[str, Any], bool]:
-    """Keep an architecture under its id; the answer, and whether it is new. Raises DefinitionError."""
+    """Store an architecture under its id. Return the response, and whether it is new. Raises DefinitionError."""
     architecture = decode_architecture(definition)
     arch_id = architecture.arch_id
     advisory_lock(session, "architecture", owner, arch_id)
@@ -78,5 +78,5 @@ def about(session: Session, owner: str, arch_id: str) -> dict[str, Any]:
 
 
 def diagram(session: Session, owner: str, arch_id: str) -> str:
-    """Return an architecture's picture as SVG. Raises NotFound."""
+    """Return an architecture's diagram as SVG. Raises NotFound."""
     return catalog.architecture(session, owner, arch_id).diagram()

@@ -27,7 +27,7 @@ class RateLimits:
         """Count a request of a caller.
 
         Raises:
-            TooMany: The owner has made all requests that the window allows; the error says when to try again.
+            TooMany: The owner has used up the window's requests; the error contains when to try again.
         """
         if caller.key is None or self._limiter.hit(self._limit, caller.owner):
             return

@@ -1,1 +1,1 @@
-"""Devices: what a budget can name instead of numbers."""
+"""Devices that a budget can name in place of limits."""

@@ -1,4 +1,4 @@
-"""What can be done with devices: those that come with the core, and profiles that an owner has posted."""
+"""Operations on devices: those built into the core, and profiles that an owner has posted."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from app.storage.models import DeviceProfile
 from nnmass_core.hardware.devices import Device, devices, read_device
 
 MOST_PROFILES = 200
-"""Profiles that an owner may keep."""
+"""The most profiles that an owner may have."""
 
 
 def every(session: Session, owner: str) -> list[dict[str, Any]]:
-    """Return the owner's profiles by name, then the devices that are known to all."""
+    """Return the owner's profiles by name, then the built-in devices."""
     own = [read_device(profile) for profile in catalog.devices_of(session, owner)]
     return [*(_answer(one, own=True) for one in own), *(_answer(one, own=False) for one in devices().values())]
 
@@ -41,17 +41,17 @@ def get(session: Session, owner: str, name: str) -> dict[str, Any]:
 
 
 def keep(session: Session, owner: str, profile: Any) -> tuple[dict[str, Any], bool]:
-    """Keep a profile under its name, in place of an earlier one; the answer, and whether the name is new.
+    """Store a profile under its name, in place of an earlier one. Return the response, and whether the name is new.
 
-    Searches that named the earlier one have it in their request, and stay as they are. Raises DefinitionError, Invalid
-    for a name that comes with the service, and WrongState when the owner keeps too many.
+    Searches that referred to the earlier one do not change, since their requests contain it. Raises DefinitionError,
+    Invalid for the name of a built-in device, and WrongState when the owner has too many profiles.
     """
     if not isinstance(profile, dict):
         raise Invalid.at("", "not_an_object", "must be an object")
     device = read_device(profile)
     if device.name in devices():
         raise Invalid.at("name", "taken", "is the name of a built-in device")
-    advisory_lock(session, "devices", owner)  # they are counted, and one may be deleted at this moment
+    advisory_lock(session, "devices", owner)  # the count must not change meanwhile
     row = session.get(DeviceProfile, (owner, device.name))
     new = row is None
     if row is None:
@@ -70,7 +70,7 @@ def _count(session: Session, owner: str) -> int:
 
 
 def delete(session: Session, owner: str, name: str) -> None:
-    """Forget a profile. Raises NotFound."""
+    """Delete a profile. Raises NotFound."""
     advisory_lock(session, "devices", owner)
     gone = delete_from(DeviceProfile).where(DeviceProfile.owner == owner, DeviceProfile.name == name)
     if not session.execute(gone.returning(DeviceProfile.name)).all():

@@ -1,1 +1,1 @@
-"""Evidence: what the trainings say about NN-Mass, params and MACs."""
+"""Evidence: what trainings show about NN-Mass, params and MACs."""

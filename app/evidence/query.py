@@ -1,4 +1,4 @@
-"""How evidence is told: gathered from the database, and then computed without it."""
+"""Compute evidence: first read the trainings from the database, then compute without it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.storage.db import Database
 
 
 async def tell(database: Database, threads: Threads, owner: str, filters: Filters) -> tuple[Gathered, dict[str, Any]]:
-    """Return what was gathered, and the evidence of it."""
+    """Return the trainings read, and their evidence."""
     gathered = await threads.run_db(owner, _gather, database, owner, filters)
     return gathered, await threads.run_cpu(gathered.reported)
 

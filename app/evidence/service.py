@@ -1,4 +1,4 @@
-"""What an owner's trainings say, of one data set and one recipe at a time."""
+"""Evidence of an owner's trainings, for one data set and one recipe at a time."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ FIGURES = ("accuracy", "runs")
 
 @dataclass(frozen=True)
 class Filters:
-    """Which trainings are wanted. dataset and recipe: a name, or the key or digest that evidence names them by."""
+    """Which trainings to include. dataset and recipe: a name, or the key or digest by which evidence names them."""
 
     dataset: str | None = None
     family: str | None = None
     recipe: str | None = None
 
     def admit(self, scope: Scope) -> bool:
-        """Tell whether trainings of a scope are wanted."""
+        """Return whether trainings of a scope are included."""
         of_dataset = self.dataset in (None, scope.dataset, scope.dataset.partition(":")[0])
         return of_dataset and self.recipe in (None, scope.recipe, scope.recipe_digest)
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """What evidence tells of: the networks of one scope, how many more diverged, and what the scopes are called."""
+    """The input of evidence: the networks of one scope, how many more diverged, and the names of the scopes."""
 
     trained: list[Trained]
     diverged: int
@@ -53,7 +53,7 @@ class Gathered:
     others: list[dict[str, Any]]
 
     def reported(self) -> dict[str, Any]:
-        """Return the evidence. It takes up to a second, and no session."""
+        """Return the evidence. Takes up to a second, and needs no session."""
         answer = evidence_of([item.point for item in self.trained])
         if self.diverged:
             answer["statement"] += f" Networks excluded because their training diverged: {self.diverged}."
@@ -61,7 +61,7 @@ class Gathered:
 
 
 def gather(session: Session, owner: str, filters: Filters) -> Gathered:
-    """Gather the scope with the most networks that the filters admit, and name the others."""
+    """Read the scope with the most networks that the filters include, and list the others."""
     scopes = _scopes(session, owner, filters)
     largest = _largest(scopes, filters)
     found = scopes[largest] if largest is not None else []
@@ -73,7 +73,7 @@ def gather(session: Session, owner: str, filters: Filters) -> Gathered:
 
 
 def _largest(scopes: Mapping[Scope, list[Trained]], filters: Filters) -> Scope | None:
-    """Return the scope with the most networks; random labels tell nothing, unless they are asked for."""
+    """Return the scope with the most networks. Random labels carry no information and are used only on request."""
     telling = [scope for scope in scopes if filters.dataset is not None or not scope.is_noise]
     return max(telling, key=lambda scope: len(scopes[scope]), default=None)
 
@@ -91,7 +91,7 @@ def _named(scope: Scope, family: str | None, n: int) -> dict[str, Any]:
 
 
 def table(session: Session, owner: str, filters: Filters) -> str:
-    """Return the points of every scope that the filters admit, as CSV."""
+    """Return the points of every scope that the filters include, as CSV."""
     scopes = _scopes(session, owner, filters)
     return csv_text(COLUMNS + FIGURES, (_line(scope, item) for scope, found in scopes.items() for item in found))
 

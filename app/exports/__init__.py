@@ -1,1 +1,1 @@
-"""Exports: an architecture as a file to take away."""
+"""Exports: an architecture as a downloadable file."""

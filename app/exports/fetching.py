@@ -1,4 +1,4 @@
-"""How files of architectures are fetched: by a GET, which may have to make work for a worker."""
+"""Return files of architectures to a GET request, which may have to queue a job to create the file."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from nnmass_core.architecture import Architecture
 async def fetch(
     database: Database, threads: Threads, caller: Caller, headers: Headers, arch_id: str, kind: str, seed: int
 ) -> File | None:
-    """Return the file, or None while a worker makes it; one is asked to when none is at it.
+    """Return the file, or None while a worker creates it; queue a job if there is none.
 
-    That is no mere reading: it takes the scope `search`, and no page of another origin may do it, or it raises
-    Forbidden. Raises what `service` raises.
+    Queuing a job is more than reading: it needs the scope `search`, and pages of other origins may not do it; else it
+    raises Forbidden. Raises what `service` raises.
     """
     owner = caller.owner
     architecture = await threads.run_db(owner, _architecture, database, owner, arch_id, kind)

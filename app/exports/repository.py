@@ -1,4 +1,4 @@
-"""SQL of exports; every query is scoped to an owner."""
+"""SQL of exports; every query is limited to an owner."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from nnmass_core import __version__
 
 @dataclass(frozen=True)
 class Kept:
-    """An export with its job, and its content once that is there."""
+    """An export with its job, and its content once it exists."""
 
     row: Export
     content: Blob | None
 
 
 def newest(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> Kept | None:
-    """Return this version's newest export of an architecture."""
+    """Return the latest export of an architecture made by this version."""
     query = (
         select(Export, func.length(Export.content, type_=Export.seed.type))
         .join(Export.job)

@@ -1,4 +1,4 @@
-"""Files made of architectures. What needs no torch is made at once; the rest by a worker, and kept."""
+"""Files of architectures. Those that need no torch are created immediately, the others by a worker, and stored."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from nnmass_core.wiring import possible_links
 
 KIND, QUEUE = "export", "train"
 MOST_LINKS = 20_000_000
-"""Drawing the wiring takes a number for each possible link: a second or two for these."""
+"""The most possible links: drawing the wiring takes a number for each, a second or two for this many."""
 
 MOST_WEIGHTS = 100_000_000
-"""Weights of the largest file that a worker makes: 400 MB."""
+"""The most weights of a file that a worker creates: 400 MB."""
 
 TRY_AGAIN_AFTER = timedelta(seconds=10)
-"""An export that failed is told for this long; asked for later, it is tried again."""
+"""How long a failed export is reported; a request after that tries again."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """One form of a file."""
+    """One format of a file."""
 
     suffix: str
     media_type: str
@@ -60,27 +60,27 @@ class File:
 
 @dataclass(frozen=True)
 class Found:
-    """The file, if there is one; else whether a worker makes it."""
+    """The file, if it exists; else whether a worker is creating it."""
 
     file: File | None
     at_work: bool
 
 
 def architecture_of(session: Session, owner: str, arch_id: str, kind: str) -> Architecture:
-    """Return the architecture that a file is wanted of. Raises NotFound, and Invalid for what is too large."""
+    """Return the architecture for a file. Raises NotFound, and Invalid if the file would be too large."""
     architecture = catalog.architecture(session, owner, arch_id)
     _check_size(architecture, kind)
     return architecture
 
 
 def made_here(architecture: Architecture, kind: str, seed: int) -> File | None:
-    """Return a file that takes no torch, made in a second or two; None for the other kinds."""
+    """Return a file that needs no torch, created in a second or two; None for the other kinds."""
     content = file_without_torch(architecture, kind, seed)
     return None if content is None else _file(architecture, kind, seed, content)
 
 
 def find(session: Session, owner: str, architecture: Architecture, kind: str, seed: int) -> Found:
-    """Look for a file that a worker makes. Raises Unavailable when making it has just failed."""
+    """Look up a file that a worker creates. Raises Unavailable when creating it has just failed."""
     kept = repository.newest(session, owner, architecture.arch_id, kind, seed)
     if kept is None or _worth_another_try(session, kept.row):
         return Found(None, at_work=False)
@@ -98,15 +98,15 @@ def _file(architecture: Architecture, kind: str, seed: int, content: bytes | Blo
 
 
 def ask(session: Session, owner: str, architecture: Architecture, kind: str, seed: int) -> None:
-    """Have a worker make a file, unless one is at it or has made it."""
-    advisory_lock(session, "export", owner, architecture.arch_id, kind, str(seed))  # so that it is made once
+    """Queue a job to create a file, unless one is pending or has succeeded."""
+    advisory_lock(session, "export", owner, architecture.arch_id, kind, str(seed))  # so that it is created only once
     kept = repository.newest(session, owner, architecture.arch_id, kind, seed)
     if kept is None or _worth_another_try(session, kept.row):
         _enqueue(session, owner, architecture, kind, seed)
 
 
 def _check_size(architecture: Architecture, kind: str) -> None:
-    """Refuse what would take minutes to write or gigabytes to keep. Raises Invalid."""
+    """Refuse files that would take minutes to write or gigabytes to store. Raises Invalid."""
     if kind != "json" and possible_links(architecture) > MOST_LINKS:
         raise Invalid.at("format", "too_large", f"has more than {MOST_LINKS:,} possible skip connections")
     if kind not in ("json", "pytorch") and architecture.evaluation.weights > MOST_WEIGHTS:

@@ -1,1 +1,1 @@
-"""Measurements: figures of a built network, with no training."""
+"""Measurements of built networks without training."""

@@ -1,4 +1,4 @@
-"""What can be done with measurements."""
+"""Operations on measurements."""
 
 from __future__ import annotations
 
@@ -77,15 +77,15 @@ def get(session: Session, owner: str, measurement_id: UUID) -> Measurement:
 
 
 def cancel(session: Session, owner: str, measurement_id: UUID) -> Measurement:
-    """Cancel a measurement; one that has ended stays as it is. Raises NotFound."""
+    """Cancel a measurement; an ended one does not change. Raises NotFound."""
     found = get(session, owner, measurement_id)
     lifecycle.cancel(session, measurement_id)
-    session.refresh(found.job)  # as it is now, also where it has ended by itself since it was read
+    session.refresh(found.job)  # its current state: it may have ended since it was read
     return found
 
 
 def answer(row: Measurement) -> MeasurementAnswer:
-    """Return a measurement as it is answered."""
+    """Return the response for a measurement."""
     job = row.job
     return MeasurementAnswer.model_validate(
         {

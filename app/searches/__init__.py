@@ -1,1 +1,1 @@
-"""Searches: submitted, followed, listed, cancelled."""
+"""Searches: submit, follow, list, cancel."""

@@ -1,4 +1,4 @@
-"""Searches side by side: what was asked and found, where they differ, and which architectures they share."""
+"""Compare searches: their requests and results, the differences, and the architectures that they share."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from nnmass_core.errors import Problem
 FEWEST, MOST = 2, 4
 SHARED_LISTED = 100
 EFFORT = ("explored", "elapsed_seconds")
-"""What a result says of the work and not of the answer."""
+"""Fields of a result that describe the work and not the result."""
 
 
 def compare(session: Session, owner: str, names: Sequence[str]) -> dict[str, Any]:
-    """Return 2 to 4 searches side by side. Raises Invalid, and NotFound that tells which of them are not there."""
+    """Compare 2 to 4 searches. Raises Invalid, and NotFound that names those that do not exist."""
     rows = _searches(session, owner, _ids_of(names))
     finished = [row for row in rows if row.job.state == State.SUCCEEDED]
     items = _items(session, owner, rows, finished)
@@ -37,7 +37,7 @@ def compare(session: Session, owner: str, names: Sequence[str]) -> dict[str, Any
 
 
 def _ids_of(names: Sequence[str]) -> list[UUID | None]:
-    """Read the ids, None for what is no id."""
+    """Parse the ids; None for text that is not an id."""
     if not FEWEST <= len(names) <= MOST:
         code = "too_short" if len(names) < FEWEST else "too_long"
         raise Invalid.at("ids", code, f"must name {FEWEST} to {MOST} searches, separated by commas")
@@ -76,7 +76,7 @@ def _items(session: Session, owner: str, rows: Sequence[Search], finished: Seque
 
 
 def _facts(item: dict[str, Any]) -> dict[str, Any]:
-    """Return what of a search is compared."""
+    """Return the compared parts of a search."""
     result, best = item["result"], item["best"]
     return {
         "status": item["status"],
@@ -88,7 +88,7 @@ def _facts(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _differences_of(facts: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield what differs. A search without a result, or without a best, is left out where those are compared."""
+    """Yield the differences. A search without a result, or without a best, is left out where those are compared."""
     for name in facts[0]:
         there = [number for number, fact in enumerate(facts) if fact[name] is not None]
         for field, values in _differing(name, [facts[number][name] for number in there]):
@@ -97,7 +97,7 @@ def _differences_of(facts: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]
 
 
 def _differing(field: str, values: Sequence[Any]) -> Iterator[tuple[str, Sequence[Any]]]:
-    """Yield the innermost fields in which values differ, each with its values; None where one has no such field."""
+    """Yield the innermost fields in which values differ, each with its values; None where a value lacks the field."""
     if all(value == values[0] for value in values):
         return
     if all(isinstance(value, dict) for value in values):

@@ -1,4 +1,4 @@
-"""A search as a file to take away: one JSON document, or the ranking as a table."""
+"""Export a search as a file: one JSON document, or the ranking as a table."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def document(session: Session, owner: str, search_id: UUID) -> dict[str, Any]:
 
 
 def table(session: Session, owner: str, search_id: UUID) -> str:
-    """Return a search's whole ranking as CSV, a line for each architecture. Raises NotFound.
+    """Return a search's whole ranking as CSV, one line per architecture. Raises NotFound.
 
-    The columns follow from the request, so that they are the same before the search has finished. Nothing of what
-    users wrote is in them: a spreadsheet would take a name that begins with = for a formula.
+    The columns follow from the request, so that they are the same before the search has finished. The table contains no
+    text written by users: a spreadsheet would take a name that begins with = for a formula.
     """
     row = get(session, owner, search_id)
     request = SearchRequest.from_json(row.request, version=row.request_version)
@@ -46,7 +46,7 @@ def _figures() -> tuple[str, ...]:
 
 
 def _ranking(session: Session, owner: str, row: Search) -> list[RankedArchitecture]:
-    finished = row.job.state == State.SUCCEEDED  # as this session has read it, whatever has happened since
+    finished = row.job.state == State.SUCCEEDED  # as this session has read it, even if it has changed since
     return list(repository.ranking(session, owner, row.id)) if finished else []
 
 

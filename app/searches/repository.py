@@ -1,4 +1,4 @@
-"""SQL of searches; every query of what an owner asks for is scoped to that owner."""
+"""SQL of searches; every query for an owner is limited to that owner."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ESCAPE = "\\"
 
 @dataclass(frozen=True)
 class Filters:
-    """Which searches of the history are wanted."""
+    """Which searches of the history to return."""
 
     status: State | None = None
     family: str | None = None
@@ -74,13 +74,13 @@ _WRITTEN = select(
 
 
 def _written(*, literal: bool = False) -> Select[*tuple[Any, ...]]:
-    """Return the query of what is answered of an owner's searches; `literal` puts the owner in its text."""
+    """Return the query of the response's columns for an owner's searches; `literal` puts the owner into its text."""
     return of_owner(_WRITTEN, Search, KIND, bindparam("owner", type_=String(), literal_execute=literal))
 
 
 @cache
 def _one() -> tuple[Select[Search], Select[*tuple[Any, ...]]]:
-    """Return the queries of one search: of its rows with its tags, and of what is answered of it."""
+    """Return the queries of one search: of its rows with its tags, and of the response's columns."""
     rows = owned(Search, KIND, bindparam("owner", type_=String())).options(joinedload(Search.tags))
     named = Job.id == bindparam("search", type_=Uuid())
     return rows.where(named), _written().where(named)
@@ -97,19 +97,19 @@ def get(session: Session, owner: str, search_id: UUID) -> Search | None:
 
 
 def written(session: Session, owner: str, search_id: UUID) -> Row[*tuple[Any, ...]] | None:
-    """Return what is answered of a search."""
+    """Return the response's columns of a search."""
     _, line = _one()
     return _columns(session, line, {"owner": owner, "search": search_id}).one_or_none()
 
 
 def get_to_change(session: Session, owner: str, search_id: UUID) -> Search | None:
-    """Return a search that nobody else changes or deletes before the transaction ends."""
+    """Return a search, locked against changes and deletion until the transaction ends."""
     query = _owned(owner).where(Job.id == search_id).with_for_update(of=Search)
     return session.scalars(query).unique().one_or_none()
 
 
 def several(session: Session, owner: str, search_ids: Sequence[UUID]) -> dict[UUID, Search]:
-    """Return those of these searches that there are, by id."""
+    """Return those of these searches that exist, by id."""
     found = session.scalars(_owned(owner).where(Job.id.in_(search_ids))).unique()
     return {row.id: row for row in found}
 
@@ -117,7 +117,7 @@ def several(session: Session, owner: str, search_ids: Sequence[UUID]) -> dict[UU
 def page(
     session: Session, owner: str, filters: Filters, before: UUID | None, limit: int
 ) -> Sequence[Row[*tuple[Any, ...]]]:
-    """Return what is answered of up to `limit` searches, newest first, older than the search `before`."""
+    """Return the response's columns of up to `limit` searches, newest first, older than the search `before`."""
     given = {name: value for name, value in vars(filters).items() if value is not None}
     if before is not None:
         given["before"] = before
@@ -128,17 +128,17 @@ def page(
 
 
 def _columns(session: Session, query: Select[*tuple[Any, ...]], values: dict[str, Any]) -> CursorResult[Any]:
-    """Run a query of columns: past the session, which would take a fifth of the time to look for objects in them."""
+    """Run a query of columns without the session, which would spend a fifth of the time looking for objects in them."""
     return session.connection().execute(query, values)
 
 
 @cache
 def _page(given: frozenset[str], *, once: bool) -> Select[*tuple[Any, ...]]:
-    """Return the query of a page narrowed by these parameters, kept, since making it takes as long as running it.
+    """Return the query of a page filtered by these parameters; cached, since building it takes as long as running it.
 
-    once: with owner and limit in its text, so that PostgreSQL plans it once for each owner, and not each time: a fifth
-    of what the page takes. One plan for all owners would be wrong for somebody: they differ in size. For the page that
-    most ask for; what is best for a filter depends on its value, and other lengths would be many texts.
+    once: with owner and limit in its text, so that PostgreSQL plans it once for each owner, and not each time: planning
+    is a fifth of the page's time. One plan for all owners would be bad for some: they differ in size. Used for the most
+    common page; the best plan for a filter depends on its value, and other lengths would give many texts.
     """
 
     def value(name: str, kind: TypeEngine[Any]) -> Any:
@@ -170,21 +170,21 @@ def _escaped(words: str) -> str:
 
 
 def reusable(session: Session, owner: str, digest: str) -> Search | None:
-    """Return the newest search with this digest that has succeeded or may still do so."""
+    """Return the newest search with this digest that has succeeded or can still succeed."""
     usable = (State.QUEUED, State.RUNNING, State.SUCCEEDED)
     query = _owned(owner).where(Search.request_digest == digest, Job.state.in_(usable))
     return session.scalars(query.order_by(Search.id.desc()).limit(1)).unique().one_or_none()
 
 
 def proved_result_digest(session: Session, digest: str) -> str | None:
-    """Return the result digest of any owner's succeeded search with this request digest whose answer is proved."""
+    """Return the result digest of any owner's succeeded search with this request digest and a proved result."""
     query = select(Search).where(Search.request_digest == digest, Search.result_digest.is_not(None))
     found = session.scalars(query.order_by(Search.id.desc()).limit(1)).one_or_none()
     return found.result_digest if found is not None and found.result and found.result["optimal"] else None
 
 
 def _of(owner: str, search_ids: Sequence[UUID]) -> ColumnElement[bool]:
-    """Return the condition that a ranked architecture is of these searches, as far as they are this owner's."""
+    """Return the condition that a ranked architecture belongs to these searches, if they are this owner's."""
     searches = select(Job.id).where(Job.owner == owner, Job.kind == KIND, Job.id.in_(search_ids))
     return RankedArchitecture.search_id.in_(searches)
 
@@ -192,13 +192,13 @@ def _of(owner: str, search_ids: Sequence[UUID]) -> ColumnElement[bool]:
 def ranking(
     session: Session, owner: str, search_id: UUID, after: int = 0, limit: int | None = None
 ) -> Sequence[RankedArchitecture]:
-    """Return the places of a ranking after rank `after`, all or the first `limit` of them."""
+    """Return the ranks of a ranking after rank `after`, all or the first `limit` of them."""
     query = select(RankedArchitecture).where(_of(owner, [search_id]), RankedArchitecture.rank > after)
     return session.scalars(query.order_by(RankedArchitecture.rank).limit(limit)).all()
 
 
 def best(session: Session, owner: str, search_ids: Sequence[UUID]) -> dict[UUID, RankedArchitecture]:
-    """Return the first place of each of these searches' rankings, by search."""
+    """Return the first rank of each of these searches' rankings, by search."""
     query = select(RankedArchitecture).where(_of(owner, search_ids), RankedArchitecture.rank == 1)
     return {row.search_id: row for row in session.scalars(query)}
 
@@ -216,6 +216,6 @@ def shared_places(session: Session, owner: str, search_ids: Sequence[UUID]) -> S
 def figures(
     session: Session, owner: str, search_ids: Sequence[UUID], arch_ids: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """Return what these searches' rankings say of some architectures, by arch_id."""
+    """Return the figures of some architectures in these searches' rankings, by arch_id."""
     query = select(RankedArchitecture).where(_of(owner, search_ids), RankedArchitecture.arch_id.in_(arch_ids))
     return {row.arch_id: row.figures for row in session.scalars(query)}

@@ -1,4 +1,4 @@
-"""What can be done with searches. Functions take a session and core values, and know nothing of HTTP."""
+"""Operations on searches. Functions take a session and core values, and are independent of HTTP."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ QUEUE = "search"
 PLACE = "/v1/searches"
 PREVIEW_SECONDS = 1.0
 PREVIEW_OPTIONS = 250_000
-"""Options of the largest space that is previewed: before the search, building and counting takes as long again."""
+"""The most options of a space that is previewed: building and counting it takes as long as the search."""
 
 
 def submit(session: Session, owner: str, body: SearchBody, idempotency_key: str | None) -> Submission:
-    """Store a search for the workers, or answer with an earlier equal one.
+    """Store a search for the workers, or return an earlier equal one.
 
-    The same Idempotency-Key gives the first answer again; with another body it raises Invalid. Raises DefinitionError
-    that names the field.
+    The same Idempotency-Key returns the first response again; with another body it raises Invalid. Raises
+    DefinitionError that names the field.
     """
     request = read(session, owner, body)
     fingerprint = fingerprint_of(PLACE, body)
@@ -97,7 +97,7 @@ def _known(found: T | None) -> T:
 
 
 def change(session: Session, owner: str, search_id: UUID, changes: SearchChanges) -> Search:
-    """Change name, tags and note as far as they are given. Raises NotFound."""
+    """Change the given ones of name, tags and note. Raises NotFound."""
     found = _known(repository.get_to_change(session, owner, search_id))
     given = changes.model_dump(exclude_unset=True)
     if "tags" in given:
@@ -109,22 +109,22 @@ def change(session: Session, owner: str, search_id: UUID, changes: SearchChanges
 
 
 def delete(session: Session, owner: str, search_id: UUID) -> None:
-    """Delete a search and its ranking; what was trained of it stays. Raises NotFound, and WrongState while it runs."""
+    """Delete a search and its ranking; trainings of its networks stay. Raises NotFound, WrongState while it runs."""
     get(session, owner, search_id)
     if not lifecycle.delete(session, search_id):
-        _get_again(session, owner, search_id)  # it may be gone
+        _get_again(session, owner, search_id)  # it may no longer exist
         raise WrongState("the search is running; cancel it first")
 
 
 def cancel(session: Session, owner: str, search_id: UUID) -> Search:
-    """Cancel a search; one that has ended stays as it is. Raises NotFound."""
+    """Cancel a search; an ended one does not change. Raises NotFound."""
     get(session, owner, search_id)
     lifecycle.cancel(session, search_id)
     return _get_again(session, owner, search_id)
 
 
 def retry(session: Session, owner: str, search_id: UUID) -> tuple[Search, bool]:
-    """Queue a search again that failed or was cancelled; tells whether it was. One at work stays as it is.
+    """Queue a failed or cancelled search again, and return whether it was queued. A pending one does not change.
 
     Raises NotFound, and WrongState when it has succeeded.
     """
@@ -137,7 +137,7 @@ def retry(session: Session, owner: str, search_id: UUID) -> tuple[Search, bool]:
 
 
 def _get_again(session: Session, owner: str, search_id: UUID) -> Search:
-    """Return a search as it is now: others may have changed or deleted it since this session read it."""
+    """Return the current state of a search: others may have changed or deleted it since this session read it."""
     session.expire_all()
     return get(session, owner, search_id)
 
@@ -159,7 +159,7 @@ def look(session: Session, owner: str, search_id: UUID) -> bytes:
 
 
 def ranking(session: Session, owner: str, search_id: UUID, paging: Paging) -> tuple[list[dict[str, Any]], str | None]:
-    """Return one page of a search's ranking and the cursor of the next. Raises NotFound."""
+    """Return one page of a search's ranking, and the cursor of the next page. Raises NotFound."""
     family = get(session, owner, search_id).family
     scope = {"list": "ranking", "owner": owner, "search": str(search_id)}
     rows, following = paging.page(
@@ -172,7 +172,7 @@ def ranking(session: Session, owner: str, search_id: UUID, paging: Paging) -> tu
 
 
 def read(session: Session, owner: str, question: Question) -> SearchRequest:
-    """Return the core's request of a question. Raises DefinitionError that names the field."""
+    """Convert a REST request to the core's request. Raises DefinitionError that names the field."""
     return SearchRequest.from_json(
         question.model_dump(exclude_unset=True),
         lambda arch_id: catalog.definition(session, owner, arch_id),
@@ -181,13 +181,13 @@ def read(session: Session, owner: str, question: Question) -> SearchRequest:
 
 
 def preview(request: SearchRequest) -> dict[str, Any]:
-    """Answer a question at once and store nothing. Raises Invalid when a second is not enough."""
+    """Return the result of a search immediately and store nothing. Raises Invalid when a second is not enough."""
     if request.space.option_bound() > PREVIEW_OPTIONS:
         raise _too_large()
     started = time.monotonic()
     deadline = started + min(PREVIEW_SECONDS, request.time_limit_seconds)
     found = search(request, Control(expired=lambda: time.monotonic() > deadline))
-    # a front in two costs tells its gaps and calls itself optimal only without any, however long it is given
+    # a front in two costs is optimal only if it reports no gaps, however much time it has
     if not found.certificate.optimal and time.monotonic() > deadline:
         raise _too_large()
     items = [ranked.to_json(request.budget.precision) for ranked in found.ranking]
@@ -199,14 +199,14 @@ def _too_large() -> Invalid:
 
 
 def stored_result(found: SearchResult, elapsed_seconds: float) -> dict[str, Any]:
-    """Return a certificate as it is stored: as a `Result` is written in JSON, since answers send the stored text."""
+    """Return a certificate in its stored form: the JSON of a `Result`, since responses contain the stored text."""
     least = found.certificate.relaxation
     relaxation = None if least is None else {name: value and float(value) for name, value in least.items()}
     return dict.fromkeys(Result.model_fields) | found.report(elapsed_seconds) | {"relaxation": relaxation}
 
 
 def rows_of(search_id: UUID, found: SearchResult, precision: str) -> list[RankedArchitecture]:
-    """Return the rows that keep a ranking."""
+    """Return the rows that store a ranking."""
     return [
         RankedArchitecture(
             search_id=search_id,
@@ -220,31 +220,31 @@ def rows_of(search_id: UUID, found: SearchResult, precision: str) -> list[Ranked
 
 
 def proved_digest(session: Session, request_digest: str) -> str | None:
-    """Return what an equal request was answered with, if that answer is proved: equal runs must agree."""
+    """Return the result digest of an equal request, if its result is proved: equal runs must agree."""
     return repository.proved_result_digest(session, request_digest)
 
 
 def item_of(row: RankedArchitecture, predictions: Predictions) -> dict[str, Any]:
-    """Return a place of a ranking as it is answered."""
+    """Return a rank of a ranking as in responses."""
     return {**row.figures, "architecture": row.architecture, "predicted_accuracy": predictions.of(row.architecture)}
 
 
 def whole(session: Session, owner: str, search_id: UUID) -> dict[str, Any]:
-    """Return a search as its last event carries it. Raises NotFound."""
+    """Return a search as in its last event. Raises NotFound."""
     return answer(get(session, owner, search_id)).model_dump(mode="json")
 
 
 def answer(row: Search, *, reused: bool = False) -> SearchAnswer:
-    """Return a search as it is answered."""
+    """Return the response for a search."""
     tags = [tag.tag for tag in row.tags]
     fields = _fields(row, row.job, request=row.request, result=row.result, tags=tags, reused=reused)
     return SearchAnswer.model_validate(fields)
 
 
 def _written(row: Row[*tuple[Any, ...]]) -> dict[str, Any]:
-    """Return a row of `repository.written` or `page` to be written as JSON.
+    """Convert a row of `repository.written` or `page` to the response's JSON.
 
-    The JSON in it is ours and goes out as it is kept: reading, checking and writing it would take as long again.
+    The JSON in it is ours and is sent as stored: parsing, checking and writing it would double the time.
     """
     line = SimpleNamespace(**dict(zip(row._fields, row, strict=True)))  # a row's own attributes are slow
     result = None if line.result is None else Fragment(line.result)
@@ -256,7 +256,7 @@ def _json(content: dict[str, Any]) -> bytes:
 
 
 def _fields(search: Any, job: Any, *, request: Any, result: Any, tags: Any, reused: bool = False) -> dict[str, Any]:
-    """Return what a `SearchAnswer` says, from whatever has the columns of both tables."""
+    """Return the fields of a `SearchAnswer`, from any object with the columns of both tables."""
     return {
         "id": search.id,
         "status": job.state,

@@ -1,1 +1,1 @@
-"""Verifications: networks trained, watched, and kept as evidence."""
+"""Verifications: trainings of networks that are watched, and stored as evidence."""

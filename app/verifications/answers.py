@@ -1,4 +1,4 @@
-"""Verifications as they are answered."""
+"""The responses for verifications."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def summary(row: Verification) -> VerificationSummary:
 
 
 def answer(session: Session, row: Verification) -> VerificationAnswer:
-    """Return a verification, whole."""
+    """Return a verification with all its fields."""
     ended = repository.seeds(session, row.id)
     return VerificationAnswer.model_validate(
         {
@@ -71,7 +71,7 @@ def _summary(row: Verification) -> dict[str, Any]:
 
 
 def _result(session: Session, row: Verification) -> dict[str, Any] | None:
-    """Return the result with the counts of all seeds together, which are a megabyte for a thousand classes."""
+    """Return the result with the summed counts of all seeds, which are a megabyte for a thousand classes."""
     if row.result is None:
         return None
     matrix = np.sum(repository.confusions(session, row.id), axis=0).tolist()

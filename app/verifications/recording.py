@@ -1,4 +1,4 @@
-"""What a worker writes of a training: each write under its claim's fence, so that a lost attempt changes nothing."""
+"""Store a training's data for a worker: each write under its claim's fence, so that a lost attempt changes nothing."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from app.verifications import repository
 from nnmass_core.codec import sha256_of
 
 EPOCH_FIGURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "learning_rate")
-"""What is equal bit for bit when a training is repeated on a CPU; times are not."""
+"""The fields that are bit-identical when a training is repeated on a CPU; times are not."""
 
 
 def order_of(session: Session, verification_id: UUID) -> dict[str, Any]:
-    """Return what the trainer is to do: all of it, and how far earlier attempts came."""
+    """Return the trainer's order: all work, and how far earlier attempts came."""
     row = session.get_one(Verification, verification_id)
     ended = repository.seeds(session, verification_id)
     known = repository.checkpoints(session, verification_id)
@@ -42,9 +42,9 @@ def order_of(session: Session, verification_id: UUID) -> dict[str, Any]:
 
 
 def epoch(session: Session, claim: Claim, figures: dict[str, Any], fraction: float, message: str) -> bool:
-    """Keep an epoch and tell of it; False when the job is no longer this worker's.
+    """Store an epoch and add its event. Return False when the job is no longer this worker's.
 
-    Asked again for the same epoch, since the answer to the first commit was lost, it tells nothing twice.
+    If the same epoch is stored again, because the response to the first commit was lost, it adds no second event.
     """
     known = session.get(VerificationEpoch, (claim.job_id, figures["seed"], figures["epoch"]))
     if known is not None and known.seconds == figures["seconds"]:
@@ -56,7 +56,7 @@ def epoch(session: Session, claim: Claim, figures: dict[str, Any], fraction: flo
 
 
 def checkpoint(session: Session, claim: Claim, point: dict[str, Any]) -> list[str] | None:
-    """Keep a checkpoint; the names of files that are no longer needed, or None when the job is not this worker's."""
+    """Store a checkpoint; return the names of files no longer needed, or None when the job is not this worker's."""
     if not lifecycle.holds(session, claim):
         return None
     row = Checkpoint(verification_id=claim.job_id, fence=claim.fence, created_at=now(session), **point)
@@ -66,7 +66,7 @@ def checkpoint(session: Session, claim: Claim, point: dict[str, Any]) -> list[st
 
 
 def seed(session: Session, claim: Claim, outcome: dict[str, Any], files: Sequence[Artifact]) -> list[str] | None:
-    """Keep how a seed ended and its files; the names of checkpoints no longer needed, None when it is not ours."""
+    """Store a seed's result and files; return checkpoint files no longer needed, or None when it is not ours."""
     if not lifecycle.holds(session, claim):
         return None
     session.merge(VerificationSeed(verification_id=claim.job_id, **outcome))
@@ -83,7 +83,7 @@ def _forget(session: Session, claim: Claim, points: Sequence[Checkpoint]) -> lis
 
 
 def heard(session: Session, claim: Claim, log: str, live: dict[str, Any]) -> bool:
-    """Keep the tail of the log and how fast it goes; False when the job is no longer this worker's."""
+    """Store the end of the log and the pace. Return False when the job is no longer this worker's."""
     if not lifecycle.holds(session, claim):
         return False
     row = session.get_one(Verification, claim.job_id)
@@ -92,9 +92,9 @@ def heard(session: Session, claim: Claim, log: str, live: dict[str, Any]) -> boo
 
 
 def succeed(session: Session, claim: Claim, figures: dict[str, Any]) -> bool:
-    """Finish the job with its result; False when it is no longer this worker's."""
+    """Finish the job with its result. Return False when it is no longer this worker's."""
     if not lifecycle.succeed(session, claim):
-        job = session.get_one(Job, claim.job_id)  # the answer to an earlier commit may have been lost
+        job = session.get_one(Job, claim.job_id)  # the response to an earlier commit may have been lost
         return job.state == State.SUCCEEDED and job.fence == claim.fence
     row = session.get_one(Verification, claim.job_id)
     ended, epochs = repository.seeds(session, row.id), repository.epochs(session, row.id)

@@ -1,4 +1,4 @@
-"""SQL of verifications; every query of what an owner asks for is scoped to that owner."""
+"""SQL of verifications; every query for an owner is limited to that owner."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CHECKPOINTS_KEPT = 2
 
 @dataclass(frozen=True)
 class Filters:
-    """Which verifications are wanted."""
+    """Which verifications to return."""
 
     status: State | None = None
     search: UUID | None = None
@@ -84,13 +84,13 @@ def epochs(session: Session, verification_id: UUID) -> Sequence[VerificationEpoc
 
 
 def seeds(session: Session, verification_id: UUID) -> Sequence[VerificationSeed]:
-    """Return the seeds of a verification that have ended."""
+    """Return the ended seeds of a verification."""
     query = select(VerificationSeed).where(VerificationSeed.verification_id == verification_id)
     return session.scalars(query.order_by(VerificationSeed.seed)).all()
 
 
 def confusions(session: Session, verification_id: UUID) -> list[list[list[int]]]:
-    """Return the counts of each seed that has ended."""
+    """Return the counts of each ended seed."""
     query = select(VerificationSeed.confusion).where(VerificationSeed.verification_id == verification_id)
     return list(session.scalars(query).all())
 
@@ -108,7 +108,7 @@ def artifact(session: Session, verification_id: UUID, name: str) -> Artifact | N
 
 
 def content_of(file: Artifact) -> Blob:
-    """Return the content of a file; of one that a training writes anew meanwhile, nothing more is found."""
+    """Return the content of a file; if a training writes it again meanwhile, the rest of it is empty."""
     same = (
         Artifact.verification_id == file.verification_id,
         Artifact.name == file.name,
@@ -125,7 +125,7 @@ def checkpoints(session: Session, verification_id: UUID) -> Sequence[Checkpoint]
 
 
 def superfluous(session: Session, verification_id: UUID, seed: int, *, ended: bool) -> Sequence[Checkpoint]:
-    """Return the checkpoints of a seed that nothing will be taken up from: all but two, all once it has ended."""
+    """Return the checkpoints of a seed that are no longer needed: all but two, and all once it has ended."""
     known = [row for row in checkpoints(session, verification_id) if row.seed == seed]
     return known if ended else known[CHECKPOINTS_KEPT:]
 
@@ -136,18 +136,18 @@ def search_of(session: Session, owner: str, search_id: UUID) -> Search | None:
 
 
 def keep_search(session: Session, search_id: UUID | None) -> UUID | None:
-    """Return the id of a search that is still there, and keep it there until the transaction ends."""
+    """Return the id of a search if it still exists, and lock it until the transaction ends."""
     kept = select(Search.id).where(Search.id == search_id).with_for_update(read=True, key_share=True)
     return session.scalars(kept).one_or_none()
 
 
 def keep(session: Session, verification_id: UUID) -> bool:
-    """Tell whether a verification is still there, and keep it there until the transaction ends."""
+    """Return whether a verification still exists, and lock it until the transaction ends."""
     kept = select(Verification.id).where(Verification.id == verification_id)
     return session.scalars(kept.with_for_update(read=True, key_share=True)).one_or_none() is not None
 
 
 def best_of(session: Session, search_id: UUID, count: int) -> Sequence[RankedArchitecture]:
-    """Return the first places of a search's ranking."""
+    """Return the first ranks of a search's ranking."""
     query = select(RankedArchitecture).where(RankedArchitecture.search_id == search_id)
     return session.scalars(query.order_by(RankedArchitecture.rank).limit(count)).all()

@@ -1,4 +1,4 @@
-"""What can be done with verifications. Functions take a session and core values, and know nothing of HTTP."""
+"""Operations on verifications. Functions take a session and core values, and are independent of HTTP."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ from nnmass_core.verification.controls import params_control, random_control
 QUEUE = "train"
 PLACE = "/v1/verifications"
 MOST_WEIGHTS = 100_000_000
-"""Weights of the largest file that is kept: 400 MB."""
+"""The most weights of a file that is stored: 400 MB."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """How everything of one request is trained."""
+    """The training settings of one request, the same for all its networks."""
 
     dataset: Dataset
     recipe: Recipe
@@ -55,7 +55,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a network to train comes from."""
+    """The origin of a network to train."""
 
     role: Role = Role.SINGLE
     search_id: UUID | None = None
@@ -65,7 +65,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one request trains: networks with their origins, and the controls that were asked for in vain.
+    """What one request trains: networks with their origins, and requested controls that could not be found.
 
     search: the one whose best are trained; beside: the kinds of control still to be found.
     """
@@ -78,7 +78,7 @@ class Plan:
 
 
 def plan(session: Session, owner: str, body: VerificationBody) -> Plan:
-    """Work out what a request trains, but for its controls. Raises DefinitionError or Invalid that names the field."""
+    """Return what a request trains, without its controls. Raises DefinitionError or Invalid that names the field."""
     training = _training_of(body)
     _check_source(body)
     if body.search is not None:
@@ -89,7 +89,7 @@ def plan(session: Session, owner: str, body: VerificationBody) -> Plan:
 
 
 def with_controls(wanted: Plan) -> Plan:
-    """Find the controls of each candidate, all different networks. Some seconds each in the largest spaces."""
+    """Find the controls of each candidate, all different networks. Takes some seconds each in the largest spaces."""
     if wanted.search is None:
         return wanted
     request = SearchRequest.from_json(wanted.search.request, version=wanted.search.request_version)
@@ -115,20 +115,20 @@ def _control(
         control = params_control(request, candidate, taken)
     else:
         control = random_control(request, candidate, taken, seed=rank)
-    # a space that searches the resolution holds networks for other images than the candidate's
+    # a space that varies the resolution contains networks for images of other sizes than the candidate's
     fits = control is not None and control.input_shape == candidate.input_shape
     return control if fits else None
 
 
 def replayed(session: Session, owner: str, body: VerificationBody, idempotency_key: str | None) -> Submission | None:
-    """Return the answer that this request was given before under its key, or None."""
+    """Return the stored response to this request with its Idempotency-Key, or None."""
     return idempotency.replayed(session, owner, idempotency_key, idempotency.fingerprint_of(PLACE, body))
 
 
 def submit(
     session: Session, owner: str, body: VerificationBody, wanted: Plan, idempotency_key: str | None
 ) -> Submission:
-    """Store what is to be trained for the workers. Raises Invalid when its search was deleted since it was planned."""
+    """Store the trainings for the workers. Raises Invalid when their search was deleted since planning."""
     fingerprint = idempotency.fingerprint_of(PLACE, body)
     return idempotency.once(session, owner, idempotency_key, fingerprint, lambda: _submit(session, owner, wanted))
 
@@ -261,7 +261,7 @@ def _unknown() -> NoReturn:
 
 
 def show(session: Session, owner: str, verification_id: UUID) -> VerificationAnswer:
-    """Return a verification as it is answered. Raises NotFound."""
+    """Return the response for a verification. Raises NotFound."""
     return answer(session, get(session, owner, verification_id))
 
 
@@ -282,13 +282,13 @@ def listed(
 
 
 def cancel(session: Session, owner: str, verification_id: UUID) -> None:
-    """Cancel a verification; one that has ended stays as it is. Raises NotFound."""
+    """Cancel a verification; an ended one does not change. Raises NotFound."""
     get(session, owner, verification_id)
     lifecycle.cancel(session, verification_id)
 
 
 def retry(session: Session, owner: str, verification_id: UUID) -> bool:
-    """Queue a failed or cancelled verification again, to go on from its last checkpoint; whether that was needed.
+    """Queue a failed or cancelled verification again, to resume from its last checkpoint; return whether it was queued.
 
     Raises NotFound, or WrongState for one that has succeeded.
     """
@@ -298,7 +298,7 @@ def retry(session: Session, owner: str, verification_id: UUID) -> bool:
 
 
 def replay(session: Session, owner: str, verification_id: UUID, idempotency_key: str | None) -> Submission:
-    """Train the same once more, to see whether the same comes of it. Raises NotFound."""
+    """Run the training again, to check that the result is the same. Raises NotFound."""
     first = get(session, owner, verification_id)
     fingerprint = idempotency.fingerprint_of(f"{PLACE}/{first.id}/replay")
     return idempotency.once(session, owner, idempotency_key, fingerprint, lambda: _replay(session, owner, first))
@@ -308,7 +308,7 @@ def _replay(session: Session, owner: str, first: Verification) -> Submission:
     dataset, recipe = resolve_dataset(first.dataset), resolve_recipe(first.recipe)
     training = Training(dataset, recipe, first.seeds, first.kept)
     search_id = repository.keep_search(session, first.search_id)
-    if not repository.keep(session, first.id):  # retention may have removed it meanwhile
+    if not repository.keep(session, first.id):  # retention may have deleted it meanwhile
         _unknown()
     origin = Origin(Role(first.role), search_id, first.candidate_rank, replay_of=first.id)
     row = _create(session, owner, decode_architecture(first.definition), training, origin)
@@ -316,7 +316,7 @@ def _replay(session: Session, owner: str, first: Verification) -> Submission:
 
 
 def log(session: Session, owner: str, verification_id: UUID) -> str:
-    """Return the tail of what the trainer said. Raises NotFound."""
+    """Return the end of the trainer's log. Raises NotFound."""
     found = repository.log_of(session, owner, verification_id)
     return _unknown() if found is None else found
 

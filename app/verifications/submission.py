@@ -1,4 +1,4 @@
-"""How trainings come in: planned, given their controls, and stored."""
+"""Submit trainings: plan them, find their controls, and store them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from app.verifications.service import Plan
 async def submitted(
     database: Database, threads: Threads, owner: str, body: VerificationBody, key: str | None
 ) -> Submission:
-    """Store trainings as asked. Raises what `service` raises."""
+    """Store the requested trainings. Raises what `service` raises."""
     known = await threads.run_db(owner, _known_or_planned, database, owner, body, key)
     if isinstance(known, Submission):
         return known
-    wanted = await threads.run_cpu(service.with_controls, known)  # with no session open: it may take seconds
+    wanted = await threads.run_cpu(service.with_controls, known)  # without an open session: it may take seconds
     return await threads.run_db(owner, _submit, database, owner, body, wanted, key)
 
 
