@@ -1,4 +1,4 @@
-"""The service's part of the command `nnmass`. Imports inside functions make it quick."""
+"""The service's commands of `nnmass`. Imports inside functions keep the start fast."""
 
 from app.cli.root import app, main, service
 

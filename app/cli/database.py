@@ -1,4 +1,4 @@
-"""The database that the service uses: opened for a command, and brought up to date."""
+"""Commands for the service's database: upgrade, prune and back up."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def upgrade(data_dir: DataDir = None) -> None:
 
 
 class Kind(StrEnum):
-    """What can be removed for its age."""
+    """What can be deleted because of its age."""
 
     SEARCHES = "searches"
     VERIFICATIONS = "verifications"
@@ -78,7 +78,7 @@ def prune(
         try:
             for batch in retention.prune(database, settings.training_dir, policy, before, dry_run=dry_run):
                 removed.add(batch)
-        finally:  # an interrupted one has removed what it says
+        finally:  # when interrupted, report what has been deleted
             _print_removed(removed, before, dry_run=dry_run)
             database.dispose()
 
@@ -114,7 +114,7 @@ def backup(
         unfinished.unlink(missing_ok=True)
         unfinished.touch(mode=0o600)
         with closing(sqlite3.connect(settings.database_file)) as ours, closing(sqlite3.connect(unfinished)) as copy:
-            ours.backup(copy)  # all of it in one step: a snapshot, for which no writer waits
+            ours.backup(copy)  # all of it in one step: a snapshot that blocks no writer
         unfinished.replace(file)
     except (OSError, sqlite3.Error) as error:
         unfinished.unlink(missing_ok=True)
@@ -124,7 +124,7 @@ def backup(
 
 @contextmanager
 def database_there() -> Iterator[None]:
-    """End with one line when the database does not answer, or has no tables yet."""
+    """Exit with one line when the database is unavailable or has no tables yet."""
     from sqlalchemy.exc import DBAPIError
 
     try:

@@ -1,4 +1,4 @@
-"""API keys: made, listed and revoked."""
+"""Commands for API keys: create, list and revoke."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def revoke_key(
 
 @contextmanager
 def _keys_session(data_dir: Path | None) -> Iterator[Session]:
-    """Open the database that the service uses, made where embedded mode has none yet."""
+    """Open the service's database; create it where embedded mode has none yet."""
     from app.storage import migrate
     from app.storage.db import Database
 

@@ -9,7 +9,7 @@ from app.cli import database, keys, serve
 from nnmass.cli.root import command_line
 
 service = typer.Typer(rich_markup_mode=None)
-"""What the service adds to the command `nnmass`: its entry point `nnmass.commands`."""
+"""The commands that the service adds to `nnmass`: its entry point `nnmass.commands`."""
 
 service.command()(serve.serve)
 service.command()(serve.worker)

@@ -1,4 +1,4 @@
-"""Running the service: API, workers, or all of it in one."""
+"""Commands that run the service: API, workers, or all of it together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class WorkerQueue(StrEnum):
-    """The queues that a worker can serve."""
+    """The queues that a worker can process."""
 
     SEARCH = "search"
     TRAIN = "train"
@@ -51,7 +51,7 @@ def serve(
 
 
 def _check_broker(settings: Settings) -> None:
-    """Refuse a broker that would lose messages; one that is away for now is waited for by those who need it."""
+    """Refuse a broker that would lose messages. An unavailable broker is accepted: its users wait for it."""
     from app.jobs.broker import BrokerUnfit, check_redis, reachable
 
     try:
@@ -65,7 +65,7 @@ def api(fd: Annotated[int, typer.Option(help="File descriptor of a listening soc
     """Run only the API, on an open socket: a child process of embedded mode."""
     from app.processes.parent_watch import watch_parent
 
-    watch_parent()  # before the rest is imported, so that a parent killed meanwhile leaves nothing behind
+    watch_parent()  # before the other imports, so that no process survives if the parent is killed meanwhile
     from app.processes.uvicorn_server import run_api
 
     run_api(settings_here(), fd=fd)
@@ -80,8 +80,8 @@ def worker(
     _check_broker(settings)
     if settings.embedded and concurrency > 1:
         refuse("--concurrency must be 1 in embedded mode")
-    # a pool fed by bells in a folder hands work over under a lock, and a process killed while it holds that takes it
-    # along: the worker would never work again (ADR 12)
+    # a process pool fed from notification files hands work over under a lock; a process killed while it holds the lock
+    # would never release it, and the worker would never work again (ADR 12)
     pool = "solo" if settings.embedded or queue is WorkerQueue.MAINTENANCE else "prefork"
     celery = [sys.executable, "-m", "celery", "--app", "worker.celery_app", "--skip-checks", "worker"]
     what = [

@@ -1,4 +1,4 @@
-"""Settings of the service for a command, from the environment and its options."""
+"""Settings of the service for a command, from the environment and the command's options."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ DataDir = Annotated[Path | None, typer.Option(help="Data folder of embedded mode
 
 
 def use_folder(data_dir: Path | None) -> None:
-    """Have the settings name a folder, here and in the processes that are started."""
+    """Set the data folder for this process and the processes that it starts."""
     if data_dir is not None:
         os.environ["NNMASS_DATA_DIR"] = str(data_dir)
 
 
 def settings_here() -> Settings:
-    """Return the settings of this process; one that is wrong ends the command with its name."""
+    """Return the settings of this process. A wrong setting ends the command with the setting's name."""
     from pydantic import ValidationError
 
     from app.config import Settings

@@ -1,4 +1,4 @@
-"""The web pages, rendered here, so that results can be read with scripts blocked; small scripts make them live."""
+"""The web pages, rendered on the server, so that results are readable without scripts; small scripts update them."""
 
 from app.ui.routes import ROUTERS, install
 

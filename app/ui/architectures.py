@@ -1,4 +1,4 @@
-"""Pages of architectures: diagram, costs, memory over time, why it ranks where it does, differences, files."""
+"""Pages of architectures: diagram, costs, memory over time, reasons for its rank, differences, files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @router.get("/architectures")
 def chosen(request: Request, arch_id: Annotated[list[str] | None, Query(max_length=20)] = None) -> Response:
-    """Go to the architecture that was ticked in a ranking, or to the difference of the first two."""
+    """Redirect to the architecture selected in a ranking, or to the comparison of the first two."""
     ids = arch_id or []
     if not ids:
         raise Invalid("select one architecture to open, or two to compare")
@@ -43,7 +43,7 @@ def show(
     against: Annotated[str, Query(max_length=64)] = "",
     precision: Literal["fp32", "fp16", "int8"] = "fp32",
 ) -> Response:
-    """Show an architecture, alone or against another."""
+    """Show an architecture, or compare it with another."""
     architecture = catalog.architecture(session, owner, arch_id)
     context = {
         "about": service.about(session, owner, arch_id),
@@ -62,7 +62,7 @@ def show(
 
 
 def _timeline(architecture: Architecture, precision: str) -> list[tuple[str, int, float]]:
-    """Return, for each step in order, its name, the bytes of activations alive, and their share of the peak."""
+    """Return for each step, in order, its name, the bytes of activations alive, and their share of the peak."""
     size, evaluation = BYTES_PER_ELEMENT[precision], architecture.evaluation
     most = max(evaluation.peak_elements, 1)
     return [(step.name, step.peak_elements * size, step.peak_elements / most) for step in evaluation.steps]
@@ -71,7 +71,7 @@ def _timeline(architecture: Architecture, precision: str) -> list[tuple[str, int
 def _differences(
     session: Session, owner: str, one: Architecture, against: str, precision: str
 ) -> Iterator[tuple[str, Any, Any]]:
-    """Yield (what, here, there) for every figure, and for every integer of the definitions that differs."""
+    """Yield (name, here, there) for every figure, and for every integer of the definitions that differs."""
     other = catalog.architecture(session, owner, against)
     here, there = one.evaluation.report(precision), other.evaluation.report(precision)
     yield from ((name, here[name], there[name]) for name in ("nn_mass", *charted(), "depth"))
@@ -100,7 +100,7 @@ async def export(
     form: Literal["pytorch", "onnx", "torchscript", "json"],
     seed: Annotated[int, Query(ge=0, le=LARGEST_SEED)] = 0,
 ) -> Response:
-    """Return the file; while a worker makes it, a page that asks again by itself."""
+    """Return the file; while a worker creates it, a page that reloads itself."""
     file = await fetch(database, threads, caller, request.headers, arch_id, form, seed)
     if file is None:
         waiting = render(request, "export.html", arch_id=arch_id, form=form)

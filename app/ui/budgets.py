@@ -1,4 +1,4 @@
-"""What a little more budget would buy, and where the budget lies on the front: some more searches, each proved."""
+"""What a slightly larger budget gains, and the front near the budget: several more searches, each proved."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nnmass_core.search import search
 
 FACTORS = (1.1, 1.25, 1.5)
 SHARES = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0)
-"""Of the best network's cost: where points of the front are looked for."""
+"""Fractions of the best network's cost at which points of the front are computed."""
 
 SECONDS = 2.0
 MOST_OPTIONS = 250_000
@@ -29,7 +29,7 @@ def charted() -> dict[str, Cost]:
 
 @dataclass(frozen=True)
 class Gain:
-    """The most NN-Mass when one limit alone is raised by each of FACTORS; None where the time ran out."""
+    """The most NN-Mass when only one limit is raised by each of FACTORS; None where the time ran out."""
 
     limit: str
     bound: float
@@ -37,7 +37,7 @@ class Gain:
 
 
 def gains(request: SearchRequest) -> list[Gain]:
-    """Return what raising each limit alone would buy; nothing for another objective, or a space that takes long."""
+    """Return the gain from raising each limit separately; empty for other objectives, or slow spaces."""
     if not _quick(request):
         return []
     control = _control()
@@ -68,7 +68,7 @@ def _best(request: SearchRequest, limits: dict[str, Any], control: Control) -> A
     """Return the architecture with the most NN-Mass within other limits; None without one, or when the time is over."""
     if control.expired():
         return None
-    # a device's limits as numbers, to be raised too: of the device itself its speed is left
+    # a device's limits as numbers, so that they can be raised too; of the device itself only its speed remains
     bounds: dict[str, Any] = {limit.name: limit.bound for limit in request.budget.limits()} | limits
     device = request.budget.device and replace(request.budget.device, flash_bytes=None, ram_bytes=None)
     budget = Budget(precision=request.budget.precision, device=device, **bounds)
@@ -77,7 +77,7 @@ def _best(request: SearchRequest, limits: dict[str, Any], control: Control) -> A
 
 
 def front(request: SearchRequest, cost: str, best: float) -> list[dict[str, Any]]:
-    """Return points with the most NN-Mass at a cost, the other limits kept: around `best`, what the answer costs."""
+    """Return points with the most NN-Mass at a cost near `best`, the result's cost, with the other limits unchanged."""
     if not _quick(request):
         return []
     control, found = _control(), dict[str, dict[str, Any]]()

@@ -27,7 +27,7 @@ async def show(
     family: Annotated[str, Query(max_length=64)] = "",
     recipe: Annotated[str, Query(max_length=100)] = "",
 ) -> Response:
-    """Show what the trainings of one data set and recipe say."""
+    """Show the evidence of one data set and recipe."""
     filters = Filters(dataset or None, family or None, recipe or None)
     gathered, reported = await tell(database, threads, owner, filters)
     points = [

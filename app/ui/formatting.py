@@ -1,4 +1,4 @@
-"""Figures in words that only pages need; those that the command line says too are in `nnmass.formatting`."""
+"""Formatting of figures that only pages need; formatting shared with the command line is in `nnmass.formatting`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nnmass.formatting import UNKNOWN
 
 
 def percent(value: float | None) -> str:
-    """Return a share as a percentage with two decimals."""
+    """Return a fraction as a percentage with two decimals."""
     return UNKNOWN if value is None else f"{100 * value:.2f} %"
 
 

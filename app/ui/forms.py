@@ -1,4 +1,4 @@
-"""Forms as the requests that they stand for. The API's own schemas check them; problems come back by form field."""
+"""Convert forms to requests. The API's own schemas check them; problems are reported by form field."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from nnmass_core.costs import costs_by_limit
 from nnmass_core.errors import DefinitionError, Problem
 
 Form = Mapping[str, Sequence[str]]
-"""A form as it was sent: the values of each field."""
+"""A submitted form: the values of each field."""
 
 Body = TypeVar("Body", bound=BaseModel)
 
 
 class FormProblems(Exception):
-    """What is wrong with a form; `by_field` tells for each of its fields, `""` for the form as a whole."""
+    """What is wrong with a form; `by_field` has the problems of each field, and under `""` of the form as a whole."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("; ".join(problem.text() for problem in problems))
@@ -45,12 +45,12 @@ def _said(problem: Problem) -> str:
 
 
 def value(form: Form, name: str) -> str:
-    """Return a field's text without blanks around it; empty when it is not there."""
+    """Return a field's text without surrounding blanks; empty when the field is missing."""
     return next(iter(form.get(name, [])), "").strip()
 
 
 def search_body(form: Form) -> dict[str, Any]:
-    """Return the body of a search as the form gives it. Raises FormProblems for what cannot be read."""
+    """Convert the form to the body of a search. Raises FormProblems for values that cannot be parsed."""
     problems: list[Problem] = []
     body: dict[str, Any] = {"space": _space(form, problems), "budget": _budget(form, problems)}
     body["objective"] = _objective(form, problems)
@@ -68,7 +68,7 @@ def search_body(form: Form) -> dict[str, Any]:
 
 
 def words(text: str) -> list[str]:
-    """Return what a text lists, separated by commas."""
+    """Return the items of a text, which commas separate."""
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
@@ -78,7 +78,7 @@ def _space(form: Form, problems: list[Problem]) -> Any:
 
 
 def _json(text: str, field: str, problems: list[Problem]) -> Any:
-    """Read JSON as strictly as a body of the API is read."""
+    """Parse JSON as strictly as the body of an API request."""
     fault = find_fault(text.encode())
     if fault is None:
         return json.loads(text)
@@ -139,7 +139,7 @@ def _real(form: Form, name: str, default: float | None, problems: list[Problem])
 
 
 def checked(body: type[Body], data: Mapping[str, Any]) -> Body:
-    """Return a request that the API's schema has accepted. Raises FormProblems."""
+    """Return a request that the API's schema accepts. Raises FormProblems."""
     try:
         return body.model_validate(data)
     except ValidationError as error:
@@ -150,7 +150,7 @@ def checked(body: type[Body], data: Mapping[str, Any]) -> Body:
 
 
 def verification_body(form: Form) -> dict[str, Any]:
-    """Return the body of a verification as the form gives it. Raises FormProblems for what cannot be read."""
+    """Convert the form to the body of a verification. Raises FormProblems for values that cannot be parsed."""
     problems: list[Problem] = []
     body: dict[str, Any] = {"dataset": value(form, "dataset"), "recipe": value(form, "recipe")}
     try:
@@ -169,7 +169,7 @@ def verification_body(form: Form) -> dict[str, Any]:
 
 
 def ids(values: Sequence[str]) -> list[str]:
-    """Return the ids among some values; what is none is left out."""
+    """Return the ids among some values; other values are left out."""
     return [text for text in values if _is_id(text)]
 
 
@@ -182,7 +182,7 @@ def _is_id(text: str) -> bool:
 
 
 def filled(request: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the form that would ask this request again."""
+    """Return the form that would submit this request again."""
     objective, budget = request["objective"], request["budget"]
     form = {"space": json.dumps(request["space"], indent=1), "precision": budget["precision"]}
     limits = ((name, cost) for name, cost in costs_by_limit().items() if name in budget)

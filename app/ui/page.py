@@ -1,4 +1,4 @@
-"""What every page has: its template, its headers, its errors in words, and who is signed in."""
+"""The common parts of all pages: template, headers, errors in words, and the signed-in user."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-"""Everything comes from this service and no script stands in a page; charts set styles as they are drawn."""
+"""Everything is loaded from this service, and no page has inline scripts; charts set styles while they are drawn."""
 
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "Cache-Control": "no-store",
-    "Referrer-Policy": "same-origin",  # without it a browser does not say where a form comes from, and it is refused
+    "Referrer-Policy": "same-origin",  # else browsers hide where a form comes from, and it is refused
 }
 MOST_FIELDS = 200
 
@@ -64,7 +64,7 @@ def environment() -> Environment:
             percent,
         ),
     )
-    made.policies["json.dumps_kwargs"] = {}  # in the order of the definition, not of the alphabet
+    made.policies["json.dumps_kwargs"] = {}  # in the order of the definition, not alphabetical
     made.filters |= {function.__name__: function for function in filters}
     made.globals |= {
         name: getattr(formatting, name) for name in ("of_limit", "of_cost", "limit_label", "shown_costs", "CAVEATS")
@@ -90,12 +90,12 @@ def root_of(request: Request) -> str:
 
 
 def go_to(request: Request, path: str) -> RedirectResponse:
-    """Return the answer to a form: go and read that page."""
+    """Return the response to a form: a redirect to a page."""
     return RedirectResponse(root_of(request) + path, 303, HEADERS)
 
 
 async def form_of(request: Request) -> Form:
-    """Return the form that was sent; the body guard has limited its size and its time."""
+    """Return the submitted form; the body guard has limited its size and time."""
     text = (await request.body()).decode("utf-8", "replace")
     try:
         form = parse_qs(text, keep_blank_values=True, max_num_fields=MOST_FIELDS)
@@ -108,7 +108,7 @@ FormDep = Annotated[Form, Depends(form_of)]
 
 
 class PageRoute(APIRoute):
-    """A route whose errors are pages: those who are not signed in are asked to, everybody else reads what is wrong."""
+    """A route whose errors are pages: users who are not signed in get the sign-in page, all others an error page."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler, with errors turned into pages."""

@@ -20,7 +20,7 @@ ROUTERS: dict[Scope, tuple[APIRouter, ...]] = {
     Scope.SEARCH: (searches.router, architectures.router, evidence.router),
     Scope.TRAIN: (trainings.router,),
 }
-"""The scope that the pages' forms need; who may only read sees every page."""
+"""The scope that the pages' forms need; keys that may only read can see every page."""
 
 
 def install(app: FastAPI) -> None:
@@ -34,12 +34,12 @@ def install(app: FastAPI) -> None:
 
 
 def chart_library() -> Response:
-    """Return the library that draws charts: the file that the package plotly brings."""
+    """Return the chart library: the file inside the package plotly."""
     return FileResponse(chart_file(), media_type="text/javascript", headers=KEPT)
 
 
 def chart_file() -> Path:
-    """Return where the chart library lies; the package is not imported for it."""
+    """Return the path of the chart library; the package is not imported."""
     found = find_spec("plotly")
     assert found is not None, "plotly is a dependency"
     assert found.origin is not None, "plotly is a package with files"

@@ -1,4 +1,4 @@
-"""Pages of searches: ask, watch, read the ranking and its proof, browse, compare."""
+"""Pages of searches: submit, watch, read the ranking and its proof, browse, compare."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SHOWN_LIVE = 5
 
 @router.get("/")
 def new_search(request: Request, session: ReadSession, owner: Owner, like: UUID | None = None) -> Response:
-    """Show the form of a search, empty or filled as an earlier search was."""
+    """Show the form of a search, empty or filled in from an earlier search."""
     form: Mapping[str, Any] = FIRST_FORM
     if like is not None:
         form = filled(service.get(session, owner, like).request)
@@ -77,7 +77,7 @@ def _fronts() -> dict[str, str]:
 
 @cache
 def _mosts() -> dict[str, dict[str, int]]:
-    """Return the most that a network of each preset costs: where the sliders end."""
+    """Return the highest cost of a network of each preset: the end of the sliders."""
     return {name: _most(preset.space) for name, preset in presets().items()}
 
 
@@ -90,7 +90,7 @@ def _most(space: Space) -> dict[str, int]:
 async def preview(
     request: Request, database: DatabaseDep, threads: ThreadsDep, owner: Owner, form: FormDep
 ) -> Response:
-    """Answer the form as it stands: a part of the page, with the ranking or with what is wrong."""
+    """Preview the form's current request: a part of the page, with the ranking or with the errors."""
     try:
         question = await threads.run_db(owner, _question, database, owner, form)
         found, most = await threads.run_cpu(_previewed, question)
@@ -116,7 +116,7 @@ def _question(database: Database, owner: str, form: Mapping[str, Any]) -> Search
 
 @router.post("/searches")
 def submit(request: Request, session: WriteSession, owner: Owner, form: FormDep) -> Response:
-    """Submit the form; what is wrong with it is shown beside its fields."""
+    """Submit the form; errors are shown next to its fields."""
     try:
         done = service.submit(session, owner, checked(SearchBody, search_body(form)), None)
     except FormProblems as problems:
@@ -151,14 +151,14 @@ def history(
 def compare(
     request: Request, session: ReadSession, owner: Owner, ids: Annotated[list[str] | None, Query(max_length=100)] = None
 ) -> Response:
-    """Show searches side by side."""
+    """Compare searches."""
     found = comparison.compare(session, owner, ids or [])
     return render(request, "compare.html", **found, shared_items=found["shared"]["items"])
 
 
 @router.get("/searches/{search_id}")
 def show(request: Request, session: ReadSession, owner: Owner, signer: CursorsDep, search_id: SearchId) -> Response:
-    """Show a search: how far it is, then its proof and its ranking."""
+    """Show a search: its progress, then its proof and its ranking."""
     row = service.get(session, owner, search_id)
     search, question = service.answer(row), SearchRequest.from_json(row.request, version=row.request_version)
     items, following = service.ranking(session, owner, search_id, Paging(signer, None, RANKS_SHOWN))
@@ -177,7 +177,7 @@ def show(request: Request, session: ReadSession, owner: Owner, signer: CursorsDe
 
 
 def _point(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a chart shows of one architecture."""
+    """Return a chart's data for one architecture."""
     return {name: figures.get(name) for name in ("rank", "arch_id", "nn_mass", *budgets.charted())}
 
 
@@ -185,7 +185,7 @@ def _point(figures: Mapping[str, Any]) -> dict[str, Any]:
 async def more(
     request: Request, database: DatabaseDep, threads: ThreadsDep, owner: Owner, search_id: SearchId
 ) -> Response:
-    """Show what a little more of each limit would buy."""
+    """Show the gain from slightly raising each limit."""
     asked = await threads.run_db(owner, _stored_search, database, owner, search_id)
     rows = await threads.run_cpu(budgets.gains, asked.question) if asked.value is not None else []
     return render(request, "part_more.html", gains=rows, factors=budgets.FACTORS, now=asked.value)
@@ -195,7 +195,7 @@ async def more(
 async def front(
     database: DatabaseDep, threads: ThreadsDep, owner: Owner, search_id: SearchId, cost: str = "macs"
 ) -> list[dict[str, Any]]:
-    """Return points of the front about a search's answer, for its chart."""
+    """Return points of the front near a search's result, for its chart."""
     if cost not in budgets.charted():
         raise Invalid.at("cost", "unknown_choice", f"must be one of {', '.join(budgets.charted())}")
     asked = await threads.run_db(owner, _stored_search, database, owner, search_id)
@@ -212,7 +212,7 @@ class _StoredSearch:
 
 
 def _stored_search(database: Database, owner: str, search_id: UUID) -> _StoredSearch:
-    """Read what a search asked and found. Raises NotFound."""
+    """Read a search's request and result. Raises NotFound."""
     with database.read() as session:
         found = service.get(session, owner, search_id)
         question = SearchRequest.from_json(found.request, version=found.request_version)

@@ -1,4 +1,4 @@
-"""Signing in: an API key, kept by the browser in a cookie that no script can read and no other site can send."""
+"""Sign-in: the browser stores the API key in a cookie that no script can read and no other site can send."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ KEPT_SECONDS = 14 * 24 * 3600
 
 @router.get("/sign-in")
 def sign_in_page(request: Request, next_page: Annotated[str, Query(alias="next", max_length=2000)] = "/") -> Response:
-    """Ask for a key."""
+    """Show the sign-in form."""
     return render(request, "sign_in.html", next=next_page, problem="")
 
 
 @router.post("/sign-in")
 async def sign_in(request: Request, threads: ThreadsDep, form: FormDep) -> Response:
-    """Keep the key, if it counts."""
+    """Store the key in the cookie, if it is valid."""
     key, following = value(form, "key"), value(form, "next")
     callers = cast("Callers", request.app.state.callers)
     try:
@@ -48,12 +48,12 @@ async def sign_in(request: Request, threads: ThreadsDep, form: FormDep) -> Respo
 
 @router.post("/sign-out")
 async def sign_out(request: Request) -> Response:
-    """Forget the key."""
+    """Delete the cookie."""
     answer = go_to(request, "/sign-in")
     answer.delete_cookie(KEY_COOKIE, path=root_of(request) or "/", httponly=True, samesite="strict")
     return answer
 
 
 def _is_ours(path: str) -> bool:
-    """Tell whether a path leads to a page of this service: two slashes of either kind would lead to another host."""
+    """Return whether a path leads to a page of this service: two slashes of either kind would lead to another host."""
     return path.startswith("/") and not path.startswith(("//", "/\\"))

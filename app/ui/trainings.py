@@ -1,4 +1,4 @@
-"""Pages of verifications: start them, watch their curves, read what came of them beside what was predicted."""
+"""Pages of verifications: start them, watch their curves, read their results and predictions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ VerificationId = Annotated[UUID, id_of("verification")]
 
 
 def choices(architecture: Architecture | None) -> dict[str, list[str]]:
-    """Return the data sets whose inputs and classes an architecture takes, and the recipes."""
+    """Return the data sets that fit an architecture's inputs and classes, and the recipes."""
     if architecture is None:
         return {"datasets": [], "recipes": []}
     usual = "mlp-paper" if len(architecture.input_shape) == 1 else "cifar-quick"
@@ -45,13 +45,13 @@ def _fits(name: str, architecture: Architecture) -> bool:
     try:
         dataset = resolve_dataset(name)
     except DefinitionError:
-        return False  # it takes more than a name
+        return False  # it needs more than a name
     return not list(problems_of(dataset, architecture.input_shape, architecture.num_classes))
 
 
 @router.post("/verifications")
 async def submit(request: Request, database: DatabaseDep, threads: ThreadsDep, owner: Owner, form: FormDep) -> Response:
-    """Train what the form names; then show it, or the list of all that it started."""
+    """Train the networks in the form; then show the training, or the list of all trainings started."""
     try:
         body = checked(VerificationBody, verification_body(form))
     except FormProblems as problems:
@@ -79,7 +79,7 @@ def list_all(
 
 @router.get("/verifications/{verification_id}")
 def show(request: Request, session: ReadSession, owner: Owner, verification_id: VerificationId) -> Response:
-    """Show a verification: its curves, its result beside the prediction, its log and its files."""
+    """Show a verification: its curves, its result and prediction, its log and its files."""
     found = service.show(session, owner, verification_id)
     context = {
         "it": found,
@@ -92,7 +92,7 @@ def show(request: Request, session: ReadSession, owner: Owner, verification_id: 
 
 
 def _curve(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a chart draws of one seed."""
+    """Return a chart's data for one seed."""
     names = ("epoch", "train_loss", "test_loss", "train_accuracy", "test_accuracy")
     return {"seed": run["seed"], **{name: [epoch[name] for epoch in run["epochs"]] for name in names}}
 
@@ -113,6 +113,6 @@ def retry(request: Request, session: WriteSession, owner: Owner, verification_id
 
 @router.post("/verifications/{verification_id}/replay")
 def replay(request: Request, session: WriteSession, owner: Owner, verification_id: VerificationId) -> Response:
-    """Train the same once more."""
+    """Run the training again."""
     done = service.replay(session, owner, verification_id, None)
     return go_to(request, done.location.removeprefix("/v1"))
