@@ -1,4 +1,4 @@
-"""`python -m nnmass` is the command `nnmass`."""
+"""Run the command `nnmass` as `python -m nnmass`."""
 
 from nnmass.cli import main
 

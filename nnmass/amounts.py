@@ -14,7 +14,7 @@ Amount = int | float | str
 """A whole number, or one in words: `150_000_000`, `1.5e8`, `"150M"`, `"320 KiB"`."""
 
 COUNTS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-"""Prefixes of counts (params, MACs), small letters or capitals."""
+"""Prefixes of counts (params, MACs), lowercase or uppercase."""
 
 BYTES = {f"{prefix}b" if prefix else "b": size for prefix, size in COUNTS.items()} | {
     f"{prefix}ib": 2 ** (10 * power) for power, prefix in enumerate("kmgt", start=1)
@@ -63,7 +63,7 @@ READERS: dict[str, Callable[[Amount, str], float]] = {"bytes": memory, "ms": mil
 
 def _read(amount: Amount, units: dict[str, int], field: str, wanted: str) -> int:
     if isinstance(amount, int | float) and not isinstance(amount, bool) and amount == amount // 1:
-        return int(amount)  # its bounds are the business of whoever uses it
+        return int(amount)  # the caller checks its bounds
     value = _exact(amount if isinstance(amount, str) else "", units, field, wanted)
     if value.denominator != 1:
         raise DefinitionError.at(field, "not_an_integer", f"must be {wanted}")

@@ -45,7 +45,7 @@ class InvalidRequest(ServiceError, DefinitionError):
 
 
 class Unauthorized(ServiceError):
-    """There is no key, or it does not count, or it does not allow this."""
+    """The API key is missing, invalid, or lacks the required scope."""
 
 
 class NotFound(ServiceError):

@@ -1,4 +1,4 @@
-"""Figures and proofs in words that people read. What they take are answers as JSON has them."""
+"""Format figures and proofs for people. The arguments are parts of answers in their JSON form."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CAVEATS = {
     "density_above_evidence": "Some cells have a higher density than any network with published training results.",
 }
 FIGURES = ("nn_mass", "density", "average_degree", "params", "macs")
-"""What a cell or stage is told with beside its definition."""
+"""The figures of a cell or stage in addition to its definition."""
 
 PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 UNKNOWN = "-"
@@ -32,7 +32,7 @@ def number(value: float | None) -> str:
 
 
 def short(value: float, digits: int = 3) -> str:
-    """Return a number with a prefix, to so many digits: 1.2 M."""
+    """Return a number with a prefix, with this number of digits: 1.2 M."""
     for size, prefix in PREFIXES:
         if abs(value) >= size:
             return (
@@ -55,7 +55,7 @@ def limit_label(name: str) -> str:
 
 
 def of_limit(name: str, value: float | None) -> str:
-    """Return a limit's value, or what is left of it, in its unit."""
+    """Return a limit's value, or its slack, in its unit."""
     cost = costs_by_limit().get(name)
     return count(value) if cost is None else of_cost(cost, value, 4)
 
@@ -81,7 +81,7 @@ def milliseconds(value: float | None, digits: int = 3) -> str:
 
 
 def latency(item: Mapping[str, Any]) -> str:
-    """Return what an estimated latency rests on, in a sentence; empty where there is none."""
+    """Return the basis of an estimated latency, in a sentence; empty where there is none."""
     about, value = item.get("latency"), item.get("latency_ms")
     if about is None or value is None:
         return ""
@@ -97,12 +97,12 @@ def seconds(value: float) -> str:
 
 
 def shape(item: Mapping[str, Any]) -> str:
-    """Return an architecture's cells or stages in short: 16x7, 76 · 48x5, 140."""
+    """Return an architecture's cells or stages in short form: 16x7, 76 · 48x5, 140."""
     return " · ".join(_part(part) for part in item.get("cells") or item.get("stages") or [])
 
 
 def _part(part: Mapping[str, Any]) -> str:
-    """Return a part in short: width x depth and skip channels, channels x blocks, or whatever else its family says."""
+    """Return a part in short form: width x depth and skip channels, channels x blocks, or the family's own fields."""
     if "skip_channels" in part:
         return f"{part['width']}x{part['depth']}, {part['skip_channels']}"
     if "repeats" in part:
@@ -133,7 +133,7 @@ def certificate(result: Mapping[str, Any], objective: Mapping[str, Any]) -> str:
 
 
 def binding(result: Mapping[str, Any]) -> str:
-    """Return which limits hold the answer back, in a sentence; empty when there is nothing to say."""
+    """Return which limits restrict the result, in a sentence; empty when there are none."""
     names = result["binding"]
     if names == [] and result["feasible"]:
         return "Not limited by the budget. Only a larger space would allow a better network."
@@ -145,13 +145,13 @@ def binding(result: Mapping[str, Any]) -> str:
 
 
 def slack(item: Mapping[str, Any]) -> str:
-    """Return what an architecture leaves of each limit, in a sentence; empty where there is none."""
+    """Return an architecture's slack under each limit, in a sentence; empty where there is none."""
     left = [f"{of_limit(name, value)} {limit_label(name)}" for name, value in (item.get("slack") or {}).items()]
     return f"Unused by the best: {joined(left)}." if left else ""
 
 
 def relaxation(result: Mapping[str, Any]) -> list[str]:
-    """Return what each limit would have to be for something to fit, the others kept."""
+    """Return, for each limit, the value that would make the request feasible with the other limits unchanged."""
     lines: list[str] = []
     for name, least in (result["relaxation"] or {}).items():
         if name == "min_nn_mass":
@@ -164,7 +164,7 @@ def relaxation(result: Mapping[str, Any]) -> list[str]:
 
 
 def savings(result: Mapping[str, Any]) -> str:
-    """Return what compressing has gained, in a sentence; empty where nothing was compressed."""
+    """Return the savings of a compress search, in a sentence; empty for other searches."""
     reference, times = result.get("reference"), result.get("savings")
     if reference is None or times is None:
         return ""
@@ -178,7 +178,7 @@ def _times(ratio: float) -> str:
 
 
 def request_summary(request: Mapping[str, Any]) -> str:
-    """Return a request in short: most NN-Mass within 1 M params and 150 M MACs."""
+    """Return a request in short form: most NN-Mass within 1 M params and 150 M MACs."""
     limits = {name: value for name, value in request["budget"].items() if name != "precision"}
     device = limits.pop("device", None)
     profile = device if isinstance(device, Mapping) else {"name": device, "ram_bytes": device}
@@ -199,7 +199,7 @@ def _wanted(objective: Mapping[str, Any]) -> str:
 
 
 def cost(name: str) -> str:
-    """Return what a cost is called."""
+    """Return the name of a cost for people."""
     return COSTS[name].label if name in COSTS else name
 
 

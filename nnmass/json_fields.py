@@ -1,4 +1,4 @@
-"""Frozen dataclasses read from JSON: fields that a newer service adds are passed over, and kept in `raw`."""
+"""Frozen dataclasses read from JSON. Unknown fields of a newer service are ignored, and available in `raw`."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Json = Mapping[str, Any]
 
 
 def json_field(read: Callable[[Any], Any] | None = None, *, name: str = "", **more: Any) -> Any:
-    """Declare a field. read: makes its value of what JSON holds, but for null. name: in JSON, where it differs."""
+    """Declare a field. read: converts the JSON value, unless it is null. name: the JSON name, where it differs."""
     return field(metadata={"read": read, "name": name}, **more)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FromJson:
-    """Something that the service, or a local function in its words, has answered. `raw` is the JSON itself."""
+    """A result of the service, or of a local function. `raw` is the JSON itself."""
 
     raw: Json = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
-        """Read it from parsed JSON. Raises ServiceError for what does not hold what it must."""
+        """Read it from parsed JSON. Raises ServiceError if a required field is missing or wrong."""
         try:
             return cls(**dict(_arguments(cls, data)), raw=data)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -45,10 +45,10 @@ def _arguments(kind: type[FromJson], data: Json) -> Iterator[tuple[str, Any]]:
 
 
 def moment(text: str) -> datetime:
-    """Return a moment with its zone."""
+    """Parse a date and time with its time zone."""
     return datetime.fromisoformat(text)
 
 
 def several(kind: type[FromJson]) -> Callable[[Any], tuple[Any, ...]]:
-    """Return what reads a list of such things."""
+    """Return the reader of a list of such values."""
     return lambda items: tuple(kind.from_json(item) for item in items)

@@ -40,7 +40,7 @@ def space_around(network: str | Definition) -> dict[str, Any]:
 
 
 def _free(cells: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return ranges of depth and skip channels that hold those of every cell."""
+    """Return ranges of depth and skip channels that contain those of every cell."""
     depths = [cell["depth"] for cell in cells]
     most = max(MOST_SKIP_CHANNELS, *(cell["skip_channels"] for cell in cells))
     return {

@@ -1,4 +1,4 @@
-"""What can be asked, in plain Python values, and the request bodies that it makes."""
+"""The options of a search as plain Python values, and the request bodies made from them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _budget_of(options: SearchOptions) -> dict[str, Any]:
 
 
 def reference_of(reference: Reference) -> str | Mapping[str, Any]:
-    """Return a reference as an objective names it."""
+    """Return a reference in the form of an objective."""
     if isinstance(reference, Architecture):
         return reference.definition
     if isinstance(reference, str) and reference.startswith("arch_"):
@@ -81,7 +81,7 @@ def definition_of(network: str | Definition) -> Mapping[str, Any]:
     if isinstance(network, Architecture):
         return network.definition
     if isinstance(network, str):
-        from nnmass_core.named.networks import named_network  # here: the client alone needs no numpy
+        from nnmass_core.named.networks import named_network  # imported here: the client needs no numpy
 
         return named_network(network).definition()
     return network

@@ -1,4 +1,4 @@
-"""Answers as tables of pandas and of notebooks."""
+"""Tables of architectures for pandas and notebooks."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Rows = Sequence[Mapping[str, Any]]
 def frame(rows: Rows) -> DataFrame:
     """Return a DataFrame. Raises NotPossible where pandas is not installed."""
     try:
-        import pandas as pd  # here: most users of the client never make one
+        import pandas as pd  # imported here: most users of the client do not need it
     except ImportError as error:
         raise NotPossible("not_installed", 'requires pandas: pip install "nnmass[pandas]"') from error
     return pd.DataFrame(list(rows))
 
 
 def frame_of(architectures: Rows) -> DataFrame:
-    """Return a DataFrame with a row for each architecture."""
+    """Return a DataFrame with one row per architecture."""
     return frame([_row(item) for item in architectures])
 
 

@@ -1,4 +1,4 @@
-"""The command `nnmass`. Imports inside functions make it quick: a command loads only what it uses."""
+"""The command `nnmass`. Imports inside functions keep it fast: a command loads only what it uses."""
 
 from nnmass.cli.root import app, main
 

@@ -1,4 +1,4 @@
-"""Measuring this machine: how long operators take here, as a profile that searches can name."""
+"""Calibrate this machine: measure how long operators take, as a profile that searches can name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nnmass.cli.options import Json, KeyFile, Server, client_of
 
 
 class Where(StrEnum):
-    """What runs the networks."""
+    """The processor that runs the networks."""
 
     CPU = "cpu"
     CUDA = "cuda"
@@ -65,7 +65,7 @@ def calibrate(
 
 
 def _own_name() -> str:
-    """Return this machine's name as a device may be called."""
+    """Return this machine's name in the form of a device's name."""
     return re.sub("[^a-z0-9._-]+", "-", platform.node().lower()).lstrip("-._0123456789")[:60] or "this-machine"
 
 

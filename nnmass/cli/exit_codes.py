@@ -1,4 +1,4 @@
-"""How commands end: exit codes, and errors as one line each."""
+"""Exit codes of commands, and errors as one line each."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ OPTIONS = {
     "key": "the API key",
     "format": "--format",
 }
-"""What the fields of a request are called here."""
+"""The options that set the fields of a request."""
 
 
 def refuse(reason: str) -> NoReturn:
-    """End with one clear line and exit code 2."""
+    """Exit with one clear line and code 2."""
     _end(reason, WRONG_INPUT)
 
 
 def fail(reason: str) -> NoReturn:
-    """End with one clear line and exit code 1."""
+    """Exit with one clear line and code 1."""
     _end(reason, FAILED)
 
 
@@ -52,9 +52,9 @@ def _end(reason: str, code: int) -> NoReturn:
 
 @contextmanager
 def exit_on_error(names: Mapping[str, str] | None = None) -> Iterator[None]:
-    """End with one line when what is within fails: wrong input with exit code 2, all else with 1.
+    """Turn an error within the block into one line: invalid input exits with code 2, all other errors with 1.
 
-    names: what fields are called, in place of an option's name.
+    names: names of fields to use in place of an option's name.
     """
     from nnmass.errors import DefinitionError, NnmassError, NotFound
 
@@ -72,7 +72,7 @@ def exit_on_error(names: Mapping[str, str] | None = None) -> Iterator[None]:
 
 
 def _called(field: str, names: Mapping[str, str]) -> str:
-    """Return what a field is called: the option that sets it, else its path."""
+    """Return the name of a field: the option that sets it, else its path."""
     if field in names:
         return names[field]
     above = next((name for name in names if name and field.startswith(f"{name}.")), None)

@@ -1,4 +1,4 @@
-"""What a service keeps, looked at from the command line."""
+"""Commands that show the searches of a service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands read: JSON of files, and networks by file, name or id."""
+"""Inputs of commands: JSON files, and networks by file, name or id."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HERE = "-"
 
 
 def json_in(place: str, what: str) -> Any:
-    """Return the JSON of a file; - reads standard input. `what` it is named by when it is none."""
+    """Return the JSON of a file; - reads standard input. `what` names it in the error if it is not JSON."""
     try:
         text = sys.stdin.read() if place == HERE else Path(place).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -26,7 +26,7 @@ def json_in(place: str, what: str) -> Any:
 
 
 def network_in(place: str) -> Any:
-    """Return a network's definition from a file or standard input, or the well-known network's name that was given."""
+    """Return a network's definition from a file or standard input, or the name of a known network."""
     if place != HERE and not Path(place).exists() and _is_name(place):
         return place
     if place != HERE and not Path(place).is_file():
@@ -35,8 +35,8 @@ def network_in(place: str) -> Any:
 
 
 def _unknown(place: str) -> str:
-    """Return why a text names no network, with the known name that is most similar to it, or else all known names."""
-    import difflib  # here: only a wrong name needs it
+    """Return why a text is not a network, with the most similar known name, or else all known names."""
+    import difflib  # imported here: only a wrong name needs it
 
     similar = difflib.get_close_matches(place, _names(), n=1)
     hint = f"Did you mean {similar[0]}?" if similar else f"Known networks: {', '.join(_names())}."
@@ -44,9 +44,9 @@ def _unknown(place: str) -> str:
 
 
 def networks_in(place: str) -> list[tuple[str, Any]]:
-    """Return the networks of a file, each with what it is called here.
+    """Return the networks of a file, each with its name for the output.
 
-    A file may hold one definition, a list of them, or what `search --json` printed.
+    A file may contain one definition, a list of them, or the output of `search --json`.
     """
     found = network_in(place)
     if isinstance(found, dict) and isinstance(found.get("items"), list):

@@ -1,4 +1,4 @@
-"""Single networks from the command line: evaluated, drawn, and made into files."""
+"""Commands for single networks: evaluate, draw, and export to files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ExportFormat(StrEnum):
-    """The files that an architecture can become."""
+    """The file formats of an architecture."""
 
     PYTORCH = "pytorch"
     ONNX = "onnx"

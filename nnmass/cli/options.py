@@ -1,4 +1,4 @@
-"""Options that several commands have, and what they make of a request."""
+"""Options shared by several commands, and the parts of a request that they set."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Precision(StrEnum):
-    """What stored numbers are counted at."""
+    """The precision of stored numbers."""
 
     FP32 = "fp32"
     FP16 = "fp16"
@@ -31,7 +31,7 @@ class Precision(StrEnum):
 
 
 class Diversity(StrEnum):
-    """How far results must differ."""
+    """How much results must differ."""
 
     NONE = "none"
     SHAPE = "shape"
@@ -84,14 +84,14 @@ Save = Annotated[
 
 
 def client_of(server: str | None, key_file: Path | None) -> Client:
-    """Return a client of the service that was named, or of this machine's."""
+    """Return a client of the named service, or of the one on this machine."""
     from nnmass.client import Client
 
     return Client(server or None, _key_in(key_file))
 
 
 def note_missing(client: Client, what: str) -> None:
-    """Say so when nobody works on what is waited for; it is waited for all the same."""
+    """Print a note when no worker serves the queue; the command waits all the same."""
     if what in client.ready().missing:
         typer.echo(
             f"nnmass: the service has no running {what.replace('_', ' ')}; start one with `make serve-train`", err=True
@@ -99,7 +99,7 @@ def note_missing(client: Client, what: str) -> None:
 
 
 def _key_in(path: Path | None) -> str | None:
-    """Return the key: a variable that is set goes before a file."""
+    """Return the key: the environment variable, if set, else the file's content."""
     if path is None or os.environ.get("NNMASS_KEY"):
         return None
     try:
@@ -131,6 +131,6 @@ def _limit_option(cost: Cost) -> inspect.Parameter:
 
 
 def limits_of(limits: Limits, device: str | None, precision: Precision) -> SearchOptions:
-    """Return the limits that a search is asked to keep; a device that is a file is read."""
+    """Return the limits of a search; if the device is a file, read it."""
     profile = json_in(device, "the device's profile") if device and device.endswith(".json") else device
     return cast("SearchOptions", {**limits, "device": profile, "precision": precision.value})

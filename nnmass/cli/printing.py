@@ -1,4 +1,4 @@
-"""Answers as tables and sentences, on a terminal or in a file."""
+"""Print answers as tables and sentences, on a terminal or to a file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nnmass.trainings import Verification
 
 WIDE = 1000
-"""Columns of a table that goes to a file, where nothing needs to be folded."""
+"""Width of a table in a file, where lines need not be folded."""
 
 LEFT, RIGHT = "left", "right"
 
@@ -32,14 +32,14 @@ def print_json(document: Any) -> None:
 
 
 def console() -> Console:
-    """Return the console that tables are printed on: what users wrote is shown as it is, without markup."""
+    """Return the console for tables: users' text is printed as it is, without markup."""
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else WIDE, markup=False, highlight=False, emoji=False)
 
 
 def plain(text: str) -> str:
-    """Return what users wrote without characters that a terminal would act on."""
+    """Return users' text without control characters of a terminal."""
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
@@ -72,7 +72,7 @@ def _row(network: Architecture, costs: Sequence[Cost]) -> list[str]:
 
 
 def print_answer(answer: Answer) -> None:
-    """Print a ranking with what is proved about it."""
+    """Print a ranking and what is proved about it."""
     if answer.items:
         print_networks(answer.items, ("rank", [str(item.rank) for item in answer]))
     for line in lines_of(answer):
@@ -80,7 +80,7 @@ def print_answer(answer: Answer) -> None:
 
 
 def lines_of(answer: Answer) -> list[str]:
-    """Return what is to be said about an answer, a line each."""
+    """Return the notes about an answer, one per line."""
     result = answer.certificate.raw
     said = [str(answer), formatting.savings(result), formatting.binding(result), *formatting.relaxation(result)]
     said += [formatting.slack(answer.best.raw), formatting.latency(answer.best.raw)] if answer.best is not None else []
@@ -89,7 +89,7 @@ def lines_of(answer: Answer) -> list[str]:
 
 
 def print_searches(searches: Sequence[Search]) -> None:
-    """Print searches, a line each."""
+    """Print searches, one per line."""
     heads = [("id", LEFT), ("created (UTC)", LEFT), ("state", LEFT), ("request", LEFT), ("best NN-Mass", RIGHT)]
     print_table([*heads, ("name", LEFT)], map(_search_row, searches))
 
@@ -101,7 +101,7 @@ def _search_row(search: Search) -> list[str]:
 
 
 def print_trainings(trainings: Sequence[Verification]) -> None:
-    """Print trained networks, NN-Mass beside its baselines."""
+    """Print trained networks, with NN-Mass next to its baselines."""
     figures = ("rank", "NN-Mass", "params", "MACs", "test accuracy")
     heads = [("role", LEFT), *((name, RIGHT) for name in figures), ("state", LEFT)]
     print_table(heads, map(_training_row, trainings))
@@ -123,7 +123,7 @@ def accuracy_of(training: Verification) -> str:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file, and end with one line where that cannot be done."""
+    """Write a file; exit with one line where that is not possible."""
     try:
         path.write_bytes(content)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Progress on standard error, for people at a terminal alone, and only of what takes a while."""
+"""Progress on standard error, only for people at a terminal, and only for operations that take a while."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from nnmass.results import Progress
 
 SOON_SECONDS = 0.4
-"""What is done sooner shows no bar, and does not wait for one to be loaded."""
+"""Seconds before a bar is shown: shorter operations neither show nor load one."""
 
 
 class Bar:
-    """A bar for one thing that is waited for, or for several, one under the other.
+    """Progress bars for one or several operations.
 
-    An interrupt is raised again by the next show: raised where Python runs a callback of its own, as it does while
-    modules are loaded, the first time is only printed or not even that.
+    An interrupt is raised again by the next call of `show`: if it is raised in a callback that Python runs itself, as
+    while modules are loaded, Python only prints it, or not even that.
     """
 
     def __init__(self) -> None:
@@ -47,15 +47,15 @@ class Bar:
             raise KeyboardInterrupt
 
     def __call__(self, progress: Progress) -> None:
-        """Show how far the one thing is."""
+        """Show the progress of the single operation."""
         self.show("", progress.fraction, progress.message)
 
     def waiting(self) -> None:
-        """Show that a file is being made; nobody knows how far it is."""
+        """Show that a file is being created, without a known progress."""
         self.show("", None, "a worker is creating the file")
 
     def show(self, name: str, fraction: float | None, message: str) -> None:
-        """Show how far something is that has a name of its own."""
+        """Show the progress of a named operation."""
         if self._interrupted:
             raise KeyboardInterrupt
         if not self._shown or time.monotonic() - self._began < SOON_SECONDS:

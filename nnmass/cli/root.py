@@ -12,7 +12,7 @@ from nnmass.cli import calibrate, history, networks, search, training
 from nnmass.cli.exit_codes import refuse
 
 ENTRY_POINTS = "nnmass.commands"
-"""Under this name an installed distribution gives a typer.Typer with more commands."""
+"""The entry point group in which an installed distribution registers a typer.Typer with more commands."""
 
 SERVICE_COMMANDS = ("serve", "worker", "keys", "db")
 """The commands that the distribution `nnmass-service` adds."""
@@ -24,10 +24,10 @@ EXIT_CODES = (
 
 
 class Commands(TyperGroup):
-    """Looks for a command here, and only then among those that installed distributions add."""
+    """Looks up a command here first, then among those of installed distributions."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command; a command of the service is refused where the service is not installed."""
+        """Return a command. A command of the service is refused where the service is not installed."""
         found = super().get_command(ctx, cmd_name) or added_commands().get(cmd_name)
         if found is None and cmd_name in SERVICE_COMMANDS and not ctx.resilient_parsing:
             refuse(f"{cmd_name} is a command of the service: pip install nnmass-service")
@@ -53,7 +53,7 @@ def added_commands() -> dict[str, Any]:
 
 def command_line(group: type[TyperGroup]) -> typer.Typer:
     """Return the library's commands in a group of the given kind."""
-    # plain help: with rich's markup each start would load all of rich before it does anything
+    # plain help: with rich's markup each start would load all of rich first
     line = typer.Typer(
         cls=group, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None
     )
@@ -88,7 +88,7 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with 
 
 def nnmass(
     *,
-    version: Annotated[  # read by its callback
+    version: Annotated[  # its callback handles it
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:

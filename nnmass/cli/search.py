@@ -1,4 +1,4 @@
-"""Searches from the command line, here and now or through a service."""
+"""Search commands, on this machine or through a service."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from nnmass.search_options import SearchOptions, Space
 
     Run = Callable[["Client | None", Any], Answer]
-    """Searches with a client, or without one here, and shows its progress."""
+    """Runs a search with a client (None: on this machine), and shows its progress."""
 
 SECONDS = 60.0
 
@@ -209,7 +209,7 @@ def _run(run: Run, server: str | None, key_file: Path | None) -> Answer:
 
 
 def _followed(client: Client, space: Space, name: str, progress: Any, options: SearchOptions) -> Answer:
-    """Search through a service; whoever loses patience is told how to find the search again."""
+    """Search through a service. On an interrupt, print how to find the search again."""
     found = client.submit(space, name=name, **options)
     try:
         return client.answer(client.wait(found, progress=progress))
@@ -219,7 +219,7 @@ def _followed(client: Client, space: Space, name: str, progress: Any, options: S
 
 
 def _finish(answer: Answer, *, as_json: bool, save: Path | None, time_limit: float) -> None:
-    """Print an answer, keep its best, and end with what it means as exit code."""
+    """Print an answer, save its best network, and exit with the code for the result."""
     from nnmass.cli.printing import print_answer, print_json, write_file
 
     if save is not None and answer.best is not None:
@@ -232,7 +232,7 @@ def _finish(answer: Answer, *, as_json: bool, save: Path | None, time_limit: flo
     found = answer.certificate
     if found.feasible is False:
         raise typer.Exit(NOTHING_FITS)
-    # a front in two costs may be coarse by nature: that is told, and no failure
+    # a front in two costs may be coarse by design: that is reported, but is not a failure
     if not found.optimal and (found.resolution is None or found.elapsed_seconds >= time_limit):
         raise typer.Exit(NOT_PROVED)
 

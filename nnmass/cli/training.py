@@ -1,4 +1,4 @@
-"""Trainings through a service: what was chosen, beside controls of equal cost."""
+"""Training commands of a service: train selected networks, together with controls of equal cost."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _controls(names: str | None, *, of_search: bool) -> list[str]:
 
 
 def _named(text: str, option: str) -> Any:
-    """Return a name as it is, and what a file of JSON holds."""
+    """Return a name unchanged, or the content of a JSON file."""
     return json_in(text, option) if text.endswith(".json") else text
 
 
@@ -93,7 +93,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def _followed(client: Client, batch: Batch) -> list[Verification]:
-    """Wait for trainings, a bar for each, in the order in which workers take them."""
+    """Wait for trainings, with a bar for each, in the order in which workers take them."""
     from nnmass.cli.progress import Bar
 
     with Bar() as bar:
@@ -112,7 +112,7 @@ def _followed(client: Client, batch: Batch) -> list[Verification]:
 
 
 def _evidence(client: Client, training: Verification) -> str:
-    """Return what all trainings on the same data set with the same recipe say, in words."""
+    """Return the evidence statement for all trainings on the same data set with the same recipe."""
     return client.evidence(dataset=training.dataset["name"], recipe=training.recipe_digest).statement
 
 

@@ -1,4 +1,4 @@
-"""Architectures of a service: evaluated, kept, drawn, and made into files."""
+"""Architectures of a service: evaluate, register, draw, and export to files."""
 
 from __future__ import annotations
 

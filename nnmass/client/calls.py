@@ -1,4 +1,4 @@
-"""What the client's groups of methods share."""
+"""The shared base of the client's groups of methods."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Calls:
         self._transport = transport
 
     def _pages(self, path: str, **filters: Any) -> Iterator[Json]:
-        """Yield the items of a list, page by page as they are asked for."""
+        """Yield the items of a list, fetched page by page as they are needed."""
         cursor = None
         while True:
             page = self._transport.get(path, {**filters, "limit": filters.get("limit", PAGE), "cursor": cursor})
@@ -32,7 +32,7 @@ class Calls:
                 return
 
     def _known(self, network: str | Definition) -> str:
-        """Return the id that the service knows a network by; one that is new to it is told it by its definition."""
+        """Return the service's id of a network; a definition that is new to the service is registered."""
         if isinstance(network, str) and network.startswith("arch_"):
             return network
         if isinstance(network, Architecture) and self._knows(network.arch_id):
@@ -40,7 +40,7 @@ class Calls:
         return str(self._transport.post("/v1/architectures", dict(definition_of(network)))["arch_id"])
 
     def _knows(self, arch_id: str) -> bool:
-        """Tell whether the service knows a network, which a key that may only read is allowed to ask."""
+        """Return whether the service knows a network. A key that may only read is enough for this."""
         try:
             self._transport.get(path_of("/v1/architectures", arch_id))
         except NotFound:
@@ -55,5 +55,5 @@ def path_of(collection: str, thing: Job | str, *below: str) -> str:
 
 
 def as_json(value: Any) -> Any:
-    """Return a mapping as the dictionary that JSON writers want; leave everything else alone."""
+    """Convert a mapping to a dictionary, which JSON writers need; leave every other value unchanged."""
     return dict(value) if isinstance(value, Mapping) else value

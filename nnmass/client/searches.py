@@ -15,7 +15,7 @@ from nnmass.search_options import Definition, Reference, SearchOptions, Space, q
 
 PLACE = "/v1/searches"
 AT_ONCE = "wait=2"
-"""Most searches are answered within this; for those there is no second request."""
+"""Most searches finish within this time, and need no second request."""
 
 
 class SearchCalls(Calls):

@@ -1,4 +1,4 @@
-"""Events of searches and trainings as they happen, taken up again where a connection was cut off."""
+"""Events of searches and trainings as they happen, in streams that resume after a lost connection."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from nnmass.results import Event, Job
 
 DONE = "done"
 SILENT_SECONDS = 45.0
-"""The service says something every 15 seconds; a stream that is silent for longer is taken for cut off."""
+"""Seconds of silence after which a stream counts as lost; the service sends something every 15 seconds."""
 
 LOOK_AT_THE_CLOCK_SECONDS = 5.0
-"""How long a stream with a time limit may be silent before it is opened anew."""
+"""Seconds of silence after which a stream with a time limit is opened again."""
 
 SHORT_SECONDS = 5.0
-"""A connection that ends sooner and has told nothing is counted as a failure."""
+"""A connection that ends sooner without an event counts as a failure."""
 
 MOST_FAILURES = 7
-"""Failures in a row before a stream is given up: with growing pauses some 20 seconds, more than a restart takes."""
+"""Consecutive failures before a stream is given up: with growing pauses about 20 seconds, more than a restart takes."""
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 6.0
 POLL_SECONDS = (0.2, 2.0)
@@ -35,11 +35,11 @@ J = TypeVar("J", bound=Job)
 
 
 class NoStream(ServiceUnreachable):
-    """There is no stream to be had; what it tells can still be asked for."""
+    """No event stream is available; the state can still be polled."""
 
 
 class _Cut(Exception):
-    """A connection ended before the last event. reason: what broke it, None where it was ended in good order."""
+    """A connection ended before the last event. reason: the error, None where it was closed normally."""
 
     def __init__(self, reason: httpx2.TransportError | None = None) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ def follow(transport: Transport, path: str, *, last: int = 0, deadline: float | 
 
 
 def _read(transport: Transport, path: str, last: int, silent_seconds: float) -> Iterator[Event]:
-    """Yield the events of one connection, up to the last one there will be. Raises _Cut when it ends before that."""
+    """Yield the events of one connection, up to the job's last one. Raises _Cut when it ends before that."""
     try:
         with transport.stream(path, last, silent_seconds) as source:
             if source.response.status_code == httpx2.codes.NO_CONTENT:
@@ -83,7 +83,7 @@ def _read(transport: Transport, path: str, last: int, silent_seconds: float) -> 
         raise _Cut(error) from error
     except ServiceError as error:
         if error.status < httpx2.codes.INTERNAL_SERVER_ERROR and error.status not in BUSY:
-            raise  # what is asked for is wrong, and will be
+            raise  # the request itself is wrong, and a repeat would be too
     raise _Cut
 
 
@@ -110,7 +110,7 @@ def _event(sent: httpx2.ServerSentEvent) -> Event:
 def wait_for(
     transport: Transport, path: str, look: Callable[[], J], progress: Watch | None, timeout: float | None
 ) -> J:
-    """Return a job once it has ended. `look` gives it as it is, and is asked for it where no stream can be had.
+    """Return a job once it has ended. `look` returns its current state, and is polled where there is no stream.
 
     Raises TimedOut after `timeout` seconds (None: never), ServiceUnreachable and ServiceError.
     """
@@ -140,7 +140,7 @@ def _poll(look: Callable[[], Job], progress: Watch | None, deadline: float | Non
 
 
 def _seen(job: Job) -> Event:
-    """Return a job's state as an event, without a number: it was looked at, not told."""
+    """Return a job's state as an event without an id: it was polled, not sent as an event."""
     how = job.progress
     moment = job.heartbeat_at or job.created_at
     return Event(

@@ -1,7 +1,7 @@
-"""Requests to a service: addresses and keys, repeats of what got no answer, and errors in the words of the service.
+"""Requests to a service: addresses and keys, repeats of failed requests, and errors in the service's words.
 
-Every request can be repeated safely: those that make something carry an Idempotency-Key, the others change nothing when
-they are sent again.
+Every request can be repeated safely: those that create something carry an Idempotency-Key, the others change nothing
+when they are sent again.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from nnmass_core import __version__
 DEFAULT_URL = "http://127.0.0.1:8000"
 SECONDS = 30.0
 REPEATS = 4
-"""How often a request that got no answer, or was told to come again, is repeated."""
+"""How often a request is repeated that got no response, or was answered with Retry-After."""
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 60.0
-"""A service that asks for more patience than this is taken to have refused."""
+"""If a service asks for a longer pause than this, the request fails."""
 
 BUSY = (429, 503)
 KEY = re.compile(r"[\x21-\x7e]+")
@@ -44,7 +44,7 @@ Body = Mapping[str, Any] | None
 
 
 def address_of(url: str | None) -> str:
-    """Return the service's address: as given, else from NNMASS_SERVER, else this machine's. Raises DefinitionError."""
+    """Return the service's address: the given one, else NNMASS_SERVER, else this machine's. Raises DefinitionError."""
     address = url or os.environ.get("NNMASS_SERVER") or DEFAULT_URL
     try:
         parts = urlsplit(address)
@@ -59,7 +59,7 @@ def address_of(url: str | None) -> str:
 
 
 def key_of(key: str | None) -> str | None:
-    """Return the API key: as given, else from NNMASS_KEY. Raises DefinitionError, which does not repeat it."""
+    """Return the API key: the given one, else NNMASS_KEY. Raises DefinitionError, which does not contain the key."""
     found = (key if key is not None else os.environ.get("NNMASS_KEY", "")).strip()
     if found and not KEY.fullmatch(found):
         raise DefinitionError.at("key", "bad_key", "contains characters that no key contains")
@@ -67,7 +67,7 @@ def key_of(key: str | None) -> str | None:
 
 
 def is_loopback(name: str) -> bool:
-    """Tell whether a host name is this machine's own: no proxy reaches it."""
+    """Return whether a host name belongs to this machine, which no proxy reaches."""
     try:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
@@ -95,20 +95,20 @@ class Transport:
         self._http.close()
 
     def get(self, path: str, params: Json | None = None) -> Any:
-        """Return the JSON that a path answers."""
+        """Return the JSON response of a path."""
         return json_of(self.send("GET", path, params=params))
 
     def post(self, path: str, body: Body = None, *, once: bool = False, prefer: str = "") -> Any:
-        """Send a body and return the JSON of the answer. once: an Idempotency-Key makes the repeats one request."""
+        """Send a body and return the JSON response. once: an Idempotency-Key makes repeats harmless."""
         headers = ({"Idempotency-Key": str(uuid4())} if once else {}) | ({"Prefer": prefer} if prefer else {})
         return json_of(self.send("POST", path, body=body, headers=headers))
 
     def look(self, path: str) -> Any:
-        """Return the JSON that a path answers, whether it is an error or not."""
+        """Return the JSON response of a path, even if it is an error."""
         return json_of(self._repeated(lambda: self._http.get(path)))
 
     def delete(self, path: str) -> None:
-        """Delete what a path names. A repeat that finds it gone has done it."""
+        """Delete the resource at a path. If a repeat finds it gone, it is deleted."""
         options = 0
 
         def ask() -> httpx2.Response:
@@ -123,7 +123,7 @@ class Transport:
     def send(
         self, method: str, path: str, *, params: Json | None = None, body: Body = None, headers: Json | None = None
     ) -> httpx2.Response:
-        """Return the answer to a request, repeated while there is none. Raises ServiceError, ServiceUnreachable."""
+        """Return the response to a request, repeated until there is one. Raises ServiceError, ServiceUnreachable."""
         given = {name: value for name, value in (params or {}).items() if value is not None}
         content = None if body is None else dict(body)
         answer = self._repeated(
@@ -152,9 +152,9 @@ class Transport:
 
     @contextmanager
     def stream(self, path: str, last: int, silent_seconds: float) -> Iterator[httpx2.EventSource]:
-        """Open a stream of events after the last one that is known. Raises ServiceError, and httpx2's TransportError.
+        """Open a stream of events after the last known one. Raises ServiceError, and httpx2's TransportError.
 
-        silent_seconds: how long it may say nothing before it counts as cut off.
+        silent_seconds: how long it may be silent before it counts as lost.
         """
         headers = {"Last-Event-ID": str(last)} if last else {}
         timeout = httpx2.Timeout(self._seconds, read=silent_seconds)
@@ -166,18 +166,18 @@ class Transport:
 
 
 def _passes(reason: httpx2.TransportError, attempt: int) -> bool:
-    """Tell whether a failure may pass by itself. A service that says nothing for so long is given one more chance."""
+    """Return whether a failure may be temporary. A service that does not respond in time is tried once more."""
     return attempt == 0 or not isinstance(reason, httpx2.ReadTimeout)
 
 
 def unreachable(url: str, reason: httpx2.TransportError | None) -> ServiceUnreachable:
-    """Return the error that tells that nothing answers, and why."""
+    """Return the error for a service that does not respond, with the reason."""
     why = str(reason) or type(reason).__name__
     return ServiceUnreachable(f"no service responds at {url} ({why}); start one with `nnmass serve`")
 
 
 def wait_of(answer: httpx2.Response) -> float | None:
-    """Return for how many seconds a busy service asks to be left alone; None when it does not ask to come again."""
+    """Return the seconds that a busy service asks to wait; None when it does not ask for a repeat."""
     if answer.status_code not in BUSY or "retry-after" not in answer.headers:
         return None
     seconds = seconds_of(answer)
@@ -185,13 +185,13 @@ def wait_of(answer: httpx2.Response) -> float | None:
 
 
 def seconds_of(answer: httpx2.Response, otherwise: float = 1.0) -> float:
-    """Return the seconds in Retry-After; what is no number of them counts as `otherwise`."""
+    """Return the seconds in Retry-After; `otherwise` if it is not a number."""
     text = answer.headers.get("retry-after", "").strip()
     return float(text) if re.fullmatch(r"[0-9]{1,9}", text) else otherwise
 
 
 def error_of(answer: httpx2.Response) -> ServiceError:
-    """Return the error that an answer stands for."""
+    """Return the error of a response."""
     try:
         body = answer.json()
     except ValueError:
@@ -203,7 +203,7 @@ def error_of(answer: httpx2.Response) -> ServiceError:
 
 
 def json_of(answer: httpx2.Response) -> Any:
-    """Return an answer's JSON. Raises ServiceError when it is none: something else answers at this address."""
+    """Return a response's JSON. Raises ServiceError when it is not JSON: another program answers at this address."""
     try:
         return answer.json()
     except ValueError as error:

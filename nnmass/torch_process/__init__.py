@@ -1,1 +1,1 @@
-"""Work that needs torch, done in a process of its own: files of architectures, and the calibration of a device."""
+"""Work that needs torch, done in a separate process: files of architectures, and the calibration of a device."""

@@ -1,4 +1,4 @@
-"""`python -m nnmass.torch_process` reads one request on standard input, does it, and reports it as events."""
+"""Read one request on standard input, carry it out, and report it as events: `python -m nnmass.torch_process`."""
 
 from nnmass.torch_process.protocol import run
 from nnmass.torch_process.work import WORK

@@ -1,4 +1,4 @@
-"""What a process with torch makes for one who waits: files of architectures, and the calibration of a device."""
+"""Run work in a process with torch and wait for it: files of architectures, and the calibration of a device."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ MODULE = "nnmass.torch_process"
 
 
 class ExportFailed(Exception):
-    """It could not be made; the message says why."""
+    """The work failed; the message gives the reason."""
 
 
 Watch = Callable[[float, str], None]
-"""Takes how far the process is, in [0, 1], and what it is at."""
+"""Receives the progress in [0, 1], and the name of the current step."""
 
 
 def content_of(architecture: Architecture, form: str, seed: int) -> bytes:
-    """Return the file, made here and now. Raises DefinitionError, or ExportFailed where torch is missing."""
+    """Return the file, created on this machine. Raises DefinitionError, or ExportFailed where torch is missing."""
     content = file_without_torch(architecture, form, seed)
     if content is not None:
         return content
@@ -37,17 +37,17 @@ def content_of(architecture: Architecture, form: str, seed: int) -> bytes:
 
 
 def calibrated(device: str, threads: int, watch: Watch) -> dict[str, Any]:
-    """Return the latency model of a device of this machine, and the networks that say how far it is off.
+    """Return the latency model of a device of this machine, and the networks that show its error.
 
-    device: `cpu`, `cuda` or `mps`. threads: that one input has. Raises ExportFailed where torch or it is missing.
+    device: `cpu`, `cuda` or `mps`. threads: for one input. Raises ExportFailed where torch or the device is missing.
     """
     return _carry_out({"do": "calibrate", "device": device, "threads": threads}, watch)
 
 
 def _carry_out(order: dict[str, object], watch: Watch | None = None) -> dict[str, Any]:
-    """Run the process on an order and return what it tells in the end.
+    """Run the process on an order and return its final event.
 
-    Its standard input is left open until it is done: it ends itself when that closes.
+    Its standard input stays open until it is done: when it closes, the process ends itself.
     """
     command = [sys.executable, "-m", MODULE]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

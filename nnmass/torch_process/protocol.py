@@ -1,4 +1,4 @@
-"""The process's side: one order on standard input, events on standard output, a log on standard error."""
+"""The process's side of the protocol: one order on standard input, events on standard output, log on standard error."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 Work = Callable[[dict[str, Any]], None]
-"""Does what an order says, and writes events."""
+"""Carries out an order, and sends events."""
 
 _events = 1
-"""Where events go: standard output, until `take_events` has given it to the log."""
+"""The stream for events: standard output, until `reserve_stdout` redirects that to the log."""
 
 
 def run(work: Mapping[str, Work], missing_torch: str) -> None:
-    """Read the order, do it, and end early if whoever gave it goes away.
+    """Read the order, carry it out, and end early if the caller disappears.
 
-    work: by the order's `do`. missing_torch: the message of the error where torch is not installed.
+    work: functions by the order's `do`. missing_torch: the error message where torch is not installed.
     """
     order = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_standard_input, daemon=True).start()
-    if order.get("processes", 1) == 1:  # of several, each takes its own, which it has from this one
+    if order.get("processes", 1) == 1:  # with several, each process reserves its own
         reserve_stdout()
     start_log()
     try:
@@ -44,27 +44,27 @@ def _end_with_standard_input() -> None:
 
 
 def reserve_stdout() -> None:
-    """Keep standard output for events alone: whatever else is printed there, by native code too, goes to the log."""
+    """Reserve standard output for events: everything else printed there, even by native code, goes to the log."""
     global _events  # noqa: PLW0603 - a process has one standard output
     _events = os.dup(1)
     os.dup2(2, 1)
 
 
 def send_event(event: str, **fields: Any) -> None:
-    """Write one event."""
+    """Send one event."""
     rest = json.dumps({"event": event, **fields}).encode() + b"\n"
     while rest:
         rest = rest[os.write(_events, rest) :]
 
 
 def start_log() -> None:
-    """Log on standard error, libraries their warnings alone."""
+    """Log to standard error; libraries log only warnings."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
     logging.getLogger("nnmass").setLevel(logging.INFO)
 
 
 def carry_out(work: Work, order: dict[str, Any]) -> bool:
-    """Do the work; what keeps it from being done is told, and then the answer is False."""
+    """Carry out the work. If it fails, send an error event and return False."""
     import torch
 
     from nnmass_core.errors import NotPossible
@@ -93,7 +93,7 @@ def carry_out(work: Work, order: dict[str, Any]) -> bool:
 def _is_lack_of_memory(error: Exception) -> bool:
     import torch
 
-    # on the CPU torch says so in words alone
+    # on the CPU torch reports this only in the message
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
         words in str(error) for words in ("not enough memory", "can't allocate memory")
     )

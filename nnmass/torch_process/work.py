@@ -1,4 +1,4 @@
-"""What the process does for a user of the library: write a file of an architecture, and calibrate a device."""
+"""The process's work for users of the library: write a file of an architecture, and calibrate a device."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def calibrate(order: dict[str, Any]) -> None:
 
 
 def machine_name(device: str) -> str:
-    """Return what the operating system calls a device of this machine."""
+    """Return the operating system's name of a device of this machine."""
     import torch
 
     if device.startswith("cuda") and torch.cuda.is_available():
