@@ -1,17 +1,17 @@
-"""What can go wrong, as one tree; `except nnmass.NnmassError` catches all of it.
+"""The errors of nnmass, as one tree; `except nnmass.NnmassError` catches all of them.
 
 NnmassError
-├── DefinitionError        what was given is not valid; `problems` names each field
-├── NotPossible            what was asked cannot be done with what is installed here
+├── DefinitionError        the input is invalid; `problems` names each field
+├── NotPossible            the operation cannot be done here: a package or file is missing
 ├── ServiceError           the service refused or failed: status, code, detail, problems
-│   ├── InvalidRequest     400, 413, 415, 422: the same as DefinitionError, found by the service (and one)
-│   ├── Unauthorized       401, 403: no key, or one that does not allow this
-│   ├── NotFound           404: no such thing, or another owner's
-│   ├── WrongState         409: its state forbids this
-│   └── TooManyRequests    429: after as many repeats as are made; `retry_after` says when to try again
-├── ServiceUnreachable     no answer, after as many repeats as are made
+│   ├── InvalidRequest     400, 413, 415, 422: a DefinitionError that the service reports
+│   ├── Unauthorized       401, 403: the API key is missing, invalid, or lacks a scope
+│   ├── NotFound           404: it does not exist, or another owner has it
+│   ├── WrongState         409: its state does not allow this
+│   └── TooManyRequests    429: also after repeats; `retry_after` says when to try again
+├── ServiceUnreachable     no response, also after repeats
 ├── SearchFailed           a search ended as failed or cancelled; `search` says why
-└── TimedOut               not finished within the time that was given; the service goes on with it
+└── TimedOut               not finished within the given time; the service continues
 """
 
 from __future__ import annotations
@@ -49,26 +49,26 @@ class Unauthorized(ServiceError):
 
 
 class NotFound(ServiceError):
-    """There is no such thing, or it is another owner's."""
+    """It does not exist, or belongs to another owner."""
 
 
 class WrongState(ServiceError):
-    """The thing is in a state that forbids this."""
+    """Its state does not allow this operation."""
 
 
 class TooManyRequests(ServiceError):
-    """The owner asks too often, or has too much waiting already."""
+    """The owner sends requests too often, or has too many waiting jobs."""
 
     retry_after: float | None = None
     """Seconds after which the same request may succeed."""
 
 
 class ServiceUnreachable(NnmassError):
-    """The service does not answer."""
+    """The service does not respond."""
 
 
 class SearchFailed(NnmassError):
-    """A search ended without an answer."""
+    """A search ended without a result."""
 
     def __init__(self, search: Search) -> None:
         why = f": {search.error.message}" if search.error is not None else ""
@@ -77,11 +77,11 @@ class SearchFailed(NnmassError):
 
 
 class TimedOut(NnmassError):
-    """What was waited for has not finished within the given time."""
+    """The job has not finished within the given time."""
 
 
 def service_error(status: int, body: Any) -> ServiceError:
-    """Return the error that an answer stands for; `body` is its JSON, or None when there is none."""
+    """Return the error of a response; `body` is its JSON, or None when it is not JSON."""
     kinds: dict[int, type[ServiceError]] = {
         **dict.fromkeys((400, 413, 415, 422), InvalidRequest),
         **dict.fromkeys((401, 403), Unauthorized),

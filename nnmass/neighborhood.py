@@ -26,7 +26,7 @@ def space_around(network: str | Definition) -> dict[str, Any]:
     channels are free. Of residual stages, channels from about half as many to half as many again, and up to two blocks
     more. Raises DefinitionError.
     """
-    from nnmass_core.families import decode_architecture  # here: the client alone needs no numpy
+    from nnmass_core.families import decode_architecture  # imported here: the client needs no numpy
 
     definition: dict[str, Any] = decode_architecture(definition_of(network)).definition()
     del definition["version"]
@@ -72,7 +72,7 @@ def _stage_around(stage: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tell_apart(first: dict[str, Any], before: dict[str, Any], second: dict[str, Any], after: dict[str, Any]) -> None:
-    """Keep two stages from sharing channels and expansion: with stride 1 between them networks would count twice."""
+    """Prevent equal channels and expansion in two stages: with stride 1 between them networks would count twice."""
     if first["channels"] == second["channels"]:
         before["expansion"], after["expansion"] = first["expansion"], second["expansion"]
         return

@@ -29,8 +29,8 @@ class Certificate(FromJson):
     the budget has a better one; gap: what lies between the two, relative to the value. upper_bound: `bound` where
     NN-Mass is maximized. space_size: distinct architectures, exactly. feasible: None when the time ran out before one
     was found. binding: the limits whose removal alone improves the best; None when the time ran out. relaxation: if
-    nothing fits, for each limit the least value that admits something, the others kept. reference, savings: compress.
-    resolution: of a Pareto front that is not complete, the widest gap in each cost.
+    nothing fits, for each limit the least value that is feasible with the others unchanged. reference, savings: of
+    compress. resolution: of a Pareto front that is not complete, the widest gap in each cost.
     """
 
     count: int

@@ -1,7 +1,7 @@
-"""The table of costs: what a network costs, one row for each, and the limit that a budget may set on it.
+"""The table of costs: one row for each cost of a network, and for the limit that a budget may set on it.
 
-Whatever names costs reads this table: budgets, objectives, fronts, figures, REST bodies, options of commands, the
-client, pages, CSV columns and the reference. A package adds a row of its own with an entry point and a function
+All code that lists costs reads this table: budgets, objectives, fronts, figures, REST bodies, options of commands, the
+client, pages, CSV columns and the reference. A package adds a row with an entry point and a function
 (docs/adding-a-cost.md).
 """
 
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from nnmass_core.registry import Registry
 
 ENTRY_POINTS = "nnmass.costs"
-"""The entry point under which an installed package names its `Cost`."""
+"""The entry point group in which an installed package registers its `Cost`."""
 
 NANOSECONDS = 1_000_000
 """Nanoseconds of a millisecond: the engine counts whole nanoseconds, so that its sums are exact."""
@@ -25,7 +25,7 @@ FIGURES = ("rank", "arch_id", "nn_mass", "depth", "latency", "slack", "cells", "
 
 
 class Counts(NamedTuple):
-    """What the cost of a package is computed from: integers of one network, or int64 arrays with one of each of many.
+    """The input of a package's cost: integers of one network, or int64 arrays with one entry per network.
 
     params: trainable parameters. macs: multiply-accumulates for one input. weights: stored numbers, and weight_bytes:
     their bytes at the precision of the budget.
@@ -100,23 +100,23 @@ class Cost:
         return self.per_unit == 1
 
     def elements(self, evaluation: Any, latency: Any, element_bytes: int) -> int | None:
-        """Return what a network has of it in elements, the engine's unit; None without a latency to read it off."""
+        """Return a network's cost in elements, the engine's unit; None for a timed cost without a latency."""
         if self.compute is not None:
             return int(self.compute(counts_of(evaluation, element_bytes)))
         source = latency if self.timed else evaluation
         return None if source is None else int(getattr(source, self.attribute))
 
     def in_units(self, elements: float, element_bytes: int) -> float:
-        """Return so many elements in the cost's unit."""
+        """Convert elements to the cost's unit."""
         return elements * self._size(element_bytes) if self.whole else elements / self.per_unit
 
     def value(self, evaluation: Any, latency: Any, element_bytes: int) -> float | None:
-        """Return what a network costs in the cost's unit."""
+        """Return a network's cost in the cost's unit; None for a timed cost without a latency."""
         elements = self.elements(evaluation, latency, element_bytes)
         return None if elements is None else self.in_units(elements, element_bytes)
 
     def most_elements(self, bound: float, element_bytes: int) -> int:
-        """Return the most elements that are reported as no more than a bound."""
+        """Return the largest number of elements whose value in the cost's unit is at most `bound`."""
         if self.whole:
             return int(bound // self._size(element_bytes))
         near = math.floor(bound * self.per_unit) + 1
@@ -127,12 +127,12 @@ class Cost:
 
 
 def counts_of(figures: Any, element_bytes: int) -> Counts:
-    """Return the counts of whatever has `params`, `macs` and `weights`."""
+    """Return the counts of an object with `params`, `macs` and `weights`."""
     return Counts(figures.params, figures.macs, figures.weights, figures.weights * element_bytes)
 
 
 def _fault(cost: Cost) -> str:
-    """Return what is wrong with the cost of a package."""
+    """Return what is wrong with the cost of a package; empty when nothing is."""
     if cost.name in FIGURES:
         return "has the name of another figure"
     if cost.compute is None:

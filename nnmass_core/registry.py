@@ -24,7 +24,7 @@ def _entry_points() -> Any:
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """Values by their names: our own, then those that installed packages give under an entry point.
+    """Values by their names: our own, then those that installed packages register in an entry point group.
 
     Packages are loaded when a value is first looked up, so that they may import anything of this one. A package that
     cannot be loaded is an error: without it, what is stored could not be read.
@@ -68,7 +68,7 @@ class Registry(Mapping[str, T], Generic[T]):
             return self._known
 
     def _installed(self) -> dict[str, T]:
-        """Return what installed packages give. Raises NotPossible for a wrong value, and whatever an import raises."""
+        """Return the values of installed packages. Raises NotPossible for a wrong value, and the errors of imports."""
         found: dict[str, T] = {}
         for point in _entry_points().select(group=self._group):
             value = point.load()

@@ -55,7 +55,7 @@ def chain_of(
 ) -> Chain:
     """Return the space's chain, with latencies by a model, from a small cache when it is of ordinary size.
 
-    computed: costs that are computed of the space's quantities, and for those in bytes the bytes of one stored number.
+    computed: costs that are computed from the space's quantities. element_bytes: bytes of one stored number.
     """
     if space.option_bound() > CACHED_OPTIONS:
         return _chain(space, model, computed, element_bytes)
@@ -233,9 +233,9 @@ class _Question:
         return Solver(problem, 1, self._control).beats(value)
 
     def _relaxation(self) -> dict[str, float | None] | None:
-        """Return, for each limit, the least value that admits an architecture with the other limits kept.
+        """Return, for each limit, the least value that makes the request feasible with the other limits unchanged.
 
-        When a least NN-Mass is asked for, the most that the limits admit stands beside them. None: the time ran out.
+        If the request has a least NN-Mass, also return the most that the limits admit. None: the time ran out.
         """
         least: dict[str, float | None] = {}
         try:
@@ -282,7 +282,7 @@ def _savings(params: int, macs: int, ranking: tuple[Ranked, ...]) -> dict[str, f
 
 
 def _caveats(space: Space, ranking: tuple[Ranked, ...]) -> tuple[str, ...]:
-    """Return what to keep in mind about the ranking (docs/theory.md (36))."""
+    """Return the caveats of the ranking (docs/theory.md (36))."""
     caveats: list[str] = []
     if ranking and space.varies_width():
         caveats.append("widths_differ")

@@ -60,7 +60,7 @@ log = logging.getLogger("nnmass.streams")
 
 
 class EventData(BaseModel):
-    """What every event says; `done` carries the whole search or verification beside it, an epoch's `progress` that."""
+    """The data of every event; `done` also carries the search or verification, an epoch's `progress` the epoch."""
 
     model_config = ConfigDict(extra="allow")
 

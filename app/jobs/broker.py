@@ -37,7 +37,7 @@ log = logging.getLogger("nnmass.broker")
 
 
 def make_celery(settings: Settings) -> Celery:
-    """Return the Celery application for these settings. docs/adr/0001-job-rows.md and ADR 0004 give the reasons."""
+    """Return the Celery application for these settings (reasons: docs/adr/0001-job-rows.md and ADR 4)."""
     celery = Celery("nnmass", set_as_current=False)
     celery.conf.update(_common_settings())
     celery.conf.update(_filesystem(settings) if settings.embedded else _redis(settings))

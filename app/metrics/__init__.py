@@ -1,1 +1,1 @@
-"""Metrics for Prometheus: what this process answered, and what the database says of jobs, queues and workers."""
+"""Metrics for Prometheus: the requests of this process, and the jobs, queues and workers in the database."""

@@ -67,7 +67,7 @@ class Origin:
 class Plan:
     """What one request trains: networks with their origins, and requested controls that could not be found.
 
-    search: the one whose best are trained; beside: the kinds of control still to be found.
+    search: the one whose best are trained. beside: the kinds of controls still to be found.
     """
 
     training: Training

@@ -100,15 +100,15 @@ class VerificationCalls(Calls):
         return Verification.from_json(self._transport.post(path_of(PLACE, verification, "cancel")))
 
     def retry_verification(self, verification: Verification | str) -> Verification:
-        """Queue a training again that failed or was cancelled; it goes on from its last checkpoint."""
+        """Queue a failed or cancelled training again; it resumes from its last checkpoint."""
         return Verification.from_json(self._transport.post(path_of(PLACE, verification, "retry")))
 
     def replay(self, verification: Verification | str) -> Verification:
-        """Train the same once more; its `replay` then tells whether every figure came out the same."""
+        """Run the training again; the new one's `replay` then says whether every figure is the same."""
         return Verification.from_json(self._transport.post(path_of(PLACE, verification, "replay"), once=True))
 
     def log(self, verification: Verification | str) -> str:
-        """Return the tail of what the training process said."""
+        """Return the end of the training process's log."""
         return self._transport.send("GET", path_of(PLACE, verification, "log")).text
 
     def artifact(self, verification: Verification | str, name: str) -> bytes:

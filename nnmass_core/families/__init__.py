@@ -31,9 +31,9 @@ ENTRY_POINTS = "nnmass.families"
 class Family:
     """One family: its architectures and its spaces.
 
-    module: gives the torch module of an architecture and its wiring, and imports torch only when called. source: writes
-    what a PyTorch file of an architecture holds below its heading, given the seed of its wiring, without torch.
-    Families of this package have theirs in `nnmass_core.nets` and `nnmass_core.export.pytorch_source`.
+    module: returns the torch module of an architecture and its wiring, and imports torch only when called. source:
+    returns the body of an architecture's PyTorch file for the seed of its wiring, without torch. The built-in families
+    have theirs in `nnmass_core.nets` and `nnmass_core.export.pytorch_source`.
     """
 
     architecture: type[Architecture]

@@ -212,7 +212,7 @@ class Training:
             torch.cuda.set_rng_state(generators["cuda"], self._fabric.device)
 
     def _over_all_processes(self, sums: Tensor) -> Tensor:
-        whole = self._fabric.all_reduce(sums.to(self._sums_device, copy=True), reduce_op="sum")  # all_reduce works in place
+        whole = self._fabric.all_reduce(sums.to(self._sums_device, copy=True), reduce_op="sum")  # works in place
         assert isinstance(whole, Tensor)
         return whole.cpu()
 
