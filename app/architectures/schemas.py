@@ -1,4 +1,4 @@
-"""Requests and answers about architectures."""
+"""Requests and responses about architectures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests and answers of devices."""
+"""Requests and responses about devices."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ EXAMPLE = {
     "note": "Revision C.",
 }
 Profile = Annotated[Any, WithJsonSchema({**device_schema(), "examples": [EXAMPLE]})]
-"""A device's profile, as `nnmass calibrate` writes it; the core reads it."""
+"""A device profile, as `nnmass calibrate` writes it; the core decodes it."""
 
 
 DeviceName = Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{NAME}$"})]
-"""A device's name in a path: what has not its form names none."""
+"""A device's name in a path; any other form is answered with NotFound."""
 
 
 class DeviceItem(BaseModel):

@@ -1,4 +1,4 @@
-"""Answers about evidence."""
+"""Responses about evidence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests and answers of measurements."""
+"""Requests and responses about measurements."""
 
 from __future__ import annotations
 

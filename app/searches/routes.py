@@ -97,10 +97,10 @@ def _submit(database: Database, owner: str, body: SearchBody, key: str | None) -
 async def _wait(
     look: Callable[[], Awaitable[dict[str, Any]]], done: Submission, seconds: int, request: Request
 ) -> tuple[int, dict[str, Any]]:
-    """Poll until the search has ended, the time is over, or client or server goes; no session is held meanwhile.
+    """Poll until the search has ended, the time is over, or client or server stops; holds no session while waiting.
 
-    A search that was deleted, perhaps before this repeat of its request, is answered as it was last known. So is one
-    while the database is away: it was accepted, and no error may say otherwise.
+    A search that was deleted, perhaps before this repeat of its request, is returned in its last known state. So is one
+    while the database is unavailable: it was accepted, so the response must not be an error.
     """
     deadline = asyncio.get_running_loop().time() + seconds
     stopping = request.app.state.stopping

@@ -1,4 +1,4 @@
-"""Requests and answers of searches."""
+"""Requests and responses about searches."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ Device = Annotated[
 
 
 class BudgetBody(with_limits(Strict)):  # type: ignore[misc]  # a base that the table of costs gives
-    """What the hardware allows. Every limit that is set is hard; an empty budget allows everything."""
+    """The limits of the hardware. All limits are hard; an empty budget allows everything."""
 
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
     device: Device = Field(
@@ -103,7 +103,7 @@ class SearchChanges(Strict):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "camera v2", "tags": ["edge", "shipped"]}]})
 
-    # factories, since a default that is shown would say that leaving a field out empties it
+    # factories, since a documented default would suggest that omitting a field clears it
     name: Name = Field(default_factory=str)
     tags: Tags = Field(default_factory=list, description="Replaces all tags.")
     note: Note = Field(default_factory=str)
@@ -266,7 +266,7 @@ class ComparedSearch(SearchAnswer):
 
 
 class Difference(BaseModel):
-    """A field in which the searches differ, and its value in each."""
+    """A field in which the searches differ, with its value in each."""
 
     field: str = Field(
         description="Dotted path: `request.budget.max_params`, `result.gap`, `best.architecture.cells.0.width`."

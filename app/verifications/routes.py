@@ -1,4 +1,4 @@
-"""Routes of verifications, and of the data sets and recipes that they name."""
+"""Routes of verifications, and of the data sets and recipes that they can name."""
 
 from __future__ import annotations
 
@@ -55,9 +55,10 @@ VerificationId = Annotated[UUID, id_of("verification")]
 async def submit_verification(
     body: VerificationBody, database: DatabaseDep, threads: ThreadsDep, owner: Owner, idempotency_key: IdempotencyKey
 ) -> JSONResponse:
-    """Train a network, or the best of a search beside controls of equal cost; a worker with torch does it.
+    """Train a network, or the best of a search and controls of equal cost, on a worker with torch.
 
-    From `arch_id` or `architecture`: the verification. From `search`: `items`, candidates first, then their controls.
+    For `arch_id` or `architecture`, returns the verification. For `search`, returns `items`: candidates first, then
+    their controls.
     """
     return _accepted(await submitted(database, threads, owner, body, idempotency_key))
 
@@ -75,7 +76,7 @@ def filters_of(
     role: Role | None = None,
     created_after: Moment | None = None,
 ) -> Filters:
-    """Read which verifications are wanted."""
+    """Return the filters of a request."""
     return Filters(status, search, arch_id, dataset, family, role, created_after)
 
 
@@ -187,7 +188,7 @@ def replay_verification(
 
 
 def _show(database: Database, owner: str, verification_id: UUID) -> VerificationAnswer:
-    """Answer after the commit: what a thousand epochs take to write must not hold the database's lock."""
+    """Return the response after the commit: writing a thousand epochs must not hold the database's lock."""
     with database.read() as session:
         return service.show(session, owner, verification_id)
 

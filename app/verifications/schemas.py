@@ -1,4 +1,4 @@
-"""Requests and answers of verifications."""
+"""Requests and responses about verifications."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ EXAMPLE: dict[str, JsonValue] = {
 
 
 class Role(StrEnum):
-    """Why a network is trained: asked for by itself, ranked by a search, or a control of a ranked one's cost."""
+    """Why a network is trained: requested directly, ranked by a search, or a control of equal cost."""
 
     SINGLE = "single"
     CANDIDATE = "candidate"
@@ -120,7 +120,7 @@ class SeedItem(BaseModel):
 
 
 class SeedAccuracy(BaseModel):
-    """The test accuracy that one seed reached after its last epoch."""
+    """The test accuracy of one seed after its last epoch."""
 
     seed: int
     accuracy: float
