@@ -56,4 +56,4 @@ def notify(queue: str) -> None:
     try:
         app.send_task(broker.LOOK[queue], queue=queue, ignore_result=True, retry=False)
     except Exception as error:  # the broker may be unavailable; the job is in the database
-        log.warning("bell for queue %s was not rung: %s", queue, type(error).__name__)
+        log.warning("could not notify queue %s: %s", queue, type(error).__name__)

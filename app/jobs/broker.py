@@ -191,7 +191,7 @@ class Dispatcher:
         try:
             self._waiting.put_nowait(queue)
         except queues.Full:
-            log.warning("too many bells wait for the broker; the sweeper will ring for queue %s", queue)
+            log.warning("too many notifications wait for the broker; the sweeper will notify queue %s", queue)
 
     def _run(self) -> None:
         queue = self._waiting.get()
@@ -200,7 +200,7 @@ class Dispatcher:
                 with self._celery.connection_for_write() as connection:
                     queue = self._notify_until_idle(connection, queue)
             except Exception as error:  # whatever the broker does, the next notification must be tried
-                log.warning("bell for queue %s was not rung: %s", queue, type(error).__name__)
+                log.warning("could not notify queue %s: %s", queue, type(error).__name__)
                 queue = self._waiting.get()
 
     def _notify_until_idle(self, connection: Connection, queue: str | None) -> str | None:
