@@ -21,7 +21,7 @@ SURPLUS = CNN | {"cells": [{"width": 16, "depth": 4, "skip_channels": 500}]}
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def test_a_registered_network_is_known_by_its_id(client: TestClient) -> None:
+def test_a_registered_network_is_read_by_its_id(client: TestClient) -> None:
     first = client.post("/v1/architectures", json=CNN)
     assert first.status_code == 201
     about = first.json()
@@ -42,7 +42,7 @@ def test_the_same_network_has_the_same_id(client: TestClient) -> None:
     assert made["architecture"]["cells"][0]["skip_channels"] == 32
 
 
-def test_a_network_knows_the_searches_that_ranked_it(client: TestClient, worker: Context) -> None:
+def test_a_network_lists_the_searches_that_ranked_it(client: TestClient, worker: Context) -> None:
     search = client.post("/v1/searches", json={"space": "densenet-tiny", "top_k": 3, "name": "tiny"}).json()
     assert search_tasks.run_next(worker)
     ranked = client.get(f"/v1/searches/{search['id']}/architectures").json()["items"][1]
@@ -64,7 +64,7 @@ def test_a_registered_network_may_be_the_reference(client: TestClient) -> None:
     assert set(result["savings"]) == {"params", "macs"}
 
 
-def test_an_unknown_network_is_not_found(client: TestClient) -> None:
+def test_an_unknown_network_is_404(client: TestClient) -> None:
     for path in ("arch_0", "arch_0/diagram.svg", "arch_0/export?format=json"):
         answer = client.get(f"/v1/architectures/{path}")
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
@@ -85,7 +85,7 @@ def test_a_bad_definition_names_its_field(client: TestClient, body: Any, field: 
     assert field in {error["field"] for error in answer.json()["errors"]}
 
 
-def test_a_network_is_drawn(client: TestClient) -> None:
+def test_a_network_has_a_diagram(client: TestClient) -> None:
     about = client.post("/v1/architectures", json=CNN).json()
     answer = client.get(f"/v1/architectures/{about['arch_id']}/diagram.svg")
     assert answer.headers["content-type"] == "image/svg+xml"
@@ -98,7 +98,7 @@ def test_a_network_is_drawn(client: TestClient) -> None:
     assert (len(layers), len(arcs)) == (2 * 13, 2 * 11 * 12 // 2)
 
 
-def test_the_definition_is_a_file_to_take_away(client: TestClient) -> None:
+def test_the_definition_is_downloaded_as_a_file(client: TestClient) -> None:
     arch_id = client.post("/v1/architectures", json=CNN).json()["arch_id"]
     answer = client.get(f"/v1/architectures/{arch_id}/export", params={"format": "json"})
     assert answer.json() == {"version": 1, **CNN}
@@ -106,14 +106,14 @@ def test_the_definition_is_a_file_to_take_away(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("query", [{}, {"format": "keras"}, {"format": "json", "seed": -1}])
-def test_a_bad_export_names_its_field(client: TestClient, query: dict[str, Any]) -> None:
+def test_an_invalid_export_request_names_its_field(client: TestClient, query: dict[str, Any]) -> None:
     arch_id = client.post("/v1/architectures", json=CNN).json()["arch_id"]
     answer = client.get(f"/v1/architectures/{arch_id}/export", params=query)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"].endswith("seed" if "seed" in query else "format")
 
 
-def test_the_largest_networks_are_drawn_but_not_written_out(client: TestClient) -> None:
+def test_exports_of_the_largest_networks_are_refused_and_their_diagrams_are_not(client: TestClient) -> None:
     """What would hold a request for minutes is refused at once, with its field."""
     cell = {"width": 8192, "depth": 300, "skip_channels": 0}
     deep = CNN | {"input": {"channels": 1, "height": 2, "width": 2}, "cells": [cell]}

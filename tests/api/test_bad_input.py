@@ -110,20 +110,20 @@ def quiet(sqlite_file: Path) -> Iterator[TestClient]:
 
 
 @pytest.mark.parametrize(("body", "code", "offset", "field"), UNPARSABLE)
-def test_the_guard_finds_the_fault_at_its_byte(body: bytes, code: str, offset: int, field: str) -> None:
+def test_the_json_guard_reports_the_byte_offset_of_a_fault(body: bytes, code: str, offset: int, field: str) -> None:
     fault = find_fault(body)
     assert fault is not None
     assert (fault.code, fault.offset, fault.field) == (code, offset, field)
 
 
 @pytest.mark.parametrize("body", PARSABLE)
-def test_the_guard_lets_plain_json_through(body: bytes) -> None:
+def test_the_json_guard_accepts_valid_json(body: bytes) -> None:
     assert find_fault(body) is None
 
 
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize(("body", "code", "offset", "field"), UNPARSABLE)
-def test_what_cannot_be_parsed_is_400_with_its_offset(
+def test_invalid_json_is_400_with_its_offset(
     quiet: TestClient, route: str, body: bytes, code: str, offset: int, field: str
 ) -> None:
     answer = quiet.post(route, content=body, headers={"Content-Type": "application/json"})
@@ -136,7 +136,7 @@ def test_what_cannot_be_parsed_is_400_with_its_offset(
 
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("body", PARSABLE)
-def test_plain_json_of_the_wrong_shape_is_422(quiet: TestClient, route: str, body: bytes) -> None:
+def test_valid_json_of_the_wrong_shape_is_422(quiet: TestClient, route: str, body: bytes) -> None:
     answer = quiet.post(route, content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
     assert answer.json()["errors"]
@@ -181,12 +181,12 @@ def test_a_huge_body_is_413_with_the_limit(quiet: TestClient, route: str) -> Non
     assert quiet.get("/healthz").status_code == 200
 
 
-def test_another_media_type_is_415(quiet: TestClient) -> None:
+def test_an_unsupported_media_type_is_415(quiet: TestClient) -> None:
     answer = quiet.post("/v1/searches", content=b"{}", headers={"Content-Type": "text/plain"})
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
 
 
-def test_an_input_is_never_echoed(quiet: TestClient) -> None:
+def test_error_messages_never_repeat_the_input(quiet: TestClient) -> None:
     secret = "correct-horse-battery"
     bodies: list[dict[str, Any]] = [
         {"space": secret},
@@ -200,13 +200,13 @@ def test_an_input_is_never_echoed(quiet: TestClient) -> None:
         assert secret not in answer.text
 
 
-def test_every_problem_is_named_at_once(quiet: TestClient) -> None:
+def test_one_answer_names_every_problem(quiet: TestClient) -> None:
     body = {"space": SPACE | {"num_classes": 0, "cells": "x", "color": 1}, "budget": {"max_params": 1}}
     fields = [e["field"] for e in quiet.post("/v1/searches", json=body).json()["errors"]]
     assert sorted(fields) == ["space.cells", "space.color", "space.num_classes"]
 
 
-def test_evaluate_names_index_and_field(quiet: TestClient) -> None:
+def test_evaluate_errors_name_index_and_field(quiet: TestClient) -> None:
     good = {"family": "densenet_cnn", "input": SPACE["input"], "num_classes": 10}
     cell = {"width": 8, "depth": 3, "skip_channels": 4}
     bad = [
@@ -221,7 +221,7 @@ def test_evaluate_names_index_and_field(quiet: TestClient) -> None:
     assert fields == ["architectures.1.cells.1.width", "architectures.2.version", "architectures.3"]
 
 
-def test_evaluate_takes_a_thousand_and_no_more(quiet: TestClient) -> None:
+def test_evaluate_accepts_at_most_a_thousand_architectures(quiet: TestClient) -> None:
     one = {
         "family": "densenet_cnn",
         "input": SPACE["input"],
@@ -234,7 +234,7 @@ def test_evaluate_takes_a_thousand_and_no_more(quiet: TestClient) -> None:
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "architectures")
 
 
-def test_unknown_routes_and_methods_are_problems(quiet: TestClient) -> None:
+def test_unknown_routes_and_methods_are_answered_with_problem_json(quiet: TestClient) -> None:
     for method, path, status in (("GET", "/v1/nothing", 404), ("PUT", "/v1/searches", 405)):
         answer = quiet.request(method, path)
         assert answer.status_code == status
@@ -420,7 +420,7 @@ def _unbounded(document: dict[str, Any], schema: dict[str, Any], where: str) -> 
         yield from _unbounded(document, one, place)
 
 
-def test_everything_in_a_request_is_bounded(service: Everything) -> None:
+def test_every_value_in_a_request_has_a_limit(service: Everything) -> None:
     document = service.app.openapi()
     found: list[str] = []
     for method, path, operation in operations_of(document):
@@ -525,14 +525,16 @@ IN_HEADERS: list[tuple[str, str, bytes]] = [
 
 
 @pytest.mark.parametrize(("label", "body", "field"), IN_BODIES, ids=lambda value: str(value)[:40])
-def test_beyond_a_limit_of_a_body(service: Everything, label: str, body: dict[str, Any], field: str) -> None:
+def test_a_body_value_beyond_its_limit_is_422(
+    service: Everything, label: str, body: dict[str, Any], field: str
+) -> None:
     method, path = label.split(" ")
     answer = service.client.request(method, path.format(**service.ids), json=body)
     assert (answer.status_code, [error["field"] for error in answer.json()["errors"]]) == (422, [field])
 
 
 @pytest.mark.parametrize(("path", "name", "value"), IN_ADDRESSES, ids=lambda value: value[:30])
-def test_beyond_a_limit_of_the_address(service: Everything, path: str, name: str, value: str) -> None:
+def test_a_path_or_query_value_beyond_its_limit_is_422(service: Everything, path: str, name: str, value: str) -> None:
     inside = f"{{{name}}}" in path
     answer = service.client.get(
         path.format(**service.ids | ({name: value} if inside else {})),
@@ -546,7 +548,7 @@ def _with(path: str, name: str, value: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("label", "name", "value"), IN_HEADERS, ids=lambda value: str(value)[:30])
-def test_beyond_a_limit_of_a_header(service: Everything, label: str, name: str, value: bytes) -> None:
+def test_a_header_beyond_its_limit_is_422(service: Everything, label: str, name: str, value: bytes) -> None:
     method, path = label.split(" ")
     body = {"POST /v1/searches": GOOD_SEARCH, "POST /v1/measurements": GOOD_MEASUREMENT}.get(label, GOOD_VERIFICATION)
     headers = [(name.encode(), value)]

@@ -159,7 +159,7 @@ CORPUS: dict[str, Sent] = {
 
 
 @pytest.mark.parametrize("label", CHANGING)
-def test_every_operation_outlasts_every_body(service: Everything, label: str) -> None:
+def test_every_operation_refuses_every_hostile_body(service: Everything, label: str) -> None:
     for index, (name, sent) in enumerate(CORPUS.items(), start=CHANGING.index(label)):
         content = iter([sent.body[:10], sent.body[10:]]) if index % 2 else sent.body  # in chunks, or with its length
         headers = [(name.encode(), value.encode("latin-1")) for name, value in sent.headers]
@@ -210,18 +210,18 @@ VALUES = st.recursive(
 
 
 @given(st.lists(st.sampled_from(TOKENS), max_size=24).map("".join))
-def test_the_guard_agrees_with_a_slow_reading_of_tokens(text: str) -> None:
+def test_the_json_guard_agrees_with_a_slow_parser_on_tokens(text: str) -> None:
     assert (find_fault(text.encode()) is None) == _is_plain(text)
 
 
 @given(VALUES, st.booleans())
-def test_the_guard_agrees_with_a_slow_reading_of_values(value: Any, escaped: bool) -> None:
+def test_the_json_guard_agrees_with_a_slow_parser_on_values(value: Any, escaped: bool) -> None:
     text = json.dumps(value, ensure_ascii=escaped)
     assert (find_fault(text.encode()) is None) == _is_plain(text)
 
 
 @given(VALUES, st.data())
-def test_the_guard_agrees_with_a_slow_reading_of_spoilt_values(value: Any, data: st.DataObject) -> None:
+def test_the_json_guard_agrees_with_a_slow_parser_on_corrupted_values(value: Any, data: st.DataObject) -> None:
     text = json.dumps(value)
     at = data.draw(st.integers(0, len(text)))
     spoilt = text[:at] + data.draw(st.sampled_from(TOKENS)) + text[at + data.draw(st.integers(0, 2)) :]
@@ -390,7 +390,7 @@ NO_REQUEST = {
 
 
 @pytest.mark.parametrize("name", NO_REQUEST)
-def test_what_is_no_request_is_refused(server: Server, name: str) -> None:
+def test_bytes_that_are_not_an_http_request_are_400(server: Server, name: str) -> None:
     assert server.ask(NO_REQUEST[name]) == [400]
     assert server.is_well
 
@@ -417,13 +417,13 @@ def test_what_is_no_request_is_refused(server: Server, name: str) -> None:
     ],
     ids=lambda value: value[:40] if isinstance(value, bytes) else None,
 )
-def test_what_is_out_of_proportion_or_place_is_answered(server: Server, raw: bytes, status: int) -> None:
+def test_oversized_or_misplaced_parts_of_a_request_are_answered(server: Server, raw: bytes, status: int) -> None:
     assert server.ask(raw) in ([status], [])
     assert server.is_well
 
 
 @pytest.mark.parametrize("head", READ_HEADERS)
-def test_junk_in_a_header_is_answered(server: Server, head: str) -> None:
+def test_arbitrary_bytes_in_a_header_are_answered(server: Server, head: str) -> None:
     for name, value in JUNK_VALUES.items():
         junk = head.encode() + b": " + value + b"\r\n"
         host = b"" if head == "Host" else HOST
@@ -437,7 +437,7 @@ def test_junk_in_a_header_is_answered(server: Server, head: str) -> None:
 
 
 @pytest.mark.parametrize("label", OPERATIONS)
-def test_junk_in_the_address_is_answered(server: Server, label: str) -> None:
+def test_arbitrary_bytes_in_the_address_are_answered(server: Server, label: str) -> None:
     method, path = (part.encode() for part in label.split(" "))
     for name, junk in JUNK_NAMES.items():
         filled = b"/".join(junk if part.startswith(b"{") else part for part in path.split(b"/"))
@@ -464,12 +464,12 @@ QUERIES = (b"q", b"tag", b"limit", b"cursor", b"ids", b"created_after", b"search
         b"POST /v1/searches HTTP/1.1\r\nHost: 127",
     ],
 )
-def test_what_comes_too_slowly_is_timed_out(server: Server, raw: bytes) -> None:
+def test_a_request_that_arrives_too_slowly_times_out(server: Server, raw: bytes) -> None:
     assert server.ask(raw)[-1] == 408
     assert server.is_well
 
 
-def test_a_connection_that_asks_nothing_is_closed(server: Server) -> None:
+def test_a_connection_without_a_request_is_closed(server: Server) -> None:
     assert server.ask(b"") == []
     assert server.is_well
 
@@ -482,12 +482,12 @@ def test_a_connection_that_asks_nothing_is_closed(server: Server) -> None:
         _post(b"Content-Length: 9999999999\r\n", b"{}"),
     ],
 )  # fmt: skip
-def test_who_leaves_in_the_middle_is_forgotten(server: Server, raw: bytes) -> None:
+def test_a_client_that_disconnects_during_a_request_is_dropped(server: Server, raw: bytes) -> None:
     assert server.ask(raw, leave=True) == []
     assert server.is_well
 
 
-def test_a_request_in_pieces_and_requests_in_one_are_answered(server: Server) -> None:
+def test_split_and_pipelined_requests_are_answered(server: Server) -> None:
     whole = _post(b"Content-Length: 2\r\n", b"{}")
     assert server.ask(whole[:20], then=whole[20:]) == [422]
     assert server.ask(whole[:-1], then=whole[-1:]) == [422]

@@ -108,14 +108,14 @@ def strangers(backend: Backend, **changes: Any) -> str:
         {},
     ],
 )
-def test_what_is_given_is_changed_and_nothing_else(client: TestClient, changes: dict[str, Any]) -> None:
+def test_a_patch_changes_only_the_given_fields(client: TestClient, changes: dict[str, Any]) -> None:
     before = post(client, **TEXTS)
     answer = client.patch(f"/v1/searches/{before['id']}", json=changes)
     assert (answer.status_code, answer.json()) == (200, before | changes)
     assert get(client, f"/v1/searches/{before['id']}") == before | changes
 
 
-def test_a_tag_is_kept_once_and_found(client: TestClient) -> None:
+def test_a_repeated_tag_is_stored_once_and_filters_the_list(client: TestClient) -> None:
     search_id = post(client, **TEXTS)["id"]
     changed = client.patch(f"/v1/searches/{search_id}", json={"tags": ["new", "b", "new"]}).json()
     assert changed["tags"] == ["new", "b"]
@@ -124,7 +124,9 @@ def test_a_tag_is_kept_once_and_found(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("state", ["running", "succeeded", "cancelled"])
-def test_a_search_is_named_in_any_state_and_stays_what_it_is(client: TestClient, worker: Context, state: str) -> None:
+def test_a_search_is_renamed_in_any_state_without_other_changes(
+    client: TestClient, worker: Context, state: str
+) -> None:
     search_id = post(client, **TEXTS)["id"]
     path = f"/v1/searches/{search_id}"
     if state == "running":
@@ -157,7 +159,7 @@ def test_a_search_is_named_in_any_state_and_stays_what_it_is(client: TestClient,
         ({"owner": "me"}, ("owner", "unknown_field")),
     ],
 )
-def test_what_cannot_be_changed_is_named(client: TestClient, changes: Any, expected: Any) -> None:
+def test_a_patch_of_an_unchangeable_field_names_it(client: TestClient, changes: Any, expected: Any) -> None:
     before = post(client, **TEXTS)
     answer = client.patch(f"/v1/searches/{before['id']}", json={"note": "new"} | changes)
     assert problems(answer) == [expected]
@@ -185,9 +187,7 @@ def rows_of(backend: Backend, search_id: str) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("state", ["queued", "cancelled", "failed", "succeeded"])
-def test_a_deleted_search_is_gone_with_all_that_is_its_own(
-    client: TestClient, worker: Context, backend: Backend, state: str
-) -> None:
+def test_deleting_a_search_deletes_its_rows(client: TestClient, worker: Context, backend: Backend, state: str) -> None:
     search = post(client, **TEXTS)
     path = f"/v1/searches/{search['id']}"
     if state == "cancelled":
@@ -213,7 +213,7 @@ def test_a_deleted_search_is_gone_with_all_that_is_its_own(
     assert (again["id"] != search["id"], again["reused"]) == (True, False)
 
 
-def test_a_running_search_is_not_deleted(client: TestClient, worker: Context, backend: Backend) -> None:
+def test_deleting_a_running_search_is_refused(client: TestClient, worker: Context, backend: Backend) -> None:
     path = f"/v1/searches/{post(client, **TEXTS)['id']}"
     held = claimed(worker)
     before = get(client, path)
@@ -230,7 +230,7 @@ def test_a_running_search_is_not_deleted(client: TestClient, worker: Context, ba
     assert get(client, "/v1/searches")["items"] == []
 
 
-def test_what_was_trained_of_a_deleted_search_stays(client: TestClient, worker: Context, backend: Backend) -> None:
+def test_trainings_of_a_deleted_search_remain(client: TestClient, worker: Context, backend: Backend) -> None:
     search_id = finished(client, worker, space=MLP, budget={})["id"]
     body = TRAINING | {"search": search_id, "top": 2}
     (first, second) = client.post("/v1/verifications", json=body).json()["items"]
@@ -255,7 +255,7 @@ def test_what_was_trained_of_a_deleted_search_stays(client: TestClient, worker: 
     assert (again.status_code, again.json()["search"], again.json()["replay"]["of"]) == (202, None, first["id"])
 
 
-def test_a_search_deleted_while_its_training_is_planned_is_named(
+def test_a_training_of_a_search_that_was_just_deleted_is_refused(
     client: TestClient, worker: Context, backend: Backend
 ) -> None:
     search_id = finished(client, worker, space=MLP, budget={})["id"]
@@ -274,13 +274,13 @@ def ask_at_once(client: TestClient, path: str, asked: list[tuple[str, Any]]) -> 
         return list(pool.map(lambda one: client.request(one[0], path, json=one[1]).status_code, asked))
 
 
-def test_of_deletions_at_once_one_deletes(client: TestClient) -> None:
+def test_one_of_several_concurrent_deletions_succeeds(client: TestClient) -> None:
     for _ in range(3):
         path = f"/v1/searches/{post(client)['id']}"
         assert sorted(ask_at_once(client, path, [("DELETE", None)] * 6)) == [204, *[404] * 5]
 
 
-def test_changes_and_deletions_do_not_trip_over_each_other(client: TestClient) -> None:
+def test_concurrent_changes_and_deletions_do_not_fail(client: TestClient) -> None:
     changes = [("PATCH", {"tags": tags}) for tags in (["b", "a"], ["c"], ["d", "e", "f"])]
     for place in (0, 1, 2, 3) * 3:
         path = f"/v1/searches/{post(client, tags=['a', 'b'])['id']}"
@@ -290,7 +290,7 @@ def test_changes_and_deletions_do_not_trip_over_each_other(client: TestClient) -
         assert client.get(path).status_code == 404
 
 
-def test_the_first_answer_outlives_its_search(client: TestClient) -> None:
+def test_an_idempotency_key_repeats_its_answer_after_the_search_is_deleted(client: TestClient) -> None:
     headers = {"Idempotency-Key": "k1"}
     first = client.post("/v1/searches", json=SMALL, headers=headers)
     assert client.delete(first.headers["Location"]).status_code == 204
@@ -307,7 +307,7 @@ def compare(client: TestClient, *ids: str) -> Any:
     return get(client, "/v1/searches/compare", ids=",".join(ids))
 
 
-def test_searches_stand_side_by_side(client: TestClient, worker: Context) -> None:
+def test_compare_shows_the_differences_and_shared_networks_of_searches(client: TestClient, worker: Context) -> None:
     made = [
         finished(client, worker, top_k=5, name="small"),
         finished(client, worker, top_k=8, budget={"max_params": 100_000, "max_macs": 30_000_000}),
@@ -345,7 +345,7 @@ def test_searches_stand_side_by_side(client: TestClient, worker: Context) -> Non
     assert answer["shared"]["items"][0]["ranks"][0] == answer["shared"]["items"][0]["ranks"][2] == 1
 
 
-def test_the_order_is_the_one_asked_for(client: TestClient, worker: Context) -> None:
+def test_compare_answers_in_the_order_of_the_request(client: TestClient, worker: Context) -> None:
     first, second = finished(client, worker), finished(client, worker, top_k=2)
     forth, back = compare(client, first["id"], second["id"]), compare(client, second["id"], first["id"])
     assert [item["id"] for item in back["items"]] == [second["id"], first["id"]]
@@ -354,14 +354,14 @@ def test_the_order_is_the_one_asked_for(client: TestClient, worker: Context) -> 
     assert [one["ranks"] for one in back["shared"]["items"]] == [[1, 1], [2, 2]]
 
 
-def test_equal_searches_do_not_differ(client: TestClient, worker: Context) -> None:
+def test_compare_finds_no_difference_between_equal_searches(client: TestClient, worker: Context) -> None:
     first, second = finished(client, worker), finished(client, worker, fresh=True, name="again", tags=["x"])
     answer = compare(client, first["id"], second["id"])
     assert answer["differences"] == []
     assert (answer["shared"]["count"], answer["shared"]["in_all"]) == (3, 3)
 
 
-def test_what_has_not_finished_has_nothing_to_share(client: TestClient, worker: Context) -> None:
+def test_an_unfinished_search_shares_no_architectures_in_a_comparison(client: TestClient, worker: Context) -> None:
     done = finished(client, worker)
     waiting = post(client, top_k=4)
     answer = compare(client, waiting["id"], done["id"])
@@ -394,7 +394,7 @@ def test_different_kinds_of_searches_are_compared(client: TestClient, worker: Co
     assert answer["shared"]["count"] == 0
 
 
-def test_only_a_hundred_of_what_is_shared_is_shown(client: TestClient, worker: Context) -> None:
+def test_compare_shows_at_most_a_hundred_shared_architectures(client: TestClient, worker: Context) -> None:
     first, second = finished(client, worker, top_k=130), finished(client, worker, top_k=120)
     shared = compare(client, first["id"], second["id"])["shared"]
     assert (shared["count"], shared["in_all"], len(shared["items"])) == (120, 120, 100)
@@ -412,7 +412,7 @@ def test_only_a_hundred_of_what_is_shared_is_shown(client: TestClient, worker: C
         (",".join("0123456789" * 5), "too_long"),
     ],
 )
-def test_what_cannot_be_compared_is_named(client: TestClient, pattern: str, code: str) -> None:
+def test_a_comparison_that_is_not_possible_names_its_field(client: TestClient, pattern: str, code: str) -> None:
     ids = {str(i): post(client, top_k=i + 1)["id"] for i in range(5)}
     asked = ",".join(ids.get(one, one) for one in pattern.split(","))
     assert problems(client.get("/v1/searches/compare", params={"ids": asked})) == [("ids", code)]
@@ -421,7 +421,7 @@ def test_what_cannot_be_compared_is_named(client: TestClient, pattern: str, code
     assert problems(client.get("/v1/searches/compare")) == [("ids", "required")]
 
 
-def test_an_unknown_search_is_told_by_its_place(client: TestClient, backend: Backend) -> None:
+def test_compare_names_the_position_of_an_unknown_search(client: TestClient, backend: Backend) -> None:
     known = post(client)["id"]
     theirs = strangers(backend)
     for asked, places in (
@@ -456,7 +456,7 @@ def table(client: TestClient, search_id: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(answer.text), strict=True))
 
 
-def test_the_document_is_the_search_with_its_whole_ranking(client: TestClient, worker: Context) -> None:
+def test_the_json_export_has_the_search_and_its_whole_ranking(client: TestClient, worker: Context) -> None:
     search = finished(client, worker, top_k=150, name="camera", tags=["edge"])
     first = get(client, f"/v1/searches/{search['id']}/architectures", limit=100)
     rest = get(client, f"/v1/searches/{search['id']}/architectures", limit=100, cursor=first["next_cursor"])
@@ -467,7 +467,7 @@ def test_the_document_is_the_search_with_its_whole_ranking(client: TestClient, w
 
 
 @pytest.mark.parametrize("space", ["densenet-tiny", "mobilenet-v2-tiny", "densenet-mlp-mnist"])
-def test_the_table_has_a_line_for_each_architecture(client: TestClient, worker: Context, space: str) -> None:
+def test_the_csv_export_has_a_line_for_each_architecture(client: TestClient, worker: Context, space: str) -> None:
     budget = {"max_params": 120_000, "max_macs": 20_000_000, "precision": "int8"}
     search_id = finished(client, worker, space=space, budget=budget, top_k=40)["id"]
     ranking = get(client, f"/v1/searches/{search_id}/architectures", limit=100)["items"]
@@ -491,7 +491,7 @@ def test_the_table_has_a_line_for_each_architecture(client: TestClient, worker: 
         assert json.loads(line["architecture"]) == item["architecture"]
 
 
-def test_no_cell_of_the_table_is_a_formula(client: TestClient, worker: Context) -> None:
+def test_no_cell_of_the_csv_export_is_a_spreadsheet_formula(client: TestClient, worker: Context) -> None:
     formula = "=HYPERLINK(1)"
     texts = {"name": formula, "note": "@SUM(1)", "tags": ["+1", "-1", formula]}
     search_id = finished(client, worker, budget={}, **texts)["id"]
@@ -502,7 +502,7 @@ def test_no_cell_of_the_table_is_a_formula(client: TestClient, worker: Context) 
 
 
 @pytest.mark.parametrize("state", ["queued", "running", "cancelled", "infeasible"])
-def test_without_a_ranking_the_table_is_a_header(client: TestClient, worker: Context, state: str) -> None:
+def test_the_csv_export_without_a_ranking_has_only_the_header(client: TestClient, worker: Context, state: str) -> None:
     search_id = post(client, budget={"max_params": 100 if state == "infeasible" else 100_000})["id"]
     if state == "running":
         claimed(worker)
@@ -518,7 +518,7 @@ def test_without_a_ranking_the_table_is_a_header(client: TestClient, worker: Con
     assert header == exported(client, other["id"], "csv").text.splitlines(keepends=True)[0]
 
 
-def test_an_unknown_format_is_named(client: TestClient) -> None:
+def test_an_unknown_export_format_is_422(client: TestClient) -> None:
     answer = client.get(f"/v1/searches/{post(client)['id']}/export", params={"format": "xlsx"})
     assert problems(answer) == [("format", "unknown_choice")]
 
@@ -526,7 +526,7 @@ def test_an_unknown_format_is_named(client: TestClient) -> None:
 # who may, and what is promised
 
 
-def test_another_owners_search_is_as_unknown_as_none(client: TestClient, backend: Backend) -> None:
+def test_another_owners_search_is_404(client: TestClient, backend: Backend) -> None:
     theirs = strangers(backend, **TEXTS)
     before = rows_of(backend, theirs)
     for name in (theirs, UNKNOWN, "nonsense", "%00"):
@@ -540,7 +540,7 @@ def test_another_owners_search_is_as_unknown_as_none(client: TestClient, backend
         assert service.get(session, "stranger", UUID(theirs)).name == "first"
 
 
-def test_the_interface_says_what_can_go_wrong(client: TestClient) -> None:
+def test_the_openapi_document_lists_the_statuses_of_curation_routes(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     for method, path, statuses in (
         ("patch", "/v1/searches/{search_id}", {"200", "400", "404", "408", "413", "415", "422", "503"}),
@@ -558,7 +558,7 @@ def test_the_interface_says_what_can_go_wrong(client: TestClient) -> None:
 # keys of other POSTs that make something
 
 
-def test_a_replay_is_made_once_for_a_key(client: TestClient) -> None:
+def test_a_replay_with_a_repeated_idempotency_key_is_made_once(client: TestClient) -> None:
     network = MLP | {"depth": 4, "skip_channels": 8}
     made = [client.post("/v1/verifications", json=TRAINING | {"architecture": network}).json() for _ in range(2)]
     path = f"/v1/verifications/{made[0]['id']}/replay"
@@ -577,7 +577,7 @@ def test_a_replay_is_made_once_for_a_key(client: TestClient) -> None:
     assert problems(refused) == [("header.Idempotency-Key", "bad_key")]
 
 
-def test_a_measurement_is_made_once_for_a_key(client: TestClient, backend: Backend) -> None:
+def test_a_measurement_with_a_repeated_idempotency_key_is_made_once(client: TestClient, backend: Backend) -> None:
     body = {"kind": "peak", "architecture": MLP | {"depth": 4, "skip_channels": 8}, "seeds": [0]}
     headers = {"Idempotency-Key": "k1"}
     first, again = (client.post("/v1/measurements", json=body, headers=headers) for _ in range(2))

@@ -35,7 +35,7 @@ def test_devices_are_listed_and_named_in_budgets(client: TestClient, worker: Con
     assert refused.json()["errors"][0]["field"] == "budget.device"
 
 
-def test_a_profile_is_kept_listed_replaced_and_forgotten(client: TestClient) -> None:
+def test_a_profile_is_stored_listed_replaced_and_deleted(client: TestClient) -> None:
     posted = profile(ram_bytes=300_000)
     made = client.post(PATH, json=posted)
     assert (made.status_code, made.headers["Location"]) == (201, f"{PATH}/my-board")
@@ -61,26 +61,28 @@ def test_a_profile_is_kept_listed_replaced_and_forgotten(client: TestClient) -> 
         ({}, "name"),
     ],
 )
-def test_what_is_no_profile_is_refused_by_its_field(client: TestClient, body: Any, field: str) -> None:
+def test_an_invalid_profile_names_its_field(client: TestClient, body: Any, field: str) -> None:
     refused = client.post(PATH, json=body)
     assert refused.status_code == 422
     assert field in [problem["field"] for problem in refused.json()["errors"]]
     assert len(client.get(PATH).json()["items"]) == len(devices())
 
 
-def test_an_owner_keeps_so_many_profiles(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_owner_cannot_exceed_the_limit_of_profiles(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "MOST_PROFILES", 2)
     assert [client.post(PATH, json={"name": name}).status_code for name in ("a", "b", "c", "b")] == [201, 201, 409, 200]
 
 
-def test_no_more_profiles_are_kept_by_posts_at_once(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_posts_do_not_exceed_the_limit_of_profiles(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(service, "MOST_PROFILES", 3)
     with ThreadPoolExecutor(10) as threads:
         given = [*threads.map(lambda n: client.post(PATH, json={"name": f"d{n}"}).status_code, range(10))]
     assert sorted(given) == [201] * 3 + [409] * 7
 
 
-def test_a_profile_is_replaced_and_deleted_at_once(client: TestClient) -> None:
+def test_concurrent_replacements_and_deletions_of_a_profile_do_not_fail(client: TestClient) -> None:
     client.post(PATH, json={"name": "one"})
     acts = [lambda: client.post(PATH, json={"name": "one"}), lambda: client.delete(f"{PATH}/one")] * 30
     with ThreadPoolExecutor(8) as threads:
@@ -88,7 +90,7 @@ def test_a_profile_is_replaced_and_deleted_at_once(client: TestClient) -> None:
     assert given <= {200, 201, 204, 404}
 
 
-def test_a_search_keeps_a_limit_on_latency(client: TestClient, worker: Context) -> None:
+def test_a_search_respects_a_limit_on_latency(client: TestClient, worker: Context) -> None:
     """By the device's name or with its whole profile: one question, answered once."""
     client.post(PATH, json=profile())
     free = client.post("/v1/searches/preview", json={"space": SMALL_GREY, "budget": {"device": "my-board"}}).json()
@@ -116,7 +118,7 @@ def test_a_search_keeps_a_limit_on_latency(client: TestClient, worker: Context) 
     assert "estimated latency" in client.get(f"/searches/{made['id']}").text
 
 
-def test_a_profile_measured_again_asks_another_question(client: TestClient, worker: Context) -> None:
+def test_a_search_with_a_profile_that_changed_is_not_reused(client: TestClient, worker: Context) -> None:
     asked = {"space": SMALL_GREY, "budget": {"device": "my-board", "max_latency_ms": 5}, "top_k": 1}
     client.post(PATH, json=profile())
     first = client.post("/v1/searches", json=asked).json()
@@ -144,7 +146,7 @@ def test_a_profile_measured_again_asks_another_question(client: TestClient, work
         ({"device": 7}, "budget.device"),
     ],
 )
-def test_a_limit_that_nobody_can_keep_is_refused(client: TestClient, budget: dict[str, Any], field: str) -> None:
+def test_an_invalid_limit_on_latency_names_its_field(client: TestClient, budget: dict[str, Any], field: str) -> None:
     refused = client.post("/v1/searches", json={"space": SMALL_GREY, "budget": budget})
     assert refused.status_code == 422
     assert [problem["field"] for problem in refused.json()["errors"]] == [field]

@@ -174,7 +174,7 @@ def claimed(server: Server) -> Claim:
     return held
 
 
-def test_a_search_is_followed_from_its_start_to_its_end(server: Server, worker: Context) -> None:
+def test_a_stream_reports_a_search_from_start_to_end(server: Server, worker: Context) -> None:
     search_id = server.post(body=SMALL)["id"]
     follower = Follower(server, search_id)
     follower.has(1)
@@ -198,7 +198,7 @@ def test_a_search_is_followed_from_its_start_to_its_end(server: Server, worker: 
     assert (done["fraction"], done["message"]) == (1.0, "finished")
 
 
-def test_a_stream_is_taken_up_again_anywhere(server: Server) -> None:
+def test_a_stream_resumes_after_any_event(server: Server) -> None:
     search_id = server.post(body=SMALL)["id"]
     held = claimed(server)
     for i in range(6):
@@ -220,7 +220,7 @@ def test_a_stream_is_taken_up_again_anywhere(server: Server) -> None:
         assert (follower.ended(), follower.status) == ([], 204)
 
 
-def test_clients_that_are_cut_off_all_the_time_miss_and_repeat_nothing(server: Server) -> None:
+def test_clients_that_reconnect_repeatedly_see_each_event_once(server: Server) -> None:
     search_id = server.post(body=SMALL)["id"]
     held = claimed(server)
     seen: list[list[Reported]] = [[] for _ in range(12)]
@@ -244,7 +244,7 @@ def test_clients_that_are_cut_off_all_the_time_miss_and_repeat_nothing(server: S
         assert [data["step"] for _, name, data in received if name == "progress"] == list(range(30))
 
 
-def test_an_id_beyond_the_last_means_up_to_date(server: Server) -> None:
+def test_an_event_id_beyond_the_last_resumes_at_the_end(server: Server) -> None:
     search_id = server.post(body=SMALL)["id"]
     follower = Follower(server, search_id, 10**19)
     wait_until(lambda: server.streams._waiting)
@@ -252,7 +252,7 @@ def test_an_id_beyond_the_last_means_up_to_date(server: Server) -> None:
     assert [number for number, _, _ in follower.ended()] == [2, 3]
 
 
-def test_an_end_that_was_undone_is_a_status(server: Server) -> None:
+def test_an_end_followed_by_a_retry_is_sent_as_a_status(server: Server) -> None:
     search_id = server.post(body=SMALL)["id"]
     open_before = Follower(server, search_id)
     open_before.has(1)
@@ -275,7 +275,7 @@ def test_an_end_that_was_undone_is_a_status(server: Server) -> None:
     assert opened_after.ended() == reported
 
 
-def test_a_retried_search_is_followed_to_its_second_end(server: Server, worker: Context) -> None:
+def test_a_stream_follows_a_retried_search_to_its_second_end(server: Server, worker: Context) -> None:
     search_id = server.post(body=SMALL)["id"]
     server.post(f"/v1/searches/{search_id}/cancel")
     first = Follower(server, search_id).ended()
@@ -288,7 +288,7 @@ def test_a_retried_search_is_followed_to_its_second_end(server: Server, worker: 
     assert (shown[0], shown[-1]) == (("status", "queued"), ("done", "succeeded"))
 
 
-def test_streams_that_wait_share_one_query_and_hold_no_session(server: Server) -> None:
+def test_waiting_streams_share_one_query_and_hold_no_session(server: Server) -> None:
     ids = [server.post(body=SMALL | {"top_k": 1 + i % 3})["id"] for i in range(60)]
     followers = [Follower(server, search_id) for search_id in ids]
     for follower in followers:
@@ -309,7 +309,7 @@ def test_streams_that_wait_share_one_query_and_hold_no_session(server: Server) -
     wait_until(lambda: server.streams._watch is not None and server.streams._watch.done())
 
 
-def test_a_client_that_goes_is_forgotten(server: Server) -> None:
+def test_a_disconnected_client_is_removed(server: Server) -> None:
     search_id = server.post(body=SMALL)["id"]
     with server.client() as client, client.stream("GET", f"/v1/searches/{search_id}/events") as answer:
         reported = reported_by(answer.iter_lines())
@@ -320,7 +320,7 @@ def test_a_client_that_goes_is_forgotten(server: Server) -> None:
     wait_until(lambda: server.streams._watch is not None and server.streams._watch.done())
 
 
-def test_clients_that_go_in_the_middle_of_a_burst_do_no_harm(server: Server) -> None:
+def test_clients_that_disconnect_during_a_burst_do_not_disturb_others(server: Server) -> None:
     search_id = server.post(body=SMALL)["id"]
     held = claimed(server)
     for i in range(400):
@@ -332,7 +332,7 @@ def test_clients_that_go_in_the_middle_of_a_burst_do_no_harm(server: Server) -> 
     assert [number for number, _, _ in Follower(server, search_id).ended()] == list(range(1, 404))
 
 
-def test_a_stream_with_nothing_to_tell_shows_that_it_lives(backend: Backend) -> None:
+def test_an_idle_stream_sends_comments(backend: Backend) -> None:
     with backend.database.write() as session:
         job = lifecycle.enqueue(session, UUID(int=6), kind="search", queue="search", owner="local")
 
@@ -348,7 +348,7 @@ def test_a_stream_with_nothing_to_tell_shows_that_it_lives(backend: Backend) -> 
     assert asyncio.run(asyncio.wait_for(follow(), 20)) == [b": ping\n\n"] * 3
 
 
-def test_streams_end_when_the_server_is_asked_to_end(backend: Backend) -> None:
+def test_streams_end_when_the_server_shuts_down(backend: Backend) -> None:
     with serving(backend) as server:
         search_id = server.post(body=SMALL)["id"]
         follower = Follower(server, search_id)
@@ -372,7 +372,7 @@ class Wayward(Database):
             yield session
 
 
-def test_streams_outlast_a_database_that_is_away(backend: Backend) -> None:
+def test_streams_survive_an_unavailable_database(backend: Backend) -> None:
     database = Wayward(backend.settings.sqlalchemy_url)
     with database.write() as session:
         job_id = lifecycle.enqueue(session, UUID(int=7), kind="search", queue="search", owner="local").id
@@ -397,7 +397,7 @@ def test_streams_outlast_a_database_that_is_away(backend: Backend) -> None:
     database.dispose()
 
 
-def test_an_end_carries_nothing_that_came_after_it(backend: Backend) -> None:
+def test_a_done_event_contains_only_the_state_at_that_event(backend: Backend) -> None:
     database = backend.database
     with database.write() as session:
         job_id = lifecycle.enqueue(session, UUID(int=9), kind="search", queue="search", owner="local").id
@@ -414,7 +414,7 @@ def test_an_end_carries_nothing_that_came_after_it(backend: Backend) -> None:
     assert ("whole" in reported.data.model_dump()) == backend.settings.embedded
 
 
-def test_a_stream_ends_with_its_key(backend: Backend) -> None:
+def test_a_stream_ends_when_its_key_is_revoked(backend: Backend) -> None:
     with backend.database.write() as session:
         (revoked, first), (_, other) = (keys.create(session, "ann", {Scope.READ, Scope.SEARCH}) for _ in range(2))
         session.flush()
@@ -433,7 +433,7 @@ def test_a_stream_ends_with_its_key(backend: Backend) -> None:
         assert names(staying.ended()) == [("status", "queued"), ("done", "cancelled")]
 
 
-def test_a_slow_reader_s_stream_ends_with_its_key_in_the_middle_of_a_burst(
+def test_a_slow_reader_s_stream_ends_when_its_key_is_revoked_during_a_burst(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams_module, "ADMITTED_SECONDS", 0.0)
@@ -463,7 +463,7 @@ def test_a_stream_ends_when_its_job_is_deleted(backend: Backend) -> None:
     assert asyncio.run(asyncio.wait_for(follow(), 20)) == []
 
 
-def test_what_is_unknown_has_no_stream(client: TestClient) -> None:
+def test_the_stream_of_an_unknown_job_is_404(client: TestClient) -> None:
     for name in (UNKNOWN, "nonsense", "%00"):
         answer = client.get(f"/v1/searches/{name}/events")
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
@@ -471,14 +471,14 @@ def test_what_is_unknown_has_no_stream(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("last", ["-1", "x", "1.0", "+1", " ", "1 2", "9" * 400])
-def test_a_malformed_id_is_named(client: TestClient, last: str) -> None:
+def test_a_malformed_last_event_id_is_422(client: TestClient, last: str) -> None:
     search_id = client.post("/v1/searches", json=SMALL).json()["id"]
     answer = client.get(f"/v1/searches/{search_id}/events", headers={"Last-Event-ID": last})
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "header.Last-Event-ID")
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-def test_the_interface_says_what_a_stream_is(client: TestClient) -> None:
+def test_the_openapi_document_describes_the_event_stream(client: TestClient) -> None:
     operation = client.get("/openapi.json").json()["paths"]["/v1/searches/{search_id}/events"]["get"]
     assert "text/event-stream" in operation["responses"]["200"]["content"]
     assert {"200", "204", "404", "422"} <= set(operation["responses"])

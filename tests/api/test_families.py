@@ -85,13 +85,13 @@ def test_a_network_of_the_family_is_compressed_and_has_a_front(client: TestClien
         (DEPTHWISE | {"cells": 5}, "space.input", "too_small"),
     ],
 )
-def test_a_wrong_space_names_its_field(client: TestClient, space: dict[str, Any], field: str, code: str) -> None:
+def test_an_invalid_space_names_its_field(client: TestClient, space: dict[str, Any], field: str, code: str) -> None:
     answer = client.post("/v1/searches", json={"space": space})
     assert answer.status_code == 422
     assert [(e["field"], e["code"]) for e in answer.json()["errors"]] == [(field, code)]
 
 
-def test_a_wrong_definition_names_its_field(client: TestClient) -> None:
+def test_an_invalid_definition_names_its_field(client: TestClient) -> None:
     mlp = MLP | {"width": 8, "depth": 16, "skip_channels": 4}
     depthwise = {key: DEPTHWISE[key] for key in ("family", "input", "num_classes")}
     bad = [

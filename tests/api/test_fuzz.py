@@ -197,7 +197,9 @@ def _pool(service: Everything, method: str, path: str, name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("label", OPERATIONS)
-def test_answers_are_as_described(target: Target, label: str, pytestconfig: pytest.Config) -> None:
+def test_answers_to_random_requests_match_the_openapi_document(
+    target: Target, label: str, pytestconfig: pytest.Config
+) -> None:
     asked = pytestconfig.getoption("--fuzz-cases")
     schema = target.schema()
     operation = _operation(schema, label)
@@ -239,7 +241,7 @@ def _random(operation: Operation) -> st.SearchStrategy[Case]:
     return st.one_of([operation.as_strategy(generation_mode=mode) for mode in modes])
 
 
-def test_what_was_made_is_there_until_it_is_gone(target: Target, pytestconfig: pytest.Config) -> None:
+def test_created_resources_exist_until_they_are_deleted(target: Target, pytestconfig: pytest.Config) -> None:
     """Walks from one operation to the next by the ids that each answers with."""
     document = _document(target.service)
     for path in [path for path in document["paths"] if path.endswith("/events")]:

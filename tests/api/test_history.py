@@ -38,9 +38,7 @@ ASKED: tuple[dict[str, Any], ...] = (
 )
 
 
-def test_a_search_in_a_list_is_the_search_as_it_is_answered_alone(
-    client: TestClient, worker: Context, backend: Backend
-) -> None:
+def test_a_search_in_a_list_equals_the_search_read_by_id(client: TestClient, worker: Context, backend: Backend) -> None:
     made = [post(client, body).json() for body in ASKED]
     while search_tasks.run_next(worker):
         pass
@@ -87,7 +85,7 @@ def statements(backend: Backend) -> Iterator[list[tuple[str, Any]]]:
 
 @pytest.mark.parametrize("backend", [POSTGRES], indirect=True)
 @pytest.mark.parametrize("filters", [Filters(), Filters(family="resnet"), Filters(status=State.SUCCEEDED)], ids=repr)
-def test_a_page_far_back_reads_what_it_shows_and_not_what_is_newer(
+def test_the_last_page_reads_no_more_rows_than_it_shows(
     backend: Backend, statements: list[tuple[str, Any]], filters: Filters
 ) -> None:
     fill(backend.settings.sqlalchemy_url.replace("+psycopg", ""), ROWS)

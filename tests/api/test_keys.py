@@ -61,7 +61,7 @@ def status(client: TestClient, key: str | None = None) -> int:
     return client.get("/v1/searches", headers={} if key is None else bearer(key)).status_code
 
 
-def test_before_the_first_key_nobody_needs_one_and_after_it_everybody(backend: Backend, clock: Clock) -> None:
+def test_a_key_is_required_once_the_first_key_exists(backend: Backend, clock: Clock) -> None:
     with serve(backend) as client:
         assert status(client) == 200
         key = make_key(backend)
@@ -73,7 +73,7 @@ def test_before_the_first_key_nobody_needs_one_and_after_it_everybody(backend: B
         assert (status(client), status(client, key)) == (401, 401), "with every key revoked it stays closed"
 
 
-def test_keys_can_be_required_before_there_are_any(backend: Backend) -> None:
+def test_keys_can_be_required_before_the_first_key_exists(backend: Backend) -> None:
     with serve(backend, require_keys=True) as client:
         answer = client.get("/v1/searches")
         assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
@@ -81,7 +81,7 @@ def test_keys_can_be_required_before_there_are_any(backend: Backend) -> None:
         assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
 
 
-def test_only_the_very_key_is_let_in(backend: Backend) -> None:
+def test_only_the_exact_key_is_accepted(backend: Backend) -> None:
     key = make_key(backend)
     changed = key[:-1] + ("A" if key[-1] != "A" else "B")
     other = f"nnm_{'0' * 12}_{key.split('_', 2)[2]}"
@@ -95,12 +95,12 @@ def test_only_the_very_key_is_let_in(backend: Backend) -> None:
         assert client.get("/v1/searches", params={"key": key}).status_code == 401, "a key in an address would be logged"
 
 
-def test_a_wrong_key_is_refused_where_none_is_needed(backend: Backend) -> None:
+def test_an_invalid_key_is_refused_even_when_no_key_is_required(backend: Backend) -> None:
     with serve(backend) as client:
         assert status(client, f"nnm_{'0' * 12}_{'x' * 43}") == 401
 
 
-def test_a_key_ends_when_it_expires_or_is_revoked(backend: Backend, clock: Clock) -> None:
+def test_an_expired_or_revoked_key_is_refused(backend: Backend, clock: Clock) -> None:
     expired = make_key(backend, expires_in=timedelta(seconds=-1))
     lasting = make_key(backend, expires_in=timedelta(hours=1))
     with serve(backend) as client:
@@ -114,7 +114,7 @@ def test_a_key_ends_when_it_expires_or_is_revoked(backend: Backend, clock: Clock
         assert status(client, lasting) == 401
 
 
-def test_a_secret_is_kept_nowhere(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_secret_is_not_stored(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     key = make_key(backend)
     secret = key.split("_", 2)[2]
@@ -138,7 +138,7 @@ def test_secrets_have_256_random_bits(backend: Backend) -> None:
     assert all(keys.TOKEN.fullmatch(key) for key in made)
 
 
-def test_use_is_noted_but_not_at_every_request(backend: Backend, clock: Clock) -> None:
+def test_the_last_use_of_a_key_is_recorded_at_most_once_a_minute(backend: Backend, clock: Clock) -> None:
     key = make_key(backend)
     with serve(backend) as client:
         assert status(client, key) == 200
@@ -163,7 +163,7 @@ def _rows(backend: Backend) -> list[ApiKey]:
 
 
 @pytest.mark.parametrize("owner", ["", " ", "a b", "-a", "a" * 65, "a\n", "é"])
-def test_an_owner_has_a_plain_name(backend: Backend, owner: str) -> None:
+def test_an_invalid_owner_name_is_refused(backend: Backend, owner: str) -> None:
     with pytest.raises(ValueError, match="owner must be"):
         make_key(backend, owner)
 
@@ -171,7 +171,7 @@ def test_an_owner_has_a_plain_name(backend: Backend, owner: str) -> None:
 # how often, how much
 
 
-def test_an_owner_who_asks_too_often_is_told_when_to_come_back(backend: Backend) -> None:
+def test_a_rate_limited_owner_gets_retry_after(backend: Backend) -> None:
     alice, again, bob = (make_key(backend, owner) for owner in ("alice", "alice", "bob"))
     with serve(backend, rate_limit="3/minute") as client:
         assert [status(client, key) for key in (alice, alice, again)] == [200] * 3
@@ -182,7 +182,7 @@ def test_an_owner_who_asks_too_often_is_told_when_to_come_back(backend: Backend)
         assert client.get("/healthz", headers=bearer(alice)).status_code == 200
 
 
-def test_without_keys_nobody_is_limited(backend: Backend) -> None:
+def test_requests_without_keys_have_no_rate_limit(backend: Backend) -> None:
     with serve(backend, rate_limit="3/minute") as client:
         assert [status(client) for _ in range(5)] == [200] * 5
 
@@ -198,7 +198,7 @@ def crowded(backend: Backend) -> Iterator[SimpleNamespace]:
         yield SimpleNamespace(client=client, alice=bearer(alice), bob=bearer(bob), first=first, second=second)
 
 
-def test_an_owner_with_enough_waiting_is_refused_more(crowded: SimpleNamespace) -> None:
+def test_an_owner_at_the_limit_of_queued_jobs_is_refused(crowded: SimpleNamespace) -> None:
     refused = crowded.client.post("/v1/searches", json=SEARCH, headers=crowded.alice)
     assert (refused.status_code, refused.json()["code"]) == (429, "too_much_waiting")
     assert int(refused.headers["Retry-After"]) > 0
@@ -207,18 +207,18 @@ def test_an_owner_with_enough_waiting_is_refused_more(crowded: SimpleNamespace) 
     assert [item["id"] for item in listed] == [crowded.second.json()["id"], crowded.first.json()["id"]]
 
 
-def test_a_repeat_is_answered_although_no_more_would_be_taken(crowded: SimpleNamespace) -> None:
+def test_an_idempotent_repeat_is_answered_at_the_limit_of_queued_jobs(crowded: SimpleNamespace) -> None:
     again = crowded.client.post("/v1/searches", json=SEARCH, headers=crowded.alice | {"Idempotency-Key": "first"})
     assert (again.status_code, again.json()) == (202, crowded.first.json())
 
 
-def test_what_ends_makes_room(crowded: SimpleNamespace) -> None:
+def test_an_ended_job_no_longer_counts_toward_the_limit(crowded: SimpleNamespace) -> None:
     cancelled = crowded.client.post(f"{crowded.first.headers['Location']}/cancel", headers=crowded.alice)
     assert cancelled.status_code == 200
     assert crowded.client.post("/v1/searches", json=SEARCH, headers=crowded.alice).status_code == 202
 
 
-def test_what_is_queued_again_needs_room_too(crowded: SimpleNamespace) -> None:
+def test_a_retry_counts_toward_the_limit_of_queued_jobs(crowded: SimpleNamespace) -> None:
     place = crowded.first.headers["Location"]
     crowded.client.post(f"{place}/cancel", headers=crowded.alice)
     third = crowded.client.post("/v1/searches", json=SEARCH, headers=crowded.alice)
@@ -232,6 +232,6 @@ def test_what_is_queued_again_needs_room_too(crowded: SimpleNamespace) -> None:
 
 
 @pytest.mark.parametrize("rate", ["", "5", "fast", "0/nothing"])
-def test_a_rate_that_is_none_is_refused(rate: str) -> None:
+def test_an_invalid_rate_limit_is_refused(rate: str) -> None:
     with pytest.raises(ValueError, match="must be a rate such as"):
         Settings(rate_limit=rate)

@@ -66,7 +66,7 @@ def one(lines: list[Line], **fields: Any) -> Line:
 
 
 @json_alone
-def test_a_submission_and_its_work_are_one_story(
+def test_log_lines_link_a_request_with_its_job(
     backend: Backend, worker: Context, lines: Callable[[], list[Line]]
 ) -> None:
     from worker import search_tasks
@@ -91,7 +91,7 @@ def test_a_submission_and_its_work_are_one_story(
 
 
 @json_alone
-def test_what_was_not_committed_is_not_told(backend: Backend, lines: Callable[[], list[Line]]) -> None:
+def test_a_rolled_back_submission_is_not_logged(backend: Backend, lines: Callable[[], list[Line]]) -> None:
     from app.jobs import lifecycle
     from app.storage.ids import new_id
 
@@ -102,13 +102,13 @@ def test_what_was_not_committed_is_not_told(backend: Backend, lines: Callable[[]
 
 
 @pytest.mark.parametrize("given", ["", " ", "a" * 129, "with space", "line\tbreak", 'quote"', "ümlaut"])
-def test_an_id_that_could_forge_a_line_is_replaced(client: TestClient, given: str) -> None:
+def test_a_request_id_that_could_forge_a_line_is_replaced(client: TestClient, given: str) -> None:
     headers = {b"X-Request-ID": given.encode()}
     made = client.get("/healthz", headers=headers).headers["X-Request-ID"]
     assert ID.fullmatch(made)
 
 
-def test_ids_differ_and_every_answer_has_one(client: TestClient) -> None:
+def test_every_answer_has_a_request_id_of_its_own(client: TestClient) -> None:
     answers = [
         client.get("/healthz"),
         client.get("/v1/nothing"),
@@ -122,7 +122,7 @@ def test_ids_differ_and_every_answer_has_one(client: TestClient) -> None:
 
 
 @json_alone
-def test_what_is_bound_to_one_request_is_not_on_the_next(backend: Backend, lines: Callable[[], list[Line]]) -> None:
+def test_log_context_of_one_request_is_not_on_the_next(backend: Backend, lines: Callable[[], list[Line]]) -> None:
     client = client_of(create_app(backend.settings))
     client.get("/v1/searches")
     client.get("/v1/nothing")
@@ -133,7 +133,7 @@ def test_what_is_bound_to_one_request_is_not_on_the_next(backend: Backend, lines
 
 
 @json_alone
-def test_probes_are_for_debugging(backend: Backend, lines: Callable[[], list[Line]]) -> None:
+def test_health_probes_are_logged_at_debug_level(backend: Backend, lines: Callable[[], list[Line]]) -> None:
     client = client_of(create_app(backend.settings))
     for path in ("/healthz", "/readyz", "/metrics"):
         client.get(path)
@@ -153,7 +153,7 @@ class Unforeseen(Exception):
     [(Failed("nope", "it cannot be"), "failed with nope"), (Died("gone", "it died"), "its process died"),
      (Unforeseen("deep down"), "failed with internal_error")],
 )  # fmt: skip
-def test_an_attempt_tells_how_it_ended(
+def test_the_end_of_an_attempt_is_logged_with_its_outcome(
     backend: Backend, worker: Context, lines: Callable[[], list[Line]], error: Exception, outcome: str
 ) -> None:
     from app.jobs import lifecycle
@@ -174,7 +174,7 @@ def test_an_attempt_tells_how_it_ended(
 
 
 @json_alone
-def test_threads_of_a_job_name_it_too(
+def test_log_lines_of_a_jobs_threads_name_the_job(
     backend: Backend, worker: Context, lines: Callable[[], list[Line]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The heartbeat has a thread of its own, and so has whoever hears what a trainer says."""
@@ -209,7 +209,7 @@ def test_threads_of_a_job_name_it_too(
 # forms
 
 
-def test_both_forms_have_a_line_for_each_event_and_the_trace(form: str, written: Callable[[], str]) -> None:
+def test_text_and_json_logs_have_a_line_for_each_event_and_the_traceback(form: str, written: Callable[[], str]) -> None:
     with logs.about(job_id="j", kind="search", attempt=2, fence=5):
         try:
             int("oh")
@@ -234,14 +234,14 @@ def test_both_forms_have_a_line_for_each_event_and_the_trace(form: str, written:
 
 
 @json_alone
-def test_a_line_break_in_a_text_breaks_no_line(written: Callable[[], str]) -> None:
+def test_a_line_break_in_a_message_stays_within_one_log_line(written: Callable[[], str]) -> None:
     logging.getLogger("nnmass.test").warning("one\ntwo %s", '{"level": "critical"}\n')
     (line,) = written().splitlines()
     assert json.loads(line)["level"] == "warning"
 
 
 @pytest.mark.parametrize("level", ["warning", "Error"])
-def test_levels_are_read_in_any_case(tmp_path: Any, level: str) -> None:
+def test_log_levels_are_case_insensitive(tmp_path: Any, level: str) -> None:
     assert Settings(data_dir=tmp_path, log_level=level).log_level == level.upper()
 
 
@@ -252,7 +252,7 @@ SECRET_QUERY = "my-secret-tag"
 SECRET_NOTE = "note-of-a-secret-project"
 
 
-def test_no_key_no_query_and_no_body_is_in_any_line(backend: Backend, written: Callable[[], str]) -> None:
+def test_no_log_line_has_a_key_a_query_or_a_body(backend: Backend, written: Callable[[], str]) -> None:
     with backend.database.write() as session:
         key = keys.create(session, "alice", set(Scope))[1]
     client = client_of(create_app(backend.settings), key=key)
@@ -271,7 +271,7 @@ def test_no_key_no_query_and_no_body_is_in_any_line(backend: Backend, written: C
     assert "postgresql://us:...@host/db redis://:...@host/0" in said
 
 
-def test_an_error_of_the_database_shows_no_values(backend: Backend, written: Callable[[], str]) -> None:
+def test_a_logged_database_error_shows_no_values(backend: Backend, written: Callable[[], str]) -> None:
     from sqlalchemy import text
     from sqlalchemy.exc import DBAPIError
 

@@ -48,7 +48,7 @@ def test_the_pytorch_file_needs_no_worker(client: TestClient) -> None:
 
 @pytest.mark.skipif(not TORCH, reason="torch comes with the extra `train`")
 @pytest.mark.parametrize(("backend", "form"), [("sqlite", "torchscript"), ("sqlite", "onnx")], indirect=["backend"])
-def test_a_worker_makes_the_file_once(client: TestClient, worker: Context, form: str) -> None:
+def test_a_worker_makes_an_export_once(client: TestClient, worker: Context, form: str) -> None:
     first = export(client, form)
     assert (first.status_code, first.headers["retry-after"]) == (202, "2")
     assert export(client, form).status_code == 202
@@ -62,7 +62,7 @@ def test_a_worker_makes_the_file_once(client: TestClient, worker: Context, form:
 
 
 @pytest.mark.skipif(not TORCH, reason="torch comes with the extra `train`")
-def test_a_measurement_is_made(client: TestClient, worker: Context) -> None:
+def test_a_measurement_is_made_by_a_worker(client: TestClient, worker: Context) -> None:
     answer = client.post("/v1/measurements", json=MEASUREMENT)
     assert answer.status_code == 202
     assert answer.json()["status"] == "queued"
@@ -93,7 +93,7 @@ def test_the_exact_peak_of_a_wiring_is_measured(client: TestClient, worker: Cont
 
 @pytest.mark.skipif(not TORCH, reason="torch comes with the extra `train`")
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
-def test_what_cannot_be_measured_fails_with_its_reason(client: TestClient, worker: Context) -> None:
+def test_an_impossible_measurement_fails_with_its_reason(client: TestClient, worker: Context) -> None:
     wrong = CNN | {"input": {"channels": 3, "height": 8, "width": 8}}
     answer = client.post("/v1/measurements", json=MEASUREMENT | {"dataset": "digits", "architecture": wrong})
     assert train_tasks.run_next(worker)
@@ -101,7 +101,9 @@ def test_what_cannot_be_measured_fails_with_its_reason(client: TestClient, worke
     assert (failed["status"], failed["error"]["code"]) == ("failed", "shape_mismatch")
 
 
-def test_a_worker_without_torch_says_so(client: TestClient, worker: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_without_torch_fails_the_job_with_that_reason(
+    client: TestClient, worker: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The process is told that torch is not there by a module of that name which says so."""
     monkeypatch.setattr(train_tasks, "MODULE", "tests.api.trainer_without_torch")
     answer = client.post("/v1/measurements", json=MEASUREMENT)
@@ -160,18 +162,18 @@ def test_a_measurement_can_be_cancelled(client: TestClient, worker: Context) -> 
         ),
     ],
 )
-def test_a_bad_measurement_names_its_field(client: TestClient, change: dict[str, Any], field: str) -> None:
+def test_an_invalid_measurement_names_its_field(client: TestClient, change: dict[str, Any], field: str) -> None:
     answer = client.post("/v1/measurements", json=MEASUREMENT | change)
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json()["errors"]] == [field]
 
 
-def test_an_unknown_measurement_is_not_found(client: TestClient) -> None:
+def test_an_unknown_measurement_is_404(client: TestClient) -> None:
     for measurement_id in ("0", "01a20532-0877-7076-88e9-ddadfcb721fc"):
         assert client.get(f"/v1/measurements/{measurement_id}").status_code == 404
 
 
-def test_only_who_may_search_has_a_file_made(backend: Backend) -> None:
+def test_a_new_export_requires_the_scope_search(backend: Backend) -> None:
     """A GET that makes work is no reading, and nothing for pages of other origins."""
     with backend.database.write() as session:
         (_, full), (_, reader) = (keys.create(session, "ann", scopes) for scopes in (set(Scope), {Scope.READ}))
@@ -191,7 +193,7 @@ def test_only_who_may_search_has_a_file_made(backend: Backend) -> None:
             assert len(session.scalars(select(Export.id)).all()) == 1
 
 
-def test_a_large_file_is_sent_part_by_part(
+def test_a_large_file_is_sent_in_chunks(
     client: TestClient, worker: Context, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = bytes(range(256)) * 40 + b"end"

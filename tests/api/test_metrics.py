@@ -64,7 +64,7 @@ def fresh(backend: Backend, **settings: Any) -> TestClient:
 # what is told
 
 
-def test_an_idle_service(client: TestClient) -> None:
+def test_metrics_of_an_idle_service(client: TestClient) -> None:
     answer = client.get("/metrics")
     assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     found = samples(answer.text)
@@ -78,7 +78,7 @@ def test_an_idle_service(client: TestClient) -> None:
     assert "nnmass_worker_last_seen_seconds" not in found
 
 
-def test_queues_and_jobs_of_every_owner(backend: Backend, worker: Context) -> None:
+def test_metrics_count_queues_and_jobs_of_every_owner(backend: Backend, worker: Context) -> None:
     with backend.database.write() as session:
         ids = [lifecycle.enqueue(session, new, kind="search", queue="search", owner=o).id for new, o in _ids("ab")]
         session.execute(update(Job).where(Job.id == ids[0]).values(created_at=now(session) - timedelta(hours=1)))
@@ -99,7 +99,7 @@ def _ids(owners: str) -> Iterator[tuple[Any, str]]:
     return ((new_id(), owner) for owner in owners)
 
 
-def test_ended_jobs_are_told_alike_by_every_process(backend: Backend, worker: Context) -> None:
+def test_every_process_reports_the_same_count_of_ended_jobs(backend: Backend, worker: Context) -> None:
     """Two API processes, neither of which did the work; what ended is counted once, however often they are asked."""
     first, second = (client_of(create_app(backend.settings)) for _ in range(2))
     with first:
@@ -127,7 +127,7 @@ def _uuid(text: str) -> Any:
     return UUID(text)
 
 
-def test_requests_are_counted_by_the_route_and_never_by_the_path(backend: Backend) -> None:
+def test_requests_are_counted_by_route_and_not_by_path(backend: Backend) -> None:
     client = fresh(backend)
     for _ in range(2):
         client.get("/v1/searches/0199f0c2-0000-7000-8000-000000000000?secret=1")
@@ -149,7 +149,7 @@ def test_requests_are_counted_by_the_route_and_never_by_the_path(backend: Backen
     assert "kind/" not in answer
 
 
-def test_an_error_that_nobody_expected_is_counted(backend: Backend) -> None:
+def test_an_unexpected_error_is_counted(backend: Backend) -> None:
     application = create_app(backend.settings)
 
     @application.get("/breaks")
@@ -162,7 +162,7 @@ def test_an_error_that_nobody_expected_is_counted(backend: Backend) -> None:
     assert value(scraped(client), "nnmass_http_requests_total", route="/breaks", status="5xx") == 1
 
 
-def test_trainings_tell_their_pace(backend: Backend) -> None:
+def test_trainings_report_images_per_second(backend: Backend) -> None:
     client = fresh(backend)
     for depth in (4, 5):
         assert client.post("/v1/verifications", json=_mlp(depth)).status_code == 202
@@ -181,7 +181,7 @@ def _mlp(depth: int) -> dict[str, Any]:
     return BODY | {"architecture": BODY["architecture"] | {"depth": depth}}
 
 
-def test_workers_and_their_last_sign(backend: Backend) -> None:
+def test_metrics_report_workers_and_their_last_heartbeat(backend: Backend) -> None:
     from app.storage.models import WorkerBeat
 
     with backend.database.write() as session:
@@ -237,7 +237,7 @@ def end_one(database: Database, seconds_ago: float = 0.0) -> Any:
 COUNT = "nnmass_job_duration_seconds_count"
 
 
-def test_what_ended_before_this_process_began_is_not_counted(backend: Backend) -> None:
+def test_jobs_that_ended_before_the_process_started_are_not_counted(backend: Backend) -> None:
     end_one(backend.database, 100.0)
     clock = Clock()
     source = Figures(backend.database, backend.settings, clock)
@@ -246,7 +246,7 @@ def test_what_ended_before_this_process_began_is_not_counted(backend: Backend) -
     assert figures(source)[COUNT] == 1
 
 
-def test_what_was_committed_late_is_counted_and_nothing_twice(backend: Backend) -> None:
+def test_jobs_committed_late_are_counted_once(backend: Backend) -> None:
     clock = Clock()
     source = Figures(backend.database, backend.settings, clock)
     clock.moment = 1000.0
@@ -259,7 +259,7 @@ def test_what_was_committed_late_is_counted_and_nothing_twice(backend: Backend) 
     assert figures(source)[COUNT] == 2
 
 
-def test_a_counter_never_falls_and_a_second_end_counts(backend: Backend) -> None:
+def test_a_counter_never_falls_and_a_retried_job_counts_again(backend: Backend) -> None:
     clock = Clock()
     source = Figures(backend.database, backend.settings, clock)
     clock.moment = 1000.0
@@ -273,7 +273,7 @@ def test_a_counter_never_falls_and_a_second_end_counts(backend: Backend) -> None
     assert (reported[COUNT], reported["nnmass_jobs"]) == (3, 1)
 
 
-def test_however_many_ask_the_database_is_asked_once(backend: Backend) -> None:
+def test_concurrent_scrapes_share_one_query(backend: Backend) -> None:
     clock, asked = Clock(), []
     source = Figures(backend.database, backend.settings, clock)
 
@@ -295,7 +295,7 @@ def test_however_many_ask_the_database_is_asked_once(backend: Backend) -> None:
         event.remove(backend.database.engine, "before_cursor_execute", count)
 
 
-def test_what_takes_long_is_asked_rarely(backend: Backend) -> None:
+def test_slow_queries_run_rarely(backend: Backend) -> None:
     """The walk through the whole index takes a second here: it is next taken when 1 / SHARE seconds are over."""
     clock, counted = Clock(), []
     source = Figures(backend.database, backend.settings, clock)
@@ -318,7 +318,7 @@ def test_what_takes_long_is_asked_rarely(backend: Backend) -> None:
 PLANS = {"sqlite": "EXPLAIN QUERY PLAN ", "postgresql": "EXPLAIN "}
 
 
-def test_no_figure_but_the_totals_walks_through_all_jobs(backend: Backend) -> None:
+def test_only_the_totals_scan_all_jobs(backend: Backend) -> None:
     """Each statement of a look, as the database would carry it out: with an index, or over a table that stays small."""
     statements: list[tuple[str, Any]] = []
 
@@ -349,7 +349,7 @@ def make_key(backend: Backend, scope: Scope) -> str:
         return keys.create(session, "alice", {scope})[1]
 
 
-def test_with_keys_it_takes_the_scope_admin(backend: Backend) -> None:
+def test_metrics_require_the_scope_admin(backend: Backend) -> None:
     by_scope = {scope: make_key(backend, scope) for scope in Scope}
     with client_of(create_app(backend.settings)) as client:
         assert client.get("/metrics").status_code == 401
@@ -358,7 +358,7 @@ def test_with_keys_it_takes_the_scope_admin(backend: Backend) -> None:
             assert status == (200 if scope is Scope.ADMIN else 403), scope
 
 
-def test_or_the_token_in_a_file_which_opens_nothing_else(backend: Backend, tmp_path: Path) -> None:
+def test_the_metrics_token_file_gives_access_only_to_metrics(backend: Backend, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("first-token\n")
     client = fresh(backend, metrics_token_file=file, require_keys=True)
@@ -378,7 +378,7 @@ def test_or_the_token_in_a_file_which_opens_nothing_else(backend: Backend, tmp_p
 
 
 @pytest.mark.servers
-def test_who_has_the_token_learns_that_the_database_is_away(redis: RedisServer, tmp_path: Path) -> None:
+def test_the_metrics_token_works_while_the_database_is_unavailable(redis: RedisServer, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("token")
     with PostgresServer(durable=True) as server:
         url = server.create_database("lost")
@@ -400,7 +400,7 @@ def test_who_has_the_token_learns_that_the_database_is_away(redis: RedisServer, 
 
 
 @pytest.mark.servers
-def test_a_broker_that_is_away_shows(backend: Backend) -> None:
+def test_metrics_report_an_unavailable_broker(backend: Backend) -> None:
     if backend.settings.embedded:
         pytest.skip("embedded mode has no broker that could be away")
     client = fresh(backend, broker_url=SecretStr("redis://127.0.0.1:9/0"))
@@ -408,7 +408,7 @@ def test_a_broker_that_is_away_shows(backend: Backend) -> None:
     assert (value(found, "nnmass_database_up"), value(found, "nnmass_broker_up")) == (1, 0)
 
 
-def test_a_database_without_tables_is_not_up(tmp_path: Path) -> None:
+def test_metrics_report_a_database_without_tables_as_down(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("token")
     settings = Settings(data_dir=tmp_path, metrics_token_file=tmp_path / "token")
     found = scraped(client_of(create_app(settings)), Authorization="Bearer token")

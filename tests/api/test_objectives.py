@@ -22,7 +22,7 @@ def run(client: TestClient, worker: Context, body: dict[str, Any]) -> tuple[dict
     return search, items
 
 
-def test_the_least_params_with_some_nn_mass(client: TestClient, worker: Context) -> None:
+def test_minimizing_params_respects_the_least_nn_mass(client: TestClient, worker: Context) -> None:
     search, items = run(client, worker, {"objective": {"minimize": "params", "min_nn_mass": 100}, "top_k": 5})
     result = search["result"]
     assert (result["optimal"], result["upper_bound"], result["count"]) == (True, None, 5)
@@ -31,7 +31,7 @@ def test_the_least_params_with_some_nn_mass(client: TestClient, worker: Context)
     assert [item["params"] for item in items] == sorted(item["params"] for item in items)
 
 
-def test_compress_takes_a_definition_or_an_id(client: TestClient, worker: Context) -> None:
+def test_compress_accepts_a_definition_or_an_id(client: TestClient, worker: Context) -> None:
     _, items = run(client, worker, {"budget": {"max_params": 100_000}, "top_k": 40})
     reference = items[-1]
     body = {"budget": {"max_macs": 200_000_000}, "top_k": 1}
@@ -71,7 +71,7 @@ def test_a_front_ascends_in_cost_and_in_nn_mass(client: TestClient, worker: Cont
         ({"objective": 5}, "objective"),
     ],
 )
-def test_a_bad_objective_names_its_field(client: TestClient, body: dict[str, Any], field: str) -> None:
+def test_an_invalid_objective_names_its_field(client: TestClient, body: dict[str, Any], field: str) -> None:
     for route in ("/v1/searches", "/v1/searches/preview"):
         answer = client.post(route, json={"space": "densenet-tiny"} | body)
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)

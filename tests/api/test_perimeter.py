@@ -23,7 +23,7 @@ def host(client: TestClient, name: str) -> int:
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "127.0.0.1:8000", "localhost:1", "LOCALHOST", "[::1]:8000", "127.9.9.9"])
-def test_names_of_this_machine_are_answered(tmp_path: Path, name: str) -> None:
+def test_requests_to_local_host_names_are_answered(tmp_path: Path, name: str) -> None:
     assert host(serve(tmp_path), name) == 200
 
 
@@ -32,12 +32,12 @@ def test_names_of_this_machine_are_answered(tmp_path: Path, name: str) -> None:
     ["evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example", "", "[::1", "10.0.0.1",
      "user@evil.example", "localhost@evil.example", "0.0.0.0"],
 )  # fmt: skip
-def test_a_name_that_somebody_points_here_is_not_answered(tmp_path: Path, name: str) -> None:
+def test_requests_to_a_foreign_host_name_are_refused(tmp_path: Path, name: str) -> None:
     answer = serve(tmp_path).get("/healthz", headers={"Host": name})
     assert (answer.status_code, answer.json()["code"]) == (421, "unknown_host")
 
 
-def test_more_names_can_be_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_to_configured_host_names_are_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NNMASS_ALLOWED_HOSTS", "nas.example, Search.Example")
     client = serve(tmp_path)
     assert [host(client, name) for name in ("nas.example", "search.example:80", "localhost")] == [200] * 3
@@ -45,7 +45,7 @@ def test_more_names_can_be_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("guarded", ["require_keys", "allow_public"])
-def test_with_keys_any_name_will_do(tmp_path: Path, guarded: str) -> None:
+def test_any_host_name_is_answered_where_keys_are_required(tmp_path: Path, guarded: str) -> None:
     assert host(serve(tmp_path, **{guarded: True}), "any.example") == 200
     assert host(serve(tmp_path, **{guarded: True}, allowed_hosts=("one.example",)), "any.example") == 421
 
@@ -62,7 +62,7 @@ def test_with_keys_any_name_will_do(tmp_path: Path, guarded: str) -> None:
         ({}, False),
     ],
 )
-def test_a_page_of_another_origin_changes_nothing(sqlite_file: Path, headers: dict[str, str], refused: bool) -> None:
+def test_writes_from_another_origin_are_refused(sqlite_file: Path, headers: dict[str, str], refused: bool) -> None:
     client = serve(sqlite_file.parent)
     answer = client.post("/v1/searches/00000000-0000-7000-8000-000000000000/cancel", headers=headers)
     assert answer.status_code == (403 if refused else 404)
@@ -82,7 +82,7 @@ def test_every_answer_has_the_security_headers(sqlite_file: Path, path: str) -> 
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
 
 
-def test_refusals_have_them_too(tmp_path: Path) -> None:
+def test_refusals_have_the_security_headers(tmp_path: Path) -> None:
     client = serve(tmp_path)
     refused = [
         client.get("/healthz", headers={"Host": "evil.example"}),
@@ -93,7 +93,7 @@ def test_refusals_have_them_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
-def test_the_documentation_runs_no_script_but_its_own(tmp_path: Path, path: str) -> None:
+def test_the_documentation_pages_run_only_their_own_scripts(tmp_path: Path, path: str) -> None:
     page = serve(tmp_path).get(path)
     policy = page.headers["Content-Security-Policy"]
     (scripts,) = re.findall(r"script-src ([^;]*);", policy)

@@ -27,7 +27,7 @@ def post(client: TestClient, body: Any, **headers: str) -> Any:
     return client.post("/v1/searches", json=body, headers={k.replace("_", "-"): v for k, v in headers.items()})
 
 
-def test_the_example_of_the_contract_is_answered_as_promised(client: TestClient, worker: Context) -> None:
+def test_the_documented_example_has_the_documented_answer(client: TestClient, worker: Context) -> None:
     answer = post(client, EXAMPLE)
     assert answer.status_code == 202
     search = answer.json()
@@ -77,7 +77,7 @@ def test_the_ranking_is_paged_in_order(client: TestClient, worker: Context) -> N
         assert {key: item[key] for key in figures} == figures
 
 
-def test_an_equal_request_is_answered_from_the_first(client: TestClient, worker: Context) -> None:
+def test_an_equal_request_reuses_the_finished_search(client: TestClient, worker: Context) -> None:
     first = post(client, SMALL).json()
     waiting = post(client, SMALL | {"name": "again"})
     assert (waiting.status_code, waiting.json()["id"], waiting.json()["reused"]) == (202, first["id"], True)
@@ -94,7 +94,7 @@ def test_an_equal_request_is_answered_from_the_first(client: TestClient, worker:
     assert fresh["request_digest"] == first["request_digest"]
 
 
-def test_a_preset_and_its_definition_are_one_question(client: TestClient) -> None:
+def test_a_preset_and_its_definition_are_the_same_request(client: TestClient) -> None:
     definition = client.get("/v1/spaces/densenet-tiny").json()
     assert post(client, SMALL).json()["id"] == post(client, SMALL | {"space": definition}).json()["id"]
 
@@ -109,7 +109,7 @@ def test_a_cancelled_search_is_not_reused_and_not_run(client: TestClient, worker
     assert second["id"] != first["id"]
 
 
-def test_cancelling_what_has_ended_changes_nothing(client: TestClient, worker: Context) -> None:
+def test_cancelling_an_ended_search_changes_nothing(client: TestClient, worker: Context) -> None:
     first = post(client, SMALL).json()
     search_tasks.run_next(worker)
     before = client.get(f"/v1/searches/{first['id']}").json()
@@ -118,7 +118,7 @@ def test_cancelling_what_has_ended_changes_nothing(client: TestClient, worker: C
 
 
 @pytest.mark.parametrize("end", ["cancelled", "failed"])
-def test_what_was_given_up_is_run_again(client: TestClient, worker: Context, end: str) -> None:
+def test_a_failed_or_cancelled_search_is_retried(client: TestClient, worker: Context, end: str) -> None:
     first = post(client, SMALL).json()
     path = f"/v1/searches/{first['id']}"
     if end == "cancelled":
@@ -146,7 +146,7 @@ def test_what_was_given_up_is_run_again(client: TestClient, worker: Context, end
     assert client.get(path).json() == done
 
 
-def test_an_infeasible_request_says_what_would_admit_something(client: TestClient, worker: Context) -> None:
+def test_an_infeasible_request_reports_the_smallest_sufficient_limit(client: TestClient, worker: Context) -> None:
     search = post(client, {"space": "densenet-tiny", "budget": {"max_params": 100, "max_macs": 10**9}}).json()
     search_tasks.run_next(worker)
     result = client.get(f"/v1/searches/{search['id']}").json()["result"]
@@ -173,7 +173,7 @@ def test_preview_answers_like_a_search_and_stores_nothing(client: TestClient, wo
     assert preview["result"] | effort == result | effort
 
 
-def test_preview_takes_no_name(client: TestClient) -> None:
+def test_preview_refuses_a_name(client: TestClient) -> None:
     answer = client.post("/v1/searches/preview", json=SMALL | {"name": "x"})
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "name")
 
@@ -226,7 +226,7 @@ def test_unknown_ids_are_404(client: TestClient) -> None:
             assert answer.json()["code"] == "not_found"
 
 
-def test_an_idempotency_key_gives_the_first_answer_again(client: TestClient, worker: Context) -> None:
+def test_a_repeated_idempotency_key_gets_the_first_answer(client: TestClient, worker: Context) -> None:
     body = SMALL | {"fresh": True}
     first = post(client, body, Idempotency_Key="k1")
     search_tasks.run_next(worker)
@@ -244,7 +244,7 @@ def test_an_idempotency_key_gives_the_first_answer_again(client: TestClient, wor
         assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "header.Idempotency-Key")
 
 
-def test_a_key_belongs_to_one_place_and_one_owner(backend: Backend) -> None:
+def test_an_idempotency_key_belongs_to_one_route_and_one_owner(backend: Backend) -> None:
     body = Question.model_validate(SMALL)
     made: list[str] = []
 
@@ -263,7 +263,7 @@ def test_a_key_belongs_to_one_place_and_one_owner(backend: Backend) -> None:
     assert [ask("a", None, "/v1/searches").body["id"] for _ in range(2)] == [3, 4]
 
 
-def test_concurrent_posts_with_one_key_make_one_search(client: TestClient) -> None:
+def test_concurrent_posts_with_one_idempotency_key_make_one_search(client: TestClient) -> None:
     ids: list[UUID] = []
     threads = [
         threading.Thread(
@@ -301,7 +301,9 @@ def test_prefer_wait_holds_the_answer(client: TestClient, worker: Context) -> No
     assert (done.status_code, done.json()["status"], done.json()["reused"]) == (200, "succeeded", True)
 
 
-def test_what_was_accepted_is_never_told_otherwise(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_accepted_search_is_answered_with_202_when_the_database_fails_during_the_wait(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The database goes while an answer is held back."""
     reasons: list[Exception] = []
 
@@ -316,7 +318,7 @@ def test_what_was_accepted_is_never_told_otherwise(client: TestClient, monkeypat
     assert post(client, SMALL, Prefer="wait=1").status_code == 500, "that would not pass"
 
 
-def test_a_time_limit_gives_an_honest_answer(client: TestClient, worker: Context) -> None:
+def test_a_search_stopped_by_its_time_limit_reports_bound_and_gap(client: TestClient, worker: Context) -> None:
     body = EXAMPLE | {"time_limit_seconds": 0.02, "top_k": 1000, "tags": []}
     search = post(client, body).json()
     search_tasks.run_next(worker)

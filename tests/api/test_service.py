@@ -35,7 +35,7 @@ KINDS = ("searches", "verifications")
 FRESH = {"space": "densenet-tiny", "fresh": True}
 
 
-def test_a_ready_service_tells_what_is_missing(client: TestClient) -> None:
+def test_readiness_names_missing_workers(client: TestClient) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
     answer = client.get("/readyz")
     assert answer.status_code == 200
@@ -59,7 +59,7 @@ def test_a_database_without_schema_is_not_ready(tmp_path: Path) -> None:
         assert any("`nnmass db upgrade`" in advice for advice in answer.json()["advice"])
 
 
-def test_a_process_that_was_asked_to_end_is_not_ready(client: TestClient) -> None:
+def test_a_process_that_is_shutting_down_is_not_ready(client: TestClient) -> None:
     assert client.get("/readyz").status_code == 200
     client.app.state.stopping.set()  # type: ignore[attr-defined]
     answer = client.get("/readyz")
@@ -67,12 +67,12 @@ def test_a_process_that_was_asked_to_end_is_not_ready(client: TestClient) -> Non
     assert client.get("/healthz").status_code == 200
 
 
-def test_every_part_that_can_be_missing_has_its_advice() -> None:
+def test_every_readiness_check_has_advice() -> None:
     parts = {"running", "database", "schema_current", "broker", *(f"{queue}_worker" for queue in QUEUES)}
     assert set(ADVICE) == parts
 
 
-def test_more_requests_at_once_than_threads_or_connections(backend: Backend) -> None:
+def test_more_concurrent_requests_than_threads_or_connections_are_answered(backend: Backend) -> None:
     async def ask() -> list[int]:
         wire = httpx2.ASGITransport(create_app(backend.settings))
         async with httpx2.AsyncClient(transport=wire, base_url=ADDRESS, timeout=60) as client:
@@ -86,7 +86,7 @@ def test_more_requests_at_once_than_threads_or_connections(backend: Backend) -> 
 
 
 @pytest.mark.servers
-def test_a_lost_database_is_503_and_comes_back(redis: RedisServer, tmp_path: Path) -> None:
+def test_an_unavailable_database_is_503_until_it_returns(redis: RedisServer, tmp_path: Path) -> None:
     from app.storage import migrate
     from app.storage.db import make_engine
 
@@ -109,7 +109,7 @@ def test_a_lost_database_is_503_and_comes_back(redis: RedisServer, tmp_path: Pat
 
 
 @pytest.mark.servers
-def test_a_dead_broker_costs_no_request(backend: Backend, tmp_path: Path) -> None:
+def test_requests_succeed_while_the_broker_is_down(backend: Backend, tmp_path: Path) -> None:
     if backend.settings.embedded:
         pytest.skip("embedded mode has no broker that could die")
     with RedisServer() as server:
@@ -124,14 +124,14 @@ def test_a_dead_broker_costs_no_request(backend: Backend, tmp_path: Path) -> Non
 
 
 @pytest.mark.servers
-def test_a_redis_that_forgets_is_refused(tmp_path: Path) -> None:
+def test_a_redis_that_may_evict_keys_is_refused(tmp_path: Path) -> None:
     with RedisServer(extra=["--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"]) as server:
         settings = Settings(data_dir=tmp_path, database_url=SecretStr("postgresql://x"), broker_url=server.url)
         with pytest.raises(BrokerUnfit, match="noeviction"):
             check_redis(settings)
 
 
-def test_spaces_are_listed_and_come_back_whole(client: TestClient) -> None:
+def test_listed_spaces_read_back_equal(client: TestClient) -> None:
     items = client.get("/v1/spaces").json()["items"]
     assert {"densenet-cifar", "densenet-cifar-free", "densenet-tiny"} <= {item["name"] for item in items}
     for item in items:
@@ -167,7 +167,7 @@ def test_the_documentation_loads_nothing_from_other_hosts(client: TestClient, pa
         assert client.get(source).status_code == 200
 
 
-def test_half_of_full_mode_is_refused(tmp_path: Path) -> None:
+def test_a_database_url_without_a_broker_url_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="set both"):
         Settings(data_dir=tmp_path, database_url=SecretStr("postgresql://x"))
 
@@ -176,7 +176,7 @@ def test_half_of_full_mode_is_refused(tmp_path: Path) -> None:
     ("field", "url"),
     [("broker_url", ""), ("broker_url", "amqp://h"), ("database_url", ""), ("database_url", "mysql://h")],
 )
-def test_a_url_of_another_kind_is_refused(tmp_path: Path, field: str, url: str) -> None:
+def test_a_database_or_broker_url_with_another_scheme_is_refused(tmp_path: Path, field: str, url: str) -> None:
     urls: dict[str, Any] = {"database_url": "postgresql://h/d", "broker_url": "redis://h"} | {field: url}
     with pytest.raises(ValueError, match="must start with"):
         Settings(data_dir=tmp_path, **urls)
@@ -192,7 +192,7 @@ def test_a_postgresql_without_schema_is_unavailable(
         assert client.post("/v1/searches", json={"space": "densenet-tiny"}).status_code == 503
 
 
-def test_secrets_do_not_show(backend: Backend) -> None:
+def test_settings_do_not_show_secrets(backend: Backend) -> None:
     settings = Settings(
         data_dir=backend.settings.data_dir, database_url="postgresql://u:hunter2@h/d", broker_url="redis://:hunter2@h"
     )
@@ -207,7 +207,7 @@ NETWORK = {
 }
 
 
-def test_writers_of_every_kind_all_at_once_get_through(backend: Backend) -> None:
+def test_concurrent_writers_of_every_kind_succeed(backend: Backend) -> None:
     """More than there are threads: those that hold a lock must not wait for a thread that waits for the lock."""
     app = create_app(backend.settings)
     with backend.database.write() as session:
@@ -249,7 +249,7 @@ def test_writers_of_every_kind_all_at_once_get_through(backend: Backend) -> None
     assert {(answer.status_code, answer.url.path) for answer in others} <= {(422, "/v1/searches/preview")}
 
 
-def test_every_route_that_uses_the_database_takes_a_turn() -> None:
+def test_every_route_that_uses_the_database_waits_its_turn() -> None:
     """A route in a thread of FastAPI's pool is given a session or `InTurn`; those that take no turn say why here."""
     shared = [router for routers in (*FEATURES.values(), *ui.ROUTERS.values()) for router in routers]
     without = {
@@ -263,7 +263,7 @@ def test_every_route_that_uses_the_database_takes_a_turn() -> None:
 
 
 @pytest.mark.parametrize("backend", [pytest.param(POSTGRES, marks=pytest.mark.servers)], indirect=True)
-def test_one_owner_whose_requests_wait_leaves_room_for_others(backend: Backend) -> None:
+def test_waiting_requests_of_one_owner_leave_threads_for_others(backend: Backend) -> None:
     app = create_app(backend.settings)
     with backend.database.write() as session:
         ann, bob = ({"Authorization": f"Bearer {keys.create(session, who, set(Scope))[1]}"} for who in ("ann", "bob"))
@@ -284,7 +284,7 @@ def test_one_owner_whose_requests_wait_leaves_room_for_others(backend: Backend) 
 
 
 @pytest.mark.parametrize("backend", [SQLITE], indirect=True)
-def test_whose_use_cannot_be_noted_yet_keeps_nobody_out(backend: Backend) -> None:
+def test_a_blocked_write_of_a_keys_last_use_does_not_block_other_requests(backend: Backend) -> None:
     """The use of a key is noted once a minute, and SQLite has one writer: only that request waits for it."""
     app = create_app(backend.settings)
     with backend.database.write() as session:

@@ -241,11 +241,11 @@ def _references(world: World) -> list[Reference]:
     return [*by_device, *found, by_search]
 
 
-def test_bob_learns_and_changes_nothing_of_alices(world: World) -> None:
+def test_an_owner_cannot_read_or_change_anything_of_another_owner(world: World) -> None:
     assert leaks(world) == []
 
 
-def test_alice_sees_it_all(world: World) -> None:
+def test_an_owner_sees_every_own_resource(world: World) -> None:
     """So that the matrix is not empty: what bob is refused is there."""
     for path, method, about in world.operations:
         if method == "get" and "{search_id}" in path and not path.endswith("events"):
@@ -257,7 +257,7 @@ def test_alice_sees_it_all(world: World) -> None:
     assert (seen["n"], seen["diverged"]) == (1, 1)
 
 
-def test_the_matrix_knows_every_reference(world: World) -> None:
+def test_the_matrix_covers_every_reference(world: World) -> None:
     known = {*world.hers, "name"}
     for path, _, _ in world.operations:
         assert set(re.findall(r"\{(\w+)\}", path)) <= known, f"tell the matrix what to try on {path}"
@@ -282,7 +282,7 @@ def _properties(document: dict[str, Any], node: Any, seen: frozenset[str] = froz
     return own.union(*(_properties(document, value, seen) for key, value in node.items() if key != "examples"))
 
 
-def test_a_replayed_key_is_its_owners(world: World) -> None:
+def test_a_repeated_idempotency_key_of_another_owner_makes_a_new_search(world: World) -> None:
     body = {"space": "densenet-tiny"}
     reported = [
         client.post("/v1/searches", json=body, headers={"Idempotency-Key": "same"})
@@ -294,12 +294,12 @@ def test_a_replayed_key_is_its_owners(world: World) -> None:
     assert (other.status_code, mine.status_code) == (202, 202)
 
 
-def test_an_equal_question_of_another_owner_is_answered_anew(world: World) -> None:
+def test_an_equal_request_of_another_owner_is_not_reused(world: World) -> None:
     his = _post(world.bob, "/v1/searches", MLP_SEARCH)
     assert (his["reused"], his["id"] != world.hers["search_id"]) == (False, True)
 
 
-def test_a_cursor_is_its_owners(world: World) -> None:
+def test_a_cursor_of_another_owner_shows_only_own_searches(world: World) -> None:
     _post(world.alice, "/v1/searches", MLP_SEARCH | {"fresh": True})
     cursor = world.alice.get("/v1/searches?limit=1").json()["next_cursor"]
     assert cursor
@@ -366,7 +366,7 @@ def _filters() -> list[tuple[ModuleType, int]]:
     return [(module, at) for module, at in found if (module.__name__, at) not in SECOND_LOCKS]
 
 
-def test_there_are_owner_filters_to_drop() -> None:
+def test_the_source_has_owner_filters() -> None:
     assert len(_filters()) > 5
 
 
@@ -401,7 +401,7 @@ def _forget() -> None:
 
 
 @pytest.mark.parametrize(("module", "at"), _filters(), ids=lambda value: getattr(value, "__name__", value))
-def test_dropping_any_owner_filter_is_found(world: World, module: ModuleType, at: int) -> None:
+def test_removing_any_owner_filter_is_detected(world: World, module: ModuleType, at: int) -> None:
     changed = _without_filter(module, at)
     originals = {function: function.__code__ for function in _functions(module)}
     _forget()

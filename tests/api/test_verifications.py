@@ -71,7 +71,7 @@ def without(name: str) -> dict[str, Any]:
 # what can be asked
 
 
-def test_a_network_of_ones_own_is_queued(client: TestClient) -> None:
+def test_a_training_of_a_given_definition_is_queued(client: TestClient) -> None:
     answer = post(client, seeds=[3, 1])
     body = answer.json()
     assert answer.status_code == 202
@@ -85,7 +85,7 @@ def test_a_network_of_ones_own_is_queued(client: TestClient) -> None:
     assert get(client, answer.headers["Location"]) == body
 
 
-def test_by_arch_id(client: TestClient) -> None:
+def test_a_training_of_a_known_architecture_id_is_queued(client: TestClient) -> None:
     arch_id = client.post("/v1/architectures", json=MLP).json()["arch_id"]
     named = client.post("/v1/verifications", json=without("architecture") | {"arch_id": arch_id})
     assert named.status_code == 202
@@ -94,7 +94,7 @@ def test_by_arch_id(client: TestClient) -> None:
     assert [item["id"] for item in about["verifications"]] == [named.json()["id"]]
 
 
-def test_a_trained_network_is_known_by_its_id(client: TestClient) -> None:
+def test_a_network_queued_for_training_is_read_by_its_id(client: TestClient) -> None:
     arch_id = verify(client)["arch_id"]
     assert get(client, f"/v1/architectures/{arch_id}")["params"] == decode_architecture(MLP).evaluation.params
 
@@ -136,13 +136,13 @@ def test_a_trained_network_is_known_by_its_id(client: TestClient) -> None:
         ),
     ],
 )
-def test_what_cannot_be_is_refused_with_the_field(client: TestClient, changes: Any, expected: Any) -> None:
+def test_an_invalid_training_request_names_its_field(client: TestClient, changes: Any, expected: Any) -> None:
     found = problems(post(client, **changes))
     assert expected in found or (expected[1] is None and expected[0] in [field for field, _ in found]), found
     assert get(client, "/v1/verifications")["items"] == []
 
 
-def test_a_repeat_with_the_same_key_trains_once(client: TestClient) -> None:
+def test_a_repeat_with_the_same_idempotency_key_trains_once(client: TestClient) -> None:
     first, again = (client.post("/v1/verifications", json=BODY, headers={"Idempotency-Key": "k1"}) for _ in range(2))
     assert first.json() == again.json()
     other = client.post("/v1/verifications", json=BODY | {"seeds": [5]}, headers={"Idempotency-Key": "k1"})
@@ -153,7 +153,7 @@ def test_a_repeat_with_the_same_key_trains_once(client: TestClient) -> None:
 # the best of a search, beside controls
 
 
-def test_the_best_of_a_search_beside_controls_of_equal_cost(client: TestClient, worker: Context) -> None:
+def test_the_best_of_a_search_is_trained_with_controls_of_equal_cost(client: TestClient, worker: Context) -> None:
     search_id = search(client, worker)
     body = without("architecture") | {"search": search_id, "top": 3, "controls": ["params", "random"]}
     answer = client.post("/v1/verifications", json=body)
@@ -180,7 +180,7 @@ def test_the_best_of_a_search_beside_controls_of_equal_cost(client: TestClient, 
     assert [item["candidate_rank"] for item in listed] == [3, 2, 1]
 
 
-def test_a_search_must_have_found_something(client: TestClient, worker: Context) -> None:
+def test_training_from_a_search_without_results_is_refused(client: TestClient, worker: Context) -> None:
     queued = client.post("/v1/searches", json=SEARCH).json()["id"]
     asked = without("architecture") | {"search": queued}
     assert problems(client.post("/v1/verifications", json=asked)) == [("search", "not_succeeded")]
@@ -190,7 +190,7 @@ def test_a_search_must_have_found_something(client: TestClient, worker: Context)
     assert problems(client.post("/v1/verifications", json=asked)) == [("search", "no_architectures")]
 
 
-def test_a_space_without_other_networks_says_so(client: TestClient, worker: Context) -> None:
+def test_a_search_without_possible_controls_is_reported(client: TestClient, worker: Context) -> None:
     space = SEARCH["space"] | {"depth": 4, "skip_channels": 8}
     search_id = search(client, worker, space=space)
     body = without("architecture") | {"search": search_id, "top": 3, "controls": ["random", "params"]}
@@ -202,7 +202,7 @@ def test_a_space_without_other_networks_says_so(client: TestClient, worker: Cont
 # its life
 
 
-def test_epochs_results_and_files_are_there(client: TestClient, backend: Backend) -> None:
+def test_a_training_shows_its_epochs_results_and_files(client: TestClient, backend: Backend) -> None:
     first = verify(client, seeds=[0, 1])
     held = trainings.claim(backend.database)
     trainings.epoch(backend.database, held, 0, 1)
@@ -229,7 +229,7 @@ def test_epochs_results_and_files_are_there(client: TestClient, backend: Backend
     assert "confusion" not in listed  # a megabyte for a thousand classes
 
 
-def test_cancel_retry_and_replay(client: TestClient, backend: Backend) -> None:
+def test_a_training_is_cancelled_retried_and_replayed(client: TestClient, backend: Backend) -> None:
     path = f"/v1/verifications/{verify(client)['id']}"
     assert client.post(f"{path}/retry").status_code == 200  # it waits already
     assert client.post(f"{path}/cancel").json()["status"] == "cancelled"
@@ -252,7 +252,7 @@ def test_cancel_retry_and_replay(client: TestClient, backend: Backend) -> None:
 
 @pytest.mark.parametrize("path", ["", "/log", "/events", "/artifacts/x"])
 @pytest.mark.parametrize("name", ["0199c0de-0000-7000-8000-000000000000", "nothing"])
-def test_unknown_ones_are_not_there(client: TestClient, path: str, name: str) -> None:
+def test_unknown_trainings_are_404(client: TestClient, path: str, name: str) -> None:
     answer = client.get(f"/v1/verifications/{name}{path}")
     assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")
     if not path:
@@ -260,7 +260,7 @@ def test_unknown_ones_are_not_there(client: TestClient, path: str, name: str) ->
             assert client.post(f"/v1/verifications/{name}/{verb}").status_code == 404
 
 
-def test_the_list_is_filtered_and_paged(client: TestClient, backend: Backend) -> None:
+def test_the_list_of_trainings_is_filtered_and_paged(client: TestClient, backend: Backend) -> None:
     made = [verify(client, seeds=[seed])["id"] for seed in range(3)]
     other = verify(client, architecture=MLP | {"in_features": 784}, dataset="mnist-5k")["id"]
     trainings.train_all(backend.database, [5])
@@ -281,7 +281,7 @@ def test_the_list_is_filtered_and_paged(client: TestClient, backend: Backend) ->
 
 @pytest.mark.parametrize("path", ["/v1/verifications", "/v1/searches"])
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00%2B14:00", "9999-12-31T23:59:59-14:00"])
-def test_moments_that_are_none_in_utc_are_refused(client: TestClient, path: str, moment: str) -> None:
+def test_times_outside_the_range_of_utc_are_refused(client: TestClient, path: str, moment: str) -> None:
     assert [field for field, _ in problems(client.get(f"{path}?created_after={moment}"))] == ["created_after"]
 
 
@@ -289,12 +289,12 @@ def test_moments_that_are_none_in_utc_are_refused(client: TestClient, path: str,
     "address",
     ["/v1/verifications?family=%00", "/v1/evidence?family=a%00b", "/v1/searches?q=%00&tag=a"],
 )
-def test_nul_in_an_address_is_refused(client: TestClient, address: str) -> None:
+def test_nul_in_a_path_or_query_is_refused(client: TestClient, address: str) -> None:
     assert [code for _, code in problems(client.get(address))] == ["null_character"]
     assert client.get("/v1/architectures/%00").status_code == 404
 
 
-def test_the_document_defines_what_it_refers_to(client: TestClient) -> None:
+def test_the_openapi_document_defines_every_referenced_schema(client: TestClient) -> None:
     document = get(client, "/openapi.json")
     named = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(document)))
     assert named <= set(document["components"]["schemas"])
@@ -330,13 +330,13 @@ def grid(client: TestClient, backend: Backend, **changes: Any) -> list[dict[str,
     return made
 
 
-def test_nothing_trained_says_so(client: TestClient) -> None:
+def test_evidence_without_trainings_says_so(client: TestClient) -> None:
     evidence = get(client, "/v1/evidence")
     assert (evidence["n"], evidence["scope"], evidence["fit"]) == (0, None, None)
     assert evidence["statement"]
 
 
-def test_evidence_sets_nn_mass_beside_params_and_macs(client: TestClient, backend: Backend) -> None:
+def test_evidence_compares_nn_mass_with_params_and_macs(client: TestClient, backend: Backend) -> None:
     made = grid(client, backend)
     evidence = get(client, "/v1/evidence", dataset="digits", family="densenet_mlp")
     assert (evidence["n"], evidence["runs"]) == (9, 9)
@@ -352,7 +352,7 @@ def test_evidence_sets_nn_mass_beside_params_and_macs(client: TestClient, backen
     assert {float(row["accuracy"]) for row in rows} == {hits / 10 for hits in range(1, 10)}
 
 
-def test_trainings_are_compared_within_one_data_set_and_recipe(client: TestClient, backend: Backend) -> None:
+def test_evidence_compares_trainings_of_one_data_set_and_recipe(client: TestClient, backend: Backend) -> None:
     grid(client, backend)
     verify(client, recipe="cifar-quick", architecture=MLP)
     trainings.train_all(backend.database, [2])
@@ -363,7 +363,7 @@ def test_trainings_are_compared_within_one_data_set_and_recipe(client: TestClien
     assert get(client, "/v1/evidence", dataset="mnist-5k")["n"] == 0
 
 
-def test_what_diverged_is_told(client: TestClient, backend: Backend) -> None:
+def test_evidence_reports_the_count_of_diverged_trainings(client: TestClient, backend: Backend) -> None:
     grid(client, backend)
     verify(client, architecture=MLP | {"depth": 5})
     held = trainings.claim(backend.database)
@@ -374,7 +374,7 @@ def test_what_diverged_is_told(client: TestClient, backend: Backend) -> None:
     assert "excluded because their training diverged: 1." in evidence["statement"]
 
 
-def test_random_labels_are_no_evidence(client: TestClient, backend: Backend, worker: Context) -> None:
+def test_trainings_on_random_labels_are_not_evidence(client: TestClient, backend: Backend, worker: Context) -> None:
     grid(client, backend, dataset="fake")
     assert get(client, "/v1/evidence")["n"] == 0
     assert get(client, "/v1/evidence", dataset="fake")["n"] == 9
@@ -383,7 +383,7 @@ def test_random_labels_are_no_evidence(client: TestClient, backend: Backend, wor
     assert [item["predicted_accuracy"] for item in items] == [None] * 3
 
 
-def test_a_repeated_seed_counts_once_and_seeds_are_averaged(client: TestClient, backend: Backend) -> None:
+def test_evidence_counts_a_repeated_seed_once_and_averages_seeds(client: TestClient, backend: Backend) -> None:
     verify(client)
     verify(client)
     trainings.train_all(backend.database, [2, 4])
