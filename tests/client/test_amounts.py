@@ -32,7 +32,7 @@ from nnmass.errors import DefinitionError
         (1e6, 1_000_000),
     ],
 )
-def test_counts(written: Any, meant: int) -> None:
+def test_counts_accept_suffixes_and_separators(written: Any, meant: int) -> None:
     assert count(written) == meant
     assert type(count(written)) is int
 
@@ -51,7 +51,7 @@ def test_counts(written: Any, meant: int) -> None:
         ("12", 12),
     ],
 )
-def test_memory(written: str, meant: int) -> None:
+def test_memory_sizes_accept_units(written: str, meant: int) -> None:
     assert memory(written) == meant
 
 
@@ -62,20 +62,20 @@ def test_memory(written: str, meant: int) -> None:
         *(1.5, float("nan"), float("inf"), True, None, [], b"1"),
     ],
 )
-def test_what_is_no_count_is_refused_and_named(wrong: Any) -> None:
+def test_an_invalid_count_is_refused_with_its_text(wrong: Any) -> None:
     with pytest.raises(DefinitionError) as refused:
         count(wrong, "budget.max_params")
     assert [problem.field for problem in refused.value.problems] == ["budget.max_params"]
 
 
 @pytest.mark.parametrize("wrong", ["1.2", "0.5B", "1Kb/s", "1 KiBB", "1iB"])
-def test_what_are_no_bytes_is_refused(wrong: str) -> None:
+def test_an_invalid_memory_size_is_refused(wrong: str) -> None:
     with pytest.raises(DefinitionError):
         memory(wrong)
 
 
 @given(st.integers(0, 10**15), st.sampled_from(["", "k", "M", "G"]))
-def test_a_count_is_read_back_from_its_text(value: int, unit: str) -> None:
+def test_a_formatted_count_reads_back_equal(value: int, unit: str) -> None:
     size = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}[unit]
     assert count(f"{value}{unit}") == value * size == count(f"{value:,}{unit}")
 
@@ -84,11 +84,11 @@ def test_a_count_is_read_back_from_its_text(value: int, unit: str) -> None:
     ("written", "value"),
     [(5, 5.0), (2.5, 2.5), ("5", 5.0), ("5ms", 5.0), ("0.5 s", 500.0), ("800us", 0.8), (" 7 MS ", 7.0)],
 )
-def test_milliseconds(written: Any, value: float) -> None:
+def test_durations_are_read_as_milliseconds(written: Any, value: float) -> None:
     assert milliseconds(written) == value
 
 
 @pytest.mark.parametrize("written", ["", "soon", "5 m", "-5", "1e3", True, None, "5 ms ms"])
-def test_what_is_no_duration_is_refused(written: Any) -> None:
+def test_an_invalid_duration_is_refused(written: Any) -> None:
     with pytest.raises(DefinitionError, match="limit: must be milliseconds"):
         milliseconds(written, "limit")

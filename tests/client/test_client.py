@@ -30,7 +30,7 @@ def waiting(client: Client, service: Service, **asked: Any) -> Any:
     return client.submit(**{**SMALL, "fresh": True, **asked})
 
 
-def test_a_search_is_submitted_followed_and_answered(client: Client) -> None:
+def test_a_search_is_submitted_followed_and_its_answer_read(client: Client) -> None:
     reported: list[Event] = []
     search = client.submit(**SMALL, name="camera", tags=["edge"], note="for the new one")
     assert (search.name, search.tags, search.note, search.reused) == ("camera", ("edge",), "for the new one", False)
@@ -45,7 +45,7 @@ def test_a_search_is_submitted_followed_and_answered(client: Client) -> None:
     assert client.wait(search.id) == client.get(search)
 
 
-def test_all_of_a_ranking_comes_page_by_page(client: Client) -> None:
+def test_ranking_yields_every_page(client: Client) -> None:
     answer = client.search(**SMALL, top_k=230)
     assert [item.rank for item in answer] == list(range(1, 231))
     assert [item.rank for item in islice(client.ranking(answer.search or ""), 3)] == [1, 2, 3]
@@ -53,7 +53,7 @@ def test_all_of_a_ranking_comes_page_by_page(client: Client) -> None:
     assert client.answer(answer.search.id) == answer
 
 
-def test_all_of_the_history_comes_page_by_page(client: Client, service: Service) -> None:
+def test_history_yields_every_page(client: Client, service: Service) -> None:
     service.rest()
     made = [client.submit(**SMALL, fresh=True, tags=["many"]).id for _ in range(103)]
     found = list(client.history(tag="many"))
@@ -86,7 +86,7 @@ def test_a_search_is_changed_cancelled_retried_and_deleted(client: Client, servi
         client.delete(search)
 
 
-def test_waiting_ends_when_it_is_told_to(client: Client, service: Service) -> None:
+def test_waiting_ends_after_its_timeout(client: Client, service: Service) -> None:
     search = waiting(client, service)
     with pytest.raises(TimedOut):
         client.wait(search, timeout=0.3)
@@ -95,7 +95,7 @@ def test_waiting_ends_when_it_is_told_to(client: Client, service: Service) -> No
     client.cancel(search)
 
 
-def test_a_search_that_fails_says_why(client: Client, service: Service) -> None:
+def test_a_failed_search_raises_an_error_with_its_reason(client: Client, service: Service) -> None:
     search = waiting(client, service)
     held = service.write(lifecycle.claim, "search", "test/1", 15.0)
     assert isinstance(held, Claim)
@@ -105,7 +105,7 @@ def test_a_search_that_fails_says_why(client: Client, service: Service) -> None:
         client.answer(search)
 
 
-def test_searches_are_compared(client: Client) -> None:
+def test_compare_shows_differences_of_searches(client: Client) -> None:
     two = [client.search("densenet-tiny", max_params=limit, top_k=5).search for limit in (100_000, 120_000)]
     assert all(two)
     found = client.compare(*[one for one in two if one])
@@ -114,7 +114,7 @@ def test_searches_are_compared(client: Client) -> None:
         client.compare(NOBODY, NOBODY.replace("8", "9"))
 
 
-def test_the_service_names_the_field(client: Client) -> None:
+def test_an_error_of_the_service_names_the_field(client: Client) -> None:
     with pytest.raises(InvalidRequest, match="note must have at most") as refused:
         client.submit("densenet-tiny", note="x" * 20_000)
     assert (refused.value.status, refused.value.code) == (422, "invalid_request")
@@ -123,7 +123,7 @@ def test_the_service_names_the_field(client: Client) -> None:
         client.get("nonsense")
 
 
-def test_architectures_are_kept_drawn_and_written(client: Client) -> None:
+def test_architectures_are_registered_drawn_and_exported(client: Client) -> None:
     known = client.register(MLP)
     assert client.architecture(known.arch_id) == known
     assert known.searches == ()
@@ -134,7 +134,7 @@ def test_architectures_are_kept_drawn_and_written(client: Client) -> None:
         client.export(f"arch_{'0' * 32}")
 
 
-def test_a_file_that_a_worker_makes_is_waited_for(client: Client, service: Service) -> None:
+def test_export_waits_for_a_file_that_a_worker_makes(client: Client, service: Service) -> None:
     waited: list[bool] = []
     with pytest.raises(TimedOut):
         client.export(MLP, format="onnx", timeout=0.2, waiting=lambda: waited.append(True))
@@ -154,7 +154,7 @@ def test_a_file_that_a_worker_makes_is_waited_for(client: Client, service: Servi
     worker.join()
 
 
-def test_trainings_are_followed_epoch_by_epoch(client: Client, service: Service) -> None:
+def test_a_training_reports_each_epoch(client: Client, service: Service) -> None:
     batch = client.verify(MLP, dataset="mnist-5k", recipe="mlp-paper", seeds=[0], artifacts=["weights"])
     (training,) = batch.items
     assert (training.role, training.seeds, training.status) == ("single", (0,), "queued")
@@ -193,7 +193,7 @@ def test_a_training_is_cancelled_retried_and_replayed(client: Client) -> None:
     client.cancel_verification(again)
 
 
-def test_the_best_of_a_search_is_trained_beside_controls(client: Client) -> None:
+def test_the_best_of_a_search_is_trained_with_controls(client: Client) -> None:
     answer = client.search("densenet-mlp-mnist", max_params="20k", top_k=2)
     assert answer.search is not None
     for what in (answer.search, answer.search.id):
@@ -206,7 +206,7 @@ def test_the_best_of_a_search_is_trained_beside_controls(client: Client) -> None
         client.verify(answer.search, dataset="cifar10", recipe="mlp-paper")
 
 
-def test_what_can_be_named(client: Client) -> None:
+def test_the_client_lists_data_sets_recipes_and_readiness(client: Client) -> None:
     assert "mnist-5k" in [one.name for one in client.datasets()]
     assert "mlp-paper" in [one.name for one in client.recipes()]
     with pytest.raises(NotFound):
@@ -216,7 +216,7 @@ def test_what_can_be_named(client: Client) -> None:
     assert "train_worker" in ready.missing
 
 
-def test_the_table_has_the_columns_of_the_service_s_csv(client: Client, service: Service) -> None:
+def test_the_data_frame_has_the_columns_of_the_csv_export(client: Client, service: Service) -> None:
     pytest.importorskip("pandas")
     answer = client.search(**SMALL, max_macs="50M", top_k=4)
     assert answer.search is not None
@@ -226,7 +226,7 @@ def test_the_table_has_the_columns_of_the_service_s_csv(client: Client, service:
     assert set(answer.to_pandas().columns) == set(heads) - {"architecture"}
 
 
-def test_many_threads_may_share_a_client(client: Client) -> None:
+def test_threads_can_share_a_client(client: Client) -> None:
     found: list[int] = []
     threads = [threading.Thread(target=lambda: found.append(len(client.search(**SMALL, top_k=7)))) for _ in range(8)]
     for thread in threads:

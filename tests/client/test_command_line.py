@@ -60,7 +60,7 @@ def run(service: Service) -> Run:
     return Run(service.address)
 
 
-def test_a_search_is_the_same_here_and_there(run: Run, service: Service) -> None:
+def test_a_search_has_the_same_answer_with_and_without_a_service(run: Run, service: Service) -> None:
     there = json.loads(run("search", *SMALL, "--json", "--name", "camera").stdout)
     here = json.loads(CliRunner().invoke(app, ["search", *SMALL, "--json"]).stdout)
     assert there["search"]["name"] == "camera"
@@ -69,13 +69,13 @@ def test_a_search_is_the_same_here_and_there(run: Run, service: Service) -> None
     assert CliRunner().invoke(app, ["search", *SMALL, "--server", service.address]).exit_code == 0
 
 
-def test_exit_codes_are_the_same_too(run: Run) -> None:
+def test_exit_codes_are_the_same_with_and_without_a_service(run: Run) -> None:
     assert run("search", "--preset", "densenet-tiny", "--max-params", "100").exit_code == 3
     wrong = run("search", *SMALL, "--top-k", "0")
     assert (wrong.exit_code, wrong.stderr) == (2, "nnmass: --top-k must be greater than or equal to 1\n")
 
 
-def test_a_search_that_fails_ends_with_1(run: Run, service: Service) -> None:
+def test_a_failed_search_exits_with_1(run: Run, service: Service) -> None:
     service.rest()
 
     def fail() -> None:
@@ -88,7 +88,7 @@ def test_a_search_that_fails_ends_with_1(run: Run, service: Service) -> None:
     assert (done.exit_code, done.stderr) == (1, "nnmass: the search ended as failed: the engine broke\n")
 
 
-def test_what_a_service_keeps_is_listed_and_shown(run: Run, client: Client) -> None:
+def test_history_lists_searches_and_show_prints_one(run: Run, client: Client) -> None:
     answer = client.search("densenet-tiny", max_params="90k", name="evil \x1b[31m [bold]name", tags=["listed"], top_k=3)
     assert answer.search is not None
     (kept,) = run.json("history", "--tag", "listed")["items"]
@@ -104,7 +104,7 @@ def test_what_a_service_keeps_is_listed_and_shown(run: Run, client: Client) -> N
     assert (unknown.exit_code, unknown.stderr) == (2, "nnmass: there is no such search\n")
 
 
-def test_a_search_that_waits_is_shown(run: Run, client: Client, service: Service) -> None:
+def test_show_prints_a_queued_search(run: Run, client: Client, service: Service) -> None:
     service.rest()
     search = client.submit("densenet-tiny", max_params="91k")
     done = run("show", search.id)
@@ -112,7 +112,7 @@ def test_a_search_that_waits_is_shown(run: Run, client: Client, service: Service
     client.cancel(search)
 
 
-def test_networks_known_by_their_id(run: Run, client: Client, tmp_path: Path) -> None:
+def test_commands_accept_the_id_of_a_registered_network(run: Run, client: Client, tmp_path: Path) -> None:
     known = client.register(MLP).arch_id
     path = tmp_path / "network.json"
     assert run("export", known, "--format", "json", "-o", str(path)).exit_code == 0
@@ -125,7 +125,7 @@ def test_networks_known_by_their_id(run: Run, client: Client, tmp_path: Path) ->
     assert run("export", f"arch_{'0' * 32}").exit_code == 2
 
 
-def test_the_best_is_trained_and_its_accuracy_printed(run: Run, client: Client, service: Service) -> None:
+def test_verify_trains_the_best_of_a_search_and_prints_its_accuracy(run: Run, client: Client, service: Service) -> None:
     answer = client.search("densenet-mlp-mnist", max_params="20k", top_k=2)
     assert answer.search is not None
     worker = at_work(service, "train", lambda: trainings.train_all(service.database, [9, 8]))
@@ -138,7 +138,9 @@ def test_the_best_is_trained_and_its_accuracy_printed(run: Run, client: Client, 
         assert said in done.stdout
 
 
-def test_trainings_for_programs(run: Run, client: Client, service: Service, tmp_path: Path) -> None:
+def test_verify_prints_json_and_refuses_invalid_options(
+    run: Run, client: Client, service: Service, tmp_path: Path
+) -> None:
     definition, recipe = tmp_path / "network.json", tmp_path / "recipe.json"
     definition.write_text(json.dumps(MLP))
     named = next(one for one in client.recipes() if one.name == "mlp-paper")
@@ -156,7 +158,7 @@ def test_trainings_for_programs(run: Run, client: Client, service: Service, tmp_
         assert wrong[0] in done.stderr
 
 
-def test_a_training_that_fails_ends_with_1(run: Run, service: Service) -> None:
+def test_a_failed_training_exits_with_1(run: Run, service: Service) -> None:
     def fail() -> None:
         held = trainings.claim(service.database)
         service.write(lifecycle.fail, held, "broken", "the power went")
@@ -167,7 +169,7 @@ def test_a_training_that_fails_ends_with_1(run: Run, service: Service) -> None:
     assert (done.exit_code, "failed: the power went" in done.stdout) == (1, True)
 
 
-def test_a_key_comes_from_a_file(tmp_path: Path) -> None:
+def test_the_key_is_read_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_text(f"{SECRET}\n")
     away = ("--server", "http://127.0.0.1:1", "--key-file", str(path))
@@ -181,7 +183,7 @@ def test_a_key_comes_from_a_file(tmp_path: Path) -> None:
     assert (done.exit_code, "--key-file" in done.stderr) == (2, True)
 
 
-def test_whoever_loses_patience_is_told_how_to_go_on(service: Service, client: Client) -> None:
+def test_an_interrupt_message_names_the_command_that_continues(service: Service, client: Client) -> None:
     service.rest()
     command = [sys.executable, "-m", "nnmass", "search", "--preset", "densenet-tiny", "--max-params", "77k", "--json"]
     process = subprocess.Popen(

@@ -37,7 +37,7 @@ QUESTIONS: list[tuple[str, SearchOptions]] = [
 
 
 @pytest.mark.parametrize(("space", "asked"), QUESTIONS)
-def test_a_service_answers_the_same(client: Client, space: str, asked: SearchOptions) -> None:
+def test_a_local_search_has_the_same_answer_as_a_service(client: Client, space: str, asked: SearchOptions) -> None:
     here = nnmass.search(space, **asked)
     there = client.search(space, **asked)
     assert here == there
@@ -58,7 +58,7 @@ def test_answers_that_differ_are_not_equal() -> None:
     assert three[1:] == three.items[1:]
 
 
-def test_compressing_and_evaluating_are_the_same_too(client: Client) -> None:
+def test_local_compress_and_evaluate_have_the_same_answers_as_a_service(client: Client) -> None:
     assert nnmass.compress("resnet18", top_k=2) == client.compress("resnet18", top_k=2)
     answer = nnmass.compress(MLP, minimize="params")
     assert answer == client.compress(MLP, minimize="params")
@@ -72,7 +72,7 @@ def test_compressing_and_evaluating_are_the_same_too(client: Client) -> None:
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "resnext101_32x8d", "wide_resnet50_2"])
-def test_the_space_around_a_network_holds_it(name: str) -> None:
+def test_the_space_around_a_network_contains_it(name: str) -> None:
     (network,) = nnmass.evaluate([name])
     around = nnmass.space_around(name)
     least = {"minimize": "params", "min_nn_mass": network.nn_mass}
@@ -80,7 +80,7 @@ def test_the_space_around_a_network_holds_it(name: str) -> None:
     assert answer.certificate.feasible, "the network itself fits"
 
 
-def test_the_space_around_cells_keeps_their_widths() -> None:
+def test_the_space_around_a_network_of_cells_has_their_widths() -> None:
     best = nnmass.search("densenet-cifar", max_params="1M", top_k=1)[0]
     answer = nnmass.compress(best, top_k=3)
     assert all([part["width"] for part in item.parts] == [part["width"] for part in best.parts] for item in answer)
@@ -88,7 +88,7 @@ def test_the_space_around_cells_keeps_their_widths() -> None:
     assert all(item.nn_mass >= best.nn_mass for item in answer)
 
 
-def test_what_is_wrong_is_named_before_anything_is_sent(client: Client) -> None:
+def test_invalid_arguments_are_refused_before_a_request_is_sent(client: Client) -> None:
     for ask in (nnmass.search, client.submit):
         with pytest.raises(DefinitionError) as refused:
             ask("densenet-tiny", max_params="1.2")
@@ -111,16 +111,14 @@ def test_what_is_wrong_is_named_before_anything_is_sent(client: Client) -> None:
         ("densenet-tiny", {"time_limit_seconds": 0}, "time_limit_seconds"),
     ],
 )
-def test_wrong_fields_have_the_names_that_the_service_gives_them(
-    client: Client, space: Any, asked: Any, field: str
-) -> None:
+def test_local_errors_name_the_same_fields_as_a_service(client: Client, space: Any, asked: Any, field: str) -> None:
     for ask in (nnmass.search, client.submit):
         with pytest.raises(DefinitionError) as refused:
             ask(space, **asked)
         assert field in [problem.field for problem in refused.value.problems]
 
 
-def test_evaluating_names_index_and_field() -> None:
+def test_evaluate_errors_name_index_and_field() -> None:
     with pytest.raises(DefinitionError) as refused:
         nnmass.evaluate([MLP, MLP | {"width": 0}, "resnet1"])
     assert [problem.field for problem in refused.value.problems] == ["architectures.1.width", "architectures.2"]
@@ -128,12 +126,12 @@ def test_evaluating_names_index_and_field() -> None:
         nnmass.evaluate([MLP], precision="fp64")
 
 
-def test_an_id_means_nothing_without_a_service() -> None:
+def test_an_architecture_id_is_refused_without_a_service() -> None:
     with pytest.raises(DefinitionError, match="names an unknown architecture"):
         nnmass.compress(f"arch_{'0' * 32}", space="resnet-tiny")
 
 
-def test_progress_is_told_and_can_end_the_search() -> None:
+def test_a_progress_callback_is_called_and_can_stop_the_search() -> None:
     reported: list[Progress] = []
     nnmass.search("densenet-tiny", max_params="100k", progress=reported.append)
     assert reported[0].message == "building the space"
@@ -146,7 +144,7 @@ def test_progress_is_told_and_can_end_the_search() -> None:
         nnmass.search("densenet-tiny", max_params="100k", progress=enough)
 
 
-def test_files_and_pictures() -> None:
+def test_networks_are_exported_and_drawn_locally() -> None:
     compile(nnmass.export(MLP, seed=3), "network.py", "exec")
     assert nnmass.export(MLP) != nnmass.export(MLP, seed=1)
     assert json.loads(nnmass.export(MLP, format="json")) == {"version": 1, **MLP}
@@ -155,7 +153,7 @@ def test_files_and_pictures() -> None:
         nnmass.export(MLP, format="onnx")
 
 
-def test_a_table_of_pandas() -> None:
+def test_an_answer_converts_to_a_data_frame() -> None:
     pytest.importorskip("pandas")
     answer = nnmass.search("densenet-tiny", max_params="100k", max_macs="60M", top_k=12)
     frame = answer.to_pandas()
@@ -166,13 +164,13 @@ def test_a_table_of_pandas() -> None:
     assert "rank" not in nnmass.evaluate([MLP]).to_pandas().columns
 
 
-def test_a_table_without_pandas_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_data_frame_without_pandas_names_the_package_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(NotPossible, match="pip install"):
         nnmass.evaluate([MLP]).to_pandas()
 
 
-def test_what_a_notebook_shows() -> None:
+def test_an_answer_has_an_html_representation() -> None:
     answer = nnmass.search("densenet-tiny", max_params="100k", top_k=30)
     shown = answer._repr_html_()
     assert shown.count("<tr>") == 21
@@ -191,7 +189,7 @@ def loaded_by(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_little_is_loaded() -> None:
+def test_importing_nnmass_loads_no_heavy_modules() -> None:
     assert loaded_by("import nnmass") == set()
     assert loaded_by("import nnmass; assert 'numpy' not in sys.modules; assert 'httpx2' not in sys.modules") == set()
     everything = (
@@ -203,7 +201,7 @@ def test_little_is_loaded() -> None:
     assert loaded_by("import nnmass; nnmass.Client().close(); assert 'numpy' not in sys.modules") == set()
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_public_name_can_be_imported() -> None:
     for name in nnmass.__all__:
         assert getattr(nnmass, name) is not None
     assert set(nnmass.PLACE) | {"__version__"} == set(nnmass.__all__) == set(dir(nnmass))

@@ -35,7 +35,7 @@ def reported(service: Service, client: Client) -> str:
     return search.id
 
 
-def test_a_stream_is_taken_up_where_it_was_cut(service: Service, client: Client) -> None:
+def test_a_stream_resumes_after_a_broken_connection(service: Service, client: Client) -> None:
     search_id = reported(service, client)
     whole = list(client.events(search_id))
     assert [event.id for event in whole] == list(range(1, STEPS + 4))
@@ -47,7 +47,7 @@ def test_a_stream_is_taken_up_where_it_was_cut(service: Service, client: Client)
     assert list(client.events(search_id, last=STEPS + 3)) == [], "there is nothing more"
 
 
-def test_a_service_may_be_started_again_meanwhile(sqlite_file: Path, tmp_path: Path) -> None:
+def test_a_stream_resumes_after_a_restart_of_the_service(sqlite_file: Path, tmp_path: Path) -> None:
     (tmp_path / "nnmass.db").write_bytes(sqlite_file.read_bytes())
     settings = Settings(data_dir=tmp_path)
     database = Database(settings.sqlalchemy_url)
@@ -90,7 +90,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
         (503, {"Retry-After": "0"}, {"code": "unavailable"}),
     ],
 )
-def test_without_a_stream_it_asks_now_and_then(stream: Any) -> None:
+def test_wait_polls_when_there_is_no_stream(stream: Any) -> None:
     states = [SEARCH | {"status": status} for status in ("queued", "running", "running", "succeeded")]
 
     def route(path: str) -> Any:
@@ -106,7 +106,7 @@ def test_without_a_stream_it_asks_now_and_then(stream: Any) -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-def test_a_stream_that_is_not_to_be_had_ends_with_an_error() -> None:
+def test_an_unavailable_stream_raises_an_error() -> None:
     with scripted((502, {}, "no")) as script, Client(script.address) as client:
         with pytest.raises(NoStream):
             list(client.events("1"))
@@ -114,13 +114,13 @@ def test_a_stream_that_is_not_to_be_had_ends_with_an_error() -> None:
             list(follow(client._transport, "/v1/searches/1/events"))
 
 
-def test_events_of_nothing(client: Client) -> None:
+def test_events_of_an_unknown_search_raise_not_found(client: Client) -> None:
     with pytest.raises(NotFound):
         list(client.events("00000000-0000-7000-8000-000000000000"))
 
 
 @pytest.mark.parametrize("said", ["data: {}\nid: 1", "data: no json\nid: 1", "data: {}", "data: [1]\nid: 1"])
-def test_events_that_are_not_in_our_words(said: str) -> None:
+def test_malformed_events_raise_unexpected_answer(said: str) -> None:
     answer = (200, {"Content-Type": "text/event-stream"}, f"event: status\n{said}\n\n")
     with scripted(answer) as script, Client(script.address) as client, pytest.raises(ServiceError) as refused:
         list(client.events("1"))

@@ -60,7 +60,7 @@ def client_of(script: Scripted, **more: Any) -> Client:
 
 
 @pytest.mark.parametrize("first", [BUSY, (429, {"Retry-After": "0"}, {"code": "too_many"}), (CUT, {}, "")])
-def test_what_is_put_off_or_lost_is_repeated_as_the_same_request(first: Any) -> None:
+def test_a_repeated_request_has_the_same_idempotency_key(first: Any) -> None:
     with scripted(first, first, OK) as script, client_of(script) as client:
         assert client.submit("resnet-tiny").id == "1"
     assert [seen.method for seen in script.seen] == ["POST"] * 3
@@ -68,21 +68,21 @@ def test_what_is_put_off_or_lost_is_repeated_as_the_same_request(first: Any) -> 
     assert script.seen[0].body == script.seen[2].body
 
 
-def test_requests_of_their_own_have_keys_of_their_own() -> None:
+def test_separate_requests_have_different_idempotency_keys() -> None:
     with scripted(OK) as script, client_of(script) as client:
         client.submit("resnet-tiny")
         client.submit("resnet-tiny")
     assert len({seen.headers["Idempotency-Key"] for seen in script.seen}) == 2
 
 
-def test_it_waits_as_long_as_it_is_told() -> None:
+def test_the_client_waits_for_retry_after() -> None:
     with scripted((503, {"Retry-After": "1"}, {}), OK) as script, client_of(script) as client:
         began = time.monotonic()
         client.get("1")
         assert time.monotonic() - began >= 1
 
 
-def test_patience_ends() -> None:
+def test_the_client_stops_after_its_limit_of_repeats() -> None:
     refusal = (429, {"Retry-After": "0"}, {"code": "too_much_waiting", "detail": "1000 jobs are queued already"})
     with scripted(refusal) as script, client_of(script) as client, pytest.raises(TooManyRequests) as refused:
         client.get("1")
@@ -98,7 +98,7 @@ def test_patience_ends() -> None:
         (500, {}, {"code": "internal_error", "detail": "unexpected error; see the log of the service"}),
     ],
 )
-def test_where_waiting_does_not_help_nothing_is_repeated(answer: Any) -> None:
+def test_a_permanent_error_is_not_repeated(answer: Any) -> None:
     with scripted(answer) as script, client_of(script) as client, pytest.raises(ServiceError) as refused:
         client.get("1")
     assert len(script.seen) == 1
@@ -106,14 +106,14 @@ def test_where_waiting_does_not_help_nothing_is_repeated(answer: Any) -> None:
     assert str(refused.value) == answer[2]["detail"]
 
 
-def test_a_deletion_whose_answer_was_lost_is_done() -> None:
+def test_a_repeated_deletion_that_finds_nothing_succeeds() -> None:
     gone: Answer = (404, {}, {"code": "not_found", "detail": "there is no such search"})
     with scripted((CUT, {}, ""), gone) as script, client_of(script) as client:
         client.delete("1")
     assert len(script.seen) == 2
 
 
-def test_nobody_answers() -> None:
+def test_a_refused_connection_raises_service_unreachable_without_the_key() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"http://127.0.0.1:{taken.getsockname()[1]}"
     with Client(address, SECRET) as client, pytest.raises(ServiceUnreachable, match=address) as refused:
@@ -121,7 +121,7 @@ def test_nobody_answers() -> None:
     assert SECRET not in str(refused.value) + repr(refused.value.__cause__)
 
 
-def test_a_service_that_says_nothing_is_given_up() -> None:
+def test_a_silent_service_raises_service_unreachable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with Client(address, timeout=0.1) as client, pytest.raises(ServiceUnreachable):
@@ -139,19 +139,19 @@ def test_a_service_that_says_nothing_is_given_up() -> None:
         (404, {}, {"detail": "Not Found"}),
     ],
 )
-def test_something_else_answers(answer: Any) -> None:
+def test_an_answer_of_another_service_raises_unexpected_answer(answer: Any) -> None:
     with scripted(answer) as script, client_of(script) as client, pytest.raises(ServiceError) as refused:
         client.get("1")
     assert refused.value.code == "unexpected_answer"
 
 
-def test_what_a_newer_service_adds_is_kept_and_passed_over() -> None:
+def test_unknown_fields_of_a_newer_service_are_ignored() -> None:
     with scripted((200, {}, SEARCH | {"color": "green"})) as script, client_of(script) as client:
         search = client.get("1")
     assert search.raw["color"] == "green"
 
 
-def test_every_problem_is_named() -> None:
+def test_an_error_names_every_problem() -> None:
     errors = [
         {"field": "budget.max_params", "code": "too_small", "message": "must be at least 0"},
         {"field": "", "code": "odd", "message": "is odd"},
@@ -182,7 +182,7 @@ def test_a_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("key", ["nnm_a b", "nnm_\x00", "nnm_ä", "a\nX-Other: 1"])
-def test_what_cannot_be_a_key_is_not_repeated(key: str) -> None:
+def test_an_invalid_key_is_not_repeated_in_the_error(key: str) -> None:
     with pytest.raises(DefinitionError) as refused:
         Client(key=key)
     assert key not in str(refused.value)
@@ -192,14 +192,14 @@ def test_what_cannot_be_a_key_is_not_repeated(key: str) -> None:
     "url",
     ["localhost:8000", "ftp://a", "http://", "http://[", "http://me:secret@host", "http://host?x=1", "http://host#x"],
 )
-def test_what_is_no_address_is_refused(url: str) -> None:
+def test_an_invalid_address_is_refused(url: str) -> None:
     with pytest.raises(DefinitionError) as refused:
         Client(url)
     assert [problem.field for problem in refused.value.problems] == ["url"]
     assert "secret" not in str(refused.value)
 
 
-def test_the_address_comes_from_the_environment_and_may_have_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_is_read_from_the_environment_and_may_have_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
     with scripted(OK) as script:
         monkeypatch.setenv("NNMASS_SERVER", f"{script.address}/behind/a/proxy/")
         with Client() as client:
@@ -210,7 +210,7 @@ def test_the_address_comes_from_the_environment_and_may_have_a_path(monkeypatch:
         assert client.url == "http://127.0.0.1:8000"
 
 
-def test_no_proxy_stands_between_a_machine_and_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loopback_address_is_reached_without_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
     with scripted(OK) as script, client_of(script) as client:
@@ -231,7 +231,7 @@ def guarded(sqlite_file: Path, tmp_path: Path) -> Iterator[tuple[Service, dict[s
     database.dispose()
 
 
-def test_keys_count(guarded: tuple[Service, dict[str, str]]) -> None:
+def test_a_key_is_required_and_its_scopes_apply(guarded: tuple[Service, dict[str, str]]) -> None:
     service, tokens = guarded
     with Client(service.address) as client, pytest.raises(Unauthorized) as refused:
         client.submit("resnet-tiny")
