@@ -97,13 +97,15 @@ def test_the_params_control_equals_brute_force(family: str, seed: int) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.random_cases(3)
-def test_so_does_what_stands_in_for_a_proof(family: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fallback_params_control_equals_brute_force(
+    family: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A small space is listed in full."""
     monkeypatch.setattr(controls, "CHECKS", 0)
     check_params_control(family, seed)
 
 
-def test_nn_mass_takes_no_part() -> None:
+def test_the_params_control_ignores_nn_mass() -> None:
     assert all(key.column != MASS for key in BY_PARAMS)
 
 
@@ -114,7 +116,7 @@ def test_the_cheapest_network_has_no_params_control() -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_controls_of_the_best_network_of_a_preset(name: str) -> None:
+def test_controls_of_the_best_network_of_a_preset_have_similar_costs(name: str) -> None:
     asked = SearchRequest(space=resolve_space(name), budget=Budget(**PRESETS[name]), top_k=4)
     ranking = search(asked).ranking
     candidate = ranking[0].architecture
@@ -132,7 +134,7 @@ def test_controls_of_the_best_network_of_a_preset(name: str) -> None:
     assert all(limit.slack(near) >= 0 for limit in asked.budget.limits())
 
 
-def test_a_control_in_a_space_of_trillions_costs_about_what_the_candidate_does() -> None:
+def test_a_control_in_a_space_of_trillions_has_costs_near_the_candidate() -> None:
     """Millions of networks tie for the most params there; the one of most MACs cannot be proved, but nearly found."""
     name = "densenet-cifar-free"
     asked = SearchRequest(space=resolve_space(name), budget=Budget(**PRESETS[name]), top_k=1)
@@ -149,7 +151,7 @@ def within(row: Row, own: Row, window: float) -> bool:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.random_cases(4)
-def test_a_random_control_lies_in_the_first_window_that_holds_any(family: str, seed: int) -> None:
+def test_a_random_control_lies_in_the_first_window_that_is_not_empty(family: str, seed: int) -> None:
     rng = Random(f"random control {family} {seed}")
     space = small_space(rng, family)
     found = networks(space)
@@ -177,7 +179,7 @@ def middling(found: list[tuple[Architecture, Row]], window: float) -> tuple[Arch
 
 
 @pytest.mark.parametrize("listed", [0, controls.LISTED])
-def test_every_network_of_the_window_is_as_likely(listed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_controls_are_drawn_uniformly_from_the_window(listed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the space is too large to be listed, which this one is taken for in one case."""
     monkeypatch.setattr(controls, "LISTED", listed)
     monkeypatch.setattr(controls, "BATCH", 4_000)
@@ -193,7 +195,7 @@ def test_every_network_of_the_window_is_as_likely(listed: int, monkeypatch: pyte
     assert chisquare([counts[arch_id] for arch_id in sorted(expected)]).pvalue > 0.01
 
 
-def test_the_same_seed_gives_the_same_network() -> None:
+def test_a_seed_determines_the_random_control() -> None:
     asked = SearchRequest(space=resolve_space("densenet-tiny"), budget=Budget())
     candidate = search(SearchRequest(space=asked.space, budget=Budget(max_params=80_000), top_k=1)).ranking[0]
     drawn = [random_control(asked, candidate.architecture, frozenset(), seed) for seed in (5, 5, 6, 7)]
@@ -213,7 +215,7 @@ def test_taken_networks_are_never_drawn_again() -> None:
     assert len(taken) == near
 
 
-def test_nothing_is_drawn_where_the_budget_leaves_nothing() -> None:
+def test_no_control_is_drawn_when_no_network_fits_the_budget() -> None:
     candidate = networks(TINY)[0][0]
     assert random_control(request(TINY, {"max_params": 10}), candidate, frozenset(), 0) is None
     assert random_control(request(TINY, {"max_peak_activation_bytes": 10}), candidate, frozenset(), 0) is None

@@ -36,7 +36,7 @@ def codes(dataset: Dataset | str, shape: tuple[int, ...], num_classes: int) -> l
 
 
 @pytest.mark.parametrize("name", [name for name in APPLYING if name != "imagefolder"])
-def test_a_name_alone_is_a_data_set(name: str) -> None:
+def test_a_name_is_a_complete_data_set(name: str) -> None:
     assert resolve_dataset(name) == resolve_dataset({"name": name}) == Dataset(name=name)
 
 
@@ -57,7 +57,9 @@ def test_a_name_alone_is_a_data_set(name: str) -> None:
         ),
     ],
 )
-def test_json_and_key_tell_what_applies_and_no_more(data: object, form: dict[str, Any], key: str) -> None:
+def test_json_and_key_of_a_data_set_have_only_the_fields_that_apply(
+    data: object, form: dict[str, Any], key: str
+) -> None:
     dataset = resolve_dataset(data)
     assert (dataset.to_json(), dataset.key) == (form, key)
     assert resolve_dataset(json.loads(json.dumps(dataset.to_json()))) == dataset
@@ -93,7 +95,7 @@ def test_equal_data_sets_have_equal_forms_whether_or_not_defaults_are_written_ou
         ({"name": "synthetic-circle", "seed": True}, [("seed", "not_an_integer")]),
     ],
 )
-def test_what_cannot_be_is_refused_at_its_field(data: object, expected: list[tuple[str, str]]) -> None:
+def test_an_invalid_data_set_names_its_field(data: object, expected: list[tuple[str, str]]) -> None:
     assert refusals(data) == expected
 
 
@@ -101,18 +103,18 @@ def test_what_cannot_be_is_refused_at_its_field(data: object, expected: list[tup
     "path",
     ["/etc", "..", "../a", "a/../b", "a/..", "./a", ".", "a//b", "a/", "a\\b", "a\0b", "a\nb", "a\n", "\ud800", 5],
 )
-def test_a_path_that_could_lead_elsewhere_is_refused(path: object) -> None:
+def test_a_path_outside_the_data_root_is_refused(path: object) -> None:
     ((field, code),) = refusals({"name": "imagefolder", "path": path})
     assert (field, code) == ("path", "not_a_string" if path == 5 else "bad_text")
 
 
-def test_a_path_has_a_longest_and_may_have_dots_in_its_names() -> None:
+def test_a_path_has_a_maximum_length_and_may_contain_dots() -> None:
     assert refusals({"name": "imagefolder", "path": "a" * 401}) == [("path", "too_long")]
     for path in ("a" * 400, "..a/b..c/d...", ".hidden", "größe/鳥.zip"):
         assert Dataset(name="imagefolder", path=path).path == path
 
 
-def test_the_catalog_holds_every_name_and_is_json() -> None:
+def test_the_catalog_lists_every_name_and_is_json() -> None:
     assert list(datasets()) == list(APPLYING) == parsed(json_schema(Dataset))["properties"]["name"]["enum"]
     for name, about in datasets().items():
         form = json.loads(json.dumps(about.to_json()))
@@ -135,7 +137,7 @@ def test_the_catalog_holds_every_name_and_is_json() -> None:
         (0, None),
     ],
 )
-def test_the_square_image_of_a_flat_input(features: int, image: tuple[int, int, int] | None) -> None:
+def test_a_flat_input_maps_to_a_square_image(features: int, image: tuple[int, int, int] | None) -> None:
     assert image_of(features) == image
 
 
@@ -145,7 +147,7 @@ def test_no_flat_input_is_both_a_gray_and_a_color_image() -> None:
         assert image_of(3 * side * side) == (3, side, side)
 
 
-def test_images_of_a_network() -> None:
+def test_image_shape_accepts_gray_and_color_images_and_flat_inputs() -> None:
     assert image_shape((3, 20, 30)) == (3, 20, 30)
     assert image_shape((2, 20, 30)) is None
     assert image_shape((12,)) == (3, 2, 2)
@@ -153,7 +155,7 @@ def test_images_of_a_network() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, about in datasets().items() if about.shape is not None])
-def test_a_network_has_to_take_what_the_data_set_has(name: str) -> None:
+def test_a_network_must_match_the_inputs_and_classes_of_the_data_set(name: str) -> None:
     about = datasets()[name]
     shape, num_classes = about.shape, about.num_classes
     assert shape is not None
@@ -165,7 +167,7 @@ def test_a_network_has_to_take_what_the_data_set_has(name: str) -> None:
     assert codes(name, (5, 5, 5), num_classes + 1) == ["shape_mismatch", "classes_mismatch"]
 
 
-def test_equal_elements_in_another_shape_do_not_fit() -> None:
+def test_an_input_of_equal_size_and_another_shape_does_not_fit() -> None:
     assert codes("cifar10", (3, 64, 16), 10) == ["shape_mismatch"]
     assert codes("mnist", (28, 28, 1), 10) == ["shape_mismatch"]
     assert codes("synthetic-circle", (1, 1, 2), 2) == ["shape_mismatch"]
@@ -183,17 +185,17 @@ def test_equal_elements_in_another_shape_do_not_fit() -> None:
         ((3, 32, 32), 1, ["classes_mismatch"]),
     ],
 )
-def test_an_image_folder_takes_gray_and_color_images(
+def test_an_image_folder_accepts_gray_and_color_inputs(
     shape: tuple[int, ...], num_classes: int, expected: list[str]
 ) -> None:
     assert codes(FOLDER, shape, num_classes) == expected
 
 
-def test_fake_takes_every_network() -> None:
+def test_fake_data_fit_every_network() -> None:
     assert codes("fake", (7, 3, 5), 1) == codes("fake", (13,), 1000) == []
 
 
-def test_a_problem_says_what_each_side_has() -> None:
+def test_a_mismatch_message_names_both_shapes_and_class_counts() -> None:
     shape, classes = problems_of(Dataset(name="cifar10"), (784,), 100)
     assert shape.message == "cifar10 has inputs of 3 x 32 x 32, the network takes 784"
     assert classes.message == "cifar10 has 10 classes, the network 100"

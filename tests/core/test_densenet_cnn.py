@@ -27,7 +27,7 @@ def network(cells: Cells, image: tuple[int, int, int] = (3, 32, 32), classes: in
 
 
 @pytest.mark.parametrize("vector", reference_rows("nn_mass_vectors.json", "densenet_cnn"))
-def test_reproduces_the_authors_values(vector: dict[str, Any]) -> None:
+def test_params_and_nn_mass_equal_the_published_values(vector: dict[str, Any]) -> None:
     cells = tuple((w, vector["cell_depth"], t) for w, t in zip(vector["widths"], vector["t_c"], strict=True))
     found = network(cells, tuple(vector["input"]), vector["num_classes"]).evaluate()
     assert found.params == vector["params"]
@@ -35,7 +35,7 @@ def test_reproduces_the_authors_values(vector: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("example", reference_rows("cost_examples.json", "examples"))
-def test_reproduces_the_worked_costs(example: dict[str, Any]) -> None:
+def test_costs_equal_the_worked_examples(example: dict[str, Any]) -> None:
     found = decode_architecture(example["architecture"]).evaluate()
     assert (found.params, found.macs) == (example["params"], example["macs"])
     assert found.peak_elements == example["peak_activation_elements"]
@@ -58,7 +58,7 @@ def test_costs_equal_a_walk_over_the_layers(drawn: tuple[tuple[int, int, int], i
 
 @UNHURRIED
 @given(networks())
-def test_a_report_is_the_evaluation_in_plain_numbers(drawn: tuple[tuple[int, int, int], int, Cells]) -> None:
+def test_a_report_has_the_numbers_of_the_evaluation(drawn: tuple[tuple[int, int, int], int, Cells]) -> None:
     image, classes, cells = drawn
     found = network(cells, image, classes).evaluate()
     for precision, size in (("fp32", 4), ("fp16", 2), ("int8", 1)):
@@ -83,7 +83,9 @@ def test_density_and_average_degree_follow_their_formulas(drawn: tuple[tuple[int
 
 @UNHURRIED
 @given(networks())
-def test_parts_add_up_to_all_but_the_head(drawn: tuple[tuple[int, int, int], int, Cells]) -> None:
+def test_costs_of_the_parts_add_up_to_the_total_without_the_head(
+    drawn: tuple[tuple[int, int, int], int, Cells],
+) -> None:
     image, classes, cells = drawn
     found = network(cells, image, classes).evaluate()
     wider = network(cells, image, classes + 1).evaluate()
@@ -94,7 +96,7 @@ def test_parts_add_up_to_all_but_the_head(drawn: tuple[tuple[int, int, int], int
 
 @UNHURRIED
 @given(networks(), st.integers(0, 1000))
-def test_surplus_skip_channels_make_no_other_network(
+def test_surplus_skip_channels_give_the_same_network(
     drawn: tuple[tuple[int, int, int], int, Cells], surplus: int
 ) -> None:
     image, classes, cells = drawn
@@ -106,7 +108,7 @@ def test_surplus_skip_channels_make_no_other_network(
 
 @UNHURRIED
 @given(networks(), networks())
-def test_one_identity_for_each_network(
+def test_two_networks_share_an_id_only_if_they_are_the_same(
     one: tuple[tuple[int, int, int], int, Cells], other: tuple[tuple[int, int, int], int, Cells]
 ) -> None:
     same = (one[0], one[1], canonical(one[2])) == (other[0], other[1], canonical(other[2]))
@@ -125,7 +127,7 @@ def test_a_definition_reads_back_to_the_same_network(drawn: tuple[tuple[int, int
     assert decode_architecture(written).arch_id == first.arch_id
 
 
-def test_an_identity_does_not_depend_on_how_numbers_or_keys_are_written() -> None:
+def test_an_id_does_not_depend_on_the_notation_of_numbers_or_the_order_of_keys() -> None:
     plain = definition((3, 32, 32), 10, ((16, 5, 20),))
     turned = {key: plain[key] for key in reversed(plain)} | {"num_classes": 10.0, "version": 1.0}
     assert decode_architecture(turned).arch_id == decode_architecture(plain).arch_id
@@ -190,7 +192,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("path", "value", "field", "code"), BAD)
-def test_a_bad_definition_names_its_field(path: str, value: Any, field: str, code: str) -> None:
+def test_an_invalid_definition_names_its_field(path: str, value: Any, field: str, code: str) -> None:
     with pytest.raises(DefinitionError) as refused:
         decode_architecture(changed(path, value))
     assert [(p.field, p.code) for p in refused.value.problems] == [(field, code)]
@@ -203,7 +205,7 @@ def test_a_definition_must_be_an_object(data: object) -> None:
     assert [(p.field, p.code) for p in refused.value.problems] == [("", "not_an_object")]
 
 
-def test_every_wrong_field_is_named_at_once() -> None:
+def test_one_error_names_every_invalid_field() -> None:
     data = changed("num_classes", 0) | {"color": 1}
     data["cells"][0]["width"] = 0
     data["cells"][1]["depth"] = "5"
@@ -219,13 +221,13 @@ def test_more_macs_than_a_double_counts_are_refused() -> None:
     assert [(p.field, p.code) for p in refused.value.problems] == [("cells", "too_large")]
 
 
-def test_messages_do_not_repeat_the_input() -> None:
+def test_error_messages_do_not_repeat_the_input() -> None:
     with pytest.raises(DefinitionError) as refused:
         decode_architecture(changed("cells.0.width", 123456789))
     assert "123456789" not in str(refused.value)
 
 
-def test_the_smallest_network_has_no_mass() -> None:
+def test_the_smallest_network_has_zero_nn_mass() -> None:
     found = network(((1, 1, 5),), (1, 2, 2), 1).evaluate()
     assert found.mass == 0
     assert (found.params, found.macs) == (9 + 2 + 1 + 1, 9 * 4 + 1)

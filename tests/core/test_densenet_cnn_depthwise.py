@@ -28,7 +28,7 @@ def network(cells: Cells, image: Image = (3, 32, 32), classes: int = 10) -> Dens
 
 
 @pytest.mark.parametrize("vector", reference_rows("nn_mass_vectors.json", FAMILY, FAMILY))
-def test_reproduces_the_authors_values(vector: dict[str, Any]) -> None:
+def test_params_and_nn_mass_equal_the_published_values(vector: dict[str, Any]) -> None:
     cells = tuple((w, vector["cell_depth"], t) for w, t in zip(vector["widths"], vector["t_c"], strict=True))
     found = network(cells, tuple(vector["input"]), vector["num_classes"]).evaluate()
     assert found.params == vector["params"]
@@ -38,7 +38,7 @@ def test_reproduces_the_authors_values(vector: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("example", reference_rows("cost_examples.json", "examples", FAMILY))
-def test_reproduces_the_worked_costs(example: dict[str, Any]) -> None:
+def test_costs_equal_the_worked_examples(example: dict[str, Any]) -> None:
     found = decode_architecture(example["architecture"]).evaluate()
     assert (found.params, found.macs) == (example["params"], example["macs"])
     assert found.peak_elements == example["peak_activation_elements"]
@@ -60,7 +60,7 @@ def test_costs_equal_a_walk_over_the_steps(drawn: Drawn) -> None:
 
 @settings(UNHURRIED, max_examples=1000)
 @given(networks())
-def test_the_peak_is_that_of_the_worst_step(drawn: Drawn) -> None:
+def test_the_peak_equals_the_maximum_over_all_steps(drawn: Drawn) -> None:
     """The separable steps between entry and last concatenation never have more alive than the closed form says."""
     image, classes, cells = drawn
     assert network(cells, image, classes).evaluate().peak_elements == walk_depthwise(image, classes, cells).peak
@@ -68,7 +68,7 @@ def test_the_peak_is_that_of_the_worst_step(drawn: Drawn) -> None:
 
 @pytest.mark.parametrize("w", [1, 2, 5])
 @pytest.mark.parametrize("d", range(1, 9))
-def test_the_peak_of_every_small_cell(w: int, d: int) -> None:
+def test_the_peak_of_every_small_cell_equals_a_walk_over_the_steps(w: int, d: int) -> None:
     for t in range(w * max(d - 2, 0) + 2):
         for before in (1, w, 4 * w):
             cells = ((before, 1, 0), (w, d, t))
@@ -78,14 +78,14 @@ def test_the_peak_of_every_small_cell(w: int, d: int) -> None:
 
 @UNHURRIED
 @given(networks())
-def test_the_two_walks_agree_where_both_apply(drawn: Drawn) -> None:
+def test_both_walks_agree_where_both_apply(drawn: Drawn) -> None:
     one, other = walk(*drawn), walk_dense(*drawn)
     assert (one.params, one.macs, one.norm, one.peak) == (other.params, other.macs, other.norm, other.peak)
 
 
 @UNHURRIED
 @given(networks())
-def test_parts_add_up_to_all_but_the_head(drawn: Drawn) -> None:
+def test_costs_of_the_parts_add_up_to_the_total_without_the_head(drawn: Drawn) -> None:
     image, classes, cells = drawn
     found = network(cells, image, classes).evaluate()
     wider = network(cells, image, classes + 1).evaluate()
@@ -105,7 +105,7 @@ def test_a_definition_reads_back_to_the_same_network(drawn: Drawn) -> None:
     assert decode_architecture(written).arch_id == first.arch_id
 
 
-def test_the_family_is_part_of_the_identity() -> None:
+def test_the_family_is_part_of_the_id() -> None:
     separable = network(((16, 5, 20),))
     dense = decode_architecture(separable.definition() | {"family": "densenet_cnn"})
     assert dense != separable
@@ -122,7 +122,7 @@ def test_the_family_is_part_of_the_identity() -> None:
         ({"expansion": 6}, "expansion", "unknown_field"),
     ],
 )
-def test_a_bad_definition_names_its_field(change: dict[str, Any], field: str, code: str) -> None:
+def test_an_invalid_definition_names_its_field(change: dict[str, Any], field: str, code: str) -> None:
     data = definition((3, 32, 32), 10, ((16, 5, 20),), FAMILY) | change
     with pytest.raises(DefinitionError) as refused:
         decode_architecture(data)

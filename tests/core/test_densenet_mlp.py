@@ -50,7 +50,7 @@ def network(drawn: Drawn) -> DenseNetMlp:
 
 
 @pytest.mark.parametrize("vector", reference_rows("nn_mass_vectors.json", "densenet_mlp", "densenet_mlp"))
-def test_reproduces_the_authors_values(vector: dict[str, Any]) -> None:
+def test_params_and_nn_mass_equal_the_published_values(vector: dict[str, Any]) -> None:
     drawn = vector["input_dims"], vector["num_classes"], vector["width"], vector["depth"], vector["t_c"]
     found = network(drawn).evaluate()
     (part,) = found.parts
@@ -71,7 +71,7 @@ def test_costs_equal_a_walk_over_the_layers(drawn: Drawn) -> None:
 
 
 @pytest.mark.parametrize(("features", "classes"), [(1, 1), (20, 3), (3, 20)])
-def test_the_peak_of_every_small_network(features: int, classes: int) -> None:
+def test_the_peak_of_every_small_network_equals_a_walk_over_the_layers(features: int, classes: int) -> None:
     """With one of inputs, classes and cell far the largest, and all about equal."""
     for w in range(1, 6):
         for d in range(2, 7):
@@ -80,7 +80,7 @@ def test_the_peak_of_every_small_network(features: int, classes: int) -> None:
                 assert network(drawn).evaluate().peak_elements == walk_mlp(*drawn).peak, drawn
 
 
-def test_a_network_of_two_layers_has_no_mass() -> None:
+def test_a_network_of_two_layers_has_zero_nn_mass() -> None:
     found = network((784, 10, 8, 2, 5)).evaluate()
     assert found.mass == 0
     assert (found.params, found.macs) == (785 * 8 + 9 * 10, 784 * 8 + 8 * 10)
@@ -89,7 +89,7 @@ def test_a_network_of_two_layers_has_no_mass() -> None:
 
 @UNHURRIED
 @given(NETWORKS)
-def test_the_one_cell_is_the_whole_network(drawn: Drawn) -> None:
+def test_costs_of_the_only_cell_are_those_of_the_network(drawn: Drawn) -> None:
     _, _, w, d, t = drawn
     found = network(drawn).evaluate()
     (cell,) = json.loads(json.dumps(found.report("fp32")))["cells"]
@@ -103,7 +103,7 @@ def test_the_one_cell_is_the_whole_network(drawn: Drawn) -> None:
 
 @UNHURRIED
 @given(NETWORKS, st.integers(0, 1000))
-def test_surplus_skip_channels_make_no_other_network(drawn: Drawn, surplus: int) -> None:
+def test_surplus_skip_channels_give_the_same_network(drawn: Drawn, surplus: int) -> None:
     features, classes, w, d, _ = drawn
     full = network((features, classes, w, d, w * (d - 2)))
     assert network((features, classes, w, d, w * (d - 2) + surplus)) == full
@@ -120,7 +120,7 @@ def test_a_definition_reads_back_to_the_same_network(drawn: Drawn) -> None:
     assert decode_architecture(written).arch_id == first.arch_id
 
 
-def test_the_activation_is_part_of_the_identity() -> None:
+def test_the_activation_is_part_of_the_id() -> None:
     relu = definition(784, 10, 8, 16, 4)
     elu = decode_architecture(relu | {"activation": "elu"})
     assert elu.arch_id != decode_architecture(relu).arch_id
@@ -156,7 +156,7 @@ def changed(data: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("change", "field", "code"), BAD)
-def test_a_bad_definition_names_its_field(change: dict[str, Any], field: str, code: str) -> None:
+def test_an_invalid_definition_names_its_field(change: dict[str, Any], field: str, code: str) -> None:
     with pytest.raises(DefinitionError) as refused:
         decode_architecture(changed(definition(784, 10, 8, 16, 4), change))
     assert [(p.field, p.code) for p in refused.value.problems] == [(field, code)]
@@ -183,7 +183,7 @@ def space_with(**change: Any) -> DenseNetMlpSpace:
     ("form", "values"),
     [(5, (5,)), ([7, 4], (4, 7)), ({"min": 3, "max": 6, "step": 2}, (3, 5)), ([{"min": 3, "max": 4}], (3, 4))],
 )
-def test_a_range_is_given_plainly_or_in_a_list_of_one(form: Any, values: tuple[int, ...]) -> None:
+def test_an_axis_is_given_directly_or_in_a_list_of_one(form: Any, values: tuple[int, ...]) -> None:
     space = space_with(depth=form)
     assert space.depth.values == values
     assert decode_space(json.loads(json.dumps(space.to_json()))) == space
@@ -212,36 +212,36 @@ def test_a_range_is_given_plainly_or_in_a_list_of_one(form: Any, values: tuple[i
         ),
     ],
 )
-def test_a_bad_space_names_its_field(change: dict[str, Any], field: str, code: str) -> None:
+def test_an_invalid_space_names_its_field(change: dict[str, Any], field: str, code: str) -> None:
     with pytest.raises(DefinitionError) as refused:
         space_with(**change)
     assert [(p.field, p.code) for p in refused.value.problems] == [(field, code)]
 
 
-def test_every_wrong_field_is_named_at_once() -> None:
+def test_one_error_names_every_invalid_field() -> None:
     with pytest.raises(DefinitionError) as refused:
         space_with(width=0, depth=1, activation="x", color=1)
     assert {p.field for p in refused.value.problems} == {"width", "depth", "activation", "color"}
 
 
-def test_a_network_of_the_space_has_its_activation() -> None:
+def test_networks_of_a_space_have_its_activation() -> None:
     assert space_with().architecture((8, 5, 20)).definition()["activation"] == "elu"
     assert space_with(activation="relu").digest != space_with().digest
 
 
 @pytest.mark.parametrize(("skips", "caveats"), [(12, ()), (13, ("density_above_evidence",))])
-def test_caveats_tell_of_denser_networks_than_were_studied(skips: int, caveats: tuple[str, ...]) -> None:
+def test_caveats_warn_of_networks_denser_than_the_published_ones(skips: int, caveats: tuple[str, ...]) -> None:
     space = space_with(width=8, depth=16, skip_channels=skips)
     found = search(SearchRequest(space=space, budget=Budget()))
     assert found.certificate.caveats == caveats
 
 
-def test_only_a_choice_of_widths_varies_width() -> None:
+def test_widths_vary_only_when_several_widths_are_allowed() -> None:
     assert space_with().varies_width()
     assert not space_with(width=8).varies_width()
 
 
-def test_the_schemas_name_every_field_that_is_written() -> None:
+def test_the_schemas_name_every_field_of_written_json() -> None:
     space = space_with()
     schema = parsed(space.schema())
     assert set(schema["properties"]) == set(schema["required"]) == set(space.to_json())

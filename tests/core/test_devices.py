@@ -38,7 +38,7 @@ def test_every_device_has_a_source_and_plausible_memory() -> None:
         assert 64 * 2**10 <= device.ram_bytes <= device.flash_bytes <= 80 * 2**30
 
 
-def test_the_lower_limit_holds() -> None:
+def test_the_lower_of_device_memory_and_given_limit_applies() -> None:
     part = devices()["stm32f746"]
     assert bounds(Budget(device="stm32f746")) == part.limits()
     assert bounds(Budget(device="stm32f746", max_weight_bytes=500_000))["max_weight_bytes"] == 500_000
@@ -47,13 +47,13 @@ def test_the_lower_limit_holds() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "STM32F746", "toaster", 7, ["rp2040"]])
-def test_an_unknown_device_is_refused_by_its_field(name: object) -> None:
+def test_an_unknown_device_names_its_field(name: object) -> None:
     with pytest.raises(DefinitionError, match=r"device: must be one of stm32f407, .*, or a profile"):
         Budget(device=name)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["stm32f746", "rp2040", "nrf52840"])
-def test_a_search_for_a_device_is_that_within_its_memory(name: str) -> None:
+def test_a_search_for_a_device_equals_a_search_with_its_memory_limits(name: str) -> None:
     space = resolve_space(SMALL_GREY)
     found = search(SearchRequest(space=space, budget=Budget(device=name, precision="int8"), top_k=3))
     limits: dict[str, Any] = devices()[name].limits()

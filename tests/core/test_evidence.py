@@ -49,7 +49,7 @@ def found_in(points: list[Point]) -> Any:
 
 
 @pytest.mark.parametrize("n", [3, 7, 40, 64, 65, 120])
-def test_correlations_are_those_of_scipy(n: int) -> None:
+def test_correlations_equal_those_of_scipy(n: int) -> None:
     points = random_points(n, n)
     found = found_in(points)
     accuracy = columns(points, "accuracy")
@@ -61,7 +61,7 @@ def test_correlations_are_those_of_scipy(n: int) -> None:
     assert (found["n"], found["runs"]) == (n, 3 * n)
 
 
-def test_correlations_by_hand_with_ties() -> None:
+def test_correlations_with_ties_equal_values_worked_out_by_hand() -> None:
     """NN-Mass ranks 1, 2.5, 2.5, 4 against 1, 2, 3, 4: rho = 4.5 / sqrt(4.5 x 5), tau-b = 5 / sqrt(5 x 6)."""
     found = found_in(points_of([(1, 9, 1, 0.1), (2, 8, 1, 0.2), (2, 7, 1, 0.3), (5, 6, 1, 0.4)]))["overall"]
     assert found["nn_mass"]["spearman"]["value"] == pytest.approx(4.5 / math.sqrt(22.5))
@@ -71,7 +71,7 @@ def test_correlations_by_hand_with_ties() -> None:
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_perfect_order_either_way(sign: int) -> None:
+def test_a_perfect_order_has_correlation_one_or_minus_one(sign: int) -> None:
     found = found_in(points_of([(100 + sign * i, 50 - i, 7 + i, 0.5 + 0.01 * i) for i in range(20)]))
     for kind in ("spearman", "kendall"):
         assert found["overall"]["nn_mass"][kind] == pytest.approx({"value": sign, "low": sign, "high": sign})
@@ -81,7 +81,7 @@ def test_a_perfect_order_either_way(sign: int) -> None:
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
-def test_too_few_networks_for_any_figure(n: int) -> None:
+def test_too_few_networks_have_no_correlations(n: int) -> None:
     found = found_in(random_points(n, 1))
     assert found["overall"] == {name: {"spearman": UNDEFINED, "kendall": UNDEFINED} for name in MEASURES}
     assert set(map(str, found["difference"].values())) == {str(UNDEFINED)}
@@ -97,7 +97,7 @@ def test_four_networks_have_correlations_without_intervals() -> None:
     assert "too few to say anything" in found["statement"]
 
 
-def test_constant_accuracy_leaves_everything_undefined() -> None:
+def test_constant_accuracy_has_no_correlations() -> None:
     found = found_in(points_of([(10 * i + 10, 1000 + i, 5000 + i, 0.5) for i in range(12)]))
     assert found["overall"]["nn_mass"] == {"spearman": UNDEFINED, "kendall": UNDEFINED}
     assert "nothing can be said" in found["statement"]
@@ -105,7 +105,7 @@ def test_constant_accuracy_leaves_everything_undefined() -> None:
     assert "NaN" not in json.dumps(found)
 
 
-def test_degenerate_resamples_are_passed_over() -> None:
+def test_resamples_without_a_correlation_are_skipped() -> None:
     """Nine of ten networks agree, so that one resample in three has no correlation."""
     rows = [(10.0, 100, 1000, 0.5)] * 9 + [(20.0, 90, 1000, 0.6)]
     figure = found_in(points_of(rows))["overall"]["nn_mass"]
@@ -125,7 +125,7 @@ def test_intervals_cover_the_true_correlation() -> None:
     assert 0.85 <= covered / trials <= 0.99
 
 
-def test_bands_by_hand() -> None:
+def test_bands_equal_those_worked_out_by_hand() -> None:
     """Params 100..125 are one band, 126..157 the next; three networks about 1000 are too few."""
     params = [100, 110, 120, 124, 125, 126, 130, 140, 150, 157, 1000, 1001, 1002]
     rows = [(i % 5 + 1, p, 10**9, 0.5 + i % 5 / 10) for i, p in enumerate(params)]
@@ -137,7 +137,7 @@ def test_bands_by_hand() -> None:
     assert found["bands"][2]["macs"]["spearman"] == UNDEFINED
 
 
-def test_bands_hold_networks_of_equal_cost_alone() -> None:
+def test_bands_contain_only_networks_of_equal_cost() -> None:
     points = random_points(90, 8)
     found = found_in(points)
     for band in found["bands"]:
@@ -151,7 +151,7 @@ def test_bands_hold_networks_of_equal_cost_alone() -> None:
 
 
 @pytest.mark.parametrize(("n", "k"), [(5, 1), (14, 1), (16, 2), (60, 6), (100, 10), (300, 10)])
-def test_top_k(n: int, k: int) -> None:
+def test_top_k_counts_the_most_accurate_networks_among_the_best_of_each_predictor(n: int, k: int) -> None:
     points = points_of([(i, n - i, i // 2 if i < n - 1 else 0, 0.5 + i / 1000) for i in range(n)])
     top = found_in(points)["top_k"]
     assert (top["k"], top["by_chance"]) == (k, k / n)
@@ -159,7 +159,7 @@ def test_top_k(n: int, k: int) -> None:
     assert top["macs"] == (k - 1) / k
 
 
-def test_ties_at_the_top_go_by_arch_id() -> None:
+def test_ties_in_the_top_k_are_broken_by_arch_id() -> None:
     rows = [(7, 10, 10, 0.5 + 0.01 * (i == 0)) for i in range(8)]
     assert found_in(points_of(rows))["top_k"]["nn_mass"] == 1
     last = [(7, 10, 10, 0.5 + 0.01 * (i == 7)) for i in range(8)]
@@ -172,7 +172,7 @@ def straight(n: int, noise: float, rng: np.random.Generator) -> tuple[list[Point
     return [point(i, math.exp(a), 10, 10, b) for i, (a, b) in enumerate(zip(x.tolist(), y.tolist(), strict=True))], x
 
 
-def test_a_line_against_linear_algebra() -> None:
+def test_a_fitted_line_equals_the_matrix_form() -> None:
     """The textbook's matrix form: value x0' b, variance s^2 (1 + x0' (X'X)^-1 x0)."""
     points, x = straight(12, 0.02, np.random.default_rng(3))
     (line,) = lines_of(points)
@@ -197,7 +197,7 @@ def test_a_line_against_linear_algebra() -> None:
     )
 
 
-def test_prediction_intervals_hold_what_they_promise() -> None:
+def test_prediction_intervals_have_their_nominal_coverage() -> None:
     rng = np.random.default_rng(9)
     inside = 0
     for _ in range(400):
@@ -220,7 +220,7 @@ def test_predictions_are_clipped_and_marked_outside_the_range() -> None:
             line.predict(nothing)
 
 
-def test_lines_are_of_equal_width_and_family() -> None:
+def test_lines_are_fitted_within_one_width_and_family() -> None:
     wide = [point(i, 10 + i, 10, 10, 0.5 + 0.01 * i, widths=(32, 64, 128)) for i in range(9)]
     other = [point(20 + i, 10 + i, 10, 10, 0.9 - 0.01 * i, family="densenet_mlp") for i in range(8)]
     few = [point(40 + i, 10 + i, 10, 10, 0.5, widths=(8,)) for i in range(FEWEST_RUNS - 1)]
@@ -238,7 +238,7 @@ def test_lines_are_of_equal_width_and_family() -> None:
     assert found["fit"] == found["fits"][0]
 
 
-def test_lines_need_different_masses() -> None:
+def test_lines_need_different_values_of_nn_mass() -> None:
     assert lines_of([point(i, 10 + i % 2, 10, 10, 0.5) for i in range(30)]) == ()
     assert isinstance(lines_of([point(i, 10 + i % 3, 10, 10, 0.5) for i in range(8)])[0], Line)
 
@@ -250,20 +250,20 @@ def test_the_statement_says_when_nn_mass_loses() -> None:
     assert "chance" not in said["statement"].split("NN-Mass does no better than params here")[1].split("MACs")[0]
 
 
-def test_a_strong_negative_correlation_is_no_success() -> None:
+def test_the_statement_does_not_call_a_negative_correlation_a_success() -> None:
     said = found_in(random_points(40, 6, of_mass=-0.1, of_params=0.005))
     assert said["overall"]["nn_mass"]["spearman"]["high"] < 0
     assert "NN-Mass does no better than params here" in said["statement"]
     assert "More NN-Mass did not go with more accuracy" in said["statement"]
 
 
-def test_nor_is_one_that_is_less_negative_than_that_of_params() -> None:
+def test_the_statement_does_not_call_a_less_negative_correlation_than_params_a_success() -> None:
     said = found_in(random_points(40, 6, of_mass=-0.02, of_params=-0.2))
     assert said["difference"]["nn_mass_minus_params"]["value"] > 0 > said["overall"]["nn_mass"]["spearman"]["value"]
     assert "NN-Mass does no better than params here" in said["statement"]
 
 
-def test_a_draw_is_no_better() -> None:
+def test_the_statement_does_not_call_a_draw_better() -> None:
     rows = [(10.0 * p, p, p, 0.5 + 0.01 * (p * 7 % 5)) for p in range(10, 20)]
     said = found_in(points_of(rows))
     assert said["difference"]["nn_mass_minus_params"] == {"value": 0, "low": 0, "high": 0}
@@ -279,20 +279,20 @@ def test_the_statement_says_when_nn_mass_wins_and_by_how_much() -> None:
     assert "ahead of params in" in said
 
 
-def test_the_statement_says_when_it_may_be_chance() -> None:
+def test_the_statement_says_when_the_difference_may_be_chance() -> None:
     said = found_in(random_points(8, 3, of_mass=0.01, of_params=0.01))
     low, high = (said["difference"]["nn_mass_minus_params"][end] for end in ("low", "high"))
     assert low < 0 < high
     assert "includes 0, so the difference may be chance" in said["statement"]
 
 
-def test_params_that_do_not_vary_are_no_rival() -> None:
+def test_params_that_do_not_vary_are_not_compared() -> None:
     said = found_in(points_of([(10 + i, 100, 1000 + 300 * i, 0.5 + 0.01 * i) for i in range(9)]))["statement"]
     assert "The params do not vary" in said
     assert "ahead of params in 1 of 1 band of equal params" in said
 
 
-def test_the_answer_is_pure_and_cannot_be_spoilt() -> None:
+def test_the_evidence_is_deterministic_and_immutable() -> None:
     points = random_points(30, 1)
     first = found_in(points)
     text = json.dumps(first)

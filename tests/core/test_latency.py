@@ -49,7 +49,7 @@ def paths(space: Space, count: int) -> Any:
 
 
 @pytest.mark.parametrize("name", presets())
-def test_the_tables_say_what_each_network_says(name: str) -> None:
+def test_latency_tables_equal_the_latency_of_each_network(name: str) -> None:
     for network, total in paths(resolve_space(name), 20):
         assert total == nanoseconds(network)
         assert sum(each.macs for part in network.work() for each in part) == network.evaluation.macs
@@ -128,7 +128,7 @@ SMALL = {
 }
 
 
-def test_a_limit_that_nothing_keeps_says_the_least_that_would_do() -> None:
+def test_an_infeasible_limit_on_latency_reports_the_least_sufficient_one() -> None:
     least = min(map(nanoseconds, every(SMALL)))
     found = run(SMALL, Maximize(), max_latency_ms=least / 2e6)
     assert found.certificate.feasible is False
@@ -136,7 +136,7 @@ def test_a_limit_that_nothing_keeps_says_the_least_that_would_do() -> None:
     assert run(SMALL, Maximize(), max_latency_ms=least / 1e6).certificate.count > 0
 
 
-def test_an_estimate_is_told_with_its_device_and_band() -> None:
+def test_an_estimate_has_its_device_and_band() -> None:
     (best, *_) = run(SMALL, Maximize(), max_macs=10**9).ranking
     figures = best.figures("fp32")
     assert figures["latency_ms"] == nanoseconds(best.architecture) / 1e6
@@ -151,7 +151,7 @@ def test_an_estimate_is_told_with_its_device_and_band() -> None:
     assert (plain["latency_ms"], plain["latency"]) == (None, None)
 
 
-def test_a_control_keeps_the_limit_on_latency() -> None:
+def test_a_control_respects_the_limit_on_latency() -> None:
     bound = sorted(nanoseconds(network) for network in every(SMALL))[30] / 1e6
     request = SearchRequest(space=decode_space(SMALL), budget=Budget(device=DEVICE, max_latency_ms=bound))
     candidate = search(request).ranking[0].architecture
@@ -176,12 +176,12 @@ def test_a_control_keeps_the_limit_on_latency() -> None:
         ({"device": profile(latency={"runtime": "x"})}, "budget.device.latency.threads: is required"),
     ],
 )
-def test_what_cannot_be_asked_is_refused_by_its_field(budget: dict[str, Any], problem: str) -> None:
+def test_an_invalid_request_on_latency_names_its_field(budget: dict[str, Any], problem: str) -> None:
     with pytest.raises(DefinitionError, match=problem):
         SearchRequest.from_json({"space": SMALL, "budget": budget})
 
 
-def test_an_operator_that_the_profile_does_not_know_is_told() -> None:
+def test_an_operator_that_is_not_in_the_profile_is_reported() -> None:
     without = read_device({**profile(), "latency": None})
     part = model(("convolution_3x3", "linear"))
     device = type(without)(**{**vars(without), "latency": part})
@@ -192,7 +192,7 @@ def test_an_operator_that_the_profile_does_not_know_is_told() -> None:
     assert answer.ranking[0].latency is None
 
 
-def test_a_family_that_tells_no_work_has_no_latency(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_family_that_lists_no_operators_has_no_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     space = decode_space(SMALL)
     monkeypatch.setattr(type(space.largest()), "work", lambda self: None)
     with pytest.raises(DefinitionError, match=r"budget\.max_latency_ms: is not available for densenet_cnn"):
@@ -203,12 +203,12 @@ def test_a_family_that_tells_no_work_has_no_latency(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("objective", [Minimize("latency_ms", 1.0), Pareto(("latency_ms",))])
-def test_latency_as_a_goal_needs_a_device_that_tells_it(objective: Objective) -> None:
+def test_minimizing_latency_requires_a_device_with_a_profile(objective: Objective) -> None:
     with pytest.raises(DefinitionError, match=r"objective\.(minimize|pareto): requires a device"):
         SearchRequest(space=decode_space(SMALL), budget=Budget(), objective=objective)
 
 
-def test_a_request_holds_the_profile_that_it_was_asked_with() -> None:
+def test_a_request_stores_its_latency_profile() -> None:
     """A profile measured again under its old name makes another request; a shipped device is known by its name."""
     asked = SearchRequest.from_json({"space": SMALL, "budget": {"device": profile(), "max_latency_ms": 5}})
     stored = parsed(asked.to_json())["budget"]
@@ -222,7 +222,7 @@ def test_a_request_holds_the_profile_that_it_was_asked_with() -> None:
         assert Budget(device=name).to_json()["device"] == name
 
 
-def test_what_takes_absurdly_long_stays_exact() -> None:
+def test_very_large_latencies_stay_exact() -> None:
     dear = profile()
     dear["latency"]["operators"] = [one | {"mac": 1e9} for one in dear["latency"]["operators"]]
     device = read_device(dear)

@@ -124,7 +124,7 @@ def _beats(other: Row, row: Row) -> bool:
     return weakly and (other.mass, other.params, other.macs) != (row.mass, row.params, row.macs)
 
 
-def test_compress_says_what_is_saved() -> None:
+def test_compress_reports_what_is_saved() -> None:
     reference = decode_architecture(
         {
             "family": "densenet_cnn",
@@ -155,7 +155,7 @@ def test_compress_says_what_is_saved() -> None:
     }
 
 
-def test_a_reported_number_admits_the_network_that_was_reported() -> None:
+def test_a_reported_cost_as_a_limit_admits_the_same_network() -> None:
     # 784.1333333333333 as a double lies above 11762 / 15, which it stands for
     assert Fraction(784.1333333333333) != Fraction(11762, 15)
     assert Minimize("params", 784.1333333333333).least_mass <= Fraction(11762, 15)
@@ -163,7 +163,7 @@ def test_a_reported_number_admits_the_network_that_was_reported() -> None:
 
 
 @pytest.mark.parametrize("cost", COSTS)
-def test_a_front_stopped_by_the_time_limit_is_true_as_far_as_it_goes(cost: str) -> None:
+def test_a_front_stopped_by_the_time_limit_has_only_true_points(cost: str) -> None:
     space = random_space(Random(5), most=400) | {"width": {"min": 4, "max": 40}, "depth": {"min": 3, "max": 12}}
     space |= {"skip_channels": {"min": 0, "max": 60, "step": 4}, "input": {"channels": 3, "height": 32, "width": 32}}
     whole = {cells_of(place) for place in run(space, {}, Pareto((cost,))).ranking}
@@ -200,7 +200,7 @@ def test_a_front_stopped_by_the_time_limit_is_true_as_far_as_it_goes(cost: str) 
         ({"pareto": ["nn_mass", "macs"], "reference": {}}, "reference"),
     ],
 )
-def test_a_bad_objective_names_its_field(data: Any, field: str) -> None:
+def test_an_invalid_objective_names_its_field(data: Any, field: str) -> None:
     with pytest.raises(DefinitionError) as refused:
         decode_objective(data)
     assert field in {problem.field for problem in refused.value.problems}

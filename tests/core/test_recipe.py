@@ -40,13 +40,13 @@ def problems(data: object) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("name", PAPER)
-def test_named_recipes_are_the_publications(name: str) -> None:
+def test_named_recipes_have_the_published_values(name: str) -> None:
     form = resolve_recipe(name).to_json()
     assert {field: form[field] for field in PAPER[name]} == PAPER[name]
     assert recipe_name(resolve_recipe(name).digest) == name
 
 
-def test_a_recipe_survives_json_and_equal_ones_share_a_digest() -> None:
+def test_a_recipe_reads_back_from_json_and_equal_ones_share_a_digest() -> None:
     for item in recipes().values():
         again = resolve_recipe(json.loads(json.dumps(item.recipe.to_json())))
         assert (again, again.digest) == (item.recipe, item.recipe.digest)
@@ -73,11 +73,11 @@ def test_a_recipe_survives_json_and_equal_ones_share_a_digest() -> None:
         ({"warmup": 5}, ("warmup", "unknown_field")),
     ],
 )
-def test_what_cannot_be_a_recipe_names_its_field(change: dict[str, Any], expected: tuple[str, str]) -> None:
+def test_an_invalid_recipe_names_its_field(change: dict[str, Any], expected: tuple[str, str]) -> None:
     assert problems(recipes()["cifar-paper"].recipe.to_json() | change) == [expected]
 
 
-def test_momentum_is_of_sgd_alone() -> None:
+def test_only_sgd_accepts_momentum() -> None:
     assert problems(recipes()["mlp-paper"].recipe.to_json() | {"momentum": 0.9}) == [
         ("momentum", "conflicts_with_optimizer")
     ]

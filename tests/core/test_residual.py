@@ -54,7 +54,7 @@ def test_named_networks_have_the_counts_that_torchvision_publishes() -> None:
 
 
 @pytest.mark.parametrize(("depth", "width", "params"), [(28, 10, 36_479_194), (16, 4, 2_748_890), (40, 2, 2_243_546)])
-def test_wide_residual_networks_have_their_counts(depth: int, width: int, params: int) -> None:
+def test_wide_residual_networks_have_the_published_counts(depth: int, width: int, params: int) -> None:
     stages = [{"channels": c * width, "repeats": (depth - 4) // 6} for c in (16, 32, 64)]
     image = {"channels": 3, "height": 32, "width": 32}
     d = {"family": "wide_resnet_cifar", "input": image, "num_classes": 10, "stages": stages}
@@ -74,7 +74,7 @@ def mobilenet(settings: Sequence[tuple[int, ...]], stem: int = 32, last: int = 1
 
 
 @pytest.mark.parametrize("vector", reference_rows("nn_mass_vectors.json", "mobilenet_v2"))
-def test_the_authors_mobilenets(vector: dict[str, Any]) -> None:
+def test_mobilenets_have_the_published_params_and_nn_mass(vector: dict[str, Any]) -> None:
     if "width_mult" in vector:
         by = vector["width_mult"]
         settings = [(e, divisible(c * by), n, s) for e, c, n, s in INVERTED]
@@ -87,7 +87,7 @@ def test_the_authors_mobilenets(vector: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("vector", reference_rows("nn_mass_vectors.json", "resnet"))
-def test_the_authors_resnets(vector: dict[str, Any]) -> None:
+def test_resnets_have_the_published_params_and_nn_mass(vector: dict[str, Any]) -> None:
     if "name" in vector:
         figures = named_network(vector["name"]).evaluation
     else:
@@ -165,7 +165,7 @@ RESNET: dict[str, Any] = {
 SEPARATE = [(1, 16, 1, 1), (6, 24, 2, 2)]
 
 
-def test_a_width_per_group_that_changes_nothing_is_one_network() -> None:
+def test_a_width_per_group_without_effect_gives_the_same_network() -> None:
     narrow = RESNET | {"stages": [{"channels": 8, "repeats": 2}, {"channels": 16, "repeats": 1}]}
     plain = decode_architecture(narrow | {"width_per_group": 64})
     assert decode_architecture(narrow | {"width_per_group": 67}) == plain
@@ -187,7 +187,7 @@ def test_a_width_per_group_that_changes_nothing_is_one_network() -> None:
         (mobilenet([(1, 16, 1, 3)]), "stages.0.stride"),
     ],
 )
-def test_a_bad_definition_names_its_field(d: dict[str, Any], field: str) -> None:
+def test_an_invalid_definition_names_its_field(d: dict[str, Any], field: str) -> None:
     with pytest.raises(DefinitionError) as refused:
         decode_architecture(d)
     assert field in {problem.field for problem in refused.value.problems}
@@ -209,14 +209,14 @@ def test_a_bad_definition_names_its_field(d: dict[str, Any], field: str) -> None
         (mobilenet([(16, 8192, 64, 1)]) | {"input": {"channels": 3, "resolution": 8192}}, ""),
     ],
 )
-def test_a_bad_space_names_its_field(d: dict[str, Any], field: str) -> None:
+def test_an_invalid_space_names_its_field(d: dict[str, Any], field: str) -> None:
     with pytest.raises(DefinitionError) as refused:
         decode_space(d)
     assert field in {problem.field for problem in refused.value.problems}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_space_is_read_as_it_was_written(family: str) -> None:
+def test_a_space_reads_back_equal(family: str) -> None:
     rng = Random(family)
     for _ in range(20):
         space = decode_space(random_space(rng, family))
@@ -225,7 +225,7 @@ def test_a_space_is_read_as_it_was_written(family: str) -> None:
         assert space.option_bound() >= space.chain().options()
 
 
-def test_a_reference_may_be_named() -> None:
+def test_a_reference_can_be_a_named_network() -> None:
     objective = decode_objective({"minimize": "params", "reference": "mobilenet_v2"})
     assert isinstance(objective, Minimize)
     assert objective.least_mass == Fraction(1287)
@@ -234,7 +234,7 @@ def test_a_reference_may_be_named() -> None:
     assert [problem.field for problem in refused.value.problems] == ["reference"]
 
 
-def test_a_choice_of_resolutions_is_a_caveat() -> None:
+def test_a_space_with_several_resolutions_has_a_caveat() -> None:
     space = mobilenet(SEPARATE, stem=8, last=16) | {"num_classes": 2}
     fixed = find(space | {"input": {"channels": 3, "resolution": 32}}, {}, Maximize())
     chosen = find(space | {"input": {"channels": 3, "resolution": [32, 64]}}, {}, Maximize())

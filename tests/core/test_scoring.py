@@ -90,14 +90,16 @@ def test_scores_equal_single_evaluations(image: Image, cells: int, compiled: boo
     st.integers(1, 1024),
     st.integers(1, 1_000_000),
 )
-def test_any_cell_within_the_bounds_is_exact(w: int, d: int, share: float, channels: int, classes: int) -> None:
+def test_scores_of_any_cell_within_the_bounds_are_exact(
+    w: int, d: int, share: float, channels: int, classes: int
+) -> None:
     rows = np.array([[[w, d, int(share * w * max(d - 2, 0))]]])
     image = Image(channels=channels, height=3, width=2)
     assert_equal_to_single_evaluations(score_densenet_cnn(image, classes, rows, compiled=False), image, classes, rows)
 
 
 @pytest.mark.parametrize("multiple", [1, 2, 509, 510])
-def test_skip_channels_about_a_multiple_of_the_width_are_exact(multiple: int, compiled: bool) -> None:
+def test_scores_are_exact_for_skip_channels_near_a_multiple_of_the_width(multiple: int, compiled: bool) -> None:
     widths = np.arange(1, WIDEST + 1)
     columns = [
         np.tile(widths, 3),
@@ -110,7 +112,7 @@ def test_skip_channels_about_a_multiple_of_the_width_are_exact(multiple: int, co
     assert np.array_equal(scores.params, 9 * w * (1 + (d - 1) * w + links) + 2 * (w + (d - 1) * w + links) + w + 1)
 
 
-def test_the_largest_cell_costs_more_than_a_double_counts(compiled: bool) -> None:
+def test_costs_of_the_largest_cell_are_exact_beyond_the_integers_of_a_double(compiled: bool) -> None:
     image, most = Image(channels=1024, height=300, width=301), 1_000_000
     rows = np.array([[[WIDEST, DEEPEST, WIDEST * DEEPEST]] * 2])
     scores = score_densenet_cnn(image, most, rows, compiled=compiled)
@@ -135,7 +137,7 @@ def test_costs_that_overflow_are_refused(side: int, place: int, compiled: bool) 
 
 
 @pytest.mark.parametrize("least", [True, False])
-def test_the_limit_of_the_costs_is_sharp(least: bool, compiled: bool) -> None:
+def test_costs_below_two_to_the_63_are_accepted_and_others_refused(least: bool, compiled: bool) -> None:
     """9 w c area plus the head, about 2**63: one more column of pixels is one too many."""
     w, d, height = WIDEST, DEEPEST, 4096
     per_position = 9 * w * (1 + (d - 1) * w + w * (d - 1) * (d - 2) // 2)
@@ -152,7 +154,7 @@ def test_the_limit_of_the_costs_is_sharp(least: bool, compiled: bool) -> None:
 
 
 @pytest.mark.parametrize("rows", [0, 1, ROWS_AT_ONCE - 1, ROWS_AT_ONCE, ROWS_AT_ONCE + 1, 2 * ROWS_AT_ONCE + 7])
-def test_blocks_do_not_show(rows: int, compiled: bool) -> None:
+def test_scores_do_not_depend_on_the_block_size(rows: int, compiled: bool) -> None:
     cells = random_cells(rows, 3)
     whole = score_densenet_cnn(IMAGE, 10, cells, compiled=compiled)
     parts = [score_densenet_cnn(IMAGE, 10, part, compiled=compiled) for part in np.array_split(cells, 5)]
@@ -162,14 +164,14 @@ def test_blocks_do_not_show(rows: int, compiled: bool) -> None:
 
 
 @pytest.mark.parametrize("cells", [1, 3])
-def test_machine_code_changes_no_bit(cells: int) -> None:
+def test_machine_code_gives_the_same_bits(cells: int) -> None:
     pytest.importorskip("numba", reason="the extra `fast` is not installed")
     for rows in (random_cells(20_000, cells), edge_cells(cells)):
         by_numpy = score_densenet_cnn(IMAGE, 10, rows, compiled=False)
         assert_identical(score_densenet_cnn(IMAGE, 10, rows, compiled=True), by_numpy)
 
 
-def test_the_loop_to_compile_changes_no_bit_as_it_stands() -> None:
+def test_the_loop_without_compilation_gives_the_same_bits() -> None:
     cells = edge_cells(1)[:, 0].T.copy()
     totals = [(np.zeros(cells.shape[1]), np.zeros((4, cells.shape[1]), np.int64)) for _ in range(2)]
     for add, (nn_mass, costs) in zip((add_cell, add_cell_by_rows), totals, strict=True):
@@ -180,7 +182,7 @@ def test_the_loop_to_compile_changes_no_bit_as_it_stands() -> None:
     assert totals[0][1].any(axis=1).all()
 
 
-def test_an_array_may_lie_in_memory_anyhow(compiled: bool) -> None:
+def test_arrays_of_any_memory_layout_are_accepted(compiled: bool) -> None:
     cells = random_cells(100, 3)
     expected = score_densenet_cnn(IMAGE, 10, cells, compiled=compiled)
     wide = np.zeros((200, 3, 6), np.int64)
@@ -204,13 +206,13 @@ def test_an_array_may_lie_in_memory_anyhow(compiled: bool) -> None:
         (np.ones((2, 7, 3), np.int64), "too_small"),
     ],
 )
-def test_bad_arrays_are_refused(bad: Any, code: str, compiled: bool) -> None:
+def test_invalid_arrays_are_refused(bad: Any, code: str, compiled: bool) -> None:
     with pytest.raises(DefinitionError) as refused:
         score_densenet_cnn(IMAGE, 10, bad, compiled=compiled)
     assert {p.code for p in refused.value.problems} == {code}
 
 
-def test_every_integer_out_of_range_is_named_wherever_it_stands(compiled: bool) -> None:
+def test_every_integer_out_of_range_is_reported_with_its_position(compiled: bool) -> None:
     rows = random_cells(2 * ROWS_AT_ONCE, 2)
     rows[3, 0, 0], rows[ROWS_AT_ONCE + 5, 1, 1], rows[-1, 0, 2] = 0, DEEPEST + 1, -1
     with pytest.raises(DefinitionError, match=r"width.*depth.*skip_channels"):
@@ -224,7 +226,7 @@ def machine_code_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("machine_code_not_loaded")
-def test_machine_code_asked_for_without_numba_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requesting_machine_code_without_numba_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)
     with pytest.raises(DefinitionError) as refused:
         score_densenet_cnn(IMAGE, 10, random_cells(3, 3), compiled=True)
@@ -232,7 +234,7 @@ def test_machine_code_asked_for_without_numba_is_refused(monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("machine_code_not_loaded")
-def test_without_numba_many_networks_are_left_to_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_networks_are_scored_by_numpy_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)
     monkeypatch.setattr(batch, "ROWS_WORTH_COMPILING", 100)
     cells = random_cells(100, 3)
@@ -240,7 +242,7 @@ def test_without_numba_many_networks_are_left_to_numpy(monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("machine_code_not_loaded")
-def test_only_many_networks_load_machine_code_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_code_is_loaded_only_for_many_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("numba", reason="the extra `fast` is not installed")
     monkeypatch.setattr(batch, "ROWS_WORTH_COMPILING", 100)
     score_densenet_cnn(IMAGE, 10, random_cells(99, 3))
@@ -250,7 +252,7 @@ def test_only_many_networks_load_machine_code_unasked(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.usefixtures("machine_code_not_loaded")
-def test_machine_code_needs_no_place_to_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_code_works_without_a_writable_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("numba", reason="the extra `fast` is not installed")
 
     def refuse(*_args: Any, **_options: Any) -> None:

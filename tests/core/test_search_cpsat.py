@@ -102,13 +102,13 @@ def test_cp_sat_proves_the_same_optimum(name: str) -> None:
     check_best(result, space, budget, proved)
 
 
-def test_the_problems_are_of_the_size_they_are_meant_to_be() -> None:
+def test_the_problems_have_the_intended_sizes() -> None:
     counts = [decode_space(space).chain().count() for space, _ in PROBLEMS.values()]
     assert min(counts) > 10**6
     assert max(counts) > 10**13
 
 
-def test_the_models_costs_are_those_of_the_oracle() -> None:
+def test_costs_of_the_cp_sat_model_equal_those_of_the_oracle() -> None:
     """The formulation is itself checked: costs of one path of options add up to the walk over the layers."""
     space = UNEVEN
     cells = ((24, 5, 30), (10, 4, 15), (65, 8, 0))

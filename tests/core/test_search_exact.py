@@ -77,7 +77,7 @@ def check_some(rng: Random, space: dict[str, Any], times: int) -> None:
 
 
 @pytest.mark.random_cases(240)
-def test_equals_brute_force(seed: int) -> None:
+def test_search_equals_brute_force(seed: int) -> None:
     rng = Random(seed)
     check_some(rng, random_space(rng), times=4)
 
@@ -101,7 +101,7 @@ def test_other_families_equal_brute_force_in_small_blocks(
 
 @pytest.mark.parametrize("block", [1, 5, 40])
 @pytest.mark.parametrize("seed", range(25))
-def test_equals_brute_force_in_small_blocks(seed: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_in_small_blocks_equals_brute_force(seed: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small spaces fit in one block; with small blocks what was found early cuts what comes late, as in large ones."""
     monkeypatch.setattr(enumeration, "BLOCK", block)
     rng = Random(f"block {seed}")
@@ -109,7 +109,7 @@ def test_equals_brute_force_in_small_blocks(seed: int, block: int, monkeypatch: 
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_equals_brute_force_on_larger_spaces(seed: int) -> None:
+def test_search_of_larger_spaces_equals_brute_force(seed: int) -> None:
     rng = Random(f"larger {seed}")
     space = random_space(rng, 4000)
     while combinations(space) < 1000:
@@ -119,12 +119,12 @@ def test_equals_brute_force_on_larger_spaces(seed: int) -> None:
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.randoms(use_true_random=False))
-def test_equals_brute_force_where_hypothesis_looks(rng: Random) -> None:
+def test_search_equals_brute_force_on_problems_from_hypothesis(rng: Random) -> None:
     check_some(rng, random_space(rng, 60), times=2)
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_a_budget_on_the_edge_of_large_costs(seed: int) -> None:
+def test_search_is_exact_for_a_budget_on_the_edge_of_large_costs(seed: int) -> None:
     """Costs of up to 1e13 beside an NN-Mass of a few units: sums of prices must not drown the mass in rounding."""
     rng = Random(f"edge {seed}")
     space = large_image_space(rng)
@@ -173,7 +173,7 @@ SMALL = {
         {"cells": 1, "width": 3, "depth": 4, "skip_channels": 5},
     ],
 )
-def test_great_ties_are_settled_by_the_whole_order(fields: dict[str, Any], diversity: str) -> None:
+def test_large_ties_are_settled_by_the_whole_order(fields: dict[str, Any], diversity: str) -> None:
     space = SMALL | fields
     rows = ranked(space)
     rng = Random(7)
@@ -183,7 +183,7 @@ def test_great_ties_are_settled_by_the_whole_order(fields: dict[str, Any], diver
             check(space, rows, budget, top_k, diversity)
 
 
-def test_ranks_whole_space_when_asked_for_more_than_there_is() -> None:
+def test_the_whole_space_is_ranked_when_top_k_exceeds_its_size() -> None:
     space = SMALL | {"width": [2, 4]}
     rows = ranked(space)
     for top_k in (len(rows), len(rows) + 1, 1000):
@@ -191,7 +191,7 @@ def test_ranks_whole_space_when_asked_for_more_than_there_is() -> None:
         assert len(result.ranking) == len(rows) < 1000
 
 
-def test_equal_masses_of_different_fractions_tie_exactly() -> None:
+def test_equal_nn_mass_from_different_fractions_ties_exactly() -> None:
     """Sums such as 14/3 + 1/3 and 5 differ in doubles; the order between them must come from MACs."""
     space = SMALL | {"cells": 3, "width": [3, 4, 6], "depth": [5, 6, 8], "skip_channels": [1, 2, 3, 5]}
     rows = ranked(space)
@@ -206,7 +206,7 @@ def test_equal_masses_of_different_fractions_tie_exactly() -> None:
 
 
 @pytest.mark.parametrize("budget", [{}, {"max_params": 1200}, {"max_weight_bytes": 7000, "max_macs": 4600}])
-def test_equal_masses_of_equal_macs_are_settled_by_params(
+def test_ties_in_nn_mass_and_macs_are_settled_by_params(
     budget: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Width 4 at depth d costs the MACs of width 2 at depth 4 d - 2, and from d = 9 on fewer params: it is found later.
@@ -225,14 +225,14 @@ def test_equal_masses_of_equal_macs_are_settled_by_params(
 
 
 @pytest.mark.parametrize("top_k", [1, 1000])
-def test_no_limit_of_zero_is_kept(top_k: int) -> None:
+def test_a_limit_of_zero_is_infeasible(top_k: int) -> None:
     rows = ranked(SMALL)
     check(SMALL, rows, {"precision": "fp16"} | dict.fromkeys(LIMITS, 0), top_k, "none")
     for name in LIMITS:
         check(SMALL, rows, {"precision": "fp16", name: 0}, top_k, "shape")
 
 
-def test_all_four_limits_at_the_use_of_one_architecture() -> None:
+def test_limits_equal_to_the_costs_of_an_architecture_admit_it() -> None:
     rows = ranked(SMALL)
     for row in rows[:: len(rows) // 40]:
         budget = {"precision": "fp32"} | {name: row.use(name, "fp32") for name in LIMITS}
@@ -251,14 +251,14 @@ def test_a_rerun_gives_the_same_digest() -> None:
         assert json.loads(json.dumps(first.certificate.to_json()))["space_size"] == str(first.certificate.space_size)
 
 
-def test_digests_tell_requests_and_results_apart() -> None:
+def test_different_requests_and_results_have_different_digests() -> None:
     one, other = request(SMALL), request(SMALL, top_k=9)
     assert one.digest != other.digest
     assert one.digest == request(SMALL).digest
     assert search(one).digest != search(other).digest
 
 
-def test_without_time_the_bound_is_still_honest() -> None:
+def test_the_bound_is_valid_without_any_time() -> None:
     proved = 0
     for seed in range(60):
         rng = Random(f"expired {seed}")
@@ -313,7 +313,7 @@ class Cancelled(Interrupted):
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])
-def test_a_report_that_raises_ends_the_search(at: int) -> None:
+def test_an_exception_in_the_progress_callback_ends_the_search(at: int) -> None:
     seen: list[float] = []
 
     def stop(fraction: float, message: str) -> None:
@@ -364,7 +364,7 @@ def test_progress_never_falls_over_the_side_questions(preset: str, budget: Budge
     check_progress(progress_of(SearchRequest(space=resolve_space(preset), budget=budget, top_k=1000)))
 
 
-def test_progress_never_falls_where_nothing_has_mass() -> None:
+def test_progress_never_falls_when_all_nn_mass_is_zero() -> None:
     space = resolve_space("densenet-cifar-free").to_json() | {"skip_channels": 0}
     budget = {"max_params": 1_000_000, "max_macs": 150_000_000}
     check_progress(progress_of(request(space, budget, 1000)))
@@ -404,7 +404,7 @@ def span(low: int, high: int) -> dict[str, int]:
     ],
 )
 @pytest.mark.parametrize("budget", [{}, {"max_params": 1_000_000, "max_macs": 150_000_000}])
-def test_millions_of_equal_masses_are_settled_with_little_work(
+def test_ties_of_millions_of_architectures_are_settled_with_little_work(
     fields: dict[str, Any], near: dict[str, Any], budget: dict[str, int]
 ) -> None:
     """NN-Mass does not grow with width once w >= t, so whole ranges of widths tie; the cheapest are the narrowest.
@@ -433,7 +433,7 @@ def test_millions_of_equal_masses_are_settled_with_little_work(
         ({"time_limit_seconds": "60"}, "time_limit_seconds"),
     ],
 )
-def test_a_bad_request_names_its_field(fields: dict[str, Any], field: str) -> None:
+def test_an_invalid_request_names_its_field(fields: dict[str, Any], field: str) -> None:
     given_fields: dict[str, Any] = {"space": decode_space(SMALL), "budget": Budget()} | fields
     with pytest.raises(DefinitionError) as refused:
         SearchRequest(**given_fields)
@@ -442,20 +442,20 @@ def test_a_bad_request_names_its_field(fields: dict[str, Any], field: str) -> No
 
 @pytest.mark.parametrize("bound", [-1, 2**53, 10**400, 1.5, True, "1", float("nan")])
 @pytest.mark.parametrize("name", LIMITS)
-def test_a_bad_limit_names_its_field(name: str, bound: Any) -> None:
+def test_an_invalid_limit_names_its_field(name: str, bound: Any) -> None:
     with pytest.raises(DefinitionError) as refused:
         Budget(**{name: bound})
     assert [p.field for p in refused.value.problems] == [name]
 
 
 @pytest.mark.parametrize("precision", ["fp64", "", None, ["fp32"], 32])
-def test_a_bad_precision_names_its_field(precision: Any) -> None:
+def test_an_invalid_precision_names_its_field(precision: Any) -> None:
     with pytest.raises(DefinitionError) as refused:
         Budget(precision=precision)
     assert [p.field for p in refused.value.problems] == ["precision"]
 
 
-def test_caveats_tell_of_differing_widths_and_great_density() -> None:
+def test_caveats_warn_of_differing_widths_and_high_density() -> None:
     dense = SMALL | {"width": 4, "depth": 5, "skip_channels": 99}
     thin = SMALL | {"width": 4, "depth": 5, "skip_channels": 1}
     assert search(request(dense)).certificate.caveats == ("density_above_evidence",)

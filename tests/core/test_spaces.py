@@ -60,7 +60,7 @@ def round_trip(space: DenseNetCnnSpace) -> object:
         (1e2, (100,)),
     ],
 )
-def test_an_axis_holds_the_values_that_its_form_means(form: Any, values: tuple[int, ...]) -> None:
+def test_each_form_of_an_axis_gives_its_values(form: Any, values: tuple[int, ...]) -> None:
     assert decode_axis(form, (0, 1000)).values == values
 
 
@@ -74,7 +74,7 @@ def test_an_axis_holds_the_values_that_its_form_means(form: Any, values: tuple[i
         ([[4], 5, 6], [(4,), (5,), (6,)]),
     ],
 )
-def test_axes_are_shared_or_given_by_cell(form: Any, values: list[tuple[int, ...]]) -> None:
+def test_axes_are_shared_or_given_per_cell(form: Any, values: list[tuple[int, ...]]) -> None:
     space = space_with(depth=form)
     assert [axis.values for axis in space.depth] == values
     assert round_trip(space) == space
@@ -147,14 +147,14 @@ BAD = [
 
 
 @pytest.mark.parametrize(("fields", "field", "code"), BAD)
-def test_a_bad_space_names_its_field(fields: dict[str, Any], field: str, code: str) -> None:
+def test_an_invalid_space_names_its_field(fields: dict[str, Any], field: str, code: str) -> None:
     with pytest.raises(DefinitionError) as refused:
         space_with(**fields)
     assert [(p.field, p.code) for p in refused.value.problems] == [(field, code)]
 
 
 @pytest.mark.parametrize("width", [[16, 2049], 2049])
-def test_widths_that_double_too_far_are_refused_however_they_are_written(width: Any) -> None:
+def test_widths_that_double_beyond_the_limit_are_refused_in_every_notation(width: Any) -> None:
     with pytest.raises(DefinitionError) as refused:
         space_with(width_rule="doubling", width=width)
     assert [p.code for p in refused.value.problems] == ["too_large"]
@@ -168,13 +168,13 @@ def test_a_space_must_be_an_object(data: object) -> None:
     assert [(p.field, p.code) for p in refused.value.problems] == [("", "not_an_object")]
 
 
-def test_every_wrong_axis_is_named_at_once() -> None:
+def test_one_error_names_every_invalid_axis() -> None:
     with pytest.raises(DefinitionError) as refused:
         space_with(width=0, depth={"min": 9, "max": 8, "step": 0}, skip_channels=[[0], [-1], 2])
     assert {p.field for p in refused.value.problems} == {"width", "depth.step", "skip_channels.1.0"}
 
 
-def test_messages_do_not_repeat_the_input() -> None:
+def test_error_messages_do_not_repeat_the_input() -> None:
     with pytest.raises(DefinitionError) as refused:
         space_with(width=[123456789], color="purple")
     assert "123456789" not in str(refused.value)
@@ -215,7 +215,7 @@ def test_a_space_reads_back_equal(rng: Random, family: str) -> None:
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.randoms(use_true_random=False), FAMILIES)
-def test_the_chain_holds_each_architecture_once(rng: Random, family: str) -> None:
+def test_the_chain_contains_each_architecture_once(rng: Random, family: str) -> None:
     definition = random_space(rng, family=family)
     space = decode_space(definition)
     chain = space.chain()
@@ -228,7 +228,7 @@ def test_the_chain_holds_each_architecture_once(rng: Random, family: str) -> Non
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_sizes_with_and_without_rules(seed: int) -> None:
+def test_the_size_of_a_space_equals_its_enumeration_with_and_without_rules(seed: int) -> None:
     rng = Random(seed)
     ruled = random_space(rng, 3000) | {"width": [1, 3, 6], "depth": {"min": 1, "max": 4}}
     ruled["skip_channels"] = rng.choice(([0, 2, 5, 999], {"min": 0, "max": 8, "step": 3}, 0))
@@ -291,14 +291,14 @@ def test_no_architecture_costs_more_than_the_largest(rng: Random, family: str) -
         assert (found.weights <= most.weights, found.peak <= most.peak_elements) == (True, True)
 
 
-def test_only_a_choice_of_widths_varies_width() -> None:
+def test_widths_vary_only_when_several_widths_are_allowed() -> None:
     assert space_with().varies_width()
     assert not space_with(width=[16]).varies_width()
     assert not space_with(width=[[16], [32], [64]]).varies_width()
 
 
 @pytest.mark.parametrize("rules", [{}, {"width_rule": "doubling"}, {"depth_rule": "equal"}])
-def test_the_schema_names_every_field_that_is_written(rules: dict[str, str]) -> None:
+def test_the_schema_names_every_field_of_written_json(rules: dict[str, str]) -> None:
     space = space_with(**rules)
     schema = parsed(type(space).schema())
     assert set(space.to_json()) <= set(schema["properties"])

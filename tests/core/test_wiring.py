@@ -48,7 +48,7 @@ def test_each_layer_samples_without_replacement_from_the_outputs_two_or_more_bef
 
 @UNHURRIED
 @given(networks(), SEEDS, st.integers(0, 120))
-def test_fewer_skip_channels_take_a_part_of_more(drawn: tuple[Image, int, Cells], seed: int, fewer: int) -> None:
+def test_fewer_skip_channels_sample_a_subset(drawn: tuple[Image, int, Cells], seed: int, fewer: int) -> None:
     image, classes, cells = drawn
     less = tuple((w, d, min(t, fewer)) for w, d, t in cells)
     small, large = (draw_wiring(network(c, image, classes), seed) for c in (less, cells))
@@ -56,7 +56,7 @@ def test_fewer_skip_channels_take_a_part_of_more(drawn: tuple[Image, int, Cells]
         assert all(set(a) <= set(b) for a, b in zip(few, many, strict=True))
 
 
-def test_every_channel_is_as_likely_as_any_other() -> None:
+def test_channels_are_sampled_uniformly() -> None:
     seeds, available, taken = 4000, 24, 5
     architecture = network(((8, 5, taken),))
     counts = np.zeros(available)
@@ -67,12 +67,12 @@ def test_every_channel_is_as_likely_as_any_other() -> None:
     assert chi_squared < 49.7  # the 0.1 % point for 23 degrees of freedom
 
 
-def test_a_seed_means_the_same_wiring_for_ever() -> None:
+def test_the_wiring_of_a_seed_never_changes() -> None:
     assert draw_wiring(network(SMALL), 0).to_json() == {"cells": GOLDEN}
     assert draw_wiring(network(SMALL), 1).to_json() != {"cells": GOLDEN}
 
 
-def test_a_seed_is_the_order_of_the_raw_numbers_of_its_stream() -> None:
+def test_the_wiring_of_a_seed_follows_the_order_of_its_random_numbers() -> None:
     stream = np.random.PCG64(7)
     numbers = [int(stream.random_raw()) for _ in range(4 + 8 + 2)]
     drawn = []
@@ -91,7 +91,7 @@ def test_a_seed_is_the_order_of_the_raw_numbers_of_its_stream() -> None:
         definition((3, 8, 8), 2, SMALL, "densenet_cnn_depthwise"),
     ],
 )
-def test_other_families_are_wired_alike(data: dict[str, Any]) -> None:
+def test_wirings_are_drawn_for_every_family_of_cells(data: dict[str, Any]) -> None:
     architecture = decode_architecture(data)
     shapes = [tuple(len(layer) for layer in cell) for cell in draw_wiring(architecture, 3).cells]
     assert shapes in ([(0, 0, 4, 6, 6)], [(0, 0, 3, 3), (0, 0, 2)])
@@ -108,7 +108,7 @@ def test_a_wiring_reads_back(drawn: tuple[Image, int, Cells], seed: int) -> None
 
 @UNHURRIED
 @given(networks(), networks(), SEEDS)
-def test_a_wiring_fits_networks_of_its_cells_alone(
+def test_a_wiring_fits_only_networks_with_its_cells(
     one: tuple[Image, int, Cells], other: tuple[Image, int, Cells], seed: int
 ) -> None:
     wiring = draw_wiring(network(one[2], one[0]), seed)
@@ -133,7 +133,7 @@ def test_a_wiring_fits_networks_of_its_cells_alone(
         (None, "not_an_integer"),
     ],
 )
-def test_a_bad_seed_is_named(seed: Any, code: str) -> None:
+def test_an_invalid_seed_names_its_field(seed: Any, code: str) -> None:
     with pytest.raises(DefinitionError) as refused:
         draw_wiring(network(SMALL), seed)
     assert [(p.field, p.code) for p in refused.value.problems] == [("seed", code)]
@@ -165,12 +165,12 @@ GOOD = [[[], [], [0, 1, 3], [0, 4, 7]], [[], [], [0, 1]]]
         ({"cells": [GOOD[0], [[], [], [1, 0]]]}, "cells.1.2", "not_ascending"),
     ],
 )
-def test_a_bad_wiring_names_its_field(data: object, field: str, code: str) -> None:
+def test_an_invalid_wiring_names_its_field(data: object, field: str, code: str) -> None:
     with pytest.raises(DefinitionError) as refused:
         Wiring.from_json(data, network(SMALL))
     assert [(p.field, p.code) for p in refused.value.problems] == [(field, code)]
 
 
-def test_a_good_wiring_is_read_whole_numbers_as_floats_included() -> None:
+def test_a_valid_wiring_is_read_including_integers_written_as_floats() -> None:
     data = {"cells": [[[float(n) for n in layer] for layer in cell] for cell in GOOD]}
     assert Wiring.from_json(data, network(SMALL)).to_json() == {"cells": GOOD}
