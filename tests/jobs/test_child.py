@@ -39,7 +39,7 @@ def run(order: dict[str, Any], listener: Listener | None = None) -> dict[str, An
     return run_child(MODULE, order, cast("Heartbeat", listener or Listener()))
 
 
-def test_an_order_is_carried_out() -> None:
+def test_the_child_process_carries_out_an_order() -> None:
     listener = Listener()
     assert run({"do": "answer", "value": [1, 2]}, listener) == {"event": "done", "result": [1, 2]}
     assert (0.5, "half") in listener.heard
@@ -54,17 +54,17 @@ def test_an_order_is_carried_out() -> None:
         ("exit", "process_died"),
     ],
 )
-def test_a_failure_says_what_it_was(do: str, code: str) -> None:
+def test_a_failed_order_reports_its_reason(do: str, code: str) -> None:
     with pytest.raises(Failed) as failure:
         run({"do": do})
     assert failure.value.code == code
 
 
-def test_what_is_no_event_is_passed_over() -> None:
+def test_output_that_is_not_an_event_is_ignored() -> None:
     assert run({"do": "print", "value": 1}) == {"event": "done", "result": 1}
 
 
-def test_a_cancel_ends_the_process(tmp_path: Path) -> None:
+def test_a_cancel_ends_the_child_process(tmp_path: Path) -> None:
     mark, listener = tmp_path / "pid", Listener()
     threading.Timer(1.5, listener.stop.set).start()
     with pytest.raises(Lost):
@@ -73,7 +73,7 @@ def test_a_cancel_ends_the_process(tmp_path: Path) -> None:
         os.kill(int(mark.read_text()), 0)
 
 
-def test_a_process_that_hangs_is_ended(tmp_path: Path) -> None:
+def test_a_child_process_that_hangs_is_ended(tmp_path: Path) -> None:
     mark = tmp_path / "pid"
     with pytest.raises(Died) as death:
         run({"do": "hang", "mark": str(mark)}, Listener(silence_seconds=2.0))
@@ -82,12 +82,12 @@ def test_a_process_that_hangs_is_ended(tmp_path: Path) -> None:
         os.kill(int(mark.read_text()), 0)
 
 
-def test_a_process_that_says_something_may_take_its_time() -> None:
+def test_a_child_process_that_reports_progress_is_not_ended() -> None:
     listener = Listener(silence_seconds=2.0)
     assert run({"do": "take its time", "value": 3}, listener) == {"event": "done", "result": 3}
 
 
-def test_the_process_ends_when_whoever_ordered_it_is_gone() -> None:
+def test_the_child_process_ends_when_its_worker_has_ended() -> None:
     """The real one watches its standard input."""
     pytest.importorskip("torch", reason="the process says so and ends at once where there is no torch")
     order = {"do": "measure", "dataset": "fake", "samples": 256, "seeds": list(range(20)), "data_root": ".", **BIG}

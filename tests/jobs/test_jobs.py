@@ -83,7 +83,7 @@ def test_jobs_are_claimed_oldest_first_and_once(database: Database) -> None:
     assert claim(database) is None
 
 
-def test_a_queue_sees_its_own_jobs_alone(database: Database) -> None:
+def test_a_queue_claims_only_its_own_jobs(database: Database) -> None:
     add(database, queue="train")
     assert claim(database) is None
 
@@ -105,7 +105,7 @@ def test_concurrent_claims_never_share_a_job(database: Database) -> None:
     assert set(claimed) == added
 
 
-def test_an_expired_lease_puts_the_job_back_and_shuts_the_old_worker_out(database: Database) -> None:
+def test_an_expired_lease_requeues_the_job_and_blocks_writes_of_the_old_worker(database: Database) -> None:
     job_id = add(database)
     old = must_claim(database)
     assert sweep(database).requeued == 0
@@ -125,7 +125,7 @@ def test_an_expired_lease_puts_the_job_back_and_shuts_the_old_worker_out(databas
     assert look(database, job_id).state == State.SUCCEEDED
 
 
-def test_a_heartbeat_renews_the_lease_and_keeps_the_progress(database: Database) -> None:
+def test_a_heartbeat_renews_the_lease_and_stores_the_progress(database: Database) -> None:
     job_id = add(database)
     held = must_claim(database, lease_seconds=1.0)
     before = look(database, job_id)
@@ -137,7 +137,7 @@ def test_a_heartbeat_renews_the_lease_and_keeps_the_progress(database: Database)
     assert (after.progress_fraction, after.progress_message) == (0.5, "halfway")
 
 
-def test_a_job_whose_worker_dies_three_times_is_failed(database: Database) -> None:
+def test_a_job_whose_worker_dies_three_times_fails(database: Database) -> None:
     job_id = add(database)
     for attempt in (1, 2, 3):
         assert must_claim(database).attempt == attempt
@@ -150,7 +150,7 @@ def test_a_job_whose_worker_dies_three_times_is_failed(database: Database) -> No
     assert claim(database) is None
 
 
-def test_a_lease_that_ends_during_a_sweep_gives_no_attempt_too_many(database: Database) -> None:
+def test_a_lease_that_ends_during_a_sweep_gives_no_extra_attempt(database: Database) -> None:
     job_id = add(database)
     must_claim(database)
     with database.write() as session:
@@ -170,7 +170,7 @@ def test_a_lease_that_ends_during_a_sweep_gives_no_attempt_too_many(database: Da
     assert sweep(database) == lifecycle.Sweep(0, 1, {})
 
 
-def test_a_release_is_not_an_attempt(database: Database) -> None:
+def test_a_released_job_does_not_count_as_an_attempt(database: Database) -> None:
     job_id = add(database)
     with database.write() as session:
         held = lifecycle.claim(session, "search", "test/1", 15.0)
@@ -181,7 +181,7 @@ def test_a_release_is_not_an_attempt(database: Database) -> None:
     assert must_claim(database).attempt == 1
 
 
-def test_a_cancelled_job_can_be_written_no_more(database: Database) -> None:
+def test_writes_to_a_cancelled_job_are_refused(database: Database) -> None:
     job_id = add(database)
     held = must_claim(database)
     with database.write() as session:
@@ -195,7 +195,7 @@ def test_a_cancelled_job_can_be_written_no_more(database: Database) -> None:
 
 
 @pytest.mark.parametrize("state", State)
-def test_all_but_a_running_job_is_deleted_with_its_events(database: Database, state: State) -> None:
+def test_a_job_is_deleted_with_its_events_unless_it_is_running(database: Database, state: State) -> None:
     job_id, other = add(database), add(database)
     with database.write() as session:
         session.execute(update(Job).where(Job.id == job_id).values(state=state))
@@ -207,7 +207,7 @@ def test_all_but_a_running_job_is_deleted_with_its_events(database: Database, st
 
 
 @pytest.mark.parametrize("end", [State.SUCCEEDED, State.FAILED])
-def test_what_has_ended_is_not_cancelled(database: Database, end: State) -> None:
+def test_an_ended_job_is_not_cancelled(database: Database, end: State) -> None:
     job_id = add(database)
     held = must_claim(database)
     with database.write() as session:
@@ -217,7 +217,7 @@ def test_what_has_ended_is_not_cancelled(database: Database, end: State) -> None
     assert look(database, job_id).state == end
 
 
-def test_unclaimed_jobs_are_rung_for_again_but_not_without_end(database: Database) -> None:
+def test_unclaimed_jobs_are_notified_again_a_limited_number_of_times(database: Database) -> None:
     added = [add(database) for _ in range(20)]
     assert sweep(database).notifications == {}
     for job_id in added:
@@ -232,7 +232,7 @@ def test_unclaimed_jobs_are_rung_for_again_but_not_without_end(database: Databas
     assert sweep(database).notifications == {"search": 1}, "the next ones are rung for as they come to the front"
 
 
-def test_a_sweep_of_a_long_queue_writes_no_more_than_it_rings_for(database: Database) -> None:
+def test_a_sweep_of_a_long_queue_writes_only_the_jobs_that_it_notifies(database: Database) -> None:
     added = [add(database) for _ in range(20)]
     for job_id in added:
         age(database, job_id, notified_at=timedelta(seconds=5))
@@ -243,7 +243,7 @@ def test_a_sweep_of_a_long_queue_writes_no_more_than_it_rings_for(database: Data
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
-def test_looking_for_what_to_sweep_does_not_read_every_job(database: Database) -> None:
+def test_a_sweep_does_not_read_every_job(database: Database) -> None:
     asked: list[tuple[str, Any]] = []
     record = lambda *context: asked.append((context[2], context[3]))  # noqa: E731 - its arguments are many
     event.listen(database.engine, "before_cursor_execute", record)
@@ -258,7 +258,7 @@ def test_looking_for_what_to_sweep_does_not_read_every_job(database: Database) -
     assert all("USING" in step for step in steps), steps
 
 
-def test_old_keys_are_forgotten_batch_by_batch(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_idempotency_keys_are_deleted_in_batches(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifecycle, "MOST_FORGOTTEN", 2)
     row = {"owner": "ann", "fingerprint": "0" * 64, "status": 202, "location": "/", "body": {}}
     with database.write() as session:
@@ -274,7 +274,7 @@ def test_old_keys_are_forgotten_batch_by_batch(database: Database, monkeypatch: 
         assert session.scalars(select(IdempotencyKey.key)).all() == ["new"]
 
 
-def test_nothing_is_rung_for_where_no_worker_listens(database: Database) -> None:
+def test_queues_without_a_worker_are_not_notified(database: Database) -> None:
     job_id = add(database, queue="train")
     age(database, job_id, notified_at=timedelta(seconds=60))
     with database.read() as session:
@@ -282,7 +282,7 @@ def test_nothing_is_rung_for_where_no_worker_listens(database: Database) -> None
     assert sweep(database).notifications == {}
 
 
-def test_work_is_announced_after_the_commit_and_forgotten_on_rollback(backend: Backend) -> None:
+def test_a_notification_is_sent_after_the_commit_and_dropped_on_rollback(backend: Backend) -> None:
     notified: list[tuple[str, int]] = []
 
     def notify(queue: str) -> None:
@@ -304,12 +304,12 @@ def test_work_is_announced_after_the_commit_and_forgotten_on_rollback(backend: B
     database.dispose()
 
 
-def test_states_move_along_the_table(database: Database) -> None:
+def test_the_table_of_transitions_covers_every_state(database: Database) -> None:
     assert {state for targets in TRANSITIONS.values() for state in targets} == set(State)
     assert [state for state, targets in TRANSITIONS.items() if not targets] == [State.SUCCEEDED]
 
 
-def test_ids_sort_by_the_moment_they_were_made() -> None:
+def test_ids_sort_by_creation_time() -> None:
     made = [new_id() for _ in range(2000)]
     assert len(set(made)) == 2000
     assert made == sorted(made)
@@ -338,7 +338,7 @@ def written(database: Database, act: Callable[..., bool], *args: Any, **options:
         return act(session, *args, **options)
 
 
-def test_every_change_is_told_once_and_in_order(database: Database) -> None:
+def test_every_change_is_one_event_in_order(database: Database) -> None:
     job_id = add(database)
     held = must_claim(database)
     assert beat(database, held)
@@ -373,7 +373,7 @@ def test_every_change_is_told_once_and_in_order(database: Database) -> None:
 
 
 @pytest.mark.parametrize("how", ["fail", "sweep", "give_up"])
-def test_a_failure_is_told_as_the_end(database: Database, how: str) -> None:
+def test_a_failure_is_the_last_event(database: Database, how: str) -> None:
     job_id = add(database)
     for _ in range(3):
         held = must_claim(database)
@@ -391,7 +391,7 @@ def test_a_failure_is_told_as_the_end(database: Database, how: str) -> None:
     assert reported[:-1] == [QUEUED, RUNNING] * (1 if how == "fail" else 3)
 
 
-def test_one_sweep_tells_of_each_job_that_it_moves(database: Database) -> None:
+def test_a_sweep_adds_an_event_to_each_job_that_it_changes(database: Database) -> None:
     added = [add(database) for _ in range(4)]
     for _ in added:
         must_claim(database)
@@ -405,7 +405,7 @@ def test_one_sweep_tells_of_each_job_that_it_moves(database: Database) -> None:
     assert [len(events(database, job_id)) for job_id in added] == [3] * 4
 
 
-def test_a_lost_fence_tells_nothing(database: Database) -> None:
+def test_writes_with_a_lost_fence_add_no_events(database: Database) -> None:
     job_id = add(database)
     old = must_claim(database)
     assert written(database, lifecycle.holds, old)
@@ -424,7 +424,7 @@ def test_a_lost_fence_tells_nothing(database: Database) -> None:
     assert events(database, job_id) == before
 
 
-def test_a_rollback_takes_the_event_with_it(database: Database) -> None:
+def test_a_rollback_removes_the_event(database: Database) -> None:
     job_id = add(database)
     held = must_claim(database)
 
@@ -438,7 +438,7 @@ def test_a_rollback_takes_the_event_with_it(database: Database) -> None:
     assert events(database, job_id) == [QUEUED, RUNNING]
 
 
-def test_concurrent_writers_leave_no_gap(database: Database) -> None:
+def test_event_numbers_of_concurrent_writers_have_no_gap(database: Database) -> None:
     job_id = add(database)
     held = must_claim(database)
     reported: list[bool] = []
@@ -461,7 +461,7 @@ def test_concurrent_writers_leave_no_gap(database: Database) -> None:
 
 
 @pytest.mark.parametrize("end", [State.FAILED, State.CANCELLED])
-def test_a_retry_starts_afresh(backend: Backend, end: State) -> None:
+def test_a_retried_job_starts_with_no_attempts_and_no_progress(backend: Backend, end: State) -> None:
     notified: list[str] = []
     database = Database(backend.settings.sqlalchemy_url, announce=notified.append)
     job_id = add(database)
@@ -486,7 +486,7 @@ def test_a_retry_starts_afresh(backend: Backend, end: State) -> None:
     database.dispose()
 
 
-def test_only_what_was_given_up_is_retried(database: Database) -> None:
+def test_only_failed_or_cancelled_jobs_are_retried(database: Database) -> None:
     job_id = add(database)
     assert not written(database, lifecycle.retry, job_id)
     held = must_claim(database)
@@ -497,7 +497,7 @@ def test_only_what_was_given_up_is_retried(database: Database) -> None:
     assert len(events(database, job_id)) == 3
 
 
-def test_an_attempt_that_was_given_up_counts_once(database: Database) -> None:
+def test_an_abandoned_attempt_counts_once(database: Database) -> None:
     job_id = add(database)
     for attempt in (1, 2):
         held = must_claim(database)
@@ -511,7 +511,7 @@ def test_an_attempt_that_was_given_up_counts_once(database: Database) -> None:
     assert (job.state, job.attempt, job.error_code, job.error_message) == ("failed", 3, "out_of_memory", "killed")
 
 
-def test_the_pulse_tells_what_is_news(backend: Backend) -> None:
+def test_the_heartbeat_reports_only_changes(backend: Backend) -> None:
     settings = backend.settings.model_copy(update={"heartbeat_seconds": 0.02})
     job_id = add(backend.database)
     held = must_claim(backend.database)
@@ -533,7 +533,7 @@ def test_the_pulse_tells_what_is_news(backend: Backend) -> None:
     ]
 
 
-def test_a_message_alone_is_told_after_a_while(worker: Context) -> None:
+def test_a_change_of_the_message_is_reported_after_a_delay(worker: Context) -> None:
     heartbeat = Heartbeat(worker, Claim(new_id(), 1, 1))
     assert not heartbeat._worth_reporting(0.004, "other")
     assert heartbeat._worth_reporting(0.006, "started")

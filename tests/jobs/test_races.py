@@ -147,7 +147,7 @@ def expire_all(session: Session) -> None:
 
 @pytest.mark.random_cases(3)
 @pytest.mark.parametrize("backend", [POSTGRESQL], indirect=True)
-def test_nothing_is_lost_and_nothing_done_twice(backend: Backend, seed: int) -> None:
+def test_no_job_is_lost_or_completed_twice(backend: Backend, seed: int) -> None:
     reported, start = Reported(), threading.Barrier(THREADS)
     actors = [Actor(backend.database, reported, name, seed) for name in range(THREADS)]
     threads = [threading.Thread(target=actor.run, args=(start,)) for actor in actors]
@@ -167,7 +167,7 @@ def test_nothing_is_lost_and_nothing_done_twice(backend: Backend, seed: int) -> 
 
 
 @pytest.mark.parametrize("backend", [*BOTH], indirect=True)
-def test_no_more_is_taken_than_there_is_room_for(backend: Backend) -> None:
+def test_concurrent_submissions_do_not_exceed_the_limit_of_queued_jobs(backend: Backend) -> None:
     database = Database(backend.settings.sqlalchemy_url, most_waiting=ROOM)
     given_up = [new_id() for _ in range(THREADS)]
     with backend.database.write() as session:

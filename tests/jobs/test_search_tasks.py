@@ -54,11 +54,11 @@ def impatient(worker: Context) -> Context:
     return replace(worker, settings=worker.settings.model_copy(update={"heartbeat_seconds": 0.05}))
 
 
-def test_nothing_to_do(worker: Context) -> None:
+def test_a_worker_with_an_empty_queue_does_nothing(worker: Context) -> None:
     assert not search_tasks.run_next(worker)
 
 
-def test_a_repeated_run_gives_the_same_result(worker: Context) -> None:
+def test_a_repeated_search_gives_the_same_result(worker: Context) -> None:
     first, second = submit(worker.database, SMALL), submit(worker.database, SMALL)
     assert search_tasks.run_next(worker)
     assert search_tasks.run_next(worker)
@@ -80,7 +80,7 @@ def test_a_cancelled_search_stops_and_stores_nothing(worker: Context) -> None:
     assert (job.state, search.result, places) == ("cancelled", None, 0)
 
 
-def test_a_search_taken_back_by_the_sweeper_is_left_to_the_next_worker(worker: Context) -> None:
+def test_a_search_requeued_by_the_sweeper_is_finished_by_the_next_worker(worker: Context) -> None:
     worker = impatient(worker)
     search_id = submit(worker.database, LONG)
 
@@ -96,14 +96,14 @@ def test_a_search_taken_back_by_the_sweeper_is_left_to_the_next_worker(worker: C
     assert (job.state, job.worker, search.result, places) == ("running", "test/2", None, 0)
 
 
-def test_a_worker_that_ends_puts_its_search_back(worker: Context, is_stopping: None) -> None:
+def test_a_worker_that_shuts_down_requeues_its_search(worker: Context, is_stopping: None) -> None:
     search_id = submit(worker.database, LONG)
     assert search_tasks.run_next(worker)
     job, search, _ = look(worker.database, search_id)
     assert (job.state, job.attempt, search.result) == ("queued", 0, None)
 
 
-def test_a_search_that_breaks_is_failed_with_its_reason(worker: Context) -> None:
+def test_a_search_that_raises_fails_with_its_reason(worker: Context) -> None:
     search_id = submit(worker.database, SMALL)
     with worker.database.write() as session:
         session.get_one(Search, search_id).request = {"space": "of a version that is gone"}
@@ -113,7 +113,7 @@ def test_a_search_that_breaks_is_failed_with_its_reason(worker: Context) -> None
     assert "DefinitionError" in str(job.error_message)
 
 
-def test_a_queued_search_that_no_schema_would_accept_today_runs_to_its_end(worker: Context) -> None:
+def test_a_queued_search_that_the_schema_no_longer_accepts_succeeds(worker: Context) -> None:
     search_id = submit(worker.database, SMALL)
     with worker.database.write() as session:
         row = session.get_one(Search, search_id)
@@ -123,7 +123,7 @@ def test_a_queued_search_that_no_schema_would_accept_today_runs_to_its_end(worke
     assert (job.state, places) == ("succeeded", search.request["top_k"])
 
 
-def test_a_search_stored_by_a_newer_release_fails_and_says_so(worker: Context) -> None:
+def test_a_search_stored_by_a_newer_release_fails_with_that_reason(worker: Context) -> None:
     search_id = submit(worker.database, SMALL)
     with worker.database.write() as session:
         session.get_one(Search, search_id).request_version = 2
@@ -133,7 +133,7 @@ def test_a_search_stored_by_a_newer_release_fails_and_says_so(worker: Context) -
     assert "version: is 2, and this release reads version 1" in str(job.error_message)
 
 
-def test_progress_is_written_while_a_search_runs(worker: Context) -> None:
+def test_progress_is_stored_while_a_search_runs(worker: Context) -> None:
     worker = impatient(worker)
     search_id = submit(worker.database, LONG)
     seen: list[str] = []

@@ -344,6 +344,6 @@ CASES = settings(
 
 @pytest.mark.timeout(900)  # what fails is made small first
 @pytest.mark.random_cases(2)
-def test_the_queue_does_what_its_model_does(backend: Backend, seed: int) -> None:
+def test_the_queue_agrees_with_its_model(backend: Backend, seed: int) -> None:
     machine = hypothesis.seed(seed)(lambda: Machine(backend.database))
     run_state_machine_as_test(machine, settings=CASES)  # type: ignore[arg-type]

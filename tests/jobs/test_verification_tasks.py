@@ -100,7 +100,7 @@ def calm(bench: Bench, **changes: Any) -> dict[str, Any]:
     return answer
 
 
-def test_a_calm_run(bench: Bench) -> None:
+def test_an_undisturbed_training_stores_its_results_and_files(bench: Bench) -> None:
     answer = calm(bench)
     assert [len(run["epochs"]) for run in answer["runs"]] == [3, 3]
     result, accuracies = answer["result"], [run["accuracy"] for run in answer["runs"]]
@@ -127,7 +127,7 @@ def test_a_calm_run(bench: Bench) -> None:
 
 @pytest.mark.slow
 @on_sqlite
-def test_killed_in_every_phase_it_ends_with_the_same_result(
+def test_a_training_killed_in_every_phase_ends_with_the_same_result(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     expected = calm(bench)
@@ -162,7 +162,7 @@ def sha256s(answer: dict[str, Any]) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", [pytest.param(POSTGRES, marks=pytest.mark.servers)], indirect=True)
-def test_a_database_that_drops_every_connection_costs_nothing(bench: Bench) -> None:
+def test_a_training_survives_dropped_database_connections(bench: Bench) -> None:
     long: dict[str, Any] = {"recipe": replace(RECIPE, epochs=80).to_json(), "seeds": [0]}
     expected = calm(bench, **long)
     verification_id, ended = bench.submit(**long), threading.Event()
@@ -191,7 +191,7 @@ def test_a_database_that_drops_every_connection_costs_nothing(bench: Bench) -> N
 
 @pytest.mark.slow
 @on_sqlite
-def test_killed_within_an_epoch_it_goes_on_from_a_checkpoint_within_it(
+def test_a_training_killed_within_an_epoch_resumes_from_a_checkpoint_of_that_epoch(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     expected = calm(bench, seeds=[0])
@@ -212,7 +212,7 @@ def test_killed_within_an_epoch_it_goes_on_from_a_checkpoint_within_it(
 
 @pytest.mark.slow
 @on_sqlite
-def test_a_poisoned_training_fails_after_exactly_three_attempts(
+def test_a_training_that_kills_its_process_fails_after_three_attempts(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "deaths").write_text("\n".join(["before the first epoch"] * 10))
@@ -230,7 +230,7 @@ def test_a_poisoned_training_fails_after_exactly_three_attempts(
 
 @pytest.mark.slow
 @on_sqlite
-def test_a_full_disk_is_a_clear_failure_that_keeps_the_last_checkpoint(bench: Bench) -> None:
+def test_a_full_disk_fails_the_training_and_preserves_the_last_checkpoint(bench: Bench) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     expected = calm(bench, seeds=[0])
@@ -256,7 +256,7 @@ def test_a_full_disk_is_a_clear_failure_that_keeps_the_last_checkpoint(bench: Be
 
 @pytest.mark.slow
 @on_sqlite
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+def test_a_damaged_checkpoint_is_replaced_by_the_previous_one(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     expected = calm(bench, seeds=[0])
@@ -281,7 +281,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
 
 @pytest.mark.slow
 @on_sqlite
-def test_a_retry_does_not_go_on_with_other_images(
+def test_a_retry_with_changed_images_does_not_resume(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     bench.context = replace(bench.context, settings=bench.context.settings.model_copy(update={"data_root": tmp_path}))
@@ -316,7 +316,7 @@ def make_images(folder: Path, shade: int) -> None:
 
 @pytest.mark.slow
 @on_sqlite
-def test_folders_of_what_is_over_are_removed(bench: Bench) -> None:
+def test_folders_of_finished_trainings_are_removed(bench: Bench) -> None:
     done, cancelled = UUID(calm(bench, seeds=[0])["id"]), bench.submit(seeds=[0])
     with bench.context.database.write() as session:
         service.cancel(session, OWNER, cancelled)
@@ -329,7 +329,7 @@ def test_folders_of_what_is_over_are_removed(bench: Bench) -> None:
 
 
 @on_sqlite
-def test_divergence_is_a_failure_with_that_code(bench: Bench) -> None:
+def test_divergence_fails_the_training_with_its_own_error_code(bench: Bench) -> None:
     wild = Recipe(optimizer="sgd", learning_rate=100.0, momentum=0.99, batch_size=50, epochs=20)
     verification_id = bench.submit(recipe=wild.to_json())
     assert bench.run()
@@ -339,7 +339,7 @@ def test_divergence_is_a_failure_with_that_code(bench: Bench) -> None:
 
 
 @on_sqlite
-def test_a_cancel_ends_the_process_within_seconds_and_a_retry_goes_on(bench: Bench) -> None:
+def test_a_cancel_ends_the_process_within_seconds_and_a_retry_resumes(bench: Bench) -> None:
     long = replace(RECIPE, epochs=400).to_json()
     verification_id = bench.submit(seeds=[0], recipe=long)
 
@@ -365,7 +365,7 @@ def test_a_cancel_ends_the_process_within_seconds_and_a_retry_goes_on(bench: Ben
 
 
 @on_sqlite
-def test_what_a_lost_worker_writes_late_is_refused(bench: Bench) -> None:
+def test_late_writes_of_a_lost_worker_are_refused(bench: Bench) -> None:
     verification_id = bench.submit(seeds=[0], recipe=replace(RECIPE, epochs=400).to_json())
 
     def take_back() -> None:

@@ -18,15 +18,15 @@ END_SECONDS = 30.0
 
 async def training_resume(stage: Stage) -> Outcome:
     """A training killed in every phase ends with weights and figures equal bit for bit to those of a calm run."""
-    return await _tests(stage, f"{TRAININGS}::test_killed_in_every_phase_it_ends_with_the_same_result")
+    return await _tests(stage, f"{TRAININGS}::test_a_training_killed_in_every_phase_ends_with_the_same_result")
 
 
 async def bad_disk(stage: Stage) -> Outcome:
     """A disk that fills up is a clear failure with nothing torn; a checkpoint with a flipped bit is passed over."""
     return await _tests(
         stage,
-        f"{TRAININGS}::test_a_full_disk_is_a_clear_failure_that_keeps_the_last_checkpoint",
-        f"{TRAININGS}::test_a_damaged_checkpoint_gives_way_to_the_one_before",
+        f"{TRAININGS}::test_a_full_disk_fails_the_training_and_preserves_the_last_checkpoint",
+        f"{TRAININGS}::test_a_damaged_checkpoint_is_replaced_by_the_previous_one",
     )
 
 
