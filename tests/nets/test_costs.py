@@ -25,7 +25,7 @@ NETWORKS = 300
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_closed_forms_are_those_of_the_module(family: str, pytestconfig: pytest.Config) -> None:
+def test_closed_forms_equal_the_costs_of_the_module(family: str, pytestconfig: pytest.Config) -> None:
     rng = Random(family)
     met = []
     for index in range(at_most(pytestconfig, NETWORKS)):
@@ -70,7 +70,7 @@ def walked_peak(d: dict[str, Any], wiring: Wiring) -> int:
 
 
 @pytest.mark.parametrize("name", named_networks())
-def test_named_networks_are_torchvisions(name: str) -> None:
+def test_named_networks_have_torchvision_parameter_shapes(name: str) -> None:
     models = pytest.importorskip("torchvision").models
     with torch.device("meta"):
         theirs = models.get_model(name, weights=None)
@@ -81,7 +81,7 @@ def test_named_networks_are_torchvisions(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "resnext50_32x4d"])
-def test_named_networks_give_torchvisions_outputs(name: str) -> None:
+def test_named_networks_give_torchvision_outputs(name: str) -> None:
     models = pytest.importorskip("torchvision").models
     theirs = models.get_model(name, weights=None).eval()
     architecture = named_networks()[name]

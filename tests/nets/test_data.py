@@ -94,7 +94,7 @@ def subset(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Data]:
     return root, load(folder("cifar10-subset.zip"), (3, 32, 32), 10, root)
 
 
-def test_real_images_come_whole_and_in_order(subset: tuple[Path, Data]) -> None:
+def test_real_images_are_complete_and_in_order(subset: tuple[Path, Data]) -> None:
     root, data = subset
     images, labels = everything(data.train)
     assert (images.shape, images.dtype) == ((10_000, 3, 32, 32), torch.uint8)
@@ -120,7 +120,9 @@ def test_real_images_are_standardized(subset: tuple[Path, Data]) -> None:
     assert whole.std((0, 2, 3), correction=0).tolist() == pytest.approx([1, 1, 1], abs=1e-5)
 
 
-def test_images_on_disk_are_the_images_in_memory(subset: tuple[Path, Data], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_read_from_disk_equal_those_in_memory(
+    subset: tuple[Path, Data], monkeypatch: pytest.MonkeyPatch
+) -> None:
     root, data = subset
     monkeypatch.setattr(folders, "LARGEST_HELD_BYTES", 12_000 * 3072 - 1)
     on_disk = load(folder("cifar10-subset.zip"), (3, 32, 32), 10, root)
@@ -136,7 +138,7 @@ def test_images_on_disk_are_the_images_in_memory(subset: tuple[Path, Data], monk
 
 @both_forms
 @pytest.mark.parametrize("top", ["", "birds-2.0/"])
-def test_layouts_with_a_split(write: Writer, top: str, tmp_path: Path) -> None:
+def test_folders_with_a_train_and_test_split_are_loaded(write: Writer, top: str, tmp_path: Path) -> None:
     write(tmp_path / "set", {top + name: content for name, content in SPLIT.items()} | {top + "notes.txt": b"!"})
     data = load(folder(), COLOR, 2, tmp_path)
     images, labels = everything(data.train)
@@ -148,7 +150,7 @@ def test_layouts_with_a_split(write: Writer, top: str, tmp_path: Path) -> None:
 
 
 @both_forms
-def test_val_stands_in_for_test_alone(write: Writer, tmp_path: Path) -> None:
+def test_the_folder_val_is_used_for_testing_only_without_a_folder_test(write: Writer, tmp_path: Path) -> None:
     with_val = {name.replace("test/", "val/"): content for name, content in SPLIT.items()}
     write(tmp_path / "set", with_val | {"extra/c/1.png": picture(1)})
     assert len(load(folder(), COLOR, 2, tmp_path).test) == 4
@@ -157,7 +159,7 @@ def test_val_stands_in_for_test_alone(write: Writer, tmp_path: Path) -> None:
 
 
 @both_forms
-def test_every_fifth_image_of_each_class_is_for_testing_where_nothing_is_split(write: Writer, tmp_path: Path) -> None:
+def test_every_fifth_image_of_each_class_is_for_testing_without_a_split(write: Writer, tmp_path: Path) -> None:
     files = {f"{label}/{i:02}.png": picture(i) for label, count in (("x", 11), ("y", 5)) for i in range(count)}
     write(tmp_path / "set", files)
     data = load(folder(), COLOR, 2, tmp_path)
@@ -167,7 +169,7 @@ def test_every_fifth_image_of_each_class_is_for_testing_where_nothing_is_split(w
 
 
 @both_forms
-def test_hidden_files_and_what_macos_adds_do_not_count(write: Writer, tmp_path: Path) -> None:
+def test_hidden_files_and_macos_metadata_are_ignored(write: Writer, tmp_path: Path) -> None:
     clutter = [
         "__MACOSX/train/a/._0.png",
         "train/a/._0.png",
@@ -180,7 +182,7 @@ def test_hidden_files_and_what_macos_adds_do_not_count(write: Writer, tmp_path: 
 
 
 @both_forms
-def test_images_of_every_kind_are_converted_and_resized(write: Writer, tmp_path: Path) -> None:
+def test_images_of_every_mode_are_converted_and_resized(write: Writer, tmp_path: Path) -> None:
     deep = io.BytesIO()
     Image.fromarray(np.full((8, 8), 100 * 256 + 7, dtype=np.uint16)).save(deep, "PNG")
     files = {
@@ -202,7 +204,7 @@ def test_images_of_every_kind_are_converted_and_resized(write: Writer, tmp_path:
     assert int(gray[5, 0, 0, 0]) == round(0.299 * 200 + 0.114 * 55)
 
 
-def test_the_digest_tells_whether_the_data_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_digest_changes_with_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = SPLIT | {"train/a/1.png": picture(53)}
     for write, name, files in ((as_folder, "one", SPLIT), (as_zip, "two", SPLIT), (as_folder, "three", other)):
         write(tmp_path / name, files)
@@ -217,7 +219,7 @@ def test_the_digest_tells_whether_the_data_are_the_same(tmp_path: Path, monkeypa
 # Files that mean no good, or are not what was meant
 
 
-def test_nothing_at_the_path(tmp_path: Path) -> None:
+def test_a_missing_path_is_reported(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no zip")
     (tmp_path / "loop").symlink_to("loop")
     for path in ("away", "text", "text/below", "loop", "long" * 90):
@@ -225,7 +227,7 @@ def test_nothing_at_the_path(tmp_path: Path) -> None:
     assert refusal(tmp_path / "no root")[0] == "dataset_missing"
 
 
-def test_links_stay_below_the_data_root(tmp_path: Path) -> None:
+def test_links_that_leave_the_data_root_are_refused(tmp_path: Path) -> None:
     root, outside = tmp_path / "root", tmp_path / "outside"
     as_folder(outside, SPLIT)
     as_folder(root / "real", SPLIT)
@@ -242,14 +244,14 @@ def test_links_stay_below_the_data_root(tmp_path: Path) -> None:
     assert refusal(root, folder("real"))[0] == "bad_path"
 
 
-def test_a_path_that_slipped_through_is_still_confined(tmp_path: Path) -> None:
+def test_an_unchecked_path_outside_the_data_root_is_refused(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     as_folder(tmp_path / "outside", SPLIT)
     with pytest.raises(NotPossible, match="points outside"):
         folders.load("../outside", COLOR, 2, tmp_path / "root")
 
 
-def test_entries_that_climb_out_of_a_zip_are_left_alone(tmp_path: Path) -> None:
+def test_zip_entries_with_paths_outside_the_archive_are_ignored(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     as_zip(root / "set", SPLIT | {"../train/c/1.png": picture(1), "/train/c/1.png": picture(1)})
@@ -258,14 +260,14 @@ def test_entries_that_climb_out_of_a_zip_are_left_alone(tmp_path: Path) -> None:
 
 
 @both_forms
-def test_an_entry_too_large_is_never_unpacked(write: Writer, tmp_path: Path) -> None:
+def test_a_zip_entry_that_is_too_large_is_not_unpacked(write: Writer, tmp_path: Path) -> None:
     write(tmp_path / "set", SPLIT | {"train/a/bomb.png": bytes(folders.LARGEST_ENTRY_BYTES + 1)})
     code, message = refusal(tmp_path)
     assert code == "dataset_too_large"
     assert "train/a/bomb.png" in message
 
 
-def test_a_zip_too_large_altogether_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_zip_whose_total_size_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     as_zip(tmp_path / "set", SPLIT)
     total = sum(map(len, SPLIT.values()))
     monkeypatch.setattr(folders, "LARGEST_ZIP_BYTES", total)
@@ -287,12 +289,12 @@ def bomb() -> bytes:
     [b"", b"\x89PNG\r\n\x1a\n", picture(3)[:48], picture(3, "GIF"), b"%!PS-Adobe-3.0 EPSF-3.0\n", bomb()],
     ids=["empty", "header", "truncated", "gif", "postscript", "bomb"],
 )
-def test_a_broken_image_is_named(write: Writer, content: bytes, tmp_path: Path) -> None:
+def test_an_invalid_image_is_reported_by_name(write: Writer, content: bytes, tmp_path: Path) -> None:
     write(tmp_path / "set", SPLIT | {"test/b/broken.png": content})
     assert refusal(tmp_path) == ("bad_dataset", "the image test/b/broken.png cannot be read")
 
 
-def test_damage_within_a_zip_is_noticed(tmp_path: Path) -> None:
+def test_damage_within_a_zip_is_reported(tmp_path: Path) -> None:
     as_zip(tmp_path / "set", SPLIT)
     whole = bytearray((tmp_path / "set").read_bytes())
     at = whole.index(b"train/a/1.png") + 13 + 20
@@ -314,14 +316,14 @@ def test_damage_within_a_zip_is_noticed(tmp_path: Path) -> None:
         ({f"{label}/{i}.png": picture(1) for label in "ab" for i in range(4)}, "class a has no images for testing"),
     ],
 )
-def test_layouts_that_are_none(files: Files, words: str, tmp_path: Path) -> None:
+def test_an_invalid_folder_layout_is_refused(files: Files, words: str, tmp_path: Path) -> None:
     as_zip(tmp_path / "set", files)
     code, message = refusal(tmp_path)
     assert code == "bad_dataset"
     assert words in message
 
 
-def test_classes_have_to_be_the_networks(tmp_path: Path) -> None:
+def test_the_number_of_classes_must_equal_that_of_the_network(tmp_path: Path) -> None:
     as_zip(tmp_path / "set", SPLIT)
     assert refusal(tmp_path, classes=3) == ("classes_mismatch", "the dataset has 2 classes, the network 3")
 
@@ -342,7 +344,7 @@ def loader(images: Images, keys: list[list[int]], start: str, processes: int = 1
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_processes_of_a_loader_read_from_disk(start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loader_processes_read_images_from_disk(start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     as_zip(tmp_path / "set", SPLIT)
     monkeypatch.setattr(folders, "LARGEST_HELD_BYTES", 0)
     images = load(folder(), COLOR, 2, tmp_path).train.augmented("crop_flip", 3)
@@ -354,7 +356,7 @@ def test_processes_of_a_loader_read_from_disk(start: str, tmp_path: Path, monkey
         assert torch.equal(labels, here[1])
 
 
-def test_processes_do_not_move_about_in_each_others_zip(
+def test_loader_processes_have_separate_positions_in_a_zip(
     subset: tuple[Path, Data], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, data = subset
@@ -365,7 +367,9 @@ def test_processes_do_not_move_about_in_each_others_zip(
     assert torch.equal(torch.cat(read), everything(data.test)[0][torch.cat(keys)])
 
 
-def test_a_broken_image_is_named_from_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_image_is_reported_by_name_from_a_loader_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     as_folder(tmp_path / "set", SPLIT | {"test/b/broken.png": b"?"})
     monkeypatch.setattr(folders, "LARGEST_HELD_BYTES", 0)
     with pytest.raises(NotPossible) as refused:
@@ -382,7 +386,7 @@ def noise() -> Data:
 
 
 @pytest.mark.parametrize("augmentation", ["crop_flip", "resized_crop_flip"])
-def test_augmentation_depends_on_seed_epoch_and_image_alone(noise: Data, augmentation: str) -> None:
+def test_augmentation_depends_only_on_seed_epoch_and_image(noise: Data, augmentation: str) -> None:
     images = noise.train.augmented(augmentation, 1)
     before = torch.get_rng_state()
     together, labels = images.__getitems__([3, 512 + 3, 7])
@@ -400,7 +404,7 @@ def test_augmentation_depends_on_seed_epoch_and_image_alone(noise: Data, augment
     assert torch.equal(images.augmented("none", 0).__getitems__([7])[0], noise.train.__getitems__([7])[0])
 
 
-def test_crops_move_by_an_eighth_at_most_and_half_are_mirrored() -> None:
+def test_crops_shift_by_at_most_an_eighth_and_half_are_mirrored() -> None:
     """Find each crop in the padded image, plain or mirrored."""
     data = load(Dataset(name="fake"), (1, 16, 24), 5, Path())
     keys = list(range(200))
@@ -422,7 +426,7 @@ def test_crops_move_by_an_eighth_at_most_and_half_are_mirrored() -> None:
     assert 60 < sum(mirrored for _, _, mirrored in seen) < 140
 
 
-def test_flat_networks_get_augmented_images() -> None:
+def test_images_are_augmented_for_networks_with_flat_inputs() -> None:
     data = load(Dataset(name="fake"), (3 * 8 * 8,), 5, Path())
     batch, _ = data.train.augmented("crop_flip", 0).__getitems__([0, 1])
     assert batch.shape == (2, 3, 8, 8)
@@ -430,7 +434,7 @@ def test_flat_networks_get_augmented_images() -> None:
 
 
 @pytest.mark.parametrize(("name", "shape"), [("synthetic-circle", (2,)), ("fake", (13,))])
-def test_what_is_no_image_is_not_augmented(name: str, shape: tuple[int, ...]) -> None:
+def test_augmenting_data_without_images_is_refused(name: str, shape: tuple[int, ...]) -> None:
     data = load(Dataset(name=name), shape, 2, Path())
     assert len(data.train.augmented("none", 5)) == len(data.train)
     with pytest.raises(NotPossible) as refused:
@@ -467,7 +471,7 @@ def band_of(value: float) -> int:
 
 @pytest.mark.parametrize("segments", [2, 20, 25, 87, 120])
 @pytest.mark.parametrize("name", ["synthetic-linear", "synthetic-circle"])
-def test_labels_take_turns_by_segment(name: str, segments: int) -> None:
+def test_labels_of_synthetic_points_alternate_by_segment(name: str, segments: int) -> None:
     data = load(Dataset(name=name, segments=segments, seed=3), (2,), 2, Path())
     for part, in_each_band in ((data.train, 100), (data.test, 10)):
         points, labels = everything(part)
@@ -482,7 +486,7 @@ def test_labels_take_turns_by_segment(name: str, segments: int) -> None:
     assert torch.equal(Standardize(data, (2,))(some), some)
 
 
-def test_points_are_spread_as_published() -> None:
+def test_synthetic_points_have_the_published_distribution() -> None:
     line, _ = everything(load(Dataset(name="synthetic-linear"), (2,), 2, Path()).train)
     assert torch.equal(line[:, 0], line[:, 1])
     assert [band_of(value) for value in line[50::100, 0].tolist()] == list(range(120))
@@ -498,13 +502,13 @@ def test_points_are_spread_as_published() -> None:
 
 
 @pytest.mark.parametrize(("name", "shape"), [("synthetic-linear", (2,)), ("synthetic-circle", (2,)), ("fake", (2,))])
-def test_what_is_drawn_follows_from_its_seed(name: str, shape: tuple[int, ...]) -> None:
+def test_generated_data_depend_on_the_seed(name: str, shape: tuple[int, ...]) -> None:
     one, again, other = (load(Dataset(name=name, seed=seed), shape, 2, Path()).digest for seed in (1, 1, 2))
     assert one == again != other
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 10), (5, 4, 4), (13,), (64,)])
-def test_fake_has_the_networks_shape(shape: tuple[int, ...]) -> None:
+def test_fake_data_have_the_shape_of_the_network(shape: tuple[int, ...]) -> None:
     data = load(Dataset(name="fake"), shape, 7, Path())
     assert (len(data.train), len(data.test), len(data.classes)) == (512, 128, 7)
     assert set(data.train.labels.tolist()) == set(range(7))
@@ -513,13 +517,13 @@ def test_fake_has_the_networks_shape(shape: tuple[int, ...]) -> None:
     assert float(inputs.std()) == pytest.approx(1, abs=1e-3)
 
 
-def test_fake_images_have_to_fit_into_memory() -> None:
+def test_fake_images_that_do_not_fit_into_memory_are_refused() -> None:
     with pytest.raises(NotPossible) as refused:
         load(Dataset(name="fake"), (3, 8192, 8192), 2, Path())
     assert refused.value.code == "dataset_too_large"
 
 
-def test_a_channel_that_never_varies_has_deviation_one(tmp_path: Path) -> None:
+def test_a_constant_channel_has_standard_deviation_one(tmp_path: Path) -> None:
     as_zip(tmp_path / "set", SPLIT)  # the green channel is 0 everywhere
     data = load(folder(), COLOR, 2, tmp_path)
     assert (data.mean[1], data.std[1]) == (0.0, 1.0)
@@ -528,7 +532,7 @@ def test_a_channel_that_never_varies_has_deviation_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["mnist", "mnist-5k", "digits", "cifar10", "cifar100", "synthetic-linear"])
-def test_a_network_that_does_not_fit_is_refused_before_anything_is_read(name: str) -> None:
+def test_a_network_that_does_not_fit_the_data_is_refused_before_reading(name: str) -> None:
     num_classes = datasets()[name].num_classes
     assert num_classes is not None
     for shape, classes, code in (((5,), num_classes, "shape_mismatch"), ((2, 3, 4), num_classes, "shape_mismatch")):
@@ -538,7 +542,7 @@ def test_a_network_that_does_not_fit_is_refused_before_anything_is_read(name: st
 
 
 @pytest.mark.parametrize(("name", "shape"), [("mnist", (1, 28, 28)), ("cifar10", (3, 32, 32)), ("cifar100", (3072,))])
-def test_a_data_set_that_is_away_says_so(name: str, shape: tuple[int, ...], tmp_path: Path) -> None:
+def test_a_missing_data_set_is_reported(name: str, shape: tuple[int, ...], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")  # nothing can be fetched to here
     classes = datasets()[name].num_classes
     assert classes is not None
@@ -547,7 +551,7 @@ def test_a_data_set_that_is_away_says_so(name: str, shape: tuple[int, ...], tmp_
     assert refused.value.code == "dataset_missing"
 
 
-def test_mnist_is_read_from_its_own_files(tmp_path: Path) -> None:
+def test_mnist_is_read_from_its_published_files(tmp_path: Path) -> None:
     raw = tmp_path / "MNIST/raw"
     raw.mkdir(parents=True)
     for part, count in (("train", 7), ("t10k", 3)):
@@ -564,7 +568,7 @@ def test_mnist_is_read_from_its_own_files(tmp_path: Path) -> None:
     assert (len(data.test), data.classes) == (3, tuple("0123456789"))
 
 
-def test_cifar_is_read_from_its_own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cifar_is_read_from_its_published_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kind = torchvision.datasets.CIFAR10
     folder = tmp_path / kind.base_folder
     folder.mkdir()

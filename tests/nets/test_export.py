@@ -59,7 +59,7 @@ def run(script: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_pytorch_file_runs_alone(family: str, tmp_path: Path) -> None:
+def test_the_pytorch_file_runs_without_nnmass(family: str, tmp_path: Path) -> None:
     architecture = prepare(family, tmp_path)
     (tmp_path / "network.py").write_text(pytorch_source(architecture, 7))
     assert run(RUN_SOURCE, tmp_path) == "the same"
@@ -80,7 +80,7 @@ def test_the_pytorch_file_builds_every_network(family: str) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
-def test_onnx_runs_in_onnx_runtime(family: str, tmp_path: Path) -> None:
+def test_the_onnx_file_gives_the_same_outputs_in_onnx_runtime(family: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     architecture = decode_architecture(random_network(Random(f"export {family}"), family))
     write(architecture, 7, "onnx", tmp_path / "network.onnx")
@@ -92,7 +92,7 @@ def test_onnx_runs_in_onnx_runtime(family: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_torchscript_gives_the_same(family: str, tmp_path: Path) -> None:
+def test_the_torchscript_file_gives_the_same_outputs(family: str, tmp_path: Path) -> None:
     architecture = decode_architecture(random_network(Random(f"script {family}"), family))
     write(architecture, 7, "torchscript", tmp_path / "network.pt")
     x = torch.rand(5, *architecture.input_shape)

