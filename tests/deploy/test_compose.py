@@ -114,33 +114,33 @@ def example_env() -> dict[str, str]:
     return {found[1]: found[2] for found in settings if found}
 
 
-def test_every_service_is_there() -> None:
+def test_the_compose_file_has_every_service() -> None:
     assert set(services()) == {*OURS, *STORES}
 
 
-def test_only_the_api_is_published_and_on_loopback() -> None:
+def test_only_the_api_is_published_and_only_on_loopback() -> None:
     published = {name: service["ports"] for name, service in services().items() if "ports" in service}
     assert published == {"api": ["127.0.0.1:8000:8000"]}
     assert not any("network_mode" in service for service in services().values())
 
 
-def test_the_user_may_publish_elsewhere() -> None:
+def test_a_variable_sets_the_published_address() -> None:
     assert services(NNMASS_PUBLISH="192.0.2.7:80")["api"]["ports"] == ["192.0.2.7:80:8000"]
 
 
-def test_the_api_listens_beyond_loopback_and_asks_for_keys() -> None:
+def test_the_api_listens_beyond_loopback_and_requires_keys() -> None:
     assert "0.0.0.0" in services()["api"]["command"]
     assert services()["api"]["environment"]["NNMASS_REQUIRE_KEYS"] == "true"
     assert not [name for name, service in services().items() if "NNMASS_ALLOW_PUBLIC" in service.get("environment", {})]
 
 
 @pytest.mark.parametrize("password", [None, ""])
-def test_without_a_password_nothing_starts(password: str | None) -> None:
+def test_the_services_do_not_start_without_a_password(password: str | None) -> None:
     with pytest.raises(LookupError, match="POSTGRES_PASSWORD"):
         _interpolated(raw(), {} if password is None else {"POSTGRES_PASSWORD": password})
 
 
-def test_no_secret_is_written_down() -> None:
+def test_the_files_contain_no_secret() -> None:
     for service in raw()["services"].values():
         for name, value in service.get("environment", {}).items():
             assert not SECRET.search(name) or value is None or VARIABLE.fullmatch(value), name
@@ -154,14 +154,14 @@ def test_the_example_env_names_every_variable() -> None:
     assert set(example_env()) == used | passed_on
 
 
-def test_full_mode_is_set_the_same_for_all() -> None:
+def test_all_services_have_the_same_database_and_broker() -> None:
     shared = ("NNMASS_DATABASE_URL", "NNMASS_BROKER_URL", "PGPASSWORD")
     places = {tuple(services()[name]["environment"][key] for key in shared) for name in OURS}
     assert places == {("postgresql://nnmass@postgres:5432/nnmass", "redis://redis:6379/0", PASSWORD)}
 
 
 @pytest.mark.parametrize("name", [*LASTING, *STORES])
-def test_lasting_services_are_restarted_and_watched(name: str) -> None:
+def test_permanent_services_have_a_restart_policy_and_a_health_check(name: str) -> None:
     service = services()[name]
     assert service["restart"] == "unless-stopped"
     check = service["healthcheck"]
@@ -170,31 +170,31 @@ def test_lasting_services_are_restarted_and_watched(name: str) -> None:
     assert check["retries"] > 1
 
 
-def test_the_schema_is_made_once_before_all_else() -> None:
+def test_the_schema_is_created_once_before_other_services_start() -> None:
     assert services()["migrate"]["restart"] == "no"
     assert services()["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
     for name in LASTING:
         assert services()[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
 
 
-def test_what_is_waited_for_can_become_healthy() -> None:
+def test_services_that_others_wait_for_have_a_health_check() -> None:
     for service in services().values():
         for needed, how in service.get("depends_on", {}).items():
             assert how["condition"] != "service_healthy" or "healthcheck" in services()[needed]
 
 
-def test_workers_wait_for_redis_which_they_check_and_the_api_does_not() -> None:
+def test_workers_wait_for_redis_and_the_api_does_not() -> None:
     for name in WORKERS:
         assert services()[name]["depends_on"]["redis"] == {"condition": "service_healthy"}
     assert "redis" not in services()["api"]["depends_on"]
 
 
-def test_the_database_lies_in_a_volume_of_its_own() -> None:
+def test_the_database_has_its_own_volume() -> None:
     assert services()["postgres"]["volumes"] == ["postgres:/var/lib/postgresql/data"]
     assert list(raw()["volumes"]) == ["postgres", "training"]
 
 
-def test_checkpoints_outlive_the_container_that_trains() -> None:
+def test_checkpoints_are_stored_in_a_volume() -> None:
     (volume,) = services()["train-worker"]["volumes"]
     assert services()["train-worker"]["shm_size"] == "2gb", "readers of images need it"
     folder = volume.removeprefix("training:")
@@ -208,18 +208,18 @@ def test_checkpoints_outlive_the_container_that_trains() -> None:
     assert reported.stdout.split() == [f"{folder}/training", f"{folder}/datasets"]
 
 
-def test_redis_evicts_nothing() -> None:
+def test_redis_has_the_noeviction_policy() -> None:
     command = services()["redis"]["command"]
     assert command[command.index("--maxmemory-policy") + 1] == "noeviction"
 
 
-def test_time_to_end_is_longer_than_what_each_service_takes() -> None:
+def test_stop_grace_periods_exceed_the_shutdown_time_of_each_service() -> None:
     assert seconds(services()["api"]["stop_grace_period"]) >= GRACEFUL_SECONDS + 5
     for name in WORKERS:
         assert seconds(services()[name]["stop_grace_period"]) >= 30
 
 
-def test_services_run_with_few_rights() -> None:
+def test_services_run_with_few_privileges() -> None:
     assert all(service["security_opt"] == ["no-new-privileges:true"] for service in services().values())
     for name in OURS:
         service = services()[name]
@@ -284,7 +284,7 @@ def test_services_are_built_from_targets_that_exist(name: str) -> None:
 
 
 @pytest.mark.parametrize("target", ["slim", "train"])
-def test_images_run_as_somebody_with_no_rights(target: str) -> None:
+def test_images_run_as_an_unprivileged_user(target: str) -> None:
     stage = dockerfile()[target]
     user = stage.arguments("USER")[-1]
     assert user not in ("root", "0")
@@ -292,11 +292,11 @@ def test_images_run_as_somebody_with_no_rights(target: str) -> None:
     assert stage.instructions[-1] == ("USER", user)
 
 
-def test_images_are_of_one_pinned_base() -> None:
+def test_images_have_the_same_pinned_base() -> None:
     assert {stage.base for stage in dockerfile().values()} == {"python:3.11-slim"}
 
 
-def test_slim_is_the_default_and_has_no_torch() -> None:
+def test_the_default_image_is_slim_and_has_no_torch() -> None:
     assert list(dockerfile())[-1] == "slim"
     assert set(dockerfile()["slim"].copied_from) == {"slim-dependencies", "wheel"}
     assert not dockerfile()["slim-dependencies"].copied_from
@@ -306,12 +306,12 @@ def test_slim_is_the_default_and_has_no_torch() -> None:
     assert not [requirement for requirement in project["dependencies"] if "torch" in requirement]
 
 
-def test_train_has_torch() -> None:
+def test_the_train_image_has_torch() -> None:
     assert "train-dependencies" in dockerfile()["train"].copied_from
     assert any("-r /requirements/train.txt" in run for run in dockerfile()["train-dependencies"].arguments("RUN"))
 
 
-def test_requirements_are_what_the_project_declares(tmp_path: Path) -> None:
+def test_image_requirements_equal_those_that_the_project_declares(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
     (run,) = dockerfile()["requirements"].arguments("RUN")
     environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
@@ -320,7 +320,7 @@ def test_requirements_are_what_the_project_declares(tmp_path: Path) -> None:
     assert (tmp_path / "train.txt").read_text().splitlines() == project["optional-dependencies"]["train"]
 
 
-def test_every_install_is_pinned_or_needs_no_index() -> None:
+def test_every_install_is_pinned_or_without_an_index() -> None:
     installs = [rest for name, rest in _instructions() if name == "RUN" and " install " in rest]
     assert len(installs) == 4
     pinned = "--require-hashes -r /requirements/requirements.lock", "-c /requirements/constraints.txt"
@@ -328,7 +328,7 @@ def test_every_install_is_pinned_or_needs_no_index() -> None:
         assert any(pin in install for pin in (*pinned, "--no-deps --no-index"))
 
 
-def test_no_registry_is_named() -> None:
+def test_the_files_name_no_registry() -> None:
     for name in ("Dockerfile", "docker-compose.yml", ".env.example"):
         assert not re.search("index-url|trusted-host|PIP_INDEX|registry", (ROOT / name).read_text(), re.IGNORECASE)
     images = [*(stage.base for stage in dockerfile().values()), *(services()[name]["image"] for name in STORES)]
@@ -336,12 +336,12 @@ def test_no_registry_is_named() -> None:
         assert re.fullmatch(r"[a-z]+:\d[\w.-]*", image), "an official image, with its version"
 
 
-def test_nothing_is_fetched_with_add() -> None:
+def test_the_dockerfile_fetches_nothing_with_add() -> None:
     assert {name for name, _ in _instructions()} <= {"FROM", "ENV", "WORKDIR", "COPY", "RUN", "USER", "CMD"}
 
 
 @pytest.mark.parametrize("source", copied())
-def test_what_is_copied_exists_and_is_in_the_build_context(source: str) -> None:
+def test_copied_files_exist_and_are_in_the_build_context(source: str) -> None:
     assert (ROOT / source).exists()
     ignored, *patterns = [x for x in (ROOT / ".dockerignore").read_text().splitlines() if x and not x.startswith("#")]
     assert ignored == "*"
@@ -349,7 +349,7 @@ def test_what_is_copied_exists_and_is_in_the_build_context(source: str) -> None:
 
 
 @pytest.mark.parametrize("secret", [".env", ".git", "tests", "shared"])
-def test_the_build_context_leaves_out_what_images_must_not_have(secret: str) -> None:
+def test_the_build_context_excludes_private_files(secret: str) -> None:
     admitted = [x.removeprefix("!") for x in (ROOT / ".dockerignore").read_text().splitlines() if x.startswith("!")]
     assert not [pattern for pattern in admitted if fnmatch.fnmatch(secret, pattern)]
 
@@ -546,7 +546,7 @@ def end(machine: Machine, name: str, process: subprocess.Popen[bytes]) -> None:
 
 @pytest.mark.servers
 @pytest.mark.processes
-def test_all_services_together_answer_a_search(machine: Machine) -> None:
+def test_a_search_is_answered_by_all_services_together(machine: Machine) -> None:
     assert run(machine, "migrate", services()["migrate"]["command"]) == 0, "migrating again does nothing"
     with started(machine, *LASTING) as running:
         ready = call(machine, "/readyz")
@@ -577,14 +577,14 @@ def _ended(machine: Machine, search_id: str) -> dict[str, Any]:
 
 @pytest.mark.servers
 @pytest.mark.processes
-def test_a_worker_that_is_not_there_is_not_healthy(machine: Machine) -> None:
+def test_the_health_check_fails_without_a_worker(machine: Machine) -> None:
     assert not healthy(machine, "api")
     assert not healthy(machine, "search-worker")
 
 
 @pytest.mark.servers
 @pytest.mark.processes
-def test_a_busy_search_worker_hands_its_job_back_and_ends(machine: Machine) -> None:
+def test_a_busy_search_worker_requeues_its_job_and_ends(machine: Machine) -> None:
     with started(machine, "api", "search-worker") as running:
         search_id = call(machine, "/v1/searches", ENDLESS)["id"]
         wait(lambda: call(machine, f"/v1/searches/{search_id}")["status"] == "running", 20, "the search runs")

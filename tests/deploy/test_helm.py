@@ -118,7 +118,7 @@ def containers(made: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("more", [{}, SECRET, EVERYTHING, CPU_ONLY], ids=["none", "secret", "everything", "cpu"])
-def test_values_keep_the_schema(more: dict[str, Any]) -> None:
+def test_values_follow_the_schema(more: dict[str, Any]) -> None:
     schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
     jsonschema.Draft7Validator.check_schema(schema)
     jsonschema.validate(merged(chart_values(), more), schema)
@@ -138,7 +138,7 @@ def test_values_keep_the_schema(more: dict[str, Any]) -> None:
         {"service": {"port": 0}},
     ],
 )
-def test_wrong_values_are_refused(wrong: dict[str, Any]) -> None:
+def test_the_schema_refuses_invalid_values(wrong: dict[str, Any]) -> None:
     schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(merged(chart_values(), wrong), schema)
@@ -146,7 +146,7 @@ def test_wrong_values_are_refused(wrong: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("more", [SECRET, EVERYTHING, CPU_ONLY], ids=["plain", "everything", "cpu"])
 @pytest.mark.parametrize("version", ["1.27", "1.33"])
-def test_what_is_rendered_is_what_kubernetes_takes(more: dict[str, Any], version: str) -> None:
+def test_rendered_manifests_follow_the_kubernetes_schemas(more: dict[str, Any], version: str) -> None:
     made = manifests(more)
     for manifest in made.values():
         kubernetes_validate.validate(manifest, version, strict=True)
@@ -158,7 +158,7 @@ def test_what_is_rendered_is_what_kubernetes_takes(more: dict[str, Any], version
 
 
 @pytest.mark.parametrize("more", [SECRET, EVERYTHING, CPU_ONLY], ids=["plain", "everything", "cpu"])
-def test_helm_makes_the_same_of_it(more: dict[str, Any], tmp_path: Path) -> None:
+def test_helm_renders_the_same_manifests(more: dict[str, Any], tmp_path: Path) -> None:
     helm = shutil.which("helm")
     if helm is None:
         pytest.skip("needs helm")
@@ -170,13 +170,13 @@ def test_helm_makes_the_same_of_it(more: dict[str, Any], tmp_path: Path) -> None
     assert {f"{one['kind']} {one['metadata']['name']}": one for one in made} == manifests(more)
 
 
-def test_without_a_secret_it_says_what_is_missing() -> None:
+def test_rendering_without_a_secret_names_the_missing_value() -> None:
     done = render({})
     assert done.returncode != 0
     assert "secrets.existing: name a Secret with NNMASS_DATABASE_URL" in done.stderr
 
 
-def test_commands_are_those_of_docker_compose() -> None:
+def test_commands_equal_those_of_docker_compose() -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
     made = containers(manifests(SECRET))
     names = {
@@ -197,7 +197,7 @@ def test_commands_are_those_of_docker_compose() -> None:
     assert grace == reported
 
 
-def test_every_variable_is_a_setting_and_no_secret_is_written_out() -> None:
+def test_every_variable_is_a_setting_and_no_secret_is_rendered() -> None:
     known = {f"NNMASS_{name.upper()}" for name in Settings.model_fields}
     for name, container in containers(manifests(EVERYTHING)).items():
         names = [variable["name"] for variable in container["env"]]
@@ -214,7 +214,7 @@ def test_every_variable_is_a_setting_and_no_secret_is_written_out() -> None:
     assert {"nas", "nas.research.svc", "nnmass.example.org", "nas.example.org"} <= set(hosts)
 
 
-def test_the_api_answers_to_the_address_that_probes_and_prometheus_come_by(tmp_path: Path) -> None:
+def test_the_api_accepts_the_pod_address_used_by_probes_and_prometheus(tmp_path: Path) -> None:
     made = containers(manifests(SECRET))
     names = [variable["name"] for variable in made["api"]["env"]]
     assert names.index("POD_IP") < names.index("NNMASS_ALLOWED_HOSTS"), "it is filled in where it was set before"
@@ -229,7 +229,7 @@ def test_the_api_answers_to_the_address_that_probes_and_prometheus_come_by(tmp_p
         assert client.get("/healthz", headers={"Host": "10.1.2.4"}).status_code == 421
 
 
-def test_pods_ask_to_be_scraped_where_a_token_lets_prometheus_in() -> None:
+def test_pods_have_the_scrape_annotation_only_with_a_metrics_token() -> None:
     for more, asked in ((SECRET, False), (EVERYTHING, True)):
         pod = manifests(more)["Deployment nas-api"]["spec"]["template"]["metadata"]
         assert ("prometheus.io/scrape" in pod.get("annotations", {})) == asked
@@ -241,7 +241,7 @@ def test_a_new_training_worker_waits_for_the_gpu_of_the_old_one() -> None:
     assert "strategy" not in made["Deployment nas-search"]["spec"]
 
 
-def test_training_workers_ask_for_gpus_and_others_do_not() -> None:
+def test_only_training_workers_request_gpus() -> None:
     made = containers(manifests(EVERYTHING))
     for kind in ("requests", "limits"):
         assert made["train"]["resources"][kind]["nvidia.com/gpu"] == 2
@@ -251,7 +251,7 @@ def test_training_workers_ask_for_gpus_and_others_do_not() -> None:
     assert made["search"]["image"] == "nnmass:0.1.0"
 
 
-def test_the_chart_is_of_this_version() -> None:
+def test_the_chart_has_the_version_of_the_project() -> None:
     from nnmass_core import __version__
 
     assert yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))["appVersion"] == __version__

@@ -78,13 +78,13 @@ def named(document: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("document", [dashboard, rules])
-def test_every_metric_that_is_named_is_in_a_scrape(scrape: str, document: Any) -> None:
+def test_every_referenced_metric_is_in_a_scrape(scrape: str, document: Any) -> None:
     there = set().union(*families(scrape).values())
     assert len(named(document())) > 4
     assert named(document()) - there == set()
 
 
-def test_every_metric_is_measured_and_on_the_dashboard(scrape: str) -> None:
+def test_every_metric_is_on_the_dashboard(scrape: str) -> None:
     ours = {name: samples for name, samples in families(scrape).items() if name.startswith("nnmass_")}
     assert set(ours) == WANTED
     shown = named(dashboard())
@@ -92,13 +92,13 @@ def test_every_metric_is_measured_and_on_the_dashboard(scrape: str) -> None:
         assert samples & shown, f"{name} is not shown"
 
 
-def test_every_metric_is_described() -> None:
+def test_every_metric_is_documented() -> None:
     page = (DEPLOY.parent / "docs" / "operate" / "metrics.md").read_text()
     documented = {name.removesuffix("_total") for name in re.findall(r"`(nnmass_[a-z_]+)`", page)}
     assert documented >= WANTED
 
 
-def test_every_panel_has_a_query_and_says_what_it_shows() -> None:
+def test_every_panel_has_a_query_and_a_description() -> None:
     panels = [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
     assert len({panel["id"] for panel in dashboard()["panels"]}) == len(dashboard()["panels"])
     for panel in panels:
@@ -116,7 +116,7 @@ def test_every_rule_has_a_severity_and_a_summary() -> None:
         assert named(rule) or "up{" in rule["expr"]
 
 
-def test_prometheus_reads_the_rules_that_are_there() -> None:
+def test_prometheus_loads_the_alert_rules() -> None:
     config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
     assert [(DEPLOY / "prometheus" / name).exists() for name in config["rule_files"]] == [True]
     (job,) = config["scrape_configs"]

@@ -40,13 +40,13 @@ def accuracy(events: list[dict[str, Any]]) -> float:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16-mixed", "bf16-mixed"])
-def test_mixed_precision_trains_as_well(tmp_path: Path, precision: str) -> None:
+def test_mixed_precision_training_reaches_accuracy(tmp_path: Path, precision: str) -> None:
     events = train_here(tmp_path, recipe=replace(RECIPE, precision=precision).to_json())
     assert accuracy(events) > 0.9
     assert torch.cuda.get_device_name(0) == events[-1]["result"]["device"]
 
 
-def test_a_mixed_precision_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+def test_a_mixed_precision_training_resumes_from_its_checkpoint(tmp_path: Path) -> None:
     recipe = replace(RECIPE, precision="fp16-mixed").to_json()
     whole = train_here(tmp_path, recipe=recipe)
     points = [{k: v for k, v in event.items() if k != "event"} for event in whole if event["event"] == "checkpoint"]
@@ -56,11 +56,11 @@ def test_a_mixed_precision_training_goes_on_from_its_checkpoint(tmp_path: Path) 
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs: NCCL gives each process one of its own")
-def test_two_processes_train_together(tmp_path: Path) -> None:
+def test_training_in_two_processes_reaches_accuracy(tmp_path: Path) -> None:
     assert accuracy(train_here(tmp_path, processes=2)) > 0.9
 
 
-def test_a_network_that_does_not_fit_is_a_clear_failure_and_the_next_one_trains(tmp_path: Path) -> None:
+def test_a_network_that_does_not_fit_fails_and_the_next_one_trains(tmp_path: Path) -> None:
     big = {
         "family": "densenet_cnn",
         "input": {"channels": 3, "height": 512, "width": 512},

@@ -19,7 +19,7 @@ def nnmass(*arguments: str, folder: Path) -> str:
     return done.stdout
 
 
-def test_a_machine_is_calibrated_and_searched_for(tmp_path: Path) -> None:
+def test_a_calibrated_profile_is_used_in_a_search(tmp_path: Path) -> None:
     said = nnmass("calibrate", "--name", "here", folder=tmp_path)
     assert "Written to here.json" in said
     profile = json.loads((tmp_path / "here.json").read_text(encoding="utf-8"))

@@ -57,7 +57,7 @@ def weights_in(path: Path) -> int:
     return sum(int(np.prod(tensor.dims)) for tensor in tensors if tensor.data_type == onnx.TensorProto.FLOAT)
 
 
-def test_from_a_service_to_an_onnx_file(service: Service, tmp_path: Path) -> None:
+def test_the_command_line_exports_a_proved_architecture_to_onnx(service: Service, tmp_path: Path) -> None:
     printed = nnmass(
         service, tmp_path, "search", "--preset", "densenet-tiny", *BUDGET, "--name", "first", "--save", "best.json"
     )

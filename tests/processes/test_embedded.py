@@ -85,7 +85,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
 # The main job
 
 
-def test_a_search_is_followed_to_its_ranking(shared: Service) -> None:
+def test_a_search_is_followed_until_it_has_a_ranking(shared: Service) -> None:
     search_id = shared.submit(QUICK)
     found = shared.ends(search_id)
     assert found["status"] == "succeeded"
@@ -96,7 +96,7 @@ def test_a_search_is_followed_to_its_ranking(shared: Service) -> None:
     assert items[0]["nn_mass"] == pytest.approx(784.1333333333333, abs=1e-9)
 
 
-def test_waiting_for_the_answer_gives_the_finished_search(shared: Service) -> None:
+def test_a_request_with_prefer_wait_returns_the_finished_search(shared: Service) -> None:
     answer = shared.post(QUICK, wait_seconds=20)
     assert answer.status_code == 200
     assert answer.json()["status"] == "succeeded"
@@ -105,7 +105,7 @@ def test_waiting_for_the_answer_gives_the_finished_search(shared: Service) -> No
 # Workers that die
 
 
-def test_a_search_outlives_its_worker(shared: Service) -> None:
+def test_a_search_succeeds_after_its_worker_was_killed(shared: Service) -> None:
     search_id = shared.submit(SLOW)
     shared.runs(search_id)
     worker = shared.child("search")
@@ -145,7 +145,7 @@ def test_cancelling_frees_the_worker(shared: Service) -> None:
     assert shared.ranking(search_id) == []
 
 
-def test_a_child_that_dies_is_started_again(shared: Service) -> None:
+def test_a_killed_child_process_is_restarted(shared: Service) -> None:
     for role in ("api", "maintenance", "train"):
         dead = shared.child(role)
         kill([dead])
@@ -157,14 +157,14 @@ def test_a_child_that_dies_is_started_again(shared: Service) -> None:
 
 
 @pytest.mark.parametrize("attempt", range(2))
-def test_whatever_is_killed_of_an_idle_worker_it_works_again(shared: Service, attempt: int) -> None:
+def test_an_idle_worker_recovers_after_any_of_its_processes_is_killed(shared: Service, attempt: int) -> None:
     worker = shared.child("search")
     for victim in [*worker.children(recursive=True), worker]:
         kill([victim])
         assert shared.ends(shared.submit(QUICK | {"fresh": True}), 30)["status"] == "succeeded"
 
 
-def test_a_measurement_survives_its_worker(shared: Service) -> None:
+def test_a_measurement_succeeds_after_its_worker_was_killed(shared: Service) -> None:
     """The process that has torch ends with its worker; another worker takes the job and does it."""
     pytest.importorskip("torch", reason="torch comes with the extra `train`")
     path = shared.measure(MEASUREMENT)
@@ -205,7 +205,7 @@ def shows_life(service: Service, queue: str) -> bool:
 # Everything at once
 
 
-def test_nothing_acknowledged_is_lost_when_everything_is_killed(service: Service) -> None:
+def test_no_acknowledged_search_is_lost_when_all_processes_are_killed(service: Service) -> None:
     acknowledged = [service.submit(request) for request in (SLOW, *[QUICK] * 5)]
     service.runs(acknowledged[0])
     service.kill_everything()
@@ -219,7 +219,7 @@ def test_nothing_acknowledged_is_lost_when_everything_is_killed(service: Service
     assert service.rows("pragma integrity_check") == [("ok",)]
 
 
-def test_children_follow_a_killed_parent(service: Service) -> None:
+def test_child_processes_end_after_their_parent_was_killed(service: Service) -> None:
     service.runs(service.submit(ENDLESS))
     wait_for(lambda: len(service.descendants()) == 4, "four children run")
     service.kill_parent()
@@ -227,7 +227,7 @@ def test_children_follow_a_killed_parent(service: Service) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_everything_in_good_order(service: Service, number: signal.Signals) -> None:
+def test_a_signal_shuts_down_all_processes(service: Service, number: signal.Signals) -> None:
     assert service.post(QUICK, wait_seconds=20).status_code == 200
     assert service.stop(number) == 0
     assert service.left() == []
@@ -236,7 +236,7 @@ def test_a_signal_ends_everything_in_good_order(service: Service, number: signal
     assert service.rows("select state from jobs") == [("succeeded",)]
 
 
-def test_a_graceful_stop_puts_work_back(service: Service) -> None:
+def test_a_graceful_stop_requeues_running_jobs(service: Service) -> None:
     acknowledged = [service.submit(request) for request in (SLOW, *[QUICK] * 5)]
     service.runs(acknowledged[0])
     assert service.stop(signal.SIGTERM) == 0
@@ -249,7 +249,7 @@ def test_a_graceful_stop_puts_work_back(service: Service) -> None:
     assert service.alarms() == []
 
 
-def test_a_waiting_client_is_answered_when_the_service_ends(service: Service) -> None:
+def test_a_waiting_client_is_answered_when_the_service_shuts_down(service: Service) -> None:
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(service.post, ENDLESS, wait_seconds=30)
         wait_for(service.history, "the search is acknowledged")
@@ -261,7 +261,7 @@ def test_a_waiting_client_is_answered_when_the_service_ends(service: Service) ->
     assert service.alarms() == []
 
 
-def test_a_closed_terminal_does_not_disturb_the_end(tmp_path: Path) -> None:
+def test_the_service_shuts_down_after_its_terminal_was_closed(tmp_path: Path) -> None:
     command = serve_command(tmp_path, "--port", "0")
     with subprocess.Popen(command, env=environment({}), stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -299,18 +299,18 @@ def test_a_taken_port_is_refused(tmp_path: Path) -> None:
     assert line == f"nnmass: cannot listen on 127.0.0.1 port {port}: Address already in use"
 
 
-def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+def test_a_data_folder_that_is_not_writable_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     folder = tmp_path / "file" / "data"
     assert refusal(folder, "--port", "0") == f"nnmass: cannot write to the data folder {folder}: Not a directory"
 
 
-def test_a_second_instance_is_refused(shared: Service) -> None:
+def test_a_second_instance_on_the_same_folder_is_refused(shared: Service) -> None:
     line = refusal(shared.folder, "--port", "0")
     assert line == f"nnmass: another nnmass process already uses the data folder {shared.folder}"
 
 
-def test_listening_to_everyone_is_refused(tmp_path: Path) -> None:
+def test_listening_on_all_addresses_without_keys_is_refused(tmp_path: Path) -> None:
     line = refusal(tmp_path, "--port", "0", "--host", "0.0.0.0")
     assert line.startswith("nnmass: refusing to listen on 0.0.0.0 ")
     assert "nnmass keys create" in line
@@ -319,7 +319,7 @@ def test_listening_to_everyone_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("settings", [DATABASE, BROKER])
-def test_half_of_full_mode_is_refused(tmp_path: Path, settings: dict[str, str]) -> None:
+def test_a_database_url_or_broker_url_without_the_other_is_refused(tmp_path: Path, settings: dict[str, str]) -> None:
     line = refusal(tmp_path, "--port", "0", settings=settings)
     assert line.startswith("nnmass: ")
     assert "set both NNMASS_DATABASE_URL and NNMASS_BROKER_URL" in line

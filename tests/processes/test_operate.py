@@ -88,7 +88,7 @@ def ended(service: Service, path: str, seconds: float = 120.0) -> Json:
     return wait_for(look, f"{path} has ended", seconds)
 
 
-def test_a_job_is_followed_by_its_id_through_every_log(tmp_path: Path) -> None:
+def test_logs_of_every_process_have_the_id_of_the_job(tmp_path: Path) -> None:
     """From the request to the trainer, and every line of every process is JSON, to the last."""
     trains = _has_torch()
     with Service(tmp_path / "data", SHORT_LEASES | {"NNMASS_LOG_FORMAT": "json"}) as service:
@@ -130,7 +130,7 @@ def _has_torch() -> bool:
     return find_spec("torch") is not None and find_spec("sklearn") is not None
 
 
-def test_a_scrape_of_the_real_service_has_what_its_worker_did(tmp_path: Path) -> None:
+def test_metrics_of_the_service_count_the_work_of_its_worker(tmp_path: Path) -> None:
     with Service(tmp_path / "data", SHORT_LEASES) as service:
         service.ends(service.submit(QUICK))
         queues = service.get("/readyz")["queues"]
@@ -146,7 +146,7 @@ def _sample(service: Service, name: str, **labels: str) -> float:
     return sum(sample.value for sample in found if labels.items() <= sample.labels.items())
 
 
-def test_a_job_is_followed_by_its_id_through_traces(receiver: tuple[str, list[Any]], tmp_path: Path) -> None:
+def test_traces_of_every_process_have_the_id_of_the_job(receiver: tuple[str, list[Any]], tmp_path: Path) -> None:
     """The job's trace has its id; the request's span names it and links to it."""
     address, received = receiver
     settings = SHORT_LEASES | {"OTEL_EXPORTER_OTLP_ENDPOINT": address, "OTEL_BSP_SCHEDULE_DELAY": "100"}
@@ -186,7 +186,7 @@ def _about(span: Any) -> dict[str, Any]:
     return {item.key: getattr(item.value, item.value.WhichOneof("value")) for item in span.attributes}
 
 
-def test_without_the_extra_the_service_starts_and_says_so(tmp_path: Path) -> None:
+def test_the_service_without_the_tracing_extra_starts_and_logs_a_warning(tmp_path: Path) -> None:
     """The extra is made to look absent by modules of its name that cannot be imported."""
     shadow = tmp_path / "shadow"
     (shadow / "sitecustomize.py").parent.mkdir()

@@ -113,7 +113,7 @@ def calm(service: Service) -> Json:
     return {"path": path, "events": events, "done": done}
 
 
-def test_epochs_arrive_live_and_a_cut_stream_goes_on(service: Service, calm: Json) -> None:
+def test_epochs_arrive_live_and_a_broken_stream_resumes(service: Service, calm: Json) -> None:
     events = calm["events"]
     assert [number for number, *_ in events] == list(range(1, len(events) + 1))
     epochs = [(data["epoch"]["epoch"], moment) for _, _, data, moment in events if isinstance(data.get("epoch"), dict)]
@@ -126,7 +126,7 @@ def test_epochs_arrive_live_and_a_cut_stream_goes_on(service: Service, calm: Jso
 
 
 @pytest.mark.slow
-def test_a_replay_gives_the_same_bits(service: Service, calm: Json) -> None:
+def test_a_repeated_training_gives_the_same_bits(service: Service, calm: Json) -> None:
     again = f"/v1/verifications/{post(service, calm['path'] + '/replay')['id']}"
     done = ended(service, again)
     assert done["replay"] == {"of": calm["done"]["id"], "same_result": True}
@@ -135,7 +135,7 @@ def test_a_replay_gives_the_same_bits(service: Service, calm: Json) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", ["worker", "everything"])
-def test_a_training_survives_what_is_killed(service: Service, calm: Json, victim: str) -> None:
+def test_a_training_succeeds_after_its_processes_were_killed(service: Service, calm: Json, victim: str) -> None:
     path = verify(service)
     wait_for(lambda: epochs_seen(service, path) >= 3, "epochs are done", 60)
     if victim == "worker":
@@ -152,7 +152,7 @@ def test_a_training_survives_what_is_killed(service: Service, calm: Json, victim
     assert "resumes at epoch" in log
 
 
-def test_a_worker_that_is_killed_leaves_no_trainer_behind(service: Service) -> None:
+def test_a_killed_worker_leaves_no_trainer_process(service: Service) -> None:
     path = verify(service, recipe=RECIPE | {"epochs": 1000})
     wait_for(lambda: epochs_seen(service, path) >= 1, "it trains", 60)
     process, worker = trainer(service), service.child("train")
