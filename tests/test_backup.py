@@ -125,7 +125,7 @@ def call(postgres: PostgresServer, name: str, *arguments: str) -> None:
 
 
 @pytest.mark.servers
-def test_a_dump_of_postgresql_is_restored_and_goes_on(
+def test_a_service_continues_from_a_restored_postgresql_dump(
     postgresql: Backend, worker: Context, postgres: PostgresServer, tmp_path: Path
 ) -> None:
     made = filled(postgresql, worker)
@@ -147,7 +147,7 @@ def test_a_dump_of_postgresql_is_restored_and_goes_on(
     assert made.client.get(made.paths[1]).json()["name"] == "changed after the dump", "the source is another database"
 
 
-def test_full_mode_is_told_to_use_pg_dump(postgresql: Backend, tmp_path: Path) -> None:
+def test_backup_in_full_mode_names_pg_dump(postgresql: Backend, tmp_path: Path) -> None:
     urls = (postgresql.settings.database_url, postgresql.settings.broker_url)
     names = ("NNMASS_DATABASE_URL", "NNMASS_BROKER_URL")
     environment = {name: url.get_secret_value() for name, url in zip(names, urls, strict=True) if url is not None}
@@ -176,7 +176,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NNMASS_DATA_DIR", raising=False)
 
 
-def test_a_backup_of_sqlite_is_restored_and_goes_on(sqlite: Backend, worker: Context, tmp_path: Path) -> None:
+def test_a_service_continues_from_a_restored_sqlite_backup(sqlite: Backend, worker: Context, tmp_path: Path) -> None:
     made = filled(sqlite, worker)
     before = made.answers(made.client)
     copy = tmp_path / "copy.db"
@@ -192,7 +192,7 @@ def test_a_backup_of_sqlite_is_restored_and_goes_on(sqlite: Backend, worker: Con
     goes_on(sqlite.settings.model_copy(update={"data_dir": folder}), before, made)
 
 
-def test_a_backup_is_whole_while_others_write(sqlite: Backend, tmp_path: Path) -> None:
+def test_a_backup_is_consistent_during_writes(sqlite: Backend, tmp_path: Path) -> None:
     """Each search and its job are written in one transaction: a copy has both or neither."""
     client, stopping = client_of(create_app(sqlite.settings)), threading.Event()
 
@@ -219,7 +219,7 @@ def _counts(backend: Backend, file: Path) -> tuple[int, int]:
     return jobs, searches
 
 
-def test_a_backup_that_cannot_be_written_leaves_nothing(sqlite: Backend, tmp_path: Path) -> None:
+def test_a_failed_backup_leaves_no_file(sqlite: Backend, tmp_path: Path) -> None:
     done = backup(sqlite, tmp_path / "no such folder" / "copy.db")
     assert done.exit_code == 1
     assert done.stderr.startswith("nnmass: no backup was written: ")
@@ -230,7 +230,7 @@ def test_a_backup_that_cannot_be_written_leaves_nothing(sqlite: Backend, tmp_pat
     assert earlier.read_text() == "an earlier one"
 
 
-def test_there_is_nothing_to_back_up(tmp_path: Path) -> None:
+def test_backup_without_a_database_is_refused(tmp_path: Path) -> None:
     done = CliRunner().invoke(command_line, ["db", "backup", str(tmp_path / "c"), "--data-dir", str(tmp_path / "none")])
     assert done.exit_code == 2
     assert list(tmp_path.iterdir()) == []

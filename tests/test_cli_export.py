@@ -27,20 +27,20 @@ def export(*arguments: str, definition: object = MLP) -> Any:
     return CliRunner().invoke(app, ["export", "-", *arguments], input=json.dumps(definition))
 
 
-def test_a_pytorch_file_is_printed() -> None:
+def test_export_prints_a_pytorch_file() -> None:
     done = export("--seed", "3")
     assert done.exit_code == 0
     compile(done.stdout, "network.py", "exec")
     assert done.stdout != export("--seed", "4").stdout
 
 
-def test_a_definition_is_written_in_full(tmp_path: Path) -> None:
+def test_export_writes_a_complete_definition(tmp_path: Path) -> None:
     done = export("--format", "json", "-o", str(tmp_path / "network.json"))
     assert (done.exit_code, done.stdout) == (0, "")
     assert json.loads((tmp_path / "network.json").read_text()) == {"version": 1, **MLP}
 
 
-def test_onnx_is_written(tmp_path: Path) -> None:
+def test_export_writes_an_onnx_file(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="torch comes with the extra `train`")
     onnx = pytest.importorskip("onnx")
     path = tmp_path / "network.onnx"
@@ -48,12 +48,12 @@ def test_onnx_is_written(tmp_path: Path) -> None:
     onnx.checker.check_model(str(path))
 
 
-def test_what_is_no_text_wants_a_file() -> None:
+def test_exporting_onnx_without_output_is_refused() -> None:
     done = export("--format", "onnx")
     assert (done.exit_code, done.stderr) == (2, "nnmass: --output is required: onnx is a binary format\n")
 
 
-def test_without_torch_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_without_torch_names_the_package_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "MODULE", "tests.api.trainer_without_torch")
     done = export("--format", "onnx", "-o", str(tmp_path / "network.onnx"))
     assert done.exit_code == 2
@@ -61,12 +61,12 @@ def test_without_torch_it_says_what_to_install(tmp_path: Path, monkeypatch: pyte
     assert not (tmp_path / "network.onnx").exists()
 
 
-def test_a_bad_definition_names_its_field() -> None:
+def test_an_invalid_definition_names_its_field() -> None:
     done = export(definition=MLP | {"width": 0})
     assert (done.exit_code, done.stderr) == (2, "nnmass: width must be at least 1\n")
 
 
-def test_what_is_no_json_is_refused() -> None:
+def test_a_file_that_is_not_json_is_refused() -> None:
     done = CliRunner().invoke(app, ["export", "-"], input="{")
     assert done.exit_code == 2
     assert done.stderr.startswith("nnmass: the definition is not JSON")

@@ -31,7 +31,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
-def test_a_key_is_printed_alone_and_works(run: Any, tmp_path: Path) -> None:
+def test_create_prints_only_the_key_and_the_key_works(run: Any, tmp_path: Path) -> None:
     done = run("create", "--owner", "alice", "--scopes", "read,train", "--name", "lab", "--days", "30")
     assert done.exit_code == 0
     token = done.stdout.removesuffix("\n")
@@ -69,14 +69,14 @@ def test_keys_are_listed_without_their_secrets_and_revoked(run: Any) -> None:
         ([], "--owner"),
     ],
 )
-def test_what_is_wrong_is_named(run: Any, arguments: list[str], named: str) -> None:
+def test_an_invalid_option_is_reported_by_name(run: Any, arguments: list[str], named: str) -> None:
     done = run("create", *arguments)
     assert done.exit_code == 2
     assert named in done.stderr
     assert done.stdout == ""
 
 
-def test_beyond_this_machine_keys_are_needed(backend: Backend) -> None:
+def test_listening_beyond_this_machine_requires_keys(backend: Backend) -> None:
     settings = backend.settings
     assert fit_for("127.0.0.1", settings) == fit_for("localhost", settings) == fit_for("::1", settings) == settings
     with pytest.raises(StartRefused, match="nnmass keys create"):
@@ -87,12 +87,12 @@ def test_beyond_this_machine_keys_are_needed(backend: Backend) -> None:
     assert not fit_for("127.0.0.1", settings).require_keys, "looked up at every request instead"
 
 
-def test_keys_can_be_promised(tmp_path: Path) -> None:
+def test_the_setting_for_required_keys_permits_listening_beyond_this_machine(tmp_path: Path) -> None:
     assert fit_for(EVERYWHERE, Settings(data_dir=tmp_path, require_keys=True)).require_keys
     assert not fit_for(EVERYWHERE, Settings(data_dir=tmp_path, allow_public=True)).require_keys
     assert not list(tmp_path.iterdir())
 
 
-def test_a_database_that_is_away_opens_nothing(tmp_path: Path) -> None:
+def test_keys_are_required_while_the_database_is_unavailable(tmp_path: Path) -> None:
     away = {"database_url": "postgresql://127.0.0.1:1/x", "broker_url": "redis://127.0.0.1:1/0"}
     assert fit_for(EVERYWHERE, Settings(data_dir=tmp_path, **away)).require_keys  # type: ignore[arg-type]

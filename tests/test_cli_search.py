@@ -54,7 +54,7 @@ def test_a_search_prints_its_ranking_and_what_is_proved() -> None:
     assert "Next: add --save" in done.stdout
 
 
-def test_programs_get_one_document(tmp_path: Path) -> None:
+def test_search_prints_one_json_document_that_evaluate_reads(tmp_path: Path) -> None:
     path = tmp_path / "best.json"
     done = run("search", *SMALL, "--top-k", "3", "--json", "--save", str(path))
     document = json.loads(done.stdout)
@@ -67,7 +67,7 @@ def test_programs_get_one_document(tmp_path: Path) -> None:
     assert [item["arch_id"] for item in evaluated] == [item.arch_id for item in answer]
 
 
-def test_a_space_comes_from_a_file_or_from_standard_input(tmp_path: Path) -> None:
+def test_a_space_is_read_from_a_file_or_standard_input(tmp_path: Path) -> None:
     definition = json.dumps(nnmass.space("resnet-tiny"))
     path = tmp_path / "space.json"
     path.write_text(definition)
@@ -87,13 +87,13 @@ def test_a_space_comes_from_a_file_or_from_standard_input(tmp_path: Path) -> Non
         ((), {"maximize": "nn_mass"}),
     ],
 )
-def test_objectives(asked: tuple[str, ...], objective: dict[str, Any]) -> None:
+def test_objective_options_give_the_objective_of_the_request(asked: tuple[str, ...], objective: dict[str, Any]) -> None:
     done = run("search", "--preset", "densenet-mlp-mnist", "--time-limit", "0.5", *asked, "--json")
     assert json.loads(done.stdout)["request"]["objective"] == objective
     assert done.exit_code == (4 if len(objective.get("pareto", [])) == 3 else 0)
 
 
-def test_every_limit_arrives() -> None:
+def test_limit_options_give_the_budget_of_the_request() -> None:
     limits = ("--max-macs", "1.5G", "--max-weight-bytes", "300 KiB", "--max-peak-bytes", "0.5MB")
     done = run("search", *SMALL, *limits, "--precision", "int8", "--diversity", "shape", "--time-limit", "9", "--json")
     request = json.loads(done.stdout)["request"]
@@ -107,7 +107,7 @@ def test_every_limit_arrives() -> None:
     assert (request["diversity"], request["time_limit_seconds"]) == ("shape", 9.0)
 
 
-def test_where_nothing_fits_it_says_what_would() -> None:
+def test_an_infeasible_search_reports_sufficient_limits() -> None:
     done = run("search", "--preset", "densenet-tiny", "--max-params", "100", "--save", "/nowhere/at/all")
     assert done.exit_code == 3
     assert re.search(r"None of [\d,]+ architectures fits", done.stdout)
@@ -116,7 +116,7 @@ def test_where_nothing_fits_it_says_what_would() -> None:
     assert found["result"]["relaxation"]["max_params"] > 100
 
 
-def test_what_is_not_proved_is_said_and_printed() -> None:
+def test_a_search_without_proof_exits_with_4() -> None:
     done = run("search", "--preset", "densenet-cifar-free", "--time-limit", "0.000001", "--json")
     assert done.exit_code == 4
     assert json.loads(done.stdout)["result"]["optimal"] is False
@@ -148,20 +148,20 @@ def test_what_is_not_proved_is_said_and_printed() -> None:
         ((*SMALL, "--server", "localhost"), "--server must be an address"),
     ],
 )
-def test_what_is_wrong_is_named(arguments: tuple[str, ...], said: str) -> None:
+def test_an_invalid_argument_is_reported_by_name(arguments: tuple[str, ...], said: str) -> None:
     done = run("search", *arguments, given="{")
     assert (done.exit_code, done.stdout) == (2, "")
     assert said in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_wrong_space_names_its_fields() -> None:
+def test_an_invalid_space_names_its_fields() -> None:
     done = run("search", "--space", "-", given='{"family": "resnet", "stages": 4}')
     assert "--space: input is required" in done.stderr
     assert "--space: stages must be a list of objects" in done.stderr
 
 
-def test_compressing_prints_what_it_saves(tmp_path: Path) -> None:
+def test_compress_prints_what_it_saves(tmp_path: Path) -> None:
     done = run("compress", "resnet18", "--top-k", "2")
     assert done.exit_code == 0
     assert re.search(r"Compared with the reference \(NN-Mass 3,392; 11,689,512 params", done.stdout)
@@ -183,7 +183,7 @@ def test_an_unknown_network_gets_the_known_name_that_is_most_similar(name: str, 
         assert done.stderr.startswith(f'nnmass: "{name}" is not a file or a known network. {hint}')
 
 
-def test_networks_are_evaluated_in_order(tmp_path: Path) -> None:
+def test_evaluate_prints_networks_in_the_given_order(tmp_path: Path) -> None:
     path = tmp_path / "two.json"
     path.write_text(json.dumps([nnmass.evaluate([name])[0].definition for name in ("resnet18", "resnet34")]))
     done = run("evaluate", "mobilenet_v2", str(path))
@@ -195,7 +195,7 @@ def test_networks_are_evaluated_in_order(tmp_path: Path) -> None:
     assert results == [item.raw for item in nnmass.evaluate(["resnet18"], precision="int8")]
 
 
-def test_a_wrong_network_is_named_with_its_field(tmp_path: Path) -> None:
+def test_an_invalid_network_is_reported_with_its_field(tmp_path: Path) -> None:
     path = tmp_path / "network.json"
     path.write_text('{"family": "resnet"}')
     done = run("evaluate", "resnet18", str(path))
@@ -203,7 +203,7 @@ def test_a_wrong_network_is_named_with_its_field(tmp_path: Path) -> None:
     assert f"{path}: stages is required" in done.stderr
 
 
-def test_named_spaces_are_listed() -> None:
+def test_presets_lists_the_named_spaces() -> None:
     assert "densenet-cifar-free" in run("presets").stdout
     listed = json.loads(run("presets", "--json").stdout)
     assert {item["name"]: item["space_size"] for item in listed}["densenet-cifar-free"] == "170252539265024"
@@ -218,7 +218,7 @@ def test_devices_are_listed_and_limit_a_search() -> None:
     assert limits["stm32f407"]["max_weight_bytes"] == 2**20
 
 
-def test_a_network_is_drawn(tmp_path: Path) -> None:
+def test_diagram_draws_a_network(tmp_path: Path) -> None:
     path = tmp_path / "network.svg"
     assert run("diagram", "resnet18", "-o", str(path)).exit_code == 0
     assert path.read_text() == run("diagram", "resnet18").stdout == nnmass.diagram("resnet18")
@@ -226,7 +226,7 @@ def test_a_network_is_drawn(tmp_path: Path) -> None:
     assert (done.exit_code, "--server is required" in done.stderr) == (2, True)
 
 
-def test_names_and_files_are_exported_alike(tmp_path: Path) -> None:
+def test_export_accepts_a_name_or_a_file(tmp_path: Path) -> None:
     path = tmp_path / "network.json"
     assert run("export", "resnet18", "--format", "json", "-o", str(path)).exit_code == 0
     assert run("export", str(path)).stdout == run("export", "resnet18", "-o", "-").stdout
@@ -264,7 +264,7 @@ def test_the_version_is_printed_by_an_option_and_by_a_command() -> None:
     assert probe("--version") == {"typer"}
 
 
-def test_each_command_loads_what_it_needs() -> None:
+def test_each_command_loads_only_the_packages_it_needs() -> None:
     assert probe("--help") == {"typer"}
     assert probe("search", "--help") == {"typer", "pydantic"}
     assert probe("search", *SMALL, "--top-k", "3", "--precision", "int8", "--time-limit", "2.5") == {*QUICK, "rich"}
@@ -286,7 +286,7 @@ def test_every_command_has_help(command: str) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_shells_complete(shell: str) -> None:
+def test_shell_completion_suggests_commands_and_presets(shell: str) -> None:
     environment = os.environ | {"_NNMASS_COMPLETE": f"complete_{shell}", "COMP_WORDS": "nnmass sea", "COMP_CWORD": "1"}
     words = {"_TYPER_COMPLETE_ARGS": "nnmass search --preset densenet-c", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
     if shell == "bash":
@@ -337,7 +337,7 @@ class OnTerminal:
         return str(printed)
 
 
-def test_people_see_progress_and_programs_do_not() -> None:
+def test_progress_is_shown_only_on_a_terminal() -> None:
     command = OnTerminal("search", *SLOW, "--time-limit", "2", "--json")
     command.says("%")
     document = json.loads(command.ended())
@@ -345,7 +345,7 @@ def test_people_see_progress_and_programs_do_not() -> None:
     assert document["result"]["optimal"] is False
 
 
-def test_whoever_interrupts_sees_no_traceback() -> None:
+def test_an_interrupt_shows_no_traceback() -> None:
     command = OnTerminal("search", *SLOW)
     command.says("%")
     command.process.send_signal(signal.SIGINT)
@@ -364,9 +364,7 @@ class Last:
 
 
 @pytest.mark.parametrize("more", [True, False], ids=["at the next report", "at the end"])
-def test_an_interrupt_that_is_lost_in_a_callback_counts_all_the_same(
-    monkeypatch: pytest.MonkeyPatch, *, more: bool
-) -> None:
+def test_an_interrupt_swallowed_in_a_callback_ends_the_command(monkeypatch: pytest.MonkeyPatch, *, more: bool) -> None:
     lost: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda about: lost.append(about.exc_type))
     before = signal.getsignal(signal.SIGINT)
@@ -387,7 +385,7 @@ def test_an_interrupt_that_is_lost_in_a_callback_counts_all_the_same(
 # devices and latencies
 
 
-def test_a_limit_on_latency_with_a_profile_in_a_file(tmp_path: Path) -> None:
+def test_a_limit_on_latency_accepts_a_profile_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "board.json"
     path.write_text(json.dumps(profile()), encoding="utf-8")
     done = run("search", *SMALL, "--device", str(path), "--max-latency-ms", "4ms", "--top-k", "2")
@@ -413,14 +411,14 @@ def test_a_limit_on_latency_with_a_profile_in_a_file(tmp_path: Path) -> None:
         (("--minimize", "latency_ms", "--min-nn-mass", "9"), "requires a device"),
     ],
 )
-def test_a_latency_that_cannot_be_told_is_refused_in_one_line(options: tuple[str, ...], said: str) -> None:
+def test_a_latency_that_cannot_be_estimated_is_refused_in_one_line(options: tuple[str, ...], said: str) -> None:
     done = run("search", *SMALL, *options)
     assert done.exit_code == 2
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_devices_are_listed_with_what_they_limit() -> None:
+def test_devices_lists_the_memory_limits() -> None:
     done = run("devices")
     assert "stm32f746" in done.stdout
     assert "1,048,576" in done.stdout

@@ -63,5 +63,5 @@ def test_commits_follow_the_rules() -> None:
         (f"Add {'x' * 69}\n\nIt was missing.\n", 1),
     ],
 )
-def test_rules_of_messages(message: str, count: int) -> None:
+def test_problems_of_a_commit_message_are_counted(message: str, count: int) -> None:
     assert len(problems(message)) == count

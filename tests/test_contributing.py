@@ -10,7 +10,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 
 
-def test_hooks_run_what_the_environment_has() -> None:
+def test_hooks_run_commands_of_the_environment() -> None:
     (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
     assert repository["repo"] == "local"
     checked = re.findall(r"^\t\.venv-dev/bin/(\S+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
@@ -20,7 +20,7 @@ def test_hooks_run_what_the_environment_has() -> None:
         assert hook["language"] == "system"
 
 
-def test_templates_of_issues_parse_and_ask_for_something() -> None:
+def test_issue_templates_parse_and_have_fields() -> None:
     forms = [path for path in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml") if path.name != "config.yml"]
     assert {form.name for form in forms} == {"bug.yml", "feature.yml"}
     for form in forms:
@@ -31,7 +31,7 @@ def test_templates_of_issues_parse_and_ask_for_something() -> None:
         assert all(part["type"] in ("textarea", "input", "dropdown") for part in read["body"])
 
 
-def test_pages_for_contributors_link_to_what_is_there() -> None:
+def test_links_of_pages_for_contributors_lead_to_existing_files() -> None:
     for name in (
         "CODE_OF_CONDUCT.md",
         "CONTRIBUTING.md",

@@ -75,7 +75,7 @@ def test_no_page_loads_anything_from_another_host(site: Path) -> None:
         assert not re.search(r"""(?:url\(|@import)\s*["']?(?:https?:)?//""", sheet.read_text()), sheet
 
 
-def test_whatever_a_page_loads_is_there(site: Path) -> None:
+def test_every_file_that_a_page_loads_exists(site: Path) -> None:
     for page in pages(site):
         for address in Loaded(page.read_text()).addresses:
             path = address.split("?")[0].split("#")[0]
@@ -83,14 +83,14 @@ def test_whatever_a_page_loads_is_there(site: Path) -> None:
                 assert (page.parent / path).exists(), (page, address)
 
 
-def test_every_route_has_its_place_in_the_reference(site: Path) -> None:
+def test_every_route_is_in_the_reference(site: Path) -> None:
     text = (site / "reference/rest.html").read_text()
     headings = re.findall(r"<h3[^>]*><code>(.*?)</code>", text)
     assert headings == [f"{method.upper()} {path}" for path, item in openapi()["paths"].items() for method in item]
     assert len(headings) > 30
 
 
-def test_every_command_and_option_has_its_place_in_the_reference(site: Path) -> None:
+def test_every_command_and_option_is_in_the_reference(site: Path) -> None:
     text, described = (site / "reference/commands.html").read_text(), loaded(site, "reference/commands.html").places
     found = commands()
     assert [command.name for command in found] == list(names("nnmass", typer.main.get_command(app)))
@@ -103,13 +103,13 @@ def test_every_command_and_option_has_its_place_in_the_reference(site: Path) -> 
                 assert named is None or named.split("|")[0] in own, (command.name, named)
 
 
-def test_every_setting_is_described(site: Path) -> None:
+def test_every_setting_is_in_the_reference(site: Path) -> None:
     text = (site / "reference/settings.html").read_text()
     for name in Settings.model_fields:
         assert f"<code>NNMASS_{name.upper()}</code>" in text
 
 
-def test_what_python_exports_is_described(site: Path) -> None:
+def test_every_public_python_name_is_in_the_reference(site: Path) -> None:
     import nnmass
 
     described = loaded(site, "reference/python.html").places
@@ -117,14 +117,14 @@ def test_what_python_exports_is_described(site: Path) -> None:
     assert {"nnmass.Client.search", "nnmass.search_options.SearchOptions"} <= described
 
 
-def test_what_a_family_imports_is_described(site: Path) -> None:
+def test_every_name_of_the_plugin_module_is_in_the_reference(site: Path) -> None:
     from nnmass_core import plugin
 
     described = loaded(site, "reference/plugin.html").places
     assert {f"nnmass_core.plugin.{name}" for name in plugin.__all__} <= described
 
 
-def test_pictures_are_what_the_library_draws() -> None:
+def test_pictures_of_the_docs_equal_those_that_the_library_draws() -> None:
     drawn = pictures()
     assert {path.name for path in FOLDER.glob("*.svg")} == set(drawn)
     for name, picture in drawn.items():

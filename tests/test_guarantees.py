@@ -20,7 +20,7 @@ def promises() -> list[str]:
 
 
 @pytest.mark.parametrize("promise", promises())
-def test_a_promise_names_tests_that_are_there(promise: str) -> None:
+def test_every_guarantee_names_existing_tests(promise: str) -> None:
     named = re.findall(r"`(chaos: \w+|tests/[\w/]+\.py(?:::\w+)?)`", promise)
     assert named
     for name in named:
@@ -31,5 +31,5 @@ def test_a_promise_names_tests_that_are_there(promise: str) -> None:
             assert f"def {test}" in (ROOT / path).read_text()
 
 
-def test_there_are_promises() -> None:
+def test_the_page_lists_guarantees() -> None:
     assert len(promises()) > 20

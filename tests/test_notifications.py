@@ -12,7 +12,7 @@ from app.jobs.broker import make_celery, purge_notifications
 NOTIFICATIONS = 200
 
 
-def test_bells_rung_at_once_are_each_heard_whole(tmp_path: Path) -> None:
+def test_concurrent_notifications_are_all_received_complete(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     celery = make_celery(settings)
     ringers = [threading.Thread(target=_notify, args=(settings,)) for _ in range(4)]
@@ -29,7 +29,7 @@ def test_bells_rung_at_once_are_each_heard_whole(tmp_path: Path) -> None:
     assert heard == 4 * NOTIFICATIONS
 
 
-def test_old_bells_are_thrown_away(tmp_path: Path) -> None:
+def test_old_notifications_are_deleted(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     _notify(settings)
     assert len(list(settings.notifications_dir.glob("messages/*.msg"))) == NOTIFICATIONS

@@ -197,7 +197,7 @@ CASES: list[tuple[list[str], set[str]]] = [
 
 
 @pytest.mark.parametrize(("arguments", "named"), CASES, ids=lambda value: " ".join(sorted(value)) or "default")
-def test_exactly_what_is_named_goes_and_a_dry_run_says_so(world: World, arguments: list[str], named: set[str]) -> None:
+def test_prune_deletes_exactly_what_its_dry_run_reports(world: World, arguments: list[str], named: set[str]) -> None:
     before, files = world.rows(), world.files()
     reported, first = prune(world, *arguments, "--dry-run")
     assert first.startswith("would delete")
@@ -224,7 +224,7 @@ def test_exactly_what_is_named_goes_and_a_dry_run_says_so(world: World, argument
     assert world.rows() == after
 
 
-def test_what_stays_is_still_answered(world: World) -> None:
+def test_remaining_jobs_and_evidence_can_be_read_after_a_prune(world: World) -> None:
     evidence = world.client.get("/v1/evidence").json()
     prune(world)
     assert world.client.get("/v1/evidence").json() == evidence
@@ -235,7 +235,7 @@ def test_what_stays_is_still_answered(world: World) -> None:
     assert len(ranking["items"]) == 3
 
 
-def test_it_goes_in_batches(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prune_deletes_in_batches(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     before = world.rows()
     monkeypatch.setattr(retention, "AT_ONCE", 2)
     policy = RetentionPolicy(timedelta(days=90), kinds=(SEARCHES, VERIFICATIONS))
@@ -250,7 +250,7 @@ def test_it_goes_in_batches(world: World, monkeypatch: pytest.MonkeyPatch) -> No
     gone(before, world.rows())
 
 
-def test_what_is_taken_up_meanwhile_stays(world: World) -> None:
+def test_jobs_retried_tagged_or_trained_during_a_prune_remain(world: World) -> None:
     """Between the look and the removal one is retried, one tagged, one trained."""
     policy = RetentionPolicy(timedelta(days=90), keep_tagged=True)
     database, folder = world.backend.database, world.settings.training_dir
@@ -274,7 +274,7 @@ def test_what_is_taken_up_meanwhile_stays(world: World) -> None:
     assert set(world.ids) - names_left(world) == {"old, cancelled"}
 
 
-def test_a_search_that_is_trained_meanwhile_stays(world: World) -> None:
+def test_a_search_that_is_queued_for_training_during_a_prune_remains(world: World) -> None:
     policy = RetentionPolicy(timedelta(days=90))
     database, folder = world.backend.database, world.settings.training_dir
     criteria = retention._Criteria(SEARCHES, retention.cutoff(database, policy), keep_tagged=False)
@@ -295,7 +295,7 @@ def sweeper(world: World, queue: str, **settings: Any) -> Sweeper:
     return Sweeper(world.backend.database, changed, lambda queue: None, worker=("test/1", queue))
 
 
-def test_the_sweeper_removes_a_batch_each_sweep_and_begins_once_an_hour(
+def test_the_sweeper_prunes_a_batch_each_sweep_and_starts_once_an_hour(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from app.jobs import sweeper as module
@@ -329,7 +329,7 @@ DAYS = {"retention_days": 90.0}
 
 
 @pytest.mark.parametrize(("queue", "settings"), [("maintenance", {}), ("search", DAYS), ("train", DAYS)])
-def test_nothing_goes_without_being_asked_for_or_by_another_worker(
+def test_only_the_maintenance_worker_prunes_and_only_when_configured(
     world: World, queue: str, settings: dict[str, Any]
 ) -> None:
     sweeping = sweeper(world, queue, **settings)
@@ -342,12 +342,12 @@ def test_nothing_goes_without_being_asked_for_or_by_another_worker(
 
 
 @pytest.mark.parametrize(("text", "age"), [("90d", OLD - NEW), ("12h", timedelta(hours=12)), ("6w", timedelta(42))])
-def test_ages(text: str, age: timedelta) -> None:
+def test_ages_are_read_with_their_units(text: str, age: timedelta) -> None:
     assert age_of(text) == age
 
 
 @pytest.mark.parametrize("text", ["", "90", "d", "0d", "-1d", "1.5d", "90 d", "90m", "1e3d", "9999999d"])
-def test_what_is_no_age_is_refused(tmp_path: Path, text: str) -> None:
+def test_an_invalid_age_is_refused(tmp_path: Path, text: str) -> None:
     done = CliRunner().invoke(
         command_line, ["db", "prune", f"--older-than={text}"], env={"NNMASS_DATA_DIR": str(tmp_path)}
     )
@@ -355,14 +355,14 @@ def test_what_is_no_age_is_refused(tmp_path: Path, text: str) -> None:
     assert done.stderr.startswith("nnmass: --older-than must be a number of hours, days or weeks")
 
 
-def test_a_folder_without_a_database_gets_none(tmp_path: Path) -> None:
+def test_prune_in_a_folder_without_a_database_creates_none(tmp_path: Path) -> None:
     environment = {"NNMASS_DATA_DIR": str(tmp_path)}
     done = CliRunner().invoke(command_line, ["db", "prune", "--older-than", AGE], env=environment)
     assert done.exit_code == 2
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_table_below_jobs_is_counted() -> None:
+def test_prune_counts_rows_of_every_table_that_refers_to_jobs() -> None:
     """A new table that goes with a job must be told to whoever counts what goes."""
     known = {table.__tablename__ for parts in retention.BELONGING.values() for table, _ in parts}
     cascading = {"jobs"}

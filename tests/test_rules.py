@@ -33,7 +33,7 @@ def test_api_and_worker_start_without_torch() -> None:
     subprocess.run([sys.executable, "-c", probe], cwd=ROOT, check=True, timeout=60)
 
 
-def test_numba_is_not_loaded_before_it_is_used() -> None:
+def test_importing_the_service_does_not_load_numba() -> None:
     probe = (
         "import sys, app.main, app.cli, worker.celery_app, nnmass_core.scoring.batch; sys.exit('numba' in sys.modules)"
     )
@@ -52,7 +52,7 @@ def test_no_room_has_more_modules_than_a_person_takes_in() -> None:
     assert {name: count for name, count in counts.items() if count > 14} == {}
 
 
-def test_the_version_is_one() -> None:
+def test_the_changelog_has_the_current_version() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text()
     version = re.search(r'__version__ = "(.+)"', (ROOT / "nnmass_core/__init__.py").read_text())
     assert version is not None

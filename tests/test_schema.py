@@ -35,7 +35,7 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return server.create_database(f"schema_{os.urandom(4).hex()}")
 
 
-def test_migrations_make_what_the_models_say(empty_url: str) -> None:
+def test_migrations_create_the_schema_of_the_models(empty_url: str) -> None:
     engine = make_engine(empty_url)
     with engine.connect() as connection:
         assert not migrate.is_current(connection)
@@ -48,7 +48,7 @@ def test_migrations_make_what_the_models_say(empty_url: str) -> None:
     engine.dispose()
 
 
-def test_migrations_can_be_taken_back(empty_url: str) -> None:
+def test_migrations_can_be_downgraded(empty_url: str) -> None:
     engine = make_engine(empty_url)
     migrate.upgrade(engine)
     with engine.connect() as connection:
@@ -57,7 +57,7 @@ def test_migrations_can_be_taken_back(empty_url: str) -> None:
     engine.dispose()
 
 
-def test_jobs_from_before_there_were_events_have_one(empty_url: str) -> None:
+def test_the_migration_adds_an_event_to_jobs_without_one(empty_url: str) -> None:
     engine = make_engine(empty_url)
     states = ["queued", "running", "succeeded", "failed", "cancelled"]
     with engine.connect() as connection:
@@ -92,7 +92,7 @@ def test_jobs_from_before_there_were_events_have_one(empty_url: str) -> None:
     engine.dispose()
 
 
-def test_alembic_upgrade_head_works_by_hand(tmp_path: Path) -> None:
+def test_alembic_upgrade_head_works_from_the_command_line(tmp_path: Path) -> None:
     environment = os.environ | {"NNMASS_DATA_DIR": str(tmp_path / "data")}
     command = [sys.executable, "-m", "alembic", "upgrade", "head"]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=60)
@@ -102,7 +102,7 @@ def test_alembic_upgrade_head_works_by_hand(tmp_path: Path) -> None:
     engine.dispose()
 
 
-def test_lists_are_read_from_their_indexes(sqlite_file: Path) -> None:
+def test_the_query_of_a_list_uses_its_index(sqlite_file: Path) -> None:
     engine = make_engine(f"sqlite:///{sqlite_file}")
     query = "EXPLAIN QUERY PLAN SELECT id FROM jobs WHERE owner = 'x' AND kind = 'search' AND id < 'y' ORDER BY id DESC"
     with engine.connect() as connection:

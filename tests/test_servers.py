@@ -115,7 +115,7 @@ def test_create_database_is_utf8_in_locale_c(postgres: PostgresServer) -> None:
     assert ask(url, "SELECT datcollate FROM pg_database WHERE datname = current_database()") == "C"
 
 
-def test_postgres_keeps_data_through_kill_and_restart(postgres: PostgresServer) -> None:
+def test_postgres_preserves_data_when_killed_and_restarted(postgres: PostgresServer) -> None:
     url = postgres.create_database("crash")
     fill(url)
     with connect(url):  # a backend of its own session, which must die too
@@ -128,7 +128,7 @@ def test_postgres_keeps_data_through_kill_and_restart(postgres: PostgresServer) 
     assert ask(url, "SELECT value FROM kept") == 42
 
 
-def test_postgres_keeps_data_through_immediate_stop(postgres: PostgresServer) -> None:
+def test_postgres_preserves_data_after_an_immediate_stop(postgres: PostgresServer) -> None:
     fill(postgres.url)
     postgres.stop_immediate()
     assert not postgres.running
@@ -154,7 +154,7 @@ def test_postgres_recovers_when_only_the_postmaster_was_killed(postgres: Postgre
 
 
 @pytest.mark.parametrize(("durable", "fsync"), [(False, "off"), (True, "on")])
-def test_postgres_durability_is_chosen(*, durable: bool, fsync: str) -> None:
+def test_postgres_has_the_chosen_durability(*, durable: bool, fsync: str) -> None:
     with PostgresServer(durable=durable) as server:
         assert ask(server.url, "SHOW fsync") == fsync
 
@@ -185,7 +185,7 @@ def test_wheel_is_copied_only_where_it_cannot_be_reached(*, mode: int, copied: b
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root hands PostgreSQL over to another account")
-def test_unreachable_temporary_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_temporary_folder_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tmp_path.chmod(0o700)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(ServerUnavailable, match="set TMPDIR"):
@@ -209,7 +209,7 @@ def test_redis_serves_a_loopback_url(redis_server: RedisServer) -> None:
         assert client.config_get("save") == {"save": ""}
 
 
-def test_redis_forgets_through_kill(redis_server: RedisServer) -> None:
+def test_redis_loses_its_data_when_killed(redis_server: RedisServer) -> None:
     with redis.Redis.from_url(redis_server.url) as client:
         client.set("kept", 42)
         redis_server.kill()
@@ -219,7 +219,7 @@ def test_redis_forgets_through_kill(redis_server: RedisServer) -> None:
         assert client.get("kept") is None
 
 
-def test_durable_redis_keeps_data_through_kill(redis_source: Source) -> None:
+def test_durable_redis_preserves_data_when_killed(redis_source: Source) -> None:
     with RedisServer(redis_source, durable=True) as server, redis.Redis.from_url(server.url) as client:
         client.set("kept", 42)
         server.kill()
@@ -227,7 +227,7 @@ def test_durable_redis_keeps_data_through_kill(redis_source: Source) -> None:
         assert client.get("kept") == b"42"
 
 
-def test_paused_redis_is_silent_until_resumed(redis_server: RedisServer) -> None:
+def test_paused_redis_does_not_answer_until_resumed(redis_server: RedisServer) -> None:
     with redis.Redis.from_url(redis_server.url, socket_timeout=0.2) as client:
         client.set("kept", 42)
         redis_server.pause()
@@ -249,7 +249,7 @@ def test_extra_arguments_come_last(redis_source: Source) -> None:
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "allkeys-lru"}
 
 
-def test_stop_leaves_no_process_and_keeps_the_address(server: Server) -> None:
+def test_stop_leaves_no_process_and_preserves_the_address(server: Server) -> None:
     processes, url = members(server), server.url
     server.stop()
     assert alive(processes) == []
@@ -266,7 +266,7 @@ def test_close_leaves_neither_process_nor_folder(server: Server) -> None:
     server.close()
 
 
-def test_start_after_close_begins_afresh(server: Server) -> None:
+def test_start_after_close_uses_a_new_folder(server: Server) -> None:
     before = server.folder
     server.close()
     server.start()
@@ -278,14 +278,14 @@ def test_running_server_does_not_start_twice(server: Server) -> None:
         server.start()
 
 
-def test_taken_port_is_told_from_the_server(server: Server) -> None:
+def test_a_port_that_is_in_use_is_reported_with_the_log_of_the_server(server: Server) -> None:
     server.stop()
     with socket.create_server(("127.0.0.1", server.port)), pytest.raises(ServerDied, match=r"(?s)its log ends:.*use"):
         server.start()
     server.start()
 
 
-def test_first_start_moves_on_from_a_taken_port(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_start_tries_another_port_when_one_is_in_use(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         free = socket.socket()
         free.bind(("127.0.0.1", 0))
@@ -306,7 +306,7 @@ def test_failing_start_shows_the_log_and_leaves_nothing(kind: type[Server], bad:
         _ = server.folder
 
 
-def test_source_follows_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_variable_chooses_the_source_of_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     for source in Source:
         if find_programs(Program.REDIS, source):
             monkeypatch.setenv(SOURCE_VARIABLE, source)
@@ -317,14 +317,16 @@ def test_source_follows_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("program", list(Program))
-def test_missing_programs_are_told_with_both_ways(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_programs_are_reported_with_both_ways_to_install_them(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv(SOURCE_VARIABLE, raising=False)
     monkeypatch.setattr("tests.servers.find_programs", lambda *_: None)
     with pytest.raises(ServerUnavailable, match=r"(?s)=system\).*PyPI package.*=wheel\)"):
         choose_source(program)
 
 
-def test_interpreter_exit_ends_a_forgotten_server() -> None:
+def test_interpreter_exit_ends_a_server_that_was_not_closed() -> None:
     script = "from tests.servers import RedisServer as R; s = R(); s.start(); print(s.pid, s.folder)"
     done = subprocess.run(
         [sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1]

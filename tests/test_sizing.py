@@ -28,7 +28,7 @@ GUIDE = Path(__file__).parents[1] / "docs" / "operate" / "sizing.md"
 
 
 @pytest.mark.parametrize(("workers", "load"), [(1, 0.5), (1, 0.8), (4, 0.7), (16, 0.85)])
-def test_exponential_service_agrees_with_erlang(workers: int, load: float) -> None:
+def test_simulated_waits_with_exponential_service_agree_with_erlang(workers: int, load: float) -> None:
     rng, mean = random.Random(1), 0.1
     services = [rng.expovariate(1 / mean) for _ in range(100_000)]
     real = sum(services) / len(services)
@@ -39,19 +39,19 @@ def test_exponential_service_agrees_with_erlang(workers: int, load: float) -> No
     assert outcomes[0].utilization == pytest.approx(load, rel=0.05)
 
 
-def test_too_few_workers_never_catch_up() -> None:
+def test_the_wait_grows_without_bound_with_too_few_workers() -> None:
     assert erlang_wait(10, 1, 0.2) == float("inf")
     assert simulate(10, 1, [0.2], searches=2000).wait_p95 > 10
 
 
-def test_what_an_earlier_search_answers_does_not_queue() -> None:
+def test_searches_answered_by_an_earlier_one_reduce_the_wait() -> None:
     services = service_times()
     without, half = (simulate(20, 4, services, hits=hits, searches=5000) for hits in (0.0, 0.5))
     assert half.utilization == pytest.approx(without.utilization / 2, rel=0.1)
     assert half.wait_mean < without.wait_mean
 
 
-def test_what_is_advised_keeps_up() -> None:
+def test_the_recommended_workers_meet_the_limits_on_load_and_wait() -> None:
     kept = json.loads((RESULTS / "sizing.json").read_text(encoding="utf-8"))
     services = service_times()
     mean = sum(services) / len(services)
@@ -64,7 +64,7 @@ def test_what_is_advised_keeps_up() -> None:
     assert enough(10, 0.5, services) in [Outcome(**outcome) for outcome in kept["outcomes"]], "the same again"
 
 
-def test_the_guide_shows_the_simulation_as_it_was_written() -> None:
+def test_the_guide_shows_the_stored_results_of_the_simulation() -> None:
     kept = json.loads((RESULTS / "sizing.json").read_text(encoding="utf-8"))
     assert table([Outcome(**outcome) for outcome in kept["outcomes"]]) in GUIDE.read_text(encoding="utf-8")
     assert training_table() in GUIDE.read_text(encoding="utf-8")

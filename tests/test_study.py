@@ -115,7 +115,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("name", "heading"), [("mlp", "MLPs"), ("cnn", "CNNs")])
-def test_a_grid_says_what_its_evidence_says(written: Path, name: str, heading: str) -> None:
+def test_the_section_of_a_grid_shows_its_evidence(written: Path, name: str, heading: str) -> None:
     text, table = section((written / "study.md").read_text(), heading), (written / f"study/{name}.csv").read_text()
     check_grid(text, table)
     assert f"> {evidence_of(points_of(table))['statement']}\n" in text
@@ -123,7 +123,7 @@ def test_a_grid_says_what_its_evidence_says(written: Path, name: str, heading: s
     assert ("| one seed |" in text) == (name == "cnn")
 
 
-def test_networks_without_skips_are_told_apart(written: Path) -> None:
+def test_networks_without_skips_are_evaluated_separately(written: Path) -> None:
     text, table = section((written / "study.md").read_text(), "MLPs"), (written / "study/mlp.csv").read_text()
     skipping = [point for point in points_of(table) if point.nn_mass > 0]
     assert 0 < len(skipping) < 27
@@ -135,7 +135,7 @@ def test_networks_without_skips_are_told_apart(written: Path) -> None:
     )
 
 
-def test_the_page_says_so_when_a_control_wins(written: Path) -> None:
+def test_the_page_reports_when_a_control_is_more_accurate(written: Path) -> None:
     text = " ".join(section((written / "study.md").read_text(), "The optimum").split())
     assert "25.0 points more accurate than the controls by params, and ahead in 2 of 2 pairs" in text
     assert "12.5 points less accurate than the controls at random, and ahead in 0 of 2 pairs" in text
@@ -153,7 +153,7 @@ def test_conditions_name_recipes_devices_and_seconds(written: Path) -> None:
     assert "| 68 |" in text  # 27 networks at 2.5 s
 
 
-def test_plots_are_the_same_again_and_small(written: Path, tmp_path: Path) -> None:
+def test_plots_are_deterministic_and_small(written: Path, tmp_path: Path) -> None:
     cnn = grid(list(cnn_bodies("images.zip")))
     write({"mlp": grid(list(mlp_bodies())), "optimum": optimum(0.75, 0.5, 0.875), "cnn": cnn}, tmp_path)
     for name in ("mlp", "optimum", "cnn"):
@@ -162,7 +162,7 @@ def test_plots_are_the_same_again_and_small(written: Path, tmp_path: Path) -> No
         assert len(drawn) < 300_000
 
 
-def test_what_the_study_trains_is_varied_and_fits() -> None:
+def test_the_study_trains_distinct_valid_networks() -> None:
     for bodies, most in ((list(mlp_bodies()), 27), (list(cnn_bodies("images.zip")), 9)):
         networks = [decode_architecture(body["architecture"]) for body in bodies]
         assert len({network.arch_id for network in networks}) == len(networks) == most

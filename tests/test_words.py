@@ -39,7 +39,7 @@ def test_words_that_contain_a_forbidden_one_are_allowed() -> None:
     assert list(findings(TEXT, text)) == []
 
 
-def test_exceptions_are_allowed_with_a_reason() -> None:
+def test_allowed_exceptions_have_a_reason() -> None:
     for text, reason in ALLOWED:
         assert reason
         assert list(findings(TEXT, text)) == []

@@ -50,7 +50,7 @@ def test_a_misspelled_key_of_a_workflow_does_not_follow_the_schema(tmp_path: Pat
     assert check_schema("github-workflows", broken).returncode == 1
 
 
-def test_there_are_checks_docs_and_a_release() -> None:
+def test_the_workflows_are_checks_docs_and_release() -> None:
     assert [path.name for path in WORKFLOWS] == ["checks.yml", "docs.yml", "release.yml"]
     assert ".ci/run" in (step.get("run") for step in read(WORKFLOWS[0])["jobs"]["checks"]["steps"])
 
@@ -67,7 +67,7 @@ def test_a_workflow_uses_only_official_actions_and_few_permissions(path: Path) -
         assert "uses" in job or job["timeout-minutes"] <= 60
 
 
-def test_a_release_follows_a_tag_and_the_checks_and_goes_nowhere_but_to_github() -> None:
+def test_a_release_requires_a_tag_and_the_checks_and_publishes_only_to_github() -> None:
     workflow = read(ROOT / ".github/workflows/release.yml")
     assert workflow[True] == {"push": {"tags": ["v*"]}}  # YAML reads the key `on` as true
     assert workflow["jobs"]["release"]["needs"] == "checks"

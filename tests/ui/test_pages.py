@@ -70,7 +70,7 @@ def answered(page: Page, times: int) -> None:
     )
 
 
-def test_from_an_empty_form_to_onnx_of_a_proved_architecture(
+def test_a_proved_architecture_is_exported_to_onnx_from_an_empty_form(
     service: Service, browser: Browser, tmp_path: Path
 ) -> None:
     with visit(browser, service.address) as visitor:
@@ -93,7 +93,7 @@ def test_from_an_empty_form_to_onnx_of_a_proved_architecture(
     assert given.shape[1:] == [1, 28, 28]
 
 
-def test_a_slider_ranks_again_while_it_moves(service: Service, browser: Browser) -> None:
+def test_moving_a_slider_updates_the_ranking(service: Service, browser: Browser) -> None:
     with visit(browser, service.address) as visitor:
         page = visitor.page
         page.goto("/")
@@ -114,7 +114,7 @@ def test_a_slider_ranks_again_while_it_moves(service: Service, browser: Browser)
         assert statistics.quantiles(taken, n=4)[0] < 300, taken
 
 
-def test_problems_stand_beside_their_field_as_one_types(service: Service, browser: Browser) -> None:
+def test_problems_are_shown_next_to_their_field_while_typing(service: Service, browser: Browser) -> None:
     with visit(browser, service.address) as visitor:
         page = visitor.page
         page.goto("/")
@@ -134,7 +134,7 @@ def test_problems_stand_beside_their_field_as_one_types(service: Service, browse
         visitor.complaints.clear()  # a browser notes that an answer was 422, which is how problems come
 
 
-def test_the_first_page_is_small_and_quick(service: Service, browser: Browser) -> None:
+def test_the_first_page_is_small_and_loads_within_a_second(service: Service, browser: Browser) -> None:
     loads = []
     for _ in range(3):
         with visit(browser, service.address) as visitor:
@@ -146,7 +146,7 @@ def test_the_first_page_is_small_and_quick(service: Service, browser: Browser) -
     assert min(loads) < 1000, loads
 
 
-def test_results_are_read_and_searches_asked_with_scripts_blocked(
+def test_results_and_the_search_form_work_without_scripts(
     service: Service, browser: Browser, trained: dict[str, str]
 ) -> None:
     with visit(browser, service.address, scripts=False) as visitor:
@@ -195,7 +195,7 @@ def finished(service: Service, browser: Browser, trained: dict[str, str]) -> dic
 
 
 @pytest.mark.parametrize(("theme", "size"), [("light", DESKTOP), ("dark", PHONE)], ids=["light", "dark phone"])
-def test_every_page_on_every_screen(
+def test_every_page_is_accessible_and_fits_every_screen(
     service: Service, browser: Browser, finished: dict[str, str], theme: str, size: tuple[int, int]
 ) -> None:
     with visit(browser, service.address, theme=theme, size=size) as visitor:
@@ -211,7 +211,7 @@ def test_every_page_on_every_screen(
         visitor.complaints = [said for said in visitor.complaints if "404" not in said]  # the page of an error
 
 
-def test_a_ranking_sorts_and_two_of_it_are_told_apart(
+def test_a_ranking_is_sorted_and_two_architectures_are_compared(
     service: Service, browser: Browser, finished: dict[str, str]
 ) -> None:
     with visit(browser, service.address) as visitor:
@@ -231,7 +231,9 @@ def test_a_ranking_sorts_and_two_of_it_are_told_apart(
         expect(page.get_by_role("region", name="Differences")).to_contain_text("nn_mass")
 
 
-def test_the_history_is_filtered_and_compared(service: Service, browser: Browser, finished: dict[str, str]) -> None:
+def test_the_history_is_filtered_and_two_searches_are_compared(
+    service: Service, browser: Browser, finished: dict[str, str]
+) -> None:
     post(service, "/v1/searches", {"space": MLP, "budget": {"max_params": 8_000}, "name": "smaller", "tags": ["edge"]})
     with visit(browser, service.address) as visitor:
         page = visitor.page
@@ -253,7 +255,7 @@ def test_the_history_is_filtered_and_compared(service: Service, browser: Browser
         expect(page.get_by_text("for the doorbell").first).to_be_visible()
 
 
-def test_a_verification_is_started_from_a_search(service: Service, browser: Browser, finished: dict[str, str]) -> None:
+def test_a_training_is_started_from_a_search(service: Service, browser: Browser, finished: dict[str, str]) -> None:
     with visit(browser, service.address) as visitor:
         page = visitor.page
         page.goto(f"/searches/{finished['search']}")
@@ -271,7 +273,7 @@ def test_a_verification_is_started_from_a_search(service: Service, browser: Brow
             page.goto(f"/verifications?search={finished['search']}&status=queued")
 
 
-def test_keys_are_asked_for_in_the_browser(browser: Browser, tmp_path: Path) -> None:
+def test_the_browser_signs_in_with_a_key(browser: Browser, tmp_path: Path) -> None:
     import subprocess
     import sys
 

@@ -73,7 +73,7 @@ def filled_in(path: str, site: Everything) -> str:
     return path.format(**site.ids, form="json")
 
 
-def test_every_page_is_there_and_loads_nothing_from_elsewhere(site: Everything) -> None:
+def test_every_page_loads_files_only_from_the_service(site: Everything) -> None:
     given: dict[str, dict[str, Any]] = {
         "/architectures": {"arch_id": site.ids["arch_id"]},
         "/searches/compare": {"ids": [site.ids["search_id"], site.waiting[0]]},
@@ -89,7 +89,7 @@ def test_every_page_is_there_and_loads_nothing_from_elsewhere(site: Everything) 
     assert chart_file().stat().st_size > 1_000_000
 
 
-def test_a_form_becomes_a_search_once(site: Everything) -> None:
+def test_a_form_submitted_twice_makes_one_search(site: Everything) -> None:
     first = site.client.post("/searches", data=ASKED, headers=OURS, follow_redirects=False)
     again = site.client.post("/searches", data=ASKED, headers=OURS, follow_redirects=False)
     assert first.status_code == 303
@@ -101,7 +101,7 @@ def test_a_form_becomes_a_search_once(site: Everything) -> None:
     assert found["request"]["budget"] == {"max_params": 20_000, "max_macs": 2_000_000, "precision": "fp32"}
 
 
-def test_a_search_fills_the_form_that_would_ask_it_again(site: Everything) -> None:
+def test_a_form_filled_from_a_search_gives_the_same_request(site: Everything) -> None:
     for asked in (
         {"space": "densenet-tiny", "budget": {"max_weight_bytes": 80_000, "precision": "int8"}, "top_k": 3},
         {"space": "resnet-tiny", "objective": {"minimize": "macs", "min_nn_mass": 20.5}},
@@ -129,7 +129,7 @@ def test_a_search_fills_the_form_that_would_ask_it_again(site: Everything) -> No
         ("precision", "fp7", "must be"),
     ],
 )
-def test_what_is_wrong_stands_beside_its_field(site: Everything, field: str, value: str, reported: str) -> None:
+def test_a_problem_is_shown_next_to_its_field(site: Everything, field: str, value: str, reported: str) -> None:
     page = site.client.post("/searches", data=ASKED | {field: value}, headers=OURS)
     assert page.status_code == 422
     place = "space" if field == "preset" else field
@@ -142,7 +142,7 @@ def test_what_is_wrong_stands_beside_its_field(site: Everything, field: str, val
     assert reported in part.text.replace("&#39;", "'")
 
 
-def test_least_and_compress_name_their_fields() -> None:
+def test_problems_of_the_objective_are_shown_next_to_their_fields() -> None:
     with pytest.raises(FormProblems) as least:
         search_body({"preset": ["densenet-tiny"], "goal": ["least"], "cost": ["macs"], "min_nn_mass": ["lots"]})
     assert least.value.by_field == {"min_nn_mass": ["must be a number"]}
@@ -152,7 +152,7 @@ def test_least_and_compress_name_their_fields() -> None:
     assert "must be one of mobilenet_v2" in FormProblems(compress.value.problems).by_field["reference"][0]
 
 
-def test_a_live_answer_is_that_of_the_api(site: Everything) -> None:
+def test_the_live_result_equals_that_of_the_api(site: Everything) -> None:
     part = site.client.post("/ui/preview", data=ASKED, headers=OURS)
     reported = site.client.post(
         "/v1/searches/preview",
@@ -164,13 +164,13 @@ def test_a_live_answer_is_that_of_the_api(site: Everything) -> None:
     assert site.client.get("/v1/searches", params={"q": "live"}).json()["items"] == []  # nothing is stored
 
 
-def test_a_budget_that_nothing_fits_tells_what_would(site: Everything) -> None:
+def test_an_infeasible_budget_shows_the_sufficient_limit(site: Everything) -> None:
     part = site.client.post("/ui/preview", data={"preset": "densenet-tiny", "max_params": "10"}, headers=OURS)
     assert re.search(r"None of [\d,]+ architectures fits, proved in", part.text)
     assert re.search(r"Raise the params limit to at least [\d,]+\.", part.text)
 
 
-def test_the_api_takes_no_forms_and_pages_take_none_of_others(site: Everything) -> None:
+def test_the_api_refuses_forms_and_pages_refuse_forms_of_other_origins(site: Everything) -> None:
     form = {"space": "densenet-tiny"}
     assert site.client.post("/v1/searches", data=form, headers=OURS).status_code == 415
     assert site.client.post("/searches", data=ASKED).status_code == 415
@@ -183,7 +183,7 @@ def test_the_api_takes_no_forms_and_pages_take_none_of_others(site: Everything) 
     assert site.client.post("/searches", content=b"\xff\x00&max_params=%00", headers=urlencoded).status_code == 422
 
 
-def test_text_of_users_is_shown_as_text(site: Everything) -> None:
+def test_text_of_users_is_escaped(site: Everything) -> None:
     evil = "<script>alert(1)</script>"
     made = site.client.post(
         "/searches", data=ASKED | {"name": evil, "note": evil, "tags": evil, "fresh": "1"}, headers=OURS
@@ -196,7 +196,7 @@ def test_text_of_users_is_shown_as_text(site: Everything) -> None:
     )
 
 
-def test_errors_are_pages_with_words(site: Everything) -> None:
+def test_errors_are_html_pages_with_a_message(site: Everything) -> None:
     for path, status, words in (
         (f"/searches/{uuid4()}", 404, "there is no such search"),
         ("/searches/nonsense", 404, "there is no such search"),
@@ -212,7 +212,7 @@ def test_errors_are_pages_with_words(site: Everything) -> None:
         assert words in page.text
 
 
-def test_curating_a_search(site: Everything) -> None:
+def test_a_search_is_renamed_and_deleted_in_the_pages(site: Everything) -> None:
     place = f"/searches/{site.waiting[3]}"
     changed = site.client.post(f"{place}/change", data={"name": "n1", "tags": "a, b", "note": "why"}, headers=OURS)
     assert changed.status_code == 200
@@ -223,7 +223,7 @@ def test_curating_a_search(site: Everything) -> None:
     assert site.client.get(place).status_code == 404
 
 
-def test_signing_in(keyed: Everything) -> None:
+def test_signing_in_requires_a_valid_key(keyed: Everything) -> None:
     assert keyed.key is not None
     with closing(client_of(keyed.app)) as visitor:
         asked = visitor.get("/searches?q=x", follow_redirects=False)
@@ -243,7 +243,7 @@ def test_signing_in(keyed: Everything) -> None:
         assert visitor.get("/searches", follow_redirects=False).status_code == 303
 
 
-def test_a_cookie_alone_changes_nothing_from_elsewhere(keyed: Everything) -> None:
+def test_a_cookie_does_not_authorize_writes_from_another_origin(keyed: Everything) -> None:
     assert keyed.key is not None
     with closing(signed_in(keyed.app, keyed.key)) as somebody:
         body = {"space": "densenet-tiny"}
@@ -252,7 +252,7 @@ def test_a_cookie_alone_changes_nothing_from_elsewhere(keyed: Everything) -> Non
         assert somebody.post("/v1/searches", json=body, headers=OURS).status_code == 202
 
 
-def test_owners_see_nothing_of_each_other_on_any_page(keyed: Everything) -> None:
+def test_no_page_shows_anything_of_another_owner(keyed: Everything) -> None:
     stranger_key = key_of(keyed.app, "stranger", Scope.READ, Scope.SEARCH, Scope.TRAIN)
     with closing(signed_in(keyed.app, stranger_key)) as stranger:
         tried = 0
@@ -273,7 +273,7 @@ def test_owners_see_nothing_of_each_other_on_any_page(keyed: Everything) -> None
         assert "names an unknown architecture" in stranger.post("/verifications", data=arch, headers=OURS).text
 
 
-def test_who_may_only_read_changes_nothing_on_any_page(keyed: Everything) -> None:
+def test_a_key_with_scope_read_changes_nothing_on_any_page(keyed: Everything) -> None:
     reader_key = key_of(keyed.app, "somebody", Scope.READ)
     with closing(signed_in(keyed.app, reader_key)) as reader:
         assert reader.get(f"/searches/{keyed.ids['search_id']}").status_code == 200
@@ -281,7 +281,7 @@ def test_who_may_only_read_changes_nothing_on_any_page(keyed: Everything) -> Non
             assert reader.post(path, data=ASKED, headers=OURS).status_code == 403, path
 
 
-def test_pages_stand_under_a_proxy_s_path(tmp_path: Path, sqlite_file: Path) -> None:
+def test_pages_work_under_the_path_of_a_proxy(tmp_path: Path, sqlite_file: Path) -> None:
     (tmp_path / "nnmass.db").write_bytes(sqlite_file.read_bytes())
     app = create_app(Settings(data_dir=tmp_path))
     with closing(TestClient(app, base_url=ADDRESS, root_path="/nas")) as client:
