@@ -46,9 +46,12 @@ ROW = "Cost(name='{}', label='energy', meaning='energy', example='5', compute={}
     [
         ("import nothing_of_this_name", "No module named 'nothing_of_this_name'"),
         ("ENERGY = 'energy'", "energy_cost:ENERGY is not a Cost"),
-        ("ENERGY = " + ROW.format("macs", "lambda c: c.macs"), "brings a second cost of the name macs"),
+        ("ENERGY = " + ROW.format("macs", "lambda c: c.macs"), "defines a second cost named macs"),
         ("ENERGY = " + ROW.format("depth", "lambda c: c.macs"), "has the name of another figure"),
-        ("ENERGY = " + ROW.format("Loud", "lambda c: c.macs"), "a name that is not lower-case letters, digits and _"),
+        (
+            "ENERGY = " + ROW.format("Loud", "lambda c: c.macs"),
+            "characters other than lower-case letters, digits and _",
+        ),
         ("ENERGY = " + ROW.format("energy", "None"), "does not say how it is computed"),
         ("ENERGY = " + ROW.format("energy", "lambda c: c.macs / 2"), "is not an integer"),
         ("ENERGY = " + ROW.format("energy", "lambda c: c.macs + 1"), "is not the sum over a network's layers"),
