@@ -115,7 +115,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name when it is first used (PEP 562), so that `import nnmass` takes no time."""
+    """Load a public name on its first use (PEP 562), so that `import nnmass` is fast."""
     if name not in PLACE:
         raise AttributeError(f"module 'nnmass' has no attribute {name!r}")
     value = getattr(import_module(PLACE[name]), name)

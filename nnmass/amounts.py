@@ -11,7 +11,7 @@ from nnmass_core.costs import Cost
 from nnmass_core.errors import DefinitionError
 
 Amount = int | float | str
-"""A whole number, or one in words: `150_000_000`, `1.5e8`, `"150M"`, `"320 KiB"`."""
+"""A whole number, or one as a text: `150_000_000`, `1.5e8`, `"150M"`, `"320 KiB"`."""
 
 COUNTS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 """Prefixes of counts (params, MACs), lowercase or uppercase."""
@@ -58,7 +58,7 @@ def milliseconds(amount: Amount, field: str = "") -> float:
 
 
 READERS: dict[str, Callable[[Amount, str], float]] = {"bytes": memory, "ms": milliseconds}
-"""How limits are read whose unit has prefixes of its own."""
+"""The parsers of limits whose unit has its own prefixes."""
 
 
 def _read(amount: Amount, units: dict[str, int], field: str, wanted: str) -> int:

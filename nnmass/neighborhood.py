@@ -1,4 +1,4 @@
-"""Where to look for a cheaper network than one that is given: a space around it, for the same inputs and classes."""
+"""The space around a given network in which to search for a cheaper one, for the same inputs and classes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from nnmass.search_options import Definition, definition_of
 
 FEWEST_LAYERS = 3
-"""Of a cell: fewer leave no skip connection."""
+"""The least depth of a cell: smaller depths leave no skip connection."""
 
 MOST_SKIP_CHANNELS = 512
 MOST_VALUES = 4096
-"""Values that a range may hold."""
+"""The most values of a range."""
 
 CHANNEL_STEP = 8
 MORE_REPEATS = 2
@@ -20,11 +20,11 @@ EXPANSIONS = (2, 6)
 
 
 def space_around(network: str | Definition) -> dict[str, Any]:
-    """Return a space around a network, ready to be edited and searched.
+    """Return a space around a network, which you can edit and search.
 
-    Of concatenation cells the widths stay, since NN-Mass compares networks fairly at equal width, while depth and skip
-    channels are free. Of residual stages, channels from about half as many to half as many again, and up to two blocks
-    more. Raises DefinitionError.
+    For concatenation cells the widths stay, since NN-Mass compares networks fairly only at equal width; depth and skip
+    channels vary. For residual stages, channels vary from about half to one and a half times the network's, and up to
+    two blocks are added. Raises DefinitionError.
     """
     from nnmass_core.families import decode_architecture  # imported here: the client needs no numpy
 

@@ -1,7 +1,7 @@
-"""What searches and evaluations answer: the same types from the local functions and from the client.
+"""The results of searches and evaluations: the same types from the local functions and from the client.
 
 NN-Mass and costs are exact figures of the closed forms. MACs are multiply-accumulates for one input; bytes are those of
-the precision that was asked for; accuracies lie in [0, 1].
+the requested precision; accuracies lie in [0, 1].
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 ENDED = ("succeeded", "failed", "cancelled")
-"""The states in which nothing more happens to a search or a training by itself."""
+"""The states that a search or a training does not leave without a request."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate(FromJson):
     """What a search claims and can prove.
 
-    optimal: the ranking (or front) is the true one, proved. objective_value: of the best. bound: no architecture within
-    the budget has a better one; gap: what lies between the two, relative to the value. upper_bound: `bound` where
-    NN-Mass is maximized. space_size: distinct architectures, exactly. feasible: None when the time ran out before one
-    was found. binding: the limits whose removal alone improves the best; None when the time ran out. relaxation: if
-    nothing fits, for each limit the least value that is feasible with the others unchanged. reference, savings: of
-    compress. resolution: of a Pareto front that is not complete, the widest gap in each cost.
+    optimal: the ranking (or front) is proved to be the true one. objective_value: of the best. bound: no architecture
+    within the budget has a better value; gap: the distance between the two, relative to the value. upper_bound: `bound`
+    where NN-Mass is maximized. space_size: the exact number of distinct architectures. feasible: None when the time ran
+    out before one was found. binding: the limits whose removal would improve the best; None when the time ran out.
+    relaxation: if nothing fits, for each limit the least value that is feasible with the other limits unchanged.
+    reference, savings: of compress. resolution: of an incomplete Pareto front, the widest gap in each cost.
     """
 
     count: int
@@ -57,9 +57,9 @@ class Architecture(FromJson):
     """A network with its figures.
 
     depth: layers outside the head, as the family counts them. parts: its cells or stages, each with its definition and
-    its figures. definition: what fixes its layers; it is trained, exported and drawn by it. rank and slack (what is
-    left of each limit, in its unit) are those of a ranking, else None and empty. latency_ms: estimated for one input,
-    where the budget's device tells it; latency: the device, and the band in which a measurement should lie.
+    its figures. definition: determines its layers; training, export and diagrams use it. rank and slack (the distance
+    to each limit, in its unit) are those of a ranking, else None and empty. latency_ms: the estimate for one input, if
+    the budget's device has a latency model; latency: the device, and the band in which a measurement should lie.
     predicted_accuracy: with its interval, where the service has evidence.
     """
 
@@ -86,12 +86,12 @@ class Architecture(FromJson):
 
     @property
     def shape(self) -> str:
-        """Its cells or stages in short, such as `16x7, 76 · 48x5, 140`: width x depth, skip channels."""
+        """Its cells or stages in short form, such as `16x7, 76 · 48x5, 140`: width x depth, skip channels."""
         return formatting.shape(self.raw)
 
 
 class Architectures(Sequence[Architecture]):
-    """Architectures in order, as a table when pandas or a notebook shows them."""
+    """Architectures in order, shown as a table by pandas and notebooks."""
 
     def __init__(self, items: Sequence[Architecture]) -> None:
         self.items = tuple(items)
@@ -120,10 +120,10 @@ class Architectures(Sequence[Architecture]):
         return f"<{type(self).__name__}: {len(self)}>"
 
     def to_pandas(self) -> DataFrame:
-        """Return a DataFrame with a row for each. Raises NotPossible where pandas is not installed.
+        """Return a DataFrame with one row per network. Raises NotPossible where pandas is not installed.
 
-        Figures by their names, the slack under each limit as `slack_max_params`, and of each cell or stage its width
-        (or channels) as `width_1`, `width_2` and so on.
+        Figures have their names, the slack under each limit is `slack_max_params`, and the width (or channels) of each
+        cell or stage is `width_1`, `width_2` and so on.
         """
         return tables.frame_of([item.raw for item in self])
 
@@ -132,9 +132,10 @@ class Architectures(Sequence[Architecture]):
 
 
 class Answer(Architectures):
-    """The answer to a search: its ranking, best first (of a front: ascending in its first cost), and the certificate.
+    """The result of a search: its ranking, best first (for a front: ascending in its first cost), and the certificate.
 
-    request: what was asked, presets resolved and defaults filled in. search: where a service keeps it, else None.
+    request: the complete request, presets resolved and defaults filled in. search: the stored search of a service, else
+    None.
     """
 
     def __init__(
@@ -163,7 +164,7 @@ class Answer(Architectures):
         return {"request": dict(self.request), "result": dict(self.certificate.raw), "items": items, "search": search}
 
     def __eq__(self, other: object) -> bool:
-        """Compare what was asked and answered, wherever it was worked out."""
+        """Compare requests and results, whether they were computed locally or by a service."""
         return isinstance(other, Answer) and self._identity() == other._identity()
 
     __hash__ = None
@@ -183,7 +184,7 @@ class Answer(Architectures):
 
 @dataclass(frozen=True, kw_only=True)
 class Progress(FromJson):
-    """How far something is: `fraction` in [0, 1], `message` in words."""
+    """The progress of an operation: `fraction` in [0, 1], `message` in words."""
 
     fraction: float
     message: str
@@ -191,10 +192,10 @@ class Progress(FromJson):
 
 @dataclass(frozen=True, kw_only=True)
 class Event(Progress):
-    """What happened to a search or a training.
+    """An event of a search or a training.
 
-    id: increases, and takes a stream up again. name: `status`, `progress` or `done`. epoch: its figures, where an epoch
-    of a training has ended.
+    id: increases; a stream resumes after the last id. name: `status`, `progress` or `done`. epoch: the figures of a
+    training's epoch that has just ended.
     """
 
     id: int
@@ -214,7 +215,7 @@ class Failure(FromJson):
 
 @dataclass(frozen=True, kw_only=True)
 class Job(FromJson):
-    """What searches and trainings have in common. attempts: how often a worker has begun it."""
+    """The common fields of searches and trainings. attempts: how often a worker has started it."""
 
     id: str
     status: str
@@ -228,13 +229,13 @@ class Job(FromJson):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more happens to it by itself."""
+        """Whether it stays in its state without a request."""
         return self.status in ENDED
 
 
 @dataclass(frozen=True, kw_only=True)
 class Search(Job):
-    """A search and its state. result: its certificate, once it has succeeded. reused: an earlier equal request's."""
+    """A search and its state. result: its certificate, once it has succeeded. reused: from an earlier equal request."""
 
     name: str
     tags: tuple[str, ...] = json_field(tuple)
@@ -250,7 +251,7 @@ class Search(Job):
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison(FromJson):
-    """Searches side by side: where they differ, and which architectures they share."""
+    """A comparison of searches: where they differ, and which architectures they share."""
 
     items: tuple[Json, ...] = json_field(tuple)
     differences: tuple[Json, ...] = json_field(tuple)
@@ -259,7 +260,7 @@ class Comparison(FromJson):
 
 @dataclass(frozen=True, kw_only=True)
 class NamedSpace(FromJson):
-    """A named space. space_size: its distinct architectures, exactly."""
+    """A named space. space_size: the exact number of its distinct architectures."""
 
     name: str
     family: str
@@ -269,10 +270,10 @@ class NamedSpace(FromJson):
 
 @dataclass(frozen=True, kw_only=True)
 class NamedDevice(FromJson):
-    """A device that a search can name. limits: what naming it sets. source: of these figures.
+    """A device that a search can name. limits: the limits that it sets. source: of these figures.
 
-    flash_bytes, ram_bytes: None where it sets no limit. latency: what operators take there, with the error on networks
-    held out, where that was measured. own: a profile of yours, not one that comes with nnmass.
+    flash_bytes, ram_bytes: None where the device sets no limit. latency: measured times of operators, with the error on
+    held-out networks, if there are any. own: a profile of yours, not a device built into nnmass.
     """
 
     name: str

@@ -10,33 +10,33 @@ from nnmass.results import Architecture
 from nnmass_core.costs import costs_by_limit
 
 Definition = Mapping[str, Any] | Architecture
-"""A network: its definition as the interface has it, or one that was found."""
+"""A network: its definition in JSON form, or an architecture of a result."""
 
 Space = str | Mapping[str, Any]
 """A named space (`densenet-cifar`), or a full definition of one."""
 
 Reference = str | Definition
-"""A network to match: a well-known one by its name (`mobilenet_v2`), an `arch_id`, or a definition."""
+"""A network to match: the name of a well-known one (`mobilenet_v2`), an `arch_id`, or a definition."""
 
 RANKED = ("top_k", "diversity", "time_limit_seconds")
 
 
 class SearchOptions(TypedDict, total=False):
-    """What a search may be asked beside its space; all of it may be left out.
+    """The options of a search; all of them are optional.
 
     max_params: trainable parameters. max_macs: multiply-accumulates for one input. max_weight_bytes and
-    max_peak_activation_bytes: of stored weights, and of activations alive at once for one input, at `precision`. All
+    max_peak_activation_bytes: bytes of stored weights, and peak bytes of activations for one input, at `precision`. All
     limits are hard; each is a whole number or a text such as "1.2M" or "300 KB".
 
-    device: a device by its name, or a profile as `nnmass calibrate` writes it; its memory limits hold beside the
-    others. max_latency_ms: milliseconds for one input, as the device's profile estimates them; a number or a text
+    device: a device by its name, or a profile as `nnmass calibrate` writes it; its memory limits apply in addition to
+    the others. max_latency_ms: milliseconds for one input, as the device's profile estimates them; a number or a text
     such as "5 ms". precision: `fp32` (the default), `fp16` or `int8`. objective: `{"maximize": "nn_mass"}` (default),
     `{"minimize": "params" | "macs" | "peak_activation_bytes" | "latency_ms", "min_nn_mass": 755}`, or
-    `{"pareto": ["nn_mass", "macs"]}`. top_k: how many to rank, 10 if left out. diversity: `shape` gives at most one
-    result for each tuple of widths and depths. time_limit_seconds: after it the best so far is answered, marked as not
-    proved; 60 if left out.
+    `{"pareto": ["nn_mass", "macs"]}`. top_k: how many to rank, by default 10. diversity: `shape` gives at most one
+    result for each tuple of widths and depths. time_limit_seconds: after it the best result so far is returned, marked
+    as not proved; by default 60.
 
-    The limit on a cost that an installed package adds (`nnmass_core.costs`) is taken by its name too.
+    The limit on a cost of an installed package (`nnmass_core.costs`) is also given by its name.
     """
 
     max_params: Amount | None

@@ -1,4 +1,4 @@
-"""What trainings answer. Accuracies are test accuracies in [0, 1] after the last epoch, never the best one."""
+"""The results of trainings. Accuracies are test accuracies in [0, 1] after the last epoch, never the best one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Accuracy(FromJson):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult(FromJson):
-    """What a training came to, and what a reader needs to repeat it.
+    """The result of a training, and what a reader needs to repeat it.
 
     measured: params, MACs and latency of the built module. seconds: spent in epochs, over all seeds. confusion: counts
     of test images, `matrix[true][predicted]`; None in lists.
@@ -51,8 +51,8 @@ class SeedRun(FromJson):
 class Verification(Job):
     """A training of a network and its state.
 
-    role: `single`, `candidate`, `params_control` or `random_control`. candidate_rank: the place of the candidate, or of
-    the one that it is a control of. runs, artifacts and definition are empty in lists.
+    role: `single`, `candidate`, `params_control` or `random_control`. candidate_rank: the rank of the candidate, or of
+    the candidate that it is a control of. runs, artifacts and definition are empty in lists.
     """
 
     role: str
@@ -76,13 +76,13 @@ class Verification(Job):
     replay: Json | None = json_field(default=None)
 
     def to_pandas(self) -> DataFrame:
-        """Return a DataFrame with a row for each seed's epoch. Raises NotPossible where pandas is not installed."""
+        """Return a DataFrame with one row per epoch of each seed. Raises NotPossible where pandas is not installed."""
         return tables.frame([{"seed": run.seed, **epoch} for run in self.runs for epoch in run.epochs])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch(FromJson):
-    """Trainings that were asked for together, best first; missing_controls: what the space does not hold."""
+    """Trainings of one request, best first; missing_controls: the controls that the space does not contain."""
 
     items: tuple[Verification, ...] = json_field(several(Verification))
     missing_controls: tuple[Json, ...] = json_field(tuple)
@@ -90,7 +90,7 @@ class Batch(FromJson):
 
 @dataclass(frozen=True, kw_only=True)
 class KnownArchitecture(Architecture):
-    """An architecture that the service keeps, with its figures at fp32: which searches ranked it, and its trainings."""
+    """An architecture stored by the service: its figures at fp32, the searches that ranked it, and its trainings."""
 
     searches: tuple[Json, ...] = json_field(tuple)
     verifications: tuple[Json, ...] = json_field(tuple)
@@ -98,10 +98,10 @@ class KnownArchitecture(Architecture):
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence(FromJson):
-    """How well NN-Mass, and beside it params and MACs, order the accuracies of what was trained.
+    """How well NN-Mass, params and MACs order the accuracies of trained networks.
 
     n: networks. runs: trainings. overall: Spearman and Kendall correlations, each with its 95 % interval. statement:
-    the same in words, which say when NN-Mass is no better.
+    the same in words; it states when NN-Mass is no better.
     """
 
     n: int
@@ -114,7 +114,7 @@ class Evidence(FromJson):
 
 @dataclass(frozen=True, kw_only=True)
 class Named(FromJson):
-    """A data set or a recipe that can be named; `raw` holds all that is known of it."""
+    """A data set or a recipe that can be named; `raw` has all its fields."""
 
     name: str
     description: str
@@ -122,7 +122,7 @@ class Named(FromJson):
 
 @dataclass(frozen=True, kw_only=True)
 class Readiness(FromJson):
-    """Whether the service accepts requests, and what is away; jobs wait for workers."""
+    """Whether the service accepts requests, and what is missing; jobs wait for workers."""
 
     ready: bool
     missing: tuple[str, ...] = json_field(tuple)

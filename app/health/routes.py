@@ -1,4 +1,4 @@
-"""Routes that tell whether the service is well."""
+"""Routes that report the health of the service."""
 
 from __future__ import annotations
 

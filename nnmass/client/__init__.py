@@ -1,4 +1,4 @@
-"""A client of the service."""
+"""The client of the service."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from nnmass.trainings import Named, Readiness
 
 
 class Client(SearchCalls, ArchitectureCalls, VerificationCalls):
-    """Speaks to a service, and answers in the types of the local functions.
+    """Sends requests to a service, and returns the same types as the local functions.
 
-    url: its address; NNMASS_SERVER or http://127.0.0.1:8000 if left out. key: an API key; NNMASS_KEY if left out.
-    timeout: seconds that one request may take. What gets no answer is repeated a few times, safely; what the service
-    puts off (429, 503) as it asks.
+    url: its address; by default NNMASS_SERVER, else http://127.0.0.1:8000. key: an API key; by default NNMASS_KEY.
+    timeout: the longest duration of one request, in seconds. Requests without a response are safely repeated a few
+    times; after 429 and 503 the client waits as long as the service asks.
 
     >>> with Client() as client:
     ...     answer = client.search("densenet-cifar", max_params="1M")
@@ -54,12 +54,12 @@ class Client(SearchCalls, ArchitectureCalls, VerificationCalls):
         return [NamedSpace.from_json(item) for item in self._pages("/v1/spaces")]
 
     def space(self, name: str) -> dict[str, Any]:
-        """Return a named space's full definition, ready to edit and to search. Raises NotFound."""
+        """Return a named space's full definition, which you can edit and search. Raises NotFound."""
         found: dict[str, Any] = self._transport.get(path_of("/v1/spaces", name))
         return found
 
     def devices(self) -> list[NamedDevice]:
-        """Return the devices that a search can name, with their limits and where these are from; your own first."""
+        """Return the devices that a search can name, with their limits and sources; your own first."""
         return [NamedDevice.from_json(item) for item in self._pages("/v1/devices")]
 
     def device(self, name: str) -> NamedDevice:
@@ -67,14 +67,14 @@ class Client(SearchCalls, ArchitectureCalls, VerificationCalls):
         return NamedDevice.from_json(self._transport.get(path_of("/v1/devices", name)))
 
     def keep_device(self, profile: Mapping[str, Any]) -> NamedDevice:
-        """Have the service keep a device's profile, which `nnmass calibrate` writes, in place of an earlier one.
+        """Store a device profile, which `nnmass calibrate` writes, in the service; it replaces one with the same name.
 
-        Searches can then name it. Raises InvalidRequest that names the field.
+        Searches can then refer to it by name. Raises InvalidRequest that names the field.
         """
         return NamedDevice.from_json(self._transport.post("/v1/devices", dict(profile)))
 
     def delete_device(self, name: str) -> None:
-        """Forget a profile of yours. Raises NotFound."""
+        """Delete one of your profiles. Raises NotFound."""
         self._transport.delete(path_of("/v1/devices", name))
 
     def datasets(self) -> list[Named]:
@@ -86,7 +86,7 @@ class Client(SearchCalls, ArchitectureCalls, VerificationCalls):
         return [Named.from_json(item) for item in self._pages("/v1/recipes")]
 
     def ready(self) -> Readiness:
-        """Return whether the service accepts requests, and what is away. Raises ServiceUnreachable."""
+        """Return whether the service accepts requests, and what is missing. Raises ServiceUnreachable."""
         return Readiness.from_json(self._transport.look("/readyz"))
 
 

@@ -17,16 +17,16 @@ EXPORT_SECONDS = 600.0
 
 
 class ArchitectureCalls(Calls):
-    """What a client does with architectures.
+    """The client's methods for architectures.
 
-    A network may be given by the `arch_id` that the service knows, by its definition, as it was found, or, where a
-    definition will do, by a well-known network's name.
+    A network may be given by an `arch_id` that the service knows, by its definition, as an architecture of a result or,
+    where a definition is enough, by a well-known network's name.
     """
 
     def evaluate(self, networks: Iterable[str | Definition], *, precision: str = "fp32") -> Architectures:
         """Return NN-Mass and every cost of up to 1,000 networks, in order; nothing is stored.
 
-        precision: `fp32`, `fp16` or `int8`, which bytes are counted at. Raises InvalidRequest that names the network's
+        precision: `fp32`, `fp16` or `int8`, at which bytes are counted. Raises InvalidRequest that names the network's
         index and the field.
         """
         definitions = [dict(definition_of(network)) for network in networks]
@@ -35,7 +35,7 @@ class ArchitectureCalls(Calls):
         return Architectures([Architecture.from_json({"architecture": given, **item}) for item, given in pairs])
 
     def register(self, network: str | Definition) -> KnownArchitecture:
-        """Have the service keep a network, whose `arch_id` then names it everywhere, and return it."""
+        """Store a network in the service and return it; every request can then refer to it by its `arch_id`."""
         return self.architecture(self._known(network))
 
     def architecture(self, arch_id: str) -> KnownArchitecture:
@@ -53,9 +53,9 @@ class ArchitectureCalls(Calls):
     ) -> bytes:
         """Return a network as a file: `pytorch`, `json`, `onnx` or `torchscript`.
 
-        The last two are made by a worker that has torch, and waited for; `waiting` is called now and then meanwhile.
-        seed: draws the skip wiring. Raises TimedOut after `timeout` seconds, NotFound, and ServiceError where no such
-        file can be made.
+        A worker with torch creates the last two; the call waits for them, and calls `waiting` repeatedly meanwhile.
+        seed: draws the skip wiring. Raises TimedOut after `timeout` seconds, NotFound, and ServiceError where the file
+        cannot be created.
         """
         path = path_of(PLACE, self._known(network), "export")
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -70,5 +70,5 @@ class ArchitectureCalls(Calls):
             time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic())))
 
     def diagram(self, network: str | Definition) -> str:
-        """Return a picture of a network as self-contained SVG text."""
+        """Return a diagram of a network as self-contained SVG text."""
         return self._transport.send("GET", path_of(PLACE, self._known(network), "diagram.svg")).text

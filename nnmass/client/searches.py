@@ -19,7 +19,7 @@ AT_ONCE = "wait=2"
 
 
 class SearchCalls(Calls):
-    """What a client does with searches. Everywhere a search may be given as it was returned, or by its id."""
+    """The client's methods for searches. A search may always be given as returned by the client, or by its id."""
 
     def submit(
         self,
@@ -33,11 +33,11 @@ class SearchCalls(Calls):
     ) -> Search:
         """Submit a search and return it, usually before it has run.
 
-        space: a preset's name or a full definition. asked: limits, objective and how much is wanted; see
+        space: a preset's name or a full definition. options: limits, objective and the size of the result; see
         `nnmass.search_options.SearchOptions`.
 
-        An equal search of yours that was answered is returned as it is (`reused`), unless
-        `fresh`. Raises InvalidRequest that names the field.
+        An earlier equal search of yours with a result is returned as it is (`reused`), unless `fresh` is set. Raises
+        InvalidRequest that names the field.
         """
         body = question_of(space, options) | {"name": name, "tags": list(tags), "note": note, "fresh": fresh}
         return self._submitted(body, "")
@@ -53,10 +53,10 @@ class SearchCalls(Calls):
         timeout: float | None = None,
         **options: Unpack[SearchOptions],
     ) -> Answer:
-        """Submit a search, wait for it, and return its answer; `answer.search` is what the service keeps.
+        """Submit a search, wait for it, and return its answer; `answer.search` is the search that the service stores.
 
         progress: called with each event. timeout: seconds after which waiting ends with TimedOut, while the service
-        goes on. Raises also InvalidRequest, and SearchFailed when it ends without an answer.
+        continues. Also raises InvalidRequest, and SearchFailed when the search ends without a result.
         """
         body = question_of(space, options) | {"name": name, "tags": list(tags), "fresh": fresh}
         return self.answer(self.wait(self._submitted(body, AT_ONCE), progress=progress, timeout=timeout))
@@ -73,9 +73,9 @@ class SearchCalls(Calls):
     ) -> Answer:
         """Search for the networks of least cost that have at least the NN-Mass of a reference.
 
-        reference: a well-known network's name, a definition, or an `arch_id` that the service knows. minimize:
-        `params`, `macs` or `peak_activation_bytes`. space: where to look; left out, around the reference. Waits as
-        `search` does.
+        reference: a well-known network's name, a definition, or an `arch_id` that the service knows. minimize: the name
+        of a cost, such as `params`, `macs` or `peak_activation_bytes`. space: the space to search; by default one
+        around the reference. Waits as `search` does.
         """
         named = reference_of(reference)
         within = space if space is not None else space_around(self._definition(reference))
@@ -92,16 +92,16 @@ class SearchCalls(Calls):
         return Search.from_json(self._transport.post(PLACE, body, once=True, prefer=prefer))
 
     def preview(self, space: Space, **options: Unpack[SearchOptions]) -> Answer:
-        """Return the answer to a search at once; nothing is stored. Raises InvalidRequest when it takes a second."""
+        """Return the answer to a search immediately; nothing is stored. Raises InvalidRequest if it takes too long."""
         body = question_of(space, options)
         answer = self._transport.post(f"{PLACE}/preview", body)
         return Answer.from_json(answer, {"objective": {"maximize": "nn_mass"}} | body)
 
     def wait(self, search: Search | str, *, progress: Watch | None = None, timeout: float | None = None) -> Search:
-        """Return a search once it has ended, however it has.
+        """Return a search once it has ended, in whatever state.
 
-        progress: called with each event from the first on. Follows its event stream, taken up again where it is cut
-        off, or asks now and then where there is no stream. Raises TimedOut after `timeout` seconds.
+        progress: called with each event, from the first on. Follows the search's event stream, which resumes after a
+        lost connection, or polls where there is no stream. Raises TimedOut after `timeout` seconds.
         """
         found = search if isinstance(search, Search) else self.get(search)
         if found.ended and progress is None:
@@ -110,22 +110,22 @@ class SearchCalls(Calls):
         return wait_for(self._transport, events, lambda: self.get(found), progress, timeout)
 
     def answer(self, search: Search | str) -> Answer:
-        """Return what a search has found, all of its ranking. Raises SearchFailed when it has not succeeded."""
+        """Return the result of a search with its whole ranking. Raises SearchFailed when it has not succeeded."""
         found = search if isinstance(search, Search) and search.ended else self.get(search)
         if found.result is None:
             raise SearchFailed(found)
         return Answer(list(self.ranking(found)), found.result, found.request, found)
 
     def get(self, search: Search | str) -> Search:
-        """Return a search as it is now. Raises NotFound."""
+        """Return the current state of a search. Raises NotFound."""
         return Search.from_json(self._transport.get(path_of(PLACE, search)))
 
     def events(self, search: Search | str, *, last: int = 0) -> Iterator[Event]:
-        """Yield what happens to a search, until it has ended. last: the id of the last event that is known."""
+        """Yield the events of a search until it has ended. last: the id of the last known event."""
         return follow(self._transport, path_of(PLACE, search, "events"), last=last)
 
     def ranking(self, search: Search | str) -> Iterator[Architecture]:
-        """Yield the ranking of a search, best first, page by page as it is used; nothing until it has succeeded."""
+        """Yield the ranking of a search, best first, fetched page by page as needed; empty until it has succeeded."""
         for item in self._pages(path_of(PLACE, search, "architectures")):
             yield Architecture.from_json(item)
 
@@ -138,9 +138,9 @@ class SearchCalls(Calls):
         q: str | None = None,
         created_after: datetime | None = None,
     ) -> Iterator[Search]:
-        """Yield searches, newest first, page by page as they are used.
+        """Yield searches, newest first, fetched page by page as needed.
 
-        q: looks in names and notes. created_after: a moment with its zone.
+        q: text to find in names and notes. created_after: a date and time with its time zone.
         """
         after = None if created_after is None else created_after.isoformat()
         filters = {"status": status, "family": family, "tag": tag, "q": q, "created_after": after}
@@ -155,17 +155,17 @@ class SearchCalls(Calls):
         tags: Sequence[str] | None = None,
         note: str | None = None,
     ) -> Search:
-        """Change the name, tags or note of a search; what is left out stays as it is. Raises NotFound."""
+        """Change the name, tags or note of a search; omitted ones do not change. Raises NotFound."""
         given = {"name": name, "tags": None if tags is None else list(tags), "note": note}
         changes = {field: value for field, value in given.items() if value is not None}
         return Search.from_json(self._transport.send("PATCH", path_of(PLACE, search), body=changes).json())
 
     def cancel(self, search: Search | str) -> Search:
-        """Cancel a search; one that has ended stays as it is. Raises NotFound."""
+        """Cancel a search; an ended one does not change. Raises NotFound."""
         return Search.from_json(self._transport.post(path_of(PLACE, search, "cancel")))
 
     def retry(self, search: Search | str) -> Search:
-        """Queue a search again that failed or was cancelled. Raises WrongState when it has succeeded."""
+        """Queue a failed or cancelled search again. Raises WrongState when it has succeeded."""
         return Search.from_json(self._transport.post(path_of(PLACE, search, "retry")))
 
     def delete(self, search: Search | str) -> None:
@@ -173,6 +173,6 @@ class SearchCalls(Calls):
         self._transport.delete(path_of(PLACE, search))
 
     def compare(self, *searches: Search | str) -> Comparison:
-        """Return two to four searches side by side: what differs, and which architectures they share."""
+        """Compare two to four searches: where they differ, and which architectures they share."""
         ids = ",".join(one if isinstance(one, str) else one.id for one in searches)
         return Comparison.from_json(self._transport.get(f"{PLACE}/compare", {"ids": ids}))

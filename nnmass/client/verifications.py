@@ -1,4 +1,4 @@
-"""Verifications of a service: networks trained, and what that says about NN-Mass."""
+"""Verifications of a service: trainings of networks, and their evidence about NN-Mass."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PLACE = "/v1/verifications"
 
 
 class VerificationCalls(Calls):
-    """What a client does with trainings. Everywhere one may be given as it was returned, or by its id."""
+    """The client's methods for trainings. A training may always be given as returned by the client, or by its id."""
 
     def verify(
         self,
@@ -29,12 +29,13 @@ class VerificationCalls(Calls):
         seeds: Sequence[int] = (0,),
         artifacts: Sequence[str] = ("weights", "onnx"),
     ) -> Batch:
-        """Ask for trainings and return them, queued: of a network, or of the best of a search beside its controls.
+        """Queue trainings and return them: of a network, or of the best of a search and its controls.
 
         what: a search, or a network by its `arch_id`, its definition or a well-known name; a search's id counts as the
         search. dataset, recipe: a name (`datasets`, `recipes`) or a full definition. top: how many of a search's
-        ranking, 1 if left out. controls: `params`, `random` or both, networks of the same cost to stand beside each.
-        seeds: one training each. artifacts: files to keep of each seed. Raises InvalidRequest that names the field.
+        ranking to train, by default 1. controls: `params`, `random` or both: for each, a network of the same cost is
+        trained as well. seeds: one training each. artifacts: files to store for each seed. Raises InvalidRequest that
+        names the field.
         """
         body = {
             **_named(what),
@@ -49,7 +50,7 @@ class VerificationCalls(Calls):
         return Batch.from_json(answer if "items" in answer else {"items": [answer], "missing_controls": []})
 
     def verification(self, verification: Verification | str) -> Verification:
-        """Return a training as it is now, with its epochs. Raises NotFound."""
+        """Return the current state of a training, with its epochs. Raises NotFound."""
         return Verification.from_json(self._transport.get(path_of(PLACE, verification)))
 
     def verifications(
@@ -63,7 +64,7 @@ class VerificationCalls(Calls):
         role: str | None = None,
         created_after: datetime | None = None,
     ) -> Iterator[Verification]:
-        """Yield trainings without their epochs, newest first, page by page as they are used."""
+        """Yield trainings without their epochs, newest first, fetched page by page as needed."""
         after = None if created_after is None else created_after.isoformat()
         of = search.id if isinstance(search, Search) else search
         filters = {
@@ -80,10 +81,10 @@ class VerificationCalls(Calls):
     def wait_verification(
         self, verification: Verification | str, *, progress: Watch | None = None, timeout: float | None = None
     ) -> Verification:
-        """Return a training once it has ended, however it has.
+        """Return a training once it has ended, in whatever state.
 
-        progress: called with each event, those that end an epoch with its figures as `epoch`. Raises TimedOut after
-        `timeout` seconds.
+        progress: called with each event; events at the end of an epoch have its figures as `epoch`. Raises TimedOut
+        after `timeout` seconds.
         """
         found = self.verification(verification)
         if found.ended and progress is None:
@@ -92,11 +93,11 @@ class VerificationCalls(Calls):
         return wait_for(self._transport, events, lambda: self.verification(found), progress, timeout)
 
     def verification_events(self, verification: Verification | str, *, last: int = 0) -> Iterator[Event]:
-        """Yield what happens to a training, until it has ended. last: the id of the last event that is known."""
+        """Yield the events of a training until it has ended. last: the id of the last known event."""
         return follow(self._transport, path_of(PLACE, verification, "events"), last=last)
 
     def cancel_verification(self, verification: Verification | str) -> Verification:
-        """Cancel a training; one that has ended stays as it is."""
+        """Cancel a training; an ended one does not change."""
         return Verification.from_json(self._transport.post(path_of(PLACE, verification, "cancel")))
 
     def retry_verification(self, verification: Verification | str) -> Verification:
@@ -112,17 +113,17 @@ class VerificationCalls(Calls):
         return self._transport.send("GET", path_of(PLACE, verification, "log")).text
 
     def artifact(self, verification: Verification | str, name: str) -> bytes:
-        """Return a file that a training left, by the name that its `artifacts` give."""
+        """Return a file that a training produced, by its name in `artifacts`."""
         return self._transport.send("GET", path_of(PLACE, verification, "artifacts", name)).content
 
     def evidence(self, *, dataset: str | None = None, family: str | None = None, recipe: str | None = None) -> Evidence:
-        """Return how well NN-Mass, params and MACs order the accuracies of what was trained, with intervals."""
+        """Return how well NN-Mass, params and MACs order the accuracies of trained networks, with intervals."""
         filters = {"dataset": dataset, "family": family, "recipe": recipe}
         return Evidence.from_json(self._transport.get("/v1/evidence", filters))
 
 
 def is_search(what: str | Definition | Search) -> bool:
-    """Tell a search from a network: an id of neither form is a well-known network's name."""
+    """Return whether this is a search and not a network: a text that is no id is a well-known network's name."""
     return isinstance(what, Search) or (isinstance(what, str) and what.count("-") == 4 and len(what) == 36)
 
 
