@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from app.jobs import lifecycle
 from app.jobs.lifecycle import Claim
 from app.searches import service
+from app.searches.answers import stored_result
 from app.searches.repository import KIND
 from app.searches.service import QUEUE
 from app.storage.models import Search
@@ -60,6 +61,6 @@ def _store(session: Session, claim: Claim, request: SearchRequest, found: Search
     earlier = service.proved_digest(session, row.request_digest)
     if found.certificate.optimal and earlier not in (None, found.digest):
         log.error("search %s: result %s differs from %s of an equal request", row.id, found.digest, earlier)
-    row.result = service.stored_result(found, elapsed)
+    row.result = stored_result(found, elapsed)
     row.result_digest = found.digest
     session.add_all(service.rows_of(claim.job_id, found, request.budget.precision))

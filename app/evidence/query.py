@@ -7,15 +7,9 @@ from typing import Any
 from app.evidence import service
 from app.evidence.service import Filters, Gathered
 from app.http.concurrency import Threads
-from app.storage.db import Database
 
 
-async def tell(database: Database, threads: Threads, owner: str, filters: Filters) -> tuple[Gathered, dict[str, Any]]:
+async def tell(threads: Threads, owner: str, filters: Filters) -> tuple[Gathered, dict[str, Any]]:
     """Return the trainings read, and their evidence."""
-    gathered = await threads.run_db(owner, _gather, database, owner, filters)
+    gathered = await threads.read(owner, service.gather, filters)
     return gathered, await threads.run_cpu(gathered.reported)
-
-
-def _gather(database: Database, owner: str, filters: Filters) -> Gathered:
-    with database.read() as session:
-        return service.gather(session, owner, filters)

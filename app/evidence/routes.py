@@ -10,9 +10,8 @@ from app.evidence import service
 from app.evidence.query import tell
 from app.evidence.schemas import EvidenceAnswer
 from app.evidence.service import Filters
-from app.http.dependencies import DatabaseDep, Owner, ThreadsDep
+from app.http.dependencies import Owner, ThreadsDep
 from app.http.fields import problems
-from app.storage.db import Database
 
 router = APIRouter(prefix="/v1/evidence", tags=["evidence"])
 
@@ -26,7 +25,6 @@ router = APIRouter(prefix="/v1/evidence", tags=["evidence"])
     },
 )
 async def get_evidence(
-    database: DatabaseDep,
     threads: ThreadsDep,
     owner: Owner,
     dataset: Annotated[str | None, Query(max_length=500)] = None,
@@ -41,12 +39,7 @@ async def get_evidence(
     filters = Filters(dataset, family, recipe)
     if format == "csv":
         headers = {"Content-Disposition": 'attachment; filename="evidence.csv"'}
-        table = await threads.run_db(owner, _table, database, owner, filters)
+        table = await threads.read(owner, service.table, filters)
         return Response(table, media_type="text/csv", headers=headers)
-    _, reported = await tell(database, threads, owner, filters)
+    _, reported = await tell(threads, owner, filters)
     return reported
-
-
-def _table(database: Database, owner: str, filters: Filters) -> str:
-    with database.read() as session:
-        return service.table(session, owner, filters)

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 
 from app.exports import service
 from app.exports.fetching import fetch
-from app.http.dependencies import CallerDep, DatabaseDep, ThreadsDep
+from app.http.dependencies import CallerDep, ThreadsDep
 from app.http.fields import LARGEST_SEED, ArchId, problems
 from app.http.file_responses import sent
 
@@ -30,7 +30,6 @@ RETRY_AFTER_SECONDS = 2
 async def export_architecture(
     request: Request,
     arch_id: ArchId,
-    database: DatabaseDep,
     threads: ThreadsDep,
     caller: CallerDep,
     format: Annotated[Literal["pytorch", "onnx", "torchscript", "json"], Query()],  # noqa: A002 - the contract's word
@@ -41,8 +40,8 @@ async def export_architecture(
     The first two are returned immediately. A worker with torch creates ONNX and TorchScript files, for a key with the
     scope `search`; until then, the response is 202.
     """
-    file = await fetch(database, threads, caller, request.headers, arch_id, format, seed)
+    file = await fetch(threads, caller, request.headers, arch_id, format, seed)
     if file is None:
         waiting = {"status": "queued", "message": "a worker is creating the file; try again later"}
         return JSONResponse(waiting, 202, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
-    return await sent(file.content, file.name, file.media_type, database, threads, caller.owner)
+    return await sent(file.content, file.name, file.media_type, threads, caller.owner)

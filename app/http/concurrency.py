@@ -13,12 +13,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 from anyio import CapacityLimiter, to_thread
+from sqlalchemy.orm import Session
 
-from app.storage.db import SESSIONS_OF_REQUESTS
+from app.storage.db import SESSIONS_OF_REQUESTS, Database
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,9 +35,10 @@ LOOKING_UP = 3
 
 
 class Threads:
-    """The slots and the threads of one process's requests."""
+    """The slots and the threads of one process's requests, and the database that they use."""
 
-    def __init__(self) -> None:
+    def __init__(self, database: Database) -> None:
+        self.database = database
         self._turns = asyncio.Semaphore(SESSIONS_OF_REQUESTS)
         self._shares: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._computing, self._looking_up = CapacityLimiter(COMPUTING), CapacityLimiter(LOOKING_UP)
@@ -52,6 +54,28 @@ class Threads:
         """Run in a thread a function that uses the database for an owner, from its connection to its commit."""
         async with self.turn(owner):
             return await to_thread.run_sync(partial(act, *args, **options))
+
+    async def read(
+        self, owner: str, act: Callable[Concatenate[Session, str, P], T], *args: P.args, **options: P.kwargs
+    ) -> T:
+        """Call `act(session, owner, ...)` in a thread, with a session for reading."""
+
+        def call() -> T:
+            with self.database.read() as session:
+                return act(session, owner, *args, **options)
+
+        return await self.run_db(owner, call)
+
+    async def write(
+        self, owner: str, act: Callable[Concatenate[Session, str, P], T], *args: P.args, **options: P.kwargs
+    ) -> T:
+        """Call `act(session, owner, ...)` in a thread, with a session that is committed when it returns."""
+
+        def call() -> T:
+            with self.database.write() as session:
+                return act(session, owner, *args, **options)
+
+        return await self.run_db(owner, call)
 
     async def run_cpu(self, act: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
         """Run in a thread a function that takes long and needs no database."""

@@ -13,7 +13,7 @@ from app.errors import Invalid, NotFound
 from app.jobs.lifecycle import State
 from app.predictions import Predictions
 from app.searches import repository
-from app.searches.service import answer, item_of
+from app.searches.answers import answer, item_of
 from app.storage.models import Search
 from nnmass_core.costs import COSTS
 from nnmass_core.errors import Problem

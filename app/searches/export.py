@@ -12,7 +12,8 @@ from app.http.csv_files import csv_text
 from app.jobs.lifecycle import State
 from app.predictions import Predictions
 from app.searches import repository
-from app.searches.service import answer, get, item_of
+from app.searches.answers import answer, item_of
+from app.searches.service import get
 from app.storage.models import RankedArchitecture, Search
 from nnmass_core.costs import COSTS
 from nnmass_core.request import SearchRequest

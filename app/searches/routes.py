@@ -16,7 +16,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.errors import NotFound
 from app.http.dependencies import (
     Admitted,
-    DatabaseDep,
     IdempotencyKey,
     Owner,
     PagingDep,
@@ -29,7 +28,7 @@ from app.http.event_streams import RESPONSES, LastEventId
 from app.http.fields import BODY_ERRORS, Moment, problems
 from app.http.idempotency import Submission
 from app.jobs.lifecycle import State
-from app.searches import comparison, export, service
+from app.searches import answers, comparison, export, service
 from app.searches.repository import Filters
 from app.searches.schemas import (
     Comparison,
@@ -42,9 +41,8 @@ from app.searches.schemas import (
     SearchExport,
     SearchList,
 )
-from app.storage.db import Database, is_unavailable
+from app.storage.db import is_unavailable
 from app.storage.ids import UUID_TEXT, id_of
-from nnmass_core.request import SearchRequest
 
 router = APIRouter(prefix="/v1/searches", tags=["searches"])
 
@@ -68,7 +66,6 @@ SearchId = Annotated[UUID, id_of("search")]
 async def submit_search(
     body: SearchBody,
     request: Request,
-    database: DatabaseDep,
     threads: ThreadsDep,
     owner: Owner,
     idempotency_key: IdempotencyKey,
@@ -80,18 +77,13 @@ async def submit_search(
 
     `Prefer: wait=SECONDS` (at most 30) delays the response until the search has finished or the time is over.
     """
-    done = await threads.run_db(owner, _submit, database, owner, body, idempotency_key)
+    done = await threads.write(owner, service.submit, body, idempotency_key)
     status, content = done.status, done.body
     if status == 202 and prefer is not None and (wait := PREFER_WAIT.search(prefer)):
         seconds = min(int(wait.group(1)), LONGEST_WAIT_SECONDS)
-        look = partial(threads.run_db, owner, _look, database, owner, UUID(done.body["id"]), reused=done.body["reused"])
+        look = partial(threads.read, owner, service.whole, UUID(done.body["id"]), reused=done.body["reused"])
         status, content = await _wait(look, done, seconds, request)
     return JSONResponse(content, status, headers={"Location": done.location})
-
-
-def _submit(database: Database, owner: str, body: SearchBody, key: str | None) -> Submission:
-    with database.write() as session:
-        return service.submit(session, owner, body, key)
 
 
 async def _wait(
@@ -121,20 +113,10 @@ async def _wait(
     return 202, content
 
 
-def _look(database: Database, owner: str, search_id: UUID, *, reused: bool) -> dict[str, Any]:
-    with database.read() as session:
-        return service.answer(service.get(session, owner, search_id), reused=reused).model_dump(mode="json")
-
-
 @router.post("/preview", response_model=PreviewAnswer, responses=problems(*BODY_ERRORS))
-async def preview_search(body: Question, database: DatabaseDep, threads: ThreadsDep, owner: Owner) -> dict[str, Any]:
+async def preview_search(body: Question, threads: ThreadsDep, owner: Owner) -> dict[str, Any]:
     """Run a search immediately without storing it. Returns 422 if one second is not enough."""
-    return await threads.run_cpu(service.preview, await threads.run_db(owner, _read, database, owner, body))
-
-
-def _read(database: Database, owner: str, question: Question) -> SearchRequest:
-    with database.read() as session:
-        return service.read(session, owner, question)
+    return await threads.run_cpu(service.preview, await threads.read(owner, service.read, body))
 
 
 @router.get("", response_model=SearchList, responses=problems(422, 503))
@@ -152,7 +134,8 @@ def list_searches(
 ) -> Response:
     """List searches, newest first."""
     filters = Filters(status=status, family=family, created_after=created_after, tag=tag, q=q)
-    return Response(service.history(session, owner, filters, paging), media_type="application/json")
+    rows, following = service.history(session, owner, filters, paging)
+    return Response(answers.write_list(rows, following), media_type="application/json")
 
 
 @router.get("/compare", response_model=Comparison, responses=problems(404, 422, 503))
@@ -175,13 +158,13 @@ def compare_searches(
 @router.get("/{search_id}", response_model=SearchAnswer, responses=problems(404, 422, 503))
 def get_search(search_id: SearchId, session: ReadSession, owner: Owner) -> Response:
     """Return a search with its status and, once it has succeeded, its certificate."""
-    return Response(service.look(session, owner, search_id), media_type="application/json")
+    return Response(answers.write(service.look(session, owner, search_id)), media_type="application/json")
 
 
 @router.patch("/{search_id}", response_model=SearchAnswer, responses=problems(404, *BODY_ERRORS))
 def change_search(search_id: SearchId, body: SearchChanges, session: WriteSession, owner: Owner) -> SearchAnswer:
     """Change the name, tags or note of a search. Omitted fields remain unchanged. The request cannot be changed."""
-    return service.answer(service.change(session, owner, search_id, body))
+    return answers.answer(service.change(session, owner, search_id, body))
 
 
 @router.delete("/{search_id}", status_code=204, responses=problems(404, 409, *BODY_ERRORS))
@@ -233,7 +216,7 @@ def export_search(
 @router.post("/{search_id}/cancel", response_model=SearchAnswer, responses=problems(404, *BODY_ERRORS))
 def cancel_search(search_id: SearchId, session: WriteSession, owner: Owner) -> SearchAnswer:
     """Cancel a search. A search that has ended remains unchanged."""
-    return service.answer(service.cancel(session, owner, search_id))
+    return answers.answer(service.cancel(session, owner, search_id))
 
 
 @router.post(
@@ -249,7 +232,7 @@ def retry_search(search_id: SearchId, session: WriteSession, owner: Owner, respo
     """Queue a failed or cancelled search again."""
     found, queued = service.retry(session, owner, search_id)
     response.status_code = 202 if queued else 200
-    return service.answer(found)
+    return answers.answer(found)
 
 
 @router.get("/{search_id}/events", response_class=Response, responses={**RESPONSES, **problems(404, 422, 503)})

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from types import SimpleNamespace
+from collections.abc import Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
-import orjson
-from orjson import Fragment
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
@@ -20,8 +18,9 @@ from app.jobs import lifecycle
 from app.jobs.lifecycle import State
 from app.predictions import Predictions
 from app.searches import repository
+from app.searches.answers import answer, item_of
 from app.searches.repository import KIND, Filters
-from app.searches.schemas import Question, Result, SearchAnswer, SearchBody, SearchChanges
+from app.searches.schemas import Question, SearchAnswer, SearchBody, SearchChanges
 from app.storage.ids import new_id
 from app.storage.locks import advisory_lock
 from app.storage.models import RankedArchitecture, Search, SearchTag
@@ -142,20 +141,21 @@ def _get_again(session: Session, owner: str, search_id: UUID) -> Search:
     return get(session, owner, search_id)
 
 
-def history(session: Session, owner: str, filters: Filters, paging: Paging) -> bytes:
-    """Return one page of the history, newest first, as JSON: a `SearchList`."""
+def history(
+    session: Session, owner: str, filters: Filters, paging: Paging
+) -> tuple[Sequence[Row[*tuple[Any, ...]]], str | None]:
+    """Return one page of the history, newest first, and the cursor of the next."""
     scope = {"list": "searches", "owner": owner, "filters": repr(filters)}
-    rows, following = paging.page(
+    return paging.page(
         scope,
         lambda before, limit: repository.page(session, owner, filters, before and UUID(before), limit),
         lambda row: str(row.id),
     )
-    return _json({"items": [_written(row) for row in rows], "next_cursor": following})
 
 
-def look(session: Session, owner: str, search_id: UUID) -> bytes:
-    """Return a search as JSON: a `SearchAnswer`. Raises NotFound."""
-    return _json(_written(_known(repository.written(session, owner, search_id))))
+def look(session: Session, owner: str, search_id: UUID) -> Row[*tuple[Any, ...]]:
+    """Return what is answered of a search. Raises NotFound."""
+    return _known(repository.written(session, owner, search_id))
 
 
 def ranking(session: Session, owner: str, search_id: UUID, paging: Paging) -> tuple[list[dict[str, Any]], str | None]:
@@ -198,13 +198,6 @@ def _too_large() -> Invalid:
     return Invalid.at("space", "too_large", "is too large for a preview of one second; submit a search instead")
 
 
-def stored_result(found: SearchResult, elapsed_seconds: float) -> dict[str, Any]:
-    """Return a certificate in its stored form: the JSON of a `Result`, since responses contain the stored text."""
-    least = found.certificate.relaxation
-    relaxation = None if least is None else {name: value and float(value) for name, value in least.items()}
-    return dict.fromkeys(Result.model_fields) | found.report(elapsed_seconds) | {"relaxation": relaxation}
-
-
 def rows_of(search_id: UUID, found: SearchResult, precision: str) -> list[RankedArchitecture]:
     """Return the rows that store a ranking."""
     return [
@@ -224,57 +217,6 @@ def proved_digest(session: Session, request_digest: str) -> str | None:
     return repository.proved_result_digest(session, request_digest)
 
 
-def item_of(row: RankedArchitecture, predictions: Predictions) -> dict[str, Any]:
-    """Return a rank of a ranking as in responses."""
-    return {**row.figures, "architecture": row.architecture, "predicted_accuracy": predictions.of(row.architecture)}
-
-
-def whole(session: Session, owner: str, search_id: UUID) -> dict[str, Any]:
+def whole(session: Session, owner: str, search_id: UUID, *, reused: bool = False) -> dict[str, Any]:
     """Return a search as in its last event. Raises NotFound."""
-    return answer(get(session, owner, search_id)).model_dump(mode="json")
-
-
-def answer(row: Search, *, reused: bool = False) -> SearchAnswer:
-    """Return the response for a search."""
-    tags = [tag.tag for tag in row.tags]
-    fields = _fields(row, row.job, request=row.request, result=row.result, tags=tags, reused=reused)
-    return SearchAnswer.model_validate(fields)
-
-
-def _written(row: Row[*tuple[Any, ...]]) -> dict[str, Any]:
-    """Convert a row of `repository.written` or `page` to the response's JSON.
-
-    The JSON in it is ours and is sent as stored: parsing, checking and writing it would double the time.
-    """
-    line = SimpleNamespace(**dict(zip(row._fields, row, strict=True)))  # a row's own attributes are slow
-    result = None if line.result is None else Fragment(line.result)
-    return _fields(line, line, request=Fragment(line.request), result=result, tags=Fragment(line.tags))
-
-
-def _json(content: dict[str, Any]) -> bytes:
-    return orjson.dumps(content, option=orjson.OPT_UTC_Z)
-
-
-def _fields(search: Any, job: Any, *, request: Any, result: Any, tags: Any, reused: bool = False) -> dict[str, Any]:
-    """Return the fields of a `SearchAnswer`, from any object with the columns of both tables."""
-    return {
-        "id": search.id,
-        "status": job.state,
-        "name": search.name,
-        "tags": tags,
-        "note": search.note,
-        "family": search.family,
-        "created_at": job.created_at,
-        "started_at": job.started_at,
-        "finished_at": job.finished_at,
-        "heartbeat_at": job.heartbeat_at,
-        "attempts": job.attempt,
-        "reused": reused,
-        "request": request,
-        "request_digest": search.request_digest,
-        "result_digest": search.result_digest,
-        "core_version": search.core_version,
-        "result": result,
-        "error": {"code": job.error_code, "message": job.error_message} if job.error_code else None,
-        "progress": {"fraction": job.progress_fraction, "message": job.progress_message},
-    }
+    return answer(get(session, owner, search_id), reused=reused).model_dump(mode="json")

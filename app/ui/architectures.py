@@ -13,7 +13,7 @@ from app.architectures import service
 from app.errors import Invalid
 from app.exports.fetching import fetch
 from app.exports.service import FORMATS
-from app.http.dependencies import CallerDep, DatabaseDep, Owner, ReadSession, ThreadsDep
+from app.http.dependencies import CallerDep, Owner, ReadSession, ThreadsDep
 from app.http.fields import LARGEST_SEED, ArchId
 from app.http.file_responses import sent
 from app.ui.budgets import charted
@@ -93,7 +93,6 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
 @router.get("/architectures/{arch_id}/export/{form}")
 async def export(
     request: Request,
-    database: DatabaseDep,
     threads: ThreadsDep,
     caller: CallerDep,
     arch_id: ArchId,
@@ -101,9 +100,9 @@ async def export(
     seed: Annotated[int, Query(ge=0, le=LARGEST_SEED)] = 0,
 ) -> Response:
     """Return the file; while a worker creates it, a page that reloads itself."""
-    file = await fetch(database, threads, caller, request.headers, arch_id, form, seed)
+    file = await fetch(threads, caller, request.headers, arch_id, form, seed)
     if file is None:
         waiting = render(request, "export.html", arch_id=arch_id, form=form)
         waiting.headers["Refresh"] = "1"
         return waiting
-    return await sent(file.content, file.name, file.media_type, database, threads, caller.owner)
+    return await sent(file.content, file.name, file.media_type, threads, caller.owner)

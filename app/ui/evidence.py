@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.evidence.query import tell
 from app.evidence.service import Filters
-from app.http.dependencies import DatabaseDep, Owner, ThreadsDep
+from app.http.dependencies import Owner, ThreadsDep
 from app.ui.page import PageRoute, render
 from nnmass_core.families import FAMILIES
 
@@ -20,7 +20,6 @@ MEASURES = {"nn_mass": "NN-Mass", "params": "params", "macs": "MACs"}
 @router.get("/evidence")
 async def show(
     request: Request,
-    database: DatabaseDep,
     threads: ThreadsDep,
     owner: Owner,
     dataset: Annotated[str, Query(max_length=500)] = "",
@@ -29,7 +28,7 @@ async def show(
 ) -> Response:
     """Show the evidence of one data set and recipe."""
     filters = Filters(dataset or None, family or None, recipe or None)
-    gathered, reported = await tell(database, threads, owner, filters)
+    gathered, reported = await tell(threads, owner, filters)
     points = [
         {"arch_id": item.point.arch_id, "role": item.role, "accuracy": item.point.accuracy}
         | {name: getattr(item.point, name) for name in MEASURES}

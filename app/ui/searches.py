@@ -13,13 +13,12 @@ from sqlalchemy.orm import Session
 
 from app import catalog
 from app.errors import Invalid
-from app.http.dependencies import CursorsDep, DatabaseDep, Owner, ReadSession, ThreadsDep, WriteSession
+from app.http.dependencies import CursorsDep, Owner, ReadSession, ThreadsDep, WriteSession
 from app.http.pagination import USUAL, Paging
 from app.jobs.lifecycle import ENDED, State
-from app.searches import comparison, repository, service
+from app.searches import answers, comparison, repository, service
 from app.searches.repository import Filters
 from app.searches.schemas import SearchBody, SearchChanges, SearchList
-from app.storage.db import Database
 from app.storage.ids import id_of
 from app.ui import budgets
 from app.ui.forms import FormProblems, checked, filled, search_body, value, words
@@ -87,12 +86,10 @@ def _most(space: Space) -> dict[str, int]:
 
 
 @router.post("/ui/preview")
-async def preview(
-    request: Request, database: DatabaseDep, threads: ThreadsDep, owner: Owner, form: FormDep
-) -> Response:
+async def preview(request: Request, threads: ThreadsDep, owner: Owner, form: FormDep) -> Response:
     """Preview the form's current request: a part of the page, with the ranking or with the errors."""
     try:
-        question = await threads.run_db(owner, _question, database, owner, form)
+        question = await threads.read(owner, _question, form)
         found, most = await threads.run_cpu(_previewed, question)
     except FormProblems as problems:
         return render(request, "part_problems.html", 422, problems=problems.by_field)
@@ -108,10 +105,8 @@ def _previewed(question: SearchRequest) -> tuple[dict[str, Any], dict[str, int]]
     return service.preview(question), _most(question.space)
 
 
-def _question(database: Database, owner: str, form: Mapping[str, Any]) -> SearchRequest:
-    body = checked(SearchBody, search_body(form))
-    with database.read() as session:
-        return service.read(session, owner, body)
+def _question(session: Session, owner: str, form: Mapping[str, Any]) -> SearchRequest:
+    return service.read(session, owner, checked(SearchBody, search_body(form)))
 
 
 @router.post("/searches")
@@ -141,7 +136,8 @@ def history(
     """List searches, newest first."""
     known = State(status) if status in list(State) else None
     filters = Filters(status=known, family=family or None, tag=tag or None, q=q or None)
-    page = SearchList.model_validate_json(service.history(session, owner, filters, Paging(signer, cursor, USUAL)))
+    rows, following = service.history(session, owner, filters, Paging(signer, cursor, USUAL))
+    page = SearchList.model_validate_json(answers.write_list(rows, following))
     asked = {"status": status, "family": family, "tag": tag, "q": q}
     context = {"items": page.items, "following": page.next_cursor, "filters": asked}
     return render(request, "history.html", states=list(State), families=list(FAMILIES), **context)
@@ -160,7 +156,7 @@ def compare(
 def show(request: Request, session: ReadSession, owner: Owner, signer: CursorsDep, search_id: SearchId) -> Response:
     """Show a search: its progress, then its proof and its ranking."""
     row = service.get(session, owner, search_id)
-    search, question = service.answer(row), SearchRequest.from_json(row.request, version=row.request_version)
+    search, question = answers.answer(row), SearchRequest.from_json(row.request, version=row.request_version)
     items, following = service.ranking(session, owner, search_id, Paging(signer, None, RANKS_SHOWN))
     architecture = decode_architecture(items[0]["architecture"]) if items else None
     context = {
@@ -182,23 +178,19 @@ def _point(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @router.get("/searches/{search_id}/more")
-async def more(
-    request: Request, database: DatabaseDep, threads: ThreadsDep, owner: Owner, search_id: SearchId
-) -> Response:
+async def more(request: Request, threads: ThreadsDep, owner: Owner, search_id: SearchId) -> Response:
     """Show the gain from slightly raising each limit."""
-    asked = await threads.run_db(owner, _stored_search, database, owner, search_id)
+    asked = await threads.read(owner, _stored_search, search_id)
     rows = await threads.run_cpu(budgets.gains, asked.question) if asked.value is not None else []
     return render(request, "part_more.html", gains=rows, factors=budgets.FACTORS, now=asked.value)
 
 
 @router.get("/searches/{search_id}/front")
-async def front(
-    database: DatabaseDep, threads: ThreadsDep, owner: Owner, search_id: SearchId, cost: str = "macs"
-) -> list[dict[str, Any]]:
+async def front(threads: ThreadsDep, owner: Owner, search_id: SearchId, cost: str = "macs") -> list[dict[str, Any]]:
     """Return points of the front near a search's result, for its chart."""
     if cost not in budgets.charted():
         raise Invalid.at("cost", "unknown_choice", f"must be one of {', '.join(budgets.charted())}")
-    asked = await threads.run_db(owner, _stored_search, database, owner, search_id)
+    asked = await threads.read(owner, _stored_search, search_id)
     return [] if asked.best is None else await threads.run_cpu(budgets.front, asked.question, cost, asked.best[cost])
 
 
@@ -211,14 +203,13 @@ class _StoredSearch:
     best: Mapping[str, Any] | None
 
 
-def _stored_search(database: Database, owner: str, search_id: UUID) -> _StoredSearch:
+def _stored_search(session: Session, owner: str, search_id: UUID) -> _StoredSearch:
     """Read a search's request and result. Raises NotFound."""
-    with database.read() as session:
-        found = service.get(session, owner, search_id)
-        question = SearchRequest.from_json(found.request, version=found.request_version)
-        ranked = repository.ranking(session, owner, search_id, 0, 1)
-        value = found.result["objective_value"] if found.result else None
-        return _StoredSearch(question, value, ranked[0].figures if ranked else None)
+    found = service.get(session, owner, search_id)
+    question = SearchRequest.from_json(found.request, version=found.request_version)
+    ranked = repository.ranking(session, owner, search_id, 0, 1)
+    value = found.result["objective_value"] if found.result else None
+    return _StoredSearch(question, value, ranked[0].figures if ranked else None)
 
 
 @router.post("/searches/{search_id}/cancel")

@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from app.errors import Invalid
-from app.http.dependencies import CursorsDep, DatabaseDep, Owner, ReadSession, ThreadsDep, WriteSession
+from app.http.dependencies import CursorsDep, Owner, ReadSession, ThreadsDep, WriteSession
 from app.http.pagination import Paging
 from app.jobs.lifecycle import ENDED, State
 from app.predictions import Predictions
@@ -50,13 +50,13 @@ def _fits(name: str, architecture: Architecture) -> bool:
 
 
 @router.post("/verifications")
-async def submit(request: Request, database: DatabaseDep, threads: ThreadsDep, owner: Owner, form: FormDep) -> Response:
+async def submit(request: Request, threads: ThreadsDep, owner: Owner, form: FormDep) -> Response:
     """Train the networks in the form; then show the training, or the list of all trainings started."""
     try:
         body = checked(VerificationBody, verification_body(form))
     except FormProblems as problems:
         raise Invalid(str(problems)) from problems
-    done = await submitted(database, threads, owner, body, None)
+    done = await submitted(threads, owner, body, None)
     return go_to(request, done.location.removeprefix("/v1"))
 
 

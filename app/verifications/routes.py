@@ -11,7 +11,6 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from app.http.dependencies import (
     Admitted,
-    DatabaseDep,
     IdempotencyKey,
     InTurn,
     Owner,
@@ -28,7 +27,6 @@ from app.http.idempotency import Submission
 from app.jobs.lifecycle import State
 from app.storage.db import Database
 from app.storage.ids import id_of
-from app.storage.models import Artifact
 from app.verifications import repository, service
 from app.verifications.repository import Filters
 from app.verifications.schemas import (
@@ -53,14 +51,14 @@ VerificationId = Annotated[UUID, id_of("verification")]
 
 @router.post("", status_code=202, response_model=VerificationAnswer | Batch, responses=problems(*BODY_ERRORS))
 async def submit_verification(
-    body: VerificationBody, database: DatabaseDep, threads: ThreadsDep, owner: Owner, idempotency_key: IdempotencyKey
+    body: VerificationBody, threads: ThreadsDep, owner: Owner, idempotency_key: IdempotencyKey
 ) -> JSONResponse:
     """Train a network, or the best of a search and controls of equal cost, on a worker with torch.
 
     For `arch_id` or `architecture`, returns the verification. For `search`, returns `items`: candidates first, then
     their controls.
     """
-    return _accepted(await submitted(database, threads, owner, body, idempotency_key))
+    return _accepted(await submitted(threads, owner, body, idempotency_key))
 
 
 def _accepted(done: Submission) -> JSONResponse:
@@ -133,18 +131,12 @@ def get_log(verification_id: VerificationId, session: ReadSession, owner: Owner)
 async def get_artifact(
     verification_id: VerificationId,
     name: PathName,
-    database: DatabaseDep,
     threads: ThreadsDep,
     owner: Owner,
 ) -> Response:
     """Return a file of the training: trained weights for torch, or the trained network as ONNX."""
-    file = await threads.run_db(owner, _artifact, database, owner, verification_id, name)
-    return await sent(repository.content_of(file), file.name, file.media_type, database, threads, owner, file.sha256)
-
-
-def _artifact(database: Database, owner: str, verification_id: UUID, name: str) -> Artifact:
-    with database.read() as session:
-        return service.artifact(session, owner, verification_id, name)
+    file = await threads.read(owner, service.artifact, verification_id, name)
+    return await sent(repository.content_of(file), file.name, file.media_type, threads, owner, file.sha256)
 
 
 @router.post("/{verification_id}/cancel", response_model=VerificationAnswer, responses=problems(404, *BODY_ERRORS))

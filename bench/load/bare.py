@@ -21,7 +21,7 @@ from redis import Redis
 from app.http.cursors import Cursors
 from app.http.pagination import Paging
 from app.jobs.lifecycle import State
-from app.searches import service
+from app.searches import answers, service
 from app.searches.repository import Filters
 from app.storage.db import Database
 from bench.load.client import Timings
@@ -104,7 +104,7 @@ def _rows(connection: psycopg.Connection[Any], name: str, before: UUID | None) -
 
 def _page(database: Database, name: str, paging: Paging) -> bytes:
     with database.read() as session:
-        return service.history(session, OWNER, FILTERS[name], paging)
+        return answers.write_list(*service.history(session, OWNER, FILTERS[name], paging))
 
 
 def _timed(timings: Timings, do: Callable[[], T]) -> T:

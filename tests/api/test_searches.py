@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from app.errors import Invalid
 from app.http.idempotency import Submission, fingerprint_of, once
 from app.jobs import lifecycle
-from app.searches import routes
+from app.searches import service
 from app.searches.schemas import EXAMPLE, Question
 from tests.conftest import Backend
 from worker import search_tasks
@@ -310,7 +310,7 @@ def test_an_accepted_search_is_answered_with_202_when_the_database_fails_during_
     def gone(*args: Any, **more: Any) -> Any:
         raise reasons[-1] if len(reasons) == 1 else reasons.pop(0)
 
-    monkeypatch.setattr(routes, "_look", gone)
+    monkeypatch.setattr(service, "whole", gone)
     reasons += [PoolTimeout(), OperationalError("select", {}, Exception("gone"))]
     held = post(client, SMALL, Prefer="wait=1")
     assert (held.status_code, held.json()["status"]) == (202, "queued")

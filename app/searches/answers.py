@@ -1,0 +1,87 @@
+"""Searches as in responses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+from orjson import Fragment
+from sqlalchemy import Row
+
+from app.predictions import Predictions
+from app.searches.schemas import Result, SearchAnswer
+from app.storage.models import RankedArchitecture, Search
+from nnmass_core.certificate import SearchResult
+
+SearchRow = Row[*tuple[Any, ...]]
+"""A row of `repository.written` or `repository.page`."""
+
+
+def answer(row: Search, *, reused: bool = False) -> SearchAnswer:
+    """Return the response for a search."""
+    tags = [tag.tag for tag in row.tags]
+    fields = _fields(row, row.job, request=row.request, result=row.result, tags=tags, reused=reused)
+    return SearchAnswer.model_validate(fields)
+
+
+def write(row: SearchRow) -> bytes:
+    """Write a search as JSON: a `SearchAnswer`."""
+    return _json(_written(row))
+
+
+def write_list(rows: Sequence[SearchRow], following: str | None) -> bytes:
+    """Write a page of the history as JSON: a `SearchList`."""
+    return _json({"items": [_written(row) for row in rows], "next_cursor": following})
+
+
+def item_of(row: RankedArchitecture, predictions: Predictions) -> dict[str, Any]:
+    """Return a rank of a ranking as in responses."""
+    return {**row.figures, "architecture": row.architecture, "predicted_accuracy": predictions.of(row.architecture)}
+
+
+def stored_result(found: SearchResult, elapsed_seconds: float) -> dict[str, Any]:
+    """Return a certificate in its stored form: the JSON of a `Result`, since responses contain the stored text."""
+    least = found.certificate.relaxation
+    relaxation = None if least is None else {name: value and float(value) for name, value in least.items()}
+    return dict.fromkeys(Result.model_fields) | found.report(elapsed_seconds) | {"relaxation": relaxation}
+
+
+def _written(row: SearchRow) -> dict[str, object]:
+    """Return a row to be written as JSON.
+
+    The JSON in it is ours and is sent as stored: parsing, checking and writing it would double the time.
+    """
+    line = SimpleNamespace(**dict(zip(row._fields, row, strict=True)))  # a row's own attributes are slow
+    result = None if line.result is None else Fragment(line.result)
+    return _fields(line, line, request=Fragment(line.request), result=result, tags=Fragment(line.tags))
+
+
+def _json(content: dict[str, object]) -> bytes:
+    return orjson.dumps(content, option=orjson.OPT_UTC_Z)
+
+
+def _fields(search: Any, job: Any, *, request: Any, result: Any, tags: Any, reused: bool = False) -> dict[str, object]:
+    """Return the fields of a `SearchAnswer`, from any object with the columns of both tables."""
+    return {
+        "id": search.id,
+        "status": job.state,
+        "name": search.name,
+        "tags": tags,
+        "note": search.note,
+        "family": search.family,
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+        "heartbeat_at": job.heartbeat_at,
+        "attempts": job.attempt,
+        "reused": reused,
+        "request": request,
+        "request_digest": search.request_digest,
+        "result_digest": search.result_digest,
+        "core_version": search.core_version,
+        "result": result,
+        "error": {"code": job.error_code, "message": job.error_message} if job.error_code else None,
+        "progress": {"fraction": job.progress_fraction, "message": job.progress_message},
+    }
