@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
@@ -12,11 +11,12 @@ from sqlalchemy.orm import Session
 from app.errors import NotFound
 from app.storage.models import DeviceProfile, Job, RankedArchitecture, RegisteredArchitecture, Search, Verification
 from nnmass_core.architecture import ARCH_ID, Architecture
+from nnmass_core.codec import JsonObject
 from nnmass_core.families import decode_architecture
 from nnmass_core.hardware.devices import NAME
 
 
-def definition(session: Session, owner: str, arch_id: str) -> dict[str, Any] | None:
+def definition(session: Session, owner: str, arch_id: str) -> JsonObject | None:
     """Return the definition of an architecture that this owner can refer to, or None."""
     if not re.fullmatch(ARCH_ID, arch_id):
         return None
@@ -37,7 +37,7 @@ def definition(session: Session, owner: str, arch_id: str) -> dict[str, Any] | N
     return next((known for known in found if known is not None), None)
 
 
-def device(session: Session, owner: str, name: str) -> dict[str, Any] | None:
+def device(session: Session, owner: str, name: str) -> JsonObject | None:
     """Return the profile of a device that this owner has posted, or None."""
     if not re.fullmatch(NAME, name):
         return None
@@ -45,7 +45,7 @@ def device(session: Session, owner: str, name: str) -> dict[str, Any] | None:
     return None if row is None else row.definition
 
 
-def devices_of(session: Session, owner: str) -> list[dict[str, Any]]:
+def devices_of(session: Session, owner: str) -> list[JsonObject]:
     """Return the profiles that an owner has posted, sorted by name."""
     mine = select(DeviceProfile).where(DeviceProfile.owner == owner).order_by(DeviceProfile.name)
     return [row.definition for row in session.scalars(mine)]

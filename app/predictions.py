@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from app.catalog import task_of
 from app.jobs.lifecycle import State
 from app.storage.models import Job, Verification, VerificationSeed
+from nnmass_core.codec import JsonObject
 from nnmass_core.families import decode_architecture
 from nnmass_core.named.recipes import recipe_name
 from nnmass_core.verification.evidence import Line, Point, lines_of
@@ -127,7 +128,7 @@ class Predictions:
         if place not in self._lines or line.n > self._lines[place][0].n:
             self._lines[place] = (line, scope)
 
-    def of(self, definition: dict[str, Any]) -> dict[str, Any] | None:
+    def of(self, definition: JsonObject) -> JsonObject | None:
         """Return the predicted accuracy with its 95 % prediction interval; None where there is not enough evidence."""
         if not self._lines:
             return None

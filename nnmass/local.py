@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from typing import Any, Unpack
+from collections.abc import Callable, Iterable, Mapping
+from typing import Unpack
 
 from nnmass.errors import DefinitionError, NotPossible, Problem
 from nnmass.neighborhood import space_around
@@ -12,6 +12,7 @@ from nnmass.results import Answer, Architecture, Architectures, NamedDevice, Nam
 from nnmass.search_options import Definition, Reference, SearchOptions, Space, definition_of, question_of, reference_of
 from nnmass_core.architecture import BYTES_PER_ELEMENT
 from nnmass_core.architecture import Architecture as Network
+from nnmass_core.codec import JsonObject
 from nnmass_core.costs import COSTS
 from nnmass_core.engine.control import Control
 from nnmass_core.families import decode_architecture
@@ -35,7 +36,7 @@ def search(space: Space, *, progress: Watch | None = None, **options: Unpack[Sea
     return _answer(question_of(space, options), progress)
 
 
-def _answer(question: dict[str, Any], progress: Watch | None) -> Answer:
+def _answer(question: Mapping[str, object], progress: Watch | None) -> Answer:
     request = SearchRequest.from_json(question)
     started = time.monotonic()
     deadline = started + request.time_limit_seconds
@@ -144,7 +145,7 @@ def spaces() -> list[NamedSpace]:
     ]
 
 
-def space(name: str) -> dict[str, Any]:
+def space(name: str) -> JsonObject:
     """Return a named space's full definition, ready to edit and to search. Raises DefinitionError."""
     return resolve_space(name).to_json()
 

@@ -6,6 +6,9 @@ from itertools import pairwise
 from typing import Any
 
 from nnmass.search_options import Definition, definition_of
+from nnmass_core.codec import JsonObject
+
+# untyped: definitions and spaces of any family, taken apart here
 
 FEWEST_LAYERS = 3
 """The least depth of a cell: smaller depths leave no skip connection."""
@@ -19,7 +22,7 @@ MORE_REPEATS = 2
 EXPANSIONS = (2, 6)
 
 
-def space_around(network: str | Definition) -> dict[str, Any]:
+def space_around(network: str | Definition) -> JsonObject:
     """Return a space around a network, which you can edit and search.
 
     For concatenation cells the widths stay, since NN-Mass compares networks fairly only at equal width; depth and skip
@@ -39,7 +42,7 @@ def space_around(network: str | Definition) -> dict[str, Any]:
     return definition | _free([definition])
 
 
-def _free(cells: list[dict[str, Any]]) -> dict[str, Any]:
+def _free(cells: list[dict[str, int]]) -> JsonObject:
     """Return ranges of depth and skip channels that contain those of every cell."""
     depths = [cell["depth"] for cell in cells]
     most = max(MOST_SKIP_CHANNELS, *(cell["skip_channels"] for cell in cells))

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 from nnmass import formatting, tables
 from nnmass.json_fields import FromJson, Json, json_field, moment
+from nnmass_core.codec import JsonObject
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -157,7 +158,7 @@ class Answer(Architectures):
         """The first of the ranking, None when nothing was found."""
         return self.items[0] if self.items else None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Return all of it as one JSON-ready document."""
         items = [dict(item.raw) for item in self]
         search = None if self.search is None else dict(self.search.raw)

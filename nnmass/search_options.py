@@ -9,6 +9,8 @@ from nnmass.amounts import Amount, bound_of
 from nnmass.results import Architecture
 from nnmass_core.costs import costs_by_limit
 
+# untyped: the options of a TypedDict, by a name that is known when it runs
+
 Definition = Mapping[str, Any] | Architecture
 """A network: its definition in JSON form, or an architecture of a result."""
 
@@ -52,7 +54,7 @@ class SearchOptions(TypedDict, total=False):
     time_limit_seconds: float
 
 
-def question_of(space: Space, options: SearchOptions) -> dict[str, Any]:
+def question_of(space: Space, options: SearchOptions) -> dict[str, object]:
     """Return the body of a search. Raises DefinitionError that names the field, as `budget.max_params`."""
     if unknown := options.keys() - SearchOptions.__annotations__.keys() - costs_by_limit().keys():
         raise TypeError(f"got an unexpected keyword argument {min(unknown)!r}")
@@ -60,7 +62,7 @@ def question_of(space: Space, options: SearchOptions) -> dict[str, Any]:
     return {"space": space, "budget": _budget_of(options), **rest}
 
 
-def _budget_of(options: SearchOptions) -> dict[str, Any]:
+def _budget_of(options: SearchOptions) -> dict[str, object]:
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     costs = costs_by_limit().items()
     limits = {name: bound_of(cost, given[name], f"budget.{name}") for name, cost in costs if name in given}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnmass import formatting
 from nnmass.errors import NotPossible
+from nnmass_core.codec import JsonObject
 from nnmass_core.costs import COSTS
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def frame_of(architectures: Rows) -> DataFrame:
     return frame([_row(item) for item in architectures])
 
 
-def _row(item: Mapping[str, Any]) -> dict[str, Any]:
+def _row(item: Mapping[str, Any]) -> JsonObject:
     ranked = {"rank": item["rank"]} if "rank" in item else {}
     slack = {f"slack_{name}": left for name, left in (item.get("slack") or {}).items()}
     parts = item.get("cells") or item.get("stages") or ()

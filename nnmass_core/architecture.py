@@ -13,6 +13,8 @@ from nnmass_core.costs import COSTS
 from nnmass_core.diagram import Panel, draw
 from nnmass_core.hardware.latency import Work
 
+# untyped: the name of the parts' field depends on the family
+
 DEFINITION_VERSION = 1
 """Version of the JSON form; it changes when stored definitions get another meaning."""
 

@@ -25,7 +25,7 @@ LARGEST_INTEGER = 2**53 - 1
 JsonValue: TypeAlias = "bool | int | float | str | abc.Sequence[JsonValue] | abc.Mapping[str, JsonValue] | None"
 """Whatever can be written as JSON."""
 
-JsonObject: TypeAlias = "dict[str, JsonValue]"
+JsonObject: TypeAlias = dict[str, "JsonValue"]
 """A JSON object whose fields are not fixed in the code: a definition of any family, a schema, parsed input."""
 
 V = TypeVar("V", bound="Value")

@@ -1,15 +1,11 @@
 """Work that needs torch runs in a child process: a crash, a lack of memory or a cancel never ends the worker.
 
-The process reads its order as one line of JSON on standard input and writes lines of JSON to standard output:
-`{"event": "progress", "fraction", "message"}`, and last `{"event": "done", ...}` or `{"event": "error", "code",
-"message"}`; the caller handles other events. Its log is standard error. Standard input stays open while the order is
-valid; when it closes, the process ends itself.
+Its protocol is in nnmass/torch_process/protocol.py.
 """
 
 from __future__ import annotations
 
 import contextvars
-import json
 import logging
 import os
 import queue
@@ -18,9 +14,11 @@ import subprocess
 import sys
 import threading
 import time
-from typing import IO, Any
+from collections.abc import Mapping
+from typing import IO
 
 from app.processes import parent_watch
+from nnmass.torch_process.protocol import Event, OrderFailed, read_event, send_order
 from worker.heartbeat import Heartbeat
 from worker.job_runner import Died, Failed
 
@@ -34,7 +32,7 @@ log = logging.getLogger("nnmass.trainer")
 class Listener:
     """Receives a process's events and log; this class only forwards the log to the worker's."""
 
-    def event(self, event: dict[str, Any]) -> None:
+    def event(self, event: Event) -> None:
         """Handle an event, including progress. Raises Lost when the job no longer belongs to this worker."""
 
     def log(self, line: str) -> None:
@@ -43,8 +41,8 @@ class Listener:
 
 
 def run_child(
-    module: str, order: dict[str, Any], heartbeat: Heartbeat, listener: Listener | None = None
-) -> dict[str, Any]:
+    module: str, order: Mapping[str, object], heartbeat: Heartbeat, listener: Listener | None = None
+) -> Event:
     """Run `python -m module` on an order and return its last event.
 
     Raises Failed; Died when the process ended without a result or fell silent; Lost or Stopping from the heartbeat.
@@ -69,8 +67,7 @@ def run_child(
         hearing = threading.Thread(target=within.run, args=(_hear, child.stderr, listener), daemon=True)
         hearing.start()
         try:
-            child.stdin.write(json.dumps(order) + "\n")
-            child.stdin.flush()
+            send_order(child.stdin, order)
             return _follow(child, child.stdout, heartbeat, listener)
         finally:
             _kill(child)
@@ -87,7 +84,7 @@ def _hear(output: IO[str], listener: Listener) -> None:
         listener.log(line)
 
 
-def _follow(child: subprocess.Popen[str], output: IO[str], heartbeat: Heartbeat, listener: Listener) -> dict[str, Any]:
+def _follow(child: subprocess.Popen[str], output: IO[str], heartbeat: Heartbeat, listener: Listener) -> Event:
     lines: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_read, args=(output, lines), daemon=True).start()
     progress = (0.0, "starting")
@@ -105,12 +102,12 @@ def _follow(child: subprocess.Popen[str], output: IO[str], heartbeat: Heartbeat,
         if line is None:
             raise _died(child)
         try:
-            event: dict[str, Any] = json.loads(line)
-        except json.JSONDecodeError:  # cut off by a kill, which is detected next
+            event = read_event(line)
+        except OrderFailed as failure:
+            raise Failed(failure.code, str(failure)) from failure
+        if event is None:
             listener.log(line)
             continue
-        if event["event"] == "error":
-            raise Failed(str(event["code"]), str(event["message"]))
         if event["event"] == "done":
             return event
         listener.event(event)

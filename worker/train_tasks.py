@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from app.exports import service as exports
 from app.jobs import lifecycle
@@ -12,6 +11,7 @@ from app.jobs.lifecycle import Claim
 from app.measurements import service as measurements
 from app.storage.models import Export, Measurement
 from app.verifications import repository as verifications
+from nnmass_core.codec import JsonObject
 from worker import job_runner
 from worker.child import MODULE, run_child
 from worker.heartbeat import Heartbeat
@@ -30,7 +30,7 @@ def run_next(context: Context) -> bool:
 def _export(context: Context, claim: Claim) -> None:
     with context.database.read() as session:
         row = session.get_one(Export, claim.job_id)
-        order: dict[str, Any] = {"do": "export", "architecture": row.definition, "format": row.format, "seed": row.seed}
+        order: JsonObject = {"do": "export", "architecture": row.definition, "format": row.format, "seed": row.seed}
     with tempfile.TemporaryDirectory(prefix="nnmass-") as folder, Heartbeat(context, claim) as heartbeat:
         path = Path(folder) / "export"
         run_child(MODULE, order | {"path": str(path)}, heartbeat)
@@ -42,7 +42,7 @@ def _export(context: Context, claim: Claim) -> None:
 
 def _measure(context: Context, claim: Claim) -> None:
     with context.database.read() as session:
-        order: dict[str, Any] = {"do": "measure", **session.get_one(Measurement, claim.job_id).request}
+        order: JsonObject = {"do": "measure", **session.get_one(Measurement, claim.job_id).request}
     order["data_root"] = str(context.settings.data_root)
     with Heartbeat(context, claim) as heartbeat:
         done = run_child(MODULE, order, heartbeat)

@@ -9,6 +9,8 @@ from nnmass.torch_process.protocol import run, send_event
 from nnmass.torch_process.work import WORK
 from nnmass_core.families import decode_architecture
 
+# untyped: orders are parsed JSON, with fields of their own for each work
+
 MISSING_TORCH = "torch is not installed on the worker; install it with: pip install 'nnmass[train]'"
 
 

@@ -26,7 +26,7 @@ from lightning_fabric import Fabric
 from nnmass.torch_process.protocol import carry_out, reserve_stdout, send_event, start_log
 from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
-from nnmass_core.codec import decode
+from nnmass_core.codec import JsonObject, decode
 from nnmass_core.errors import NotPossible
 from nnmass_core.export.torch_files import write_module
 from nnmass_core.families import decode_architecture
@@ -46,6 +46,8 @@ from nnmass_core.training.loop import (
     make_fabric,
 )
 
+# untyped: the worker's order is parsed JSON, which Order.from_json reads
+
 PROGRESS_EVERY_SECONDS = 0.5
 SendEvent = Callable[..., None]
 
@@ -63,7 +65,7 @@ class Order:
     """
 
     architecture: Architecture
-    data: dict[str, Any]
+    data: JsonObject
     recipe: Recipe
     seeds: list[int]
     finished: list[int]
@@ -265,11 +267,11 @@ class _Run:
             files.append(self._onnx(training))
         self._send_event("seed", seed=self._seed, data_digest=self._data.digest, **vars(outcome), files=files)
 
-    def _weights(self, training: Training) -> dict[str, Any]:
+    def _weights(self, training: Training) -> JsonObject:
         state = {name: tensor.cpu() for name, tensor in training.module.state_dict().items()}
         return self._file(f"weights-seed{self._seed}.pt", "application/octet-stream", _bytes_of(state))
 
-    def _onnx(self, training: Training) -> dict[str, Any]:
+    def _onnx(self, training: Training) -> JsonObject:
         self._send_event("progress", fraction=self._fraction_done(), message=f"writing seed {self._seed} as ONNX")
         path = self._order.folder / f"export-fence{self._order.fence}.onnx"
         module = build(self._order.architecture, self._seed)  # on the CPU, so that the files can be read everywhere
@@ -282,7 +284,7 @@ class _Run:
     def _fraction_done(self) -> float:
         return (self._order.seeds.index(self._seed) + 1) / len(self._order.seeds)
 
-    def _file(self, name: str, media_type: str, content: bytes) -> dict[str, Any]:
+    def _file(self, name: str, media_type: str, content: bytes) -> JsonObject:
         path = self._order.folder / f"fence{self._order.fence}-{name}"
         sha256, size = write_whole(path, content)
         return {"name": name, "media_type": media_type, "file": path.name, "sha256": sha256, "size": size}
@@ -333,7 +335,7 @@ def read_checkpoint(path: Path, sha256: str) -> State | None:
     return state
 
 
-def _figures(order: Order, fabric: Fabric, data: Data) -> dict[str, Any]:
+def _figures(order: Order, fabric: Fabric, data: Data) -> JsonObject:
     """Return what a reader needs, in addition to the accuracies, to judge and repeat the run."""
     module = build(order.architecture, order.seeds[0])
     shape = order.architecture.input_shape

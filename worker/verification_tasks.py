@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 from uuid import UUID
 
 from sqlalchemy.exc import DBAPIError
@@ -22,6 +22,9 @@ from app.jobs.lifecycle import Claim, State
 from app.storage.db import is_unavailable
 from app.storage.models import Artifact, Job, Verification
 from app.verifications import recording
+from app.verifications.recording import CheckpointFile, EpochFigures, SeedOutcome
+from nnmass.torch_process.protocol import Event
+from nnmass_core.codec import JsonObject
 from worker.child import MODULE, Listener, run_child
 from worker.heartbeat import Heartbeat, Lost
 from worker.job_runner import Failed
@@ -43,9 +46,10 @@ def verify(context: Context, claim: Claim) -> None:
     settings = context.settings
     folder = settings.training_dir / str(claim.job_id)
     with context.database.read() as session:
-        order = recording.order_of(session, claim.job_id)
+        planned = recording.order_of(session, claim.job_id)
         said = session.get_one(Verification, claim.job_id, options=[undefer(Verification.log)]).log
-    order |= {
+    order = {
+        **planned,
         "do": "train",
         "folder": str(folder),
         "data_root": str(settings.data_root),
@@ -55,7 +59,7 @@ def verify(context: Context, claim: Claim) -> None:
         "checkpoint_seconds": settings.checkpoint_seconds,
     }
     _tidy(context)
-    _make_folder(folder, keep={point["file"] for point in order["resume"]})
+    _make_folder(folder, keep={point["file"] for point in planned["resume"]})
     with Heartbeat(context, claim) as heartbeat:
         recorder = Recorder(context, claim, folder, said, heartbeat)
         recorder.write()
@@ -91,6 +95,22 @@ def _tidy(context: Context) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+class ArtifactFile(TypedDict):
+    """A file that the trainer has written to be stored."""
+
+    name: str
+    media_type: str
+    file: str
+    sha256: str
+    size: int
+
+
+class SeedReport(SeedOutcome):
+    """What the trainer reports of a seed: its outcome and its files."""
+
+    files: list[ArtifactFile]
+
+
 class Recorder(Listener):
     """Writes the trainer's events: epochs, checkpoints and outcomes immediately, its log and pace once a second."""
 
@@ -99,7 +119,7 @@ class Recorder(Listener):
         self._lines = deque(said.splitlines(keepends=True), maxlen=LOG_LINES)
         self._lines.append(f"-- attempt {claim.attempt} on {context.worker}\n")
         self._lock = threading.Lock()
-        self._live: dict[str, Any] = {}
+        self._live: dict[str, float] = {}
         self._progress = (0.0, "started")
         self._written = time.monotonic()
 
@@ -110,36 +130,43 @@ class Recorder(Listener):
             plain = line.rstrip("\n")[:LONGEST_LINE].replace("\0", "?")  # PostgreSQL cannot store NUL
             self._lines.append(plain + "\n")
 
-    def event(self, event: dict[str, Any]) -> None:
+    def event(self, event: Event) -> None:
         """Write an event. Raises Lost when the job no longer belongs to this worker."""
-        what = {name: value for name, value in event.items() if name != "event"}
-        {
+        handlers: dict[str, Callable[[Any], None]] = {
             "progress": self._on_progress,
             "epoch": self._on_epoch,
             "checkpoint": self._on_checkpoint,
             "seed": self._on_seed,
-        }[event["event"]](what)
+        }
+        handlers[event["event"]]({name: value for name, value in event.items() if name != "event"})
 
-    def _on_progress(self, progress: dict[str, Any]) -> None:
+    def _on_progress(self, progress: Event) -> None:
         self._progress = (float(progress["fraction"]), str(progress["message"]))
         self._live = {name: progress[name] for name in LIVE if name in progress}
         if time.monotonic() - self._written >= WRITE_EVERY_SECONDS:
             self.write()
 
-    def _on_epoch(self, figures: dict[str, Any]) -> None:
+    def _on_epoch(self, figures: EpochFigures) -> None:
         self._check(ours=self._write(lambda session: recording.epoch(session, self._held, figures, *self._progress)))
         self._heartbeat.reported(*self._progress)
 
-    def _on_checkpoint(self, point: dict[str, Any]) -> None:
+    def _on_checkpoint(self, point: CheckpointFile) -> None:
         self._remove(self._write(lambda session: recording.checkpoint(session, self._held, point)))
 
-    def _on_seed(self, outcome: dict[str, Any]) -> None:
-        files = outcome.pop("files")
+    def _on_seed(self, seed: SeedReport) -> None:
+        files = seed["files"]
+        outcome: SeedOutcome = {
+            "seed": seed["seed"],
+            "data_digest": seed["data_digest"],
+            "accuracy": seed["accuracy"],
+            "test_loss": seed["test_loss"],
+            "confusion": seed["confusion"],
+        }
         artifacts = [self._artifact(file) for file in files]
         superfluous = self._write(lambda session: recording.seed(session, self._held, outcome, artifacts))
         self._remove(None if superfluous is None else [*superfluous, *(file["file"] for file in files)])
 
-    def _artifact(self, file: dict[str, Any]) -> Artifact:
+    def _artifact(self, file: ArtifactFile) -> Artifact:
         content = (self._folder / file["file"]).read_bytes()
         assert hashlib.sha256(content).hexdigest() == file["sha256"], f"{file['file']} changed on disk"
         return Artifact(
@@ -167,7 +194,7 @@ class Recorder(Listener):
             said = "".join(self._lines)
         self._check(ours=self._write(lambda session: recording.heard(session, self._held, said, self._live)))
 
-    def finish(self, figures: dict[str, Any]) -> None:
+    def finish(self, figures: JsonObject) -> None:
         """Finish the job with its result. Raises Lost when it no longer belongs to this worker."""
         self.write()
         self._check(ours=self._write(lambda session: recording.succeed(session, self._held, figures)))

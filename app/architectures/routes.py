@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Body, Response
 
@@ -10,6 +10,7 @@ from app.architectures import service
 from app.architectures.schemas import AboutArchitecture, Definition, EvaluateAnswer, EvaluateBody
 from app.http.dependencies import Owner, ReadSession, ThreadsDep, WriteSession
 from app.http.fields import BODY_ERRORS, ArchId, problems
+from nnmass_core.codec import JsonObject
 
 router = APIRouter(prefix="/v1/architectures", tags=["architectures"])
 
@@ -17,7 +18,7 @@ DRAWING_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 @router.post("/evaluate", response_model=EvaluateAnswer, responses=problems(*BODY_ERRORS))
-async def evaluate_architectures(body: EvaluateBody, threads: ThreadsDep) -> dict[str, Any]:
+async def evaluate_architectures(body: EvaluateBody, threads: ThreadsDep) -> JsonObject:
     """Return NN-Mass and all costs of the given definitions, in order. Stores nothing."""
     return {"results": await threads.run_cpu(service.evaluate, body.architectures, body.precision)}
 
@@ -33,7 +34,7 @@ async def evaluate_architectures(body: EvaluateBody, threads: ThreadsDep) -> dic
 )
 def register_architecture(
     body: Annotated[Definition, Body()], session: WriteSession, owner: Owner, response: Response
-) -> dict[str, Any]:
+) -> JsonObject:
     """Register a network by its full definition, to use its `arch_id` in other requests."""
     answer, new = service.register(session, owner, body)
     response.status_code = 201 if new else 200
@@ -42,7 +43,7 @@ def register_architecture(
 
 
 @router.get("/{arch_id}", response_model=AboutArchitecture, responses=problems(404, 422, 503))
-def get_architecture(arch_id: ArchId, session: ReadSession, owner: Owner) -> dict[str, Any]:
+def get_architecture(arch_id: ArchId, session: ReadSession, owner: Owner) -> JsonObject:
     """Return an architecture with its figures at fp32 and the newest searches that ranked it."""
     return service.about(session, owner, arch_id)
 

@@ -13,6 +13,8 @@ from app.http.fields import Strict
 from app.jobs.lifecycle import State
 from nnmass_core.families import architecture_schema
 
+# untyped: pydantic has no other type that OpenAPI shows as a plain object
+
 MOST_ARCHITECTURES = 1000
 
 NETWORK: dict[str, JsonValue] = {

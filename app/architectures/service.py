@@ -11,13 +11,14 @@ from app.storage.db import now
 from app.storage.locks import advisory_lock
 from app.storage.models import RegisteredArchitecture
 from nnmass_core.architecture import Architecture
+from nnmass_core.codec import JsonObject
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families import decode_architecture
 
 SEARCHES_LISTED = VERIFICATIONS_LISTED = 100
 
 
-def evaluate(definitions: list[Any], precision: str) -> list[dict[str, Any]]:
+def evaluate(definitions: list[Any], precision: str) -> list[JsonObject]:
     """Return NN-Mass and costs of each definition, in order. Raises DefinitionError that names index and field."""
     return [{"arch_id": a.arch_id, **a.evaluation.report(precision)} for a in _decode_all(definitions)]
 
@@ -35,7 +36,7 @@ def _decode_all(definitions: list[Any]) -> list[Architecture]:
     return architectures
 
 
-def register(session: Session, owner: str, definition: Any) -> tuple[dict[str, Any], bool]:
+def register(session: Session, owner: str, definition: Any) -> tuple[JsonObject, bool]:
     """Store an architecture under its id. Return the response, and whether it is new. Raises DefinitionError."""
     architecture = decode_architecture(definition)
     arch_id = architecture.arch_id
@@ -50,7 +51,7 @@ def register(session: Session, owner: str, definition: Any) -> tuple[dict[str, A
     return about(session, owner, arch_id), not known
 
 
-def about(session: Session, owner: str, arch_id: str) -> dict[str, Any]:
+def about(session: Session, owner: str, arch_id: str) -> JsonObject:
     """Return an architecture with its figures, the searches that ranked it and its trainings. Raises NotFound."""
     architecture = catalog.architecture(session, owner, arch_id)
     searches = catalog.searches_that_ranked(session, owner, arch_id, SEARCHES_LISTED)

@@ -13,9 +13,9 @@ import re
 import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import TypedDict
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -119,16 +119,35 @@ def listed(session: Session, owner: str | None = None) -> Sequence[ApiKey]:
     return session.scalars(query if owner is None else query.where(ApiKey.owner == owner)).all()
 
 
-def described(row: ApiKey) -> dict[str, Any]:
+class KeyReport(TypedDict):
+    """What may be shown of a key."""
+
+    prefix: str
+    owner: str
+    scopes: list[str]
+    name: str
+    created_at: str | None
+    expires_at: str | None
+    revoked_at: str | None
+    last_used_at: str | None
+
+
+def described(row: ApiKey) -> KeyReport:
     """Return what may be shown about a key, JSON-ready."""
-    moments = {name: getattr(row, name) for name in ("created_at", "expires_at", "revoked_at", "last_used_at")}
     return {
         "prefix": row.prefix,
         "owner": row.owner,
         "scopes": row.scopes,
         "name": row.name,
-        **{name: None if moment is None else moment.isoformat(timespec="seconds") for name, moment in moments.items()},
+        "created_at": _written(row.created_at),
+        "expires_at": _written(row.expires_at),
+        "revoked_at": _written(row.revoked_at),
+        "last_used_at": _written(row.last_used_at),
     }
+
+
+def _written(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="seconds")
 
 
 def revoke(session: Session, prefix: str) -> bool:

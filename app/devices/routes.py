@@ -10,12 +10,13 @@ from app.devices import service
 from app.devices.schemas import DeviceItem, DeviceList, DeviceName, Profile
 from app.http.dependencies import Owner, ReadSession, WriteSession
 from app.http.fields import BODY_ERRORS, problems
+from nnmass_core.codec import JsonObject
 
 router = APIRouter(prefix="/v1/devices", tags=["devices"])
 
 
 @router.get("", response_model=DeviceList)
-def list_devices(session: ReadSession, owner: Owner) -> dict[str, Any]:
+def list_devices(session: ReadSession, owner: Owner) -> JsonObject:
     """List the devices for budgets, with their limits and sources. Your own device profiles come first."""
     return {"items": service.every(session, owner)}
 
@@ -38,7 +39,7 @@ def keep_device(body: Annotated[Profile, Body()], session: WriteSession, owner: 
 
 
 @router.get("/{device_name}", response_model=DeviceItem, responses=problems(404))
-def get_device(device_name: DeviceName, session: ReadSession, owner: Owner) -> dict[str, Any]:
+def get_device(device_name: DeviceName, session: ReadSession, owner: Owner) -> JsonObject:
     """Return a device."""
     return service.get(session, owner, device_name)
 

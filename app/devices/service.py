@@ -13,23 +13,24 @@ from app.errors import Invalid, NotFound, WrongState
 from app.storage.db import now
 from app.storage.locks import advisory_lock
 from app.storage.models import DeviceProfile
+from nnmass_core.codec import JsonObject
 from nnmass_core.hardware.devices import Device, devices, read_device
 
 MOST_PROFILES = 200
 """The most profiles that an owner may have."""
 
 
-def every(session: Session, owner: str) -> list[dict[str, Any]]:
+def every(session: Session, owner: str) -> list[JsonObject]:
     """Return the owner's profiles by name, then the built-in devices."""
     own = [read_device(profile) for profile in catalog.devices_of(session, owner)]
     return [*(_answer(one, own=True) for one in own), *(_answer(one, own=False) for one in devices().values())]
 
 
-def _answer(device: Device, *, own: bool) -> dict[str, Any]:
+def _answer(device: Device, *, own: bool) -> JsonObject:
     return {**device.to_json(), "own": own}
 
 
-def get(session: Session, owner: str, name: str) -> dict[str, Any]:
+def get(session: Session, owner: str, name: str) -> JsonObject:
     """Return a device. Raises NotFound."""
     known = devices().get(name)
     if known is not None:
@@ -40,7 +41,7 @@ def get(session: Session, owner: str, name: str) -> dict[str, Any]:
     return _answer(read_device(profile), own=True)
 
 
-def keep(session: Session, owner: str, profile: Any) -> tuple[dict[str, Any], bool]:
+def keep(session: Session, owner: str, profile: Any) -> tuple[JsonObject, bool]:
     """Store a profile under its name, in place of an earlier one. Return the response, and whether the name is new.
 
     Searches that referred to the earlier one do not change, since their requests contain it. Raises DefinitionError,

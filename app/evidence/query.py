@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from app.evidence import service
 from app.evidence.service import Filters, Gathered
 from app.http.concurrency import Threads
 
 
-async def tell(threads: Threads, owner: str, filters: Filters) -> tuple[Gathered, dict[str, Any]]:
+async def tell(threads: Threads, owner: str, filters: Filters) -> tuple[Gathered, dict[str, object]]:
     """Return the trainings read, and their evidence."""
     gathered = await threads.read(owner, service.gather, filters)
     return gathered, await threads.run_cpu(gathered.reported)

@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+# untyped: pydantic has no other type that OpenAPI shows as a plain object
+
 
 class Estimate(BaseModel):
     """A figure with its 95 % bootstrap interval over networks; null where it is undefined."""

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.http.csv_files import csv_text
 from app.predictions import Scope, Trained, diverged, trained
+from nnmass_core.codec import JsonObject
 from nnmass_core.verification.evidence import evidence_of
 
 COLUMNS = (
@@ -49,10 +50,10 @@ class Gathered:
 
     trained: list[Trained]
     diverged: int
-    scope: dict[str, Any] | None
-    others: list[dict[str, Any]]
+    scope: JsonObject | None
+    others: list[JsonObject]
 
-    def reported(self) -> dict[str, Any]:
+    def reported(self) -> dict[str, object]:
         """Return the evidence. Takes up to a second, and needs no session."""
         answer = evidence_of([item.point for item in self.trained])
         if self.diverged:
@@ -86,7 +87,7 @@ def _scopes(session: Session, owner: str, filters: Filters) -> dict[Scope, list[
     return scopes
 
 
-def _named(scope: Scope, family: str | None, n: int) -> dict[str, Any]:
+def _named(scope: Scope, family: str | None, n: int) -> JsonObject:
     return {**vars(scope), "family": family, "n": n}
 
 

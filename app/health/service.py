@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,6 +14,7 @@ from app.jobs.lifecycle import WORKER_SILENT, State
 from app.storage import migrate
 from app.storage.db import Database, now
 from app.storage.models import Job, WorkerBeat
+from nnmass_core.codec import JsonObject
 
 ADVICE = {
     "running": "this process is stopping and accepts no new work",
@@ -32,30 +32,32 @@ ADVICE = {
 log = logging.getLogger("nnmass.health")
 
 
-def readiness(database: Database, settings: Settings, *, stopping: bool) -> dict[str, Any]:
+def readiness(database: Database, settings: Settings, *, stopping: bool) -> JsonObject:
     """Return which parts are available and which are missing, JSON-ready.
 
     stopping: whether this process is shutting down.
     """
-    state: dict[str, Any] = {"database": False, "schema_current": False, "queues": {}}
+    state: JsonObject = {"database": False, "schema_current": False}
+    queues: dict[str, JsonObject] = {}
     try:
         with database.read() as session:
             state["database"] = True
             state["schema_current"] = migrate.is_current(session.connection())
             if state["schema_current"]:
-                state["queues"] = {name: _queue(session, name) for name in broker.QUEUES}
+                queues = {name: _queue(session, name) for name in broker.QUEUES}
     except SQLAlchemyError as error:
         log.warning("database not available: %s", type(error).__name__)
         state["database"] = False
+    state |= {"queues": queues}
     state["broker"] = broker.reachable(settings)
     missing = ["running"] if stopping else []
     missing += [part for part in ("database", "schema_current", "broker") if not state[part]]
-    missing += [f"{name}_worker" for name, queue in state["queues"].items() if not queue["workers"]]
+    missing += [f"{name}_worker" for name, queue in queues.items() if not queue["workers"]]
     ready = state["database"] and state["schema_current"] and not stopping
     return {"ready": ready, "missing": missing, "advice": [ADVICE[part] for part in missing], **state}
 
 
-def _queue(session: Session, name: str) -> dict[str, Any]:
+def _queue(session: Session, name: str) -> JsonObject:
     moment = now(session)
     pending = (State.QUEUED, State.RUNNING)
     states = select(Job.state, func.count()).where(Job.queue == name, Job.state.in_(pending)).group_by(Job.state)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from itsdangerous import BadData, URLSafeSerializer
 
 from app.errors import Invalid
-from nnmass_core.codec import sha256_of
+from nnmass_core.codec import JsonValue, sha256_of
 
 LONGEST = 512
 
@@ -18,11 +18,11 @@ class Cursors:
     def __init__(self, key: str) -> None:
         self._serializer = URLSafeSerializer(key, salt="nnmass.cursor")
 
-    def make(self, scope: dict[str, Any], position: str | int) -> str:
+    def make(self, scope: Mapping[str, JsonValue], position: str | int) -> str:
         """Return a cursor for the items after `position` in the list that `scope` (owner, filters) identifies."""
         return str(self._serializer.dumps([sha256_of(scope)[:16], position]))
 
-    def read(self, scope: dict[str, Any], cursor: str | None) -> str | int | None:
+    def read(self, scope: Mapping[str, JsonValue], cursor: str | None) -> str | int | None:
         """Return the position in a cursor; None for no cursor. Raises Invalid for a cursor of another list."""
         if cursor is None:
             return None

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 from uuid import UUID
 
 from anyio import CapacityLimiter, to_thread
@@ -30,6 +30,7 @@ from app.jobs import lifecycle
 from app.jobs.lifecycle import ENDED, Event, State
 from app.storage.db import Database
 from app.storage.models import Job, JobEvent
+from nnmass_core.codec import JsonObject
 
 TICK_SECONDS = 0.2
 AWAY_SECONDS = 1.0
@@ -49,7 +50,7 @@ PING = ServerSentEvent(comment="ping")
 ID = re.compile(r"[0-9]{1,20}")
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
-Whole = Callable[[Session], dict[str, Any]]
+Whole = Callable[[Session], JsonObject]
 """Returns what the last event of a finished job carries: the search or the verification."""
 
 Admitted = Callable[[], bool]
@@ -70,7 +71,7 @@ class EventData(BaseModel):
     at: datetime
 
 
-def _described() -> dict[str, Any]:
+def _described() -> JsonObject:
     """Describe an event as JSON Schema."""
     data = EventData.model_json_schema()
     data["properties"]["status"] = data.pop("$defs")["State"]  # no other schema would define it
@@ -85,7 +86,7 @@ def _described() -> dict[str, Any]:
     }
 
 
-RESPONSES: dict[int | str, dict[str, Any]] = {
+RESPONSES: dict[int | str, JsonObject] = {
     200: {"content": {"text/event-stream": {"itemSchema": _described()}}, "description": "Server-sent events."},
     204: {"description": "The job has ended and `Last-Event-ID` is its last event: nothing follows."},
 }

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticKnownError
 
 from nnmass_core.architecture import ARCH_ID
-from nnmass_core.codec import LARGEST_INTEGER, as_integer
+from nnmass_core.codec import LARGEST_INTEGER, JsonObject, as_integer
 
 PAGE_LIMIT = 100
 LARGEST_SEED = 2**32 - 1
@@ -79,7 +79,7 @@ class ProblemBody(BaseModel):
     errors: list[ProblemItem]
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def problems(*statuses: int) -> dict[int | str, JsonObject]:
     """Return the OpenAPI description of the errors that a route may answer with."""
     schema = ProblemBody.model_json_schema()
     schema["properties"]["errors"]["items"] = schema.pop("$defs")["ProblemItem"]  # no other schema would define it
@@ -104,7 +104,7 @@ REASONS = {
     429: "Too many requests or queued jobs; try again after `Retry-After` seconds.",
     503: "The database is unavailable. Repeat the request, with the same Idempotency-Key.",
 }
-PROBLEM_HEADERS = {
+PROBLEM_HEADERS: dict[int, JsonObject] = {
     401: {"WWW-Authenticate": {"required": True, "schema": {"const": "Bearer"}}},
     429: {"Retry-After": {"required": True, "schema": {"type": "integer"}, "description": "Seconds."}},
 }

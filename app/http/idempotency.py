@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
@@ -14,7 +13,7 @@ from app.errors import Invalid
 from app.storage.db import now
 from app.storage.locks import advisory_lock
 from app.storage.models import IdempotencyKey
-from nnmass_core.codec import sha256_of
+from nnmass_core.codec import JsonObject, sha256_of
 
 FIELD = "header.Idempotency-Key"
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -25,7 +24,7 @@ class Submission:
     """The response to a submission: status, body and the address of what was created."""
 
     status: int
-    body: dict[str, Any]
+    body: JsonObject
     location: str
 
 

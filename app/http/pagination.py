@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from app.http.cursors import Cursors
+from nnmass_core.codec import JsonValue
 
 T = TypeVar("T")
 
@@ -24,7 +25,7 @@ class Paging:
 
     def page(
         self,
-        scope: dict[str, Any],
+        scope: Mapping[str, JsonValue],
         fetch: Callable[[Any, int], Sequence[T]],
         place: Callable[[T], str | int],
     ) -> tuple[Sequence[T], str | None]:

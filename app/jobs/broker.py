@@ -22,6 +22,7 @@ from kombu.utils.json import dumps
 from redis import Redis, RedisError
 
 from app.config import Settings
+from nnmass_core.codec import JsonObject
 
 QUEUES = ("search", "train", "maintenance")
 LOOK = {"search": "nnmass.search", "train": "nnmass.train", "maintenance": "nnmass.maintenance"}
@@ -44,7 +45,7 @@ def make_celery(settings: Settings) -> Celery:
     return celery
 
 
-def _common_settings() -> dict[str, Any]:
+def _common_settings() -> dict[str, object]:
     return {
         # no_ack: if an acknowledgment fails on a lost connection, a worker with prefetch 1 never receives a message
         # again
@@ -68,7 +69,7 @@ def _common_settings() -> dict[str, Any]:
     }
 
 
-def _filesystem(settings: Settings) -> dict[str, Any]:
+def _filesystem(settings: Settings) -> JsonObject:
     folder = settings.notifications_dir
     (folder / "control").mkdir(parents=True, exist_ok=True)
     (folder / "messages").mkdir(exist_ok=True)
@@ -84,7 +85,7 @@ def _filesystem(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _redis(settings: Settings) -> dict[str, Any]:
+def _redis(settings: Settings) -> JsonObject:
     assert settings.broker_url is not None
     return {
         "broker_url": settings.broker_url.get_secret_value(),

@@ -14,7 +14,7 @@ the row's lock, so that the events' numbers have no gaps. Moments are the databa
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -31,6 +31,7 @@ from app.observability import tracing
 from app.storage.db import after_commit, announce_work, most_waiting, now
 from app.storage.locks import advisory_lock
 from app.storage.models import PENDING, IdempotencyKey, Job, JobEvent, WorkerBeat
+from nnmass_core.codec import JsonObject
 
 LONGEST_MESSAGE = 200
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
@@ -211,7 +212,9 @@ def holds(session: Session, claim: Claim) -> bool:
     return session.execute(select(Job.id).where(_mine(claim)).with_for_update()).first() is not None
 
 
-def add_event(session: Session, claim: Claim, event: str, data: dict[str, Any], fraction: float, message: str) -> bool:
+def add_event(
+    session: Session, claim: Claim, event: str, data: Mapping[str, object], fraction: float, message: str
+) -> bool:
     """Add an event with more than progress, such as an epoch. Return False when the job is no longer this worker's.
 
     It does not renew the lease; the heartbeat does.
@@ -434,7 +437,7 @@ def _held(claim: Claim) -> Update:
     return update(Job).where(_mine(claim))
 
 
-def _waiting(notified_at: datetime) -> dict[str, Any]:
+def _waiting(notified_at: datetime) -> dict[str, object]:
     """Return the column values of a job that is queued again."""
     return {
         "state": State.QUEUED,
@@ -446,7 +449,7 @@ def _waiting(notified_at: datetime) -> dict[str, Any]:
 
 
 def _change(
-    session: Session, change: Update, event: Event | None, more: dict[str, Any] | None = None
+    session: Session, change: Update, event: Event | None, more: Mapping[str, object] | None = None
 ) -> Sequence[AnyRow]:
     """Run a guarded UPDATE and return the jobs that it changed; each gets the event, if one is given."""
     if event is not None:
@@ -462,10 +465,10 @@ def _change(
     return changed
 
 
-def _event_of(job: AnyRow, event: Event, more: dict[str, Any], moment: datetime) -> dict[str, Any]:
-    data = more | _data(job.state, job.progress_fraction, job.progress_message)
+def _event_of(job: AnyRow, event: Event, more: Mapping[str, object], moment: datetime) -> dict[str, object]:
+    data = {**more, **_data(job.state, job.progress_fraction, job.progress_message)}
     return {"job_id": job.id, "number": job.event_count, "event": event, "data": data, "at": moment}
 
 
-def _data(state: str, fraction: float, message: str) -> dict[str, Any]:
+def _data(state: str, fraction: float, message: str) -> JsonObject:
     return {"status": state, "fraction": fraction, "message": message}

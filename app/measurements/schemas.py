@@ -12,6 +12,8 @@ from app.http.fields import WHOLE, Seed, Strict
 from app.jobs.lifecycle import State
 from nnmass_core.families import architecture_schema, known_architecture_schema
 
+# untyped: pydantic has no other type that OpenAPI shows as a plain object
+
 EXAMPLE: dict[str, JsonValue] = {
     "kind": "ldi",
     "architecture": {

@@ -41,7 +41,7 @@ _trace_id: ContextVar[int | None] = ContextVar("nnmass_trace_id", default=None)
 log = logging.getLogger("nnmass.tracing")
 
 
-def of_requests() -> dict[str, Any]:
+def of_requests() -> dict[str, object]:
     """Return FastAPI's settings: only spans of requests, sent to the same receiver as ours."""
     provider = _provider()
     return {

@@ -14,6 +14,7 @@ from app.predictions import Predictions
 from app.searches.schemas import Result, SearchAnswer
 from app.storage.models import RankedArchitecture, Search
 from nnmass_core.certificate import SearchResult
+from nnmass_core.codec import JsonObject
 
 SearchRow = Row[*tuple[Any, ...]]
 """A row of `repository.written` or `repository.page`."""
@@ -36,12 +37,12 @@ def write_list(rows: Sequence[SearchRow], following: str | None) -> bytes:
     return _json({"items": [_written(row) for row in rows], "next_cursor": following})
 
 
-def item_of(row: RankedArchitecture, predictions: Predictions) -> dict[str, Any]:
+def item_of(row: RankedArchitecture, predictions: Predictions) -> JsonObject:
     """Return a rank of a ranking as in responses."""
     return {**row.figures, "architecture": row.architecture, "predicted_accuracy": predictions.of(row.architecture)}
 
 
-def stored_result(found: SearchResult, elapsed_seconds: float) -> dict[str, Any]:
+def stored_result(found: SearchResult, elapsed_seconds: float) -> JsonObject:
     """Return a certificate in its stored form: the JSON of a `Result`, since responses contain the stored text."""
     least = found.certificate.relaxation
     relaxation = None if least is None else {name: value and float(value) for name, value in least.items()}

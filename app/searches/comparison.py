@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypedDict
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -15,8 +15,10 @@ from app.predictions import Predictions
 from app.searches import repository
 from app.searches.answers import answer, item_of
 from app.storage.models import Search
+from nnmass_core.codec import JsonObject
 from nnmass_core.costs import COSTS
 from nnmass_core.errors import Problem
+from nnmass_core.request import Pareto, SearchRequest
 
 FEWEST, MOST = 2, 4
 SHARED_LISTED = 100
@@ -24,7 +26,23 @@ EFFORT = ("explored", "elapsed_seconds")
 """Fields of a result that describe the work and not the result."""
 
 
-def compare(session: Session, owner: str, names: Sequence[str]) -> dict[str, Any]:
+class Shared(TypedDict):
+    """What the rankings have in common: how many architectures, how many are in all, and the first of them."""
+
+    count: int
+    in_all: int
+    items: list[JsonObject]
+
+
+class Compared(TypedDict):
+    """Searches, the fields in which they differ, and what they share."""
+
+    items: list[JsonObject]
+    differences: list[JsonObject]
+    shared: Shared
+
+
+def compare(session: Session, owner: str, names: Sequence[str]) -> Compared:
     """Compare 2 to 4 searches. Raises Invalid, and NotFound that names those that do not exist."""
     rows = _searches(session, owner, _ids_of(names))
     finished = [row for row in rows if row.job.state == State.SUCCEEDED]
@@ -64,8 +82,9 @@ def _searches(session: Session, owner: str, ids: Sequence[UUID | None]) -> list[
     return [found[one] for one in ids if one is not None]
 
 
-def _items(session: Session, owner: str, rows: Sequence[Search], finished: Sequence[Search]) -> list[dict[str, Any]]:
-    ranked = [row.id for row in finished if "pareto" not in row.request["objective"]]
+def _items(session: Session, owner: str, rows: Sequence[Search], finished: Sequence[Search]) -> list[JsonObject]:
+    requests = {row.id: SearchRequest.from_json(row.request, version=row.request_version) for row in finished}
+    ranked = [row_id for row_id, request in requests.items() if not isinstance(request.objective, Pareto)]
     best = repository.best(session, owner, ranked)
     predictions = {family: Predictions(session, owner, family) for family in {row.family for row in rows}}
     return [
@@ -75,19 +94,20 @@ def _items(session: Session, owner: str, rows: Sequence[Search], finished: Seque
     ]
 
 
-def _facts(item: dict[str, Any]) -> dict[str, Any]:
+def _facts(item: JsonObject) -> JsonObject:
     """Return the compared parts of a search."""
     result, best = item["result"], item["best"]
+    of_best = ("arch_id", "nn_mass", *COSTS, "depth", "architecture")
     return {
         "status": item["status"],
         "core_version": item["core_version"],
         "request": item["request"],
-        "result": result and {name: value for name, value in result.items() if name not in EFFORT},
-        "best": best and {name: best.get(name) for name in ("arch_id", "nn_mass", *COSTS, "depth", "architecture")},
+        "result": {k: v for k, v in result.items() if k not in EFFORT} if isinstance(result, dict) else None,
+        "best": {name: best.get(name) for name in of_best} if isinstance(best, dict) else None,
     }
 
 
-def _differences_of(facts: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _differences_of(facts: Sequence[JsonObject]) -> Iterator[JsonObject]:
     """Yield the differences. A search without a result, or without a best, is left out where those are compared."""
     for name in facts[0]:
         there = [number for number, fact in enumerate(facts) if fact[name] is not None]
@@ -114,7 +134,7 @@ def _holds_objects(value: Any) -> bool:
     return isinstance(value, list) and any(isinstance(item, dict) for item in value)
 
 
-def _shared(session: Session, owner: str, ids: Sequence[UUID], finished: Sequence[UUID]) -> dict[str, Any]:
+def _shared(session: Session, owner: str, ids: Sequence[UUID], finished: Sequence[UUID]) -> Shared:
     ranks: dict[str, dict[UUID, int]] = defaultdict(dict)
     for arch_id, search_id, rank in repository.shared_places(session, owner, finished):
         ranks[arch_id][search_id] = rank

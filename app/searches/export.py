@@ -15,11 +15,12 @@ from app.searches import repository
 from app.searches.answers import answer, item_of
 from app.searches.service import get
 from app.storage.models import RankedArchitecture, Search
+from nnmass_core.codec import JsonObject
 from nnmass_core.costs import COSTS
 from nnmass_core.request import SearchRequest
 
 
-def document(session: Session, owner: str, search_id: UUID) -> dict[str, Any]:
+def document(session: Session, owner: str, search_id: UUID) -> JsonObject:
     """Return a search with its whole ranking. Raises NotFound."""
     row = get(session, owner, search_id)
     predictions = Predictions(session, owner, row.family)

@@ -43,6 +43,7 @@ from app.searches.schemas import (
 )
 from app.storage.db import is_unavailable
 from app.storage.ids import UUID_TEXT, id_of
+from nnmass_core.codec import JsonObject
 
 router = APIRouter(prefix="/v1/searches", tags=["searches"])
 
@@ -81,14 +82,14 @@ async def submit_search(
     status, content = done.status, done.body
     if status == 202 and prefer is not None and (wait := PREFER_WAIT.search(prefer)):
         seconds = min(int(wait.group(1)), LONGEST_WAIT_SECONDS)
-        look = partial(threads.read, owner, service.whole, UUID(done.body["id"]), reused=done.body["reused"])
+        look = partial(threads.read, owner, service.whole, UUID(str(done.body["id"])), reused=bool(done.body["reused"]))
         status, content = await _wait(look, done, seconds, request)
     return JSONResponse(content, status, headers={"Location": done.location})
 
 
 async def _wait(
-    look: Callable[[], Awaitable[dict[str, Any]]], done: Submission, seconds: int, request: Request
-) -> tuple[int, dict[str, Any]]:
+    look: Callable[[], Awaitable[JsonObject]], done: Submission, seconds: int, request: Request
+) -> tuple[int, JsonObject]:
     """Poll until the search has ended, the time is over, or client or server stops; holds no session while waiting.
 
     A search that was deleted, perhaps before this repeat of its request, is returned in its last known state. So is one
@@ -114,7 +115,7 @@ async def _wait(
 
 
 @router.post("/preview", response_model=PreviewAnswer, responses=problems(*BODY_ERRORS))
-async def preview_search(body: Question, threads: ThreadsDep, owner: Owner) -> dict[str, Any]:
+async def preview_search(body: Question, threads: ThreadsDep, owner: Owner) -> service.Preview:
     """Run a search immediately without storing it. Returns 422 if one second is not enough."""
     return await threads.run_cpu(service.preview, await threads.read(owner, service.read, body))
 
@@ -150,7 +151,7 @@ def compare_searches(
             json_schema_extra={"pattern": f"^{UUID_TEXT}(,{UUID_TEXT}){{1,3}}$"},
         ),
     ],
-) -> dict[str, Any]:
+) -> comparison.Compared:
     """Compare searches: their requests and results, the differences, and the architectures that they share."""
     return comparison.compare(session, owner, ids.split(","))
 
@@ -179,7 +180,7 @@ def list_architectures(
     session: ReadSession,
     owner: Owner,
     paging: PagingDep,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Return the ranking, best first; empty until the search has succeeded."""
     items, following = service.ranking(session, owner, search_id, paging)
     return {"items": items, "next_cursor": following}

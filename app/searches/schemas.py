@@ -16,6 +16,8 @@ from nnmass_core.hardware.devices import device_schema, devices
 from nnmass_core.named.presets import presets
 from nnmass_core.request import LONGEST_SECONDS, MOST_RESULTS, objective_schema
 
+# untyped: pydantic has no other type that OpenAPI shows as a plain object
+
 Space = Annotated[
     Any,
     WithJsonSchema(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Row
@@ -26,6 +26,7 @@ from app.storage.locks import advisory_lock
 from app.storage.models import RankedArchitecture, Search, SearchTag
 from nnmass_core import __version__
 from nnmass_core.certificate import SearchResult
+from nnmass_core.codec import JsonObject
 from nnmass_core.engine.control import Control
 from nnmass_core.request import VERSION, SearchRequest
 from nnmass_core.search import search
@@ -158,7 +159,7 @@ def look(session: Session, owner: str, search_id: UUID) -> Row[*tuple[Any, ...]]
     return _known(repository.written(session, owner, search_id))
 
 
-def ranking(session: Session, owner: str, search_id: UUID, paging: Paging) -> tuple[list[dict[str, Any]], str | None]:
+def ranking(session: Session, owner: str, search_id: UUID, paging: Paging) -> tuple[list[JsonObject], str | None]:
     """Return one page of a search's ranking, and the cursor of the next page. Raises NotFound."""
     family = get(session, owner, search_id).family
     scope = {"list": "ranking", "owner": owner, "search": str(search_id)}
@@ -180,7 +181,14 @@ def read(session: Session, owner: str, question: Question) -> SearchRequest:
     )
 
 
-def preview(request: SearchRequest) -> dict[str, Any]:
+class Preview(TypedDict):
+    """The certificate and the ranking of a search that is not stored."""
+
+    result: JsonObject
+    items: list[JsonObject]
+
+
+def preview(request: SearchRequest) -> Preview:
     """Return the result of a search immediately and store nothing. Raises Invalid when a second is not enough."""
     if request.space.option_bound() > PREVIEW_OPTIONS:
         raise _too_large()
@@ -217,6 +225,6 @@ def proved_digest(session: Session, request_digest: str) -> str | None:
     return repository.proved_result_digest(session, request_digest)
 
 
-def whole(session: Session, owner: str, search_id: UUID, *, reused: bool = False) -> dict[str, Any]:
+def whole(session: Session, owner: str, search_id: UUID, *, reused: bool = False) -> JsonObject:
     """Return a search as in its last event. Raises NotFound."""
     return answer(get(session, owner, search_id), reused=reused).model_dump(mode="json")

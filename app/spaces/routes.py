@@ -9,7 +9,10 @@ from pydantic import BaseModel
 
 from app.errors import NotFound
 from app.http.fields import PathName, problems
+from nnmass_core.codec import JsonObject
 from nnmass_core.named.presets import Preset, presets
+
+# untyped: FastAPI shows a return value of this type as a plain object
 
 router = APIRouter(prefix="/v1/spaces", tags=["spaces"])
 
@@ -31,7 +34,7 @@ class SpaceList(BaseModel):
 
 
 @router.get("", response_model=SpaceList)
-def list_spaces() -> dict[str, Any]:
+def list_spaces() -> JsonObject:
     """List the named spaces."""
     return {"items": [_item(preset) for preset in presets().values()]}
 
@@ -44,7 +47,7 @@ def get_space(name: PathName) -> dict[str, Any]:
     return presets()[name].space.to_json()
 
 
-def _item(preset: Preset) -> dict[str, Any]:
+def _item(preset: Preset) -> JsonObject:
     return {
         "name": preset.name,
         "family": preset.space.family,

@@ -11,6 +11,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from app.storage.db import UtcDateTime
 
+# untyped: SQLAlchemy cannot resolve a recursive type, as that of the core's JSON is
+
 PENDING = "state IN ('queued', 'running')"
 Json = JSON(none_as_null=True)
 """JSON stored as text, so that objects keep the order of their keys."""
@@ -214,7 +216,7 @@ class Verification(Base):
     seeds: Mapped[list[int]] = mapped_column(Json)
     kept: Mapped[list[str]] = mapped_column(Json)
     core_version: Mapped[str] = mapped_column(String(32))
-    live: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    live: Mapped[dict[str, float] | None] = mapped_column(Json)
     log: Mapped[str] = mapped_column(Text, deferred=True)
     result: Mapped[dict[str, Any] | None] = mapped_column(Json)
     result_digest: Mapped[str | None] = mapped_column(String(80))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from nnmass_core.architecture import Architecture
 from nnmass_core.budget import Budget, Limit
@@ -25,6 +24,10 @@ MOST_OPTIONS = 250_000
 def charted() -> dict[str, Cost]:
     """Return the costs that a chart can show: those of every network."""
     return {name: cost for name, cost in COSTS.items() if not cost.timed}
+
+
+Point = dict[str, int | float]
+"""A point of the front: its cost, by name, and its NN-Mass."""
 
 
 @dataclass(frozen=True)
@@ -64,23 +67,23 @@ def _scaled(cost: Cost, bound: float, factor: float) -> dict[str, float]:
     return {cost.limit: int(bound * factor) if cost.whole else bound * factor}
 
 
-def _best(request: SearchRequest, limits: dict[str, Any], control: Control) -> Architecture | None:
+def _best(request: SearchRequest, limits: dict[str, float], control: Control) -> Architecture | None:
     """Return the architecture with the most NN-Mass within other limits; None without one, or when the time is over."""
     if control.expired():
         return None
     # a device's limits as numbers, so that they can be raised too; of the device itself only its speed remains
-    bounds: dict[str, Any] = {limit.name: limit.bound for limit in request.budget.limits()} | limits
+    bounds = {limit.name: limit.bound for limit in request.budget.limits()} | limits
     device = request.budget.device and replace(request.budget.device, flash_bytes=None, ram_bytes=None)
     budget = Budget(precision=request.budget.precision, device=device, **bounds)
     found = search(replace(request, budget=budget, top_k=1), control)
     return found.ranking[0].architecture if found.ranking and found.certificate.optimal else None
 
 
-def front(request: SearchRequest, cost: str, best: float) -> list[dict[str, Any]]:
+def front(request: SearchRequest, cost: str, best: float) -> list[Point]:
     """Return points with the most NN-Mass at a cost near `best`, the result's cost, with the other limits unchanged."""
     if not _quick(request):
         return []
-    control, found = _control(), dict[str, dict[str, Any]]()
+    control, found = _control(), dict[str, Point]()
     for share in SHARES:
         point = _best(request, _scaled(COSTS[cost], best, share), control)
         if point is not None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from app.http.middleware.body_guard import find_fault
 from app.http.problem_json import problems_of
 from nnmass.amounts import bound_of
+from nnmass_core.codec import JsonObject
 from nnmass_core.costs import costs_by_limit
 from nnmass_core.errors import DefinitionError, Problem
 
@@ -49,12 +50,12 @@ def value(form: Form, name: str) -> str:
     return next(iter(form.get(name, [])), "").strip()
 
 
-def search_body(form: Form) -> dict[str, Any]:
+def search_body(form: Form) -> JsonObject:
     """Convert the form to the body of a search. Raises FormProblems for values that cannot be parsed."""
     problems: list[Problem] = []
-    body: dict[str, Any] = {"space": _space(form, problems), "budget": _budget(form, problems)}
-    body["objective"] = _objective(form, problems)
-    if "pareto" not in body["objective"]:
+    body: JsonObject = {"space": _space(form, problems), "budget": _budget(form, problems)}
+    body["objective"] = objective = _objective(form, problems)
+    if "pareto" not in objective:
         body["top_k"] = _whole(form, "top_k", 10, problems)
         body["diversity"] = value(form, "diversity") or "none"
     body["time_limit_seconds"] = _real(form, "time_limit_seconds", 60.0, problems)
@@ -86,8 +87,8 @@ def _json(text: str, field: str, problems: list[Problem]) -> Any:
     return None
 
 
-def _budget(form: Form, problems: list[Problem]) -> dict[str, Any]:
-    budget: dict[str, Any] = {"precision": value(form, "precision") or "fp32"}
+def _budget(form: Form, problems: list[Problem]) -> JsonObject:
+    budget: JsonObject = {"precision": value(form, "precision") or "fp32"}
     for name, cost in costs_by_limit().items():
         if text := value(form, name):
             try:
@@ -99,7 +100,7 @@ def _budget(form: Form, problems: list[Problem]) -> dict[str, Any]:
     return budget
 
 
-def _objective(form: Form, problems: list[Problem]) -> dict[str, Any]:
+def _objective(form: Form, problems: list[Problem]) -> JsonObject:
     goal, cost = value(form, "goal") or "most", value(form, "cost") or "params"
     if goal == "front":
         return {"pareto": ["nn_mass", *cost.split("+")]}
@@ -149,10 +150,10 @@ def checked(body: type[Body], data: Mapping[str, Any]) -> Body:
         raise FormProblems(error.problems) from error
 
 
-def verification_body(form: Form) -> dict[str, Any]:
+def verification_body(form: Form) -> JsonObject:
     """Convert the form to the body of a verification. Raises FormProblems for values that cannot be parsed."""
     problems: list[Problem] = []
-    body: dict[str, Any] = {"dataset": value(form, "dataset"), "recipe": value(form, "recipe")}
+    body: JsonObject = {"dataset": value(form, "dataset"), "recipe": value(form, "recipe")}
     try:
         body["seeds"] = [int(word) for word in words(value(form, "seeds") or "0")]
     except ValueError:

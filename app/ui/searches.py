@@ -25,6 +25,7 @@ from app.ui.forms import FormProblems, checked, filled, search_body, value, word
 from app.ui.page import FormDep, PageRoute, go_to, render
 from app.ui.trainings import choices
 from nnmass.formatting import joined
+from nnmass_core.codec import JsonObject
 from nnmass_core.costs import COSTS, objectives
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import FAMILIES, decode_architecture
@@ -101,7 +102,7 @@ async def preview(request: Request, threads: ThreadsDep, owner: Owner, form: For
     return render(request, "part_preview.html", most=most, **context)
 
 
-def _previewed(question: SearchRequest) -> tuple[dict[str, Any], dict[str, int]]:
+def _previewed(question: SearchRequest) -> tuple[service.Preview, dict[str, int]]:
     return service.preview(question), _most(question.space)
 
 
@@ -172,7 +173,7 @@ def show(request: Request, session: ReadSession, owner: Owner, signer: CursorsDe
     return render(request, "search.html", **context)
 
 
-def _point(figures: Mapping[str, Any]) -> dict[str, Any]:
+def _point(figures: Mapping[str, Any]) -> JsonObject:
     """Return a chart's data for one architecture."""
     return {name: figures.get(name) for name in ("rank", "arch_id", "nn_mass", *budgets.charted())}
 
@@ -186,7 +187,7 @@ async def more(request: Request, threads: ThreadsDep, owner: Owner, search_id: S
 
 
 @router.get("/searches/{search_id}/front")
-async def front(threads: ThreadsDep, owner: Owner, search_id: SearchId, cost: str = "macs") -> list[dict[str, Any]]:
+async def front(threads: ThreadsDep, owner: Owner, search_id: SearchId, cost: str = "macs") -> list[budgets.Point]:
     """Return points of the front near a search's result, for its chart."""
     if cost not in budgets.charted():
         raise Invalid.at("cost", "unknown_choice", f"must be one of {', '.join(budgets.charted())}")

@@ -21,6 +21,7 @@ from app.verifications.repository import Filters
 from app.verifications.schemas import VerificationBody
 from app.verifications.submission import submitted
 from nnmass_core.architecture import Architecture
+from nnmass_core.codec import JsonObject
 from nnmass_core.errors import DefinitionError
 from nnmass_core.named.datasets import datasets, problems_of, resolve_dataset
 from nnmass_core.named.recipes import recipes
@@ -91,7 +92,7 @@ def show(request: Request, session: ReadSession, owner: Owner, verification_id: 
     return render(request, "verification.html", **context)
 
 
-def _curve(run: Mapping[str, Any]) -> dict[str, Any]:
+def _curve(run: Mapping[str, Any]) -> JsonObject:
     """Return a chart's data for one seed."""
     names = ("epoch", "train_loss", "test_loss", "train_accuracy", "test_accuracy")
     return {"seed": run["seed"], **{name: [epoch[name] for epoch in run["epochs"]] for name in names}}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from sqlalchemy.orm import Session
@@ -13,6 +12,7 @@ from app.jobs.lifecycle import State
 from app.storage.models import Verification, VerificationEpoch, VerificationSeed
 from app.verifications import repository
 from app.verifications.schemas import EpochItem, VerificationAnswer, VerificationSummary
+from nnmass_core.codec import JsonObject
 from nnmass_core.named.recipes import recipe_name
 
 EPOCH_FIELDS = tuple(EpochItem.model_fields)
@@ -41,7 +41,7 @@ def answer(session: Session, row: Verification) -> VerificationAnswer:
     )
 
 
-def _summary(row: Verification) -> dict[str, Any]:
+def _summary(row: Verification) -> dict[str, object]:
     job = row.job
     live = row.live if row.live is not None and job.state == State.RUNNING else {}
     return {
@@ -70,7 +70,7 @@ def _summary(row: Verification) -> dict[str, Any]:
     }
 
 
-def _result(session: Session, row: Verification) -> dict[str, Any] | None:
+def _result(session: Session, row: Verification) -> JsonObject | None:
     """Return the result with the summed counts of all seeds, which are a megabyte for a thousand classes."""
     if row.result is None:
         return None
@@ -78,7 +78,7 @@ def _result(session: Session, row: Verification) -> dict[str, Any] | None:
     return row.result | {"confusion": {"classes": row.result["data"]["classes"], "matrix": matrix}}
 
 
-def _runs(session: Session, row: Verification, ended: Sequence[VerificationSeed]) -> list[dict[str, Any]]:
+def _runs(session: Session, row: Verification, ended: Sequence[VerificationSeed]) -> list[JsonObject]:
     by_seed: dict[int, list[VerificationEpoch]] = defaultdict(list)
     for epoch in repository.epochs(session, row.id):
         by_seed[epoch.seed].append(epoch)
@@ -93,7 +93,7 @@ def _runs(session: Session, row: Verification, ended: Sequence[VerificationSeed]
     ]
 
 
-def _artifacts(session: Session, row: Verification) -> list[dict[str, Any]]:
+def _artifacts(session: Session, row: Verification) -> list[JsonObject]:
     return [
         {
             "name": file.name,
@@ -106,7 +106,7 @@ def _artifacts(session: Session, row: Verification) -> list[dict[str, Any]]:
     ]
 
 
-def _replay(session: Session, row: Verification) -> dict[str, Any] | None:
+def _replay(session: Session, row: Verification) -> dict[str, object] | None:
     if row.replay_of is None:
         return None
     first = session.get(Verification, row.replay_of)

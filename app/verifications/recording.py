@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 from uuid import UUID
 
 from sqlalchemy import delete
@@ -15,13 +15,61 @@ from app.jobs.lifecycle import Claim, Event, State
 from app.storage.db import now
 from app.storage.models import Artifact, Checkpoint, Job, Verification, VerificationEpoch, VerificationSeed
 from app.verifications import repository
-from nnmass_core.codec import sha256_of
+from nnmass_core.codec import JsonObject, sha256_of
 
 EPOCH_FIGURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "learning_rate")
 """The fields that are bit-identical when a training is repeated on a CPU; times are not."""
 
 
-def order_of(session: Session, verification_id: UUID) -> dict[str, Any]:
+class EpochFigures(TypedDict):
+    """What the trainer reports of an epoch."""
+
+    seed: int
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    test_loss: float
+    test_accuracy: float
+    learning_rate: float
+    images_per_second: float
+    seconds: float
+
+
+class CheckpointFile(TypedDict):
+    """A checkpoint that the trainer has written."""
+
+    seed: int
+    epoch: int
+    step: int
+    file: str
+    sha256: str
+    size: int
+
+
+class SeedOutcome(TypedDict):
+    """How the training of a seed ended."""
+
+    seed: int
+    data_digest: str
+    accuracy: float
+    test_loss: float
+    confusion: list[list[int]]
+
+
+class Progress(TypedDict):
+    """What has to be trained, and how far earlier attempts came."""
+
+    architecture: JsonObject
+    dataset: JsonObject
+    recipe: JsonObject
+    seeds: list[int]
+    artifacts: list[str]
+    finished: list[int]
+    data_digest: str | None
+    resume: list[CheckpointFile]
+
+
+def order_of(session: Session, verification_id: UUID) -> Progress:
     """Return the trainer's order: all work, and how far earlier attempts came."""
     row = session.get_one(Verification, verification_id)
     ended = repository.seeds(session, verification_id)
@@ -35,13 +83,20 @@ def order_of(session: Session, verification_id: UUID) -> dict[str, Any]:
         "finished": [seed.seed for seed in ended],
         "data_digest": ended[0].data_digest if ended else None,
         "resume": [
-            {name: getattr(point, name) for name in ("seed", "epoch", "step", "file", "sha256", "size")}
+            {
+                "seed": point.seed,
+                "epoch": point.epoch,
+                "step": point.step,
+                "file": point.file,
+                "sha256": point.sha256,
+                "size": point.size,
+            }
             for point in known
         ],
     }
 
 
-def epoch(session: Session, claim: Claim, figures: dict[str, Any], fraction: float, message: str) -> bool:
+def epoch(session: Session, claim: Claim, figures: EpochFigures, fraction: float, message: str) -> bool:
     """Store an epoch and add its event. Return False when the job is no longer this worker's.
 
     If the same epoch is stored again, because the response to the first commit was lost, it adds no second event.
@@ -55,7 +110,7 @@ def epoch(session: Session, claim: Claim, figures: dict[str, Any], fraction: flo
     return True
 
 
-def checkpoint(session: Session, claim: Claim, point: dict[str, Any]) -> list[str] | None:
+def checkpoint(session: Session, claim: Claim, point: CheckpointFile) -> list[str] | None:
     """Store a checkpoint; return the names of files no longer needed, or None when the job is not this worker's."""
     if not lifecycle.holds(session, claim):
         return None
@@ -65,7 +120,7 @@ def checkpoint(session: Session, claim: Claim, point: dict[str, Any]) -> list[st
     return _forget(session, claim, repository.superfluous(session, claim.job_id, point["seed"], ended=False))
 
 
-def seed(session: Session, claim: Claim, outcome: dict[str, Any], files: Sequence[Artifact]) -> list[str] | None:
+def seed(session: Session, claim: Claim, outcome: SeedOutcome, files: Sequence[Artifact]) -> list[str] | None:
     """Store a seed's result and files; return checkpoint files no longer needed, or None when it is not ours."""
     if not lifecycle.holds(session, claim):
         return None
@@ -82,7 +137,7 @@ def _forget(session: Session, claim: Claim, points: Sequence[Checkpoint]) -> lis
     return files
 
 
-def heard(session: Session, claim: Claim, log: str, live: dict[str, Any]) -> bool:
+def heard(session: Session, claim: Claim, log: str, live: dict[str, float]) -> bool:
     """Store the end of the log and the pace. Return False when the job is no longer this worker's."""
     if not lifecycle.holds(session, claim):
         return False
@@ -91,7 +146,7 @@ def heard(session: Session, claim: Claim, log: str, live: dict[str, Any]) -> boo
     return True
 
 
-def succeed(session: Session, claim: Claim, figures: dict[str, Any]) -> bool:
+def succeed(session: Session, claim: Claim, figures: JsonObject) -> bool:
     """Finish the job with its result. Return False when it is no longer this worker's."""
     if not lifecycle.succeed(session, claim):
         job = session.get_one(Job, claim.job_id)  # the response to an earlier commit may have been lost
@@ -108,8 +163,8 @@ def _result(
     row: Verification,
     ended: Sequence[VerificationSeed],
     epochs: Sequence[VerificationEpoch],
-    figures: dict[str, Any],
-) -> dict[str, Any]:
+    figures: JsonObject,
+) -> JsonObject:
     by_seed = {seed.seed: seed for seed in ended}
     accuracies = [by_seed[number].accuracy for number in row.seeds]
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -39,6 +39,7 @@ from app.verifications.schemas import (
     VerificationList,
 )
 from app.verifications.submission import submitted
+from nnmass_core.codec import JsonObject
 from nnmass_core.named.datasets import datasets
 from nnmass_core.named.recipes import recipes
 
@@ -84,7 +85,7 @@ def list_verifications(
     owner: Owner,
     paging: PagingDep,
     filters: Annotated[Filters, Depends(filters_of)],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """List verifications, newest first, without their epochs."""
     items, following = service.listed(session, owner, filters, paging)
     return {"items": items, "next_cursor": following}
@@ -186,13 +187,13 @@ def _show(database: Database, owner: str, verification_id: UUID) -> Verification
 
 
 @names.get("/datasets", response_model=DatasetList)
-def list_datasets() -> dict[str, Any]:
+def list_datasets() -> JsonObject:
     """List the datasets for verifications and measurements."""
     return {"items": [about.to_json() for about in datasets().values()]}
 
 
 @names.get("/recipes", response_model=RecipeList)
-def list_recipes() -> dict[str, Any]:
+def list_recipes() -> JsonObject:
     """List the named recipes and their full definitions."""
     return {
         "items": [

@@ -16,6 +16,8 @@ from nnmass_core.families import architecture_schema
 from nnmass_core.named.datasets import Dataset, datasets
 from nnmass_core.named.recipes import Recipe, recipes
 
+# untyped: pydantic has no other type that OpenAPI shows as a plain object
+
 MOST_SEEDS, MOST_TOP = 20, 10
 ARTIFACTS = ("weights", "onnx")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import NoReturn, TypeVar
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -30,6 +31,7 @@ from app.verifications.schemas import (
 )
 from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
+from nnmass_core.codec import JsonObject
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families import decode_architecture
 from nnmass_core.named.datasets import Dataset, problems_of, resolve_dataset
@@ -37,6 +39,7 @@ from nnmass_core.named.recipes import Recipe, resolve_recipe
 from nnmass_core.request import SearchRequest
 from nnmass_core.verification.controls import params_control, random_control
 
+T = TypeVar("T")
 QUEUE = "train"
 PLACE = "/v1/verifications"
 MOST_WEIGHTS = 100_000_000
@@ -146,17 +149,22 @@ def _submit(session: Session, owner: str, wanted: Plan) -> Submission:
 
 def _training_of(body: VerificationBody) -> Training:
     problems: list[Problem] = []
-    parts: dict[str, Any] = {}
-    for field, read in (("dataset", resolve_dataset), ("recipe", resolve_recipe)):
-        try:
-            parts[field] = read(getattr(body, field))
-        except DefinitionError as error:
-            problems += error.under(field).problems
-    if problems:
+    dataset = _resolved("dataset", lambda: resolve_dataset(body.dataset), problems)
+    recipe = _resolved("recipe", lambda: resolve_recipe(body.recipe), problems)
+    if dataset is None or recipe is None:
         raise DefinitionError(problems)
     if len(set(body.seeds)) < len(body.seeds):
         raise Invalid.at("seeds", "duplicate", "must name each seed once")
-    return Training(parts["dataset"], parts["recipe"], body.seeds, sorted(set(body.artifacts)))
+    return Training(dataset, recipe, body.seeds, sorted(set(body.artifacts)))
+
+
+def _resolved(field: str, read: Callable[[], T], problems: list[Problem]) -> T | None:
+    """Return what a field names, or None after adding what is wrong with it to `problems`."""
+    try:
+        return read()
+    except DefinitionError as error:
+        problems += error.under(field).problems
+        return None
 
 
 def _check_source(body: VerificationBody) -> None:
@@ -265,7 +273,7 @@ def show(session: Session, owner: str, verification_id: UUID) -> VerificationAns
     return answer(session, get(session, owner, verification_id))
 
 
-def whole(session: Session, owner: str, verification_id: UUID) -> dict[str, Any]:
+def whole(session: Session, owner: str, verification_id: UUID) -> JsonObject:
     """Return a verification as JSON. Raises NotFound."""
     return show(session, owner, verification_id).model_dump(mode="json")
 

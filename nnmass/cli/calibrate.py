@@ -14,6 +14,8 @@ import typer
 from nnmass.cli.exit_codes import exit_on_error, refuse
 from nnmass.cli.options import Json, KeyFile, Server, client_of
 
+# untyped: the last event of the process that has torch
+
 
 class Where(StrEnum):
     """The processor that runs the networks."""

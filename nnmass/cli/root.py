@@ -11,6 +11,8 @@ from typer.core import TyperGroup
 from nnmass.cli import calibrate, history, networks, search, training
 from nnmass.cli.exit_codes import refuse
 
+# untyped: commands of typer and click, which share no type
+
 ENTRY_POINTS = "nnmass.commands"
 """The entry point group in which an installed distribution registers a typer.Typer with more commands."""
 

@@ -31,6 +31,7 @@ from nnmass.cli.options import (
     limits_of,
     with_limits,
 )
+from nnmass_core.codec import JsonObject
 
 if TYPE_CHECKING:
     from nnmass.client import Client
@@ -181,7 +182,7 @@ def _space_of(preset: str | None, space: str | None) -> Space:
     return found
 
 
-def _objective_of(minimize: str | None, min_nn_mass: float | None, pareto: str | None) -> dict[str, Any]:
+def _objective_of(minimize: str | None, min_nn_mass: float | None, pareto: str | None) -> JsonObject:
     if pareto is not None:
         if minimize is not None or min_nn_mass is not None:
             refuse("--pareto cannot be combined with --minimize or --min-nn-mass")

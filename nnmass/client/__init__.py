@@ -12,6 +12,7 @@ from nnmass.client.transport import SECONDS, Transport
 from nnmass.client.verifications import VerificationCalls
 from nnmass.results import NamedDevice, NamedSpace
 from nnmass.trainings import Named, Readiness
+from nnmass_core.codec import JsonObject
 
 
 class Client(SearchCalls, ArchitectureCalls, VerificationCalls):
@@ -53,9 +54,9 @@ class Client(SearchCalls, ArchitectureCalls, VerificationCalls):
         """Return the named spaces, each with the number of its distinct architectures."""
         return [NamedSpace.from_json(item) for item in self._pages("/v1/spaces")]
 
-    def space(self, name: str) -> dict[str, Any]:
+    def space(self, name: str) -> JsonObject:
         """Return a named space's full definition, which you can edit and search. Raises NotFound."""
-        found: dict[str, Any] = self._transport.get(path_of("/v1/spaces", name))
+        found: JsonObject = self._transport.get(path_of("/v1/spaces", name))
         return found
 
     def devices(self) -> list[NamedDevice]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Unpack
+from typing import Unpack
 
 from nnmass.client.calls import Calls, as_json, path_of
 from nnmass.client.streams import Watch, follow, wait_for
@@ -12,6 +12,7 @@ from nnmass.errors import SearchFailed
 from nnmass.neighborhood import space_around
 from nnmass.results import Answer, Architecture, Comparison, Event, Search
 from nnmass.search_options import Definition, Reference, SearchOptions, Space, question_of, reference_of
+from nnmass_core.codec import JsonObject
 
 PLACE = "/v1/searches"
 AT_ONCE = "wait=2"
@@ -84,11 +85,11 @@ class SearchCalls(Calls):
 
     def _definition(self, reference: Reference) -> str | Definition:
         if isinstance(reference, str) and reference.startswith("arch_"):
-            found: dict[str, Any] = self._transport.get(path_of("/v1/architectures", reference))["architecture"]
+            found: JsonObject = self._transport.get(path_of("/v1/architectures", reference))["architecture"]
             return found
         return reference
 
-    def _submitted(self, body: dict[str, Any], prefer: str) -> Search:
+    def _submitted(self, body: Mapping[str, object], prefer: str) -> Search:
         return Search.from_json(self._transport.post(PLACE, body, once=True, prefer=prefer))
 
     def preview(self, space: Space, **options: Unpack[SearchOptions]) -> Answer:

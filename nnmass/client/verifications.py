@@ -127,7 +127,7 @@ def is_search(what: str | Definition | Search) -> bool:
     return isinstance(what, Search) or (isinstance(what, str) and what.count("-") == 4 and len(what) == 36)
 
 
-def _named(what: str | Definition | Search) -> dict[str, Any]:
+def _named(what: str | Definition | Search) -> dict[str, object]:
     if isinstance(what, Search):
         return {"search": what.id}
     if isinstance(what, str) and what.startswith("arch_"):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from nnmass.torch_process.protocol import Event, OrderFailed, read_event, send_order
 from nnmass_core.architecture import Architecture
 from nnmass_core.export.pytorch_source import file_without_torch
 
@@ -36,7 +35,7 @@ def content_of(architecture: Architecture, form: str, seed: int) -> bytes:
         return path.read_bytes()
 
 
-def calibrated(device: str, threads: int, watch: Watch) -> dict[str, Any]:
+def calibrated(device: str, threads: int, watch: Watch) -> Event:
     """Return the latency model of a device of this machine, and the networks that show its error.
 
     device: `cpu`, `cuda` or `mps`. threads: for one input. Raises ExportFailed where torch or the device is missing.
@@ -44,7 +43,7 @@ def calibrated(device: str, threads: int, watch: Watch) -> dict[str, Any]:
     return _carry_out({"do": "calibrate", "device": device, "threads": threads}, watch)
 
 
-def _carry_out(order: dict[str, object], watch: Watch | None = None) -> dict[str, Any]:
+def _carry_out(order: dict[str, object], watch: Watch | None = None) -> Event:
     """Run the process on an order and return its final event.
 
     Its standard input stays open until it is done: when it closes, the process ends itself.
@@ -53,15 +52,13 @@ def _carry_out(order: dict[str, object], watch: Watch | None = None) -> dict[str
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(json.dumps(order) + "\n")
-        process.stdin.flush()
-        last: dict[str, Any] = {"event": "error", "message": "the torch process died"}
-        for line in process.stdout:
-            last = json.loads(line)
-            if last["event"] != "progress":
-                break
-            if watch is not None:
-                watch(last["fraction"], last["message"])
-    if last["event"] != "done":
-        raise ExportFailed(str(last["message"]))
-    return last
+        send_order(process.stdin, order)
+        try:
+            for event in filter(None, map(read_event, process.stdout)):
+                if event["event"] == "done":
+                    return event
+                if watch is not None:
+                    watch(event["fraction"], event["message"])
+        except OrderFailed as failure:
+            raise ExportFailed(str(failure)) from failure
+    raise ExportFailed("the torch process died")

@@ -1,4 +1,10 @@
-"""The process's side of the protocol: one order on standard input, events on standard output, log on standard error."""
+"""The line protocol of the torch process, for both sides.
+
+The process reads its order as one line of JSON on standard input and writes lines of JSON to standard output:
+`{"event": "progress", "fraction", "message"}`, and last `{"event": "done", ...}` or `{"event": "error", "code",
+"message"}`; the caller handles other events. Its log is standard error. Standard input stays open while the order is
+valid; when it closes, the process ends itself.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +15,46 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import IO, Any
+
+# untyped: orders and events are parsed JSON, with fields of their own for each work
+
+Event = dict[str, Any]
+"""An event as it was read: JSON whose fields depend on its name, the field `event`."""
 
 Work = Callable[[dict[str, Any]], None]
-"""Carries out an order, and sends events."""
+"""Carries out an order, which is JSON with fields of its own for each work, and sends events."""
 
 _events = 1
 """The stream for events: standard output, until `reserve_stdout` redirects that to the log."""
+
+
+class OrderFailed(Exception):
+    """The process reported that it could not carry out its order; `code` is for programs."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def send_order(process_input: IO[str], order: Mapping[str, object]) -> None:
+    """Write the order to the process's standard input, and leave that open."""
+    process_input.write(json.dumps(order) + "\n")
+    process_input.flush()
+
+
+def read_event(line: str) -> Event | None:
+    """Return the event of a line of the process's output; None for a line that is none, such as one cut off by a kill.
+
+    Raises OrderFailed for the event `error`.
+    """
+    try:
+        event: Event = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    if event["event"] == "error":
+        raise OrderFailed(str(event["code"]), str(event["message"]))
+    return event
 
 
 def run(work: Mapping[str, Work], missing_torch: str) -> None:

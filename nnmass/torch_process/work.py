@@ -11,6 +11,8 @@ from typing import Any
 from nnmass.torch_process.protocol import send_event
 from nnmass_core.families import decode_architecture
 
+# untyped: orders are parsed JSON, with fields of their own for each work
+
 
 def export(order: dict[str, Any]) -> None:
     """Write a file at the order's path."""

@@ -41,6 +41,8 @@ from nnmass_core.hardware.latency import LatencyModel
 from nnmass_core.spaces.axis import Axis, decode_axis, single_axis_schema
 from nnmass_core.spaces.base import Fields, Space, decode_integer
 
+# untyped: an integer and an Axis, by name
+
 RESOLUTION = (1, 8192)
 BOUNDS = {"expansion": EXPANSION, "channels": CHANNELS, "repeats": REPEATS, "stride": STRIDE}
 DOCS = {
@@ -72,7 +74,7 @@ def decode_input(data: object) -> Input:
         image = decode(Image, data)
         return Input(image.channels, ((image.height, image.width),), encode(image))
     problems = list(unknown_fields(data, {"channels", "resolution"}))
-    found: dict[str, Any] = {}  # an integer and an Axis, by name
+    found: dict[str, Any] = {}
     if "channels" not in data:
         problems.append(Problem("channels", "required", "is required"))
     for name, read in (

@@ -26,6 +26,8 @@ from nnmass_core.costs import COSTS
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.hardware.latency import LINE, LatencyModel
 
+# untyped: arguments of a Device, checked one by one
+
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
 NAME = "[a-z][a-z0-9._-]{0,63}"
@@ -246,7 +248,7 @@ def _decode(data: Mapping[str, Any]) -> Device:
         problems.append(
             Problem("name", "bad_name", "must be a letter followed by up to 63 of a-z, 0-9, dot, dash and underscore")
         )
-    found: dict[str, Any] = {"name": name}  # the arguments of a Device, checked one by one below
+    found: dict[str, Any] = {"name": name}
     for field, longest in TEXTS.items():
         found[field] = data.get(field, "")
         if not isinstance(found[field], str) or len(found[field]) > longest or not re.fullmatch(LINE, found[field]):

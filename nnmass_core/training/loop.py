@@ -29,6 +29,8 @@ from nnmass_core.named.recipes import Recipe
 from nnmass_core.nets import build
 from nnmass_core.training.data import Data, Images, Standardize
 
+# untyped: torch and Lightning leave their states untyped
+
 LOOK_EVERY_STEPS = 20
 """Steps between progress reports and checks of the loss; each check makes a GPU wait for its queued work."""
 
@@ -40,10 +42,7 @@ PRECISIONS = {"fp32": "32-true", "fp16-mixed": "16-mixed", "bf16-mixed": "bf16-m
 """Fabric's names for a recipe's precision."""
 
 State = dict[str, Any]
-"""Everything a training is: only tensors, numbers and texts, so that `torch.load(weights_only=True)` reads it.
-
-Its parts are the state_dicts of torch and Lightning, which both leave them untyped.
-"""
+"""Everything a training is: only tensors, numbers and texts, so that `torch.load(weights_only=True)` reads it."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def claim(database: Database) -> Claim:
 
 def epoch(database: Database, held: Claim, seed: int, number: int) -> None:
     """Tell of an epoch."""
-    figures: dict[str, Any] = {
+    figures: recording.EpochFigures = {
         "seed": seed,
         "epoch": number,
         "train_loss": 1 / number,
@@ -54,7 +54,7 @@ def finish(database: Database, held: Claim, hits_by_seed: dict[int, int]) -> Non
     """End a training with so many of 10 test images right, for each seed."""
     for seed, hits in hits_by_seed.items():
         epoch(database, held, seed, 1)
-        outcome = {
+        outcome: recording.SeedOutcome = {
             "seed": seed,
             "accuracy": hits / 10,
             "test_loss": 1.0,

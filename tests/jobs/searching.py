@@ -53,12 +53,18 @@ def needs_sweep(session: Session) -> bool:
     return lifecycle.needs_sweep(session, renotify_seconds=RENOTIFY_SECONDS)
 
 
+def _top_k(row: Search) -> int:
+    top_k = row.request["top_k"]
+    assert isinstance(top_k, int)
+    return top_k
+
+
 def save(session: Session, held: Claim) -> bool:
     """Finish as a worker does. The result says by its seconds under which fence it was found."""
     if not lifecycle.succeed(session, held):
         return False
     row = session.get_one(Search, held.job_id)
-    found = FOUND[row.request["top_k"]]
+    found = FOUND[_top_k(row)]
     row.result, row.result_digest = found.report(float(held.fence)), found.digest
     session.add_all(service.rows_of(row.id, found, "fp32"))
     return True
@@ -98,10 +104,10 @@ def _known(job: Job, row: Search, reported: list[Reported], places: int, moment:
     assert job.event_count == len(reported)
     assert (job.lease_until is not None) == (job.state == State.RUNNING)
     assert (job.finished_at is not None) == (job.state in lifecycle.ENDED)
-    assert places == (row.request["top_k"] if row.result else 0)
+    assert places == (_top_k(row) if row.result else 0)
     return Known(
         owner=job.owner,
-        top_k=row.request["top_k"],
+        top_k=_top_k(row),
         state=job.state,
         attempt=job.attempt,
         fence=job.fence,

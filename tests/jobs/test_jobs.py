@@ -17,6 +17,7 @@ from app.storage.db import Database, now
 from app.storage.ids import new_id
 from app.storage.models import IdempotencyKey, Job, JobEvent
 from tests.conftest import Backend
+from tests.parsed import parsed
 from worker.heartbeat import Heartbeat
 from worker.process import Context
 
@@ -330,7 +331,8 @@ def events(database: Database, job_id: UUID) -> list[Reported]:
         assert session.get_one(Job, job_id).event_count == last
     assert [row.number for row in rows] == list(range(1, last + 1))
     assert [row.at for row in rows] == sorted(row.at for row in rows)
-    return [(row.event, row.data["status"], row.data["fraction"], row.data["message"]) for row in rows]
+    found = [(row.event, parsed(row.data)) for row in rows]
+    return [(event, data["status"], data["fraction"], data["message"]) for event, data in found]
 
 
 def written(database: Database, act: Callable[..., bool], *args: Any, **options: Any) -> bool:

@@ -41,7 +41,7 @@ LONG: dict[str, Any] = {
 
 def submit(database: Database, body: dict[str, Any]) -> UUID:
     with database.write() as session:
-        return UUID(service.submit(session, "local", SearchBody.model_validate(body), None).body["id"])
+        return UUID(str(service.submit(session, "local", SearchBody.model_validate(body), None).body["id"]))
 
 
 def look(database: Database, search_id: UUID) -> tuple[Job, Search, int]:

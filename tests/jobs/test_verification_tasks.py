@@ -58,7 +58,7 @@ class Bench:
         body = VerificationBody.model_validate(BODY | changes)
         with self.context.database.write() as session:
             wanted = service.plan(session, OWNER, body)
-            return UUID(service.submit(session, OWNER, body, wanted, None).body["id"])
+            return UUID(str(service.submit(session, OWNER, body, wanted, None).body["id"]))
 
     def run(self) -> bool:
         return train_tasks.run_next(self.context)

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.problem_json import problem_response
-from nnmass_core.codec import printable
+from nnmass_core.codec import JsonObject, printable
 from nnmass_core.errors import Problem
 
 FORM = b"application/x-www-form-urlencoded"
@@ -153,7 +153,7 @@ class _Repeated(ValueError):
 def _malformed(text: str) -> Fault | None:
     ended = 0
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, Any]]) -> JsonObject:
         nonlocal ended
         made = dict(pairs)
         if len(made) < len(pairs):
