@@ -257,11 +257,6 @@ class SearchRequest:
                 return (*limited, *(("objective.pareto", COSTS[name]) for name in names))
         return tuple(limited)
 
-    @property
-    def of_latency(self) -> bool:
-        """Whether the answer depends on latencies: by a limit, or by the objective."""
-        return any(cost.timed for _, cost in self.costs)
-
     def _size_problems(self) -> Iterator[Problem]:
         """Yield the computed costs that some network of the space has too much of to be summed exactly."""
         for name, cost in self.costs:

@@ -17,7 +17,7 @@ from nnmass_core.engine.chain import QUANTITIES, Chain, Ints, Stage
 from nnmass_core.engine.control import Control
 from nnmass_core.engine.least_peak import OutOfTime, least_peak, least_peaks
 from nnmass_core.engine.pareto import Front, front_of_one_cost, front_of_peak, front_of_two_costs
-from nnmass_core.engine.problem import RANKING, Key, Problem, maximize, minimize
+from nnmass_core.engine.problem import RANKING, ChainProblem, Key, maximize, minimize
 from nnmass_core.engine.solver import Solution, Solver
 from nnmass_core.hardware.latency import LatencyModel
 from nnmass_core.request import Minimize, Objective, Pareto, SearchRequest
@@ -79,13 +79,13 @@ def _column(cost: Cost, element_bytes: int, stage: Stage) -> Ints:
     return column
 
 
-def _problem(chain: Chain, limits: tuple[Limit, ...], objective: Objective) -> Problem:
+def _problem(chain: Chain, limits: tuple[Limit, ...], objective: Objective) -> ChainProblem:
     """Return the engine's problem. For a least peak its keys are the ranking order, since the peak is not a sum."""
     bounds = {limit.cost.quantity: limit.elements for limit in limits}
     peak = bounds.pop(PEAK, None)
     caps = tuple((chain.quantities.index(quantity), bound) for quantity, bound in bounds.items())
     least_mass = objective.least_mass if isinstance(objective, Minimize) else None
-    return Problem(chain, keys=_keys(chain, objective), caps=caps, peak=peak, least_mass=least_mass)
+    return ChainProblem(chain, keys=_keys(chain, objective), caps=caps, peak=peak, least_mass=least_mass)
 
 
 def _keys(chain: Chain, objective: Objective) -> tuple[Key, ...]:
@@ -126,7 +126,7 @@ class _Question:
         ranking = self._ranked([list(point.integers) for point in front.points])
         return SearchResult(ranking, self._front_certificate(ranking, front, feasible=bool(ranking)))
 
-    def _solve(self, problem: Problem, k: int) -> Solution:
+    def _solve(self, problem: ChainProblem, k: int) -> Solution:
         distinct = self._request.diversity == "shape"
         if self._of_peak:
             return least_peaks(problem, k, self._control, distinct_shapes=distinct)
@@ -220,7 +220,7 @@ class _Question:
                 binding.append(limit.name)
         return tuple(binding)
 
-    def _beats(self, problem: Problem, best: Ranked) -> bool | None:
+    def _beats(self, problem: ChainProblem, best: Ranked) -> bool | None:
         if self._of_peak:
             try:
                 peak = least_peak(problem, self._control)
@@ -252,19 +252,19 @@ class _Question:
             return None
         return least
 
-    def _least_sum(self, others: Problem, limit: Limit) -> int | None:
+    def _least_sum(self, others: ChainProblem, limit: Limit) -> int | None:
         keys = (minimize(limit.cost.quantity, others.chain.quantities), maximize("nn_mass"))
         solution = self._proved(replace(others, keys=keys))
         return int(solution.additive[0, keys[0].column]) if len(solution.additive) else None
 
-    def _proved(self, problem: Problem) -> Solution:
+    def _proved(self, problem: ChainProblem) -> Solution:
         solution = Solver(problem, 1, self._control).solve()
         if not solution.complete:
             raise OutOfTime
         return solution
 
 
-def _front(problem: Problem, objective: Pareto, control: Control) -> Front:
+def _front(problem: ChainProblem, objective: Pareto, control: Control) -> Front:
     quantities = tuple(COSTS[cost].quantity for cost in objective.costs)
     if quantities == (PEAK,):
         return front_of_peak(problem, control)

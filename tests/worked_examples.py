@@ -10,10 +10,11 @@ from nnmass_core import mass
 from nnmass_core.architecture import Architecture, Image
 from nnmass_core.budget import Budget
 from nnmass_core.certificate import Certificate
+from nnmass_core.codec import decode
 from nnmass_core.engine.problem import RANKING
 from nnmass_core.families import decode_architecture, decode_space
 from nnmass_core.families.concatenation import resolutions
-from nnmass_core.hardware.latency import LatencyModel, decode_latency, estimate
+from nnmass_core.hardware.latency import LatencyModel, estimate
 from nnmass_core.named.networks import named_network
 from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
@@ -144,7 +145,7 @@ def latency_model() -> LatencyModel:
         {"kind": "concatenate", "call": 500.0, "piece": 50.0},
     ]
     held_out = {"networks": 40, "families": 3, "median_error": 0.1, "band_low": 0.8, "band_high": 1.3, "coverage": 0.9}
-    return decode_latency({"runtime": "example", "threads": 1, "operators": operators, "held_out": held_out})
+    return decode(LatencyModel, {"runtime": "example", "threads": 1, "operators": operators, "held_out": held_out})
 
 
 def latency() -> Figures:

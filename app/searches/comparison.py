@@ -26,7 +26,7 @@ EFFORT = ("explored", "elapsed_seconds")
 """Fields of a result that describe the work and not the result."""
 
 
-class Shared(TypedDict):
+class InCommon(TypedDict):
     """What the rankings have in common: how many architectures, how many are in all, and the first of them."""
 
     count: int
@@ -39,7 +39,7 @@ class Compared(TypedDict):
 
     items: list[JsonObject]
     differences: list[JsonObject]
-    shared: Shared
+    shared: InCommon
 
 
 def compare(session: Session, owner: str, names: Sequence[str]) -> Compared:
@@ -134,7 +134,7 @@ def _holds_objects(value: Any) -> bool:
     return isinstance(value, list) and any(isinstance(item, dict) for item in value)
 
 
-def _shared(session: Session, owner: str, ids: Sequence[UUID], finished: Sequence[UUID]) -> Shared:
+def _shared(session: Session, owner: str, ids: Sequence[UUID], finished: Sequence[UUID]) -> InCommon:
     ranks: dict[str, dict[UUID, int]] = defaultdict(dict)
     for arch_id, search_id, rank in repository.shared_places(session, owner, finished):
         ranks[arch_id][search_id] = rank

@@ -26,7 +26,7 @@ def charted() -> dict[str, Cost]:
     return {name: cost for name, cost in COSTS.items() if not cost.timed}
 
 
-Point = dict[str, int | float]
+FrontPoint = dict[str, int | float]
 """A point of the front: its cost, by name, and its NN-Mass."""
 
 
@@ -79,11 +79,11 @@ def _best(request: SearchRequest, limits: dict[str, float], control: Control) ->
     return found.ranking[0].architecture if found.ranking and found.certificate.optimal else None
 
 
-def front(request: SearchRequest, cost: str, best: float) -> list[Point]:
+def front(request: SearchRequest, cost: str, best: float) -> list[FrontPoint]:
     """Return points with the most NN-Mass at a cost near `best`, the result's cost, with the other limits unchanged."""
     if not _quick(request):
         return []
-    control, found = _control(), dict[str, Point]()
+    control, found = _control(), dict[str, FrontPoint]()
     for share in SHARES:
         point = _best(request, _scaled(COSTS[cost], best, share), control)
         if point is not None:

@@ -187,7 +187,7 @@ async def more(request: Request, threads: ThreadsDep, owner: Owner, search_id: S
 
 
 @router.get("/searches/{search_id}/front")
-async def front(threads: ThreadsDep, owner: Owner, search_id: SearchId, cost: str = "macs") -> list[budgets.Point]:
+async def front(threads: ThreadsDep, owner: Owner, search_id: SearchId, cost: str = "macs") -> list[budgets.FrontPoint]:
     """Return points of the front near a search's result, for its chart."""
     if cost not in budgets.charted():
         raise Invalid.at("cost", "unknown_choice", f"must be one of {', '.join(budgets.charted())}")

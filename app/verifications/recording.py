@@ -56,7 +56,7 @@ class SeedOutcome(TypedDict):
     confusion: list[list[int]]
 
 
-class Progress(TypedDict):
+class TrainingOrder(TypedDict):
     """What has to be trained, and how far earlier attempts came."""
 
     architecture: JsonObject
@@ -69,7 +69,7 @@ class Progress(TypedDict):
     resume: list[CheckpointFile]
 
 
-def order_of(session: Session, verification_id: UUID) -> Progress:
+def order_of(session: Session, verification_id: UUID) -> TrainingOrder:
     """Return the trainer's order: all work, and how far earlier attempts came."""
     row = session.get_one(Verification, verification_id)
     ended = repository.seeds(session, verification_id)

@@ -47,13 +47,13 @@ MOST_WEIGHTS = 100_000_000
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingOptions:
     """The training settings of one request, the same for all its networks."""
 
     dataset: Dataset
     recipe: Recipe
     seeds: list[int]
-    kept: list[str]
+    artifact_kinds: list[str]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Plan:
     search: the one whose best are trained. beside: the kinds of controls still to be found.
     """
 
-    training: Training
+    training: TrainingOptions
     networks: list[tuple[Architecture, Origin]]
     search: Search | None = None
     beside: tuple[str, ...] = ()
@@ -147,7 +147,7 @@ def _submit(session: Session, owner: str, wanted: Plan) -> Submission:
     return Submission(202, batch.model_dump(mode="json"), f"{PLACE}?search={wanted.search.id}")
 
 
-def _training_of(body: VerificationBody) -> Training:
+def _training_of(body: VerificationBody) -> TrainingOptions:
     problems: list[Problem] = []
     dataset = _resolved("dataset", lambda: resolve_dataset(body.dataset), problems)
     recipe = _resolved("recipe", lambda: resolve_recipe(body.recipe), problems)
@@ -155,7 +155,7 @@ def _training_of(body: VerificationBody) -> Training:
         raise DefinitionError(problems)
     if len(set(body.seeds)) < len(body.seeds):
         raise Invalid.at("seeds", "duplicate", "must name each seed once")
-    return Training(dataset, recipe, body.seeds, sorted(set(body.artifacts)))
+    return TrainingOptions(dataset, recipe, body.seeds, sorted(set(body.artifacts)))
 
 
 def _resolved(field: str, read: Callable[[], T], problems: list[Problem]) -> T | None:
@@ -190,20 +190,22 @@ def _architecture(session: Session, owner: str, body: VerificationBody) -> Archi
         raise Invalid.at("arch_id", "unknown_architecture", "names an unknown architecture") from unknown
 
 
-def _check_fit(architecture: Architecture, training: Training) -> None:
+def _check_fit(architecture: Architecture, training: TrainingOptions) -> None:
     problems = list(problems_of(training.dataset, architecture.input_shape, architecture.num_classes))
     if training.recipe.augmentation != "none" and training.dataset.name.startswith("synthetic"):
         problems.append(
             Problem("recipe.augmentation", "no_images", "applies only to images, and this dataset has none")
         )
-    if training.kept and architecture.evaluation.weights > MOST_WEIGHTS:
+    if training.artifact_kinds and architecture.evaluation.weights > MOST_WEIGHTS:
         message = f"are unavailable for networks of more than {MOST_WEIGHTS:,} weights; request none with []"
         problems.append(Problem("artifacts", "too_large", message))
     if problems:
         raise DefinitionError(problems)
 
 
-def _plan_of_search(session: Session, owner: str, body: VerificationBody, training: Training, search_id: UUID) -> Plan:
+def _plan_of_search(
+    session: Session, owner: str, body: VerificationBody, training: TrainingOptions, search_id: UUID
+) -> Plan:
     search = repository.search_of(session, owner, search_id)
     if search is None:
         raise _unknown_search()
@@ -225,7 +227,7 @@ def _unknown_search() -> Invalid:
 
 
 def _create(
-    session: Session, owner: str, architecture: Architecture, training: Training, origin: Origin
+    session: Session, owner: str, architecture: Architecture, training: TrainingOptions, origin: Origin
 ) -> Verification:
     job = lifecycle.enqueue(session, new_id(), kind=KIND, queue=QUEUE, owner=owner)
     figures = architecture.evaluation
@@ -249,7 +251,7 @@ def _create(
         recipe=training.recipe.to_json(),
         recipe_digest=training.recipe.digest,
         seeds=training.seeds,
-        kept=training.kept,
+        kept=training.artifact_kinds,
         core_version=__version__,
         log="",
     )
@@ -314,7 +316,7 @@ def replay(session: Session, owner: str, verification_id: UUID, idempotency_key:
 
 def _replay(session: Session, owner: str, first: Verification) -> Submission:
     dataset, recipe = resolve_dataset(first.dataset), resolve_recipe(first.recipe)
-    training = Training(dataset, recipe, first.seeds, first.kept)
+    training = TrainingOptions(dataset, recipe, first.seeds, first.kept)
     search_id = repository.keep_search(session, first.search_id)
     if not repository.keep(session, first.id):  # retention may have deleted it meanwhile
         _unknown()

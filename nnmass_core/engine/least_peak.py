@@ -13,7 +13,7 @@ import numpy as np
 
 from nnmass_core.engine.chain import Ints
 from nnmass_core.engine.control import Control
-from nnmass_core.engine.problem import RANKING, Problem, maximize, minimize
+from nnmass_core.engine.problem import RANKING, ChainProblem, maximize, minimize
 from nnmass_core.engine.solver import Solution, Solver
 
 
@@ -21,7 +21,7 @@ class OutOfTime(Exception):
     """The time limit passed before the result was certain."""
 
 
-def least_peaks(problem: Problem, k: int, control: Control, *, distinct_shapes: bool) -> Solution:
+def least_peaks(problem: ChainProblem, k: int, control: Control, *, distinct_shapes: bool) -> Solution:
     """Return the best k paths by peak, then by the ranking order. The bound is the least peak possible, negative."""
     found: list[Solution] = []
     lowest, complete = -np.inf, True
@@ -40,12 +40,12 @@ def least_peaks(problem: Problem, k: int, control: Control, *, distinct_shapes: 
     return _joined(found, problem, k, complete=complete, bound=lowest, distinct_shapes=distinct_shapes)
 
 
-def least_peak(problem: Problem, control: Control) -> int | None:
+def least_peak(problem: ChainProblem, control: Control) -> int | None:
     """Return the least peak of a feasible path, in elements; None when nothing is feasible. Raises OutOfTime."""
     return next((peak for peak, _ in _levels(problem, control)), None)
 
 
-def _levels(problem: Problem, control: Control) -> Iterator[tuple[int, Problem]]:
+def _levels(problem: ChainProblem, control: Control) -> Iterator[tuple[int, ChainProblem]]:
     """Yield each peak of a feasible path, ascending, with the problem of exactly that peak."""
     cap = problem.peak
     peaks = [peak for peak in problem.chain.peaks if cap is None or peak <= cap]
@@ -62,11 +62,11 @@ def _levels(problem: Problem, control: Control) -> Iterator[tuple[int, Problem]]
         low = first + 1
 
 
-def _between(problem: Problem, above: int, upto: int) -> Problem:
+def _between(problem: ChainProblem, above: int, upto: int) -> ChainProblem:
     return replace(problem, chain=problem.chain.with_peak(above, upto), keys=RANKING, peak=None)
 
 
-def _admits(problem: Problem, above: int, upto: int, control: Control) -> bool:
+def _admits(problem: ChainProblem, above: int, upto: int, control: Control) -> bool:
     """Return whether a feasible path has its peak in a range. Raises OutOfTime."""
     easiest = (minimize("params"), maximize("nn_mass"))
     admitted = Solver(replace(_between(problem, above, upto), keys=easiest), 1, control).admits()
@@ -75,7 +75,7 @@ def _admits(problem: Problem, above: int, upto: int, control: Control) -> bool:
     return admitted
 
 
-def _chosen(found: list[Solution], problem: Problem, k: int, *, distinct_shapes: bool) -> list[tuple[int, int]]:
+def _chosen(found: list[Solution], problem: ChainProblem, k: int, *, distinct_shapes: bool) -> list[tuple[int, int]]:
     """Return (level, position) of the best k over all levels; with `distinct_shapes` at most one of each shape."""
     shape = list(problem.chain.shape_columns)
     seen: set[tuple[int, ...]] = set()
@@ -90,7 +90,7 @@ def _chosen(found: list[Solution], problem: Problem, k: int, *, distinct_shapes:
 
 
 def _joined(
-    found: list[Solution], problem: Problem, k: int, *, complete: bool, bound: float, distinct_shapes: bool
+    found: list[Solution], problem: ChainProblem, k: int, *, complete: bool, bound: float, distinct_shapes: bool
 ) -> Solution:
     chosen = _chosen(found, problem, k, distinct_shapes=distinct_shapes)
     width = sum(stage.integers.shape[1] for stage in problem.chain.stages)

@@ -20,7 +20,7 @@ import numpy as np
 from nnmass_core.engine.chain import Chain, Floats, Ints
 from nnmass_core.engine.control import Control
 from nnmass_core.engine.least_peak import OutOfTime, least_peak
-from nnmass_core.engine.problem import MASS, RANKING, RELATIVE_ERROR, Key, Problem, maximize, minimize
+from nnmass_core.engine.problem import MASS, RANKING, RELATIVE_ERROR, ChainProblem, Key, maximize, minimize
 from nnmass_core.engine.solver import Solver
 
 MOST_LABELS = 40_000
@@ -109,7 +109,7 @@ class FrontPool:
 class _Explorer:
     """Solves capped problems of one front and counts them."""
 
-    def __init__(self, problem: Problem, costs: tuple[str, ...], control: Control) -> None:
+    def __init__(self, problem: ChainProblem, costs: tuple[str, ...], control: Control) -> None:
         self._problem = problem
         self._quantities = problem.chain.quantities
         self._costs = costs
@@ -147,14 +147,14 @@ class _Explorer:
         inside = [point for point in solver.pool.points(cost) if point.mass > low.mass and point.costs > low.costs]
         return inside if done else None
 
-    def _capped(self, caps: tuple[int | None, ...]) -> Problem:
+    def _capped(self, caps: tuple[int | None, ...]) -> ChainProblem:
         problem = self._problem
         for cost, cap in zip(self._costs, caps, strict=True):
             if cap is not None:
                 problem = problem.capped(self._quantities.index(cost), cap)
         return problem
 
-    def _solve(self, problem: Problem, keys: tuple[Key, ...]) -> Point | None:
+    def _solve(self, problem: ChainProblem, keys: tuple[Key, ...]) -> Point | None:
         solution = Solver(replace(problem, keys=keys), 1, self._control).solve()
         self.labels += solution.labels
         self.pruned += solution.pruned
@@ -166,7 +166,7 @@ class _Explorer:
         return Point(costs, solution.masses[0], tuple(solution.integers[0].tolist()))
 
 
-def front_of_one_cost(problem: Problem, cost: str, control: Control) -> Front:
+def front_of_one_cost(problem: ChainProblem, cost: str, control: Control) -> Front:
     """Return the front of NN-Mass against one additive cost. Raises OutOfTime when not even its ends are found."""
     explorer = _Explorer(problem, (cost,), control)
     cheapest, best = explorer.cheapest(cost), explorer.best((None,))
@@ -208,7 +208,7 @@ def _split(explorer: _Explorer, interval: Interval) -> list[Interval]:
     return [Interval(interval.start - best.costs[0], interval.start, low, best), right]
 
 
-def front_of_two_costs(problem: Problem, costs: tuple[str, str], control: Control) -> Front:
+def front_of_two_costs(problem: ChainProblem, costs: tuple[str, str], control: Control) -> Front:
     """Return points of the front of NN-Mass against two additive costs, on a grid of caps. Raises OutOfTime.
 
     Every point is on the true front. Points between neighboring levels of the grid may be missing; `gaps` reports them.
@@ -238,7 +238,7 @@ def _levels(low: int, high: int) -> list[int]:
     return sorted({round(level) for level in np.geomspace(max(low, 1), max(high, 1), GRID).tolist()} | {low, high})
 
 
-def front_of_peak(problem: Problem, control: Control) -> Front:
+def front_of_peak(problem: ChainProblem, control: Control) -> Front:
     """Return the front of NN-Mass against peak activation elements. Raises OutOfTime when not even its end is found.
 
     The most NN-Mass under a cap on the peak is a step function that increases with the cap. Between two caps with the

@@ -37,7 +37,7 @@ RANKING = (maximize("nn_mass"), minimize("macs"), minimize("params"))
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class ChainProblem:
     """Find the best paths of a chain.
 
     keys: the objective, first key first. caps: the largest allowed sum of additive quantities, by column. peak: the
@@ -50,7 +50,7 @@ class Problem:
     peak: int | None = None
     least_mass: Fraction | None = None
 
-    def capped(self, column: int, bound: int) -> Problem:
+    def capped(self, column: int, bound: int) -> ChainProblem:
         """Return the problem with one more additive cap."""
         return replace(self, caps=(*self.caps, (column, bound)))
 

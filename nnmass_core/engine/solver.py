@@ -22,7 +22,7 @@ from nnmass_core.engine.bounds import PRICES_KEPT, Prices, best_onward, best_pri
 from nnmass_core.engine.chain import Chain, Floats, Ints
 from nnmass_core.engine.control import Control
 from nnmass_core.engine.enumeration import Cut, Enumeration, option_bounds
-from nnmass_core.engine.problem import MASS, RELATIVE_ERROR, Key, Problem, column_of
+from nnmass_core.engine.problem import MASS, RELATIVE_ERROR, ChainProblem, Key, column_of
 from nnmass_core.engine.ranking import Pool
 
 STARTS = 8
@@ -76,7 +76,7 @@ class Solver:
 
     def __init__(
         self,
-        problem: Problem,
+        problem: ChainProblem,
         k: int,
         control: Control,
         *,

@@ -19,7 +19,6 @@ from nnmass_core.codec import (
     JsonObject,
     Value,
     choice,
-    decode,
     encode,
     integer,
     nested,
@@ -221,8 +220,3 @@ class Latency:
 def estimate(model: LatencyModel, device: str, work: Iterable[Work]) -> Latency:
     """Return the latency of a network whose stages run this work, each rounded as in the engine's tables."""
     return Latency(device, sum(model.nanoseconds(part) for part in work), model)
-
-
-def decode_latency(data: object) -> LatencyModel:
-    """Read a latency model from parsed JSON. Raises DefinitionError with every problem found."""
-    return decode(LatencyModel, data)

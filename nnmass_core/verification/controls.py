@@ -22,7 +22,7 @@ from nnmass_core.architecture import Architecture
 from nnmass_core.budget import Budget
 from nnmass_core.engine.chain import QUANTITIES, Chain, Floats, Ints, Stage
 from nnmass_core.engine.control import Control
-from nnmass_core.engine.problem import Problem, maximize
+from nnmass_core.engine.problem import ChainProblem, maximize
 from nnmass_core.engine.solver import Solver
 from nnmass_core.search import chain_for
 from nnmass_core.spaces.base import Space
@@ -86,7 +86,7 @@ def params_control(request: ControlRequest, candidate: Architecture, taken: froz
     taken |= {candidate.arch_id}
     figures = candidate.evaluation
     caps = ((PARAMS, figures.params), (MACS, figures.macs), (WEIGHTS, figures.weights))
-    problem = Problem(request.space.chain(), keys=BY_PARAMS, caps=caps, peak=figures.peak_elements)
+    problem = ChainProblem(request.space.chain(), keys=BY_PARAMS, caps=caps, peak=figures.peak_elements)
     solver = Solver(problem, len(taken) + 1, Control(expired=_after(CHECKS)))
     if not solver.solve().complete:
         _offer_draws(solver, np.array([bound for _, bound in caps], np.float64))
