@@ -39,70 +39,75 @@ class Settings(BaseSettings):
         secrets_dir=SECRETS if SECRETS.is_dir() else None,
     )
 
-    data_dir: Path = Field(default_factory=lambda: user_data_path("nnmass"), description="Folder of embedded mode.")
+    data_dir: Path = Field(
+        default_factory=lambda: user_data_path("nnmass"), description="Data folder of embedded mode."
+    )
     database_url: SecretStr | None = Field(None, description="PostgreSQL URL of full mode.")
     broker_url: SecretStr | None = Field(None, description="Redis URL of full mode.")
     secret_key: SecretStr | None = Field(
-        None, min_length=16, description="Signs cursors; the same in every API process."
+        None, min_length=16, description="Secret that signs cursors; equal in all API processes."
     )
     require_keys: bool = Field(
-        False, description="Every request needs an API key, even before the first is made. After it, they all do."
+        False, description="Require an API key for every request. Once a key exists, keys are always required."
     )
     allow_public: bool = Field(
-        False, description="Listen beyond loopback without keys: something in front of it authenticates."
+        False, description="Listen beyond loopback without keys, behind a proxy that authenticates."
     )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Host names it answers to, by commas; without keys, this machine's loopback names alone."
+        (), description="Accepted host names, separated by commas. Without keys: only loopback names."
     )
-    rate_limit: str = Field("6000/minute", description="Requests that one owner may make of one API process.")
-    most_waiting: int = Field(1000, ge=1, description="Jobs that one owner may have queued or running.")
+    rate_limit: str = Field("6000/minute", description="Rate limit for each owner and API process.")
+    most_waiting: int = Field(1000, ge=1, description="Maximum number of queued and running jobs of an owner.")
 
     data_root: Path = Field(
-        default_factory=lambda: user_data_path("nnmass") / "datasets", description="Folder of data sets, on the worker."
+        default_factory=lambda: user_data_path("nnmass") / "datasets",
+        description="Folder of the datasets on the worker.",
     )
 
     train_device: Literal["auto", "cuda", "mps", "cpu"] = Field(
-        "auto", description="What a training worker trains on; auto takes CUDA before MPS before the CPU."
+        "auto", description="Training device. auto selects CUDA, then MPS, then the CPU."
     )
-    train_processes: int = Field(1, ge=1, description="Processes (GPUs) that train one network together.")
+    train_processes: int = Field(1, ge=1, description="Number of processes (GPUs) that train one network together.")
     checkpoint_seconds: float = Field(
-        300.0, gt=0, description="A training keeps its state after every epoch, and within an epoch this often."
+        300.0, gt=0, description="Interval of checkpoints within an epoch. Each epoch also ends with a checkpoint."
     )
 
     lease_seconds: float = Field(
-        15.0, gt=0, description="A running job whose worker is silent for longer is taken back."
+        15.0, gt=0, description="A running job is requeued if its worker sends no heartbeat for this time."
     )
     heartbeat_seconds: float = Field(
-        1.0, gt=0, description="How often a worker renews its lease and looks for a cancel."
+        1.0, gt=0, description="Interval in which a worker renews its lease and checks for a cancel request."
     )
     silence_seconds: float = Field(
         3600.0,
         gt=0,
-        description="A process that trains, measures or exports and says nothing for so long is ended; it may hang.",
+        description="A process that trains, measures or exports is stopped if it has no output for this time.",
     )
-    sweep_seconds: float = Field(2.0, gt=0, description="How often each process looks for what was left behind.")
+    sweep_seconds: float = Field(2.0, gt=0, description="Interval of the sweeps that recover jobs.")
     renotify_seconds: float = Field(
         4.0,
         gt=0,
-        description="A queued job unclaimed for this long is announced again.",
+        description="Workers are notified again of a job that is queued for this time.",
         validation_alias=AliasChoices(
             "NNMASS_RENOTIFY_SECONDS", "NNMASS_RING_AGAIN_SECONDS"
         ),  # the old name still works
     )
-    most_attempts: int = Field(3, ge=1, description="A job whose worker died this often is failed.")
+    most_attempts: int = Field(3, ge=1, description="A job fails after its worker has died this many times.")
 
-    log_format: Literal["text", "json"] = Field("text", description="How log lines are written: text, or JSON.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least that is logged.")
+    log_format: Literal["text", "json"] = Field("text", description="Format of log lines.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Minimum level of logged messages."
+    )
     metrics_token_file: Path | None = Field(
-        None, description="A file with a token that admits to `/metrics` beside keys of the scope `admin`."
+        None, description="File with a token for `/metrics`, as an alternative to a key with the scope `admin`."
     )
     retention_days: float | None = Field(
-        None, gt=0, description="Searches that ended so many days ago are removed, once an hour; unset: none ever."
+        None, gt=0, description="Delete searches that ended more than this many days ago, every hour. Unset: never."
     )
-    retention_keep_tagged: bool = Field(False, description="Searches with a tag are never removed for their age.")
+    retention_keep_tagged: bool = Field(False, description="Never delete searches with a tag by age.")
 
-    max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024, description="Largest request body.")
-    body_seconds: float = Field(10.0, gt=0, description="Longest time a client may take to send its body.")
+    max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024, description="Maximum size of a request body.")
+    body_seconds: float = Field(10.0, gt=0, description="Maximum time for a client to send a request body.")
 
     @field_validator("allowed_hosts", mode="before")
     @classmethod

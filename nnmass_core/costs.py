@@ -170,7 +170,7 @@ COSTS = Registry(
             memory="flash_bytes",
             objective=False,
             heading="weights",
-            description="Bytes of stored weights at `precision`.",
+            description="Memory of the stored weights at `precision`, in bytes.",
         ),
         Cost(
             name="peak_activation_bytes",
@@ -184,7 +184,7 @@ COSTS = Registry(
             memory="ram_bytes",
             heading="activations",
             option="--max-peak-bytes",
-            description="Bytes of activations alive at once for one input, at `precision`.",
+            description="Peak memory of live activations for one input at `precision`, in bytes.",
         ),
         Cost(
             name="latency_ms",
@@ -197,7 +197,7 @@ COSTS = Registry(
             per_unit=NANOSECONDS,
             timed=True,
             heading="estimated latency",
-            description="Milliseconds for one input, batch 1, as the device's profile estimates them; needs `device`.",
+            description="Estimated latency of one input (batch 1) in milliseconds. Requires `device`.",
         ),
     ),
 )

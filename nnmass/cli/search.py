@@ -153,7 +153,7 @@ def presets(*, as_json: Json = False) -> None:
     if as_json:
         print_json([{**vars(one), "space_size": str(one.space_size)} for one in found])
         return
-    heads = [("name", "left"), ("networks", "right"), ("what it is", "left")]
+    heads = [("name", "left"), ("networks", "right"), ("description", "left")]
     print_table(heads, ([one.name, f"{one.space_size:.1e}", one.description] for one in found))
 
 
@@ -167,7 +167,7 @@ def devices(*, as_json: Json = False) -> None:
     if as_json:
         print_json([dict(one.raw) for one in found])
         return
-    heads = [("name", "left"), ("weights, bytes", "right"), ("activations, bytes", "right"), ("what it is", "left")]
+    heads = [("name", "left"), ("weights, bytes", "right"), ("activations, bytes", "right"), ("description", "left")]
     rows = ([one.name, formatting.count(one.flash_bytes), formatting.count(one.ram_bytes), one.title] for one in found)
     print_table(heads, rows)
 
