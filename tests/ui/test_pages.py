@@ -77,8 +77,8 @@ def test_a_proved_architecture_is_exported_to_onnx_from_an_empty_form(
         page = visitor.page
         page.goto("/")
         page.get_by_label("Space to search").select_option("densenet-tiny")
-        page.get_by_label("Params at most").fill("60k")
-        page.get_by_label("MACs per input").fill("12M")
+        page.get_by_label("Params such as").fill("60k")
+        page.get_by_label("MACs such as").fill("12M")
         expect(page.locator("#answer")).to_contain_text(re.compile(r"The best of [\d,]+ architectures, proved in"))
         page.get_by_role("button", name="Run search").click()
         expect(page.locator("#certificate")).to_contain_text(re.compile(r"The best of [\d,]+ architectures, proved in"))
@@ -152,7 +152,7 @@ def test_results_and_the_search_form_work_without_scripts(
     with visit(browser, service.address, scripts=False) as visitor:
         page = visitor.page
         page.goto("/")
-        page.get_by_label("Params at most").fill("700k")
+        page.get_by_label("Params such as").fill("700k")
         page.get_by_text("More", exact=True).click()
         page.get_by_label("Name", exact=True).fill("without scripts")
         page.get_by_role("button", name="Run search").click()
