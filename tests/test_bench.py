@@ -1,4 +1,4 @@
-"""The benchmark measures what it says: each process answers, and the rival that is at hand here proves our value."""
+"""The benchmark: each process answers, and the other solver that is installed proves the same value."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def test_a_space_is_read_from_a_file_or_standard_input(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "objective"),
+    ("given_options", "objective"),
     [
         (("--minimize", "macs", "--min-nn-mass", "9"), {"minimize": "macs", "min_nn_mass": 9.0}),
         (("--pareto", "macs"), {"pareto": ["nn_mass", "macs"]}),
@@ -87,8 +87,10 @@ def test_a_space_is_read_from_a_file_or_standard_input(tmp_path: Path) -> None:
         ((), {"maximize": "nn_mass"}),
     ],
 )
-def test_objective_options_give_the_objective_of_the_request(asked: tuple[str, ...], objective: dict[str, Any]) -> None:
-    done = run("search", "--preset", "densenet-mlp-mnist", "--time-limit", "0.5", *asked, "--json")
+def test_objective_options_give_the_objective_of_the_request(
+    given_options: tuple[str, ...], objective: dict[str, Any]
+) -> None:
+    done = run("search", "--preset", "densenet-mlp-mnist", "--time-limit", "0.5", *given_options, "--json")
     assert json.loads(done.stdout)["request"]["objective"] == objective
     assert done.exit_code == (4 if len(objective.get("pareto", [])) == 3 else 0)
 
@@ -123,7 +125,7 @@ def test_a_search_without_proof_exits_with_4() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "output"),
     [
         ((), "give either --preset NAME"),
         (("--preset", "resnet-tiny", "--space", "-"), "give either --preset NAME"),
@@ -148,10 +150,10 @@ def test_a_search_without_proof_exits_with_4() -> None:
         ((*SMALL, "--server", "localhost"), "--server must be an address"),
     ],
 )
-def test_an_invalid_argument_is_reported_by_name(arguments: tuple[str, ...], said: str) -> None:
+def test_an_invalid_argument_is_reported_by_name(arguments: tuple[str, ...], output: str) -> None:
     done = run("search", *arguments, given="{")
     assert (done.exit_code, done.stdout) == (2, "")
-    assert said in done.stderr
+    assert output in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -313,20 +315,20 @@ class OnTerminal:
             [sys.executable, "-m", "nnmass", *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=end, text=True
         )
         os.close(end)
-        self.said = ""
+        self.output = ""
 
-    def says(self, what: str) -> None:
-        """Read until it has said something."""
-        while what not in self.said:
+    def wait_for(self, what: str) -> None:
+        """Read until a line was printed."""
+        while what not in self.output:
             self.read()
 
     def read(self) -> bool:
         try:
-            said = os.read(self.terminal, 4096).decode()
+            output = os.read(self.terminal, 4096).decode()
         except OSError:  # the other end is closed
             return False
-        self.said += said
-        return bool(said)
+        self.output += output
+        return bool(output)
 
     def ended(self) -> str:
         """Return what it has printed, once it has ended."""
@@ -339,7 +341,7 @@ class OnTerminal:
 
 def test_progress_is_shown_only_on_a_terminal() -> None:
     command = OnTerminal("search", *SLOW, "--time-limit", "2", "--json")
-    command.says("%")
+    command.wait_for("%")
     document = json.loads(command.ended())
     assert command.process.returncode == 4
     assert document["result"]["optimal"] is False
@@ -347,17 +349,17 @@ def test_progress_is_shown_only_on_a_terminal() -> None:
 
 def test_an_interrupt_shows_no_traceback() -> None:
     command = OnTerminal("search", *SLOW)
-    command.says("%")
+    command.wait_for("%")
     command.process.send_signal(signal.SIGINT)
     began = time.monotonic()
     assert command.ended() == ""
     assert command.process.returncode == 130
     assert time.monotonic() - began < 20
-    assert "Traceback" not in command.said
+    assert "Traceback" not in command.output
 
 
 class Last:
-    """What Python calls on its own, where an exception is told and goes no further."""
+    """Called by Python itself, which reports exceptions of it and does not raise them."""
 
     def __del__(self) -> None:
         signal.raise_signal(signal.SIGINT)
@@ -402,7 +404,7 @@ def test_a_limit_on_latency_accepts_a_profile_in_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "output"),
     [
         (("--max-latency-ms", "4"), "--max-latency-ms requires a device with a latency profile"),
         (("--max-latency-ms", "soon"), "--max-latency-ms must be milliseconds"),
@@ -411,10 +413,10 @@ def test_a_limit_on_latency_accepts_a_profile_in_a_file(tmp_path: Path) -> None:
         (("--minimize", "latency_ms", "--min-nn-mass", "9"), "requires a device"),
     ],
 )
-def test_a_latency_that_cannot_be_estimated_is_refused_in_one_line(options: tuple[str, ...], said: str) -> None:
+def test_a_latency_that_cannot_be_estimated_is_refused_in_one_line(options: tuple[str, ...], output: str) -> None:
     done = run("search", *SMALL, *options)
     assert done.exit_code == 2
-    assert said in done.stderr
+    assert output in done.stderr
     assert done.stderr.count("\n") == 1
 
 

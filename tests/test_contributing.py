@@ -1,4 +1,4 @@
-"""The files for those who contribute: they parse, and what they name is there."""
+"""The files for contributors parse, and everything that they name exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documentation: it builds without a warning, stands on its own, and its reference has everything."""
+"""The documentation builds without a warning, loads nothing from other hosts, and its reference is complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lock: every package that the service runs on, by exact version and hash, as the constraints have it."""
+"""The lock has every package of the service, by exact version and hash, in agreement with the constraints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The notebooks of the documentation run from top to bottom, and are kept without what they printed."""
+"""The notebooks of the documentation run from top to bottom and are stored without outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bells on the filesystem: never read half written, whoever rings at once."""
+"""Notifications on the file system: never read half written, with any number of concurrent senders."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ NOTIFICATIONS = 200
 def test_concurrent_notifications_are_all_received_complete(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     celery = make_celery(settings)
-    ringers = [threading.Thread(target=_notify, args=(settings,)) for _ in range(4)]
-    heard = 0
+    senders = [threading.Thread(target=_notify, args=(settings,)) for _ in range(4)]
+    received = 0
     with celery.connection_for_read() as connection:
         channel = connection.channel()
-        for ringer in ringers:
-            ringer.start()
-        while any(ringer.is_alive() for ringer in ringers) or heard < 4 * NOTIFICATIONS:
+        for sender in senders:
+            sender.start()
+        while any(sender.is_alive() for sender in senders) or received < 4 * NOTIFICATIONS:
             try:
-                heard += channel._get("search")["headers"]["task"] == "nnmass.search"
+                received += channel._get("search")["headers"]["task"] == "nnmass.search"
             except Empty:
                 continue
-    assert heard == 4 * NOTIFICATIONS
+    assert received == 4 * NOTIFICATIONS
 
 
 def test_old_notifications_are_deleted(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is old is removed, and nothing else: row for row, file for file, on both databases."""
+"""Exactly the old jobs are deleted, with their rows and files, on both databases."""
 
 from __future__ import annotations
 
@@ -165,8 +165,8 @@ def prune(world: World, *arguments: str) -> tuple[PruneReport, str]:
     (stored,) = re.findall(r"^(\d+) bytes of files in the database$", done.stdout, re.MULTILINE)
     (files,) = re.findall(r"^(\d+) files on disk, (\d+) bytes$", done.stdout, re.MULTILINE)
     assert len(rest) == len(rows) + 2, "and nothing else"
-    (said,) = re.findall(r"deleted? (\d+) jobs", first)
-    assert int(said) == rows["jobs"]
+    (reported_count,) = re.findall(r"deleted? (\d+) jobs", first)
+    assert int(reported_count) == rows["jobs"]
     return PruneReport(rows, int(stored), int(files[0]), int(files[1])), first
 
 
@@ -251,7 +251,7 @@ def test_prune_deletes_in_batches(world: World, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_jobs_retried_tagged_or_trained_during_a_prune_remain(world: World) -> None:
-    """Between the look and the removal one is retried, one tagged, one trained."""
+    """Between selection and deletion one is retried, one tagged, one trained."""
     policy = RetentionPolicy(timedelta(days=90), keep_tagged=True)
     database, folder = world.backend.database, world.settings.training_dir
     moment = retention.cutoff(database, policy)
@@ -259,7 +259,7 @@ def test_jobs_retried_tagged_or_trained_during_a_prune_remain(world: World) -> N
 
     def take_up(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
         if "verifications.search_id IN" not in statement or looked:
-            return  # the first look at who names them: all that may go has been chosen
+            return  # the first query of references: the candidates have been chosen
         looked.append(statement)
         assert world.client.post(f"/v1/searches/{world.ids['old, failed']}/retry").status_code == 202
         assert world.client.patch(f"/v1/searches/{world.ids['old']}", json={"tags": ["late"]}).status_code == 200
@@ -338,7 +338,7 @@ def test_only_the_maintenance_worker_prunes_and_only_when_configured(
     assert names_left(world) == set(world.ids)
 
 
-# what can be asked for
+# options
 
 
 @pytest.mark.parametrize(("text", "age"), [("90d", OLD - NEW), ("12h", timedelta(hours=12)), ("6w", timedelta(42))])
@@ -363,7 +363,7 @@ def test_prune_in_a_folder_without_a_database_creates_none(tmp_path: Path) -> No
 
 
 def test_prune_counts_rows_of_every_table_that_refers_to_jobs() -> None:
-    """A new table that goes with a job must be told to whoever counts what goes."""
+    """A new table that refers to jobs must be added to the counts of a prune."""
     known = {table.__tablename__ for parts in retention.BELONGING.values() for table, _ in parts}
     cascading = {"jobs"}
     for _ in Base.metadata.sorted_tables:

@@ -1,4 +1,4 @@
-"""The throw-away servers start, crash, come back and vanish as promised, from either source."""
+"""The temporary servers start, crash, restart and are removed, with programs of either source."""
 
 import os
 import shutil
@@ -82,7 +82,7 @@ def ask(url: str, statement: str) -> object:
 def fill(url: str) -> None:
     """Commit one row."""
     with connect(url) as connection:
-        connection.execute("CREATE TABLE kept AS SELECT 42 AS value")
+        connection.execute("CREATE TABLE stored AS SELECT 42 AS value")
 
 
 def members(server: Server) -> list[psutil.Process]:
@@ -118,14 +118,14 @@ def test_create_database_is_utf8_in_locale_c(postgres: PostgresServer) -> None:
 def test_postgres_preserves_data_when_killed_and_restarted(postgres: PostgresServer) -> None:
     url = postgres.create_database("crash")
     fill(url)
-    with connect(url):  # a backend of its own session, which must die too
+    with connect(url):  # a backend in a separate session, which must end too
         processes = members(postgres)
         postgres.kill()
         assert alive(processes) == []
     with pytest.raises(psycopg.OperationalError):
         connect(url)
     postgres.restart()
-    assert ask(url, "SELECT value FROM kept") == 42
+    assert ask(url, "SELECT value FROM stored") == 42
 
 
 def test_postgres_preserves_data_after_an_immediate_stop(postgres: PostgresServer) -> None:
@@ -133,15 +133,15 @@ def test_postgres_preserves_data_after_an_immediate_stop(postgres: PostgresServe
     postgres.stop_immediate()
     assert not postgres.running
     postgres.start()
-    assert ask(postgres.url, "SELECT value FROM kept") == 42
+    assert ask(postgres.url, "SELECT value FROM stored") == 42
     assert "was not properly shut down" in (postgres.folder / "server.log").read_text()
 
 
 def test_postgres_graceful_stop_needs_no_recovery(postgres: PostgresServer) -> None:
     fill(postgres.url)
-    with connect(postgres.url):  # clients are sent away, not waited for
+    with connect(postgres.url):  # clients are disconnected, not waited for
         postgres.restart()
-    assert ask(postgres.url, "SELECT value FROM kept") == 42
+    assert ask(postgres.url, "SELECT value FROM stored") == 42
     assert "was not properly shut down" not in (postgres.folder / "server.log").read_text()
 
 
@@ -150,7 +150,7 @@ def test_postgres_recovers_when_only_the_postmaster_was_killed(postgres: Postgre
     with connect(postgres.url):
         os.kill(postgres.pid, signal.SIGKILL)
         postgres.restart()
-    assert ask(postgres.url, "SELECT value FROM kept") == 42
+    assert ask(postgres.url, "SELECT value FROM stored") == 42
 
 
 @pytest.mark.parametrize(("durable", "fsync"), [(False, "off"), (True, "on")])

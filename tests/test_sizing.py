@@ -52,24 +52,26 @@ def test_searches_answered_by_an_earlier_one_reduce_the_wait() -> None:
 
 
 def test_the_recommended_workers_meet_the_limits_on_load_and_wait() -> None:
-    kept = json.loads((RESULTS / "sizing.json").read_text(encoding="utf-8"))
+    stored = json.loads((RESULTS / "sizing.json").read_text(encoding="utf-8"))
     services = service_times()
     mean = sum(services) / len(services)
-    assert kept["mean_service_seconds"] == pytest.approx(mean), "run python -m bench.sizing"
-    for one in (Outcome(**outcome) for outcome in kept["outcomes"]):
+    assert stored["mean_service_seconds"] == pytest.approx(mean), "run python -m bench.sizing"
+    for one in (Outcome(**outcome) for outcome in stored["outcomes"]):
         load = one.arrivals_per_second * (1 - one.answered_by_earlier) * mean
         assert load <= MOST_BUSY * one.workers
         assert one.wait_p95 <= WAIT_SECONDS
         assert one.utilization == pytest.approx(load / one.workers, rel=0.1)
-    assert enough(10, 0.5, services) in [Outcome(**outcome) for outcome in kept["outcomes"]], "the same again"
+    assert enough(10, 0.5, services) in [Outcome(**outcome) for outcome in stored["outcomes"]], "the same again"
 
 
 def test_the_guide_shows_the_stored_results_of_the_simulation() -> None:
-    kept = json.loads((RESULTS / "sizing.json").read_text(encoding="utf-8"))
-    assert table([Outcome(**outcome) for outcome in kept["outcomes"]]) in GUIDE.read_text(encoding="utf-8")
+    stored = json.loads((RESULTS / "sizing.json").read_text(encoding="utf-8"))
+    assert table([Outcome(**outcome) for outcome in stored["outcomes"]]) in GUIDE.read_text(encoding="utf-8")
     assert training_table() in GUIDE.read_text(encoding="utf-8")
     last = GUIDE.read_text(encoding="utf-8").split("## From one machine to many")[1]
     advised = re.findall(r"^\| ([\d,]+) \| \d+ \| (\d+) \|", last, re.MULTILINE)
     reported = [(int(rate.replace(",", "")), int(workers)) for rate, workers in advised]
-    found = [(one["arrivals_per_second"], one["workers"]) for one in kept["outcomes"] if not one["answered_by_earlier"]]
+    found = [
+        (one["arrivals_per_second"], one["workers"]) for one in stored["outcomes"] if not one["answered_by_earlier"]
+    ]
     assert reported == found

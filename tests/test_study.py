@@ -1,4 +1,4 @@
-"""The study's page says what the evidence says: written from given answers, and as it stands in docs/."""
+"""The page of the study agrees with its evidence: written from given answers, and as stored in docs/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files that GitHub reads: each follows its schema, and the workflows do what they are for and nothing more."""
+"""The files that GitHub reads follow their schemas, and the workflows have few permissions."""
 
 from __future__ import annotations
 

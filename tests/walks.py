@@ -67,7 +67,7 @@ class Tape:
 
 
 def walk_dense(image: tuple[int, int, int], classes: int, cells: Cells, sampled: Sources = every_output) -> Tape:
-    """Walk a `densenet_cnn`: what tests.oracle does, told another way."""
+    """Walk a `densenet_cnn`: a second formulation of the walk in tests.oracle."""
     return _walk_cnn(image, classes, cells, sampled, depthwise=False)
 
 

@@ -1,4 +1,4 @@
-"""A service that holds one of everything, for tests that call every route of the OpenAPI document."""
+"""A service with one resource of each kind, for tests that call every route of the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def described() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Everything:
-    """A service, a client that may do everything, and what there is.
+    """A service, a client with all scopes, and the ids of its resources.
 
-    ids: by the name of the path parameter, one of each that has succeeded. waiting: searches that are queued.
+    ids: one succeeded resource of each kind, by the name of the path parameter. waiting: searches that are queued.
     key: the client's API key; None where the service needs none.
     """
 
@@ -59,14 +59,14 @@ class Everything:
     key: str | None
 
     def restore(self) -> None:
-        """Have again what there was at first."""
+        """Restore the database to its first state."""
         folder = self.app.state.settings.data_dir
         with closing(sqlite3.connect(folder / AT_FIRST)) as then, closing(sqlite3.connect(folder / "nnmass.db")) as now:
             then.backup(now)
 
 
 def operations_of(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield (method, path, description) of everything that an OpenAPI document describes."""
+    """Yield (method, path, description) of every operation of an OpenAPI document."""
     for path, item in document["paths"].items():
         yield from ((method, path, item[method]) for method in METHODS if method in item)
 
@@ -85,7 +85,7 @@ def examples_of(document: dict[str, Any], schema: dict[str, Any]) -> list[Any]:
 
 @contextmanager
 def everything(schema_file: Path, folder: Path, *, keyed: bool, **settings: Any) -> Iterator[Everything]:
-    """Make a service in a folder from a database file that has the schema, and one of everything in it."""
+    """Make a service in a folder from a database file that has the schema, with one resource of each kind."""
     shutil.copy(schema_file, folder / "nnmass.db")
     unlimited = {"most_waiting": 10**9, "rate_limit": "1000000000/second"}
     app = create_app(Settings(data_dir=folder, **{**unlimited, **settings}))

@@ -1,4 +1,4 @@
-"""Architectures of one's own: registered, looked up, drawn, used as a reference."""
+"""Architectures of users: registered, read, drawn, used as a reference."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_an_invalid_export_request_names_its_field(client: TestClient, query: di
 
 
 def test_exports_of_the_largest_networks_are_refused_and_their_diagrams_are_not(client: TestClient) -> None:
-    """What would hold a request for minutes is refused at once, with its field."""
+    """An export that would take minutes is refused immediately and names its field."""
     cell = {"width": 8192, "depth": 300, "skip_channels": 0}
     deep = CNN | {"input": {"channels": 1, "height": 2, "width": 2}, "cells": [cell]}
     arch_id = client.post("/v1/architectures", json=deep).json()["arch_id"]

@@ -1,4 +1,4 @@
-"""Input that is wrong, hostile or huge: a 4xx that names the field, and the service goes on."""
+"""Invalid, hostile or huge input: a 4xx that names the field, and the service continues."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ FIELDS: list[tuple[dict[str, Any], str, str]] = [
 
 @pytest.fixture(scope="module")
 def quiet(sqlite_file: Path) -> Iterator[TestClient]:
-    """The application without its threads: nothing here reaches a worker."""
+    """The application without its threads: no request here reaches a worker."""
     app = create_app(Settings(data_dir=sqlite_file.parent))
     with closing(client_of(app)) as client:
         yield client
@@ -292,7 +292,7 @@ MORE: dict[str, list[Any]] = {
     ],
     "POST /v1/measurements": [{"kind": "peak", "architecture": MLP, "seeds": [0]}],
 }
-"""Good bodies beside those that the document shows, for the fields that those leave out; None: filled in below."""
+"""Valid bodies in addition to the document's examples, for the fields that those omit; None: filled in below."""
 
 NUMBERS = (-1, 1.5, 2**53, 2**63, 10**30, 10**399)
 WRONG: tuple[Any, ...] = (None, True, *NUMBERS, "", "x", "x" * 20_000, [], [[]], {}, {"x": 1})
@@ -346,7 +346,7 @@ def _changed(body: Any, path: tuple[str | int, ...], value: Any) -> Any:
 
 
 def _names(problem: dict[str, Any], path: tuple[str | int, ...]) -> bool:
-    """Tell whether a problem names a place, something within it or something around it."""
+    """Return whether a problem names a place, a part of it or an object that contains it."""
     place = ".".join(map(str, path))
     fields = [error["field"] for error in problem["errors"]]
     return any(f"{place}.".startswith(f"{field}.") or f"{field}.".startswith(f"{place}.") for field in fields if field)

@@ -1,7 +1,7 @@
-"""Hostile bytes at every operation: each is refused as the document says, nothing is echoed, and the service goes on.
+"""Hostile bytes at every operation: each is refused as documented, never echoed, and the service continues.
 
-What there is to try is read from the OpenAPI document, so a new operation is tried at once. Generators of JSON never
-send most of these bytes; see test_fuzz for what they do send.
+The operations are read from the OpenAPI document, so a new one is tested without a change here. Generators of JSON
+never send most of these bytes; see test_fuzz for what they do send.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Sent:
 
 
 def _value(literal: str | bytes) -> bytes:
-    """Return a body that has a literal as a value, beside one that must not be repeated."""
+    """Return a body that has a literal as a value, next to a text that no answer may repeat."""
     text = literal.encode() if isinstance(literal, str) else literal
     return b'{"name": "' + MARK.encode() + b'", "top_k": ' + text + b"}"
 
@@ -152,8 +152,10 @@ CORPUS: dict[str, Sent] = {
     "packed": Sent(
         gzip.compress(_value("1")), 415, [("Content-Type", "application/json"), ("Content-Encoding", "gzip")]
     ),
-    "said to be packed": Sent(_value("1"), 415, [("Content-Type", "application/json"), ("Content-Encoding", "br")]),
-    "packed and not said": Sent(gzip.compress(_value("1"))),
+    "declared compressed and is not": Sent(
+        _value("1"), 415, [("Content-Type", "application/json"), ("Content-Encoding", "br")]
+    ),
+    "compressed and not declared": Sent(gzip.compress(_value("1"))),
     "too large": Sent(json.dumps({"name": "x" * LARGEST_BODY}).encode(), 413),
 }
 
@@ -176,7 +178,7 @@ def _send(service: Everything, label: str, **what: Any) -> Any:
 
 
 def _hold(service: Everything, label: str, answer: Any, why: str) -> None:
-    """Hold an answer against the document: described, a problem if it is an error, and nothing said again."""
+    """Check an answer against the document: described, a problem if it is an error, and without the input."""
     method, path = label.split(" ")
     described = service.app.openapi()["paths"][path][method.lower()]["responses"]
     assert str(answer.status_code) in described, f"{why}: {answer.status_code} is not described"
@@ -286,8 +288,8 @@ class Server:
     port: int
     alarms: list[str]
 
-    def ask(self, raw: bytes, *, then: bytes | None = None, leave: bool = False) -> list[int]:
-        """Send bytes, and more after a while; returns the statuses of the answers. leave: go before they come."""
+    def send(self, raw: bytes, *, then: bytes | None = None, leave: bool = False) -> list[int]:
+        """Send bytes, and more after a while; returns the statuses of the answers. leave: disconnect before them."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
             try:
                 connection.sendall(raw)
@@ -301,8 +303,8 @@ class Server:
 
     @property
     def is_well(self) -> bool:
-        """Whether it answers, and has nothing to complain of."""
-        return self.ask(b"GET /healthz HTTP/1.1\r\n" + HOST + CLOSE + b"\r\n") == [200] and not self.alarms
+        """Whether the server answers and has logged no error."""
+        return self.send(b"GET /healthz HTTP/1.1\r\n" + HOST + CLOSE + b"\r\n") == [200] and not self.alarms
 
 
 def _read(connection: socket.socket) -> bytes:
@@ -384,14 +386,14 @@ NO_REQUEST = {
     "space before colon": _post(b"Transfer-Encoding : chunked\r\n", b"0\r\n\r\n"),
     "chunk of no size": _post(b"Transfer-Encoding: chunked\r\n", b"zz\r\n{}\r\n0\r\n\r\n"),
     "chunk beyond 64 bits": _post(b"Transfer-Encoding: chunked\r\n", b"f" * 20 + b"\r\n{}\r\n0\r\n\r\n"),
-    "chunk longer than said": _post(b"Transfer-Encoding: chunked\r\n", b"1\r\n{}\r\n0\r\n\r\n"),
+    "chunk longer than declared": _post(b"Transfer-Encoding: chunked\r\n", b"1\r\n{}\r\n0\r\n\r\n"),
     "lines ended by LF": b"GET /healthz HTTP/1.1\n" + HOST.replace(b"\r", b"") + b"X: y\r\nZ: a\nb\r\n\r\n",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NO_REQUEST)
 def test_bytes_that_are_not_an_http_request_are_400(server: Server, name: str) -> None:
-    assert server.ask(NO_REQUEST[name]) == [400]
+    assert server.send(NO_REQUEST[name]) == [400]
     assert server.is_well
 
 
@@ -418,7 +420,7 @@ def test_bytes_that_are_not_an_http_request_are_400(server: Server, name: str) -
     ids=lambda value: value[:40] if isinstance(value, bytes) else None,
 )
 def test_oversized_or_misplaced_parts_of_a_request_are_answered(server: Server, raw: bytes, status: int) -> None:
-    assert server.ask(raw) in ([status], [])
+    assert server.send(raw) in ([status], [])
     assert server.is_well
 
 
@@ -431,7 +433,7 @@ def test_arbitrary_bytes_in_a_header_are_answered(server: Server, head: str) -> 
             b"GET /v1/searches HTTP/1.1\r\n" + host + CLOSE + junk + b"\r\n",
             b"POST /v1/searches HTTP/1.1\r\n" + host + CLOSE + junk + b"Content-Length: 2\r\n\r\n{}",
         ):
-            (status,) = server.ask(request)
+            (status,) = server.send(request)
             assert status < 500, f"{head} {name}"
     assert server.is_well
 
@@ -447,7 +449,7 @@ def test_arbitrary_bytes_in_the_address_are_answered(server: Server, label: str)
                 request = (
                     method + b" " + place + b" HTTP/1.1\r\n" + HOST + JSON + CLOSE + b"Content-Length: 2\r\n\r\n{}"
                 )
-                (status,) = server.ask(request)
+                (status,) = server.send(request)
                 assert status < 500, f"{name}: {status}"
     assert server.is_well
 
@@ -465,12 +467,12 @@ QUERIES = (b"q", b"tag", b"limit", b"cursor", b"ids", b"created_after", b"search
     ],
 )
 def test_a_request_that_arrives_too_slowly_times_out(server: Server, raw: bytes) -> None:
-    assert server.ask(raw)[-1] == 408
+    assert server.send(raw)[-1] == 408
     assert server.is_well
 
 
 def test_a_connection_without_a_request_is_closed(server: Server) -> None:
-    assert server.ask(b"") == []
+    assert server.send(b"") == []
     assert server.is_well
 
 
@@ -483,14 +485,14 @@ def test_a_connection_without_a_request_is_closed(server: Server) -> None:
     ],
 )  # fmt: skip
 def test_a_client_that_disconnects_during_a_request_is_dropped(server: Server, raw: bytes) -> None:
-    assert server.ask(raw, leave=True) == []
+    assert server.send(raw, leave=True) == []
     assert server.is_well
 
 
 def test_split_and_pipelined_requests_are_answered(server: Server) -> None:
     whole = _post(b"Content-Length: 2\r\n", b"{}")
-    assert server.ask(whole[:20], then=whole[20:]) == [422]
-    assert server.ask(whole[:-1], then=whole[-1:]) == [422]
-    assert server.ask(whole.replace(CLOSE, b"") + whole) == [422, 422]
-    assert server.ask(whole + b"rest") == [422], "after what closes the connection nothing is read"
+    assert server.send(whole[:20], then=whole[20:]) == [422]
+    assert server.send(whole[:-1], then=whole[-1:]) == [422]
+    assert server.send(whole.replace(CLOSE, b"") + whole) == [422, 422]
+    assert server.send(whole + b"rest") == [422], "after what closes the connection nothing is read"
     assert server.is_well

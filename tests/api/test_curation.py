@@ -1,4 +1,4 @@
-"""What users do with the searches that they have: name, delete, compare and take away; on both backends."""
+"""Searches are renamed, deleted, compared and exported, on both backends."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def finished(client: TestClient, worker: Context, **changes: Any) -> dict[str, A
 
 
 def run(client: TestClient, worker: Context, search: dict[str, Any]) -> dict[str, Any]:
-    """Run the oldest queued search, which is to be this one."""
+    """Run the oldest queued search, which must be this one."""
     assert search_tasks.run_next(worker)
     found: dict[str, Any] = get(client, f"/v1/searches/{search['id']}")
     assert found["status"] == "succeeded"
@@ -85,7 +85,7 @@ def written(backend: Backend, act: Callable[..., Any], *args: Any) -> Any:
         return act(session, *args)
 
 
-def strangers(backend: Backend, **changes: Any) -> str:
+def search_of_another_owner(backend: Backend, **changes: Any) -> str:
     """Return the id of another owner's search."""
     body = SearchBody.model_validate(SMALL | changes)
     return str(written(backend, service.submit, "stranger", body, None).body["id"])
@@ -268,23 +268,23 @@ def test_a_training_of_a_search_that_was_just_deleted_is_refused(
     assert [(one.field, one.code) for one in refused.value.problems] == [("search", "unknown_search")]
 
 
-def ask_at_once(client: TestClient, path: str, asked: list[tuple[str, Any]]) -> list[int]:
+def send_concurrently(client: TestClient, path: str, specified: list[tuple[str, Any]]) -> list[int]:
     """Return the statuses of requests (method, body) that are sent at the same time."""
-    with ThreadPoolExecutor(len(asked)) as pool:
-        return list(pool.map(lambda one: client.request(one[0], path, json=one[1]).status_code, asked))
+    with ThreadPoolExecutor(len(specified)) as pool:
+        return list(pool.map(lambda one: client.request(one[0], path, json=one[1]).status_code, specified))
 
 
 def test_one_of_several_concurrent_deletions_succeeds(client: TestClient) -> None:
     for _ in range(3):
         path = f"/v1/searches/{post(client)['id']}"
-        assert sorted(ask_at_once(client, path, [("DELETE", None)] * 6)) == [204, *[404] * 5]
+        assert sorted(send_concurrently(client, path, [("DELETE", None)] * 6)) == [204, *[404] * 5]
 
 
 def test_concurrent_changes_and_deletions_do_not_fail(client: TestClient) -> None:
     changes = [("PATCH", {"tags": tags}) for tags in (["b", "a"], ["c"], ["d", "e", "f"])]
     for place in (0, 1, 2, 3) * 3:
         path = f"/v1/searches/{post(client, tags=['a', 'b'])['id']}"
-        statuses = ask_at_once(client, path, [*changes[:place], ("DELETE", None), *changes[place:]])
+        statuses = send_concurrently(client, path, [*changes[:place], ("DELETE", None), *changes[place:]])
         assert statuses.pop(place) == 204
         assert set(statuses) <= {200, 404}
         assert client.get(path).status_code == 404
@@ -379,8 +379,8 @@ def test_an_unfinished_search_shares_no_architectures_in_a_comparison(client: Te
 
 
 def test_different_kinds_of_searches_are_compared(client: TestClient, worker: Context) -> None:
-    asked = {"space": MLP, "objective": {"pareto": ["nn_mass", "params"]}}
-    front = run(client, worker, client.post("/v1/searches", json=asked).json())
+    specified = {"space": MLP, "objective": {"pareto": ["nn_mass", "params"]}}
+    front = run(client, worker, client.post("/v1/searches", json=specified).json())
     residual = finished(client, worker, space="resnet-tiny")
     empty = finished(client, worker, space=MLP, budget={"max_params": 1})
     answer = compare(client, front["id"], residual["id"], empty["id"])
@@ -414,8 +414,8 @@ def test_compare_shows_at_most_a_hundred_shared_architectures(client: TestClient
 )
 def test_a_comparison_that_is_not_possible_names_its_field(client: TestClient, pattern: str, code: str) -> None:
     ids = {str(i): post(client, top_k=i + 1)["id"] for i in range(5)}
-    asked = ",".join(ids.get(one, one) for one in pattern.split(","))
-    assert problems(client.get("/v1/searches/compare", params={"ids": asked})) == [("ids", code)]
+    specified = ",".join(ids.get(one, one) for one in pattern.split(","))
+    assert problems(client.get("/v1/searches/compare", params={"ids": specified})) == [("ids", code)]
     upper = f"{ids['0']},{ids['0'].upper()}"
     assert problems(client.get("/v1/searches/compare", params={"ids": upper})) == [("ids", "duplicate")]
     assert problems(client.get("/v1/searches/compare")) == [("ids", "required")]
@@ -423,21 +423,21 @@ def test_a_comparison_that_is_not_possible_names_its_field(client: TestClient, p
 
 def test_compare_names_the_position_of_an_unknown_search(client: TestClient, backend: Backend) -> None:
     known = post(client)["id"]
-    theirs = strangers(backend)
-    for asked, places in (
+    theirs = search_of_another_owner(backend)
+    for specified, places in (
         ([known, UNKNOWN], [2]),
         ([theirs, known], [1]),
         (["nonsense", known, theirs], [1, 3]),
         ([known, ""], [2]),
         ([UNKNOWN, theirs], [1, 2]),
     ):
-        answer = client.get("/v1/searches/compare", params={"ids": ",".join(asked)})
+        answer = client.get("/v1/searches/compare", params={"ids": ",".join(specified)})
         assert problems(answer, 404) == [("ids", "unknown_search")] * len(places)
         assert [
             f"number {place} " in one["message"] for place, one in zip(places, answer.json()["errors"], strict=True)
         ]
         assert answer.json()["code"] == "not_found"
-        assert all(name not in answer.text for name in asked if name)
+        assert all(name not in answer.text for name in specified if name)
 
 
 # export
@@ -527,7 +527,7 @@ def test_an_unknown_export_format_is_422(client: TestClient) -> None:
 
 
 def test_another_owners_search_is_404(client: TestClient, backend: Backend) -> None:
-    theirs = strangers(backend, **TEXTS)
+    theirs = search_of_another_owner(backend, **TEXTS)
     before = rows_of(backend, theirs)
     for name in (theirs, UNKNOWN, "nonsense", "%00"):
         path = f"/v1/searches/{name}"

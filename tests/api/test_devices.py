@@ -1,4 +1,4 @@
-"""The devices that the API lists and keeps, and searches for one."""
+"""Devices that the API lists and stores, and searches for a device."""
 
 from __future__ import annotations
 
@@ -91,12 +91,12 @@ def test_concurrent_replacements_and_deletions_of_a_profile_do_not_fail(client: 
 
 
 def test_a_search_respects_a_limit_on_latency(client: TestClient, worker: Context) -> None:
-    """By the device's name or with its whole profile: one question, answered once."""
+    """A request with the device's name and one with its whole profile are equal: the second reuses the first search."""
     client.post(PATH, json=profile())
     free = client.post("/v1/searches/preview", json={"space": SMALL_GREY, "budget": {"device": "my-board"}}).json()
     bound = free["items"][0]["latency_ms"] / 3
-    asked = {"space": SMALL_GREY, "budget": {"device": "my-board", "max_latency_ms": bound}, "top_k": 2}
-    made = client.post("/v1/searches", json=asked).json()
+    wanted = {"space": SMALL_GREY, "budget": {"device": "my-board", "max_latency_ms": bound}, "top_k": 2}
+    made = client.post("/v1/searches", json=wanted).json()
     assert made["request"]["budget"]["device"] == read_device(profile()).definition()
     assert search_tasks.run_next(worker)
     found = client.get(f"/v1/searches/{made['id']}").json()
@@ -111,7 +111,7 @@ def test_a_search_respects_a_limit_on_latency(client: TestClient, worker: Contex
         "high_ms": pytest.approx(1.25 * best["latency_ms"]),
         "median_error": 0.1,
     }
-    inline = {**asked, "budget": {"device": profile(), "max_latency_ms": bound}}
+    inline = {**wanted, "budget": {"device": profile(), "max_latency_ms": bound}}
     same = client.post("/v1/searches", json=inline)
     assert (same.status_code, same.json()["reused"], same.json()["id"]) == (200, True, made["id"])
     assert "my-board" in client.get(f"/searches/{made['id']}").text
@@ -119,13 +119,13 @@ def test_a_search_respects_a_limit_on_latency(client: TestClient, worker: Contex
 
 
 def test_a_search_with_a_profile_that_changed_is_not_reused(client: TestClient, worker: Context) -> None:
-    asked = {"space": SMALL_GREY, "budget": {"device": "my-board", "max_latency_ms": 5}, "top_k": 1}
+    wanted = {"space": SMALL_GREY, "budget": {"device": "my-board", "max_latency_ms": 5}, "top_k": 1}
     client.post(PATH, json=profile())
-    first = client.post("/v1/searches", json=asked).json()
+    first = client.post("/v1/searches", json=wanted).json()
     slower = profile()
     slower["latency"]["operators"] = [one | {"call": one["call"] * 2} for one in slower["latency"]["operators"]]
     client.post(PATH, json=slower)
-    second = client.post("/v1/searches", json=asked).json()
+    second = client.post("/v1/searches", json=wanted).json()
     assert second["request_digest"] != first["request_digest"]
     client.delete(f"{PATH}/my-board")
     assert search_tasks.run_next(worker)

@@ -1,4 +1,4 @@
-"""Event streams: read from a real server, cut off and taken up again, on both backends."""
+"""Event streams: read from a real server, interrupted and resumed, on both backends."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def wait_until(happened: Callable[[], Any], seconds: float = 20.0) -> None:
 
 
 def reported_by(lines: Iterator[str]) -> Generator[Reported]:
-    """Read events as the format says: fields up to an empty line; lines that open with a colon say nothing."""
+    """Parse events: fields up to an empty line; lines that start with a colon are comments."""
     fields: dict[str, str] = {}
     for line in lines:
         if line and not line.startswith(":"):
@@ -105,7 +105,7 @@ class Server:
 
 @dataclass
 class Follower:
-    """A client that reads one stream in a thread of its own."""
+    """A client that reads one stream in a separate thread."""
 
     server: Server
     search_id: str
@@ -256,7 +256,9 @@ def test_an_end_followed_by_a_retry_is_sent_as_a_status(server: Server) -> None:
     search_id = server.post(body=SMALL)["id"]
     open_before = Follower(server, search_id)
     open_before.has(1)
-    with server.database.write() as session:  # both at once, so that the open stream cannot see the end alone
+    with (
+        server.database.write() as session
+    ):  # in one transaction, so that the open stream cannot see the end without the retry
         assert lifecycle.cancel(session, UUID(search_id))
         assert lifecycle.retry(session, UUID(search_id))
     open_before.has(3)
@@ -294,14 +296,14 @@ def test_waiting_streams_share_one_query_and_hold_no_session(server: Server) -> 
     for follower in followers:
         follower.has(1)
     wait_until(lambda: len(server.streams._waiting) == 60)
-    asked: list[str] = []
-    record = lambda *context: asked.append(context[2])  # noqa: E731 - its arguments are many
+    statements: list[str] = []
+    record = lambda *context: statements.append(context[2])  # noqa: E731 - its arguments are many
     event.listen(server.database.engine, "before_cursor_execute", record)
     time.sleep(2.1)
     event.remove(server.database.engine, "before_cursor_execute", record)
-    looks = [statement for statement in asked if "jobs.events" in statement]
+    looks = [statement for statement in statements if "jobs.events" in statement]
     assert 3 <= len(looks) <= 11
-    assert not [statement for statement in asked if "job_events" in statement]
+    assert not [statement for statement in statements if "job_events" in statement]
     assert server.database.engine.pool.checkedout() <= 2  # type: ignore[attr-defined]  # the sweeper, the look
     for search_id in set(ids):
         server.write(lifecycle.cancel, UUID(search_id))
@@ -359,21 +361,21 @@ def test_streams_end_when_the_server_shuts_down(backend: Backend) -> None:
         assert time.monotonic() - started < 3
 
 
-class Wayward(Database):
-    """A database that is away whenever the test says so."""
+class UnreliableDatabase(Database):
+    """A database that is unavailable whenever the test sets it so."""
 
-    away = False
+    unavailable = False
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        if self.away:
+        if self.unavailable:
             raise OperationalError("select", {}, Exception("connection refused"))
         with super().read() as session:
             yield session
 
 
 def test_streams_survive_an_unavailable_database(backend: Backend) -> None:
-    database = Wayward(backend.settings.sqlalchemy_url)
+    database = UnreliableDatabase(backend.settings.sqlalchemy_url)
     with database.write() as session:
         job_id = lifecycle.enqueue(session, UUID(int=7), kind="search", queue="search", owner="local").id
 
@@ -383,7 +385,7 @@ def test_streams_survive_an_unavailable_database(backend: Backend) -> None:
         async for one in streams.follow(job_id, 0, lambda session: {"whole": True}, admitted):
             reported.append((one.id, one.event))
             if one.id == "1":
-                database.away = True
+                database.unavailable = True
                 asyncio.get_running_loop().call_later(0.5, cancel)
         await streams.stop()
         return reported
@@ -391,7 +393,7 @@ def test_streams_survive_an_unavailable_database(backend: Backend) -> None:
     def cancel() -> None:
         with database.write() as session:
             lifecycle.cancel(session, job_id)
-        database.away = False
+        database.unavailable = False
 
     assert asyncio.run(asyncio.wait_for(follow(), 20)) == [("1", "status"), ("2", "done")]
     database.dispose()

@@ -1,8 +1,8 @@
-"""Schemathesis over the whole OpenAPI document: whatever is sent, the answer is below 500 and one that is described.
+"""Schemathesis over the whole OpenAPI document: every answer is below 500 and as described.
 
-A plain run sends some cases to each operation, always the same ones. `--fuzz-cases 20000` sends so many random cases in
-all, other ones each time, beside every case that schemathesis derives from the bounds in the document, and prints how
-many there were and what came of them.
+A normal run sends a fixed set of cases to each operation. `--fuzz-cases 20000` sends that many random cases in total,
+different ones each time, and every case that schemathesis derives from the bounds in the document, and prints the
+counts of requests and answers.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ pytestmark = pytest.mark.timeout(3600)  # as many cases as the command line asks
 
 @dataclass
 class Tally:
-    """What was asked and answered."""
+    """Counts of requests and of their answers."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     undocumented: int = 0
@@ -113,13 +113,13 @@ class Target:
         await self.service.app(scope, receive, send)
 
     def check(self, case: Case) -> None:
-        """Send a case and hold the answer against every check that applies."""
+        """Send a case and run every check that applies on the answer."""
         answer = case.call(headers=self.headers)
         self.tally.add(case, answer)
         self.validate(answer, case)
 
     def validate(self, answer: Response, case: Case, **known: Any) -> None:
-        """Hold an answer against every check that applies. Raises FailureGroup."""
+        """Run every check that applies on an answer. Raises FailureGroup."""
         sent = {"headers": self.headers} if self.headers else None
         try:
             case.validate_response(
@@ -173,7 +173,7 @@ def _document(service: Everything) -> dict[str, Any]:
 
 
 def _aimed(service: Everything) -> dict[str, Any]:
-    """Return the document with ids that there are, so that cases come beyond `404`."""
+    """Return the document with existing ids, so that cases get past `404`."""
     document = _document(service)
     for method, path, operation in operations_of(document):
         for parameter in operation.get("parameters", []):
@@ -227,14 +227,14 @@ def _operation(schema: BaseSchema, label: str) -> Operation:
 
 
 def _derived(schema: BaseSchema, operation: Operation) -> Iterator[Case]:
-    """Yield the cases that the bounds of the document suggest, on both sides of each."""
+    """Yield the cases at the bounds of the document, on both sides of each."""
     generation = schema.config.generation_for(operation=operation, phase="coverage")
     modes = list(GenerationMode)
     return schema.iter_coverage_cases(operation, generation_modes=modes, generation_config=generation)
 
 
 def _random(operation: Operation) -> st.SearchStrategy[Case]:
-    """Return cases that the document allows, and that it forbids if there is anything that it could."""
+    """Return random cases that the document allows, and cases that it forbids where possible."""
     about = operation.definition.raw
     takes = any(about.get(part) for part in ("parameters", "requestBody", "security"))
     modes = list(GenerationMode) if takes else [GenerationMode.POSITIVE]
@@ -242,10 +242,10 @@ def _random(operation: Operation) -> st.SearchStrategy[Case]:
 
 
 def test_created_resources_exist_until_they_are_deleted(target: Target, pytestconfig: pytest.Config) -> None:
-    """Walks from one operation to the next by the ids that each answers with."""
+    """Calls one operation after the other with the ids from earlier answers."""
     document = _document(target.service)
     for path in [path for path in document["paths"] if path.endswith("/events")]:
-        del document["paths"][path]  # the stream of what nobody works on does not end
+        del document["paths"][path]  # the stream of a job without a worker does not end
     for _, _, operation in operations_of(document):
         if "requestBody" in operation:  # random ones are mostly refused, and then there is nowhere to go
             content = operation["requestBody"]["content"]["application/json"]

@@ -1,4 +1,4 @@
-"""Pages of the history: each search as it is answered alone, and at no cost that grows with what is newer."""
+"""Pages of the history: each search equals the one read by id, and a page costs the same anywhere in the list."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _exactly(search: dict[str, Any]) -> str:
 
 @pytest.fixture
 def statements(backend: Backend) -> Iterator[list[tuple[str, Any]]]:
-    """What is sent to the database, with its parameters."""
+    """The statements sent to the database, with their parameters."""
     sent: list[tuple[str, Any]] = []
 
     def note(connection: Connection, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
@@ -115,7 +115,7 @@ def _page(database: Database, filters: Filters, cursor: str | None) -> SearchLis
 
 
 def _rows_read(database: Database, statement: str, parameters: dict[str, Any], *, generic: bool = False) -> int:
-    """Run a query under EXPLAIN ANALYZE; returns the rows of jobs and searches that were looked at.
+    """Run a query under EXPLAIN ANALYZE; returns the number of rows of jobs and searches read.
 
     generic: with the plan that PostgreSQL makes without knowing the parameters.
     """

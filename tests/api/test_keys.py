@@ -1,4 +1,4 @@
-"""API keys: who is let in, for what, how often, and how much they may have waiting."""
+"""API keys: authentication, scopes, rate limits and limits of queued jobs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ALL = {Scope.READ, Scope.SEARCH, Scope.TRAIN}
 
 
 class Clock:
-    """Stands in for the module `time` where keys are remembered."""
+    """Replaces the module `time` in the cache of keys."""
 
     def __init__(self) -> None:
         self.moment = 1000.0
@@ -119,16 +119,16 @@ def test_a_secret_is_not_stored(backend: Backend, caplog: pytest.LogCaptureFixtu
     key = make_key(backend)
     secret = key.split("_", 2)[2]
     with serve(backend) as client:
-        said = [client.get("/v1/searches", headers=bearer(key[:-1])).text, client.get("/openapi.json").text]
+        answers = [client.get("/v1/searches", headers=bearer(key[:-1])).text, client.get("/openapi.json").text]
         assert status(client, key) == 200
-        kept = repr(vars(client.app.state.callers))  # type: ignore[attr-defined]
+        cached = repr(vars(client.app.state.callers))  # type: ignore[attr-defined]
     with backend.database.read() as session:
         tables = [session.execute(text(f"select * from {t.name}")).all() for t in Base.metadata.sorted_tables]
         shown = repr([keys.described(row) for row in keys.listed(session)])
     assert "alice" in repr(tables)
     structured = repr([vars(record) for record in caplog.records])
     assert "/v1/searches" in structured
-    for place in (*said, kept, repr(tables), shown, caplog.text, structured):
+    for place in (*answers, cached, repr(tables), shown, caplog.text, structured):
         assert secret not in place
 
 
@@ -189,7 +189,7 @@ def test_requests_without_keys_have_no_rate_limit(backend: Backend) -> None:
 
 @pytest.fixture
 def crowded(backend: Backend) -> Iterator[SimpleNamespace]:
-    """A service where an owner may have two jobs waiting, and alice has."""
+    """A service with a limit of two queued jobs per owner, which alice has reached."""
     alice, bob = (make_key(backend, owner) for owner in ("alice", "bob"))
     with serve(backend, most_waiting=2) as client:
         first = client.post("/v1/searches", json=SEARCH, headers=bearer(alice) | {"Idempotency-Key": "first"})

@@ -1,4 +1,4 @@
-"""Logs: every line says which request or job it is of, as text and as JSON, and none holds what it should not."""
+"""Logs: every line names its request or job, as text and as JSON, and none contains secrets or input."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def form(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def written(form: str) -> Iterator[Callable[[], str]]:
-    """What the handler that processes log with has written; as in pytest, beside others."""
+    """The text written by the log handler of the service, installed next to those of pytest."""
     stream = io.StringIO()
     handler = logs.handler_of(form, stream)
     root, ours = logging.getLogger(), logging.getLogger("nnmass")
@@ -53,8 +53,8 @@ def lines(written: Callable[[], str]) -> Callable[[], list[Line]]:
     return lambda: [json.loads(line) for line in written().splitlines()]
 
 
-json_alone = pytest.mark.parametrize("form", ["json"], indirect=True)
-text_alone = pytest.mark.parametrize("form", ["text"], indirect=True)
+only_json = pytest.mark.parametrize("form", ["json"], indirect=True)
+only_text = pytest.mark.parametrize("form", ["text"], indirect=True)
 
 
 def one(lines: list[Line], **fields: Any) -> Line:
@@ -65,7 +65,7 @@ def one(lines: list[Line], **fields: Any) -> Line:
 # requests
 
 
-@json_alone
+@only_json
 def test_log_lines_link_a_request_with_its_job(
     backend: Backend, worker: Context, lines: Callable[[], list[Line]]
 ) -> None:
@@ -90,14 +90,14 @@ def test_log_lines_link_a_request_with_its_job(
         assert (line["owner"], "request_id" in line) == ("local", False)
 
 
-@json_alone
+@only_json
 def test_a_rolled_back_submission_is_not_logged(backend: Backend, lines: Callable[[], list[Line]]) -> None:
     from app.jobs import lifecycle
     from app.storage.ids import new_id
 
-    with contextlib.suppress(Unforeseen), backend.database.write() as session:
+    with contextlib.suppress(UnexpectedError), backend.database.write() as session:
         lifecycle.enqueue(session, new_id(), kind="search", queue="search", owner="a")
-        raise Unforeseen
+        raise UnexpectedError
     assert [line for line in lines() if line["logger"] == "nnmass.jobs"] == []
 
 
@@ -121,7 +121,7 @@ def test_every_answer_has_a_request_id_of_its_own(client: TestClient) -> None:
     assert len(set(ids)) == len(ids)
 
 
-@json_alone
+@only_json
 def test_log_context_of_one_request_is_not_on_the_next(backend: Backend, lines: Callable[[], list[Line]]) -> None:
     client = client_of(create_app(backend.settings))
     client.get("/v1/searches")
@@ -132,7 +132,7 @@ def test_log_context_of_one_request_is_not_on_the_next(backend: Backend, lines: 
     assert known["request_id"] != unknown["request_id"]
 
 
-@json_alone
+@only_json
 def test_health_probes_are_logged_at_debug_level(backend: Backend, lines: Callable[[], list[Line]]) -> None:
     client = client_of(create_app(backend.settings))
     for path in ("/healthz", "/readyz", "/metrics"):
@@ -143,15 +143,15 @@ def test_health_probes_are_logged_at_debug_level(backend: Backend, lines: Callab
 # jobs
 
 
-class Unforeseen(Exception):
-    """Something that nobody expected."""
+class UnexpectedError(Exception):
+    """An unexpected error."""
 
 
-@json_alone
+@only_json
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [(Failed("nope", "it cannot be"), "failed with nope"), (Died("gone", "it died"), "its process died"),
-     (Unforeseen("deep down"), "failed with internal_error")],
+     (UnexpectedError("deep down"), "failed with internal_error")],
 )  # fmt: skip
 def test_the_end_of_an_attempt_is_logged_with_its_outcome(
     backend: Backend, worker: Context, lines: Callable[[], list[Line]], error: Exception, outcome: str
@@ -169,15 +169,15 @@ def test_the_end_of_an_attempt_is_logged_with_its_outcome(
     assert reported[-1]["event"] == f"search {job_id}: {outcome}"
     assert {(line["job_id"], line["attempt"]) for line in reported} == {(str(job_id), 1)}
     traces = [line["exception"] for line in reported if "exception" in line]
-    assert len(traces) == isinstance(error, Unforeseen)
+    assert len(traces) == isinstance(error, UnexpectedError)
     assert all("deep down" in trace for trace in traces)
 
 
-@json_alone
+@only_json
 def test_log_lines_of_a_jobs_threads_name_the_job(
     backend: Backend, worker: Context, lines: Callable[[], list[Line]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The heartbeat has a thread of its own, and so has whoever hears what a trainer says."""
+    """The heartbeat and the reader of a trainer's output run in separate threads."""
     from threading import Event
 
     from app.jobs import lifecycle
@@ -202,7 +202,7 @@ def test_log_lines_of_a_jobs_threads_name_the_job(
     quick = Context(worker.settings.model_copy(update={"heartbeat_seconds": 0.01}), worker.database, worker.worker)
     assert job_runner.run_next(quick, "search", {"search": work})
     reported = lines()
-    assert one(reported, logger="nnmass.trainer", event="a line of its own")["job_id"] == str(job_id)
+    assert one(reported, logger="nnmass.trainer", event="a separate line")["job_id"] == str(job_id)
     assert {line["job_id"] for line in reported if line["logger"] == "nnmass.heartbeat"} == {str(job_id)}
 
 
@@ -215,9 +215,9 @@ def test_text_and_json_logs_have_a_line_for_each_event_and_the_traceback(form: s
             int("oh")
         except ValueError:
             logging.getLogger("nnmass.test").exception("it %s", "broke", extra={"seconds": 1.5, "color_message": "x"})
-    said = written()
+    printed = written()
     if form == "json":
-        (line,) = map(json.loads, said.splitlines())
+        (line,) = map(json.loads, printed.splitlines())
         assert line.pop("exception").endswith("with base 10: 'oh'")
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", line.pop("timestamp"))
         assert line == {
@@ -225,7 +225,7 @@ def test_text_and_json_logs_have_a_line_for_each_event_and_the_traceback(form: s
             "attempt": 2, "fence": 5, "seconds": 1.5,
         }  # fmt: skip
     else:
-        first, *trace = said.splitlines()
+        first, *trace = printed.splitlines()
         moment, rest = first.split(" ", 1)
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", moment)
         assert rest == "ERROR nnmass.test: it broke job_id=j kind=search attempt=2 fence=5 seconds=1.5"
@@ -233,7 +233,7 @@ def test_text_and_json_logs_have_a_line_for_each_event_and_the_traceback(form: s
         assert trace[-1].endswith("with base 10: 'oh'")
 
 
-@json_alone
+@only_json
 def test_a_line_break_in_a_message_stays_within_one_log_line(written: Callable[[], str]) -> None:
     logging.getLogger("nnmass.test").warning("one\ntwo %s", '{"level": "critical"}\n')
     (line,) = written().splitlines()
@@ -263,12 +263,12 @@ def test_no_log_line_has_a_key_a_query_or_a_body(backend: Backend, written: Call
     client.get("/healthz", headers={"X-Request-ID": key})
     client.get(f"/v1/searches/{key}")
     log = logging.getLogger("nnmass.test")
-    log.warning("somebody logs %s and %s", key, "postgresql://us:p%40ss@host/db redis://:pa:ss@host/0")
-    said = written()
-    assert "alice" in said
+    log.warning("a library logs %s and %s", key, "postgresql://us:p%40ss@host/db redis://:pa:ss@host/0")
+    printed = written()
+    assert "alice" in printed
     for secret in (key.split("_", 2)[2], SECRET_QUERY, SECRET_NOTE, "p%40ss", "pa:ss"):
-        assert secret not in said
-    assert "postgresql://us:...@host/db redis://:...@host/0" in said
+        assert secret not in printed
+    assert "postgresql://us:...@host/db redis://:...@host/0" in printed
 
 
 def test_a_logged_database_error_shows_no_values(backend: Backend, written: Callable[[], str]) -> None:

@@ -1,4 +1,4 @@
-"""Exports and measurements through the API, made by a worker: in a process that has torch, or says that it has not."""
+"""Exports and measurements made by a worker through the API, in a process with torch or without it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_worker_makes_an_export_once(client: TestClient, worker: Context, form
     assert (first.status_code, first.headers["retry-after"]) == (202, "2")
     assert export(client, form).status_code == 202
     assert train_tasks.run_next(worker)
-    assert not train_tasks.run_next(worker), "asking twice makes one file"
+    assert not train_tasks.run_next(worker), "two requests make one file"
     made = export(client, form)
     assert made.status_code == 200
     assert len(made.content) > 1000
@@ -104,7 +104,7 @@ def test_an_impossible_measurement_fails_with_its_reason(client: TestClient, wor
 def test_a_worker_without_torch_fails_the_job_with_that_reason(
     client: TestClient, worker: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The process is told that torch is not there by a module of that name which says so."""
+    """A module in the process makes the import of torch fail."""
     monkeypatch.setattr(train_tasks, "MODULE", "tests.api.trainer_without_torch")
     answer = client.post("/v1/measurements", json=MEASUREMENT)
     export(client, "onnx")
@@ -174,7 +174,7 @@ def test_an_unknown_measurement_is_404(client: TestClient) -> None:
 
 
 def test_a_new_export_requires_the_scope_search(backend: Backend) -> None:
-    """A GET that makes work is no reading, and nothing for pages of other origins."""
+    """A GET that queues work needs more than the scope read, and pages of other origins cannot send it."""
     with backend.database.write() as session:
         (_, full), (_, reader) = (keys.create(session, "ann", scopes) for scopes in (set(Scope), {Scope.READ}))
     app = create_app(backend.settings)

@@ -1,4 +1,4 @@
-"""`/metrics`: right whatever process did the work, cheap to ask, and shown to who may see all owners' figures."""
+"""`/metrics`: correct whichever process did the work, cheap to scrape, and only for those who may see all owners."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def value(found: dict[str, list[tuple[Labels, float]]], name: str, **labels: str
 
 
 def fresh(backend: Backend, **settings: Any) -> TestClient:
-    """Another process' application, which has kept no answer yet; its threads do not run."""
+    """The application of another process, which has cached nothing yet; its threads do not run."""
     return client_of(create_app(backend.settings.model_copy(update=settings)))
 
 
-# what is told
+# the figures
 
 
 def test_metrics_of_an_idle_service(client: TestClient) -> None:
@@ -100,7 +100,7 @@ def _ids(owners: str) -> Iterator[tuple[Any, str]]:
 
 
 def test_every_process_reports_the_same_count_of_ended_jobs(backend: Backend, worker: Context) -> None:
-    """Two API processes, neither of which did the work; what ended is counted once, however often they are asked."""
+    """Two API processes, neither of which did the work; each ended job is counted once in repeated scrapes."""
     first, second = (client_of(create_app(backend.settings)) for _ in range(2))
     with first:
         submitted = first.post("/v1/searches", json=SEARCH).json()["id"]
@@ -263,40 +263,40 @@ def test_a_counter_never_falls_and_a_retried_job_counts_again(backend: Backend) 
     clock = Clock()
     source = Figures(backend.database, backend.settings, clock)
     clock.moment = 1000.0
-    deleted, kept = end_one(backend.database, 2.0), end_one(backend.database, 1.0)
+    deleted, cached = end_one(backend.database, 2.0), end_one(backend.database, 1.0)
     assert figures(source)[COUNT] == 2
     with backend.database.write() as session:
         session.execute(delete(Job).where(Job.id == deleted))
-        session.execute(update(Job).where(Job.id == kept).values(finished_at=now(session)))
+        session.execute(update(Job).where(Job.id == cached).values(finished_at=now(session)))
     clock.moment += KEPT_SECONDS
     reported = figures(source)
     assert (reported[COUNT], reported["nnmass_jobs"]) == (3, 1)
 
 
 def test_concurrent_scrapes_share_one_query(backend: Backend) -> None:
-    clock, asked = Clock(), []
+    clock, executed = Clock(), []
     source = Figures(backend.database, backend.settings, clock)
 
     def count(*about: Any) -> None:
-        asked.append(about[2])
+        executed.append(about[2])
 
     event.listen(backend.database.engine, "before_cursor_execute", count)
     try:
         figures(source)
-        once = len(asked)
+        once = len(executed)
         assert once > 0
         for _ in range(20):
             figures(source)
-        assert len(asked) == once
+        assert len(executed) == once
         clock.moment += KEPT_SECONDS
         figures(source)
-        assert once < len(asked) <= 2 * once
+        assert once < len(executed) <= 2 * once
     finally:
         event.remove(backend.database.engine, "before_cursor_execute", count)
 
 
 def test_slow_queries_run_rarely(backend: Backend) -> None:
-    """The walk through the whole index takes a second here: it is next taken when 1 / SHARE seconds are over."""
+    """The scan of the whole index takes a second here: it runs again after 1 / SHARE seconds."""
     clock, counted = Clock(), []
     source = Figures(backend.database, backend.settings, clock)
 
@@ -319,7 +319,7 @@ PLANS = {"sqlite": "EXPLAIN QUERY PLAN ", "postgresql": "EXPLAIN "}
 
 
 def test_only_the_totals_scan_all_jobs(backend: Backend) -> None:
-    """Each statement of a look, as the database would carry it out: with an index, or over a table that stays small."""
+    """The plan of each statement of a scrape uses an index or reads a table that stays small."""
     statements: list[tuple[str, Any]] = []
 
     def keep(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
@@ -329,13 +329,13 @@ def test_only_the_totals_scan_all_jobs(backend: Backend) -> None:
     event.listen(engine, "before_cursor_execute", keep)
     figures(Figures(backend.database, backend.settings))
     event.remove(engine, "before_cursor_execute", keep)
-    asked = [(text, values) for text, values in statements if "FROM jobs" in text or "JOIN jobs" in text]
-    assert len(asked) >= 6
+    executed = [(text, values) for text, values in statements if "FROM jobs" in text or "JOIN jobs" in text]
+    assert len(executed) >= 6
     dialect = engine.dialect.name
     with engine.connect() as connection:
         if dialect == "postgresql":  # an empty table is quicker to walk through than its index
             connection.exec_driver_sql("SET enable_seqscan = off")
-        for statement, values in asked:
+        for statement, values in executed:
             plan = "\n".join(str(row) for row in connection.exec_driver_sql(PLANS[dialect] + statement, values))
             assert "SCAN jobs'" not in plan, plan
             assert "Seq Scan on jobs" not in plan, plan
@@ -402,7 +402,7 @@ def test_the_metrics_token_works_while_the_database_is_unavailable(redis: RedisS
 @pytest.mark.servers
 def test_metrics_report_an_unavailable_broker(backend: Backend) -> None:
     if backend.settings.embedded:
-        pytest.skip("embedded mode has no broker that could be away")
+        pytest.skip("embedded mode has no broker that could be unavailable")
     client = fresh(backend, broker_url=SecretStr("redis://127.0.0.1:9/0"))
     found = scraped(client)
     assert (value(found, "nnmass_database_up"), value(found, "nnmass_broker_up")) == (1, 0)

@@ -1,4 +1,4 @@
-"""The way in and out: host names, foreign web pages, security headers, documentation pages."""
+"""Host names, requests from other origins, security headers, documentation pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of published networks: the service proves what the page shows."""
+"""The service proves the results shown on the page of published networks."""
 
 from __future__ import annotations
 

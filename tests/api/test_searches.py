@@ -252,15 +252,15 @@ def test_an_idempotency_key_belongs_to_one_route_and_one_owner(backend: Backend)
         made.append("x")
         return Submission(202, {"id": len(made)}, f"/v1/x/{len(made)}")
 
-    def ask(owner: str, key: str | None, place: str) -> Submission:
+    def send(owner: str, key: str | None, place: str) -> Submission:
         with backend.database.write() as session:
             return once(session, owner, key, fingerprint_of(place, body), make)
 
-    assert ask("a", "k", "/v1/searches") == ask("a", "k", "/v1/searches") == Submission(202, {"id": 1}, "/v1/x/1")
+    assert send("a", "k", "/v1/searches") == send("a", "k", "/v1/searches") == Submission(202, {"id": 1}, "/v1/x/1")
     with pytest.raises(Invalid, match="not valid"):
-        ask("a", "k", "/v1/verifications")
-    assert ask("b", "k", "/v1/verifications").body == {"id": 2}
-    assert [ask("a", None, "/v1/searches").body["id"] for _ in range(2)] == [3, 4]
+        send("a", "k", "/v1/verifications")
+    assert send("b", "k", "/v1/verifications").body == {"id": 2}
+    assert [send("a", None, "/v1/searches").body["id"] for _ in range(2)] == [3, 4]
 
 
 def test_concurrent_posts_with_one_idempotency_key_make_one_search(client: TestClient) -> None:
@@ -304,7 +304,7 @@ def test_prefer_wait_holds_the_answer(client: TestClient, worker: Context) -> No
 def test_an_accepted_search_is_answered_with_202_when_the_database_fails_during_the_wait(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The database goes while an answer is held back."""
+    """The database becomes unavailable while the request waits for the answer."""
     reasons: list[Exception] = []
 
     def gone(*args: Any, **more: Any) -> Any:

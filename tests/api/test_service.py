@@ -73,7 +73,7 @@ def test_every_readiness_check_has_advice() -> None:
 
 
 def test_more_concurrent_requests_than_threads_or_connections_are_answered(backend: Backend) -> None:
-    async def ask() -> list[int]:
+    async def send() -> list[int]:
         wire = httpx2.ASGITransport(create_app(backend.settings))
         async with httpx2.AsyncClient(transport=wire, base_url=ADDRESS, timeout=60) as client:
             reported = await client.post("/v1/searches", json={"space": "densenet-tiny"})
@@ -82,7 +82,7 @@ def test_more_concurrent_requests_than_threads_or_connections_are_answered(backe
             answers = await asyncio.gather(*reads, *writes)
         return [answer.status_code for answer in answers]
 
-    assert asyncio.run(ask()) == [200] * 200
+    assert asyncio.run(send()) == [200] * 200
 
 
 @pytest.mark.servers
@@ -208,7 +208,7 @@ NETWORK = {
 
 
 def test_concurrent_writers_of_every_kind_succeed(backend: Backend) -> None:
-    """More than there are threads: those that hold a lock must not wait for a thread that waits for the lock."""
+    """There are more writers than threads: one that holds a lock must not wait for a thread that waits for the lock."""
     app = create_app(backend.settings)
     with backend.database.write() as session:
         tokens = [keys.create(session, "ann", set(Scope))[1] for _ in range(8)]
@@ -217,30 +217,30 @@ def test_concurrent_writers_of_every_kind_succeed(backend: Backend) -> None:
         transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx2.AsyncClient(transport=transport, base_url=ADDRESS) as client:
 
-            def ask(method: str, path: str, n: int = 0, **more: Any) -> Awaitable[httpx2.Response]:
+            def send(method: str, path: str, n: int = 0, **more: Any) -> Awaitable[httpx2.Response]:
                 return client.request(method, path, headers={"Authorization": f"Bearer {tokens[n % 8]}"}, **more)
 
-            arch_id = (await ask("POST", "/v1/architectures", json=NETWORK)).json()["arch_id"]
+            arch_id = (await send("POST", "/v1/architectures", json=NETWORK)).json()["arch_id"]
             training = {"architecture": NETWORK, "dataset": "fake", "recipe": "cifar-quick"}
             made = [
-                (await ask("POST", path, json=body)).json()["id"]
+                (await send("POST", path, json=body)).json()["id"]
                 for path, body in (("/v1/searches", FRESH), ("/v1/verifications", training))
             ]
             search, verification = (f"/v1/{kind}/{one}" for kind, one in zip(KINDS, made, strict=True))
-            asks = []
+            requests = []
             for n in range(60):
                 again = "retry" if n % 2 else "cancel"
-                asks += [
-                    ask("POST", "/v1/searches", n, json=FRESH),
-                    ask("PATCH", search, n, json={"note": str(n)}),
-                    ask("POST", f"{search}/{again}", n),
-                    ask("POST", f"{verification}/{again}", n),
-                    ask("POST", "/v1/searches/preview", n, json={"space": "densenet-tiny"}),
-                    ask("GET", f"/v1/architectures/{arch_id}/export?format=onnx&seed={n}", n),
-                    ask("GET", "/v1/searches", n),
+                requests += [
+                    send("POST", "/v1/searches", n, json=FRESH),
+                    send("PATCH", search, n, json={"note": str(n)}),
+                    send("POST", f"{search}/{again}", n),
+                    send("POST", f"{verification}/{again}", n),
+                    send("POST", "/v1/searches/preview", n, json={"space": "densenet-tiny"}),
+                    send("GET", f"/v1/architectures/{arch_id}/export?format=onnx&seed={n}", n),
+                    send("GET", "/v1/searches", n),
                 ]
-                asks += [ask("POST", "/v1/verifications", n, json=training)] if n % 4 == 0 else []
-            return await asyncio.gather(*asks)
+                requests += [send("POST", "/v1/verifications", n, json=training)] if n % 4 == 0 else []
+            return await asyncio.gather(*requests)
 
     answers = asyncio.run(crowd())
     app.state.database.dispose()
@@ -250,7 +250,7 @@ def test_concurrent_writers_of_every_kind_succeed(backend: Backend) -> None:
 
 
 def test_every_route_that_uses_the_database_waits_its_turn() -> None:
-    """A route in a thread of FastAPI's pool is given a session or `InTurn`; those that take no turn say why here."""
+    """A route in a thread of FastAPI's pool is given a session or `InTurn`; others are listed here with a reason."""
     shared = [router for routers in (*FEATURES.values(), *ui.ROUTERS.values()) for router in routers]
     without = {
         route.path

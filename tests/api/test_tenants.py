@@ -1,7 +1,7 @@
-"""Owners see nothing of each other: every route of the OpenAPI document, as a stranger, on what somebody else made.
+"""Owners see nothing of each other: every route of the OpenAPI document, called on resources of another owner.
 
-The matrix is read from the document, so a new route is in it at once; one with a path parameter or a reference in its
-body that the matrix does not know fails until it is told what to try.
+The matrix is read from the document, so it includes a new route; a path parameter or a reference in a body that the
+matrix does not know fails the tests until a value to try is added.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ UNKNOWN_ID, UNKNOWN_ARCH = str(uuid4()), "arch_" + "0" * 32
 
 @dataclass(frozen=True)
 class World:
-    """A service with what alice made in it.
+    """A service with resources of alice.
 
-    bob: a stranger. twin: somebody who has made the same as alice, so that their networks have the same ids.
+    bob: another owner. twin: an owner who has made the same as alice, so that their networks have the same ids.
     """
 
     alice: TestClient
     bob: TestClient
     twin: TestClient
-    hers: dict[str, str]
+    alices: dict[str, str]
     backend: Backend
 
     @property
@@ -65,7 +65,7 @@ class World:
                 yield from ((path, method, item[method]) for method in METHODS if method in item)
 
     def rows(self) -> dict[str, list[str]]:
-        """Everything that the database holds, but for keys' last use and workers' signs of life."""
+        """All rows of the database, except the last use of keys and the heartbeats of workers."""
         left_out = {"api_keys", "worker_beats"}
         with self.backend.database.read() as session:
             return {
@@ -87,10 +87,10 @@ def world(backend: Backend, worker: Context) -> Iterator[World]:
     alice, bob, twin = (client_of(application, key=make_key(backend, o, everything)) for o in ("alice", "bob", "twin"))
     with alice:
         _search_and_train(twin, backend, worker, {})
-        hers = _search_and_train(alice, backend, worker, {"name": MARK, "tags": [MARK], "note": MARK})
+        alices = _search_and_train(alice, backend, worker, {"name": MARK, "tags": [MARK], "note": MARK})
         _diverge(alice, backend)
-        hers |= _order(alice, hers["arch_id"])
-        yield World(alice, bob, twin, hers, backend)
+        alices |= _order(alice, alices["arch_id"])
+        yield World(alice, bob, twin, alices, backend)
 
 
 TRAINING = {"dataset": "digits", "recipe": "mlp-paper", "seeds": [0]}
@@ -107,7 +107,7 @@ def _search_and_train(client: TestClient, backend: Backend, worker: Context, lab
 
 
 def _diverge(client: TestClient, backend: Backend) -> None:
-    """Train something that comes to nothing."""
+    """Store a training that diverged."""
     _post(client, "/v1/verifications", TRAINING | {"architecture": MLP | {"depth": 6}})
     held = trainings.claim(backend.database)
     with backend.database.write() as session:
@@ -115,7 +115,7 @@ def _diverge(client: TestClient, backend: Backend) -> None:
 
 
 def _order(client: TestClient, best: str) -> dict[str, str]:
-    """Register a network, have it measured, and the best one exported."""
+    """Register a network, request a measurement of it and an export of the best one."""
     network = MLP | {"depth": 5}
     registered = _post(client, "/v1/architectures", network)["arch_id"]
     measurement = _post(client, "/v1/measurements", {"kind": "peak", "architecture": network})["id"]
@@ -134,8 +134,8 @@ def _post(client: TestClient, path: str, body: dict[str, Any]) -> dict[str, Any]
 # the matrix
 
 
-def leaks(world: World) -> list[str]:
-    """Ask for everything that is alice's, on every route, as bob and as her twin; what they learn or change."""
+def find_leaks(world: World) -> list[str]:
+    """Request everything of alice on every route as bob and as her twin; returns what they can read or change."""
     before = world.rows()
     found = [leak for path, method, about in world.operations for leak in _leaks_of(world, path, method, about)]
     found += _leaks_by_body(world)
@@ -151,16 +151,16 @@ def _leaks_of(world: World, path: str, method: str, about: dict[str, Any]) -> It
     queries = {p["name"]: p for p in about.get("parameters", []) if p["in"] == "query"}
     unknown = {"arch_id": UNKNOWN_ARCH, "name": "nothing", "device_name": "nothing", **dict.fromkeys(_IDS, UNKNOWN_ID)}
     if parameters in (["name"], []):  # a list, or something everybody has
-        for query in _queries(queries, world.hers):
+        for query in _queries(queries, world.alices):
             answer = world.bob.request(method.upper(), path, params=query)
-            if _tells(world, answer.text):
-                yield f"{method} {path} {query} tells {answer.text[:200]}"
+            if _reveals(world, answer.text):
+                yield f"{method} {path} {query} reveals {answer.text[:200]}"
         return
-    for arch in (world.hers["arch_id"], world.hers["registered"]):
-        hers = {**world.hers, "arch_id": arch}
-        ours = path.format(**{name: hers[name] for name in parameters})
+    for arch in (world.alices["arch_id"], world.alices["registered"]):
+        alices = {**world.alices, "arch_id": arch}
+        ours = path.format(**{name: alices[name] for name in parameters})
         nothing = path.format(**{name: unknown[name] for name in parameters})
-        query = _required(queries, world.hers)
+        query = _required(queries, world.alices)
         answers = [world.bob.request(method.upper(), place, params=query, json=_BODIES.get((method, path)))
                    for place in (ours, nothing)]  # fmt: skip
         if _reported(answers[0]) != _reported(answers[1]) or answers[0].status_code < 400:
@@ -171,15 +171,21 @@ _IDS = ("search_id", "verification_id", "measurement_id")
 _BODIES: dict[tuple[str, str], Any] = {("patch", "/v1/searches/{search_id}"): {"name": "bob was here"}}
 
 
-def _queries(queries: dict[str, Any], hers: dict[str, str]) -> list[dict[str, str]]:
-    """Ask a list for everything, then for what is hers by each filter that could name it."""
-    values = {"search": hers["search_id"], "arch_id": hers["arch_id"], "ids": hers["search_id"], "tag": MARK, "q": MARK}
+def _queries(queries: dict[str, Any], alices: dict[str, str]) -> list[dict[str, str]]:
+    """Query a list without filters, then with each filter that could name a resource of alice."""
+    values = {
+        "search": alices["search_id"],
+        "arch_id": alices["arch_id"],
+        "ids": alices["search_id"],
+        "tag": MARK,
+        "q": MARK,
+    }
     asked = [{name: values[name]} for name in queries if name in values]
     formats = queries.get("format", {}).get("schema", {}).get("enum", [])
     return [{}, *asked, *({"format": value} for value in formats)]
 
 
-def _required(queries: dict[str, Any], hers: dict[str, str]) -> dict[str, str]:
+def _required(queries: dict[str, Any], alices: dict[str, str]) -> dict[str, str]:
     return {"format": "json"} if queries.get("format", {}).get("required") else {}
 
 
@@ -187,12 +193,12 @@ def _reported(answer: Any) -> tuple[int, str]:
     return answer.status_code, answer.text
 
 
-def _tells(world: World, said: str) -> bool:
-    return any(secret in said for secret in (MARK, *(value for name, value in world.hers.items() if name != "name")))
+def _reveals(world: World, said: str) -> bool:
+    return any(secret in said for secret in (MARK, *(value for name, value in world.alices.items() if name != "name")))
 
 
 def _leaks_by_body(world: World) -> Iterator[str]:
-    """References in bodies: to hers they answer as to nothing."""
+    """A reference in a body to a resource of alice is answered as an unknown one."""
     for path, body_of, own, nothing in _references(world):
         reported = [_reported(world.bob.post(path, json=body_of(value))) for value in (own, nothing)]
         if reported[0] != reported[1] or reported[0][0] < 400:
@@ -200,16 +206,16 @@ def _leaks_by_body(world: World) -> Iterator[str]:
 
 
 def _leaks_to_a_twin(world: World) -> Iterator[str]:
-    """Who has the same networks sees the own searches and trainings of them, and has the own files made."""
-    hers = [world.hers[name] for name in ("search_id", "verification_id", "measurement_id")]
-    for path in ("/v1/searches", "/v1/verifications", f"/v1/architectures/{world.hers['arch_id']}"):
+    """An owner of the same networks sees only their own searches, trainings and files of them."""
+    alices = [world.alices[name] for name in ("search_id", "verification_id", "measurement_id")]
+    for path in ("/v1/searches", "/v1/verifications", f"/v1/architectures/{world.alices['arch_id']}"):
         said = world.twin.get(path).text
-        if MARK in said or any(identity in said for identity in hers):
-            yield f"{path} tells the twin of alice's"
+        if MARK in said or any(identity in said for identity in alices):
+            yield f"{path} reveals a resource of alice to the twin"
     seen = world.twin.get("/v1/evidence").json()
     if (seen["n"], seen["diverged"]) != (1, 0):
         yield f"the twin's evidence counts {seen['n']} networks and {seen['diverged']} diverged"
-    world.twin.get(f"/v1/architectures/{world.hers['arch_id']}/export?format=onnx")
+    world.twin.get(f"/v1/architectures/{world.alices['arch_id']}/export?format=onnx")
     with world.backend.database.read() as session:
         made = session.scalars(select(Job.owner).where(Job.kind == "export")).all()
     if sorted(made) != ["alice", "twin"]:
@@ -220,7 +226,7 @@ Reference = tuple[str, Callable[[str], dict[str, Any]], str, str]
 
 
 def _references(world: World) -> list[Reference]:
-    hers = world.hers
+    alices = world.alices
 
     def compress(arch: str) -> dict[str, Any]:
         return {**MLP_SEARCH, "objective": {"minimize": "params", "reference": {"arch_id": arch}}}
@@ -235,37 +241,37 @@ def _references(world: World) -> list[Reference]:
     def on(device: str) -> dict[str, Any]:
         return {**MLP_SEARCH, "budget": {"device": device}}
 
-    by_device = [(path, on, hers["device_name"], "nothing") for path in ("/v1/searches", "/v1/searches/preview")]
-    found = [(*one, hers[arch], UNKNOWN_ARCH) for one in by_arch for arch in ("arch_id", "registered")]
-    by_search = ("/v1/verifications", lambda s: {**TRAINING, "search": s, "top": 1}, hers["search_id"], UNKNOWN_ID)
+    by_device = [(path, on, alices["device_name"], "nothing") for path in ("/v1/searches", "/v1/searches/preview")]
+    found = [(*one, alices[arch], UNKNOWN_ARCH) for one in by_arch for arch in ("arch_id", "registered")]
+    by_search = ("/v1/verifications", lambda s: {**TRAINING, "search": s, "top": 1}, alices["search_id"], UNKNOWN_ID)
     return [*by_device, *found, by_search]
 
 
 def test_an_owner_cannot_read_or_change_anything_of_another_owner(world: World) -> None:
-    assert leaks(world) == []
+    assert find_leaks(world) == []
 
 
 def test_an_owner_sees_every_own_resource(world: World) -> None:
-    """So that the matrix is not empty: what bob is refused is there."""
+    """The matrix is not empty: the resources that bob is refused exist."""
     for path, method, about in world.operations:
         if method == "get" and "{search_id}" in path and not path.endswith("events"):
-            query = _required({p["name"]: p for p in about.get("parameters", [])}, world.hers)
-            assert world.alice.get(path.format(**world.hers), params=query).status_code == 200, path
+            query = _required({p["name"]: p for p in about.get("parameters", [])}, world.alices)
+            assert world.alice.get(path.format(**world.alices), params=query).status_code == 200, path
     listed = world.alice.get("/v1/searches").text + world.alice.get("/v1/verifications").text
-    assert all(world.hers[name] in listed for name in ("search_id", "verification_id"))
+    assert all(world.alices[name] in listed for name in ("search_id", "verification_id"))
     seen = world.alice.get("/v1/evidence").json()
     assert (seen["n"], seen["diverged"]) == (1, 1)
 
 
 def test_the_matrix_covers_every_reference(world: World) -> None:
-    known = {*world.hers, "name"}
+    known = {*world.alices, "name"}
     for path, _, _ in world.operations:
-        assert set(re.findall(r"\{(\w+)\}", path)) <= known, f"tell the matrix what to try on {path}"
+        assert set(re.findall(r"\{(\w+)\}", path)) <= known, f"add what to try on {path} to the matrix"
     document = world.bob.get("/openapi.json").json()
     sent = [operation["requestBody"] for _, _, operation in world.operations if "requestBody" in operation]
     names = _properties(document, sent)
     referring = {name for name in names if re.search("_id$|^ids?$|^search$|^reference$|^replay_of$|^device$", name)}
-    assert referring == {"arch_id", "search", "reference", "device"}, "tell the matrix what to try with it"
+    assert referring == {"arch_id", "search", "reference", "device"}, "add what to try with it to the matrix"
 
 
 def _properties(document: dict[str, Any], node: Any, seen: frozenset[str] = frozenset()) -> set[str]:
@@ -296,7 +302,7 @@ def test_a_repeated_idempotency_key_of_another_owner_makes_a_new_search(world: W
 
 def test_an_equal_request_of_another_owner_is_not_reused(world: World) -> None:
     his = _post(world.bob, "/v1/searches", MLP_SEARCH)
-    assert (his["reused"], his["id"] != world.hers["search_id"]) == (False, True)
+    assert (his["reused"], his["id"] != world.alices["search_id"]) == (False, True)
 
 
 def test_a_cursor_of_another_owner_shows_only_own_searches(world: World) -> None:
@@ -312,8 +318,8 @@ def test_a_cursor_of_another_owner_shows_only_own_searches(world: World) -> None
 
 def _call(client: TestClient, world: World, path: str, method: str, about: dict[str, Any], key: str | None) -> int:
     headers = {"Authorization": f"Bearer {key}" if key else "Bearer none"}
-    query = _required({p["name"]: p for p in about.get("parameters", [])}, world.hers)
-    place = path.format(**{**world.hers, "search_id": UNKNOWN_ID, "verification_id": UNKNOWN_ID})
+    query = _required({p["name"]: p for p in about.get("parameters", [])}, world.alices)
+    place = path.format(**{**world.alices, "search_id": UNKNOWN_ID, "verification_id": UNKNOWN_ID})
     return int(client.request(method.upper(), place, params=query, headers=headers, json={}).status_code)
 
 
@@ -325,7 +331,7 @@ def test_every_route_needs_a_key_with_its_scope(world: World) -> None:
     assert tags == {tag for routers in FEATURES.values() for router in routers for tag in router.tags} | {"service"}
     for path, method, about in world.operations:
         if "service" in about["tags"]:
-            assert path == "/metrics", "what is of all owners needs a guard of its own"
+            assert path == "/metrics", "data of all owners need their own check"
             continue  # tests/api/test_metrics.py
         needed = Scope.READ if method == "get" else Scope.TRAIN if training & set(about["tags"]) else Scope.SEARCH
         place = f"{method} {path}"
@@ -345,7 +351,7 @@ OWNED = "Job.owner == owner"
 
 
 def _modules() -> list[ModuleType]:
-    """Every module of the service that keeps a query to its owner; jobs counts what an owner has waiting."""
+    """Every module of the service that filters a query by owner; jobs counts the queued jobs of an owner."""
     found = [
         import_module(about.name)
         for about in pkgutil.walk_packages(app.__path__, "app.")
@@ -361,7 +367,7 @@ SECOND_LOCKS = {("app.searches.repository", 0)}
 
 
 def _filters() -> list[tuple[ModuleType, int]]:
-    """Every place in the source where a query is kept to its owner."""
+    """Every place in the source where a query is filtered by owner."""
     found = [(module, at) for module in _modules() for at in range(inspect.getsource(module).count(OWNED))]
     return [(module, at) for module, at in found if (module.__name__, at) not in SECOND_LOCKS]
 
@@ -371,7 +377,7 @@ def test_the_source_has_owner_filters() -> None:
 
 
 def _without_filter(module: ModuleType, at: int) -> dict[str, CodeType]:
-    """Compile a module with one owner filter made always true; the code of its functions, by name."""
+    """Compile a module with one owner filter made always true; returns the code of its functions by name."""
     parts = inspect.getsource(module).split(OWNED)
     source = OWNED.join(parts[: at + 1]) + "Job.owner == Job.owner" + OWNED.join(parts[at + 1 :])
     return {c.co_qualname: c for c in _codes(compile(source, module.__file__ or "", "exec"))}
@@ -392,7 +398,7 @@ def _functions(module: ModuleType) -> Iterator[FunctionType]:
 
 
 def _forget() -> None:
-    """Have queries that are kept made anew, with the filter or without."""
+    """Clear cached queries, so that they are built again with or without the filter."""
     names = [about.name for about in pkgutil.walk_packages(app.__path__, "app.") if about.name.endswith(".repository")]
     kept = [found for name in names for found in vars(import_module(name)).values() if hasattr(found, "cache_clear")]
     assert len(kept) > 1
@@ -408,7 +414,7 @@ def test_removing_any_owner_filter_is_detected(world: World, module: ModuleType,
     try:
         for function in originals:
             function.__code__ = changed.get(function.__qualname__, function.__code__)  # dataclasses' own have no source
-        assert leaks(world)
+        assert find_leaks(world)
     finally:
         for function, code in originals.items():
             function.__code__ = code

@@ -68,7 +68,7 @@ def without(name: str) -> dict[str, Any]:
     return {key: value for key, value in BODY.items() if key != name}
 
 
-# what can be asked
+# valid and invalid requests
 
 
 def test_a_training_of_a_given_definition_is_queued(client: TestClient) -> None:
@@ -150,7 +150,7 @@ def test_a_repeat_with_the_same_idempotency_key_trains_once(client: TestClient) 
     assert len(get(client, "/v1/verifications")["items"]) == 1
 
 
-# the best of a search, beside controls
+# the best of a search, with controls
 
 
 def test_the_best_of_a_search_is_trained_with_controls_of_equal_cost(client: TestClient, worker: Context) -> None:
@@ -182,12 +182,12 @@ def test_the_best_of_a_search_is_trained_with_controls_of_equal_cost(client: Tes
 
 def test_training_from_a_search_without_results_is_refused(client: TestClient, worker: Context) -> None:
     queued = client.post("/v1/searches", json=SEARCH).json()["id"]
-    asked = without("architecture") | {"search": queued}
-    assert problems(client.post("/v1/verifications", json=asked)) == [("search", "not_succeeded")]
+    wanted = without("architecture") | {"search": queued}
+    assert problems(client.post("/v1/verifications", json=wanted)) == [("search", "not_succeeded")]
     assert search_tasks.run_next(worker)
     empty = search(client, worker, budget={"max_params": 1})
-    asked = without("architecture") | {"search": empty}
-    assert problems(client.post("/v1/verifications", json=asked)) == [("search", "no_architectures")]
+    wanted = without("architecture") | {"search": empty}
+    assert problems(client.post("/v1/verifications", json=wanted)) == [("search", "no_architectures")]
 
 
 def test_a_search_without_possible_controls_is_reported(client: TestClient, worker: Context) -> None:

@@ -1,4 +1,4 @@
-"""A process that does nothing but say so."""
+"""A trainer process that only prints."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import json
 import sys
 
 sys.stdin.readline()
-sys.stderr.write("a line of its own\n")
+sys.stderr.write("a separate line\n")
 sys.stderr.flush()
 sys.stdout.write(json.dumps({"event": "done"}) + "\n")

@@ -1,4 +1,4 @@
-"""The worker's own process on a machine without torch: the import system is told so before it starts."""
+"""The trainer process on a machine without torch: the import of torch is blocked before it starts."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def claim(database: Database) -> Claim:
 
 
 def epoch(database: Database, held: Claim, seed: int, number: int) -> None:
-    """Tell of an epoch."""
+    """Store an epoch."""
     figures: recording.EpochFigures = {
         "seed": seed,
         "epoch": number,
@@ -51,7 +51,7 @@ def epoch(database: Database, held: Claim, seed: int, number: int) -> None:
 
 
 def finish(database: Database, held: Claim, hits_by_seed: dict[int, int]) -> None:
-    """End a training with so many of 10 test images right, for each seed."""
+    """End a training; for each seed, the given number of 10 test images is right."""
     for seed, hits in hits_by_seed.items():
         epoch(database, held, seed, 1)
         outcome: recording.SeedOutcome = {
@@ -76,7 +76,7 @@ def finish(database: Database, held: Claim, hits_by_seed: dict[int, int]) -> Non
 
 
 def train_all(database: Database, hits: list[int]) -> list[UUID]:
-    """End the queued trainings, oldest first, each with one seed 0 and so many of 10 right."""
+    """End the queued trainings, oldest first, each with seed 0 and the given number of 10 images right."""
     ended = []
     for count in hits:
         held = claim(database)

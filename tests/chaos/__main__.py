@@ -44,20 +44,20 @@ async def run(stage: Stage, names: list[str], plants: list[str]) -> list[Outcome
 
 
 async def run_rows(stage: Stage, names: list[str]) -> list[Outcome]:
-    """Run rows one after the other, and then those that share nothing with them, as many at once as there are cores."""
+    """Run rows one after the other, and then those that share nothing with them, one per core concurrently."""
     outcomes = [await run_row(stage, name) for name in names if name not in SUITES]
     await stage.close()
     lanes = asyncio.Semaphore(os.cpu_count() or 1)
 
-    async def run_apart(name: str) -> Outcome:
+    async def run_concurrently(name: str) -> Outcome:
         async with lanes:
-            return await run_row(stage.apart(), name)
+            return await run_row(stage.for_concurrent_row(), name)
 
-    return outcomes + await asyncio.gather(*(run_apart(name) for name in names if name in SUITES))
+    return outcomes + await asyncio.gather(*(run_concurrently(name) for name in names if name in SUITES))
 
 
 async def run_row(stage: Stage, name: str) -> Outcome:
-    """Run a row, tell how it went, and make good what it has broken. One that breaks itself has failed."""
+    """Run a row, report its outcome, and repair what it has broken. A row that raises has failed."""
     stage.begin(name)
     started = time.monotonic()
     try:
@@ -67,13 +67,13 @@ async def run_row(stage: Stage, name: str) -> Outcome:
         traceback.print_exc(limit=-2, chain=False)
         outcome = Outcome(name, reasons=[f"broke: {error!r}"])
     outcome.wall = time.monotonic() - started
-    say(outcome.line(stage.seed, stage.plant))
+    print_now(outcome.line(stage.seed, stage.plant))
     await stage.end()
     return outcome
 
 
-def say(text: str) -> None:
-    """Print at once, also into a pipe."""
+def print_now(text: str) -> None:
+    """Print immediately, also into a pipe."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
@@ -90,7 +90,7 @@ def main() -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6), help="repeats an earlier run's chances")
-    parser.add_argument("--rows", type=lambda text: names_of(ROWS, text), default=[*ROWS], help="these alone")
+    parser.add_argument("--rows", type=lambda text: names_of(ROWS, text), default=[*ROWS], help="only these")
     parser.add_argument("--scale", type=float, default=1.0, help="smaller rows: 0.1 for a tenth of everything")
     parser.add_argument(
         "--plant",
@@ -98,20 +98,20 @@ def main() -> int:
         default=[],
         help="bugs, each before the rows that must find it",
     )
-    asked = parser.parse_args()
-    say(f"seed {asked.seed}")
+    arguments = parser.parse_args()
+    print_now(f"seed {arguments.seed}")
     started = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="nnmass-chaos-"))
     passed = False
     try:
-        outcomes = asyncio.run(run(Stage(asked.seed, asked.scale, folder), asked.rows, asked.plant))
+        outcomes = asyncio.run(run(Stage(arguments.seed, arguments.scale, folder), arguments.rows, arguments.plant))
         passed = all(outcome.passed for outcome in outcomes)
     finally:
-        if passed or asked.plant:
+        if passed or arguments.plant:
             shutil.rmtree(folder)
         else:
-            say(f"the logs are in {folder}")
-    say(f"\n{table(outcomes)}\n\nseed {asked.seed}, {time.monotonic() - started:.0f} s")
+            print_now(f"the logs are in {folder}")
+    print_now(f"\n{table(outcomes)}\n\nseed {arguments.seed}, {time.monotonic() - started:.0f} s")
     return 0 if passed else 1
 
 

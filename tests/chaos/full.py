@@ -85,7 +85,7 @@ class FullMode:
         }
 
     def be(self, *names: str) -> None:
-        """See that these processes run and are ready; others are left as they are."""
+        """Make sure that these processes run and are ready; others are left as they are."""
         started = [name for name in names if not self.processes[name].running]
         for name in started:
             self.processes[name].start()
@@ -98,13 +98,13 @@ class FullMode:
         return self.api_ready() if name == API else self.works(name)
 
     def api_ready(self) -> bool:
-        """Tell whether requests are accepted."""
+        """Return whether requests are accepted."""
         with contextlib.suppress(httpx2.HTTPError):
             return httpx2.get(f"{self.address}/readyz", timeout=2, trust_env=False).status_code == 200
         return False
 
     def works(self, name: str) -> bool:
-        """Tell whether a worker has shown a sign of life since it was started."""
+        """Return whether a worker has sent a heartbeat since it was started."""
         pid = self.processes[name].pid
         with contextlib.suppress(DBAPIError), self.database.read() as session:
             return any(name.endswith(f"/{pid}") for name in session.scalars(select(WorkerBeat.worker)))
@@ -121,15 +121,15 @@ class FullMode:
         for process in self.processes.values():
             if process.running and any(member.pid == pid for member in process.family()):
                 return process
-        raise LookupError(f"nobody runs {job.id}")
+        raise LookupError(f"no worker runs {job.id}")
 
     def kill_processes(self) -> None:
-        """Kill all of the service's processes as good as at once."""
+        """Kill all of the service's processes at nearly the same moment."""
         with ThreadPoolExecutor() as pool:
             list(pool.map(Process.kill, self.processes.values()))
 
     def kill_everything(self) -> None:
-        """Kill the service's processes, PostgreSQL and Redis as good as at once."""
+        """Kill the service's processes, PostgreSQL and Redis at nearly the same moment."""
         with ThreadPoolExecutor() as pool:
             for done in [pool.submit(act) for act in (self.kill_processes, self.postgres.kill, self.redis.kill)]:
                 done.result()
@@ -141,7 +141,7 @@ class FullMode:
         self.postgres.start()
 
     def heal(self) -> None:
-        """Make good what a row has broken, and leave no job of its to the next."""
+        """Repair what a row has broken, and leave none of its jobs to the next."""
         for server in (self.postgres, self.redis):
             if not server.running:
                 server.start()

@@ -1,4 +1,4 @@
-"""What a client was told, kept on the client's side, to be held against what the database says in the end."""
+"""The answers that a client got, stored on the client's side, to be compared with the database in the end."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ REPEATED = 20
 
 @dataclass
 class Acknowledged:
-    """One search that the service has accepted, and what it was told about it since."""
+    """One search that the service has accepted, and what it reported about it since."""
 
     search_id: UUID
     key: str
@@ -49,7 +49,7 @@ class Acknowledged:
 
 @dataclass(frozen=True)
 class Found:
-    """What the database says of one search."""
+    """The state of one search in the database."""
 
     id: UUID
     name: str
@@ -66,7 +66,7 @@ class Found:
 
     @property
     def dones(self) -> int:
-        """How often its end was told."""
+        """How often its end was reported."""
         return sum(event == Event.DONE for _, event in self.events)
 
 
@@ -87,7 +87,7 @@ class Ledger:
     latencies: list[float] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=count)
 
-    # Asking
+    # Requests
 
     async def post(self, question: Json, *, fails_with: str | None = None) -> Acknowledged | None:
         """Submit a search as often as it takes, with one Idempotency-Key; None when it is refused for good.
@@ -132,14 +132,14 @@ class Ledger:
                 group.create_task(post_some())
 
     async def post_paced(self, questions: list[Json], *, a_second: float) -> None:
-        """Submit searches at a steady pace, whether the earlier ones were answered or not."""
+        """Submit searches at a constant rate, without waiting for answers."""
         async with asyncio.TaskGroup() as group:
             for question in questions:
                 group.create_task(self.post(question))
                 await asyncio.sleep(1 / a_second)
 
     async def cancel(self, reported: Acknowledged) -> None:
-        """Cancel a search as often as it takes, and keep the state that it was answered with."""
+        """Cancel a search as often as it takes, and store the state of the answer."""
         deadline = time.monotonic() + ACKNOWLEDGE_SECONDS
         while time.monotonic() < deadline:
             try:
@@ -162,7 +162,7 @@ class Ledger:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def open_jobs(self) -> int:
-        """Return how many jobs have not ended; while the database is away, some."""
+        """Return how many jobs have not ended; -1 while the database is unavailable."""
         return await asyncio.to_thread(self._open_jobs)
 
     def _open_jobs(self) -> int:
@@ -184,7 +184,7 @@ class Ledger:
     # Comparing
 
     def found(self) -> dict[UUID, Found]:
-        """Return everything that the database says of this row's searches."""
+        """Return the state of this row's searches in the database."""
         ours = select(Search.id).where(Search.name.like(f"{self.name}-%"))
         with self.database.read() as session:
             ranks: dict[UUID, list[int]] = {}
@@ -215,7 +215,7 @@ class Ledger:
         }
 
     async def compare(self, outcome: Outcome, *, ended: bool = True) -> dict[UUID, Found]:
-        """Hold what was acknowledged against the database and the API; returns what the database says.
+        """Compare what was acknowledged with the database and the API; returns the state in the database.
 
         Without `ended` the searches may be in any state.
         """
@@ -239,7 +239,7 @@ class Ledger:
         return found
 
     async def _contradictions(self, found: dict[UUID, Found]) -> int:
-        """Return how many of some ended searches the API tells otherwise than the database."""
+        """Return for how many of some ended searches the API and the database disagree."""
         ended = [one for one in found.values() if one.state in ENDED]
         contradictions = 0
         for one in self.rng.sample(ended, min(len(ended), REPEATED)):
@@ -258,7 +258,7 @@ def _count_of(one: Found) -> int:
 
 
 def _right(reported: Acknowledged, one: Found) -> bool:
-    """Tell whether what became of a search fits what was asked and answered."""
+    """Return whether the end of a search agrees with its request and answers."""
     if [number for number, _ in one.events] != list(range(1, len(one.events) + 1)):
         return False
     if reported.fails_with is not None:

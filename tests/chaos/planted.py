@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Telling:
-    """The row that finds a bug, and a word of the reason that it gives."""
+    """The row that finds a bug, and a word of its reported reason."""
 
     row: str
     word: str

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Process:
-    """`python -m ...` in a session of its own, started again as often as wanted, with one log for all its lives."""
+    """`python -m ...` in a separate session, restarted any number of times, with one log for all runs."""
 
     def __init__(self, arguments: list[str], environment: Mapping[str, str], log: Path) -> None:
         self.arguments = arguments
@@ -66,7 +66,7 @@ class Process:
         self._each(psutil.Process.suspend)
 
     def thaw(self) -> None:
-        """Let the whole tree go on."""
+        """Resume the whole process tree."""
         self._each(psutil.Process.resume)
 
     def _each(self, act: Callable[[psutil.Process], None]) -> None:
@@ -86,7 +86,7 @@ class Process:
         kill(family)
 
     def end(self, seconds: float) -> None:
-        """Interrupt it as Ctrl-C does, and kill what has not ended within so many seconds."""
+        """Interrupt it as Ctrl-C does, and kill what has not ended within some seconds."""
         if self._process is None or not self.running:
             return
         self._process.send_signal(signal.SIGINT)

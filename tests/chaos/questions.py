@@ -72,7 +72,7 @@ MEASUREMENT: Json = {
 
 
 def calm_digest(question: Json) -> str:
-    """Return the digest of the answer when nothing disturbs it; without the service, by the core alone."""
+    """Return the digest of the undisturbed answer, computed by the core without the service."""
     return _calm_digest(json.dumps({name: value for name, value in question.items() if name != "fresh"}))
 
 

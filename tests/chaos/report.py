@@ -36,7 +36,7 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        """Whether the row kept all that it promises."""
+        """Whether all guarantees of the row held."""
         return not self.reasons
 
     def require(self, reason: str, *, that: bool) -> None:
@@ -64,7 +64,7 @@ class Outcome:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """Return the value that so many percent do not exceed (nearest rank)."""
+    """Return the value that a percentage of the values does not exceed (nearest rank)."""
     return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
 
 

@@ -33,11 +33,11 @@ class Stage:
     _full: FullMode | None = None
 
     def begin(self, row: str) -> None:
-        """Begin a row: its chances depend on its name and the seed alone."""
+        """Begin a row: its random numbers depend only on its name and the seed."""
         self.row, self.rng = row, random.Random(f"{self.seed} {row}")
 
     async def end(self) -> None:
-        """End a row: make good what it has broken."""
+        """End a row: repair what it has broken."""
         if self._full is not None:
             await asyncio.to_thread(self._full.heal)
 
@@ -47,8 +47,8 @@ class Stage:
         if self._full is not None:
             await asyncio.to_thread(self._full.replant, plant)
 
-    def apart(self) -> Stage:
-        """Return a stage of the same run for a row that runs beside others."""
+    def for_concurrent_row(self) -> Stage:
+        """Return a stage of the same run for a row that runs concurrently with others."""
         return Stage(self.seed, self.scale, self.folder, self.plant)
 
     async def close(self) -> None:
@@ -86,7 +86,7 @@ class Stage:
 
 
 def client_of(address: str, *, connections: int = 100) -> httpx2.AsyncClient:
-    """Return a client with room for so many requests at once."""
+    """Return a client with room for a number of concurrent requests."""
     limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
     return httpx2.AsyncClient(base_url=address, timeout=CLIENT_SECONDS, limits=limits, trust_env=False)
 

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.processes, pytest.mark.timeout(60
 
 QUICK = ("publish_in_request", "no_sweeper", "no_fence", "no_owner_filter")
 SHOWN_ELSEWHERE = "tenants"
-"""A row of tests that run beside this one: that it passes needs no showing here."""
+"""A row of tests that run in the same suite: they need not pass here again."""
 
 Line = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""Fixtures: a service with a worker, on SQLite, and a client of it."""
+"""Fixtures: a service with a worker on SQLite, and a client."""
 
 from __future__ import annotations
 

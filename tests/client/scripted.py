@@ -1,4 +1,4 @@
-"""Real servers that answer as a test tells them to, and a way to a service that is cut off again and again."""
+"""Real servers with scripted answers, and a proxy that breaks its connections repeatedly."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def scripted(*answers: Answer) -> Iterator[Scripted]:
 
 @dataclass
 class CuttingWay:
-    """A way to a service on which each connection breaks after so many bytes of its answers."""
+    """A proxy that breaks each connection after a number of bytes of the answers."""
 
     target: tuple[str, int]
     most_bytes: int
@@ -113,7 +113,7 @@ class CuttingWay:
 
 @contextmanager
 def cutting(address: str, most_bytes: int) -> Iterator[CuttingWay]:
-    """Listen on a free port, and carry what comes to a service."""
+    """Listen on a free port and forward connections to a service."""
     host, _, port = address.removeprefix("http://").partition(":")
     way = CuttingWay((host, int(port)), most_bytes)
     listening = socket.create_server(("127.0.0.1", 0))

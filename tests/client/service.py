@@ -1,4 +1,4 @@
-"""The application behind a real socket with a worker of its own, all within the test's process."""
+"""The application behind a real socket with a worker, within the process of the test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Amounts as people write them."""
+"""Counts, memory sizes and durations as people write them."""
 
 from __future__ import annotations
 

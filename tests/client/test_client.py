@@ -21,13 +21,13 @@ from tests.client.service import Service, wait_until
 from tests.client.test_local import MLP
 
 SMALL: dict[str, Any] = {"space": "densenet-tiny", "max_params": 100_000}
-NOBODY = "00000000-0000-7000-8000-000000000000"
+UNKNOWN_ID = "00000000-0000-7000-8000-000000000000"
 
 
-def waiting(client: Client, service: Service, **asked: Any) -> Any:
+def waiting(client: Client, service: Service, **options: Any) -> Any:
     """Submit a search while the worker rests."""
     service.rest()
-    return client.submit(**{**SMALL, "fresh": True, **asked})
+    return client.submit(**{**SMALL, "fresh": True, **options})
 
 
 def test_a_search_is_submitted_followed_and_its_answer_read(client: Client) -> None:
@@ -111,7 +111,7 @@ def test_compare_shows_differences_of_searches(client: Client) -> None:
     found = client.compare(*[one for one in two if one])
     assert "request.budget.max_params" in [one["field"] for one in found.differences]
     with pytest.raises(NotFound):
-        client.compare(NOBODY, NOBODY.replace("8", "9"))
+        client.compare(UNKNOWN_ID, UNKNOWN_ID.replace("8", "9"))
 
 
 def test_an_error_of_the_service_names_the_field(client: Client) -> None:

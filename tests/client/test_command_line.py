@@ -91,8 +91,8 @@ def test_a_failed_search_exits_with_1(run: Run, service: Service) -> None:
 def test_history_lists_searches_and_show_prints_one(run: Run, client: Client) -> None:
     answer = client.search("densenet-tiny", max_params="90k", name="evil \x1b[31m [bold]name", tags=["listed"], top_k=3)
     assert answer.search is not None
-    (kept,) = run.json("history", "--tag", "listed")["items"]
-    assert kept["id"] == answer.search.id
+    (listed,) = run.json("history", "--tag", "listed")["items"]
+    assert listed["id"] == answer.search.id
     table = run("history", "--tag", "listed", "--limit", "1").stdout
     assert answer.search.id in table
     assert "evil ?[31m [bold]name" in table
@@ -134,8 +134,8 @@ def test_verify_trains_the_best_of_a_search_and_prints_its_accuracy(run: Run, cl
     worker.join()
     assert done.exit_code == 0, done.stderr
     assert "no running train worker" in done.stderr
-    for said in ("candidate", "params control", "0.900", "0.800", "Evidence: ", f"{answer[0].params:,}"):
-        assert said in done.stdout
+    for message in ("candidate", "params control", "0.900", "0.800", "Evidence: ", f"{answer[0].params:,}"):
+        assert message in done.stdout
 
 
 def test_verify_prints_json_and_refuses_invalid_options(
@@ -172,14 +172,14 @@ def test_a_failed_training_exits_with_1(run: Run, service: Service) -> None:
 def test_the_key_is_read_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_text(f"{SECRET}\n")
-    away = ("--server", "http://127.0.0.1:1", "--key-file", str(path))
-    done = CliRunner().invoke(app, ["history", *away])
+    unreachable = ("--server", "http://127.0.0.1:1", "--key-file", str(path))
+    done = CliRunner().invoke(app, ["history", *unreachable])
     assert (done.exit_code, "no service responds at http://127.0.0.1:1" in done.stderr) == (1, True)
     assert SECRET not in done.output
     path.write_text("no key at all")
-    done = CliRunner().invoke(app, ["history", *away])
+    done = CliRunner().invoke(app, ["history", *unreachable])
     assert (done.exit_code, done.stderr) == (2, "nnmass: the API key contains characters that no key contains\n")
-    done = CliRunner().invoke(app, ["history", *away[:3], str(tmp_path)])
+    done = CliRunner().invoke(app, ["history", *unreachable[:3], str(tmp_path)])
     assert (done.exit_code, "--key-file" in done.stderr) == (2, True)
 
 
@@ -192,8 +192,8 @@ def test_an_interrupt_message_names_the_command_that_continues(service: Service,
     wait_until(lambda: any(s.request["budget"].get("max_params") == 77_000 for s in client.history(status="queued")))
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
-    printed, said = process.communicate(timeout=20)
+    printed, message = process.communicate(timeout=20)
     assert (process.returncode, printed) == (130, "")
-    assert "nnmass show" in said
-    assert "Traceback" not in said
+    assert "nnmass show" in message
+    assert "Traceback" not in message
     client.cancel(next(client.history(status="queued")))

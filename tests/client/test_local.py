@@ -36,16 +36,16 @@ QUESTIONS: list[tuple[str, SearchOptions]] = [
 ]
 
 
-@pytest.mark.parametrize(("space", "asked"), QUESTIONS)
-def test_a_local_search_has_the_same_answer_as_a_service(client: Client, space: str, asked: SearchOptions) -> None:
-    here = nnmass.search(space, **asked)
-    there = client.search(space, **asked)
+@pytest.mark.parametrize(("space", "options"), QUESTIONS)
+def test_a_local_search_has_the_same_answer_as_a_service(client: Client, space: str, options: SearchOptions) -> None:
+    here = nnmass.search(space, **options)
+    there = client.search(space, **options)
     assert here == there
     assert [item.slack for item in here] == [item.slack for item in there]
     assert [item.parts for item in here] == [item.parts for item in there]
     assert here.certificate.space_size > 0
     assert (here.search is None, there.search is not None) == (True, True)
-    assert client.preview(space, **asked).items == here.items
+    assert client.preview(space, **options).items == here.items
     document = here.to_json()
     assert json.loads(json.dumps(document)) == document
 
@@ -98,7 +98,7 @@ def test_invalid_arguments_are_refused_before_a_request_is_sent(client: Client) 
 
 
 @pytest.mark.parametrize(
-    ("space", "asked", "field"),
+    ("space", "options", "field"),
     [
         ("nowhere", {}, "space"),
         ({"family": "resnet"}, {}, "space.input"),
@@ -111,10 +111,10 @@ def test_invalid_arguments_are_refused_before_a_request_is_sent(client: Client) 
         ("densenet-tiny", {"time_limit_seconds": 0}, "time_limit_seconds"),
     ],
 )
-def test_local_errors_name_the_same_fields_as_a_service(client: Client, space: Any, asked: Any, field: str) -> None:
+def test_local_errors_name_the_same_fields_as_a_service(client: Client, space: Any, options: Any, field: str) -> None:
     for ask in (nnmass.search, client.submit):
         with pytest.raises(DefinitionError) as refused:
-            ask(space, **asked)
+            ask(space, **options)
         assert field in [problem.field for problem in refused.value.problems]
 
 

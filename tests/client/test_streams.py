@@ -1,4 +1,4 @@
-"""Events that are followed over connections that break."""
+"""Event streams over connections that break."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STEPS = 40
 
 
 def reported(service: Service, client: Client) -> str:
-    """Submit a search and have a worker tell of many steps of it; returns its id."""
+    """Submit a search and store many progress events of a worker; returns its id."""
     service.rest()
     search = client.submit("densenet-tiny", max_params="100k", fresh=True, note="a line\u2028separator")
     held = service.write(lifecycle.claim, "search", "test/1", 60.0)
@@ -119,9 +119,9 @@ def test_events_of_an_unknown_search_raise_not_found(client: Client) -> None:
         list(client.events("00000000-0000-7000-8000-000000000000"))
 
 
-@pytest.mark.parametrize("said", ["data: {}\nid: 1", "data: no json\nid: 1", "data: {}", "data: [1]\nid: 1"])
-def test_malformed_events_raise_unexpected_answer(said: str) -> None:
-    answer = (200, {"Content-Type": "text/event-stream"}, f"event: status\n{said}\n\n")
+@pytest.mark.parametrize("lines", ["data: {}\nid: 1", "data: no json\nid: 1", "data: {}", "data: [1]\nid: 1"])
+def test_malformed_events_raise_unexpected_answer(lines: str) -> None:
+    answer = (200, {"Content-Type": "text/event-stream"}, f"event: status\n{lines}\n\n")
     with scripted(answer) as script, Client(script.address) as client, pytest.raises(ServiceError) as refused:
         list(client.events("1"))
     assert refused.value.code == "unexpected_answer"

@@ -1,4 +1,4 @@
-"""Requests that get no answer, or a bad one; addresses and keys."""
+"""Requests without an answer or with an invalid one; addresses and keys."""
 
 from __future__ import annotations
 

@@ -134,5 +134,5 @@ def answer(rows: list[Row], budget: dict[str, Any], top_k: int, diversity: str) 
     if fitting:
         binding = tuple(name for name in limits if others[name][0].mass > fitting[0].mass)
         return Answer(tuple(ranking[:top_k]), binding, None)
-    least = {name: min((r.use(name, precision) for r in kept), default=None) for name, kept in others.items()}
+    least = {name: min((r.use(name, precision) for r in remaining), default=None) for name, remaining in others.items()}
     return Answer((), (), least)

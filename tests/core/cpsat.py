@@ -1,4 +1,4 @@
-"""A CP-SAT model of a `densenet_cnn` search, written from docs/theory.md with nothing of the product in it.
+"""A CP-SAT model of a `densenet_cnn` search, written from docs/theory.md without any code of the product.
 
 One boolean for each (width, depth, skip channels) of each cell, one for each pair of widths that meet, exact integer
 costs, and NN-Mass scaled to integers.

@@ -8,7 +8,7 @@ from typing import Any
 from tests.core.brute import BYTES, LIMITS, Row, axes, shapes
 
 OTHER_FAMILIES = ("densenet_cnn_depthwise", "densenet_mlp")
-"""Families of cells beside `densenet_cnn`, on which most of the tests run."""
+"""Families of cells other than `densenet_cnn`, on which most of the tests run."""
 
 SIDES = (2, 3, 5, 7, 8, 9, 16)
 

@@ -1,4 +1,4 @@
-"""The reference values that lie beside the repository, not in it."""
+"""The reference values, which are stored next to the repository and not in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Controls of a candidate: the params control against brute force, random controls against what they promise."""
+"""Controls of a candidate: the params control against brute force, random controls against their definition."""
 
 from __future__ import annotations
 
@@ -117,11 +117,14 @@ def test_the_cheapest_network_has_no_params_control() -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_controls_of_the_best_network_of_a_preset_have_similar_costs(name: str) -> None:
-    asked = SearchRequest(space=resolve_space(name), budget=Budget(**PRESETS[name]), top_k=4)
-    ranking = search(asked).ranking
+    search_request = SearchRequest(space=resolve_space(name), budget=Budget(**PRESETS[name]), top_k=4)
+    ranking = search(search_request).ranking
     candidate = ranking[0].architecture
     taken = frozenset(place.architecture.arch_id for place in ranking)
-    by_params, drawn = params_control(asked, candidate, taken), random_control(asked, candidate, taken, 3)
+    by_params, drawn = (
+        params_control(search_request, candidate, taken),
+        random_control(search_request, candidate, taken, 3),
+    )
     assert by_params is not None
     assert drawn is not None
     own, cheap, near = candidate.evaluation, by_params.evaluation, drawn.evaluation
@@ -131,15 +134,15 @@ def test_controls_of_the_best_network_of_a_preset_have_similar_costs(name: str) 
     assert by_params.arch_id not in taken
     assert drawn.arch_id not in taken
     assert max(abs(near.params / own.params - 1), abs(near.macs / own.macs - 1)) <= WINDOWS[0]
-    assert all(limit.slack(near) >= 0 for limit in asked.budget.limits())
+    assert all(limit.slack(near) >= 0 for limit in search_request.budget.limits())
 
 
 def test_a_control_in_a_space_of_trillions_has_costs_near_the_candidate() -> None:
     """Millions of networks tie for the most params there; the one of most MACs cannot be proved, but nearly found."""
     name = "densenet-cifar-free"
-    asked = SearchRequest(space=resolve_space(name), budget=Budget(**PRESETS[name]), top_k=1)
-    candidate = search(asked).ranking[0].architecture
-    control = params_control(asked, candidate, frozenset())
+    search_request = SearchRequest(space=resolve_space(name), budget=Budget(**PRESETS[name]), top_k=1)
+    candidate = search(search_request).ranking[0].architecture
+    control = params_control(search_request, candidate, frozenset())
     assert control is not None
     assert control.evaluation.params == candidate.evaluation.params
     assert control.evaluation.macs >= 0.98 * candidate.evaluation.macs
@@ -187,8 +190,8 @@ def test_random_controls_are_drawn_uniformly_from_the_window(listed: int, monkey
     found = networks(TINY | {"depth": [4, 5]})
     candidate, own = middling(found, WINDOWS[0])
     expected = {n.arch_id for n, row in found if within(row, own, WINDOWS[0])} - {candidate.arch_id}
-    asked = request(TINY | {"depth": [4, 5]})
-    drawn = [random_control(asked, candidate, frozenset(), seed) for seed in range(6 * len(expected))]
+    search_request = request(TINY | {"depth": [4, 5]})
+    drawn = [random_control(search_request, candidate, frozenset(), seed) for seed in range(6 * len(expected))]
     counts = Counter(control.arch_id for control in drawn if control is not None)
     assert set(counts) == expected
     assert len(expected) > 10
@@ -196,9 +199,9 @@ def test_random_controls_are_drawn_uniformly_from_the_window(listed: int, monkey
 
 
 def test_a_seed_determines_the_random_control() -> None:
-    asked = SearchRequest(space=resolve_space("densenet-tiny"), budget=Budget())
-    candidate = search(SearchRequest(space=asked.space, budget=Budget(max_params=80_000), top_k=1)).ranking[0]
-    drawn = [random_control(asked, candidate.architecture, frozenset(), seed) for seed in (5, 5, 6, 7)]
+    search_request = SearchRequest(space=resolve_space("densenet-tiny"), budget=Budget())
+    candidate = search(SearchRequest(space=search_request.space, budget=Budget(max_params=80_000), top_k=1)).ranking[0]
+    drawn = [random_control(search_request, candidate.architecture, frozenset(), seed) for seed in (5, 5, 6, 7)]
     assert drawn[0] == drawn[1]
     assert len({control.arch_id for control in drawn if control}) == 3
 

@@ -1,4 +1,4 @@
-"""Data sets by name: what may be said about each, and which networks can be trained on it."""
+"""Data sets by name: the fields of each, and which networks can be trained on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Devices as budgets: their memory limits hold, beside others and instead of numbers."""
+"""Devices as budgets: their memory limits apply, with and without other limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evidence from trained networks: correlations against scipy and by hand, bands, lines, and what is said of them."""
+"""Evidence from trained networks: correlations against scipy and by hand, bands, lines, and statements."""
 
 from __future__ import annotations
 
@@ -244,52 +244,52 @@ def test_lines_need_different_values_of_nn_mass() -> None:
 
 
 def test_the_statement_says_when_nn_mass_loses() -> None:
-    said = found_in(random_points(60, 5, of_mass=0.0, of_params=0.1))
-    assert "NN-Mass does no better than params here" in said["statement"]
-    assert said["difference"]["nn_mass_minus_params"]["high"] < 0
-    assert "chance" not in said["statement"].split("NN-Mass does no better than params here")[1].split("MACs")[0]
+    result = found_in(random_points(60, 5, of_mass=0.0, of_params=0.1))
+    assert "NN-Mass does no better than params here" in result["statement"]
+    assert result["difference"]["nn_mass_minus_params"]["high"] < 0
+    assert "chance" not in result["statement"].split("NN-Mass does no better than params here")[1].split("MACs")[0]
 
 
 def test_the_statement_does_not_call_a_negative_correlation_a_success() -> None:
-    said = found_in(random_points(40, 6, of_mass=-0.1, of_params=0.005))
-    assert said["overall"]["nn_mass"]["spearman"]["high"] < 0
-    assert "NN-Mass does no better than params here" in said["statement"]
-    assert "More NN-Mass did not go with more accuracy" in said["statement"]
+    result = found_in(random_points(40, 6, of_mass=-0.1, of_params=0.005))
+    assert result["overall"]["nn_mass"]["spearman"]["high"] < 0
+    assert "NN-Mass does no better than params here" in result["statement"]
+    assert "More NN-Mass did not go with more accuracy" in result["statement"]
 
 
 def test_the_statement_does_not_call_a_less_negative_correlation_than_params_a_success() -> None:
-    said = found_in(random_points(40, 6, of_mass=-0.02, of_params=-0.2))
-    assert said["difference"]["nn_mass_minus_params"]["value"] > 0 > said["overall"]["nn_mass"]["spearman"]["value"]
-    assert "NN-Mass does no better than params here" in said["statement"]
+    result = found_in(random_points(40, 6, of_mass=-0.02, of_params=-0.2))
+    assert result["difference"]["nn_mass_minus_params"]["value"] > 0 > result["overall"]["nn_mass"]["spearman"]["value"]
+    assert "NN-Mass does no better than params here" in result["statement"]
 
 
 def test_the_statement_does_not_call_a_draw_better() -> None:
     rows = [(10.0 * p, p, p, 0.5 + 0.01 * (p * 7 % 5)) for p in range(10, 20)]
-    said = found_in(points_of(rows))
-    assert said["difference"]["nn_mass_minus_params"] == {"value": 0, "low": 0, "high": 0}
-    assert "NN-Mass does no better than params here" in said["statement"]
-    assert "NN-Mass does no better than MACs here" in said["statement"]
+    result = found_in(points_of(rows))
+    assert result["difference"]["nn_mass_minus_params"] == {"value": 0, "low": 0, "high": 0}
+    assert "NN-Mass does no better than params here" in result["statement"]
+    assert "NN-Mass does no better than MACs here" in result["statement"]
 
 
 def test_the_statement_says_when_nn_mass_wins_and_by_how_much() -> None:
-    said = found_in(random_points(60, 7, of_mass=0.1))["statement"]
-    assert said.startswith("Over 60 networks (180 runs) the Spearman correlation with accuracy is 0.9")
-    assert "NN-Mass does better than params here: the difference is +" in said
-    assert "does not include 0" in said
-    assert "ahead of params in" in said
+    result = found_in(random_points(60, 7, of_mass=0.1))["statement"]
+    assert result.startswith("Over 60 networks (180 runs) the Spearman correlation with accuracy is 0.9")
+    assert "NN-Mass does better than params here: the difference is +" in result
+    assert "does not include 0" in result
+    assert "ahead of params in" in result
 
 
 def test_the_statement_says_when_the_difference_may_be_chance() -> None:
-    said = found_in(random_points(8, 3, of_mass=0.01, of_params=0.01))
-    low, high = (said["difference"]["nn_mass_minus_params"][end] for end in ("low", "high"))
+    result = found_in(random_points(8, 3, of_mass=0.01, of_params=0.01))
+    low, high = (result["difference"]["nn_mass_minus_params"][end] for end in ("low", "high"))
     assert low < 0 < high
-    assert "includes 0, so the difference may be chance" in said["statement"]
+    assert "includes 0, so the difference may be chance" in result["statement"]
 
 
 def test_params_that_do_not_vary_are_not_compared() -> None:
-    said = found_in(points_of([(10 + i, 100, 1000 + 300 * i, 0.5 + 0.01 * i) for i in range(9)]))["statement"]
-    assert "The params do not vary" in said
-    assert "ahead of params in 1 of 1 band of equal params" in said
+    result = found_in(points_of([(10 + i, 100, 1000 + 300 * i, 0.5 + 0.01 * i) for i in range(9)]))["statement"]
+    assert "The params do not vary" in result
+    assert "ahead of params in 1 of 1 band of equal params" in result
 
 
 def test_the_evidence_is_deterministic_and_immutable() -> None:

@@ -1,4 +1,4 @@
-"""Latency: a sum over stages that the engine takes as a limit and as an objective, told with its device and band."""
+"""Latency: a sum over stages, used as a limit and as an objective, reported with its device and band."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def place(network: Architecture) -> tuple[Any, ...]:
 
 
 def run(space: dict[str, Any], objective: Objective, **budget: Any) -> Any:
-    asked = Budget(device=DEVICE, **budget)
-    return search(SearchRequest(space=decode_space(space), budget=asked, objective=objective, top_k=5))
+    requested = Budget(device=DEVICE, **budget)
+    return search(SearchRequest(space=decode_space(space), budget=requested, objective=objective, top_k=5))
 
 
 @pytest.mark.parametrize("family", ["densenet_cnn", *OTHER_FAMILIES])
@@ -210,14 +210,14 @@ def test_minimizing_latency_requires_a_device_with_a_profile(objective: Objectiv
 
 def test_a_request_stores_its_latency_profile() -> None:
     """A profile measured again under its old name makes another request; a shipped device is known by its name."""
-    asked = SearchRequest.from_json({"space": SMALL, "budget": {"device": profile(), "max_latency_ms": 5}})
-    stored = parsed(asked.to_json())["budget"]
+    requested = SearchRequest.from_json({"space": SMALL, "budget": {"device": profile(), "max_latency_ms": 5}})
+    stored = parsed(requested.to_json())["budget"]
     assert stored["device"]["latency"]["operators"][0]["kind"] == "convolution_1x1"
-    assert Budget(**stored) == asked.budget
+    assert Budget(**stored) == requested.budget
     again = profile()
     again["latency"]["operators"][0]["mac"] *= 2
     other = SearchRequest.from_json({"space": SMALL, "budget": {"device": again, "max_latency_ms": 5}})
-    assert other.digest != asked.digest
+    assert other.digest != requested.digest
     for name in devices():
         assert Budget(device=name).to_json()["device"] == name
 

@@ -69,11 +69,12 @@ def test_a_least_cost_equals_brute_force(cost: str, family: str, seed: int) -> N
     if ranking:
         unit = BYTES[budget["precision"]] if cost == "peak_activation_bytes" else 1
         assert certificate.objective_value == certificate.bound == cost_of(ranking[0], cost) * unit
-        better = tuple(n for n, kept in others.items() if cost_of(kept[0], cost) < cost_of(ranking[0], cost))
+        better = tuple(n for n, remaining in others.items() if cost_of(remaining[0], cost) < cost_of(ranking[0], cost))
         assert certificate.binding == better
     else:
         relaxation: dict[str, float | None] = {
-            name: min((r.use(name, budget["precision"]) for r in kept), default=None) for name, kept in others.items()
+            name: min((r.use(name, budget["precision"]) for r in remaining), default=None)
+            for name, remaining in others.items()
         }
         fitting = within(rows, limits_of(budget), budget["precision"])
         relaxation["min_nn_mass"] = float(fitting[0].mass) if fitting else None

@@ -1,4 +1,4 @@
-"""Recipes: what they must be, that equal ones share a digest, and the numbers and texts of the codec behind them."""
+"""Recipes: validation, digests of equal ones, and the numbers and texts of their codec."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def test_search_equals_brute_force_on_problems_from_hypothesis(rng: Random) -> N
 
 @pytest.mark.parametrize("seed", range(60))
 def test_search_is_exact_for_a_budget_on_the_edge_of_large_costs(seed: int) -> None:
-    """Costs of up to 1e13 beside an NN-Mass of a few units: sums of prices must not drown the mass in rounding."""
+    """Costs of up to 1e13 next to an NN-Mass of a few units: sums of prices must not drown the mass in rounding."""
     rng = Random(f"edge {seed}")
     space = large_image_space(rng)
     rows = ranked(space)
@@ -278,7 +278,7 @@ def test_the_bound_is_valid_without_any_time() -> None:
 
 
 def out_of_time_after(looks: int) -> Control:
-    """A time limit without a clock: it passes after so many looks at it."""
+    """A time limit without a clock: it ends after a number of checks."""
     counter = itertools.count()
     return Control(expired=lambda: next(counter) >= looks)
 
@@ -360,7 +360,7 @@ def test_progress_never_falls_and_stays_between_zero_and_one(seed: int) -> None:
     ],
 )
 def test_progress_never_falls_over_the_side_questions(preset: str, budget: Budget) -> None:
-    """Which limits bind and what would fit are searches of their own; their progress goes on from the first one's."""
+    """Which limits bind and what would fit are separate searches; their progress continues from the first one's."""
     check_progress(progress_of(SearchRequest(space=resolve_space(preset), budget=budget, top_k=1000)))
 
 

@@ -394,7 +394,7 @@ class Machine:
         return text
 
     def environment(self, name: str) -> dict[str, str]:
-        """Return a service's environment: the compose file's, and what every image brings; nothing of the test's."""
+        """Return a service's environment: that of the compose file and of every image, without that of the test."""
         image = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "PYTHONPATH": str(ROOT)}
         ours = services()[name]["environment"]
         return image | {key: self.places(value) for key, value in ours.items() if value is not None}
@@ -506,7 +506,7 @@ def wait(condition: Callable[[], bool], within: float, what: str) -> float:
     """Wait until something is so, and return how long that took."""
     started_at = time.monotonic()
     while not condition():
-        assert time.monotonic() - started_at < within, f"waited {within} s in vain: {what}"
+        assert time.monotonic() - started_at < within, f"no success within {within} s: {what}"
         time.sleep(0.05)
     return time.monotonic() - started_at
 
@@ -535,7 +535,7 @@ def call(machine: Machine, path: str, body: dict[str, Any] | None = None) -> dic
 
 
 def end(machine: Machine, name: str, process: subprocess.Popen[bytes]) -> None:
-    """End a service as `docker compose stop` does, and see that nothing of it is left."""
+    """End a service as `docker compose stop` does, and check that none of its processes is left."""
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     process.send_signal(signal.SIGTERM)
     process.wait(seconds(services()[name]["stop_grace_period"]))

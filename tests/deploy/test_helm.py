@@ -1,8 +1,8 @@
-"""The Helm chart: its values against its schema, and what it renders against Kubernetes' schemas and against ourselves.
+"""The Helm chart: its values against its schema, its manifests against the schemas of Kubernetes and the service.
 
-helm is seldom there where tests run. The templates are Go templates with the functions of sprig, and Debian has both:
-they are rendered by `render.go` where Go is there, and else those tests are skipped. Where helm is there too, it lints
-the chart and must make the same of it.
+helm is rarely installed where tests run. The templates are Go templates with the functions of sprig, and Debian has
+both: they are rendered by `render.go` where Go is installed; otherwise those tests are skipped. Where helm is installed
+too, it lints the chart and must render the same.
 """
 
 from __future__ import annotations
@@ -230,9 +230,9 @@ def test_the_api_accepts_the_pod_address_used_by_probes_and_prometheus(tmp_path:
 
 
 def test_pods_have_the_scrape_annotation_only_with_a_metrics_token() -> None:
-    for more, asked in ((SECRET, False), (EVERYTHING, True)):
+    for more, expected in ((SECRET, False), (EVERYTHING, True)):
         pod = manifests(more)["Deployment nas-api"]["spec"]["template"]["metadata"]
-        assert ("prometheus.io/scrape" in pod.get("annotations", {})) == asked
+        assert ("prometheus.io/scrape" in pod.get("annotations", {})) == expected
 
 
 def test_a_new_training_worker_waits_for_the_gpu_of_the_old_one() -> None:

@@ -31,7 +31,7 @@ WANTED = {
     "nnmass_jobs", "nnmass_job_duration_seconds", "nnmass_search_solver_seconds", "nnmass_training_images_per_second",
     "nnmass_workers", "nnmass_worker_last_seen_seconds", "nnmass_broker_up", "nnmass_database_up", "nnmass_build_info",
 }  # fmt: skip
-"""What is to be measured; a counter's samples end in `_total` beside."""
+"""The metrics by name; the samples of a counter also end in `_total`."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What only a GPU can show: mixed precision, several processes, and what becomes of a network that does not fit."""
+"""Tests that need a GPU: mixed precision, several processes, and a network that does not fit into memory."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_mixed_precision_training_resumes_from_its_checkpoint(tmp_path: Path) 
     assert accuracy(rest) == pytest.approx(accuracy(whole), abs=0.02)  # a GPU does not promise the same bits
 
 
-@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs: NCCL gives each process one of its own")
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs: NCCL needs one per process")
 def test_training_in_two_processes_reaches_accuracy(tmp_path: Path) -> None:
     assert accuracy(train_here(tmp_path, processes=2)) > 0.9
 

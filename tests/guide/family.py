@@ -89,9 +89,9 @@ def test_the_engine_equals_brute_force(seed: int) -> None:
 
 
 def test_it_is_searched_stored_and_shown_by_the_service(client: TestClient, worker: Context) -> None:
-    asked = {"space": SPACE, "budget": {"max_params": 1500}, "top_k": 3}
-    preview = client.post("/v1/searches/preview", json=asked).json()
-    made = client.post("/v1/searches", json=asked).json()
+    body = {"space": SPACE, "budget": {"max_params": 1500}, "top_k": 3}
+    preview = client.post("/v1/searches/preview", json=body).json()
+    made = client.post("/v1/searches", json=body).json()
     assert search_tasks.run_next(worker)
     found = client.get(f"/v1/searches/{made['id']}").json()
     assert (found["status"], found["family"], found["result"]["optimal"]) == ("succeeded", "residual_mlp", True)

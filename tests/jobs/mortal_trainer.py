@@ -1,6 +1,6 @@
 """The trainer, killed with SIGKILL at a chosen moment: `python -m tests.jobs.mortal_trainer`.
 
-The file that NNMASS_TEST_DEATHS names lists the moments still to come, one a line. Each is struck off before its kill.
+The file that NNMASS_TEST_DEATHS names lists the remaining moments, one a line. Each is removed before its kill.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ before(training, "load", lambda *args: "before the first epoch")
 before(training._Run, "on_step", lambda run, epoch, step, steps: f"epoch {epoch} step {step}")
 before(training._Run, "epoch", lambda run, done: f"end of epoch {done.epoch}")
 before(training._Run, "on_checkpoint", lambda run, state, epoch, step: f"before the checkpoint of epoch {epoch}")
-before(training, "_sync_folder", lambda folder: "checkpoint renamed, not told")
+before(training, "_sync_folder", lambda folder: "checkpoint renamed, not reported")
 before(training._Run, "_finish", lambda run, made, outcome: "before the files")
 before(training, "_figures", lambda *args: "at the end")
 _replace = Path.replace

@@ -1,4 +1,4 @@
-"""A stand-in for the process that has torch: `python -m tests.jobs.obedient` does what its order says."""
+"""A replacement for the process that has torch: `python -m tests.jobs.obedient` does what its order says."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 
-def tell(event: dict[str, Any]) -> None:
+def report(event: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(event) + "\n")
     sys.stdout.flush()
 
@@ -28,7 +28,7 @@ def main() -> None:
     if order["do"] == "take its time":
         for step in range(6):
             time.sleep(0.5)
-            tell({"event": "progress", "fraction": step / 6, "message": "on and on"})
+            report({"event": "progress", "fraction": step / 6, "message": "on and on"})
     if order["do"] == "be cut off":
         sys.stdout.write('{"event": "seed", "confus')
         sys.stdout.flush()
@@ -36,10 +36,10 @@ def main() -> None:
     if order["do"] == "print":
         sys.stdout.write("a library's greeting\n")
     if order["do"] == "refuse":
-        tell({"event": "error", "code": "no_torch", "message": "there is none"})
+        report({"event": "error", "code": "no_torch", "message": "there is none"})
         return
-    tell({"event": "progress", "fraction": 0.5, "message": "half"})
-    tell({"event": "done", "result": order["value"]})
+    report({"event": "progress", "fraction": 0.5, "message": "half"})
+    report({"event": "done", "result": order["value"]})
 
 
 if __name__ == "__main__":

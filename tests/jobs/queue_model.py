@@ -1,6 +1,6 @@
-"""What the queue of searches must do, in plain Python: the model that the real one is held against.
+"""The model of the queue of searches, in plain Python: tests compare the real queue with it.
 
-It is written from the promise and not from the code, with which it shares nothing.
+It is written from the documented guarantees and shares no code with the queue.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Submitted:
 
 @dataclass
 class Known:
-    """A job as it must be. expired: its lease is over; unrung: its bell is overdue; accepted: whose result it has."""
+    """A job as it must be. expired: its lease has ended; unnotified: not notified; accepted: whose result."""
 
     owner: str
     top_k: int
@@ -47,9 +47,9 @@ class Known:
 
     def __post_init__(self) -> None:
         if not self.reported:
-            self.tell("status")
+            self.report("status")
 
-    def tell(self, event: str) -> None:
+    def report(self, event: str) -> None:
         """Add an event."""
         self.reported.append((event, self.state, self.fraction, self.message))
 
@@ -57,13 +57,13 @@ class Known:
         """Be queued again."""
         self.state, self.fraction, self.message = "queued", 0.0, WAITING
         self.expired, self.unnotified = False, unnotified
-        self.tell("status")
+        self.report("status")
 
     def end(self, state: str, *, message: str | None = None, error: str | None = None) -> None:
         """End."""
         self.state, self.error, self.expired, self.unnotified = state, error, False, False
         self.message = self.message if message is None else message
-        self.tell("done")
+        self.report("done")
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ class Held:
 
 @dataclass(frozen=True)
 class First:
-    """What was asked first with a key, and answered."""
+    """The first request with a key, and its answer."""
 
-    asked: Submitted
+    submitted: Submitted
     answer: Any
 
 
@@ -94,14 +94,14 @@ class Queue:
     listening: bool = False
     old_keys: set[tuple[str, str]] = field(default_factory=set)
 
-    def reusable(self, owner: str, asked: Submitted) -> UUID | None:
+    def reusable(self, owner: str, submitted: Submitted) -> UUID | None:
         """Return the newest job that answers a question, or may still do so."""
         equal = [
             job_id
             for job_id, job in self.jobs.items()
-            if (job.owner, job.top_k) == (owner, asked.top_k) and job.state not in ("failed", "cancelled")
+            if (job.owner, job.top_k) == (owner, submitted.top_k) and job.state not in ("failed", "cancelled")
         ]
-        return None if asked.fresh else max(equal, default=None)
+        return None if submitted.fresh else max(equal, default=None)
 
     def queued(self) -> list[UUID]:
         """Return the jobs that wait, oldest first."""
@@ -120,7 +120,7 @@ class Queue:
         job.state, job.worker, job.started, job.unnotified = "running", worker, True, False
         job.attempt, job.fence = job.attempt + 1, job.fence + 1
         job.fraction, job.message = 0.0, "started"
-        job.tell("status")
+        job.report("status")
         return Held(waiting[0], job.fence)
 
     def held(self, held: Held) -> Known | None:
@@ -128,14 +128,14 @@ class Queue:
         job = self.jobs.get(held.job_id)
         return job if job is not None and (job.state, job.fence) == ("running", held.fence) else None
 
-    def progress(self, held: Held, fraction: float, message: str, *, renew: bool, tell: bool) -> bool:
+    def progress(self, held: Held, fraction: float, message: str, *, renew: bool, report: bool) -> bool:
         """Take progress."""
         job = self.held(held)
         if job is None:
             return False
         job.fraction, job.message, job.expired = fraction, message, job.expired and not renew
-        if tell:
-            job.tell("progress")
+        if report:
+            job.report("progress")
         return True
 
     def finish(self, held: Held) -> bool:
@@ -178,7 +178,7 @@ class Queue:
             self.jobs[job_id].end("cancelled", message="cancelled")
 
     def retry(self, job_id: UUID) -> bool:
-        """Queue again what was given up; tells whether it was."""
+        """Queue a failed or cancelled job again; returns whether it was."""
         job = self.jobs[job_id]
         if job.state not in ("failed", "cancelled"):
             return False
@@ -187,16 +187,16 @@ class Queue:
         return True
 
     def needs_sweep(self) -> bool:
-        """Tell whether anything was left behind."""
+        """Return whether any job needs a sweep."""
         return any(job.expired for job in self.jobs.values()) or bool(self.unnotified())
 
     def unnotified(self) -> list[Known]:
-        """Return which of the next jobs lack a bell that somebody would hear."""
+        """Return which of the next jobs lack a notification that a worker would receive."""
         following = [self.jobs[job_id] for job_id in self.queued()[:MAX_NOTIFICATIONS]]
         return [job for job in following if job.unnotified and self.listening]
 
     def sweep(self) -> tuple[int, int, int]:
-        """Make good what was left behind: how many jobs were put back and failed, how many bells are to be rung."""
+        """Sweep: how many jobs are requeued and failed, and how many notifications are due."""
         requeued = failed = 0
         for job in self.jobs.values():
             if job.expired and job.attempt >= MOST_ATTEMPTS:

@@ -1,4 +1,4 @@
-"""Searches that are worked on without any searching: what a client asks, what a worker saves, what is stored of it."""
+"""Searches that succeed without any computation: the request of a client, the result of a worker, the stored rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process beside the worker: its answers, its failures, and its end."""
+"""The child process of a worker: its answers, its failures, and its end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MODULE = "tests.jobs.obedient"
 
 @dataclass
 class Listener:
-    """Takes progress as a pulse does, and tells the work to stop once asked."""
+    """Takes progress as a heartbeat does, and requests a stop once the test sets it."""
 
     stop: threading.Event = field(default_factory=threading.Event)
     silence_seconds: float = 60.0
@@ -88,8 +88,8 @@ def test_a_child_process_that_reports_progress_is_not_ended() -> None:
 
 
 def test_the_child_process_ends_when_its_worker_has_ended() -> None:
-    """The real one watches its standard input."""
-    pytest.importorskip("torch", reason="the process says so and ends at once where there is no torch")
+    """The real trainer process watches its standard input."""
+    pytest.importorskip("torch", reason="the process reports this and ends immediately when torch is missing")
     order = {"do": "measure", "dataset": "fake", "samples": 256, "seeds": list(range(20)), "data_root": ".", **BIG}
     with subprocess.Popen([sys.executable, "-m", "worker.trainer"], stdin=subprocess.PIPE, text=True) as child:
         assert child.stdin is not None

@@ -230,7 +230,7 @@ def test_unclaimed_jobs_are_notified_again_a_limited_number_of_times(database: D
     with database.read() as session:
         assert not lifecycle.needs_sweep(session, renotify_seconds=4.0)
     must_claim(database)
-    assert sweep(database).notifications == {"search": 1}, "the next ones are rung for as they come to the front"
+    assert sweep(database).notifications == {"search": 1}, "the next ones are notified when they are first in the queue"
 
 
 def test_a_sweep_of_a_long_queue_writes_only_the_jobs_that_it_notifies(database: Database) -> None:
@@ -245,13 +245,13 @@ def test_a_sweep_of_a_long_queue_writes_only_the_jobs_that_it_notifies(database:
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_a_sweep_does_not_read_every_job(database: Database) -> None:
-    asked: list[tuple[str, Any]] = []
-    record = lambda *context: asked.append((context[2], context[3]))  # noqa: E731 - its arguments are many
+    statements: list[tuple[str, Any]] = []
+    record = lambda *context: statements.append((context[2], context[3]))  # noqa: E731 - its arguments are many
     event.listen(database.engine, "before_cursor_execute", record)
     with database.read() as session:
         lifecycle.needs_sweep(session, renotify_seconds=4.0)
     event.remove(database.engine, "before_cursor_execute", record)
-    of_jobs = [(statement, values) for statement, values in asked if "FROM jobs" in statement]
+    of_jobs = [(statement, values) for statement, values in statements if "FROM jobs" in statement]
     with database.engine.connect() as connection:
         plans = [connection.exec_driver_sql(f"explain query plan {query}", values).all() for query, values in of_jobs]
     steps = [step[-1] for plan in plans for step in plan]
@@ -325,7 +325,7 @@ RUNNING: Reported = ("status", "running", 0.0, "started")
 
 
 def events(database: Database, job_id: UUID) -> list[Reported]:
-    """Return what was told of a job, having checked that it is numbered and dated in order."""
+    """Return the events of a job, after a check that they are numbered and dated in order."""
     with database.read() as session:
         rows, last = lifecycle.events_after(session, job_id, 0, 10_000)
         assert session.get_one(Job, job_id).event_count == last
@@ -520,12 +520,12 @@ def test_the_heartbeat_reports_only_changes(backend: Backend) -> None:
     with Heartbeat(Context(settings, backend.database, "test/1"), held) as heartbeat:
         for fraction, message in ((0.0, "started"), (0.004, "looking"), (0.5, "halfway"), (0.501, "at b"), (0.6, "c")):
             heartbeat.report(fraction, message)
-            for _ in range(200):  # until a heartbeat has stored it, and one more has had the occasion to tell it
+            for _ in range(200):  # until a heartbeat has stored it, and the next one could have reported it
                 threading.Event().wait(0.02)
                 if look(backend.database, job_id).progress_fraction == fraction:
                     break
             threading.Event().wait(0.1)
-        heartbeat.reported(0.7, "told otherwise")
+        heartbeat.reported(0.7, "reported otherwise")
         threading.Event().wait(0.2)
     assert events(backend.database, job_id) == [
         QUEUED,

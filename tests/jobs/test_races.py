@@ -1,4 +1,4 @@
-"""Clients, workers, zombies and sweepers in threads of their own, all at once on one PostgreSQL."""
+"""Clients, workers, zombies and sweepers in concurrent threads on one PostgreSQL."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ POSTGRESQL = pytest.param(POSTGRES, marks=pytest.mark.servers)
 
 @dataclass
 class Reported:
-    """What the threads were told; each list is only ever appended to."""
+    """The answers that the threads got; each list is only appended to."""
 
     made: list[UUID] = field(default_factory=list)
     deleted: list[UUID] = field(default_factory=list)
@@ -200,7 +200,7 @@ def test_concurrent_submissions_do_not_exceed_the_limit_of_queued_jobs(backend: 
 def check(database: Database, reported: Reported) -> dict[UUID, Known]:
     with database.read() as session:
         stored = read_back(session)
-    assert len(set(reported.deleted)) == len(reported.deleted), "two were told that they deleted it"
+    assert len(set(reported.deleted)) == len(reported.deleted), "two got the answer that they deleted it"
     assert set(stored) == set(reported.made) - set(reported.deleted)
     answers = defaultdict(list)
     for key, answer in reported.answers:

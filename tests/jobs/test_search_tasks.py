@@ -1,4 +1,4 @@
-"""How a worker runs a search, and what it does when things go wrong."""
+"""How a worker runs a search, and what it does on errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue held against a model of it, through any interleaving of clients, workers, zombies and sweepers."""
+"""The queue compared with its model, through any interleaving of clients, workers, zombies and sweepers."""
 
 from __future__ import annotations
 
@@ -96,27 +96,27 @@ class Machine(RuleBasedStateMachine):
     # clients
 
     def submit(self, number: int) -> None:
-        owner, asked, key = chosen(SUBMISSIONS, number)
+        owner, submitted, key = chosen(SUBMISSIONS, number)
         first = self.model.keys.get((owner, key or ""))
         if first is not None:
-            self.ask_again(owner, asked, key, first)
+            self.submit_again(owner, submitted, key, first)
         elif len(self.model.jobs) < MOST_JOBS:
-            self.ask(owner, asked, key)
+            self.submit_new(owner, submitted, key)
 
     def repeat(self, number: int) -> None:
         """Send a request once more that carried a key."""
         for (owner, key), first in at(sorted(self.model.keys.items(), key=lambda item: item[0]), number):
-            self.ask_again(owner, first.asked, key, first)
+            self.submit_again(owner, first.submitted, key, first)
 
-    def ask(self, owner: str, asked: Submitted, key: str | None) -> None:
-        reused = self.model.reusable(owner, asked)
-        answer = self.write(service.submit, owner, BODIES[asked], key)
+    def submit_new(self, owner: str, submitted: Submitted, key: str | None) -> None:
+        reused = self.model.reusable(owner, submitted)
+        answer = self.write(service.submit, owner, BODIES[submitted], key)
         job_id = UUID(answer.body["id"])
         if key is not None:
-            self.model.keys[owner, key] = First(asked, answer)
+            self.model.keys[owner, key] = First(submitted, answer)
         if reused is None:
             assert job_id not in self.states, "an id was given twice"
-            self.model.jobs[job_id] = Known(owner, asked.top_k)
+            self.model.jobs[job_id] = Known(owner, submitted.top_k)
         else:
             assert job_id == reused
         state = self.model.jobs[job_id].state
@@ -125,13 +125,13 @@ class Machine(RuleBasedStateMachine):
         assert (answer.body["result"] is not None) == (state == "succeeded")
         assert answer.location == f"/v1/searches/{job_id}"
 
-    def ask_again(self, owner: str, asked: Submitted, key: str | None, first: First) -> None:
+    def submit_again(self, owner: str, submitted: Submitted, key: str | None, first: First) -> None:
         with self.nothing_changes():
-            if asked == first.asked:
-                assert self.write(service.submit, owner, BODIES[asked], key) == first.answer
+            if submitted == first.submitted:
+                assert self.write(service.submit, owner, BODIES[submitted], key) == first.answer
             else:
                 with pytest.raises(Invalid):
-                    self.write(service.submit, owner, BODIES[asked], key)
+                    self.write(service.submit, owner, BODIES[submitted], key)
 
     def cancel(self, number: int) -> None:
         for job_id, job in self.job(number):
@@ -192,15 +192,15 @@ class Machine(RuleBasedStateMachine):
 
     def heartbeat(self, number: int) -> None:
         for held, known in self.held(number):
-            tell = number % 2 == 0
-            accepted = self.model.progress(known, 0.5, "halfway", renew=True, tell=tell)
-            self.writes(accepted, lifecycle.heartbeat, held, LEASE_SECONDS, 0.5, "halfway", report=tell)
+            report = number % 2 == 0
+            accepted = self.model.progress(known, 0.5, "halfway", renew=True, report=report)
+            self.writes(accepted, lifecycle.heartbeat, held, LEASE_SECONDS, 0.5, "halfway", report=report)
 
-    def tell(self, number: int) -> None:
+    def report(self, number: int) -> None:
         for held, known in self.held(number):
             with self.nothing_changes():
                 assert self.write(lifecycle.holds, held) == (self.model.held(known) is not None)
-            accepted = self.model.progress(known, 0.75, "epoch 3", renew=False, tell=True)
+            accepted = self.model.progress(known, 0.75, "epoch 3", renew=False, report=True)
             self.writes(accepted, lifecycle.add_event, held, "progress", {"epoch": {"epoch": 3}}, 0.75, "epoch 3")
 
     def finish(self, number: int) -> None:
@@ -281,7 +281,7 @@ class Machine(RuleBasedStateMachine):
 
     STEPS = (
         *(submit, submit, repeat, cancel, retry, delete, meddle),
-        *(claim, claim, claim, heartbeat, tell, finish, fail, give_up, release, die_before_the_commit),
+        *(claim, claim, claim, heartbeat, report, finish, fail, give_up, release, die_before_the_commit),
         *(expire, expire, lose_notification, listen, let_keys_age, sweep, sweep),
     )
 

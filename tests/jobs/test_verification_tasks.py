@@ -42,7 +42,7 @@ MOMENTS = (
     "epoch 1 step 0",
     "before the checkpoint of epoch 1",
     "while a checkpoint is written",
-    "checkpoint renamed, not told",
+    "checkpoint renamed, not reported",
     "before the files",
     "at the end",
 )
@@ -198,7 +198,7 @@ def test_a_training_killed_within_an_epoch_resumes_from_a_checkpoint_of_that_epo
     often = replace(bench.context, settings=bench.context.settings.model_copy(update={"checkpoint_seconds": 1e-6}))
     (tmp_path / "deaths").write_text(
         "epoch 2 step 14"
-    )  # the step of a look after which a checkpoint was kept at step 1
+    )  # the step of a check after which a checkpoint was stored at step 1
     monkeypatch.setenv("NNMASS_TEST_DEATHS", str(tmp_path / "deaths"))
     monkeypatch.setattr(verification_tasks, "MODULE", "tests.jobs.mortal_trainer")
     verification_id = bench.submit(seeds=[0])
@@ -237,7 +237,7 @@ def test_a_full_disk_fails_the_training_and_preserves_the_last_checkpoint(bench:
     verification_id = bench.submit(seeds=[0])
     folder = bench.folder(verification_id)
     full = folder / ".seed0-epoch00002-step0000000-fence1.pt.unfinished"
-    # whoever writes there is told that no space is left
+    # every write there fails because no space is left
     fills = when(folder.is_dir, lambda: full.symlink_to("/dev/full"))
     assert bench.run()
     fills.result()
@@ -354,7 +354,7 @@ def test_a_cancel_ends_the_process_within_seconds_and_a_retry_resumes(bench: Ben
     cancelled = when(lambda: len(bench.rows(VerificationEpoch, verification_id)) >= 2, cancel)
     assert bench.run()
     seconds = time.monotonic() - cancelled.result()
-    assert seconds < 10, "the training would go on for a minute"
+    assert seconds < 10, "the training would continue for a minute"
     assert bench.look(verification_id)[0].state == "cancelled"
     assert not [p for p in psutil.Process().children(recursive=True) if "worker.trainer" in p.cmdline()]
     with bench.context.database.write() as session:

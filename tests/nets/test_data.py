@@ -1,4 +1,4 @@
-"""Data sets, loaded: counts, splits, augmentation and statistics, and files that mean no good."""
+"""Loading of data sets: counts, splits, augmentation, statistics, and hostile files."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ SPLIT = {
 def subset(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Data]:
     """The data root with the subset of CIFAR-10, and what was loaded of it."""
     if not SUBSET.exists():
-        pytest.skip("the subset of CIFAR-10 is not beside this checkout")
+        pytest.skip("the subset of CIFAR-10 is not next to this checkout")
     root = tmp_path_factory.mktemp("root")
     shutil.copy(SUBSET, root / "cifar10-subset.zip")
     return root, load(folder("cifar10-subset.zip"), (3, 32, 32), 10, root)

@@ -1,4 +1,4 @@
-"""The operators that a family tells, against those that its built module runs; and a device's calibration."""
+"""The operators that a family lists, against those that its built module runs; and the calibration of a device."""
 
 from __future__ import annotations
 
@@ -140,15 +140,15 @@ def test_the_operators_of_named_networks_equal_those_that_their_modules_run(name
 
 
 def compare(network: Architecture) -> None:
-    said, found = reported(network), ran(network)
-    assert said.keys() == found.keys()
-    for kind in said:
+    listed, found = reported(network), ran(network)
+    assert listed.keys() == found.keys()
+    for kind in listed:
         if kind in ("send", "concatenate"):  # a wiring may miss a layer: what moves is exact, the pieces a bound
-            assert said[kind][1:5] == found[kind][1:5]
-            assert found[kind][0] <= said[kind][0]
-            assert found[kind][5] <= said[kind][5] <= 2 * found[kind][5]
+            assert listed[kind][1:5] == found[kind][1:5]
+            assert found[kind][0] <= listed[kind][0]
+            assert found[kind][5] <= listed[kind][5] <= 2 * found[kind][5]
         else:
-            assert said[kind] == found[kind], kind
+            assert listed[kind] == found[kind], kind
 
 
 # calibration

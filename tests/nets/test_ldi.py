@@ -1,4 +1,4 @@
-"""LDI: spectra against dense matrices, and the whole against the definition's own words on MLPs."""
+"""LDI: spectra against dense matrices, and LDI of MLPs against its definition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two processes that train together as torchrun starts them, here on CPUs: the same training as one process does."""
+"""Two processes that train together as torchrun starts them, here on CPUs: the same training as in one process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_two_processes_give_the_same_training_as_one(tmp_path: Path) -> None:
     for events in (alone, together):
         assert events[-1]["event"] == "done", events[-1]
     reported = [[event for event in events if event["event"] == "epoch"] for events in (alone, together)]
-    assert [event["epoch"] for event in reported[1]] == [1, 2]  # told once, not by each of them
+    assert [event["epoch"] for event in reported[1]] == [1, 2]  # reported once, not by each of them
     for one, two in zip(*reported, strict=True):
         for figure in ("train_loss", "test_loss"):
             assert two[figure] == pytest.approx(one[figure], rel=1e-3)

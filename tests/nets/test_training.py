@@ -1,4 +1,4 @@
-"""The training loop: against a bare loop, against itself taken up again from every state, and where it must give up."""
+"""The training loop: against a minimal loop, against itself resumed from every state, and its failures."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _deterministic() -> Any:
     torch.use_deterministic_algorithms(mode=False)
 
 
-class Keeper:
+class RecordingHost:
     """A host that keeps every state, as a file would, and asks for one in the middle of each epoch."""
 
     def __init__(self, middle: int | None = None) -> None:
@@ -126,22 +126,22 @@ def equal(a: dict[str, Any], b: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_training_resumed_from_any_state_ends_with_the_same_bits(case: str) -> None:
-    whole, host = training(*CASES[case]), Keeper(middle=0)
+    whole, host = training(*CASES[case]), RecordingHost(middle=0)
     outcome = whole.run(host)
     epochs = CASES[case][1].epochs
     assert len(host.states) == 2 * epochs  # one within and one after each epoch
-    for number, kept in enumerate(host.states):
-        again, rest = training(*CASES[case]), Keeper()
-        again.restore(torch.load(BytesIO(kept), weights_only=True))
+    for number, saved in enumerate(host.states):
+        again, rest = training(*CASES[case]), RecordingHost()
+        again.restore(torch.load(BytesIO(saved), weights_only=True))
         assert again.run(rest) == outcome
         assert rest.epochs == host.epochs[(number + 1) // 2 :]
         assert equal(weights(again), weights(whole))
 
 
 def test_training_gives_the_same_weights_as_a_minimal_loop() -> None:
-    """The same batches through the plainest loop there is give the same weights, bit for bit."""
+    """The same batches through a minimal loop give the same weights, bit for bit."""
     architecture, recipe = decode_architecture(MLP), ADAM
-    ours, host = training(MLP, recipe), Keeper()
+    ours, host = training(MLP, recipe), RecordingHost()
     ours.run(host)
     data, module = data_of(architecture), build(architecture, 0).train()
     optimizer, standardize = make_optimizer(module, recipe), Standardize(data, architecture.input_shape)
@@ -161,7 +161,7 @@ def test_training_gives_the_same_weights_as_a_minimal_loop() -> None:
 
 
 def test_the_outcome_equals_an_evaluation_of_the_trained_module() -> None:
-    trained, host = training(CNN, replace(SGD, epochs=1)), Keeper()
+    trained, host = training(CNN, replace(SGD, epochs=1)), RecordingHost()
     outcome = trained.run(host)
     architecture = decode_architecture(CNN)
     data = data_of(architecture)
@@ -179,13 +179,15 @@ def test_the_outcome_equals_an_evaluation_of_the_trained_module() -> None:
 
 def test_training_reaches_accuracy_on_real_digits() -> None:
     """A golden run: six epochs of a small network on the real digits."""
-    outcome = training(MLP, replace(ADAM, epochs=6)).run(Keeper())
+    outcome = training(MLP, replace(ADAM, epochs=6)).run(RecordingHost())
     assert outcome.accuracy == pytest.approx(0.9, abs=0.06)
 
 
 @pytest.mark.parametrize("definition", [MLP, MOBILE], ids=["mlp", "dropout"])
 def test_a_seed_determines_the_training_independent_of_earlier_ones(definition: dict[str, Any]) -> None:
-    first, other, again = (training(definition, replace(ADAM, epochs=1), seed).run(Keeper()) for seed in (3, 4, 3))
+    first, other, again = (
+        training(definition, replace(ADAM, epochs=1), seed).run(RecordingHost()) for seed in (3, 4, 3)
+    )
     assert first == again
     assert first != other
 
@@ -195,7 +197,7 @@ def test_the_loss_is_computed_in_full_precision() -> None:
     losses: list[Any] = []
     trained = training(CNN, COSINE)
     trained._check = losses.append  # type: ignore[method-assign,assignment]
-    trained.run(Keeper())
+    trained.run(RecordingHost())
     assert {loss.dtype for loss in losses} == {torch.float32}
 
 
@@ -203,12 +205,12 @@ def test_the_loss_is_computed_in_full_precision() -> None:
 def test_divergence_raises_and_gives_no_score(rate: float) -> None:
     wild = Recipe(optimizer="sgd", learning_rate=rate, momentum=0.99, batch_size=50, epochs=20)
     with pytest.raises(NotPossible) as refused:
-        training(MLP | {"activation": "elu"}, wild).run(Keeper())
+        training(MLP | {"activation": "elu"}, wild).run(RecordingHost())
     assert refused.value.code == "diverged"
 
 
 def test_resuming_from_the_state_of_another_training_is_refused() -> None:
-    host = Keeper()
+    host = RecordingHost()
     training(MLP, replace(ADAM, epochs=1)).run(host)
     state = torch.load(BytesIO(host.states[0]), weights_only=True)
     same = training(MLP, replace(ADAM, epochs=1))
@@ -266,7 +268,7 @@ def test_the_learning_rate_follows_its_schedule() -> None:
 
 
 def test_an_epoch_reports_the_learning_rate_of_its_last_step() -> None:
-    host = Keeper()
+    host = RecordingHost()
     training(CNN, replace(SGD, schedule="cosine", epochs=2)).run(host)
     steps = 2 * len(batch_sizes(1438, 128))
     last = [0.05 * (1 + math.cos(math.pi * step / steps)) for step in (steps // 2 - 1, steps - 1)]

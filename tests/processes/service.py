@@ -53,7 +53,7 @@ def serve_command(folder: Path, *options: str) -> list[str]:
 
 
 def gone(process: psutil.Process) -> bool:
-    """Tell whether a process has ended; where nobody reaps orphans, as in a container, they stay zombies."""
+    """Return whether a process has ended; orphans stay zombies when no process reaps them, as in a container."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return not process.is_running() or bool(process.status() == psutil.STATUS_ZOMBIE)
     return True
@@ -113,9 +113,9 @@ class Service:
                 env=self._environment,
                 start_new_session=True,
             )
-        wait_for(lambda: self._ended() or "nnmass: ready" in self.said(), "the service is ready", READY_SECONDS)
-        assert not self._ended(), self.said()
-        (self.address,) = re.findall(r"starting on (http://\S+?),", self.said())
+        wait_for(lambda: self._ended() or "nnmass: ready" in self.printed(), "the service is ready", READY_SECONDS)
+        assert not self._ended(), self.printed()
+        (self.address,) = re.findall(r"starting on (http://\S+?),", self.printed())
         self._client.close()
         self._client = httpx2.Client(base_url=self.address, timeout=40, trust_env=False)
         self.descendants()
@@ -128,7 +128,7 @@ class Service:
         return self._process.wait(END_SECONDS)
 
     def kill_parent(self) -> None:
-        """Kill the parent process alone."""
+        """Kill only the parent process."""
         assert self._process is not None
         self.descendants()
         self._process.kill()
@@ -173,12 +173,12 @@ class Service:
         """Return the path of a log: `serve` is what the parent says."""
         return self.folder / "serve.log" if name == "serve" else self.folder / "logs" / f"{name}.log"
 
-    def said(self) -> str:
-        """Return what the parent has said since its start."""
+    def printed(self) -> str:
+        """Return what the parent has printed since its start."""
         return self.log("serve").read_text()
 
     def alarms(self) -> list[str]:
-        """Return the lines of every log that tell of something gone wrong."""
+        """Return the lines of every log that report an error."""
         logs = [self.log("serve"), *(self.folder / "logs").glob("*.log")]
         alarming = re.compile(r"Traceback|ERROR|CRITICAL|restarting it")
         return [f"{log.name}: {line}" for log in logs for line in log.read_text().splitlines() if alarming.search(line)]
@@ -196,7 +196,7 @@ class Service:
         return answer
 
     def answers(self) -> bool:
-        """Tell whether the service accepts requests."""
+        """Return whether the service accepts requests."""
         with contextlib.suppress(httpx2.HTTPError):
             return self._client.get("/readyz").status_code == 200
         return False

@@ -1,4 +1,4 @@
-"""`nnmass calibrate` on this machine, and a search with what it wrote: nothing here judges how fast the machine is."""
+"""`nnmass calibrate` on this machine, and a search with its profile; the speed of the machine is not checked."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def nnmass(*arguments: str, folder: Path) -> str:
 
 
 def test_a_calibrated_profile_is_used_in_a_search(tmp_path: Path) -> None:
-    said = nnmass("calibrate", "--name", "here", folder=tmp_path)
-    assert "Written to here.json" in said
+    printed = nnmass("calibrate", "--name", "here", folder=tmp_path)
+    assert "Written to here.json" in printed
     profile = json.loads((tmp_path / "here.json").read_text(encoding="utf-8"))
     held_out = profile["latency"]["held_out"]
     assert held_out["networks"] >= 30

@@ -1,4 +1,4 @@
-"""From `nnmass serve` to an ONNX file of a proved architecture by the command line alone, as a newcomer has it."""
+"""From `nnmass serve` to an ONNX file of a proved architecture only with the command line, as a new user has it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def nnmass(service: Service, folder: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "nnmass", *arguments]
     done = subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "", "nobody is at a terminal"
+    assert done.stderr == "", "no user is at a terminal"
     return done.stdout
 
 
@@ -66,8 +66,8 @@ def test_the_command_line_exports_a_proved_architecture_to_onnx(service: Service
     nnmass(service, tmp_path, *["export", "best.json", "--format", "onnx", "-o", "best.onnx"])
     assert outputs(tmp_path / "best.onnx") == [1, 10]
 
-    (kept,) = json.loads(nnmass(service, tmp_path, "history", "--json"))["items"]
-    shown: Json = json.loads(nnmass(service, tmp_path, "show", kept["id"], "--json"))
+    (listed,) = json.loads(nnmass(service, tmp_path, "history", "--json"))["items"]
+    shown: Json = json.loads(nnmass(service, tmp_path, "show", listed["id"], "--json"))
     assert (shown["name"], shown["status"], shown["result"]["optimal"]) == ("first", "succeeded", True)
     best = shown["ranking"][0]
     assert best["architecture"] == json.loads((tmp_path / "best.json").read_text())

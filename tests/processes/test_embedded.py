@@ -1,4 +1,4 @@
-"""Embedded mode as its user has it: the real processes on SQLite, followed, killed, stopped and started again."""
+"""Embedded mode as a user has it: the real processes on SQLite, killed, stopped and restarted."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_an_idle_worker_recovers_after_any_of_its_processes_is_killed(shared: Se
 
 
 def test_a_measurement_succeeds_after_its_worker_was_killed(shared: Service) -> None:
-    """The process that has torch ends with its worker; another worker takes the job and does it."""
+    """The process that has torch ends with its worker; another worker claims the job and runs it."""
     pytest.importorskip("torch", reason="torch comes with the extra `train`")
     path = shared.measure(MEASUREMENT)
     wait_for(lambda: 0.02 < shared.get(path)["progress"]["fraction"] < 0.9, "it is being measured", 60)
@@ -197,12 +197,12 @@ def successor(service: Service, role: str, dead: psutil.Process) -> psutil.Proce
 
 
 def shows_life(service: Service, queue: str) -> bool:
-    """Tell whether the queue's present worker has shown a sign of life."""
+    """Return whether the queue's current worker has sent a heartbeat."""
     signs = service.rows("select worker from worker_beats where queue = ?", queue)
     return any(worker.endswith(f"/{service.child(queue).pid}") for (worker,) in signs)
 
 
-# Everything at once
+# All processes
 
 
 def test_no_acknowledged_search_is_lost_when_all_processes_are_killed(service: Service) -> None:
@@ -231,7 +231,7 @@ def test_a_signal_shuts_down_all_processes(service: Service, number: signal.Sign
     assert service.post(QUICK, wait_seconds=20).status_code == 200
     assert service.stop(number) == 0
     assert service.left() == []
-    assert service.said().endswith("nnmass: stopped\n")
+    assert service.printed().endswith("nnmass: stopped\n")
     assert service.alarms() == []
     assert service.rows("select state from jobs") == [("succeeded",)]
 

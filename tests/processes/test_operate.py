@@ -1,4 +1,4 @@
-"""What who runs the service sees of it: a job followed by its id through real processes, in logs and in traces."""
+"""Operation of the service: the id of a job is in logs and traces of all real processes."""
 
 from __future__ import annotations
 
@@ -120,8 +120,8 @@ def test_logs_of_every_process_have_the_id_of_the_job(tmp_path: Path) -> None:
         assert of_worker[0]["event"] == f"{kind} {job_id} starts"
         assert of_worker[-1]["event"] == f"{kind} {job_id}: done"
     if trains:
-        said = [line["event"] for line in everything["train-worker"] if line["logger"] == "nnmass.trainer"]
-        assert any("epoch 1 of 1" in event for event in said)
+        printed = [line["event"] for line in everything["train-worker"] if line["logger"] == "nnmass.trainer"]
+        assert any("epoch 1 of 1" in event for event in printed)
 
 
 def _has_torch() -> bool:
@@ -187,7 +187,7 @@ def _about(span: Any) -> dict[str, Any]:
 
 
 def test_the_service_without_the_tracing_extra_starts_and_logs_a_warning(tmp_path: Path) -> None:
-    """The extra is made to look absent by modules of its name that cannot be imported."""
+    """The extra is made unavailable by modules of its name that cannot be imported."""
     shadow = tmp_path / "shadow"
     (shadow / "sitecustomize.py").parent.mkdir()
     hidden = "import sys\nfor name in ('opentelemetry.sdk', 'opentelemetry.exporter'):\n    sys.modules[name] = None\n"
@@ -196,6 +196,6 @@ def test_the_service_without_the_tracing_extra_starts_and_logs_a_warning(tmp_pat
     settings = SHORT_LEASES | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "PYTHONPATH": f"{shadow}:{root}"}
     with Service(tmp_path / "data", settings) as service:
         assert service.post(QUICK, wait_seconds=30).json()["status"] == "succeeded"
-        said = service.log("api").read_text()
-        assert "the extra `otel` is not installed: no traces are sent" in said
+        printed = service.log("api").read_text()
+        assert "the extra `otel` is not installed: no traces are sent" in printed
         assert service.alarms() == []

@@ -1,4 +1,4 @@
-"""Training in embedded mode as its user has it: watched live, killed, cancelled, and always the same in the end."""
+"""Training in embedded mode: followed live, killed and cancelled, always with the same result."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def stream(service: Service, path: str, last: int = 0) -> Iterator[tuple[int, st
 
 @pytest.fixture(scope="module")
 def calm(service: Service) -> Json:
-    """A training that nobody disturbed, watched as it went."""
+    """An undisturbed training, followed from start to end."""
     path = verify(service)
     events = list(stream(service, path))
     done = events[-1][2]

@@ -1,4 +1,4 @@
-"""A real browser for tests: the machine's Chromium, driven by Playwright, talking to nobody but the service."""
+"""A real browser for tests: the machine's Chromium, driven by Playwright, with connections only to the service."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Visit:
 def visit(
     browser: Browser, address: str, *, theme: str = "light", size: tuple[int, int] = DESKTOP, scripts: bool = True
 ) -> Iterator[Visit]:
-    """Visit a site as somebody new. It must give the browser nothing to complain of."""
+    """Visit a site with a new profile. The browser must report no errors."""
     context = browser.new_context(
         base_url=address,
         color_scheme="dark" if theme == "dark" else "light",
@@ -71,7 +71,10 @@ def visit(
     context.set_default_timeout(60_000)
     page = context.new_page()
     visitor = Visit(page, context)
-    page.on("console", lambda said: visitor.complaints.append(said.text) if said.type in ("error", "warning") else None)
+    page.on(
+        "console",
+        lambda message: visitor.complaints.append(message.text) if message.type in ("error", "warning") else None,
+    )
     page.on("pageerror", lambda error: visitor.complaints.append(str(error)))
     page.on("response", lambda response: visitor.loaded.append(response))  # noqa: PLW0108 - a method of C has no name
     try:

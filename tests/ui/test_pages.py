@@ -167,7 +167,7 @@ def test_results_and_the_search_form_work_without_scripts(
 
 
 def pages_of(trained: dict[str, str]) -> dict[str, str]:
-    """Return the address of every page, with the name that its picture is kept under."""
+    """Return the address of every page, with the name of its screenshot."""
     return {
         "/": "new-search",
         f"/searches/{trained['search']}": "search",
@@ -208,7 +208,7 @@ def test_every_page_is_accessible_and_fits_every_screen(
             assert serious == [], (name, [(one["id"], one["nodes"][0]["html"]) for one in serious])
             assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), name
             keep(page, f"{name}-{theme}-{'phone' if size == PHONE else 'desktop'}")
-        visitor.complaints = [said for said in visitor.complaints if "404" not in said]  # the page of an error
+        visitor.complaints = [message for message in visitor.complaints if "404" not in message]  # the page of an error
 
 
 def test_a_ranking_is_sorted_and_two_architectures_are_compared(
@@ -296,6 +296,6 @@ def test_the_browser_signs_in_with_a_key(browser: Browser, tmp_path: Path) -> No
             page.goto("/")
             answered(page, 1)
             page.get_by_role("button", name="Run search").click()
-            expect(page.locator("#certificate")).to_contain_text("proved in")  # told by the stream of events
+            expect(page.locator("#certificate")).to_contain_text("proved in")  # sent by the event stream
             page.get_by_role("button", name="Sign out").click()
             expect(page.get_by_role("heading", name="Sign in")).to_be_visible()

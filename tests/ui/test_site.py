@@ -1,4 +1,4 @@
-"""The pages without a browser: what they say, what they refuse, and whom they tell."""
+"""The pages without a browser: their content, their refusals and their access control."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.api.everything import Everything, everything
 from tests.clients import ADDRESS, client_of
 
 OURS = {"Origin": ADDRESS}
-ASKED = {"preset": "densenet-tiny", "max_params": "20k", "max_macs": "2M", "name": "first"}
+FORM = {"preset": "densenet-tiny", "max_params": "20k", "max_macs": "2M", "name": "first"}
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +90,8 @@ def test_every_page_loads_files_only_from_the_service(site: Everything) -> None:
 
 
 def test_a_form_submitted_twice_makes_one_search(site: Everything) -> None:
-    first = site.client.post("/searches", data=ASKED, headers=OURS, follow_redirects=False)
-    again = site.client.post("/searches", data=ASKED, headers=OURS, follow_redirects=False)
+    first = site.client.post("/searches", data=FORM, headers=OURS, follow_redirects=False)
+    again = site.client.post("/searches", data=FORM, headers=OURS, follow_redirects=False)
     assert first.status_code == 303
     assert first.headers["location"] == again.headers["location"]  # an equal question is answered by the same search
     page = site.client.get(first.headers["location"])
@@ -130,14 +130,14 @@ def test_a_form_filled_from_a_search_gives_the_same_request(site: Everything) ->
     ],
 )
 def test_a_problem_is_shown_next_to_its_field(site: Everything, field: str, value: str, reported: str) -> None:
-    page = site.client.post("/searches", data=ASKED | {field: value}, headers=OURS)
+    page = site.client.post("/searches", data=FORM | {field: value}, headers=OURS)
     assert page.status_code == 422
     place = "space" if field == "preset" else field
-    beside = re.search(rf'id="problem-{place}"[^>]*>([^<]*)<', page.text)
-    assert beside is not None
-    assert reported in beside[1].replace("&#39;", "'")
+    shown = re.search(rf'id="problem-{place}"[^>]*>([^<]*)<', page.text)
+    assert shown is not None
+    assert reported in shown[1].replace("&#39;", "'")
     assert 'value="first"' in page.text  # what was right is still there
-    part = site.client.post("/ui/preview", data=ASKED | {field: value}, headers=OURS)
+    part = site.client.post("/ui/preview", data=FORM | {field: value}, headers=OURS)
     assert part.status_code == 422
     assert reported in part.text.replace("&#39;", "'")
 
@@ -153,7 +153,7 @@ def test_problems_of_the_objective_are_shown_next_to_their_fields() -> None:
 
 
 def test_the_live_result_equals_that_of_the_api(site: Everything) -> None:
-    part = site.client.post("/ui/preview", data=ASKED, headers=OURS)
+    part = site.client.post("/ui/preview", data=FORM, headers=OURS)
     reported = site.client.post(
         "/v1/searches/preview",
         json={"space": "densenet-tiny", "budget": {"max_params": 20_000, "max_macs": 2_000_000}},
@@ -173,10 +173,10 @@ def test_an_infeasible_budget_shows_the_sufficient_limit(site: Everything) -> No
 def test_the_api_refuses_forms_and_pages_refuse_forms_of_other_origins(site: Everything) -> None:
     form = {"space": "densenet-tiny"}
     assert site.client.post("/v1/searches", data=form, headers=OURS).status_code == 415
-    assert site.client.post("/searches", data=ASKED).status_code == 415
+    assert site.client.post("/searches", data=FORM).status_code == 415
     stranger = {"Origin": "http://elsewhere.example"}
-    assert site.client.post("/searches", data=ASKED, headers=stranger).status_code == 403
-    assert site.client.post("/searches", data=ASKED, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+    assert site.client.post("/searches", data=FORM, headers=stranger).status_code == 403
+    assert site.client.post("/searches", data=FORM, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
     many = "&".join(f"f{i}=1" for i in range(1000))
     urlencoded = OURS | {"Content-Type": "application/x-www-form-urlencoded"}
     assert site.client.post("/searches", content=many, headers=urlencoded).status_code == 422
@@ -186,7 +186,7 @@ def test_the_api_refuses_forms_and_pages_refuse_forms_of_other_origins(site: Eve
 def test_text_of_users_is_escaped(site: Everything) -> None:
     evil = "<script>alert(1)</script>"
     made = site.client.post(
-        "/searches", data=ASKED | {"name": evil, "note": evil, "tags": evil, "fresh": "1"}, headers=OURS
+        "/searches", data=FORM | {"name": evil, "note": evil, "tags": evil, "fresh": "1"}, headers=OURS
     )
     assert made.status_code == 200
     assert evil not in made.text
@@ -226,16 +226,16 @@ def test_a_search_is_renamed_and_deleted_in_the_pages(site: Everything) -> None:
 def test_signing_in_requires_a_valid_key(keyed: Everything) -> None:
     assert keyed.key is not None
     with closing(client_of(keyed.app)) as visitor:
-        asked = visitor.get("/searches?q=x", follow_redirects=False)
-        assert (asked.status_code, asked.headers["location"]) == (303, "/sign-in?next=/searches%3Fq%3Dx")
+        redirect = visitor.get("/searches?q=x", follow_redirects=False)
+        assert (redirect.status_code, redirect.headers["location"]) == (303, "/sign-in?next=/searches%3Fq%3Dx")
         wrong = visitor.post("/sign-in", data={"key": "nnm_wrong"}, headers=OURS)
         assert wrong.status_code == 401
         assert "unknown, revoked or expired" in wrong.text
-        away = visitor.post(
+        elsewhere = visitor.post(
             "/sign-in", data={"key": keyed.key, "next": "//elsewhere.example"}, headers=OURS, follow_redirects=False
         )
-        assert away.headers["location"] == "/"
-        cookie = away.headers["set-cookie"]
+        assert elsewhere.headers["location"] == "/"
+        cookie = elsewhere.headers["set-cookie"]
         assert all(word in cookie for word in (KEY_COOKIE, "HttpOnly", "SameSite=strict"))
         assert visitor.get("/searches").status_code == 200
         assert visitor.get("/v1/searches").status_code == 200  # the pages' own scripts read events with it
@@ -245,11 +245,11 @@ def test_signing_in_requires_a_valid_key(keyed: Everything) -> None:
 
 def test_a_cookie_does_not_authorize_writes_from_another_origin(keyed: Everything) -> None:
     assert keyed.key is not None
-    with closing(signed_in(keyed.app, keyed.key)) as somebody:
+    with closing(signed_in(keyed.app, keyed.key)) as visitor:
         body = {"space": "densenet-tiny"}
-        assert somebody.post("/v1/searches", json=body, headers={"Origin": "http://evil.example"}).status_code == 403
-        assert somebody.post("/v1/searches", json=body, headers={"Sec-Fetch-Site": "same-site"}).status_code == 403
-        assert somebody.post("/v1/searches", json=body, headers=OURS).status_code == 202
+        assert visitor.post("/v1/searches", json=body, headers={"Origin": "http://evil.example"}).status_code == 403
+        assert visitor.post("/v1/searches", json=body, headers={"Sec-Fetch-Site": "same-site"}).status_code == 403
+        assert visitor.post("/v1/searches", json=body, headers=OURS).status_code == 202
 
 
 def test_no_page_shows_anything_of_another_owner(keyed: Everything) -> None:
@@ -278,7 +278,7 @@ def test_a_key_with_scope_read_changes_nothing_on_any_page(keyed: Everything) ->
     with closing(signed_in(keyed.app, reader_key)) as reader:
         assert reader.get(f"/searches/{keyed.ids['search_id']}").status_code == 200
         for path in [filled_in(path, keyed) for method, path in routes() if method == "POST"]:
-            assert reader.post(path, data=ASKED, headers=OURS).status_code == 403, path
+            assert reader.post(path, data=FORM, headers=OURS).status_code == 403, path
 
 
 def test_pages_work_under_the_path_of_a_proxy(tmp_path: Path, sqlite_file: Path) -> None:
@@ -288,5 +288,5 @@ def test_pages_work_under_the_path_of_a_proxy(tmp_path: Path, sqlite_file: Path)
         page = client.get("/nas/")
         assert 'action="/nas/searches"' in page.text
         assert 'href="/nas/ui/page.css' in page.text
-        made = client.post("/nas/searches", data=ASKED, headers=OURS, follow_redirects=False)
+        made = client.post("/nas/searches", data=FORM, headers=OURS, follow_redirects=False)
         assert made.headers["location"].startswith("/nas/searches/")

@@ -1,7 +1,7 @@
 """Bugs on request. With this folder first on PYTHONPATH, every Python process has the bug that CHAOS_PLANT names.
 
 Python imports a module of this name at its start. It waits for the service's module and changes that once it has been
-imported, before anybody takes names from it; the service itself has no hook for this.
+imported, before other modules import names from it; the service itself has no hook for this.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ VARIABLE = "CHAOS_PLANT"
 
 
 def no_fence(jobs: Any) -> None:
-    """A worker's writes are taken whatever has become of the job."""
+    """A worker's writes are accepted whatever the state of the job."""
     jobs._mine = lambda held: jobs.Job.id == held.job_id
 
 
 def no_sweeper(sweeper: Any) -> None:
-    """Nobody makes good what a dead worker or a lost bell leaves behind."""
+    """No sweeper recovers jobs after a worker died or a notification was lost."""
     sweeper.Sweeper.sweep = lambda self: self._beat()
 
 
 def publish_in_request(broker: Any) -> None:
-    """The request that adds a job rings the bell itself, as Celery's `delay()` does."""
+    """The request that adds a job sends the notification itself, as Celery's `delay()` does."""
 
     def notify(self: Any, queue: str) -> None:
         self._celery.send_task(broker.LOOK[queue], queue=queue, ignore_result=True)
@@ -80,7 +80,7 @@ def early_answers(main: Any) -> None:
 
 
 def no_last_event_id(streams: Any) -> None:
-    """A stream that is taken up again starts from the beginning."""
+    """A resumed stream starts from the beginning."""
     response = streams.Streams.response
     streams.Streams.response = lambda self, job, last, whole: response(self, job, 0, whole)
 

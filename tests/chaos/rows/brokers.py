@@ -1,4 +1,4 @@
-"""Rows in which the broker is emptied, killed, frozen and filled. It is a doorbell: nobody may miss it for long."""
+"""Rows in which the broker is emptied, killed, frozen and filled. A lost notification only delays a job."""
 
 from __future__ import annotations
 

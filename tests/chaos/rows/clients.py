@@ -1,4 +1,4 @@
-"""Rows in which clients do the harm: all at once, again and again, or ever so slowly."""
+"""Rows in which clients cause the load: many concurrently, repeatedly, or very slowly."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def idempotency_storm(stage: Stage) -> Outcome:
 
 
 async def stampede(stage: Stage) -> Outcome:
-    """400 clients read a search at once, again and again: all are answered, and so is who comes after them.
+    """400 clients read a search concurrently and repeatedly: all are answered, and so are later clients.
 
     acked: answers of 200. p50, p99: of the requests.
     """
@@ -171,8 +171,8 @@ class Follower:
 async def event_streams(stage: Stage) -> Outcome:
     """500 clients follow running jobs, cut themselves off and come back: each has every event once, in order.
 
-    acked: clients. lost: events that one missed. doubled: events that one had twice. stuck: clients that were not told
-    the end. p50, p99: from an event to its arrival, for who was away too.
+    acked: clients. lost: events that one missed. doubled: events that one had twice. stuck: clients that did not get
+    the end. p50, p99: from an event to its arrival, for disconnected clients too.
     """
     full = await stage.full(API)
     outcome = stage.outcome()
@@ -184,7 +184,7 @@ async def event_streams(stage: Stage) -> Outcome:
         await ledger.post_all([QUICK[0]] * JOBS)
         held = [take(full.database) for _ in range(JOBS)]
         followers = [Follower(held[i % JOBS].job_id, random.Random(stage.rng.random())) for i in range(clients)]
-        with contextlib.suppress(TimeoutError):  # those who were not told the end by then are stuck
+        with contextlib.suppress(TimeoutError):  # clients without the end by then are stuck
             async with asyncio.timeout(REPORTED_WITHIN_SECONDS), asyncio.TaskGroup() as group:
                 for one in followers:
                     group.create_task(one.follow(client))
@@ -215,7 +215,7 @@ def take(database: Database) -> Claim:
 
 
 async def report_progress(database: Database, held: Claim, rng: random.Random) -> None:
-    """Tell of a job's progress at random moments, and at last of its end."""
+    """Store a job's progress at random moments, and finally its end."""
     steps = rng.randrange(15, 30)
     for step in range(1, steps + 1):
         await asyncio.sleep(rng.uniform(0.1, 1.0))
@@ -316,7 +316,7 @@ async def trickle(port: int) -> None:
 
 @asynccontextmanager
 async def connection(port: int) -> AsyncIterator[asyncio.StreamWriter]:
-    """Open a connection and close it at once in the end, whatever is left to send."""
+    """Open a connection and close it immediately in the end, whatever is left to send."""
     _, writer = await asyncio.open_connection(HOST, port)
     try:
         yield writer

@@ -1,4 +1,4 @@
-"""Rows in which the database goes away, or everything around it dies."""
+"""Rows in which the database becomes unavailable, or the processes around it are killed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RECOVERY_SECONDS = 5.0
 
 
 async def database_restart(stage: Stage) -> Outcome:
-    """PostgreSQL crashes again and again and is down for 0.5 s each time: clients are told 503 and nothing worse.
+    """PostgreSQL crashes again and again and is down for 0.5 s each time: clients get 503 and no other error.
 
     p50, p99: of the recovery: from the moment PostgreSQL is back to the end of each search that was open then.
     """
@@ -43,7 +43,7 @@ async def database_restart(stage: Stage) -> Outcome:
     outcome.take_times(recoveries)
     outcome.notes |= {"restarts": len(backs), "open meanwhile": len(recoveries), **ledger.answers}
     outcome.judge(len(questions))
-    outcome.require("PostgreSQL was never away", that=bool(backs))
+    outcome.require("PostgreSQL was never unavailable", that=bool(backs))
     outcome.require(f"POSTs were answered {dict(ledger.answers)}", that=set(ledger.answers) <= {"202", "503"})
     outcome.require("recovery took long", that=(outcome.p99 or 0) <= stage.limit(RECOVERY_SECONDS))
     return outcome
@@ -81,7 +81,7 @@ async def embedded_churn(stage: Stage) -> Outcome:
 
 
 def kill_one(service: Service, rng: random.Random) -> str:
-    """Kill one process with all below it, a worker's searching part alone perhaps; returns what it was.
+    """Kill one process with all below it, or only the search process of a worker; returns which.
 
     It is one that is ready: killed while it starts, again and again, none would ever work.
     """

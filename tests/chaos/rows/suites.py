@@ -71,9 +71,9 @@ async def _tests(stage: Stage, *tests: str, options: Sequence[str] = ()) -> Outc
     return outcome
 
 
-def counts(said: str) -> tuple[int, int]:
+def counts(printed: str) -> tuple[int, int]:
     """Return how many tests ran and how many of them failed, from pytest's last line."""
-    last = said.strip().rpartition("\n")[2]
+    last = printed.strip().rpartition("\n")[2]
     number = {word: int(count) for count, word in re.findall(r"(\d+) (passed|failed|error)", last)}
     failed = number.get("failed", 0) + number.get("error", 0)
     return number.get("passed", 0) + failed, failed

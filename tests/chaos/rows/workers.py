@@ -50,7 +50,7 @@ async def worker_churn(stage: Stage) -> Outcome:
 
 
 def mixed(stage: Stage, count: int, *, long: float = 0.1) -> list[Json]:
-    """Return so many searches, of which a part is long enough for a kill to hit it."""
+    """Return a number of searches, some of which run long enough for a kill to hit them."""
     return [stage.rng.choice(BRISK if stage.rng.random() < long else QUICK) for _ in range(count)]
 
 
@@ -119,14 +119,15 @@ async def zombie(stage: Stage) -> Outcome:
             frozen = time.monotonic()
             await ledger.all_ended()
             delays.append(time.monotonic() - frozen)
-            if not has_ended(full, reported.search_id):  # nobody took it over, so there is nothing to be late for
+            if not has_ended(full, reported.search_id):  # no other worker claimed it, so its result is not late
                 outcome.stuck += 1
                 worker.thaw()
                 continue
-            before, said = trace(full, reported.search_id), worker.log.stat().st_size
+            before, offset = trace(full, reported.search_id), worker.log.stat().st_size
             worker.thaw()
             await until(
-                partial(says, worker.log, str(reported.search_id), said), "the thawed worker has tried to go on"
+                partial(log_has, worker.log, str(reported.search_id), offset),
+                "the resumed worker has tried to continue",
             )
             await asyncio.sleep(LATE_SECONDS)
             outcome.wrong += trace(full, reported.search_id) != before
@@ -155,7 +156,7 @@ async def freeze_amid(stage: Stage, full: FullMode, ledger: Ledger) -> tuple[Ack
 
 
 def holds_transaction(full: FullMode) -> bool:
-    """Tell whether somebody has had a transaction open for a while without doing anything in it."""
+    """Return whether a connection has been idle in a transaction for a while."""
     query = "select count(*) from pg_stat_activity where state = 'idle in transaction' and state_change < now() - :old"
     with full.database.read() as session:
         return bool(session.execute(text(query), {"old": timedelta(seconds=0.05)}).scalar_one())
@@ -168,7 +169,7 @@ def job_of(full: FullMode, job_id: UUID) -> Job:
 
 
 def has_ended(full: FullMode, job_id: UUID) -> bool:
-    """Tell whether a job is over."""
+    """Return whether a job has ended."""
     return job_of(full, job_id).state in ENDED
 
 
@@ -185,17 +186,17 @@ def trace(full: FullMode, search_id: UUID) -> list[object]:
         return [*rows, sorted(session.scalars(places))]
 
 
-def says(log: Path, words: str, after: int) -> bool:
-    """Tell whether a log has these words after so many bytes."""
+def log_has(log: Path, words: str, after: int) -> bool:
+    """Return whether a log has these words after an offset in bytes."""
     with log.open("rb") as file:
         file.seek(after)
         return words.encode() in file.read()
 
 
 async def poison(stage: Stage) -> Outcome:
-    """A search and a measurement whose process is killed each time fail after three attempts; others go on meanwhile.
+    """A search and a measurement whose process is killed each time fail after three attempts; others continue.
 
-    The measurement's process is killed as the kernel does when the memory is not enough, and is said to be.
+    The measurement's process is killed as the kernel does when the memory is not enough, and is reported so.
     """
     full = await stage.full(*USUAL, TRAIN)
     outcome = stage.outcome()
@@ -240,7 +241,7 @@ def runner_of(full: FullMode, job_id: UUID, attempt: int) -> psutil.Process | No
 
 
 async def blackout(stage: Stage) -> Outcome:
-    """Everything is killed at once and started again: every search is there, and ends within 10 s of the start.
+    """Everything is killed and started again: no search is lost, and each ends within 10 s of the start.
 
     p50, p99: from the moment at which every process is ready again to a search's end.
     """
