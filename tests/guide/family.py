@@ -54,7 +54,7 @@ def place(one: Architecture) -> tuple[Any, ...]:
     return -one.evaluation.mass, one.evaluation.macs, one.evaluation.params, one.width, one.depth  # type: ignore[attr-defined]
 
 
-def test_it_is_known_by_its_name_and_reads_back() -> None:
+def test_the_family_is_found_by_name_and_reads_back() -> None:
     assert "residual_mlp" in FAMILIES
     one = network(8, 3)
     assert decode_architecture(one.definition()) == one
@@ -63,7 +63,7 @@ def test_it_is_known_by_its_name_and_reads_back() -> None:
 
 
 @pytest.mark.parametrize(("width", "depth"), [(1, 1), (8, 3), (16, 6), (3, 1)])
-def test_its_closed_forms_are_those_of_its_module(width: int, depth: int) -> None:
+def test_closed_forms_equal_the_costs_of_the_module(width: int, depth: int) -> None:
     one = network(width, depth)
     figures = one.evaluation
     counted = measure.count(build(one, 0), (20,))
@@ -88,7 +88,7 @@ def test_the_engine_equals_brute_force(seed: int) -> None:
     assert least.certificate.objective_value == able
 
 
-def test_it_is_searched_stored_and_shown_by_the_service(client: TestClient, worker: Context) -> None:
+def test_the_service_searches_stores_and_shows_the_family(client: TestClient, worker: Context) -> None:
     body = {"space": SPACE, "budget": {"max_params": 1500}, "top_k": 3}
     preview = client.post("/v1/searches/preview", json=body).json()
     made = client.post("/v1/searches", json=body).json()
@@ -112,7 +112,7 @@ def test_it_is_searched_stored_and_shown_by_the_service(client: TestClient, work
         assert (shown.status_code, "residual_mlp" in shown.text) == (200, True), page
 
 
-def test_what_is_wrong_with_it_is_told_by_its_field(client: TestClient) -> None:
+def test_an_invalid_definition_names_its_field(client: TestClient) -> None:
     refused = client.post("/v1/searches", json={"space": SPACE | {"depth": {"min": 0, "max": 3}}})
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "space.depth.min")
     late = {"space": SPACE, "budget": {"device": profile(), "max_latency_ms": 5}}
@@ -121,7 +121,7 @@ def test_what_is_wrong_with_it_is_told_by_its_field(client: TestClient) -> None:
     assert "residual_mlp" in client.get("/openapi.json").text
 
 
-def test_its_files_compute_what_its_module_does(tmp_path: Path) -> None:
+def test_exported_files_give_the_outputs_of_the_module(tmp_path: Path) -> None:
     one = network(8, 3)
     module, x = build(one, 0).eval(), torch.randn(4, 20)
     path = tmp_path / "network.onnx"
@@ -136,7 +136,7 @@ def test_its_files_compute_what_its_module_does(tmp_path: Path) -> None:
     assert torch.equal(other(x), module(x))
 
 
-def test_without_a_writer_there_is_no_pytorch_file(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_family_without_a_writer_has_no_pytorch_file(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     one = network(8, 3)
     silent = dataclasses.replace(FAMILIES["residual_mlp"], source=None)
     monkeypatch.setitem(FAMILIES._all(), "residual_mlp", silent)

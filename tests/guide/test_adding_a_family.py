@@ -39,7 +39,7 @@ def imported(code: str) -> Iterator[str]:
             yield node.module or "."
 
 
-def test_of_the_product_the_family_imports_the_plugin_module_only() -> None:
+def test_the_family_imports_only_the_plugin_module() -> None:
     code = "\n".join(text for name, text in blocks(PAGE).items() if name.endswith(".py"))
     ours = {name for name in imported(code) if name.split(".")[0] in ("app", "nnmass", "nnmass_core", "worker")}
     assert ours == {"nnmass_core.plugin"}
@@ -59,7 +59,7 @@ def families(path: Path) -> subprocess.CompletedProcess[str]:
     return python(path, "-c", "from nnmass_core.families import FAMILIES; print(*FAMILIES)")
 
 
-def test_it_comes_after_our_own(installed: Path) -> None:
+def test_an_installed_family_is_listed_after_the_built_in_ones(installed: Path) -> None:
     assert families(installed).stdout.split() == [*FAMILIES, "residual_mlp"]
     assert "residual_mlp" not in FAMILIES
 
@@ -77,7 +77,7 @@ def test_it_comes_after_our_own(installed: Path) -> None:
         ),
     ],
 )
-def test_a_family_that_cannot_be_loaded_is_told_at_the_start(installed: Path, code: str, reason: str) -> None:
+def test_a_family_that_cannot_be_loaded_is_reported_at_the_start(installed: Path, code: str, reason: str) -> None:
     known = (
         "from nnmass_core.families import Family\n"
         "from nnmass_core.families.resnet import ResNet, ResNetSpace\n"
@@ -89,7 +89,7 @@ def test_a_family_that_cannot_be_loaded_is_told_at_the_start(installed: Path, co
     assert done.stderr.splitlines()[-1].endswith(reason)
 
 
-def test_no_part_of_the_product_knows_it_by_name() -> None:
+def test_no_module_of_the_product_names_the_family() -> None:
     parts = ("app", "migrations", "nnmass", "nnmass_core", "worker")
     files = [path for part in parts for path in (ROOT / part).rglob("*") if path.suffix in (".py", ".html", ".js")]
     assert len(files) > 100
