@@ -18,7 +18,7 @@ def test_prose_is_wrapped(page: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", ["```\n{}\n```", "| {} |", "# {}", "    {}", "$$\n{}\n$$", "[name]: {}", "<p>{}</p>"])
-def test_what_is_no_prose_stays_as_it_is(kept: str) -> None:
+def test_text_that_is_not_prose_is_not_wrapped(kept: str) -> None:
     text = f"Before.\n\n{kept.format(LONG.strip())}\n\nAfter.\n"
     assert wrapped(text) == text
 
@@ -39,5 +39,5 @@ def test_a_wrapped_line_starts_no_list() -> None:
     assert wrapped(wrapped(words)) == wrapped(words)
 
 
-def test_an_item_is_wrapped_apart_from_its_neighbors() -> None:
+def test_an_item_is_wrapped_separately_from_its_neighbors() -> None:
     assert wrapped(f"- one\n- {LONG}\n- three\n").split("\n")[0] == "- one"

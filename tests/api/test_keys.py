@@ -198,7 +198,7 @@ def crowded(backend: Backend) -> Iterator[SimpleNamespace]:
         yield SimpleNamespace(client=client, alice=bearer(alice), bob=bearer(bob), first=first, second=second)
 
 
-def test_an_owner_at_the_limit_of_queued_jobs_is_refused(crowded: SimpleNamespace) -> None:
+def test_a_submission_beyond_the_limit_of_queued_jobs_is_refused(crowded: SimpleNamespace) -> None:
     refused = crowded.client.post("/v1/searches", json=SEARCH, headers=crowded.alice)
     assert (refused.status_code, refused.json()["code"]) == (429, "too_much_waiting")
     assert int(refused.headers["Retry-After"]) > 0

@@ -25,7 +25,7 @@ def test_the_service_proves_an_optimum_within_each_published_budget(client: Test
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
-def test_mobilenets_own_nn_mass_is_reached_inside_the_smaller_budget(client: TestClient) -> None:
+def test_the_nn_mass_of_mobilenet_is_reached_within_the_smaller_budget(client: TestClient) -> None:
     (row,) = (row for row in ROWS if row.name == "NN-Mass-A")
     mobilenet = named_network("mobilenet_v2").evaluation
     assert float(mobilenet.mass) == 1287.0

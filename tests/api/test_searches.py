@@ -291,7 +291,7 @@ def test_concurrent_equal_posts_make_one_search(client: TestClient) -> None:
     assert len(set(ids)) == 1
 
 
-def test_prefer_wait_holds_the_answer(client: TestClient, worker: Context) -> None:
+def test_a_request_with_prefer_wait_returns_the_finished_search(client: TestClient, worker: Context) -> None:
     early = post(client, SMALL, Prefer="respond-async, wait=1")
     assert (early.status_code, early.json()["status"]) == (202, "queued")
     thread = threading.Timer(0.2, search_tasks.run_next, [worker])

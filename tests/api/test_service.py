@@ -86,7 +86,7 @@ def test_more_concurrent_requests_than_threads_or_connections_are_answered(backe
 
 
 @pytest.mark.servers
-def test_an_unavailable_database_is_503_until_it_returns(redis: RedisServer, tmp_path: Path) -> None:
+def test_requests_are_answered_with_503_while_the_database_is_unavailable(redis: RedisServer, tmp_path: Path) -> None:
     from app.storage import migrate
     from app.storage.db import make_engine
 

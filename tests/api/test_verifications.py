@@ -330,7 +330,7 @@ def grid(client: TestClient, backend: Backend, **changes: Any) -> list[dict[str,
     return made
 
 
-def test_evidence_without_trainings_says_so(client: TestClient) -> None:
+def test_the_statement_of_evidence_without_trainings_reports_their_absence(client: TestClient) -> None:
     evidence = get(client, "/v1/evidence")
     assert (evidence["n"], evidence["scope"], evidence["fit"]) == (0, None, None)
     assert evidence["statement"]

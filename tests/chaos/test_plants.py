@@ -34,7 +34,7 @@ def chaos(*options: str) -> tuple[int, dict[str, Line]]:
 
 
 @pytest.mark.slow
-def test_without_a_bug_the_rows_pass() -> None:
+def test_rows_pass_without_a_planted_bug() -> None:
     rows = {PLANTS[name].row for name in QUICK} - {SHOWN_ELSEWHERE}
     code, lines = chaos("--rows", ",".join(rows))
     assert {name: line["reasons"] for name, line in lines.items()} == {name: [] for name in rows}
@@ -42,7 +42,7 @@ def test_without_a_bug_the_rows_pass() -> None:
 
 
 @pytest.mark.slow
-def test_each_bug_is_found() -> None:
+def test_each_planted_bug_is_found() -> None:
     code, lines = chaos("--plant", ",".join(QUICK))
     assert set(lines) == set(QUICK)
     for name, line in lines.items():

@@ -243,7 +243,7 @@ def test_lines_need_different_values_of_nn_mass() -> None:
     assert isinstance(lines_of([point(i, 10 + i % 3, 10, 10, 0.5) for i in range(8)])[0], Line)
 
 
-def test_the_statement_says_when_nn_mass_loses() -> None:
+def test_the_statement_reports_when_nn_mass_predicts_worse_than_params() -> None:
     result = found_in(random_points(60, 5, of_mass=0.0, of_params=0.1))
     assert "NN-Mass does no better than params here" in result["statement"]
     assert result["difference"]["nn_mass_minus_params"]["high"] < 0
@@ -271,7 +271,7 @@ def test_the_statement_does_not_call_a_draw_better() -> None:
     assert "NN-Mass does no better than MACs here" in result["statement"]
 
 
-def test_the_statement_says_when_nn_mass_wins_and_by_how_much() -> None:
+def test_the_statement_reports_by_how_much_nn_mass_predicts_better() -> None:
     result = found_in(random_points(60, 7, of_mass=0.1))["statement"]
     assert result.startswith("Over 60 networks (180 runs) the Spearman correlation with accuracy is 0.9")
     assert "NN-Mass does better than params here: the difference is +" in result
@@ -279,7 +279,7 @@ def test_the_statement_says_when_nn_mass_wins_and_by_how_much() -> None:
     assert "ahead of params in" in result
 
 
-def test_the_statement_says_when_the_difference_may_be_chance() -> None:
+def test_the_statement_reports_that_the_difference_may_be_chance() -> None:
     result = found_in(random_points(8, 3, of_mass=0.01, of_params=0.01))
     low, high = (result["difference"]["nn_mass_minus_params"][end] for end in ("low", "high"))
     assert low < 0 < high

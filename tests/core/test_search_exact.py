@@ -283,7 +283,7 @@ def out_of_time_after(looks: int) -> Control:
     return Control(expired=lambda: next(counter) >= looks)
 
 
-def test_a_search_stopped_by_its_time_limit_says_so() -> None:
+def test_a_search_stopped_by_its_time_limit_reports_it() -> None:
     rows = ranked(SMALL)
     seen: set[bool] = set()
     for patience in range(200):
@@ -302,7 +302,7 @@ def test_a_search_stopped_by_its_time_limit_says_so() -> None:
     assert seen == {False, True}
 
 
-def test_an_infeasible_search_without_time_for_its_relaxation_says_so() -> None:
+def test_an_infeasible_search_without_time_for_its_relaxation_reports_it() -> None:
     budget = {"max_params": 0, "max_macs": 0}
     found = search(request(SMALL, budget), Control(expired=lambda: True)).certificate
     assert (found.count, found.feasible, found.bound) == (0, False, None)
@@ -359,7 +359,7 @@ def test_progress_never_falls_and_stays_between_zero_and_one(seed: int) -> None:
         ("densenet-tiny", Budget(max_params=0)),
     ],
 )
-def test_progress_never_falls_over_the_side_questions(preset: str, budget: Budget) -> None:
+def test_progress_never_falls_during_the_computation_of_binding_limits(preset: str, budget: Budget) -> None:
     """Which limits bind and what would fit are separate searches; their progress continues from the first one's."""
     check_progress(progress_of(SearchRequest(space=resolve_space(preset), budget=budget, top_k=1000)))
 

@@ -62,7 +62,7 @@ def rows(found: list[Row]) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_as_a_limit_it_equals_brute_force(seed: int) -> None:
+def test_a_search_with_the_cost_as_a_limit_equals_brute_force(seed: int) -> None:
     rng = Random(seed)
     precision = rng.choice(list(BYTES))
     bound, params = energy(rng.choice(ROWS), precision), rng.choice(ROWS).params
@@ -81,7 +81,7 @@ def test_the_least_sufficient_limit_is_reported_when_nothing_fits() -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_as_an_objective_it_equals_brute_force(seed: int) -> None:
+def test_a_search_with_the_cost_as_an_objective_equals_brute_force(seed: int) -> None:
     rng = Random(seed)
     precision, mass = rng.choice(list(BYTES)), rng.choice(ROWS).mass
     able = [row for row in ROWS if row.mass >= mass]
@@ -90,7 +90,7 @@ def test_as_an_objective_it_equals_brute_force(seed: int) -> None:
 
 
 @pytest.mark.parametrize("precision", BYTES)
-def test_as_a_front_it_equals_brute_force(precision: str) -> None:
+def test_a_front_in_the_cost_equals_brute_force(precision: str) -> None:
     found = search(request(Pareto(("energy_pj",)), precision=precision))
     expected: list[tuple[int, Any]] = []
     for row in sorted(ROWS, key=lambda row: (energy(row, precision), -row.mass)):
@@ -101,7 +101,7 @@ def test_as_a_front_it_equals_brute_force(precision: str) -> None:
     assert found.certificate.resolution is None
 
 
-def test_a_random_control_keeps_the_limit() -> None:
+def test_a_random_control_respects_the_limit() -> None:
     asked = request(max_energy_pj=energy(ROWS[len(ROWS) // 2]))
     candidate = search(asked).ranking[0].architecture
     control = random_control(asked, candidate, frozenset(), seed=1)
@@ -114,7 +114,7 @@ def test_a_space_that_is_too_large_for_exact_sums_is_refused() -> None:
         SearchRequest(space=decode_space(wide), budget=Budget(max_energy_pj=5))
 
 
-def test_the_service_takes_it_stores_it_and_shows_it(client: TestClient, worker: Context) -> None:
+def test_the_service_accepts_stores_and_shows_the_cost(client: TestClient, worker: Context) -> None:
     preview = client.post("/v1/searches/preview", json=ASKED).json()
     made = client.post("/v1/searches", json=ASKED).json()
     assert made["request"]["budget"] == {"max_energy_pj": 4_000_000, "precision": "fp32"}
@@ -140,7 +140,7 @@ def test_the_service_takes_it_stores_it_and_shows_it(client: TestClient, worker:
     assert (refused["field"], refused["code"]) == ("budget.max_energy_pj", "not_an_integer")
 
 
-def test_it_is_in_the_form_and_in_the_openapi_document(client: TestClient) -> None:
+def test_the_cost_is_in_the_form_and_in_the_openapi_document(client: TestClient) -> None:
     form = client.get("/").text
     assert '<input type="text" id="max_energy_pj" name="max_energy_pj"' in form
     assert 'data-slides="max_energy_pj"' in form
@@ -159,7 +159,7 @@ def command(*arguments: str) -> Any:
     return CliRunner().invoke(app, [*arguments, "--preset", "densenet-tiny"])
 
 
-def test_it_is_an_option_of_the_command_line() -> None:
+def test_the_cost_is_an_option_of_the_command_line() -> None:
     done = command("search", "--max-energy-pj", "500M", "--top-k", "2")
     assert (done.exit_code, done.stderr) == (0, "")
     assert "pJ" in done.stdout
@@ -183,7 +183,7 @@ def remote(sqlite_file: Path, tmp_path: Path) -> Iterator[nnmass.Client]:
     database.dispose()
 
 
-def test_python_takes_it_here_and_through_a_service(remote: nnmass.Client) -> None:
+def test_python_accepts_the_cost_with_and_without_a_service(remote: nnmass.Client) -> None:
     options: dict[str, Any] = {"max_energy_pj": "4M", "top_k": 3}
     here, there = nnmass.search(SPACE, **options), remote.search(SPACE, **options)
     assert [item.raw["energy_pj"] for item in here] == [item.raw["energy_pj"] for item in there]
@@ -195,5 +195,5 @@ def test_python_takes_it_here_and_through_a_service(remote: nnmass.Client) -> No
         nnmass.search(SPACE, max_nothing=5)  # type: ignore[call-arg]
 
 
-def test_the_table_has_it_after_our_own() -> None:
+def test_the_table_has_the_cost_after_the_built_in_ones() -> None:
     assert list(COSTS)[-1] == "energy_pj"

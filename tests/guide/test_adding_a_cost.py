@@ -66,7 +66,7 @@ def test_a_cost_that_cannot_be_used_is_refused_when_it_is_loaded(installed: Path
     assert done.stderr.splitlines()[-1].endswith(reason)
 
 
-def test_it_follows_our_own_costs(installed: Path) -> None:
+def test_an_installed_cost_is_listed_after_the_built_in_ones(installed: Path) -> None:
     done = python(installed, "-c", "from nnmass_core.costs import COSTS; print(*COSTS)")
     assert done.stdout.split() == [*COSTS, "energy_pj"]
     assert "energy_pj" not in COSTS
