@@ -225,10 +225,10 @@ def test_clients_that_reconnect_repeatedly_see_each_event_once(server: Server) -
     held = claimed(server)
     seen: list[list[Reported]] = [[] for _ in range(12)]
 
-    def reconnecting(received: list[Reported], at_once: int) -> None:
+    def reconnecting(received: list[Reported], batch: int) -> None:
         while not received or received[-1][1] != "done":
             last = received[-1][0] if received else None
-            received += Follower(server, search_id, last, enough=lambda reported: len(reported) >= at_once).ended()
+            received += Follower(server, search_id, last, enough=lambda reported: len(reported) >= batch).ended()
 
     threads = [threading.Thread(target=reconnecting, args=(seen[i], 1 + i % 4), daemon=True) for i in range(len(seen))]
     for thread in threads:

@@ -194,7 +194,7 @@ def test_log_lines_of_a_jobs_threads_name_the_job(
     def work(context: Context, held: lifecycle.Claim) -> None:
         with heartbeat.Heartbeat(context, held) as alive:
             monkeypatch.setattr(lifecycle, "heartbeat", fail)
-            run_child("tests.api.trainer_that_speaks", {}, alive)
+            run_child("tests.api.printing_trainer", {}, alive)
             assert beaten.wait(30)
 
     with backend.database.write() as session:

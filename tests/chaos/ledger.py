@@ -20,8 +20,8 @@ from sqlalchemy.exc import DBAPIError
 from app.jobs.lifecycle import ENDED, Event, State
 from app.storage.db import Database
 from app.storage.models import Job, JobEvent, RankedArchitecture, Search
-from tests.chaos.questions import Json, calm_digest
 from tests.chaos.report import Outcome
+from tests.chaos.search_requests import Json, undisturbed_digest
 
 ACKNOWLEDGE_SECONDS = 60.0
 AGAIN_SECONDS = 0.1
@@ -42,7 +42,7 @@ class Acknowledged:
 
     search_id: UUID
     key: str
-    question: Json
+    request: Json
     fails_with: str | None = None
     cancel_answer: str | None = None
 
@@ -89,7 +89,7 @@ class Ledger:
 
     # Requests
 
-    async def post(self, question: Json, *, fails_with: str | None = None) -> Acknowledged | None:
+    async def post(self, request: Json, *, fails_with: str | None = None) -> Acknowledged | None:
         """Submit a search as often as it takes, with one Idempotency-Key; None when it is refused for good.
 
         fails_with: the error that it is to end with, after all its attempts.
@@ -97,9 +97,9 @@ class Ledger:
         key = f"{self.name}-{next(self._numbers)}"
         deadline = time.monotonic() + ACKNOWLEDGE_SECONDS
         while time.monotonic() < deadline:
-            answer = await self._try(question | {"name": key}, key)
+            answer = await self._try(request | {"name": key}, key)
             if answer is not None and answer.status_code == 202:
-                reported = Acknowledged(UUID(answer.json()["id"]), key, question, fails_with)
+                reported = Acknowledged(UUID(answer.json()["id"]), key, request, fails_with)
                 self.acknowledged.append(reported)
                 return reported
             if answer is not None and answer.status_code < 500:
@@ -119,23 +119,23 @@ class Ledger:
         self.answers[str(answer.status_code)] += 1
         return answer
 
-    async def post_all(self, questions: list[Json], *, at_once: int = 4) -> None:
+    async def post_all(self, requests: list[Json], *, concurrency: int = 4) -> None:
         """Submit searches as fast as they are accepted."""
-        waiting = iter(questions)
+        waiting = iter(requests)
 
         async def post_some() -> None:
-            for question in waiting:
-                await self.post(question)
+            for request in waiting:
+                await self.post(request)
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(at_once):
+            for _ in range(concurrency):
                 group.create_task(post_some())
 
-    async def post_paced(self, questions: list[Json], *, a_second: float) -> None:
+    async def post_paced(self, requests: list[Json], *, a_second: float) -> None:
         """Submit searches at a constant rate, without waiting for answers."""
         async with asyncio.TaskGroup() as group:
-            for question in questions:
-                group.create_task(self.post(question))
+            for request in requests:
+                group.create_task(self.post(request))
                 await asyncio.sleep(1 / a_second)
 
     async def cancel(self, reported: Acknowledged) -> None:
@@ -267,7 +267,7 @@ def _right(reported: Acknowledged, one: Found) -> bool:
         return False
     if one.state == State.SUCCEEDED:
         whole = one.ranks == list(range(1, _count_of(one) + 1))
-        return whole and one.dones == 1 and one.digest == calm_digest(reported.question)
+        return whole and one.dones == 1 and one.digest == undisturbed_digest(reported.request)
     if one.state == State.CANCELLED:
         return reported.cancel_answer is not None and one.result is None and not one.ranks
     return one.state != State.FAILED

@@ -18,7 +18,7 @@ from worker.child import run_child
 from worker.heartbeat import Heartbeat, Lost
 from worker.job_runner import Died, Failed
 
-MODULE = "tests.jobs.obedient"
+MODULE = "tests.jobs.scripted_child"
 
 
 @dataclass

@@ -27,7 +27,7 @@ from app.storage.ids import new_id
 from app.storage.models import Job
 from tests.conftest import BOTH, POSTGRES, Backend
 from tests.jobs.queue_model import MOST_ATTEMPTS, Known
-from tests.jobs.searching import BODIES, LEASE_SECONDS, OWNERS, QUEUE, ago, needs_sweep, read_back, save, sweep
+from tests.jobs.stored_searches import BODIES, LEASE_SECONDS, OWNERS, QUEUE, ago, needs_sweep, read_back, save, sweep
 
 THREADS, STEPS, KEYS = 8, 60, 3
 ROOM = 5

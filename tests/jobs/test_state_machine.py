@@ -24,7 +24,7 @@ from app.storage.db import Database
 from app.storage.models import IdempotencyKey, Job, WorkerBeat
 from tests.conftest import Backend
 from tests.jobs.queue_model import MOST_ATTEMPTS, First, Held, Known, Queue, Submitted
-from tests.jobs.searching import (
+from tests.jobs.stored_searches import (
     BODIES,
     LEASE_SECONDS,
     OWNERS,

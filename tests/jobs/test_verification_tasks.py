@@ -134,7 +134,7 @@ def test_a_training_killed_in_every_phase_ends_with_the_same_result(
     deaths = tmp_path / "deaths"
     deaths.write_text("\n".join(MOMENTS))
     monkeypatch.setenv("NNMASS_TEST_DEATHS", str(deaths))
-    monkeypatch.setattr(verification_tasks, "MODULE", "tests.jobs.mortal_trainer")
+    monkeypatch.setattr(verification_tasks, "MODULE", "tests.jobs.killed_trainer")
     verification_id = bench.submit()
     for attempt in range(1, len(MOMENTS) + 1):
         assert bench.run()
@@ -200,7 +200,7 @@ def test_a_training_killed_within_an_epoch_resumes_from_a_checkpoint_of_that_epo
         "epoch 2 step 14"
     )  # the step of a check after which a checkpoint was stored at step 1
     monkeypatch.setenv("NNMASS_TEST_DEATHS", str(tmp_path / "deaths"))
-    monkeypatch.setattr(verification_tasks, "MODULE", "tests.jobs.mortal_trainer")
+    monkeypatch.setattr(verification_tasks, "MODULE", "tests.jobs.killed_trainer")
     verification_id = bench.submit(seeds=[0])
     assert train_tasks.run_next(often)
     assert max((row.epoch, row.step) for row in bench.rows(Checkpoint, verification_id)) == (1, 1)
@@ -217,7 +217,7 @@ def test_a_training_that_kills_its_process_fails_after_three_attempts(
 ) -> None:
     (tmp_path / "deaths").write_text("\n".join(["before the first epoch"] * 10))
     monkeypatch.setenv("NNMASS_TEST_DEATHS", str(tmp_path / "deaths"))
-    monkeypatch.setattr(verification_tasks, "MODULE", "tests.jobs.mortal_trainer")
+    monkeypatch.setattr(verification_tasks, "MODULE", "tests.jobs.killed_trainer")
     three = replace(bench.context, settings=bench.context.settings.model_copy(update={"most_attempts": 3}))
     verification_id = bench.submit()
     while train_tasks.run_next(three):
@@ -262,7 +262,7 @@ def test_a_damaged_checkpoint_is_replaced_by_the_previous_one(
     expected = calm(bench, seeds=[0])
     (tmp_path / "deaths").write_text("epoch 3 step 0")
     monkeypatch.setenv("NNMASS_TEST_DEATHS", str(tmp_path / "deaths"))
-    monkeypatch.setattr(verification_tasks, "MODULE", "tests.jobs.mortal_trainer")
+    monkeypatch.setattr(verification_tasks, "MODULE", "tests.jobs.killed_trainer")
     verification_id = bench.submit(seeds=[0])
     assert bench.run()
     files = sorted(bench.folder(verification_id).iterdir())
@@ -289,7 +289,7 @@ def test_a_retry_with_changed_images_does_not_resume(
     make_images(birds, shade=0)
     (tmp_path / "deaths").write_text("epoch 2 step 0")
     monkeypatch.setenv("NNMASS_TEST_DEATHS", str(tmp_path / "deaths"))
-    monkeypatch.setattr(verification_tasks, "MODULE", "tests.jobs.mortal_trainer")
+    monkeypatch.setattr(verification_tasks, "MODULE", "tests.jobs.killed_trainer")
     dataset = {"name": "imagefolder", "path": "birds"}
     verification_id = bench.submit(architecture=BODY["architecture"] | {"num_classes": 2}, dataset=dataset, seeds=[0])
     assert bench.run()

@@ -12,8 +12,8 @@ from redis import Redis
 
 from tests.chaos.full import LEAST, FullMode
 from tests.chaos.ledger import times_of
-from tests.chaos.questions import QUICK
 from tests.chaos.report import Outcome, percentile
+from tests.chaos.search_requests import QUICK
 from tests.chaos.stage import Stage, every
 
 A_SECOND = 20
@@ -114,10 +114,10 @@ async def _out_of_order(stage: Stage, seconds: int, harmed: Harm) -> Outcome:
     full = await stage.full(*LEAST)
     outcome = stage.outcome()
     seconds = stage.size(seconds, least=3)
-    questions = [stage.rng.choice(QUICK) for _ in range(A_SECOND * seconds)]
+    requests = [stage.rng.choice(QUICK) for _ in range(A_SECOND * seconds)]
     async with stage.ledger(full.address, full.database) as ledger:
         async with asyncio.TaskGroup() as group:
-            group.create_task(ledger.post_paced(questions, a_second=A_SECOND))
+            group.create_task(ledger.post_paced(requests, a_second=A_SECOND))
             async with harmed(full):
                 await asyncio.sleep(seconds)
             back = datetime.now(UTC)
@@ -133,7 +133,7 @@ async def _out_of_order(stage: Stage, seconds: int, harmed: Harm) -> Outcome:
         "POST p50": round(percentile(meanwhile, 50), 3),
         "POST p99": round(percentile(meanwhile, 99), 3),
     }
-    outcome.judge(len(questions) + 1)
+    outcome.judge(len(requests) + 1)
     outcome.require(f"POSTs were answered {dict(ledger.answers)}", that=set(ledger.answers) == {"202"})
     outcome.require("work did not start soon after", that=again <= stage.limit(STARTS_WITHIN_SECONDS))
     return outcome

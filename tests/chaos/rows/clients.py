@@ -24,8 +24,8 @@ from app.storage.db import Database
 from app.storage.models import Search
 from tests.chaos.full import API
 from tests.chaos.ledger import Ledger
-from tests.chaos.questions import QUICK
 from tests.chaos.report import Outcome, percentile
+from tests.chaos.search_requests import QUICK
 from tests.chaos.stage import Stage, client_of
 from tests.servers import HOST
 

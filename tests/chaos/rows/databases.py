@@ -33,16 +33,16 @@ async def database_restart(stage: Stage) -> Outcome:
         full.restart_database(DOWN_SECONDS)
         backs.append(datetime.now(UTC))
 
-    questions = mixed(stage, stage.size(A_SECOND * 20, least=A_SECOND * 6), long=0.05)
+    requests = mixed(stage, stage.size(A_SECOND * 20, least=A_SECOND * 6), long=0.05)
     async with stage.ledger(full.address, full.database) as ledger:
         async with every(2.5, restart):
-            await ledger.post_paced(questions, a_second=A_SECOND)
+            await ledger.post_paced(requests, a_second=A_SECOND)
         await ledger.all_ended()
         found = await ledger.compare(outcome)
     recoveries = [seconds for one in found.values() if (seconds := recovery_of(one, backs)) is not None]
     outcome.take_times(recoveries)
     outcome.notes |= {"restarts": len(backs), "open meanwhile": len(recoveries), **ledger.answers}
-    outcome.judge(len(questions))
+    outcome.judge(len(requests))
     outcome.require("PostgreSQL was never unavailable", that=bool(backs))
     outcome.require(f"POSTs were answered {dict(ledger.answers)}", that=set(ledger.answers) <= {"202", "503"})
     outcome.require("recovery took long", that=(outcome.p99 or 0) <= stage.limit(RECOVERY_SECONDS))
@@ -60,14 +60,14 @@ def recovery_of(one: Found, backs: list[datetime]) -> float | None:
 async def embedded_churn(stage: Stage) -> Outcome:
     """Embedded mode on SQLite: every 2 s one of its processes is killed, and the database file stays whole."""
     outcome = stage.outcome()
-    questions = mixed(stage, stage.size(150, least=40))
+    requests = mixed(stage, stage.size(150, least=40))
     victims: list[str] = []
     settings = SHORT_LEASES | {"NNMASS_MOST_ATTEMPTS": "10"} | planted(stage.plant)  # as `poison` is another row
     with Service(stage.folder / "embedded", settings) as service:
         database = Database(f"sqlite:///{service.folder / 'nnmass.db'}")
         async with stage.ledger(service.address, database) as ledger:
             async with every(KILL_SECONDS, lambda: victims.append(kill_one(service, stage.rng))):
-                await ledger.post_paced(questions, a_second=10)
+                await ledger.post_paced(requests, a_second=10)
                 await ledger.all_ended()
             found = await ledger.compare(outcome)
         database.dispose()
@@ -75,7 +75,7 @@ async def embedded_churn(stage: Stage) -> Outcome:
     outcome.take_times(times_of(found))
     again = sum(one.attempts > 1 for one in found.values())
     outcome.notes |= {"ran again": again} | {f"kills of {name}": victims.count(name) for name in sorted(set(victims))}
-    outcome.judge(len(questions))
+    outcome.judge(len(requests))
     outcome.require("the database file is damaged", that=whole)
     return outcome
 

@@ -18,8 +18,8 @@ from app.storage.models import Job, JobEvent, RankedArchitecture, Search
 from tests.chaos.full import LEAST, SEARCH, TRAIN, USUAL, FullMode
 from tests.chaos.ledger import ATTEMPTS, Acknowledged, Ledger, times_of
 from tests.chaos.processes import Process
-from tests.chaos.questions import BRISK, ENDLESS, MEASUREMENT, QUICK, SLOW, Json
 from tests.chaos.report import Outcome
+from tests.chaos.search_requests import BRISK, ENDLESS, MEASUREMENT, QUICK, SLOW, Json
 from tests.chaos.stage import Stage, every, until
 from tests.processes.service import kill, wait_for
 
@@ -34,17 +34,17 @@ async def worker_churn(stage: Stage) -> Outcome:
     """Every 2 s a search worker is killed with all below it and started again: nothing is lost, done twice or wrong."""
     full = await stage.full(*USUAL)
     outcome = stage.outcome()
-    questions = mixed(stage, stage.size(500, least=100))
+    requests = mixed(stage, stage.size(500, least=100))
     async with stage.ledger(full.address, full.database) as ledger:
         killed: list[str] = []
         async with every(KILL_SECONDS, lambda: killed.append(kill_one(stage, full))):
-            await ledger.post_all(questions)
+            await ledger.post_all(requests)
             await ledger.all_ended()
         found = await ledger.compare(outcome)
     outcome.take_times(times_of(found))
     again = sum(one.attempts > 1 for one in found.values())
     outcome.notes |= {"kills": len([*filter(None, killed)]), "ran again": again}
-    outcome.judge(len(questions))
+    outcome.judge(len(requests))
     outcome.require("no kill hit a search", that=again > 0)
     return outcome
 
@@ -80,26 +80,26 @@ async def cancel_races(stage: Stage) -> Outcome:
     """Each search is cancelled at a random moment while workers restart: what was answered is what remains."""
     full = await stage.full(*USUAL)
     outcome = stage.outcome()
-    questions = [stage.rng.choice([*BRISK, *QUICK, *SLOW[:1]]) for _ in range(stage.size(300, least=60))]
-    moments = [stage.rng.expovariate(1) for _ in questions]
+    requests = [stage.rng.choice([*BRISK, *QUICK, *SLOW[:1]]) for _ in range(stage.size(300, least=60))]
+    moments = [stage.rng.expovariate(1) for _ in requests]
     async with stage.ledger(full.address, full.database) as ledger:
 
-        async def post_and_cancel(question: Json, moment: float) -> None:
-            reported = await ledger.post(question)
+        async def post_and_cancel(request: Json, moment: float) -> None:
+            reported = await ledger.post(request)
             await asyncio.sleep(moment)
             if reported is not None:
                 await ledger.cancel(reported)
 
         async with every(KILL_SECONDS, lambda: kill_one(stage, full)), asyncio.TaskGroup() as group:
-            for question, moment in zip(questions, moments, strict=True):
-                group.create_task(post_and_cancel(question, moment))
+            for request, moment in zip(requests, moments, strict=True):
+                group.create_task(post_and_cancel(request, moment))
                 await asyncio.sleep(1 / 15)
         await ledger.all_ended()
         found = await ledger.compare(outcome)
         answers = [reported.cancel_answer for reported in ledger.acknowledged]
     outcome.take_times(times_of(found))
     outcome.notes |= {str(answer): answers.count(answer) for answer in dict.fromkeys(answers)}
-    outcome.judge(len(questions))
+    outcome.judge(len(requests))
     for answer in (State.CANCELLED, State.SUCCEEDED):
         outcome.require(f"no cancel was answered {answer}: they race with nothing", that=answer in answers)
     return outcome
@@ -247,9 +247,9 @@ async def blackout(stage: Stage) -> Outcome:
     """
     full = await stage.full(*USUAL)
     outcome = stage.outcome()
-    questions = [*SLOW, *(stage.rng.choice(QUICK) for _ in range(stage.size(100, least=20)))]
+    requests = [*SLOW, *(stage.rng.choice(QUICK) for _ in range(stage.size(100, least=20)))]
     async with stage.ledger(full.address, full.database) as ledger:
-        await ledger.post_all(questions)
+        await ledger.post_all(requests)
         left = await ledger.open_jobs()
         await asyncio.to_thread(full.kill_everything)
         await asyncio.to_thread(full.postgres.start)
@@ -262,7 +262,7 @@ async def blackout(stage: Stage) -> Outcome:
         [max(0.0, (one.finished_at - back).total_seconds()) for one in found.values() if one.finished_at]
     )
     outcome.notes["open when killed"] = left
-    outcome.judge(len(questions))
+    outcome.judge(len(requests))
     outcome.require("nothing was left to do when everything was killed", that=left > 0)
     outcome.require(f"took {outcome.p99} s", that=(outcome.p99 or 0) <= stage.limit(BLACKOUT_SECONDS))
     return outcome

@@ -1,4 +1,4 @@
-"""The trainer, killed with SIGKILL at a chosen moment: `python -m tests.jobs.mortal_trainer`.
+"""The trainer, killed with SIGKILL at a chosen moment: `python -m tests.jobs.killed_trainer`.
 
 The file that NNMASS_TEST_DEATHS names lists the remaining moments, one a line. Each is removed before its kill.
 """
@@ -28,11 +28,11 @@ def before(owner: Any, name: str, moment: Callable[..., str]) -> None:
     """Put a moment before a function."""
     whole = getattr(owner, name)
 
-    def mortal(*args: Any, **kwargs: Any) -> Any:
+    def call_unless_killed(*args: Any, **kwargs: Any) -> Any:
         die_at(moment(*args, **kwargs))
         return whole(*args, **kwargs)
 
-    setattr(owner, name, mortal)
+    setattr(owner, name, call_unless_killed)
 
 
 before(training, "load", lambda *args: "before the first epoch")

@@ -71,12 +71,12 @@ MEASUREMENT: Json = {
 """Some seconds in a process that has torch."""
 
 
-def calm_digest(question: Json) -> str:
+def undisturbed_digest(question: Json) -> str:
     """Return the digest of the undisturbed answer, computed by the core without the service."""
-    return _calm_digest(json.dumps({name: value for name, value in question.items() if name != "fresh"}))
+    return _undisturbed_digest(json.dumps({name: value for name, value in question.items() if name != "fresh"}))
 
 
 @cache
-def _calm_digest(question: str) -> str:
+def _undisturbed_digest(question: str) -> str:
     request = SearchRequest.from_json(json.loads(question))
     return search(request, Control()).digest

@@ -1,4 +1,4 @@
-"""A replacement for the process that has torch: `python -m tests.jobs.obedient` does what its order says."""
+"""A replacement for the process that has torch: `python -m tests.jobs.scripted_child` does what its order says."""
 
 from __future__ import annotations
 
