@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,23 @@ def test_an_installed_cost_is_listed_after_the_built_in_ones(installed: Path) ->
     done = python(installed, "-c", "from nnmass_core.costs import COSTS; print(*COSTS)")
     assert done.stdout.split() == [*COSTS, "energy_pj"]
     assert "energy_pj" not in COSTS
+
+
+def test_it_is_found_in_a_zip_file_too(installed: Path, tmp_path: Path) -> None:
+    archive = shutil.make_archive(str(tmp_path / "packages"), "zip", installed)
+    done = python(Path(archive), "-c", "from nnmass_core.costs import COSTS; print(*COSTS)")
+    assert done.stdout.split() == [*COSTS, "energy_pj"]
+
+
+def test_without_such_a_package_help_does_not_load_what_would_find_it(tmp_path: Path) -> None:
+    code = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print('importlib.metadata' in sys.modules, file=sys.stderr))\n"
+        "from app.cli import main\n"
+        "sys.argv = ['nnmass', '--help']\n"
+        "main()"
+    )
+    assert python(tmp_path, "-c", code).stderr == "False\n"
 
 
 def test_only_the_table_names_limits() -> None:
