@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, overload
 from nnmass import formatting, tables
 from nnmass.json_fields import FromJson, Json, json_field, moment
 from nnmass_core.codec import JsonObject
+from nnmass_core.costs import COSTS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -79,6 +80,11 @@ class Architecture(FromJson):
         name="architecture", default_factory=dict, repr=False, compare=False
     )  # its id is compared
     predicted_accuracy: Json | None = json_field(default=None, compare=False)
+
+    @property
+    def costs(self) -> Json:
+        """Its costs by their names, those of installed packages included; None where one is not known."""
+        return {name: self.raw.get(name) for name in COSTS}
 
     @property
     def parts(self) -> tuple[Json, ...]:

@@ -186,7 +186,8 @@ def remote(sqlite_file: Path, tmp_path: Path) -> Iterator[nnmass.Client]:
 def test_python_accepts_the_cost_with_and_without_a_service(remote: nnmass.Client) -> None:
     options: dict[str, Any] = {"max_energy_pj": "4M", "top_k": 3}
     here, there = nnmass.search(SPACE, **options), remote.search(SPACE, **options)
-    assert [item.raw["energy_pj"] for item in here] == [item.raw["energy_pj"] for item in there]
+    assert [item.costs["energy_pj"] for item in here] == [item.costs["energy_pj"] for item in there]
+    assert list(here.items[0].costs) == list(COSTS)
     assert here.items == there.items
     assert here.to_pandas()["energy_pj"].max() <= 4_000_000
     assert "energy" in here._repr_html_()
