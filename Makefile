@@ -32,10 +32,11 @@ test-quick: .venv-dev/installed ## Run the tests that need no servers, browser o
 	@.venv-dev/bin/python -m pytest --numprocesses logical --dist loadfile -q -m "not slow and not servers and not processes" \
 		--most-cases 3 $(addprefix --ignore tests/,$(SLOW_TESTS))
 
-check: .venv-dev/installed ## Lint, formatting, spelling, types and import contracts, as CI runs them
+check: .venv-dev/installed ## Lint, formatting, spelling, wording, types and import contracts, as CI runs them
 	.venv-dev/bin/ruff check .
 	.venv-dev/bin/ruff format --check .
 	.venv-dev/bin/codespell
+	.venv-dev/bin/python -m scripts.words
 	.venv-dev/bin/mypy
 	.venv-dev/bin/mypy tests scripts bench
 	.venv-dev/bin/lint-imports
