@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nnmass_core.costs import COSTS, Cost, costs_by_limit
+from nnmass_core.export.parts import parts_of
 
 CAVEATS = {
     "resolutions_differ": (
@@ -98,7 +99,7 @@ def seconds(value: float) -> str:
 
 def shape(item: Mapping[str, Any]) -> str:
     """Return an architecture's cells or stages in short form: 16x7, 76 · 48x5, 140."""
-    return " · ".join(_part(part) for part in item.get("cells") or item.get("stages") or [])
+    return " · ".join(_part(part) for part in parts_of(item))
 
 
 def _part(part: Mapping[str, Any]) -> str:

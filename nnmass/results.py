@@ -15,6 +15,7 @@ from nnmass import formatting, tables
 from nnmass.json_fields import FromJson, Json, json_field, moment
 from nnmass_core.codec import JsonObject
 from nnmass_core.costs import COSTS
+from nnmass_core.export.parts import parts_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -89,7 +90,7 @@ class Architecture(FromJson):
     @property
     def parts(self) -> tuple[Json, ...]:
         """Its cells or stages, from input to output."""
-        return tuple(self.raw.get("cells") or self.raw.get("stages") or ())
+        return parts_of(self.raw)
 
     @property
     def shape(self) -> str:

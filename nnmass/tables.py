@@ -11,6 +11,7 @@ from nnmass import formatting
 from nnmass.errors import NotPossible
 from nnmass_core.codec import JsonObject
 from nnmass_core.costs import COSTS
+from nnmass_core.export.parts import ANY_HEADING, parts_of, width_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -36,8 +37,7 @@ def frame_of(architectures: Rows) -> DataFrame:
 def _row(item: Mapping[str, Any]) -> JsonObject:
     ranked = {"rank": item["rank"]} if "rank" in item else {}
     slack = {f"slack_{name}": left for name, left in (item.get("slack") or {}).items()}
-    parts = item.get("cells") or item.get("stages") or ()
-    widths = {f"width_{n}": part.get("width") or part.get("channels") for n, part in enumerate(parts, start=1)}
+    widths = {f"width_{n}": width_of(part) for n, part in enumerate(parts_of(item), start=1)}
     return (
         ranked
         | {"arch_id": item["arch_id"]}
@@ -57,7 +57,7 @@ def html_of(architectures: Rows, caption: str = "") -> str:
     """Return a table for a notebook, of the first of them."""
     shown = architectures[:MOST_SHOWN]
     columns = {name: column for name, column in _columns().items() if any(item.get(name) is not None for item in shown)}
-    heads = "".join(f"<th>{escape(head)}</th>" for head in (*(head for head, _ in columns.values()), "cells or stages"))
+    heads = "".join(f"<th>{escape(head)}</th>" for head in (*(head for head, _ in columns.values()), ANY_HEADING))
     rows = "".join(
         "<tr>"
         + "".join(f"<td>{escape(write(item.get(name)))}</td>" for name, (_, write) in columns.items())

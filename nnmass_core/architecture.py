@@ -6,11 +6,12 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from nnmass_core.codec import JsonObject, Value, encode, integer, nested, sha256_of
 from nnmass_core.costs import COSTS
 from nnmass_core.diagram import Panel, draw
+from nnmass_core.errors import DefinitionError
 from nnmass_core.hardware.latency import Work
 
 # untyped: the name of the parts' field depends on the family
@@ -20,6 +21,9 @@ DEFINITION_VERSION = 1
 
 ARCH_ID = "arch_[0-9a-f]{32}"
 """The form of an architecture's id."""
+
+PartName = Literal["cells", "stages"]
+"""What the parts of a network are called, and the key under which public JSON lists them."""
 
 BYTES_PER_ELEMENT = {"fp32": 4, "fp16": 2, "int8": 1}
 """Bytes of one stored number at each precision that a budget can have."""
@@ -83,7 +87,7 @@ class Evaluation:
     weights: int
     steps: tuple[Step, ...]
     depth: int
-    part_name: str
+    part_name: PartName
     parts: tuple[Part, ...]
 
     @property
@@ -143,6 +147,15 @@ class Architecture(Value):
     @abstractmethod
     def panels(self) -> tuple[Panel, ...]:
         """Return what the diagram shows of each cell or stage."""
+
+    def space_around(self) -> JsonObject:
+        """Return the JSON form of a space around the network, in which to look for a cheaper one.
+
+        Raises:
+            DefinitionError: The family defines no space around a network.
+        """
+        message = f"is required: the family {self.family} defines no space around a network"
+        raise DefinitionError.at("space", "required", message)
 
     def diagram(self) -> str:
         """Return a diagram of the network as self-contained SVG."""

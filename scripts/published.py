@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from nnmass_core.architecture import Architecture
 from nnmass_core.budget import Budget
+from nnmass_core.codec import encode
 from nnmass_core.named.presets import resolve_space
 from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
+from nnmass_core.wiring import concatenation_cells
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,13 @@ ROWS = (
 )
 
 
-def shown(architecture: dict[str, Any]) -> str:
+def shown(network: Architecture) -> str:
     """Return a short form of an architecture."""
-    if "cells" in architecture:
-        cells = ", ".join(f"{c['width']}x{c['depth']} t {c['skip_channels']}" for c in architecture["cells"])
-        return f"width x depth, t_c: {cells}"
-    stages = ", ".join("({expansion}, {channels}, {repeats})".format(**stage) for stage in architecture["stages"])
-    return f"{architecture['input']['height']} px; (expansion, channels, repeats): {stages}"
+    if cells := concatenation_cells(network):
+        return f"width x depth, t_c: {', '.join(f'{c.width}x{c.depth} t {c.skip_channels}' for c in cells)}"
+    parts = (encode(part.definition) for part in network.evaluation.parts)
+    stages = ", ".join("({expansion}, {channels}, {repeats})".format(**stage) for stage in parts)
+    return f"{network.input_shape[1]} px; (expansion, channels, repeats): {stages}"
 
 
 def line(row: Row) -> str:
@@ -55,7 +57,7 @@ def line(row: Row) -> str:
     return (
         f"| {row.name} ({row.task}) | {row.params / 1e6:.2f} M | {row.macs / 1e6:,.0f} M | {row.error_percent} %"
         f" | `{row.space}` | {float(figures.mass):,.1f}, {proved_of(certificate.space_size)} {proof}"
-        f" | {figures.params:,} | {figures.macs:,} | {shown(best.architecture.definition())} |"
+        f" | {figures.params:,} | {figures.macs:,} | {shown(best.architecture)} |"
     )
 
 

@@ -19,6 +19,7 @@ from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_architecture
+from nnmass_core.wiring import concatenation_cells
 
 KIND, QUEUE = "measurement", "train"
 PLACE = "/v1/measurements"
@@ -35,7 +36,7 @@ def _submit(session: Session, owner: str, body: MeasurementBody) -> Submission:
     if (body.dataset is None) == (body.kind == "ldi"):
         message = "is required to measure ldi" if body.dataset is None else "does not apply to this kind"
         raise Invalid.at("dataset", "conflicts_with_kind", message)
-    if body.kind == "ldi" and architecture.evaluation.part_name != "cells":
+    if body.kind == "ldi" and not concatenation_cells(architecture):
         message = f"must have concatenation cells, and {architecture.family} has none"
         raise Invalid.at("architecture", "no_cells", message)
     request = body.model_dump(mode="json") | {"architecture": architecture.definition()}

@@ -17,6 +17,7 @@ from app.searches.service import get
 from app.storage.models import RankedArchitecture, Search
 from nnmass_core.codec import JsonObject
 from nnmass_core.costs import COSTS
+from nnmass_core.export.parts import parts_of, width_of
 from nnmass_core.request import SearchRequest
 
 
@@ -54,12 +55,11 @@ def _ranking(session: Session, owner: str, row: Search) -> list[RankedArchitectu
 
 def _line(place: RankedArchitecture, limits: list[str]) -> list[Any]:
     figures = place.figures
-    parts = figures.get("cells") or figures["stages"]
     return [
         place.rank,
         place.arch_id,
         *(figures.get(name) for name in _figures()),
-        *(part.get("width") or part.get("channels") for part in parts),
+        *map(width_of, parts_of(figures)),
         *(figures["slack"][name] for name in limits),
         json.dumps(place.architecture, separators=(",", ":")),
     ]

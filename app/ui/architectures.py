@@ -48,6 +48,7 @@ def show(
     context = {
         "about": service.about(session, owner, arch_id),
         "figures": architecture.evaluation.report(precision),
+        "parts": [part.report() for part in architecture.evaluation.parts],
         "costs": charted().values(),
         "precision": precision,
         "precisions": list(BYTES_PER_ELEMENT),

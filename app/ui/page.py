@@ -22,6 +22,7 @@ from app.ui.forms import Form
 from nnmass import formatting
 from nnmass_core import __version__
 from nnmass_core.errors import DefinitionError
+from nnmass_core.export.parts import heading_of
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
@@ -66,6 +67,7 @@ def environment() -> Environment:
     )
     made.policies["json.dumps_kwargs"] = {}  # in the order of the definition, not alphabetical
     made.filters |= {function.__name__: function for function in filters}
+    made.globals["heading_of"] = heading_of
     made.globals |= {
         name: getattr(formatting, name) for name in ("of_limit", "of_cost", "limit_label", "shown_costs", "CAVEATS")
     }

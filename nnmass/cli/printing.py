@@ -13,6 +13,7 @@ import typer
 from nnmass import formatting
 from nnmass.cli.exit_codes import refuse
 from nnmass_core.costs import Cost
+from nnmass_core.export.parts import heading_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,8 +59,7 @@ def print_table(heads: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]])
 
 def print_networks(networks: Sequence[Architecture], first: tuple[str, Sequence[str]]) -> None:
     """Print networks with their figures. first: the heading and the entries of the first column."""
-    cells = all("cells" in network.raw for network in networks)
-    shape = "cells: width x depth, skip channels" if cells else "stages: channels x blocks"
+    shape = heading_of(network.raw for network in networks)
     costs = formatting.shown_costs([network.raw for network in networks])
     heads = [(name, RIGHT) for name in ("NN-Mass", *(cost.heading for cost in costs))]
     rows = ([name, *_row(network, costs)] for name, network in zip(first[1], networks, strict=True))

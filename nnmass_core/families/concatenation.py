@@ -13,10 +13,11 @@ from typing import ClassVar
 
 from nnmass_core import mass
 from nnmass_core.architecture import Evaluation, Image, ImageArchitecture, Part, Step
-from nnmass_core.codec import LARGEST_INTEGER, Value, integer, sequence
+from nnmass_core.codec import LARGEST_INTEGER, JsonObject, Value, encode, integer, sequence
 from nnmass_core.diagram import Arc, Panel, shown
 from nnmass_core.errors import Problem
 from nnmass_core.families.costs import Costs
+from nnmass_core.families.neighborhood import cells_around
 from nnmass_core.hardware.latency import Operators, Work, elementwise, linear, pool
 from nnmass_core.mass import Integers, canonical_skip_channels, links
 
@@ -252,6 +253,11 @@ class ConcatenationCnn(ImageArchitecture):
             parts += [self.entry(index, before, after).work(w_in, w), self.body(after).work(w, d, t, links(w, d, t))]
             w_in, before = w, after
         return (*parts, Head(sizes[-1], self.num_classes).work(w_in))
+
+    def space_around(self) -> JsonObject:
+        ranges = cells_around([cell.depth for cell in self.cells], [cell.skip_channels for cell in self.cells])
+        widths = [[width] for width in self.widths]
+        return {"family": self.family, **encode(self), "cells": len(self.cells), "width": widths, **ranges}
 
     def panels(self) -> tuple[Panel, ...]:
         sizes = resolutions(self.input, len(self.cells))

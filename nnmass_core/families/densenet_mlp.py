@@ -12,12 +12,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from nnmass_core.architecture import CLASSES, Architecture, Evaluation, Step
-from nnmass_core.codec import JsonObject, choice, integer
+from nnmass_core.codec import JsonObject, choice, encode, integer
 from nnmass_core.diagram import Panel
 from nnmass_core.engine.chain import Chain
 from nnmass_core.families.concatenation import SKIP_CHANNELS, WIDTH, Cell, skip_work
 from nnmass_core.families.concatenation_space import distinct_cells
 from nnmass_core.families.costs import Costs, stage_of, timed
+from nnmass_core.families.neighborhood import cells_around
 from nnmass_core.hardware.latency import LatencyModel, Operators, Work, elementwise, linear
 from nnmass_core.mass import Integers, canonical_skip_channels, larger, links, mass_terms
 from nnmass_core.spaces.axis import Axis, axis_schema, decode_axes
@@ -109,6 +110,9 @@ class DenseNetMlp(Architecture):
     def work(self) -> tuple[Work, ...]:
         w, d, t = self.width, self.depth, self.skip_channels
         return (Layers(self.in_features, self.num_classes).work(w, d, t, links(w, d, t)),)
+
+    def space_around(self) -> JsonObject:
+        return {"family": self.family, **encode(self), **cells_around([self.depth], [self.skip_channels])}
 
     def panels(self) -> tuple[Panel, ...]:
         cell = Cell(width=self.width, depth=self.depth, skip_channels=self.skip_channels)

@@ -14,11 +14,12 @@ from typing import NamedTuple
 import numpy as np
 
 from nnmass_core.architecture import Evaluation, ImageArchitecture, Part, Step
-from nnmass_core.codec import LARGEST_INTEGER, JsonObject, Value, unknown_fields
+from nnmass_core.codec import LARGEST_INTEGER, JsonObject, Value, encode, unknown_fields
 from nnmass_core.diagram import Arc, Panel, shown
 from nnmass_core.engine.chain import Ints
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families.costs import Costs
+from nnmass_core.families.neighborhood import stages_around
 from nnmass_core.hardware.latency import Work
 from nnmass_core.mass import Integers
 from nnmass_core.spaces.axis import Axis, decode_axis, single_axis_schema
@@ -127,6 +128,10 @@ class ResidualNetwork(ImageArchitecture):
             first, last, more = stage.blocks[0], stage.blocks[-1], len(stage.blocks) - 1
             parts += [first.work(), repeated(last.work(), more)]  # the blocks after the first are equal
         return (*parts, head)
+
+    def space_around(self) -> JsonObject:
+        stages = [encode(stage.definition) for stage in self.built()]
+        return {"family": self.family, **encode(self), "stages": stages_around(stages)}
 
     def panels(self) -> tuple[Panel, ...]:
         return tuple(_panel(i, stage) for i, stage in enumerate(self.built(), start=1))

@@ -18,6 +18,7 @@ from nnmass_core.errors import NotPossible
 from nnmass_core.nets import build
 from nnmass_core.nets.concatenation import ConcatenationCell
 from nnmass_core.training.spectrum import NOTHING, Spectrum, spectrum
+from nnmass_core.wiring import concatenation_cells
 
 Report = Callable[[float, str], None]
 
@@ -51,7 +52,7 @@ def _report_part(report: Report, index: int, count: int, done: float) -> None:
 
 def initialized(architecture: Architecture, seed: int) -> nn.Module:
     """Return the network with torch's default initialization and its wiring, both drawn from this seed."""
-    if architecture.evaluation.part_name != "cells":
+    if not concatenation_cells(architecture):
         raise NotPossible("no_cells", f"LDI is defined for concatenation cells, and {architecture.family} has none")
     return build(architecture, seed).eval().requires_grad_(requires_grad=False)
 
