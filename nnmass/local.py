@@ -26,12 +26,20 @@ Watch = Callable[[Progress], None]
 def search(space: Space, *, progress: Watch | None = None, **options: Unpack[SearchOptions]) -> Answer:
     """Return the best architectures of a space within a budget, with a proof that there are none better.
 
-    space: a preset's name or a full definition. asked: limits, objective and how much of the answer is wanted; see
-    `SearchOptions`. Raises DefinitionError that names the field.
-
     >>> answer = search("densenet-cifar", max_params="1M", max_macs="150M", top_k=3)
     >>> answer.certificate.optimal, answer.best.params
     (True, 999226)
+
+    Args:
+        space: The name of a preset, or a full definition.
+        progress: Is called with how far the search is, several times a second. What it raises ends the search.
+        options: Limits, objective and how much of the answer is wanted; see `SearchOptions`.
+
+    Returns:
+        The ranking, best first, and its certificate.
+
+    Raises:
+        DefinitionError: A field is wrong; each problem names its field.
     """
     return _answer(question_of(space, options), progress)
 
@@ -62,8 +70,18 @@ def compress(
 ) -> Answer:
     """Return the networks of least cost that have at least the NN-Mass of a reference.
 
-    reference: a well-known network's name or a definition. minimize: `params`, `macs`, `peak_activation_bytes`
-    or `latency_ms`. space: where to look; left out, around the reference (see `space_around`). Raises DefinitionError.
+    Args:
+        reference: The network to match: the name of a well-known network, or a definition.
+        minimize: The cost: `params`, `macs`, `peak_activation_bytes` or `latency_ms`.
+        space: Where to look; the default is around the reference (see `space_around`).
+        progress: Is called with how far the search is, several times a second. What it raises ends the search.
+        options: Limits and how much of the answer is wanted; see `SearchOptions`.
+
+    Returns:
+        The ranking, least cost first, and its certificate, which has the savings.
+
+    Raises:
+        DefinitionError: A field is wrong, or the family of the reference defines no space around a network.
     """
     objective = {"minimize": minimize, "reference": reference_of(reference)}
     within = space_around(definition_of(reference)) if space is None else space
@@ -73,8 +91,15 @@ def compress(
 def evaluate(networks: Iterable[str | Definition], *, precision: str = "fp32") -> Architectures:
     """Return NN-Mass and every cost of networks, in order.
 
-    networks: definitions, or names of well-known networks. precision: `fp32`, `fp16` or `int8`, which bytes are counted
-    at. Raises DefinitionError that names the network's index and the field.
+    Args:
+        networks: Definitions, or names of well-known networks.
+        precision: The precision at which bytes are counted: `fp32`, `fp16` or `int8`.
+
+    Returns:
+        The networks with their figures, in the same order.
+
+    Raises:
+        DefinitionError: A network is wrong; each problem names the network's index and the field.
     """
     if precision not in BYTES_PER_ELEMENT:
         raise DefinitionError.at("precision", "unknown_choice", f"must be one of {', '.join(BYTES_PER_ELEMENT)}")
@@ -110,8 +135,18 @@ def _read_all(networks: Iterable[str | Definition]) -> list[Network]:
 def export(network: str | Definition, *, format: str = "pytorch", seed: int = 0) -> bytes:  # noqa: A002 - as in REST
     """Return a network as a file: `pytorch`, a readable module that needs torch alone, or `json`, its definition.
 
-    seed: draws the skip wiring. Raises DefinitionError, and NotPossible for `onnx` and `torchscript`, which a process
-    with torch makes: `Client.export`, or `nnmass export`.
+    Args:
+        network: A definition, or the name of a well-known network.
+        format: `pytorch` or `json`.
+        seed: Draws the skip wiring.
+
+    Returns:
+        The content of the file.
+
+    Raises:
+        DefinitionError: The network or the seed is wrong.
+        NotPossible: The format needs a process with torch, as `onnx` and `torchscript` do: use `Client.export`, or
+            `nnmass export`.
     """
     from nnmass_core.export.pytorch_source import (
         file_without_torch,  # here, as the engine: what is not used is not loaded
@@ -127,7 +162,11 @@ def export(network: str | Definition, *, format: str = "pytorch", seed: int = 0)
 def diagram(network: str | Definition) -> str:
     """Return a picture of a network as self-contained SVG text: cells or stages, skip wiring, share of the NN-Mass.
 
-    Raises DefinitionError.
+    Args:
+        network: A definition, or the name of a well-known network.
+
+    Raises:
+        DefinitionError: The network is wrong.
     """
     return decode_architecture(definition_of(network)).diagram()
 
@@ -146,7 +185,14 @@ def spaces() -> list[NamedSpace]:
 
 
 def space(name: str) -> JsonObject:
-    """Return a named space's full definition, ready to edit and to search. Raises DefinitionError."""
+    """Return a named space's full definition, ready to edit and to search.
+
+    Args:
+        name: The name of a preset.
+
+    Raises:
+        DefinitionError: There is no such preset.
+    """
     return resolve_space(name).to_json()
 
 

@@ -1,4 +1,4 @@
-"""Where to look for a cheaper network than one that is given: a space around it, for the same inputs and classes."""
+"""The space around a given network in which to search for a cheaper one, for the same inputs and classes."""
 
 from __future__ import annotations
 

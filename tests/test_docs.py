@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import subprocess
@@ -115,6 +116,20 @@ def test_every_public_python_name_is_in_the_reference(site: Path) -> None:
     described = loaded(site, "reference/python.html").places
     assert {f"nnmass.{name}" for name in nnmass.__all__ if not name.startswith("_")} <= described
     assert {"nnmass.Client.search", "nnmass.search_options.SearchOptions"} <= described
+
+
+def test_parameters_of_public_functions_are_described(site: Path) -> None:
+    import nnmass
+
+    text = (site / "reference/python.html").read_text()
+    functions = {n: f for n in nnmass.__all__ if inspect.isfunction(f := getattr(nnmass, n))}
+    assert len(functions) > 5
+    for name, function in functions.items():
+        own = text.split(f'id="nnmass.{name}"', 1)[1].split("<h3", 1)[0]
+        wanted = list(inspect.signature(function).parameters)
+        sections = re.findall(r"Parameters:</span>(.*?)</ul>", own, re.DOTALL)
+        described = re.findall(r"<li[^>]*>\s*<b><code>\**(\w+)</code></b>", "".join(sections))
+        assert described == wanted, name
 
 
 def test_every_name_of_the_plugin_module_is_in_the_reference(site: Path) -> None:
