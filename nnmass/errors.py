@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 class ServiceError(NnmassError):
     """The service refused a request, or failed at it.
 
-    status: of HTTP. code: stable, meant for programs. detail: for people. problems: what is wrong with which field.
+    Args:
+        status: The status code of the HTTP response.
+        code: The stable name of the error, meant for programs.
+        detail: What is wrong, for people.
+        problems: What is wrong with which field.
     """
 
     def __init__(self, status: int, code: str, detail: str, problems: Iterable[Problem] = ()) -> None:
@@ -68,7 +72,11 @@ class ServiceUnreachable(NnmassError):
 
 
 class SearchFailed(NnmassError):
-    """A search ended without a result."""
+    """A search ended without a result.
+
+    Args:
+        search: The search in the state that it has; its `error` gives the reason.
+    """
 
     def __init__(self, search: Search) -> None:
         why = f": {search.error.message}" if search.error is not None else ""

@@ -26,7 +26,14 @@ class FromJson:
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
-        """Read it from parsed JSON. Raises ServiceError if a required field is missing or wrong."""
+        """Read it from parsed JSON.
+
+        Args:
+            data: The JSON object of a response; unknown fields are ignored.
+
+        Raises:
+            ServiceError: A required field is missing or wrong.
+        """
         try:
             return cls(**dict(_arguments(cls, data)), raw=data)
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -28,12 +28,24 @@ ENDED = ("succeeded", "failed", "cancelled")
 class Certificate(FromJson):
     """What a search claims and can prove.
 
-    optimal: the ranking (or front) is proved to be the true one. objective_value: of the best. bound: no architecture
-    within the budget has a better value; gap: the distance between the two, relative to the value. upper_bound: `bound`
-    where NN-Mass is maximized. space_size: the exact number of distinct architectures. feasible: None when the time ran
-    out before one was found. binding: the limits whose removal would improve the best; None when the time ran out.
-    relaxation: if nothing fits, for each limit the least value that is feasible with the other limits unchanged.
-    reference, savings: of compress. resolution: of an incomplete Pareto front, the widest gap in each cost.
+    Attributes:
+        count: The number of architectures in the ranking.
+        optimal: The ranking (or front) is proved to be the true one.
+        objective_value: The objective's value of the best; None for a front, or when nothing was found.
+        bound: No architecture within the budget has a better value.
+        gap: The distance between value and bound, relative to the value.
+        best_nn_mass: The NN-Mass of the best (of a front: the greatest); None when nothing was found.
+        upper_bound: `bound` where NN-Mass is maximized.
+        space_size: The exact number of distinct architectures.
+        feasible: Whether an architecture fits; None when the time ran out before one was found.
+        binding: The limits whose removal would improve the best; None when the time ran out.
+        relaxation: If nothing fits, for each limit the least value that is feasible with the other limits unchanged.
+        caveats: Codes of what makes the comparison by NN-Mass less fair, such as `widths_differ`.
+        explored: Partial architectures that the engine created (`labels`), and what it excluded by a bound.
+        elapsed_seconds: The duration of the search in seconds.
+        reference: The reference of compress.
+        savings: How many times fewer params and MACs the best has than the reference of compress.
+        resolution: Of an incomplete Pareto front, the widest gap in each cost.
     """
 
     count: int
@@ -59,11 +71,20 @@ class Certificate(FromJson):
 class Architecture(FromJson):
     """A network with its figures.
 
-    depth: layers outside the head, as the family counts them. parts: its cells or stages, each with its definition and
-    its figures. definition: determines its layers; training, export and diagrams use it. rank and slack (the distance
-    to each limit, in its unit) are those of a ranking, else None and empty. latency_ms: the estimate for one input, if
-    the budget's device has a latency model; latency: the device, and the band in which a measurement should lie.
-    predicted_accuracy: with its interval, where the service has evidence.
+    Attributes:
+        arch_id: The hash of the canonical definition: the same network always has the same id.
+        nn_mass: The NN-Mass.
+        params: Trainable parameters.
+        macs: Multiply-accumulates for one input.
+        weight_bytes: Bytes of the stored weights, at the requested precision.
+        peak_activation_bytes: Peak bytes of activations for one input, at the requested precision.
+        depth: Layers outside the head, as the family counts them.
+        rank: The rank in a ranking, from 1, else None.
+        latency_ms: The estimate for one input in milliseconds, if the budget's device has a latency model.
+        latency: The device of the estimate, and the band in which a measurement should lie.
+        slack: The distance to each limit of a ranking's budget, in its unit, else empty.
+        definition: Determines its layers; training, export and diagrams use it.
+        predicted_accuracy: The predicted accuracy with its interval, where the service has evidence.
     """
 
     arch_id: str
@@ -99,7 +120,11 @@ class Architecture(FromJson):
 
 
 class Architectures(Sequence[Architecture]):
-    """Architectures in order, shown as a table by pandas and notebooks."""
+    """Architectures in order, shown as a table by pandas and notebooks.
+
+    Args:
+        items: The architectures.
+    """
 
     def __init__(self, items: Sequence[Architecture]) -> None:
         self.items = tuple(items)
@@ -128,10 +153,13 @@ class Architectures(Sequence[Architecture]):
         return f"<{type(self).__name__}: {len(self)}>"
 
     def to_pandas(self) -> DataFrame:
-        """Return a DataFrame with one row per network. Raises NotPossible where pandas is not installed.
+        """Return a DataFrame with one row per network.
 
         Figures have their names, the slack under each limit is `slack_max_params`, and the width (or channels) of each
         cell or stage is `width_1`, `width_2` and so on.
+
+        Raises:
+            NotPossible: pandas is not installed.
         """
         return tables.frame_of([item.raw for item in self])
 
@@ -142,8 +170,11 @@ class Architectures(Sequence[Architecture]):
 class Answer(Architectures):
     """The result of a search: its ranking, best first (for a front: ascending in its first cost), and the certificate.
 
-    request: the complete request, presets resolved and defaults filled in. search: the stored search of a service, else
-    None.
+    Args:
+        items: The ranking.
+        certificate: What the search claims and can prove.
+        request: The complete request, presets resolved and defaults filled in.
+        search: The stored search of a service, else None.
     """
 
     def __init__(
@@ -156,7 +187,16 @@ class Answer(Architectures):
 
     @classmethod
     def from_json(cls, data: Json, request: Json, search: Search | None = None) -> Answer:
-        """Read it from `{"result": ..., "items": [...]}`."""
+        """Read it from `{"result": ..., "items": [...]}`.
+
+        Args:
+            data: The JSON object with the certificate as `result`, and the ranking as `items`.
+            request: The complete request.
+            search: The stored search of a service, else None.
+
+        Raises:
+            ServiceError: A required field of the certificate or of an architecture is missing or wrong.
+        """
         items = [Architecture.from_json(item) for item in data["items"]]
         return cls(items, Certificate.from_json(data["result"]), request, search)
 
@@ -192,7 +232,12 @@ class Answer(Architectures):
 
 @dataclass(frozen=True, kw_only=True)
 class Progress(FromJson):
-    """The progress of an operation: `fraction` in [0, 1], `message` in words."""
+    """The progress of an operation.
+
+    Attributes:
+        fraction: The fraction that is done, in [0, 1].
+        message: What happens now, in words.
+    """
 
     fraction: float
     message: str
@@ -202,8 +247,14 @@ class Progress(FromJson):
 class Event(Progress):
     """An event of a search or a training.
 
-    id: increases; a stream resumes after the last id. name: `status`, `progress` or `done`. epoch: the figures of a
-    training's epoch that has just ended.
+    Attributes:
+        fraction: The fraction of the job that is done, in [0, 1].
+        message: What happens now, in words.
+        id: A number that increases; a stream resumes after the last id.
+        name: `status`, `progress` or `done`.
+        status: The state of the search or training.
+        at: The time of the event.
+        epoch: The figures of a training's epoch that has just ended.
     """
 
     id: int
@@ -215,7 +266,12 @@ class Event(Progress):
 
 @dataclass(frozen=True, kw_only=True)
 class Failure(FromJson):
-    """Why a search or a training failed: `code` for programs, `message` for people."""
+    """Why a search or a training failed.
+
+    Attributes:
+        code: The stable name of the reason, meant for programs.
+        message: The reason, for people.
+    """
 
     code: str
     message: str
@@ -243,7 +299,29 @@ class Job(FromJson):
 
 @dataclass(frozen=True, kw_only=True)
 class Search(Job):
-    """A search and its state. result: its certificate, once it has succeeded. reused: from an earlier equal request."""
+    """A search and its state.
+
+    Attributes:
+        id: The id of the search.
+        status: `queued`, `running`, `succeeded`, `failed` or `cancelled`.
+        created_at: When it was submitted.
+        started_at: When a worker started it; None before.
+        finished_at: When it ended; None before.
+        heartbeat_at: When its worker last reported; None without such a report.
+        attempts: How often a worker has started it.
+        progress: How far it is.
+        error: Why it failed, else None.
+        name: The name given on submission.
+        tags: The tags given on submission.
+        note: The note given on submission.
+        family: The family of networks of its space.
+        reused: Whether the result is from an earlier equal request.
+        request: The complete request, presets resolved and defaults filled in.
+        request_digest: The hash of the request: equal requests to the same core have equal digests.
+        result_digest: The hash of ranking and certificate, equal for every complete run of one request.
+        core_version: The version of `nnmass_core` that ran it.
+        result: The certificate, once it has succeeded.
+    """
 
     name: str
     tags: tuple[str, ...] = json_field(tuple)
@@ -259,7 +337,13 @@ class Search(Job):
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison(FromJson):
-    """A comparison of searches: where they differ, and which architectures they share."""
+    """A comparison of searches.
+
+    Attributes:
+        items: The compared searches, in the order of the request.
+        differences: Where they differ: each has a field and its values.
+        shared: Which architectures they share.
+    """
 
     items: tuple[Json, ...] = json_field(tuple)
     differences: tuple[Json, ...] = json_field(tuple)
@@ -268,7 +352,14 @@ class Comparison(FromJson):
 
 @dataclass(frozen=True, kw_only=True)
 class NamedSpace(FromJson):
-    """A named space. space_size: the exact number of its distinct architectures."""
+    """A named space.
+
+    Attributes:
+        name: The name by which searches refer to the space.
+        family: The family of its networks.
+        description: A sentence about the purpose of the space.
+        space_size: The exact number of its distinct architectures.
+    """
 
     name: str
     family: str
@@ -278,10 +369,18 @@ class NamedSpace(FromJson):
 
 @dataclass(frozen=True, kw_only=True)
 class NamedDevice(FromJson):
-    """A device that a search can name. limits: the limits that it sets. source: of these figures.
+    """A device that a search can name.
 
-    flash_bytes, ram_bytes: None where the device sets no limit. latency: measured times of operators, with the error on
-    held-out networks, if there are any. own: a profile of yours, not a device built into nnmass.
+    Attributes:
+        name: The name by which searches refer to the device.
+        title: The name of the device, for people.
+        flash_bytes: The bytes for weights; None where the device sets no limit.
+        ram_bytes: The bytes for activations; None where the device sets no limit.
+        source: The source of these figures.
+        note: Which part or board it is, and what the figures exclude.
+        limits: The limits that it sets.
+        latency: Measured times of operators, with the error on held-out networks, if there are any.
+        own: A profile of yours, not a device built into nnmass.
     """
 
     name: str

@@ -26,19 +26,25 @@ RANKED = ("top_k", "diversity", "time_limit_seconds")
 class SearchOptions(TypedDict, total=False):
     """The options of a search; all of them are optional.
 
-    max_params: trainable parameters. max_macs: multiply-accumulates for one input. max_weight_bytes and
-    max_peak_activation_bytes: bytes of stored weights, and peak bytes of activations for one input, at `precision`. All
-    limits are hard; each is a whole number or a text such as "1.2M" or "300 KB".
+    All limits are hard; each is a whole number or a text such as "1.2M" or "300 KB". The limit on a cost of an
+    installed package (`nnmass_core.costs`) is also given by its name.
 
-    device: a device by its name, or a profile as `nnmass calibrate` writes it; its memory limits apply in addition to
-    the others. max_latency_ms: milliseconds for one input, as the device's profile estimates them; a number or a text
-    such as "5 ms". precision: `fp32` (the default), `fp16` or `int8`. objective: `{"maximize": "nn_mass"}` (default),
-    `{"minimize": "params" | "macs" | "peak_activation_bytes" | "latency_ms", "min_nn_mass": 755}`, or
-    `{"pareto": ["nn_mass", "macs"]}`. top_k: how many to rank, by default 10. diversity: `shape` gives at most one
-    result for each tuple of widths and depths. time_limit_seconds: after it the best result so far is returned, marked
-    as not proved; by default 60.
-
-    The limit on a cost of an installed package (`nnmass_core.costs`) is also given by its name.
+    Attributes:
+        max_params: Trainable parameters.
+        max_macs: Multiply-accumulates for one input.
+        max_weight_bytes: Bytes of stored weights at `precision`.
+        max_peak_activation_bytes: Peak bytes of activations for one input, at `precision`.
+        max_latency_ms: Milliseconds for one input, as the device's profile estimates them; a number or a text such as
+            "5 ms".
+        device: A device by its name, or a profile as `nnmass calibrate` writes it; its memory limits apply in addition
+            to the others.
+        precision: `fp32` (the default), `fp16` or `int8`.
+        objective: `{"maximize": "nn_mass"}` (default), `{"minimize": "params" | "macs" | "peak_activation_bytes" |
+            "latency_ms", "min_nn_mass": 755}`, or `{"pareto": ["nn_mass", "macs"]}`.
+        top_k: How many architectures to rank, 1 to 1,000, by default 10.
+        diversity: `shape` gives at most one result for each tuple of widths and depths.
+        time_limit_seconds: After it the best result so far is returned, marked as not proved; above 0 and at most
+            3,600, by default 60.
     """
 
     max_params: Amount | None

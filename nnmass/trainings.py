@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy(FromJson):
-    """Test accuracy over the seeds; `std` is that of a sample, None for one seed."""
+    """Test accuracy over the seeds, in [0, 1].
+
+    Attributes:
+        mean: The mean over the seeds.
+        std: The standard deviation of a sample; None for one seed.
+        by_seed: The accuracy of each seed.
+    """
 
     mean: float
     std: float | None
@@ -26,8 +32,13 @@ class Accuracy(FromJson):
 class TrainingResult(FromJson):
     """The result of a training, and what a reader needs to repeat it.
 
-    measured: params, MACs and latency of the built module. seconds: spent in epochs, over all seeds. confusion: counts
-    of test images, `matrix[true][predicted]`; None in lists.
+    Attributes:
+        accuracy: The test accuracy over the seeds.
+        measured: Params, MACs and latency of the built module.
+        device: The device that ran the training.
+        seconds: The seconds spent in epochs, over all seeds.
+        versions: The versions of the software that ran it.
+        confusion: Counts of test images, `matrix[true][predicted]`; None in lists.
     """
 
     accuracy: Accuracy = json_field(Accuracy.from_json)
@@ -51,8 +62,35 @@ class SeedRun(FromJson):
 class Verification(Job):
     """A training of a network and its state.
 
-    role: `single`, `candidate`, `params_control` or `random_control`. candidate_rank: the rank of the candidate, or of
-    the candidate that it is a control of. runs, artifacts and definition are empty in lists.
+    Attributes:
+        id: The id of the training.
+        status: `queued`, `running`, `succeeded`, `failed` or `cancelled`.
+        created_at: When it was submitted.
+        started_at: When a worker started it; None before.
+        finished_at: When it ended; None before.
+        heartbeat_at: When its worker last reported; None without such a report.
+        attempts: How often a worker has started it.
+        progress: How far it is.
+        error: Why it failed, else None.
+        role: `single`, `candidate`, `params_control` or `random_control`.
+        search: The id of the search whose ranking or space contains the network, if there is one.
+        candidate_rank: The rank of the candidate, or of the candidate that it is a control of.
+        arch_id: The id of the network.
+        family: The family of the network.
+        nn_mass: The NN-Mass of the network.
+        params: Trainable parameters of the network.
+        macs: Multiply-accumulates of the network for one input.
+        dataset: The data set.
+        recipe_name: The name of the recipe, if it has one.
+        recipe_digest: The hash of the recipe.
+        seeds: The seeds, one training for each.
+        result: The result, once it has succeeded.
+        definition: The definition of the network; empty in lists.
+        recipe: The full recipe.
+        runs: The training of each seed, with its epochs; empty in lists.
+        artifacts: The files that the training produced; empty in lists.
+        result_digest: The hash of the losses and accuracies of all epochs, without times.
+        replay: For a replay, the training that it repeats, and whether every figure is the same.
     """
 
     role: str
@@ -76,13 +114,22 @@ class Verification(Job):
     replay: Json | None = json_field(default=None)
 
     def to_pandas(self) -> DataFrame:
-        """Return a DataFrame with one row per epoch of each seed. Raises NotPossible where pandas is not installed."""
+        """Return a DataFrame with one row per epoch of each seed.
+
+        Raises:
+            NotPossible: pandas is not installed.
+        """
         return tables.frame([{"seed": run.seed, **epoch} for run in self.runs for epoch in run.epochs])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch(FromJson):
-    """Trainings of one request, best first; missing_controls: the controls that the space does not contain."""
+    """Trainings of one request.
+
+    Attributes:
+        items: The trainings, best first.
+        missing_controls: The controls that the space does not contain.
+    """
 
     items: tuple[Verification, ...] = json_field(several(Verification))
     missing_controls: tuple[Json, ...] = json_field(tuple)
@@ -90,7 +137,12 @@ class Batch(FromJson):
 
 @dataclass(frozen=True, kw_only=True)
 class KnownArchitecture(Architecture):
-    """An architecture stored by the service: its figures at fp32, the searches that ranked it, and its trainings."""
+    """An architecture stored by the service: its figures at fp32, the searches that ranked it, and its trainings.
+
+    Attributes:
+        searches: The searches that ranked it.
+        verifications: Its trainings.
+    """
 
     searches: tuple[Json, ...] = json_field(tuple)
     verifications: tuple[Json, ...] = json_field(tuple)
@@ -100,8 +152,14 @@ class KnownArchitecture(Architecture):
 class Evidence(FromJson):
     """How well NN-Mass, params and MACs order the accuracies of trained networks.
 
-    n: networks. runs: trainings. overall: Spearman and Kendall correlations, each with its 95 % interval. statement:
-    the same in words; it states when NN-Mass is no better.
+    Attributes:
+        n: The number of networks.
+        runs: The number of trainings.
+        overall: Spearman and Kendall correlations, each with its 95 % interval.
+        bands: The same within bands of networks of equal cost: the most expensive costs at most 25 % more than the
+            cheapest.
+        scope: What the compared trainings share: images, inputs, classes and recipe.
+        statement: The same in words; it states when NN-Mass is no better.
     """
 
     n: int
@@ -122,7 +180,12 @@ class Named(FromJson):
 
 @dataclass(frozen=True, kw_only=True)
 class Readiness(FromJson):
-    """Whether the service accepts requests, and what is missing; jobs wait for workers."""
+    """Whether the service accepts requests, and what is missing.
+
+    Attributes:
+        ready: Whether the service accepts requests.
+        missing: What is missing; jobs wait for workers.
+    """
 
     ready: bool
     missing: tuple[str, ...] = json_field(tuple)

@@ -35,7 +35,16 @@ CLASSES = (1, 1_000_000)
 
 @dataclass(frozen=True, kw_only=True)
 class Image(Value):
-    """The shape of one input image."""
+    """The shape of one input image.
+
+    Args:
+        channels: Channels of the input image, 1 to 1,024.
+        height: Height of the input image in pixels, 1 to 8,192.
+        width: Width of the input image in pixels, 1 to 8,192.
+
+    Raises:
+        DefinitionError: A field is out of its range; each problem names its field.
+    """
 
     channels: int = integer(1, 1024, "Channels of the input image.")
     height: int = integer(1, 8192, "Height of the input image in pixels.")
@@ -46,8 +55,16 @@ class Image(Value):
 class Part:
     """The figures of one cell or stage of an architecture.
 
-    `definition` is the cell itself, `width` its width or the channels of the stage. Density and average degree exist
-    only for concatenation cells, never for the network: docs/theory.md (4), (6).
+    Density and average degree exist only for concatenation cells, never for the network: docs/theory.md (4), (6).
+
+    Args:
+        definition: The cell or stage itself.
+        width: The width of the cell, or the channels of the stage.
+        mass: The NN-Mass.
+        params: The trainable parameters.
+        macs: The multiply-accumulates for one input.
+        density: The fraction of the cell's possible links that exist; None except for concatenation cells.
+        average_degree: The average degree of the cell; None except for concatenation cells.
     """
 
     definition: Value
@@ -67,7 +84,12 @@ class Part:
 
 
 class Step(NamedTuple):
-    """Some consecutive layers, and the most activation elements alive at the same time for one input while they run."""
+    """Some consecutive layers, and the most activation elements alive at the same time for one input while they run.
+
+    Attributes:
+        name: The name of the layers.
+        peak_elements: The activation elements.
+    """
 
     name: str
     peak_elements: int
@@ -77,8 +99,15 @@ class Step(NamedTuple):
 class Evaluation:
     """NN-Mass and costs of one architecture, in closed form.
 
-    `weights` counts stored numbers (parameters and the running statistics of BatchNorm). `steps` lists, in the order of
-    execution, how many activations are alive. `depth` counts layers outside the head, as the family's definition does.
+    Args:
+        mass: The NN-Mass.
+        params: The trainable parameters.
+        macs: The multiply-accumulates for one input.
+        weights: The stored numbers: parameters and the running statistics of BatchNorm.
+        steps: How many activations are alive, in the order of execution.
+        depth: The layers outside the head, as the family's definition counts them.
+        part_name: What the parts are called: `cells` or `stages`.
+        parts: The figures of each cell or stage, from input to output.
     """
 
     mass: Fraction
@@ -96,9 +125,12 @@ class Evaluation:
         return max(step.peak_elements for step in self.steps)
 
     def report(self, precision: str) -> dict[str, Any]:
-        """Return the evaluation as JSON-ready figures; bytes are those of `precision`.
+        """Return the evaluation as JSON-ready figures.
 
         The name of the parts' field depends on the family, so that no TypedDict describes it.
+
+        Args:
+            precision: The precision at which bytes are counted: `fp32`, `fp16` or `int8`.
         """
         size = BYTES_PER_ELEMENT[precision]
         return {
@@ -180,7 +212,15 @@ class Architecture(Value):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageArchitecture(Architecture):
-    """An architecture whose inputs are images."""
+    """An architecture whose inputs are images.
+
+    Args:
+        input: The shape of one input image.
+        num_classes: The number of classes, 1 to 1,000,000.
+
+    Raises:
+        DefinitionError: A field is wrong; each problem names its field.
+    """
 
     input: Image = nested(Image, "Shape of one input image.")
     num_classes: int = integer(*CLASSES, "Number of classes.")

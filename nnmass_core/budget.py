@@ -19,7 +19,13 @@ LARGEST_NUMBER = 1e9
 
 @dataclass(frozen=True)
 class Limit:
-    """One hard limit: at most `bound` units of a cost; a stored number takes `element_bytes` bytes."""
+    """One hard limit.
+
+    Args:
+        cost: The limited cost.
+        bound: The most units of the cost, inclusive.
+        element_bytes: Bytes of a stored number.
+    """
 
     cost: Cost
     bound: float
@@ -36,7 +42,13 @@ class Limit:
         return self.cost.most_elements(self.bound, self.element_bytes)
 
     def slack(self, evaluation: Evaluation, latency: Latency | None = None) -> float:
-        """Return an architecture's distance to the limit, in the limit's unit; negative when it exceeds the limit."""
+        """Return an architecture's distance to the limit, in the limit's unit; negative when it exceeds the limit.
+
+        Args:
+            evaluation: The figures of the architecture.
+            latency: The latency of the architecture, which a limit on a timed cost needs; without it that cost counts
+                as 0.
+        """
         return self.bound - (self.cost.value(evaluation, latency, self.element_bytes) or 0)
 
 
@@ -44,11 +56,16 @@ class Limit:
 class Budget:
     """The limits of the hardware, all of them hard. Bytes are those of `precision`.
 
-    Limits are given by their names: one for each row of the table of costs (`nnmass_core.costs`).
+    Args:
+        precision: `fp32`, `fp16` or `int8`.
+        device: A device, a profile, or a known device's name. Its memory limits apply in addition to the others; where
+            two limit the same quantity, the lower one applies.
+        bounds: Limits by their names: one for each row of the table of costs (`nnmass_core.costs`); None sets no limit.
+            A limit on latency is for one input, batch 1, as the device's profile estimates it.
 
-    device: a device, a profile, or a known device's name. Its memory limits apply in addition to the others; where two
-    limit the same quantity, the lower one applies. A limit on latency is for one input, batch 1, as the device's
-    profile estimates it.
+    Raises:
+        DefinitionError: A limit, the precision or the device is wrong, or a limit on latency is given without a device
+            that has a latency profile at this precision; each problem names its field.
     """
 
     bounds: tuple[tuple[str, float], ...]

@@ -12,7 +12,15 @@ from nnmass_core.hardware.latency import Latency
 
 @dataclass(frozen=True)
 class Ranked:
-    """One rank of the ranking, or one point of a Pareto front."""
+    """One rank of the ranking, or one point of a Pareto front.
+
+    Args:
+        rank: The position in the ranking, from 1.
+        architecture: The architecture.
+        evaluation: Its NN-Mass and costs.
+        slack: Its distance to each limit of the budget, by the limit's name, in the limit's unit.
+        latency: Its estimated latency, where the budget's device has a latency profile.
+    """
 
     rank: int
     architecture: Architecture
@@ -21,7 +29,11 @@ class Ranked:
     latency: Latency | None = None
 
     def figures(self, precision: str) -> JsonObject:
-        """Return a rank's figures without its definition, JSON-ready; bytes are those of `precision`."""
+        """Return a rank's figures without its definition, JSON-ready.
+
+        Args:
+            precision: The precision at which bytes are counted: `fp32`, `fp16` or `int8`.
+        """
         return {
             "rank": self.rank,
             "arch_id": self.architecture.arch_id,
@@ -36,7 +48,11 @@ class Ranked:
         }
 
     def to_json(self, precision: str) -> JsonObject:
-        """Write the rank with its definition as JSON-ready objects."""
+        """Write the rank with its definition as JSON-ready objects.
+
+        Args:
+            precision: The precision at which bytes are counted: `fp32`, `fp16` or `int8`.
+        """
         return {**self.figures(precision), "architecture": self.architecture.definition()}
 
 
@@ -44,12 +60,25 @@ class Ranked:
 class Certificate:
     """What a search claims and can prove; docs/reference/bodies.md lists the fields as JSON.
 
-    optimal: the ranking (or front) is proved to be the true one. bound: no architecture within the budget has a better
-    objective value; upper_bound is the same when NN-Mass is maximized. feasible: None when the time ran out before an
-    architecture was found. binding: the limits whose removal would improve the optimum; None when the time ran out.
-    relaxation: for an infeasible request, the smallest value of each limit that makes it feasible with the other limits
-    unchanged (None: no value does). resolution: for an incomplete Pareto front, the widest gap in each cost in which
-    points may be missing.
+    Args:
+        count: The number of architectures in the ranking.
+        optimal: The ranking (or front) is proved to be the true one.
+        objective_value: The objective's value of the best; None for a front, or when nothing was found.
+        bound: No architecture within the budget has a better objective value.
+        best_nn_mass: The NN-Mass of the best (of a front: the greatest); None when nothing was found.
+        upper_bound: The same as `bound` when NN-Mass is maximized.
+        space_size: The exact number of distinct architectures in the space.
+        feasible: Whether an architecture fits; None when the time ran out before one was found.
+        binding: The limits whose removal would improve the optimum; None when the time ran out.
+        relaxation: For an infeasible request, the smallest value of each limit that makes it feasible with the other
+            limits unchanged (None: no value does).
+        caveats: Codes of what makes the comparison by NN-Mass less fair, such as `widths_differ`: docs/theory.md (36).
+        labels: The number of partial architectures that the engine created.
+        pruned: The number of options and partial architectures that it excluded by a bound.
+        reference: For compression, the reference.
+        savings: For compression, how many times fewer params and MACs the best has than the reference.
+        front: Whether the result is a Pareto front.
+        resolution: For an incomplete Pareto front, the widest gap in each cost in which points may be missing.
     """
 
     count: int
@@ -108,13 +137,22 @@ def _summary(reference: Architecture) -> JsonObject:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The ranking, best first (for a front: ascending in its first cost), with its certificate."""
+    """The ranking, best first (for a front: ascending in its first cost), with its certificate.
+
+    Args:
+        ranking: The architectures in order.
+        certificate: What is claimed and proved about the ranking.
+    """
 
     ranking: tuple[Ranked, ...]
     certificate: Certificate
 
     def report(self, elapsed_seconds: float) -> JsonObject:
-        """Return the certificate as it is stored and returned, with the elapsed time measured by the caller."""
+        """Return the certificate as it is stored and returned.
+
+        Args:
+            elapsed_seconds: The elapsed time in seconds, measured by the caller.
+        """
         return {**self.certificate.to_json(), "elapsed_seconds": round(elapsed_seconds, 4)}
 
     @property

@@ -88,32 +88,71 @@ Spec = Integer | Number | Choice | Text | Nested | Sequence
 
 
 def integer(minimum: int, maximum: int, doc: str, default: Any = dataclasses.MISSING) -> Any:
-    """Declare an integer field with inclusive bounds."""
+    """Declare an integer field with inclusive bounds.
+
+    Args:
+        minimum: The least value.
+        maximum: The greatest value.
+        doc: A sentence that describes the field, for the JSON Schema.
+        default: The value of a field that is left out; without one the field is required.
+    """
     return dataclasses.field(default=default, metadata={"spec": Integer(minimum, maximum, doc)})
 
 
 def number(minimum: float, maximum: float, doc: str, default: Any = dataclasses.MISSING) -> Any:
-    """Declare a field that holds a double, with inclusive bounds."""
+    """Declare a field that holds a double, with inclusive bounds.
+
+    Args:
+        minimum: The least value.
+        maximum: The greatest value.
+        doc: A sentence that describes the field, for the JSON Schema.
+        default: The value of a field that is left out; without one the field is required.
+    """
     return dataclasses.field(default=default, metadata={"spec": Number(minimum, maximum, doc)})
 
 
 def text(longest: int, pattern: str, doc: str, default: Any = dataclasses.MISSING) -> Any:
-    """Declare a text field with a maximum length whose whole text must match a pattern."""
+    """Declare a text field with a maximum length whose whole text must match a pattern.
+
+    Args:
+        longest: The most characters.
+        pattern: A regular expression that the whole text must match.
+        doc: A sentence that describes the field, for the JSON Schema and for the error of a text that does not match.
+        default: The value of a field that is left out; without one the field is required.
+    """
     return dataclasses.field(default=default, metadata={"spec": Text(longest, pattern, doc)})
 
 
 def choice(options: tuple[str, ...], doc: str, default: Any = dataclasses.MISSING) -> Any:
-    """Declare a text field with a fixed set of values."""
+    """Declare a text field with a fixed set of values.
+
+    Args:
+        options: The allowed values.
+        doc: A sentence that describes the field, for the JSON Schema.
+        default: The value of a field that is left out; without one the field is required.
+    """
     return dataclasses.field(default=default, metadata={"spec": Choice(options, doc)})
 
 
 def nested(kind: type[Value], doc: str) -> Any:
-    """Declare a field that holds another value."""
+    """Declare a required field that holds another value.
+
+    Args:
+        kind: The class of the value.
+        doc: A sentence that describes the field, for the JSON Schema.
+    """
     return dataclasses.field(metadata={"spec": Nested(kind, doc)})
 
 
 def sequence(kind: type[Value], minimum: int, maximum: int, doc: str) -> Any:
-    """Declare a field that holds a tuple of values."""
+    """Declare a required field that holds a tuple of values.
+
+    Args:
+        kind: The class of the values.
+        minimum: The least number of values.
+        maximum: The greatest number of values.
+        doc: A sentence that describes the field, for the JSON Schema.
+    """
     return dataclasses.field(metadata={"spec": Sequence(kind, minimum, maximum, doc)})
 
 
@@ -206,7 +245,13 @@ def as_number(data: object) -> object:
 def decode(kind: type[V], data: object, also_allowed: frozenset[str] = frozenset()) -> V:
     """Read a value from parsed JSON.
 
-    `also_allowed` names keys that the caller has read itself. Raises DefinitionError with every problem found.
+    Args:
+        kind: The class of the value.
+        data: The object to read.
+        also_allowed: The keys that the caller has read itself.
+
+    Raises:
+        DefinitionError: The data is wrong; it has every problem found.
     """
     if not isinstance(data, Mapping):
         raise DefinitionError.at("", "not_an_object", "must be an object")
@@ -280,7 +325,11 @@ def _decode_sequence(spec: Sequence, data: object) -> tuple[Value, ...]:
 
 
 def encode(value: Value) -> JsonObject:
-    """Write a value as JSON-ready objects, fields in the order of their declaration."""
+    """Write a value as JSON-ready objects, fields in the order of their declaration.
+
+    Args:
+        value: The value; `decode` with its class reads the result back to an equal value.
+    """
     return {name: _encode_field(getattr(value, name)) for name, _ in specs(type(value))}
 
 
@@ -297,7 +346,10 @@ def json_schema(
 ) -> JsonObject:
     """Describe a value's JSON form as JSON Schema, for the OpenAPI document.
 
-    `head` holds the schemas of the fields that the caller reads itself, `required` those of them that must be there.
+    Args:
+        kind: The class of the value.
+        head: The schemas of the fields that the caller reads itself, by name.
+        required: The names of those fields that must be there.
     """
     fields = dataclasses.fields(kind)
     return {

@@ -31,7 +31,10 @@ text{font:12px ui-sans-serif,system-ui,sans-serif;fill:#1f2328}.title{font-size:
 class Arc:
     """A skip connection between two layers (or block boundaries), numbered from 0.
 
-    strength: the share of its channels that it carries, in (0, 1].
+    Args:
+        start: The layer where it starts.
+        end: The layer where it ends.
+        strength: The share of its channels that it carries, in (0, 1].
     """
 
     start: int
@@ -43,8 +46,13 @@ class Arc:
 class Panel:
     """One cell or stage.
 
-    channels: of the output of each layer that is shown; arcs refer to these by number. lines: the text below the panel.
-    mass: its NN-Mass.
+    Args:
+        name: The title of the panel.
+        size: The text on the right of the title.
+        channels: The channels of the output of each layer that is shown; arcs refer to these by number.
+        arcs: The skip connections.
+        lines: The text below the layers.
+        mass: The NN-Mass of the cell or stage.
     """
 
     name: str
@@ -56,7 +64,14 @@ class Panel:
 
 
 def shown(layers: int) -> list[int]:
-    """Return the layers to draw: all, or for a deep cell every n-th, including the first and last."""
+    """Return the layers to draw: all, or for a deep cell every n-th, including the first and last.
+
+    Args:
+        layers: The number of layers of the cell.
+
+    Returns:
+        The numbers of the layers, from 0, ascending; at most 26.
+    """
     count = min(layers, MOST_LAYERS)
     return sorted({round(i * (layers - 1) / max(count - 1, 1)) for i in range(count)})
 

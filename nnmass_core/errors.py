@@ -19,8 +19,12 @@ class NnmassError(Exception):
 class Problem:
     """One problem of one field.
 
-    `field` is a dotted path (`cells.1.width`), empty for the value as a whole; `code` is stable and meant for programs;
-    `message` is for people. It repeats nothing of the input except the name of an unknown field.
+    It repeats nothing of the input except the name of an unknown field.
+
+    Args:
+        field: The dotted path of the field (`cells.1.width`), empty for the value as a whole.
+        code: The stable name of the problem, meant for programs.
+        message: What is wrong, for people.
     """
 
     field: str
@@ -28,11 +32,20 @@ class Problem:
     message: str
 
     def under(self, prefix: str) -> Problem:
-        """Return the problem with `prefix` added to its field's path."""
+        """Return the problem with `prefix` added to its field's path.
+
+        Args:
+            prefix: The dotted path of the object that contains the field; may be empty.
+        """
         return Problem(join_path(prefix, self.field), self.code, self.message)
 
     def text(self, name: str | None = None) -> str:
-        """Return the problem for people, after the field's name or the caller's name for the field."""
+        """Return the problem for people, after the field's name or the caller's name for the field.
+
+        Args:
+            name: The caller's name for the field; None stands for the field's path. With an empty one, only the message
+                is returned.
+        """
         name = self.field if name is None else name
         if not name:
             return self.message
@@ -41,7 +54,11 @@ class Problem:
 
 
 class DefinitionError(NnmassError):
-    """A definition is invalid; `problems` gives the reasons, field by field."""
+    """A definition is invalid; `problems` gives the reasons, field by field.
+
+    Args:
+        problems: One problem for each wrong field.
+    """
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
@@ -49,11 +66,21 @@ class DefinitionError(NnmassError):
 
     @classmethod
     def at(cls, field: str, code: str, message: str) -> DefinitionError:
-        """Return an error about one field."""
+        """Return an error about one field.
+
+        Args:
+            field: The dotted path of the field, empty for the value as a whole.
+            code: The stable name of the problem, meant for programs.
+            message: What is wrong, for people: a predicate of the field ("must be at least 1"), or a sentence.
+        """
         return cls([Problem(field, code, message)])
 
     def under(self, prefix: str) -> DefinitionError:
-        """Return the error with `prefix` added to its fields' paths."""
+        """Return the error with `prefix` added to its fields' paths.
+
+        Args:
+            prefix: The dotted path of the object that contains the fields; may be empty.
+        """
         return DefinitionError(p.under(prefix) for p in self.problems)
 
 
@@ -66,7 +93,12 @@ class UnknownVersion(DefinitionError):
 
 
 class NotPossible(NnmassError):
-    """The operation cannot be done here; `code` is stable and meant for programs."""
+    """The operation cannot be done here.
+
+    Args:
+        code: The stable name of the reason, meant for programs.
+        message: The reason, for people.
+    """
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

@@ -53,7 +53,17 @@ class Maximize:
 
 @dataclass(frozen=True)
 class Minimize:
-    """Minimize one cost among architectures with at least a given NN-Mass, or that of a reference (compress)."""
+    """Minimize one cost among architectures with at least a given NN-Mass, or that of a reference (compress).
+
+    Args:
+        cost: The name of a cost, such as `params`, `macs`, `peak_activation_bytes` or `latency_ms`.
+        min_nn_mass: The least NN-Mass, 0 to 1e15.
+        reference: The architecture whose NN-Mass is the least. Give either this or `min_nn_mass`.
+
+    Raises:
+        DefinitionError: No objective can name the cost, `min_nn_mass` is out of range, or both or neither of
+            `min_nn_mass` and `reference` are given.
+    """
 
     cost: str
     min_nn_mass: float | None = None
@@ -88,7 +98,14 @@ class Minimize:
 
 @dataclass(frozen=True)
 class Pareto:
-    """The front of NN-Mass against one cost, or against params and MACs."""
+    """The front of NN-Mass against one cost, or against params and MACs.
+
+    Args:
+        costs: The name of one cost, or `params` and `macs` in either order.
+
+    Raises:
+        DefinitionError: A front cannot have these costs.
+    """
 
     costs: tuple[str, ...]
 
@@ -106,7 +123,15 @@ Objective = Maximize | Minimize | Pareto
 
 
 def decode_objective(data: object) -> Objective:
-    """Read an objective from parsed JSON. Raises DefinitionError that names the field."""
+    """Read an objective from parsed JSON.
+
+    Args:
+        data: An object with exactly one of `maximize`, `minimize` and `pareto`; `minimize` also takes `min_nn_mass` or
+            `reference`.
+
+    Raises:
+        DefinitionError: The objective is wrong; each problem names its field.
+    """
     if not isinstance(data, Mapping):
         raise DefinitionError.at("", "not_an_object", "must be an object")
     kinds = [kind for kind in ("maximize", "minimize", "pareto") if kind in data]
@@ -184,9 +209,19 @@ def _is_number(value: object) -> bool:
 class SearchRequest:
     """What to search: the best `top_k` architectures of `space` within `budget` by `objective`.
 
-    diversity: `none`, or `shape` for at most one result of each tuple of widths and depths. The size of a Pareto front
-    is fixed: `top_k` and `diversity` do not apply. The caller's Control enforces the time limit; it is a field here
-    because it is part of the request's identity.
+    The size of a Pareto front is fixed: `top_k` and `diversity` do not apply. The caller's Control enforces the time
+    limit; it is a field here because it is part of the request's identity.
+
+    Args:
+        space: The architectures to search.
+        budget: The limits of the hardware.
+        objective: `Maximize`, `Minimize` or `Pareto`.
+        top_k: How many architectures to rank, 1 to 1,000.
+        diversity: `none`, or `shape` for at most one result of each tuple of widths and depths.
+        time_limit_seconds: Seconds, above 0 and at most 3,600.
+
+    Raises:
+        DefinitionError: A field is wrong, or the fields conflict; each problem names its field.
     """
 
     space: Space
@@ -286,7 +321,15 @@ class SearchRequest:
         return [Problem("budget.device", "unknown_operator", message)] if lacking else []
 
     def latency_of(self, architecture: Architecture) -> Latency | None:
-        """Return the latency of an architecture as the budget's device estimates it, where it does."""
+        """Return the latency of an architecture as the budget's device estimates it, where it does.
+
+        Args:
+            architecture: An architecture of any space.
+
+        Returns:
+            The estimate; None if the budget's device has no latency profile at its precision, if the profile lacks an
+            operator of the architecture, or if the family does not define its operators.
+        """
         model, work, device = self.budget.latency_model, architecture.work(), self.budget.device
         if model is None or work is None or device is None or model.lacks(work):
             return None

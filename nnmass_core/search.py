@@ -34,7 +34,18 @@ CACHED_OPTIONS = 500_000
 
 
 def search(request: SearchRequest, control: Control | None = None) -> SearchResult:
-    """Return the best architectures of the request with their certificate. Raises Interrupted when stopped."""
+    """Return the best architectures of the request with their certificate.
+
+    Args:
+        request: The space, the budget, the objective, and the size of the result.
+        control: Monitors and stops the search; without one it has no time limit.
+
+    Returns:
+        The ranking, best first (for a front: ascending in its first cost), and its certificate.
+
+    Raises:
+        Interrupted: The control stopped the search.
+    """
     control = (control or Control()).never_back()
     control.report(0.0, "building the space")
     chain = chain_for(request.space, request.budget, (cost for _, cost in request.costs))
@@ -55,7 +66,11 @@ def chain_of(
 ) -> Chain:
     """Return the space's chain, with latencies by a model, from a small cache when it is of ordinary size.
 
-    computed: costs that are computed from the space's quantities. element_bytes: bytes of one stored number.
+    Args:
+        space: The space.
+        model: The source of latencies; without one they are 0.
+        computed: Costs that are computed from the space's quantities.
+        element_bytes: Bytes of one stored number; `computed` needs it.
     """
     if space.option_bound() > CACHED_OPTIONS:
         return _chain(space, model, computed, element_bytes)

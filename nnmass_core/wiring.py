@@ -23,9 +23,12 @@ Layer = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Wiring:
-    """The skip connections of one network: `cells[c][j]` are the channels that layer j of cell c samples.
+    """The skip connections of one network.
 
-    Layers 0 and 1 sample none: (). A network without concatenation cells has no cells here either.
+    Args:
+        cells: `cells[c][j]` are the channels that layer j of cell c samples, ascending: channel n of output i is number
+            i * width + n. Layers 0 and 1 sample none: (). A network without concatenation cells has no cells here
+            either.
     """
 
     cells: tuple[tuple[Layer, ...], ...] = ()
@@ -36,7 +39,16 @@ class Wiring:
 
     @classmethod
     def from_json(cls, data: object, architecture: Architecture) -> Wiring:
-        """Read the wiring of an architecture from parsed JSON. Raises DefinitionError with every problem found."""
+        """Read the wiring of an architecture from parsed JSON.
+
+        Args:
+            data: An object with the field `cells`, as `to_json` writes it.
+            architecture: The network of the wiring.
+
+        Raises:
+            DefinitionError: The wiring is wrong, or could not be drawn for the architecture; it has every problem
+                found.
+        """
         if not isinstance(data, Mapping):
             raise DefinitionError.at("", "not_an_object", "must be an object")
         problems = list(unknown_fields(data, {"cells"}))
@@ -52,7 +64,14 @@ class Wiring:
         return wiring
 
     def check(self, architecture: Architecture) -> None:
-        """Raise DefinitionError unless this wiring could be drawn for the architecture."""
+        """Check that this wiring could be drawn for an architecture.
+
+        Args:
+            architecture: The network.
+
+        Raises:
+            DefinitionError: The wiring could not be drawn for it; it has every problem found.
+        """
         cells = concatenation_cells(architecture)
         if len(self.cells) != len(cells):
             raise DefinitionError.at("cells", "bad_length", f"must have {len(cells)} entries, one for each cell")
@@ -75,11 +94,17 @@ def possible_links(architecture: Architecture) -> int:
 def draw_wiring(architecture: Architecture, seed: int) -> Wiring:
     """Draw the skip connections of a network: layer j >= 2 samples L_j of its w (j-1) channels, uniformly.
 
-    A seed (0 to 2**53 - 1) gives the same wiring on every machine and with every version of numpy: only the raw 64-bit
-    stream of PCG64 is used, which numpy keeps stable (NEP 19), and none of Generator's methods, which it may change.
-    Layer by layer each channel gets the next number of the stream, and the L_j channels with the smallest numbers are
-    sampled. With equal widths and depths the wiring of a smaller t_c is therefore part of that of a larger one. Raises
-    DefinitionError.
+    A seed gives the same wiring on every machine and with every version of numpy: only the raw 64-bit stream of PCG64
+    is used, which numpy keeps stable (NEP 19), and none of Generator's methods, which it may change. Layer by layer
+    each channel gets the next number of the stream, and the L_j channels with the smallest numbers are sampled. With
+    equal widths and depths the wiring of a smaller t_c is therefore part of that of a larger one.
+
+    Args:
+        architecture: The network.
+        seed: An integer from 0 to 2**53 - 1.
+
+    Raises:
+        DefinitionError: The seed is not such an integer.
     """
     problems = list(check_integer(seed, 0, LARGEST_INTEGER, "seed"))
     if problems:

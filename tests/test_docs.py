@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import inspect
 import os
+import pkgutil
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, is_typeddict
 
 import pytest
 import typer
 
 from app.cli import app
 from app.config import Settings
+from nnmass.json_fields import FromJson
 from scripts.pictures import FOLDER, pictures
 from scripts.reference.commands import commands
 from scripts.reference.rest import openapi
@@ -118,18 +120,31 @@ def test_every_public_python_name_is_in_the_reference(site: Path) -> None:
     assert {"nnmass.Client.search", "nnmass.search_options.SearchOptions"} <= described
 
 
-def test_parameters_of_public_functions_are_described(site: Path) -> None:
-    import nnmass
+def inputs(value: Any) -> list[str]:
+    """The parameters of a function, a method or a constructor; the fields of a class that is read by its fields."""
+    if hasattr(value, "_fields") or is_typeddict(value):
+        return list(value._fields if hasattr(value, "_fields") else value.__annotations__)
+    if inspect.isclass(value) and issubclass(value, FromJson):
+        return [name for name in vars(value)["__annotations__"] if name != "raw"]
+    if inspect.isclass(value) and "__init__" not in vars(value):
+        return []  # it has the parameters of its base class
+    if not (inspect.isclass(value) or inspect.isfunction(value) or inspect.ismethod(value)):
+        return []
+    return [name for name in inspect.signature(value).parameters if name != "self"]
 
-    text = (site / "reference/python.html").read_text()
-    functions = {n: f for n in nnmass.__all__ if inspect.isfunction(f := getattr(nnmass, n))}
-    assert len(functions) > 5
-    for name, function in functions.items():
-        own = text.split(f'id="nnmass.{name}"', 1)[1].split("<h3", 1)[0]
-        wanted = list(inspect.signature(function).parameters)
-        sections = re.findall(r"Parameters:</span>(.*?)</ul>", own, re.DOTALL)
-        described = re.findall(r"<li[^>]*>\s*<b><code>\**(\w+)</code></b>", "".join(sections))
-        assert described == wanted, name
+
+@pytest.mark.parametrize("page", ["python", "core", "plugin"])
+def test_every_parameter_in_the_python_reference_is_described(site: Path, page: str) -> None:
+    sections = re.split(r'<h\d id="(nnmass[^"]*)"', (site / f"reference/{page}.html").read_text())
+    found = 0
+    for name, text in zip(sections[1::2], sections[2::2], strict=True):
+        owner, _, last = name.rpartition(".")
+        lists = re.findall(r"(?:Parameters|Attributes):</span>(.*?)</ul>", text, re.DOTALL)
+        described = re.findall(r"<b><code>(?:<span[^>]*>)?\**(\w+)(?:</span>)?</code></b>", "".join(lists))
+        wanted = inputs(getattr(pkgutil.resolve_name(owner), last, None))  # None: a field without a default
+        found += len(wanted)
+        assert described[len(described) - len(wanted) :] == wanted, name
+    assert found > 100
 
 
 def test_every_name_of_the_plugin_module_is_in_the_reference(site: Path) -> None:

@@ -18,15 +18,22 @@ from nnmass_core.codec import JsonObject
 class Client(SearchCalls, ArchitectureCalls, VerificationCalls):
     """Sends requests to a service, and returns the same types as the local functions.
 
-    url: its address; by default NNMASS_SERVER, else http://127.0.0.1:8000. key: an API key; by default NNMASS_KEY.
-    timeout: the longest duration of one request, in seconds. Requests without a response are safely repeated a few
-    times; after 429 and 503 the client waits as long as the service asks.
+    Requests without a response are safely repeated a few times; after 429 and 503 the client waits as long as the
+    service asks.
 
     >>> with Client() as client:
     ...     answer = client.search("densenet-cifar", max_params="1M")
     ...     file = client.export(answer.best, format="onnx")
 
-    Raises errors of `nnmass.errors`. May be used by several threads.
+    May be used by several threads. Methods raise the errors of `nnmass.errors`.
+
+    Args:
+        url: The address of the service; by default NNMASS_SERVER, else http://127.0.0.1:8000.
+        key: An API key; by default NNMASS_KEY.
+        timeout: The longest duration of one request, in seconds.
+
+    Raises:
+        DefinitionError: The address or the key is not valid.
     """
 
     def __init__(self, url: str | None = None, key: str | None = None, *, timeout: float = SECONDS) -> None:
@@ -55,7 +62,14 @@ class Client(SearchCalls, ArchitectureCalls, VerificationCalls):
         return [NamedSpace.from_json(item) for item in self._pages("/v1/spaces")]
 
     def space(self, name: str) -> JsonObject:
-        """Return a named space's full definition, which you can edit and search. Raises NotFound."""
+        """Return a named space's full definition, which you can edit and search.
+
+        Args:
+            name: The name of a preset, as `spaces` lists them.
+
+        Raises:
+            NotFound: There is no such preset.
+        """
         found: JsonObject = self._transport.get(path_of("/v1/spaces", name))
         return found
 
@@ -64,18 +78,41 @@ class Client(SearchCalls, ArchitectureCalls, VerificationCalls):
         return [NamedDevice.from_json(item) for item in self._pages("/v1/devices")]
 
     def device(self, name: str) -> NamedDevice:
-        """Return a device. Raises NotFound."""
+        """Return a device.
+
+        Args:
+            name: The name of a device built into nnmass or of one of your profiles, as `devices` lists them.
+
+        Raises:
+            NotFound: There is no such device.
+        """
         return NamedDevice.from_json(self._transport.get(path_of("/v1/devices", name)))
 
     def keep_device(self, profile: Mapping[str, Any]) -> NamedDevice:
-        """Store a device profile, which `nnmass calibrate` writes, in the service; it replaces one with the same name.
+        """Store a device profile in the service; it replaces one with the same name.
 
-        Searches can then refer to it by name. Raises InvalidRequest that names the field.
+        Searches can then refer to it by name.
+
+        Args:
+            profile: The profile, which `nnmass calibrate` writes.
+
+        Returns:
+            The stored device.
+
+        Raises:
+            InvalidRequest: A field of the profile is wrong; each problem names its field.
         """
         return NamedDevice.from_json(self._transport.post("/v1/devices", dict(profile)))
 
     def delete_device(self, name: str) -> None:
-        """Delete one of your profiles. Raises NotFound."""
+        """Delete one of your profiles.
+
+        Args:
+            name: The name of the profile.
+
+        Raises:
+            NotFound: You have no such profile.
+        """
         self._transport.delete(path_of("/v1/devices", name))
 
     def datasets(self) -> list[Named]:
@@ -87,7 +124,11 @@ class Client(SearchCalls, ArchitectureCalls, VerificationCalls):
         return [Named.from_json(item) for item in self._pages("/v1/recipes")]
 
     def ready(self) -> Readiness:
-        """Return whether the service accepts requests, and what is missing. Raises ServiceUnreachable."""
+        """Return whether the service accepts requests, and what is missing.
+
+        Raises:
+            ServiceUnreachable: The service does not respond.
+        """
         return Readiness.from_json(self._transport.look("/readyz"))
 
 

@@ -26,8 +26,16 @@ class ArchitectureCalls(Calls):
     def evaluate(self, networks: Iterable[str | Definition], *, precision: str = "fp32") -> Architectures:
         """Return NN-Mass and every cost of up to 1,000 networks, in order; nothing is stored.
 
-        precision: `fp32`, `fp16` or `int8`, at which bytes are counted. Raises InvalidRequest that names the network's
-        index and the field.
+        Args:
+            networks: Definitions, or names of well-known networks.
+            precision: The precision at which bytes are counted: `fp32`, `fp16` or `int8`.
+
+        Returns:
+            The networks with their figures, in the same order.
+
+        Raises:
+            InvalidRequest: A network is wrong; each problem names the network's index and the field.
+            DefinitionError: There is no well-known network of a name.
         """
         definitions = [dict(definition_of(network)) for network in networks]
         answer = self._transport.post(f"{PLACE}/evaluate", {"architectures": definitions, "precision": precision})
@@ -35,11 +43,26 @@ class ArchitectureCalls(Calls):
         return Architectures([Architecture.from_json({"architecture": given, **item}) for item, given in pairs])
 
     def register(self, network: str | Definition) -> KnownArchitecture:
-        """Store a network in the service and return it; every request can then refer to it by its `arch_id`."""
+        """Store a network in the service and return it; every request can then refer to it by its `arch_id`.
+
+        Args:
+            network: A definition, an architecture of a result, or the name of a well-known network.
+
+        Raises:
+            InvalidRequest: The definition is wrong; each problem names its field.
+            DefinitionError: There is no well-known network of this name.
+        """
         return self.architecture(self._known(network))
 
     def architecture(self, arch_id: str) -> KnownArchitecture:
-        """Return a network that the service knows, with the searches that ranked it. Raises NotFound."""
+        """Return a network that the service knows, with the searches that ranked it.
+
+        Args:
+            arch_id: The id of the network: `arch_` and 32 hexadecimal digits.
+
+        Raises:
+            NotFound: The service does not know the network.
+        """
         return KnownArchitecture.from_json(self._transport.get(path_of(PLACE, arch_id)))
 
     def export(
@@ -51,11 +74,25 @@ class ArchitectureCalls(Calls):
         timeout: float | None = EXPORT_SECONDS,
         waiting: Callable[[], None] | None = None,
     ) -> bytes:
-        """Return a network as a file: `pytorch`, `json`, `onnx` or `torchscript`.
+        """Return a network as a file.
 
-        A worker with torch creates the last two; the call waits for them, and calls `waiting` repeatedly meanwhile.
-        seed: draws the skip wiring. Raises TimedOut after `timeout` seconds, NotFound, and ServiceError where the file
-        cannot be created.
+        A worker with torch creates `onnx` and `torchscript` files, and the call waits for them.
+
+        Args:
+            network: An `arch_id`, a definition, an architecture of a result, or the name of a well-known network.
+            format: `pytorch`, `json`, `onnx` or `torchscript`.
+            seed: Draws the skip wiring.
+            timeout: Seconds after which waiting ends; None sets no limit.
+            waiting: Is called repeatedly while the call waits.
+
+        Returns:
+            The content of the file.
+
+        Raises:
+            TimedOut: The file does not exist after `timeout` seconds.
+            NotFound: The service does not know the network.
+            DefinitionError: There is no well-known network of this name.
+            ServiceError: The file cannot be created.
         """
         path = path_of(PLACE, self._known(network), "export")
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -70,5 +107,14 @@ class ArchitectureCalls(Calls):
             time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic())))
 
     def diagram(self, network: str | Definition) -> str:
-        """Return a diagram of a network as self-contained SVG text."""
+        """Return a diagram of a network as self-contained SVG text.
+
+        Args:
+            network: An `arch_id`, a definition, an architecture of a result, or the name of a well-known network.
+
+        Raises:
+            NotFound: The service does not know the network.
+            InvalidRequest: The definition is wrong; each problem names its field.
+            DefinitionError: There is no well-known network of this name.
+        """
         return self._transport.send("GET", path_of(PLACE, self._known(network), "diagram.svg")).text

@@ -34,11 +34,19 @@ class SearchCalls(Calls):
     ) -> Search:
         """Submit a search and return it, usually before it has run.
 
-        space: a preset's name or a full definition. options: limits, objective and the size of the result; see
-        `nnmass.search_options.SearchOptions`.
+        An earlier equal search of yours with a result is returned as it is (`reused`), unless `fresh` is set.
 
-        An earlier equal search of yours with a result is returned as it is (`reused`), unless `fresh` is set. Raises
-        InvalidRequest that names the field.
+        Args:
+            space: A preset's name or a full definition.
+            name: The name of the search, at most 200 characters.
+            tags: Tags of the search, at most 20.
+            note: A note on the search, at most 10,000 characters.
+            fresh: Run the search even if an earlier equal one has a result.
+            options: Limits, objective and the size of the result; see `nnmass.search_options.SearchOptions`.
+
+        Raises:
+            InvalidRequest: A field is wrong; each problem names its field.
+            DefinitionError: A limit is not an amount, such as "1.2M".
         """
         body = question_of(space, options) | {"name": name, "tags": list(tags), "note": note, "fresh": fresh}
         return self._submitted(body, "")
@@ -56,8 +64,23 @@ class SearchCalls(Calls):
     ) -> Answer:
         """Submit a search, wait for it, and return its answer; `answer.search` is the search that the service stores.
 
-        progress: called with each event. timeout: seconds after which waiting ends with TimedOut, while the service
-        continues. Also raises InvalidRequest, and SearchFailed when the search ends without a result.
+        Args:
+            space: A preset's name or a full definition.
+            name: The name of the search, at most 200 characters.
+            tags: Tags of the search, at most 20.
+            fresh: Run the search even if an earlier equal one has a result.
+            progress: Is called with each event.
+            timeout: Seconds after which waiting ends, while the service continues; None sets no limit.
+            options: Limits, objective and the size of the result; see `nnmass.search_options.SearchOptions`.
+
+        Returns:
+            The ranking, best first, and its certificate.
+
+        Raises:
+            InvalidRequest: A field is wrong; each problem names its field.
+            DefinitionError: A limit is not an amount, such as "1.2M".
+            TimedOut: The search has not ended after `timeout` seconds.
+            SearchFailed: The search ended without a result.
         """
         body = question_of(space, options) | {"name": name, "tags": list(tags), "fresh": fresh}
         return self.answer(self.wait(self._submitted(body, AT_ONCE), progress=progress, timeout=timeout))
@@ -74,9 +97,23 @@ class SearchCalls(Calls):
     ) -> Answer:
         """Search for the networks of least cost that have at least the NN-Mass of a reference.
 
-        reference: a well-known network's name, a definition, or an `arch_id` that the service knows. minimize: the name
-        of a cost, such as `params`, `macs` or `peak_activation_bytes`. space: the space to search; by default one
-        around the reference. Waits as `search` does.
+        Args:
+            reference: A well-known network's name, a definition, or an `arch_id` that the service knows.
+            minimize: The name of a cost, such as `params`, `macs` or `peak_activation_bytes`.
+            space: The space to search; by default one around the reference.
+            progress: Is called with each event.
+            timeout: Seconds after which waiting ends, while the service continues; None sets no limit.
+            options: Limits and the size of the result; see `nnmass.search_options.SearchOptions`.
+
+        Returns:
+            The ranking, least cost first, and its certificate, which has the savings.
+
+        Raises:
+            InvalidRequest: A field is wrong; each problem names its field.
+            DefinitionError: A limit is not an amount, or no space around the reference is defined.
+            NotFound: The service does not know the `arch_id`.
+            TimedOut: The search has not ended after `timeout` seconds.
+            SearchFailed: The search ended without a result.
         """
         named = reference_of(reference)
         within = space if space is not None else space_around(self._definition(reference))
@@ -93,7 +130,16 @@ class SearchCalls(Calls):
         return Search.from_json(self._transport.post(PLACE, body, once=True, prefer=prefer))
 
     def preview(self, space: Space, **options: Unpack[SearchOptions]) -> Answer:
-        """Return the answer to a search immediately; nothing is stored. Raises InvalidRequest if it takes too long."""
+        """Return the answer to a search immediately; nothing is stored.
+
+        Args:
+            space: A preset's name or a full definition.
+            options: Limits, objective and the size of the result; see `nnmass.search_options.SearchOptions`.
+
+        Raises:
+            InvalidRequest: A field is wrong, or the search takes too long for a preview.
+            DefinitionError: A limit is not an amount, such as "1.2M".
+        """
         body = question_of(space, options)
         answer = self._transport.post(f"{PLACE}/preview", body)
         return Answer.from_json(answer, {"objective": {"maximize": "nn_mass"}} | body)
@@ -101,8 +147,16 @@ class SearchCalls(Calls):
     def wait(self, search: Search | str, *, progress: Watch | None = None, timeout: float | None = None) -> Search:
         """Return a search once it has ended, in whatever state.
 
-        progress: called with each event, from the first on. Follows the search's event stream, which resumes after a
-        lost connection, or polls where there is no stream. Raises TimedOut after `timeout` seconds.
+        Follows the search's event stream, which resumes after a lost connection, or polls where there is no stream.
+
+        Args:
+            search: The search, as the client returned it, or its id.
+            progress: Is called with each event, from the first on.
+            timeout: Seconds after which waiting ends, while the service continues; None sets no limit.
+
+        Raises:
+            TimedOut: The search has not ended after `timeout` seconds.
+            NotFound: There is no such search.
         """
         found = search if isinstance(search, Search) else self.get(search)
         if found.ended and progress is None:
@@ -111,22 +165,53 @@ class SearchCalls(Calls):
         return wait_for(self._transport, events, lambda: self.get(found), progress, timeout)
 
     def answer(self, search: Search | str) -> Answer:
-        """Return the result of a search with its whole ranking. Raises SearchFailed when it has not succeeded."""
+        """Return the result of a search with its whole ranking.
+
+        Args:
+            search: The search, as the client returned it, or its id.
+
+        Raises:
+            SearchFailed: The search has not succeeded.
+            NotFound: There is no such search.
+        """
         found = search if isinstance(search, Search) and search.ended else self.get(search)
         if found.result is None:
             raise SearchFailed(found)
         return Answer(list(self.ranking(found)), found.result, found.request, found)
 
     def get(self, search: Search | str) -> Search:
-        """Return the current state of a search. Raises NotFound."""
+        """Return the current state of a search.
+
+        Args:
+            search: The search, as the client returned it, or its id.
+
+        Raises:
+            NotFound: There is no such search.
+        """
         return Search.from_json(self._transport.get(path_of(PLACE, search)))
 
     def events(self, search: Search | str, *, last: int = 0) -> Iterator[Event]:
-        """Yield the events of a search until it has ended. last: the id of the last known event."""
+        """Yield the events of a search until it has ended.
+
+        Args:
+            search: The search, as the client returned it, or its id.
+            last: The id of the last known event; the first event that is yielded is the one after it.
+
+        Raises:
+            NotFound: There is no such search.
+            ServiceUnreachable: No event stream is available, also after repeats.
+        """
         return follow(self._transport, path_of(PLACE, search, "events"), last=last)
 
     def ranking(self, search: Search | str) -> Iterator[Architecture]:
-        """Yield the ranking of a search, best first, fetched page by page as needed; empty until it has succeeded."""
+        """Yield the ranking of a search, best first, fetched page by page as needed; empty until it has succeeded.
+
+        Args:
+            search: The search, as the client returned it, or its id.
+
+        Raises:
+            NotFound: There is no such search.
+        """
         for item in self._pages(path_of(PLACE, search, "architectures")):
             yield Architecture.from_json(item)
 
@@ -139,9 +224,17 @@ class SearchCalls(Calls):
         q: str | None = None,
         created_after: datetime | None = None,
     ) -> Iterator[Search]:
-        """Yield searches, newest first, fetched page by page as needed.
+        """Yield searches, newest first, fetched page by page as needed. All filters given apply together.
 
-        q: text to find in names and notes. created_after: a date and time with its time zone.
+        Args:
+            status: Only searches in this state: `queued`, `running`, `succeeded`, `failed` or `cancelled`.
+            family: Only searches of this family of networks.
+            tag: Only searches with this tag.
+            q: Only searches with this text in the name or note.
+            created_after: Only searches created after this date and time, which has its time zone.
+
+        Raises:
+            InvalidRequest: A filter is wrong; each problem names its field.
         """
         after = None if created_after is None else created_after.isoformat()
         filters = {"status": status, "family": family, "tag": tag, "q": q, "created_after": after}
@@ -156,24 +249,75 @@ class SearchCalls(Calls):
         tags: Sequence[str] | None = None,
         note: str | None = None,
     ) -> Search:
-        """Change the name, tags or note of a search; omitted ones do not change. Raises NotFound."""
+        """Change the name, tags or note of a search; omitted ones do not change.
+
+        Args:
+            search: The search, as the client returned it, or its id.
+            name: The new name, at most 200 characters.
+            tags: The new tags, at most 20; they replace all earlier ones.
+            note: The new note, at most 10,000 characters.
+
+        Returns:
+            The changed search.
+
+        Raises:
+            NotFound: There is no such search.
+            InvalidRequest: A value is wrong; each problem names its field.
+        """
         given = {"name": name, "tags": None if tags is None else list(tags), "note": note}
         changes = {field: value for field, value in given.items() if value is not None}
         return Search.from_json(self._transport.send("PATCH", path_of(PLACE, search), body=changes).json())
 
     def cancel(self, search: Search | str) -> Search:
-        """Cancel a search; an ended one does not change. Raises NotFound."""
+        """Cancel a search; an ended one does not change.
+
+        Args:
+            search: The search, as the client returned it, or its id.
+
+        Returns:
+            The search in its new state.
+
+        Raises:
+            NotFound: There is no such search.
+        """
         return Search.from_json(self._transport.post(path_of(PLACE, search, "cancel")))
 
     def retry(self, search: Search | str) -> Search:
-        """Queue a failed or cancelled search again. Raises WrongState when it has succeeded."""
+        """Queue a failed or cancelled search again.
+
+        Args:
+            search: The search, as the client returned it, or its id.
+
+        Returns:
+            The search in its new state.
+
+        Raises:
+            NotFound: There is no such search.
+            WrongState: The search has succeeded.
+        """
         return Search.from_json(self._transport.post(path_of(PLACE, search, "retry")))
 
     def delete(self, search: Search | str) -> None:
-        """Delete a search with its ranking. Raises NotFound, and WrongState while it runs."""
+        """Delete a search with its ranking.
+
+        Args:
+            search: The search, as the client returned it, or its id.
+
+        Raises:
+            NotFound: There is no such search.
+            WrongState: The search is running.
+        """
         self._transport.delete(path_of(PLACE, search))
 
     def compare(self, *searches: Search | str) -> Comparison:
-        """Compare two to four searches: where they differ, and which architectures they share."""
+        """Compare two to four searches: where they differ, and which architectures they share.
+
+        Args:
+            searches: The searches, each as the client returned it, or its id.
+
+        Raises:
+            NotFound: There is no such search.
+            InvalidRequest: There are fewer than two or more than four searches, or one is given twice.
+        """
         ids = ",".join(one if isinstance(one, str) else one.id for one in searches)
         return Comparison.from_json(self._transport.get(f"{PLACE}/compare", {"ids": ids}))

@@ -31,11 +31,22 @@ class VerificationCalls(Calls):
     ) -> Batch:
         """Queue trainings and return them: of a network, or of the best of a search and its controls.
 
-        what: a search, or a network by its `arch_id`, its definition or a well-known name; a search's id counts as the
-        search. dataset, recipe: a name (`datasets`, `recipes`) or a full definition. top: how many of a search's
-        ranking to train, by default 1. controls: `params`, `random` or both: for each, a network of the same cost is
-        trained as well. seeds: one training each. artifacts: files to store for each seed. Raises InvalidRequest that
-        names the field.
+        Args:
+            what: A search, or a network by its `arch_id`, its definition or a well-known name; a search's id counts as
+                the search.
+            dataset: The name of a data set (see `datasets`), or its full definition.
+            recipe: The name of a recipe (see `recipes`), or its full definition.
+            top: How many of a search's ranking to train, 1 to 10, by default 1.
+            controls: `params`, `random` or both: for each, a network of the same cost is trained as well.
+            seeds: One training for each, at most 20.
+            artifacts: Files to store for each seed.
+
+        Returns:
+            The trainings, best first, and the controls that the space does not contain.
+
+        Raises:
+            InvalidRequest: A field is wrong; each problem names its field.
+            DefinitionError: There is no well-known network of this name.
         """
         body = {
             **_named(what),
@@ -50,7 +61,14 @@ class VerificationCalls(Calls):
         return Batch.from_json(answer if "items" in answer else {"items": [answer], "missing_controls": []})
 
     def verification(self, verification: Verification | str) -> Verification:
-        """Return the current state of a training, with its epochs. Raises NotFound."""
+        """Return the current state of a training, with its epochs.
+
+        Args:
+            verification: The training, as the client returned it, or its id.
+
+        Raises:
+            NotFound: There is no such training.
+        """
         return Verification.from_json(self._transport.get(path_of(PLACE, verification)))
 
     def verifications(
@@ -64,7 +82,22 @@ class VerificationCalls(Calls):
         role: str | None = None,
         created_after: datetime | None = None,
     ) -> Iterator[Verification]:
-        """Yield trainings without their epochs, newest first, fetched page by page as needed."""
+        """Yield trainings without their epochs, newest first, fetched page by page as needed.
+
+        All filters given apply together.
+
+        Args:
+            status: Only trainings in this state: `queued`, `running`, `succeeded`, `failed` or `cancelled`.
+            search: Only trainings of networks of this search: the search, as the client returned it, or its id.
+            arch_id: Only trainings of the network with this id.
+            dataset: Only trainings on the data set with this key, as in the evidence.
+            family: Only trainings of networks of this family.
+            role: Only trainings with this role: `single`, `candidate`, `params_control` or `random_control`.
+            created_after: Only trainings created after this date and time, which has its time zone.
+
+        Raises:
+            InvalidRequest: A filter is wrong; each problem names its field.
+        """
         after = None if created_after is None else created_after.isoformat()
         of = search.id if isinstance(search, Search) else search
         filters = {
@@ -83,8 +116,14 @@ class VerificationCalls(Calls):
     ) -> Verification:
         """Return a training once it has ended, in whatever state.
 
-        progress: called with each event; events at the end of an epoch have its figures as `epoch`. Raises TimedOut
-        after `timeout` seconds.
+        Args:
+            verification: The training, as the client returned it, or its id.
+            progress: Is called with each event; events at the end of an epoch have its figures as `epoch`.
+            timeout: Seconds after which waiting ends, while the service continues; None sets no limit.
+
+        Raises:
+            TimedOut: The training has not ended after `timeout` seconds.
+            NotFound: There is no such training.
         """
         found = self.verification(verification)
         if found.ended and progress is None:
@@ -93,31 +132,95 @@ class VerificationCalls(Calls):
         return wait_for(self._transport, events, lambda: self.verification(found), progress, timeout)
 
     def verification_events(self, verification: Verification | str, *, last: int = 0) -> Iterator[Event]:
-        """Yield the events of a training until it has ended. last: the id of the last known event."""
+        """Yield the events of a training until it has ended.
+
+        Args:
+            verification: The training, as the client returned it, or its id.
+            last: The id of the last known event; the first event that is yielded is the one after it.
+
+        Raises:
+            NotFound: There is no such training.
+            ServiceUnreachable: No event stream is available, also after repeats.
+        """
         return follow(self._transport, path_of(PLACE, verification, "events"), last=last)
 
     def cancel_verification(self, verification: Verification | str) -> Verification:
-        """Cancel a training; an ended one does not change."""
+        """Cancel a training; an ended one does not change.
+
+        Args:
+            verification: The training, as the client returned it, or its id.
+
+        Returns:
+            The training in its new state.
+
+        Raises:
+            NotFound: There is no such training.
+        """
         return Verification.from_json(self._transport.post(path_of(PLACE, verification, "cancel")))
 
     def retry_verification(self, verification: Verification | str) -> Verification:
-        """Queue a failed or cancelled training again; it resumes from its last checkpoint."""
+        """Queue a failed or cancelled training again; it resumes from its last checkpoint.
+
+        Args:
+            verification: The training, as the client returned it, or its id.
+
+        Returns:
+            The training in its new state.
+
+        Raises:
+            NotFound: There is no such training.
+            WrongState: The training has succeeded.
+        """
         return Verification.from_json(self._transport.post(path_of(PLACE, verification, "retry")))
 
     def replay(self, verification: Verification | str) -> Verification:
-        """Run the training again; the new one's `replay` then says whether every figure is the same."""
+        """Run the training again; the new one's `replay` then says whether every figure is the same.
+
+        Args:
+            verification: The training, as the client returned it, or its id.
+
+        Returns:
+            The new training.
+
+        Raises:
+            NotFound: There is no such training.
+        """
         return Verification.from_json(self._transport.post(path_of(PLACE, verification, "replay"), once=True))
 
     def log(self, verification: Verification | str) -> str:
-        """Return the end of the training process's log."""
+        """Return the end of the training process's log.
+
+        Args:
+            verification: The training, as the client returned it, or its id.
+
+        Raises:
+            NotFound: There is no such training.
+        """
         return self._transport.send("GET", path_of(PLACE, verification, "log")).text
 
     def artifact(self, verification: Verification | str, name: str) -> bytes:
-        """Return a file that a training produced, by its name in `artifacts`."""
+        """Return a file that a training produced.
+
+        Args:
+            verification: The training, as the client returned it, or its id.
+            name: The name of the file in the training's `artifacts`.
+
+        Returns:
+            The content of the file.
+
+        Raises:
+            NotFound: There is no such training or file.
+        """
         return self._transport.send("GET", path_of(PLACE, verification, "artifacts", name)).content
 
     def evidence(self, *, dataset: str | None = None, family: str | None = None, recipe: str | None = None) -> Evidence:
-        """Return how well NN-Mass, params and MACs order the accuracies of trained networks, with intervals."""
+        """Return how well NN-Mass, params and MACs order the accuracies of trained networks, with intervals.
+
+        Args:
+            dataset: Only trainings on the data set with this key.
+            family: Only networks of this family.
+            recipe: Only trainings with this recipe.
+        """
         filters = {"dataset": dataset, "family": family, "recipe": recipe}
         return Evidence.from_json(self._transport.get("/v1/evidence", filters))
 

@@ -49,9 +49,15 @@ def group(source: Ints, target: Ints) -> Groups:
 class Stage:
     """The options of one stage, as arrays with one row per option, sorted by (source, target).
 
-    source, target: node before and after, (n,). additive: (n, quantities). mass_numerator, mass_denominator: the exact
-    NN-Mass, (n,). peak: activation elements alive at the same time, (n,). integers: the option's own share of the
-    architecture's integers in the order of its definition, (n, m) with m possibly 0.
+    Args:
+        source: The node before each option, (n,).
+        target: The node after each option, (n,).
+        additive: The additive quantities, (n, quantities); see `QUANTITIES`.
+        mass_numerator: The numerator of the exact NN-Mass, in lowest terms, (n,).
+        mass_denominator: The denominator of the exact NN-Mass, (n,).
+        peak: The activation elements alive at the same time, (n,).
+        integers: The option's own share of the architecture's integers in the order of its definition, (n, m) with m
+            possibly 0.
     """
 
     source: Ints
@@ -71,7 +77,12 @@ class Stage:
         return group(self.source, self.target)
 
     def take(self, rows: NDArray[np.bool_] | Ints) -> Stage:
-        """Return the stage with only these options."""
+        """Return the stage with only some of its options.
+
+        Args:
+            rows: The options: their positions, or a mask with one entry for each option. The result must be sorted by
+                (source, target).
+        """
         return Stage(
             self.source[rows],
             self.target[rows],
@@ -117,9 +128,13 @@ def make_stage(
 class Chain:
     """A whole space: its stages, the number of nodes between them, and which integers define a shape.
 
-    nodes[i] is the number of nodes before stage i; nodes[0] and nodes[-1] are 1. shape_columns selects, from the
-    concatenated integers of a path, those that distinguish two shapes (`diversity: shape`). quantities: the columns of
-    its stages' additive quantities.
+    Args:
+        stages: The stages, from input to output.
+        nodes: nodes[i] is the number of nodes before stage i; nodes[0] and nodes[-1] are 1.
+        shape_columns: Selects, from the concatenated integers of a path, those that distinguish two shapes
+            (`diversity: shape`).
+        quantities: The columns of the stages' additive quantities.
+        memory: Cached facts about the chain that hold for every budget; losing them costs only time.
     """
 
     stages: tuple[Stage, ...]
@@ -150,12 +165,21 @@ class Chain:
         return sum(len(stage) for stage in self.stages)
 
     def within_peak(self, cap: int) -> Chain:
-        """Return the chain without the options that need more than `cap` activation elements at the same time."""
+        """Return the chain without the options that need too many activation elements.
+
+        Args:
+            cap: The most activation elements of an option that are alive at the same time.
+        """
         kept = tuple(s if not len(s) or s.peak.max() <= cap else s.take(s.peak <= cap) for s in self.stages)
         return Chain(kept, self.nodes, self.shape_columns, self.quantities)
 
     def with_quantities(self, more: Mapping[str, Callable[[Stage], Ints]]) -> Chain:
-        """Return the chain with more additive quantities: integers below 2**53, computed for each stage's options."""
+        """Return the chain with more additive quantities.
+
+        Args:
+            more: For each new quantity, by its name, a function that returns the quantity of each of a stage's options,
+                (n,): integers below 2**53.
+        """
         stages = tuple(
             replace(stage, additive=np.column_stack([stage.additive, *(column(stage) for column in more.values())]))
             for stage in self.stages
@@ -172,6 +196,10 @@ class Chain:
         """Return the chain of the paths whose peak is greater than `above` and at most `upto`.
 
         Every inner node is split in two: reached without, and with, an option whose peak lies in that range.
+
+        Args:
+            above: A number of activation elements, exclusive.
+            upto: A number of activation elements, inclusive.
         """
         last = len(self.stages) - 1
         stages = []
@@ -196,7 +224,15 @@ class Chain:
         return max((i for i, no_choice in enumerate(forced) if not no_choice), default=0)
 
     def shapes_of(self, i: int, rows: Ints) -> Ints:
-        """Return a number for each of a stage's options, different for options that lead to different shapes."""
+        """Return a number for each of a stage's options, different for options that lead to different shapes.
+
+        Args:
+            i: The number of the stage, from 0.
+            rows: The positions of the options in the stage, (n,).
+
+        Returns:
+            The numbers, (n,).
+        """
         first = sum(stage.integers.shape[1] for stage in self.stages[:i])
         own = [c - first for c in self.shape_columns if 0 <= c - first < self.stages[i].integers.shape[1]]
         shapes = np.column_stack([self.stages[i].target[rows], self.stages[i].integers[rows][:, own]])
@@ -204,9 +240,12 @@ class Chain:
         return numbers
 
     def mass_quantum(self, rows: Sequence[Ints]) -> float:
-        """Return the smallest difference between unequal NN-Masses of paths over these options.
+        """Return the smallest difference between unequal NN-Masses of paths over some options.
 
-        0 if doubles cannot represent the difference. rows: the options of each stage, as ascending positions.
+        0 if doubles cannot represent the difference.
+
+        Args:
+            rows: The options of each stage, as ascending positions.
         """
         common, largest = 1, 0.0
         for stage, kept in zip(self.stages, rows, strict=True):
@@ -216,14 +255,24 @@ class Chain:
         return 1.0 / common if common * max(largest, 1.0) < 2**45 else 0.0
 
     def path_mass(self, path: Sequence[int]) -> Fraction:
-        """Return the exact NN-Mass of a path given as one option of each stage."""
+        """Return the exact NN-Mass of a path.
+
+        Args:
+            path: The position of one option of each stage.
+        """
         terms = [(int(s.mass_numerator[o]), int(s.mass_denominator[o])) for s, o in zip(self.stages, path, strict=True)]
         return sum((Fraction(*term) for term in terms), Fraction(0))
 
     def exact_masses(self, paths: Ints) -> NDArray[Any]:
-        """Return integers in the same order as the paths' exact NN-Masses; paths is (n, stages).
+        """Return integers in the same order as the paths' exact NN-Masses.
 
         They are the masses over one common denominator, in int64 where that fits, else as Python integers.
+
+        Args:
+            paths: The position of one option of each stage, (n, stages).
+
+        Returns:
+            The integers, (n,).
         """
         terms = [(s.mass_numerator[paths[:, i]], s.mass_denominator[paths[:, i]]) for i, s in enumerate(self.stages)]
         common = math.lcm(*(d for _, denominator in terms for d in np.unique(denominator).tolist()))
@@ -235,7 +284,14 @@ class Chain:
         return masses
 
     def path_integers(self, paths: Ints) -> Ints:
-        """Return the integers of each path, concatenated in definition order; paths is (n, stages)."""
+        """Return the integers of each path, concatenated in definition order.
+
+        Args:
+            paths: The position of one option of each stage, (n, stages).
+
+        Returns:
+            The integers, one row for each path.
+        """
         return np.concatenate(
             [stage.integers[paths[:, i]] for i, stage in enumerate(self.stages)], axis=1, dtype=np.int64
         )

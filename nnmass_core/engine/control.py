@@ -18,8 +18,10 @@ def _silent(fraction: float, message: str) -> None:
 class Control:
     """Callbacks of a computation's caller, called several times a second.
 
-    `expired()` returns whether the time limit has passed: the computation then returns its best result, marked as
-    incomplete. `report(fraction, message)` receives progress in [0, 1]; it may raise Interrupted to cancel.
+    Args:
+        expired: Returns whether the time limit has passed: the computation then returns its best result, marked as
+            incomplete.
+        report: Receives the progress, a fraction in [0, 1], and a message; it may raise Interrupted to cancel.
     """
 
     expired: Callable[[], bool] = _never

@@ -31,9 +31,13 @@ ENTRY_POINTS = "nnmass.families"
 class Family:
     """One family: its architectures and its spaces.
 
-    module: returns the torch module of an architecture and its wiring, and imports torch only when called. source:
-    returns the body of an architecture's PyTorch file for the seed of its wiring, without torch. The built-in families
-    have theirs in `nnmass_core.nets` and `nnmass_core.export.pytorch_source`.
+    The built-in families have `module` and `source` in `nnmass_core.nets` and `nnmass_core.export.pytorch_source`.
+
+    Args:
+        architecture: The class of the family's architectures.
+        space: The class of the family's spaces.
+        module: Returns the torch module of an architecture and its wiring, and imports torch only when called.
+        source: Returns the body of an architecture's PyTorch file for the seed of its wiring, without torch.
     """
 
     architecture: type[Architecture]
@@ -65,7 +69,14 @@ FAMILIES = Registry(
 
 
 def decode_architecture(data: object) -> Architecture:
-    """Read an architecture's definition from parsed JSON. Raises DefinitionError with every problem found."""
+    """Read an architecture's definition from parsed JSON.
+
+    Args:
+        data: An object with `family` and the fields of the family; `version` may be left out.
+
+    Raises:
+        DefinitionError: The definition is wrong; it has every problem found.
+    """
     family = _family_of(data)
     assert isinstance(data, Mapping)
     version = as_integer(data.get("version", DEFINITION_VERSION))
@@ -76,7 +87,14 @@ def decode_architecture(data: object) -> Architecture:
 
 
 def decode_space(data: object) -> Space:
-    """Read a full definition of a space from parsed JSON. Raises DefinitionError with every problem found."""
+    """Read a full definition of a space from parsed JSON.
+
+    Args:
+        data: An object with `family` and the fields of the family's spaces.
+
+    Raises:
+        DefinitionError: The definition is wrong; it has every problem found.
+    """
     family = _family_of(data)
     assert isinstance(data, Mapping)
     return family.space.from_json(data)

@@ -11,7 +11,14 @@ from nnmass_core.mass import Integers
 
 
 class Costs(NamedTuple, Generic[Integers]):
-    """Costs of some layers: trainable parameters, MACs, BatchNorm channels, and peak activation elements."""
+    """Costs of some layers, as integers or as arrays of them.
+
+    Attributes:
+        params: Trainable parameters.
+        macs: Multiply-accumulates for one input.
+        norm_channels: Channels of BatchNorm.
+        peak: Peak activation elements for one input.
+    """
 
     params: Integers
     macs: Integers
@@ -26,7 +33,12 @@ class Costs(NamedTuple, Generic[Integers]):
 
 
 def timed(model: LatencyModel | None, work: Callable[[], Work]) -> Ints | None:
-    """Return the nanoseconds of each option's work, (n,); None without a device."""
+    """Return the nanoseconds of each option's work, (n,); None without a device.
+
+    Args:
+        model: The times of the device's operators; None without a device.
+        work: Returns the operators of the options as arrays, (n,); it is only called with a device.
+    """
     if model is None:
         return None
     nanoseconds: Ints = model.nanoseconds(work())
@@ -42,7 +54,17 @@ def stage_of(
     *,
     latency: Ints | None = None,
 ) -> Stage:
-    """Return the stage of some options, (n,) each: the nodes that they join, their costs, NN-Mass and integers."""
+    """Return the stage of some options, which may be in any order.
+
+    Args:
+        source: The node before each option, (n,).
+        target: The node after each option, (n,).
+        costs: The costs of each option, (n,) each.
+        mass_terms: Numerator and denominator of each option's NN-Mass, (n,) each; by default NN-Mass is 0.
+        integers: The option's own share of the architecture's integers in the order of its definition, (n, m); by
+            default it has none.
+        latency: The nanoseconds of each option, (n,), as `timed` returns them; None stands for 0.
+    """
     return make_stage(
         source=source,
         target=target,

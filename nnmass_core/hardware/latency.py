@@ -59,8 +59,14 @@ Count = Any
 class Operators(NamedTuple):
     """Operators of one kind that some layers run, in total, as integers or as arrays of them.
 
-    calls: how many. macs: multiply-accumulates. read, written: elements of activations. weights: elements of weights.
-    pieces: tensors that are cut or joined.
+    Attributes:
+        kind: The kind of operator, one of `KINDS`.
+        calls: The number of operators.
+        macs: Multiply-accumulates.
+        read: Elements of activations that are read.
+        written: Elements of activations that are written.
+        weights: Elements of weights.
+        pieces: Tensors that are cut or joined.
     """
 
     kind: str
@@ -72,7 +78,11 @@ class Operators(NamedTuple):
     pieces: Count
 
     def times(self, n: Count) -> Operators:
-        """Return the operators of n such layers."""
+        """Return the operators of n such layers.
+
+        Args:
+            n: The number of layers.
+        """
         return Operators(self.kind, *(n * figure for figure in self[1:]))
 
 
@@ -81,19 +91,40 @@ Work = tuple[Operators, ...]
 
 
 def convolution(kernel: int, i: Count, o: Count, before: Count, after: Count) -> Operators:
-    """Return a convolution from i to o channels; before, after: positions of its maps."""
+    """Return a convolution from i to o channels.
+
+    Args:
+        kernel: Height and width of the square kernel: 1, 3 or 7, as in `KINDS`.
+        i: The channels of the input.
+        o: The channels of the output.
+        before: The positions (height x width) of an input map.
+        after: The positions of an output map.
+    """
     weights = kernel * kernel * i * o
     zero = 0 * weights
     return Operators(f"convolution_{kernel}x{kernel}", zero + 1, weights * after, i * before, o * after, weights, zero)
 
 
 def depthwise(h: Count, before: Count, after: Count) -> Operators:
-    """Return a 3x3 depthwise convolution of h channels."""
+    """Return a 3x3 depthwise convolution of h channels.
+
+    Args:
+        h: The channels of input and output.
+        before: The positions (height x width) of an input map.
+        after: The positions of an output map.
+    """
     return Operators("depthwise_3x3", 0 * h + 1, 9 * h * after, h * before, h * after, 9 * h, 0 * h)
 
 
 def grouped(h: Count, groups: int, before: Count, after: Count) -> Operators:
-    """Return a 3x3 convolution of h channels in groups."""
+    """Return a 3x3 convolution of h channels in groups.
+
+    Args:
+        h: The channels of input and output.
+        groups: The number of groups; with 1 it is an ordinary convolution.
+        before: The positions (height x width) of an input map.
+        after: The positions of an output map.
+    """
     if groups == 1:
         return convolution(3, h, h, before, after)
     weights = 9 * h * (h // groups)
@@ -101,18 +132,34 @@ def grouped(h: Count, groups: int, before: Count, after: Count) -> Operators:
 
 
 def linear(i: Count, o: Count) -> Operators:
-    """Return a Linear layer from i to o numbers."""
+    """Return a Linear layer from i to o numbers.
+
+    Args:
+        i: The numbers of the input.
+        o: The numbers of the output.
+    """
     return Operators("linear", 0 * (i * o) + 1, i * o, i + 0 * o, o + 0 * i, i * o, 0 * (i * o))
 
 
 def elementwise(kind: str, elements: Count, calls: Count) -> Operators:
-    """Return calls of `normalise`, `activate` or `add` that write this number of elements in total."""
+    """Return calls of `normalise`, `activate` or `add`.
+
+    Args:
+        kind: `normalise`, `activate` or `add`.
+        elements: The elements that all calls write in total.
+        calls: The number of calls.
+    """
     zero = 0 * (elements + calls)
     return Operators(kind, calls + zero, zero, elements + zero, elements + zero, zero, zero)
 
 
 def pool(read: Count, written: Count) -> Operators:
-    """Return one pooling."""
+    """Return one pooling.
+
+    Args:
+        read: The elements that it reads.
+        written: The elements that it writes.
+    """
     zero = 0 * (read + written)
     return Operators("pool", zero + 1, zero, read + zero, written + zero, zero, zero)
 
@@ -152,7 +199,19 @@ class HeldOut(Value):
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyModel(Value):
-    """The times of operators on one device with one runtime, and how well they predict the latency of networks."""
+    """The times of operators on one device with one runtime, and how well they predict the latency of networks.
+
+    Args:
+        runtime: The runtime of the networks, such as `torch 2.14.1`, at most 200 characters.
+        machine: The machine, as the operating system names it, at most 200 characters.
+        threads: Threads for one input, 1 to 4,096.
+        precision: The numeric precision: `fp32`, `fp16` or `int8`.
+        operators: The times of operators, each kind once.
+        held_out: The error on networks that were not fitted.
+
+    Raises:
+        DefinitionError: A field is wrong; each problem names its field.
+    """
 
     runtime: str = text(200, LINE, "Runtime of the networks: torch 2.14.1.")
     machine: str = text(200, LINE, "Machine, as the operating system names it.", default="")
@@ -177,13 +236,25 @@ class LatencyModel(Value):
         return sha256_of(encode(self))
 
     def lacks(self, work: Iterable[Work]) -> list[str]:
-        """Return the kinds of operators in some work for which the profile has no time."""
+        """Return the kinds of operators in some work for which the profile has no time.
+
+        Args:
+            work: The operators, stage by stage, as `Architecture.work` returns them.
+
+        Returns:
+            The kinds in alphabetical order.
+        """
         return sorted({operators.kind for part in work for operators in part} - self.prices.keys())
 
     def nanoseconds(self, work: Work) -> Any:
         """Return the time of some layers in nanoseconds, rounded: an integer, or an int64 array if the work is one.
 
-        The profile must have a time for every kind of operator in the work: see `lacks`.
+        Args:
+            work: The operators of the layers. The profile must have a time for every kind of operator in the work: see
+                `lacks`.
+
+        Raises:
+            KeyError: The profile has no time for a kind of operator.
         """
         products = (p * n for each in work for p, n in zip(self.prices[each.kind], each[1:], strict=True))
         total: Any = sum(products, 0.0)

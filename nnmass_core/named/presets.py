@@ -14,7 +14,13 @@ from nnmass_core.spaces.base import Space
 
 @dataclass(frozen=True)
 class Preset:
-    """A named space with a sentence about its purpose."""
+    """A named space.
+
+    Args:
+        name: The name by which requests refer to the space.
+        description: A sentence about the purpose of the space.
+        space: The space.
+    """
 
     name: str
     description: str
@@ -224,7 +230,14 @@ def presets() -> dict[str, Preset]:
 
 
 def resolve_space(data: object) -> Space:
-    """Read a space given as a preset's name or as a full definition. Raises DefinitionError."""
+    """Read a space from parsed JSON.
+
+    Args:
+        data: A preset's name, or a full definition.
+
+    Raises:
+        DefinitionError: There is no such preset, or the definition is wrong; each problem names its field.
+    """
     if not isinstance(data, str):
         return decode_space(data)
     if data not in presets():

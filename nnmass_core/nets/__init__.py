@@ -62,9 +62,17 @@ def _maker(architecture: Architecture) -> Callable[[Any, Wiring], nn.Module]:
 
 
 def build(architecture: Architecture, seed: int) -> nn.Module:
-    """Return the module of an architecture; the seed (0 to 2**53 - 1) fixes its wiring and its initial weights.
+    """Return the module of an architecture.
 
-    The state of torch's global generator is unchanged. Raises DefinitionError for a bad seed.
+    The state of torch's global generator is unchanged.
+
+    Args:
+        architecture: The network.
+        seed: An integer from 0 to 2**53 - 1, which fixes its wiring and its initial weights.
+
+    Raises:
+        DefinitionError: The seed is not such an integer.
+        NotPossible: The family belongs to an installed package that does not define its modules.
     """
     wiring = draw_wiring(architecture, seed)
     with torch.random.fork_rng(devices=[]):

@@ -37,7 +37,13 @@ def concatenate(newest: Tensor, pieces: Sequence[Tensor]) -> Tensor:
 
 
 class ConcatenationCell(nn.Module):
-    """A cell of layers 0 .. d-1; each takes the previous output and its sampled channels of earlier outputs."""
+    """A cell of layers 0 .. d-1; each takes the previous output and its sampled channels of earlier outputs.
+
+    Args:
+        layers: The layers. The input channels of layer j are those of the previous output, then those that it samples.
+        width: The channels of the output of each layer.
+        wiring: The channels that each layer samples, as in `Wiring.cells`.
+    """
 
     def __init__(self, layers: Sequence[nn.Module], width: int, wiring: Sequence[Layer]) -> None:
         super().__init__()
@@ -50,7 +56,11 @@ class ConcatenationCell(nn.Module):
             self.register_buffer(f"sent_{source}", sent, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the last layer's output for the cell's input."""
+        """Return the last layer's output for the cell's input.
+
+        Args:
+            x: The input of the cell, (n, channels, ...).
+        """
         waiting: dict[int, list[Tensor]] = defaultdict(list)
         for j, layer in enumerate(self.layers):
             pieces = waiting.pop(j, [])

@@ -34,7 +34,17 @@ IN_PLACE_CALLS: set[Any] = {
 
 
 def peak_elements(architecture: Architecture, wiring: Wiring) -> int:
-    """Return the most activation elements alive at the same time for one input. Needs no memory for weights."""
+    """Return the most activation elements alive at the same time for one input. Needs no memory for weights.
+
+    Args:
+        architecture: The network.
+        wiring: The skip connections of the network.
+
+    Raises:
+        DefinitionError: The wiring does not belong to the architecture.
+        NotPossible: The family belongs to an installed package that does not define its modules.
+        LookupError: A step of the module has no rule that says whether it writes a tensor.
+    """
     with torch.device("meta"):
         module = assemble(architecture, wiring).eval()
         return traced_peak(fx.symbolic_trace(module), torch.empty(1, *architecture.input_shape))

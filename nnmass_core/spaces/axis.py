@@ -17,8 +17,9 @@ MOST_VALUES = 4096
 class Axis:
     """The possible values of one integer of an architecture.
 
-    `values` is ascending without repeats; `form` is the JSON in which it was written (a range with all three numbers,
-    an ascending list, or one number).
+    Args:
+        values: The values, ascending without repeats.
+        form: The JSON in which it was written: a range with all three numbers, an ascending list, or one number.
     """
 
     values: tuple[int, ...]
@@ -31,7 +32,15 @@ class Axis:
 
 
 def decode_axis(data: object, bounds: tuple[int, int]) -> Axis:
-    """Read an axis whose values must lie within inclusive bounds. Raises DefinitionError."""
+    """Read an axis.
+
+    Args:
+        data: A range (`{"min": 16, "max": 64, "step": 8}`), a list of values, or one value; at most 4,096 values.
+        bounds: The least and the greatest allowed value, both inclusive.
+
+    Raises:
+        DefinitionError: The axis is wrong, or a value lies outside the bounds.
+    """
     minimum, maximum = bounds
     if isinstance(data, Mapping):
         return _range(data, minimum, maximum)
@@ -42,10 +51,21 @@ def decode_axis(data: object, bounds: tuple[int, int]) -> Axis:
 
 
 def decode_axes(data: object, count: int, bounds: tuple[int, int]) -> tuple[Axis, ...]:
-    """Read one axis for all of `count` cells, or a list with one entry for each cell. Raises DefinitionError.
+    """Read one axis for all of `count` cells, or a list with one entry for each cell.
 
     A list of plain numbers is a set of values for every cell; a list that contains a range or a list has one entry per
     cell.
+
+    Args:
+        data: The axis, or the list of axes.
+        count: The number of cells.
+        bounds: The least and the greatest allowed value, both inclusive.
+
+    Returns:
+        One axis for each cell.
+
+    Raises:
+        DefinitionError: An axis is wrong, or the list does not have one entry for each cell.
     """
     if not (isinstance(data, list) and any(isinstance(entry, Mapping | list) for entry in data)):
         return (decode_axis(data, bounds),) * count
@@ -64,7 +84,11 @@ def decode_axes(data: object, count: int, bounds: tuple[int, int]) -> tuple[Axis
 
 
 def encode_axes(axes: tuple[Axis, ...]) -> Any:
-    """Write axes in the form in which they are read: one for all cells if they are equal, else one per cell."""
+    """Write axes in the form in which they are read: one for all cells if they are equal, else one per cell.
+
+    Args:
+        axes: One axis for each cell, at least one.
+    """
     if all(axis == axes[0] for axis in axes):
         return axes[0].form
     if all(isinstance(axis.form, int) for axis in axes):
@@ -73,12 +97,25 @@ def encode_axes(axes: tuple[Axis, ...]) -> Any:
 
 
 def single_axis_schema(minimum: int, maximum: int, doc: str) -> JsonObject:
-    """Describe one axis as JSON Schema."""
+    """Describe one axis as JSON Schema.
+
+    Args:
+        minimum: The least allowed value.
+        maximum: The greatest allowed value.
+        doc: A sentence that describes the axis.
+    """
     return {"anyOf": _forms(minimum, maximum), "description": doc}
 
 
 def axis_schema(minimum: int, maximum: int, doc: str, *, most_cells: int) -> JsonObject:
-    """Describe an axis for all cells, or one for each, as JSON Schema."""
+    """Describe an axis for all cells, or one for each, as JSON Schema.
+
+    Args:
+        minimum: The least allowed value.
+        maximum: The greatest allowed value.
+        doc: A sentence that describes the axis.
+        most_cells: The most cells that a network of the family can have.
+    """
     forms = _forms(minimum, maximum)
     per_cell: JsonObject = {"type": "array", "items": {"anyOf": forms}, "minItems": 1, "maxItems": most_cells}
     return {"anyOf": [*forms, per_cell], "description": doc}

@@ -34,7 +34,14 @@ class Space(ABC):
     @classmethod
     @abstractmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Read a space from parsed JSON. Raises DefinitionError with every problem found."""
+        """Read a space from parsed JSON.
+
+        Args:
+            data: The full definition of the space, `family` included.
+
+        Raises:
+            DefinitionError: The definition is wrong; it has every problem found.
+        """
 
     @abstractmethod
     def to_json(self) -> JsonObject:
@@ -61,12 +68,18 @@ class Space(ABC):
     def chain(self, model: LatencyModel | None = None) -> Chain:
         """Return the space as a chain of stages, in which each architecture is exactly one path.
 
-        model: the source of latencies for families whose architectures define their `work`; for others latencies are 0.
+        Args:
+            model: The source of latencies for families whose architectures define their `work`; for others, and without
+                a model, latencies are 0.
         """
 
     @abstractmethod
     def architecture(self, integers: Sequence[int]) -> Architecture:
-        """Return the architecture of a path, given its integers in definition order."""
+        """Return the architecture of a path.
+
+        Args:
+            integers: The integers of the path in definition order.
+        """
 
     @abstractmethod
     def varies_width(self) -> bool:
@@ -94,14 +107,25 @@ class Space(ABC):
 
 
 class Fields:
-    """Reads the fields of one JSON object and collects all problems before it raises."""
+    """Reads the fields of one JSON object and collects all problems before it raises.
+
+    Args:
+        data: The object; a key that the schema of `kind` does not have is a problem.
+        kind: The class of the space that the object defines.
+    """
 
     def __init__(self, data: Mapping[str, Any], kind: type[Space]) -> None:
         self._data = data
         self._problems = list(unknown_fields(data, set(cast("Mapping[str, JsonValue]", kind.schema()["properties"]))))
 
     def read(self, name: str, parse: Callable[[object], Any], default: Any = _REQUIRED) -> Any:
-        """Return the parsed field. On a problem, record it for `stop_if_wrong`; the result is then meaningless."""
+        """Return the parsed field. On a problem, record it for `stop_if_wrong`; the result is then meaningless.
+
+        Args:
+            name: The name of the field.
+            parse: Converts the JSON value; it raises DefinitionError if the value is wrong.
+            default: The result for a field that is left out; without one the field is required.
+        """
         if name not in self._data:
             if default is _REQUIRED:
                 self._problems.append(Problem(name, "required", "is required"))
@@ -113,13 +137,26 @@ class Fields:
             return None
 
     def stop_if_wrong(self) -> None:
-        """Raise DefinitionError when any field so far was wrong."""
+        """Raise the problems recorded so far, if there are any.
+
+        Raises:
+            DefinitionError: A field was wrong; it has every problem found.
+        """
         if self._problems:
             raise DefinitionError(self._problems)
 
 
 def decode_integer(data: object, minimum: int, maximum: int) -> int:
-    """Read an integer within inclusive bounds. Raises DefinitionError."""
+    """Read an integer within inclusive bounds.
+
+    Args:
+        data: The JSON value; a double without a fraction, such as 1e6, counts as an integer.
+        minimum: The least value.
+        maximum: The greatest value.
+
+    Raises:
+        DefinitionError: The value is not an integer within the bounds.
+    """
     number = as_integer(data)
     problems = list(check_integer(number, minimum, maximum, ""))
     if problems or not isinstance(number, int):
@@ -128,7 +165,15 @@ def decode_integer(data: object, minimum: int, maximum: int) -> int:
 
 
 def decode_choice(data: object, options: tuple[str, ...]) -> str:
-    """Read one of a fixed set of words. Raises DefinitionError."""
+    """Read one of a fixed set of words.
+
+    Args:
+        data: The JSON value.
+        options: The allowed words.
+
+    Raises:
+        DefinitionError: The value is not one of the words.
+    """
     if isinstance(data, str) and data in options:
         return data
     raise DefinitionError.at("", "unknown_choice", f"must be one of {', '.join(options)}")
