@@ -160,8 +160,15 @@ def relaxation(result: Mapping[str, Any]) -> list[str]:
         elif least is None:
             lines.append(f"Changing the {limit_label(name)} limit alone does not help.")
         else:
-            lines.append(f"Raise the {limit_label(name)} limit to at least {of_limit(name, least)}.")
+            lines.append(f"Raise the {limit_label(name)} limit to at least {_exact_limit(name, least)}.")
     return [line for line in lines if line]
+
+
+def _exact_limit(name: str, value: float) -> str:
+    """Return a limit's value with all its digits: a rounded one could be too low."""
+    cost = costs_by_limit()[name]
+    text = f"{value:,.0f}" if cost.whole else f"{value:,.6f}".rstrip("0").rstrip(".")
+    return f"{text} {cost.unit}".rstrip()
 
 
 def savings(result: Mapping[str, Any]) -> str:

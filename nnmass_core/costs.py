@@ -24,6 +24,10 @@ FIGURES = ("rank", "arch_id", "nn_mass", "depth", "latency", "slack", "cells", "
 """Figures of a network that are not costs: no cost may have their names."""
 
 
+RESERVED = ("params", "macs", "weights", "latency", "peak")
+"""Quantities of the engine: no cost of a package may use them."""
+
+
 class Counts(NamedTuple):
     """The input of a package's cost: integers of one network, or int64 arrays with one entry per network.
 
@@ -131,18 +135,101 @@ def counts_of(figures: Any, element_bytes: int) -> Counts:
     return Counts(figures.params, figures.macs, figures.weights, figures.weights * element_bytes)
 
 
+OWN = (
+    Cost(name="params", label="params", meaning="trainable parameters", example="1200000, 1.2M"),
+    Cost(
+        name="macs",
+        label="MACs",
+        meaning="multiply-accumulates per input",
+        example="150M",
+        description="Multiply-accumulates for one input.",
+    ),
+    Cost(
+        name="weight_bytes",
+        label="weight memory",
+        meaning="weight memory",
+        example="300KB (1,000 bytes), 293KiB (1,024)",
+        unit="bytes",
+        quantity="weights",
+        stored=True,
+        memory="flash_bytes",
+        objective=False,
+        heading="weights",
+        description="Memory of the stored weights at `precision`, in bytes.",
+    ),
+    Cost(
+        name="peak_activation_bytes",
+        label="activation memory",
+        meaning="peak activation memory",
+        example="320KB",
+        unit="bytes",
+        quantity="peak",
+        attribute="peak_elements",
+        stored=True,
+        memory="ram_bytes",
+        heading="activations",
+        option="--max-peak-bytes",
+        description="Peak memory of live activations for one input at `precision`, in bytes.",
+    ),
+    Cost(
+        name="latency_ms",
+        label="latency",
+        meaning="latency per input",
+        example="5, 5ms",
+        unit="ms",
+        quantity="latency",
+        attribute="nanoseconds",
+        per_unit=NANOSECONDS,
+        timed=True,
+        heading="estimated latency",
+        description="Estimated latency of one input (batch 1) in milliseconds. Requires `device`.",
+    ),
+)
+"""The costs of this package."""
+
+SAMPLES = (
+    Counts(1, 0, 0, 0),
+    Counts(0, 1, 0, 0),
+    Counts(0, 0, 1, 0),
+    Counts(0, 0, 0, 1),
+    Counts(3, 5, 7, 13),
+    Counts(1009, 3, 5, 7),
+    Counts(2, 2003, 5, 7),
+    Counts(2, 3, 3001, 7),
+    Counts(2, 3, 5, 4001),
+)
+"""Counts that show whether a cost is linear: odd values, and each count once as the largest."""
+
+
 def _fault(cost: Cost) -> str:
     """Return what is wrong with the cost of a package; empty when nothing is."""
-    if cost.name in FIGURES:
-        return "has the name of another figure"
-    if cost.compute is None:
-        return "does not say how it is computed"
-    one, other = Counts(2, 3, 5, 7), Counts(1009, 2003, 3001, 4001)
-    both = Counts(*(a + b for a, b in zip(one, other, strict=True)))
-    parts = [cost.compute(counts) for counts in (one, other, both)]
-    if not all(isinstance(part, int) for part in parts):
+    faults = {
+        "has the name of another figure": cost.name in FIGURES,
+        "uses a quantity of the engine": bool({cost.name, cost.quantity, cost.attribute} & {*RESERVED})
+        or cost.stored
+        or cost.timed,
+        f"has the option {cost.option} of another cost": any(cost.option == row.option for row in OWN),
+        "does not say how it is computed": cost.compute is None,
+    }
+    return next((fault for fault, present in faults.items() if present), "") or _fault_of_values(cost)
+
+
+def _fault_of_values(cost: Cost) -> str:
+    """Return what is wrong with the values that a cost of a package computes; empty when nothing is."""
+    import numpy as np  # only a package's cost needs it, and each start of the command line reads this table
+
+    assert cost.compute is not None
+    try:
+        values = [cost.compute(counts) for counts in SAMPLES]
+        arrays = cost.compute(Counts(*(np.array(column, np.int64) for column in zip(*SAMPLES, strict=True))))
+    except Exception as error:  # the function is not ours
+        return f"cannot be computed: {error}"
+    if not all(isinstance(value, int) for value in values) or getattr(arrays, "dtype", None) != np.int64:
         return "is not an integer"
-    return "" if parts[0] + parts[1] == parts[2] else "is not the sum over a network's layers"
+    if any(value < 0 for value in values):
+        return "is negative"
+    sums = [sum(one * count for one, count in zip(values[:4], counts, strict=True)) for counts in SAMPLES]
+    return "" if values == sums == arrays.tolist() else "is not the sum over a network's layers"
 
 
 COSTS = Registry(
@@ -150,56 +237,7 @@ COSTS = Registry(
     ENTRY_POINTS,
     lambda cost: cost.name,
     _fault,
-    (
-        Cost(name="params", label="params", meaning="trainable parameters", example="1200000, 1.2M"),
-        Cost(
-            name="macs",
-            label="MACs",
-            meaning="multiply-accumulates per input",
-            example="150M",
-            description="Multiply-accumulates for one input.",
-        ),
-        Cost(
-            name="weight_bytes",
-            label="weight memory",
-            meaning="weight memory",
-            example="300KB (1,000 bytes), 293KiB (1,024)",
-            unit="bytes",
-            quantity="weights",
-            stored=True,
-            memory="flash_bytes",
-            objective=False,
-            heading="weights",
-            description="Memory of the stored weights at `precision`, in bytes.",
-        ),
-        Cost(
-            name="peak_activation_bytes",
-            label="activation memory",
-            meaning="peak activation memory",
-            example="320KB",
-            unit="bytes",
-            quantity="peak",
-            attribute="peak_elements",
-            stored=True,
-            memory="ram_bytes",
-            heading="activations",
-            option="--max-peak-bytes",
-            description="Peak memory of live activations for one input at `precision`, in bytes.",
-        ),
-        Cost(
-            name="latency_ms",
-            label="latency",
-            meaning="latency per input",
-            example="5, 5ms",
-            unit="ms",
-            quantity="latency",
-            attribute="nanoseconds",
-            per_unit=NANOSECONDS,
-            timed=True,
-            heading="estimated latency",
-            description="Estimated latency of one input (batch 1) in milliseconds. Requires `device`.",
-        ),
-    ),
+    OWN,
 )
 """Every cost by its name."""
 

@@ -41,10 +41,13 @@ def _entry_point_files() -> tuple[str, ...] | None:
     """Return every file of entry points on the module path; None where distributions may be found in another way."""
     folders = [Path(entry) for entry in dict.fromkeys(sys.path)]
     others = [one for one in sys.meta_path if hasattr(one, "find_distributions") and one is not PathFinder]
-    if others or any(folder.is_file() for folder in folders):  # a zip file
+    try:
+        if others or any(folder.is_file() for folder in folders):  # a zip file
+            return None
+        found = (file for folder in folders for file in folder.glob("*.*-info/entry_points.txt"))
+        return tuple(file.read_text(encoding="utf-8", errors="replace") for file in found)
+    except OSError:  # an entry that this user may not read
         return None
-    found = (file for folder in folders for file in folder.glob("*.*-info/entry_points.txt"))
-    return tuple(file.read_text(encoding="utf-8", errors="replace") for file in found)
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -109,4 +112,4 @@ class Registry(Mapping[str, T], Generic[T]):
         if not re.fullmatch(NAME, name):
             return "has a name with characters other than lower-case letters, digits and _"
         second = f"defines a second {self._kind.__name__.lower()} named {name}" if name in known else ""
-        return self._fault(value) or second
+        return second or self._fault(value)

@@ -273,7 +273,10 @@ class SearchRequest:
         if "space" not in data:
             raise DefinitionError.at("space", "required", "is required")
         space = _under("space", lambda: resolve_space(data["space"]))
-        budget = _under("budget", lambda: Budget(**_with_profile(data.get("budget", {}), find_device)))
+        limits = data.get("budget", {})
+        if not isinstance(limits, Mapping):
+            raise DefinitionError.at("budget", "not_an_object", "must be an object")
+        budget = _under("budget", lambda: Budget(**_with_profile(limits, find_device)))
         wanted = data.get("objective", {"maximize": "nn_mass"})
         objective = _under("objective", lambda: decode_objective(_with_reference(wanted, find)))
         if isinstance(objective, Pareto) and "top_k" in data:

@@ -54,6 +54,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "dist", help="where to write the wheels")
     given = parser.parse_args()
     for name in PACKAGES:
+        for older in given.output.glob(f"{name.replace('-', '_')}-*.whl"):
+            older.unlink()  # so that `dist/nnmass-*.whl` names one file
         build_wheel(stage(name, given.build), given.output)
         print(*given.output.glob(f"{name.replace('-', '_')}-{__version__}-*.whl"))
 

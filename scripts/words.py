@@ -78,7 +78,6 @@ FUNCTIONS = ("apart", "in_turn")
 ALLOWED = (
     ("rung_at", "a column of the table `jobs`, and the index on it; renaming it would need a migration"),
     ("NNMASS_RING_AGAIN_SECONDS", "the former name of a setting, still accepted"),
-    ("renotify_seconds", "the former name of a setting, still accepted"),
 )
 """Text in which a forbidden word is allowed, each with the reason."""
 

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 import nnmass
 from app.cli import app as all_commands
+from nnmass import formatting
 from nnmass.cli import app
 from nnmass.cli.progress import Bar
 from tests.core.latencies import profile
@@ -425,3 +426,21 @@ def test_devices_lists_the_memory_limits() -> None:
     assert "stm32f746" in done.stdout
     assert "1,048,576" in done.stdout
     assert json.loads(run("devices", "--json").stdout)[0]["limits"]["max_weight_bytes"] == 1_048_576
+
+
+@pytest.mark.parametrize("name", ["NNMASS_RENOTIFY_SECONDS", "NNMASS_RING_AGAIN_SECONDS"])
+def test_a_wrong_setting_is_refused_by_the_name_of_a_variable(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "0")
+    answer = CliRunner().invoke(all_commands, ["db", "upgrade"])
+    assert answer.exit_code == 2
+    assert answer.stderr.startswith("nnmass: NNMASS_RENOTIFY_SECONDS: ")
+
+
+def test_the_limit_that_is_enough_is_printed_with_all_its_digits() -> None:
+    least = {"max_weight_bytes": 1_111_499, "max_latency_ms": 1.234491, "max_params": 276_986.0, "max_macs": None}
+    assert formatting.relaxation({"relaxation": least}) == [
+        "Raise the weight memory limit to at least 1,111,499 bytes.",
+        "Raise the latency limit to at least 1.234491 ms.",
+        "Raise the params limit to at least 276,986.",
+        "Changing the MACs limit alone does not help.",
+    ]

@@ -35,4 +35,4 @@ def settings_here() -> Settings:
 
 
 def _variable(place: tuple[int | str, ...]) -> str:
-    return f"NNMASS_{str(place[0]).upper()}: " if place else ""
+    return f"NNMASS_{str(place[0]).upper().removeprefix('NNMASS_')}: " if place else ""

@@ -32,7 +32,9 @@ def with_costs(base: type[Model], *, timed: bool) -> type[Model]:
 def _figure(cost: Cost) -> Any:
     kind = int if cost.whole else float
     if cost.timed:
-        return kind | None, Field(None, description="For one input, estimated; null without a device that tells it.")
+        return kind | None, Field(
+            None, description="For one input, estimated; null without a device that has a latency profile."
+        )
     if cost.compute is not None:
         return kind | None, Field(None, description="Null in rankings that were stored without this cost.")
     return kind, ...

@@ -45,7 +45,9 @@ def item_of(row: RankedArchitecture, predictions: Predictions) -> JsonObject:
 def stored_result(found: SearchResult, elapsed_seconds: float) -> JsonObject:
     """Return a certificate in its stored form: the JSON of a `Result`, since responses contain the stored text."""
     least = found.certificate.relaxation
-    relaxation = None if least is None else {name: value and float(value) for name, value in least.items()}
+    relaxation = (
+        None if least is None else {name: None if value is None else float(value) for name, value in least.items()}
+    )
     return dict.fromkeys(Result.model_fields) | found.report(elapsed_seconds) | {"relaxation": relaxation}
 
 

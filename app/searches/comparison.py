@@ -18,7 +18,6 @@ from app.storage.models import Search
 from nnmass_core.codec import JsonObject
 from nnmass_core.costs import COSTS
 from nnmass_core.errors import Problem
-from nnmass_core.request import Pareto, SearchRequest
 
 FEWEST, MOST = 2, 4
 SHARED_LISTED = 100
@@ -83,8 +82,8 @@ def _searches(session: Session, owner: str, ids: Sequence[UUID | None]) -> list[
 
 
 def _items(session: Session, owner: str, rows: Sequence[Search], finished: Sequence[Search]) -> list[JsonObject]:
-    requests = {row.id: SearchRequest.from_json(row.request, version=row.request_version) for row in finished}
-    ranked = [row_id for row_id, request in requests.items() if not isinstance(request.objective, Pareto)]
+    # the stored key, not the whole request: a search that this release cannot read is compared too
+    ranked = [row.id for row in finished if "pareto" not in row.request["objective"]]
     best = repository.best(session, owner, ranked)
     predictions = {family: Predictions(session, owner, family) for family in {row.family for row in rows}}
     return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -182,12 +183,17 @@ def _is_id(text: str) -> bool:
     return True
 
 
+def _decimal(value: float) -> str:
+    """Write a number with all its digits and no exponent, which the form's own reader would refuse."""
+    return format(Decimal(repr(value)), "f")
+
+
 def filled(request: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the form that would submit this request again."""
     objective, budget = request["objective"], request["budget"]
     form = {"space": json.dumps(request["space"], indent=1), "precision": budget["precision"]}
     limits = ((name, cost) for name, cost in costs_by_limit().items() if name in budget)
-    form |= {name: f"{budget[name]:,}" if cost.whole else f"{budget[name]:g}" for name, cost in limits}
+    form |= {name: f"{budget[name]:,}" if cost.whole else _decimal(budget[name]) for name, cost in limits}
     device = budget.get("device", "")
     form["device"] = device["name"] if isinstance(device, Mapping) else device
     if "pareto" in objective:

@@ -20,6 +20,7 @@ from app.searches import answers, comparison, repository, service
 from app.searches.repository import Filters
 from app.searches.schemas import SearchBody, SearchChanges, SearchList
 from app.storage.ids import id_of
+from app.storage.models import Search
 from app.ui import budgets
 from app.ui.forms import FormProblems, checked, filled, search_body, value, words
 from app.ui.page import FormDep, PageRoute, go_to, render
@@ -157,7 +158,7 @@ def compare(
 def show(request: Request, session: ReadSession, owner: Owner, signer: CursorsDep, search_id: SearchId) -> Response:
     """Show a search: its progress, then its proof and its ranking."""
     row = service.get(session, owner, search_id)
-    search, question = answers.answer(row), SearchRequest.from_json(row.request, version=row.request_version)
+    search = answers.answer(row)
     items, following = service.ranking(session, owner, search_id, Paging(signer, None, RANKS_SHOWN))
     architecture = decode_architecture(items[0]["architecture"]) if items else None
     context = {
@@ -165,12 +166,21 @@ def show(request: Request, session: ReadSession, owner: Owner, signer: CursorsDe
         "ended": search.status in ENDED,
         "items": items,
         "more": following is not None,
-        "limits": {limit.name: limit.bound for limit in question.budget.limits()},
+        "limits": _limits(row),
         "training": choices(architecture),
         "points": [_point(row.figures) for row in repository.ranking(session, owner, search_id)],
         "charted": budgets.charted(),
     }
     return render(request, "search.html", **context)
+
+
+def _limits(row: Search) -> dict[str, float]:
+    """Return the limits of a search; none if this release cannot read its request, so that its page stays reachable."""
+    try:
+        request = SearchRequest.from_json(row.request, version=row.request_version)
+    except DefinitionError:
+        return {}
+    return {limit.name: limit.bound for limit in request.budget.limits()}
 
 
 def _point(figures: Mapping[str, Any]) -> JsonObject:
@@ -192,7 +202,8 @@ async def front(threads: ThreadsDep, owner: Owner, search_id: SearchId, cost: st
     if cost not in budgets.charted():
         raise Invalid.at("cost", "unknown_choice", f"must be one of {', '.join(budgets.charted())}")
     asked = await threads.read(owner, _stored_search, search_id)
-    return [] if asked.best is None else await threads.run_cpu(budgets.front, asked.question, cost, asked.best[cost])
+    best = None if asked.best is None else asked.best.get(cost)  # a package may have brought the cost since
+    return [] if best is None else await threads.run_cpu(budgets.front, asked.question, cost, best)
 
 
 @dataclass(frozen=True)

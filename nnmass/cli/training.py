@@ -35,7 +35,7 @@ def verify(
         str | None,
         typer.Option(
             metavar="NAMES",
-            help="Controls for each network of a search: none, or (default) params,random.",
+            help="Controls for each network of a search: params, random, params,random (default) or none.",
         ),
     ] = None,
     seeds: Annotated[str, typer.Option(metavar="NUMBERS", help="Comma-separated seeds; one training each.")] = "0",
@@ -98,13 +98,13 @@ def _followed(client: Client, batch: Batch) -> list[Verification]:
 
     with Bar() as bar:
 
-        def json_field(training: Verification) -> Any:
+        def progress_of(training: Verification) -> Any:
             name = training.role.replace("_", " ")
             rank = f" {training.candidate_rank}" if training.candidate_rank is not None else ""
             return lambda event: bar.show(name + rank, event.fraction, _said(event))
 
         try:
-            return [client.wait_verification(training, progress=json_field(training)) for training in batch.items]
+            return [client.wait_verification(training, progress=progress_of(training)) for training in batch.items]
         except KeyboardInterrupt:
             ids = " ".join(training.id for training in batch.items)
             typer.echo(f"nnmass: the trainings continue in the service: {ids}", err=True)

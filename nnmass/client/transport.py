@@ -109,15 +109,15 @@ class Transport:
 
     def delete(self, path: str) -> None:
         """Delete the resource at a path. If a repeat finds it gone, it is deleted."""
-        options = 0
+        attempts = 0
 
         def ask() -> httpx2.Response:
-            nonlocal options
-            options += 1
+            nonlocal attempts
+            attempts += 1
             return self._http.delete(path)
 
         answer = self._repeated(ask)
-        if not answer.is_success and not (answer.status_code == httpx2.codes.NOT_FOUND and options > 1):
+        if not answer.is_success and not (answer.status_code == httpx2.codes.NOT_FOUND and attempts > 1):
             raise error_of(answer)
 
     def send(

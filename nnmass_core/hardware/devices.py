@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -77,7 +77,10 @@ class Device:
 
         A result therefore depends only on its request.
         """
-        return self.name if devices().get(self.name) == self else self.definition()
+        known = devices().get(self.name)
+        # the title, source and note are words about the device: another wording is the same device
+        words = {"title": self.title, "source": self.source, "note": self.note}
+        return self.name if known is not None and replace(known, **words) == self else self.definition()
 
     @cached_property
     def digest(self) -> str:

@@ -17,7 +17,7 @@ SHORTEST_LIST = 12
 
 def fields_table(schema: Schema) -> str:
     """Return the fields of an object; inner fields have dotted paths, as in errors."""
-    rows = [(code(path), kind, one_line(reported)) for path, kind, reported in _rows(schema, "")]
+    rows = [(code(path), kind, one_line(meaning)) for path, kind, meaning in _rows(schema, "")]
     return table(("field", "type", "meaning"), rows)
 
 
@@ -45,7 +45,7 @@ def _json(value: object) -> object:
 
 def type_of(schema: Schema) -> str:
     """Return the type of a value in words; shared schemas and definitions of networks are links."""
-    return next((reported(schema) for keyword, reported in KEYWORDS.items() if keyword in schema), "JSON")
+    return next((describe(schema) for keyword, describe in KEYWORDS.items() if keyword in schema), "JSON")
 
 
 def _link(schema: Schema) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -64,3 +65,9 @@ def test_a_search_for_a_device_equals_a_search_with_its_memory_limits(name: str)
     assert best["weight_bytes"] <= limits["max_weight_bytes"]
     assert best["peak_activation_bytes"] <= limits["max_peak_activation_bytes"]
     assert set(found.ranking[0].slack) == {"max_weight_bytes", "max_peak_activation_bytes"}
+
+
+def test_a_device_with_another_wording_is_known_by_its_name() -> None:
+    device = devices()["stm32f746"]
+    assert replace(device, note="worded in another way").named() == "stm32f746"
+    assert replace(device, flash_bytes=1).named() != "stm32f746"

@@ -57,6 +57,13 @@ ROW = "Cost(name='{}', label='energy', meaning='energy', example='5', compute={}
         ("ENERGY = " + ROW.format("energy", "lambda c: c.macs / 2"), "is not an integer"),
         ("ENERGY = " + ROW.format("energy", "lambda c: c.macs + 1"), "is not the sum over a network's layers"),
         ("ENERGY = " + ROW.format("energy", "lambda c: c.macs * c.params"), "is not the sum over a network's layers"),
+        ("ENERGY = " + ROW.format("energy", "lambda c: c.params // 2"), "is not the sum over a network's layers"),
+        ("ENERGY = " + ROW.format("energy", "lambda c: max(c.params, c.macs)"), "a.any() or a.all()"),
+        ("ENERGY = " + ROW.format("energy", "lambda c: -c.macs"), "is negative"),
+        ("ENERGY = " + ROW.format("weights", "lambda c: 3 * c.macs"), "uses a quantity of the engine"),
+        ("ENERGY = " + ROW.format("peak", "lambda c: 3 * c.macs"), "uses a quantity of the engine"),
+        ("ENERGY = " + ROW.format("energy", "lambda c: c.macs, quantity='peak'"), "uses a quantity of the engine"),
+        ("ENERGY = " + ROW.format("peak_bytes", "lambda c: c.macs"), "has the option --max-peak-bytes of another cost"),
     ],
 )
 def test_a_cost_that_cannot_be_used_is_refused_when_it_is_loaded(installed: Path, code: str, reason: str) -> None:
@@ -73,7 +80,7 @@ def test_an_installed_cost_is_listed_after_the_built_in_ones(installed: Path) ->
     assert "energy_pj" not in COSTS
 
 
-def test_it_is_found_in_a_zip_file_too(installed: Path, tmp_path: Path) -> None:
+def test_a_cost_of_a_package_in_a_zip_file_is_found(installed: Path, tmp_path: Path) -> None:
     archive = shutil.make_archive(str(tmp_path / "packages"), "zip", installed)
     done = python(Path(archive), "-c", "from nnmass_core.costs import COSTS; print(*COSTS)")
     assert done.stdout.split() == [*COSTS, "energy_pj"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from fastapi import FastAPI
@@ -22,6 +22,7 @@ from app.http.dependencies import KEY_COOKIE
 from app.main import create_app
 from app.searches.schemas import SearchBody
 from app.storage.db import Database
+from app.storage.models import Search
 from app.ui.forms import FormProblems, checked, filled, search_body
 from app.ui.routes import chart_file
 from nnmass_core.errors import DefinitionError
@@ -290,3 +291,28 @@ def test_pages_work_under_the_path_of_a_proxy(tmp_path: Path, sqlite_file: Path)
         assert 'href="/nas/ui/page.css' in page.text
         made = client.post("/nas/searches", data=FORM, headers=OURS, follow_redirects=False)
         assert made.headers["location"].startswith("/nas/searches/")
+
+
+def test_a_search_stored_by_a_newer_release_has_a_page_and_can_be_compared(site: Everything) -> None:
+    newer, other = site.waiting[5], site.ids["search_id"]
+    database: Database = site.app.state.database
+    try:
+        with database.write() as session:
+            session.get_one(Search, UUID(newer)).request_version = 2
+        assert "Cancel" in site.client.get(f"/searches/{newer}").text
+        with database.write() as session:
+            session.get_one(Search, UUID(newer)).request_version = 1
+            session.get_one(Search, UUID(other)).request_version = 2
+        assert "not limited" in site.client.get(f"/searches/{other}").text
+        compared = site.client.get("/v1/searches/compare", params={"ids": f"{other},{newer}"})
+        assert compared.status_code == 200, compared.text
+        assert compared.json()["items"][0]["best"] is not None
+    finally:
+        site.restore()
+
+
+def test_a_filled_form_keeps_every_digit_of_a_limit() -> None:
+    request = {"space": "densenet-tiny", "objective": {"maximize": "nn_mass"}}
+    for bound in (1234567.891, 0.000012, 5.0):
+        budget = {"precision": "fp32", "max_latency_ms": bound}
+        assert float(filled({**request, "budget": budget, "top_k": 1})["max_latency_ms"][0]) == bound

@@ -82,7 +82,7 @@ def early_answers(main: Any) -> None:
 def no_last_event_id(streams: Any) -> None:
     """A resumed stream starts from the beginning."""
     response = streams.Streams.response
-    streams.Streams.response = lambda self, job, last, whole: response(self, job, 0, whole)
+    streams.Streams.response = lambda self, job, last, *rest: response(self, job, 0, *rest)
 
 
 def endless_attempts(jobs: Any) -> None:
