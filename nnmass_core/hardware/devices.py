@@ -78,9 +78,11 @@ class Device:
         A result therefore depends only on its request.
         """
         known = devices().get(self.name)
+        if known is None:
+            return self.definition()
         # the title, source and note are words about the device: another wording is the same device
-        words = {"title": self.title, "source": self.source, "note": self.note}
-        return self.name if known is not None and replace(known, **words) == self else self.definition()
+        same = replace(known, title=self.title, source=self.source, note=self.note) == self
+        return self.name if same else self.definition()
 
     @cached_property
     def digest(self) -> str:
