@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nnmass_core.architecture import Architecture
@@ -106,6 +106,9 @@ def test_a_wiring_reads_back(drawn: tuple[Image, int, Cells], seed: int) -> None
     assert Wiring.from_json(json.loads(json.dumps(wiring.to_json())), architecture) == wiring
 
 
+# layers of equal counts, but the narrower network has fewer channels to sample from
+@example(((1, 2, 2), 10, [(2, 3, 1)]), ((1, 2, 2), 10, [(1, 3, 1)]), 0)
+@example(((1, 2, 2), 10, [(2, 3, 1)]), ((1, 2, 2), 10, [(1, 3, 1)]), 1)
 @UNHURRIED
 @given(networks(), networks(), SEEDS)
 def test_a_wiring_fits_only_networks_with_its_cells(
@@ -116,7 +119,12 @@ def test_a_wiring_fits_only_networks_with_its_cells(
     same = [[min(w * max(j - 1, 0), t) for j in range(d)] for w, d, t in canonical(one[2])] == [
         [min(w * max(j - 1, 0), t) for j in range(d)] for w, d, t in canonical(other[2])
     ]
-    if same:
+    reach = [[w * max(j - 1, 0) for j in range(d)] for w, d, _ in canonical(other[2])]
+    if same and all(
+        max(layer, default=-1) < channels
+        for cell, bounds in zip(wiring.cells, reach, strict=True)
+        for layer, channels in zip(cell, bounds, strict=True)
+    ):
         wiring.check(architecture)
     else:
         with pytest.raises(DefinitionError):
