@@ -152,7 +152,7 @@ def test_backup_in_full_mode_names_pg_dump(postgresql: Backend, tmp_path: Path) 
     names = ("NNMASS_DATABASE_URL", "NNMASS_BROKER_URL")
     environment = {name: url.get_secret_value() for name, url in zip(names, urls, strict=True) if url is not None}
     done = CliRunner().invoke(command_line, ["db", "backup", str(tmp_path / "copy.db")], env=environment)
-    assert (done.exit_code, done.stderr) == (2, "nnmass: the database is PostgreSQL's: back it up with pg_dump\n")
+    assert (done.exit_code, done.stderr) == (2, "nnmass: the database is PostgreSQL; use pg_dump to back it up\n")
 
 
 # SQLite
@@ -222,7 +222,7 @@ def _counts(backend: Backend, file: Path) -> tuple[int, int]:
 def test_a_failed_backup_leaves_no_file(sqlite: Backend, tmp_path: Path) -> None:
     done = backup(sqlite, tmp_path / "no such folder" / "copy.db")
     assert done.exit_code == 1
-    assert done.stderr.startswith("nnmass: no backup was written: ")
+    assert done.stderr.startswith("nnmass: cannot write the backup: ")
     earlier = tmp_path / "copy.db"
     earlier.write_text("an earlier one")
     (tmp_path / ".copy.db.unfinished").mkdir()
