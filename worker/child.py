@@ -32,7 +32,7 @@ log = logging.getLogger("nnmass.trainer")
 class Listener:
     """Receives a process's events and log; this class only forwards the log to the worker's."""
 
-    def event(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Handle an event, including progress. Raises Lost when the job no longer belongs to this worker."""
 
     def log(self, line: str) -> None:
@@ -110,7 +110,7 @@ def _follow(child: subprocess.Popen[str], output: IO[str], heartbeat: Heartbeat,
             continue
         if event["event"] == "done":
             return event
-        listener.event(event)
+        listener.on_event(event)
         if event["event"] == "progress":
             progress = (float(event["fraction"]), str(event["message"]))
         heartbeat.report(*progress)

@@ -115,11 +115,11 @@ class Recorder(Listener):
     """Writes the trainer's events: epochs, checkpoints and outcomes immediately, its log and pace once a second."""
 
     def __init__(self, context: Context, claim: Claim, folder: Path, said: str, heartbeat: Heartbeat) -> None:
-        self._context, self._held, self._folder, self._heartbeat = context, claim, folder, heartbeat
+        self._context, self._claim, self._folder, self._heartbeat = context, claim, folder, heartbeat
         self._lines = deque(said.splitlines(keepends=True), maxlen=LOG_LINES)
         self._lines.append(f"-- attempt {claim.attempt} on {context.worker}\n")
         self._lock = threading.Lock()
-        self._live: dict[str, float] = {}
+        self._live_stats: dict[str, float] = {}
         self._progress = (0.0, "started")
         self._written = time.monotonic()
 
@@ -130,7 +130,7 @@ class Recorder(Listener):
             plain = line.rstrip("\n")[:LONGEST_LINE].replace("\0", "?")  # PostgreSQL cannot store NUL
             self._lines.append(plain + "\n")
 
-    def event(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Write an event. Raises Lost when the job no longer belongs to this worker."""
         handlers: dict[str, Callable[[Any], None]] = {
             "progress": self._on_progress,
@@ -142,16 +142,16 @@ class Recorder(Listener):
 
     def _on_progress(self, progress: Event) -> None:
         self._progress = (float(progress["fraction"]), str(progress["message"]))
-        self._live = {name: progress[name] for name in LIVE if name in progress}
+        self._live_stats = {name: progress[name] for name in LIVE if name in progress}
         if time.monotonic() - self._written >= WRITE_EVERY_SECONDS:
             self.write()
 
     def _on_epoch(self, figures: EpochFigures) -> None:
-        self._check(ours=self._write(lambda session: recording.epoch(session, self._held, figures, *self._progress)))
+        self._check(ours=self._write(lambda session: recording.epoch(session, self._claim, figures, *self._progress)))
         self._heartbeat.reported(*self._progress)
 
     def _on_checkpoint(self, point: CheckpointFile) -> None:
-        self._remove(self._write(lambda session: recording.checkpoint(session, self._held, point)))
+        self._remove(self._write(lambda session: recording.checkpoint(session, self._claim, point)))
 
     def _on_seed(self, seed: SeedReport) -> None:
         files = seed["files"]
@@ -163,14 +163,14 @@ class Recorder(Listener):
             "confusion": seed["confusion"],
         }
         artifacts = [self._artifact(file) for file in files]
-        superfluous = self._write(lambda session: recording.seed(session, self._held, outcome, artifacts))
+        superfluous = self._write(lambda session: recording.seed(session, self._claim, outcome, artifacts))
         self._remove(None if superfluous is None else [*superfluous, *(file["file"] for file in files)])
 
     def _artifact(self, file: ArtifactFile) -> Artifact:
         content = (self._folder / file["file"]).read_bytes()
         assert hashlib.sha256(content).hexdigest() == file["sha256"], f"{file['file']} changed on disk"
         return Artifact(
-            verification_id=self._held.job_id,
+            verification_id=self._claim.job_id,
             name=file["name"],
             media_type=file["media_type"],
             sha256=file["sha256"],
@@ -192,12 +192,12 @@ class Recorder(Listener):
         self._written = time.monotonic()
         with self._lock:
             said = "".join(self._lines)
-        self._check(ours=self._write(lambda session: recording.heard(session, self._held, said, self._live)))
+        self._check(ours=self._write(lambda session: recording.save_log(session, self._claim, said, self._live_stats)))
 
     def finish(self, figures: JsonObject) -> None:
         """Finish the job with its result. Raises Lost when it no longer belongs to this worker."""
         self.write()
-        self._check(ours=self._write(lambda session: recording.succeed(session, self._held, figures)))
+        self._check(ours=self._write(lambda session: recording.succeed(session, self._claim, figures)))
 
     def _write(self, change: Callable[[Session], T]) -> T:
         """Write; retry while the lease may be valid if the database is unavailable: a training survives its restart."""

@@ -113,7 +113,7 @@ def exist(session: Session) -> bool:
     return session.execute(select(ApiKey.prefix).limit(1)).first() is not None
 
 
-def listed(session: Session, owner: str | None = None) -> Sequence[ApiKey]:
+def list_page(session: Session, owner: str | None = None) -> Sequence[ApiKey]:
     """Return every key, or those of one owner, oldest first."""
     query = select(ApiKey).order_by(ApiKey.created_at, ApiKey.prefix)
     return session.scalars(query if owner is None else query.where(ApiKey.owner == owner)).all()

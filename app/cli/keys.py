@@ -70,7 +70,7 @@ def list_keys(
     from app.auth import keys as api_keys
 
     with _keys_session(data_dir) as session:
-        found = [api_keys.described(row) for row in api_keys.listed(session, owner)]
+        found = [api_keys.described(row) for row in api_keys.list_page(session, owner)]
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return

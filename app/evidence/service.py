@@ -75,8 +75,8 @@ def gather(session: Session, owner: str, filters: Filters) -> Gathered:
 
 def _largest(scopes: Mapping[Scope, list[Trained]], filters: Filters) -> Scope | None:
     """Return the scope with the most networks. Random labels carry no information and are used only on request."""
-    telling = [scope for scope in scopes if filters.dataset is not None or not scope.is_noise]
-    return max(telling, key=lambda scope: len(scopes[scope]), default=None)
+    informative = [scope for scope in scopes if filters.dataset is not None or not scope.is_noise]
+    return max(informative, key=lambda scope: len(scopes[scope]), default=None)
 
 
 def _scopes(session: Session, owner: str, filters: Filters) -> dict[Scope, list[Trained]]:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from app.exports import service
-from app.exports.fetching import fetch
+from app.exports.delivery import get_or_enqueue
 from app.http.dependencies import CallerDep, ThreadsDep
 from app.http.fields import LARGEST_SEED, ArchId, problems
 from app.http.file_responses import sent
@@ -40,7 +40,7 @@ async def export_architecture(
     The first two are returned immediately. A worker with torch creates ONNX and TorchScript files, for a key with the
     scope `search`; until then, the response is 202.
     """
-    file = await fetch(threads, caller, request.headers, arch_id, format, seed)
+    file = await get_or_enqueue(threads, caller, request.headers, arch_id, format, seed)
     if file is None:
         waiting = {"status": "queued", "message": "a worker is creating the file; try again later"}
         return JSONResponse(waiting, 202, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})

@@ -49,9 +49,13 @@ def ended(session: Session, after: datetime, limit: int) -> Sequence[Row[*tuple[
 
 def paces(session: Session) -> list[float]:
     """Return the images per second of each running training, as its worker last reported it."""
-    running = select(Verification.live).join(Job, Job.id == Verification.id)
+    running = select(Verification.live_stats).join(Job, Job.id == Verification.id)
     rows = session.scalars(running.where(Job.queue == "train", Job.state == State.RUNNING))
-    return [float(live["images_per_second"]) for live in rows if live and "images_per_second" in live]
+    return [
+        float(live_stats["images_per_second"])
+        for live_stats in rows
+        if live_stats and "images_per_second" in live_stats
+    ]
 
 
 def workers(session: Session, moment: datetime) -> dict[str, tuple[int, timedelta]]:

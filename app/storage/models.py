@@ -185,7 +185,7 @@ class Verification(Base):
     """A network to train: the whole order and, once its job has succeeded, the result.
 
     `task` holds inputs and classes, `widths` the widths of the network's parts: networks are compared where both are
-    equal. `log` is the end of the trainer's output; `live` holds its speed and remaining time.
+    equal. `log` is the end of the trainer's output; `live_stats` holds its speed and remaining time.
     """
 
     __tablename__ = "verifications"
@@ -216,7 +216,7 @@ class Verification(Base):
     seeds: Mapped[list[int]] = mapped_column(Json)
     kept: Mapped[list[str]] = mapped_column(Json)
     core_version: Mapped[str] = mapped_column(String(32))
-    live: Mapped[dict[str, float] | None] = mapped_column(Json)
+    live_stats: Mapped[dict[str, float] | None] = mapped_column("live", Json)
     log: Mapped[str] = mapped_column(Text, deferred=True)
     result: Mapped[dict[str, Any] | None] = mapped_column(Json)
     result_digest: Mapped[str | None] = mapped_column(String(80))

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app import catalog
 from app.architectures import service
 from app.errors import Invalid
-from app.exports.fetching import fetch
+from app.exports.delivery import get_or_enqueue
 from app.exports.service import FORMATS
 from app.http.dependencies import CallerDep, Owner, ReadSession, ThreadsDep
 from app.http.fields import LARGEST_SEED, ArchId
@@ -101,7 +101,7 @@ async def export(
     seed: Annotated[int, Query(ge=0, le=LARGEST_SEED)] = 0,
 ) -> Response:
     """Return the file; while a worker creates it, a page that reloads itself."""
-    file = await fetch(threads, caller, request.headers, arch_id, form, seed)
+    file = await get_or_enqueue(threads, caller, request.headers, arch_id, form, seed)
     if file is None:
         waiting = render(request, "export.html", arch_id=arch_id, form=form)
         waiting.headers["Refresh"] = "1"

@@ -19,7 +19,7 @@ from app.ui.page import FormDep, PageRoute, go_to, render
 from app.verifications import service
 from app.verifications.repository import Filters
 from app.verifications.schemas import VerificationBody
-from app.verifications.submission import submitted
+from app.verifications.submission import submit
 from nnmass_core.architecture import Architecture
 from nnmass_core.codec import JsonObject
 from nnmass_core.errors import DefinitionError
@@ -51,13 +51,13 @@ def _fits(name: str, architecture: Architecture) -> bool:
 
 
 @router.post("/verifications")
-async def submit(request: Request, threads: ThreadsDep, owner: Owner, form: FormDep) -> Response:
+async def submit_form(request: Request, threads: ThreadsDep, owner: Owner, form: FormDep) -> Response:
     """Train the networks in the form; then show the training, or the list of all trainings started."""
     try:
         body = checked(VerificationBody, verification_body(form))
     except FormProblems as problems:
         raise Invalid(str(problems)) from problems
-    done = await submitted(threads, owner, body, None)
+    done = await submit(threads, owner, body, None)
     return go_to(request, done.location.removeprefix("/v1"))
 
 
@@ -73,7 +73,7 @@ def list_all(
 ) -> Response:
     """List verifications, newest first."""
     known = State(status) if status in list(State) else None
-    items, following = service.listed(session, owner, Filters(known, search), Paging(signer, cursor, 50))
+    items, following = service.list_page(session, owner, Filters(known, search), Paging(signer, cursor, 50))
     context = {"items": items, "following": following, "status": status, "search": search, "states": list(State)}
     return render(request, "verifications.html", waiting=any(item.status not in ENDED for item in items), **context)
 

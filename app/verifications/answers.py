@@ -43,7 +43,7 @@ def answer(session: Session, row: Verification) -> VerificationAnswer:
 
 def _summary(row: Verification) -> dict[str, object]:
     job = row.job
-    live = row.live if row.live is not None and job.state == State.RUNNING else {}
+    live_stats = row.live_stats if row.live_stats is not None and job.state == State.RUNNING else {}
     return {
         "id": row.id,
         "status": job.state,
@@ -64,7 +64,7 @@ def _summary(row: Verification) -> dict[str, object]:
         "finished_at": job.finished_at,
         "heartbeat_at": job.heartbeat_at,
         "attempts": job.attempt,
-        "progress": {"fraction": job.progress_fraction, "message": job.progress_message, **live},
+        "progress": {"fraction": job.progress_fraction, "message": job.progress_message, **live_stats},
         "result": row.result,
         "error": {"code": job.error_code, "message": job.error_message} if job.error_code else None,
     }

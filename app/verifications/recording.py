@@ -137,12 +137,12 @@ def _forget(session: Session, claim: Claim, points: Sequence[Checkpoint]) -> lis
     return files
 
 
-def heard(session: Session, claim: Claim, log: str, live: dict[str, float]) -> bool:
+def save_log(session: Session, claim: Claim, log: str, live_stats: dict[str, float]) -> bool:
     """Store the end of the log and the pace. Return False when the job is no longer this worker's."""
     if not lifecycle.holds(session, claim):
         return False
     row = session.get_one(Verification, claim.job_id)
-    row.log, row.live = log, live
+    row.log, row.live_stats = log, live_stats
     return True
 
 
@@ -155,7 +155,7 @@ def succeed(session: Session, claim: Claim, figures: JsonObject) -> bool:
     ended, epochs = repository.seeds(session, row.id), repository.epochs(session, row.id)
     row.result = _result(row, ended, epochs, figures)
     row.result_digest = f"sha256:{_digest(ended, epochs)}"
-    row.live = None
+    row.live_stats = None
     return True
 
 

@@ -38,7 +38,7 @@ from app.verifications.schemas import (
     VerificationBody,
     VerificationList,
 )
-from app.verifications.submission import submitted
+from app.verifications.submission import submit
 from nnmass_core.codec import JsonObject
 from nnmass_core.named.datasets import datasets
 from nnmass_core.named.recipes import recipes
@@ -59,7 +59,7 @@ async def submit_verification(
     For `arch_id` or `architecture`, returns the verification. For `search`, returns `items`: candidates first, then
     their controls.
     """
-    return _accepted(await submitted(threads, owner, body, idempotency_key))
+    return _accepted(await submit(threads, owner, body, idempotency_key))
 
 
 def _accepted(done: Submission) -> JSONResponse:
@@ -87,7 +87,7 @@ def list_verifications(
     filters: Annotated[Filters, Depends(filters_of)],
 ) -> dict[str, object]:
     """List verifications, newest first, without their epochs."""
-    items, following = service.listed(session, owner, filters, paging)
+    items, following = service.list_page(session, owner, filters, paging)
     return {"items": items, "next_cursor": following}
 
 

@@ -280,7 +280,7 @@ def whole(session: Session, owner: str, verification_id: UUID) -> JsonObject:
     return show(session, owner, verification_id).model_dump(mode="json")
 
 
-def listed(
+def list_page(
     session: Session, owner: str, filters: Filters, paging: Paging
 ) -> tuple[list[VerificationSummary], str | None]:
     """Return one page of verifications, newest first, and the cursor of the next."""

@@ -11,7 +11,7 @@ from app.verifications.schemas import VerificationBody
 from app.verifications.service import Plan
 
 
-async def submitted(threads: Threads, owner: str, body: VerificationBody, key: str | None) -> Submission:
+async def submit(threads: Threads, owner: str, body: VerificationBody, key: str | None) -> Submission:
     """Store the requested trainings. Raises what `service` raises."""
     known = await threads.read(owner, _known_or_planned, body, key)
     if isinstance(known, Submission):

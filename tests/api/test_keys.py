@@ -124,7 +124,7 @@ def test_a_secret_is_not_stored(backend: Backend, caplog: pytest.LogCaptureFixtu
         cached = repr(vars(client.app.state.callers))  # type: ignore[attr-defined]
     with backend.database.read() as session:
         tables = [session.execute(text(f"select * from {t.name}")).all() for t in Base.metadata.sorted_tables]
-        shown = repr([keys.described(row) for row in keys.listed(session)])
+        shown = repr([keys.described(row) for row in keys.list_page(session)])
     assert "alice" in repr(tables)
     structured = repr([vars(record) for record in caplog.records])
     assert "/v1/searches" in structured
@@ -159,7 +159,7 @@ def test_the_last_use_of_a_key_is_recorded_at_most_once_a_minute(backend: Backen
 
 def _rows(backend: Backend) -> list[ApiKey]:
     with backend.database.read() as session:
-        return list(keys.listed(session))
+        return list(keys.list_page(session))
 
 
 @pytest.mark.parametrize("owner", ["", " ", "a b", "-a", "a" * 65, "a\n", "é"])

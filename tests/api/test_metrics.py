@@ -168,13 +168,13 @@ def test_trainings_report_images_per_second(backend: Backend) -> None:
         assert client.post("/v1/verifications", json=_mlp(depth)).status_code == 202
     held = [trainings.claim(backend.database) for _ in range(2)]
     with backend.database.write() as session:
-        assert recording.heard(session, held[0], "", {"images_per_second": 120.5})
-        assert recording.heard(session, held[1], "", {"images_per_second": 30.0})
+        assert recording.save_log(session, held[0], "", {"images_per_second": 120.5})
+        assert recording.save_log(session, held[1], "", {"images_per_second": 30.0})
     assert value(scraped(client), "nnmass_training_images_per_second") == pytest.approx(150.5)
     trainings.finish(backend.database, held[0], {0: 5})
     assert value(scraped(fresh(backend)), "nnmass_training_images_per_second") == pytest.approx(30.0)
     with backend.database.read() as session:
-        assert session.get_one(Verification, held[0].job_id).live is None
+        assert session.get_one(Verification, held[0].job_id).live_stats is None
 
 
 def _mlp(depth: int) -> dict[str, Any]:

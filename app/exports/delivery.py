@@ -12,7 +12,9 @@ from app.http.concurrency import Threads
 from app.http.middleware.hosts_and_origins import is_foreign
 
 
-async def fetch(threads: Threads, caller: Caller, headers: Headers, arch_id: str, kind: str, seed: int) -> File | None:
+async def get_or_enqueue(
+    threads: Threads, caller: Caller, headers: Headers, arch_id: str, kind: str, seed: int
+) -> File | None:
     """Return the file, or None while a worker creates it; queue a job if there is none.
 
     Queuing a job is more than reading: it needs the scope `search`, and pages of other origins may not do it; else it
