@@ -4,7 +4,6 @@ PYTHON ?= python3.11
 PIP = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DATA_DIR ?=
 PORT ?= 8000
-WORKERS ?= logical
 
 .PHONY: wheel demo serve serve-train verify study test test-quick check words lock audit chaos bench bench-cold bench-train load docs format clean
 
@@ -23,8 +22,8 @@ verify: .venv-train/installed ## Search, train the best three and controls of eq
 study: .venv-train/installed ## Train grids of networks and write docs/study; IMAGES names a CIFAR-10 image folder or zip
 	@.venv-train/bin/python -m scripts.study $(if $(IMAGES),--images $(IMAGES))
 
-test: .venv-dev/installed ## Run the whole test suite, on all cores; WORKERS and PYTEST change how and what
-	@.venv-dev/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST)
+test: .venv-dev/installed ## Run the whole test suite, on all cores; PYTEST names other tests or options
+	@.venv-dev/bin/python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 SLOW_TESTS = chaos deploy gpu nets processes ui api/test_bad_input.py api/test_fuzz.py core/test_search_cpsat.py \
 	core/test_random_cpsat.py test_docs.py test_notebooks.py test_study.py
