@@ -203,6 +203,8 @@ SAMPLES = (
 
 def _fault(cost: Cost) -> str:
     """Return what is wrong with the cost of a package; empty when nothing is."""
+    if any(cost.name == row.name for row in OWN):
+        return ""  # the registry refuses a second cost of a name
     faults = {
         "has the name of another figure": cost.name in FIGURES,
         "uses a quantity of the engine": bool({cost.name, cost.quantity, cost.attribute} & {*RESERVED})

@@ -112,4 +112,4 @@ class Registry(Mapping[str, T], Generic[T]):
         if not re.fullmatch(NAME, name):
             return "has a name with characters other than lower-case letters, digits and _"
         second = f"defines a second {self._kind.__name__.lower()} named {name}" if name in known else ""
-        return second or self._fault(value)
+        return self._fault(value) or second
