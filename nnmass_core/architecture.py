@@ -158,7 +158,7 @@ class Architecture(Value):
     @cached_property  # not `property`: dataclasses could not set the field of the same name
     def num_classes(self) -> int:
         """The number of classes. Each family declares it as a field."""
-        raise NotImplementedError
+        raise NotImplementedError  # a family without the field: a mistake of its author, found by its first test
 
     @property
     def widths(self) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 
 from app.evidence import service
-from app.evidence.query import tell
+from app.evidence.query import query_evidence
 from app.evidence.schemas import EvidenceAnswer
 from app.evidence.service import Filters
 from app.http.dependencies import Owner, ThreadsDep
@@ -41,5 +41,5 @@ async def get_evidence(
         headers = {"Content-Disposition": 'attachment; filename="evidence.csv"'}
         table = await threads.read(owner, service.table, filters)
         return Response(table, media_type="text/csv", headers=headers)
-    _, reported = await tell(threads, owner, filters)
+    _, reported = await query_evidence(threads, owner, filters)
     return reported

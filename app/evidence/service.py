@@ -53,7 +53,7 @@ class Gathered:
     scope: JsonObject | None
     others: list[JsonObject]
 
-    def reported(self) -> dict[str, object]:
+    def compute(self) -> dict[str, object]:
         """Return the evidence. Takes up to a second, and needs no session."""
         answer = evidence_of([item.point for item in self.trained])
         if self.diverged:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.evidence.query import tell
+from app.evidence.query import query_evidence
 from app.evidence.service import Filters
 from app.http.dependencies import Owner, ThreadsDep
 from app.ui.page import PageRoute, render
@@ -28,7 +28,7 @@ async def show(
 ) -> Response:
     """Show the evidence of one data set and recipe."""
     filters = Filters(dataset or None, family or None, recipe or None)
-    gathered, reported = await tell(threads, owner, filters)
+    gathered, reported = await query_evidence(threads, owner, filters)
     points = [
         {"arch_id": item.point.arch_id, "role": item.role, "accuracy": item.point.accuracy}
         | {name: getattr(item.point, name) for name in MEASURES}

@@ -176,7 +176,7 @@ def retry_verification(
 def replay_verification(
     verification_id: VerificationId, session: WriteSession, owner: Owner, idempotency_key: IdempotencyKey
 ) -> JSONResponse:
-    """Repeat a verification. Then `replay.same_result` tells whether all figures are equal."""
+    """Repeat a verification. Then `replay.same_result` says whether all figures are equal."""
     return _accepted(service.replay(session, owner, verification_id, idempotency_key))
 
 

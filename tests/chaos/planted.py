@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Telling:
+class ExpectedFailure:
     """The row that finds a bug, and a word of its reported reason."""
 
     row: str
@@ -14,13 +14,13 @@ class Telling:
 
 
 PLANTS = {
-    "no_turns": Telling("idempotency_storm", "wrong"),
-    "no_last_event_id": Telling("event_streams", "doubled"),
-    "no_sweeper": Telling("zombie", "stuck"),
-    "publish_in_request": Telling("broker_frozen", "waited"),
-    "early_answers": Telling("database_restart", "lost"),
-    "no_fence": Telling("zombie", "doubled"),
-    "no_guard_on_cancel": Telling("cancel_races", "doubled"),
-    "endless_attempts": Telling("poison", "stuck"),
-    "no_owner_filter": Telling("tenants", "wrong"),
+    "no_turns": ExpectedFailure("idempotency_storm", "wrong"),
+    "no_last_event_id": ExpectedFailure("event_streams", "doubled"),
+    "no_sweeper": ExpectedFailure("zombie", "stuck"),
+    "publish_in_request": ExpectedFailure("broker_frozen", "waited"),
+    "early_answers": ExpectedFailure("database_restart", "lost"),
+    "no_fence": ExpectedFailure("zombie", "doubled"),
+    "no_guard_on_cancel": ExpectedFailure("cancel_races", "doubled"),
+    "endless_attempts": ExpectedFailure("poison", "stuck"),
+    "no_owner_filter": ExpectedFailure("tenants", "wrong"),
 }

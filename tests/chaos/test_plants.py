@@ -1,4 +1,4 @@
-"""The suite finds bugs: small runs of telling rows pass, and fail for the right reason once a bug is planted.
+"""The suite finds bugs: small runs of a few rows pass, and fail for the right reason once a bug is planted.
 
 The other bugs take minutes: `python -m tests.chaos --plant all`.
 """

@@ -93,7 +93,7 @@ class Actor:
         if not self.claims:
             return
         held = self.random.choice(self.claims[-4:])
-        act = self.random.choice(["save", "save", "fail", "give up", "release", "tell", "heartbeat"])
+        act = self.random.choice(["save", "save", "fail", "give up", "release", "add event", "heartbeat"])
         if act == "save" and self.write(save, held):
             self.reported.accepted.append(held)
         elif act == "fail":
@@ -102,7 +102,7 @@ class Actor:
             self.write(lifecycle.give_up_attempt, held, "out_of_memory", "killed", MOST_ATTEMPTS)
         elif act == "release":
             self.write(lifecycle.release, held)
-        elif act == "tell":
+        elif act == "add event":
             self.write(lifecycle.add_event, held, "progress", {}, 0.5, self.name)
         elif act == "heartbeat":
             self.write(lifecycle.heartbeat, held, LEASE_SECONDS, 0.25, self.name)
