@@ -4,6 +4,8 @@ PYTHON ?= python3.11
 PIP = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DATA_DIR ?=
 PORT ?= 8000
+# without stored bytecode each of the many processes that tests start would compile all that it imports
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: wheel demo serve serve-train verify study test test-quick check words lock audit chaos bench bench-cold bench-train load docs format clean
 
