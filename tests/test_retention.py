@@ -328,7 +328,9 @@ def test_the_sweeper_prunes_a_batch_each_sweep_and_starts_once_an_hour(
 DAYS = {"retention_days": 90.0}
 
 
-@pytest.mark.parametrize(("queue", "settings"), [("maintenance", {}), ("search", DAYS), ("train", DAYS)])
+@pytest.mark.parametrize(
+    ("queue", "settings"), [("maintenance", {}), ("search", DAYS), ("train", DAYS), ("files", DAYS)]
+)
 def test_only_the_maintenance_worker_prunes_and_only_when_configured(
     world: World, queue: str, settings: dict[str, Any]
 ) -> None:

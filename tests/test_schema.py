@@ -92,6 +92,35 @@ def test_the_migration_adds_an_event_to_jobs_without_one(empty_url: str) -> None
     engine.dispose()
 
 
+def test_exports_and_measurements_move_to_their_own_queue_and_back(empty_url: str) -> None:
+    engine = make_engine(empty_url)
+    with engine.connect() as connection:
+        command.upgrade(migrate.alembic_config(connection), "0008")
+    jobs = [
+        (kind, state)
+        for kind in ("export", "measurement", "verification")
+        for state in ("queued", "running", "succeeded")
+    ]
+    usual = {"queue": "train", "owner": "local", "attempt": 0, "fence": 0, "progress_fraction": 0.0}
+    usual |= {"progress_message": "", "rung_at": MOMENT, "created_at": MOMENT}
+    stored = table("jobs", *(column(c.name, c.type) for c in Job.__table__.columns))
+    with engine.begin() as connection:
+        for number, (kind, state) in enumerate(jobs):
+            row = {**usual, "id": UUID(int=number), "kind": kind, "state": state, "events": 0}
+            connection.execute(stored.insert().values(row))
+
+    def queues() -> list[str]:
+        with engine.connect() as connection:
+            return list(connection.scalars(select(stored.c.queue).order_by(stored.c.id)).all())
+
+    migrate.upgrade(engine)
+    assert queues() == ["files", "files", "train"] * 2 + ["train"] * 3
+    with engine.connect() as connection:
+        command.downgrade(migrate.alembic_config(connection), "0008")
+    assert queues() == ["train"] * 9
+    engine.dispose()
+
+
 def test_alembic_upgrade_head_works_from_the_command_line(tmp_path: Path) -> None:
     environment = os.environ | {"NNMASS_DATA_DIR": str(tmp_path / "data")}
     command = [sys.executable, "-m", "alembic", "upgrade", "head"]

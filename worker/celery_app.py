@@ -10,7 +10,7 @@ from celery import Celery
 from app.config import Settings
 from app.jobs import broker, lifecycle
 from app.processes.parent_watch import watch_parent
-from worker import maintenance_tasks, process, search_tasks, train_tasks
+from worker import files_tasks, maintenance_tasks, process, search_tasks, train_tasks
 from worker.process import Context
 
 log = logging.getLogger("nnmass.worker")
@@ -29,8 +29,14 @@ def look_for_search() -> None:
 
 @app.task(name=broker.LOOK["train"])
 def look_for_training() -> None:
-    """Run the oldest queued job that needs torch."""
+    """Run the oldest queued training."""
     look("train", train_tasks.run_next)
+
+
+@app.task(name=broker.LOOK["files"])
+def look_for_file() -> None:
+    """Run the oldest queued export or measurement."""
+    look("files", files_tasks.run_next)
 
 
 def look(queue: str, run_next: Callable[[Context], bool]) -> None:

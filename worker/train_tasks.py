@@ -1,20 +1,9 @@
-"""The queue `train`: exports, measurements and verifications, each done by a process with torch."""
+"""The queue `train`: verifications, each done by a process with torch."""
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
-from app.exports import service as exports
-from app.jobs import lifecycle
-from app.jobs.lifecycle import Claim
-from app.measurements import service as measurements
-from app.storage.models import Export, Measurement
 from app.verifications import repository as verifications
-from nnmass_core.codec import JsonObject
-from worker import job_runner
-from worker.child import MODULE, run_child
-from worker.heartbeat import Heartbeat
+from worker import files_tasks, job_runner
 from worker.process import Context
 from worker.verification_tasks import verify
 
@@ -22,30 +11,8 @@ QUEUE = "train"
 
 
 def run_next(context: Context) -> bool:
-    """Claim the oldest job of the queue and run it. Return False when there is none."""
-    kinds = {exports.KIND: _export, measurements.KIND: _measure, verifications.KIND: verify}
-    return job_runner.run_next(context, QUEUE, kinds)
+    """Claim the oldest job of the queue and run it. Return False when there is none.
 
-
-def _export(context: Context, claim: Claim) -> None:
-    with context.database.read() as session:
-        row = session.get_one(Export, claim.job_id)
-        order: JsonObject = {"do": "export", "architecture": row.definition, "format": row.format, "seed": row.seed}
-    with tempfile.TemporaryDirectory(prefix="nnmass-") as folder, Heartbeat(context, claim) as heartbeat:
-        path = Path(folder) / "export"
-        run_child(MODULE, order | {"path": str(path)}, heartbeat)
-        content = path.read_bytes()
-    with context.database.write() as session:
-        if lifecycle.succeed(session, claim):
-            session.get_one(Export, claim.job_id).content = content
-
-
-def _measure(context: Context, claim: Claim) -> None:
-    with context.database.read() as session:
-        order: JsonObject = {"do": "measure", **session.get_one(Measurement, claim.job_id).request}
-    order["data_root"] = str(context.settings.data_root)
-    with Heartbeat(context, claim) as heartbeat:
-        done = run_child(MODULE, order, heartbeat)
-    with context.database.write() as session:
-        if lifecycle.succeed(session, claim):
-            session.get_one(Measurement, claim.job_id).result = done["result"]
+    Releases before the queue `files` put exports and measurements here, and during an upgrade their API still does.
+    """
+    return job_runner.run_next(context, QUEUE, {verifications.KIND: verify, **files_tasks.KINDS})

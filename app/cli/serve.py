@@ -21,6 +21,7 @@ class WorkerQueue(StrEnum):
 
     SEARCH = "search"
     TRAIN = "train"
+    FILES = "files"
     MAINTENANCE = "maintenance"
 
 

@@ -22,7 +22,7 @@ from nnmass_core.architecture import Architecture
 from nnmass_core.export.pytorch_source import file_without_torch
 from nnmass_core.wiring import possible_links
 
-KIND, QUEUE = "export", "train"
+KIND, QUEUE = "export", "files"
 MOST_LINKS = 20_000_000
 """The most possible links: drawing the wiring takes a number for each, a second or two for this many."""
 

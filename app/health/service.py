@@ -22,8 +22,9 @@ ADVICE = {
     "schema_current": "the database schema does not match this version: run `nnmass db upgrade`",
     "broker": "the broker does not respond: jobs are accepted but start late, when a sweep finds them",
     "search_worker": "no search worker has sent a heartbeat for 15 s: searches wait; run `nnmass worker search`",
-    "train_worker": "no training worker has sent a heartbeat for 15 s: trainings, measurements and exports wait; "
-    "run `nnmass worker train`",
+    "train_worker": "no training worker has sent a heartbeat for 15 s: trainings wait; run `nnmass worker train`",
+    "files_worker": "no files worker has sent a heartbeat for 15 s: exports and measurements wait; "
+    "run `nnmass worker files`",
     "maintenance_worker": "no dedicated sweeper runs: the other processes sweep, but nothing is deleted by age; "
     "run `nnmass worker maintenance`",
 }

@@ -24,8 +24,8 @@ from redis import Redis, RedisError
 from app.config import Settings
 from nnmass_core.codec import JsonObject
 
-QUEUES = ("search", "train", "maintenance")
-LOOK = {"search": "nnmass.search", "train": "nnmass.train", "maintenance": "nnmass.maintenance"}
+QUEUES = ("search", "train", "files", "maintenance")
+LOOK = {queue: f"nnmass.{queue}" for queue in QUEUES}
 """The task that each queue's notification calls."""
 
 MAX_WAITING_NOTIFICATIONS = 1000

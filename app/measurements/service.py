@@ -21,7 +21,7 @@ from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_architecture
 from nnmass_core.wiring import concatenation_cells
 
-KIND, QUEUE = "measurement", "train"
+KIND, QUEUE = "measurement", "files"
 PLACE = "/v1/measurements"
 
 

@@ -141,6 +141,7 @@ class Embedded:
             "api": ["api", "--fd", str(listener)],
             "search-worker": ["worker", "search"],
             "train-worker": ["worker", "train"],
+            "files-worker": ["worker", "files"],
             "sweeper": ["worker", "maintenance"],
         }
         for name in commands:

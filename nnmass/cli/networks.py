@@ -94,7 +94,7 @@ def _from_service(network: str, form: ExportFormat, seed: int, server: str, key_
     what = network if network.startswith("arch_") else network_in(network)
     with client_of(server, key_file) as client, Bar() as bar:
         if form in BINARY:
-            note_missing(client, "train_worker")
+            note_missing(client, "files_worker")
         return client.export(what, format=form.value, seed=seed, waiting=bar.waiting)
 
 

@@ -112,7 +112,7 @@ def _make(client: TestClient, worker: Context) -> dict[str, str]:
     (trained,) = _post(client, "/v1/verifications", TRAINING | {"search": search})["items"]
     trainings.train_all(worker.database, [7])
     measurement = _post(client, "/v1/measurements", {"kind": "peak", "architecture": MLP})["id"]
-    held = trainings.claim(worker.database)
+    held = trainings.claim(worker.database, "files")
     with worker.database.write() as session:
         assert lifecycle.succeed(session, held)
         session.get_one(Measurement, held.job_id).result = PEAK

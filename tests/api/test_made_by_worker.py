@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app.auth import keys
 from app.auth.keys import Scope
@@ -16,10 +16,10 @@ from app.exports import service as exports
 from app.http import file_responses
 from app.jobs import lifecycle
 from app.main import create_app
-from app.storage.models import Export
+from app.storage.models import Export, Job
 from tests.clients import client_of
 from tests.conftest import Backend
-from worker import train_tasks
+from worker import files_tasks, train_tasks
 from worker.process import Context
 
 CNN: dict[str, Any] = {
@@ -52,8 +52,8 @@ def test_a_worker_makes_an_export_once(client: TestClient, worker: Context, form
     first = export(client, form)
     assert (first.status_code, first.headers["retry-after"]) == (202, "2")
     assert export(client, form).status_code == 202
-    assert train_tasks.run_next(worker)
-    assert not train_tasks.run_next(worker), "two requests make one file"
+    assert files_tasks.run_next(worker)
+    assert not files_tasks.run_next(worker), "two requests make one file"
     made = export(client, form)
     assert made.status_code == 200
     assert len(made.content) > 1000
@@ -66,7 +66,7 @@ def test_a_measurement_is_made_by_a_worker(client: TestClient, worker: Context) 
     answer = client.post("/v1/measurements", json=MEASUREMENT)
     assert answer.status_code == 202
     assert answer.json()["status"] == "queued"
-    assert train_tasks.run_next(worker)
+    assert files_tasks.run_next(worker)
     done = client.get(answer.headers["Location"]).json()
     assert (done["status"], done["error"]) == ("succeeded", None)
     assert [part["seed"] for part in done["result"]["by_seed"]] == [0, 1]
@@ -82,7 +82,7 @@ def test_a_measurement_is_made_by_a_worker(client: TestClient, worker: Context) 
 def test_the_exact_peak_of_a_wiring_is_measured(client: TestClient, worker: Context) -> None:
     question = {"kind": "peak", "architecture": CNN, "seeds": [0, 1, 2]}
     answer = client.post("/v1/measurements", json=question)
-    assert train_tasks.run_next(worker)
+    assert files_tasks.run_next(worker)
     result = client.get(answer.headers["Location"]).json()["result"]
     (evaluated,) = client.post("/v1/architectures/evaluate", json={"architectures": [CNN]}).json()["results"]
     assert result["closed_form_elements"] * 4 == evaluated["peak_activation_bytes"]
@@ -96,7 +96,7 @@ def test_the_exact_peak_of_a_wiring_is_measured(client: TestClient, worker: Cont
 def test_an_impossible_measurement_fails_with_its_reason(client: TestClient, worker: Context) -> None:
     wrong = CNN | {"input": {"channels": 3, "height": 8, "width": 8}}
     answer = client.post("/v1/measurements", json=MEASUREMENT | {"dataset": "digits", "architecture": wrong})
-    assert train_tasks.run_next(worker)
+    assert files_tasks.run_next(worker)
     failed = client.get(answer.headers["Location"]).json()
     assert (failed["status"], failed["error"]["code"]) == ("failed", "shape_mismatch")
 
@@ -105,24 +105,37 @@ def test_a_worker_without_torch_fails_the_job_with_that_reason(
     client: TestClient, worker: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A module in the process makes the import of torch fail."""
-    monkeypatch.setattr(train_tasks, "MODULE", "tests.api.trainer_without_torch")
+    monkeypatch.setattr(files_tasks, "MODULE", "tests.api.trainer_without_torch")
     answer = client.post("/v1/measurements", json=MEASUREMENT)
     export(client, "onnx")
-    assert train_tasks.run_next(worker)
+    assert files_tasks.run_next(worker)
     failed = client.get(answer.headers["Location"]).json()
     assert (failed["status"], failed["error"]["code"]) == ("failed", "torch_missing")
-    assert train_tasks.run_next(worker)
+    assert files_tasks.run_next(worker)
     refused = export(client, "onnx")
     assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
     assert "pip install" in refused.json()["detail"]
 
 
+def test_a_training_worker_does_what_an_older_release_put_into_its_queue(
+    client: TestClient, worker: Context, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files_tasks, "MODULE", "tests.api.trainer_without_torch")
+    answer = client.post("/v1/measurements", json=MEASUREMENT)
+    with backend.database.write() as session:
+        session.execute(update(Job).values(queue="train"))
+    assert not files_tasks.run_next(worker)
+    assert train_tasks.run_next(worker)
+    done = client.get(answer.headers["Location"]).json()
+    assert (done["status"], done["error"]["code"]) == ("failed", "torch_missing"), "its process was started"
+
+
 def test_a_failed_export_is_tried_again_later(
     client: TestClient, worker: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train_tasks, "MODULE", "tests.api.trainer_without_torch")
+    monkeypatch.setattr(files_tasks, "MODULE", "tests.api.trainer_without_torch")
     export(client, "onnx")
-    assert train_tasks.run_next(worker)
+    assert files_tasks.run_next(worker)
     assert export(client, "onnx").status_code == 503
     monkeypatch.setattr(exports, "TRY_AGAIN_AFTER", exports.TRY_AGAIN_AFTER * 0)
     assert export(client, "onnx").status_code == 202
@@ -132,7 +145,7 @@ def test_a_measurement_can_be_cancelled(client: TestClient, worker: Context) -> 
     answer = client.post("/v1/measurements", json=MEASUREMENT)
     cancelled = client.post(f"{answer.headers['Location']}/cancel")
     assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
-    assert not train_tasks.run_next(worker)
+    assert not files_tasks.run_next(worker)
     assert client.post(f"{answer.headers['Location']}/cancel").json()["status"] == "cancelled"
 
 
@@ -200,7 +213,7 @@ def test_a_large_file_is_sent_in_chunks(
     monkeypatch.setattr(file_responses, "PART_BYTES", 1000)
     export(client, "onnx")
     with backend.database.write() as session:
-        held = lifecycle.claim(session, "train", "test/1", 15.0)
+        held = lifecycle.claim(session, "files", "test/1", 15.0)
         assert held is not None
         session.get_one(Export, held.job_id).content = content
         lifecycle.succeed(session, held)

@@ -70,7 +70,7 @@ def test_metrics_of_an_idle_service(client: TestClient) -> None:
     found = samples(answer.text)
     assert value(found, "nnmass_build_info", version=__version__) == 1
     assert (value(found, "nnmass_database_up"), value(found, "nnmass_broker_up")) == (1, 1)
-    for queue in ("search", "train", "maintenance"):
+    for queue in ("search", "train", "files", "maintenance"):
         assert value(found, "nnmass_queue_jobs", queue=queue, state="queued") == 0
         assert value(found, "nnmass_queue_oldest_seconds", queue=queue) == 0
         assert value(found, "nnmass_workers", queue=queue) == 0

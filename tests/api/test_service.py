@@ -41,9 +41,9 @@ def test_readiness_names_missing_workers(client: TestClient) -> None:
     assert answer.status_code == 200
     state = answer.json()
     assert (state["ready"], state["database"], state["schema_current"], state["broker"]) == (True, True, True, True)
-    assert state["missing"] == ["search_worker", "train_worker", "maintenance_worker"]
-    assert len(state["advice"]) == 3
-    for queue, advice in zip(("search", "train", "maintenance"), state["advice"], strict=True):
+    assert state["missing"] == ["search_worker", "train_worker", "files_worker", "maintenance_worker"]
+    assert len(state["advice"]) == 4
+    for queue, advice in zip(("search", "train", "files", "maintenance"), state["advice"], strict=True):
         assert f"`nnmass worker {queue}`" in advice
     client.post("/v1/searches", json={"space": "densenet-tiny"})
     queue = client.get("/readyz").json()["queues"]["search"]

@@ -25,10 +25,10 @@ FIGURES: dict[str, Any] = {
 }
 
 
-def claim(database: Database) -> Claim:
-    """Claim the oldest training."""
+def claim(database: Database, queue: str = "train") -> Claim:
+    """Claim the oldest training, or the oldest job of another queue."""
     with database.write() as session:
-        held = lifecycle.claim(session, "train", "test/1", 60.0)
+        held = lifecycle.claim(session, queue, "test/1", 60.0)
     assert held is not None
     return held
 

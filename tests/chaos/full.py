@@ -26,7 +26,7 @@ from tests.chaos.processes import Process, planted
 from tests.processes.service import SHORT_LEASES, environment, wait_for
 from tests.servers import HOST, PostgresServer, RedisServer
 
-API, MAINTENANCE, TRAIN = "api", "maintenance", "train"
+API, MAINTENANCE, FILES = "api", "maintenance", "files"
 SEARCH = ("search-1", "search-2", "search-3")
 USUAL = (API, MAINTENANCE, *SEARCH)
 LEAST = (API, *SEARCH[:2])
@@ -77,7 +77,7 @@ class FullMode:
         commands = {
             API: ["serve", "--port", str(self._port)],
             MAINTENANCE: ["worker", "maintenance"],
-            TRAIN: ["worker", "train"],
+            FILES: ["worker", "files"],
         } | {name: ["worker", "search"] for name in SEARCH}
         self.processes = {
             name: Process(["app", *command], environment(settings | planted(plant)), self.folder / f"{name}.log")

@@ -143,7 +143,7 @@ def test_export_waits_for_a_file_that_a_worker_makes(client: Client, service: Se
     def make() -> None:
         from app.storage.models import Export
 
-        held = trainings.claim(service.database)
+        held = trainings.claim(service.database, "files")
         with service.database.write() as session:
             session.get_one(Export, held.job_id).content = b"made"
             lifecycle.succeed(session, held)

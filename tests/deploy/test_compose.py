@@ -35,7 +35,8 @@ from app.processes.uvicorn_server import GRACEFUL_SECONDS
 from tests.servers import HOST, PostgresServer, RedisServer, ServerUnavailable
 
 ROOT = Path(__file__).parents[2]
-WORKERS = ("search-worker", "train-worker", "sweeper")
+TORCH = ("train-worker", "files-worker")
+WORKERS = ("search-worker", *TORCH, "sweeper")
 LASTING = ("api", *WORKERS)
 OURS = ("migrate", *LASTING)
 STORES = ("postgres", "redis")
@@ -196,6 +197,7 @@ def test_the_database_has_its_own_volume() -> None:
 
 def test_checkpoints_are_stored_in_a_volume() -> None:
     (volume,) = services()["train-worker"]["volumes"]
+    assert services()["files-worker"]["volumes"] == [volume], "it reads the same data sets"
     assert services()["train-worker"]["shm_size"] == "2gb", "readers of images need it"
     folder = volume.removeprefix("training:")
     made = [run for run in dockerfile()["train"].arguments("RUN") if f"mkdir --parents {folder}" in run]
@@ -225,7 +227,7 @@ def test_services_run_with_few_privileges() -> None:
         service = services()[name]
         assert service["cap_drop"] == ["ALL"]
         assert not {"privileged", "user", "cap_add"} & set(service)
-        assert ("volumes" in service) == (name == "train-worker")
+        assert ("volumes" in service) == (name in TORCH)
 
 
 # the Dockerfile
@@ -279,7 +281,7 @@ def copied() -> list[str]:
 @pytest.mark.parametrize("name", OURS)
 def test_services_are_built_from_targets_that_exist(name: str) -> None:
     build = services()[name]["build"]
-    assert build == {"context": ".", "target": "train" if name == "train-worker" else "slim"}
+    assert build == {"context": ".", "target": "train" if name in TORCH else "slim"}
     assert build["target"] in dockerfile()
 
 
@@ -552,7 +554,7 @@ def test_a_search_is_answered_by_all_services_together(machine: Machine) -> None
         ready = call(machine, "/readyz")
         assert ready["missing"] == []
         assert {name: queue["workers"] for name, queue in ready["queues"].items()} == dict.fromkeys(
-            ("search", "train", "maintenance"), 1
+            ("search", "train", "files", "maintenance"), 1
         )
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{machine.url}/v1/searches", timeout=10)

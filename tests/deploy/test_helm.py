@@ -150,7 +150,13 @@ def test_rendered_manifests_follow_the_kubernetes_schemas(more: dict[str, Any], 
     made = manifests(more)
     for manifest in made.values():
         kubernetes_validate.validate(manifest, version, strict=True)
-    parts = {"Deployment nas-api", "Deployment nas-search", "Deployment nas-train", "Deployment nas-sweeper"}
+    parts = {
+        "Deployment nas-api",
+        "Deployment nas-search",
+        "Deployment nas-train",
+        "Deployment nas-files",
+        "Deployment nas-sweeper",
+    }
     assert made.keys() >= parts | {"Job nas-migrate", "Service nas", "PodDisruptionBudget nas-api"}
     assert ("Ingress nas" in made) == (more is EVERYTHING)
     assert ("HorizontalPodAutoscaler nas-search" in made) == (more is EVERYTHING)
@@ -183,6 +189,7 @@ def test_commands_equal_those_of_docker_compose() -> None:
         "api": "api",
         "search": "search-worker",
         "train": "train-worker",
+        "files": "files-worker",
         "sweeper": "sweeper",
         "migrate": "migrate",
     }
@@ -245,10 +252,18 @@ def test_only_training_workers_request_gpus() -> None:
     made = containers(manifests(EVERYTHING))
     for kind in ("requests", "limits"):
         assert made["train"]["resources"][kind]["nvidia.com/gpu"] == 2
-        assert "nvidia.com/gpu" not in made["search"]["resources"][kind]
+        for name in ("search", "files"):
+            assert "nvidia.com/gpu" not in made[name]["resources"][kind]
     assert "nvidia.com/gpu" not in json.dumps(containers(manifests(CPU_ONLY)))
     assert made["train"]["image"] == "nnmass-train:0.1.0"
+    assert made["files"]["image"] == "nnmass-train:0.1.0"
     assert made["search"]["image"] == "nnmass:0.1.0"
+
+
+def test_training_and_files_workers_share_the_volume_with_the_data_sets() -> None:
+    made = containers(manifests(SECRET))
+    volumes = {name: [mount["name"] for mount in made[name]["volumeMounts"]] for name in ("search", "files", "train")}
+    assert volumes == {"search": ["tmp"], "files": ["tmp", "data"], "train": ["tmp", "shm", "data"]}
 
 
 def test_the_chart_has_the_version_of_the_project() -> None:

@@ -24,7 +24,7 @@ BUDGET = ("--max-params", "30k", "--max-weight-bytes", "128 KiB", "--max-macs", 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with Service(tmp_path_factory.mktemp("newcomer"), SHORT_LEASES) as service:
-        wait_for(lambda: "train_worker" not in service.get("/readyz")["missing"], "its worker listens", 60)
+        wait_for(lambda: "files_worker" not in service.get("/readyz")["missing"], "its worker listens", 60)
         yield service
 
 

@@ -146,12 +146,12 @@ def test_cancelling_frees_the_worker(shared: Service) -> None:
 
 
 def test_a_killed_child_process_is_restarted(shared: Service) -> None:
-    for role in ("api", "maintenance", "train"):
+    for role in ("api", "maintenance", "train", "files"):
         dead = shared.child(role)
         kill([dead])
         wait_for(partial(successor, shared, role, dead), f"{role} was started again")
     wait_for(shared.answers, "the service answers again at the same address")
-    for queue in ("maintenance", "train"):
+    for queue in ("maintenance", "train", "files"):
         wait_for(partial(shows_life, shared, queue), f"the new {queue} worker works")
     assert shared.post(QUICK, wait_seconds=30).json()["status"] == "succeeded"
 
@@ -170,7 +170,7 @@ def test_a_measurement_succeeds_after_its_worker_was_killed(shared: Service) -> 
     path = shared.measure(MEASUREMENT)
     wait_for(lambda: 0.02 < shared.get(path)["progress"]["fraction"] < 0.9, "it is being measured", 60)
     (trainer,) = (p for p in shared.descendants() if "worker.trainer" in p.cmdline())
-    kill([p for p in shared.child("train").children() if p != trainer] + [shared.child("train")])
+    kill([p for p in shared.child("files").children() if p != trainer] + [shared.child("files")])
     wait_for(lambda: gone(trainer), "the process that has torch has ended too")
     done = wait_for(lambda: ended(shared, path), "the measurement has ended", 120)
     assert (done["status"], len(done["result"]["by_seed"])) == ("succeeded", len(MEASUREMENT["seeds"]))
@@ -221,7 +221,7 @@ def test_no_acknowledged_search_is_lost_when_all_processes_are_killed(service: S
 
 def test_child_processes_end_after_their_parent_was_killed(service: Service) -> None:
     service.runs(service.submit(ENDLESS))
-    wait_for(lambda: len(service.descendants()) == 4, "four children run")
+    wait_for(lambda: len(service.descendants()) == 5, "five children run")
     service.kill_parent()
     wait_for(lambda: not service.left(), "every child has ended", 10)
 

@@ -100,7 +100,7 @@ def test_logs_of_every_process_have_the_id_of_the_job(tmp_path: Path) -> None:
             assert ended(service, f"/v1/verifications/{made}")["status"] == "succeeded"
             followed[made] = ("verification", "training-1", "train-worker")
         assert service.stop(signal.SIGTERM) == 0
-        processes = ("serve", "api", "search-worker", "train-worker", "sweeper")
+        processes = ("serve", "api", "search-worker", "train-worker", "files-worker", "sweeper")
         everything = {name: lines_of(service, name) for name in processes}
     assert [line["event"] for line in everything["serve"]][-1] == "nnmass: stopped"
     for name, lines in everything.items():
@@ -137,7 +137,7 @@ def test_metrics_of_the_service_count_the_work_of_its_worker(tmp_path: Path) -> 
         wait_for(lambda: _sample(service, "nnmass_search_solver_seconds_count"), "its end is counted")
         assert _sample(service, "nnmass_jobs", kind="search", state="succeeded") == 1
         wait_for(lambda: _sample(service, "nnmass_workers", queue="search"), "its worker is seen alive")
-        assert set(queues) == {"search", "train", "maintenance"}
+        assert set(queues) == {"search", "train", "files", "maintenance"}
 
 
 def _sample(service: Service, name: str, **labels: str) -> float:

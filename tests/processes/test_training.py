@@ -161,6 +161,17 @@ def test_a_killed_worker_leaves_no_trainer_process(service: Service) -> None:
     post(service, f"{path}/cancel")
 
 
+def test_a_file_is_made_while_trainings_run_and_wait(service: Service) -> None:
+    running, waiting = (verify(service, recipe=RECIPE | {"epochs": 1000}, seeds=[seed]) for seed in (0, 1))
+    trainer(service)
+    arch_id = service.get(running)["arch_id"]
+    place = f"{service.address}/v1/architectures/{arch_id}/export?format=onnx"
+    wait_for(lambda: httpx2.get(place, trust_env=False).status_code == 200, "the file is made", 60)
+    assert [service.get(path)["status"] for path in (running, waiting)] == ["running", "queued"]
+    for path in (waiting, running):
+        post(service, f"{path}/cancel")
+
+
 def test_a_cancel_ends_the_training_within_seconds(service: Service) -> None:
     path = verify(service, recipe=RECIPE | {"epochs": 1000})
     wait_for(lambda: epochs_seen(service, path) >= 1, "it trains", 60)

@@ -15,7 +15,7 @@ from sqlalchemy import select, text
 
 from app.jobs.lifecycle import ENDED, State
 from app.storage.models import Job, JobEvent, RankedArchitecture, Search
-from tests.chaos.full import LEAST, SEARCH, TRAIN, USUAL, FullMode
+from tests.chaos.full import FILES, LEAST, SEARCH, USUAL, FullMode
 from tests.chaos.ledger import ATTEMPTS, Acknowledged, Ledger, times_of
 from tests.chaos.processes import Process
 from tests.chaos.report import Outcome
@@ -198,7 +198,7 @@ async def poison(stage: Stage) -> Outcome:
 
     The measurement's process is killed as the kernel does when the memory is not enough, and is reported so.
     """
-    full = await stage.full(*USUAL, TRAIN)
+    full = await stage.full(*USUAL, FILES)
     outcome = stage.outcome()
     others = [stage.rng.choice(QUICK) for _ in range(stage.size(50, least=10))]
     async with stage.ledger(full.address, full.database) as ledger:

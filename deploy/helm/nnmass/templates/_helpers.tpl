@@ -24,7 +24,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
-{{- /* Nothing runs as root, and nothing can be written but /tmp and, on training workers, the data. */ -}}
+{{- /* Nothing runs as root, and nothing can be written but /tmp and, on workers with torch, the data. */ -}}
 {{- define "nnmass.pod" -}}
 automountServiceAccountToken: false
 securityContext: { runAsNonRoot: true, runAsUser: 10001, fsGroup: 10001, seccompProfile: { type: RuntimeDefault } }
@@ -41,6 +41,7 @@ securityContext: { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true
 {{- /* A worker that has ended is started again; one that is silent reconnects by itself, so there is no liveness probe. */ -}}
 {{- define "nnmass.worker" -}}
 {{- $values := index .root.Values .part -}}
+{{- $torch := has .part (list "train" "files") -}}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -63,7 +64,7 @@ spec:
     spec: {{- include "nnmass.pod" .root | nindent 6 }}
       # Time to queue running jobs again; a job killed later waits for its lease to expire.
       terminationGracePeriodSeconds: 30
-      {{- if eq .part "train" }}
+      {{- if $torch }}
       {{- with $values.tolerations }}
       tolerations: {{ toJson . }}
       {{- end }}
@@ -88,12 +89,16 @@ spec:
             - { name: tmp, mountPath: /tmp }
             {{- if eq .part "train" }}
             - { name: shm, mountPath: /dev/shm }
+            {{- end }}
+            {{- if $torch }}
             - { name: data, mountPath: /home/nnmass/.local/share/nnmass }
             {{- end }}
       volumes:
         - { name: tmp, emptyDir: {} }
         {{- if eq .part "train" }}
         - { name: shm, emptyDir: { medium: Memory, sizeLimit: {{ $values.sharedMemory }} } }
+        {{- end }}
+        {{- if $torch }}
         {{- if .root.Values.storage.enabled }}
         - { name: data, persistentVolumeClaim: { claimName: {{ .root.Values.storage.existingClaim | default (printf "%s-training" .root.Release.Name) }} } }
         {{- else }}
