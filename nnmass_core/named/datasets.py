@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
 from math import isqrt, prod
+from pathlib import Path
 
 from nnmass_core.codec import JsonObject, Value, choice, decode, integer, text
 from nnmass_core.errors import DefinitionError, Problem
@@ -16,7 +17,7 @@ APPLYING: dict[str, tuple[str, ...]] = {
     "digits": (),
     "cifar10": (),
     "cifar100": (),
-    "imagefolder": ("path",),
+    "imagefolder": ("path", "background", "broken_files"),
     "synthetic-circle": ("segments", "seed"),
     "synthetic-linear": ("segments", "seed"),
     "fake": ("seed",),
@@ -44,9 +45,19 @@ class Dataset(Value):
     path: str = text(
         400,
         _PATH,
-        "A relative path of a folder or a .zip file below the worker's data root (imagefolder, which requires it), "
-        "with single slashes between its parts, no part . or .., and no backslashes or control characters.",
+        "A relative path of a folder or a .zip file below the worker's data root, the setting NNMASS_DATA_ROOT "
+        "(imagefolder, which requires it), with single slashes between its parts, no part . or .., and no backslashes "
+        "or control characters.",
         default="",
+    )
+    background: str = choice(
+        ("white", "black"), "Color behind the transparent parts of images (imagefolder).", default="white"
+    )
+    broken_files: str = choice(
+        ("refuse", "skip"),
+        "Images that cannot be read fail the training, which names them (refuse), or are left out and named in its "
+        "result (skip) (imagefolder).",
+        default="refuse",
     )
     segments: int = integer(
         2,
@@ -59,7 +70,13 @@ class Dataset(Value):
     def cross_check(self) -> Iterator[Problem]:
         """Yield problems between fields that are each valid."""
         applying = APPLYING[self.name]
-        given = {"path": self.path != "", "segments": self.segments != 20, "seed": self.seed != 0}
+        given = {
+            "path": self.path != "",
+            "background": self.background != "white",
+            "broken_files": self.broken_files != "refuse",
+            "segments": self.segments != 20,
+            "seed": self.seed != 0,
+        }
         for field, is_given in given.items():
             if is_given and field not in applying:
                 yield Problem(field, "conflicts_with_dataset", f"does not apply to {self.name}")
@@ -76,7 +93,10 @@ class Dataset(Value):
     def key(self) -> str:
         """A short form of the data set, equal for equal sets: `synthetic-linear:segments=20,seed=0`."""
         if self.path:
-            return f"{self.name}:{self.path}"
+            usual = {"background": "white", "broken_files": "refuse"}
+            options = ",".join(f"{name}={getattr(self, name)}" for name in usual if getattr(self, name) != usual[name])
+            # a path has single slashes only, so nothing after two of them can be a part of it
+            return f"{self.name}:{self.path}//{options}" if options else f"{self.name}:{self.path}"
         rest = ",".join(f"{field}={getattr(self, field)}" for field in APPLYING[self.name])
         return f"{self.name}:{rest}" if rest else self.name
 
@@ -162,7 +182,8 @@ def _real() -> Iterator[About]:
         name="imagefolder",
         description=(
             "Your own images, a folder or a .zip: train/<class>/* and test/<class>/* (or val/), or only <class>/*: "
-            f"{every_fifth}. The images are converted to the network's channels and resized to its input."
+            f"{every_fifth}. The images are turned as their EXIF orientation says, put on a white background where "
+            "they are transparent, converted to the network's channels and resized to its input."
         ),
         shape=None,
         num_classes=None,
@@ -244,6 +265,11 @@ def problems_of(dataset: Dataset, input_shape: tuple[int, ...], num_classes: int
 def fits(shape: tuple[int, ...], input_shape: tuple[int, ...]) -> bool:
     """Return whether a network takes inputs of this shape, flattened where it takes (features,)."""
     return input_shape in {shape, (prod(shape),)}
+
+
+def data_root(root: Path) -> str:
+    """Name the worker's data root and its setting, for a message."""
+    return f"the worker's data root {''.join(c if c.isprintable() else '?' for c in str(root))} (NNMASS_DATA_ROOT)"
 
 
 def in_words(shape: tuple[int, ...]) -> str:

@@ -14,20 +14,25 @@ from torch import Tensor
 
 from nnmass_core.architecture import Architecture
 from nnmass_core.errors import NotPossible
-from nnmass_core.named.datasets import Dataset, fits, image_shape, in_words, problems_of
+from nnmass_core.named.datasets import Dataset, data_root, fits, image_shape, in_words, problems_of
 from nnmass_core.training.images import Data, Images, Standardize, every_fifth, held
 
 Labeled = tuple[Tensor, Tensor]
 """Images, (n, channels, height, width), and their labels, (n,), int64."""
 
+Progress = Callable[[int, int], None]
+"""Is called with the number of files read so far, and of all files."""
+
 DIGITS = tuple("0123456789")
 
 
-def load(dataset: Dataset, shape: tuple[int, ...], num_classes: int, root: Path) -> Data:
+def load(
+    dataset: Dataset, shape: tuple[int, ...], num_classes: int, root: Path, progress: Progress | None = None
+) -> Data:
     """Return a whole data set for a network with this input shape and number of classes.
 
-    root: the worker's data root. Raises NotPossible: dataset_missing, bad_path, shape_mismatch, classes_mismatch,
-    bad_dataset, dataset_too_large.
+    root: the worker's data root. progress: is called while files are read. Raises NotPossible: dataset_missing,
+    bad_path, shape_mismatch, classes_mismatch, bad_dataset, dataset_too_large.
     """
     for problem in problems_of(dataset, shape, num_classes):
         raise NotPossible(problem.code, problem.message)
@@ -36,7 +41,8 @@ def load(dataset: Dataset, shape: tuple[int, ...], num_classes: int, root: Path)
 
         images = image_shape(shape)
         assert images is not None  # else there was a problem
-        return folders.load(dataset.path, images, num_classes, root)
+        how = folders.Options(dataset.background, dataset.broken_files == "skip", progress)
+        return folders.load(dataset.path, images, num_classes, root, how)
     if dataset.name in WHOLE:
         return WHOLE[dataset.name](root)
     from nnmass_core.training import synthetic
@@ -85,7 +91,7 @@ def _torchvision(name: str, root: Path, *, train: bool) -> tuple[Labeled, tuple[
     try:
         found = getattr(datasets, name)(root, train=train, download=True)
     except (OSError, RuntimeError) as error:
-        message = f"{name} is not in the worker's data root and could not be downloaded"
+        message = f"{name} is not in {data_root(root)} and could not be downloaded"
         raise NotPossible("dataset_missing", message) from error
     images = torch.as_tensor(found.data)  # MNIST without channels, CIFAR with channels last
     images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()

@@ -13,6 +13,7 @@ import torch.utils.data
 from torch import Tensor, nn
 
 from nnmass_core.errors import NotPossible
+from nnmass_core.training.layout import NOTHING, Found
 
 AT_ONCE = 256
 """Inputs processed together when all of them are read."""
@@ -131,7 +132,8 @@ class Data:
     """A whole data set, ready for training.
 
     mean, std: of each channel over the training images, pixels in [0, 1]; 0 and 1 for points, which are not
-    standardized. digest: SHA-256 of the inputs and labels, or of the files' names and sizes if they are not in memory.
+    standardized. digest: SHA-256 of the inputs and labels, or of the files' names and sizes and of what was decided
+    about them if they are not in memory. found: how an image folder was read, and what of it is left out.
     """
 
     train: Images
@@ -140,6 +142,7 @@ class Data:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     digest: str
+    found: Found = NOTHING
 
 
 class Standardize(nn.Module):
@@ -192,6 +195,7 @@ def held(
     train: tuple[Tensor, Tensor],
     test: tuple[Tensor, Tensor],
     classes: Iterable[str],
+    found: Found = NOTHING,
 ) -> Data:
     """Return a data set whose (inputs, labels) are in memory: uint8 is standardized, other types are not."""
     images = Held(train[0])
@@ -200,7 +204,7 @@ def held(
     else:
         mean, std = (0.0,) * images.shape[0], (1.0,) * images.shape[0]
     digest = digest_of(*train, *test)
-    return Data(Images(images, train[1]), Images(Held(test[0]), test[1]), tuple(classes), mean, std, digest)
+    return Data(Images(images, train[1]), Images(Held(test[0]), test[1]), tuple(classes), mean, std, digest, found)
 
 
 def every_fifth(labels: Tensor) -> Tensor:

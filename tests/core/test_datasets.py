@@ -47,8 +47,13 @@ def test_a_name_is_a_complete_data_set(name: str) -> None:
         ("fake", {"name": "fake", "seed": 0}, "fake:seed=0"),
         (
             {"name": "imagefolder", "path": "a b/c.zip"},
-            {"name": "imagefolder", "path": "a b/c.zip"},
+            {"name": "imagefolder", "path": "a b/c.zip", "background": "white", "broken_files": "refuse"},
             "imagefolder:a b/c.zip",
+        ),
+        (
+            {"name": "imagefolder", "path": "a", "background": "black", "broken_files": "skip"},
+            {"name": "imagefolder", "path": "a", "background": "black", "broken_files": "skip"},
+            "imagefolder:a//background=black,broken_files=skip",
         ),
         (
             {"name": "synthetic-linear", "seed": 7.0},
@@ -85,6 +90,9 @@ def test_equal_data_sets_have_equal_forms_whether_or_not_defaults_are_written_ou
         ({"name": "imagefolder"}, [("path", "required")]),
         ({"name": "imagefolder", "path": "a", "seed": 1}, [("seed", "conflicts_with_dataset")]),
         ({"name": "fake", "segments": 4}, [("segments", "conflicts_with_dataset")]),
+        ({"name": "fake", "background": "black"}, [("background", "conflicts_with_dataset")]),
+        ({"name": "mnist", "broken_files": "skip"}, [("broken_files", "conflicts_with_dataset")]),
+        ({"name": "imagefolder", "path": "a", "background": "pink"}, [("background", "unknown_choice")]),
         (
             {"name": "mnist", "path": "a", "segments": 4, "seed": 1},
             [(field, "conflicts_with_dataset") for field in ("path", "segments", "seed")],

@@ -44,9 +44,7 @@ def everything(images: Images) -> tuple[Tensor, Tensor]:
 def refusal(root: Path, dataset: Dataset | None = None, classes: int = 2) -> tuple[str, str]:
     with pytest.raises(NotPossible) as refused:
         load(dataset or folder(), COLOR, classes, root)
-    message = str(refused.value)
-    assert str(root) not in message
-    return refused.value.code, message
+    return refused.value.code, str(refused.value)
 
 
 def picture(shade: int, kind: str = "PNG", size: tuple[int, int] = (8, 8), mode: str = "RGB") -> bytes:
@@ -175,7 +173,6 @@ def test_hidden_files_and_macos_metadata_are_ignored(write: Writer, tmp_path: Pa
         "train/a/._0.png",
         ".git/train/c/0.png",
         "train/.cache/0.png",
-        "train/a/x.gif",
     ]
     write(tmp_path / "set", SPLIT | dict.fromkeys(clutter, b"no image"))
     assert len(load(folder(), COLOR, 2, tmp_path).train) == 6
@@ -238,7 +235,10 @@ def test_links_that_leave_the_data_root_are_refused(tmp_path: Path) -> None:
     assert refusal(root, folder("out/train"))[0] == "bad_path"
     assert len(load(folder("in"), COLOR, 2, root).train) == 6
     (root / "real/train/a/9.png").symlink_to(outside / "train/a/0.png")
-    assert refusal(root, folder("real")) == ("bad_path", "the link 9.png points outside the worker's data root")
+    assert refusal(root, folder("real")) == (
+        "bad_path",
+        f"the link 9.png points outside the worker's data root {root} (NNMASS_DATA_ROOT)",
+    )
     (root / "real/train/a/9.png").unlink()
     (root / "real/train/b/more").symlink_to(outside)
     assert refusal(root, folder("real"))[0] == "bad_path"
@@ -286,12 +286,14 @@ def bomb() -> bytes:
 @both_forms
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\x89PNG\r\n\x1a\n", picture(3)[:48], picture(3, "GIF"), b"%!PS-Adobe-3.0 EPSF-3.0\n", bomb()],
-    ids=["empty", "header", "truncated", "gif", "postscript", "bomb"],
+    [b"", b"\x89PNG\r\n\x1a\n", picture(3)[:48], b"%!PS-Adobe-3.0 EPSF-3.0\n", bomb()],
+    ids=["empty", "header", "truncated", "postscript", "bomb"],
 )
 def test_an_invalid_image_is_reported_by_name(write: Writer, content: bytes, tmp_path: Path) -> None:
     write(tmp_path / "set", SPLIT | {"test/b/broken.png": content})
-    assert refusal(tmp_path) == ("bad_dataset", "the image test/b/broken.png cannot be read")
+    code, message = refusal(tmp_path)
+    assert code == "bad_dataset"
+    assert "1 of 11 images cannot be read: test/b/broken.png;" in message
 
 
 def test_damage_within_a_zip_is_reported(tmp_path: Path) -> None:
@@ -300,7 +302,7 @@ def test_damage_within_a_zip_is_reported(tmp_path: Path) -> None:
     at = whole.index(b"train/a/1.png") + 13 + 20
     whole[at] ^= 0xFF
     (tmp_path / "set").write_bytes(whole)
-    assert refusal(tmp_path) == ("bad_dataset", "the image train/a/1.png cannot be read")
+    assert "1 of 10 images cannot be read: train/a/1.png;" in refusal(tmp_path)[1]
     (tmp_path / "set").write_bytes(whole[:-30])
     assert refusal(tmp_path)[0] == "dataset_missing"
 
@@ -325,7 +327,10 @@ def test_an_invalid_folder_layout_is_refused(files: Files, words: str, tmp_path:
 
 def test_the_number_of_classes_must_equal_that_of_the_network(tmp_path: Path) -> None:
     as_zip(tmp_path / "set", SPLIT)
-    assert refusal(tmp_path, classes=3) == ("classes_mismatch", "the dataset has 2 classes, the network 3")
+    assert refusal(tmp_path, classes=3) == (
+        "classes_mismatch",
+        "the dataset has 2 classes (a, b), the network 3; train/ is for training, test/ for testing",
+    )
 
 
 def as_it_is(batch: Any) -> Any:
@@ -370,11 +375,13 @@ def test_loader_processes_have_separate_positions_in_a_zip(
 def test_an_invalid_image_is_reported_by_name_from_a_loader_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    as_folder(tmp_path / "set", SPLIT | {"test/b/broken.png": b"?"})
+    as_folder(tmp_path / "set", SPLIT | {"test/b/last.png": picture(3)})
     monkeypatch.setattr(folders, "LARGEST_HELD_BYTES", 0)
+    images = load(folder(), COLOR, 2, tmp_path).test
+    (tmp_path / "set/test/b/last.png").write_bytes(b"?")  # since it was checked
     with pytest.raises(NotPossible) as refused:
-        list(loader(load(folder(), COLOR, 2, tmp_path).test, [[4]], "fork"))
-    assert (refused.value.code, str(refused.value)) == ("bad_dataset", "the image test/b/broken.png cannot be read")
+        list(loader(images, [[4]], "fork"))
+    assert (refused.value.code, str(refused.value)) == ("bad_dataset", "the image test/b/last.png cannot be read")
 
 
 # Augmentation
