@@ -38,6 +38,8 @@ class TrainingResult(FromJson):
         device: The device that ran the training.
         seconds: The seconds spent in epochs, over all seeds.
         versions: The versions of the software that ran it.
+        data: The numbers of training and test images and their digest; for an image folder also its `layout`,
+            `decisions` about its files, and what was `left_out`.
         confusion: Counts of test images, `matrix[true][predicted]`; None in lists.
     """
 
@@ -46,6 +48,7 @@ class TrainingResult(FromJson):
     device: str
     seconds: float
     versions: Json
+    data: Json = json_field(default_factory=dict, repr=False)
     confusion: Json | None = json_field(default=None, repr=False)
 
 

@@ -12,7 +12,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
 from io import BytesIO
@@ -35,6 +35,7 @@ from nnmass_core.named.recipes import Recipe
 from nnmass_core.nets import build
 from nnmass_core.training import measure
 from nnmass_core.training.data import Data, load
+from nnmass_core.training.layout import counted, joined
 from nnmass_core.training.loop import (
     Epoch,
     Outcome,
@@ -160,12 +161,35 @@ def train_here(order: Order, send_event: SendEvent) -> None:
         send_event = _silent
     send_event("progress", fraction=0.0, message="reading the dataset")
     shape, classes = order.architecture.input_shape, order.architecture.num_classes
-    data = load(resolve_dataset(order.data), shape, classes, order.data_root)
+    data = load(resolve_dataset(order.data), shape, classes, order.data_root, _reading(send_event))
+    if fabric.is_global_zero:
+        for line in described(data):
+            log.info("%s", line)
     check_data(order.data_digest, data.digest)
     for seed in order.seeds:
         if seed not in order.finished:
             _Run(order, fabric, data, seed, send_event).run()
     send_event("done", result=_figures(order, fabric, data))
+
+
+def _reading(send_event: SendEvent) -> Callable[[int, int], None]:
+    """Return what reports, at most twice a second, how many files have been read."""
+    reported = time.monotonic()
+
+    def progress(done: int, files: int) -> None:
+        nonlocal reported
+        if time.monotonic() - reported >= PROGRESS_EVERY_SECONDS:
+            reported = time.monotonic()
+            send_event("progress", fraction=0.0, message=f"reading the dataset: {done:,} of {files:,} files")
+
+    return progress
+
+
+def described(data: Data) -> Iterator[str]:
+    """Yield what was read, line by line."""
+    train, test = counted(len(data.train), "training image"), counted(len(data.test), "test image")
+    yield f"read {train} and {test} of the classes {joined(data.classes)}"
+    yield from data.found.lines()
 
 
 def _silent(event: str, **fields: Any) -> None:
@@ -351,6 +375,7 @@ def _figures(order: Order, fabric: Fabric, data: Data) -> JsonObject:
             "test": len(data.test),
             "classes": list(data.classes),
             "digest": data.digest,
+            **data.found.to_json(),
         },
         "versions": versions(),
     }

@@ -163,12 +163,28 @@ class Measured(BaseModel):
     latency_ms: MeasuredLatency
 
 
+class LeftOut(BaseModel):
+    """Files or folders of an image folder that were not used: why, how many, and the names of the first of them."""
+
+    reason: str
+    count: int
+    names: list[str]
+
+
 class DataRead(BaseModel):
-    """The training and test images; equal digests mean equal images in equal order."""
+    """The training and test images; equal digests mean equal images in equal order.
+
+    For an image folder, it also has how the folder was read.
+    """
 
     train: int
     test: int
     digest: str
+    layout: str = Field("", description="Which of its folders hold classes, and which images are for testing.")
+    decisions: list[str] = Field(
+        default_factory=list, description="How files that can be read in several ways were read, in sentences."
+    )
+    left_out: list[LeftOut] = Field(default_factory=list, description="What was not used.")
 
 
 class ResultSummary(BaseModel):

@@ -107,6 +107,19 @@ def print_trainings(trainings: Sequence[Verification]) -> None:
     print_table(heads, map(_training_row, trainings))
 
 
+def print_data(trainings: Iterable[Verification]) -> None:
+    """Print how the images of trainings were read and what was left out, each line once."""
+    lines: dict[str, None] = {}
+    for data in (training.result.data for training in trainings if training.result is not None):
+        lines |= dict.fromkeys(f"Data: {said}" for said in (data.get("layout"), *data.get("decisions", ())) if said)
+        for one in data.get("left_out", ()):
+            names = one["names"][:20]
+            more = f" and {one['count'] - len(names):,} more" if one["count"] > len(names) else ""
+            lines[f"Left out: {one['reason']}: {one['count']:,} ({', '.join(names)}{more})"] = None
+    for line in lines:
+        typer.echo(plain(line))
+
+
 def _training_row(training: Verification) -> list[str]:
     figures = [f"{training.nn_mass:,.1f}", formatting.count(training.params), formatting.count(training.macs)]
     role = training.role.replace("_", " ")

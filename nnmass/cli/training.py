@@ -123,13 +123,14 @@ def _said(event: Event) -> str:
 
 
 def _print(batch: Batch, ended: list[Verification], statement: str, *, as_json: bool) -> None:
-    from nnmass.cli.printing import print_json, print_trainings
+    from nnmass.cli.printing import print_data, print_json, print_trainings
 
     if as_json:
         items = [dict(training.raw) for training in ended]
         print_json({"items": items, "missing_controls": list(batch.missing_controls), "statement": statement})
         return
     print_trainings(ended)
+    print_data(ended)
     for missing in batch.missing_controls:
         typer.echo(f"No {missing['control']} control for rank {missing['candidate_rank']}: {missing['message']}")
     if statement:

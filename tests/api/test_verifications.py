@@ -219,6 +219,7 @@ def test_a_training_shows_its_epochs_results_and_files(client: TestClient, backe
     assert [item["accuracy"] for item in accuracy["by_seed"]] == [0.8, 0.6]
     assert done["result"]["confusion"] == {"classes": ["no", "yes"], "matrix": [[14, 6], [0, 0]]}
     assert done["result_digest"].startswith("sha256:")
+    assert done["result"]["data"] == {k: v for k, v in trainings.FIGURES["data"].items() if k != "classes"}
     file = client.get(done["artifacts"][0]["location"])
     assert (file.status_code, file.content) == (200, b"abc")
     assert 'filename="weights-seed0.pt"' in file.headers["Content-Disposition"]

@@ -20,7 +20,15 @@ FIGURES: dict[str, Any] = {
     "device": "cpu",
     "processes": 1,
     "threads": 1,
-    "data": {"train": 4, "test": 10, "classes": ["no", "yes"], "digest": "sha256:0"},
+    "data": {
+        "train": 4,
+        "test": 10,
+        "classes": ["no", "yes"],
+        "digest": "sha256:0",
+        "layout": "train/ is for training, Valid/ for testing",
+        "decisions": ["3 images turned as the EXIF orientation says"],
+        "left_out": [{"reason": "files that end in .txt", "count": 3, "names": ["a.txt", "b.txt"]}],
+    },
     "versions": {"torch": "0"},
 }
 

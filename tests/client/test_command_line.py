@@ -136,6 +136,13 @@ def test_verify_trains_the_best_of_a_search_and_prints_its_accuracy(run: Run, cl
     assert "no running train worker" in done.stderr
     for message in ("candidate", "params control", "0.900", "0.800", "Evidence: ", f"{answer[0].params:,}"):
         assert message in done.stdout
+    lines = done.stdout.splitlines()
+    for line in (
+        "Data: train/ is for training, Valid/ for testing",
+        "Data: 3 images turned as the EXIF orientation says",
+        "Left out: files that end in .txt: 3 (a.txt, b.txt and 1 more)",
+    ):
+        assert lines.count(line) == 1
 
 
 def test_verify_prints_json_and_refuses_invalid_options(

@@ -304,6 +304,39 @@ def test_a_retry_with_changed_images_does_not_resume(
     assert bench.answer(verification_id)["status"] == "succeeded"
 
 
+@on_sqlite
+def test_how_an_image_folder_was_read_is_in_the_result_and_the_log(bench: Bench, tmp_path: Path) -> None:
+    bench.context = replace(bench.context, settings=bench.context.settings.model_copy(update={"data_root": tmp_path}))
+    make_images(tmp_path / "birds", shade=0)
+    (tmp_path / "birds/test").rename(tmp_path / "birds/Valid")
+    (tmp_path / "birds/train/gull/notes.txt").write_text("!")
+    (tmp_path / "birds/train/gull/broken.png").write_text("!")
+    changes: dict[str, Any] = {
+        "architecture": BODY["architecture"] | {"num_classes": 2},
+        "recipe": replace(RECIPE, epochs=1).to_json(),
+        "seeds": [0],
+        "artifacts": [],
+    }
+    folder = {"name": "imagefolder", "path": "birds"}
+    failing = bench.submit(dataset=folder, **changes)
+    assert bench.run()
+    error = bench.answer(failing)["error"]
+    assert error["code"] == "bad_dataset"
+    assert "1 of 51 images cannot be read: train/gull/broken.png" in error["message"]
+    answer = calm(bench, dataset=folder | {"broken_files": "skip"}, **changes)
+    data = answer["result"]["data"]
+    assert (data["train"], data["test"]) == (40, 10)
+    assert data["layout"] == "train/ is for training, Valid/ for testing"
+    assert data["left_out"] == [
+        {"reason": "images that cannot be read", "count": 1, "names": ["train/gull/broken.png"]},
+        {"reason": "files that end in .txt", "count": 1, "names": ["train/gull/notes.txt"]},
+    ]
+    with bench.context.database.read() as session:
+        log = service.log(session, OWNER, UUID(answer["id"]))
+    assert "read 40 training images and 10 test images of the classes crow, gull" in log
+    assert "left out: images that cannot be read: 1 (train/gull/broken.png)" in log
+
+
 def make_images(folder: Path, shade: int) -> None:
     """Write an image folder of two classes, 8 x 8 pixels each."""
     for part, count in (("train", 20), ("test", 5)):

@@ -197,6 +197,17 @@ def test_text_of_users_is_escaped(site: Everything) -> None:
     )
 
 
+def test_a_training_shows_how_its_images_were_read_and_what_was_left_out(site: Everything) -> None:
+    page = site.client.get(f"/verifications/{site.ids['verification_id']}").text
+    for said in (
+        "4 training and 10 test inputs of 2 classes",
+        "train/ is for training, Valid/ for testing",
+        "3 images turned as the EXIF orientation says",
+        "Left out: files that end in .txt: 3 (a.txt, b.txt and 1 more)",
+    ):
+        assert f"<li>{said}</li>" in page
+
+
 def test_errors_are_html_pages_with_a_message(site: Everything) -> None:
     for path, status, words in (
         (f"/searches/{uuid4()}", 404, "there is no such search"),
