@@ -5,7 +5,7 @@ The rule is docs/theory.md (30).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -89,6 +89,23 @@ def concatenation_cells(architecture: Architecture) -> tuple[Cell, ...]:
 def possible_links(architecture: Architecture) -> int:
     """Return how many random numbers a wiring needs: one for each channel that each layer could sample."""
     return sum(c.width * (c.depth - 1) * (c.depth - 2) // 2 for c in concatenation_cells(architecture))
+
+
+def depends_on_seed(architecture: Architecture) -> bool:
+    """Return whether two seeds can give a network different wirings: a layer samples some of its channels, not all."""
+    cells = concatenation_cells(architecture)
+    taken = ([layer_links(cell.width, j, cell.skip_channels) for j in range(cell.depth)] for cell in cells)
+    return any(chooses(cell.width, counts) for cell, counts in zip(cells, taken, strict=True))
+
+
+def chooses(width: int, counts: Sequence[int]) -> bool:
+    """Return whether a layer of a cell samples some of its channels, not none and not all.
+
+    Args:
+        width: The output channels of each layer.
+        counts: The number of channels that each layer samples, from layer 0.
+    """
+    return any(0 < taken < width * (j - 1) for j, taken in enumerate(counts))
 
 
 def draw_wiring(architecture: Architecture, seed: int) -> Wiring:

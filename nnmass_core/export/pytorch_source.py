@@ -1,7 +1,8 @@
 """Write an architecture as a standalone PyTorch file that needs only torch; writing it does not need torch.
 
 The file builds the same module as `nnmass_core.nets`, with the same names of weights and the same wiring, but in less
-code: state dicts can be loaded in either.
+code: state dicts can be loaded in either. Weights that were trained with another wiring are refused, as the state of a
+cell has its wiring.
 """
 
 from __future__ import annotations
@@ -26,8 +27,12 @@ from nnmass_core.export.source_templates import (
     PLAIN,
     PLAIN_IMPORTS,
     RESNET,
+    SEEDED,
     SEPARABLE,
     TORCH_IMPORTS,
+    TRAINED,
+    UNSEEDED,
+    UNTRAINED,
     WIDE,
 )
 from nnmass_core.families import FAMILIES
@@ -39,7 +44,7 @@ from nnmass_core.families.mobilenet_v2 import MobileNetV2
 from nnmass_core.families.residual import ResidualNetwork
 from nnmass_core.families.resnet import EXPANSION, ResNet
 from nnmass_core.families.wide_resnet_cifar import WideResNetCifar
-from nnmass_core.wiring import Layer, draw_wiring
+from nnmass_core.wiring import Layer, depends_on_seed, draw_wiring
 
 ACTIVATIONS = {"relu": "ReLU", "elu": "ELU"}
 
@@ -56,17 +61,23 @@ def file_without_torch(architecture: Architecture, form: str, seed: int) -> byte
     return None
 
 
-def pytorch_source(architecture: Architecture, seed: int) -> str:
+def _writer(architecture: Architecture) -> Callable[[Any, int], str] | None:
+    return WRITERS.get(type(architecture)) or FAMILIES[architecture.family].source
+
+
+def pytorch_source(architecture: Architecture, seed: int, weights: str | None = None) -> str:
     """Return the text of an architecture's PyTorch file.
 
     Args:
         architecture: The network that the file builds.
         seed: Draws the wiring.
+        weights: The name of the file with the weights of the training with this seed, which the text mentions; None
+            for a network that is not trained, as the text then says.
 
     Raises:
         DefinitionError: The seed is out of range, or the network is of an installed family that brings no writer.
     """
-    writer = WRITERS.get(type(architecture)) or FAMILIES[architecture.family].source
+    writer = _writer(architecture)
     if writer is None:
         raise DefinitionError.at("format", "no_source", f"is not available for the family {architecture.family}")
     figures = architecture.evaluation
@@ -75,9 +86,18 @@ def pytorch_source(architecture: Architecture, seed: int) -> str:
         mass=f"{float(figures.mass):,.2f}",
         params=f"{figures.params:,}",
         macs=f"{figures.macs:,}",
+        origin=_origin(architecture, seed, weights),
         definition=json.dumps(architecture.definition()),
     )
     return header + writer(architecture, seed)
+
+
+def _origin(architecture: Architecture, seed: int, weights: str | None) -> str:
+    """Return what the file says about training and wiring."""
+    if weights is not None:
+        return TRAINED.substitute(seed=seed, weights=weights)
+    wiring = SEEDED.substitute(seed=seed) if depends_on_seed(architecture) else UNSEEDED
+    return UNTRAINED.substitute(wiring=wiring)
 
 
 def _dense_cnn(convolution: str) -> Callable[[ConcatenationCnn, int], str]:
@@ -134,7 +154,7 @@ def _image(network: ResidualNetwork) -> dict[str, object]:
 
 
 def _wiring(network: Architecture, widths: list[int], seed: int) -> str:
-    lines = ["", f"WIDTHS = {widths}", "WIRING: list[list[dict[int, list[int]]]] = ["]
+    lines = ["", f"WIDTHS = {widths}", f"WIRING_SEED = {seed}", "WIRING: list[list[dict[int, list[int]]]] = ["]
     for width, cell in zip(widths, draw_wiring(network, seed).cells, strict=True):
         lines += ["    [", *(f"        {_by_source(layer, width)}," for layer in cell), "    ],"]
     lines += [

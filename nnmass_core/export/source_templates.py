@@ -6,12 +6,29 @@ from string import Template
 
 HEADER = Template('''"""A $family network: NN-Mass $mass, $params parameters, $macs multiply-accumulates.
 
-Selected with nnmass. This file requires only torch. `build()` returns the module with weights that torch initializes;
-load trained weights with `build().load_state_dict(...)`. Definition:
+$origin
+
+Selected with nnmass. This file requires only torch. Definition:
 
 $definition
 """
 ''')
+
+TRAINED = Template("""\
+The network of the training with seed $seed. `build()` returns it with weights that torch initializes; load the trained
+ones with `build().load_state_dict(torch.load("$weights", weights_only=True))`.""")
+
+UNTRAINED = Template("""\
+Not trained: `build()` returns the network with weights that torch initializes.
+$wiring""")
+
+SEEDED = Template("""\
+Its skip wiring is that of seed $seed. Weights of a training with another seed have another wiring, and do not load;
+each training gives a file for its weights, network-seed<number>.py.""")
+
+UNSEEDED = """\
+The seed of a training does not change the network: `build().load_state_dict(...)` loads trained weights of every seed.\
+"""
 
 IMPORTS = """
 from __future__ import annotations
@@ -39,16 +56,40 @@ CELL = '''
 class Cell(nn.Module):
     """Layers that each take the output before them and, from layer 2 on, sampled channels of earlier outputs.
 
-    wiring: for each layer, {earlier layer: its channels that this layer takes}.
+    wiring: for each layer, {earlier layer: its channels that this layer takes}. The state has it as the buffer
+    `wiring`, so that weights of another wiring do not load; but not where every layer takes all channels or none.
     """
 
-    def __init__(self, layers: list[nn.Module], wiring: list[dict[int, list[int]]]) -> None:
+    def __init__(self, layers: list[nn.Module], width: int, wiring: list[dict[int, list[int]]]) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.sources = [list(taken) for taken in wiring]
         for j, taken in enumerate(wiring):
             for source, channels in taken.items():
                 self.register_buffer(f"taken_{j}_{source}", torch.tensor(channels), persistent=False)
+        self.numbers = [[source * width + n for source in taken for n in taken[source]] for taken in wiring]
+        if any(0 < len(numbers) < width * (j - 1) for j, numbers in enumerate(self.numbers)):
+            self.register_buffer("wiring", torch.tensor([n for numbers in self.numbers for n in numbers]))
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors):
+        name, place = f"{prefix}wiring", prefix.rstrip(".") or "the cell"
+        if "wiring" in self._buffers and name in state_dict:
+            numbers, start = state_dict[name].tolist(), 0
+            for j, own in enumerate(self.numbers):
+                if numbers[start : start + len(own)] != own:
+                    errors.append(
+                        f"{place}, layer {j}: the weights have the wiring of another seed; this file has that of seed "
+                        f"{WIRING_SEED}. Take the file of their training, network-seed<number>.py"
+                    )
+                    state_dict = {**state_dict, name: self.wiring}
+                    break
+                start += len(own)
+        elif "wiring" in self._buffers and any(key.startswith(prefix) for key in state_dict):
+            errors.append(
+                f"{place}: the weights do not contain their wiring, as those stored by nnmass 0.1.0. If they were "
+                f"trained with seed {WIRING_SEED}, load {{**module.state_dict(), **weights}}"
+            )
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
 
     def forward(self, x: Tensor) -> Tensor:
         outputs: list[Tensor] = []
@@ -76,7 +117,7 @@ def cell(channels: int, width: int, wiring: list[dict[int, list[int]]], first: b
         entering = (width if j else channels) + sum(map(len, taken.values()))
         stride = 1 if first or j else 2
         layers.append(layer(j, entering, width, convolution(entering, width, stride, very_first=first and j == 0)))
-    return Cell(layers, wiring)
+    return Cell(layers, width, wiring)
 
 
 class Network(nn.Module):
@@ -148,7 +189,7 @@ class Network(nn.Module):
         for j, taken in enumerate(wiring):
             entering = (width if j else $features) + sum(map(len, taken.values()))
             layers.append(layer(j, entering, $classes if j == last else width))
-        self.cell = Cell(layers, wiring)
+        self.cell = Cell(layers, width, wiring)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.cell(x.flatten(1))

@@ -27,6 +27,7 @@ from nnmass_core.architecture import Architecture
 from nnmass_core.errors import NotPossible
 from nnmass_core.named.recipes import Recipe
 from nnmass_core.nets import build
+from nnmass_core.nets.concatenation import with_wiring
 from nnmass_core.training.data import Data, Images, Standardize
 
 # untyped: torch and Lightning leave their states untyped
@@ -285,7 +286,10 @@ class Training:
         if (state["seed"], state["recipe"]) != (self._seed, self._recipe.digest):
             raise NotPossible("bad_checkpoint", "the checkpoint belongs to another training")
         check_data(state["data"], self._data_digest)
-        self.module.load_state_dict(state["module"])
+        try:
+            self.module.load_state_dict(with_wiring(state["module"], self.module))  # the seeds are equal
+        except RuntimeError as error:
+            raise NotPossible("bad_checkpoint", f"the checkpoint does not fit the network: {error}") from error
         self._optimizer.load_state_dict(state["optimizer"])
         if self._schedule is not None:
             self._schedule.load_state_dict(state["schedule"])

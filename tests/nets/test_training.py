@@ -138,6 +138,30 @@ def test_a_training_resumed_from_any_state_ends_with_the_same_bits(case: str) ->
         assert equal(weights(again), weights(whole))
 
 
+def test_a_checkpoint_without_wiring_resumes_with_the_same_bits() -> None:
+    """nnmass 0.1.0 stored checkpoints without the wiring: a training may run over an upgrade."""
+    whole, host = training(MLP, ADAM), RecordingHost()
+    outcome = whole.run(host)
+    state = torch.load(BytesIO(host.states[0]), weights_only=True)
+    module = {name: value for name, value in state["module"].items() if not name.endswith(".wiring")}
+    assert len(module) < len(state["module"])
+    again = training(MLP, ADAM)
+    again.restore(state | {"module": module})
+    assert again.run(RecordingHost()) == outcome
+    assert equal(weights(again), weights(whole))
+
+
+def test_a_checkpoint_of_another_wiring_is_refused() -> None:
+    whole, host = training(MLP, replace(ADAM, epochs=1)), RecordingHost()
+    whole.run(host)
+    state = torch.load(BytesIO(host.states[0]), weights_only=True)
+    other = build(decode_architecture(MLP), 1).state_dict()
+    wiring = {name: value for name, value in other.items() if name.endswith(".wiring")}
+    with pytest.raises(NotPossible, match="the wiring of another seed") as refused:
+        training(MLP, replace(ADAM, epochs=1)).restore(state | {"module": {**state["module"], **wiring}})
+    assert refused.value.code == "bad_checkpoint"
+
+
 def test_training_gives_the_same_weights_as_a_minimal_loop() -> None:
     """The same batches through a minimal loop give the same weights, bit for bit."""
     architecture, recipe = decode_architecture(MLP), ADAM
