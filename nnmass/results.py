@@ -290,6 +290,7 @@ class Job(FromJson):
     attempts: int
     progress: Progress = json_field(Progress.from_json)
     error: Failure | None = json_field(Failure.from_json)
+    waiting: Json | None = json_field(default=None)
 
     @property
     def ended(self) -> bool:
@@ -311,6 +312,7 @@ class Search(Job):
         attempts: How often a worker has started it.
         progress: How far it is.
         error: Why it failed, else None.
+        waiting: What it waits for while it is queued: `queue`, `place` in it from 1, and `workers` that serve it.
         name: The name given on submission.
         tags: The tags given on submission.
         note: The note given on submission.

@@ -75,6 +75,7 @@ class Verification(Job):
         attempts: How often a worker has started it.
         progress: How far it is.
         error: Why it failed, else None.
+        waiting: What it waits for while it is queued: `queue`, `place` in it from 1, and `workers` that serve it.
         role: `single`, `candidate`, `params_control` or `random_control`.
         search: The id of the search whose ranking or space contains the network, if there is one.
         candidate_rank: The rank of the candidate, or of the candidate that it is a control of.

@@ -7,15 +7,15 @@ from starlette.datastructures import Headers
 from app.auth.keys import Caller, Scope
 from app.errors import Forbidden
 from app.exports import service
-from app.exports.service import File
+from app.exports.service import File, Pending
 from app.http.concurrency import Threads
 from app.http.middleware.hosts_and_origins import is_foreign
 
 
 async def get_or_enqueue(
     threads: Threads, caller: Caller, headers: Headers, arch_id: str, kind: str, seed: int
-) -> File | None:
-    """Return the file, or None while a worker creates it; queue a job if there is none.
+) -> File | Pending:
+    """Return the file, or how far it is while it does not exist; queue a job if there is none.
 
     Queuing a job is more than reading: it needs the scope `search`, and pages of other origins may not do it; else it
     raises Forbidden. Raises what `service` raises.
@@ -26,11 +26,10 @@ async def get_or_enqueue(
     if made is not None:
         return made
     found = await threads.read(owner, service.find, architecture, kind, seed)
-    if found.file is not None or found.at_work:
-        return found.file
+    if found is not None:
+        return found
     if not caller.may(Scope.SEARCH):
         raise Forbidden(f"this file does not exist yet; creating it requires scope `{Scope.SEARCH}`")
     if is_foreign(headers):
         raise Forbidden("a page from another origin cannot create files here")
-    await threads.write(owner, service.ask, architecture, kind, seed)
-    return None
+    return await threads.write(owner, service.ask, architecture, kind, seed)

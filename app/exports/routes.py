@@ -9,6 +9,8 @@ from fastapi.responses import JSONResponse
 
 from app.exports import service
 from app.exports.delivery import get_or_enqueue
+from app.exports.schemas import PendingExport
+from app.exports.service import Pending
 from app.http.dependencies import CallerDep, ThreadsDep
 from app.http.fields import LARGEST_SEED, ArchId, problems
 from app.http.file_responses import sent
@@ -23,7 +25,7 @@ RETRY_AFTER_SECONDS = 2
     response_class=Response,
     responses={
         200: {"content": {form.media_type: {} for form in service.FORMATS.values()}, "description": "The file."},
-        202: {"description": "A worker is creating the file; try again after `Retry-After` seconds."},
+        202: {"model": PendingExport, "description": "No file yet; try again after `Retry-After` seconds."},
         **problems(404, 422, 503),
     },
 )
@@ -40,8 +42,8 @@ async def export_architecture(
     The first two are returned immediately. A worker with torch creates ONNX and TorchScript files, for a key with the
     scope `search`; until then, the response is 202.
     """
-    file = await get_or_enqueue(threads, caller, request.headers, arch_id, format, seed)
-    if file is None:
-        waiting = {"status": "queued", "message": "a worker is creating the file; try again later"}
-        return JSONResponse(waiting, 202, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
-    return await sent(file.content, file.name, file.media_type, threads, caller.owner)
+    found = await get_or_enqueue(threads, caller, request.headers, arch_id, format, seed)
+    if isinstance(found, Pending):
+        body = PendingExport.model_validate(vars(found)).model_dump(mode="json")
+        return JSONResponse(body, 202, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+    return await sent(found.content, found.name, found.media_type, threads, caller.owner)

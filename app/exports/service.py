@@ -10,8 +10,10 @@ from sqlalchemy.orm import Session
 from app import catalog
 from app.errors import Invalid, Unavailable
 from app.exports import repository
-from app.jobs import lifecycle
+from app.exports.repository import Kept
+from app.jobs import lifecycle, waiting
 from app.jobs.lifecycle import State
+from app.jobs.waiting import Waiting
 from app.storage.blobs import Blob
 from app.storage.db import now
 from app.storage.ids import new_id
@@ -59,11 +61,15 @@ class File:
 
 
 @dataclass(frozen=True)
-class Found:
-    """The file, if it exists; else whether a worker is creating it."""
+class Pending:
+    """A file that does not exist yet.
 
-    file: File | None
-    at_work: bool
+    status: `queued`, or `running` while a worker creates it. waiting: what it waits for while it is queued.
+    """
+
+    status: State
+    message: str
+    waiting: Waiting | None
 
 
 def architecture_of(session: Session, owner: str, arch_id: str, kind: str) -> Architecture:
@@ -79,16 +85,30 @@ def made_here(architecture: Architecture, kind: str, seed: int) -> File | None:
     return None if content is None else _file(architecture, kind, seed, content)
 
 
-def find(session: Session, owner: str, architecture: Architecture, kind: str, seed: int) -> Found:
-    """Look up a file that a worker creates. Raises Unavailable when creating it has just failed."""
+def find(session: Session, owner: str, architecture: Architecture, kind: str, seed: int) -> File | Pending | None:
+    """Look up a file that a worker creates; None when none is to.
+
+    Raises Unavailable when creating it has just failed.
+    """
     kept = repository.newest(session, owner, architecture.arch_id, kind, seed)
     if kept is None or _worth_another_try(session, kept.row):
-        return Found(None, at_work=False)
+        return None
+    return _found(session, architecture, kept)
+
+
+def _found(session: Session, architecture: Architecture, kept: Kept) -> File | Pending:
     if kept.row.job.state == State.FAILED:
         raise Unavailable(f"the export failed: {kept.row.job.error_message}")
     if kept.content is None:
-        return Found(None, at_work=True)
-    return Found(_file(architecture, kind, seed, kept.content), at_work=False)
+        return _pending(session, kept.row)
+    return _file(architecture, kept.row.format, kept.row.seed, kept.content)
+
+
+def _pending(session: Session, row: Export) -> Pending:
+    job = row.job
+    waits = waiting.of(session, job)
+    message = "a worker is creating the file" if job.state == State.RUNNING else job.progress_message
+    return Pending(State(job.state), waits.message if waits else message, waits)
 
 
 def _file(architecture: Architecture, kind: str, seed: int, content: bytes | Blob) -> File:
@@ -97,12 +117,13 @@ def _file(architecture: Architecture, kind: str, seed: int, content: bytes | Blo
     return File(name, form.media_type, content)
 
 
-def ask(session: Session, owner: str, architecture: Architecture, kind: str, seed: int) -> None:
-    """Queue a job to create a file, unless one is pending or has succeeded."""
+def ask(session: Session, owner: str, architecture: Architecture, kind: str, seed: int) -> File | Pending:
+    """Queue a job to create a file, unless one is pending or has succeeded. Raises Unavailable as `find` does."""
     advisory_lock(session, "export", owner, architecture.arch_id, kind, str(seed))  # so that it is created only once
     kept = repository.newest(session, owner, architecture.arch_id, kind, seed)
     if kept is None or _worth_another_try(session, kept.row):
-        _enqueue(session, owner, architecture, kind, seed)
+        return _pending(session, _enqueue(session, owner, architecture, kind, seed))
+    return _found(session, architecture, kept)
 
 
 def _check_size(architecture: Architecture, kind: str) -> None:
@@ -120,7 +141,7 @@ def _worth_another_try(session: Session, row: Export) -> bool:
     return row.job.state == State.FAILED and ended is not None and now(session) - ended > TRY_AGAIN_AFTER
 
 
-def _enqueue(session: Session, owner: str, architecture: Architecture, kind: str, seed: int) -> None:
+def _enqueue(session: Session, owner: str, architecture: Architecture, kind: str, seed: int) -> Export:
     job = lifecycle.enqueue(session, new_id(), kind=KIND, queue=QUEUE, owner=owner)
     row = Export(
         id=job.id,
@@ -133,3 +154,4 @@ def _enqueue(session: Session, owner: str, architecture: Architecture, kind: str
     )
     session.add(row)
     session.flush()
+    return row

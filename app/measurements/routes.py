@@ -32,10 +32,10 @@ def submit_measurement(
 @router.get("/{measurement_id}", response_model=MeasurementAnswer, responses=problems(404, 422, 503))
 def get_measurement(measurement_id: MeasurementId, session: ReadSession, owner: Owner) -> MeasurementAnswer:
     """Return a measurement with its status and, once it has succeeded, its figures."""
-    return service.answer(service.get(session, owner, measurement_id))
+    return service.answer(session, service.get(session, owner, measurement_id))
 
 
 @router.post("/{measurement_id}/cancel", response_model=MeasurementAnswer, responses=problems(404, *BODY_ERRORS))
 def cancel_measurement(measurement_id: MeasurementId, session: WriteSession, owner: Owner) -> MeasurementAnswer:
     """Cancel a measurement. A measurement that has ended remains unchanged."""
-    return service.answer(service.cancel(session, owner, measurement_id))
+    return service.answer(session, service.cancel(session, owner, measurement_id))

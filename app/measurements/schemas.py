@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
 from app.http.fields import WHOLE, Seed, Strict
 from app.jobs.lifecycle import State
+from app.jobs.waiting import Waiting
 from nnmass_core.families import architecture_schema, known_architecture_schema
 
 # untyped: pydantic has no other type that OpenAPI shows as a plain object
@@ -132,3 +133,4 @@ class MeasurementAnswer(BaseModel):
     result: LdiResult | PeakResult | None
     error: ErrorBody | None
     progress: Progress
+    waiting: Waiting | None = Field(description="What a queued measurement waits for; null in every other state.")

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app import catalog
 from app.errors import Invalid, NotFound
 from app.http.idempotency import Submission, fingerprint_of, once
-from app.jobs import lifecycle
+from app.jobs import lifecycle, waiting
 from app.jobs.owned_rows import owned
 from app.measurements.schemas import MeasurementAnswer, MeasurementBody
 from app.storage.ids import new_id
@@ -51,7 +51,7 @@ def _submit(session: Session, owner: str, body: MeasurementBody) -> Submission:
     )
     session.add(row)
     session.flush()
-    return Submission(202, answer(row).model_dump(mode="json"), f"{PLACE}/{row.id}")
+    return Submission(202, answer(session, row).model_dump(mode="json"), f"{PLACE}/{row.id}")
 
 
 def _architecture(session: Session, owner: str, named: Any) -> Architecture:
@@ -85,9 +85,10 @@ def cancel(session: Session, owner: str, measurement_id: UUID) -> Measurement:
     return found
 
 
-def answer(row: Measurement) -> MeasurementAnswer:
+def answer(session: Session, row: Measurement) -> MeasurementAnswer:
     """Return the response for a measurement."""
     job = row.job
+    waits = waiting.of(session, job)
     return MeasurementAnswer.model_validate(
         {
             "id": row.id,
@@ -99,6 +100,10 @@ def answer(row: Measurement) -> MeasurementAnswer:
             "finished_at": job.finished_at,
             "result": row.result,
             "error": {"code": job.error_code, "message": job.error_message} if job.error_code else None,
-            "progress": {"fraction": job.progress_fraction, "message": job.progress_message},
+            "progress": {
+                "fraction": job.progress_fraction,
+                "message": waits.message if waits else job.progress_message,
+            },
+            "waiting": waits,
         }
     )

@@ -9,7 +9,10 @@ from typing import Any
 import orjson
 from orjson import Fragment
 from sqlalchemy import Row
+from sqlalchemy.orm import Session
 
+from app.jobs import waiting
+from app.jobs.waiting import Waiting
 from app.predictions import Predictions
 from app.searches.schemas import Result, SearchAnswer
 from app.storage.models import RankedArchitecture, Search
@@ -20,21 +23,23 @@ SearchRow = Row[*tuple[Any, ...]]
 """A row of `repository.written` or `repository.page`."""
 
 
-def answer(row: Search, *, reused: bool = False) -> SearchAnswer:
+def answer(session: Session, row: Search, *, reused: bool = False) -> SearchAnswer:
     """Return the response for a search."""
     tags = [tag.tag for tag in row.tags]
-    fields = _fields(row, row.job, request=row.request, result=row.result, tags=tags, reused=reused)
+    waits = waiting.of(session, row.job)
+    fields = _fields(row, row.job, waits, request=row.request, result=row.result, tags=tags, reused=reused)
     return SearchAnswer.model_validate(fields)
 
 
-def write(row: SearchRow) -> bytes:
+def write(session: Session, row: SearchRow) -> bytes:
     """Write a search as JSON: a `SearchAnswer`."""
-    return _json(_written(row))
+    return _json(_written(row, waiting.of(session, row)))
 
 
-def write_list(rows: Sequence[SearchRow], following: str | None) -> bytes:
+def write_list(session: Session, rows: Sequence[SearchRow], following: str | None) -> bytes:
     """Write a page of the history as JSON: a `SearchList`."""
-    return _json({"items": [_written(row) for row in rows], "next_cursor": following})
+    waits = waiting.among(session, rows)
+    return _json({"items": [_written(row, waits.get(row.id)) for row in rows], "next_cursor": following})
 
 
 def item_of(row: RankedArchitecture, predictions: Predictions) -> JsonObject:
@@ -51,21 +56,23 @@ def stored_result(found: SearchResult, elapsed_seconds: float) -> JsonObject:
     return dict.fromkeys(Result.model_fields) | found.report(elapsed_seconds) | {"relaxation": relaxation}
 
 
-def _written(row: SearchRow) -> dict[str, object]:
+def _written(row: SearchRow, waits: Waiting | None) -> dict[str, object]:
     """Return a row to be written as JSON.
 
     The JSON in it is ours and is sent as stored: parsing, checking and writing it would double the time.
     """
     line = SimpleNamespace(**dict(zip(row._fields, row, strict=True)))  # a row's own attributes are slow
     result = None if line.result is None else Fragment(line.result)
-    return _fields(line, line, request=Fragment(line.request), result=result, tags=Fragment(line.tags))
+    return _fields(line, line, waits, request=Fragment(line.request), result=result, tags=Fragment(line.tags))
 
 
 def _json(content: dict[str, object]) -> bytes:
     return orjson.dumps(content, option=orjson.OPT_UTC_Z)
 
 
-def _fields(search: Any, job: Any, *, request: Any, result: Any, tags: Any, reused: bool = False) -> dict[str, object]:
+def _fields(
+    search: Any, job: Any, waits: Waiting | None, *, request: Any, result: Any, tags: Any, reused: bool = False
+) -> dict[str, object]:
     """Return the fields of a `SearchAnswer`, from any object with the columns of both tables."""
     return {
         "id": search.id,
@@ -86,5 +93,6 @@ def _fields(search: Any, job: Any, *, request: Any, result: Any, tags: Any, reus
         "core_version": search.core_version,
         "result": result,
         "error": {"code": job.error_code, "message": job.error_message} if job.error_code else None,
-        "progress": {"fraction": job.progress_fraction, "message": job.progress_message},
+        "progress": {"fraction": job.progress_fraction, "message": waits.message if waits else job.progress_message},
+        "waiting": waits,
     }

@@ -87,7 +87,7 @@ def _items(session: Session, owner: str, rows: Sequence[Search], finished: Seque
     best = repository.best(session, owner, ranked)
     predictions = {family: Predictions(session, owner, family) for family in {row.family for row in rows}}
     return [
-        answer(row).model_dump(mode="json")
+        answer(session, row).model_dump(mode="json")
         | {"best": item_of(best[row.id], predictions[row.family]) if row.id in best else None}
         for row in rows
     ]

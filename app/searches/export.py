@@ -26,7 +26,7 @@ def document(session: Session, owner: str, search_id: UUID) -> JsonObject:
     row = get(session, owner, search_id)
     predictions = Predictions(session, owner, row.family)
     places = [item_of(place, predictions) for place in _ranking(session, owner, row)]
-    return answer(row).model_dump(mode="json") | {"ranking": places}
+    return answer(session, row).model_dump(mode="json") | {"ranking": places}
 
 
 def table(session: Session, owner: str, search_id: UUID) -> str:

@@ -52,6 +52,7 @@ class Filters:
 _TAGS = select(SearchTag.tag).where(SearchTag.search_id == Search.id).order_by(SearchTag.position)
 _WRITTEN = select(
     Job.id,
+    Job.queue,
     Job.state,
     Job.attempt,
     Job.created_at,

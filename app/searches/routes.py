@@ -136,7 +136,7 @@ def list_searches(
     """List searches, newest first."""
     filters = Filters(status=status, family=family, created_after=created_after, tag=tag, q=q)
     rows, following = service.history(session, owner, filters, paging)
-    return Response(answers.write_list(rows, following), media_type="application/json")
+    return Response(answers.write_list(session, rows, following), media_type="application/json")
 
 
 @router.get("/compare", response_model=Comparison, responses=problems(404, 422, 503))
@@ -159,13 +159,14 @@ def compare_searches(
 @router.get("/{search_id}", response_model=SearchAnswer, responses=problems(404, 422, 503))
 def get_search(search_id: SearchId, session: ReadSession, owner: Owner) -> Response:
     """Return a search with its status and, once it has succeeded, its certificate."""
-    return Response(answers.write(service.look(session, owner, search_id)), media_type="application/json")
+    found = service.look(session, owner, search_id)
+    return Response(answers.write(session, found), media_type="application/json")
 
 
 @router.patch("/{search_id}", response_model=SearchAnswer, responses=problems(404, *BODY_ERRORS))
 def change_search(search_id: SearchId, body: SearchChanges, session: WriteSession, owner: Owner) -> SearchAnswer:
     """Change the name, tags or note of a search. Omitted fields remain unchanged. The request cannot be changed."""
-    return answers.answer(service.change(session, owner, search_id, body))
+    return answers.answer(session, service.change(session, owner, search_id, body))
 
 
 @router.delete("/{search_id}", status_code=204, responses=problems(404, 409, *BODY_ERRORS))
@@ -217,7 +218,7 @@ def export_search(
 @router.post("/{search_id}/cancel", response_model=SearchAnswer, responses=problems(404, *BODY_ERRORS))
 def cancel_search(search_id: SearchId, session: WriteSession, owner: Owner) -> SearchAnswer:
     """Cancel a search. A search that has ended remains unchanged."""
-    return answers.answer(service.cancel(session, owner, search_id))
+    return answers.answer(session, service.cancel(session, owner, search_id))
 
 
 @router.post(
@@ -233,7 +234,7 @@ def retry_search(search_id: SearchId, session: WriteSession, owner: Owner, respo
     """Queue a failed or cancelled search again."""
     found, queued = service.retry(session, owner, search_id)
     response.status_code = 202 if queued else 200
-    return answers.answer(found)
+    return answers.answer(session, found)
 
 
 @router.get("/{search_id}/events", response_class=Response, responses={**RESPONSES, **problems(404, 422, 503)})

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 from app.http.cost_fields import with_costs, with_limits
 from app.http.fields import WHOLE, Strict, Tag
 from app.jobs.lifecycle import State
+from app.jobs.waiting import Waiting
 from nnmass_core.families import architecture_schema, space_schema
 from nnmass_core.hardware.devices import device_schema, devices
 from nnmass_core.named.presets import presets
@@ -184,6 +185,7 @@ class SearchAnswer(BaseModel):
     result: Result | None
     error: ErrorBody | None
     progress: Progress
+    waiting: Waiting | None = Field(description="What a queued search waits for; null in every other state.")
 
 
 class SearchList(BaseModel):

@@ -54,8 +54,8 @@ def _submit(session: Session, owner: str, body: SearchBody, request: SearchReque
     advisory_lock(session, "digest", owner, request.digest)
     found = None if body.fresh else repository.reusable(session, owner, request.digest)
     if found is None:
-        return _submission(202, answer(_create(session, owner, body, request)))
-    return _submission(200 if found.job.state == State.SUCCEEDED else 202, answer(found, reused=True))
+        return _submission(202, answer(session, _create(session, owner, body, request)))
+    return _submission(200 if found.job.state == State.SUCCEEDED else 202, answer(session, found, reused=True))
 
 
 def _submission(status: int, body: SearchAnswer) -> Submission:
@@ -227,4 +227,4 @@ def proved_digest(session: Session, request_digest: str) -> str | None:
 
 def whole(session: Session, owner: str, search_id: UUID, *, reused: bool = False) -> JsonObject:
     """Return a search as in its last event. Raises NotFound."""
-    return answer(get(session, owner, search_id), reused=reused).model_dump(mode="json")
+    return answer(session, get(session, owner, search_id), reused=reused).model_dump(mode="json")

@@ -12,7 +12,7 @@ from app import catalog
 from app.architectures import service
 from app.errors import Invalid
 from app.exports.delivery import get_or_enqueue
-from app.exports.service import FORMATS
+from app.exports.service import FORMATS, Pending
 from app.http.dependencies import CallerDep, Owner, ReadSession, ThreadsDep
 from app.http.fields import LARGEST_SEED, ArchId
 from app.http.file_responses import sent
@@ -100,10 +100,10 @@ async def export(
     form: Literal["pytorch", "onnx", "torchscript", "json"],
     seed: Annotated[int, Query(ge=0, le=LARGEST_SEED)] = 0,
 ) -> Response:
-    """Return the file; while a worker creates it, a page that reloads itself."""
-    file = await get_or_enqueue(threads, caller, request.headers, arch_id, form, seed)
-    if file is None:
-        waiting = render(request, "export.html", arch_id=arch_id, form=form)
+    """Return the file; while it does not exist, a page that says why and reloads itself."""
+    found = await get_or_enqueue(threads, caller, request.headers, arch_id, form, seed)
+    if isinstance(found, Pending):
+        waiting = render(request, "export.html", arch_id=arch_id, form=form, pending=found)
         waiting.headers["Refresh"] = "1"
         return waiting
-    return await sent(file.content, file.name, file.media_type, threads, caller.owner)
+    return await sent(found.content, found.name, found.media_type, threads, caller.owner)

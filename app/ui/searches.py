@@ -139,7 +139,7 @@ def history(
     known = State(status) if status in list(State) else None
     filters = Filters(status=known, family=family or None, tag=tag or None, q=q or None)
     rows, following = service.history(session, owner, filters, Paging(signer, cursor, USUAL))
-    page = SearchList.model_validate_json(answers.write_list(rows, following))
+    page = SearchList.model_validate_json(answers.write_list(session, rows, following))
     asked = {"status": status, "family": family, "tag": tag, "q": q}
     context = {"items": page.items, "following": page.next_cursor, "filters": asked}
     return render(request, "history.html", states=list(State), families=list(FAMILIES), **context)
@@ -158,7 +158,7 @@ def compare(
 def show(request: Request, session: ReadSession, owner: Owner, signer: CursorsDep, search_id: SearchId) -> Response:
     """Show a search: its progress, then its proof and its ranking."""
     row = service.get(session, owner, search_id)
-    search = answers.answer(row)
+    search = answers.answer(session, row)
     items, following = service.ranking(session, owner, search_id, Paging(signer, None, RANKS_SHOWN))
     architecture = decode_architecture(items[0]["architecture"]) if items else None
     context = {

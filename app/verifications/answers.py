@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from sqlalchemy.orm import Session
 
+from app.jobs import waiting
 from app.jobs.lifecycle import State
+from app.jobs.waiting import Waiting
 from app.storage.models import Verification, VerificationEpoch, VerificationSeed
 from app.verifications import repository
 from app.verifications.schemas import EpochItem, VerificationAnswer, VerificationSummary
@@ -18,9 +20,10 @@ from nnmass_core.named.recipes import recipe_name
 EPOCH_FIELDS = tuple(EpochItem.model_fields)
 
 
-def summary(row: Verification) -> VerificationSummary:
-    """Return a verification without its epochs."""
-    return VerificationSummary.model_validate(_summary(row))
+def summaries(session: Session, rows: Sequence[Verification]) -> list[VerificationSummary]:
+    """Return verifications without their epochs."""
+    waits = waiting.among(session, (row.job for row in rows))
+    return [VerificationSummary.model_validate(_summary(row, waits.get(row.id))) for row in rows]
 
 
 def answer(session: Session, row: Verification) -> VerificationAnswer:
@@ -28,7 +31,7 @@ def answer(session: Session, row: Verification) -> VerificationAnswer:
     ended = repository.seeds(session, row.id)
     return VerificationAnswer.model_validate(
         {
-            **_summary(row),
+            **_summary(row, waiting.of(session, row.job)),
             "architecture": row.definition,
             "recipe": row.recipe,
             "core_version": row.core_version,
@@ -41,8 +44,9 @@ def answer(session: Session, row: Verification) -> VerificationAnswer:
     )
 
 
-def _summary(row: Verification) -> dict[str, object]:
+def _summary(row: Verification, waits: Waiting | None) -> dict[str, object]:
     job = row.job
+    message = waits.message if waits else job.progress_message
     live_stats = row.live_stats if row.live_stats is not None and job.state == State.RUNNING else {}
     return {
         "id": row.id,
@@ -64,7 +68,8 @@ def _summary(row: Verification) -> dict[str, object]:
         "finished_at": job.finished_at,
         "heartbeat_at": job.heartbeat_at,
         "attempts": job.attempt,
-        "progress": {"fraction": job.progress_fraction, "message": job.progress_message, **live_stats},
+        "progress": {"fraction": job.progress_fraction, "message": message, **live_stats},
+        "waiting": waits,
         "result": row.result,
         "error": {"code": job.error_code, "message": job.error_message} if job.error_code else None,
     }

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
 from app.http.fields import WHOLE, Seed, Strict
 from app.jobs.lifecycle import State
+from app.jobs.waiting import Waiting
 from nnmass_core.codec import json_schema
 from nnmass_core.families import architecture_schema
 from nnmass_core.named.datasets import Dataset, datasets
@@ -264,6 +265,7 @@ class VerificationSummary(BaseModel):
     heartbeat_at: datetime | None
     attempts: int
     progress: Progress
+    waiting: Waiting | None = Field(description="What a queued verification waits for; null in every other state.")
     result: ResultSummary | None
     error: ErrorBody | None
 

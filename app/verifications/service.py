@@ -19,7 +19,7 @@ from app.jobs.lifecycle import State
 from app.storage.ids import new_id
 from app.storage.models import Artifact, Search, Verification
 from app.verifications import repository
-from app.verifications.answers import answer, summary
+from app.verifications.answers import answer, summaries
 from app.verifications.repository import KIND, Filters
 from app.verifications.schemas import (
     Batch,
@@ -288,7 +288,7 @@ def list_page(
     rows, following = paging.page(
         scope, lambda before, limit: repository.page(session, owner, filters, before, limit), lambda row: str(row.id)
     )
-    return [summary(row) for row in rows], following
+    return summaries(session, rows), following
 
 
 def cancel(session: Session, owner: str, verification_id: UUID) -> None:

@@ -104,7 +104,7 @@ def _rows(connection: psycopg.Connection[Any], name: str, before: UUID | None) -
 
 def _page(database: Database, name: str, paging: Paging) -> bytes:
     with database.read() as session:
-        return answers.write_list(*service.history(session, OWNER, FILTERS[name], paging))
+        return answers.write_list(session, *service.history(session, OWNER, FILTERS[name], paging))
 
 
 def _timed(timings: Timings, do: Callable[[], T]) -> T:

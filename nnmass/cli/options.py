@@ -19,6 +19,7 @@ from nnmass_core.costs import Cost, costs_by_limit, objectives
 
 if TYPE_CHECKING:
     from nnmass.client import Client
+    from nnmass.results import Job
     from nnmass.search_options import SearchOptions
 
 
@@ -96,6 +97,12 @@ def note_missing(client: Client, what: str) -> None:
         typer.echo(
             f"nnmass: the service has no running {what.replace('_', ' ')}; start one with `make serve-train`", err=True
         )
+
+
+def note_place(job: Job) -> None:
+    """Print what a job waits for when others are before it; the command waits all the same."""
+    if job.waiting is not None and job.waiting["place"] > 1:
+        typer.echo(f"nnmass: {job.progress.message}", err=True)
 
 
 def _key_in(path: Path | None) -> str | None:

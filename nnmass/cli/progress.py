@@ -50,9 +50,9 @@ class Bar:
         """Show the progress of the single operation."""
         self.show("", progress.fraction, progress.message)
 
-    def waiting(self) -> None:
-        """Show that a file is being created, without a known progress."""
-        self.show("", None, "a worker is creating the file")
+    def waiting(self, message: str) -> None:
+        """Show what a file waits for, without a known progress."""
+        self.show("", None, message)
 
     def show(self, name: str, fraction: float | None, message: str) -> None:
         """Show the progress of a named operation."""

@@ -29,6 +29,7 @@ from nnmass.cli.options import (
     TopK,
     client_of,
     limits_of,
+    note_place,
     with_limits,
 )
 from nnmass_core.codec import JsonObject
@@ -212,6 +213,7 @@ def _run(run: Run, server: str | None, key_file: Path | None) -> Answer:
 def _followed(client: Client, space: Space, name: str, progress: Any, options: SearchOptions) -> Answer:
     """Search through a service. On an interrupt, print how to find the search again."""
     found = client.submit(space, name=name, **options)
+    note_place(found)
     try:
         return client.answer(client.wait(found, progress=progress))
     except KeyboardInterrupt:

@@ -8,7 +8,7 @@ import typer
 
 from nnmass.cli.exit_codes import FAILED, exit_on_error, refuse
 from nnmass.cli.inputs import json_in, network_in
-from nnmass.cli.options import Json, KeyFile, Server, client_of, note_missing
+from nnmass.cli.options import Json, KeyFile, Server, client_of, note_missing, note_place
 
 if TYPE_CHECKING:
     from nnmass.client import Client
@@ -67,6 +67,7 @@ def verify(
         )
         if wait:
             note_missing(client, "train_worker")
+            note_place(batch.items[0])
         ended = _followed(client, batch) if wait else list(batch.items)
         statement = _evidence(client, ended[0]) if wait else ""
     _print(batch, ended, statement, as_json=as_json)

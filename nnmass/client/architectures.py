@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from nnmass.client.calls import Calls, path_of
 from nnmass.client.streams import check
-from nnmass.client.transport import seconds_of
+from nnmass.client.transport import json_of, seconds_of
 from nnmass.results import Architecture, Architectures
 from nnmass.search_options import Definition, definition_of
 from nnmass.trainings import KnownArchitecture
@@ -72,7 +72,7 @@ class ArchitectureCalls(Calls):
         format: str = "pytorch",  # noqa: A002 - the contract's word
         seed: int = 0,
         timeout: float | None = EXPORT_SECONDS,
-        waiting: Callable[[], None] | None = None,
+        waiting: Callable[[str], None] | None = None,
     ) -> bytes:
         """Return a network as a file.
 
@@ -83,7 +83,7 @@ class ArchitectureCalls(Calls):
             format: `pytorch`, `json`, `onnx` or `torchscript`.
             seed: Draws the skip wiring.
             timeout: Seconds after which waiting ends; None sets no limit.
-            waiting: Is called repeatedly while the call waits.
+            waiting: Is called repeatedly while the call waits, with what the file waits for.
 
         Returns:
             The content of the file.
@@ -101,7 +101,7 @@ class ArchitectureCalls(Calls):
             if answer.status_code == 200:
                 return answer.content
             if waiting is not None:
-                waiting()
+                waiting(str(json_of(answer)["message"]))
             check(deadline)
             pause = seconds_of(answer)
             time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic())))

@@ -56,7 +56,7 @@ def test_a_search_in_a_list_equals_the_search_read_by_id(client: TestClient, wor
     assert {search["status"] for search in listed.values()} == {"succeeded", "failed", "cancelled", "queued"}
     with backend.database.read() as session:
         for search_id, search in listed.items():
-            whole = answers.answer(service.get(session, "local", UUID(search_id)))
+            whole = answers.answer(session, service.get(session, "local", UUID(search_id)))
             for other in (client.get(f"/v1/searches/{search_id}").json(), whole.model_dump(mode="json")):
                 assert _exactly(search) == _exactly(other)
             assert _exactly(search) == _exactly(SearchAnswer.model_validate(search).model_dump(mode="json"))
@@ -111,7 +111,7 @@ def _cursors(database: Database, filters: Filters) -> list[str | None]:
 def _page(database: Database, filters: Filters, cursor: str | None) -> SearchList:
     with database.read() as session:
         rows, following = service.history(session, OWNER, filters, Paging(Cursors("key"), cursor, PAGE))
-    return SearchList.model_validate_json(answers.write_list(rows, following))
+        return SearchList.model_validate_json(answers.write_list(session, rows, following))
 
 
 def _rows_read(database: Database, statement: str, parameters: dict[str, Any], *, generic: bool = False) -> int:

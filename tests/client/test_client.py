@@ -135,10 +135,12 @@ def test_architectures_are_registered_drawn_and_exported(client: Client) -> None
 
 
 def test_export_waits_for_a_file_that_a_worker_makes(client: Client, service: Service) -> None:
-    waited: list[bool] = []
+    waited: list[str] = []
     with pytest.raises(TimedOut):
-        client.export(MLP, format="onnx", timeout=0.2, waiting=lambda: waited.append(True))
-    assert waited
+        client.export(MLP, format="onnx", timeout=0.2, waiting=waited.append)
+    assert waited[0].startswith(
+        "waiting for a worker: place 1 in the queue files, whose workers have sent no heartbeat"
+    )
 
     def make() -> None:
         from app.storage.models import Export

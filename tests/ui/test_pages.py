@@ -14,7 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from nnmass_core.named.recipes import resolve_recipe
-from tests.processes.service import SHORT_LEASES, Json, Service
+from tests.processes.service import SHORT_LEASES, Json, Service, wait_for
 from tests.ui.browser import DESKTOP, PHONE, keep, opened, visit
 
 onnx = pytest.importorskip("onnxruntime", reason="onnxruntime comes with the extra `test`")
@@ -271,6 +271,26 @@ def test_a_training_is_started_from_a_search(service: Service, browser: Browser,
             page.locator("tbody tr a").first.click()
             page.get_by_role("button", name="Cancel").click()
             page.goto(f"/verifications?search={finished['search']}&status=queued")
+
+
+def test_a_waiting_training_shows_its_place_as_others_leave(
+    service: Service, browser: Browser, finished: dict[str, str]
+) -> None:
+    endless = replace(resolve_recipe("mlp-paper"), epochs=1000).to_json()
+    body = {"arch_id": finished["arch"], "dataset": "mnist-5k", "recipe": endless}
+    running, first, second = (
+        f"/v1/verifications/{post(service, '/v1/verifications', body | {'seeds': [seed]})['id']}" for seed in range(3)
+    )
+    wait_for(lambda: service.get(running)["status"] == "running", "the oldest of them runs", 60)
+    with visit(browser, service.address) as visitor:
+        visitor.page.goto(second.removeprefix("/v1"))
+        words = visitor.page.locator("#progress span")
+        expect(words).to_have_text("waiting for a worker: place 2 in the queue train, which 1 worker serves")
+        service.cancel(first)
+        expect(words).to_contain_text("place 1 in the queue train", timeout=20_000)
+        for path in (second, running):
+            service.cancel(path)
+        expect(visitor.page.get_by_role("heading", level=1)).to_contain_text("cancelled")
 
 
 def test_the_browser_signs_in_with_a_key(browser: Browser, tmp_path: Path) -> None:

@@ -6,10 +6,19 @@ if (progress) {
   const bar = progress.querySelector("progress");
   const words = progress.querySelector("span");
   const stream = new EventSource(progress.dataset.events);
+  let status = "";
+  setInterval(async () => { // the place in the queue changes without an event of this job
+    if (status !== "queued") return;
+    const response = await fetch(progress.dataset.events.replace(/\/events$/, "")).catch(() => null);
+    const now = response && response.ok ? await response.json() : {};
+    if (status === "queued" && now.waiting) words.textContent = now.progress.message;
+  }, 3000);
   const show = (event) => {
     const data = JSON.parse(event.data);
+    const first = status === "" && data.status === "queued"; // the page already says more than the event
+    status = data.status;
     bar.value = data.fraction;
-    words.textContent = data.message || data.status;
+    if (!first) words.textContent = data.message || data.status;
     if (data.epoch) document.dispatchEvent(new CustomEvent("epoch", { detail: data }));
   };
   stream.addEventListener("status", show);

@@ -1,0 +1,68 @@
+"""What a queued job waits for: its place in its queue, and the workers that serve it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.jobs.lifecycle import WAITING, WORKER_SILENT, AnyRow, State
+from app.storage.db import now
+from app.storage.models import Job, WorkerBeat
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What a queued job waits for.
+
+    place: among the queued jobs of its queue, of all owners, from 1: workers take them in this order. workers: how many
+    workers of this queue sent a heartbeat within the last 15 s.
+    """
+
+    queue: str
+    place: int
+    workers: int
+
+    @property
+    def message(self) -> str:
+        """The same as text."""
+        if self.workers == 0:
+            served = f"whose workers have sent no heartbeat for 15 s; `nnmass worker {self.queue}` starts one"
+        else:
+            served = "which 1 worker serves" if self.workers == 1 else f"which {self.workers} workers serve"
+        return f"{WAITING}: place {self.place} in the queue {self.queue}, {served}"
+
+
+def among(session: Session, jobs: Iterable[Job | AnyRow]) -> dict[UUID, Waiting]:
+    """Return what each queued one of these jobs waits for; those that a worker has claimed since are left out.
+
+    jobs: rows of jobs, or rows with their id, queue and state.
+    """
+    queued: dict[str, list[UUID]] = defaultdict(list)
+    for job in jobs:
+        if job.state == State.QUEUED:
+            queued[job.queue].append(job.id)
+    found: dict[UUID, Waiting] = {}
+    for queue, job_ids in queued.items():
+        found |= _places(session, queue, job_ids)
+    return found
+
+
+def of(session: Session, job: Job | AnyRow) -> Waiting | None:
+    """Return what a job waits for; None unless it is queued."""
+    return among(session, [job]).get(job.id)
+
+
+def _places(session: Session, queue: str, job_ids: Sequence[UUID]) -> dict[UUID, Waiting]:
+    """Count the jobs up to the last of these in the order of claims, by index and once for all of them."""
+    place = func.row_number().over(order_by=Job.id).label("place")
+    ahead = (
+        select(Job.id, place).where(Job.queue == queue, Job.state == State.QUEUED, Job.id <= max(job_ids)).subquery()
+    )
+    beats = select(func.count()).where(WorkerBeat.queue == queue, WorkerBeat.seen_at > now(session) - WORKER_SILENT)
+    rows = session.execute(select(ahead, beats.scalar_subquery().label("workers")).where(ahead.c.id.in_(job_ids)))
+    return {row.id: Waiting(queue, row.place, row.workers) for row in rows}
