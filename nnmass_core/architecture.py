@@ -176,6 +176,13 @@ class Architecture(Value):
         """
         return None
 
+    def smallest_normalized_map(self) -> int | None:
+        """Return the positions of the smallest feature map that BatchNorm normalizes; None where it is not defined.
+
+        A network without BatchNorm has none. At 1, a training needs batches of two images or more.
+        """
+        return None
+
     @abstractmethod
     def panels(self) -> tuple[Panel, ...]:
         """Return what the diagram shows of each cell or stage."""

@@ -35,7 +35,7 @@ from nnmass_core.codec import JsonObject
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families import decode_architecture
 from nnmass_core.named.datasets import Dataset, problems_of, resolve_dataset
-from nnmass_core.named.recipes import Recipe, resolve_recipe
+from nnmass_core.named.recipes import Recipe, batch_problems, resolve_recipe
 from nnmass_core.request import SearchRequest
 from nnmass_core.verification.controls import params_control, random_control
 
@@ -92,7 +92,10 @@ def plan(session: Session, owner: str, body: VerificationBody) -> Plan:
 
 
 def with_controls(wanted: Plan) -> Plan:
-    """Find the controls of each candidate, all different networks. Takes some seconds each in the largest spaces."""
+    """Find the controls of each candidate, all different networks. Takes some seconds each in the largest spaces.
+
+    Raises DefinitionError for a control that cannot be trained in batches of one image.
+    """
     if wanted.search is None:
         return wanted
     request = SearchRequest.from_json(wanted.search.request, version=wanted.search.request_version)
@@ -106,6 +109,8 @@ def with_controls(wanted: Plan) -> Plan:
                 message = "the space contains no other network of similar cost with the same inputs"
                 missing.append(MissingControl(candidate_rank=origin.rank, control=kind, message=message))
             else:
+                if problems := _batch_problems(control, wanted.training):
+                    raise DefinitionError(problems)
                 taken.add(control.arch_id)
                 networks.append((control, replace(origin, role=Role(f"{kind}_control"))))
     return replace(wanted, networks=networks, missing=tuple(missing))
@@ -196,11 +201,16 @@ def _check_fit(architecture: Architecture, training: TrainingOptions) -> None:
         problems.append(
             Problem("recipe.augmentation", "no_images", "applies only to images, and this dataset has none")
         )
+    problems += _batch_problems(architecture, training)
     if training.artifact_kinds and architecture.evaluation.weights > MOST_WEIGHTS:
         message = f"are unavailable for networks of more than {MOST_WEIGHTS:,} weights; request none with []"
         problems.append(Problem("artifacts", "too_large", message))
     if problems:
         raise DefinitionError(problems)
+
+
+def _batch_problems(architecture: Architecture, training: TrainingOptions) -> list[Problem]:
+    return [problem.under("recipe") for problem in batch_problems(training.recipe, architecture)]
 
 
 def _plan_of_search(

@@ -254,6 +254,10 @@ class ConcatenationCnn(ImageArchitecture):
             w_in, before = w, after
         return (*parts, Head(sizes[-1], self.num_classes).work(w_in))
 
+    def smallest_normalized_map(self) -> int:
+        height, width = resolutions(self.input, len(self.cells))[-1]
+        return height * width
+
     def space_around(self) -> JsonObject:
         ranges = cells_around([cell.depth for cell in self.cells], [cell.skip_channels for cell in self.cells])
         widths = [[width] for width in self.widths]

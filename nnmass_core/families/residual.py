@@ -129,6 +129,9 @@ class ResidualNetwork(ImageArchitecture):
             parts += [first.work(), repeated(last.work(), more)]  # the blocks after the first are equal
         return (*parts, head)
 
+    def smallest_normalized_map(self) -> int:
+        return area(self.built()[-1].size)
+
     def space_around(self) -> JsonObject:
         stages = [encode(stage.definition) for stage in self.built()]
         return {"family": self.family, **encode(self), "stages": stages_around(stages)}

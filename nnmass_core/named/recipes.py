@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
+from nnmass_core.architecture import Architecture
 from nnmass_core.codec import JsonObject, Value, choice, decode, encode, integer, number, sha256_of
 from nnmass_core.errors import DefinitionError, Problem
 
@@ -117,6 +118,16 @@ def recipes() -> dict[str, NamedRecipe]:
         ),
     )
     return {item.name: item for item in named}
+
+
+def batch_problems(recipe: Recipe, architecture: Architecture) -> Iterator[Problem]:
+    """Yield the reason why a network cannot be trained in a recipe's batches, as far as its family defines its maps."""
+    if recipe.batch_size == 1 and architecture.smallest_normalized_map() == 1:
+        message = (
+            "must be at least 2 for this network: in a batch of one image, BatchNorm would see one value per channel "
+            "at its 1x1 feature maps"
+        )
+        yield Problem("batch_size", "too_small", message)
 
 
 def resolve_recipe(data: object) -> Recipe:

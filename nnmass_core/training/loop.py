@@ -17,6 +17,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 from torch.utils.data import DataLoader
@@ -124,7 +125,10 @@ class _Seen:
 
 
 class Training:
-    """The training of one network with a recipe."""
+    """The training of one network with a recipe.
+
+    Raises NotPossible (`batch_too_small`) where BatchNorm would see one value per channel, or a process no image.
+    """
 
     def __init__(self, fabric: Fabric, architecture: Architecture, data: Data, recipe: Recipe, seed: int) -> None:
         self.module = build(architecture, seed)
@@ -137,6 +141,7 @@ class Training:
         self._standardize = Standardize(data, architecture.input_shape).to(fabric.device)
         optimizer = make_optimizer(self.module, recipe)
         self._sizes = batch_sizes(len(self._train), recipe.batch_size, fabric.world_size)
+        check_batches(self.module, architecture.input_shape, min(self._sizes) // fabric.world_size)
         self._steps = len(self._sizes)
         self._schedule = make_schedule(optimizer, recipe, self._steps * recipe.epochs)
         self._network, self._optimizer = fabric.setup(self.module, optimizer)
@@ -317,6 +322,44 @@ def make_schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> LRSchedul
     if recipe.schedule == "one_cycle":
         return OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps, cycle_momentum=False)
     return None
+
+
+def check_batches(module: nn.Module, shape: tuple[int, ...], smallest: int) -> None:
+    """Check that a module can be trained on its smallest part of a batch, given as the number of images.
+
+    shape: of one input. Raises NotPossible (`batch_too_small`) for a part without an image, and for one image where a
+    BatchNorm would see one value per channel: the normalized value would be 0 for every image.
+    """
+    if smallest < 1:
+        message = "recipe.batch_size must be at least the number of processes that share a batch"
+        raise NotPossible("batch_too_small", message)
+    if smallest == 1 and smallest_normalized_map(module, shape) == 1:
+        message = (
+            "recipe.batch_size must be at least 2 for each process: in a batch of one image, BatchNorm would see one "
+            "value per channel at the network's 1x1 feature maps"
+        )
+        raise NotPossible("batch_too_small", message)
+
+
+def smallest_normalized_map(module: nn.Module, shape: tuple[int, ...]) -> int | None:
+    """Return the positions of the smallest feature map that BatchNorm normalizes; None without BatchNorm.
+
+    shape: of one input.
+    """
+    positions: list[int] = []
+    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+
+    def note(norm: nn.Module, given: tuple[Tensor, ...]) -> None:
+        positions.append(given[0][0, 0].numel())
+
+    hooks = [norm.register_forward_pre_hook(note) for norm in norms]
+    was_training = module.training
+    with torch.no_grad():
+        module.eval()(torch.zeros(1, *shape))
+    module.train(was_training)
+    for hook in hooks:
+        hook.remove()
+    return min(positions, default=None)
 
 
 def batch_sizes(images: int, size: int, processes: int = 1) -> list[int]:

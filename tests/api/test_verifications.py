@@ -20,6 +20,13 @@ from tests.networks import MLP
 from worker import search_tasks
 from worker.process import Context
 
+RESNET: dict[str, Any] = {  # its last feature maps are 1 x 1
+    "family": "resnet",
+    "input": {"channels": 3, "height": 32, "width": 32},
+    "num_classes": 10,
+    "block": "basic",
+    "stages": [{"channels": 16, "repeats": 1}] * 4,
+}
 BODY: dict[str, Any] = {"architecture": MLP, "dataset": "digits", "recipe": "mlp-paper", "seeds": [0]}
 SEARCH: dict[str, Any] = {
     "space": {
@@ -117,6 +124,14 @@ def test_a_network_queued_for_training_is_read_by_its_id(client: TestClient) -> 
         ({"recipe": {"optimizer": "sgd"}}, ("recipe.learning_rate", "required")),
         ({"recipe": resolve_recipe("mlp-paper").to_json() | {"momentum": 0.9}}, ("recipe.momentum", None)),
         ({"recipe": resolve_recipe("mlp-paper").to_json() | {"epochs": 10**6}}, ("recipe.epochs", "too_large")),
+        (
+            {
+                "architecture": RESNET,
+                "dataset": "fake",
+                "recipe": resolve_recipe("mlp-paper").to_json() | {"batch_size": 1},
+            },
+            ("recipe.batch_size", "too_small"),
+        ),
         ({"seeds": []}, ("seeds", "too_short")),
         ({"seeds": [1, 1]}, ("seeds", "duplicate")),
         ({"seeds": [2**32]}, ("seeds.0", "too_large")),

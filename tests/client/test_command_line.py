@@ -159,6 +159,16 @@ def test_verify_prints_json_and_refuses_invalid_options(
     service.write(lifecycle.fail, held, "broken", "the power went")
     (other,) = run.json("verify", "resnet18", "--dataset", "fake", "--recipe", "imagenet-paper", "--no-wait")["items"]
     client.cancel_verification(other["id"])
+    recipe.write_text(json.dumps(named.raw["recipe"] | {"batch_size": 1}))
+    stages = [{"channels": 8, "repeats": 1}] * 4
+    image = {"channels": 3, "height": 32, "width": 32}
+    small = {"family": "resnet", "input": image, "num_classes": 10, "block": "basic", "stages": stages}
+    definition.write_text(json.dumps(small))
+    refused = run("verify", str(definition), "--dataset", "fake", "--recipe", str(recipe))
+    assert refused.exit_code == 2
+    assert "--recipe: batch_size must be at least 2" in refused.stderr
+    definition.write_text(json.dumps(MLP))
+    recipe.write_text(json.dumps(named.raw["recipe"]))
     for wrong in (("--seeds", "a"), ("--dataset", "nothing"), ("--top", "3")):
         done = run("verify", str(definition), *what, *wrong)
         assert done.exit_code == 2

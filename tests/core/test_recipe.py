@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from nnmass_core.errors import DefinitionError
+from nnmass_core.families import decode_architecture
 from nnmass_core.named.datasets import resolve_dataset
-from nnmass_core.named.recipes import Recipe, recipe_name, recipes, resolve_recipe
+from nnmass_core.named.recipes import Recipe, batch_problems, recipe_name, recipes, resolve_recipe
 
 PAPER: dict[str, dict[str, Any]] = {
     "mlp-paper": {"optimizer": "adam", "learning_rate": 1e-3},
@@ -82,6 +83,25 @@ def test_only_sgd_accepts_momentum() -> None:
         ("momentum", "conflicts_with_optimizer")
     ]
     assert problems("resnet-paper") == [("", "unknown_recipe")]
+
+
+@pytest.mark.parametrize(
+    ("side", "stages", "refused"), [(32, 4, True), (64, 4, False), (32, 3, False), (8, 3, True)], ids=str
+)
+def test_a_batch_of_one_image_is_refused_at_maps_of_one_position(side: int, stages: int, *, refused: bool) -> None:
+    network = decode_architecture(
+        {
+            "family": "resnet",
+            "input": {"channels": 3, "height": side, "width": side},
+            "num_classes": 10,
+            "block": "basic",
+            "stages": [{"channels": 8, "repeats": 1}] * stages,
+        }
+    )
+    recipe = resolve_recipe("cifar-quick")
+    problems = list(batch_problems(replace(recipe, batch_size=1), network))
+    assert [(problem.field, problem.code) for problem in problems] == [("batch_size", "too_small")] * refused
+    assert not list(batch_problems(replace(recipe, batch_size=2), network))
 
 
 @pytest.mark.parametrize(

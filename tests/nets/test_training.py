@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -34,7 +35,9 @@ from nnmass_core.training.loop import (  # noqa: E402
     make_fabric,
     make_optimizer,
     make_schedule,
+    smallest_normalized_map,
 )
+from tests.nets.random_networks import FAMILIES, random_network  # noqa: E402
 
 MLP: dict[str, Any] = {
     "family": "densenet_mlp",
@@ -245,6 +248,33 @@ def test_resuming_from_the_state_of_another_training_is_refused() -> None:
         with pytest.raises(NotPossible) as refused:
             other.restore(state)
         assert refused.value.code == "bad_checkpoint"
+
+
+POOLED = MOBILE | {"stages": [MOBILE["stages"][0] | {"channels": c, "stride": 2} for c in (6, 8)]}
+
+
+@pytest.mark.parametrize(
+    ("definition", "size", "refused"), [(POOLED, 1, True), (POOLED, 3, False), (MOBILE, 1, False), (MLP, 1, False)]
+)
+def test_a_batch_of_one_image_is_refused_where_batchnorm_sees_one_value(
+    definition: dict[str, Any], size: int, *, refused: bool
+) -> None:
+    """1,442 images in threes leave one, which joins the batch before it."""
+    recipe = replace(ADAM, batch_size=size)
+    if not refused:
+        training(definition, recipe)
+        return
+    with pytest.raises(NotPossible, match=r"recipe\.batch_size") as error:
+        training(definition, recipe)
+    assert error.value.code == "batch_too_small"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_smallest_normalized_map_is_that_of_the_module(family: str) -> None:
+    for number in range(20):
+        architecture = decode_architecture(random_network(Random(number), family))
+        found = smallest_normalized_map(build(architecture, 0), architecture.input_shape)
+        assert found == architecture.smallest_normalized_map()
 
 
 def test_half_precision_requires_a_gpu() -> None:
