@@ -20,6 +20,9 @@ ENTRY_POINTS = "nnmass.costs"
 NANOSECONDS = 1_000_000
 """Nanoseconds of a millisecond: the engine counts whole nanoseconds, so that its sums are exact."""
 
+RULES = 2
+"""Version of the rules by which costs are counted: it changes when an equal request may have another answer."""
+
 FIGURES = ("rank", "arch_id", "nn_mass", "depth", "latency", "slack", "cells", "stages", "architecture")
 """Figures of a network that are not costs: no cost may have their names."""
 

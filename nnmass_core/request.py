@@ -13,7 +13,7 @@ from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
 from nnmass_core.budget import Budget
 from nnmass_core.codec import LARGEST_INTEGER, JsonObject, check_integer, sha256_of, unknown_fields
-from nnmass_core.costs import COSTS, Cost, counts_of, objectives
+from nnmass_core.costs import COSTS, RULES, Cost, counts_of, objectives
 from nnmass_core.errors import DefinitionError, Problem, UnknownVersion
 from nnmass_core.families import architecture_schema, decode_architecture, known_architecture_schema
 from nnmass_core.hardware.devices import devices
@@ -351,8 +351,8 @@ class SearchRequest:
 
     @property
     def digest(self) -> str:
-        """The request's identity: equal requests to the same core have equal digests."""
-        return f"sha256:{sha256_of({'core_version': __version__, 'request': self.to_json()})}"
+        """The request's identity: equal requests to the same core, by the same rules of costs, have equal digests."""
+        return f"sha256:{sha256_of({'core_version': __version__, 'rules': RULES, 'request': self.to_json()})}"
 
 
 def _under(field: str, read: Callable[[], T]) -> T:

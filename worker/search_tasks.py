@@ -14,6 +14,7 @@ from app.searches.answers import stored_result
 from app.searches.repository import KIND
 from app.searches.service import QUEUE
 from app.storage.models import Search
+from nnmass_core import __version__
 from nnmass_core.certificate import SearchResult
 from nnmass_core.engine.control import Control
 from nnmass_core.errors import UnknownVersion
@@ -58,6 +59,8 @@ def _request_of(row: Search) -> SearchRequest:
 
 def _store(session: Session, claim: Claim, request: SearchRequest, found: SearchResult, elapsed: float) -> None:
     row = session.get_one(Search, claim.job_id)
+    # the release that stored the request may be another one, whose answer may differ
+    row.request_digest, row.core_version = request.digest, __version__
     earlier = service.proved_digest(session, row.request_digest)
     if found.certificate.optimal and earlier not in (None, found.digest):
         log.error("search %s: result %s differs from %s of an equal request", row.id, found.digest, earlier)

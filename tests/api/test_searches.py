@@ -94,6 +94,26 @@ def test_an_equal_request_reuses_the_finished_search(client: TestClient, worker:
     assert fresh["request_digest"] == first["request_digest"]
 
 
+def test_a_result_by_other_rules_of_costs_is_not_reused(client: TestClient, worker: Context) -> None:
+    with pytest.MonkeyPatch.context() as before:
+        before.setattr("nnmass_core.request.RULES", 1)
+        old = post(client, SMALL).json()
+        search_tasks.run_next(worker)
+    new = post(client, SMALL).json()
+    assert (new["reused"], new["id"] == old["id"], new["status"]) == (False, False, "queued")
+    assert client.get(f"/v1/searches/{old['id']}").json()["status"] == "succeeded"
+
+
+def test_a_search_is_kept_under_the_rules_that_answered_it(client: TestClient, worker: Context) -> None:
+    with pytest.MonkeyPatch.context() as before:
+        before.setattr("nnmass_core.request.RULES", 1)
+        waiting = post(client, SMALL).json()
+    search_tasks.run_next(worker)
+    again = post(client, SMALL).json()
+    assert (again["reused"], again["id"]) == (True, waiting["id"])
+    assert again["request_digest"] != waiting["request_digest"]
+
+
 def test_a_preset_and_its_definition_are_the_same_request(client: TestClient) -> None:
     definition = client.get("/v1/spaces/densenet-tiny").json()
     assert post(client, SMALL).json()["id"] == post(client, SMALL | {"space": definition}).json()["id"]
