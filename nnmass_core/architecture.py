@@ -108,6 +108,7 @@ class Evaluation:
         depth: The layers outside the head, as the family's definition counts them.
         part_name: What the parts are called: `cells` or `stages`.
         parts: The figures of each cell or stage, from input to output.
+        indices: The channel numbers of sampled skips that a device stores: docs/theory.md (21).
     """
 
     mass: Fraction
@@ -118,6 +119,7 @@ class Evaluation:
     depth: int
     part_name: PartName
     parts: tuple[Part, ...]
+    indices: int = 0
 
     @property
     def peak_elements(self) -> int:

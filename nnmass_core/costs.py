@@ -23,19 +23,22 @@ NANOSECONDS = 1_000_000
 RULES = 2
 """Version of the rules by which costs are counted: it changes when an equal request may have another answer."""
 
+INDEX_BYTES = 4
+"""Bytes of one channel number of a sampled skip, at every precision."""
+
 FIGURES = ("rank", "arch_id", "nn_mass", "depth", "latency", "slack", "cells", "stages", "architecture")
 """Figures of a network that are not costs: no cost may have their names."""
 
 
-RESERVED = ("params", "macs", "weights", "latency", "peak")
+RESERVED = ("params", "macs", "weights", "weight_bytes", "indices", "latency", "peak")
 """Quantities of the engine: no cost of a package may use them."""
 
 
 class Counts(NamedTuple):
     """The input of a package's cost: integers of one network, or int64 arrays with one entry per network.
 
-    params: trainable parameters. macs: multiply-accumulates for one input. weights: stored numbers, and weight_bytes:
-    their bytes at the precision of the budget.
+    params: trainable parameters. macs: multiply-accumulates for one input. weights: stored numbers. weight_bytes: their
+    bytes at the precision of the budget, and those of the channel numbers of sampled skips, docs/theory.md (20).
     """
 
     params: Any
@@ -134,8 +137,13 @@ class Cost:
 
 
 def counts_of(figures: Any, element_bytes: int) -> Counts:
-    """Return the counts of an object with `params`, `macs` and `weights`."""
-    return Counts(figures.params, figures.macs, figures.weights, figures.weights * element_bytes)
+    """Return the counts of an object with `params`, `macs`, `weights` and `indices`."""
+    weight_bytes = figures.weights * element_bytes + INDEX_BYTES * figures.indices
+    return Counts(figures.params, figures.macs, figures.weights, weight_bytes)
+
+
+def _weight_bytes(counts: Counts) -> Any:
+    return counts.weight_bytes
 
 
 OWN = (
@@ -153,12 +161,11 @@ OWN = (
         meaning="weight memory",
         example="300KB (1,000 bytes), 293KiB (1,024)",
         unit="bytes",
-        quantity="weights",
-        stored=True,
+        compute=_weight_bytes,
         memory="flash_bytes",
         objective=False,
         heading="weights",
-        description="Memory of the stored weights at `precision`, in bytes.",
+        description="Memory of weights at `precision` and of the channel numbers of sampled skips, in bytes.",
     ),
     Cost(
         name="peak_activation_bytes",

@@ -1,4 +1,4 @@
-"""NN-Mass of concatenation (DenseNet-type) cells and of residual blocks: docs/theory.md (1) to (9), one function each.
+"""NN-Mass of concatenation (DenseNet-type) cells and of residual blocks: docs/theory.md (1) to (9), (21).
 
 Notation of Bhardwaj, Li and Marculescu (CVPR 2021): a cell has width `w`, depth `d` (layers 0 .. d-1) and takes at most
 `t` channels through skip connections into a layer. Every function accepts integers or integer arrays of one shape.
@@ -78,6 +78,22 @@ def links(w: Integers, d: Integers, t: Integers) -> Integers:
     k = smaller(t // w, inner)
     total: Integers = w * (k * (k + 1) // 2) + (inner - k) * t
     return total
+
+
+def sampled_links(w: Integers, d: Integers, t: Integers) -> Integers:
+    """Return I, the skip channels of the layers that sample, docs/theory.md (21).
+
+    Layer j >= 2 samples where 0 < L_j < w (j-1); one that takes all channels needs no list of them. In closed form,
+    with k of `links`: I = (d-2-k) t; 0 when d < 3.
+
+    Args:
+        w: The width of the cell, at least 1.
+        d: The depth of the cell, in layers.
+        t: The most channels that a layer takes through skip connections.
+    """
+    inner = larger(d - 2, 0 * d)
+    sampled: Integers = (inner - smaller(t // w, inner)) * t
+    return sampled
 
 
 def mass_terms(d: Integers, s: Integers) -> tuple[Integers, Integers]:

@@ -51,6 +51,7 @@ from nnmass_core.mass import (
     links,
     mass,
     mass_terms,
+    sampled_links,
     smaller,
 )
 from nnmass_core.spaces.axis import Axis, axis_schema, decode_axes, decode_axis, encode_axes, single_axis_schema
@@ -127,6 +128,7 @@ __all__ = [
     "number",
     "peak_elements",
     "pool",
+    "sampled_links",
     "sequence",
     "shown",
     "single_axis_schema",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any, Self, TypeVar
@@ -297,10 +297,14 @@ class SearchRequest:
 
     def _size_problems(self) -> Iterator[Problem]:
         """Yield the computed costs that some network of the space has too much of to be summed exactly."""
-        for name, cost in self.costs:
-            if cost.compute is None:
-                continue
-            if cost.compute(counts_of(self.space.largest().evaluation, self.budget.element_bytes)) > LARGEST_INTEGER:
+        computed = [(name, cost.compute) for name, cost in self.costs if cost.compute is not None]
+        if not computed:
+            return
+        largest = self.space.largest().evaluation
+        # others may sample more channels, but never more than there are weights
+        most = counts_of(replace(largest, indices=largest.weights), self.budget.element_bytes)
+        for name, compute in computed:
+            if compute(most) > LARGEST_INTEGER:
                 yield Problem(name, "too_large", "is more than 2**53 - 1 elements for networks of this space")
 
     def _latency_problems(self) -> list[Problem]:

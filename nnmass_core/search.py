@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache, partial
+from types import SimpleNamespace
 
 import numpy as np
 
 from nnmass_core.budget import Budget, Limit
 from nnmass_core.certificate import Certificate, Ranked, SearchResult
-from nnmass_core.costs import COSTS, Cost, Counts
+from nnmass_core.costs import COSTS, Cost, counts_of
 from nnmass_core.engine.chain import QUANTITIES, Chain, Ints, Stage
 from nnmass_core.engine.control import Control
 from nnmass_core.engine.least_peak import OutOfTime, least_peak, least_peaks
@@ -26,7 +27,7 @@ from nnmass_core.spaces.base import Space
 PEAK = "peak"
 """The one quantity that is no sum over stages."""
 
-COUNTED = ("params", "macs", "weights")
+COUNTED = ("params", "macs", "weights", "indices")
 """The quantities that costs are computed from."""
 
 CACHED_OPTIONS = 500_000
@@ -89,8 +90,8 @@ _cached_chain = lru_cache(maxsize=4)(_chain)
 
 def _column(cost: Cost, element_bytes: int, stage: Stage) -> Ints:
     assert cost.compute is not None
-    params, macs, weights = (stage.additive[:, QUANTITIES.index(name)].astype(np.int64) for name in COUNTED)
-    column: Ints = cost.compute(Counts(params, macs, weights, weights * element_bytes))
+    counted = {name: stage.additive[:, QUANTITIES.index(name)].astype(np.int64) for name in COUNTED}
+    column: Ints = cost.compute(counts_of(SimpleNamespace(**counted), element_bytes))
     return column
 
 

@@ -20,6 +20,7 @@ class Count:
     params: int = 0
     macs: int = 0
     norm: int = 0
+    indices: int = 0
     peak: int = 0
     live: dict[str, int] = field(default_factory=dict)
 
@@ -61,29 +62,36 @@ def _walk_cell(count: Count, w_in: int, w: int, d: int, t: int, positions: int) 
     for j in range(d):
         taken = min(w * (j - 1), t) if j >= 2 else 0
         inputs = (w_in if j == 0 else w) + taken
-        if j >= 2 and taken:
-            count.write("concat", inputs * positions)
-            later = [k for k in range(j + 1, d) if min(w * (k - 1), t)]
-            if not later:
-                for name in [n for n in count.live if n.startswith("out") or n == "x"]:
-                    del count.live[name]
-            source = "concat"
-        else:
-            source = "x"
+        reads_later = any(min(w * (k - 1), t) for k in range(max(j + 1, 2), d))
+        source = _prepare(count, j, taken, inputs * positions, reads_later=reads_later)
+        count.indices += taken if taken < w * (j - 1) else 0
         if j >= 2:
             count.batch_norm(inputs)
         count.conv3x3("next", inputs, w, positions)
         if j < 2:
             count.batch_norm(w)
-        reads_later = any(min(w * (k - 1), t) for k in range(max(j + 1, 2), d))
-        if source == "concat":
-            count.live.pop("concat")
+        if source != "x":
+            count.live.pop(source)
         if "x" in count.live:
             was = count.live.pop("x")
             if j >= 1 and reads_later:
                 count.live[f"out{j - 1}"] = was
         count.live["x"] = count.live.pop("next")
     return w
+
+
+def _prepare(count: Count, j: int, taken: int, elements: int, *, reads_later: bool) -> str:
+    """Write what a layer's convolution reads, if it is not the previous output itself; return its name."""
+    if taken:
+        count.write("concat", elements)
+        if not reads_later:
+            for name in [n for n in count.live if n.startswith("out") or n == "x"]:
+                del count.live[name]
+        return "concat"
+    if j == 1 and reads_later:  # later layers read output 0 without the ReLU
+        count.write("activated", elements)
+        return "activated"
+    return "x"
 
 
 def nn_mass(cells: Cells) -> Fraction:

@@ -37,9 +37,6 @@ DECISION = re.compile(r"\bADR (\d+)\b|\[decision (\d+)\]")
 WRITTEN = {"scripts/reference/": "docs/reference"}
 """Folders of code that writes pages, with the folder from which the links of these pages start."""
 
-NOT_COMPUTED = {21}
-"""Equations that the page gives to the reader and the product does not compute."""
-
 PLACEHOLDERS = {"docs/adr/template.md": {"NNNN-short-name.md"}, "tests/test_words.py": {"page.md"}}
 """Names that stand for any document, by the file that may use them."""
 
@@ -160,7 +157,7 @@ def test_formulas_are_cited_where_they_are_computed() -> None:
     cited = {
         n for path, text in scanned_files() if path.startswith("nnmass_core/") for n in cited_equations(path, text)
     }
-    assert cited == SECTIONS.keys() - NOT_COMPUTED
+    assert cited == SECTIONS.keys()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Costs of depthwise and fully connected networks, written down step by step, sharing no code with the product.
 
 A network becomes a list of steps, each reading some tensors and writing one; a tensor lives until its last reader is
-done. Normalization and activation work in place and are no steps.
+done. Normalization and activation work in place and are no steps, except where their input is read again later.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Tape:
     params: int = 0
     macs: int = 0
     norm: int = 0
+    indices: int = 0
     steps: list[tuple[str, list[str]]] = field(default_factory=list)
     elements: dict[str, int] = field(default_factory=dict)
 
@@ -53,6 +54,11 @@ class Tape:
         """Normalize in place."""
         self.params += 2 * channels
         self.norm += channels
+
+    def sample(self, taken: int, available: int) -> None:
+        """Store the channel numbers of a layer that takes a part of the channels."""
+        if 0 < taken < available:
+            self.indices += taken
 
     @property
     def peak(self) -> int:
@@ -84,6 +90,7 @@ def walk_mlp(features: int, classes: int, width: int, depth: int, skips: int, sa
     for j in range(depth):
         taken = min(width * (j - 1), skips) if j >= 2 else 0
         source = outputs[-1]
+        tape.sample(taken, width * (j - 1))
         if taken:
             source = tape.write(f"concat {j}", inputs + taken, [source, *(outputs[i + 1] for i in sampled(0, j))])
         out = classes if j == depth - 1 else width
@@ -104,6 +111,9 @@ def _walk_cnn(image: tuple[int, int, int], classes: int, cells: Cells, sampled: 
         for j in range(d):
             taken = min(w * (j - 1), t) if j >= 2 else 0
             inputs = (w if j else channels) + taken
+            tape.sample(taken, w * (j - 1))
+            if j == 1 and any(min(w * (k - 1), t) and 0 in sampled(c, k) for k in range(2, d)):
+                source = tape.write(f"activated {c}", w * after, [source])  # output 0 is sampled without its ReLU
             if taken:
                 reads = [source, *(outputs[i] for i in sampled(c, j))]
                 source = tape.write(f"concat {c}.{j}", inputs * after, reads)

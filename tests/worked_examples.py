@@ -18,7 +18,7 @@ from nnmass_core.hardware.latency import LatencyModel, estimate
 from nnmass_core.named.networks import named_network
 from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
-from nnmass_core.wiring import concatenation_cells, draw_wiring
+from nnmass_core.wiring import draw_wiring
 from tests.parsed import parsed
 
 Figures = dict[str, str]
@@ -83,13 +83,6 @@ def steps(network: Architecture, *names: str) -> Figures:
     """Return the live elements of some steps, and the network's peak."""
     elements = {step.name: step.peak_elements for step in network.evaluation.steps}
     return figures(**{name: elements[name] for name in names}, peak=network.evaluation.peak_elements)
-
-
-def sampled_channels(network: Architecture) -> int:
-    """Return how many channel numbers a device stores for one wiring: those of layers that sample a part."""
-    cells = zip(concatenation_cells(network), draw_wiring(network, 0).cells, strict=True)
-    layers = [(len(taken), cell.width * max(j - 1, 0)) for cell, wiring in cells for j, taken in enumerate(wiring)]
-    return sum(taken for taken, available in layers if taken < available)
 
 
 def ends() -> Figures:
@@ -227,7 +220,9 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     20: lambda: figures(
         **{f"weight_bytes at {p}": densenet(*OPTIMUM).evaluation.report(p)["weight_bytes"] for p in ("fp32", "int8")}
     ),
-    21: lambda: figures(I=sampled_channels(densenet(*OPTIMUM))),
+    21: lambda: figures(
+        **{"I of the cell": mass.sampled_links(W, D, T), "I of the network": densenet(*OPTIMUM).evaluation.indices}
+    ),
     22: lambda: figures(
         peak=densenet(*OPTIMUM).evaluation.peak_elements,
         peak_activation_bytes=densenet(*OPTIMUM).evaluation.report("fp32")["peak_activation_bytes"],

@@ -2,8 +2,8 @@
 
 A stage holds options. An option leads from a node of the previous stage to a node of its own stage (for most families a
 node is a width), and has additive quantities and a peak. An architecture takes one option from each stage; each option
-starts where the previous one ended. It is exactly one path of the chain. NN-Mass, params, MACs, weights and latency are
-sums over the path; peak activation memory is the largest peak on it.
+starts where the previous one ended. It is exactly one path of the chain. Quantities such as NN-Mass and params are sums
+over the path; peak activation memory is the largest peak on it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-QUANTITIES = ("nn_mass", "params", "macs", "weights", "latency")
+QUANTITIES = ("nn_mass", "params", "macs", "weights", "latency", "indices")
 """The columns of every family's additive quantities; all but NN-Mass are integers below 2**53, exact in a double.
 
 latency is in nanoseconds, and 0 in a chain that was built without a device.
+indices are the channel numbers of sampled skips.
 """
 
 
@@ -102,19 +103,21 @@ def make_stage(
     macs: Ints,
     weights: Ints,
     peak: Ints,
+    indices: Ints | Literal[0] = 0,
     mass_terms: tuple[Ints, Ints] | None = None,
     integers: Ints | None = None,
     latency: Ints | None = None,
 ) -> Stage:
-    """Build a stage from its columns, in any order; without `mass_terms` or `latency` these are zero."""
+    """Build a stage from its columns, in any order; without `indices`, `mass_terms` or `latency` these are zero."""
     n = len(source)
     numerator, denominator = mass_terms or (np.zeros(n, np.int64), np.ones(n, np.int64))
     common = np.gcd(numerator, denominator)
     time = np.zeros(n, np.int64) if latency is None else latency
+    sums = (numerator / denominator, params, macs, weights, time, np.zeros(n, np.int64) + indices)
     stage = Stage(
         source=source,
         target=target,
-        additive=np.column_stack([numerator / denominator, params, macs, weights, time]).astype(np.float64),
+        additive=np.column_stack(sums).astype(np.float64),
         mass_numerator=numerator // common,
         mass_denominator=denominator // common,
         peak=peak,

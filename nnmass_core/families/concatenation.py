@@ -1,6 +1,6 @@
 """Concatenation (DenseNet-type) cells, and the shared code of the image networks built from them.
 
-Formulas: docs/theory.md (1) to (6), (12), (23), (33).
+Formulas: docs/theory.md (1) to (6), (12), (21), (23), (33).
 """
 
 from __future__ import annotations
@@ -221,13 +221,14 @@ class ConcatenationCnn(ImageArchitecture):
         sizes = resolutions(self.input, len(self.cells))
         w_in, before = self.input.channels, sizes[0]
         parts: list[Part] = []
-        norm_channels, steps = 0, list[Step]()
+        norm_channels, indices, steps = 0, 0, list[Step]()
         for index, (cell, after) in enumerate(zip(self.cells, sizes, strict=True)):
             w, d, t = cell.width, cell.depth, cell.skip_channels
             entry = self.entry(index, before, after).costs(w_in, w)
             body = self.body(after).costs(w, d, t, links(w, d, t))
             parts.append(cell.part(entry.params + body.params, entry.macs + body.macs))
             norm_channels += entry.norm_channels + body.norm_channels
+            indices += body.indices
             steps += [Step(f"cell {index + 1}, first layer", entry.peak)]
             steps += [Step(f"cell {index + 1}, other layers", body.peak)] if d > 1 else []
             w_in, before = w, after
@@ -242,6 +243,7 @@ class ConcatenationCnn(ImageArchitecture):
             depth=sum(cell.depth for cell in self.cells),
             part_name="cells",
             parts=tuple(parts),
+            indices=indices,
         )
 
     def work(self) -> tuple[Work, ...]:

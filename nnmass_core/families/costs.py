@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, NamedTuple
+from typing import Generic, Literal, NamedTuple
 
 from nnmass_core.engine.chain import Ints, Stage, make_stage
 from nnmass_core.hardware.latency import LatencyModel, Work
@@ -18,12 +18,14 @@ class Costs(NamedTuple, Generic[Integers]):
         macs: Multiply-accumulates for one input.
         norm_channels: Channels of BatchNorm.
         peak: Peak activation elements for one input.
+        indices: Channel numbers of sampled skips, docs/theory.md (21).
     """
 
     params: Integers
     macs: Integers
     norm_channels: Integers
     peak: Integers
+    indices: Integers | Literal[0] = 0
 
     @property
     def weights(self) -> Integers:
@@ -72,6 +74,7 @@ def stage_of(
         macs=costs.macs,
         weights=costs.weights,
         peak=costs.peak,
+        indices=costs.indices,
         mass_terms=mass_terms,
         integers=integers,
         latency=latency,

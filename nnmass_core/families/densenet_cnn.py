@@ -22,7 +22,7 @@ from nnmass_core.families.concatenation import (
 from nnmass_core.families.concatenation_space import ConcatenationCnnSpace
 from nnmass_core.families.costs import Costs
 from nnmass_core.hardware.latency import Operators, Work, convolution, elementwise
-from nnmass_core.mass import Integers
+from nnmass_core.mass import Integers, sampled_links
 
 
 class Entry(CellEntry):
@@ -63,7 +63,7 @@ class Body(CellBody):
 
     def costs(self, w: Integers, d: Integers, t: Integers, s: Integers) -> Costs[Integers]:
         c = self.norm_channels(w, d, s)
-        return Costs(self.params(w, c), self.macs(w, c), c, self.peak(w, d, t))
+        return Costs(self.params(w, c), self.macs(w, c), c, self.peak(w, d, t), sampled_links(w, d, t))
 
     def work(self, w: Integers, d: Integers, t: Integers, s: Integers) -> Work:
         c, layers, area = self.norm_channels(w, d, s), d - 1, self.area

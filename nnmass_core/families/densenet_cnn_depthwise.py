@@ -14,7 +14,7 @@ from nnmass_core.families.concatenation_space import ConcatenationCnnSpace
 from nnmass_core.families.costs import Costs
 from nnmass_core.families.densenet_cnn import Entry
 from nnmass_core.hardware.latency import Operators, Work, convolution, depthwise, elementwise
-from nnmass_core.mass import Integers, larger
+from nnmass_core.mass import Integers, larger, sampled_links
 
 
 class SeparableEntry(CellEntry):
@@ -58,6 +58,7 @@ class SeparableBody(CellBody):
             macs=kernels * (self.size[0] * self.size[1]),
             norm_channels=norm_channels,
             peak=self.peak(w, d, t),
+            indices=sampled_links(w, d, t),
         )
 
     def work(self, w: Integers, d: Integers, t: Integers, s: Integers) -> Work:

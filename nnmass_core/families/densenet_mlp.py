@@ -20,7 +20,7 @@ from nnmass_core.families.concatenation_space import distinct_cells
 from nnmass_core.families.costs import Costs, stage_of, timed
 from nnmass_core.families.neighborhood import cells_around
 from nnmass_core.hardware.latency import LatencyModel, Operators, Work, elementwise, linear
-from nnmass_core.mass import Integers, canonical_skip_channels, larger, links, mass_terms
+from nnmass_core.mass import Integers, canonical_skip_channels, larger, links, mass_terms, sampled_links
 from nnmass_core.spaces.axis import Axis, axis_schema, decode_axes
 from nnmass_core.spaces.base import Fields, Space, decode_choice, decode_integer
 
@@ -42,7 +42,7 @@ class Layers:
         """Return the layers' costs. The last takes w + t features, the inner ones (d-2) w + S - t in total."""
         macs = self.in_features * w + ((d - 2) * w + s - t) * w + (w + t) * self.num_classes
         biases = (d - 1) * w + self.num_classes
-        return Costs(macs + biases, macs, 0 * w, self.peak(w, d, t))
+        return Costs(macs + biases, macs, 0 * w, self.peak(w, d, t), sampled_links(w, d, t))
 
     def work(self, w: Integers, d: Integers, t: Integers, s: Integers) -> Work:
         """Return the operators that run. Layer 0 activates its output, later ones their input, and layer 1 nothing."""
@@ -105,6 +105,7 @@ class DenseNetMlp(Architecture):
             depth=d,
             part_name="cells",
             parts=(part,),
+            indices=costs.indices,
         )
 
     def work(self) -> tuple[Work, ...]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnmass_core.architecture import CLASSES, Image
+from nnmass_core.architecture import BYTES_PER_ELEMENT, CLASSES, Image
 from nnmass_core.codec import check_integer
+from nnmass_core.costs import counts_of
 from nnmass_core.engine.chain import Floats, Ints
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families.concatenation import MOST_CELLS
@@ -42,7 +43,8 @@ _BOUNDS = {"width": WIDTH, "depth": DEPTH, "skip_channels": SKIP_CHANNELS}
 class Scores:
     """Figures of n architectures, each (n,). nn_mass is a double, the costs are 64-bit integers.
 
-    weights: stored numbers. peak_elements: activations alive at the same time for one input.
+    weights: stored numbers. peak_elements: activations alive at the same time for one input. indices: channel numbers
+    of sampled skips, docs/theory.md (21).
     """
 
     nn_mass: Floats
@@ -50,6 +52,12 @@ class Scores:
     macs: Ints
     weights: Ints
     peak_elements: Ints
+    indices: Ints
+
+    def weight_bytes(self, precision: str) -> Ints:
+        """Return the bytes of weights and indices at `fp32`, `fp16` or `int8`, (n,): docs/theory.md (20)."""
+        stored: Ints = counts_of(self, BYTES_PER_ELEMENT[precision]).weight_bytes
+        return stored
 
 
 def score_densenet_cnn(image: Image, num_classes: int, cells: Ints, *, compiled: bool | None = None) -> Scores:
@@ -64,7 +72,7 @@ def score_densenet_cnn(image: Image, num_classes: int, cells: Ints, *, compiled:
     _check_form(image, num_classes, cells)
     n = len(cells)
     add = _adder(n, compiled=compiled)
-    scores = Scores(np.zeros(n), *(np.empty(n, np.int64) for _ in range(4)))
+    scores = Scores(np.zeros(n), *(np.empty(n, np.int64) for _ in range(5)))
     largest = np.full(cells.shape[1:], [low for low, _ in _BOUNDS.values()])
     for low in range(0, n, ROWS_AT_ONCE):
         rows = slice(low, low + ROWS_AT_ONCE)
@@ -126,13 +134,14 @@ def _score(image: Image, num_classes: int, columns: Ints, add: AddCell, scores: 
     sizes = resolutions(image, len(columns))
     areas = [height * width for height, width in sizes]
     w_in, area_in = np.full(columns.shape[2], image.channels), areas[0]
-    totals = np.zeros((4, columns.shape[2]), np.int64)
+    totals = np.zeros((5, columns.shape[2]), np.int64)
     for cell, area in zip(columns, areas, strict=True):
         add(w_in, cell, area_in, area, scores.nn_mass[rows], totals)
         w_in, area_in = cell[0], area
     head = Head(sizes[-1], num_classes)
-    convolutions, macs, norm_channels, peak = totals
+    convolutions, macs, norm_channels, peak, indices = totals
     scores.params[rows] = convolutions + 2 * norm_channels + head.params(w_in)
     scores.macs[rows] = macs + head.macs(w_in)
     scores.weights[rows] = scores.params[rows] + 2 * norm_channels
     np.maximum(peak, head.peak(w_in), out=scores.peak_elements[rows])
+    scores.indices[rows] = indices

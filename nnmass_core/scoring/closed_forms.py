@@ -17,8 +17,8 @@ AddCell = Callable[[Ints, Ints, int, int, Floats, Ints], None]
 """`add_cell` or an equivalent function."""
 
 
-def cell_figures(w_in: Any, w: Any, d: Any, t: Any, area_in: int, area: int) -> tuple[Any, Any, Any, Any]:
-    """Return NN-Mass, weights of the convolutions, BatchNorm channels and peak elements of a cell.
+def cell_figures(w_in: Any, w: Any, d: Any, t: Any, area_in: int, area: int) -> tuple[Any, Any, Any, Any, Any]:
+    """Return NN-Mass, weights of the convolutions, BatchNorm channels, peak elements and indices of a cell.
 
     The integers must lie within the family's bounds. area_in, area: positions of the input map and of the cell's maps.
     """
@@ -28,25 +28,27 @@ def cell_figures(w_in: Any, w: Any, d: Any, t: Any, area_in: int, area: int) -> 
     t = np.minimum(t, full)
     # Exact: t / w is an integer, or at least 1 / 8192 below the next one; the error of a double is at most 2**-44.
     k = np.int64(t / w)
-    s = w * (k * (k + 1) >> 1) + (inner - k) * t
+    sampled = (inner - k) * t
+    s = w * (k * (k + 1) >> 1) + sampled
     c = (d - 1) * w + s
     mass = 2 * d * s / np.maximum((d - 1) * inner, 1)
     alive = 2 * w + (t != 0) * (full + t)
-    return mass, 9 * w * (w_in + c), w + c, np.maximum(w_in * area_in + w * area, alive * area)
+    return mass, 9 * w * (w_in + c), w + c, np.maximum(w_in * area_in + w * area, alive * area), sampled
 
 
 def add_cell(w_in: Ints, cells: Ints, area_in: int, area: int, nn_mass: Floats, totals: Ints) -> None:
     """Add one cell of each network to the networks' totals, in place.
 
     w_in: input channels, (rows,). cells: width, depth and skip channels, (3, rows). nn_mass: (rows,). totals: weights
-    of the convolutions, MACs, BatchNorm channels and the largest peak so far, (4, rows).
+    of the convolutions, MACs, BatchNorm channels, the largest peak so far and indices, (5, rows).
     """
-    mass, weights, norm_channels, peak = cell_figures(w_in, cells[0], cells[1], cells[2], area_in, area)
+    mass, weights, norm_channels, peak, sampled = cell_figures(w_in, cells[0], cells[1], cells[2], area_in, area)
     nn_mass += mass
     totals[0] += weights
     totals[1] += weights * area
     totals[2] += norm_channels
     np.maximum(totals[3], peak, out=totals[3])
+    totals[4] += sampled
 
 
 def add_cell_by_rows(w_in: Ints, cells: Ints, area_in: int, area: int, nn_mass: Floats, totals: Ints) -> None:
@@ -54,9 +56,10 @@ def add_cell_by_rows(w_in: Ints, cells: Ints, area_in: int, area: int, nn_mass: 
     # In the same file as `cell_figures`, as numba reuses its cached machine code only while this file is unchanged.
     for i in range(len(nn_mass)):
         w, d, t = cells[0, i], cells[1, i], cells[2, i]
-        mass, weights, norm_channels, peak = cell_figures(w_in[i], w, d, t, area_in, area)
+        mass, weights, norm_channels, peak, sampled = cell_figures(w_in[i], w, d, t, area_in, area)
         nn_mass[i] += mass
         totals[0, i] += weights
         totals[1, i] += weights * area
         totals[2, i] += norm_channels
         totals[3, i] = np.maximum(totals[3, i], peak)
+        totals[4, i] += sampled

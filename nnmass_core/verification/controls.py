@@ -24,7 +24,7 @@ from nnmass_core.engine.chain import QUANTITIES, Chain, Floats, Ints, Stage
 from nnmass_core.engine.control import Control
 from nnmass_core.engine.problem import ChainProblem, maximize
 from nnmass_core.engine.solver import Solver
-from nnmass_core.search import chain_for
+from nnmass_core.search import PEAK, chain_for
 from nnmass_core.spaces.base import Space
 
 WINDOWS = (0.05, 0.1, 0.2, 0.4)
@@ -33,7 +33,7 @@ WINDOWS = (0.05, 0.1, 0.2, 0.4)
 BY_PARAMS = (maximize("params"), maximize("macs"))
 """The order of a ranking by params; the architecture's integers, smaller first, break the remaining ties."""
 
-PARAMS, MACS, WEIGHTS = (QUANTITIES.index(name) for name in ("params", "macs", "weights"))
+PARAMS, MACS = (QUANTITIES.index(name) for name in ("params", "macs"))
 COSTS = [PARAMS, MACS]
 
 CHECKS = 300
@@ -75,9 +75,9 @@ class ControlRequest(Protocol):
 def params_control(request: ControlRequest, candidate: Architecture, taken: frozenset[str]) -> Architecture | None:
     """Return the network that a ranking by params would choose at the candidate's cost, or None when there is none.
 
-    Of the networks of the request's space whose params, MACs, weights (stored numbers) and peak activation elements do
-    not exceed the candidate's: the one of most params, then most MACs. taken: arch_ids to exclude, such as the other
-    candidates and controls; the candidate itself is always excluded.
+    Of the networks of the request's space that keep every limit of its budget, and whose params, MACs, weights (stored
+    numbers) and peak activation elements do not exceed the candidate's: the one of most params, then most MACs. taken:
+    arch_ids to exclude, such as the other candidates and controls; the candidate itself is always excluded.
 
     The result is exact wherever the engine can prove it in a fixed amount of work. In spaces of trillions, thousands of
     networks tie to the last parameter; there it is the best of what the engine found and of a fixed sample of networks
@@ -85,11 +85,15 @@ def params_control(request: ControlRequest, candidate: Architecture, taken: froz
     """
     taken |= {candidate.arch_id}
     figures = candidate.evaluation
-    caps = ((PARAMS, figures.params), (MACS, figures.macs), (WEIGHTS, figures.weights))
-    problem = ChainProblem(request.space.chain(), keys=BY_PARAMS, caps=caps, peak=figures.peak_elements)
+    own = {"params": figures.params, "macs": figures.macs, "weights": figures.weights, PEAK: figures.peak_elements}
+    chain, bounds = _limited(request)
+    most = own | {quantity: min(bound, own.get(quantity, bound)) for quantity, bound in bounds.items()}
+    peak = most.pop(PEAK)
+    caps = tuple((chain.quantities.index(quantity), bound) for quantity, bound in most.items())
+    problem = ChainProblem(chain, keys=BY_PARAMS, caps=caps, peak=peak)
     solver = Solver(problem, len(taken) + 1, Control(expired=_after(CHECKS)))
     if not solver.solve().complete:
-        _offer_draws(solver, np.array([bound for _, bound in caps], np.float64))
+        _offer_draws(solver, caps)
     found = solver.chain.path_integers(solver.pool.paths)
     return _first_free(request.space, found.tolist(), taken)
 
@@ -110,16 +114,21 @@ def random_control(
     """
     taken |= {candidate.arch_id}
     cost = np.array([candidate.evaluation.params, candidate.evaluation.macs], np.float64)
-    limits = request.budget.limits()
-    bounds = {limit.cost.quantity: limit.elements for limit in limits}
-    chain = chain_for(request.space, request.budget, (limit.cost for limit in limits))
+    chain, bounds = _limited(request)
     most = np.array([bounds.get(name, np.inf) for name in chain.quantities])
-    chain = chain.within_peak(bounds["peak"]) if "peak" in bounds else chain
+    chain = chain.within_peak(bounds[PEAK]) if PEAK in bounds else chain
     for paths in _by_window(chain, cost, most, np.random.Generator(np.random.PCG64(seed))):
         control = _first_free(request.space, chain.path_integers(paths).tolist(), taken)
         if control is not None:
             return control
     return None
+
+
+def _limited(request: ControlRequest) -> tuple[Chain, dict[str, int]]:
+    """Return the chain of the request's space, and the bounds of its budget by quantity, in elements."""
+    limits = request.budget.limits()
+    chain = chain_for(request.space, request.budget, (limit.cost for limit in limits))
+    return chain, {limit.cost.quantity: limit.elements for limit in limits}
 
 
 def _after(checks: int) -> Callable[[], bool]:
@@ -292,15 +301,16 @@ def _hits(tilted: Tilted, most: Floats, rng: np.random.Generator) -> tuple[Ints,
     return np.concatenate(found), np.concatenate(costs)
 
 
-def _offer_draws(solver: Solver, most: Floats) -> None:
+def _offer_draws(solver: Solver, caps: tuple[tuple[int, int], ...]) -> None:
     """Offer to the solver's pool all networks, or those drawn at the cost of the caps with params filled up to the cap.
 
-    most: the caps on params, MACs and weights.
+    caps: columns of the quantities and bounds, params and MACs first.
     """
+    columns, most = [column for column, _ in caps], np.array([bound for _, bound in caps], np.float64)
     chain = solver.chain
     for paths in [every_path(chain)] if chain.count() <= LISTED else _draws_below(chain, most):
         sums = _sums(chain, paths)
-        fits = np.all(sums[:, [PARAMS, MACS, WEIGHTS]] <= most, axis=1)
+        fits = np.all(sums[:, columns] <= most, axis=1)
         if np.any(fits):
             solver.pool.add(paths[fits], sums[fits])
 

@@ -51,7 +51,16 @@ PLUGIN_PARTS = {
     ),
     "Chains of stages": ("Chain", "Stage", "Costs", "stage_of", "timed"),
     "NN-Mass": (
-        *("mass", "mass_terms", "links", "layer_links", "density", "average_degree", "canonical_skip_channels"),
+        *(
+            "mass",
+            "mass_terms",
+            "links",
+            "layer_links",
+            "sampled_links",
+            "density",
+            "average_degree",
+            "canonical_skip_channels",
+        ),
         *("basic_block_terms", "bottleneck_terms", "smaller", "larger"),
     ),
     "Operators and latency": (

@@ -27,6 +27,7 @@ class Row:
     macs: int
     weights: int
     peak: int
+    indices: int = 0
 
     @property
     def place(self) -> tuple[Fraction, int, int, Cells]:
@@ -38,10 +39,14 @@ class Row:
         """Widths and depths."""
         return tuple((w, d) for w, d, _ in self.cells)
 
+    def weight_bytes(self, precision: str) -> int:
+        """Return the bytes of stored numbers, and of channel numbers at 4 bytes each."""
+        return self.weights * BYTES[precision] + 4 * self.indices
+
     def use(self, limit: str, precision: str) -> int:
         """Return what the architecture takes of a limit, in the limit's unit."""
         size = BYTES[precision]
-        figures = (self.params, self.macs, self.weights * size, self.peak * size)
+        figures = (self.params, self.macs, self.weight_bytes(precision), self.peak * size)
         return figures[LIMITS.index(limit)]
 
 
@@ -103,7 +108,8 @@ def count_of(space: dict[str, Any], cells: Cells) -> Count | Tape:
 def row(space: dict[str, Any], cells: Cells) -> Row:
     """Cost one architecture of the space."""
     count = count_of(space, cells)
-    return Row(cells, nn_mass(cells), count.params, count.macs, count.params + 2 * count.norm, count.peak)
+    stored = count.params + 2 * count.norm
+    return Row(cells, nn_mass(cells), count.params, count.macs, stored, count.peak, count.indices)
 
 
 def ranked(space: dict[str, Any]) -> list[Row]:

@@ -24,9 +24,9 @@ COSTS = {"max_params": 0, "max_macs": 1, "max_weight_bytes": 2}
 
 @dataclass(frozen=True)
 class Option:
-    """One choice: a cell's integers with its mass, or a meeting of two widths; costs are (params, macs, weights)."""
+    """A choice: a cell's integers with its mass, or a meeting of two widths. Costs: params, MACs, weights, indices."""
 
-    costs: tuple[int, int, int]
+    costs: tuple[int, int, int, int]
     peak: int
     mass: Fraction = Fraction(0)
 
@@ -63,13 +63,14 @@ def body(w: int, d: int, t: int, positions: int) -> Option:
     norm = sum(w + more for more in taken)
     live = 0 if d == 1 else (d * w + t) if d >= 3 and t > 0 else 2 * w
     mass = Fraction(2 * d * sum(taken), (d - 1) * (d - 2)) if d >= 3 else Fraction(0)
-    return Option((weights + 2 * norm, weights * positions, weights + 4 * norm), live * positions, mass)
+    indices = sum(more for j, more in enumerate(taken, start=1) if 0 < more < w * (j - 1))
+    return Option((weights + 2 * norm, weights * positions, weights + 4 * norm, indices), live * positions, mass)
 
 
 def entry(w_in: int, w: int, before: int, after: int) -> Option:
     """A cell's first layer, with the BatchNorm of its output."""
     weights = 9 * w_in * w
-    return Option((weights + 2 * w, weights * after, weights + 4 * w), w_in * before + w * after)
+    return Option((weights + 2 * w, weights * after, weights + 4 * w, 0), w_in * before + w * after)
 
 
 def head(w: int, size: tuple[int, int], classes: int) -> Option:
@@ -77,7 +78,7 @@ def head(w: int, size: tuple[int, int], classes: int) -> Option:
     pooled = w * (size[0] // 2) * (size[1] // 2)
     params = pooled * classes + classes
     peak = max(w * size[0] * size[1] + pooled, pooled + classes)
-    return Option((params, pooled * classes, params), peak)
+    return Option((params, pooled * classes, params, 0), peak)
 
 
 def triples(space: dict[str, Any], cell: int) -> Iterator[tuple[int, int, int]]:
@@ -136,9 +137,10 @@ def add_budget(model: Model, budget: dict[str, Any]) -> None:
     size = BYTES[budget.get("precision", "fp32")]
     for name, column in COSTS.items():
         if name in budget:
-            unit = size if name == "max_weight_bytes" else 1
             costs = [option.costs[column] for option in model.options]
-            model.cp.add(cp_model.LinearExpr.weighted_sum(model.chosen, costs) <= budget[name] // unit)
+            if name == "max_weight_bytes":
+                costs = [size * option.costs[2] + 4 * option.costs[3] for option in model.options]
+            model.cp.add(cp_model.LinearExpr.weighted_sum(model.chosen, costs) <= budget[name])
     if "max_peak_activation_bytes" in budget:
         for option, variable in zip(model.options, model.chosen, strict=True):
             if option.peak * size > budget["max_peak_activation_bytes"]:

@@ -45,7 +45,8 @@ def row(d: dict[str, Any]) -> ResidualRow:
     tape, mass = WALKS[d["family"]](d)
     shape = tuple((stage["channels"], stage["repeats"]) for stage in d["stages"])
     stored = tape.params + 2 * tape.norm
-    return ResidualRow(integers(d), mass, tape.params, tape.macs, stored, tape.peak, shape)  # type: ignore[arg-type]
+    figures = (mass, tape.params, tape.macs, stored, tape.peak)
+    return ResidualRow(integers(d), *figures, widths_and_repeats=shape)  # type: ignore[arg-type]
 
 
 def _base(rng: Random, family: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from nnmass_core.search import SearchRequest, search
 from nnmass_core.verification import controls
 from nnmass_core.verification.controls import BY_PARAMS, WINDOWS, params_control, random_control, tilt_to_mean
 from tests.core import residual_problems
-from tests.core.brute import Row, ranked
+from tests.core.brute import BYTES, Row, ranked
 from tests.core.problems import OTHER_FAMILIES, random_space
 
 CELLS = ("densenet_cnn", *OTHER_FAMILIES)
@@ -83,10 +83,13 @@ def check_params_control(family: str, seed: int) -> None:
         candidate, row = rng.choice(found)
         others = rng.sample(found, rng.randint(0, min(5, len(found))))
         taken = frozenset(network.arch_id for network, _ in others)
-        control = params_control(request(space), candidate, taken)
-        expected = best_by_params(found, row, taken | {candidate.arch_id})
+        precision = rng.choice(tuple(BYTES))
+        budget = rng.choice(({}, {"precision": precision, "max_weight_bytes": row.weight_bytes(precision)}))
+        fitting = [one for one in found if one[1].weight_bytes(precision) <= row.weight_bytes(precision)]
+        control = params_control(request(space, budget), candidate, taken)
+        expected = best_by_params(fitting if budget else found, row, taken | {candidate.arch_id})
         assert (control and control.arch_id) == expected
-        assert params_control(request(space), candidate, taken) == control
+        assert params_control(request(space, budget), candidate, taken) == control
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -34,12 +34,13 @@ def test_params_and_nn_mass_equal_the_published_values(vector: dict[str, Any]) -
     assert float(found.mass) == pytest.approx(vector["nn_mass"], rel=1e-9, abs=0)
 
 
-@pytest.mark.parametrize("example", reference_rows("cost_examples.json", "examples"))
+@pytest.mark.parametrize("example", reference_rows("cost_examples_with_indices.json", "examples"))
 def test_costs_equal_the_worked_examples(example: dict[str, Any]) -> None:
     found = decode_architecture(example["architecture"]).evaluate()
     assert (found.params, found.macs) == (example["params"], example["macs"])
     assert found.peak_elements == example["peak_activation_elements"]
     assert found.weights - found.params == 2 * example["batchnorm_channels"]
+    assert found.indices == example["index_entries"]
     assert found.report("fp32")["weight_bytes"] == example["weight_bytes_fp32"]
     assert float(found.mass) == pytest.approx(example["nn_mass"], rel=1e-9, abs=0)
 
@@ -50,7 +51,7 @@ def test_costs_equal_a_walk_over_the_layers(drawn: tuple[tuple[int, int, int], i
     image, classes, cells = drawn
     found, count = network(cells, image, classes).evaluate(), walk(image, classes, cells)
     assert (found.params, found.macs) == (count.params, count.macs)
-    assert found.weights == count.params + 2 * count.norm
+    assert (found.weights, found.indices) == (count.params + 2 * count.norm, count.indices)
     assert found.peak_elements == count.peak
     assert found.mass == nn_mass(cells)
     assert found.depth == sum(d for _, d, _ in cells)
@@ -63,7 +64,7 @@ def test_a_report_has_the_numbers_of_the_evaluation(drawn: tuple[tuple[int, int,
     found = network(cells, image, classes).evaluate()
     for precision, size in (("fp32", 4), ("fp16", 2), ("int8", 1)):
         report = json.loads(json.dumps(found.report(precision)))
-        assert report["weight_bytes"] == found.weights * size
+        assert report["weight_bytes"] == found.weights * size + 4 * found.indices
         assert report["peak_activation_bytes"] == found.peak_elements * size
         assert report["nn_mass"] == float(found.mass)
         assert [(c["width"], c["depth"], c["skip_channels"]) for c in report["cells"]] == list(canonical(cells))

@@ -37,12 +37,13 @@ def test_params_and_nn_mass_equal_the_published_values(vector: dict[str, Any]) -
     assert densities == pytest.approx(vector["density"], rel=1e-9, abs=0)
 
 
-@pytest.mark.parametrize("example", reference_rows("cost_examples.json", "examples", FAMILY))
+@pytest.mark.parametrize("example", reference_rows("cost_examples_with_indices.json", "examples", FAMILY))
 def test_costs_equal_the_worked_examples(example: dict[str, Any]) -> None:
     found = decode_architecture(example["architecture"]).evaluate()
     assert (found.params, found.macs) == (example["params"], example["macs"])
     assert found.peak_elements == example["peak_activation_elements"]
     assert found.weights - found.params == 2 * example["batchnorm_channels"]
+    assert found.indices == example["index_entries"]
     assert found.report("fp32")["weight_bytes"] == example["weight_bytes_fp32"]
     assert float(found.mass) == pytest.approx(example["nn_mass"], rel=1e-9, abs=0)
 
@@ -53,7 +54,7 @@ def test_costs_equal_a_walk_over_the_steps(drawn: Drawn) -> None:
     image, classes, cells = drawn
     found, count = network(cells, image, classes).evaluate(), walk_depthwise(image, classes, cells)
     assert (found.params, found.macs) == (count.params, count.macs)
-    assert found.weights == count.params + 2 * count.norm
+    assert (found.weights, found.indices) == (count.params + 2 * count.norm, count.indices)
     assert found.mass == nn_mass(cells)
     assert found.depth == sum(d for _, d, _ in cells)
 

@@ -65,6 +65,7 @@ def test_params_and_nn_mass_equal_the_published_values(vector: dict[str, Any]) -
 def test_costs_equal_a_walk_over_the_layers(drawn: Drawn) -> None:
     found, count = network(drawn).evaluate(), walk_mlp(*drawn)
     assert (found.params, found.weights, found.macs) == (count.params, count.params, count.macs)
+    assert found.indices == count.indices
     assert found.peak_elements == count.peak
     assert found.mass == nn_mass((drawn[2:],))
     assert found.depth == drawn[3]

@@ -22,7 +22,7 @@ from nnmass_core.scoring.closed_forms import add_cell, add_cell_by_rows
 IMAGE = Image(channels=3, height=33, width=32)
 SMALLEST = Image(channels=1, height=2, width=2)
 WIDEST, DEEPEST = 8192, 512
-FIELDS = ("nn_mass", "params", "macs", "weights", "peak_elements")
+FIELDS = ("nn_mass", "params", "macs", "weights", "peak_elements", "indices")
 
 
 @pytest.fixture(params=["numpy", "compiled"])
@@ -65,8 +65,9 @@ def assert_equal_to_single_evaluations(scores: Scores, image: Image, num_classes
         figures = evaluate(image, num_classes, row)
         assert scores.nn_mass[i] == sum(float(part.mass) for part in figures.parts)
         assert scores.nn_mass[i] == pytest.approx(float(figures.mass), rel=1e-14)
-        exact = (figures.params, figures.macs, figures.weights, figures.peak_elements)
-        assert (scores.params[i], scores.macs[i], scores.weights[i], scores.peak_elements[i]) == exact
+        exact = (figures.params, figures.macs, figures.weights, figures.peak_elements, figures.indices)
+        assert tuple(getattr(scores, name)[i] for name in FIELDS[1:]) == exact
+        assert scores.weight_bytes("int8")[i] == figures.report("int8")["weight_bytes"]
 
 
 def assert_identical(one: Scores, other: Scores) -> None:
@@ -173,7 +174,7 @@ def test_machine_code_gives_the_same_bits(cells: int) -> None:
 
 def test_the_loop_without_compilation_gives_the_same_bits() -> None:
     cells = edge_cells(1)[:, 0].T.copy()
-    totals = [(np.zeros(cells.shape[1]), np.zeros((4, cells.shape[1]), np.int64)) for _ in range(2)]
+    totals = [(np.zeros(cells.shape[1]), np.zeros((5, cells.shape[1]), np.int64)) for _ in range(2)]
     for add, (nn_mass, costs) in zip((add_cell, add_cell_by_rows), totals, strict=True):
         for _ in range(2):
             add(np.roll(cells[0], 1), cells, 40, 10, nn_mass, costs)

@@ -123,7 +123,7 @@ def test_costs_of_the_cp_sat_model_equal_those_of_the_oracle() -> None:
     ]
     parts.append(head(widths[-1], size[-1], space["num_classes"]))
     walked = row(space, cells)
-    totals = tuple(sum(part.costs[column] for part in parts) for column in range(3))
-    assert totals == (walked.params, walked.macs, walked.weights)
+    totals = tuple(sum(part.costs[column] for part in parts) for column in range(4))
+    assert totals == (walked.params, walked.macs, walked.weights, walked.indices)
     assert max(part.peak for part in parts) == walked.peak
     assert sum(part.mass for part in parts) == walked.mass

@@ -45,7 +45,7 @@ ASKED: dict[str, Any] = {"space": SPACE, "budget": {"max_energy_pj": 4_000_000},
 
 
 def energy(row: Row, precision: str = "fp32") -> int:
-    return 3 * row.macs + 640 * row.weights * BYTES[precision]
+    return 3 * row.macs + 640 * row.weight_bytes(precision)
 
 
 def request(objective: Any = None, top_k: int = 5, **budget: Any) -> SearchRequest:
