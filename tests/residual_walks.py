@@ -107,7 +107,8 @@ def walk_wide(d: dict[str, Any]) -> tuple[Tape, Fraction]:
             stride, name = (2 if s and r == 0 else 1), f"{s}.{r}"
             after = down(maps, stride)
             tape.batch_norm(i)
-            y = tape.conv(f"{name} 1", x, 3, i, o, positions(after))
+            y = tape.write(f"{name} activated", i * positions(maps), [x])  # the shortcut or the sum reads x again
+            y = tape.conv(f"{name} 1", y, 3, i, o, positions(after))
             tape.batch_norm(o)
             y = tape.conv(f"{name} 2", y, 3, o, o, positions(after))
             shortcut = x

@@ -85,6 +85,14 @@ def steps(network: Architecture, *names: str) -> Figures:
     return figures(**{name: elements[name] for name in names}, peak=network.evaluation.peak_elements)
 
 
+def basic_blocks_of_wrn() -> Figures:
+    """Return the live elements of the first two stages of a narrow WRN of one block a stage, and its peak."""
+    stages = [{"channels": channels, "repeats": 1} for channels in (64, 128, 256)]
+    form = {"family": "wide_resnet_cifar", "input": CIFAR, "num_classes": 10, "stages": stages}
+    found = steps(decode_architecture(form), "stage 1, block 1", "stage 2, block 1")
+    return {f"WRN: {name}": value for name, value in found.items()}
+
+
 def ends() -> Figures:
     names = ("resnet18", "mobilenet_v2")
     networks = {name: named_network(name) for name in names} | {"WRN": wide_resnet()}
@@ -230,7 +238,7 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     23: lambda: steps(densenet(*OPTIMUM), "cell 1, first layer", "cell 1, other layers", "cell 2, first layer", "head"),
     24: lambda: steps(densenet(*OPTIMUM, family="densenet_cnn_depthwise"), "cell 2, first layer"),
     25: lambda: figures(**{f"peak with {n} features": mlp(in_features=n).evaluation.peak_elements for n in (16, 784)}),
-    26: lambda: steps(named_network("resnet18"), "stage 1, block 1", "stage 2, block 1"),
+    26: lambda: steps(named_network("resnet18"), "stage 1, block 1", "stage 2, block 1") | basic_blocks_of_wrn(),
     27: lambda: steps(named_network("resnet50"), "stage 1, block 1", "stage 1, block 2"),
     28: lambda: steps(named_network("mobilenet_v2"), "stage 1, block 1", "stage 2, block 1", "stage 2, block 2"),
     29: ends,

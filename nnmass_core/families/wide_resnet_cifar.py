@@ -28,7 +28,7 @@ from nnmass_core.families.residual import (
 from nnmass_core.families.residual_space import Blocks, Frame, head_stage, staged_chain
 from nnmass_core.families.resnet import build_stages, head_costs, head_work, staged_option_bound
 from nnmass_core.hardware.latency import LatencyModel, Work, convolution, elementwise
-from nnmass_core.mass import Integers, basic_block_terms
+from nnmass_core.mass import Integers, basic_block_terms, larger
 from nnmass_core.spaces.base import Fields, Space, decode_integer
 
 STAGES = (3, 8)
@@ -41,7 +41,7 @@ DOCS = {"channels": "Channels of every block of the stage.", "repeats": "Blocks 
 class WideBlocks(Blocks):
     """BatchNorm, ReLU, 3x3, BatchNorm, ReLU, 3x3; a projected shortcut is a plain 1x1 convolution.
 
-    BatchNorm and ReLU count as in-place operations, so the block's input is alive once, not twice.
+    The shortcut reads the block's input again, so the first BatchNorm and ReLU write a new tensor beside it.
     """
 
     def channels(self, c: Integers) -> Integers:
@@ -49,7 +49,10 @@ class WideBlocks(Blocks):
 
     def costs(self, i: Integers, c: Integers, before: int, after: int, projected: Integers) -> Costs[Integers]:
         kernels = 9 * i * c + 9 * c * c + projected * i * c
-        return Costs(kernels + 2 * (i + c), kernels * after, i + c, i * before + 2 * c * after)
+        # the first convolution has the input, its activation and its own output; the second one and the shortcut's
+        # have the input, the main branch and the tensor being written
+        peak = i * before + c * after + larger(i * before, c * after)
+        return Costs(kernels + 2 * (i + c), kernels * after, i + c, peak)
 
     def work(self, i: Integers, c: Integers, before: int, after: int, projected: Integers) -> Work:
         small, large, two = 0 * c + after, 0 * c + before, 0 * c + 2

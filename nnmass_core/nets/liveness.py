@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -21,16 +22,19 @@ from nnmass_core.nets.concatenation import concatenate, send
 from nnmass_core.wiring import Wiring
 
 WRITING: tuple[type[nn.Module], ...] = (nn.Conv2d, nn.Linear, nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d)
-IN_PLACE: tuple[type[nn.Module], ...] = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.ELU, nn.Dropout, nn.Flatten, nn.Identity)
 WRITING_CALLS: set[Any] = {concatenate, functional.adaptive_avg_pool2d}
-IN_PLACE_CALLS: set[Any] = {
+IN_PLACE: tuple[type[nn.Module], ...] = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.ELU, nn.Dropout, nn.Flatten)
+IN_PLACE_CALLS: set[Any] = {operator.add, operator.iadd, torch.flatten, "flatten"}
+"""Steps that work in a tensor of their result's size, if nothing reads it later; a residual sum in one of its terms."""
+
+VIEWS: tuple[type[nn.Module], ...] = (nn.Identity,)
+VIEW_CALLS: set[Any] = {
     send,  # first half of gather-and-concatenate, which counts as one step without temporaries: its concatenation
     operator.getitem,
-    operator.add,  # a residual sum overwrites one of its terms, which have the same size
-    operator.iadd,
-    torch.flatten,
-    "flatten",
 }
+"""Steps whose result is their input, or a part of it."""
+
+KINDS = {"write": (WRITING, WRITING_CALLS), "in place": (IN_PLACE, IN_PLACE_CALLS), "view": (VIEWS, VIEW_CALLS)}
 
 
 def peak_elements(architecture: Architecture, wiring: Wiring) -> int:
@@ -58,44 +62,50 @@ def traced_peak(module: fx.GraphModule, x: torch.Tensor) -> int:
     """
     ShapeProp(module).propagate(x)
     steps = [node for node in module.graph.nodes if node.op != "get_attr"]
-    tensors = _tensors(module, steps)
-    last_step: dict[fx.Node, int] = {}
+    values: dict[fx.Node, fx.Node] = {}  # the step that computed what a step gives: another one for a view
+    last_read: dict[fx.Node, int] = {}  # of each value, by number of the step
     for number, node in enumerate(steps):
-        for read in (node, *node.all_input_nodes):
-            if read in tensors:
-                last_step[tensors[read]] = number
+        read = [values[other] for other in node.all_input_nodes if other in values]
+        values[node] = read[0] if _kind(module, node) == "view" else node
+        last_read |= dict.fromkeys([*read, values[node]], number)
+    tensors: dict[fx.Node, fx.Node] = {}  # the value that was first in the tensor of a value
+    death: dict[fx.Node, int] = {}
+    for number, node in enumerate(steps):
+        if values[node] is node:
+            free = (value for value in _overwritable(module, node, values) if last_read[value] == number)
+            tensors[node] = next((tensors[value] for value in free), node)
+            death[tensors[node]] = last_read[node]
     dying: dict[int, int] = defaultdict(int)
-    for tensor, number in last_step.items():
+    for tensor, number in death.items():
         dying[number] += _elements(tensor)
     alive = peak = 0
     for number, node in enumerate(steps):
-        if node in last_step:  # it writes a new tensor
+        if node in death:  # it writes a new tensor
             alive += _elements(node)
             peak = max(peak, alive)
         alive -= dying[number]
     return peak
 
 
-def _tensors(module: fx.GraphModule, steps: list[fx.Node]) -> dict[fx.Node, fx.Node]:
-    """Return, for each step but the output, the step that wrote the tensor that holds its result."""
-    tensors: dict[fx.Node, fx.Node] = {}
-    for node in steps:
-        if node.op != "output":
-            tensors[node] = node if _writes(module, node) else tensors[node.all_input_nodes[0]]
-    return tensors
+def _overwritable(module: fx.GraphModule, node: fx.Node, values: dict[fx.Node, fx.Node]) -> Iterator[fx.Node]:
+    """Yield the values in whose tensors a step may write its result if nothing reads them later."""
+    if _kind(module, node) == "in place":
+        for other in node.all_input_nodes:
+            if other in values and _elements(values[other]) == _elements(node):
+                yield values[other]
 
 
-def _writes(module: fx.GraphModule, node: fx.Node) -> bool:
+def _kind(module: fx.GraphModule, node: fx.Node) -> str:
+    """Return how a step makes its result: one of KINDS."""
     if node.op == "placeholder":
-        return True
-    if node.op == "call_module":
-        layer = module.get_submodule(str(node.target))
-        known, writes = isinstance(layer, WRITING + IN_PLACE), isinstance(layer, WRITING)
-    else:
-        known, writes = node.target in WRITING_CALLS | IN_PLACE_CALLS, node.target in WRITING_CALLS
-    if not known:
-        raise LookupError(f"no rule says whether {node.format_node()} writes a tensor")
-    return writes
+        return "write"
+    if node.op == "output":
+        return "view"
+    layer = module.get_submodule(str(node.target)) if node.op == "call_module" else None
+    for kind, (layers, calls) in KINDS.items():
+        if isinstance(layer, layers) or (layer is None and node.target in calls):
+            return kind
+    raise LookupError(f"no rule says whether {node.format_node()} writes a tensor")
 
 
 def _elements(node: fx.Node) -> int:

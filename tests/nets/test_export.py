@@ -16,6 +16,9 @@ from nnmass_core.export.pytorch_source import pytorch_source  # noqa: E402
 from nnmass_core.export.torch_files import write  # noqa: E402
 from nnmass_core.families import decode_architecture  # noqa: E402
 from nnmass_core.nets import build  # noqa: E402
+from nnmass_core.nets.liveness import peak_elements  # noqa: E402
+from nnmass_core.wiring import draw_wiring  # noqa: E402
+from tests.nets import onnx_liveness  # noqa: E402
 from tests.nets.random_networks import FAMILIES, random_network  # noqa: E402
 
 WITHOUT_NNMASS = "import sys; sys.modules.update(dict.fromkeys(['nnmass_core', 'app', 'worker']))\n"
@@ -82,12 +85,15 @@ def test_the_pytorch_file_builds_every_network(family: str) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_the_onnx_file_gives_the_same_outputs_in_onnx_runtime(family: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
     architecture = decode_architecture(random_network(Random(f"export {family}"), family))
     write(architecture, 7, "onnx", tmp_path / "network.onnx")
     module = build(architecture, 7).eval()
     x = torch.rand(5, *architecture.input_shape)
     torch.save({"x": x, "y": module(x).detach()}, tmp_path / "example.pt")
     assert run(RUN_ONNX, tmp_path) == "the same"
+    peak = onnx_liveness.peak(onnx.load(tmp_path / "network.onnx"))
+    assert peak == peak_elements(architecture, draw_wiring(architecture, 7)) <= architecture.evaluation.peak_elements
 
 
 @pytest.mark.parametrize("family", FAMILIES)
