@@ -20,6 +20,9 @@ from nnmass_core.mass import layer_links
 Layer = tuple[int, ...]
 """The channels that one layer samples, ascending: channel c of output i is number i * width + c."""
 
+MOST_LINKS = 20_000_000
+"""The most possible links of a network whose wiring is written to a file; drawing these takes a second or two."""
+
 
 @dataclass(frozen=True)
 class Wiring:

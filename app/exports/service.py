@@ -22,12 +22,9 @@ from app.storage.models import Export
 from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
 from nnmass_core.export.pytorch_source import file_without_torch
-from nnmass_core.wiring import possible_links
+from nnmass_core.wiring import MOST_LINKS, possible_links
 
 KIND, QUEUE = "export", "files"
-MOST_LINKS = 20_000_000
-"""The most possible links: drawing the wiring takes a number for each, a second or two for this many."""
-
 MOST_WEIGHTS = 100_000_000
 """The most weights of a file that a worker creates: 400 MB."""
 
