@@ -133,12 +133,12 @@ def _read_all(networks: Iterable[str | Definition]) -> list[Network]:
 
 
 def export(network: str | Definition, *, format: str = "pytorch", seed: int = 0) -> bytes:  # noqa: A002 - as in REST
-    """Return a network as a file: `pytorch`, a readable module that needs torch alone, or `json`, its definition.
+    """Return an untrained network as a file: `pytorch`, a module that needs only torch, or `json`, its definition.
 
     Args:
         network: A definition, or the name of a well-known network.
         format: `pytorch` or `json`.
-        seed: Draws the skip wiring.
+        seed: Draws the wiring. Weights of a training with another seed do not load into the file.
 
     Returns:
         The content of the file.

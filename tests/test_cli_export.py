@@ -70,3 +70,11 @@ def test_a_file_that_is_not_json_is_refused() -> None:
     done = CliRunner().invoke(app, ["export", "-"], input="{")
     assert done.exit_code == 2
     assert done.stderr.startswith("nnmass: the definition is not JSON")
+
+
+def test_the_file_of_an_untrained_network_says_so_and_names_its_seed() -> None:
+    source = export("--seed", "3").stdout
+    assert "Not trained" in source
+    assert "WIRING_SEED = 3" in source
+    dense = export("--seed", "3", definition=MLP | {"skip_channels": 99}).stdout
+    assert "loads trained weights of every seed" in dense.replace("\n", " ")

@@ -35,9 +35,12 @@ async def export_architecture(
     threads: ThreadsDep,
     caller: CallerDep,
     format: Annotated[Literal["pytorch", "onnx", "torchscript", "json"], Query()],  # noqa: A002 - the contract's word
-    seed: Annotated[int, Query(ge=0, le=LARGEST_SEED, description="Seed that draws the skip wiring.")] = 0,
+    seed: Annotated[int, Query(ge=0, le=LARGEST_SEED, description="Seed of the wiring and the initial weights.")] = 0,
 ) -> Response:
-    """Return an architecture as a file: its definition, PyTorch source, ONNX, or TorchScript.
+    """Return an untrained architecture as a file: its definition, PyTorch source, ONNX, or TorchScript.
+
+    The PyTorch source has the wiring of `seed`; weights of a training with another seed do not load into it. ONNX and
+    TorchScript have the initial weights of `seed`. The trained files are the `artifacts` of a verification.
 
     The first two are returned immediately. A worker with torch creates ONNX and TorchScript files, for a key with the
     scope `search`; until then, the response is 202.

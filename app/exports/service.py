@@ -1,4 +1,4 @@
-"""Files of architectures. Those that need no torch are created immediately, the others by a worker, and stored."""
+"""Files of architectures, which are not trained. A worker creates those that need torch; they are stored."""
 
 from __future__ import annotations
 
@@ -110,8 +110,10 @@ def _pending(session: Session, row: Export) -> Pending:
 
 def _file(architecture: Architecture, kind: str, seed: int, content: bytes | Blob) -> File:
     form = FORMATS[kind]
-    name = f"{architecture.family}-{architecture.arch_id.removeprefix('arch_')[:12]}-{seed}.{form.suffix}"
-    return File(name, form.media_type, content)
+    name = f"{architecture.family}-{architecture.arch_id.removeprefix('arch_')[:12]}"
+    if kind != "json":  # a definition has neither weights nor wiring
+        name += f"-untrained-seed{seed}"
+    return File(f"{name}.{form.suffix}", form.media_type, content)
 
 
 def ask(session: Session, owner: str, architecture: Architecture, kind: str, seed: int) -> File | Pending:

@@ -12,7 +12,7 @@ from app import catalog
 from app.architectures import service
 from app.errors import Invalid
 from app.exports.delivery import get_or_enqueue
-from app.exports.service import FORMATS, Pending
+from app.exports.service import Pending
 from app.http.dependencies import CallerDep, Owner, ReadSession, ThreadsDep
 from app.http.fields import LARGEST_SEED, ArchId
 from app.http.file_responses import sent
@@ -20,6 +20,7 @@ from app.ui.budgets import charted
 from app.ui.page import PageRoute, go_to, render
 from app.ui.trainings import choices
 from nnmass_core.architecture import BYTES_PER_ELEMENT, Architecture
+from nnmass_core.wiring import depends_on_seed
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -42,6 +43,7 @@ def show(
     arch_id: ArchId,
     against: Annotated[str, Query(max_length=64)] = "",
     precision: Literal["fp32", "fp16", "int8"] = "fp32",
+    seed: Annotated[int, Query(ge=0, le=LARGEST_SEED)] = 0,
 ) -> Response:
     """Show an architecture, or compare it with another."""
     architecture = catalog.architecture(session, owner, arch_id)
@@ -57,7 +59,9 @@ def show(
         "against": against,
         "differences": list(_differences(session, owner, architecture, against, precision)) if against else [],
         "training": choices(architecture),
-        "formats": list(FORMATS),
+        "seed": seed,
+        "largest_seed": LARGEST_SEED,
+        "seeded": depends_on_seed(architecture),
     }
     return render(request, "architecture.html", **context)
 

@@ -74,14 +74,15 @@ class ArchitectureCalls(Calls):
         timeout: float | None = EXPORT_SECONDS,
         waiting: Callable[[str], None] | None = None,
     ) -> bytes:
-        """Return a network as a file.
+        """Return an untrained network as a file.
 
         A worker with torch creates `onnx` and `torchscript` files, and the call waits for them.
 
         Args:
             network: An `arch_id`, a definition, an architecture of a result, or the name of a well-known network.
             format: `pytorch`, `json`, `onnx` or `torchscript`.
-            seed: Draws the skip wiring.
+            seed: Draws the wiring, and the initial weights of `onnx` and `torchscript`. Weights of a training with
+                another seed do not load into the file.
             timeout: Seconds after which waiting ends; None sets no limit.
             waiting: Is called repeatedly while the call waits, with what the file waits for.
 

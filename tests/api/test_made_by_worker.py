@@ -46,6 +46,23 @@ def test_the_pytorch_file_needs_no_worker(client: TestClient) -> None:
     assert answer.content == export(client, "pytorch", seed=3).content
 
 
+def test_a_file_of_an_untrained_network_says_so(client: TestClient) -> None:
+    answer = export(client, "pytorch", seed=3)
+    arch_id = client.post("/v1/architectures", json=CNN).json()["arch_id"]
+    name = f"densenet_cnn-{arch_id.removeprefix('arch_')[:12]}"
+    assert f'filename="{name}-untrained-seed3.py"' in answer.headers["Content-Disposition"]
+    assert "Not trained" in answer.text
+    assert "WIRING_SEED = 3" in answer.text
+    definition = export(client, "json", seed=3)
+    assert f'filename="{name}.json"' in definition.headers["Content-Disposition"]
+    page = client.get(f"/architectures/{arch_id}?seed=3").text
+    assert "Not trained." in page
+    assert "The skip wiring is that of seed 3" in page
+    for form in ("onnx", "pytorch", "torchscript"):
+        assert f"/architectures/{arch_id}/export/{form}?seed=3" in page
+    assert client.get(f"/architectures/{arch_id}/export/pytorch?seed=3").content == answer.content
+
+
 @pytest.mark.skipif(not TORCH, reason="torch comes with the extra `train`")
 @pytest.mark.parametrize(("backend", "form"), [("sqlite", "torchscript"), ("sqlite", "onnx")], indirect=["backend"])
 def test_a_worker_makes_an_export_once(client: TestClient, worker: Context, form: str) -> None:
@@ -56,6 +73,7 @@ def test_a_worker_makes_an_export_once(client: TestClient, worker: Context, form
     assert not files_tasks.run_next(worker), "two requests make one file"
     made = export(client, form)
     assert made.status_code == 200
+    assert "-untrained-seed0." in made.headers["Content-Disposition"]
     assert len(made.content) > 1000
     assert export(client, form).content == made.content
     assert export(client, form, seed=9).status_code == 202, "another seed is another file"
