@@ -28,6 +28,8 @@ from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
 from nnmass_core.codec import JsonObject, decode
 from nnmass_core.errors import NotPossible
+from nnmass_core.export.artifacts import ARTIFACTS
+from nnmass_core.export.pytorch_source import artifact_without_torch
 from nnmass_core.export.torch_files import write_module
 from nnmass_core.families import decode_architecture
 from nnmass_core.named.datasets import resolve_dataset
@@ -286,16 +288,17 @@ class _Run:
         self._send_event("progress", fraction=fraction, message=place, seed=self._seed, epoch=epoch, **pace)
 
     def _finish(self, training: Training, outcome: Outcome) -> None:
-        files = [self._weights(training)] if "weights" in self._order.artifacts else []
-        if "onnx" in self._order.artifacts:
-            files.append(self._onnx(training))
+        make = {"weights": self._weights, "source": self._text, "definition": self._text, "onnx": self._onnx}
+        files = [self._file(kind, make[kind](training, kind)) for kind in make if kind in self._order.artifacts]
         self._send_event("seed", seed=self._seed, data_digest=self._data.digest, **vars(outcome), files=files)
 
-    def _weights(self, training: Training) -> JsonObject:
-        state = {name: tensor.cpu() for name, tensor in training.module.state_dict().items()}
-        return self._file(f"weights-seed{self._seed}.pt", "application/octet-stream", _bytes_of(state))
+    def _weights(self, training: Training, _: str) -> bytes:
+        return _bytes_of({name: tensor.cpu() for name, tensor in training.module.state_dict().items()})
 
-    def _onnx(self, training: Training) -> JsonObject:
+    def _text(self, _: Training, kind: str) -> bytes:
+        return artifact_without_torch(self._order.architecture, kind, self._seed)
+
+    def _onnx(self, training: Training, _: str) -> bytes:
         self._send_event("progress", fraction=self._fraction_done(), message=f"writing seed {self._seed} as ONNX")
         path = self._order.folder / f"export-fence{self._order.fence}.onnx"
         module = build(self._order.architecture, self._seed)  # on the CPU, so that the files can be read everywhere
@@ -303,14 +306,16 @@ class _Run:
         write_module(module, self._order.architecture.input_shape, "onnx", path)
         content = path.read_bytes()
         path.unlink()
-        return self._file(f"model-seed{self._seed}.onnx", "application/octet-stream", content)
+        return content
 
     def _fraction_done(self) -> float:
         return (self._order.seeds.index(self._seed) + 1) / len(self._order.seeds)
 
-    def _file(self, name: str, media_type: str, content: bytes) -> JsonObject:
+    def _file(self, kind: str, content: bytes) -> JsonObject:
+        name = ARTIFACTS[kind].name(self._seed)
         path = self._order.folder / f"fence{self._order.fence}-{name}"
         sha256, size = write_whole(path, content)
+        media_type = ARTIFACTS[kind].media_type
         return {"name": name, "media_type": media_type, "file": path.name, "sha256": sha256, "size": size}
 
 

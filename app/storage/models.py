@@ -271,7 +271,7 @@ class Checkpoint(Base):
 
 
 class Artifact(Base):
-    """A file that a training produced: trained weights, or the trained network as ONNX."""
+    """A file that a training produced for a seed: weights, source, definition or ONNX."""
 
     __tablename__ = "artifacts"
 

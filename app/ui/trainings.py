@@ -18,11 +18,12 @@ from app.ui.forms import FormProblems, checked, verification_body
 from app.ui.page import FormDep, PageRoute, go_to, render
 from app.verifications import service
 from app.verifications.repository import Filters
-from app.verifications.schemas import VerificationBody
+from app.verifications.schemas import ArtifactItem, VerificationAnswer, VerificationBody
 from app.verifications.submission import submit
 from nnmass_core.architecture import Architecture
 from nnmass_core.codec import JsonObject
 from nnmass_core.errors import DefinitionError
+from nnmass_core.export.artifacts import ARTIFACTS
 from nnmass_core.named.datasets import datasets, problems_of, resolve_dataset
 from nnmass_core.named.recipes import recipes
 
@@ -85,11 +86,23 @@ def show(request: Request, session: ReadSession, owner: Owner, verification_id: 
     context = {
         "it": found,
         "ended": found.status in ENDED,
+        "files": _files_by_seed(found),
         "curves": [_curve(run.model_dump()) for run in found.runs],
         "predicted": Predictions(session, owner, found.family).of(found.architecture),
         "log": service.log(session, owner, verification_id),
     }
     return render(request, "verification.html", **context)
+
+
+def _files_by_seed(found: VerificationAnswer) -> list[tuple[int, list[ArtifactItem], bool]]:
+    """Return the seeds that have files, each with these, and whether one is the source into which its weights load."""
+    stored = {item.name: item for item in found.artifacts}
+    names = {seed: {kind: file.name(seed) for kind, file in ARTIFACTS.items()} for seed in found.seeds}
+    return [
+        (seed, [stored[name] for name in of.values() if name in stored], of["source"] in stored)
+        for seed, of in names.items()
+        if stored.keys() & set(of.values())
+    ]
 
 
 def _curve(run: Mapping[str, Any]) -> JsonObject:

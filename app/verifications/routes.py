@@ -40,6 +40,7 @@ from app.verifications.schemas import (
 )
 from app.verifications.submission import submit
 from nnmass_core.codec import JsonObject
+from nnmass_core.export.artifacts import ARTIFACTS
 from nnmass_core.named.datasets import datasets
 from nnmass_core.named.recipes import recipes
 
@@ -125,7 +126,10 @@ def get_log(verification_id: VerificationId, session: ReadSession, owner: Owner)
     "/{verification_id}/artifacts/{name}",
     response_class=Response,
     responses={
-        200: {"content": {"application/octet-stream": {}}, "description": "The file."},
+        200: {
+            "content": {kind.media_type: {} for kind in ARTIFACTS.values()},
+            "description": "The file.",
+        },
         **problems(404, 422, 503),
     },
 )
@@ -135,7 +139,11 @@ async def get_artifact(
     threads: ThreadsDep,
     owner: Owner,
 ) -> Response:
-    """Return a file of the training: trained weights for torch, or the trained network as ONNX."""
+    """Return a file of the training.
+
+    For each seed: the trained weights for torch, the PyTorch source into which they load, the definition with the
+    wiring, and the trained network as ONNX. Files of different seeds do not belong together.
+    """
     file = await threads.read(owner, service.artifact, verification_id, name)
     return await sent(repository.content_of(file), file.name, file.media_type, threads, owner, file.sha256)
 

@@ -20,7 +20,7 @@ from nnmass_core.named.recipes import Recipe, recipes
 # untyped: pydantic has no other type that OpenAPI shows as a plain object
 
 MOST_SEEDS, MOST_TOP = 20, 10
-ARTIFACTS = ("weights", "onnx")
+MOST_ARTIFACTS = 4
 
 EXAMPLE: dict[str, JsonValue] = {
     "architecture": {
@@ -94,10 +94,11 @@ class VerificationBody(Strict):
         max_length=MOST_SEEDS,
         description="One training for each seed, which draws wiring, initial weights and image order.",
     )
-    artifacts: list[Literal["weights", "onnx"]] = Field(
-        default_factory=lambda: list(ARTIFACTS),  # type: ignore[arg-type]
-        max_length=2,
-        description="Files to store for each seed.",
+    artifacts: list[Literal["weights", "source", "definition", "onnx"]] | None = Field(
+        None,
+        max_length=MOST_ARTIFACTS,
+        description="Files to store for each seed; by default all that the family has. The files of one seed belong "
+        "together: the `source` of another seed has another wiring, and refuses the `weights`.",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import NoReturn, TypeVar
 from uuid import UUID
@@ -33,11 +33,13 @@ from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
 from nnmass_core.codec import JsonObject
 from nnmass_core.errors import DefinitionError, Problem
+from nnmass_core.export.pytorch_source import artifact_kinds
 from nnmass_core.families import decode_architecture
 from nnmass_core.named.datasets import Dataset, problems_of, resolve_dataset
 from nnmass_core.named.recipes import Recipe, batch_problems, resolve_recipe
 from nnmass_core.request import SearchRequest
 from nnmass_core.verification.controls import params_control, random_control
+from nnmass_core.wiring import MOST_LINKS, possible_links
 
 T = TypeVar("T")
 QUEUE = "train"
@@ -53,7 +55,12 @@ class TrainingOptions:
     dataset: Dataset
     recipe: Recipe
     seeds: list[int]
-    artifact_kinds: list[str]
+    artifact_kinds: list[str] | None
+    """None stands for all kinds that the family of a network has."""
+
+    def kinds_for(self, architecture: Architecture) -> list[str]:
+        """Return the kinds of files to store for a network."""
+        return sorted(artifact_kinds(architecture) if self.artifact_kinds is None else set(self.artifact_kinds))
 
 
 @dataclass(frozen=True)
@@ -160,7 +167,8 @@ def _training_of(body: VerificationBody) -> TrainingOptions:
         raise DefinitionError(problems)
     if len(set(body.seeds)) < len(body.seeds):
         raise Invalid.at("seeds", "duplicate", "must name each seed once")
-    return TrainingOptions(dataset, recipe, body.seeds, sorted(set(body.artifacts)))
+    kinds: list[str] | None = None if body.artifacts is None else [*body.artifacts]
+    return TrainingOptions(dataset, recipe, body.seeds, kinds)
 
 
 def _resolved(field: str, read: Callable[[], T], problems: list[Problem]) -> T | None:
@@ -202,15 +210,29 @@ def _check_fit(architecture: Architecture, training: TrainingOptions) -> None:
             Problem("recipe.augmentation", "no_images", "applies only to images, and this dataset has none")
         )
     problems += _batch_problems(architecture, training)
-    if training.artifact_kinds and architecture.evaluation.weights > MOST_WEIGHTS:
-        message = f"are unavailable for networks of more than {MOST_WEIGHTS:,} weights; request none with []"
-        problems.append(Problem("artifacts", "too_large", message))
+    problems += _artifact_problems(architecture, training.kinds_for(architecture))
     if problems:
         raise DefinitionError(problems)
 
 
 def _batch_problems(architecture: Architecture, training: TrainingOptions) -> list[Problem]:
     return [problem.under("recipe") for problem in batch_problems(training.recipe, architecture)]
+
+
+def _artifact_problems(architecture: Architecture, kinds: list[str]) -> Iterator[Problem]:
+    if kinds and architecture.evaluation.weights > MOST_WEIGHTS:
+        message = f"are unavailable for networks of more than {MOST_WEIGHTS:,} weights; request none with []"
+        yield Problem("artifacts", "too_large", message)
+    elif {"source", "definition"} & set(kinds) and possible_links(architecture) > MOST_LINKS:
+        message = (
+            f"have no source and no definition for networks of more than {MOST_LINKS:,} possible skip connections; "
+            "request others"
+        )
+        yield Problem("artifacts", "too_large", message)
+    missing = set(kinds) - set(artifact_kinds(architecture))
+    if missing:
+        message = f"have no {', '.join(sorted(missing))} for the family {architecture.family}"
+        yield Problem("artifacts", "no_source", message)
 
 
 def _plan_of_search(
@@ -261,7 +283,7 @@ def _create(
         recipe=training.recipe.to_json(),
         recipe_digest=training.recipe.digest,
         seeds=training.seeds,
-        kept=training.artifact_kinds,
+        kept=training.kinds_for(architecture),
         core_version=__version__,
         log="",
     )

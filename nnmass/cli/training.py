@@ -63,7 +63,6 @@ def verify(
             top=top,
             controls=_controls(controls, of_search=of_search),
             seeds=_numbers(seeds),
-            artifacts=("weights",),
         )
         if wait:
             note_missing(client, "train_worker")

@@ -27,7 +27,7 @@ class VerificationCalls(Calls):
         top: int | None = None,
         controls: Sequence[str] = (),
         seeds: Sequence[int] = (0,),
-        artifacts: Sequence[str] = ("weights", "onnx"),
+        artifacts: Sequence[str] | None = None,
     ) -> Batch:
         """Queue trainings and return them: of a network, or of the best of a search and its controls.
 
@@ -39,7 +39,8 @@ class VerificationCalls(Calls):
             top: How many of a search's ranking to train, 1 to 10, by default 1.
             controls: `params`, `random` or both: for each, a network of the same cost is trained as well.
             seeds: One training for each, at most 20.
-            artifacts: Files to store for each seed.
+            artifacts: Files to store for each seed: `weights`, `source`, `definition` and `onnx`; by default all that
+                the family of the network has.
 
         Returns:
             The trainings, best first, and the controls that the space does not contain.
@@ -55,7 +56,7 @@ class VerificationCalls(Calls):
             "dataset": as_json(dataset),
             "recipe": as_json(recipe),
             "seeds": list(seeds),
-            "artifacts": list(artifacts),
+            **({} if artifacts is None else {"artifacts": list(artifacts)}),
         }
         answer = self._transport.post(PLACE, body, once=True)
         return Batch.from_json(answer if "items" in answer else {"items": [answer], "missing_controls": []})

@@ -1,4 +1,4 @@
-"""Write an architecture as a standalone PyTorch file that needs only torch; writing it does not need torch.
+"""Write an architecture as a standalone PyTorch file that needs only torch, or as JSON; writing does not need torch.
 
 The file builds the same module as `nnmass_core.nets`, with the same names of weights and the same wiring, but in less
 code: state dicts can be loaded in either. Weights that were trained with another wiring are refused, as the state of a
@@ -15,6 +15,7 @@ from typing import Any
 
 from nnmass_core.architecture import Architecture
 from nnmass_core.errors import DefinitionError
+from nnmass_core.export.artifacts import ARTIFACTS
 from nnmass_core.export.source_templates import (
     BASIC_BLOCK,
     BOTTLENECK,
@@ -59,6 +60,31 @@ def file_without_torch(architecture: Architecture, form: str, seed: int) -> byte
     if form == "pytorch":
         return pytorch_source(architecture, seed).encode()
     return None
+
+
+def artifact_without_torch(architecture: Architecture, kind: str, seed: int) -> bytes:
+    """Return a file of a training with a seed, `source` or `definition`.
+
+    The source is the PyTorch file into which the weights of this seed load. The definition is a JSON object with
+    `architecture`, `seed` and `wiring`, which `Wiring.from_json` reads.
+
+    Raises:
+        DefinitionError: The network is of an installed family that brings no writer of its source.
+    """
+    if kind == "source":
+        return pytorch_source(architecture, seed, ARTIFACTS["weights"].name(seed)).encode()
+    wiring = draw_wiring(architecture, seed).to_json()
+    return (json.dumps({"architecture": architecture.definition(), "seed": seed, "wiring": wiring}) + "\n").encode()
+
+
+def artifact_kinds(architecture: Architecture) -> list[str]:
+    """Return the kinds of files that trainings of a network give: without a writer there is no source."""
+    return [kind for kind in ARTIFACTS if kind != "source" or has_source(architecture)]
+
+
+def has_source(architecture: Architecture) -> bool:
+    """Return whether a PyTorch file of the network can be written: an installed family may bring no writer."""
+    return _writer(architecture) is not None
 
 
 def _writer(architecture: Architecture) -> Callable[[Any, int], str] | None:

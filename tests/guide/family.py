@@ -143,3 +143,9 @@ def test_a_family_without_a_writer_has_no_pytorch_file(client: TestClient, monke
     arch_id = client.post("/v1/architectures", json=one.definition()).json()["arch_id"]
     refused = client.get(f"/v1/architectures/{arch_id}/export?format=pytorch")
     assert (refused.status_code, refused.json()["errors"][0]["code"]) == (422, "no_source")
+    body = {"architecture": one.definition(), "dataset": "fake", "recipe": "mlp-paper"}
+    trained = client.post("/v1/verifications", json=body | {"artifacts": ["weights", "source"]})
+    assert (trained.status_code, trained.json()["errors"][0]["code"]) == (422, "no_source")
+    queued = client.post("/v1/verifications", json=body)
+    assert queued.status_code == 202, "by default a training has the files that the family can have"
+    client.post(f"/v1/verifications/{queued.json()['id']}/cancel")

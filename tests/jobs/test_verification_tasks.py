@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,15 +16,23 @@ import psutil
 import pytest
 from PIL import Image
 from sqlalchemy import create_engine, select, text
+from sqlalchemy.orm import undefer
 
 pytest.importorskip("torch", reason="torch comes with the extra `train`")
 
+import torch
+
 from app.config import Settings
 from app.jobs import lifecycle
-from app.storage.models import Checkpoint, Job, JobEvent, Verification, VerificationEpoch
+from app.storage.models import Artifact, Checkpoint, Job, JobEvent, Verification, VerificationEpoch
 from app.verifications import service
 from app.verifications.schemas import VerificationBody
+from nnmass_core.families import decode_architecture
+from nnmass_core.named.datasets import resolve_dataset
 from nnmass_core.named.recipes import Recipe
+from nnmass_core.nets import assemble
+from nnmass_core.training.data import Standardize, load
+from nnmass_core.wiring import Wiring
 from tests.conftest import POSTGRES, SQLITE, Backend
 from tests.networks import MLP
 from worker import train_tasks, verification_tasks
@@ -123,6 +133,38 @@ def test_an_undisturbed_training_stores_its_results_and_files(bench: Bench) -> N
         log = service.log(session, OWNER, verification_id)
     assert "attempt 1 on test/1" in log
     assert "seed 1, epoch 3 of 3" in log
+
+
+@on_sqlite
+def test_files_of_one_seed_belong_together_and_give_the_reported_accuracy(bench: Bench) -> None:
+    answer = calm(bench, seeds=[0, 3], artifacts=["weights", "source", "definition"])
+    media_types = {item["name"]: item["media_type"] for item in answer["artifacts"]}
+    kinds = {"network-{}.json": "application/json", "network-{}.py": "text/x-python"}
+    kinds |= {"weights-{}.pt": "application/octet-stream"}
+    assert media_types == {name.format(f"seed{seed}"): kind for name, kind in kinds.items() for seed in (0, 3)}
+    with bench.context.database.read() as session:
+        rows = session.scalars(select(Artifact).options(undefer(Artifact.content)))
+        content = {row.name: row.content for row in rows}
+    architecture = decode_architecture(MLP)
+    data = load(resolve_dataset("digits"), architecture.input_shape, architecture.num_classes, Path())
+    x, labels = data.test.__getitems__(list(range(len(data.test))))
+    x = Standardize(data, architecture.input_shape)(x)
+    reported = {run["seed"]: run["accuracy"] for run in answer["runs"]}
+    for seed, other in ((0, 3), (3, 0)):
+        source, weights = content[f"network-seed{seed}.py"], content[f"weights-seed{seed}.pt"]
+        names: dict[str, Any] = {}
+        exec(compile(source, "network.py", "exec"), names)
+        assert f"weights-seed{seed}.pt" in names["__doc__"]
+        module = names["build"]().eval()
+        module.load_state_dict(torch.load(BytesIO(weights), weights_only=True))
+        hits = (module(x).argmax(1) == labels).sum()
+        assert int(hits) / len(labels) == reported[seed]
+        with pytest.raises(RuntimeError, match=f"seed {seed}"):
+            module.load_state_dict(torch.load(BytesIO(content[f"weights-seed{other}.pt"]), weights_only=True))
+        definition = json.loads(content[f"network-seed{seed}.json"])
+        assert (decode_architecture(definition["architecture"]), definition["seed"]) == (architecture, seed)
+        built = assemble(architecture, Wiring.from_json(definition["wiring"], architecture))
+        built.load_state_dict(torch.load(BytesIO(weights), weights_only=True))
 
 
 @pytest.mark.slow
