@@ -93,3 +93,8 @@ def definition_of(network: str | Definition) -> Mapping[str, Any]:
 
         return named_network(network).definition()
     return network
+
+
+def is_id(text: str) -> bool:
+    """Return whether a text is the id of a search or a training: other texts are an `arch_id`, a name or a file."""
+    return text.count("-") == 4 and len(text) == 36

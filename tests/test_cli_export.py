@@ -11,6 +11,10 @@ from typer.testing import CliRunner
 
 from nnmass.cli import app
 from nnmass.torch_process import client
+from nnmass_core.export.pytorch_source import artifact_without_torch
+from nnmass_core.families import decode_architecture
+
+OTHER_WIRING = "nnmass: wiring is not the wiring that the seed draws for this network\n"
 
 MLP: dict[str, Any] = {
     "family": "densenet_mlp",
@@ -70,6 +74,32 @@ def test_a_file_that_is_not_json_is_refused() -> None:
     done = CliRunner().invoke(app, ["export", "-"], input="{")
     assert done.exit_code == 2
     assert done.stderr.startswith("nnmass: the definition is not JSON")
+
+
+def test_the_definition_of_a_training_gives_the_wiring_of_its_seed(tmp_path: Path) -> None:
+    architecture = decode_architecture(MLP)
+    definition = json.loads(artifact_without_torch(architecture, "definition", 3))
+    assert export(definition=definition).stdout == export("--seed", "3").stdout
+    assert export("--seed", "4", definition=definition).stdout == export("--seed", "4").stdout
+    other = definition | {"seed": 4}
+    done = export(definition=other)
+    assert (done.exit_code, done.stderr) == (2, OTHER_WIRING)
+    for wrong, field in (
+        (definition | {"seed": -1}, "seed"),
+        (definition | {"more": 1}, "more"),
+        ({name: definition[name] for name in ("architecture", "wiring")}, "seed"),
+        (definition | {"architecture": MLP | {"width": 0}}, "architecture.width"),
+    ):
+        done = export(definition=wrong)
+        assert (done.exit_code, field in done.stderr, "--seed" in done.stderr) == (2, True, False), done.stderr
+
+
+def test_files_of_trainings_require_a_service_and_an_id() -> None:
+    training = "0199c0de-0000-7000-8000-000000000000"
+    done = CliRunner().invoke(app, ["export", training])
+    assert (done.exit_code, "--server is required" in done.stderr) == (2, True)
+    done = export("--format", "weights", "-o", "weights.pt")
+    assert (done.exit_code, "requires the id of a training" in done.stderr) == (2, True)
 
 
 def test_the_file_of_an_untrained_network_says_so_and_names_its_seed() -> None:

@@ -24,6 +24,7 @@ OPTIONS = {
     "top": "--top",
     "controls": "--controls",
     "seeds": "--seeds",
+    "seed": "--seed",
     "dataset": "--dataset",
     "recipe": "--recipe",
     "diversity": "--diversity",

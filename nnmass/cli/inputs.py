@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nnmass.cli.exit_codes import refuse
+from nnmass.cli.exit_codes import exit_on_error, refuse
 
 HERE = "-"
 
@@ -27,11 +28,25 @@ def json_in(place: str, what: str) -> Any:
 
 def network_in(place: str) -> Any:
     """Return a network's definition from a file or standard input, or the name of a known network."""
+    return network_and_seed_in(place)[0]
+
+
+def network_and_seed_in(place: str) -> tuple[Any, int]:
+    """Return a network as `network_in` does, and the seed of its wiring: 0 unless the file is that of a training."""
     if place != HERE and not Path(place).exists() and _is_name(place):
-        return place
+        return place, 0
     if place != HERE and not Path(place).is_file():
         refuse(_unknown(place))
-    return json_in(place, "the definition")
+    found = json_in(place, "the definition")
+    return _of_training(found) if isinstance(found, dict) and "wiring" in found else (found, 0)
+
+
+def _of_training(found: Mapping[str, object]) -> tuple[Any, int]:
+    from nnmass_core.export.pytorch_source import read_definition
+
+    with exit_on_error({"seed": "seed"}):  # of the file, not of an option
+        architecture, seed = read_definition(found)
+    return architecture.definition(), seed
 
 
 def _unknown(place: str) -> str:

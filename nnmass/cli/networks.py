@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nnmass.cli.exit_codes import exit_on_error, refuse
-from nnmass.cli.inputs import network_in, networks_in
+from nnmass.cli.inputs import network_and_seed_in, networks_in
 from nnmass.cli.options import Json, KeyFile, Precision, PrecisionOption, Server, client_of, note_missing
 
 if TYPE_CHECKING:
@@ -24,9 +24,10 @@ class ExportFormat(StrEnum):
     ONNX = "onnx"
     TORCHSCRIPT = "torchscript"
     JSON = "json"
+    WEIGHTS = "weights"
 
 
-BINARY = (ExportFormat.ONNX, ExportFormat.TORCHSCRIPT)
+BINARY = (ExportFormat.ONNX, ExportFormat.TORCHSCRIPT, ExportFormat.WEIGHTS)
 HERE = Path("-")
 
 Network = Annotated[
@@ -63,23 +64,48 @@ def evaluate(
 
 
 def export(
-    network: Network,
-    form: Annotated[ExportFormat, typer.Option("--format", help="Format of the file.")] = ExportFormat.PYTORCH,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed that draws the skip wiring.")] = 0,
+    network: Annotated[
+        str,
+        typer.Argument(
+            metavar="NETWORK|TRAINING",
+            help="File with a JSON definition (- for stdin), a known name, or the arch_id of a network or the id of a "
+            "training of a service.",
+        ),
+    ],
+    form: Annotated[
+        ExportFormat, typer.Option("--format", help="Format of the file; weights exist only of a training.")
+    ] = ExportFormat.PYTORCH,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=2**32 - 1,
+            help="Seed that draws the wiring (default: 0, or that of the file); of a training, one of its seeds.",
+        ),
+    ] = None,
     output: Output = None,
     server: Server = None,
     key_file: KeyFile = None,
 ) -> None:
-    """Write a network to a file.
+    """Write an untrained network, or a trained network of a service, to a file.
+
+    Weights of a training load only into the pytorch file of the same training and seed.
 
     ONNX and TorchScript require torch: on this machine (the extra `train`), or on a worker of the --server service.
     """
+    from nnmass.search_options import is_id
+
     if output is None and form in BINARY:
         refuse(f"--output is required: {form.value} is a binary format")
     if output == HERE and form in BINARY and sys.stdout.isatty():
         refuse(f"--output must be a file: {form.value} is a binary format")
     with exit_on_error():
-        content = _from_service(network, form, seed, server, key_file) if server else _made_here(network, form, seed)
+        if is_id(network):
+            content = _of_training(network, form, seed, server, key_file)
+        elif form == ExportFormat.WEIGHTS:
+            refuse("--format weights requires the id of a training: an untrained network has none")
+        else:
+            content = _untrained(network, form, seed, server, key_file)
     if output is None or output == HERE:
         typer.echo(content if form in BINARY else content.decode(), nl=False)
     else:
@@ -88,17 +114,34 @@ def export(
         write_file(output, content)
 
 
-def _from_service(network: str, form: ExportFormat, seed: int, server: str, key_file: Path | None) -> bytes:
+def _of_training(name: str, form: ExportFormat, seed: int | None, server: str | None, key_file: Path | None) -> bytes:
+    if not server:
+        refuse("--server is required: only a service knows trainings by their id")
+    with client_of(server, key_file) as client:
+        return client.export_trained(name, format=form.value, seed=seed)
+
+
+def _untrained(name: str, form: ExportFormat, seed: int | None, server: str | None, key_file: Path | None) -> bytes:
+    network, own_seed = _given(name)
+    wanted = own_seed if seed is None else seed
+    return _from_service(network, form, wanted, server, key_file) if server else _made_here(network, form, wanted)
+
+
+def _given(name: str) -> tuple[Any, int]:
+    """Return a network by its arch_id, name or definition, and the seed of its wiring."""
+    return (name, 0) if name.startswith("arch_") else network_and_seed_in(name)
+
+
+def _from_service(network: Any, form: ExportFormat, seed: int, server: str, key_file: Path | None) -> bytes:
     from nnmass.cli.progress import Bar
 
-    what = network if network.startswith("arch_") else network_in(network)
     with client_of(server, key_file) as client, Bar() as bar:
         if form in BINARY:
             note_missing(client, "files_worker")
-        return client.export(what, format=form.value, seed=seed, waiting=bar.waiting)
+        return client.export(network, format=form.value, seed=seed, waiting=bar.waiting)
 
 
-def _made_here(network: str, form: ExportFormat, seed: int) -> bytes:
+def _made_here(network: Any, form: ExportFormat, seed: int) -> bytes:
     from nnmass.torch_process.client import ExportFailed, content_of
 
     try:
@@ -107,14 +150,14 @@ def _made_here(network: str, form: ExportFormat, seed: int) -> bytes:
         refuse(f"{error} (or use a service: --server URL)")
 
 
-def _decoded(network: str) -> Architecture:
+def _decoded(network: Any) -> Architecture:
     """Return a network that is given here; one that only a service knows is refused."""
     from nnmass.search_options import definition_of
     from nnmass_core.families import decode_architecture
 
-    if network.startswith("arch_"):
+    if isinstance(network, str) and network.startswith("arch_"):
         refuse("--server is required: only a service knows networks by their id")
-    return decode_architecture(definition_of(network_in(network)))
+    return decode_architecture(definition_of(network))
 
 
 def diagram(
@@ -129,7 +172,7 @@ def diagram(
             with client_of(server, key_file) as client:
                 picture = client.diagram(network)
         else:
-            picture = _decoded(network).diagram()
+            picture = _decoded(_given(network)[0]).diagram()
     if output is None or output == HERE:
         typer.echo(picture, nl=False)
     else:

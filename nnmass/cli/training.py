@@ -135,3 +135,5 @@ def _print(batch: Batch, ended: list[Verification], statement: str, *, as_json: 
         typer.echo(f"No {missing['control']} control for rank {missing['candidate_rank']}: {missing['message']}")
     if statement:
         typer.echo(f"Evidence: {statement}")
+    if ended and ended[0].status == "succeeded":
+        typer.echo(f"Next: nnmass export {ended[0].id} --seed {ended[0].seeds[0]} --format onnx -o model.onnx")

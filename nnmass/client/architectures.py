@@ -74,7 +74,7 @@ class ArchitectureCalls(Calls):
         timeout: float | None = EXPORT_SECONDS,
         waiting: Callable[[str], None] | None = None,
     ) -> bytes:
-        """Return an untrained network as a file.
+        """Return an untrained network as a file; `export_trained` returns the files of a training.
 
         A worker with torch creates `onnx` and `torchscript` files, and the call waits for them.
 

@@ -8,11 +8,15 @@ from typing import Any
 
 from nnmass.client.calls import Calls, as_json, path_of
 from nnmass.client.streams import Watch, follow, wait_for
+from nnmass.errors import DefinitionError
 from nnmass.results import Event, Search
-from nnmass.search_options import Definition, definition_of
+from nnmass.search_options import Definition, definition_of, is_id
 from nnmass.trainings import Batch, Evidence, Verification
+from nnmass_core.export.artifacts import ARTIFACTS
 
 PLACE = "/v1/verifications"
+TRAINED_FORMATS = {"pytorch": "source", "weights": "weights", "onnx": "onnx", "json": "definition"}
+"""The kind of file of a training for each format that it has."""
 
 
 class VerificationCalls(Calls):
@@ -214,6 +218,40 @@ class VerificationCalls(Calls):
         """
         return self._transport.send("GET", path_of(PLACE, verification, "artifacts", name)).content
 
+    def export_trained(
+        self,
+        verification: Verification | str,
+        *,
+        format: str = "pytorch",  # noqa: A002 - as `export`
+        seed: int | None = None,
+    ) -> bytes:
+        """Return a file of a trained network. The files of one seed belong together, and not to those of another.
+
+        Args:
+            verification: The training, as the client returned it, or its id.
+            format: `pytorch`, the source into which the weights load; `weights`, for torch; `onnx`, the trained
+                network; or `json`, the definition with the wiring.
+            seed: One of the seeds of the training; may be omitted if there is only one.
+
+        Returns:
+            The content of the file.
+
+        Raises:
+            DefinitionError: There is no such format, or no such seed.
+            NotFound: There is no such training, or it has not stored this file.
+        """
+        training = self.verification(verification)
+        if format not in TRAINED_FORMATS:
+            message = f"must be one of {', '.join(TRAINED_FORMATS)}: others do not exist for a training"
+            raise DefinitionError.at("format", "unknown_choice", message)
+        number = _seed_of(training, seed)
+        name = ARTIFACTS[TRAINED_FORMATS[format]].name(number)
+        if format == "pytorch" and name not in [file["name"] for file in training.artifacts]:
+            # not stored, as by nnmass 0.1.0; the seed determines it
+            path = path_of("/v1/architectures", training.arch_id, "export")
+            return self._transport.send("GET", path, params={"format": format, "seed": number}).content
+        return self.artifact(training, name)
+
     def evidence(self, *, dataset: str | None = None, family: str | None = None, recipe: str | None = None) -> Evidence:
         """Return how well NN-Mass, params and MACs order the accuracies of trained networks, with intervals.
 
@@ -228,7 +266,19 @@ class VerificationCalls(Calls):
 
 def is_search(what: str | Definition | Search) -> bool:
     """Return whether this is a search and not a network: a text that is no id is a well-known network's name."""
-    return isinstance(what, Search) or (isinstance(what, str) and what.count("-") == 4 and len(what) == 36)
+    return isinstance(what, Search) or (isinstance(what, str) and is_id(what))
+
+
+def _seed_of(training: Verification, seed: int | None) -> int:
+    """Return a seed of a training, which must be named where there are several. Raises DefinitionError."""
+    seeds = ", ".join(map(str, training.seeds))
+    if seed is None:
+        if len(training.seeds) > 1:
+            raise DefinitionError.at("seed", "required", f"is required: the training has the seeds {seeds}")
+        return training.seeds[0]
+    if seed not in training.seeds:
+        raise DefinitionError.at("seed", "unknown_choice", f"must be a seed of the training: {seeds}")
+    return seed
 
 
 def _named(what: str | Definition | Search) -> dict[str, object]:

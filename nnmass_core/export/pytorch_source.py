@@ -8,13 +8,14 @@ cell has its wiring.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import groupby
 from string import Template
 from typing import Any
 
 from nnmass_core.architecture import Architecture
-from nnmass_core.errors import DefinitionError
+from nnmass_core.codec import as_integer, unknown_fields
+from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.export.artifacts import ARTIFACTS
 from nnmass_core.export.source_templates import (
     BASIC_BLOCK,
@@ -36,7 +37,7 @@ from nnmass_core.export.source_templates import (
     UNTRAINED,
     WIDE,
 )
-from nnmass_core.families import FAMILIES
+from nnmass_core.families import FAMILIES, decode_architecture
 from nnmass_core.families.concatenation import ConcatenationCnn, resolutions
 from nnmass_core.families.densenet_cnn import DenseNetCnn
 from nnmass_core.families.densenet_cnn_depthwise import DenseNetCnnDepthwise
@@ -75,6 +76,31 @@ def artifact_without_torch(architecture: Architecture, kind: str, seed: int) -> 
         return pytorch_source(architecture, seed, ARTIFACTS["weights"].name(seed)).encode()
     wiring = draw_wiring(architecture, seed).to_json()
     return (json.dumps({"architecture": architecture.definition(), "seed": seed, "wiring": wiring}) + "\n").encode()
+
+
+def read_definition(data: Mapping[str, object]) -> tuple[Architecture, int]:
+    """Return the network and the seed of a training's file `definition`.
+
+    Args:
+        data: The parsed JSON, as `artifact_without_torch` writes it.
+
+    Raises:
+        DefinitionError: A field is wrong, or the wiring is not the one that the seed draws.
+    """
+    names = {"architecture", "seed", "wiring"}
+    missing = [Problem(name, "required", "is required") for name in sorted(names - data.keys())]
+    problems = [*unknown_fields(data, names), *missing]
+    if problems:
+        raise DefinitionError(problems)
+    try:
+        architecture = decode_architecture(data["architecture"])
+    except DefinitionError as error:
+        raise error.under("architecture") from error
+    seed = as_integer(data["seed"])
+    drawn = draw_wiring(architecture, seed)  # type: ignore[arg-type]  # refuses what is no integer
+    if data["wiring"] != drawn.to_json():
+        raise DefinitionError.at("wiring", "other_seed", "is not the wiring that the seed draws for this network")
+    return architecture, seed  # type: ignore[return-value]
 
 
 def artifact_kinds(architecture: Architecture) -> list[str]:

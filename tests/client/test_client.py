@@ -15,7 +15,7 @@ import pytest
 
 from app.jobs import lifecycle
 from app.jobs.lifecycle import Claim
-from nnmass import Client, Event, InvalidRequest, NotFound, SearchFailed, TimedOut, WrongState
+from nnmass import Client, DefinitionError, Event, InvalidRequest, NotFound, SearchFailed, TimedOut, WrongState
 from tests.api import trainings
 from tests.client.service import Service, wait_until
 from tests.client.test_local import MLP
@@ -178,6 +178,16 @@ def test_a_training_reports_each_epoch(client: Client, service: Service) -> None
     assert len(list(client.verification_events(training, last=1))) == len(reported) - 1
     assert [one.id for one in client.verifications(arch_id=training.arch_id)] == [training.id]
     assert client.artifact(training, "weights-seed0.pt") == b"abc"
+    assert client.export_trained(training, format="weights") == b"abc"
+    assert client.export_trained(training.id, format="weights", seed=0) == b"abc"
+    fitting = client.export(training.arch_id, seed=0)  # the source was not stored, as by nnmass 0.1.0
+    assert client.export_trained(training) == fitting
+    for wrong, field in (({"seed": 1}, "seed"), ({"format": "torchscript"}, "format")):
+        with pytest.raises(DefinitionError) as refused:
+            client.export_trained(training, **wrong)
+        assert refused.value.problems[0].field == field
+    with pytest.raises(NotFound, match="no such artifact"):
+        client.export_trained(training, format="onnx")
     assert isinstance(client.log(training), str)
     assert client.evidence(dataset="mnist-5k").n == 1
 
@@ -189,6 +199,8 @@ def test_a_training_is_cancelled_retried_and_replayed(client: Client) -> None:
     assert client.cancel_verification(training).status == "cancelled"
     with pytest.raises(NotFound):
         client.artifact(training, "weights-seed0.pt")
+    with pytest.raises(DefinitionError, match="is required: the training has the seeds 0, 1"):
+        client.export_trained(training)
     again = client.replay(training)
     assert again.replay is not None
     assert (again.replay["of"], again.replay["same_result"]) == (training.id, None)

@@ -125,7 +125,9 @@ def test_commands_accept_the_id_of_a_registered_network(run: Run, client: Client
     assert run("export", f"arch_{'0' * 32}").exit_code == 2
 
 
-def test_verify_trains_the_best_of_a_search_and_prints_its_accuracy(run: Run, client: Client, service: Service) -> None:
+def test_verify_trains_the_best_of_a_search_and_prints_its_accuracy(
+    run: Run, client: Client, service: Service, tmp_path: Path
+) -> None:
     answer = client.search("densenet-mlp-mnist", max_params="20k", top_k=2)
     assert answer.search is not None
     worker = at_work(service, "train", lambda: trainings.train_all(service.database, [9, 8]))
@@ -143,6 +145,15 @@ def test_verify_trains_the_best_of_a_search_and_prints_its_accuracy(run: Run, cl
         "Left out: files that end in .txt: 3 (a.txt, b.txt and 1 more)",
     ):
         assert lines.count(line) == 1
+    training = done.stdout.partition("Next: nnmass export ")[2].split()[0]
+    weights = tmp_path / "weights.pt"
+    assert run("export", training, "--seed", "0", "--format", "weights", "-o", str(weights)).exit_code == 0
+    assert weights.read_bytes() == b"abc"
+    assert "WIRING_SEED = 0" in run("export", training).stdout
+    wrong = run("export", training, "--seed", "1")
+    assert (wrong.exit_code, wrong.stderr) == (2, "nnmass: --seed must be a seed of the training: 0\n")
+    wrong = run("export", training, "--format", "torchscript", "-o", str(weights))
+    assert (wrong.exit_code, "--format must be one of" in wrong.stderr) == (2, True)
 
 
 def test_verify_prints_json_and_refuses_invalid_options(
