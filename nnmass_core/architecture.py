@@ -46,9 +46,9 @@ class Image(Value):
         DefinitionError: A field is out of its range; each problem names its field.
     """
 
-    channels: int = integer(1, 1024, "Channels of the input image.")
-    height: int = integer(1, 8192, "Height of the input image in pixels.")
-    width: int = integer(1, 8192, "Width of the input image in pixels.")
+    channels: int = integer(1, 1024, "Channels of the input image.", example=3)
+    height: int = integer(1, 8192, "Height of the input image in pixels.", example=32)
+    width: int = integer(1, 8192, "Width of the input image in pixels.", example=32)
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ class ImageArchitecture(Architecture):
     """
 
     input: Image = nested(Image, "Shape of one input image.")
-    num_classes: int = integer(*CLASSES, "Number of classes.")
+    num_classes: int = integer(*CLASSES, "Number of classes.", example=10)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

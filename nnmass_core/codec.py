@@ -87,7 +87,9 @@ class Sequence:
 Spec = Integer | Number | Choice | Text | Nested | Sequence
 
 
-def integer(minimum: int, maximum: int, doc: str, default: Any = dataclasses.MISSING) -> Any:
+def integer(
+    minimum: int, maximum: int, doc: str, default: Any = dataclasses.MISSING, *, example: int | None = None
+) -> Any:
     """Declare an integer field with inclusive bounds.
 
     Args:
@@ -95,11 +97,14 @@ def integer(minimum: int, maximum: int, doc: str, default: Any = dataclasses.MIS
         maximum: The greatest value.
         doc: A sentence that describes the field, for the JSON Schema.
         default: The value of a field that is left out; without one the field is required.
+        example: A value for the documentation; without one the default, or the first value that is allowed.
     """
-    return dataclasses.field(default=default, metadata={"spec": Integer(minimum, maximum, doc)})
+    return _declared(Integer(minimum, maximum, doc), default, example)
 
 
-def number(minimum: float, maximum: float, doc: str, default: Any = dataclasses.MISSING) -> Any:
+def number(
+    minimum: float, maximum: float, doc: str, default: Any = dataclasses.MISSING, *, example: float | None = None
+) -> Any:
     """Declare a field that holds a double, with inclusive bounds.
 
     Args:
@@ -107,11 +112,14 @@ def number(minimum: float, maximum: float, doc: str, default: Any = dataclasses.
         maximum: The greatest value.
         doc: A sentence that describes the field, for the JSON Schema.
         default: The value of a field that is left out; without one the field is required.
+        example: A value for the documentation; without one the default, or the first value that is allowed.
     """
-    return dataclasses.field(default=default, metadata={"spec": Number(minimum, maximum, doc)})
+    return _declared(Number(minimum, maximum, doc), default, example)
 
 
-def text(longest: int, pattern: str, doc: str, default: Any = dataclasses.MISSING) -> Any:
+def text(
+    longest: int, pattern: str, doc: str, default: Any = dataclasses.MISSING, *, example: str | None = None
+) -> Any:
     """Declare a text field with a maximum length whose whole text must match a pattern.
 
     Args:
@@ -119,19 +127,23 @@ def text(longest: int, pattern: str, doc: str, default: Any = dataclasses.MISSIN
         pattern: A regular expression that the whole text must match.
         doc: A sentence that describes the field, for the JSON Schema and for the error of a text that does not match.
         default: The value of a field that is left out; without one the field is required.
+        example: A value for the documentation; without one the default, or the first value that is allowed.
     """
-    return dataclasses.field(default=default, metadata={"spec": Text(longest, pattern, doc)})
+    return _declared(Text(longest, pattern, doc), default, example)
 
 
-def choice(options: tuple[str, ...], doc: str, default: Any = dataclasses.MISSING) -> Any:
+def choice(
+    options: tuple[str, ...], doc: str, default: Any = dataclasses.MISSING, *, example: str | None = None
+) -> Any:
     """Declare a text field with a fixed set of values.
 
     Args:
         options: The allowed values.
         doc: A sentence that describes the field, for the JSON Schema.
         default: The value of a field that is left out; without one the field is required.
+        example: A value for the documentation; without one the default, or the first value that is allowed.
     """
-    return dataclasses.field(default=default, metadata={"spec": Choice(options, doc)})
+    return _declared(Choice(options, doc), default, example)
 
 
 def nested(kind: type[Value], doc: str) -> Any:
@@ -170,6 +182,10 @@ class Value:
     def cross_check(self) -> Iterator[Problem]:
         """Yield problems between fields that are each valid."""
         yield from ()
+
+
+def _declared(spec: Spec, default: Any, example: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"spec": spec, "example": example})
 
 
 def specs(kind: type[Value]) -> list[tuple[str, Spec]]:
@@ -352,12 +368,68 @@ def json_schema(
         required: The names of those fields that must be there.
     """
     fields = dataclasses.fields(kind)
+    properties = {**(head or {}), **{f.name: _described(f) for f in fields}}
+    needed = {*required, *(f.name for f in fields if f.default is dataclasses.MISSING)}
+    return object_schema(kind.__name__, properties, optional=properties.keys() - needed)
+
+
+def object_schema(
+    title: str, properties: abc.Mapping[str, JsonValue], *, optional: abc.Collection[str] = ()
+) -> JsonObject:
+    """Describe an object of fixed fields as JSON Schema.
+
+    Args:
+        title: The name of the object's class in generated clients: CamelCase, and different for different objects.
+        properties: The schemas of the fields, by name.
+        optional: The names of the fields that may be left out.
+    """
     return {
+        "title": title,
         "type": "object",
         "additionalProperties": False,
-        "required": [*required, *(f.name for f in fields if f.default is dataclasses.MISSING)],
-        "properties": {**(head or {}), **{f.name: _field_schema(f.metadata["spec"]) for f in fields}},
+        "required": [name for name in properties if name not in optional],
+        "properties": dict(properties),
     }
+
+
+def field_schema(kind: type[Value], name: str) -> JsonValue:
+    """Describe one field of a value as JSON Schema.
+
+    Args:
+        kind: The class of the value.
+        name: The name of the field.
+    """
+    return next(_described(field) for field in dataclasses.fields(kind) if field.name == name)
+
+
+def choice_schema(options: abc.Sequence[str], doc: str) -> JsonObject:
+    """Describe a text of fixed values as JSON Schema, with the first as the example; a single value as a constant.
+
+    Args:
+        options: The allowed values.
+        doc: A sentence that describes the field.
+    """
+    allowed: JsonObject = {"const": options[0]} if len(options) == 1 else {"enum": list(options)}
+    return {"type": "string", **allowed, "description": doc, "examples": [options[0]]}
+
+
+def _described(field: dataclasses.Field[Any]) -> JsonObject:
+    spec, example = field.metadata["spec"], field.metadata.get("example")
+    if isinstance(spec, Nested | Sequence):
+        return _field_schema(spec)  # the fields of the inner values have their examples
+    default: JsonObject = {} if field.default is dataclasses.MISSING else {"default": field.default}
+    if example is None:
+        example = default.get("default", _first(spec))
+    return {**_field_schema(spec), **default, "examples": [example]}
+
+
+def _first(spec: Integer | Number | Text | Choice) -> JsonValue:
+    match spec:
+        case Choice():
+            return spec.options[0]
+        case Text():
+            return ""
+    return spec.minimum
 
 
 def _field_schema(spec: Spec) -> JsonObject:
@@ -415,13 +487,16 @@ __all__ = [
     "canonical_json",
     "check_integer",
     "choice",
+    "choice_schema",
     "decode",
     "encode",
+    "field_schema",
     "integer",
     "join_path",
     "json_schema",
     "nested",
     "number",
+    "object_schema",
     "printable",
     "sequence",
     "sha256_of",

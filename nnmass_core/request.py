@@ -12,7 +12,15 @@ from typing import Any, Self, TypeVar
 from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
 from nnmass_core.budget import Budget
-from nnmass_core.codec import LARGEST_INTEGER, JsonObject, check_integer, sha256_of, unknown_fields
+from nnmass_core.codec import (
+    LARGEST_INTEGER,
+    JsonObject,
+    check_integer,
+    choice_schema,
+    object_schema,
+    sha256_of,
+    unknown_fields,
+)
 from nnmass_core.costs import COSTS, RULES, Cost, counts_of, objectives
 from nnmass_core.errors import DefinitionError, Problem, UnknownVersion
 from nnmass_core.families import architecture_schema, decode_architecture, known_architecture_schema
@@ -146,28 +154,44 @@ def decode_objective(data: object) -> Objective:
 
 def objective_schema() -> JsonObject:
     """Describe the objectives as JSON Schema."""
-    cost: JsonObject = {"type": "string", "enum": objectives()}
-    least: JsonObject = {"type": "number", "minimum": 0, "maximum": LARGEST_MASS}
-    named = {"type": "string", "enum": list(named_networks())}
-    reference: JsonObject = {"anyOf": [named, known_architecture_schema(), architecture_schema()]}
-    fronts = [["nn_mass", cost] for cost in objectives()] + [["nn_mass", *pair] for pair in PAIRS]
+    cost = choice_schema(objectives(), "Cost to minimize.")
+    least: JsonObject = {
+        "type": "number",
+        "minimum": 0,
+        "maximum": LARGEST_MASS,
+        "description": "Least NN-Mass of the architectures.",
+        "examples": [500],
+    }
+    named = choice_schema(list(named_networks()), "Name of a well-known network.")
+    reference: JsonObject = {
+        "anyOf": [named, known_architecture_schema(), architecture_schema()],
+        "description": "Network whose NN-Mass is the least: a name, an id or a full definition.",
+        "examples": [next(iter(named_networks()))],
+    }
+    mass = choice_schema(("nn_mass",), "What to maximize.")
     return {
+        "title": "Objective",
         "default": {"maximize": "nn_mass"},
         "oneOf": [
-            _object_schema({"maximize": {"const": "nn_mass"}}),
-            _object_schema({"minimize": cost, "min_nn_mass": least}),
-            _object_schema({"minimize": cost, "reference": reference}),
-            _object_schema({"pareto": {"enum": fronts}}),
+            object_schema("MaximizeObjective", {"maximize": mass}),
+            object_schema("MinimizeObjective", {"minimize": cost, "min_nn_mass": least}),
+            object_schema("CompressObjective", {"minimize": cost, "reference": reference}),
+            object_schema("ParetoObjective", {"pareto": _fronts_schema()}),
         ],
     }
 
 
-def _object_schema(properties: JsonObject) -> JsonObject:
+def _fronts_schema() -> JsonObject:
+    """Describe the lists that name a front: NN-Mass and one cost, or NN-Mass and a pair."""
+    mass = {"type": "string", "enum": ["nn_mass"]}
+    lists = [[mass, {"type": "string", "enum": objectives()}]]
+    lists += [[mass, *({"type": "string", "enum": [cost]} for cost in pair)] for pair in PAIRS]
     return {
-        "type": "object",
-        "additionalProperties": False,
-        "required": list(properties),
-        "properties": properties,
+        "anyOf": [
+            {"type": "array", "prefixItems": each, "minItems": len(each), "maxItems": len(each)} for each in lists
+        ],
+        "description": "The figures of the front: `nn_mass` and one cost, or `nn_mass`, `params` and `macs`.",
+        "examples": [["nn_mass", "params"]],
     }
 
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
-from app.http.cost_fields import with_costs
-from app.http.fields import Strict
-from app.jobs.lifecycle import State
+from app.http.cost_fields import with_costs, with_parts
+from app.http.fields import (
+    DIGEST_EXAMPLE,
+    UUID_EXAMPLE,
+    CreatedAt,
+    Depth,
+    Network,
+    NetworkId,
+    NnMass,
+    Status,
+    Strict,
+)
 from nnmass_core.families import architecture_schema
 
 # untyped: pydantic has no other type that OpenAPI shows as a plain object
@@ -36,53 +44,60 @@ class EvaluateBody(Strict):
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
-    architectures: list[Definition] = Field(min_length=1, max_length=MOST_ARCHITECTURES)
-    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    architectures: list[Definition] = Field(
+        min_length=1, max_length=MOST_ARCHITECTURES, description="Full definitions of networks."
+    )
+    precision: Literal["fp32", "fp16", "int8"] = Field(
+        "fp32", description="Precision at which bytes are counted.", examples=["fp32"]
+    )
 
 
 class _Mass(BaseModel):
-    arch_id: str
-    nn_mass: float
+    arch_id: NetworkId
+    nn_mass: NnMass
 
 
 class Evaluated(with_costs(_Mass, timed=False)):  # type: ignore[misc]  # a base that the table of costs gives
     """NN-Mass and costs of one architecture; `cells` or `stages` has the figures of each part."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", json_schema_extra=with_parts)
 
-    depth: int
+    depth: Depth
 
 
 class EvaluateAnswer(BaseModel):
     """One result for each definition, in order."""
 
-    results: list[Evaluated]
+    results: list[Evaluated] = Field(description="The figures of each definition, in the order of the request.")
 
 
 class RankedIn(BaseModel):
     """A search that ranked an architecture."""
 
-    id: UUID
-    name: str
-    rank: int
-    created_at: datetime
+    id: UUID = Field(description="Id of the search.", examples=[UUID_EXAMPLE])
+    name: str = Field(description="Name of the search; empty if it has none.", examples=["camera v2"])
+    rank: int = Field(description="Position of the network in the ranking, from 1.", examples=[1])
+    created_at: CreatedAt
 
 
 class TrainedIn(BaseModel):
     """A verification that trains, or trained, an architecture."""
 
-    id: UUID
-    status: State
-    role: str
-    dataset: dict[str, Any]
-    recipe_digest: str
-    accuracy: float | None = Field(description="Mean test accuracy in [0, 1] over the seeds.")
-    created_at: datetime
+    id: UUID = Field(description="Id of the verification.", examples=[UUID_EXAMPLE])
+    status: Status
+    role: str = Field(
+        description="Why it is trained: `single`, `candidate`, `params_control` or `random_control`.",
+        examples=["candidate"],
+    )
+    dataset: dict[str, Any] = Field(description="The dataset, with its options.", examples=[{"name": "mnist-5k"}])
+    recipe_digest: str = Field(description="Digest of the recipe; equal for equal recipes.", examples=[DIGEST_EXAMPLE])
+    accuracy: float | None = Field(description="Mean test accuracy in [0, 1] over the seeds.", examples=[0.931])
+    created_at: CreatedAt
 
 
 class AboutArchitecture(Evaluated):
     """An architecture: its definition, its figures at fp32, and its searches and verifications."""
 
-    architecture: dict[str, Any]
+    architecture: Network
     searches: list[RankedIn] = Field(description="The newest 100 searches that ranked this architecture.")
     verifications: list[TrainedIn] = Field(description="The newest 100 verifications of this architecture.")

@@ -11,7 +11,7 @@ from app.evidence.query import query_evidence
 from app.evidence.schemas import EvidenceAnswer
 from app.evidence.service import Filters
 from app.http.dependencies import Owner, ThreadsDep
-from app.http.fields import problems
+from app.http.fields import FamilyFilter, problems
 
 router = APIRouter(prefix="/v1/evidence", tags=["evidence"])
 
@@ -27,10 +27,16 @@ router = APIRouter(prefix="/v1/evidence", tags=["evidence"])
 async def get_evidence(
     threads: ThreadsDep,
     owner: Owner,
-    dataset: Annotated[str | None, Query(max_length=500)] = None,
-    family: Annotated[str | None, Query(max_length=64)] = None,
-    recipe: Annotated[str | None, Query(max_length=100)] = None,
-    format: Annotated[Literal["json", "csv"], Query()] = "json",  # noqa: A002 - the contract's word
+    dataset: Annotated[
+        str | None, Query(max_length=500, description="Name or key of the dataset.", examples=["mnist-5k"])
+    ] = None,
+    family: FamilyFilter = None,
+    recipe: Annotated[
+        str | None, Query(max_length=100, description="Name or digest of the recipe.", examples=["mlp-paper"])
+    ] = None,
+    format: Annotated[  # noqa: A002 - the contract's word
+        Literal["json", "csv"], Query(description="`json`: the evidence; `csv`: its points.", examples=["json"])
+    ] = "json",
 ) -> Any:
     """Return how well NN-Mass, params and MACs rank trained networks by test accuracy.
 

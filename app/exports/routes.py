@@ -34,8 +34,12 @@ async def export_architecture(
     arch_id: ArchId,
     threads: ThreadsDep,
     caller: CallerDep,
-    format: Annotated[Literal["pytorch", "onnx", "torchscript", "json"], Query()],  # noqa: A002 - the contract's word
-    seed: Annotated[int, Query(ge=0, le=LARGEST_SEED, description="Seed of the wiring and the initial weights.")] = 0,
+    format: Annotated[  # noqa: A002 - the contract's word
+        Literal["pytorch", "onnx", "torchscript", "json"], Query(description="Format of the file.", examples=["onnx"])
+    ],
+    seed: Annotated[
+        int, Query(ge=0, le=LARGEST_SEED, description="Seed of the wiring and the initial weights.", examples=[0])
+    ] = 0,
 ) -> Response:
     """Return an untrained architecture as a file: its definition, PyTorch source, ONNX, or TorchScript.
 

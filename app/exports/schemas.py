@@ -11,6 +11,6 @@ from app.jobs.waiting import Waiting
 class PendingExport(BaseModel):
     """A file that does not exist yet."""
 
-    status: State
-    message: str
+    status: State = Field(description="Status of the job that creates it.")
+    message: str = Field(description="What it waits for, for people.", examples=["a worker is creating the file"])
     waiting: Waiting | None = Field(description="What a queued export waits for; null while a worker creates the file.")

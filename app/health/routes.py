@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from app.health import service
 from app.http.dependencies import DatabaseDep, SettingsDep
@@ -17,16 +17,18 @@ router = APIRouter(tags=["service"])
 class Health(BaseModel):
     """The process responds."""
 
-    status: str
+    status: str = Field(description="Always `ok`.", examples=["ok"])
 
 
 class QueueState(BaseModel):
     """Jobs and workers of one queue."""
 
-    queued: int
-    running: int
-    oldest_seconds: float | None
-    workers: int
+    queued: int = Field(description="Number of waiting jobs.", examples=[0])
+    running: int = Field(description="Number of running jobs.", examples=[1])
+    oldest_seconds: float | None = Field(
+        description="How long the oldest waiting job has waited, in seconds; null if none waits.", examples=[0.8]
+    )
+    workers: int = Field(description="Number of workers that reported in the last 15 seconds.", examples=[2])
 
 
 class Readiness(BaseModel):
@@ -35,13 +37,16 @@ class Readiness(BaseModel):
     `advice` explains the effect of each missing component and what to do.
     """
 
-    ready: bool
-    missing: list[str]
-    advice: list[str]
-    database: bool
-    schema_current: bool
-    broker: bool
-    queues: dict[str, QueueState]
+    ready: bool = Field(description="Whether requests can be accepted.", examples=[True])
+    missing: list[str] = Field(description="Names of the missing components.", examples=[["train_worker"]])
+    advice: list[str] = Field(
+        description="For each of them, what its absence means and what to do.",
+        examples=[["no training worker has sent a heartbeat for 15 s: run `nnmass worker train`"]],
+    )
+    database: bool = Field(description="Whether the database responds.", examples=[True])
+    schema_current: bool = Field(description="Whether the database schema is that of this version.", examples=[True])
+    broker: bool = Field(description="Whether the broker responds.", examples=[True])
+    queues: dict[str, QueueState] = Field(description="The queues by name; empty without a database.")
 
 
 @router.get("/healthz", response_model=Health)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+import re
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, Field, create_model
 
 from app.http.fields import Natural
+from nnmass.amounts import bound_of
+from nnmass_core.architecture import PartName
 from nnmass_core.budget import LARGEST_NUMBER
+from nnmass_core.codec import JsonObject
 from nnmass_core.costs import COSTS, Cost
+
+# untyped: pydantic passes schemas of this type
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -20,7 +26,7 @@ def with_limits(base: type[Model]) -> type[Model]:
 
 def _limit(cost: Cost) -> Any:
     bound = Natural if cost.whole else Annotated[float, Field(gt=0, le=LARGEST_NUMBER)]
-    return bound | None, Field(None, description=cost.description)
+    return bound | None, Field(None, description=cost.description, examples=[_example(cost)])
 
 
 def with_costs(base: type[Model], *, timed: bool) -> type[Model]:
@@ -30,11 +36,44 @@ def with_costs(base: type[Model], *, timed: bool) -> type[Model]:
 
 
 def _figure(cost: Cost) -> Any:
-    kind = int if cost.whole else float
+    kind, examples = int if cost.whole else float, [_example(cost)]
+    about = f"{cost.meaning[:1].upper()}{cost.meaning[1:]}{f', in {cost.unit}' if cost.unit else ''}"
     if cost.timed:
-        return kind | None, Field(
-            None, description="For one input, estimated; null without a device that has a latency profile."
-        )
+        about += ", estimated; null without a device that has a latency profile."
+        return kind | None, Field(None, description=about, examples=examples)
     if cost.compute is not None:
-        return kind | None, Field(None, description="Null in rankings that were stored without this cost.")
-    return kind, ...
+        about += "; null in rankings that were stored without this cost."
+        return kind | None, Field(None, description=about, examples=examples)
+    return kind, Field(description=f"{about}.", examples=examples)
+
+
+def _example(cost: Cost) -> float:
+    """Return the first of the limits that the table gives as examples, in the cost's unit."""
+    return bound_of(cost, re.split(r"[, ]", cost.example, maxsplit=1)[0])
+
+
+def with_parts(schema: dict[str, Any]) -> None:
+    """Add `cells` and `stages` to the schema of a network's figures; the network has the one that its family names."""
+    for name in get_args(PartName):
+        about = f"Definition and figures of each of the {name}, for families whose networks have {name}."
+        schema["properties"][name] = {"type": "array", "items": PART, "description": about}
+
+
+def _part_figure(kind: str, about: str, example: float) -> JsonObject:
+    return {"type": kind, "description": about, "examples": [example]}
+
+
+PART: JsonObject = {
+    "title": "PartFigures",
+    "type": "object",
+    "additionalProperties": True,
+    "required": ["nn_mass", "params", "macs"],
+    "properties": {
+        "nn_mass": _part_figure("number", "NN-Mass of the part, without a unit.", 110.13),
+        "density": _part_figure("number", "Of a cell with skip connections: share of its possible links.", 0.98),
+        "average_degree": _part_figure("number", "Of a cell with skip connections: mean links of a neuron.", 71.07),
+        "params": _part_figure("integer", "Trainable parameters of the part.", 48936),
+        "macs": _part_figure("integer", "Multiply-accumulates of the part for one input.", 49397760),
+    },
+}
+"""The figures of a cell or stage; beside them, the fields of its definition."""

@@ -19,7 +19,7 @@ from app.http import cursors, idempotency
 from app.http.concurrency import Threads
 from app.http.cursors import Cursors
 from app.http.event_streams import Streams
-from app.http.fields import PAGE_LIMIT
+from app.http.fields import CURSOR_EXAMPLE, PAGE_LIMIT, UUID_EXAMPLE
 from app.http.middleware.hosts_and_origins import SAFE_METHODS
 from app.http.pagination import USUAL, Paging
 from app.observability import logs
@@ -50,9 +50,10 @@ async def cursors_of(request: Request) -> Cursors:
 
 async def paging_of(
     request: Request,
-    limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT, description="Number of items of a page.")] = USUAL,
+    limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT, description="Number of items of a page.", examples=[20])] = USUAL,
     cursor: Annotated[
-        str | None, Query(max_length=cursors.LONGEST, description="`next_cursor` of the previous page.")
+        str | None,
+        Query(max_length=cursors.LONGEST, description="`next_cursor` of the previous page.", examples=[CURSOR_EXAMPLE]),
     ] = None,
 ) -> Paging:
     """Return which page of a list is requested."""
@@ -75,7 +76,11 @@ KeyText = Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{idempo
 async def idempotency_key_of(
     idempotency_key: Annotated[
         KeyText | None,
-        Header(alias="Idempotency-Key", description="A repeat with the same key gets the first response."),
+        Header(
+            alias="Idempotency-Key",
+            description="A repeat with the same key gets the first response.",
+            examples=[UUID_EXAMPLE],
+        ),
     ] = None,
 ) -> str | None:
     """Return the request's Idempotency-Key. Raises Invalid."""

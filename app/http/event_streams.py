@@ -21,7 +21,7 @@ from uuid import UUID
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Header, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent, format_sse_event
-from pydantic import BaseModel, ConfigDict, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -65,23 +65,38 @@ class EventData(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    status: State
-    fraction: float
-    message: str
-    at: datetime
+    status: State = Field(description="Status of the job at this event.")
+    fraction: float = Field(description="Share of the work that is done, 0 to 1.", examples=[0.4])
+    message: str = Field(description="What happens, for people.", examples=["started"])
+    at: datetime = Field(description="When it happened, in UTC.", examples=["2026-01-31T12:00:02Z"])
 
 
 def _described() -> JsonObject:
     """Describe an event as JSON Schema."""
-    data = EventData.model_json_schema()
-    data["properties"]["status"] = data.pop("$defs")["State"]  # no other schema would define it
     return {
+        "title": "StreamEvent",
         "type": "object",
         "required": ["id", "event", "data"],
         "properties": {
-            "id": {"type": "string", "pattern": f"^{ID.pattern}$"},
-            "event": {"type": "string", "enum": list(Event)},
-            "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": data},
+            "id": {
+                "type": "string",
+                "pattern": f"^{ID.pattern}$",
+                "description": "Number of the event, to send as `Last-Event-ID`.",
+                "examples": ["3"],
+            },
+            "event": {
+                "type": "string",
+                "enum": list(Event),
+                "description": "Kind of the event; `done` is the last.",
+                "examples": [Event.PROGRESS],
+            },
+            "data": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": {"$ref": "#/components/schemas/EventData"},
+                "description": "An `EventData` as JSON.",
+                "examples": ['{"status":"running","fraction":0.4,"message":"started","at":"2026-01-31T12:00:02Z"}'],
+            },
         },
     }
 
@@ -95,7 +110,11 @@ RESPONSES: dict[int | str, JsonObject] = {
 EventId = Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{ID.pattern}$"})]
 
 
-def last_event_id(last_event_id: Annotated[EventId | None, Header(alias="Last-Event-ID")] = None) -> int:
+def last_event_id(
+    last_event_id: Annotated[
+        EventId | None, Header(alias="Last-Event-ID", description="Id of the last received event.", examples=["3"])
+    ] = None,
+) -> int:
     """Return the number of the last event that the client has, 0 for none. Raises Invalid."""
     if last_event_id is None:
         return 0

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticKnownError
 
+from app.jobs.lifecycle import State
 from nnmass_core.architecture import ARCH_ID
 from nnmass_core.codec import LARGEST_INTEGER, JsonObject, as_integer
+from nnmass_core.families import architecture_schema
+
+# untyped: pydantic has no other type that OpenAPI shows as a plain object
 
 PAGE_LIMIT = 100
+CURSOR_EXAMPLE = "WyI5ZjhlIiw0Ml0.kX2x"
+ARCH_ID_EXAMPLE = "arch_0a1b2c3d4e5f60718293a4b5c6d7e8f9"
+UUID_EXAMPLE = "01997e2a-7c1b-7d20-8f3e-5a6b7c8d9e0f"
+HASH_EXAMPLE = "0123456789abcdef" * 4
+DIGEST_EXAMPLE = f"sha256:{HASH_EXAMPLE}"
 LARGEST_SEED = 2**32 - 1
 DATE_AND_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d.*", re.ASCII)
 
@@ -51,39 +61,101 @@ def _in_utc(moment: datetime) -> datetime:
 Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]
 """A date and time with its time zone, which must be convertible to UTC."""
 
-ArchId = Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{ARCH_ID}$"})]
+ArchId = Annotated[
+    str,
+    WithJsonSchema({"type": "string", "pattern": f"^{ARCH_ID}$", "examples": [ARCH_ID_EXAMPLE]}),
+    Field(description="Id of the network."),
+]
 """An architecture's id in a path; any other form is answered with NotFound."""
 
 PathName = Annotated[str, Field(max_length=100)]
 """The name of a space or file in a path."""
 
+CreatedAfter = Annotated[
+    Moment | None,
+    Field(description="Only those submitted after this moment.", examples=["2026-01-31T12:00:00Z"]),
+]
+StatusFilter = Annotated[State | None, Field(description="Only those with this status.", examples=[State.SUCCEEDED])]
+FamilyFilter = Annotated[
+    str | None, Field(max_length=64, description="Only networks of this family.", examples=["densenet_cnn"])
+]
+
 Tag = Annotated[str, Field(min_length=1, max_length=64)]
+
+# Fields that several answers have. Every field of the document has a description, with its unit, and an example.
+
+Network = Annotated[
+    dict[str, Any], WithJsonSchema(architecture_schema()), Field(description="Full definition of the network.")
+]
+NetworkId = Annotated[
+    str, Field(description="Id of the network: a hash of its definition.", examples=[ARCH_ID_EXAMPLE])
+]
+NnMass = Annotated[float, Field(description="NN-Mass of the network, without a unit.", examples=[784.13])]
+Params = Annotated[int, Field(description="Trainable parameters of the network.", examples=[999706])]
+Macs = Annotated[int, Field(description="Multiply-accumulates of the network for one input.", examples=[149759488])]
+Depth = Annotated[
+    int, Field(description="Layers outside the head, as the definition of the family counts them.", examples=[16])
+]
+FamilyName = Annotated[str, Field(description="Family of the networks.", examples=["densenet_cnn"])]
+
+CreatedAt = Annotated[datetime, Field(description="When it was submitted, in UTC.", examples=["2026-01-31T12:00:00Z"])]
+StartedAt = Annotated[
+    datetime | None,
+    Field(description="When a worker first began it, in UTC; null before.", examples=["2026-01-31T12:00:01Z"]),
+]
+FinishedAt = Annotated[
+    datetime | None, Field(description="When it ended, in UTC; null before.", examples=["2026-01-31T12:00:03Z"])
+]
+HeartbeatAt = Annotated[
+    datetime | None,
+    Field(description="When its worker last reported, in UTC; null before.", examples=["2026-01-31T12:00:02Z"]),
+]
+Attempts = Annotated[int, Field(description="How many times a worker has begun it.", examples=[1])]
+Status = Annotated[State, Field(description="Where it is between submission and end.")]
+DoneFraction = Annotated[float, Field(description="Share of the work that is done, 0 to 1.", examples=[0.4])]
+ProgressMessage = Annotated[
+    str, Field(description="What happens now, for people; empty before the start.", examples=["started"])
+]
+FailureCode = Annotated[str, Field(description="Code of the failure, for programs.", examples=["worker_lost"])]
+FailureMessage = Annotated[
+    str, Field(description="What went wrong, for people.", examples=["the worker stopped responding"])
+]
+CoreVersion = Annotated[str, Field(description="Version of nnmass that made the result.", examples=["0.1.0"])]
+NextCursor = Annotated[
+    str | None,
+    Field(
+        description="Send it as `cursor` for the next page; null on the last page.", examples=["WyI5ZjhlIiw0Ml0.kX2x"]
+    ),
+]
 
 
 class ProblemItem(BaseModel):
     """One thing wrong with one field."""
 
-    field: str = Field(description="Dotted path of the field; empty for the whole request.")
-    code: str
-    message: str
+    field: str = Field(
+        description="Dotted path of the field; empty for the whole request.", examples=["budget.max_params"]
+    )
+    code: str = Field(description="Code of the problem, for programs.", examples=["too_small"])
+    message: str = Field(description="What is wrong, for people.", examples=["must be at least 0"])
 
 
 class ProblemBody(BaseModel):
     """An error (RFC 9457)."""
 
-    type: str
-    title: str
-    status: int
-    code: str
-    detail: str
-    errors: list[ProblemItem]
+    type: str = Field(description="URN of the kind of error.", examples=["urn:nnmass:problem:invalid_request"])
+    title: str = Field(description="Kind of error, for people.", examples=["Invalid request"])
+    status: int = Field(description="HTTP status of the response.", examples=[422])
+    code: str = Field(description="Code of the error, for programs.", examples=["invalid_request"])
+    detail: str = Field(description="What went wrong, for people.", examples=["one field is not valid"])
+    errors: list[ProblemItem] = Field(description="The first 50 problems with fields.")
+    offset: int | SkipJsonSchema[None] = Field(
+        None, description="Of a body that cannot be parsed: where, in bytes from its start.", examples=[17]
+    )
 
 
 def problems(*statuses: int) -> dict[int | str, JsonObject]:
     """Return the OpenAPI description of the errors that a route may answer with."""
-    schema = ProblemBody.model_json_schema()
-    schema["properties"]["errors"]["items"] = schema.pop("$defs")["ProblemItem"]  # no other schema would define it
-    content = {"application/problem+json": {"schema": schema}}
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}
     return {
         status: {"description": REASONS[status], "content": content, "headers": PROBLEM_HEADERS.get(status, {})}
         for status in statuses
@@ -105,8 +177,20 @@ REASONS = {
     503: "The database is unavailable. Repeat the request, with the same Idempotency-Key.",
 }
 PROBLEM_HEADERS: dict[int, JsonObject] = {
-    401: {"WWW-Authenticate": {"required": True, "schema": {"const": "Bearer"}}},
-    429: {"Retry-After": {"required": True, "schema": {"type": "integer"}, "description": "Seconds."}},
+    401: {
+        "WWW-Authenticate": {
+            "required": True,
+            "schema": {"type": "string", "const": "Bearer", "examples": ["Bearer"]},
+            "description": "How to authenticate.",
+        }
+    },
+    429: {
+        "Retry-After": {
+            "required": True,
+            "schema": {"type": "integer", "examples": [2]},
+            "description": "Seconds to wait.",
+        }
+    },
 }
 BODY_ERRORS = (400, 408, 413, 415, 422, 503)
 """For every route that changes something: a body is checked even where none is expected."""

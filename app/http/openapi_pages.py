@@ -5,23 +5,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable
-from functools import cache
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 
-# untyped: FastAPI's documents are of this type, and the code walks through all of them
+from app.http.event_streams import EventData
+from app.http.fields import ProblemBody
+from app.http.openapi_document import readable
 
 FILES = "/static-offline-docs"
 INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
 
 def install(app: FastAPI) -> None:
-    """Add `/docs` and `/redoc`; their files are those that fastapi-offline has mounted."""
-    app.openapi = _without_null_parameters(app.openapi)  # type: ignore[method-assign]
+    """Add the document, `/docs` and `/redoc`; the files of the pages are those that fastapi-offline has mounted."""
+    app.openapi = readable(app.openapi, (ProblemBody, EventData))  # type: ignore[method-assign]
 
     @app.get("/docs", include_in_schema=False)
     def swagger_ui(request: Request) -> HTMLResponse:
@@ -48,28 +47,6 @@ def install(app: FastAPI) -> None:
                 with_google_fonts=False,
             )
         )
-
-
-def _without_null_parameters(make: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
-    """Return a builder of the OpenAPI document in which optional parameters may be left out, but not be null."""
-
-    @cache
-    def document() -> dict[str, Any]:
-        described = make()
-        for item in described["paths"].values():
-            for operation in item.values():
-                for parameter in operation.get("parameters", []):
-                    parameter["schema"] = _not_null(parameter["schema"])
-        return described
-
-    return document
-
-
-def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
-    match schema:
-        case {"anyOf": [kind, {"type": "null"}], **rest}:
-            schema = rest | kind
-    return schema
 
 
 def _guarded(page: HTMLResponse) -> HTMLResponse:

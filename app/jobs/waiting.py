@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 from uuid import UUID
 
+from pydantic import Field
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -17,15 +19,24 @@ from app.storage.models import Job, WorkerBeat
 
 @dataclass(frozen=True)
 class Waiting:
-    """What a queued job waits for.
+    """What a queued job waits for."""
 
-    place: among the queued jobs of its queue, of all owners, from 1: workers take them in this order. workers: how many
-    workers of this queue sent a heartbeat within the last 15 s.
-    """
-
-    queue: str
-    place: int
-    workers: int
+    queue: Annotated[str, Field(description="Name of its queue.", examples=["search"])]
+    place: Annotated[
+        int,
+        Field(
+            description="Place among the queued jobs of its queue, of all owners, from 1: workers take them in this "
+            "order.",
+            examples=[1],
+        ),
+    ]
+    workers: Annotated[
+        int,
+        Field(
+            description="Number of workers of its queue that sent a heartbeat within the last 15 seconds.",
+            examples=[2],
+        ),
+    ]
 
     @property
     def message(self) -> str:

@@ -7,9 +7,10 @@ from uuid import UUID
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
+from pydantic import Field
 
 from app.http.dependencies import IdempotencyKey, Owner, ReadSession, WriteSession
-from app.http.fields import BODY_ERRORS, problems
+from app.http.fields import BODY_ERRORS, UUID_EXAMPLE, problems
 from app.measurements import service
 from app.measurements.schemas import MeasurementAnswer, MeasurementBody
 from app.storage.ids import id_of
@@ -17,7 +18,9 @@ from app.storage.ids import id_of
 router = APIRouter(prefix="/v1/measurements", tags=["measurements"])
 
 
-MeasurementId = Annotated[UUID, id_of("measurement")]
+MeasurementId = Annotated[
+    UUID, id_of("measurement"), Field(description="Id of the measurement.", examples=[UUID_EXAMPLE])
+]
 
 
 @router.post("", status_code=202, response_model=MeasurementAnswer, responses=problems(*BODY_ERRORS))

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import Field
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.errors import NotFound
@@ -25,7 +26,7 @@ from app.http.dependencies import (
     WriteSession,
 )
 from app.http.event_streams import RESPONSES, LastEventId
-from app.http.fields import BODY_ERRORS, Moment, problems
+from app.http.fields import BODY_ERRORS, UUID_EXAMPLE, CreatedAfter, FamilyFilter, StatusFilter, problems
 from app.http.idempotency import Submission
 from app.jobs.lifecycle import State
 from app.searches import answers, comparison, export, service
@@ -47,12 +48,16 @@ from nnmass_core.codec import JsonObject
 
 router = APIRouter(prefix="/v1/searches", tags=["searches"])
 
+ExportFormat = Annotated[
+    Literal["json", "csv"],
+    Query(description="`json`: search and ranking; `csv`: only the ranking.", examples=["json"]),
+]
 LONGEST_WAIT_SECONDS = 30
 POLL_SECONDS = 0.05
 PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])", re.IGNORECASE)
 
 
-SearchId = Annotated[UUID, id_of("search")]
+SearchId = Annotated[UUID, id_of("search"), Field(description="Id of the search.", examples=[UUID_EXAMPLE])]
 
 
 @router.post(
@@ -71,7 +76,8 @@ async def submit_search(
     owner: Owner,
     idempotency_key: IdempotencyKey,
     prefer: Annotated[
-        str | None, Header(alias="Prefer", max_length=200, description="`wait=SECONDS`, at most 30.")
+        str | None,
+        Header(alias="Prefer", max_length=200, description="`wait=SECONDS`, at most 30.", examples=["wait=30"]),
     ] = None,
 ) -> JSONResponse:
     """Submit a search. An equal earlier search is returned immediately, unless `fresh` is true.
@@ -125,12 +131,15 @@ def list_searches(
     session: ReadSession,
     owner: Owner,
     paging: PagingDep,
-    status: State | None = None,
-    family: Annotated[str | None, Query(max_length=64)] = None,
-    created_after: Moment | None = None,
-    tag: Annotated[str | None, Query(max_length=64, description="Only searches with this tag.")] = None,
+    status: StatusFilter = None,
+    family: FamilyFilter = None,
+    created_after: CreatedAfter = None,
+    tag: Annotated[
+        str | None, Query(max_length=64, description="Only searches with this tag.", examples=["edge"])
+    ] = None,
     q: Annotated[
-        str | None, Query(max_length=200, description="Only searches with this text in the name or note.")
+        str | None,
+        Query(max_length=200, description="Only searches with this text in the name or note.", examples=["camera"]),
     ] = None,
 ) -> Response:
     """List searches, newest first."""
@@ -148,6 +157,7 @@ def compare_searches(
         Query(
             max_length=1000,
             description="2 to 4 search ids, separated by commas.",
+            examples=[f"{UUID_EXAMPLE},{UUID_EXAMPLE[:-1]}0"],
             json_schema_extra={"pattern": f"^{UUID_TEXT}(,{UUID_TEXT}){{1,3}}$"},
         ),
     ],
@@ -200,7 +210,7 @@ def export_search(
     session: ReadSession,
     owner: Owner,
     response: Response,
-    format: Annotated[Literal["json", "csv"], Query()] = "json",  # noqa: A002 - the contract's word
+    format: ExportFormat = "json",  # noqa: A002 - the contract's word
 ) -> Any:
     """Return a search as a file: the search with its full ranking as JSON, or only the ranking as CSV.
 
@@ -238,7 +248,7 @@ def retry_search(search_id: SearchId, session: WriteSession, owner: Owner, respo
 
 
 @router.get("/{search_id}/events", response_class=Response, responses={**RESPONSES, **problems(404, 422, 503)})
-def stream_events(
+def stream_search_events(
     search_id: SearchId, session: ReadSession, streams: StreamsDep, owner: Owner, last: LastEventId, admitted: Admitted
 ) -> Response:
     """Stream the events of a search: `status`, `progress` and finally `done`, which contains the search.

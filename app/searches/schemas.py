@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
-from app.http.cost_fields import with_costs, with_limits
-from app.http.fields import WHOLE, Strict, Tag
-from app.jobs.lifecycle import State
+from app.http.cost_fields import with_costs, with_limits, with_parts
+from app.http.fields import (
+    DIGEST_EXAMPLE,
+    UUID_EXAMPLE,
+    WHOLE,
+    Attempts,
+    CoreVersion,
+    CreatedAt,
+    Depth,
+    DoneFraction,
+    FailureCode,
+    FailureMessage,
+    FamilyName,
+    FinishedAt,
+    HeartbeatAt,
+    Macs,
+    Network,
+    NetworkId,
+    NextCursor,
+    NnMass,
+    Params,
+    ProgressMessage,
+    StartedAt,
+    Status,
+    Strict,
+    Tag,
+)
 from app.jobs.waiting import Waiting
-from nnmass_core.families import architecture_schema, space_schema
+from nnmass_core.families import space_schema
 from nnmass_core.hardware.devices import device_schema, devices
 from nnmass_core.named.presets import presets
 from nnmass_core.request import LONGEST_SECONDS, MOST_RESULTS, objective_schema
@@ -25,6 +48,7 @@ Space = Annotated[
         {
             "anyOf": [{"type": "string", "enum": list(presets())}, space_schema()],
             "description": "A preset's name (`GET /v1/spaces`) or a full definition.",
+            "examples": ["densenet-cifar"],
         }
     ),
 ]
@@ -56,9 +80,12 @@ Device = Annotated[
 class BudgetBody(with_limits(Strict)):  # type: ignore[misc]  # a base that the table of costs gives
     """The limits of the hardware. All limits are hard; an empty budget allows everything."""
 
-    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    precision: Literal["fp32", "fp16", "int8"] = Field(
+        "fp32", description="Precision at which bytes are counted.", examples=["fp32"]
+    )
     device: Device = Field(
         None,
+        examples=["stm32f746"],
         description="Name of a device (`GET /v1/devices`) or a full profile. Its memory limits also apply; of two "
         "limits on the same cost, the lower one applies.",
     )
@@ -73,21 +100,33 @@ class Question(Strict):
     model_config = ConfigDict(json_schema_extra={"examples": [QUESTION]})
 
     space: Space
-    budget: BudgetBody = Field(default_factory=BudgetBody)
-    objective: Objective = Field(default_factory=lambda: {"maximize": "nn_mass"})
+    budget: BudgetBody = Field(default_factory=BudgetBody, description="The limits of the hardware.")
+    objective: Objective = Field(
+        default_factory=lambda: {"maximize": "nn_mass"},
+        description="What to find: the most NN-Mass, the least cost, or a Pareto front.",
+    )
     top_k: Annotated[int, Field(ge=1, le=MOST_RESULTS), WHOLE] = Field(
         10,
         description="Number of architectures to rank. Not allowed for a Pareto front, which determines its own size.",
+        examples=[10],
     )
     diversity: Literal["none", "shape"] = Field(
-        "none", description="`shape`: at most one result for each tuple of widths and depths."
+        "none", description="`shape`: at most one result for each tuple of widths and depths.", examples=["none"]
     )
-    time_limit_seconds: float = Field(60.0, gt=0, le=LONGEST_SECONDS)
+    time_limit_seconds: float = Field(
+        60.0,
+        gt=0,
+        le=LONGEST_SECONDS,
+        description="Seconds after which the best found so far is the result.",
+        examples=[60],
+    )
 
 
-Name = Annotated[str, Field(max_length=200)]
-Tags = Annotated[list[Tag], Field(max_length=20)]
-Note = Annotated[str, Field(max_length=10_000)]
+Name = Annotated[str, Field(max_length=200, description="Name, for people.", examples=["camera v2"])]
+Tags = Annotated[
+    list[Tag], Field(max_length=20, description="Tags, by which lists can be filtered.", examples=[["edge"]])
+]
+Note = Annotated[str, Field(max_length=10_000, description="Text, for people.", examples=["for revision C"])]
 
 
 class SearchBody(Question):
@@ -98,7 +137,7 @@ class SearchBody(Question):
     name: Name = ""
     tags: Tags = Field(default_factory=list)
     note: Note = ""
-    fresh: bool = Field(False, description="Run the search even if an equal search has succeeded.")
+    fresh: bool = Field(False, description="Run the search even if an equal search has succeeded.", examples=[False])
 
 
 class SearchChanges(Strict):
@@ -108,151 +147,191 @@ class SearchChanges(Strict):
 
     # factories, since a documented default would suggest that omitting a field clears it
     name: Name = Field(default_factory=str)
-    tags: Tags = Field(default_factory=list, description="Replaces all tags.")
+    tags: Tags = Field(default_factory=list, description="Replaces all tags.", examples=[["edge", "shipped"]])
     note: Note = Field(default_factory=str)
 
 
 class Explored(BaseModel):
     """The amount of work for the proof."""
 
-    labels: int
-    pruned_by_bound: int
+    labels: int = Field(description="Number of partial architectures that were created.", examples=[13057])
+    pruned_by_bound: int = Field(
+        description="Number of options and partial architectures that a bound excluded.", examples=[855393]
+    )
+
+
+class Reference(BaseModel):
+    """The reference network of a compression."""
+
+    arch_id: NetworkId
+    nn_mass: NnMass
+    params: Params
+    macs: Macs
 
 
 class Result(BaseModel):
     """The certificate of a search."""
 
-    count: int
-    optimal: bool = Field(description="True if the ranking is proved to be optimal.")
-    objective_value: float | None
-    bound: float | None = Field(description="No architecture within the budget has a better objective value.")
-    gap: float | None = Field(description="Difference between bound and value, relative to the value.")
-    best_nn_mass: float | None
-    upper_bound: float | None
-    space_size: str = Field(description="Exact number of distinct architectures in the space, in decimal.")
+    count: int = Field(description="Number of architectures in the ranking.", examples=[10])
+    optimal: bool = Field(description="True if the ranking is proved to be optimal.", examples=[True])
+    objective_value: float | None = Field(
+        description="Value of the objective for the best, in the unit of the objective; null without one.",
+        examples=[784.13],
+    )
+    bound: float | None = Field(
+        description="No architecture within the budget has a better objective value.", examples=[784.13]
+    )
+    gap: float | None = Field(description="Difference between bound and value, relative to the value.", examples=[0.0])
+    best_nn_mass: float | None = Field(
+        description="NN-Mass of the best, of a front the greatest; null if nothing was found.", examples=[784.13]
+    )
+    upper_bound: float | None = Field(
+        description="The same as `bound` when NN-Mass is maximized; else null.", examples=[784.13]
+    )
+    space_size: str = Field(
+        description="Exact number of distinct architectures in the space, in decimal.", examples=["170252539265024"]
+    )
     feasible: bool | None = Field(
-        description="Null if the time limit was reached before an architecture within the budget was found."
+        description="Whether an architecture fits. Null if the time limit was reached before an architecture within "
+        "the budget was found.",
+        examples=[True],
     )
-    binding: list[str] | None = Field(description="Limits each of whose removal improves the optimum.")
+    binding: list[str] | None = Field(
+        description="Limits each of whose removal improves the optimum; null if the time limit was reached.",
+        examples=[["max_params", "max_macs"]],
+    )
     relaxation: dict[str, float | None] | None = Field(
-        description="If nothing fits: the lowest feasible value of each limit with the other limits unchanged."
+        description="If nothing fits: the lowest feasible value of each limit with the other limits unchanged, in the "
+        "unit of the limit; null where no value is feasible.",
+        examples=[{"max_params": 31250, "max_macs": None}],
     )
-    caveats: list[str]
-    explored: Explored
-    elapsed_seconds: float
-    reference: dict[str, Any] | None = Field(None, description="Compression: the reference network with its figures.")
+    caveats: list[str] = Field(
+        description="Codes of what makes the comparison by NN-Mass less fair.", examples=[["widths_differ"]]
+    )
+    explored: Explored = Field(description="The amount of work for the proof.")
+    elapsed_seconds: float = Field(description="Time that the search took, in seconds.", examples=[0.42])
+    reference: Reference | None = Field(None, description="Compression: the reference network with its figures.")
     savings: dict[str, float] | None = Field(
-        None, description="Compression: ratio of the reference's params and MACs to those of the best."
+        None,
+        description="Compression: ratio of the reference's params and MACs to those of the best.",
+        examples=[{"params": 2.1, "macs": 1.7}],
     )
     resolution: dict[str, int | float] | None = Field(
-        None, description="Pareto front: largest gap in each cost where points may be missing; null if exact."
+        None,
+        description="Pareto front: largest gap in each cost where points may be missing, in the unit of the cost; null "
+        "if exact.",
+        examples=[{"params": 1024}],
     )
 
 
-class Progress(BaseModel):
+class SearchProgress(BaseModel):
     """Progress of a search."""
 
-    fraction: float
-    message: str
+    fraction: DoneFraction
+    message: ProgressMessage
 
 
-class ErrorBody(BaseModel):
+class SearchError(BaseModel):
     """Why a search failed."""
 
-    code: str
-    message: str
+    code: FailureCode
+    message: FailureMessage
 
 
 class SearchAnswer(BaseModel):
     """A search and its status."""
 
-    id: UUID
-    status: State
-    name: str
-    tags: list[str]
-    note: str
-    family: str
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    heartbeat_at: datetime | None
-    attempts: int
-    reused: bool = Field(description="True if the result is that of an earlier equal request.")
-    request: dict[str, Any]
-    request_digest: str
-    result_digest: str | None
-    core_version: str
-    result: Result | None
-    error: ErrorBody | None
-    progress: Progress
+    id: UUID = Field(description="Id of the search.", examples=[UUID_EXAMPLE])
+    status: Status
+    name: str = Field(description="Name, for people; empty if it has none.", examples=["camera v2"])
+    tags: list[str] = Field(description="Tags, by which lists can be filtered.", examples=[["edge"]])
+    note: str = Field(description="Text, for people; empty if there is none.", examples=["for revision C"])
+    family: FamilyName
+    created_at: CreatedAt
+    started_at: StartedAt
+    finished_at: FinishedAt
+    heartbeat_at: HeartbeatAt
+    attempts: Attempts
+    reused: bool = Field(description="True if the result is that of an earlier equal request.", examples=[False])
+    request: dict[str, Any] = Field(
+        description="The request with all its fields; space and reference as full definitions.", examples=[QUESTION]
+    )
+    request_digest: str = Field(
+        description="Digest of the request; equal for equal requests.", examples=[DIGEST_EXAMPLE]
+    )
+    result_digest: str | None = Field(
+        description="Digest of ranking and certificate, without times and work; null until it has succeeded.",
+        examples=[DIGEST_EXAMPLE],
+    )
+    core_version: CoreVersion
+    result: Result | None = Field(description="The certificate; null until it has succeeded.")
+    error: SearchError | None = Field(description="Why it failed; null unless it has failed.")
+    progress: SearchProgress = Field(description="How far it is.")
     waiting: Waiting | None = Field(description="What a queued search waits for; null in every other state.")
 
 
 class SearchList(BaseModel):
     """One page of the history, newest first."""
 
-    items: list[SearchAnswer]
-    next_cursor: str | None
+    items: list[SearchAnswer] = Field(description="The searches of the page.")
+    next_cursor: NextCursor
 
 
 class PredictedAccuracy(BaseModel):
-    """Predicted test accuracy in [0, 1], from trained networks with the same widths and inputs.
+    """Predicted test accuracy, from trained networks with the same widths and inputs."""
 
-    low, high: 95 % prediction interval for one more network. extrapolated: the NN-Mass is outside their range.
-    """
-
-    value: float
-    low: float
-    high: float
-    n: int
-    extrapolated: bool
-    dataset: str
-    recipe: str
+    value: float = Field(description="Predicted test accuracy in [0, 1].", examples=[0.934])
+    low: float = Field(description="Lower end of the 95 % prediction interval for one more network.", examples=[0.925])
+    high: float = Field(description="Upper end of the 95 % prediction interval for one more network.", examples=[0.943])
+    n: int = Field(description="Number of trained networks.", examples=[16])
+    extrapolated: bool = Field(description="True if the NN-Mass is outside their range.", examples=[False])
+    dataset: str = Field(description="Key of the dataset that they were trained on.", examples=["mnist-5k"])
+    recipe: str = Field(description="Name of their recipe, or its digest.", examples=["mlp-paper"])
 
 
 class EstimatedLatency(BaseModel):
-    """Details of an estimated latency: the device, and the error of its profile on networks that were not fitted.
+    """Details of an estimated latency: the device, and the error of its profile on networks that were not fitted."""
 
-    low_ms, high_ms: expected range of a measurement. median_error: median of |estimated / measured - 1|.
-    """
-
-    kind: Literal["estimated"]
-    device: str
-    low_ms: float
-    high_ms: float
-    median_error: float
+    kind: Literal["estimated"] = Field(description="How it was found.", examples=["estimated"])
+    device: str = Field(description="Name of the device.", examples=["my-board"])
+    low_ms: float = Field(description="Lower end of the expected range of a measurement, in ms.", examples=[4.0])
+    high_ms: float = Field(description="Upper end of the expected range of a measurement, in ms.", examples=[6.25])
+    median_error: float = Field(description="Median of |estimated / measured - 1|.", examples=[0.1])
 
 
 class _Place(BaseModel):
-    rank: int
-    arch_id: str
-    nn_mass: float
+    rank: int = Field(description="Position in the ranking, from 1.", examples=[1])
+    arch_id: NetworkId
+    nn_mass: NnMass
 
 
 class RankedItem(with_costs(_Place, timed=True)):  # type: ignore[misc]  # a base that the table of costs gives
     """One architecture of the ranking; `cells` or `stages` has the definition and figures of each part."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", json_schema_extra=with_parts)
 
     latency: EstimatedLatency | None = Field(None, description="Details of the estimate `latency_ms`.")
-    depth: int
-    architecture: Annotated[dict[str, Any], WithJsonSchema(architecture_schema())]
-    slack: dict[str, int | float]
+    depth: Depth
+    architecture: Network
+    slack: dict[str, int | float] = Field(
+        description="Distance to each limit of the budget, in the unit of the limit.",
+        examples=[{"max_params": 294, "max_macs": 240512}],
+    )
     predicted_accuracy: PredictedAccuracy | None = Field(None, description="Null if there is not enough evidence.")
 
 
 class RankedPage(BaseModel):
     """One page of the ranking, best first."""
 
-    items: list[RankedItem]
-    next_cursor: str | None
+    items: list[RankedItem] = Field(description="The architectures of the page.")
+    next_cursor: NextCursor
 
 
 class PreviewAnswer(BaseModel):
     """The result of a search that is not stored."""
 
-    result: Result
-    items: list[RankedItem]
+    result: Result = Field(description="The certificate.")
+    items: list[RankedItem] = Field(description="The ranking, best first.")
 
 
 class SearchExport(SearchAnswer):
@@ -273,29 +352,33 @@ class Difference(BaseModel):
     """A field in which the searches differ, with its value in each."""
 
     field: str = Field(
-        description="Dotted path: `request.budget.max_params`, `result.gap`, `best.architecture.cells.0.width`."
+        description="Dotted path of the field, such as `result.gap` or `best.architecture.cells.0.width`.",
+        examples=["request.budget.max_params"],
     )
     values: list[JsonValue] = Field(
-        description="Values in the order of `items`; null if a search does not have the field."
+        description="Values in the order of `items`; null if a search does not have the field.",
+        examples=[[1000000, 500000]],
     )
 
 
 class SharedArchitecture(BaseModel):
     """An architecture that two or more of the searches ranked."""
 
-    arch_id: str
-    ranks: list[int | None] = Field(description="Rank in each search, in the order of `items`.")
-    nn_mass: float
-    params: int
-    macs: int
-    depth: int
+    arch_id: NetworkId
+    ranks: list[int | None] = Field(
+        description="Rank in each search, in the order of `items`; null where it is not ranked.", examples=[[1, 3]]
+    )
+    nn_mass: NnMass
+    params: Params
+    macs: Macs
+    depth: Depth
 
 
 class Shared(BaseModel):
     """Architectures that appear in several rankings."""
 
-    count: int = Field(description="Number of architectures in two or more rankings.")
-    in_all: int = Field(description="Number of architectures in all rankings.")
+    count: int = Field(description="Number of architectures in two or more rankings.", examples=[4])
+    in_all: int = Field(description="Number of architectures in all rankings.", examples=[4])
     items: list[SharedArchitecture] = Field(description="The first 100, by number of rankings, then by rank.")
 
 
@@ -306,4 +389,4 @@ class Comparison(BaseModel):
     differences: list[Difference] = Field(
         description="Differences in requests, versions, certificates and best architectures, except times and work."
     )
-    shared: Shared
+    shared: Shared = Field(description="Architectures that several of the searches ranked.")

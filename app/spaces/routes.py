@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from app.errors import NotFound
-from app.http.fields import PathName, problems
+from app.http.fields import FamilyName, NextCursor, PathName, problems
 from nnmass_core.codec import JsonObject
+from nnmass_core.families import space_schema
 from nnmass_core.named.presets import Preset, presets
 
 # untyped: FastAPI shows a return value of this type as a plain object
@@ -17,20 +18,24 @@ from nnmass_core.named.presets import Preset, presets
 router = APIRouter(prefix="/v1/spaces", tags=["spaces"])
 
 
+SpaceName = Annotated[PathName, Field(description="Name of the space.", examples=["densenet-cifar"])]
+Definition = Annotated[dict[str, Any], WithJsonSchema(space_schema())]
+
+
 class SpaceItem(BaseModel):
     """A named space."""
 
-    name: str
-    family: str
-    description: str
-    space_size: str
+    name: str = Field(description="Name for `space`.", examples=["densenet-cifar"])
+    family: FamilyName
+    description: str = Field(description="What it is for.", examples=["DenseNets with three cells for CIFAR."])
+    space_size: str = Field(description="Exact number of distinct architectures, in decimal.", examples=["17836014"])
 
 
 class SpaceList(BaseModel):
     """All named spaces."""
 
-    items: list[SpaceItem]
-    next_cursor: str | None = None
+    items: list[SpaceItem] = Field(description="The spaces.")
+    next_cursor: NextCursor = None
 
 
 @router.get("", response_model=SpaceList)
@@ -39,8 +44,8 @@ def list_spaces() -> JsonObject:
     return {"items": [_item(preset) for preset in presets().values()]}
 
 
-@router.get("/{name}", responses=problems(404))
-def get_space(name: PathName) -> dict[str, Any]:
+@router.get("/{name}", response_model=Definition, responses=problems(404))
+def get_space(name: SpaceName) -> JsonObject:
     """Return the full definition of a space, for use as `space`."""
     if name not in presets():
         raise NotFound("there is no such space; GET /v1/spaces lists them")

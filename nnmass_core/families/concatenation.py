@@ -31,10 +31,10 @@ SKIP_CHANNELS = (0, WIDTH[1] * DEPTH[1])
 class Cell(Value):
     """A run of layers of equal width at one resolution. `skip_channels` is lowered to the most that a layer can use."""
 
-    width: int = integer(*WIDTH, "Output channels of every layer of the cell.")
-    depth: int = integer(*DEPTH, "Layers in the cell.")
+    width: int = integer(*WIDTH, "Output channels of every layer of the cell.", example=32)
+    depth: int = integer(*DEPTH, "Layers in the cell.", example=13)
     skip_channels: int = integer(
-        *SKIP_CHANNELS, "t_c, the maximum number of channels that a layer takes through skip connections."
+        *SKIP_CHANNELS, "t_c, the maximum number of channels that a layer takes through skip connections.", example=40
     )
 
     def __post_init__(self) -> None:

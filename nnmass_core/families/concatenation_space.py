@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from nnmass_core.architecture import CLASSES, Architecture, Image
-from nnmass_core.codec import JsonObject, decode, encode, json_schema
+from nnmass_core.architecture import CLASSES, Architecture, Image, ImageArchitecture
+from nnmass_core.codec import JsonObject, choice_schema, decode, encode, field_schema, object_schema
 from nnmass_core.engine.chain import Chain, Ints, Stage, make_stage
 from nnmass_core.errors import Problem
 from nnmass_core.families.concatenation import (
@@ -110,24 +110,26 @@ class ConcatenationCnnSpace(Space):
 
     @classmethod
     def schema(cls) -> JsonObject:
-        return {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["family", "input", "num_classes", "cells", "width", "depth", "skip_channels"],
-            "properties": {
-                "family": {"const": cls.family},
-                "input": json_schema(Image),
-                "num_classes": {"type": "integer", "minimum": CLASSES[0], "maximum": CLASSES[1]},
-                "cells": {"type": "integer", "minimum": 1, "maximum": MOST_CELLS},
-                "width": axis_schema(*WIDTH, "Output channels of every layer of a cell.", most_cells=MOST_CELLS),
-                "depth": axis_schema(*DEPTH, "Layers in a cell.", most_cells=MOST_CELLS),
-                "skip_channels": axis_schema(
-                    *SKIP_CHANNELS, "t_c, the maximum number of skip channels of a layer.", most_cells=MOST_CELLS
-                ),
-                "width_rule": {"const": "doubling", "description": "Ties the widths to w, 2w, 4w, ..."},
-                "depth_rule": {"const": "equal", "description": "Gives all cells one depth."},
-            },
+        axis = partial(axis_schema, most_cells=MOST_CELLS)
+        count: JsonObject = {"type": "integer", "minimum": 1, "maximum": MOST_CELLS}
+        properties: JsonObject = {
+            "family": cls.family_schema(),
+            "input": field_schema(ImageArchitecture, "input"),
+            "num_classes": field_schema(ImageArchitecture, "num_classes"),
+            "cells": {**count, "description": "Number of cells.", "examples": [3]},
+            "width": axis(
+                *WIDTH, "Output channels of every layer of a cell.", example={"min": 16, "max": 256, "step": 16}
+            ),
+            "depth": axis(*DEPTH, "Layers in a cell.", example={"min": 4, "max": 32}),
+            "skip_channels": axis(
+                *SKIP_CHANNELS,
+                "t_c, the maximum number of skip channels of a layer.",
+                example={"min": 0, "max": 512, "step": 4},
+            ),
+            "width_rule": choice_schema(("doubling",), "Ties the widths to w, 2w, 4w, ..."),
+            "depth_rule": choice_schema(("equal",), "Gives all cells one depth."),
         }
+        return object_schema(cls.__name__, properties, optional=("width_rule", "depth_rule"))
 
     def option_bound(self) -> int:
         widths = [len(axis.values) for axis in self.width]

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from nnmass_core.architecture import CLASSES, Architecture, Evaluation, Step
-from nnmass_core.codec import JsonObject, choice, encode, integer
+from nnmass_core.codec import JsonObject, choice, encode, field_schema, integer, object_schema
 from nnmass_core.diagram import Panel
 from nnmass_core.engine.chain import Chain
 from nnmass_core.families.concatenation import SKIP_CHANNELS, WIDTH, Cell, skip_work
@@ -74,12 +74,12 @@ class DenseNetMlp(Architecture):
     """
 
     family: ClassVar[str] = "densenet_mlp"
-    in_features: int = integer(*FEATURES, "Numbers in one input.")
-    num_classes: int = integer(*CLASSES, "Number of classes.")
-    width: int = integer(*WIDTH, "Neurons of every layer except the last, which has one for each class.")
-    depth: int = integer(*DEPTH, "Linear layers.")
+    in_features: int = integer(*FEATURES, "Numbers in one input.", example=784)
+    num_classes: int = integer(*CLASSES, "Number of classes.", example=10)
+    width: int = integer(*WIDTH, "Neurons of every layer except the last, which has one for each class.", example=8)
+    depth: int = integer(*DEPTH, "Linear layers.", example=16)
     skip_channels: int = integer(
-        *SKIP_CHANNELS, "t_c, the maximum number of neurons that a layer takes through skip connections."
+        *SKIP_CHANNELS, "t_c, the maximum number of neurons that a layer takes through skip connections.", example=4
     )
     activation: str = choice(ACTIVATIONS, "Activation after a layer.")
 
@@ -162,24 +162,22 @@ class DenseNetMlpSpace(Space):
     @classmethod
     def schema(cls) -> JsonObject:
         properties: JsonObject = {
-            "family": {"const": cls.family},
-            "in_features": {"type": "integer", "minimum": FEATURES[0], "maximum": FEATURES[1]},
-            "num_classes": {"type": "integer", "minimum": CLASSES[0], "maximum": CLASSES[1]},
-            "width": axis_schema(*WIDTH, "Neurons of every layer except the last.", most_cells=1),
-            "depth": axis_schema(*DEPTH, "Linear layers.", most_cells=1),
+            "family": cls.family_schema(),
+            "in_features": field_schema(DenseNetMlp, "in_features"),
+            "num_classes": field_schema(DenseNetMlp, "num_classes"),
+            "width": axis_schema(
+                *WIDTH, "Neurons of every layer except the last.", most_cells=1, example={"min": 4, "max": 64}
+            ),
+            "depth": axis_schema(*DEPTH, "Linear layers.", most_cells=1, example={"min": 4, "max": 32, "step": 2}),
             "skip_channels": axis_schema(
                 *SKIP_CHANNELS,
                 "t_c, the maximum number of neurons that a layer takes through skip connections.",
                 most_cells=1,
+                example=[0, 8, 16],
             ),
-            "activation": {"type": "string", "enum": list(ACTIVATIONS)},
+            "activation": field_schema(DenseNetMlp, "activation"),
         }
-        return {
-            "type": "object",
-            "additionalProperties": False,
-            "required": list(properties),
-            "properties": properties,
-        }
+        return object_schema(cls.__name__, properties)
 
     def option_bound(self) -> int:
         return len(self.width.values) * len(self.depth.values) * len(self.skip_channels.values)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from nnmass_core.architecture import CLASSES, Architecture, Image
-from nnmass_core.codec import JsonObject, decode, encode, json_schema, unknown_fields
+from nnmass_core.codec import JsonObject, decode, encode, field_schema, json_schema, object_schema, unknown_fields
 from nnmass_core.engine.chain import Chain, Ints, Stage
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families.costs import Costs, stage_of, timed
@@ -174,29 +175,25 @@ class MobileNetV2Space(Space):
 
     @classmethod
     def schema(cls) -> JsonObject:
-        square: JsonObject = {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["channels", "resolution"],
-            "properties": {
-                "channels": {"type": "integer", "minimum": 1, "maximum": 1024},
-                "resolution": single_axis_schema(*RESOLUTION, "Height and width, which may be searched."),
+        side = "Height and width in pixels, which may be searched."
+        square = object_schema(
+            "SquareImages",
+            {
+                "channels": field_schema(Image, "channels"),
+                "resolution": single_axis_schema(*RESOLUTION, side, example=[96, 128, 160]),
             },
-        }
+        )
+        images = "Shape of the input images, or `resolution` for square images of several sizes."
+        channels = partial(single_axis_schema, *CHANNELS)
         properties: JsonObject = {
-            "family": {"const": cls.family},
-            "input": {"anyOf": [json_schema(Image), square]},
-            "num_classes": {"type": "integer", "minimum": CLASSES[0], "maximum": CLASSES[1]},
-            "stem_channels": single_axis_schema(*CHANNELS, "Channels of the first convolution."),
-            "last_channels": single_axis_schema(*CHANNELS, "Channels of the last convolution."),
-            "stages": stages_schema(BOUNDS, DOCS, 1, MOST_STAGES),
+            "family": cls.family_schema(),
+            "input": {"anyOf": [json_schema(Image), square], "description": images},
+            "num_classes": field_schema(MobileNetV2, "num_classes"),
+            "stem_channels": channels("Channels of the first convolution.", example=[16, 32]),
+            "last_channels": channels("Channels of the last convolution.", example=1280),
+            "stages": stages_schema("MobileNetV2Stages", BOUNDS, DOCS, 1, MOST_STAGES),
         }
-        return {
-            "type": "object",
-            "additionalProperties": False,
-            "required": list(properties),
-            "properties": properties,
-        }
+        return object_schema(cls.__name__, properties)
 
     def option_bound(self) -> int:
         configs = len(self.input.sizes) * len(self.stem_channels.values) * len(self.last_channels.values)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nnmass_core.architecture import Evaluation, ImageArchitecture, Part, Step
-from nnmass_core.codec import LARGEST_INTEGER, JsonObject, Value, encode, unknown_fields
+from nnmass_core.codec import LARGEST_INTEGER, JsonObject, Value, encode, object_schema, unknown_fields
 from nnmass_core.diagram import Arc, Panel, shown
 from nnmass_core.engine.chain import Ints
 from nnmass_core.errors import DefinitionError, Problem
@@ -213,13 +213,15 @@ def encode_stages(stages: tuple[StageAxes, ...]) -> list[JsonObject]:
     return [{name: axis.form for name, axis in stage.named} for stage in stages]
 
 
-def stages_schema(bounds: Mapping[str, Bounds], docs: Mapping[str, str], least: int, most: int) -> JsonObject:
-    """Describe a list of stages as JSON Schema."""
-    properties = {name: single_axis_schema(*limits, docs[name]) for name, limits in bounds.items()}
-    stage: JsonObject = {
-        "type": "object",
-        "additionalProperties": False,
-        "required": list(bounds),
-        "properties": properties,
+def stages_schema(
+    title: str, bounds: Mapping[str, Bounds], docs: Mapping[str, str], least: int, most: int
+) -> JsonObject:
+    """Describe a list of stages as JSON Schema; `title` is the name of one entry's class."""
+    axes = {name: single_axis_schema(*limits, docs[name]) for name, limits in bounds.items()}
+    return {
+        "type": "array",
+        "items": object_schema(title, axes),
+        "minItems": least,
+        "maxItems": most,
+        "description": "Stages from input to output.",
     }
-    return {"type": "array", "items": stage, "minItems": least, "maxItems": most}

@@ -12,7 +12,17 @@ from functools import partial
 from typing import Any, ClassVar, Self
 
 from nnmass_core.architecture import CLASSES, Architecture, Image
-from nnmass_core.codec import JsonObject, Value, choice, decode, encode, integer, json_schema, sequence
+from nnmass_core.codec import (
+    JsonObject,
+    Value,
+    choice,
+    decode,
+    encode,
+    field_schema,
+    integer,
+    object_schema,
+    sequence,
+)
 from nnmass_core.engine.chain import Chain
 from nnmass_core.errors import Problem
 from nnmass_core.families.costs import Costs, timed
@@ -44,6 +54,9 @@ EXPANSION = 4
 """Output channels of a bottleneck per stage channel."""
 
 BOUNDS = {"channels": CHANNELS, "repeats": REPEATS}
+BOTTLENECK = ("groups", "width_per_group")
+"""The fields that only bottlenecks use."""
+
 DOCS = {
     "channels": "torchvision's planes: a basic block's channels, a quarter of a bottleneck's.",
     "repeats": "Blocks in the stage.",
@@ -277,25 +290,10 @@ class ResNetSpace(Space):
 
     @classmethod
     def schema(cls) -> JsonObject:
-        return {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["family", "input", "num_classes", "block", "stages"],
-            "properties": {
-                "family": {"const": cls.family},
-                "input": json_schema(Image),
-                "num_classes": {"type": "integer", "minimum": CLASSES[0], "maximum": CLASSES[1]},
-                "block": {"type": "string", "enum": list(BLOCKS)},
-                "stages": stages_schema(BOUNDS, DOCS, 1, MOST_STAGES),
-                "groups": {"type": "integer", "minimum": GROUPS[0], "maximum": GROUPS[1], "default": PLAIN_GROUPS},
-                "width_per_group": {
-                    "type": "integer",
-                    "minimum": WIDTH_PER_GROUP[0],
-                    "maximum": WIDTH_PER_GROUP[1],
-                    "default": PLAIN_WIDTH,
-                },
-            },
-        }
+        same = {name: field_schema(ResNet, name) for name in ("input", "num_classes", "block", *BOTTLENECK)}
+        stages = stages_schema("ResNetStages", BOUNDS, DOCS, 1, MOST_STAGES)
+        properties: JsonObject = {"family": cls.family_schema(), **same, "stages": stages}
+        return object_schema(cls.__name__, properties, optional=BOTTLENECK)
 
     def option_bound(self) -> int:
         return staged_option_bound(self.stages)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from nnmass_core.architecture import CLASSES, Architecture, Image
-from nnmass_core.codec import JsonObject, Value, decode, encode, integer, json_schema, sequence
+from nnmass_core.codec import JsonObject, Value, decode, encode, field_schema, integer, object_schema, sequence
 from nnmass_core.engine.chain import Chain
 from nnmass_core.families.costs import Costs, timed
 from nnmass_core.families.residual import (
@@ -156,17 +156,13 @@ class WideResNetCifarSpace(Space):
 
     @classmethod
     def schema(cls) -> JsonObject:
-        return {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["family", "input", "num_classes", "stages"],
-            "properties": {
-                "family": {"const": cls.family},
-                "input": json_schema(Image),
-                "num_classes": {"type": "integer", "minimum": CLASSES[0], "maximum": CLASSES[1]},
-                "stages": stages_schema(BOUNDS, DOCS, *STAGES),
-            },
+        properties: JsonObject = {
+            "family": cls.family_schema(),
+            "input": field_schema(WideResNetCifar, "input"),
+            "num_classes": field_schema(WideResNetCifar, "num_classes"),
+            "stages": stages_schema("WideResNetStages", BOUNDS, DOCS, *STAGES),
         }
+        return object_schema(cls.__name__, properties)
 
     def option_bound(self) -> int:
         return staged_option_bound(self.stages)

@@ -19,6 +19,7 @@ from nnmass_core.codec import (
     decode,
     encode,
     json_schema,
+    object_schema,
     sha256_of,
     unknown_fields,
 )
@@ -33,8 +34,12 @@ KIB, MIB, GIB = 2**10, 2**20, 2**30
 NAME = "[a-z][a-z0-9._-]{0,63}"
 """The form of a device's name."""
 
-TEXTS = {"title": 200, "source": 500, "note": 2000}
-"""The descriptive fields of a profile, and their maximum number of characters."""
+TEXTS = {
+    "title": (200, "Name for people.", "My board"),
+    "source": (500, "Document with these figures.", "its data sheet, page 12"),
+    "note": (2000, "What is excluded, and which part or board it is.", "Revision C."),
+}
+"""The descriptive fields of a profile: their maximum number of characters, a description and an example."""
 
 MEMORY = ("flash_bytes", "ram_bytes")
 
@@ -254,7 +259,7 @@ def _decode(data: Mapping[str, Any]) -> Device:
             Problem("name", "bad_name", "must be a letter followed by up to 63 of a-z, 0-9, dot, dash and underscore")
         )
     found: dict[str, Any] = {"name": name}
-    for field, longest in TEXTS.items():
+    for field, (longest, *_) in TEXTS.items():
         found[field] = data.get(field, "")
         if not isinstance(found[field], str) or len(found[field]) > longest or not re.fullmatch(LINE, found[field]):
             problems.append(Problem(field, "bad_text", f"must be one line of at most {longest} characters"))
@@ -274,22 +279,37 @@ def _decode(data: Mapping[str, Any]) -> Device:
 
 def device_schema() -> JsonObject:
     """Describe a profile as JSON Schema."""
-    latency = json_schema(LatencyModel) | {"description": "Operator times, measured by `nnmass calibrate`."}
-    memory = {"flash_bytes": "Memory for weights.", "ram_bytes": "Memory for activations: one contiguous region."}
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["name"],
-        "properties": {
-            "name": {"type": "string", "pattern": f"^{NAME}$", "description": "Name to use in `budget.device`."},
-            **{field: {"type": "string", "maxLength": n, "pattern": f"^{LINE}$"} for field, n in TEXTS.items()},
-            **{
-                field: {
-                    "anyOf": [{"type": "integer", "minimum": 0, "maximum": LARGEST_INTEGER}, {"type": "null"}],
-                    "description": f"{text} If omitted: no limit.",
-                }
-                for field, text in memory.items()
-            },
-            "latency": {"anyOf": [latency, {"type": "null"}]},
-        },
+    latency, about_latency = json_schema(LatencyModel), "Operator times, measured by `nnmass calibrate`."
+    memory = {
+        "flash_bytes": ("Memory for weights, in bytes.", 2 * MIB),
+        "ram_bytes": ("Memory for activations, in bytes: one contiguous region.", 256 * KIB),
     }
+    size: JsonObject = {"type": "integer", "minimum": 0, "maximum": LARGEST_INTEGER}
+    properties: JsonObject = {
+        "name": {
+            "type": "string",
+            "pattern": f"^{NAME}$",
+            "description": "Name to use in `budget.device`.",
+            "examples": ["my-board"],
+        },
+        **{
+            field: {
+                "type": "string",
+                "maxLength": longest,
+                "pattern": f"^{LINE}$",
+                "description": about,
+                "examples": [example],
+            }
+            for field, (longest, about, example) in TEXTS.items()
+        },
+        **{
+            field: {
+                "anyOf": [size, {"type": "null"}],
+                "description": f"{about} If omitted: no limit.",
+                "examples": [example],
+            }
+            for field, (about, example) in memory.items()
+        },
+        "latency": {"anyOf": [latency, {"type": "null"}], "description": about_latency},
+    }
+    return object_schema("DeviceProfile", properties, optional=properties.keys() - {"name"})

@@ -169,12 +169,14 @@ class OperatorTime(Value):
     """The time of an operator of one kind, in nanoseconds: per call, and per unit of each quantity."""
 
     kind: str = choice(KINDS, "Kind of operator.")
-    call: float = number(0, 1e15, "Time of a call.")
-    mac: float = number(0, 1e9, "Time of a multiply-accumulate.", default=0.0)
-    read: float = number(0, 1e9, "Time of an element read.", default=0.0)
-    written: float = number(0, 1e9, "Time of an element written.", default=0.0)
-    weight: float = number(0, 1e9, "Time of an element of the weights.", default=0.0)
-    piece: float = number(0, 1e12, "Time of a tensor split off or concatenated.", default=0.0)
+    call: float = number(0, 1e15, "Time of a call in nanoseconds.", example=21000.0)
+    mac: float = number(0, 1e9, "Time of a multiply-accumulate in nanoseconds.", default=0.0, example=0.02)
+    read: float = number(0, 1e9, "Time of an element read, in nanoseconds.", default=0.0, example=0.1)
+    written: float = number(0, 1e9, "Time of an element written, in nanoseconds.", default=0.0, example=0.2)
+    weight: float = number(0, 1e9, "Time of an element of the weights, in nanoseconds.", default=0.0, example=0.1)
+    piece: float = number(
+        0, 1e12, "Time of a tensor split off or concatenated, in nanoseconds.", default=0.0, example=900.0
+    )
 
     @property
     def prices(self) -> tuple[float, ...]:
@@ -189,12 +191,12 @@ class HeldOut(Value):
     Errors and band are fractions: the band covers measurements from `band_low` to `band_high` times the estimate.
     """
 
-    networks: int = integer(1, 1_000_000, "Number of measured networks.")
-    families: int = integer(1, 1_000, "Number of their families.")
-    median_error: float = number(0, 1e6, "Median of |estimated / measured - 1|.")
-    band_low: float = number(0, 1, "Lowest measured / estimated to expect.")
-    band_high: float = number(1, 1e6, "Highest measured / estimated to expect.")
-    coverage: float = number(0, 1, "Probability that one more similar network lies in the band.")
+    networks: int = integer(1, 1_000_000, "Number of measured networks.", example=12)
+    families: int = integer(1, 1_000, "Number of their families.", example=3)
+    median_error: float = number(0, 1e6, "Median of |estimated / measured - 1|.", example=0.08)
+    band_low: float = number(0, 1, "Lowest measured / estimated to expect.", example=0.8)
+    band_high: float = number(1, 1e6, "Highest measured / estimated to expect.", example=1.3)
+    coverage: float = number(0, 1, "Probability that one more similar network lies in the band.", example=0.9)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,9 +215,9 @@ class LatencyModel(Value):
         DefinitionError: A field is wrong; each problem names its field.
     """
 
-    runtime: str = text(200, LINE, "Runtime of the networks: torch 2.14.1.")
-    machine: str = text(200, LINE, "Machine, as the operating system names it.", default="")
-    threads: int = integer(1, 4096, "Threads for one input.")
+    runtime: str = text(200, LINE, "Runtime of the networks: torch 2.14.1.", example="torch 2.14.1")
+    machine: str = text(200, LINE, "Machine, as the operating system names it.", default="", example="x86_64")
+    threads: int = integer(1, 4096, "Threads for one input.", example=4)
     precision: str = choice(("fp32", "fp16", "int8"), "Numeric precision.", default="fp32")
     operators: tuple[OperatorTime, ...] = sequence(OperatorTime, 1, len(KINDS), "Times of operators, each kind once.")
     held_out: HeldOut = nested(HeldOut, "Error on networks that were not fitted.")  # noqa: RUF009 - fields say so by a call

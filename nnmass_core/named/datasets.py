@@ -49,6 +49,7 @@ class Dataset(Value):
         "(imagefolder, which requires it), with single slashes between its parts, no part . or .., and no backslashes "
         "or control characters.",
         default="",
+        example="flowers.zip",
     )
     background: str = choice(
         ("white", "black"), "Color behind the transparent parts of images (imagefolder).", default="white"

@@ -19,17 +19,19 @@ class Recipe(Value):
     """
 
     optimizer: str = choice(("sgd", "adam", "adamw"), "Optimizer.")
-    learning_rate: float = number(1e-8, 100.0, "Maximum learning rate.")
-    momentum: float = number(0.0, 0.999, "Momentum of SGD.", default=0.0)
-    weight_decay: float = number(0.0, 1.0, "Weight decay of every parameter.", default=0.0)
+    learning_rate: float = number(1e-8, 100.0, "Maximum learning rate.", example=0.1)
+    momentum: float = number(0.0, 0.999, "Momentum of SGD.", default=0.0, example=0.9)
+    weight_decay: float = number(0.0, 1.0, "Weight decay of every parameter.", default=0.0, example=5e-4)
     schedule: str = choice(
         ("constant", "cosine", "one_cycle"),
         "Learning rate schedule, updated every step: constant, half a cosine down to 0, or one cycle that rises "
         "for the first 30 % and then falls.",
         default="constant",
     )
-    batch_size: int = integer(1, 65536, "Images in a step, over all devices. A smaller last batch is also used.")
-    epochs: int = integer(1, 1_000, "Number of passes over the training images.")
+    batch_size: int = integer(
+        1, 65536, "Images in a step, over all devices. A smaller last batch is also used.", example=128
+    )
+    epochs: int = integer(1, 1_000, "Number of passes over the training images.", example=200)
     augmentation: str = choice(
         ("none", "crop_flip", "resized_crop_flip"),
         "none; crop_flip: pad by an eighth, crop and mirror at random (CIFAR); resized_crop_flip: scale a random part "

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nnmass_core.codec import JsonObject, as_integer, check_integer, unknown_fields
+from nnmass_core.codec import (
+    LARGEST_INTEGER,
+    JsonObject,
+    JsonValue,
+    as_integer,
+    check_integer,
+    object_schema,
+    unknown_fields,
+)
 from nnmass_core.errors import DefinitionError, Problem
 
 MOST_VALUES = 4096
@@ -96,18 +104,19 @@ def encode_axes(axes: tuple[Axis, ...]) -> Any:
     return [axis.form for axis in axes]
 
 
-def single_axis_schema(minimum: int, maximum: int, doc: str) -> JsonObject:
+def single_axis_schema(minimum: int, maximum: int, doc: str, *, example: JsonValue = None) -> JsonObject:
     """Describe one axis as JSON Schema.
 
     Args:
         minimum: The least allowed value.
         maximum: The greatest allowed value.
         doc: A sentence that describes the axis.
+        example: An axis for the documentation; without one the least value.
     """
-    return {"anyOf": _forms(minimum, maximum), "description": doc}
+    return _axis(_forms(minimum, maximum), doc, minimum if example is None else example)
 
 
-def axis_schema(minimum: int, maximum: int, doc: str, *, most_cells: int) -> JsonObject:
+def axis_schema(minimum: int, maximum: int, doc: str, *, most_cells: int, example: JsonValue = None) -> JsonObject:
     """Describe an axis for all cells, or one for each, as JSON Schema.
 
     Args:
@@ -115,23 +124,38 @@ def axis_schema(minimum: int, maximum: int, doc: str, *, most_cells: int) -> Jso
         maximum: The greatest allowed value.
         doc: A sentence that describes the axis.
         most_cells: The most cells that a network of the family can have.
+        example: An axis for the documentation; without one the least value.
     """
     forms = _forms(minimum, maximum)
     per_cell: JsonObject = {"type": "array", "items": {"anyOf": forms}, "minItems": 1, "maxItems": most_cells}
-    return {"anyOf": [*forms, per_cell], "description": doc}
+    return _axis([*forms, per_cell], doc, minimum if example is None else example)
+
+
+def _axis(forms: list[JsonObject], doc: str, example: JsonValue) -> JsonObject:
+    return {"anyOf": forms, "description": doc, "examples": [example]}
 
 
 def _forms(minimum: int, maximum: int) -> list[JsonObject]:
     number: JsonObject = {"type": "integer", "minimum": minimum, "maximum": maximum}
-    step: JsonObject = {"type": "integer", "minimum": 1, "maximum": max(maximum, 1), "default": 1}
-    span: JsonObject = {
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["min", "max"],
-        "properties": {"min": number, "max": number, "step": step},
-    }
     values: JsonObject = {"type": "array", "items": number, "minItems": 1, "maxItems": MOST_VALUES}
-    return [span, values, number]
+    return [range_schema(minimum, maximum), values, number]
+
+
+def range_schema(minimum: int = 0, maximum: int = LARGEST_INTEGER) -> JsonObject:
+    """Describe a range as JSON Schema.
+
+    Args:
+        minimum: The least allowed value; by default the least of all axes.
+        maximum: The greatest allowed value; by default the greatest of all axes.
+    """
+    number: JsonObject = {"type": "integer", "minimum": minimum, "maximum": maximum}
+    step: JsonObject = {"type": "integer", "minimum": 1, "maximum": max(maximum, 1), "default": 1}
+    properties: JsonObject = {
+        "min": {**number, "description": "Least value.", "examples": [max(minimum, min(16, maximum))]},
+        "max": {**number, "description": "Greatest value, if it is on the grid.", "examples": [maximum]},
+        "step": {**step, "description": "Distance of neighboring values.", "examples": [1]},
+    }
+    return object_schema("Range", properties, optional=("step",))
 
 
 def _bounded(data: object, minimum: int, maximum: int, field: str) -> int:

@@ -8,7 +8,15 @@ from functools import cached_property
 from typing import Any, ClassVar, Self, cast
 
 from nnmass_core.architecture import Architecture
-from nnmass_core.codec import JsonObject, JsonValue, as_integer, check_integer, sha256_of, unknown_fields
+from nnmass_core.codec import (
+    JsonObject,
+    JsonValue,
+    as_integer,
+    check_integer,
+    choice_schema,
+    sha256_of,
+    unknown_fields,
+)
 from nnmass_core.engine.chain import Chain
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.hardware.latency import LatencyModel
@@ -51,6 +59,11 @@ class Space(ABC):
     @abstractmethod
     def schema(cls) -> JsonObject:
         """Describe the JSON form as JSON Schema."""
+
+    @classmethod
+    def family_schema(cls) -> JsonObject:
+        """Describe the field `family` as JSON Schema."""
+        return choice_schema((cls.family,), "Family of the networks.")
 
     def cross_check(self) -> Iterator[Problem]:
         """Yield problems between fields that are each valid."""

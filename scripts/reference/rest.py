@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scripts.reference.schemas import anchor, fields_table, short_name, type_of
+from scripts.reference.schemas import anchor, fields_table, type_of
 from scripts.reference.text import code, one_line, page, prose, table
 
 Document = dict[str, Any]
@@ -157,17 +157,10 @@ def bodies_page(document: Document) -> str:
     """Return the page of shared bodies."""
     schemas: dict[str, Any] = document["components"]["schemas"]
     parts = ["# Bodies and answers", BODIES]
-    for name in sorted(schemas, key=lambda name: (short_name(name), name)):
-        schema = schemas[name]
+    for name, schema in sorted(schemas.items()):
         parts += [
-            f"## {_title(name)} {{ #{anchor(name)} }}",
+            f"## {name} {{ #{anchor(name)} }}",
             prose(schema.get("description", "")),
             fields_table(schema) or f"{type_of(schema)}.",
         ]
     return page(*parts)
-
-
-def _title(name: str) -> str:
-    """Return a heading; for names that several features have, with the feature."""
-    parts = name.split("__")
-    return name if len(parts) == 1 else f"{parts[-1]} of {parts[1]}"

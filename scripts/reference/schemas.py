@@ -44,17 +44,19 @@ def _json(value: object) -> object:
 
 
 def type_of(schema: Schema) -> str:
-    """Return the type of a value in words; shared schemas and definitions of networks are links."""
+    """Return the type of a value in words; objects are links."""
     return next((describe(schema) for keyword, describe in KEYWORDS.items() if keyword in schema), "JSON")
 
 
 def _link(schema: Schema) -> str:
     name = str(schema["$ref"]).rsplit("/", 1)[-1]
-    return f"[{short_name(name)}](bodies.md#{anchor(name)})"
+    return f"[{name}](bodies.md#{anchor(name)})"
 
 
 def _typed(schema: Schema) -> str:
     match schema:
+        case {"type": "array", "prefixItems": items}:
+            return f"list of {', then '.join(map(type_of, items))}"
         case {"type": "array", "items": items}:
             return f"list of {type_of(items)}{_span(schema, 'minItems', 'maxItems', '')}"
         case {"type": "object", "additionalProperties": dict(values)} if values and "properties" not in schema:
@@ -71,10 +73,6 @@ def _choices(choices: list[Any]) -> str:
 
 
 def _one_of(kinds: list[Schema]) -> str:
-    families = [kind.get("properties", {}).get("family") for kind in kinds]
-    if all(families):
-        what = "architecture" if "version" in kinds[0]["properties"] else "space"
-        return f"[definition of {'a space' if what == 'space' else 'a network'}](definitions.md)"
     if any(_is_range(kind) for kind in kinds):
         return "[range](definitions.md#ranges)" + ("" if len(kinds) < 4 else ", or a list of them")
     return " or ".join(dict.fromkeys(_shape_of(kind) for kind in kinds))
@@ -121,14 +119,9 @@ def _figure(value: float | None) -> str:
     return f"{value:,.0f}" if value is not None and float(value).is_integer() and value < 1e15 else f"{value:g}"
 
 
-def short_name(name: str) -> str:
-    """Return the short name of a shared schema: the last part of `app__searches__schemas__Progress`."""
-    return name.rsplit("__", 1)[-1]
-
-
 def anchor(name: str) -> str:
     """Return the anchor of a shared schema on the page of bodies."""
-    return name.lower().replace("__", "-")
+    return name.lower()
 
 
 KEYWORDS: dict[str, Callable[[Schema], str]] = {

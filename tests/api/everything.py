@@ -77,7 +77,7 @@ OPERATIONS = {f"{method.upper()} {path}": about for method, path, about in opera
 
 def examples_of(document: dict[str, Any], schema: dict[str, Any]) -> list[Any]:
     """Return the examples that the document gives of a body."""
-    if "$ref" in schema:
+    if "examples" not in schema:
         schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     examples: list[Any] = schema["examples"]
     return examples

@@ -111,9 +111,8 @@ def test_an_invalid_definition_names_its_field(client: TestClient) -> None:
 
 def test_the_openapi_document_describes_every_family(client: TestClient) -> None:
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
-    _, space = schemas["SearchBody"]["properties"]["space"]["anyOf"]
-    ranked = schemas["RankedItem"]["properties"]["architecture"]
-    for described in (space, ranked):
-        families = [definition["properties"]["family"]["const"] for definition in described["oneOf"]]
+    for described in (schemas["Space"], schemas["Architecture"]):
+        definitions = [schemas[one["$ref"].rpartition("/")[2]] for one in described["oneOf"]]
+        families = [definition["properties"]["family"]["const"] for definition in definitions]
         assert {"densenet_cnn", "densenet_cnn_depthwise", "densenet_mlp"} <= set(families)
         assert len(set(families)) == len(families)
