@@ -190,7 +190,8 @@ def finished(service: Service, browser: Browser, trained: dict[str, str]) -> dic
         expect(page.get_by_role("heading", level=1)).to_contain_text("succeeded", timeout=120_000)
         expect(page.locator("#curves")).to_have_attribute("data-drawn", "3")
         expect(page.get_by_text("test accuracy").first).to_be_visible()
-        expect(page.get_by_role("link", name="model-seed0.onnx")).to_be_visible()
+        for name in ("weights-seed0.pt", "network-seed0.py", "network-seed0.json", "model-seed0.onnx"):
+            expect(page.get_by_role("link", name=name)).to_be_visible()
     return trained
 
 
