@@ -21,7 +21,7 @@ from nnmass_core.verification.evidence import Line, Point, lines_of
 COLUMNS: tuple[Any, ...] = (
     *(Verification.arch_id, Verification.family, Verification.task, Verification.widths, Verification.role),
     *(Verification.nn_mass, Verification.params, Verification.macs),
-    *(Verification.dataset_key, Verification.recipe_digest),
+    *(Verification.dataset_key, Verification.recipe_digest, Verification.adaptation),
     *(VerificationSeed.seed, VerificationSeed.accuracy, VerificationSeed.data_digest),
 )
 """The columns read of each trained seed: definitions and results would be most of the data."""
@@ -29,13 +29,18 @@ COLUMNS: tuple[Any, ...] = (
 
 @dataclass(frozen=True)
 class Scope:
-    """Trainings whose accuracies can be compared: the same images, inputs, classes and recipe."""
+    """Trainings whose accuracies can be compared: the same images, inputs, classes and recipe.
+
+    recipe: the name of the requested recipe, or its digest. adapted: the digest of the recipe that was trained where it
+    was adapted to few images, else None.
+    """
 
     dataset: str
     data_digest: str
     task: str
     recipe_digest: str
     recipe: str
+    adapted: str | None
 
     @property
     def is_noise(self) -> bool:
@@ -76,8 +81,7 @@ def trained(session: Session, owner: str, family: str | None = None) -> list[Tra
 def diverged(session: Session, owner: str, scope: Scope, family: str | None) -> set[str]:
     """Return the networks of a scope for which a training diverged, and so gave no accuracy."""
     query = (
-        select(Verification.arch_id)
-        .distinct()
+        select(Verification.arch_id, Verification.adaptation)
         .join(Job, Job.id == Verification.id)
         .where(Job.owner == owner, Job.state == State.FAILED, Job.error_code == "diverged")
         .where(Verification.dataset_key == scope.dataset, Verification.task == scope.task)
@@ -85,12 +89,16 @@ def diverged(session: Session, owner: str, scope: Scope, family: str | None) -> 
     )
     if family is not None:
         query = query.where(Verification.family == family)
-    return set(session.scalars(query).all())
+    return {row.arch_id for row in session.execute(query).all() if _adapted(row) == scope.adapted}
 
 
 def _scope(row: Row[Any]) -> Scope:
     name = recipe_name(row.recipe_digest) or row.recipe_digest
-    return Scope(row.dataset_key, row.data_digest, row.task, row.recipe_digest, name)
+    return Scope(row.dataset_key, row.data_digest, row.task, row.recipe_digest, name, _adapted(row))
+
+
+def _adapted(row: Row[Any]) -> str | None:
+    return None if row.adaptation is None else str(row.adaptation["digest"])
 
 
 def _trained(scope: Scope, rows: Sequence[Row[Any]]) -> Trained:

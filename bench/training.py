@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from nnmass_core.architecture import Architecture
 from nnmass_core.families import decode_architecture
+from nnmass_core.named.adaptation import batch_sizes
 from nnmass_core.named.datasets import resolve_dataset
 from nnmass_core.named.recipes import Recipe, resolve_recipe
 from nnmass_core.nets import build
@@ -31,7 +32,6 @@ from nnmass_core.training.loop import (
     Epoch,
     State,
     Training,
-    batch_sizes,
     batches,
     loader,
     make_deterministic,

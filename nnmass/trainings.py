@@ -41,6 +41,7 @@ class TrainingResult(FromJson):
         data: The numbers of training and test images and their digest; for an image folder also its `layout`,
             `decisions` about its files, and what was `left_out`.
         confusion: Counts of test images, `matrix[true][predicted]`; None in lists.
+        adaptation: How the recipe was adapted to few images; None where it was trained as requested.
     """
 
     accuracy: Accuracy = json_field(Accuracy.from_json)
@@ -50,6 +51,7 @@ class TrainingResult(FromJson):
     versions: Json
     data: Json = json_field(default_factory=dict, repr=False)
     confusion: Json | None = json_field(default=None, repr=False)
+    adaptation: Json | None = json_field(default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +90,7 @@ class Verification(Job):
         recipe_name: The name of the recipe, if it has one.
         recipe_digest: The hash of the recipe.
         seeds: The seeds, one training for each.
+        adaptation: How the recipe is adapted to few images; None where it is trained as requested, or not known yet.
         result: The result, once it has succeeded.
         definition: The definition of the network; empty in lists.
         recipe: The full recipe.
@@ -109,6 +112,7 @@ class Verification(Job):
     recipe_name: str | None
     recipe_digest: str
     seeds: tuple[int, ...] = json_field(tuple)
+    adaptation: Json | None = json_field(default=None)
     result: TrainingResult | None = json_field(TrainingResult.from_json)
     definition: Json = json_field(name="architecture", default_factory=dict, repr=False)
     recipe: Json = json_field(default_factory=dict, repr=False)

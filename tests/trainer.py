@@ -15,6 +15,7 @@ def train(folder: Path, **order: Any) -> list[dict[str, Any]]:
     usual: dict[str, Any] = {
         "do": "train",
         "dataset": "digits",
+        "adapt": True,
         "seeds": [0],
         "artifacts": ["weights"],
         "finished": [],

@@ -1,7 +1,8 @@
 """Training in the process with torch: seeds one after another, checkpoints on disk, everything else as events.
 
-Events in addition to those of worker/child.py: `epoch` (figures of one epoch), `checkpoint` (a file from which the
-training can resume), `seed` (a seed's outcome and its files). Files are complete on disk before their event is sent.
+Events in addition to those of worker/child.py: `adaptation` (how the recipe is adapted to few images, or null),
+`epoch` (figures of one epoch), `checkpoint` (a file from which the training can resume), `seed` (a seed's outcome and
+its files). Files are complete on disk before their event is sent.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from nnmass_core.export.artifacts import ARTIFACTS
 from nnmass_core.export.pytorch_source import artifact_without_torch
 from nnmass_core.export.torch_files import write_module
 from nnmass_core.families import decode_architecture
+from nnmass_core.named.adaptation import Adaptation, adaptation_of, batch_sizes, trained_recipe
 from nnmass_core.named.datasets import resolve_dataset
 from nnmass_core.named.recipes import Recipe
 from nnmass_core.nets import build
@@ -43,7 +45,6 @@ from nnmass_core.training.loop import (
     Outcome,
     State,
     Training,
-    batch_sizes,
     check_data,
     make_deterministic,
     make_fabric,
@@ -61,6 +62,8 @@ log = logging.getLogger("nnmass.training")
 class Order:
     """What to train, where to store checkpoints, and from which of them to resume.
 
+    adapt: whether the recipe is adapted to few images.
+
     finished: seeds that an earlier attempt completed, on images of `data_digest`.
 
     resume: checkpoints by seed, newest first: `file` (a name in the folder), `sha256`, `size`, `epoch`, `step`. attempt
@@ -70,6 +73,7 @@ class Order:
     architecture: Architecture
     data: JsonObject
     recipe: Recipe
+    adapt: bool
     seeds: list[int]
     finished: list[int]
     data_digest: str | None
@@ -89,6 +93,7 @@ class Order:
             architecture=decode_architecture(order["architecture"]),
             data=order["dataset"],
             recipe=decode(Recipe, order["recipe"]),
+            adapt=order["adapt"],
             seeds=order["seeds"],
             finished=order["finished"],
             data_digest=order["data_digest"],
@@ -168,10 +173,13 @@ def train_here(order: Order, send_event: SendEvent) -> None:
         for line in described(data):
             log.info("%s", line)
     check_data(order.data_digest, data.digest)
+    adaptation = adaptation_of(order.recipe, len(data.train)) if order.adapt else None
+    send_event("adaptation", adaptation=None if adaptation is None else adaptation.to_json())
+    recipe = adaptation or order.recipe
     for seed in order.seeds:
         if seed not in order.finished:
-            _Run(order, fabric, data, seed, send_event).run()
-    send_event("done", result=_figures(order, fabric, data))
+            _Run(order, fabric, data, recipe, seed, send_event).run()
+    send_event("done", result=_figures(order, fabric, data, adaptation))
 
 
 def _reading(send_event: SendEvent) -> Callable[[int, int], None]:
@@ -201,10 +209,19 @@ def _silent(event: str, **fields: Any) -> None:
 class _Run:
     """The training of one seed: the callbacks of the loop."""
 
-    def __init__(self, order: Order, fabric: Fabric, data: Data, seed: int, send_event: SendEvent) -> None:
+    def __init__(
+        self,
+        order: Order,
+        fabric: Fabric,
+        data: Data,
+        recipe: Recipe | Adaptation,
+        seed: int,
+        send_event: SendEvent,
+    ) -> None:
         self._order, self._fabric, self._data, self._seed, self._send_event = order, fabric, data, seed, send_event
+        self._recipe = recipe
         self._images = len(data.train)
-        self._steps = len(batch_sizes(self._images, order.recipe.batch_size, fabric.world_size))
+        self._steps = len(batch_sizes(self._images, trained_recipe(recipe).batch_size, fabric.world_size))
         self._reported = self._kept = self._epoch_started = time.monotonic()
         self._first_step = 0
         self._seconds_an_epoch = 0.0
@@ -212,7 +229,7 @@ class _Run:
     def run(self) -> None:
         """Train from the newest intact checkpoint, and write the results."""
         order = self._order
-        training = Training(self._fabric, order.architecture, self._data, order.recipe, self._seed)
+        training = Training(self._fabric, order.architecture, self._data, self._recipe, self._seed)
         self._resume(training)
         outcome = training.run(self)
         if self._fabric.is_global_zero:
@@ -364,7 +381,7 @@ def read_checkpoint(path: Path, sha256: str) -> State | None:
     return state
 
 
-def _figures(order: Order, fabric: Fabric, data: Data) -> JsonObject:
+def _figures(order: Order, fabric: Fabric, data: Data, adaptation: Adaptation | None) -> JsonObject:
     """Return what a reader needs, in addition to the accuracies, to judge and repeat the run."""
     module = build(order.architecture, order.seeds[0])
     shape = order.architecture.input_shape
@@ -382,6 +399,7 @@ def _figures(order: Order, fabric: Fabric, data: Data) -> JsonObject:
             "digest": data.digest,
             **data.found.to_json(),
         },
+        "adaptation": None if adaptation is None else adaptation.to_json(),
         "versions": versions(),
     }
 

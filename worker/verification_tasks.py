@@ -134,6 +134,7 @@ class Recorder(Listener):
         """Write an event. Raises Lost when the job no longer belongs to this worker."""
         handlers: dict[str, Callable[[Any], None]] = {
             "progress": self._on_progress,
+            "adaptation": self._on_adaptation,
             "epoch": self._on_epoch,
             "checkpoint": self._on_checkpoint,
             "seed": self._on_seed,
@@ -145,6 +146,10 @@ class Recorder(Listener):
         self._live_stats = {name: progress[name] for name in LIVE if name in progress}
         if time.monotonic() - self._written >= WRITE_EVERY_SECONDS:
             self.write()
+
+    def _on_adaptation(self, fields: Event) -> None:
+        adaptation = fields["adaptation"]
+        self._check(ours=self._write(lambda session: recording.adaptation(session, self._claim, adaptation)))
 
     def _on_epoch(self, figures: EpochFigures) -> None:
         self._check(ours=self._write(lambda session: recording.epoch(session, self._claim, figures, *self._progress)))

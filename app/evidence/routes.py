@@ -34,15 +34,21 @@ async def get_evidence(
     recipe: Annotated[
         str | None, Query(max_length=100, description="Name or digest of the recipe.", examples=["mlp-paper"])
     ] = None,
+    adapted: Annotated[
+        bool | None,
+        Query(
+            description="Only recipes that were adapted to few images, or only those that were not.", examples=[True]
+        ),
+    ] = None,
     format: Annotated[  # noqa: A002 - the contract's word
         Literal["json", "csv"], Query(description="`json`: the evidence; `csv`: its points.", examples=["json"])
     ] = "json",
 ) -> Any:
     """Return how well NN-Mass, params and MACs rank trained networks by test accuracy.
 
-    Compares networks within one dataset and one recipe: by default, those with the most networks.
+    Compares networks within one dataset and one recipe, adapted or not: by default, those with the most networks.
     """
-    filters = Filters(dataset, family, recipe)
+    filters = Filters(dataset, family, recipe, adapted)
     if format == "csv":
         headers = {"Content-Disposition": 'attachment; filename="evidence.csv"'}
         table = await threads.read(owner, service.table, filters)

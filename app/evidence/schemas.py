@@ -63,6 +63,10 @@ class EvidenceScope(BaseModel):
     task: str = Field(description="Shape of one input and number of classes.", examples=["784 -> 10"])
     recipe: str = Field(description="Name of the recipe, or its digest.", examples=["mlp-paper"])
     recipe_digest: str = Field(description="Digest of the recipe; equal for equal recipes.", examples=[DIGEST_EXAMPLE])
+    adapted: str | None = Field(
+        description="Digest of the recipe as adapted to few images; null when it was trained as requested.",
+        examples=[DIGEST_EXAMPLE],
+    )
     family: str | None = Field(description="Null for all families together.", examples=["densenet_mlp"])
     n: int = Field(description="Number of networks.", examples=[24])
 

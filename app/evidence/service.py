@@ -27,21 +27,26 @@ COLUMNS = (
     "params",
     "macs",
 )
-FIGURES = ("accuracy", "runs")
+FIGURES = ("accuracy", "runs", "adapted")
 
 
 @dataclass(frozen=True)
 class Filters:
-    """Which trainings to include. dataset and recipe: a name, or the key or digest by which evidence names them."""
+    """Which trainings to include. dataset and recipe: a name, or the key or digest by which evidence names them.
+
+    adapted: only those with recipes that were adapted to few images, or only the others; None for both.
+    """
 
     dataset: str | None = None
     family: str | None = None
     recipe: str | None = None
+    adapted: bool | None = None
 
     def admit(self, scope: Scope) -> bool:
         """Return whether trainings of a scope are included."""
         of_dataset = self.dataset in (None, scope.dataset, scope.dataset.partition(":")[0])
-        return of_dataset and self.recipe in (None, scope.recipe, scope.recipe_digest)
+        of_recipe = self.recipe in (None, scope.recipe, scope.recipe_digest, scope.adapted)
+        return of_dataset and of_recipe and self.adapted in (None, scope.adapted is not None)
 
 
 @dataclass(frozen=True)
@@ -101,4 +106,5 @@ def _line(scope: Scope, item: Trained) -> list[Any]:
     point = item.point
     widths = "x".join(map(str, point.widths))
     what = [scope.dataset, scope.data_digest, scope.task, scope.recipe, point.family, item.role, point.arch_id, widths]
-    return [*what, point.nn_mass, point.params, point.macs, point.accuracy, point.runs]
+    adapted = scope.adapted or ""
+    return [*what, point.nn_mass, point.params, point.macs, point.accuracy, point.runs, adapted]

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, LargeBinary, MetaData, String, Text, Uuid, text
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, LargeBinary, MetaData, String, Text, Uuid, false, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from app.storage.db import UtcDateTime
@@ -185,7 +185,9 @@ class Verification(Base):
     """A network to train: the whole order and, once its job has succeeded, the result.
 
     `task` holds inputs and classes, `widths` the widths of the network's parts: networks are compared where both are
-    equal. `log` is the end of the trainer's output; `live_stats` holds its speed and remaining time.
+    equal. `adapt` allows the worker to adapt the recipe to few images; `adaptation` is how it did, and null where the
+    recipe is trained as requested. `log` is the end of the trainer's output; `live_stats` holds its speed and remaining
+    time.
     """
 
     __tablename__ = "verifications"
@@ -213,6 +215,8 @@ class Verification(Base):
     dataset_key: Mapped[str] = mapped_column(String(500))
     recipe: Mapped[dict[str, Any]] = mapped_column(Json)
     recipe_digest: Mapped[str] = mapped_column(String(80))
+    adapt: Mapped[bool] = mapped_column(server_default=false())
+    adaptation: Mapped[dict[str, Any] | None] = mapped_column(Json)
     seeds: Mapped[list[int]] = mapped_column(Json)
     kept: Mapped[list[str]] = mapped_column(Json)
     core_version: Mapped[str] = mapped_column(String(32))

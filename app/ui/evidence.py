@@ -25,9 +25,10 @@ async def show(
     dataset: Annotated[str, Query(max_length=500)] = "",
     family: Annotated[str, Query(max_length=64)] = "",
     recipe: Annotated[str, Query(max_length=100)] = "",
+    adapted: Annotated[bool | None, Query()] = None,
 ) -> Response:
     """Show the evidence of one data set and recipe."""
-    filters = Filters(dataset or None, family or None, recipe or None)
+    filters = Filters(dataset or None, family or None, recipe or None, adapted)
     gathered, reported = await query_evidence(threads, owner, filters)
     points = [
         {"arch_id": item.point.arch_id, "role": item.role, "accuracy": item.point.accuracy}

@@ -155,6 +155,8 @@ def verification_body(form: Form) -> JsonObject:
     """Convert the form to the body of a verification. Raises FormProblems for values that cannot be parsed."""
     problems: list[Problem] = []
     body: JsonObject = {"dataset": value(form, "dataset"), "recipe": value(form, "recipe")}
+    if value(form, "unadapted"):
+        body["adapt"] = False
     try:
         body["seeds"] = [int(word) for word in words(value(form, "seeds") or "0")]
     except ValueError:

@@ -9,13 +9,15 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from app.jobs import waiting
-from app.jobs.lifecycle import State
+from app.jobs.lifecycle import ENDED, State
 from app.jobs.waiting import Waiting
 from app.storage.models import Verification, VerificationEpoch, VerificationSeed
 from app.verifications import repository
 from app.verifications.schemas import EpochItem, VerificationAnswer, VerificationSummary
 from nnmass_core.codec import JsonObject
-from nnmass_core.named.recipes import recipe_name
+from nnmass_core.named.adaptation import adaptation_of
+from nnmass_core.named.datasets import datasets
+from nnmass_core.named.recipes import recipe_name, resolve_recipe
 
 EPOCH_FIELDS = tuple(EpochItem.model_fields)
 
@@ -62,6 +64,8 @@ def _summary(row: Verification, waits: Waiting | None) -> dict[str, object]:
         "dataset": row.dataset,
         "recipe_name": recipe_name(row.recipe_digest),
         "recipe_digest": row.recipe_digest,
+        "adapt": row.adapt,
+        "adaptation": row.adaptation or _planned_adaptation(row),
         "seeds": row.seeds,
         "created_at": job.created_at,
         "started_at": job.started_at,
@@ -73,6 +77,15 @@ def _summary(row: Verification, waits: Waiting | None) -> dict[str, object]:
         "result": row.result,
         "error": {"code": job.error_code, "message": job.error_message} if job.error_code else None,
     }
+
+
+def _planned_adaptation(row: Verification) -> JsonObject | None:
+    """Return how a worker will adapt the recipe; None where it will not, or the number of images is not known yet."""
+    images = datasets()[row.dataset["name"]].train
+    if row.job.state in ENDED or not row.adapt or images is None:
+        return None
+    planned = adaptation_of(resolve_recipe(row.recipe), images)
+    return None if planned is None else planned.to_json()
 
 
 def _result(session: Session, row: Verification) -> JsonObject | None:

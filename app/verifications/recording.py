@@ -62,6 +62,7 @@ class TrainingOrder(TypedDict):
     architecture: JsonObject
     dataset: JsonObject
     recipe: JsonObject
+    adapt: bool
     seeds: list[int]
     artifacts: list[str]
     finished: list[int]
@@ -78,6 +79,7 @@ def order_of(session: Session, verification_id: UUID) -> TrainingOrder:
         "architecture": row.definition,
         "dataset": row.dataset,
         "recipe": row.recipe,
+        "adapt": row.adapt,
         "seeds": row.seeds,
         "artifacts": row.kept,
         "finished": [seed.seed for seed in ended],
@@ -94,6 +96,14 @@ def order_of(session: Session, verification_id: UUID) -> TrainingOrder:
             for point in known
         ],
     }
+
+
+def adaptation(session: Session, claim: Claim, adapted: JsonObject | None) -> bool:
+    """Store how the recipe is adapted to few images, or None. Return False when the job is no longer this worker's."""
+    if not lifecycle.holds(session, claim):
+        return False
+    session.get_one(Verification, claim.job_id).adaptation = adapted
+    return True
 
 
 def epoch(session: Session, claim: Claim, figures: EpochFigures, fraction: float, message: str) -> bool:
@@ -154,7 +164,7 @@ def succeed(session: Session, claim: Claim, figures: JsonObject) -> bool:
     row = session.get_one(Verification, claim.job_id)
     ended, epochs = repository.seeds(session, row.id), repository.epochs(session, row.id)
     row.result = _result(row, ended, epochs, figures)
-    row.result_digest = f"sha256:{_digest(ended, epochs)}"
+    row.result_digest = f"sha256:{_digest(ended, epochs, row.adaptation)}"
     row.live_stats = None
     return True
 
@@ -181,7 +191,8 @@ def _result(
     }
 
 
-def _digest(ended: Sequence[VerificationSeed], epochs: Sequence[VerificationEpoch]) -> str:
+def _digest(ended: Sequence[VerificationSeed], epochs: Sequence[VerificationEpoch], adapted: JsonObject | None) -> str:
     figures = [[e.seed, e.epoch, *(getattr(e, name) for name in EPOCH_FIGURES)] for e in epochs]
     outcomes = [[seed.seed, seed.accuracy, seed.test_loss] for seed in ended]
-    return sha256_of({"epochs": figures, "seeds": outcomes})
+    how = {} if adapted is None else {"adaptation": adapted["digest"]}
+    return sha256_of({"epochs": figures, "seeds": outcomes} | how)

@@ -123,6 +123,12 @@ class VerificationBody(Strict):
     )
     dataset: DatasetField
     recipe: RecipeField
+    adapt: bool = Field(
+        default=True,
+        description="Whether to adapt a recipe that makes fewer than 20 steps an epoch on this dataset: smaller "
+        "batches, a learning rate for them, and BatchNorm statistics recomputed before each evaluation.",
+        examples=[True],
+    )
     seeds: list[Seed] = Field(
         default_factory=lambda: [0],
         min_length=1,
@@ -236,6 +242,28 @@ class DataRead(BaseModel):
     left_out: list[LeftOut] = Field(default_factory=list, description="What was not used.")
 
 
+class Pace(BaseModel):
+    """What an adaptation changes of a recipe, and the steps that it makes an epoch on the training images."""
+
+    batch_size: int = Field(description="Images in a step, over all devices.", examples=[8])
+    learning_rate: float = Field(description="Maximum learning rate.", examples=[0.025])
+    steps_per_epoch: int = Field(description="Steps in one epoch.", examples=[20])
+
+
+class AdaptedRecipe(BaseModel):
+    """How a recipe is adapted to few training images. BatchNorm statistics are recomputed before each evaluation."""
+
+    images: int = Field(description="Number of training images.", examples=[160])
+    requested: Pace = Field(description="The recipe as requested.")
+    trained: Pace = Field(description="The recipe as trained.")
+    batch_norm: Literal["recomputed"] = Field(
+        description="What happens to the running statistics of BatchNorm.", examples=["recomputed"]
+    )
+    digest: str = Field(
+        description="Digest of the adapted recipe; evidence never mixes it with another.", examples=[DIGEST_EXAMPLE]
+    )
+
+
 class ResultSummary(BaseModel):
     """The result of a verification, and what is needed to repeat it."""
 
@@ -250,6 +278,9 @@ class ResultSummary(BaseModel):
     )
     versions: dict[str, str] = Field(
         description="Versions of the software that trained it.", examples=[{"nnmass": "0.1.0", "torch": "2.14.1"}]
+    )
+    adaptation: AdaptedRecipe | None = Field(
+        default=None, description="How the recipe was adapted to few images; null when it was trained as requested."
     )
 
 
@@ -323,6 +354,11 @@ class VerificationSummary(BaseModel):
         description="Name of the recipe; null for a definition of your own.", examples=["mlp-paper"]
     )
     recipe_digest: str = Field(description="Digest of the recipe; equal for equal recipes.", examples=[DIGEST_EXAMPLE])
+    adapt: bool = Field(description="Whether the recipe may be adapted to few images.", examples=[True])
+    adaptation: AdaptedRecipe | None = Field(
+        description="How the recipe is adapted. Before the training this is known only for datasets of known size; "
+        "null when the recipe is trained as requested, or when that is not known yet."
+    )
     seeds: list[int] = Field(description="One training for each seed.", examples=[[0, 1]])
     created_at: CreatedAt
     started_at: StartedAt

@@ -54,6 +54,7 @@ class TrainingOptions:
 
     dataset: Dataset
     recipe: Recipe
+    adapt: bool
     seeds: list[int]
     artifact_kinds: list[str] | None
     """None stands for all kinds that the family of a network has."""
@@ -168,7 +169,7 @@ def _training_of(body: VerificationBody) -> TrainingOptions:
     if len(set(body.seeds)) < len(body.seeds):
         raise Invalid.at("seeds", "duplicate", "must name each seed once")
     kinds: list[str] | None = None if body.artifacts is None else [*body.artifacts]
-    return TrainingOptions(dataset, recipe, body.seeds, kinds)
+    return TrainingOptions(dataset, recipe, body.adapt, body.seeds, kinds)
 
 
 def _resolved(field: str, read: Callable[[], T], problems: list[Problem]) -> T | None:
@@ -282,6 +283,7 @@ def _create(
         dataset_key=training.dataset.key,
         recipe=training.recipe.to_json(),
         recipe_digest=training.recipe.digest,
+        adapt=training.adapt,
         seeds=training.seeds,
         kept=training.kinds_for(architecture),
         core_version=__version__,
@@ -348,7 +350,7 @@ def replay(session: Session, owner: str, verification_id: UUID, idempotency_key:
 
 def _replay(session: Session, owner: str, first: Verification) -> Submission:
     dataset, recipe = resolve_dataset(first.dataset), resolve_recipe(first.recipe)
-    training = TrainingOptions(dataset, recipe, first.seeds, first.kept)
+    training = TrainingOptions(dataset, recipe, first.adapt, first.seeds, first.kept)
     search_id = repository.keep_search(session, first.search_id)
     if not repository.keep(session, first.id):  # retention may have deleted it meanwhile
         _unknown()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +125,23 @@ def _training_row(training: Verification) -> list[str]:
     role = training.role.replace("_", " ")
     state = training.status if training.error is None else f"{training.status}: {training.error.message}"
     return [role, formatting.count(training.candidate_rank), *figures, accuracy_of(training), state]
+
+
+def notes_of(trainings: Sequence[Verification]) -> list[str]:
+    """Return how recipes are adapted; no line twice."""
+    lines = [line for training in trainings for line in _notes(training)]
+    return list(dict.fromkeys(lines))
+
+
+def _notes(training: Verification) -> Iterator[str]:
+    if training.adaptation is not None:
+        asked, trained = training.adaptation["requested"], training.adaptation["trained"]
+        yield (
+            f"Note: the recipe is adapted to {training.adaptation['images']:,} training images: "
+            f"batches of {trained['batch_size']} instead of {asked['batch_size']}, "
+            f"learning rate {trained['learning_rate']:.3g} instead of {asked['learning_rate']:.3g}, "
+            f"{trained['steps_per_epoch']} steps an epoch instead of {asked['steps_per_epoch']}."
+        )
 
 
 def accuracy_of(training: Verification) -> str:

@@ -42,6 +42,12 @@ def verify(
     server: Server = None,
     key_file: KeyFile = None,
     *,
+    adapt: Annotated[
+        bool,
+        typer.Option(
+            "--adapt/--no-adapt", help="Adapt a recipe that makes fewer than 20 steps an epoch on this dataset."
+        ),
+    ] = True,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Show progress until all trainings end.")] = True,
     as_json: Json = False,
 ) -> None:
@@ -60,6 +66,7 @@ def verify(
             network,
             dataset=_named(dataset, "--dataset"),
             recipe=_named(recipe, "--recipe"),
+            adapt=adapt,
             top=top,
             controls=_controls(controls, of_search=of_search),
             seeds=_numbers(seeds),
@@ -112,8 +119,9 @@ def _followed(client: Client, batch: Batch) -> list[Verification]:
 
 
 def _evidence(client: Client, training: Verification) -> str:
-    """Return the evidence statement for all trainings on the same data set with the same recipe."""
-    return client.evidence(dataset=training.dataset["name"], recipe=training.recipe_digest).statement
+    """Return the evidence statement for all trainings on the same data set with the same recipe, adapted or not."""
+    adapted = training.adaptation is not None
+    return client.evidence(dataset=training.dataset["name"], recipe=training.recipe_digest, adapted=adapted).statement
 
 
 def _said(event: Event) -> str:
@@ -123,7 +131,7 @@ def _said(event: Event) -> str:
 
 
 def _print(batch: Batch, ended: list[Verification], statement: str, *, as_json: bool) -> None:
-    from nnmass.cli.printing import print_data, print_json, print_trainings
+    from nnmass.cli.printing import notes_of, print_data, print_json, print_trainings
 
     if as_json:
         items = [dict(training.raw) for training in ended]
@@ -131,6 +139,8 @@ def _print(batch: Batch, ended: list[Verification], statement: str, *, as_json: 
         return
     print_trainings(ended)
     print_data(ended)
+    for line in notes_of(ended):
+        typer.echo(line)
     for missing in batch.missing_controls:
         typer.echo(f"No {missing['control']} control for rank {missing['candidate_rank']}: {missing['message']}")
     if statement:

@@ -28,6 +28,7 @@ class VerificationCalls(Calls):
         *,
         dataset: str | Mapping[str, Any],
         recipe: str | Mapping[str, Any],
+        adapt: bool = True,
         top: int | None = None,
         controls: Sequence[str] = (),
         seeds: Sequence[int] = (0,),
@@ -40,6 +41,8 @@ class VerificationCalls(Calls):
                 the search.
             dataset: The name of a data set (see `datasets`), or its full definition.
             recipe: The name of a recipe (see `recipes`), or its full definition.
+            adapt: Whether to adapt a recipe that makes fewer than 20 steps an epoch on the data: smaller batches, a
+                learning rate for them, and BatchNorm statistics recomputed before each evaluation.
             top: How many of a search's ranking to train, 1 to 10, by default 1.
             controls: `params`, `random` or both: for each, a network of the same cost is trained as well.
             seeds: One training for each, at most 20.
@@ -59,6 +62,7 @@ class VerificationCalls(Calls):
             **({"controls": list(controls)} if controls else {}),
             "dataset": as_json(dataset),
             "recipe": as_json(recipe),
+            **({} if adapt else {"adapt": False}),
             "seeds": list(seeds),
             **({} if artifacts is None else {"artifacts": list(artifacts)}),
         }
@@ -252,15 +256,28 @@ class VerificationCalls(Calls):
             return self._transport.send("GET", path, params={"format": format, "seed": number}).content
         return self.artifact(training, name)
 
-    def evidence(self, *, dataset: str | None = None, family: str | None = None, recipe: str | None = None) -> Evidence:
+    def evidence(
+        self,
+        *,
+        dataset: str | None = None,
+        family: str | None = None,
+        recipe: str | None = None,
+        adapted: bool | None = None,
+    ) -> Evidence:
         """Return how well NN-Mass, params and MACs order the accuracies of trained networks, with intervals.
 
         Args:
             dataset: Only trainings on the data set with this key.
             family: Only networks of this family.
             recipe: Only trainings with this recipe.
+            adapted: Only trainings whose recipe was adapted to few images, or only the others; None for both.
         """
-        filters = {"dataset": dataset, "family": family, "recipe": recipe}
+        filters = {
+            "dataset": dataset,
+            "family": family,
+            "recipe": recipe,
+            "adapted": None if adapted is None else str(adapted).lower(),
+        }
         return Evidence.from_json(self._transport.get("/v1/evidence", filters))
 
 

@@ -10,6 +10,8 @@ from nnmass_core.architecture import Architecture
 from nnmass_core.codec import JsonObject, Value, choice, decode, encode, integer, number, sha256_of
 from nnmass_core.errors import DefinitionError, Problem
 
+LEAST_LEARNING_RATE = 1e-8
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Value):
@@ -19,7 +21,7 @@ class Recipe(Value):
     """
 
     optimizer: str = choice(("sgd", "adam", "adamw"), "Optimizer.")
-    learning_rate: float = number(1e-8, 100.0, "Maximum learning rate.", example=0.1)
+    learning_rate: float = number(LEAST_LEARNING_RATE, 100.0, "Maximum learning rate.", example=0.1)
     momentum: float = number(0.0, 0.999, "Momentum of SGD.", default=0.0, example=0.9)
     weight_decay: float = number(0.0, 1.0, "Weight decay of every parameter.", default=0.0, example=5e-4)
     schedule: str = choice(

@@ -26,6 +26,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from nnmass_core.architecture import Architecture
 from nnmass_core.errors import NotPossible
+from nnmass_core.named.adaptation import Adaptation, batch_sizes, trained_recipe
 from nnmass_core.named.recipes import Recipe
 from nnmass_core.nets import build
 from nnmass_core.nets.concatenation import with_wiring
@@ -125,18 +126,22 @@ class _Seen:
 
 
 class Training:
-    """The training of one network with a recipe.
+    """The training of one network with a recipe, or with a recipe that was adapted to the number of images.
 
     Raises NotPossible (`batch_too_small`) where BatchNorm would see one value per channel, or a process no image.
     """
 
-    def __init__(self, fabric: Fabric, architecture: Architecture, data: Data, recipe: Recipe, seed: int) -> None:
+    def __init__(
+        self, fabric: Fabric, architecture: Architecture, data: Data, recipe: Recipe | Adaptation, seed: int
+    ) -> None:
         self.module = build(architecture, seed)
+        self._recipe_digest, self._adapted = recipe.digest, isinstance(recipe, Adaptation)
+        recipe = trained_recipe(recipe)
         self._fabric, self._recipe, self._seed, self._data_digest = fabric, recipe, seed, data.digest
         # dropout draws from the global generator, and must not depend on earlier trainings in this process
         torch.manual_seed(seed * 1_000_003 + fabric.global_rank)
         self._train = data.train.augmented(recipe.augmentation, seed)
-        self._test = data.test
+        self._plain, self._test = data.train, data.test
         self._classes = len(data.classes)
         self._standardize = Standardize(data, architecture.input_shape).to(fabric.device)
         optimizer = make_optimizer(self.module, recipe)
@@ -243,6 +248,8 @@ class Training:
 
     def _evaluate(self) -> Outcome:
         self.module.eval()
+        if self._adapted and self._fabric.is_global_zero:
+            self._recompute_statistics()
         self._share_statistics()
         confusion = MulticlassConfusionMatrix(self._classes).to(self._fabric.device)
         mean = MeanMetric().to(self._fabric.device)
@@ -260,6 +267,30 @@ class Training:
             raise NotPossible("diverged", f"the test loss of epoch {self._epochs_done + 1} is {loss}")
         return Outcome(int(counts.trace()) / int(counts.sum()), loss, counts.tolist())
 
+    def _recompute_statistics(self) -> None:
+        """Set the running statistics of BatchNorm to means over all training images, which are not augmented.
+
+        They are a moving average over the last batches, which after few steps, or in small batches, is far from the
+        statistics of the images under the present weights. Training itself does not use them.
+        """
+        norms = [module for module in self.module.modules() if isinstance(module, _BatchNorm) and is_tracking(module)]
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.train()
+        seen = 0
+        sizes = batch_sizes(len(self._plain), TEST_BATCH)
+        keys = (batch.tolist() for batch in torch.arange(len(self._plain)).split(sizes))
+        with torch.no_grad(), self._fabric.autocast():
+            for batch in loader(self._plain, keys) if norms else ():
+                x, _ = self._placed(*batch)
+                seen += len(x)
+                for norm in norms:
+                    norm.momentum = len(x) / seen  # which makes the moving average a mean over all images so far
+                self.module(x)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.eval()
+            norm.momentum = momentum
+
     def _share_statistics(self) -> None:
         """Give every process the running statistics of the first process, which are the ones that are saved."""
         if self._fabric.world_size > 1:
@@ -270,7 +301,7 @@ class Training:
         """Return everything that a training needs to resume from here."""
         return {
             "seed": self._seed,
-            "recipe": self._recipe.digest,
+            "recipe": self._recipe_digest,
             "data": self._data_digest,
             "epochs_done": self._epochs_done,
             "steps_done": self._steps_done,
@@ -288,7 +319,7 @@ class Training:
 
         Raises NotPossible for a state of another training (`bad_checkpoint`) or of other images (`data_changed`).
         """
-        if (state["seed"], state["recipe"]) != (self._seed, self._recipe.digest):
+        if (state["seed"], state["recipe"]) != (self._seed, self._recipe_digest):
             raise NotPossible("bad_checkpoint", "the checkpoint belongs to another training")
         check_data(state["data"], self._data_digest)
         try:
@@ -322,6 +353,11 @@ def make_schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> LRSchedul
     if recipe.schedule == "one_cycle":
         return OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps, cycle_momentum=False)
     return None
+
+
+def is_tracking(norm: _BatchNorm) -> bool:
+    """Return whether a BatchNorm has running statistics, which it uses in evaluation."""
+    return norm.track_running_stats and norm.running_mean is not None
 
 
 def check_batches(module: nn.Module, shape: tuple[int, ...], smallest: int) -> None:
@@ -360,18 +396,6 @@ def smallest_normalized_map(module: nn.Module, shape: tuple[int, ...]) -> int | 
     for hook in hooks:
         hook.remove()
     return min(positions, default=None)
-
-
-def batch_sizes(images: int, size: int, processes: int = 1) -> list[int]:
-    """Return the sizes of an epoch's batches.
-
-    A last batch that is too small to give each process two images, which BatchNorm needs, is merged with the previous
-    one.
-    """
-    sizes = [size] * (images // size) + ([images % size] if images % size else [])
-    if len(sizes) > 1 and sizes[-1] < 2 * processes:
-        sizes[-2:] = [sizes[-2] + sizes[-1]]
-    return sizes
 
 
 def batches(sizes: list[int], seed: int, epoch: int, first: int, share: tuple[int, int]) -> Iterator[list[int]]:

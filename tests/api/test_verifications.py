@@ -16,6 +16,7 @@ from app.jobs import lifecycle
 from app.storage.models import Verification
 from app.verifications import service
 from nnmass_core.families import decode_architecture
+from nnmass_core.named.adaptation import adaptation_of
 from nnmass_core.named.recipes import recipes, resolve_recipe
 from tests.api import trainings
 from tests.conftest import Backend
@@ -151,6 +152,7 @@ def test_a_network_queued_for_training_is_read_by_its_id(client: TestClient) -> 
             },
             ("recipe.batch_size", "too_small"),
         ),
+        ({"adapt": "no"}, ("adapt", None)),
         ({"seeds": []}, ("seeds", "too_short")),
         ({"seeds": [1, 1]}, ("seeds", "duplicate")),
         ({"seeds": [2**32]}, ("seeds.0", "too_large")),
@@ -336,6 +338,98 @@ def test_the_openapi_document_defines_every_referenced_schema(client: TestClient
     document = get(client, "/openapi.json")
     named = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(document)))
     assert named <= set(document["components"]["schemas"])
+
+
+# recipes adapted to few images
+
+
+def test_the_adaptation_to_a_known_number_of_images_is_shown_before_the_training(client: TestClient) -> None:
+    answer = verify(client, dataset="fake", architecture=RESNET, recipe="cifar-quick")
+    adapted = adaptation_of(resolve_recipe("cifar-quick"), 512)
+    assert adapted is not None
+    assert (answer["adapt"], answer["adaptation"]) == (True, adapted.to_json())
+    assert answer["adaptation"]["trained"]["steps_per_epoch"] == 21
+    assert answer["recipe"] == recipes()["cifar-quick"].recipe.to_json()  # as requested
+    assert verify(client, dataset="fake", architecture=RESNET, recipe="cifar-quick", adapt=False)["adaptation"] is None
+    assert verify(client)["adaptation"] is None  # 23 steps of 64 images
+    folder = {"name": "imagefolder", "path": "birds"}
+    assert verify(client, dataset=folder, architecture=RESNET, recipe="cifar-quick")["adaptation"] is None
+
+
+def test_an_adaptation_that_a_worker_decides_is_stored_with_the_training(client: TestClient, backend: Backend) -> None:
+    folder = {"name": "imagefolder", "path": "birds"}
+    path = f"/v1/verifications/{verify(client, dataset=folder, architecture=RESNET, recipe='cifar-quick')['id']}"
+    held = trainings.claim(backend.database)
+    trainings.adapt(backend.database, held, resolve_recipe("cifar-quick"), 160)
+    assert get(client, path)["adaptation"]["trained"]["batch_size"] == 8
+    trainings.finish(backend.database, held, {0: 7})
+    done = get(client, path)
+    assert done["adaptation"]["trained"]["batch_size"] == 8
+    assert get(client, "/v1/verifications")["items"][0]["adaptation"] == done["adaptation"]
+
+
+def test_the_result_digest_tells_an_adapted_training_from_another_of_equal_figures(
+    client: TestClient, backend: Backend
+) -> None:
+    digests = []
+    for images in (160, 100_000):
+        path = f"/v1/verifications/{verify(client, architecture=RESNET, dataset='fake', recipe='cifar-quick')['id']}"
+        held = trainings.claim(backend.database)
+        trainings.adapt(backend.database, held, resolve_recipe("cifar-quick"), images)
+        trainings.finish(backend.database, held, {0: 7})
+        digests.append(get(client, path)["result_digest"])
+    assert digests[0] != digests[1]
+    # as before recipes were adapted
+    assert digests[1] == "sha256:4ca672bb2e9b60736676d689226aceb94efca20e36548383d02fffb4208efeee"
+
+
+def test_evidence_never_mixes_adapted_trainings_with_others(client: TestClient, backend: Backend) -> None:
+    quick = resolve_recipe("cifar-quick")
+    for images, depths in ((160, (3, 4, 5)), (100_000, (6, 7))):
+        for depth in depths:
+            verify(client, recipe="cifar-quick", architecture=MLP | {"depth": depth})
+            held = trainings.claim(backend.database)
+            trainings.adapt(backend.database, held, quick, images)
+            trainings.finish(backend.database, held, {0: 7})
+    adapted = adaptation_of(quick, 160)
+    assert adapted is not None
+    evidence = get(client, "/v1/evidence", recipe="cifar-quick")
+    assert (evidence["n"], evidence["scope"]["adapted"]) == (3, adapted.digest)
+    assert [(other["n"], other["adapted"]) for other in evidence["others"]] == [(2, None)]
+    for query, n in (
+        ({"adapted": False}, 2),
+        ({"adapted": True}, 3),
+        ({"recipe": adapted.digest}, 3),
+        ({"recipe": quick.digest, "adapted": False}, 2),
+    ):
+        assert get(client, "/v1/evidence", **query)["n"] == n
+    rows = list(csv.DictReader(io.StringIO(client.get("/v1/evidence?format=csv").text)))
+    assert sorted(row["adapted"] for row in rows) == ["", ""] + [adapted.digest] * 3
+
+
+def test_a_diverged_training_counts_for_its_own_adaptation_only(client: TestClient, backend: Backend) -> None:
+    quick = resolve_recipe("cifar-quick")
+    for images in (160, 100_000):
+        verify(client, recipe="cifar-quick")
+        held = trainings.claim(backend.database)
+        trainings.adapt(backend.database, held, quick, images)
+        trainings.finish(backend.database, held, {0: 7})
+    verify(client, recipe="cifar-quick", architecture=MLP | {"depth": 5})
+    held = trainings.claim(backend.database)
+    trainings.adapt(backend.database, held, quick, 160)
+    with backend.database.write() as session:
+        assert lifecycle.fail(session, held, "diverged", "the loss is nan")
+    found = [get(client, "/v1/evidence", adapted=adapted)["diverged"] for adapted in (True, False)]
+    assert found == [1, 0]
+
+
+def test_a_replay_is_adapted_only_if_its_first_run_was(client: TestClient, backend: Backend) -> None:
+    for adapt in (True, False):
+        path = verify(client, dataset="fake", architecture=RESNET, recipe="cifar-quick", adapt=adapt)["id"]
+        trainings.train_all(backend.database, [7])
+        again = client.post(f"/v1/verifications/{path}/replay").json()
+        assert (again["adapt"], again["adaptation"] is not None) == (adapt, adapt)
+        client.post(f"/v1/verifications/{again['id']}/cancel")
 
 
 # what can be named

@@ -10,6 +10,8 @@ from app.jobs.lifecycle import Claim
 from app.storage.db import Database
 from app.storage.models import Artifact
 from app.verifications import recording
+from nnmass_core.named.adaptation import adaptation_of
+from nnmass_core.named.recipes import Recipe
 
 FIGURES: dict[str, Any] = {
     "measured": {
@@ -56,6 +58,13 @@ def epoch(database: Database, held: Claim, seed: int, number: int) -> None:
     }
     with database.write() as session:
         assert recording.epoch(session, held, figures, 0.5, f"epoch {number}")
+
+
+def adapt(database: Database, held: Claim, recipe: Recipe, images: int) -> None:
+    """Store how a recipe is adapted to a number of images, or that it is not."""
+    adapted = adaptation_of(recipe, images)
+    with database.write() as session:
+        assert recording.adaptation(session, held, None if adapted is None else adapted.to_json())
 
 
 def finish(database: Database, held: Claim, hits_by_seed: dict[int, int]) -> None:

@@ -189,14 +189,21 @@ def test_a_training_reports_each_epoch(client: Client, service: Service) -> None
     with pytest.raises(NotFound, match="no such artifact"):
         client.export_trained(training, format="onnx")
     assert isinstance(client.log(training), str)
+    assert ended.adaptation is None
     assert client.evidence(dataset="mnist-5k").n == 1
+    assert client.evidence(dataset="mnist-5k", adapted=True).n == 0
 
 
 def test_a_training_is_cancelled_retried_and_replayed(client: Client) -> None:
     (training,) = client.verify("resnet18", dataset="fake", recipe="imagenet-paper", seeds=[0, 1]).items
+    assert training.adaptation is not None
+    assert training.adaptation["trained"]["steps_per_epoch"] == 21
     assert client.cancel_verification(training).status == "cancelled"
     assert client.retry_verification(training.id).status == "queued"
     assert client.cancel_verification(training).status == "cancelled"
+    (plain,) = client.verify("resnet18", dataset="fake", recipe="imagenet-paper", adapt=False).items
+    assert plain.adaptation is None
+    client.cancel_verification(plain)
     with pytest.raises(NotFound):
         client.artifact(training, "weights-seed0.pt")
     with pytest.raises(DefinitionError, match="is required: the training has the seeds 0, 1"):

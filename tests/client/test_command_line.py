@@ -168,8 +168,15 @@ def test_verify_prints_json_and_refuses_invalid_options(
     assert (queued["status"], queued["seeds"], queued["recipe"]["epochs"]) == ("queued", [0, 7], 3)
     held = trainings.claim(service.database)
     service.write(lifecycle.fail, held, "broken", "the power went")
-    (other,) = run.json("verify", "resnet18", "--dataset", "fake", "--recipe", "imagenet-paper", "--no-wait")["items"]
+    fake = ("--dataset", "fake", "--recipe", "imagenet-paper", "--no-wait")
+    (other,) = run.json("verify", "resnet18", *fake)["items"]
     client.cancel_verification(other["id"])
+    assert other["adaptation"]["trained"]["batch_size"] == 25
+    said = run("verify", "resnet18", *fake)
+    assert "adapted to 512 training images: batches of 25 instead of 256" in said.stdout
+    assert "adapted" not in run("verify", "resnet18", *fake, "--no-adapt").stdout
+    for waiting in client.verifications(status="queued"):
+        client.cancel_verification(waiting)
     recipe.write_text(json.dumps(named.raw["recipe"] | {"batch_size": 1}))
     stages = [{"channels": 8, "repeats": 1}] * 4
     image = {"channels": 3, "height": 32, "width": 32}

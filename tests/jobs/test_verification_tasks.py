@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import psutil
 import pytest
 from PIL import Image
@@ -28,8 +29,9 @@ from app.storage.models import Artifact, Checkpoint, Job, JobEvent, Verification
 from app.verifications import service
 from app.verifications.schemas import VerificationBody
 from nnmass_core.families import decode_architecture
+from nnmass_core.named.adaptation import adaptation_of
 from nnmass_core.named.datasets import resolve_dataset
-from nnmass_core.named.recipes import Recipe
+from nnmass_core.named.recipes import Recipe, resolve_recipe
 from nnmass_core.nets import assemble
 from nnmass_core.training.data import Standardize, load
 from nnmass_core.wiring import Wiring
@@ -112,6 +114,7 @@ def calm(bench: Bench, **changes: Any) -> dict[str, Any]:
 
 def test_an_undisturbed_training_stores_its_results_and_files(bench: Bench) -> None:
     answer = calm(bench)
+    assert answer["adaptation"]["requested"]["steps_per_epoch"] == 15
     assert [len(run["epochs"]) for run in answer["runs"]] == [3, 3]
     result, accuracies = answer["result"], [run["accuracy"] for run in answer["runs"]]
     assert [item["accuracy"] for item in result["accuracy"]["by_seed"]] == accuracies
@@ -239,7 +242,7 @@ def test_a_training_killed_within_an_epoch_resumes_from_a_checkpoint_of_that_epo
     expected = calm(bench, seeds=[0])
     often = replace(bench.context, settings=bench.context.settings.model_copy(update={"checkpoint_seconds": 1e-6}))
     (tmp_path / "deaths").write_text(
-        "epoch 2 step 14"
+        "epoch 2 step 20"
     )  # the step of a check after which a checkpoint was stored at step 1
     monkeypatch.setenv("NNMASS_TEST_DEATHS", str(tmp_path / "deaths"))
     monkeypatch.setattr(verification_tasks, "MODULE", "tests.jobs.killed_trainer")
@@ -387,6 +390,60 @@ def make_images(folder: Path, shade: int) -> None:
             for number in range(count):
                 gray = (shade + 60 * index + number) % 256
                 Image.new("L", (8, 8), gray).save(folder / part / name / f"{number:02}.png")
+
+
+def separable(data_root: Path, train: int, test: int) -> dict[str, str]:
+    """Write images of two classes, bright above or bright below; return the data set, the number of images a class."""
+    rng = np.random.default_rng(0)
+    for part, count in (("train", train), ("test", test)):
+        for label, half in (("above", np.s_[:12]), ("below", np.s_[12:])):
+            folder = data_root / "halves" / part / label
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 90, (24, 24, 3)).astype(np.uint8)
+                pixels[half] += 150
+                Image.fromarray(pixels).save(folder / f"{number:03}.png")
+    return {"name": "imagefolder", "path": "halves"}
+
+
+@on_sqlite
+def test_cifar_quick_learns_160_separable_images(bench: Bench, tmp_path: Path) -> None:
+    bench.context = replace(bench.context, settings=bench.context.settings.model_copy(update={"data_root": tmp_path}))
+    what: dict[str, Any] = {
+        "architecture": {
+            "family": "mobilenet_v2",
+            "input": {"channels": 3, "height": 24, "width": 24},
+            "num_classes": 2,
+            "stem_channels": 16,
+            "last_channels": 64,
+            "stages": [
+                {"expansion": 1, "channels": 16, "repeats": 1, "stride": 1},
+                {"expansion": 4, "channels": 24, "repeats": 2, "stride": 2},
+                {"expansion": 4, "channels": 32, "repeats": 1, "stride": 2},
+            ],
+        },
+        "dataset": separable(tmp_path, train=80, test=50),
+        "recipe": "cifar-quick",
+    }
+    answer = calm(bench, **what, seeds=[0])
+    assert answer["runs"][0]["accuracy"] > 0.9
+    adapted = adaptation_of(resolve_recipe("cifar-quick"), 160)
+    assert adapted is not None
+    assert answer["adaptation"] == answer["result"]["adaptation"] == adapted.to_json()
+    plain = calm(bench, **what, seeds=[0], adapt=False)
+    assert (plain["adaptation"], plain["result"]["adaptation"]) == (None, None)
+    assert plain["runs"][0]["accuracy"] < 0.9  # the recipe makes 16 steps in all
+    assert plain["result_digest"] != answer["result_digest"]
+
+
+@pytest.mark.slow
+@on_sqlite
+def test_a_recipe_of_enough_steps_is_trained_as_requested(bench: Bench) -> None:
+    recipe = replace(RECIPE, batch_size=64, epochs=1).to_json()  # 23 steps
+    answers = [calm(bench, recipe=recipe, seeds=[0], adapt=adapt) for adapt in (True, False)]
+    assert answers[0]["adaptation"] is None
+    assert answers[0]["result_digest"] == answers[1]["result_digest"]
+    assert sha256s(answers[0]) == sha256s(answers[1])
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ RECIPE = Recipe(optimizer="adam", learning_rate=1e-2, batch_size=128, epochs=2)
 
 @pytest.mark.slow
 def test_two_processes_give_the_same_training_as_one(tmp_path: Path) -> None:
-    what = {"architecture": MLP, "recipe": RECIPE.to_json()}
+    what = {"architecture": MLP, "recipe": RECIPE.to_json(), "adapt": False}
     alone = train(tmp_path / "one", **what)
     together = train(tmp_path / "two", **what, processes=2, checkpoint_seconds=1e-6)
     for events in (alone, together):
@@ -47,3 +47,20 @@ def test_two_processes_give_the_same_training_as_one(tmp_path: Path) -> None:
     again = [event for event in rest if event["event"] == "epoch"]
     for figure in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
         assert [event[figure] for event in again] == pytest.approx([event[figure] for event in reported[1]], rel=1e-6)
+
+
+@pytest.mark.slow
+def test_two_processes_resume_an_adapted_training(tmp_path: Path) -> None:
+    """The first process recomputes the statistics of BatchNorm for both, which evaluate half of the images each."""
+    cell = {"width": 6, "depth": 4, "skip_channels": 7}
+    image = {"channels": 1, "height": 8, "width": 8}
+    network = {"family": "densenet_cnn", "input": image, "num_classes": 10, "cells": [cell]}
+    what: dict[str, Any] = {"architecture": network, "recipe": RECIPE.to_json(), "processes": 2}
+    whole = train(tmp_path, **what, checkpoint_seconds=1e-6)
+    assert whole[-1]["event"] == "done", whole[-1]
+    assert whole[-1]["result"]["adaptation"]["trained"]["batch_size"] == 72
+    middle = next(event for event in whole if (event["event"], event.get("epoch")) == ("checkpoint", 1))
+    rest = train(tmp_path, **what, resume=[middle], fence=2)
+    last, again = ([event for event in events if event["event"] == "epoch"][-1] for events in (whole, rest))
+    for figure in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
+        assert again[figure] == pytest.approx(last[figure], rel=1e-6)

@@ -18,6 +18,7 @@ from torch.nn import functional  # noqa: E402
 from nnmass_core.architecture import Architecture  # noqa: E402
 from nnmass_core.errors import NotPossible  # noqa: E402
 from nnmass_core.families import decode_architecture  # noqa: E402
+from nnmass_core.named.adaptation import Adaptation, adaptation_of, batch_sizes, trained_recipe  # noqa: E402
 from nnmass_core.named.datasets import resolve_dataset  # noqa: E402
 from nnmass_core.named.recipes import Recipe  # noqa: E402
 from nnmass_core.nets import build  # noqa: E402
@@ -27,7 +28,6 @@ from nnmass_core.training.loop import (  # noqa: E402
     Epoch,
     State,
     Training,
-    batch_sizes,
     batches,
     in_order,
     loader,
@@ -75,11 +75,13 @@ MOBILE: dict[str, Any] = {  # has dropout
     "last_channels": 16,
     "stages": [{"expansion": 2, "channels": 6, "repeats": 1, "stride": 1}],
 }
-CASES = {
+ADAPTED = Adaptation(requested=SGD, recipe=replace(SGD, batch_size=72, learning_rate=0.075), images=1442)
+CASES: dict[str, tuple[dict[str, Any], Recipe | Adaptation]] = {
     "adam": (MLP, ADAM),
     "one cycle, augmented": (CNN, SGD),
     "cosine, bf16": (CNN, COSINE),
     "dropout": (MOBILE, ADAM),
+    "adapted": (CNN, ADAPTED),
 }
 
 
@@ -114,9 +116,10 @@ def data_of(architecture: Architecture) -> Data:
     return load(resolve_dataset("digits"), architecture.input_shape, architecture.num_classes, Path())
 
 
-def training(definition: dict[str, Any], recipe: Recipe, seed: int = 0) -> Training:
+def training(definition: dict[str, Any], recipe: Recipe | Adaptation, seed: int = 0) -> Training:
     architecture = decode_architecture(definition)
-    return Training(make_fabric(recipe, "cpu"), architecture, data_of(architecture), recipe, seed)
+    fabric = make_fabric(trained_recipe(recipe), "cpu")
+    return Training(fabric, architecture, data_of(architecture), recipe, seed)
 
 
 def weights(trained: Training) -> dict[str, Any]:
@@ -131,7 +134,7 @@ def equal(a: dict[str, Any], b: dict[str, Any]) -> bool:
 def test_a_training_resumed_from_any_state_ends_with_the_same_bits(case: str) -> None:
     whole, host = training(*CASES[case]), RecordingHost(middle=0)
     outcome = whole.run(host)
-    epochs = CASES[case][1].epochs
+    epochs = trained_recipe(CASES[case][1]).epochs
     assert len(host.states) == 2 * epochs  # one within and one after each epoch
     for number, saved in enumerate(host.states):
         again, rest = training(*CASES[case]), RecordingHost()
@@ -165,16 +168,17 @@ def test_a_checkpoint_of_another_wiring_is_refused() -> None:
     assert refused.value.code == "bad_checkpoint"
 
 
-def test_training_gives_the_same_weights_as_a_minimal_loop() -> None:
-    """The same batches through a minimal loop give the same weights, bit for bit."""
-    architecture, recipe = decode_architecture(MLP), ADAM
-    ours, host = training(MLP, recipe), RecordingHost()
+@pytest.mark.parametrize(("definition", "size"), [(MLP, 100), (CNN, 72)], ids=["mlp", "batchnorm, 20 steps"])
+def test_training_gives_the_same_weights_as_a_minimal_loop(definition: dict[str, Any], size: int) -> None:
+    """The same batches through a minimal loop give the same weights and statistics, bit for bit."""
+    architecture, recipe = decode_architecture(definition), replace(ADAM, batch_size=size)
+    ours, host = training(definition, recipe), RecordingHost()
     ours.run(host)
     data, module = data_of(architecture), build(architecture, 0).train()
     optimizer, standardize = make_optimizer(module, recipe), Standardize(data, architecture.input_shape)
     for epoch in range(recipe.epochs):
         total, hits = 0.0, 0
-        for x, labels in loader(data.train, batches(batch_sizes(len(data.train), 100), 0, epoch, 0, (0, 1))):
+        for x, labels in loader(data.train, batches(batch_sizes(len(data.train), size), 0, epoch, 0, (0, 1))):
             scores = module(standardize(x))
             loss = functional.cross_entropy(scores, labels)
             optimizer.zero_grad()
@@ -185,6 +189,43 @@ def test_training_gives_the_same_weights_as_a_minimal_loop() -> None:
         assert host.epochs[epoch].train_loss == pytest.approx(total / len(data.train), rel=1e-6)
         assert host.epochs[epoch].train_accuracy == hits / len(data.train)
     assert equal(weights(ours), module.state_dict())
+
+
+def test_a_training_of_enough_steps_gives_the_figures_that_it_always_gave() -> None:
+    """The figures of the release before recipes were adapted; other processors round differently."""
+    host = RecordingHost()
+    recipe = replace(SGD, batch_size=64)
+    assert adaptation_of(recipe, 1442) is None
+    outcome = training(CNN, recipe).run(host)
+    assert outcome.accuracy == pytest.approx(0.676, abs=0.01)
+    assert outcome.test_loss == pytest.approx(0.99769, rel=1e-3)
+    assert [done.train_loss for done in host.epochs] == pytest.approx([2.164747, 1.693724], rel=1e-4)
+
+
+def test_an_adapted_training_is_evaluated_with_statistics_of_all_training_images() -> None:
+    """Mean and variance of the first BatchNorm, computed here from its input for every image that is not augmented."""
+    trained, host = training(CNN, ADAPTED), RecordingHost()
+    outcome = trained.run(host)
+    architecture = decode_architecture(CNN)
+    data, first = data_of(architecture), trained.module.eval().get_submodule("cells.0.layers.0")
+    x, _ = data.train.__getitems__(list(range(len(data.train))))
+    with torch.no_grad():
+        norm: Any = first.get_submodule("norm")
+        values = first.get_submodule("conv")(Standardize(data, architecture.input_shape)(x))
+    assert torch.allclose(norm.running_mean, values.mean((0, 2, 3)), atol=1e-5)
+    assert torch.allclose(norm.running_var, values.var((0, 2, 3)), rtol=0.01)
+    assert norm.momentum == 0.1
+    plain = training(CNN, trained_recipe(ADAPTED)).run(RecordingHost())
+    assert (outcome.accuracy, outcome.test_loss) != (plain.accuracy, plain.test_loss)
+
+
+def test_statistics_computed_again_do_not_change_the_training() -> None:
+    """Each epoch's training losses are those of the same recipe without new statistics: only evaluations differ."""
+    hosts = [RecordingHost(), RecordingHost()]
+    training(MOBILE, ADAPTED).run(hosts[0])
+    training(MOBILE, trained_recipe(ADAPTED)).run(hosts[1])
+    ours, plain = ([(done.train_loss, done.train_accuracy) for done in host.epochs] for host in hosts)
+    assert ours == plain
 
 
 def test_the_outcome_equals_an_evaluation_of_the_trained_module() -> None:
@@ -248,6 +289,14 @@ def test_resuming_from_the_state_of_another_training_is_refused() -> None:
         with pytest.raises(NotPossible) as refused:
             other.restore(state)
         assert refused.value.code == "bad_checkpoint"
+
+
+def test_a_checkpoint_of_a_recipe_does_not_continue_its_adaptation() -> None:
+    host = RecordingHost()
+    training(CNN, trained_recipe(ADAPTED)).run(host)
+    with pytest.raises(NotPossible) as refused:
+        training(CNN, ADAPTED).restore(torch.load(BytesIO(host.states[0]), weights_only=True))
+    assert refused.value.code == "bad_checkpoint"
 
 
 POOLED = MOBILE | {"stages": [MOBILE["stages"][0] | {"channels": c, "stride": 2} for c in (6, 8)]}
@@ -324,7 +373,7 @@ def test_the_learning_rate_follows_its_schedule() -> None:
 def test_an_epoch_reports_the_learning_rate_of_its_last_step() -> None:
     host = RecordingHost()
     training(CNN, replace(SGD, schedule="cosine", epochs=2)).run(host)
-    steps = 2 * len(batch_sizes(1438, 128))
+    steps = 2 * len(batch_sizes(1442, 128))
     last = [0.05 * (1 + math.cos(math.pi * step / steps)) for step in (steps // 2 - 1, steps - 1)]
     assert [done.learning_rate for done in host.epochs] == pytest.approx(last)
 

@@ -26,7 +26,9 @@ from app.storage.models import Search
 from app.ui.forms import FormProblems, checked, filled, search_body
 from app.ui.routes import chart_file
 from nnmass_core.errors import DefinitionError
+from nnmass_core.named.recipes import resolve_recipe
 from nnmass_core.request import SearchRequest
+from tests.api import trainings
 from tests.api.everything import Everything, everything
 from tests.clients import ADDRESS, client_of
 
@@ -233,6 +235,25 @@ def test_a_search_is_renamed_and_deleted_in_the_pages(site: Everything) -> None:
     assert "queued" in site.client.post(f"{place}/retry", headers=OURS).text
     assert site.client.post(f"{place}/delete", headers=OURS).url.path == "/searches"
     assert site.client.get(place).status_code == 404
+
+
+def test_pages_show_how_a_recipe_is_adapted(site: Everything) -> None:
+    form = {"arch_id": site.ids["arch_id"], "dataset": "digits", "recipe": "imagenet-paper"}
+    started = site.client.post("/verifications", data=form, headers=OURS)
+    assert "batches of 72 instead of 256" in started.text
+    plain = site.client.post("/verifications", data=form | {"unadapted": "1"}, headers=OURS)
+    assert "instead of" not in plain.text
+    database = site.app.state.database
+    held = trainings.claim(database)
+    trainings.adapt(database, held, resolve_recipe("imagenet-paper"), 1442)
+    trainings.finish(database, held, {0: 7})
+    trainings.train_all(database, [7])
+    assert ", adapted" in site.client.get("/verifications").text
+    for adapted in (True, False):
+        evidence = site.client.get("/evidence", params={"recipe": "imagenet-paper", "adapted": adapted})
+        assert "recipe imagenet-paper" in evidence.text
+        assert ("adapted to few images" in evidence.text) == adapted
+    site.restore()
 
 
 def test_signing_in_requires_a_valid_key(keyed: Everything) -> None:
