@@ -42,6 +42,7 @@ class TrainingResult(FromJson):
             `decisions` about its files, and what was `left_out`.
         confusion: Counts of test images, `matrix[true][predicted]`; None in lists.
         adaptation: How the recipe was adapted to few images; None where it was trained as requested.
+        warnings: Reasons to doubt the result, such as an accuracy at chance level; each has a `code` and a `message`.
     """
 
     accuracy: Accuracy = json_field(Accuracy.from_json)
@@ -52,6 +53,7 @@ class TrainingResult(FromJson):
     data: Json = json_field(default_factory=dict, repr=False)
     confusion: Json | None = json_field(default=None, repr=False)
     adaptation: Json | None = json_field(default=None)
+    warnings: tuple[Json, ...] = json_field(tuple, default=())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from app.storage.db import now
 from app.storage.models import Artifact, Checkpoint, Job, Verification, VerificationEpoch, VerificationSeed
 from app.verifications import repository
 from nnmass_core.codec import JsonObject, sha256_of
+from nnmass_core.verification.chance import chance_warning
 
 EPOCH_FIGURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "learning_rate")
 """The fields that are bit-identical when a training is repeated on a CPU; times are not."""
@@ -163,7 +164,8 @@ def succeed(session: Session, claim: Claim, figures: JsonObject) -> bool:
         return job.state == State.SUCCEEDED and job.fence == claim.fence
     row = session.get_one(Verification, claim.job_id)
     ended, epochs = repository.seeds(session, row.id), repository.epochs(session, row.id)
-    row.result = _result(row, ended, epochs, figures)
+    warning = chance_warning({seed.seed: seed.accuracy for seed in ended}, repository.test_counts(session, row.id))
+    row.result = _result(row, ended, epochs, figures) | {"warnings": [] if warning is None else [warning]}
     row.result_digest = f"sha256:{_digest(ended, epochs, row.adaptation)}"
     row.live_stats = None
     return True

@@ -95,6 +95,12 @@ def confusions(session: Session, verification_id: UUID) -> list[list[list[int]]]
     return list(session.scalars(query).all())
 
 
+def test_counts(session: Session, verification_id: UUID) -> list[int]:
+    """Return the number of test images of each class, from the counts of an ended seed."""
+    query = select(VerificationSeed.confusion).where(VerificationSeed.verification_id == verification_id).limit(1)
+    return [sum(row) for row in session.scalars(query).one()]
+
+
 def artifacts(session: Session, verification_id: UUID) -> Sequence[Artifact]:
     """Return the files of a verification, without their content."""
     query = select(Artifact).where(Artifact.verification_id == verification_id).order_by(Artifact.name)

@@ -264,6 +264,17 @@ class AdaptedRecipe(BaseModel):
     )
 
 
+class ResultWarning(BaseModel):
+    """A reason to doubt a result."""
+
+    code: Literal["chance_level"] = Field(description="What is wrong, for programs.", examples=["chance_level"])
+    message: str = Field(
+        description="What is wrong, for people.",
+        examples=["The accuracy of seed 0 is at chance level: the network may have learned nothing. [...]"],
+    )
+    seeds: list[int] = Field(description="Seeds that it concerns.", examples=[[0]])
+
+
 class ResultSummary(BaseModel):
     """The result of a verification, and what is needed to repeat it."""
 
@@ -281,6 +292,9 @@ class ResultSummary(BaseModel):
     )
     adaptation: AdaptedRecipe | None = Field(
         default=None, description="How the recipe was adapted to few images; null when it was trained as requested."
+    )
+    warnings: list[ResultWarning] = Field(
+        default_factory=list, description="Reasons to doubt the result: an accuracy at chance level."
     )
 
 

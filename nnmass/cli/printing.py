@@ -128,7 +128,7 @@ def _training_row(training: Verification) -> list[str]:
 
 
 def notes_of(trainings: Sequence[Verification]) -> list[str]:
-    """Return how recipes are adapted; no line twice."""
+    """Return how recipes are adapted, and warnings about results; no line twice."""
     lines = [line for training in trainings for line in _notes(training)]
     return list(dict.fromkeys(lines))
 
@@ -142,6 +142,9 @@ def _notes(training: Verification) -> Iterator[str]:
             f"learning rate {trained['learning_rate']:.3g} instead of {asked['learning_rate']:.3g}, "
             f"{trained['steps_per_epoch']} steps an epoch instead of {asked['steps_per_epoch']}."
         )
+    for warning in training.result.warnings if training.result is not None else ():
+        rank = "" if training.candidate_rank is None else f" {training.candidate_rank}"
+        yield f"Warning about {training.role.replace('_', ' ')}{rank}: {warning['message']}"
 
 
 def accuracy_of(training: Verification) -> str:

@@ -340,7 +340,7 @@ def test_the_openapi_document_defines_every_referenced_schema(client: TestClient
     assert named <= set(document["components"]["schemas"])
 
 
-# recipes adapted to few images
+# recipes adapted to few images, and accuracies at chance level
 
 
 def test_the_adaptation_to_a_known_number_of_images_is_shown_before_the_training(client: TestClient) -> None:
@@ -430,6 +430,16 @@ def test_a_replay_is_adapted_only_if_its_first_run_was(client: TestClient, backe
         again = client.post(f"/v1/verifications/{path}/replay").json()
         assert (again["adapt"], again["adaptation"] is not None) == (adapt, adapt)
         client.post(f"/v1/verifications/{again['id']}/cancel")
+
+
+def test_an_accuracy_at_chance_level_is_a_warning_on_the_result(client: TestClient, backend: Backend) -> None:
+    path = f"/v1/verifications/{verify(client, seeds=[0, 4])['id']}"
+    held = trainings.claim(backend.database)
+    trainings.finish(backend.database, held, {0: 8, 4: 6})
+    (warning,) = get(client, path)["result"]["warnings"]
+    assert (warning["code"], warning["seeds"]) == ("chance_level", [0, 4])
+    assert "seeds 0, 4 is at chance level" in warning["message"]
+    assert get(client, "/v1/verifications")["items"][0]["result"]["warnings"] == [warning]
 
 
 # what can be named

@@ -136,7 +136,12 @@ def test_verify_trains_the_best_of_a_search_and_prints_its_accuracy(
     worker.join()
     assert done.exit_code == 0, done.stderr
     assert "no running train worker" in done.stderr
-    for message in ("candidate", "params control", "0.900", "0.800", "Evidence: ", f"{answer[0].params:,}"):
+    warnings = (
+        "Warning about candidate 1: The accuracy of seed 0 is at chance level",
+        "Warning about params control 1",
+    )
+    figures = ("candidate", "params control", "0.900", "0.800", "Evidence: ", f"{answer[0].params:,}")
+    for message in (*figures, *warnings):
         assert message in done.stdout
     lines = done.stdout.splitlines()
     for line in (

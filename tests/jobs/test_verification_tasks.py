@@ -430,9 +430,11 @@ def test_cifar_quick_learns_160_separable_images(bench: Bench, tmp_path: Path) -
     adapted = adaptation_of(resolve_recipe("cifar-quick"), 160)
     assert adapted is not None
     assert answer["adaptation"] == answer["result"]["adaptation"] == adapted.to_json()
+    assert answer["result"]["warnings"] == []
     plain = calm(bench, **what, seeds=[0], adapt=False)
     assert (plain["adaptation"], plain["result"]["adaptation"]) == (None, None)
     assert plain["runs"][0]["accuracy"] < 0.9  # the recipe makes 16 steps in all
+    assert [warning["code"] for warning in plain["result"]["warnings"]] == ["chance_level"]
     assert plain["result_digest"] != answer["result_digest"]
 
 

@@ -237,7 +237,7 @@ def test_a_search_is_renamed_and_deleted_in_the_pages(site: Everything) -> None:
     assert site.client.get(place).status_code == 404
 
 
-def test_pages_show_how_a_recipe_is_adapted(site: Everything) -> None:
+def test_pages_show_how_a_recipe_is_adapted_and_that_an_accuracy_is_at_chance_level(site: Everything) -> None:
     form = {"arch_id": site.ids["arch_id"], "dataset": "digits", "recipe": "imagenet-paper"}
     started = site.client.post("/verifications", data=form, headers=OURS)
     assert "batches of 72 instead of 256" in started.text
@@ -248,7 +248,9 @@ def test_pages_show_how_a_recipe_is_adapted(site: Everything) -> None:
     trainings.adapt(database, held, resolve_recipe("imagenet-paper"), 1442)
     trainings.finish(database, held, {0: 7})
     trainings.train_all(database, [7])
-    assert ", adapted" in site.client.get("/verifications").text
+    assert "at chance level" in site.client.get(plain.url.path).text
+    listed = site.client.get("/verifications").text
+    assert (", adapted" in listed, "chance level" in listed) == (True, True)
     for adapted in (True, False):
         evidence = site.client.get("/evidence", params={"recipe": "imagenet-paper", "adapted": adapted})
         assert "recipe imagenet-paper" in evidence.text
