@@ -1,19 +1,40 @@
-"""What an owner can refer to: registered, ranked and trained architectures, and the owner's device profiles."""
+"""What an owner can refer to: architectures that they registered or that their jobs have, and device profiles."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any, TypeVar
+from uuid import UUID
 
 from sqlalchemy import Row, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.errors import NotFound
-from app.storage.models import DeviceProfile, Job, RankedArchitecture, RegisteredArchitecture, Search, Verification
+from app.storage.models import (
+    DeviceProfile,
+    Export,
+    Job,
+    Measurement,
+    RankedArchitecture,
+    RegisteredArchitecture,
+    Search,
+    Verification,
+)
 from nnmass_core.architecture import ARCH_ID, Architecture
 from nnmass_core.codec import JsonObject
 from nnmass_core.families import decode_architecture
 from nnmass_core.hardware.devices import NAME
+
+Made = TypeVar("Made", Verification, Measurement, Export)
+
+SOURCES: tuple[tuple[Any, InstrumentedAttribute[UUID], InstrumentedAttribute[Any]], ...] = (
+    (RankedArchitecture, RankedArchitecture.search_id, RankedArchitecture.architecture),
+    (Verification, Verification.id, Verification.definition),
+    (Export, Export.id, Export.definition),
+    (Measurement, Measurement.id, Measurement.request),
+)
+"""The rows that have an architecture's definition, beside registered ones; a measurement has it in its request."""
 
 
 def definition(session: Session, owner: str, arch_id: str) -> JsonObject | None:
@@ -23,18 +44,13 @@ def definition(session: Session, owner: str, arch_id: str) -> JsonObject | None:
     registered = session.get(RegisteredArchitecture, (owner, arch_id))
     if registered is not None:
         return registered.definition
-    ranked = (
-        select(RankedArchitecture.architecture)
-        .join(Job, Job.id == RankedArchitecture.search_id)
-        .where(RankedArchitecture.arch_id == arch_id, Job.owner == owner)
-    )
-    trained = (
-        select(Verification.definition)
-        .join(Job, Job.id == Verification.id)
-        .where(Verification.arch_id == arch_id, Job.owner == owner)
-    )
-    found = (session.scalars(query.limit(1)).one_or_none() for query in (ranked, trained))
-    return next((known for known in found if known is not None), None)
+    for rows, job_id, stored in SOURCES:
+        query = select(stored).join(Job, Job.id == job_id).where(rows.arch_id == arch_id, Job.owner == owner)
+        found = session.scalars(query.limit(1)).one_or_none()
+        if found is not None:
+            stored_definition: JsonObject = found["architecture"] if rows is Measurement else found
+            return stored_definition
+    return None
 
 
 def device(session: Session, owner: str, name: str) -> JsonObject | None:
@@ -71,12 +87,12 @@ def searches_that_ranked(session: Session, owner: str, arch_id: str, limit: int)
     return session.execute(query.limit(limit)).all()
 
 
-def verifications_of(session: Session, owner: str, arch_id: str, limit: int) -> Sequence[Row[Verification, Job]]:
-    """Return (verification, job) of this owner's newest trainings of an architecture."""
+def made_of(session: Session, made: type[Made], owner: str, arch_id: str, limit: int) -> Sequence[Row[Made, Job]]:
+    """Return (row, job) of this owner's newest trainings, measurements or exports of an architecture."""
     query = (
-        select(Verification, Job)
-        .join(Job, Job.id == Verification.id)
-        .where(Verification.arch_id == arch_id, Job.owner == owner)
+        select(made, Job)
+        .join(Job, Job.id == made.id)
+        .where(made.arch_id == arch_id, Job.owner == owner)
         .order_by(Job.id.desc())
     )
     return session.execute(query.limit(limit)).all()

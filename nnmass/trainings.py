@@ -147,15 +147,21 @@ class Batch(FromJson):
 
 @dataclass(frozen=True, kw_only=True)
 class KnownArchitecture(Architecture):
-    """An architecture stored by the service: its figures at fp32, the searches that ranked it, and its trainings.
+    """An architecture stored by the service: its figures at fp32, the searches that ranked it, and what was made of it.
 
     Attributes:
         searches: The searches that ranked it.
         verifications: Its trainings.
+        measurements: Its measurements.
+        exports: Its files that workers created or are to create.
+        registered: Whether you registered it.
     """
 
     searches: tuple[Json, ...] = json_field(tuple)
     verifications: tuple[Json, ...] = json_field(tuple)
+    measurements: tuple[Json, ...] = json_field(tuple, default=())
+    exports: tuple[Json, ...] = json_field(tuple, default=())
+    registered: bool = json_field(default=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,6 +48,15 @@ def get_architecture(arch_id: ArchId, session: ReadSession, owner: Owner) -> Jso
     return service.about(session, owner, arch_id)
 
 
+@router.delete("/{arch_id}", status_code=204, responses=problems(404, 409, *BODY_ERRORS))
+def delete_architecture(arch_id: ArchId, session: WriteSession, owner: Owner) -> None:
+    """Delete an architecture that you registered.
+
+    While a search, verification, measurement or export of yours uses it, returns 409 and names them.
+    """
+    service.delete(session, owner, arch_id)
+
+
 @router.get(
     "/{arch_id}/diagram.svg",
     response_class=Response,

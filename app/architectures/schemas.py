@@ -95,9 +95,32 @@ class TrainedIn(BaseModel):
     created_at: CreatedAt
 
 
+class MeasuredIn(BaseModel):
+    """A measurement of an architecture."""
+
+    id: UUID = Field(description="Id of the measurement.", examples=[UUID_EXAMPLE])
+    kind: str = Field(description="What is measured: `ldi` or `peak`.", examples=["peak"])
+    status: Status
+    created_at: CreatedAt
+
+
+class ExportedAs(BaseModel):
+    """A file of an architecture that a worker created, or is to create."""
+
+    format: str = Field(description="Format of the file: `onnx` or `torchscript`.", examples=["onnx"])
+    seed: int = Field(description="Seed of the wiring and the initial weights.", examples=[0])
+    status: Status
+    created_at: CreatedAt
+
+
 class AboutArchitecture(Evaluated):
-    """An architecture: its definition, its figures at fp32, and its searches and verifications."""
+    """An architecture: its definition, its figures at fp32, its searches and what was made of it."""
 
     architecture: Network
+    registered: bool = Field(
+        description="Whether you registered it; if not, it is known from its searches and trainings.", examples=[True]
+    )
     searches: list[RankedIn] = Field(description="The newest 100 searches that ranked this architecture.")
     verifications: list[TrainedIn] = Field(description="The newest 100 verifications of this architecture.")
+    measurements: list[MeasuredIn] = Field(description="The newest 100 measurements of this architecture.")
+    exports: list[ExportedAs] = Field(description="The newest 100 files of this architecture that workers create.")

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import logging
+from functools import partial
 from typing import Any
 
+from sqlalchemy import delete as delete_from
 from sqlalchemy.orm import Session
 
 from app import catalog
-from app.storage.db import now
+from app.errors import NotFound, WrongState
+from app.storage.db import after_commit, now
 from app.storage.locks import advisory_lock
-from app.storage.models import RegisteredArchitecture
+from app.storage.models import Export, Measurement, RegisteredArchitecture, Verification
+from nnmass.formatting import joined
 from nnmass_core.architecture import Architecture
 from nnmass_core.codec import JsonObject
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families import decode_architecture
 
-SEARCHES_LISTED = VERIFICATIONS_LISTED = 100
+LISTED = 100
+"""The most searches, and things made of an architecture, of each kind that an answer lists."""
+
+USES_NAMED, USES_LISTED = 3, 10
+"""How many uses of an architecture a refusal names in its sentence, and lists one by one."""
+
+log = logging.getLogger("nnmass.architectures")
 
 
 def evaluate(definitions: list[Any], precision: str) -> list[JsonObject]:
@@ -52,11 +63,12 @@ def register(session: Session, owner: str, definition: Any) -> tuple[JsonObject,
 
 
 def about(session: Session, owner: str, arch_id: str) -> JsonObject:
-    """Return an architecture with its figures, the searches that ranked it and its trainings. Raises NotFound."""
+    """Return an architecture with its figures, the searches that ranked it and what was made of it. Raises NotFound."""
     architecture = catalog.architecture(session, owner, arch_id)
-    searches = catalog.searches_that_ranked(session, owner, arch_id, SEARCHES_LISTED)
+    searches = catalog.searches_that_ranked(session, owner, arch_id, LISTED)
     return {
         "arch_id": arch_id,
+        "registered": session.get(RegisteredArchitecture, (owner, arch_id)) is not None,
         **architecture.evaluation.report("fp32"),
         "architecture": architecture.definition(),
         "searches": [
@@ -73,9 +85,45 @@ def about(session: Session, owner: str, arch_id: str) -> JsonObject:
                 "accuracy": row.result["accuracy"]["mean"] if row.result else None,
                 "created_at": job.created_at,
             }
-            for row, job in catalog.verifications_of(session, owner, arch_id, VERIFICATIONS_LISTED)
+            for row, job in catalog.made_of(session, Verification, owner, arch_id, LISTED)
+        ],
+        "measurements": [
+            {"id": row.id, "kind": row.kind, "status": job.state, "created_at": job.created_at}
+            for row, job in catalog.made_of(session, Measurement, owner, arch_id, LISTED)
+        ],
+        "exports": [
+            {"format": row.format, "seed": row.seed, "status": job.state, "created_at": job.created_at}
+            for row, job in catalog.made_of(session, Export, owner, arch_id, LISTED)
         ],
     }
+
+
+def delete(session: Session, owner: str, arch_id: str) -> None:
+    """Delete a registered architecture. Raises NotFound; WrongState, which names what uses it."""
+    advisory_lock(session, "architecture", owner, arch_id)
+    if catalog.definition(session, owner, arch_id) is None:
+        raise NotFound("there is no such architecture")
+    uses = _uses(session, owner, arch_id)
+    if uses:
+        named = joined(uses if len(uses) <= USES_NAMED else [*uses[:USES_NAMED], "others"])
+        problems = [Problem("arch_id", "in_use", f"is used by {use}") for use in uses[:USES_LISTED]]
+        raise WrongState(f"the architecture is used by {named}; delete these first", problems)
+    row = RegisteredArchitecture
+    session.execute(delete_from(row).where(row.owner == owner, row.arch_id == arch_id))
+    after_commit(session, partial(log.info, "architecture %s is deleted", arch_id))
+
+
+def _uses(session: Session, owner: str, arch_id: str) -> list[str]:
+    """Return the names of what uses an architecture: searches that ranked it, and what was made of it."""
+    return [
+        *(f"search {row.id}" for row, *_ in catalog.searches_that_ranked(session, owner, arch_id, LISTED)),
+        *(f"verification {row.id}" for row, _ in catalog.made_of(session, Verification, owner, arch_id, LISTED)),
+        *(f"measurement {row.id}" for row, _ in catalog.made_of(session, Measurement, owner, arch_id, LISTED)),
+        *(
+            f"export {row.format} with seed {row.seed}"
+            for row, _ in catalog.made_of(session, Export, owner, arch_id, LISTED)
+        ),
+    ]
 
 
 def diagram(session: Session, owner: str, arch_id: str) -> str:

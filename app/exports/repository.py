@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Select, func, select
@@ -12,6 +14,8 @@ from sqlalchemy.orm import Session, contains_eager
 from app.storage.blobs import Blob, part_of
 from app.storage.models import Export, Job
 from nnmass_core import __version__
+
+Query = TypeVar("Query", bound=Select[*tuple[Any, ...]])
 
 
 @dataclass(frozen=True)
@@ -24,19 +28,25 @@ class Kept:
 
 def newest(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> Kept | None:
     """Return the latest export of an architecture made by this version."""
-    query = (
-        select(Export, func.length(Export.content, type_=Export.seed.type))
-        .join(Export.job)
-        .where(Job.owner == owner, Export.arch_id == arch_id, Export.format == kind, Export.seed == seed)
-        .where(Export.core_version == __version__)
-        .options(contains_eager(Export.job))
-        .order_by(Export.id.desc())
-    )
+    length = func.length(Export.content, type_=Export.seed.type)
+    query = _of(select(Export, length), owner, arch_id, kind, seed).where(Export.core_version == __version__)
     found = session.execute(query.limit(1)).one_or_none()
     if found is None:
         return None
     row, size = found
     return Kept(row, None if size is None else Blob(size, partial(_part, row.id)))
+
+
+def every(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> Sequence[Export]:
+    """Return the exports of an architecture made by any version, the latest first."""
+    return session.scalars(_of(select(Export), owner, arch_id, kind, seed)).all()
+
+
+def _of(query: Query, owner: str, arch_id: str, kind: str, seed: int) -> Query:
+    """Limit a query of exports, whatever it selects of them, to an owner's of an architecture, the latest first."""
+    named = (Export.arch_id == arch_id, Export.format == kind, Export.seed == seed)
+    found = query.join(Export.job).where(Job.owner == owner, *named)
+    return found.options(contains_eager(Export.job)).order_by(Export.id.desc())
 
 
 def _part(export_id: UUID, start: int, size: int) -> Select[bytes]:

@@ -9,15 +9,21 @@ from fastapi.responses import JSONResponse
 
 from app.exports import service
 from app.exports.delivery import get_or_enqueue
-from app.exports.schemas import PendingExport
+from app.exports.schemas import ExportState
 from app.exports.service import Pending
-from app.http.dependencies import CallerDep, ThreadsDep
-from app.http.fields import LARGEST_SEED, ArchId, problems
+from app.http.dependencies import CallerDep, Owner, ThreadsDep, WriteSession
+from app.http.fields import BODY_ERRORS, LARGEST_SEED, ArchId, problems
 from app.http.file_responses import sent
 
 router = APIRouter(prefix="/v1/architectures", tags=["architectures"])
 
 RETRY_AFTER_SECONDS = 2
+Format = Annotated[
+    Literal["pytorch", "onnx", "torchscript", "json"], Query(description="Format of the file.", examples=["onnx"])
+]
+ExportSeed = Annotated[
+    int, Query(ge=0, le=LARGEST_SEED, description="Seed of the wiring and the initial weights.", examples=[0])
+]
 
 
 @router.get(
@@ -25,7 +31,7 @@ RETRY_AFTER_SECONDS = 2
     response_class=Response,
     responses={
         200: {"content": {form.media_type: {} for form in service.FORMATS.values()}, "description": "The file."},
-        202: {"model": PendingExport, "description": "No file yet; try again after `Retry-After` seconds."},
+        202: {"model": ExportState, "description": "No file yet; try again after `Retry-After` seconds."},
         **problems(404, 422, 503),
     },
 )
@@ -34,12 +40,8 @@ async def export_architecture(
     arch_id: ArchId,
     threads: ThreadsDep,
     caller: CallerDep,
-    format: Annotated[  # noqa: A002 - the contract's word
-        Literal["pytorch", "onnx", "torchscript", "json"], Query(description="Format of the file.", examples=["onnx"])
-    ],
-    seed: Annotated[
-        int, Query(ge=0, le=LARGEST_SEED, description="Seed of the wiring and the initial weights.", examples=[0])
-    ] = 0,
+    format: Format,  # noqa: A002 - the contract's word
+    seed: ExportSeed = 0,
 ) -> Response:
     """Return an untrained architecture as a file: its definition, PyTorch source, ONNX, or TorchScript.
 
@@ -51,6 +53,33 @@ async def export_architecture(
     """
     found = await get_or_enqueue(threads, caller, request.headers, arch_id, format, seed)
     if isinstance(found, Pending):
-        body = PendingExport.model_validate(vars(found)).model_dump(mode="json")
+        body = ExportState.model_validate(vars(found)).model_dump(mode="json")
         return JSONResponse(body, 202, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
     return await sent(found.content, found.name, found.media_type, threads, caller.owner)
+
+
+@router.post("/{arch_id}/export/cancel", response_model=ExportState, responses=problems(404, *BODY_ERRORS))
+def cancel_export(
+    arch_id: ArchId,
+    session: WriteSession,
+    owner: Owner,
+    format: Format,  # noqa: A002 - the contract's word
+    seed: ExportSeed = 0,
+) -> ExportState:
+    """Cancel the creation of a file. A file that exists remains."""
+    return ExportState.model_validate(vars(service.cancel(session, owner, arch_id, format, seed)))
+
+
+@router.delete("/{arch_id}/export", status_code=204, responses=problems(404, 409, *BODY_ERRORS))
+def delete_export(
+    arch_id: ArchId,
+    session: WriteSession,
+    owner: Owner,
+    format: Format,  # noqa: A002 - the contract's word
+    seed: ExportSeed = 0,
+) -> None:
+    """Delete a file that a worker created, or that waits to be created. While a worker creates it, returns 409.
+
+    The definition and PyTorch source are not stored: nothing of them can be deleted.
+    """
+    service.delete(session, owner, arch_id, format, seed)

@@ -8,9 +8,9 @@ from app.jobs.lifecycle import State
 from app.jobs.waiting import Waiting
 
 
-class PendingExport(BaseModel):
-    """A file that does not exist yet."""
+class ExportState(BaseModel):
+    """The state of a file that a worker creates."""
 
     status: State = Field(description="Status of the job that creates it.")
     message: str = Field(description="What it waits for, for people.", examples=["a worker is creating the file"])
-    waiting: Waiting | None = Field(description="What a queued export waits for; null while a worker creates the file.")
+    waiting: Waiting | None = Field(description="What a queued export waits for; null in every other state.")

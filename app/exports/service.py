@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
 from app import catalog
-from app.errors import Invalid, Unavailable
+from app.errors import Invalid, NotFound, Unavailable, WrongState
 from app.exports import repository
 from app.exports.repository import Kept
 from app.jobs import lifecycle, waiting
@@ -29,7 +30,7 @@ MOST_WEIGHTS = 100_000_000
 """The most weights of a file that a worker creates: 400 MB."""
 
 TRY_AGAIN_AFTER = timedelta(seconds=10)
-"""How long a failed export is reported; a request after that tries again."""
+"""How long a failed or cancelled export is reported; a request after that tries again."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,10 @@ class File:
 
 @dataclass(frozen=True)
 class Pending:
-    """A file that does not exist yet.
+    """A file that does not exist, at least not yet.
 
-    status: `queued`, or `running` while a worker creates it. waiting: what it waits for while it is queued.
+    status: the state of its job, such as `running` while a worker creates it. waiting: what it waits for while it is
+    queued.
     """
 
     status: State
@@ -85,7 +87,7 @@ def made_here(architecture: Architecture, kind: str, seed: int) -> File | None:
 def find(session: Session, owner: str, architecture: Architecture, kind: str, seed: int) -> File | Pending | None:
     """Look up a file that a worker creates; None when none is to.
 
-    Raises Unavailable when creating it has just failed.
+    Raises Unavailable when it has just failed or been cancelled.
     """
     kept = repository.newest(session, owner, architecture.arch_id, kind, seed)
     if kept is None or _worth_another_try(session, kept.row):
@@ -96,6 +98,8 @@ def find(session: Session, owner: str, architecture: Architecture, kind: str, se
 def _found(session: Session, architecture: Architecture, kept: Kept) -> File | Pending:
     if kept.row.job.state == State.FAILED:
         raise Unavailable(f"the export failed: {kept.row.job.error_message}")
+    if kept.row.job.state == State.CANCELLED:
+        raise Unavailable("the export was cancelled")
     if kept.content is None:
         return _pending(session, kept.row)
     return _file(architecture, kept.row.format, kept.row.seed, kept.content)
@@ -125,6 +129,31 @@ def ask(session: Session, owner: str, architecture: Architecture, kind: str, see
     return _found(session, architecture, kept)
 
 
+def cancel(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> Pending:
+    """Cancel the creation of a file; an ended one does not change. Raises NotFound."""
+    newest, *_ = every(session, owner, arch_id, kind, seed)
+    lifecycle.cancel(session, newest.id)
+    session.refresh(newest.job)  # its current state: it may have ended since it was read
+    return _pending(session, newest)
+
+
+def delete(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> None:
+    """Delete a file, also as other versions made it. Raises NotFound, WrongState while a worker creates it."""
+    for row in every(session, owner, arch_id, kind, seed):
+        if not lifecycle.delete(session, row.id):
+            session.expire_all()
+            every(session, owner, arch_id, kind, seed)  # it may no longer exist
+            raise WrongState("a worker is creating the file; cancel it first")
+
+
+def every(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> Sequence[Export]:
+    """Return the stored files of an architecture, of a format and a seed, the latest first. Raises NotFound."""
+    found = repository.every(session, owner, arch_id, kind, seed)
+    if not found:
+        raise NotFound("there is no such file")
+    return found
+
+
 def _check_size(architecture: Architecture, kind: str) -> None:
     """Refuse files that would take minutes to write or gigabytes to store. Raises Invalid."""
     if kind != "json" and possible_links(architecture) > MOST_LINKS:
@@ -134,10 +163,9 @@ def _check_size(architecture: Architecture, kind: str) -> None:
 
 
 def _worth_another_try(session: Session, row: Export) -> bool:
-    if row.job.state == State.CANCELLED:
-        return True
     ended = row.job.finished_at
-    return row.job.state == State.FAILED and ended is not None and now(session) - ended > TRY_AGAIN_AFTER
+    gave_up = row.job.state in (State.FAILED, State.CANCELLED)
+    return gave_up and ended is not None and now(session) - ended > TRY_AGAIN_AFTER
 
 
 def _enqueue(session: Session, owner: str, architecture: Architecture, kind: str, seed: int) -> Export:

@@ -309,8 +309,16 @@ def retry(session: Session, job_id: UUID) -> bool:
 
 def delete(session: Session, job_id: UUID) -> bool:
     """Delete a job with its events and all other rows that belong to it. False when it is running or does not exist."""
-    gone = delete_from(Job).where(Job.id == job_id, Job.state.in_(DELETABLE)).returning(Job.id)
-    return session.execute(gone, execution_options={"synchronize_session": False}).first() is not None
+    gone = delete_from(Job).where(Job.id == job_id, Job.state.in_(DELETABLE)).returning(Job.kind)
+    kind = session.execute(gone, execution_options={"synchronize_session": False}).scalar_one_or_none()
+    if kind is not None:
+        after_commit(session, partial(_log_deleted, job_id, kind))
+    return kind is not None
+
+
+def _log_deleted(job_id: UUID, kind: str) -> None:
+    """Log that a job was deleted; the line also names the request and the owner who asked for it."""
+    log.info("%s %s is deleted", kind, job_id, extra={"job_id": str(job_id), "kind": kind})
 
 
 @dataclass(frozen=True)

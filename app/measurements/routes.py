@@ -38,6 +38,12 @@ def get_measurement(measurement_id: MeasurementId, session: ReadSession, owner: 
     return service.answer(session, service.get(session, owner, measurement_id))
 
 
+@router.delete("/{measurement_id}", status_code=204, responses=problems(404, 409, *BODY_ERRORS))
+def delete_measurement(measurement_id: MeasurementId, session: WriteSession, owner: Owner) -> None:
+    """Delete a measurement and its figures. A running measurement returns 409."""
+    service.delete(session, owner, measurement_id)
+
+
 @router.post("/{measurement_id}/cancel", response_model=MeasurementAnswer, responses=problems(404, *BODY_ERRORS))
 def cancel_measurement(measurement_id: MeasurementId, session: WriteSession, owner: Owner) -> MeasurementAnswer:
     """Cancel a measurement. A measurement that has ended remains unchanged."""

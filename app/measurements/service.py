@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app import catalog
-from app.errors import Invalid, NotFound
+from app.errors import Invalid, NotFound, WrongState
 from app.http.idempotency import Submission, fingerprint_of, once
 from app.jobs import lifecycle, waiting
 from app.jobs.owned_rows import owned
@@ -83,6 +83,15 @@ def cancel(session: Session, owner: str, measurement_id: UUID) -> Measurement:
     lifecycle.cancel(session, measurement_id)
     session.refresh(found.job)  # its current state: it may have ended since it was read
     return found
+
+
+def delete(session: Session, owner: str, measurement_id: UUID) -> None:
+    """Delete a measurement and its figures. Raises NotFound, WrongState while it runs."""
+    get(session, owner, measurement_id)
+    if not lifecycle.delete(session, measurement_id):
+        session.expire_all()
+        get(session, owner, measurement_id)  # it may no longer exist
+        raise WrongState("the measurement is running; cancel it first")
 
 
 def answer(session: Session, row: Measurement) -> MeasurementAnswer:

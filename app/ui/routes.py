@@ -11,14 +11,14 @@ from starlette.staticfiles import StaticFiles
 
 from app.auth.keys import Scope
 from app.http.dependencies import allows
-from app.ui import architectures, evidence, searches, sign_in, trainings
+from app.ui import architectures, deletions, evidence, searches, sign_in, trainings
 
 STATIC = Path(__file__).parent / "static"
 KEPT = {"Cache-Control": "public, max-age=3600"}
 
 ROUTERS: dict[Scope, tuple[APIRouter, ...]] = {
-    Scope.SEARCH: (searches.router, architectures.router, evidence.router),
-    Scope.TRAIN: (trainings.router,),
+    Scope.SEARCH: (searches.router, architectures.router, deletions.of_architectures, evidence.router),
+    Scope.TRAIN: (trainings.router, deletions.of_trainings),
 }
 """The scope that the pages' forms need; keys that may only read can see every page."""
 

@@ -160,8 +160,8 @@ def save_log(session: Session, claim: Claim, log: str, live_stats: dict[str, flo
 def succeed(session: Session, claim: Claim, figures: JsonObject) -> bool:
     """Finish the job with its result. Return False when it is no longer this worker's."""
     if not lifecycle.succeed(session, claim):
-        job = session.get_one(Job, claim.job_id)  # the response to an earlier commit may have been lost
-        return job.state == State.SUCCEEDED and job.fence == claim.fence
+        job = session.get(Job, claim.job_id)  # the response to an earlier commit may have been lost
+        return job is not None and job.state == State.SUCCEEDED and job.fence == claim.fence
     row = session.get_one(Verification, claim.job_id)
     ended, epochs = repository.seeds(session, row.id), repository.epochs(session, row.id)
     warning = chance_warning({seed.seed: seed.accuracy for seed in ended}, repository.test_counts(session, row.id))

@@ -117,6 +117,15 @@ def get_verification(verification_id: VerificationId, session: ReadSession, owne
     return service.show(session, owner, verification_id)
 
 
+@router.delete("/{verification_id}", status_code=204, responses=problems(404, 409, *BODY_ERRORS))
+def delete_verification(verification_id: VerificationId, session: WriteSession, owner: Owner) -> None:
+    """Delete a verification with its epochs, log and files. Its evidence goes with it; its replays remain, without it.
+
+    A running verification returns 409.
+    """
+    service.delete(session, owner, verification_id)
+
+
 @router.get("/{verification_id}/events", response_class=Response, responses={**RESPONSES, **problems(404, 422, 503)})
 def stream_verification_events(
     verification_id: VerificationId,

@@ -331,6 +331,18 @@ def cancel(session: Session, owner: str, verification_id: UUID) -> None:
     lifecycle.cancel(session, verification_id)
 
 
+def delete(session: Session, owner: str, verification_id: UUID) -> None:
+    """Delete a verification with its epochs and files; its accuracy is no longer evidence.
+
+    A replay of it stays, without it. Raises NotFound, WrongState while it runs.
+    """
+    get(session, owner, verification_id)
+    if not lifecycle.delete(session, verification_id):
+        session.expire_all()
+        get(session, owner, verification_id)  # it may no longer exist
+        raise WrongState("the verification is running; cancel it first")
+
+
 def retry(session: Session, owner: str, verification_id: UUID) -> bool:
     """Queue a failed or cancelled verification again, to resume from its last checkpoint; return whether it was queued.
 

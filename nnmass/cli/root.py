@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from nnmass.cli import calibrate, history, networks, search, training
+from nnmass.cli import calibrate, deletion, history, networks, search, training
 from nnmass.cli.exit_codes import refuse
 
 # untyped: commands of typer and click, which share no type
@@ -71,6 +71,7 @@ def command_line(group: type[TyperGroup]) -> typer.Typer:
     line.command(epilog=EXIT_CODES)(training.verify)
     line.command()(history.history)
     line.command()(history.show)
+    line.add_typer(deletion.app, name="delete")
     line.command()(version)
     return line
 

@@ -107,6 +107,46 @@ class ArchitectureCalls(Calls):
             pause = seconds_of(answer)
             time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic())))
 
+    def cancel_export(self, arch_id: str, *, format: str, seed: int = 0) -> None:  # noqa: A002 - the contract's word
+        """Cancel the creation of a file; one that exists does not change.
+
+        Args:
+            arch_id: The id of the network.
+            format: `onnx` or `torchscript`.
+            seed: The seed of its wiring and initial weights.
+
+        Raises:
+            NotFound: No such file exists or is being created.
+        """
+        path = path_of(PLACE, arch_id, "export", "cancel")
+        self._transport.post(path, params={"format": format, "seed": seed})
+
+    def delete_export(self, arch_id: str, *, format: str, seed: int = 0) -> None:  # noqa: A002 - the contract's word
+        """Delete a file that a worker created, or that waits to be created.
+
+        Args:
+            arch_id: The id of the network.
+            format: `onnx` or `torchscript`; other formats are not stored.
+            seed: The seed of its wiring and initial weights.
+
+        Raises:
+            NotFound: There is no such file.
+            WrongState: A worker is creating the file; cancel it first.
+        """
+        self._transport.delete(path_of(PLACE, arch_id, "export"), {"format": format, "seed": seed})
+
+    def delete_architecture(self, arch_id: str) -> None:
+        """Delete a network that you registered.
+
+        Args:
+            arch_id: The id of the network.
+
+        Raises:
+            NotFound: The service does not know the network.
+            WrongState: A search, training, measurement or file uses the network; the message names them.
+        """
+        self._transport.delete(path_of(PLACE, arch_id))
+
     def diagram(self, network: str | Definition) -> str:
         """Return a diagram of a network as self-contained SVG text.
 

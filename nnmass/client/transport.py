@@ -98,23 +98,25 @@ class Transport:
         """Return the JSON response of a path."""
         return json_of(self.send("GET", path, params=params))
 
-    def post(self, path: str, body: Body = None, *, once: bool = False, prefer: str = "") -> Any:
+    def post(
+        self, path: str, body: Body = None, *, params: Json | None = None, once: bool = False, prefer: str = ""
+    ) -> Any:
         """Send a body and return the JSON response. once: an Idempotency-Key makes repeats harmless."""
         headers = ({"Idempotency-Key": str(uuid4())} if once else {}) | ({"Prefer": prefer} if prefer else {})
-        return json_of(self.send("POST", path, body=body, headers=headers))
+        return json_of(self.send("POST", path, params=params, body=body, headers=headers))
 
     def look(self, path: str) -> Any:
         """Return the JSON response of a path, even if it is an error."""
         return json_of(self._repeated(lambda: self._http.get(path)))
 
-    def delete(self, path: str) -> None:
+    def delete(self, path: str, params: Json | None = None) -> None:
         """Delete the resource at a path. If a repeat finds it gone, it is deleted."""
         attempts = 0
 
         def ask() -> httpx2.Response:
             nonlocal attempts
             attempts += 1
-            return self._http.delete(path)
+            return self._http.delete(path, params=params)
 
         answer = self._repeated(ask)
         if not answer.is_success and not (answer.status_code == httpx2.codes.NOT_FOUND and attempts > 1):

@@ -167,6 +167,30 @@ class VerificationCalls(Calls):
         """
         return Verification.from_json(self._transport.post(path_of(PLACE, verification, "cancel")))
 
+    def delete_verification(self, verification: Verification | str) -> None:
+        """Delete a training with its epochs and files; its accuracy is no longer evidence.
+
+        Args:
+            verification: The training, as the client returned it, or its id.
+
+        Raises:
+            NotFound: There is no such training.
+            WrongState: The training is running; cancel it first.
+        """
+        self._transport.delete(path_of(PLACE, verification))
+
+    def delete_measurement(self, measurement_id: str) -> None:
+        """Delete a measurement with its figures.
+
+        Args:
+            measurement_id: The id of the measurement.
+
+        Raises:
+            NotFound: There is no such measurement.
+            WrongState: The measurement is running; cancel it first.
+        """
+        self._transport.delete(path_of("/v1/measurements", measurement_id))
+
     def retry_verification(self, verification: Verification | str) -> Verification:
         """Queue a failed or cancelled training again; it resumes from its last checkpoint.
 

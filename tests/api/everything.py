@@ -20,7 +20,7 @@ from app.config import Settings
 from app.jobs import lifecycle
 from app.main import create_app
 from app.storage.db import Database
-from app.storage.models import Measurement
+from app.storage.models import Export, Measurement
 from tests.api import trainings
 from tests.api.test_verifications import SEARCH as MLP_SEARCH
 from tests.clients import client_of
@@ -116,6 +116,11 @@ def _make(client: TestClient, worker: Context) -> dict[str, str]:
     with worker.database.write() as session:
         assert lifecycle.succeed(session, held)
         session.get_one(Measurement, held.job_id).result = PEAK
+    assert client.get(f"/v1/architectures/{trained['arch_id']}/export?format=onnx").status_code == 202
+    held = trainings.claim(worker.database, "files")
+    with worker.database.write() as session:
+        assert lifecycle.succeed(session, held)
+        session.get_one(Export, held.job_id).content = b"made"
     return {
         "search_id": search,
         "verification_id": trained["id"],

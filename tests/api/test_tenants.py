@@ -115,10 +115,10 @@ def _diverge(client: TestClient, backend: Backend) -> None:
 
 
 def _order(client: TestClient, best: str) -> dict[str, str]:
-    """Register a network, request a measurement of it and an export of the best one."""
+    """Register a network, and request a measurement and an export of the best one."""
     network = MLP | {"depth": 5}
     registered = _post(client, "/v1/architectures", network)["arch_id"]
-    measurement = _post(client, "/v1/measurements", {"kind": "peak", "architecture": network})["id"]
+    measurement = _post(client, "/v1/measurements", {"kind": "peak", "architecture": {"arch_id": best}})["id"]
     assert client.get(f"/v1/architectures/{best}/export?format=onnx").status_code == 202
     device = _post(client, "/v1/devices", profile("alices-board", title=MARK))["name"]
     return {"measurement_id": measurement, "registered": registered, "device_name": device}
@@ -186,7 +186,9 @@ def _queries(queries: dict[str, Any], alices: dict[str, str]) -> list[dict[str, 
 
 
 def _required(queries: dict[str, Any], alices: dict[str, str]) -> dict[str, str]:
-    return {"format": "json"} if queries.get("format", {}).get("required") else {}
+    if not queries.get("format", {}).get("required"):
+        return {}
+    return {"format": "onnx"}  # the files that are stored, and that can be deleted
 
 
 def _reported(answer: Any) -> tuple[int, str]:
@@ -212,6 +214,8 @@ def _leaks_to_a_twin(world: World) -> Iterator[str]:
         said = world.twin.get(path).text
         if MARK in said or any(identity in said for identity in alices):
             yield f"{path} reveals a resource of alice to the twin"
+    if world.twin.get(f"/v1/architectures/{world.alices['arch_id']}").json()["exports"]:
+        yield "the twin sees a file that they did not ask for"
     seen = world.twin.get("/v1/evidence").json()
     if (seen["n"], seen["diverged"]) != (1, 0):
         yield f"the twin's evidence counts {seen['n']} networks and {seen['diverged']} diverged"

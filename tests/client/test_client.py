@@ -214,6 +214,29 @@ def test_a_training_is_cancelled_retried_and_replayed(client: Client) -> None:
     client.cancel_verification(again)
 
 
+def test_what_was_made_by_mistake_is_deleted(client: Client) -> None:
+    arch_id = client.register({**MLP, "depth": 29}).arch_id
+    (training,) = client.verify(arch_id, dataset="mnist-5k", recipe="mlp-paper").items
+    body = {"kind": "peak", "architecture": {"arch_id": arch_id}}
+    measurement = client._transport.post("/v1/measurements", body)["id"]
+    with pytest.raises(TimedOut):
+        client.export(arch_id, format="onnx", timeout=0)
+    with pytest.raises(WrongState, match=f"verification {training.id}; .*measurement {measurement}; .*export onnx"):
+        client.delete_architecture(arch_id)
+    assert (len(client.architecture(arch_id).measurements), len(client.architecture(arch_id).exports)) == (1, 1)
+    client.delete_verification(training)
+    client.delete_measurement(measurement)
+    client.cancel_export(arch_id, format="onnx")
+    client.delete_export(arch_id, format="onnx")
+    assert client.architecture(arch_id).registered
+    client.delete_architecture(arch_id)
+    for gone in (client.delete_verification, client.delete_measurement, client.delete_architecture):
+        with pytest.raises(NotFound):
+            gone(training.id)
+    with pytest.raises(NotFound):
+        client.delete_export(arch_id, format="onnx")
+
+
 def test_the_best_of_a_search_is_trained_with_controls(client: Client) -> None:
     answer = client.search("densenet-mlp-mnist", max_params="20k", top_k=2)
     assert answer.search is not None

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 import nnmass
 from app.jobs import lifecycle
 from nnmass import Client
-from nnmass.cli import app
+from nnmass.cli import app, deletion
 from tests.api import trainings
 from tests.client.service import Service, wait_until
 from tests.client.test_local import MLP
@@ -123,6 +124,22 @@ def test_commands_accept_the_id_of_a_registered_network(run: Run, client: Client
         run.json("compress", known, "--top-k", "1")["items"] == run.json("compress", str(path), "--top-k", "1")["items"]
     )
     assert run("export", f"arch_{'0' * 32}").exit_code == 2
+
+
+def test_delete_asks_first(run: Run, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = client.register({**MLP, "depth": 28}).arch_id
+    refused = run("delete", "architecture", known)
+    assert (refused.exit_code, refused.stderr) == (2, "nnmass: --yes is required where nobody can be asked\n")
+    monkeypatch.setattr(deletion, "sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
+    declined = run("delete", "architecture", known, given="n\n")
+    assert (declined.exit_code, f"Delete the network {known}?" in declined.stderr) == (1, True)
+    assert client.architecture(known).registered
+    done = run("delete", "architecture", known, given="y\n")
+    assert (done.exit_code, done.stdout.rpartition("y\n")[2]) == (0, f"deleted the network {known}\n")
+    for command in (("architecture", known), ("export", known, "--format", "onnx"), ("verification", "0"),
+                    ("measurement", "0"), ("search", "0")):  # fmt: skip
+        unknown = run("delete", *command, "--yes")
+        assert (unknown.exit_code, "there is no such" in unknown.stderr) == (2, True), command
 
 
 def test_verify_trains_the_best_of_a_search_and_prints_its_accuracy(

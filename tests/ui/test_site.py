@@ -31,6 +31,7 @@ from nnmass_core.request import SearchRequest
 from tests.api import trainings
 from tests.api.everything import Everything, everything
 from tests.clients import ADDRESS, client_of
+from tests.networks import MLP
 
 OURS = {"Origin": ADDRESS}
 FORM = {"preset": "densenet-tiny", "max_params": "20k", "max_macs": "2M", "name": "first"}
@@ -73,7 +74,7 @@ def routes() -> Iterator[tuple[str, str]]:
 
 def filled_in(path: str, site: Everything) -> str:
     """Return the address of a page of what there is."""
-    return path.format(**site.ids, form="json")
+    return path.format(**site.ids, form="onnx")
 
 
 def test_every_page_loads_files_only_from_the_service(site: Everything) -> None:
@@ -255,6 +256,42 @@ def test_pages_show_how_a_recipe_is_adapted_and_that_an_accuracy_is_at_chance_le
         evidence = site.client.get("/evidence", params={"recipe": "imagenet-paper", "adapted": adapted})
         assert "recipe imagenet-paper" in evidence.text
         assert ("adapted to few images" in evidence.text) == adapted
+    site.restore()
+
+
+def test_deleting_asks_first(site: Everything) -> None:
+    arch = f"/architectures/{site.ids['arch_id']}"
+    own = "/architectures/" + site.client.post("/v1/architectures", json=MLP | {"depth": 9}).json()["arch_id"]
+    site.client.get(f"{arch}/export/onnx?seed=3")
+    training = f"/verifications/{site.ids['verification_id']}"
+    measurement = f"/measurements/{site.ids['measurement_id']}"
+    measured = f"/architectures/{site.client.get('/v1' + measurement).json()['arch_id']}"
+    try:
+        for shown, path, title, then in (
+            (training, f"{training}/delete", "the training of densenet_mlp on digits", "/verifications"),
+            (measured, f"{measurement}/delete", "the measurement of peak", measured),
+            (arch, f"{arch}/export/onnx/delete?seed=3", "the onnx file with seed 3", arch),
+            (own, f"{own}/delete", "this architecture", "/searches"),
+        ):
+            assert f'href="{path}"' in site.client.get(shown).text
+            page = site.client.get(path)
+            assert f"Delete {title}?" in page.text
+            assert f'<form method="post" action="{path}"' in page.text
+            assert site.client.get(path).status_code == 200, "nothing is deleted before the form is sent"
+            assert site.client.post(path, headers=OURS).url.path == then
+            assert site.client.get(path).status_code == 404
+    finally:
+        site.restore()
+
+
+def test_the_creation_of_a_file_is_cancelled_on_the_page(site: Everything) -> None:
+    arch = f"/architectures/{site.ids['arch_id']}"
+    site.client.get(f"{arch}/export/torchscript?seed=4")
+    cancel = f"{arch}/export/torchscript/cancel?seed=4"
+    assert f'action="{cancel}"' in site.client.get(arch).text
+    assert site.client.post(cancel, headers=OURS).url.path == arch
+    exports = site.client.get(f"/v1{arch}").json()["exports"]
+    assert [(one["format"], one["status"]) for one in exports] == [("torchscript", "cancelled"), ("onnx", "succeeded")]
     site.restore()
 
 

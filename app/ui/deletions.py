@@ -1,0 +1,108 @@
+"""Pages that ask before something is deleted, and the forms that then delete it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.architectures import service as architectures
+from app.exports import service as exports
+from app.http.dependencies import Owner, ReadSession, WriteSession
+from app.http.fields import LARGEST_SEED, ArchId
+from app.measurements import service as measurements
+from app.storage.ids import id_of
+from app.ui.page import PageRoute, go_to, render
+from app.verifications import service as verifications
+
+VerificationId = Annotated[UUID, id_of("verification")]
+MeasurementId = Annotated[UUID, id_of("measurement")]
+WiringSeed = Annotated[int, Query(ge=0, le=LARGEST_SEED)]
+
+of_trainings = APIRouter(include_in_schema=False, route_class=PageRoute)
+of_architectures = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+def _ask(request: Request, what: str, effect: str, back: str) -> Response:
+    """Return the page that asks; its form sends a POST to the same address."""
+    return render(request, "confirm.html", what=what, effect=effect, back=back, query=request.url.query)
+
+
+@of_trainings.get("/verifications/{verification_id}/delete")
+def ask_verification(request: Request, session: ReadSession, owner: Owner, verification_id: VerificationId) -> Response:
+    """Ask before a verification is deleted."""
+    row = verifications.get(session, owner, verification_id)
+    what = f"the training of {row.family} on {row.dataset['name']}"
+    effect = "Its epochs, log and files are deleted, and its accuracy is no longer evidence."
+    return _ask(request, what, effect, f"/verifications/{verification_id}")
+
+
+@of_trainings.post("/verifications/{verification_id}/delete")
+def delete_verification(
+    request: Request, session: WriteSession, owner: Owner, verification_id: VerificationId
+) -> Response:
+    """Delete a verification."""
+    verifications.delete(session, owner, verification_id)
+    return go_to(request, "/verifications")
+
+
+@of_trainings.get("/measurements/{measurement_id}/delete")
+def ask_measurement(request: Request, session: ReadSession, owner: Owner, measurement_id: MeasurementId) -> Response:
+    """Ask before a measurement is deleted."""
+    row = measurements.get(session, owner, measurement_id)
+    return _ask(request, f"the measurement of {row.kind}", "Its figures are deleted.", f"/architectures/{row.arch_id}")
+
+
+@of_trainings.post("/measurements/{measurement_id}/delete")
+def delete_measurement(
+    request: Request, session: WriteSession, owner: Owner, measurement_id: MeasurementId
+) -> Response:
+    """Delete a measurement."""
+    arch_id = measurements.get(session, owner, measurement_id).arch_id
+    measurements.delete(session, owner, measurement_id)
+    return go_to(request, f"/architectures/{arch_id}")
+
+
+@of_architectures.get("/architectures/{arch_id}/delete")
+def ask_architecture(request: Request, session: ReadSession, owner: Owner, arch_id: ArchId) -> Response:
+    """Ask before a registered architecture is deleted."""
+    architectures.about(session, owner, arch_id)  # it must exist
+    effect = "The service forgets it, and requests can no longer name its id."
+    return _ask(request, "this architecture", effect, f"/architectures/{arch_id}")
+
+
+@of_architectures.post("/architectures/{arch_id}/delete")
+def delete_architecture(request: Request, session: WriteSession, owner: Owner, arch_id: ArchId) -> Response:
+    """Delete a registered architecture."""
+    architectures.delete(session, owner, arch_id)
+    return go_to(request, "/searches")
+
+
+@of_architectures.get("/architectures/{arch_id}/export/{form}/delete")
+def ask_export(
+    request: Request, session: ReadSession, owner: Owner, arch_id: ArchId, form: str, seed: WiringSeed = 0
+) -> Response:
+    """Ask before a file is deleted."""
+    exports.every(session, owner, arch_id, form, seed)  # it must exist
+    effect = "A worker creates it again when somebody asks for it."
+    what = f"the {form} file with seed {seed}"
+    return _ask(request, what, effect, f"/architectures/{arch_id}")
+
+
+@of_architectures.post("/architectures/{arch_id}/export/{form}/delete")
+def delete_export(
+    request: Request, session: WriteSession, owner: Owner, arch_id: ArchId, form: str, seed: WiringSeed = 0
+) -> Response:
+    """Delete a file."""
+    exports.delete(session, owner, arch_id, form, seed)
+    return go_to(request, f"/architectures/{arch_id}")
+
+
+@of_architectures.post("/architectures/{arch_id}/export/{form}/cancel")
+def cancel_export(
+    request: Request, session: WriteSession, owner: Owner, arch_id: ArchId, form: str, seed: WiringSeed = 0
+) -> Response:
+    """Cancel the creation of a file."""
+    exports.cancel(session, owner, arch_id, form, seed)
+    return go_to(request, f"/architectures/{arch_id}")
