@@ -23,7 +23,7 @@ from tests.servers import PostgresServer, RedisServer, ServerUnavailable
 from worker.process import Context
 
 ROOT = Path(__file__).parent
-LONGEST_FIRST = ("processes", "chaos", "ui", "nets", "jobs", "api")
+LONGEST_FIRST = ("processes", "generated", "chaos", "ui", "nets", "jobs", "api")
 
 MEASURED = pytest.StashKey[bool]()
 MEASURED_CASES = 2

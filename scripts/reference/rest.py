@@ -22,6 +22,18 @@ null. Once there are keys, every request but `/healthz`, `/readyz` and the docum
 Bearer nnm_...` ([keys and owners](../running.md#keys-and-owners)). Searches take [definitions of networks and
 spaces](definitions.md) and [names](names.md) of them."""
 
+CLIENTS = """Generators make clients from `/openapi.json`: its objects and operations have names that stay. CI runs a
+search and a verification through two of them:
+
+```console
+$ openapi-python-client generate --url http://127.0.0.1:8000/openapi.json --config generator.yaml
+$ npx openapi-typescript@7.13 http://127.0.0.1:8000/openapi.json --output schema.d.ts --default-non-nullable false
+```
+
+`generator.yaml` has `content_type_overrides: {image/svg+xml: application/octet-stream}`, as the Python generator does
+not know SVG. The option of the other says that a field with a default may be left out. `tests/generated` has a small
+program for each."""
+
 ERRORS = """Errors are `application/problem+json` (RFC 9457). `code` is for programs; `errors` names each field by
 its dotted path, such as `budget.max_params`. What was sent is never echoed."""
 
@@ -69,7 +81,16 @@ def routes_page(document: Document) -> str:
     features: dict[str, list[Operation]] = defaultdict(list)
     for operation in operations(document):
         features[operation.described["tags"][0]].append(operation)
-    parts = ["# REST", ABOUT, _contents(features), "## Errors", ERRORS, _errors_table(document)]
+    parts = [
+        "# REST",
+        ABOUT,
+        _contents(features),
+        "## Generated clients",
+        CLIENTS,
+        "## Errors",
+        ERRORS,
+        _errors_table(document),
+    ]
     for feature, members in features.items():
         parts += [f"## {feature.capitalize()}", *(_section(member) for member in members)]
     return page(*parts)
