@@ -317,12 +317,13 @@ class Search(Job):
         tags: The tags given on submission.
         note: The note given on submission.
         family: The family of networks of its space.
-        reused: Whether the result is from an earlier equal request.
+        reused: Whether the result is from an earlier equal request, or will be once that one has ended.
         request: The complete request, presets resolved and defaults filled in.
         request_digest: The hash of the request: equal requests to the same core have equal digests.
         result_digest: The hash of ranking and certificate, equal for every complete run of one request.
         core_version: The version of `nnmass_core` that ran it.
         result: The certificate, once it has succeeded.
+        reused_from: The id of the search that computed the result, where that is another one.
     """
 
     name: str
@@ -335,6 +336,7 @@ class Search(Job):
     result_digest: str | None
     core_version: str
     result: Certificate | None = json_field(Certificate.from_json)
+    reused_from: str | None = json_field(default=None)
 
 
 @dataclass(frozen=True, kw_only=True)

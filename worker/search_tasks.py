@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session
 
 from app.jobs import lifecycle
 from app.jobs.lifecycle import Claim
-from app.searches import service
+from app.searches import repository, service
 from app.searches.answers import stored_result
 from app.searches.repository import KIND
 from app.searches.service import QUEUE
-from app.storage.models import Search
+from app.storage.models import Job, Search
 from nnmass_core import __version__
 from nnmass_core.certificate import SearchResult
 from nnmass_core.engine.control import Control
@@ -36,7 +36,10 @@ def run_next(context: Context) -> bool:
 def _run(context: Context, claim: Claim) -> None:
     with context.database.read() as session:
         row = session.get_one(Search, claim.job_id)
+        has_source = session.get_one(Job, claim.job_id).source_id is not None
     request = _request_of(row)
+    if has_source and _ends_with_source(context, claim, request):
+        return
     started = time.monotonic()
     deadline = started + request.time_limit_seconds
     with Heartbeat(context, claim) as heartbeat:
@@ -48,6 +51,19 @@ def _run(context: Context, claim: Claim) -> None:
             log.info(
                 "search %s had ended or been claimed again before attempt %d could save", claim.job_id, claim.attempt
             )
+
+
+def _ends_with_source(context: Context, claim: Claim, request: SearchRequest) -> bool:
+    """Finish with the result of an equal search. Return False when there is none: then this search must run."""
+    with context.database.write() as session:
+        job = session.get_one(Job, claim.job_id)
+        source = repository.with_result(session, job.owner, request.digest)
+        if source is None:
+            lifecycle.forget_source(session, claim)
+            return False
+        if lifecycle.succeed(session, claim, source_id=service.origin_of(source)):
+            service.take_result(session, session.get_one(Search, claim.job_id), source)
+        return True
 
 
 def _request_of(row: Search) -> SearchRequest:

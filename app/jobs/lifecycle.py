@@ -6,6 +6,9 @@
       └──lease expired───┘            failed, cancelled ──retry──> queued
                                       all but running ──delete──> gone
 
+A job with a source takes the result of that job, an equal one: it is added as succeeded if its source has succeeded,
+else it waits until its source has ended.
+
 A claim raises the fence. Every later write of the worker carries its fence, and changes nothing once the job has a
 newer one. Each change also increments the job's number of events and adds one event, in the same transaction: it holds
 the row's lock, so that the events' numbers have no gaps. Moments are the database's. Nothing here commits.
@@ -22,9 +25,9 @@ from functools import partial
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Update, and_, func, insert, select, text, tuple_, update
+from sqlalchemy import ColumnElement, Row, Update, and_, exists, func, insert, or_, select, text, tuple_, update
 from sqlalchemy import delete as delete_from
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from app.errors import TooMany
 from app.observability import tracing
@@ -43,7 +46,7 @@ LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 """The notification time of a job that was put back: it is overdue, so the next sweep notifies its queue again."""
 
 TRY_AGAIN_SECONDS = 10
-WAITING = "waiting for a worker"
+WAITING, FINISHED = "waiting for a worker", "finished"
 
 SWEEP_LOCK = 7_164_225_301
 IDEMPOTENCY_KEPT = timedelta(hours=24)
@@ -108,34 +111,38 @@ class Claim:
     attempt: int
 
 
-def enqueue(session: Session, job_id: UUID, *, kind: str, queue: str, owner: str) -> Job:
-    """Add a queued job and request a notification after the commit.
+def enqueue(session: Session, job_id: UUID, *, kind: str, queue: str, owner: str, source_id: UUID | None = None) -> Job:
+    """Add a queued job and request a notification after the commit. No worker gets it before its source has ended.
 
     Raises TooMany when the owner has too many waiting jobs.
     """
     _check_room(session, owner, job_id)
-    moment = now(session)
-    job = Job(
-        id=job_id,
-        kind=kind,
-        queue=queue,
-        owner=owner,
-        state=State.QUEUED,
-        attempt=0,
-        fence=0,
-        notified_at=moment,
-        progress_fraction=0.0,
-        progress_message=WAITING,
-        event_count=1,
-        created_at=moment,
-    )
-    session.add(job)
-    session.flush()  # the event refers to it
-    data = _data(State.QUEUED, 0.0, WAITING)
-    session.add(JobEvent(job_id=job_id, number=1, event=Event.STATUS, data=data, at=moment))
+    job = Job(id=job_id, kind=kind, queue=queue, owner=owner, source_id=source_id, state=State.QUEUED)
+    _add(session, job, 0.0, WAITING, Event.STATUS)
     announce_work(session, queue)
     after_commit(session, partial(_log_queued, job_id, kind, queue))
     return job
+
+
+def add_succeeded(session: Session, job_id: UUID, *, kind: str, queue: str, owner: str, source_id: UUID) -> Job:
+    """Add a job that has succeeded without a worker: the caller gives it the result of its source, an equal job."""
+    job = Job(id=job_id, kind=kind, queue=queue, owner=owner, source_id=source_id, state=State.SUCCEEDED)
+    _add(session, job, 1.0, FINISHED, Event.DONE)
+    job.finished_at = job.created_at
+    return job
+
+
+def _add(session: Session, job: Job, fraction: float, message: str, event: Event) -> None:
+    """Add a new job with its first event."""
+    moment = now(session)
+    job.attempt = job.fence = 0
+    job.notified_at = job.created_at = moment
+    job.progress_fraction, job.progress_message = fraction, message
+    job.event_count = 1
+    session.add(job)
+    session.flush()  # the event refers to it
+    data = _data(job.state, fraction, message)
+    session.add(JobEvent(job_id=job.id, number=1, event=event, data=data, at=moment))
 
 
 def _log_queued(job_id: UUID, kind: str, queue: str) -> None:
@@ -157,15 +164,16 @@ def _check_room(session: Session, owner: str, job_id: UUID) -> None:
         raise TooMany(detail, code="too_much_waiting", retry_after=TRY_AGAIN_SECONDS)
 
 
+def _ready(queue: str) -> ColumnElement[bool]:
+    """Return the condition that a worker may take a job of a queue: it is queued, and its source, if any, has ended."""
+    source = aliased(Job)
+    pending = exists().where(source.id == Job.source_id, source.state.in_((State.QUEUED, State.RUNNING)))
+    return and_(Job.queue == queue, Job.state == State.QUEUED, or_(Job.source_id.is_(None), ~pending))
+
+
 def claim(session: Session, queue: str, worker: str, lease_seconds: float) -> Claim | None:
     """Claim the oldest queued job of a queue; None when there is none."""
-    oldest = (
-        select(Job.id)
-        .where(Job.queue == queue, Job.state == State.QUEUED)
-        .order_by(Job.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
+    oldest = select(Job.id).where(_ready(queue)).order_by(Job.id).limit(1).with_for_update(skip_locked=True)
     job_id = session.execute(oldest).scalar_one_or_none()
     if job_id is None:
         return None
@@ -223,16 +231,25 @@ def add_event(
     return bool(_change(session, progress, Event(event), data))
 
 
-def succeed(session: Session, claim: Claim) -> bool:
-    """Finish the job. False when it is no longer this worker's; then the caller must not write anything else either."""
+def succeed(session: Session, claim: Claim, source_id: UUID | None = None) -> bool:
+    """Finish the job. False when it is no longer this worker's; then the caller must not write anything else either.
+
+    source_id: the equal job whose result it takes; None when it worked for itself.
+    """
     finished = _held(claim).values(
         state=State.SUCCEEDED,
+        source_id=source_id,
         finished_at=now(session),
         lease_until=None,
         progress_fraction=1.0,
-        progress_message="finished",
+        progress_message=FINISHED,
     )
     return bool(_change(session, finished, Event.DONE))
+
+
+def forget_source(session: Session, claim: Claim) -> bool:
+    """Let the job work for itself: its source gave no result. Return False when it is no longer this worker's."""
+    return bool(_change(session, _held(claim).values(source_id=None), None))
 
 
 def fail(session: Session, claim: Claim, code: str, message: str) -> bool:
@@ -368,7 +385,7 @@ def _overdue(session: Session, moment: datetime, renotify_seconds: float) -> dic
     listening = select(WorkerBeat.queue).where(WorkerBeat.seen_at > moment - WORKER_SILENT).distinct()
     overdue: dict[str, list[UUID]] = {}
     for queue in session.scalars(listening).all():
-        waiting = select(Job.id, Job.notified_at).where(Job.queue == queue, Job.state == State.QUEUED)
+        waiting = select(Job.id, Job.notified_at).where(_ready(queue))
         following = session.execute(waiting.order_by(Job.id).limit(MAX_NOTIFICATIONS))
         if job_ids := [job.id for job in following if job.notified_at < late]:
             overdue[queue] = job_ids
@@ -402,8 +419,8 @@ def tidy(session: Session) -> bool:
 
 
 def queued(session: Session, queue: str) -> bool:
-    """Return whether a queue has queued jobs."""
-    waiting = select(Job.id).where(Job.queue == queue, Job.state == State.QUEUED).limit(1)
+    """Return whether a queue has queued jobs that a worker may take."""
+    waiting = select(Job.id).where(_ready(queue)).limit(1)
     return session.execute(waiting).first() is not None
 
 

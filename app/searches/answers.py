@@ -86,13 +86,22 @@ def _fields(
         "finished_at": job.finished_at,
         "heartbeat_at": job.heartbeat_at,
         "attempts": job.attempt,
-        "reused": reused,
+        "reused": reused or job.source_id is not None,
+        "reused_from": job.source_id,
         "request": request,
         "request_digest": search.request_digest,
         "result_digest": search.result_digest,
         "core_version": search.core_version,
         "result": result,
         "error": {"code": job.error_code, "message": job.error_message} if job.error_code else None,
-        "progress": {"fraction": job.progress_fraction, "message": waits.message if waits else job.progress_message},
+        "progress": {"fraction": job.progress_fraction, "message": _message(job, waits)},
         "waiting": waits,
     }
+
+
+def _message(job: Any, waits: Waiting | None) -> str:
+    """Return a search's progress as text: what it waits for, or what its worker reported."""
+    if waits is None:
+        return str(job.progress_message)
+    rest = "" if job.source_id is None else f"; it takes the result of the equal search {job.source_id}"
+    return f"{waits.message}{rest}"

@@ -21,6 +21,8 @@ from sqlalchemy import (
     bindparam,
     cast,
     func,
+    insert,
+    literal,
     or_,
     select,
 )
@@ -63,6 +65,7 @@ _WRITTEN = select(
     Job.progress_message,
     Job.error_code,
     Job.error_message,
+    Job.source_id,
     Search.name,
     Search.note,
     Search.family,
@@ -171,11 +174,43 @@ def _escaped(words: str) -> str:
     return words
 
 
-def reusable(session: Session, owner: str, digest: str) -> Search | None:
-    """Return the newest search with this digest that has succeeded or can still succeed."""
-    usable = (State.QUEUED, State.RUNNING, State.SUCCEEDED)
-    query = _owned(owner).where(Search.request_digest == digest, Job.state.in_(usable))
+PENDING = (State.QUEUED, State.RUNNING)
+
+
+def same(session: Session, owner: str, digest: str, name: str, tags: Sequence[str], note: str) -> Search | None:
+    """Return the newest search with this digest, name, tags and note that has succeeded or can still succeed."""
+    query = _owned(owner).where(Search.request_digest == digest, Job.state.in_((*PENDING, State.SUCCEEDED)))
+    query = query.where(Search.name == name, Search.note == note)
+    of_it = select(SearchTag.search_id).where(SearchTag.search_id == Search.id)
+    for position, tag in enumerate(tags):
+        query = query.where(of_it.where(SearchTag.position == position, SearchTag.tag == tag).exists())
+    query = query.where(~of_it.where(SearchTag.position >= len(tags)).exists())
     return session.scalars(query.order_by(Search.id.desc()).limit(1)).unique().one_or_none()
+
+
+def with_result(session: Session, owner: str, digest: str) -> Search | None:
+    """Return the newest search with this digest that has succeeded, locked against deletion.
+
+    A caller copies its rows: they must stay until the copy is committed.
+    """
+    query = _owned(owner).where(Search.request_digest == digest, Job.state == State.SUCCEEDED)
+    query = query.order_by(Search.id.desc()).limit(1).with_for_update(read=True, key_share=True, of=Search)
+    return session.scalars(query).unique().one_or_none()
+
+
+def pending(session: Session, owner: str, digest: str) -> UUID | None:
+    """Return the oldest search with this digest that can still succeed."""
+    query = of_owner(select(Search.id), Search, KIND, owner)
+    query = query.where(Search.request_digest == digest, Job.state.in_(PENDING))
+    return session.scalars(query.order_by(Search.id).limit(1)).one_or_none()
+
+
+def copy_ranking(session: Session, source_id: UUID, search_id: UUID) -> None:
+    """Give a search the ranking of another."""
+    columns = [column for column in RankedArchitecture.__table__.c if column.name != "search_id"]
+    source = select(literal(search_id, Uuid()), *columns).where(RankedArchitecture.search_id == source_id)
+    names = ["search_id", *(column.name for column in columns)]
+    session.execute(insert(RankedArchitecture).from_select(names, source))
 
 
 def proved_result_digest(session: Session, digest: str) -> str | None:

@@ -80,7 +80,10 @@ async def submit_search(
         Header(alias="Prefer", max_length=200, description="`wait=SECONDS`, at most 30.", examples=["wait=30"]),
     ] = None,
 ) -> JSONResponse:
-    """Submit a search. An equal earlier search is returned immediately, unless `fresh` is true.
+    """Submit a search. The result of an equal earlier search is reused, unless `fresh` is true.
+
+    With the same name, tags and note the earlier search itself is returned. Under other ones, the search is stored with
+    the result of the earlier one, which `reused_from` names; while that one runs, the new one waits for it.
 
     `Prefer: wait=SECONDS` (at most 30) delays the response until the search has finished or the time is over.
     """
@@ -88,7 +91,9 @@ async def submit_search(
     status, content = done.status, done.body
     if status == 202 and prefer is not None and (wait := PREFER_WAIT.search(prefer)):
         seconds = min(int(wait.group(1)), LONGEST_WAIT_SECONDS)
-        look = partial(threads.read, owner, service.whole, UUID(str(done.body["id"])), reused=bool(done.body["reused"]))
+        # of one with a source, the row itself says whether it took the result of that
+        reused = bool(done.body["reused"]) and done.body.get("reused_from") is None
+        look = partial(threads.read, owner, service.whole, UUID(str(done.body["id"])), reused=reused)
         status, content = await _wait(look, done, seconds, request)
     return JSONResponse(content, status, headers={"Location": done.location})
 

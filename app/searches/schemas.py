@@ -130,7 +130,10 @@ Note = Annotated[str, Field(max_length=10_000, description="Text, for people.", 
 
 
 class SearchBody(Question):
-    """A search to run. `name`, `tags`, `note` and `fresh` do not affect the result."""
+    """A search to run. `name`, `tags`, `note` and `fresh` do not affect the result.
+
+    An equal search with the same name, tags and note is not stored again. Under other ones it is, with the same result.
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
@@ -252,7 +255,14 @@ class SearchAnswer(BaseModel):
     finished_at: FinishedAt
     heartbeat_at: HeartbeatAt
     attempts: Attempts
-    reused: bool = Field(description="True if the result is that of an earlier equal request.", examples=[False])
+    reused: bool = Field(
+        description="True if the result is that of an earlier equal request, or will be once that one has ended.",
+        examples=[False],
+    )
+    reused_from: UUID | None = Field(
+        description="Id of the search that computed the result, which may have been deleted; null if it is this one.",
+        examples=[UUID_EXAMPLE],
+    )
     request: dict[str, Any] = Field(
         description="The request with all its fields; space and reference as full definitions.", examples=[QUESTION]
     )

@@ -20,10 +20,10 @@ from app.predictions import Predictions
 from app.searches import repository
 from app.searches.answers import answer, item_of
 from app.searches.repository import KIND, Filters
-from app.searches.schemas import Question, SearchAnswer, SearchBody, SearchChanges
+from app.searches.schemas import Question, SearchBody, SearchChanges
 from app.storage.ids import new_id
 from app.storage.locks import advisory_lock
-from app.storage.models import RankedArchitecture, Search, SearchTag
+from app.storage.models import Job, RankedArchitecture, Search, SearchTag
 from nnmass_core import __version__
 from nnmass_core.certificate import SearchResult
 from nnmass_core.codec import JsonObject
@@ -40,10 +40,11 @@ PREVIEW_OPTIONS = 250_000
 
 
 def submit(session: Session, owner: str, body: SearchBody, idempotency_key: str | None) -> Submission:
-    """Store a search for the workers, or return an earlier equal one.
+    """Store a search for the workers, or reuse an earlier equal one.
 
-    The same Idempotency-Key returns the first response again; with another body it raises Invalid. Raises
-    DefinitionError that names the field.
+    An earlier one with the same name, tags and note is returned itself. Under other ones, the new search takes the
+    result of the earlier one. The same Idempotency-Key returns the first response again; with another body it raises
+    Invalid. Raises DefinitionError that names the field.
     """
     request = read(session, owner, body)
     fingerprint = fingerprint_of(PLACE, body)
@@ -52,18 +53,52 @@ def submit(session: Session, owner: str, body: SearchBody, idempotency_key: str 
 
 def _submit(session: Session, owner: str, body: SearchBody, request: SearchRequest) -> Submission:
     advisory_lock(session, "digest", owner, request.digest)
-    found = None if body.fresh else repository.reusable(session, owner, request.digest)
-    if found is None:
-        return _submission(202, answer(session, _create(session, owner, body, request)))
-    return _submission(200 if found.job.state == State.SUCCEEDED else 202, answer(session, found, reused=True))
+    if body.fresh:
+        return _submission(session, _create(session, owner, body, request, None))
+    same = repository.same(session, owner, request.digest, body.name, list(dict.fromkeys(body.tags)), body.note)
+    if same is not None:
+        return _submission(session, same, reused=True)
+    source = repository.with_result(session, owner, request.digest)
+    if source is not None:
+        return _submission(session, _copy(session, owner, body, request, source))
+    pending = repository.pending(session, owner, request.digest)
+    return _submission(session, _create(session, owner, body, request, pending))
 
 
-def _submission(status: int, body: SearchAnswer) -> Submission:
+def _submission(session: Session, row: Search, *, reused: bool = False) -> Submission:
+    body = answer(session, row, reused=reused)
+    status = 200 if body.status == State.SUCCEEDED else 202
     return Submission(status, body.model_dump(mode="json"), f"{PLACE}/{body.id}")
 
 
-def _create(session: Session, owner: str, body: SearchBody, request: SearchRequest) -> Search:
-    job = lifecycle.enqueue(session, new_id(), kind=KIND, queue=QUEUE, owner=owner)
+def _create(session: Session, owner: str, body: SearchBody, request: SearchRequest, pending: UUID | None) -> Search:
+    """Add a search to run, or to take the result of an equal one that is still pending."""
+    job = lifecycle.enqueue(session, new_id(), kind=KIND, queue=QUEUE, owner=owner, source_id=pending)
+    return _add(session, job, body, request)
+
+
+def _copy(session: Session, owner: str, body: SearchBody, request: SearchRequest, source: Search) -> Search:
+    """Add a search with the result of an equal one."""
+    job = lifecycle.add_succeeded(session, new_id(), kind=KIND, queue=QUEUE, owner=owner, source_id=origin_of(source))
+    row = _add(session, job, body, request)
+    take_result(session, row, source)
+    return row
+
+
+def origin_of(found: Search) -> UUID:
+    """Return the search that computed a search's result: another one if its result was taken from there."""
+    return found.job.source_id or found.id
+
+
+def take_result(session: Session, row: Search, source: Search) -> None:
+    """Give a search the result of an equal one, as rows of its own: either may be deleted."""
+    row.result, row.result_digest = source.result, source.result_digest
+    row.request_digest, row.core_version = source.request_digest, source.core_version
+    repository.copy_ranking(session, source.id, row.id)
+    session.flush()
+
+
+def _add(session: Session, job: Job, body: SearchBody, request: SearchRequest) -> Search:
     row = Search(
         id=job.id,
         job=job,

@@ -34,7 +34,8 @@ class Base(DeclarativeBase):
 class Job(Base):
     """One piece of work: the row is the queue's entry, its lease and its state.
 
-    Only app/jobs/lifecycle.py changes it.
+    source_id: the equal job whose result this one takes in place of working; it may have been deleted since, so there
+    is no foreign key. Only app/jobs/lifecycle.py changes a job.
     """
 
     __tablename__ = "jobs"
@@ -50,6 +51,7 @@ class Job(Base):
     kind: Mapped[str] = mapped_column(String(32))
     queue: Mapped[str] = mapped_column(String(32))
     owner: Mapped[str] = mapped_column(String(64))
+    source_id: Mapped[UUID | None] = mapped_column(Uuid)
     state: Mapped[str] = mapped_column(String(16))
     attempt: Mapped[int]
     fence: Mapped[int] = mapped_column(BigInteger)

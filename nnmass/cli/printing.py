@@ -84,6 +84,8 @@ def lines_of(answer: Answer) -> list[str]:
     result = answer.certificate.raw
     said = [str(answer), formatting.savings(result), formatting.binding(result), *formatting.relaxation(result)]
     said += [formatting.slack(answer.best.raw), formatting.latency(answer.best.raw)] if answer.best is not None else []
+    if answer.search is not None and answer.search.reused:
+        said.append(f"Reused: the result of the equal search {answer.search.reused_from or answer.search.id}.")
     mind = [f"Note: {formatting.CAVEATS.get(caveat, caveat)}" for caveat in answer.certificate.caveats]
     return [line for line in (*said, *mind) if line]
 

@@ -34,7 +34,8 @@ class SearchCalls(Calls):
     ) -> Search:
         """Submit a search and return it, usually before it has run.
 
-        An earlier equal search of yours with a result is returned as it is (`reused`), unless `fresh` is set.
+        The result of an earlier equal search of yours is reused (`reused`), unless `fresh` is set. With the same name,
+        tags and note, that search itself is returned; under other ones, a new one with its result (`reused_from`).
 
         Args:
             space: A preset's name or a full definition.

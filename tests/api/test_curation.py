@@ -139,7 +139,7 @@ def test_a_search_is_renamed_in_any_state_without_other_changes(
     assert before["status"] == state
     assert client.patch(path, json={"name": "other"}).json() == before | {"name": "other"}
     if state == "succeeded":
-        again = client.post("/v1/searches", json=SMALL)
+        again = client.post("/v1/searches", json=SMALL | TEXTS | {"name": "other"})
         assert (again.status_code, again.json()["id"], again.json()["name"]) == (200, search_id, "other")
 
 

@@ -16,6 +16,10 @@ from app.http.idempotency import Submission, fingerprint_of, once
 from app.jobs import lifecycle
 from app.searches import service
 from app.searches.schemas import EXAMPLE, Question
+from nnmass_core.certificate import SearchResult
+from nnmass_core.engine.control import Control
+from nnmass_core.request import SearchRequest
+from nnmass_core.search import search
 from tests.conftest import Backend
 from worker import search_tasks
 from worker.process import Context
@@ -77,20 +81,23 @@ def test_the_ranking_is_paged_in_order(client: TestClient, worker: Context) -> N
         assert {key: item[key] for key in figures} == figures
 
 
-def test_an_equal_request_reuses_the_finished_search(client: TestClient, worker: Context) -> None:
-    first = post(client, SMALL).json()
-    waiting = post(client, SMALL | {"name": "again"})
-    assert (waiting.status_code, waiting.json()["id"], waiting.json()["reused"]) == (202, first["id"], True)
+LABELS: dict[str, Any] = {"name": "camera", "tags": ["a", "b"], "note": "for A"}
+
+
+def test_an_equal_request_with_the_same_labels_is_the_same_search(client: TestClient, worker: Context) -> None:
+    first = post(client, SMALL | LABELS).json()
+    waiting = post(client, SMALL | LABELS)
+    assert (waiting.status_code, waiting.json()) == (202, first | {"reused": True})
     search_tasks.run_next(worker)
-    done = post(client, SMALL | {"tags": ["other"]})
+    done = post(client, SMALL | LABELS | {"tags": ["a", "b", "a"]})
     assert (done.status_code, done.json()["id"], done.json()["reused"]) == (200, first["id"], True)
-    assert done.json()["result"]["optimal"] is True
+    assert (done.json()["result"]["optimal"], done.json()["reused_from"]) == (True, None)
     assert not search_tasks.run_next(worker)
 
-    other = post(client, SMALL | {"top_k": 11}).json()
-    fresh = post(client, SMALL | {"fresh": True}).json()
+    other = post(client, SMALL | LABELS | {"top_k": 11}).json()
+    fresh = post(client, SMALL | LABELS | {"fresh": True}).json()
     assert len({first["id"], other["id"], fresh["id"]}) == 3
-    assert not fresh["reused"]
+    assert (fresh["reused"], fresh["reused_from"]) == (False, None)
     assert fresh["request_digest"] == first["request_digest"]
 
 
@@ -112,6 +119,99 @@ def test_a_search_is_kept_under_the_rules_that_answered_it(client: TestClient, w
     again = post(client, SMALL).json()
     assert (again["reused"], again["id"]) == (True, waiting["id"])
     assert again["request_digest"] != waiting["request_digest"]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"name": "camera B"},
+        {"note": ""},
+        {"tags": []},
+        {"tags": ["a"]},
+        {"tags": ["b", "a"]},
+        {"tags": ["a", "b", "c"]},
+    ],
+)
+def test_an_equal_request_with_other_labels_is_a_search_of_its_own_with_the_same_result(
+    client: TestClient, worker: Context, monkeypatch: pytest.MonkeyPatch, labels: dict[str, Any]
+) -> None:
+    first = post(client, SMALL | LABELS).json()
+    search_tasks.run_next(worker)
+    first = client.get(f"/v1/searches/{first['id']}").json()
+    monkeypatch.setattr(search_tasks, "search", None)  # nothing is computed again
+    answer = post(client, SMALL | LABELS | labels, Idempotency_Key="k", Prefer="wait=5")
+    second = answer.json()
+    assert (answer.status_code, second["id"] != first["id"], second["status"]) == (200, True, "succeeded")
+    assert (second["reused"], second["reused_from"], second["attempts"]) == (True, first["id"], 0)
+    for name, value in (LABELS | labels).items():
+        assert second[name] == value
+    for name in ("result", "result_digest", "request", "core_version"):
+        assert second[name] == first[name]
+    assert client.get(answer.headers["Location"]).json() == second
+    assert post(client, SMALL | LABELS | labels, Idempotency_Key="k").json() == second
+    assert post(client, SMALL | LABELS | labels).json() == second
+    third = post(client, SMALL | {"name": "another"}).json()
+    assert third["reused_from"] == first["id"]
+
+    assert client.delete(f"/v1/searches/{first['id']}").status_code == 204
+    assert client.get(f"/v1/searches/{second['id']}").json() == second
+    items = client.get(f"/v1/searches/{second['id']}/architectures").json()["items"]
+    assert [item["rank"] for item in items] == list(range(1, 11))
+    assert not search_tasks.run_next(worker)
+    events = client.get(f"/v1/searches/{second['id']}/events").text
+    assert events.count("event: done") == events.count("event: ") == 1
+
+
+def test_a_search_of_its_own_waits_for_an_equal_one_and_takes_its_result(
+    client: TestClient, worker: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[SearchRequest] = []
+
+    def compute(request: SearchRequest, control: Control) -> SearchResult:
+        computed.append(request)
+        return search(request, control)
+
+    monkeypatch.setattr(search_tasks, "search", compute)
+    first = post(client, SMALL | {"name": "A"}).json()
+    second, third = (post(client, SMALL | {"name": name}) for name in "BC")
+    for answer in (second, third):
+        assert (answer.status_code, answer.json()["status"], answer.json()["reused"]) == (202, "queued", True)
+        assert answer.json()["reused_from"] == first["id"]
+    with worker.database.write() as session:
+        held = lifecycle.claim(session, "search", "test/2", 60.0)
+        assert held is not None
+        assert str(held.job_id) == first["id"]
+    assert not search_tasks.run_next(worker), "the others wait while the first runs"
+    with worker.database.write() as session:
+        assert not lifecycle.queued(session, "search")
+        lifecycle.release(session, held)
+
+    for _ in range(3):
+        assert search_tasks.run_next(worker)
+    done = [client.get(f"/v1/searches/{one['id']}").json() for one in (first, second.json(), third.json())]
+    assert [search["status"] for search in done] == ["succeeded"] * 3
+    assert [search["reused_from"] for search in done] == [None, first["id"], first["id"]]
+    assert done[0]["result"] == done[1]["result"] == done[2]["result"]
+    assert len(computed) == 1
+
+
+@pytest.mark.parametrize("end", ["cancel", "delete", "fail"])
+def test_a_search_whose_source_gives_no_result_runs_itself(client: TestClient, worker: Context, end: str) -> None:
+    first = post(client, SMALL | {"name": "A"}).json()
+    second = post(client, SMALL | {"name": "B"}).json()
+    if end == "cancel":
+        client.post(f"/v1/searches/{first['id']}/cancel")
+    elif end == "delete":
+        client.delete(f"/v1/searches/{first['id']}")
+    else:
+        with worker.database.write() as session:
+            held = lifecycle.claim(session, "search", "test/1", 15.0)
+            assert held is not None
+            assert lifecycle.fail(session, held, "out_of_memory", "too little")
+    assert search_tasks.run_next(worker)
+    done = client.get(f"/v1/searches/{second['id']}").json()
+    assert (done["status"], done["reused"], done["reused_from"]) == ("succeeded", False, None)
+    assert done["result"]["optimal"]
 
 
 def test_a_preset_and_its_definition_are_the_same_request(client: TestClient) -> None:

@@ -40,8 +40,15 @@ def test_a_search_is_submitted_followed_and_its_answer_read(client: Client) -> N
     assert (reported[-1].name, reported[-1].fraction) == ("done", 1.0)
     assert reported[-1].raw["id"] == search.id
     assert ended.created_at.utcoffset() == timedelta(0)
-    again = client.submit(**SMALL)
-    assert (again.id, again.reused) == (search.id, True)
+    again = client.submit(**SMALL, name="camera", tags=["edge"], note="for the new one")
+    assert (again.id, again.reused, again.reused_from) == (search.id, True, None)
+    other = client.submit(**SMALL, name="another camera")
+    assert (other.name, other.status, other.reused_from, other.id != search.id) == (
+        "another camera",
+        "succeeded",
+        search.id,
+        True,
+    )
     assert client.wait(search.id) == client.get(search)
 
 

@@ -105,6 +105,15 @@ def test_history_lists_searches_and_show_prints_one(run: Run, client: Client) ->
     assert (unknown.exit_code, unknown.stderr) == (2, "nnmass: there is no such search\n")
 
 
+def test_a_search_that_reuses_a_result_says_so(run: Run, client: Client) -> None:
+    first = client.search("densenet-tiny", max_params="92k", name="A", top_k=1).search
+    assert first is not None
+    done = run("search", "--preset", "densenet-tiny", "--max-params", "92k", "--top-k", "1", "--name", "Second name")
+    assert f"Reused: the result of the equal search {first.id}.\n" in done.stdout
+    (other,) = client.history(q="second name")
+    assert (other.name, other.reused_from) == ("Second name", first.id)
+
+
 def test_show_prints_a_queued_search(run: Run, client: Client, service: Service) -> None:
     service.rest()
     search = client.submit("densenet-tiny", max_params="91k")

@@ -24,14 +24,21 @@ class Submitted:
 
     top_k: int
     fresh: bool
+    name: str = ""
 
 
 @dataclass
 class Known:
-    """A job as it must be. expired: its lease has ended; unnotified: not notified; accepted: whose result."""
+    """A job as it must be.
+
+    source: the job whose result it takes; expired: its lease has ended; unnotified: not notified; accepted: whose
+    result.
+    """
 
     owner: str
     top_k: int
+    name: str = ""
+    source: UUID | None = None
     state: str = "queued"
     attempt: int = 0
     fence: int = 0
@@ -94,18 +101,36 @@ class Queue:
     listening: bool = False
     old_keys: set[tuple[str, str]] = field(default_factory=set)
 
+    def _equal(self, owner: str, submitted: Submitted, *states: str) -> list[UUID]:
+        """Return the jobs in these states that answer a question, oldest first; none for a fresh one."""
+        asked = (owner, submitted.top_k)
+        equal = (job_id for job_id, job in self.jobs.items() if (job.owner, job.top_k) == asked and job.state in states)
+        return [] if submitted.fresh else sorted(equal)
+
     def reusable(self, owner: str, submitted: Submitted) -> UUID | None:
-        """Return the newest job that answers a question, or may still do so."""
-        equal = [
-            job_id
-            for job_id, job in self.jobs.items()
-            if (job.owner, job.top_k) == (owner, submitted.top_k) and job.state not in ("failed", "cancelled")
-        ]
-        return None if submitted.fresh else max(equal, default=None)
+        """Return the newest job of the same name that answers a question, or may still do so."""
+        equal = self._equal(owner, submitted, "queued", "running", "succeeded")
+        return next((job_id for job_id in reversed(equal) if self.jobs[job_id].name == submitted.name), None)
+
+    def add(self, job_id: UUID, owner: str, submitted: Submitted) -> None:
+        """Add a job, which takes the result of an equal one if there is one, or waits for one that is pending."""
+        job = self.jobs[job_id] = Known(owner, submitted.top_k, submitted.name)
+        earlier = [other for other in self._equal(owner, submitted, "succeeded") if other != job_id]
+        pending = [other for other in self._equal(owner, submitted, "queued", "running") if other != job_id]
+        if earlier:
+            job.source, job.accepted = self.jobs[earlier[-1]].source or earlier[-1], self.jobs[earlier[-1]].accepted
+            job.fraction, job.reported = 1.0, []
+            job.end("succeeded", message="finished")
+        elif pending:
+            job.source = pending[0]
 
     def queued(self) -> list[UUID]:
-        """Return the jobs that wait, oldest first."""
-        return sorted(job_id for job_id, job in self.jobs.items() if job.state == "queued")
+        """Return the jobs that a worker may take, oldest first."""
+        return sorted(job_id for job_id, job in self.jobs.items() if job.state == "queued" and not self._waits(job))
+
+    def _waits(self, job: Known) -> bool:
+        """Return whether a job waits for its source."""
+        return job.source in self.jobs and self.jobs[job.source].state in ("queued", "running")
 
     def running(self) -> list[UUID]:
         """Return the jobs that workers hold."""
@@ -143,7 +168,7 @@ class Queue:
         job = self.held(held)
         if job is None:
             return False
-        job.accepted, job.fraction = held.fence, 1.0
+        job.accepted, job.fraction, job.source = held.fence, 1.0, None
         job.end("succeeded", message="finished")
         return True
 

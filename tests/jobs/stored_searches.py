@@ -33,9 +33,11 @@ SPACE = {
     "activation": "relu",
 }
 BODIES = {
-    Submitted(top_k, fresh): SearchBody.model_validate({"space": SPACE, "top_k": top_k, "fresh": fresh})
+    Submitted(top_k, fresh, name): SearchBody.model_validate(
+        {"space": SPACE, "top_k": top_k, "fresh": fresh, "name": name}
+    )
     for top_k in (1, 2)
-    for fresh in (False, True)
+    for fresh, name in ((False, ""), (False, "other"), (True, ""))
 }
 FOUND = {top_k: search(SearchRequest.from_json({"space": SPACE, "top_k": top_k}), Control()) for top_k in (1, 2)}
 
@@ -108,6 +110,8 @@ def _known(job: Job, row: Search, reported: list[Reported], places: int, moment:
     return Known(
         owner=job.owner,
         top_k=_top_k(row),
+        name=row.name,
+        source=job.source_id,
         state=job.state,
         attempt=job.attempt,
         fence=job.fence,

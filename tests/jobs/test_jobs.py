@@ -254,7 +254,7 @@ def test_a_sweep_does_not_read_every_job(database: Database) -> None:
     of_jobs = [(statement, values) for statement, values in statements if "FROM jobs" in statement]
     with database.engine.connect() as connection:
         plans = [connection.exec_driver_sql(f"explain query plan {query}", values).all() for query, values in of_jobs]
-    steps = [step[-1] for plan in plans for step in plan]
+    steps = [step[-1] for plan in plans for step in plan if "SUBQUERY" not in step[-1]]
     assert steps
     assert all("USING" in step for step in steps), steps
 

@@ -79,8 +79,7 @@ class Actor:
             return
         if key is not None:
             self.reported.answers.append((key, answer))
-        if not answer.body["reused"]:
-            self.reported.made.append(UUID(answer.body["id"]))
+        self.reported.made.append(UUID(answer.body["id"]))  # again, where an earlier one answers
 
     def claim(self) -> None:
         held = self.write(lifecycle.claim, QUEUE, self.name, LEASE_SECONDS)
@@ -213,6 +212,9 @@ def check(database: Database, reported: Reported) -> dict[UUID, Known]:
     accepted = dict(Counter(held.job_id for held in reported.accepted))
     assert set(accepted.values()) <= {1}, "two results were accepted"
     for job_id, job in stored.items():
+        if job.source is not None and job.state == "succeeded":
+            assert (job.fence, job.reported) == (0, [("done", "succeeded", 1.0, "finished")])
+            continue
         assert sorted(fences[job_id]) == list(range(1, job.fence + 1))
         assert [event[:2] for event in job.reported].count(("status", "running")) == job.fence
         assert (job.state == "succeeded") == (job_id in accepted)

@@ -116,12 +116,14 @@ class Machine(RuleBasedStateMachine):
             self.model.keys[owner, key] = First(submitted, answer)
         if reused is None:
             assert job_id not in self.states, "an id was given twice"
-            self.model.jobs[job_id] = Known(owner, submitted.top_k)
+            self.model.add(job_id, owner, submitted)
+            self.states[job_id] = State(self.model.jobs[job_id].state)
         else:
             assert job_id == reused
-        state = self.model.jobs[job_id].state
+        state, source = self.model.jobs[job_id].state, self.model.jobs[job_id].source
         assert answer.status == (200 if state == "succeeded" else 202)
-        assert (answer.body["status"], answer.body["reused"]) == (state, reused is not None)
+        assert (answer.body["status"], answer.body["reused"]) == (state, reused is not None or source is not None)
+        assert answer.body["reused_from"] == (None if source is None else str(source))
         assert (answer.body["result"] is not None) == (state == "succeeded")
         assert answer.location == f"/v1/searches/{job_id}"
 

@@ -227,6 +227,14 @@ def test_errors_are_html_pages_with_a_message(site: Everything) -> None:
         assert words in page.text
 
 
+def test_an_equal_form_with_another_name_is_a_search_that_links_to_the_first(site: Everything) -> None:
+    form = FORM | {"max_params": "20123"}
+    first = site.client.post("/searches", data=form, headers=OURS, follow_redirects=False).headers["location"]
+    other = site.client.post("/searches", data=form | {"name": "second"}, headers=OURS)
+    assert other.url.path != first
+    assert f'result of <a href="{first}">an equal search</a>' in other.text
+
+
 def test_a_search_is_renamed_and_deleted_in_the_pages(site: Everything) -> None:
     place = f"/searches/{site.waiting[3]}"
     changed = site.client.post(f"{place}/change", data={"name": "n1", "tags": "a, b", "note": "why"}, headers=OURS)
