@@ -14,12 +14,12 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import column, inspect, select, table
+from sqlalchemy import MetaData, column, inspect, select, table
 from sqlalchemy.orm import Session
 
 from app.storage import migrate
 from app.storage.db import make_engine
-from app.storage.models import Base, Job, JobEvent
+from app.storage.models import Base, Job, JobEvent, Search
 from tests.conftest import BOTH, SQLITE
 from tests.servers import PostgresServer
 
@@ -119,6 +119,28 @@ def test_exports_and_measurements_move_to_their_own_queue_and_back(empty_url: st
     with engine.connect() as connection:
         command.downgrade(migrate.alembic_config(connection), "0008")
     assert queues() == ["train"] * 9
+    engine.dispose()
+
+
+def test_the_migration_folds_the_names_and_notes_of_searches(empty_url: str) -> None:
+    engine = make_engine(empty_url)
+    with engine.connect() as connection:
+        command.upgrade(migrate.alembic_config(connection), "0011")
+    jobs, searches = (MetaData(), MetaData())
+    with engine.begin() as connection:
+        jobs.reflect(connection, only=["jobs"])
+        row: dict[str, Any] = dict.fromkeys(("kind", "queue", "owner", "state", "progress_message"), "x")
+        row |= dict.fromkeys(("attempt", "fence", "progress_fraction"), 0)
+        row |= {"id": UUID(int=1).hex, "rung_at": MOMENT, "created_at": MOMENT}
+        connection.execute(jobs.tables["jobs"].insert().values(row))
+        searches.reflect(connection, only=["searches"])
+        named = {"id": UUID(int=1).hex, "name": "Stra\u00dfe", "note": "CAFE\u0301", "request": {}}
+        named |= dict.fromkeys(("family", "request_digest", "core_version"), "x")
+        connection.execute(searches.tables["searches"].insert().values(named))
+    migrate.upgrade(engine)
+    with Session(engine) as session:
+        (found,) = session.scalars(select(Search))
+    assert (found.name, found.folded_name, found.folded_note) == ("Stra\u00dfe", "strasse", "caf\u00e9")
     engine.dispose()
 
 

@@ -33,6 +33,7 @@ from app.http.pagination import USUAL
 from app.jobs.lifecycle import State
 from app.jobs.owned_rows import newest, of_owner, owned
 from app.storage.db import UtcDateTime, json_list
+from app.storage.folding import folded
 from app.storage.models import Job, RankedArchitecture, Search, SearchTag
 from nnmass_core.codec import JsonObject
 
@@ -127,7 +128,7 @@ def page(
     if before is not None:
         given["before"] = before
     if filters.q is not None:
-        given["q"] = f"%{_escaped(filters.q)}%"
+        given["q"] = f"%{_escaped(folded(filters.q))}%"
     once = given.keys() <= {"before"} and limit == USUAL + 1
     return _columns(session, _page(frozenset(given), once=once), {**given, "owner": owner, "limit": limit}).all()
 
@@ -164,7 +165,8 @@ def _page(given: frozenset[str], *, once: bool) -> Select[*tuple[Any, ...]]:
         query = query.where(Search.id.in_(tagged))
     if "q" in given:
         pattern = value("q", String())
-        query = query.where(or_(Search.name.ilike(pattern, ESCAPE), Search.note.ilike(pattern, ESCAPE)))
+        found = (column.like(pattern, escape=ESCAPE) for column in (Search.folded_name, Search.folded_note))
+        query = query.where(or_(*found))
     return query
 
 

@@ -7,9 +7,10 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, LargeBinary, MetaData, String, Text, Uuid, false, text
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, validates
 
 from app.storage.db import UtcDateTime
+from app.storage.folding import folded
 
 # untyped: SQLAlchemy cannot resolve a recursive type, as that of the core's JSON is
 
@@ -82,7 +83,10 @@ class JobEvent(Base):
 
 
 class Search(Base):
-    """A search: the request and, once its job has succeeded, the certificate."""
+    """A search: the request and, once its job has succeeded, the certificate.
+
+    folded_name, folded_note: name and note as they are searched; they follow every change.
+    """
 
     __tablename__ = "searches"
     __table_args__ = (Index("ix_searches_request_digest_id", "request_digest", "id"),)
@@ -90,6 +94,8 @@ class Search(Base):
     id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     name: Mapped[str] = mapped_column(String(200))
     note: Mapped[str] = mapped_column(Text)
+    folded_name: Mapped[str] = mapped_column(Text, default="", server_default="")
+    folded_note: Mapped[str] = mapped_column(Text, default="", server_default="")
     family: Mapped[str] = mapped_column(String(64))
     request: Mapped[dict[str, Any]] = mapped_column(Json)
     request_version: Mapped[int] = mapped_column(default=1, server_default="1")
@@ -102,6 +108,11 @@ class Search(Base):
     tags: Mapped[list[SearchTag]] = relationship(
         lazy="raise", cascade="all, delete-orphan", passive_deletes=True, order_by="SearchTag.position"
     )
+
+    @validates("name", "note")
+    def _fold(self, field: str, text: str) -> str:
+        setattr(self, f"folded_{field}", folded(text))
+        return text
 
 
 class SearchTag(Base):

@@ -329,6 +329,33 @@ def test_history_is_newest_first_filtered_and_paged(client: TestClient, worker: 
     assert listed(created_after="2999-01-01T00:00:00Z") == []
 
 
+FOLDED = [
+    ("Kamera", ["KAMERA", "kamera", "amER"], ["kamara"]),
+    ("caf\u00e9", ["cafe\u0301", "CAF\u00c9", "CAFE\u0301"], ["cafe"]),
+    ("cafe\u0301", ["caf\u00e9", "CAF\u00c9"], ["cafes"]),
+    ("Stra\u00dfe", ["strasse", "STRASSE", "STRA\u1e9eE", "ra\u00dfe"], ["strase"]),
+    ("\u0130stanbul", ["istanbul", "\u0130STANBUL", "ISTANBUL", "i\u0307stanbul"], ["\u0131stanbul"]),
+    ("\u0391\u03a3", ["\u03b1\u03c3", "\u03b1\u03c2"], ["a"]),
+    ("\uff21\uff22", ["ab", "AB"], ["b a"]),
+    ("100%_\\", ["100%", "%_\\"], ["1%0", "1__%"]),
+]
+"""A name, texts that find it, and texts that do not."""
+
+
+@pytest.mark.parametrize("field", ["name", "note"])
+def test_a_text_is_found_without_regard_to_case_and_normal_form(client: TestClient, field: str) -> None:
+    def finds(text: str) -> bool:
+        return bool(client.get("/v1/searches", params={"q": text}).json()["items"])
+
+    path = f"/v1/searches/{post(client, SMALL).json()['id']}"
+    for name, found, other in FOLDED:
+        assert client.patch(path, json={field: name}).json()[field] == name, "it is stored as it was given"
+        assert {text: finds(text) for text in (name, *found)} == dict.fromkeys((name, *found), True)
+        assert {text: finds(text) for text in other} == dict.fromkeys(other, False)
+    posted = post(client, SMALL | {field: "\u00c4rger"}).json()
+    assert [item["id"] for item in client.get("/v1/searches?q=A%CC%88RGER").json()["items"]] == [posted["id"]]
+
+
 def test_a_cursor_belongs_to_its_list(client: TestClient) -> None:
     for i in range(3):
         post(client, SMALL | {"top_k": i + 1})
