@@ -24,7 +24,7 @@ from app.storage.models import (
 from nnmass_core.architecture import ARCH_ID, Architecture
 from nnmass_core.codec import JsonObject
 from nnmass_core.families import decode_architecture
-from nnmass_core.hardware.devices import NAME
+from nnmass_core.hardware.devices import NAME, devices, unknown_device
 
 Made = TypeVar("Made", Verification, Measurement, Export)
 
@@ -59,6 +59,15 @@ def device(session: Session, owner: str, name: str) -> JsonObject | None:
         return None
     row = session.get(DeviceProfile, (owner, name))
     return None if row is None else row.definition
+
+
+def known_device(session: Session, owner: str, name: str) -> JsonObject:
+    """Return the profile of a device that this owner has posted. Raises DefinitionError that suggests known names."""
+    found = device(session, owner, name)
+    if found is None:
+        mine = select(DeviceProfile.name).where(DeviceProfile.owner == owner).order_by(DeviceProfile.name)
+        raise unknown_device(name, [*session.scalars(mine), *devices()]).under("device")
+    return found
 
 
 def devices_of(session: Session, owner: str) -> list[JsonObject]:

@@ -213,7 +213,7 @@ def _check(spec: Spec, value: Any, field: str) -> Iterator[Problem]:
             yield from _check_text(spec, value, field)
         case Choice():
             if value not in spec.options:
-                yield Problem(field, "unknown_choice", f"must be one of {', '.join(spec.options)}")
+                yield Problem(field, "unknown_choice", one_of(value, spec.options))
         case Nested():
             if not isinstance(value, spec.kind):
                 yield Problem(field, "not_an_object", "must be an object")
@@ -295,10 +295,31 @@ def unknown_fields(data: Mapping[str, Any], known: set[str] | frozenset[str]) ->
 
 def unknown_field_message(name: str, known: Iterable[str]) -> str:
     """Return the message for an unknown field; it suggests the known field with a similar name, if there is one."""
+    similar = most_similar(name, known)
+    return f'Unknown field "{name}".' + (f' Did you mean "{similar}"?' if similar else "")
+
+
+def most_similar(name: object, known: Iterable[str]) -> str:
+    """Return the known name that is most similar to a wrong one; empty where none is."""
     import difflib  # imported here: only wrong requests need it
 
-    similar = difflib.get_close_matches(name, sorted(known), n=1)
-    return f'Unknown field "{name}".' + (f' Did you mean "{similar[0]}"?' if similar else "")
+    spelled = name[:64].lower() if isinstance(name, str) else ""
+    return next(iter(difflib.get_close_matches(spelled, sorted(known), n=1)), "")
+
+
+def one_of(name: object, known: Iterable[str], before: str = "", after: str = "") -> str:
+    """Return the message for a name that is not a known one; it suggests the known name that is most similar.
+
+    Args:
+        name: The wrong name, which the message does not repeat.
+        known: The known names, in order.
+        before: What may be given in place of a name, with its conjunction: "a full definition or ".
+        after: The same, after the names: ", or a profile".
+    """
+    names = list(known)
+    similar = most_similar(name, names)
+    hint = f'; did you mean "{similar}"?' if similar else ""
+    return f"must be {before}one of {', '.join(names)}{after}{hint}"
 
 
 def printable(key: object) -> str:
@@ -494,9 +515,11 @@ __all__ = [
     "integer",
     "join_path",
     "json_schema",
+    "most_similar",
     "nested",
     "number",
     "object_schema",
+    "one_of",
     "printable",
     "sequence",
     "sha256_of",

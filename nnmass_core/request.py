@@ -18,6 +18,7 @@ from nnmass_core.codec import (
     check_integer,
     choice_schema,
     object_schema,
+    one_of,
     sha256_of,
     unknown_fields,
 )
@@ -79,7 +80,7 @@ class Minimize:
 
     def __post_init__(self) -> None:
         if self.cost not in objectives():
-            raise DefinitionError.at("minimize", "unknown_choice", f"must be one of {', '.join(objectives())}")
+            raise DefinitionError.at("minimize", "unknown_choice", one_of(self.cost, objectives()))
         if (self.min_nn_mass is None) == (self.reference is None):
             raise DefinitionError.at("min_nn_mass", "required", "give either min_nn_mass or reference")
         least = self.min_nn_mass

@@ -212,7 +212,7 @@ def read(session: Session, owner: str, question: Question) -> SearchRequest:
     return SearchRequest.from_json(
         question.model_dump(exclude_unset=True),
         lambda arch_id: catalog.definition(session, owner, arch_id),
-        lambda name: catalog.device(session, owner, name),
+        lambda name: catalog.known_device(session, owner, name),
     )
 
 

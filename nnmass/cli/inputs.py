@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnmass.cli.exit_codes import exit_on_error, refuse
+from nnmass_core.codec import most_similar
 
 HERE = "-"
 
@@ -51,10 +52,8 @@ def _of_training(found: Mapping[str, object]) -> tuple[Any, int]:
 
 def _unknown(place: str) -> str:
     """Return why a text is not a network, with the most similar known name, or else all known names."""
-    import difflib  # imported here: only a wrong name needs it
-
-    similar = difflib.get_close_matches(place, _names(), n=1)
-    hint = f"Did you mean {similar[0]}?" if similar else f"Known networks: {', '.join(_names())}."
+    similar = most_similar(place, _names())
+    hint = f"Did you mean {similar}?" if similar else f"Known networks: {', '.join(_names())}."
     return f'"{place}" is not a file or a known network. {hint}'
 
 

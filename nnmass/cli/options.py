@@ -139,5 +139,6 @@ def _limit_option(cost: Cost) -> inspect.Parameter:
 
 def limits_of(limits: Limits, device: str | None, precision: Precision) -> SearchOptions:
     """Return the limits of a search; if the device is a file, read it."""
-    profile = json_in(device, "the device's profile") if device and device.endswith(".json") else device
+    is_file = device is not None and (device.endswith(".json") or Path(device).is_file())
+    profile = json_in(device, "the device's profile") if device is not None and is_file else device
     return cast("SearchOptions", {**limits, "device": profile, "precision": precision.value})

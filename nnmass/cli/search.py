@@ -158,13 +158,18 @@ def presets(*, as_json: Json = False) -> None:
     print_table(heads, ([one.name, f"{one.space_size:.1e}", one.description] for one in found))
 
 
-def devices(*, as_json: Json = False) -> None:
-    """List the devices, for `search --device`."""
+def devices(server: Server = None, key_file: KeyFile = None, *, as_json: Json = False) -> None:
+    """List the devices, for `search --device`: with --server also the profiles that you stored in the service."""
     from nnmass import formatting
     from nnmass.cli.printing import print_json, print_table
     from nnmass.local import devices as known
 
-    found = known()
+    with exit_on_error():
+        if server:
+            with client_of(server, key_file) as client:
+                found = client.devices()
+        else:
+            found = known()
     if as_json:
         print_json([dict(one.raw) for one in found])
         return

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nnmass_core.architecture import ARCH_ID, DEFINITION_VERSION, Architecture
-from nnmass_core.codec import JsonObject, as_integer, choice_schema, decode, json_schema, object_schema
+from nnmass_core.codec import JsonObject, as_integer, choice_schema, decode, json_schema, object_schema, one_of
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families.densenet_cnn import DenseNetCnn, DenseNetCnnSpace
 from nnmass_core.families.densenet_cnn_depthwise import DenseNetCnnDepthwise, DenseNetCnnDepthwiseSpace
@@ -138,5 +138,5 @@ def _family_of(data: object) -> Family:
         raise DefinitionError.at("family", "required", "is required")
     name = data["family"]
     if not isinstance(name, str) or name not in FAMILIES:
-        raise DefinitionError.at("family", "unknown_choice", f"must be one of {', '.join(FAMILIES)}")
+        raise DefinitionError.at("family", "unknown_choice", one_of(name, FAMILIES))
     return FAMILIES[name]

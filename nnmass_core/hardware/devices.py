@@ -6,7 +6,7 @@ A budget's `device` sets limits on weights and activations, and the latency mode
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
@@ -20,6 +20,7 @@ from nnmass_core.codec import (
     encode,
     json_schema,
     object_schema,
+    one_of,
     sha256_of,
     unknown_fields,
 )
@@ -247,8 +248,13 @@ def read_device(data: object) -> Device:
     if isinstance(data, Mapping):
         return _decode(data)
     if not isinstance(data, str) or data not in devices():
-        raise DefinitionError.at("", "unknown_device", f"must be one of {', '.join(devices())}, or a profile")
+        raise unknown_device(data, devices())
     return devices()[data]
+
+
+def unknown_device(name: object, known: Iterable[str]) -> DefinitionError:
+    """Return the error about a name that is not one of the known devices'."""
+    return DefinitionError.at("", "unknown_device", one_of(name, known, after=", or a profile"))
 
 
 def _decode(data: Mapping[str, Any]) -> Device:

@@ -8,7 +8,7 @@ from functools import cache
 from math import isqrt, prod
 from pathlib import Path
 
-from nnmass_core.codec import JsonObject, Value, choice, decode, integer, text
+from nnmass_core.codec import JsonObject, Value, choice, decode, integer, one_of, text
 from nnmass_core.errors import DefinitionError, Problem
 
 APPLYING: dict[str, tuple[str, ...]] = {
@@ -107,7 +107,7 @@ def resolve_dataset(data: object) -> Dataset:
     if not isinstance(data, str):
         return decode(Dataset, data)
     if data not in APPLYING:
-        raise DefinitionError.at("", "unknown_dataset", f"must be an object or one of {', '.join(APPLYING)}")
+        raise DefinitionError.at("", "unknown_dataset", one_of(data, APPLYING, "an object or "))
     return Dataset(name=data)
 
 

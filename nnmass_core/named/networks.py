@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from nnmass_core.architecture import Architecture
-from nnmass_core.codec import JsonObject
+from nnmass_core.codec import JsonObject, one_of
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_architecture
 
@@ -52,5 +52,5 @@ def named_networks() -> dict[str, Architecture]:
 def named_network(name: str) -> Architecture:
     """Return a network by its name. Raises DefinitionError."""
     if name not in named_networks():
-        raise DefinitionError.at("", "unknown_network", f"must be one of {', '.join(named_networks())}")
+        raise DefinitionError.at("", "unknown_network", one_of(name, named_networks()))
     return named_networks()[name]

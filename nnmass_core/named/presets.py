@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
-from nnmass_core.codec import JsonObject
+from nnmass_core.codec import JsonObject, one_of
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_space
 from nnmass_core.spaces.base import Space
@@ -241,5 +241,5 @@ def resolve_space(data: object) -> Space:
     if not isinstance(data, str):
         return decode_space(data)
     if data not in presets():
-        raise DefinitionError.at("", "unknown_preset", f"must be a full definition or one of {', '.join(presets())}")
+        raise DefinitionError.at("", "unknown_preset", one_of(data, presets(), "a full definition or "))
     return presets()[data].space

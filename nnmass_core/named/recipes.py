@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from nnmass_core.architecture import Architecture
-from nnmass_core.codec import JsonObject, Value, choice, decode, encode, integer, number, sha256_of
+from nnmass_core.codec import JsonObject, Value, choice, decode, encode, integer, number, one_of, sha256_of
 from nnmass_core.errors import DefinitionError, Problem
 
 LEAST_LEARNING_RATE = 1e-8
@@ -139,7 +139,7 @@ def resolve_recipe(data: object) -> Recipe:
     if not isinstance(data, str):
         return decode(Recipe, data)
     if data not in recipes():
-        raise DefinitionError.at("", "unknown_recipe", f"must be a full definition or one of {', '.join(recipes())}")
+        raise DefinitionError.at("", "unknown_recipe", one_of(data, recipes(), "a full definition or "))
     return recipes()[data].recipe
 
 

@@ -14,6 +14,7 @@ from nnmass_core.codec import (
     as_integer,
     check_integer,
     choice_schema,
+    one_of,
     sha256_of,
     unknown_fields,
 )
@@ -189,4 +190,4 @@ def decode_choice(data: object, options: tuple[str, ...]) -> str:
     """
     if isinstance(data, str) and data in options:
         return data
-    raise DefinitionError.at("", "unknown_choice", f"must be one of {', '.join(options)}")
+    raise DefinitionError.at("", "unknown_choice", one_of(data, options))

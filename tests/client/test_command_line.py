@@ -24,6 +24,7 @@ from tests.api import trainings
 from tests.client.service import Service, wait_until
 from tests.client.test_local import MLP
 from tests.client.test_transport import SECRET
+from tests.core.latencies import profile
 
 SMALL = ("--preset", "densenet-tiny", "--max-params", "100k")
 
@@ -103,6 +104,18 @@ def test_history_lists_searches_and_show_prints_one(run: Run, client: Client) ->
     assert [item["rank"] for item in run.json("show", answer.search.id)["ranking"]] == [1, 2, 3]
     unknown = run("show", "nothing")
     assert (unknown.exit_code, unknown.stderr) == (2, "nnmass: there is no such search\n")
+
+
+def test_devices_of_a_service_are_listed_and_suggested(run: Run, client: Client) -> None:
+    client.keep_device(profile("lab-board"))
+    try:
+        assert "lab-board" in run("devices").stdout
+        wrong = run("search", "--preset", "densenet-tiny", "--device", "lab-bord")
+        assert (wrong.exit_code, wrong.stdout) == (2, "")
+        assert wrong.stderr.endswith(', or a profile; did you mean "lab-board"?\n')
+        assert run("search", "--preset", "densenet-tiny", "--device", "lab-board", "--top-k", "1").exit_code == 0
+    finally:
+        client.delete_device("lab-board")
 
 
 def test_a_search_that_reuses_a_result_says_so(run: Run, client: Client) -> None:
