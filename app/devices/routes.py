@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Response
 
 from app.devices import service
 from app.devices.schemas import DeviceItem, DeviceList, DeviceName, Profile
-from app.http.dependencies import Owner, ReadSession, WriteSession
+from app.http.dependencies import Owner, ReadSession, WidePagingDep, WriteSession
 from app.http.fields import BODY_ERRORS, problems
 from nnmass_core.codec import JsonObject
 
@@ -16,9 +16,10 @@ router = APIRouter(prefix="/v1/devices", tags=["devices"])
 
 
 @router.get("", response_model=DeviceList)
-def list_devices(session: ReadSession, owner: Owner) -> JsonObject:
+def list_devices(session: ReadSession, owner: Owner, paging: WidePagingDep) -> JsonObject:
     """List the devices for budgets, with their limits and sources. Your own device profiles come first."""
-    return {"items": service.every(session, owner)}
+    items, following = paging.page_of({"list": "devices", "owner": owner}, service.every(session, owner))
+    return {"items": items, "next_cursor": following}
 
 
 @router.post(

@@ -48,15 +48,20 @@ async def cursors_of(request: Request) -> Cursors:
     return cast("Cursors", request.app.state.cursors)
 
 
-async def paging_of(
-    request: Request,
-    limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT, description="Number of items of a page.", examples=[20])] = USUAL,
-    cursor: Annotated[
-        str | None,
-        Query(max_length=cursors.LONGEST, description="`next_cursor` of the previous page.", examples=[CURSOR_EXAMPLE]),
-    ] = None,
-) -> Paging:
+PageLimit = Annotated[int, Query(ge=1, le=PAGE_LIMIT, description="Number of items of a page.", examples=[20])]
+PageCursor = Annotated[
+    str | None,
+    Query(max_length=cursors.LONGEST, description="`next_cursor` of the previous page.", examples=[CURSOR_EXAMPLE]),
+]
+
+
+async def paging_of(request: Request, limit: PageLimit = USUAL, cursor: PageCursor = None) -> Paging:
     """Return which page of a list is requested."""
+    return Paging(await cursors_of(request), cursor, limit)
+
+
+async def wide_paging_of(request: Request, limit: PageLimit = PAGE_LIMIT, cursor: PageCursor = None) -> Paging:
+    """Return which page of a short list is requested: without a limit, as many items as a page may have."""
     return Paging(await cursors_of(request), cursor, limit)
 
 
@@ -165,6 +170,7 @@ DatabaseDep = Annotated[Database, Depends(database_of)]
 SettingsDep = Annotated[Settings, Depends(settings_of)]
 CursorsDep = Annotated[Cursors, Depends(cursors_of)]
 PagingDep = Annotated[Paging, Depends(paging_of)]
+WidePagingDep = Annotated[Paging, Depends(wide_paging_of)]
 Admitted = Annotated[Admission, Depends(admitted_of)]
 ThreadsDep = Annotated[Threads, Depends(threads_of)]
 StreamsDep = Annotated[Streams, Depends(streams_of)]

@@ -37,3 +37,9 @@ class Paging:
         rows = fetch(self.cursors.read(scope, self.cursor), self.limit + 1)
         more = len(rows) > self.limit
         return rows[: self.limit], self.cursors.make(scope, place(rows[self.limit - 1])) if more else None
+
+    def page_of(self, scope: Mapping[str, JsonValue], items: Sequence[T]) -> tuple[list[T], str | None]:
+        """Return the page of a list that is at hand as a whole, and the cursor of the next page."""
+        numbered = list(enumerate(items, start=1))
+        page, following = self.page(scope, lambda after, limit: numbered[after or 0 :][:limit], lambda item: item[0])
+        return [item for _, item in page], following

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field, WithJsonSchema
 
 from app.errors import NotFound
+from app.http.dependencies import WidePagingDep
 from app.http.fields import FamilyName, NextCursor, PathName, problems
 from nnmass_core.codec import JsonObject
 from nnmass_core.families import space_schema
@@ -39,9 +40,10 @@ class SpaceList(BaseModel):
 
 
 @router.get("", response_model=SpaceList)
-def list_spaces() -> JsonObject:
+def list_spaces(paging: WidePagingDep) -> JsonObject:
     """List the named spaces."""
-    return {"items": [_item(preset) for preset in presets().values()]}
+    page, following = paging.page_of({"list": "spaces"}, list(presets().values()))
+    return {"items": [_item(preset) for preset in page], "next_cursor": following}
 
 
 @router.get("/{name}", response_model=Definition, responses=problems(404))

@@ -10,10 +10,12 @@ from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 
+from app.errors import Invalid
 from app.http.middleware.body_guard import find_fault
 from app.http.problem_json import problems_of
+from app.jobs.lifecycle import State
 from nnmass.amounts import bound_of
-from nnmass_core.codec import JsonObject
+from nnmass_core.codec import JsonObject, one_of
 from nnmass_core.costs import costs_by_limit
 from nnmass_core.errors import DefinitionError, Problem
 
@@ -67,6 +69,13 @@ def search_body(form: Form) -> JsonObject:
     if problems:
         raise FormProblems(problems)
     return body
+
+
+def chosen_state(text: str) -> State | None:
+    """Return the state that a filter names; None for all. Raises Invalid."""
+    if text and text not in list(State):
+        raise Invalid.at("status", "unknown_choice", one_of(text, State))
+    return State(text) if text else None
 
 
 def words(text: str) -> list[str]:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.errors import Invalid, ServiceError, Unauthenticated, Unavailable
 from app.http.dependencies import KEY_COOKIE
+from app.http.problem_json import problems_of
 from app.ui.formatting import estimate, moment, percent
 from app.ui.forms import Form
 from nnmass import formatting
@@ -128,8 +129,9 @@ class PageRoute(APIRoute):
                 return page
             except DefinitionError as error:
                 return _error(request, 422, "Invalid request", "", _problems(error.problems))
-            except RequestValidationError:
-                return _error(request, 422, "Invalid request", "the address is not valid")
+            except RequestValidationError as error:
+                problems = problems_of(error.errors(), None)
+                return _error(request, 422, "Invalid request", "the address is not valid", _problems(problems))
             except (OperationalError, PoolTimeout):
                 away = Unavailable("the database does not respond; try again")
                 return _error(request, away.status, away.title, away.detail)

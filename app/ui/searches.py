@@ -22,7 +22,7 @@ from app.searches.schemas import SearchBody, SearchChanges, SearchList
 from app.storage.ids import id_of
 from app.storage.models import Search
 from app.ui import budgets
-from app.ui.forms import FormProblems, checked, filled, search_body, value, words
+from app.ui.forms import FormProblems, checked, chosen_state, filled, search_body, value, words
 from app.ui.page import FormDep, PageRoute, go_to, render
 from app.ui.trainings import choices
 from nnmass.formatting import joined
@@ -136,8 +136,7 @@ def history(
     cursor: Annotated[str | None, Query(max_length=2000)] = None,
 ) -> Response:
     """List searches, newest first."""
-    known = State(status) if status in list(State) else None
-    filters = Filters(status=known, family=family or None, tag=tag or None, q=q or None)
+    filters = Filters(status=chosen_state(status), family=family or None, tag=tag or None, q=q or None)
     rows, following = service.history(session, owner, filters, Paging(signer, cursor, USUAL))
     page = SearchList.model_validate_json(answers.write_list(session, rows, following))
     asked = {"status": status, "family": family, "tag": tag, "q": q}

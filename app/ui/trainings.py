@@ -14,7 +14,7 @@ from app.http.pagination import Paging
 from app.jobs.lifecycle import ENDED, State
 from app.predictions import Predictions
 from app.storage.ids import id_of
-from app.ui.forms import FormProblems, checked, verification_body
+from app.ui.forms import FormProblems, checked, chosen_state, verification_body
 from app.ui.page import FormDep, PageRoute, go_to, render
 from app.verifications import service
 from app.verifications.repository import Filters
@@ -73,8 +73,8 @@ def list_all(
     cursor: Annotated[str | None, Query(max_length=2000)] = None,
 ) -> Response:
     """List verifications, newest first."""
-    known = State(status) if status in list(State) else None
-    items, following = service.list_page(session, owner, Filters(known, search), Paging(signer, cursor, 50))
+    filters = Filters(chosen_state(status), search)
+    items, following = service.list_page(session, owner, filters, Paging(signer, cursor, 50))
     context = {"items": items, "following": following, "status": status, "search": search, "states": list(State)}
     return render(request, "verifications.html", waiting=any(item.status not in ENDED for item in items), **context)
 

@@ -19,6 +19,7 @@ from app.http.dependencies import (
     ReadSession,
     StreamsDep,
     ThreadsDep,
+    WidePagingDep,
     WriteSession,
 )
 from app.http.event_streams import RESPONSES, LastEventId
@@ -223,14 +224,16 @@ def _show(database: Database, owner: str, verification_id: UUID) -> Verification
 
 
 @names.get("/datasets", response_model=DatasetList)
-def list_datasets() -> JsonObject:
+def list_datasets(paging: WidePagingDep) -> JsonObject:
     """List the datasets for verifications and measurements."""
-    return {"items": [about.to_json() for about in datasets().values()]}
+    page, following = paging.page_of({"list": "datasets"}, list(datasets().values()))
+    return {"items": [about.to_json() for about in page], "next_cursor": following}
 
 
 @names.get("/recipes", response_model=RecipeList)
-def list_recipes() -> JsonObject:
+def list_recipes(paging: WidePagingDep) -> JsonObject:
     """List the named recipes and their full definitions."""
+    page, following = paging.page_of({"list": "recipes"}, list(recipes().values()))
     return {
         "items": [
             {
@@ -239,6 +242,7 @@ def list_recipes() -> JsonObject:
                 "digest": item.recipe.digest,
                 "recipe": item.recipe.to_json(),
             }
-            for item in recipes().values()
-        ]
+            for item in page
+        ],
+        "next_cursor": following,
     }
