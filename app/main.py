@@ -27,6 +27,7 @@ from app.http.event_streams import Streams
 from app.http.fields import problems
 from app.http.middleware.access_log import AccessLogMiddleware
 from app.http.middleware.body_guard import BodyGuard
+from app.http.middleware.head import HeadMiddleware
 from app.http.middleware.hosts_and_origins import HostAndOriginMiddleware
 from app.http.middleware.parameters import check_parameters
 from app.http.openapi_document import operation_id
@@ -111,6 +112,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     openapi_pages.install(app)
     ui.install(app)
     problem_json.install(app)
+    app.add_middleware(HeadMiddleware)  # added first: it is the innermost
     app.add_middleware(BodyGuard, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
     app.add_middleware(HostAndOriginMiddleware, settings=settings)
     app.add_middleware(AccessLogMiddleware, note=app.state.metrics.note)  # added last: it is the outermost

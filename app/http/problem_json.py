@@ -65,7 +65,7 @@ MESSAGES = {
 }
 """Messages that replace Pydantic's own, which are less clear or, for ids and dates, can quote the input."""
 
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 UNDEFINED_TABLE = "42P01"
 """PostgreSQL's error code for a missing table: the schema has not been migrated yet."""
@@ -180,7 +180,8 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
 def _allowed(request: Request) -> list[str]:
     """Return the methods of every route with this path; Starlette reports only those of the first."""
     routes = request.app.routes
-    return [m for m in METHODS if any(r.matches({**request.scope, "method": m})[0] is Match.FULL for r in routes)]
+    found = [m for m in METHODS if any(r.matches({**request.scope, "method": m})[0] is Match.FULL for r in routes)]
+    return ["GET", "HEAD", *found[1:]] if "GET" in found else found
 
 
 def _database_unavailable(request: Request, error: Exception) -> JSONResponse:

@@ -1,4 +1,4 @@
-"""Query parameters of every address: nothing that is asked is ignored."""
+"""Query parameters and methods of every address: nothing that is asked is ignored, and HEAD is answered as GET."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 from app import ui
 from tests.api.everything import OPERATIONS, Everything, everything
 
+MINE = {"X-Request-ID": "mine"}
 PAGES = sorted(
     route.path_format
     for routers in ui.ROUTERS.values()
@@ -85,3 +86,42 @@ def test_short_lists_are_paged_as_all_lists(service: Everything, path: str) -> N
     assert items == whole["items"]
     foreign = service.client.get("/v1/searches", params={"limit": "1"}).json()["next_cursor"]
     assert _reported(service.client.get(path, params={"cursor": foreign})) == [("cursor", "bad_cursor")]
+
+
+def _like_a_get(service: Everything, path: str, query: dict[str, str]) -> tuple[int, dict[str, str]]:
+    """Send GET and HEAD, and return what both answer."""
+    got = service.client.get(path, params=query, headers=MINE, follow_redirects=False)
+    head = service.client.head(path, params=query, headers=MINE, follow_redirects=False)
+    assert head.content == b""
+    answers = [(one.status_code, {**one.headers, "etag": "", "last-modified": ""}) for one in (got, head)]
+    if got.headers.get("content-type", "").startswith(("text/html", "text/plain", "application/json")):
+        for _, headers in answers:
+            headers.pop("content-length", None)  # seconds in the text may have a digit more
+    assert answers[0] == answers[1]
+    return answers[1]
+
+
+@pytest.mark.parametrize("label", [label for label in OPERATIONS if label.startswith("GET ")])
+def test_head_is_answered_as_get_on_every_route(service: Everything, label: str) -> None:
+    path = label.removeprefix("GET ").replace("/spaces/{name}", "/spaces/densenet-tiny").format(**service.ids)
+    values = {"format": "json", "ids": ",".join([service.ids["search_id"], service.waiting[0]])}
+    required = {name: values[name] for name, one in _queries(OPERATIONS[label]).items() if one.get("required")}
+    status, headers = _like_a_get(service, path, required)
+    assert (status, headers["x-request-id"]) == (200, "mine")
+
+
+@pytest.mark.parametrize(
+    "path", [*PAGES, "/sign-in", "/docs", "/openapi.json", "/ui/page.css", "/ui/plotly.js", "/nothing"]
+)
+def test_head_is_answered_as_get_by_every_page_and_file(service: Everything, path: str) -> None:
+    status, _ = _like_a_get(service, path.format(form="json", **service.ids), {})
+    assert status in (200, 404, 422), "404: there is no such file; 422: it needs a query"
+
+
+def test_other_methods_are_refused_with_those_that_are_answered(service: Everything) -> None:
+    refused = service.client.put("/v1/searches")
+    assert (refused.status_code, refused.headers["Allow"]) == (405, "GET, HEAD, POST")
+    refused = service.client.head("/v1/searches/preview")
+    assert (refused.status_code, refused.content) == (404, b"")
+    refused = service.client.head("/v1/architectures/evaluate")
+    assert refused.content == b""

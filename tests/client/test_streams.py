@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,26 @@ def test_a_stream_resumes_after_a_broken_connection(service: Service, client: Cl
         assert way.connections >= 3
         assert list(far.events(search_id, last=STEPS)) == whole[STEPS:]
     assert list(client.events(search_id, last=STEPS + 3)) == [], "there is nothing more"
+
+
+def test_a_head_of_a_stream_or_page_ends_at_once_and_keeps_the_connection(service: Service, client: Client) -> None:
+    service.rest()
+    search = client.submit("densenet-tiny", max_params="100k", fresh=True)
+    connection = HTTPConnection(service.address.removeprefix("http://"), timeout=20)
+    with closing(connection):
+        for path, kind, has_length in (
+            (f"/v1/searches/{search.id}/events", "text/event-stream; charset=utf-8", False),
+            (f"/v1/searches/{search.id}", "application/json", True),
+            ("/searches", "text/html; charset=utf-8", True),
+            ("/ui/page.css", "text/css; charset=utf-8", True),
+        ):
+            connection.request("HEAD", path)
+            answer = connection.getresponse()
+            assert (answer.status, answer.headers["Content-Type"], answer.read()) == (200, kind, b"")
+            assert (int(answer.headers.get("Content-Length", "0")) > 0) == has_length
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read() == b'{"status":"ok"}'
+    client.cancel(search)
 
 
 def test_a_stream_resumes_after_a_restart_of_the_service(sqlite_file: Path, tmp_path: Path) -> None:

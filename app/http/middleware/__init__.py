@@ -1,1 +1,1 @@
-"""Middleware that handles every request: the access log, host and origin checks, and the check of bodies."""
+"""What handles every request: access log, host and origin checks, checks of bodies and query parameters, and HEAD."""
