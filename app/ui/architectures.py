@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Query, Request, Response
-from sqlalchemy.orm import Session
+from pydantic import Field
 
 from app import catalog
 from app.architectures import service
@@ -24,15 +25,19 @@ from nnmass_core.wiring import depends_on_seed
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
+MOST_COMPARED = 20
+Compared = Annotated[str, Field(max_length=64)]
+"""The id of another architecture, which may be unknown."""
+
 
 @router.get("/architectures")
-def chosen(request: Request, arch_id: Annotated[list[str] | None, Query(max_length=20)] = None) -> Response:
-    """Redirect to the architecture selected in a ranking, or to the comparison of the first two."""
-    ids = arch_id or []
-    if not ids:
-        raise Invalid("select one architecture to open, or two to compare")
-    against = f"?against={ids[1]}" if len(ids) > 1 else ""
-    return go_to(request, f"/architectures/{ids[0]}{against}")
+def chosen(request: Request, arch_id: Annotated[list[str] | None, Query(max_length=MOST_COMPARED)] = None) -> Response:
+    """Redirect to the architecture selected in a ranking, or to the comparison of the first with the others."""
+    if not arch_id:
+        raise Invalid("select one architecture to open, or several to compare")
+    first, *others = arch_id
+    against = urlencode([("against", other) for other in others])
+    return go_to(request, f"/architectures/{quote(first)}?{against}".removesuffix("?"))
 
 
 @router.get("/architectures/{arch_id}")
@@ -41,12 +46,13 @@ def show(
     session: ReadSession,
     owner: Owner,
     arch_id: ArchId,
-    against: Annotated[str, Query(max_length=64)] = "",
+    against: Annotated[list[Compared] | None, Query(max_length=MOST_COMPARED - 1)] = None,
     precision: Literal["fp32", "fp16", "int8"] = "fp32",
     seed: Annotated[int, Query(ge=0, le=LARGEST_SEED)] = 0,
 ) -> Response:
-    """Show an architecture, or compare it with another."""
+    """Show an architecture, or compare it with others."""
     architecture = catalog.architecture(session, owner, arch_id)
+    others = [catalog.architecture(session, owner, other) for other in against or []]
     context = {
         "about": service.about(session, owner, arch_id),
         "figures": architecture.evaluation.report(precision),
@@ -56,8 +62,8 @@ def show(
         "precisions": list(BYTES_PER_ELEMENT),
         "timeline": _timeline(architecture, precision),
         "task": (architecture.input_shape, architecture.num_classes),
-        "against": against,
-        "differences": list(_differences(session, owner, architecture, against, precision)) if against else [],
+        "against": against or [],
+        "differences": list(_differences([architecture, *others], precision)) if others else [],
         "training": choices(architecture),
         "seed": seed,
         "largest_seed": LARGEST_SEED,
@@ -73,17 +79,15 @@ def _timeline(architecture: Architecture, precision: str) -> list[tuple[str, int
     return [(step.name, step.peak_elements * size, step.peak_elements / most) for step in evaluation.steps]
 
 
-def _differences(
-    session: Session, owner: str, one: Architecture, against: str, precision: str
-) -> Iterator[tuple[str, Any, Any]]:
-    """Yield (name, here, there) for every figure, and for every integer of the definitions that differs."""
-    other = catalog.architecture(session, owner, against)
-    here, there = one.evaluation.report(precision), other.evaluation.report(precision)
-    yield from ((name, here[name], there[name]) for name in ("nn_mass", *charted(), "depth"))
-    first, second = dict(_leaves("", one.definition())), dict(_leaves("", other.definition()))
-    for name in dict.fromkeys([*first, *second]):
-        if first.get(name) != second.get(name):
-            yield name, first.get(name), second.get(name)
+def _differences(compared: Sequence[Architecture], precision: str) -> Iterator[tuple[str, list[Any]]]:
+    """Yield (name, values) for every figure, and for every integer of the definitions that differs."""
+    reports = [one.evaluation.report(precision) for one in compared]
+    yield from ((name, [report[name] for report in reports]) for name in ("nn_mass", *charted(), "depth"))
+    definitions = [dict(_leaves("", one.definition())) for one in compared]
+    for name in dict.fromkeys(name for definition in definitions for name in definition):
+        values = [definition.get(name) for definition in definitions]
+        if any(value != values[0] for value in values):
+            yield name, values
 
 
 def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:

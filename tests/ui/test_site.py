@@ -25,6 +25,7 @@ from app.storage.db import Database
 from app.storage.models import Search
 from app.ui.forms import FormProblems, checked, filled, search_body
 from app.ui.routes import chart_file
+from nnmass.formatting import number
 from nnmass_core.errors import DefinitionError
 from nnmass_core.named.recipes import resolve_recipe
 from nnmass_core.request import SearchRequest
@@ -225,6 +226,21 @@ def test_errors_are_html_pages_with_a_message(site: Everything) -> None:
         assert page.status_code == status, path
         assert page.headers["content-type"].startswith("text/html")
         assert words in page.text
+
+
+def test_every_selected_network_is_compared(site: Everything) -> None:
+    items = site.client.get(f"/v1/searches/{site.ids['search_id']}/architectures").json()["items"]
+    ids = [item["arch_id"] for item in items[:3]]
+    for count in (2, 3):
+        page = site.client.get("/architectures", params={"arch_id": ids[:count]})
+        assert page.url.path == f"/architectures/{ids[0]}"
+        assert page.url.params.get_list("against") == ids[1:count]
+        (masses,) = re.findall(r'<th scope="row">nn_mass</th>(.*?)</tr>', page.text)
+        shown = re.findall(r">([\d,.]+)</td>", masses)
+        assert shown == [number(item["nn_mass"]) for item in items[:count]]
+        kept = re.findall(r'name="against" value="(\w+)"', page.text)
+        assert kept == ids[1:count] * 2, "the forms of precision and seed keep the comparison"
+    assert "must have at most" in site.client.get("/architectures", params={"arch_id": ids * 8}).text
 
 
 def test_an_equal_form_with_another_name_is_a_search_that_links_to_the_first(site: Everything) -> None:
