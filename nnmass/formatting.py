@@ -9,6 +9,7 @@ from nnmass_core.costs import COSTS, Cost, costs_by_limit
 from nnmass_core.export.parts import parts_of
 
 CAVEATS = {
+    "no_limits": "The request sets no limit, so no network is left out for its cost. Set the limits of your hardware.",
     "resolutions_differ": (
         "NN-Mass ignores input resolution, so the search picks the smallest one. Fix it if accuracy matters."
     ),

@@ -175,7 +175,7 @@ class _Question:
             feasible=True if found else False if infeasible else None,
             binding=self._binding(ranking[0]) if found else () if infeasible else None,
             relaxation=self._relaxation() if infeasible else None,
-            caveats=_caveats(self._request.space, ranking),
+            caveats=_caveats(self._request, ranking),
             labels=solution.labels,
             pruned=solution.pruned,
             reference=reference,
@@ -196,7 +196,7 @@ class _Question:
             feasible=feasible,
             binding=() if feasible is False else None,
             relaxation=self._relaxation() if feasible is False else None,
-            caveats=_caveats(self._request.space, ranking),
+            caveats=_caveats(self._request, ranking),
             labels=front.labels,
             pruned=front.pruned,
             front=True,
@@ -297,9 +297,12 @@ def _savings(params: int, macs: int, ranking: tuple[Ranked, ...]) -> dict[str, f
     return {"params": params / best.params, "macs": macs / best.macs}
 
 
-def _caveats(space: Space, ranking: tuple[Ranked, ...]) -> tuple[str, ...]:
+def _caveats(request: SearchRequest, ranking: tuple[Ranked, ...]) -> tuple[str, ...]:
     """Return the caveats of the ranking (docs/theory.md (36))."""
+    space = request.space
     caveats: list[str] = []
+    if not request.budget.limits() and not isinstance(request.objective, Minimize):
+        caveats.append("no_limits")
     if ranking and space.varies_width():
         caveats.append("widths_differ")
     if ranking and space.varies_resolution():

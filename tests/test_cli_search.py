@@ -190,6 +190,12 @@ def test_an_unknown_network_gets_the_known_name_that_is_most_similar(name: str, 
         assert done.stderr.startswith(f'nnmass: "{name}" is not a file or a known network. {hint}')
 
 
+def test_a_search_without_limits_prints_a_note() -> None:
+    note = "Note: The request sets no limit"
+    assert note in run("search", "--preset", "densenet-tiny", "--top-k", "1").stdout
+    assert note not in run("search", *SMALL, "--top-k", "1").stdout
+
+
 def test_evaluate_prints_networks_in_the_given_order(tmp_path: Path) -> None:
     path = tmp_path / "two.json"
     path.write_text(json.dumps([nnmass.evaluate([name])[0].definition for name in ("resnet18", "resnet34")]))

@@ -18,6 +18,7 @@ from nnmass_core.engine.control import Control
 from nnmass_core.errors import DefinitionError, Interrupted
 from nnmass_core.families import decode_space
 from nnmass_core.named.presets import resolve_space
+from nnmass_core.request import Maximize, Minimize, Objective, Pareto
 from nnmass_core.search import SearchRequest, SearchResult, search
 from tests.core.brute import LIMITS, Answer, Row, answer, ranked
 from tests.core.problems import OTHER_FAMILIES, combinations, random_budget, random_space
@@ -464,6 +465,26 @@ def test_an_invalid_precision_names_its_field(precision: Any) -> None:
 def test_caveats_warn_of_differing_widths_and_high_density() -> None:
     dense = SMALL | {"width": 4, "depth": 5, "skip_channels": 99}
     thin = SMALL | {"width": 4, "depth": 5, "skip_channels": 1}
-    assert search(request(dense)).certificate.caveats == ("density_above_evidence",)
-    assert search(request(thin)).certificate.caveats == ()
-    assert search(request(thin | {"width": [3, 4]})).certificate.caveats == ("widths_differ",)
+    limit = {"max_params": 10**9}
+    assert search(request(dense, limit)).certificate.caveats == ("density_above_evidence",)
+    assert search(request(thin, limit)).certificate.caveats == ()
+    assert search(request(thin | {"width": [3, 4]}, limit)).certificate.caveats == ("widths_differ",)
+
+
+@pytest.mark.parametrize(
+    ("limits", "objective", "warns"),
+    [
+        ({}, Maximize(), True),
+        ({"precision": "int8"}, Maximize(), True),
+        ({"device": {"name": "mine", "ram_bytes": None}}, Maximize(), True),
+        ({"device": {"name": "mine", "ram_bytes": 10**9}}, Maximize(), False),
+        ({"max_macs": 10**9}, Maximize(), False),
+        ({}, Pareto(("params",)), True),
+        ({"max_macs": 10**9}, Pareto(("params",)), False),
+        ({}, Minimize("params", min_nn_mass=1.0), False),
+    ],
+)
+def test_a_search_without_limits_has_a_caveat(limits: dict[str, Any], objective: Objective, *, warns: bool) -> None:
+    thin = decode_space(SMALL | {"width": 4, "depth": 5, "skip_channels": 1})
+    found = search(SearchRequest(space=thin, budget=Budget(**limits), objective=objective)).certificate
+    assert found.caveats == (("no_limits",) if warns else ())
