@@ -190,6 +190,22 @@ def test_an_unknown_network_gets_the_known_name_that_is_most_similar(name: str, 
         assert done.stderr.startswith(f'nnmass: "{name}" is not a file or a known network. {hint}')
 
 
+@pytest.mark.parametrize("name", ["best.pt", "Model.ONNX", "weights.safetensors"])
+def test_a_model_file_is_refused_with_what_is_taken(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"PK\x03\x04\xff")
+    for command in ("compress", "evaluate", "export", "diagram"):
+        for place in (str(path), name):
+            done = run(command, place)
+            said = f'nnmass: "{place}" is a model file; give the network\'s definition as JSON, or the name of a known'
+            assert (done.exit_code, done.stdout) == (2, "")
+            assert done.stderr == f"{said} network\n"
+    with pytest.raises(nnmass.DefinitionError, match="cannot be a model file; give the network's definition"):
+        nnmass.evaluate([name])
+    with pytest.raises(nnmass.DefinitionError, match="cannot be a model file; give the network's definition"):
+        nnmass.compress(name)
+
+
 def test_a_search_without_limits_prints_a_note() -> None:
     note = "Note: The request sets no limit"
     assert note in run("search", "--preset", "densenet-tiny", "--top-k", "1").stdout

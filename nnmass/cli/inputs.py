@@ -10,6 +10,7 @@ from typing import Any
 
 from nnmass.cli.exit_codes import exit_on_error, refuse
 from nnmass_core.codec import most_similar
+from nnmass_core.named.model_files import TAKEN, is_model_file
 
 HERE = "-"
 
@@ -34,6 +35,8 @@ def network_in(place: str) -> Any:
 
 def network_and_seed_in(place: str) -> tuple[Any, int]:
     """Return a network as `network_in` does, and the seed of its wiring: 0 unless the file is that of a training."""
+    if is_model_file(place):
+        refuse(f'"{place}" is a model file; {TAKEN}')
     if place != HERE and not Path(place).exists() and _is_name(place):
         return place, 0
     if place != HERE and not Path(place).is_file():

@@ -8,6 +8,7 @@ from nnmass_core.architecture import Architecture
 from nnmass_core.codec import JsonObject, one_of
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_architecture
+from nnmass_core.named.model_files import TAKEN, is_model_file
 
 IMAGENET: JsonObject = {"input": {"channels": 3, "height": 224, "width": 224}, "num_classes": 1000}
 
@@ -51,6 +52,8 @@ def named_networks() -> dict[str, Architecture]:
 
 def named_network(name: str) -> Architecture:
     """Return a network by its name. Raises DefinitionError."""
+    if is_model_file(name):
+        raise DefinitionError.at("", "model_file", f"cannot be a model file; {TAKEN}")
     if name not in named_networks():
         raise DefinitionError.at("", "unknown_network", one_of(name, named_networks()))
     return named_networks()[name]
