@@ -187,15 +187,28 @@ def _times(ratio: float) -> str:
 
 
 def request_summary(request: Mapping[str, Any]) -> str:
-    """Return a request in short form: most NN-Mass within 1 M params and 150 M MACs."""
+    """Return a request in short form: most NN-Mass within 1 M params and 150 M MACs.
+
+    It names the precision where it depends on it: where a limit or the objective is on memory.
+    """
     limits = {name: value for name, value in request["budget"].items() if name != "precision"}
+    at = f" at {request['budget']['precision']}" if _counts_bytes(request) else ""
     device = limits.pop("device", None)
     profile = device if isinstance(device, Mapping) else {"name": device, "ram_bytes": device}
     budget = [_limit(name, value) for name, value in limits.items()]
     where = f" on {profile['name']}" if device else ""
     if device and (profile["ram_bytes"] or profile.get("flash_bytes")):
         budget, where = [*budget, f"the memory of {profile['name']}"], ""
-    return f"{_wanted(request['objective'])}{f' within {joined(budget)}' if budget else ' without limits'}{where}"
+    return f"{_wanted(request['objective'])}{f' within {joined(budget)}' if budget else ' without limits'}{where}{at}"
+
+
+def _counts_bytes(request: Mapping[str, Any]) -> bool:
+    """Return whether a limit or the objective of a request counts bytes, whose number depends on the precision."""
+    limited = {costs_by_limit()[name].name for name in request["budget"] if name in costs_by_limit()}
+    objective = request["objective"]
+    wanted = {objective.get("minimize"), *objective.get("pareto", ())}
+    of_memory = {cost.name for cost in COSTS.values() if cost.stored}
+    return "device" in request["budget"] or bool(of_memory & (limited | wanted))
 
 
 def _wanted(objective: Mapping[str, Any]) -> str:

@@ -383,6 +383,8 @@ class NamedDevice(FromJson):
         source: The source of these figures.
         note: Which part or board it is, and what the figures exclude.
         limits: The limits that it sets.
+        default_precision: The precision of a search that names the device and no precision: int8 for a
+            microcontroller. None where the service is of an earlier release.
         latency: Measured times of operators, with the error on held-out networks, if there are any.
         own: A profile of yours, not a device built into nnmass.
     """
@@ -394,6 +396,7 @@ class NamedDevice(FromJson):
     source: str
     note: str
     limits: Json
+    default_precision: str | None = json_field(default=None)
     latency: Json | None = json_field(default=None)
     own: bool = json_field(default=False)
 

@@ -38,7 +38,8 @@ class SearchOptions(TypedDict, total=False):
             "5 ms".
         device: A device by its name, or a profile as `nnmass calibrate` writes it; its memory limits apply in addition
             to the others.
-        precision: `fp32` (the default), `fp16` or `int8`.
+        precision: `fp32`, `fp16` or `int8`; by default that of the device (int8 for a microcontroller), and fp32
+            without a device.
         objective: `{"maximize": "nn_mass"}` (default), `{"minimize": "params" | "macs" | "peak_activation_bytes" |
             "latency_ms", "min_nn_mass": 755}`, or `{"pareto": ["nn_mass", "macs"]}`.
         top_k: How many architectures to rank, 1 to 1,000, by default 10.

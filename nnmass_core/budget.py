@@ -10,7 +10,7 @@ from nnmass_core.architecture import BYTES_PER_ELEMENT, Evaluation
 from nnmass_core.codec import LARGEST_INTEGER, JsonObject, check_integer, unknown_fields
 from nnmass_core.costs import Cost, costs_by_limit
 from nnmass_core.errors import DefinitionError, Problem
-from nnmass_core.hardware.devices import Device, read_device
+from nnmass_core.hardware.devices import USUAL_PRECISION, Device, read_device
 from nnmass_core.hardware.latency import Latency, LatencyModel
 
 LARGEST_NUMBER = 1e9
@@ -57,7 +57,8 @@ class Budget:
     """The limits of the hardware, all of them hard. Bytes are those of `precision`.
 
     Args:
-        precision: `fp32`, `fp16` or `int8`.
+        precision: `fp32`, `fp16` or `int8`; None for the default of the device (`Device.default_precision`: int8 for a
+            microcontroller), and fp32 without a device.
         device: A device, a profile, or a known device's name. Its memory limits apply in addition to the others; where
             two limit the same quantity, the lower one applies.
         bounds: Limits by their names: one for each row of the table of costs (`nnmass_core.costs`); None sets no limit.
@@ -75,7 +76,7 @@ class Budget:
     def __init__(
         self,
         *,
-        precision: str = "fp32",
+        precision: str | None = None,
         device: Device | str | Mapping[str, Any] | None = None,
         **bounds: float | None,
     ) -> None:
@@ -83,13 +84,16 @@ class Budget:
         given = {name: bound for name in costs if (bound := bounds.get(name)) is not None}
         problems = list(unknown_fields(bounds, set(costs)))
         problems += [problem for name, bound in given.items() for problem in _wrong(costs[name], bound)]
-        if precision not in tuple(BYTES_PER_ELEMENT):
+        if precision is not None and precision not in tuple(BYTES_PER_ELEMENT):
             problems.append(Problem("precision", "unknown_choice", f"must be one of {', '.join(BYTES_PER_ELEMENT)}"))
-        object.__setattr__(self, "precision", precision)
+        known: Device | None = None
         try:
-            object.__setattr__(self, "device", None if device is None else read_device(device))
+            known = None if device is None else read_device(device)
         except DefinitionError as error:
             problems += error.under("device").problems
+        usual = USUAL_PRECISION if known is None else known.default_precision
+        object.__setattr__(self, "precision", usual if precision is None else precision)
+        object.__setattr__(self, "device", known)
         if not problems:
             problems = [problem for name in given if costs[name].timed for problem in self._untimed(name)]
         if problems:

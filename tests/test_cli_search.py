@@ -244,6 +244,11 @@ def test_devices_are_listed_and_limit_a_search() -> None:
     request = json.loads(run("search", *SMALL, "--device", "stm32f407", "--json").stdout)["request"]
     assert request["budget"]["device"] == "stm32f407"
     assert "weight memory" in run("search", *SMALL[:2], "--device", "stm32f407").stdout
+    assert request["budget"]["precision"] == "int8"
+    named = json.loads(run("search", *SMALL, "--device", "stm32f407", "--precision", "fp32", "--json").stdout)
+    assert named["request"]["budget"]["precision"] == "fp32"
+    smaller = json.loads(run("compress", "resnet18", "--device", "rp2350", "--json").stdout)
+    assert smaller["request"]["budget"] == {"device": "rp2350", "precision": "int8"}
     assert limits["stm32f407"]["max_weight_bytes"] == 2**20
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
@@ -16,6 +16,7 @@ from app.http.fields import (
     Network,
     NetworkId,
     NnMass,
+    Precision,
     Status,
     Strict,
 )
@@ -47,9 +48,7 @@ class EvaluateBody(Strict):
     architectures: list[Definition] = Field(
         min_length=1, max_length=MOST_ARCHITECTURES, description="Full definitions of networks."
     )
-    precision: Literal["fp32", "fp16", "int8"] = Field(
-        "fp32", description="Precision at which bytes are counted.", examples=["fp32"]
-    )
+    precision: Precision = Field("fp32", description="Precision at which bytes are counted.", examples=["fp32"])
 
 
 class _Mass(BaseModel):

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, WithJsonSchema
 
-from app.http.fields import NextCursor
+from app.http.fields import NextCursor, Precision
 from nnmass_core.codec import json_schema
 from nnmass_core.hardware.devices import NAME, device_schema, devices
 from nnmass_core.hardware.latency import LatencyModel
@@ -58,6 +58,11 @@ class DeviceItem(BaseModel):
     limits: dict[str, int] = Field(
         description="Limits that the device sets in a budget, by their names, in bytes.",
         examples=[BOARD.limits()],
+    )
+    default_precision: Precision = Field(
+        description="Precision of a budget that names this device and no precision: that of its latency profile, else "
+        "int8 for a microcontroller (flash or RAM below 16 MiB), else fp32.",
+        examples=[BOARD.default_precision],
     )
     own: bool = Field(description="True for your own profiles, false for built-in devices.", examples=[False])
 

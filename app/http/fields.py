@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
@@ -38,6 +38,9 @@ WHOLE = BeforeValidator(as_integer)
 
 Natural = Annotated[int, Field(ge=0, le=LARGEST_INTEGER), WHOLE]
 """A non-negative integer that every JSON reader can hold."""
+
+Precision = Literal["fp32", "fp16", "int8"]
+"""The precision at which bytes are counted."""
 
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED), WHOLE]
 """The seed of a random number generator."""

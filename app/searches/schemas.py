@@ -28,6 +28,7 @@ from app.http.fields import (
     NextCursor,
     NnMass,
     Params,
+    Precision,
     ProgressMessage,
     StartedAt,
     Status,
@@ -80,8 +81,11 @@ Device = Annotated[
 class BudgetBody(with_limits(Strict)):  # type: ignore[misc]  # a base that the table of costs gives
     """The limits of the hardware. All limits are hard; an empty budget allows everything."""
 
-    precision: Literal["fp32", "fp16", "int8"] = Field(
-        "fp32", description="Precision at which bytes are counted.", examples=["fp32"]
+    precision: Precision | None = Field(
+        None,
+        description="Precision at which bytes are counted. If omitted: the `default_precision` of the device (int8 for "
+        "a microcontroller), and fp32 without a device. The stored request names it.",
+        examples=["fp32"],
     )
     device: Device = Field(
         None,
@@ -340,6 +344,9 @@ class RankedPage(BaseModel):
 class PreviewAnswer(BaseModel):
     """The result of a search that is not stored."""
 
+    request: dict[str, Any] = Field(
+        description="The complete request: presets resolved, defaults filled in.", examples=[QUESTION]
+    )
     result: Result = Field(description="The certificate.")
     items: list[RankedItem] = Field(description="The ranking, best first.")
 

@@ -217,8 +217,9 @@ def read(session: Session, owner: str, question: Question) -> SearchRequest:
 
 
 class Preview(TypedDict):
-    """The certificate and the ranking of a search that is not stored."""
+    """The request, the certificate and the ranking of a search that is not stored."""
 
+    request: JsonObject
     result: JsonObject
     items: list[JsonObject]
 
@@ -234,7 +235,7 @@ def preview(request: SearchRequest) -> Preview:
     if not found.certificate.optimal and time.monotonic() > deadline:
         raise _too_large()
     items = [ranked.to_json(request.budget.precision) for ranked in found.ranking]
-    return {"result": found.report(time.monotonic() - started), "items": items}
+    return {"request": request.to_json(), "result": found.report(time.monotonic() - started), "items": items}
 
 
 def _too_large() -> Invalid:

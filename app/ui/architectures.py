@@ -15,7 +15,7 @@ from app.errors import Invalid
 from app.exports.delivery import get_or_enqueue
 from app.exports.service import Pending
 from app.http.dependencies import CallerDep, Owner, ReadSession, ThreadsDep
-from app.http.fields import LARGEST_SEED, ArchId
+from app.http.fields import LARGEST_SEED, ArchId, Precision
 from app.http.file_responses import sent
 from app.ui.budgets import charted
 from app.ui.page import PageRoute, go_to, render
@@ -47,7 +47,7 @@ def show(
     owner: Owner,
     arch_id: ArchId,
     against: Annotated[list[Compared] | None, Query(max_length=MOST_COMPARED - 1)] = None,
-    precision: Literal["fp32", "fp16", "int8"] = "fp32",
+    precision: Precision = "fp32",
     seed: Annotated[int, Query(ge=0, le=LARGEST_SEED)] = 0,
 ) -> Response:
     """Show an architecture, or compare it with others."""

@@ -98,7 +98,9 @@ def _json(text: str, field: str, problems: list[Problem]) -> Any:
 
 
 def _budget(form: Form, problems: list[Problem]) -> JsonObject:
-    budget: JsonObject = {"precision": value(form, "precision") or "fp32"}
+    budget: JsonObject = {}
+    if precision := value(form, "precision"):
+        budget["precision"] = precision
     for name, cost in costs_by_limit().items():
         if text := value(form, name):
             try:

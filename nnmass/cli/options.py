@@ -72,6 +72,13 @@ Minimize = Annotated[
 Limits = Mapping[str, str | None]
 NO_LIMITS: Limits = {}
 PrecisionOption = Annotated[Precision, typer.Option("--precision", help="Numeric precision for memory.")]
+BudgetPrecision = Annotated[
+    Precision | None,
+    typer.Option(
+        "--precision",
+        help="Numeric precision for memory (default: that of --device, int8 for a microcontroller; fp32 without one).",
+    ),
+]
 TopK = Annotated[int | None, typer.Option(metavar="K", help="Number of networks to rank (default: 10).")]
 DiversityOption = Annotated[
     Diversity, typer.Option("--diversity", help="shape: at most one result for each tuple of widths and depths.")
@@ -137,8 +144,9 @@ def _limit_option(cost: Cost) -> inspect.Parameter:
     return inspect.Parameter(cost.limit, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=kind)
 
 
-def limits_of(limits: Limits, device: str | None, precision: Precision) -> SearchOptions:
+def limits_of(limits: Limits, device: str | None, precision: Precision | None) -> SearchOptions:
     """Return the limits of a search; if the device is a file, read it."""
     is_file = device is not None and (device.endswith(".json") or Path(device).is_file())
     profile = json_in(device, "the device's profile") if device is not None and is_file else device
-    return cast("SearchOptions", {**limits, "device": profile, "precision": precision.value})
+    given = {} if precision is None else {"precision": precision.value}
+    return cast("SearchOptions", {**limits, "device": profile, **given})

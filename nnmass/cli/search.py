@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nnmass import formatting
 from nnmass.cli.exit_codes import NOT_PROVED, NOTHING_FITS, exit_on_error, refuse
 from nnmass.cli.inputs import json_in, network_in
 from nnmass.cli.options import (
     COSTS,
     NO_LIMITS,
+    BudgetPrecision,
     Device,
     Diversity,
     DiversityOption,
@@ -21,8 +23,6 @@ from nnmass.cli.options import (
     KeyFile,
     Limits,
     Minimize,
-    Precision,
-    PrecisionOption,
     Save,
     Server,
     TimeLimit,
@@ -36,7 +36,7 @@ from nnmass_core.codec import JsonObject
 
 if TYPE_CHECKING:
     from nnmass.client import Client
-    from nnmass.results import Answer
+    from nnmass.results import Answer, NamedDevice
     from nnmass.search_options import SearchOptions, Space
 
     Run = Callable[["Client | None", Any], Answer]
@@ -65,7 +65,7 @@ def search(
     space: SpaceFile = None,
     limits: Limits = NO_LIMITS,
     device: Device = None,
-    precision: PrecisionOption = Precision.FP32,
+    precision: BudgetPrecision = None,
     minimize: Minimize = None,
     min_nn_mass: Annotated[float | None, typer.Option(metavar="MASS", help="Minimum NN-Mass.")] = None,
     pareto: Annotated[
@@ -114,7 +114,7 @@ def compress(
     space: SpaceFile = None,
     limits: Limits = NO_LIMITS,
     device: Device = None,
-    precision: PrecisionOption = Precision.FP32,
+    precision: BudgetPrecision = None,
     top_k: TopK = None,
     diversity: DiversityOption = Diversity.NONE,
     time_limit: TimeLimit = SECONDS,
@@ -159,8 +159,10 @@ def presets(*, as_json: Json = False) -> None:
 
 
 def devices(server: Server = None, key_file: KeyFile = None, *, as_json: Json = False) -> None:
-    """List the devices, for `search --device`: with --server also the profiles that you stored in the service."""
-    from nnmass import formatting
+    """List the devices, for `search --device`: with --server also the profiles that you stored in the service.
+
+    A search that names no --precision has that of its device.
+    """
     from nnmass.cli.printing import print_json, print_table
     from nnmass.local import devices as known
 
@@ -173,9 +175,14 @@ def devices(server: Server = None, key_file: KeyFile = None, *, as_json: Json = 
     if as_json:
         print_json([dict(one.raw) for one in found])
         return
-    heads = [("name", "left"), ("weights, bytes", "right"), ("activations, bytes", "right"), ("description", "left")]
-    rows = ([one.name, formatting.count(one.flash_bytes), formatting.count(one.ram_bytes), one.title] for one in found)
-    print_table(heads, rows)
+    heads = [("name", "left"), ("weights, bytes", "right"), ("activations, bytes", "right")]
+    heads += [("precision", "left"), ("description", "left")]
+    print_table(heads, map(_device_row, found))
+
+
+def _device_row(device: NamedDevice) -> list[str]:
+    memory = [formatting.count(size) for size in (device.flash_bytes, device.ram_bytes)]
+    return [device.name, *memory, device.default_precision or formatting.UNKNOWN, device.title]
 
 
 def _space_of(preset: str | None, space: str | None) -> Space:

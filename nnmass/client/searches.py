@@ -143,7 +143,8 @@ class SearchCalls(Calls):
         """
         body = question_of(space, options)
         answer = self._transport.post(f"{PLACE}/preview", body)
-        return Answer.from_json(answer, {"objective": {"maximize": "nn_mass"}} | body)
+        # a service of an earlier release does not repeat the request
+        return Answer.from_json(answer, answer.get("request", {"objective": {"maximize": "nn_mass"}} | body))
 
     def wait(self, search: Search | str, *, progress: Watch | None = None, timeout: float | None = None) -> Search:
         """Return a search once it has ended, in whatever state.

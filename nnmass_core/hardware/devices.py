@@ -1,6 +1,7 @@
 """Devices: their memory according to their documents, and their measured speed.
 
-A budget's `device` sets limits on weights and activations, and the latency model of the search.
+A budget's `device` sets limits on weights and activations, the latency model of the search, and the precision where the
+budget names none.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ from nnmass_core.hardware.latency import LINE, LatencyModel
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
+MICROCONTROLLER_BYTES = 16 * MIB
+"""A device with less flash or less RAM than this is a microcontroller."""
+
 NAME = "[a-z][a-z0-9._-]{0,63}"
 """The form of a device's name."""
 
@@ -43,6 +47,9 @@ TEXTS = {
 """The descriptive fields of a profile: their maximum number of characters, a description and an example."""
 
 MEMORY = ("flash_bytes", "ram_bytes")
+
+USUAL_PRECISION = "fp32"
+"""The precision of a budget that names none and has no device."""
 
 SHARED = "One memory holds weights, activations and everything else; each limit is the whole memory."
 
@@ -69,14 +76,30 @@ class Device:
         bounds = {cost.limit: getattr(self, cost.memory) for cost in COSTS.values() if cost.memory}
         return {name: bound for name, bound in bounds.items() if bound is not None}
 
+    @property
+    def microcontroller(self) -> bool:
+        """Whether it has less flash or less RAM than 16 MiB."""
+        return any(size is not None and size < MICROCONTROLLER_BYTES for size in (self.flash_bytes, self.ram_bytes))
+
+    @property
+    def default_precision(self) -> str:
+        """The precision of a budget with this device that names none.
+
+        It is that of the device's latency profile; without one int8 for a microcontroller, since its runtimes compute
+        with integers, and fp32 for other devices.
+        """
+        if self.latency is not None:
+            return self.latency.precision
+        return "int8" if self.microcontroller else USUAL_PRECISION
+
     def definition(self) -> JsonObject:
         """Write the profile in the form that `read_device` reads, JSON-ready."""
         plain = {name: getattr(self, name) for name in FIELDS}
         return {**plain, "latency": None if self.latency is None else encode(self.latency)}
 
     def to_json(self) -> JsonObject:
-        """Write the device with the limits that it sets, as JSON-ready objects."""
-        return {**self.definition(), "limits": self.limits()}
+        """Write the device with the limits and the default precision that it sets, as JSON-ready objects."""
+        return {**self.definition(), "limits": self.limits(), "default_precision": self.default_precision}
 
     def named(self) -> str | JsonObject:
         """Return a permanent reference to the device for a request: its name if it is built in, else the whole profile.

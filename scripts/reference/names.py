@@ -42,7 +42,7 @@ def names_page() -> str:
         *(
             "## Devices",
             DEVICES,
-            table(("name", "device", "flash", "RAM", "source and note"), _devices(), right=(2, 3)),
+            table(("name", "device", "flash", "RAM", "default precision", "source and note"), _devices(), right=(2, 3)),
         ),
         *("## Data sets", table(("name", "what it is", "one input", "train + test", "source"), _datasets())),
         *("## Recipes", table(("name", "what it is", "epochs", "batch", "digest"), _recipes(), right=(2, 3))),
@@ -69,7 +69,8 @@ def _networks() -> Iterator[Sequence[str]]:
 def _devices() -> Iterator[Sequence[str]]:
     for device in devices().values():
         sizes = f"{device.flash_bytes:,}", f"{device.ram_bytes:,}"
-        yield code(device.name), one_line(device.title), *sizes, one_line(f"{device.source}. {device.note}")
+        precision = device.default_precision
+        yield code(device.name), one_line(device.title), *sizes, precision, one_line(f"{device.source}. {device.note}")
 
 
 def _datasets() -> Iterator[Sequence[str]]:

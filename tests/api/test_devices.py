@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import UUID
 
 import pytest
 from fastapi.testclient import TestClient
 
 from app.devices import service
+from app.storage.models import Search
+from nnmass_core.families import decode_architecture as read_architecture
 from nnmass_core.hardware.devices import devices, read_device
+from nnmass_core.request import SearchRequest
+from tests.conftest import Backend
 from tests.core.latencies import profile
 from tests.core.test_devices import SMALL_GREY
 from worker import search_tasks
@@ -30,9 +35,39 @@ def test_devices_are_listed_and_named_in_budgets(client: TestClient, worker: Con
     (best,) = client.get(f"/v1/searches/{made['id']}/architectures").json()["items"]
     assert best["weight_bytes"] + best["slack"]["max_weight_bytes"] == devices()["stm32f746"].flash_bytes
     assert best["latency_ms"] is None
+    assert (made["request"]["budget"], made["reused"]) == (budget, False)
+    shorter = client.post("/v1/searches", json={"space": SMALL_GREY, "budget": {"device": "stm32f746"}, "top_k": 1})
+    assert (shorter.status_code, shorter.json()["id"], shorter.json()["request"]) == (200, made["id"], made["request"])
     refused = client.post("/v1/searches", json={"space": SMALL_GREY, "budget": {"device": "toaster"}})
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["field"] == "budget.device"
+
+
+def test_a_microcontroller_counts_one_byte_unless_the_request_names_a_precision(client: TestClient) -> None:
+    for named, effective in (({}, "int8"), ({"precision": None}, "int8"), ({"precision": "fp32"}, "fp32")):
+        question = {"space": SMALL_GREY, "budget": {"device": "rp2040", **named}, "top_k": 1}
+        stored = client.post("/v1/searches", json=question).json()
+        assert stored["request"]["budget"] == {"device": "rp2040", "precision": effective}
+        preview = client.post("/v1/searches/preview", json=question).json()
+        assert preview["request"] == stored["request"]
+    assert client.get(f"{PATH}/rp2040").json()["default_precision"] == "int8"
+    assert client.get(f"{PATH}/rtx-4090").json()["default_precision"] == "fp32"
+
+
+def test_a_search_that_an_earlier_release_stored_keeps_its_precision(
+    client: TestClient, worker: Context, backend: Backend
+) -> None:
+    """Every release has stored the precision that a request had, so a later default does not change it."""
+    budget = {"device": "rp2040", "precision": "fp32"}
+    made = client.post("/v1/searches", json={"space": SMALL_GREY, "budget": budget, "top_k": 1}).json()
+    assert search_tasks.run_next(worker)
+    (best,) = client.get(f"/v1/searches/{made['id']}/architectures").json()["items"]
+    found = read_architecture(best["architecture"]).evaluation
+    assert best["weight_bytes"] == found.report("fp32")["weight_bytes"]
+    with backend.database.read() as session:
+        stored = session.get_one(Search, UUID(made["id"]))
+        assert stored.request["budget"] == budget
+        assert SearchRequest.from_json(stored.request, version=stored.request_version).to_json() == stored.request
 
 
 def test_a_profile_is_stored_listed_replaced_and_deleted(client: TestClient) -> None:

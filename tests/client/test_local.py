@@ -32,7 +32,7 @@ QUESTIONS: list[tuple[str, SearchOptions]] = [
     ("resnet-tiny", {"objective": {"minimize": "macs", "min_nn_mass": 500.0}, "max_peak_activation_bytes": "300 KiB"}),
     ("resnet-tiny", {"objective": {"pareto": ["nn_mass", "params"]}, "max_macs": "40M"}),
     ("densenet-tiny", {"max_params": 10, "max_macs": "1M"}),
-    ("densenet-tiny", {"device": "stm32f407", "max_peak_activation_bytes": "64 KiB", "precision": "int8"}),
+    ("densenet-tiny", {"device": "stm32f407", "max_peak_activation_bytes": "64 KiB"}),
 ]
 
 
@@ -45,7 +45,9 @@ def test_a_local_search_has_the_same_answer_as_a_service(client: Client, space: 
     assert [item.parts for item in here] == [item.parts for item in there]
     assert here.certificate.space_size > 0
     assert (here.search is None, there.search is not None) == (True, True)
-    assert client.preview(space, **options).items == here.items
+    preview = client.preview(space, **options)
+    assert (preview.items, preview.request) == (here.items, here.request)
+    assert here.request["budget"]["precision"] == ("int8" if options.keys() & {"device", "precision"} else "fp32")
     document = here.to_json()
     assert json.loads(json.dumps(document)) == document
 

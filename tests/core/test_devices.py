@@ -13,6 +13,7 @@ from nnmass_core.hardware.devices import devices
 from nnmass_core.named.presets import resolve_space
 from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
+from tests.core.latencies import profile
 from tests.parsed import parsed
 
 SMALL_GREY = {
@@ -65,6 +66,43 @@ def test_a_search_for_a_device_equals_a_search_with_its_memory_limits(name: str)
     assert best["weight_bytes"] <= limits["max_weight_bytes"]
     assert best["peak_activation_bytes"] <= limits["max_peak_activation_bytes"]
     assert set(found.ranking[0].slack) == {"max_weight_bytes", "max_peak_activation_bytes"}
+
+
+@pytest.mark.parametrize("name", list(devices()))
+def test_a_budget_that_names_no_precision_has_that_of_its_device(name: str) -> None:
+    """The boards with kilobytes of RAM compute with integers; phones, single-board computers and GPUs do not."""
+    small = name.startswith(("stm32", "nrf", "rp2", "esp32"))
+    budget = Budget(device=name)
+    assert budget.precision == devices()[name].default_precision == ("int8" if small else "fp32")
+    assert budget == Budget(device=name, precision=budget.precision)
+    assert budget.to_json()["precision"] == budget.precision
+    assert Budget(device=name, precision="fp16").precision == "fp16"
+
+
+@pytest.mark.parametrize(
+    ("given", "precision"),
+    [
+        ({}, "fp32"),
+        ({"flash_bytes": 2**24 - 1}, "int8"),
+        ({"flash_bytes": 2**24}, "fp32"),
+        ({"ram_bytes": 2**24 - 1, "flash_bytes": 2**30}, "int8"),
+        ({"ram_bytes": 2**24, "flash_bytes": 2**24}, "fp32"),
+    ],
+)
+def test_the_default_precision_of_a_profile_follows_from_its_memory(given: dict[str, int], precision: str) -> None:
+    assert Budget(device={"name": "mine", **given}).precision == precision
+
+
+def test_the_default_precision_of_a_profile_with_latencies_is_theirs() -> None:
+    board = profile(flash_bytes=2**20)
+    assert Budget(device=board).precision == "fp32"
+    assert Budget(device=board, max_latency_ms=5).latency_model is not None
+    board["latency"]["precision"] = "fp16"
+    assert Budget(device=board).precision == "fp16"
+
+
+def test_a_budget_without_a_device_counts_four_bytes() -> None:
+    assert Budget().precision == Budget(precision=None).precision == Budget(max_weight_bytes=9).precision == "fp32"
 
 
 def test_a_device_with_another_wording_is_known_by_its_name() -> None:

@@ -106,12 +106,24 @@ def test_a_form_submitted_twice_makes_one_search(site: Everything) -> None:
     assert found["request"]["budget"] == {"max_params": 20_000, "max_macs": 2_000_000, "precision": "fp32"}
 
 
+def test_a_form_without_a_precision_has_that_of_its_device(site: Everything) -> None:
+    for device, precision, said in (("rp2040", "", "int8"), ("rp2040", "fp16", "fp16"), ("", "", "fp32")):
+        form = FORM | {"device": device, "precision": precision, "name": "by device"}
+        made = site.client.post("/searches", data=form, headers=OURS, follow_redirects=False)
+        found = site.client.get(f"/v1{made.headers['location']}").json()
+        assert found["request"]["budget"]["precision"] == said
+        page = site.client.get(made.headers["location"]).text
+        assert (f"the memory of rp2040 at {said}" in page) == bool(device)
+
+
 def test_a_form_filled_from_a_search_gives_the_same_request(site: Everything) -> None:
     for asked in (
         {"space": "densenet-tiny", "budget": {"max_weight_bytes": 80_000, "precision": "int8"}, "top_k": 3},
         {"space": "resnet-tiny", "objective": {"minimize": "macs", "min_nn_mass": 20.5}},
         {"space": "mobilenet-v2-imagenet", "objective": {"minimize": "params", "reference": "mobilenet_v2"}},
         {"space": "densenet-tiny", "objective": {"pareto": ["nn_mass", "params", "macs"]}},
+        {"space": "densenet-tiny", "budget": {"device": "rp2040"}},
+        {"space": "densenet-tiny", "budget": {"device": "rp2040", "precision": "fp32"}},
     ):
         request = site.client.post("/v1/searches", json=asked).json()["request"]
         body = checked(SearchBody, search_body(filled(request)))

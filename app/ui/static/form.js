@@ -123,13 +123,20 @@ async function loadDefinition() {
   ask();
 }
 
+function showUsualPrecision() {
+  const chosen = document.getElementById("device").selectedOptions[0];
+  const usual = chosen.dataset.precision || "fp32";
+  document.getElementById("usual").textContent = chosen.value ? `${usual}, the default for this device` : `${usual}, the default`;
+}
+
 function fillDevice(event) {
   const chosen = event.target.selectedOptions[0];
   const limits = JSON.parse(chosen.dataset.limits || "{}");
   for (const field of form.querySelectorAll("[data-memory]")) {
     field.value = field.name in limits ? limits[field.name].toLocaleString("en") : "";
   }
-  form.elements.precision.value = chosen.dataset.precision || "fp32";
+  form.elements.precision.value = "";
+  showUsualPrecision();
   document.getElementById("device-about").textContent = chosen.dataset.about || "";
   sliders.forEach(place);
   ask();
@@ -155,4 +162,5 @@ document.getElementById("clear").addEventListener("click", () => {
 document.getElementById("device").addEventListener("input", fillDevice);
 showPreset();
 showGoal();
+showUsualPrecision();
 preview();
