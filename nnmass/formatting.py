@@ -153,7 +153,10 @@ def slack(item: Mapping[str, Any]) -> str:
 
 
 def relaxation(result: Mapping[str, Any]) -> list[str]:
-    """Return, for each limit, the value that would make the request feasible with the other limits unchanged."""
+    """Return, for each limit, the value that would make the request feasible with the other limits unchanged.
+
+    Where no single limit does, also return the limits that would, raised together.
+    """
     lines: list[str] = []
     for name, least in (result["relaxation"] or {}).items():
         if name == "min_nn_mass":
@@ -162,7 +165,17 @@ def relaxation(result: Mapping[str, Any]) -> list[str]:
             lines.append(f"Changing the {limit_label(name)} limit alone does not help.")
         else:
             lines.append(f"Raise the {limit_label(name)} limit to at least {_exact_limit(name, least)}.")
-    return [line for line in lines if line]
+    return [line for line in (*lines, _joint_relaxation(result.get("joint_relaxation"))) if line]
+
+
+def _joint_relaxation(joint: Mapping[str, Any] | None) -> str:
+    if joint is None:
+        return ""
+    kept = " at the same least NN-Mass" if joint["unchanged"] else ""
+    if joint["factor"] is None:
+        return f"No common factor on the limits helps{kept}."
+    limits = [f"{limit_label(name)} to {_exact_limit(name, value)}" for name, value in joint["limits"].items()]
+    return f"Raise all limits together, by a factor of about {joint['factor']:.6g}{kept}: {joined(limits)}."
 
 
 def _exact_limit(name: str, value: float) -> str:

@@ -40,6 +40,8 @@ class Certificate(FromJson):
         feasible: Whether an architecture fits; None when the time ran out before one was found.
         binding: The limits whose removal would improve the best; None when the time ran out.
         relaxation: If nothing fits, for each limit the least value that is feasible with the other limits unchanged.
+        joint_relaxation: If nothing fits and raising a single limit is not enough, the least `factor` on all of them
+            that is, the `limits` that it gives, and the lower limits that stay `unchanged`.
         caveats: Codes of what makes the comparison by NN-Mass less fair, such as `widths_differ`.
         explored: Partial architectures that the engine created (`labels`), and what it excluded by a bound.
         elapsed_seconds: The duration of the search in seconds.
@@ -59,6 +61,7 @@ class Certificate(FromJson):
     feasible: bool | None
     binding: tuple[str, ...] | None = json_field(tuple)
     relaxation: Json | None
+    joint_relaxation: Json | None = json_field(default=None)
     caveats: tuple[str, ...] = json_field(tuple)
     explored: Json
     elapsed_seconds: float = json_field(compare=False)

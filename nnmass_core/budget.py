@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from nnmass_core.architecture import BYTES_PER_ELEMENT, Evaluation
@@ -40,6 +41,24 @@ class Limit:
     def elements(self) -> int:
         """The bound in elements, the engine's unit."""
         return self.cost.most_elements(self.bound, self.element_bytes)
+
+    @property
+    def step(self) -> Fraction | None:
+        """One element of the cost as a fraction of the bound, exactly; None for a bound of 0."""
+        whole = self.cost.whole
+        unit = Fraction(self.cost.in_units(1, self.element_bytes)) if whole else Fraction(1, self.cost.per_unit)
+        return unit / Fraction(self.bound) if self.bound else None
+
+    def raised(self, factor: Fraction) -> float:
+        """Return the bound times a factor: rounded down where the cost is a whole number, else to the nearest double.
+
+        A network with at most `factor` times the bound keeps the result, because rounding preserves order.
+
+        Args:
+            factor: The factor, exactly.
+        """
+        bound = Fraction(self.bound) * factor
+        return min(int(bound), LARGEST_INTEGER) if self.cost.whole else float(bound)
 
     def slack(self, evaluation: Evaluation, latency: Latency | None = None) -> float:
         """Return an architecture's distance to the limit, in the limit's unit; negative when it exceeds the limit.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 from nnmass_core.architecture import BYTES_PER_ELEMENT, Architecture, Evaluation
 from nnmass_core.codec import JsonObject, sha256_of
@@ -56,6 +58,34 @@ class Ranked:
         return {**self.figures(precision), "architecture": self.architecture.definition()}
 
 
+@dataclass(frozen=True)
+class JointRelaxation:
+    """The least factor that makes an infeasible request feasible when it multiplies all limits: docs/theory.md (37).
+
+    Args:
+        factor: The factor, exactly; None when no factor makes the request feasible.
+        limits: Each limit times the factor, by its name, in its unit; None without a factor.
+        unchanged: The lower limits of the request, which stay as they are: `min_nn_mass`, or none.
+    """
+
+    factor: Fraction | None
+    limits: dict[str, float] | None
+    unchanged: tuple[str, ...] = ()
+
+    def to_json(self) -> JsonObject:
+        """Write it as JSON-ready objects; the factor is the least double that is not below it."""
+        return {
+            "factor": None if self.factor is None else _not_below(self.factor),
+            "limits": self.limits,
+            "unchanged": list(self.unchanged),
+        }
+
+
+def _not_below(value: Fraction) -> float:
+    nearest = float(value)
+    return nearest if Fraction(nearest) >= value else math.nextafter(nearest, math.inf)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
     """What a search claims and can prove; docs/reference/bodies.md lists the fields as JSON.
@@ -98,6 +128,7 @@ class Certificate:
     savings: dict[str, float] | None = None
     front: bool = False
     resolution: dict[str, float] | None = None
+    joint_relaxation: JointRelaxation | None = None
 
     @property
     def gap(self) -> float | None:
@@ -122,6 +153,7 @@ class Certificate:
             "feasible": self.feasible,
             "binding": None if self.binding is None else list(self.binding),
             "relaxation": self.relaxation,
+            **({} if self.joint_relaxation is None else {"joint_relaxation": self.joint_relaxation.to_json()}),
             "caveats": list(self.caveats),
             "explored": {"labels": self.labels, "pruned_by_bound": self.pruned},
             **({} if self.reference is None else {"reference": _summary(self.reference), "savings": self.savings}),

@@ -12,20 +12,18 @@ from types import SimpleNamespace
 import numpy as np
 
 from nnmass_core.budget import Budget, Limit
-from nnmass_core.certificate import Certificate, Ranked, SearchResult
+from nnmass_core.certificate import Certificate, JointRelaxation, Ranked, SearchResult
 from nnmass_core.costs import COSTS, Cost, counts_of
 from nnmass_core.engine.chain import QUANTITIES, Chain, Ints, Stage
 from nnmass_core.engine.control import Control
+from nnmass_core.engine.joint_relaxation import least_factor
 from nnmass_core.engine.least_peak import OutOfTime, least_peak, least_peaks
 from nnmass_core.engine.pareto import Front, front_of_one_cost, front_of_peak, front_of_two_costs
-from nnmass_core.engine.problem import RANKING, ChainProblem, Key, maximize, minimize
+from nnmass_core.engine.problem import PEAK, RANKING, ChainProblem, Key, maximize, minimize
 from nnmass_core.engine.solver import Solution, Solver
 from nnmass_core.hardware.latency import LatencyModel
 from nnmass_core.request import Minimize, Objective, Pareto, SearchRequest
 from nnmass_core.spaces.base import Space
-
-PEAK = "peak"
-"""The one quantity that is no sum over stages."""
 
 COUNTED = ("params", "macs", "weights", "indices")
 """The quantities that costs are computed from."""
@@ -164,6 +162,7 @@ class _Question:
         bound = self._bound(value, solution)
         minimizing = self._objective if isinstance(self._objective, Minimize) else None
         reference = minimizing.reference if minimizing else None
+        relaxation = self._relaxation() if infeasible else None
         return Certificate(
             count=len(ranking),
             optimal=solution.complete,
@@ -174,7 +173,8 @@ class _Question:
             space_size=self._chain.count(),
             feasible=True if found else False if infeasible else None,
             binding=self._binding(ranking[0]) if found else () if infeasible else None,
-            relaxation=self._relaxation() if infeasible else None,
+            relaxation=relaxation,
+            joint_relaxation=self._joint_relaxation(relaxation),
             caveats=_caveats(self._request, ranking),
             labels=solution.labels,
             pruned=solution.pruned,
@@ -185,6 +185,7 @@ class _Question:
     def _front_certificate(self, ranking: tuple[Ranked, ...], front: Front, *, feasible: bool | None) -> Certificate:
         best = max((float(ranked.evaluation.mass) for ranked in ranking), default=None)
         gaps = front.gaps
+        relaxation = self._relaxation() if feasible is False else None
         return Certificate(
             count=len(ranking),
             optimal=feasible is not None and gaps is None,
@@ -195,7 +196,8 @@ class _Question:
             space_size=self._chain.count(),
             feasible=feasible,
             binding=() if feasible is False else None,
-            relaxation=self._relaxation() if feasible is False else None,
+            relaxation=relaxation,
+            joint_relaxation=self._joint_relaxation(relaxation),
             caveats=_caveats(self._request, ranking),
             labels=front.labels,
             pruned=front.pruned,
@@ -267,6 +269,25 @@ class _Question:
         except OutOfTime:
             return None
         return least
+
+    def _joint_relaxation(self, relaxation: dict[str, float | None] | None) -> JointRelaxation | None:
+        """Return the least factor on all limits, where raising a single one is not enough; None: or the time ran out.
+
+        A limit of 0 stays 0 whatever the factor.
+        """
+        if relaxation is None or not self._limits or any(relaxation[one.name] is not None for one in self._limits):
+            return None
+        steps = {limit.cost.quantity: limit.step for limit in self._limits}
+        fixed = tuple(limit for limit in self._limits if limit.step is None)
+        unchanged = ("min_nn_mass",) if isinstance(self._objective, Minimize) else ()
+        rest = _problem(self._chain, fixed, self._objective)
+        raised = {quantity: step for quantity, step in steps.items() if step is not None}
+        try:
+            factor = least_factor(rest, raised, self._control) if raised else None
+        except OutOfTime:
+            return None
+        limits = None if factor is None else {limit.name: limit.raised(factor) for limit in self._limits}
+        return JointRelaxation(factor, limits, unchanged)
 
     def _least_sum(self, others: ChainProblem, limit: Limit) -> int | None:
         keys = (minimize(limit.cost.quantity, others.chain.quantities), maximize("nn_mass"))

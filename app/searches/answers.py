@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,11 +49,18 @@ def item_of(row: RankedArchitecture, predictions: Predictions) -> JsonObject:
 
 def stored_result(found: SearchResult, elapsed_seconds: float) -> JsonObject:
     """Return a certificate in its stored form: the JSON of a `Result`, since responses contain the stored text."""
-    least = found.certificate.relaxation
-    relaxation = (
-        None if least is None else {name: None if value is None else float(value) for name, value in least.items()}
-    )
-    return dict.fromkeys(Result.model_fields) | found.report(elapsed_seconds) | {"relaxation": relaxation}
+    least, joint = found.certificate.relaxation, found.certificate.joint_relaxation
+    relaxed = {
+        "relaxation": None if least is None else _doubles(least),
+        "joint_relaxation": None
+        if joint is None
+        else joint.to_json() | {"limits": None if joint.limits is None else _doubles(joint.limits)},
+    }
+    return dict.fromkeys(Result.model_fields) | found.report(elapsed_seconds) | relaxed
+
+
+def _doubles(limits: Mapping[str, float | None]) -> JsonObject:
+    return {name: None if value is None else float(value) for name, value in limits.items()}
 
 
 def _written(row: SearchRow, waits: Waiting | None) -> dict[str, object]:

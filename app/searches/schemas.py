@@ -176,6 +176,23 @@ class Reference(BaseModel):
     macs: Macs
 
 
+class JointRelaxation(BaseModel):
+    """A common factor on all limits of a request; the lower limits (`unchanged`) stay as they are."""
+
+    factor: float | None = Field(
+        description="Lowest factor for which the limits, multiplied by it and rounded down to whole units, admit an "
+        "architecture. Null if no factor does.",
+        examples=[3.5210382400000003],
+    )
+    limits: dict[str, float] | None = Field(
+        description="Each limit multiplied by the factor, in its unit; null without a factor.",
+        examples=[{"max_params": 276986, "max_macs": 44012978}],
+    )
+    unchanged: list[str] = Field(
+        description="Lower limits, which are not multiplied: `min_nn_mass`, or none.", examples=[["min_nn_mass"]]
+    )
+
+
 class Result(BaseModel):
     """The certificate of a search."""
 
@@ -211,6 +228,11 @@ class Result(BaseModel):
         description="If nothing fits: the lowest feasible value of each limit with the other limits unchanged, in the "
         "unit of the limit; null where no value is feasible.",
         examples=[{"max_params": 31250, "max_macs": None}],
+    )
+    joint_relaxation: JointRelaxation | None = Field(
+        None,
+        description="If nothing fits and no single limit suffices: the lowest common factor on all limits that admits "
+        "an architecture, proved. Null otherwise, and if the time limit was reached first.",
     )
     caveats: list[str] = Field(
         description="Codes of what makes the comparison by NN-Mass less fair.", examples=[["widths_differ"]]

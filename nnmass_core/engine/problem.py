@@ -10,6 +10,9 @@ import numpy as np
 from nnmass_core.engine.chain import QUANTITIES, Chain, Floats, Stage
 
 MASS = QUANTITIES.index("nn_mass")
+PEAK = "peak"
+"""The one quantity that is no sum over stages."""
+
 RELATIVE_ERROR = 1e-9
 """Two sums of NN-Mass in doubles that differ by less than this fraction of their size are compared exactly."""
 

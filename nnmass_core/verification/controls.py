@@ -22,9 +22,9 @@ from nnmass_core.architecture import Architecture
 from nnmass_core.budget import Budget
 from nnmass_core.engine.chain import QUANTITIES, Chain, Floats, Ints, Stage
 from nnmass_core.engine.control import Control
-from nnmass_core.engine.problem import ChainProblem, maximize
+from nnmass_core.engine.problem import PEAK, ChainProblem, maximize
 from nnmass_core.engine.solver import Solver
-from nnmass_core.search import PEAK, chain_for
+from nnmass_core.search import chain_for
 from nnmass_core.spaces.base import Space
 
 WINDOWS = (0.05, 0.1, 0.2, 0.4)

@@ -57,6 +57,8 @@ class Answer:
     ranking: tuple[Row, ...]
     binding: tuple[str, ...]
     relaxation: dict[str, int | None] | None
+    joint: tuple[Fraction | None, dict[str, int] | None] | None = None
+    """The least common factor on all limits and the limits that it gives, where no single limit suffices."""
 
 
 def expand(form: Any) -> list[int]:
@@ -141,4 +143,21 @@ def answer(rows: list[Row], budget: dict[str, Any], top_k: int, diversity: str) 
         binding = tuple(name for name in limits if others[name][0].mass > fitting[0].mass)
         return Answer(tuple(ranking[:top_k]), binding, None)
     least = {name: min((r.use(name, precision) for r in remaining), default=None) for name, remaining in others.items()}
-    return Answer((), (), least)
+    joint = joint_relaxation(rows, limits, precision) if limits and set(least.values()) == {None} else None
+    return Answer((), (), least, joint)
+
+
+def joint_relaxation(
+    rows: list[Row], limits: dict[str, int], precision: str
+) -> tuple[Fraction | None, dict[str, int] | None]:
+    """Return the least factor for which the limits times the factor admit a row, and these limits, rounded down."""
+    factors = [_factor(row, limits, precision) for row in rows]
+    factor = min((one for one in factors if one is not None), default=None)
+    return factor, None if factor is None else {name: int(bound * factor) for name, bound in limits.items()}
+
+
+def _factor(row: Row, limits: dict[str, int], precision: str) -> Fraction | None:
+    """Return the factor by which a row exceeds the limits; None where it exceeds a limit of 0."""
+    if any(row.use(name, precision) > 0 for name, bound in limits.items() if bound == 0):
+        return None
+    return max(Fraction(row.use(name, precision), bound) for name, bound in limits.items() if bound)

@@ -56,6 +56,8 @@ def check_certificate(found: Certificate, expected: Answer, size: int) -> None:
     assert found.gap == (None if best is None else 0.0)
     assert found.space_size == size
     assert found.relaxation == expected.relaxation
+    joint = found.joint_relaxation
+    assert (None if joint is None else (joint.factor, joint.limits)) == expected.joint
     assert found.binding is not None
     assert set(found.binding) == set(expected.binding)
     assert len(found.binding) == len(expected.binding)
