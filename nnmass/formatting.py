@@ -16,6 +16,17 @@ CAVEATS = {
     "widths_differ": "NN-Mass compares networks fairly only at equal width, and the widths in this search differ.",
     "density_above_evidence": "Some cells have a higher density than any network with published training results.",
 }
+OUTCOMES = {
+    "proved": "proved",
+    "not_proved": "not proved",
+    "nothing_fits": "nothing fits",
+    "nothing_found": "nothing found",
+}
+"""The outcomes of a search that has succeeded, for people.
+
+Nothing fits: proved. Nothing found: the time limit was reached before anything was found or proved.
+"""
+
 FIGURES = ("nn_mass", "density", "average_degree", "params", "macs")
 """The figures of a cell or stage in addition to its definition."""
 
@@ -116,6 +127,20 @@ def _part(part: Mapping[str, Any]) -> str:
 def joined(names: Sequence[str], word: str = "and") -> str:
     """Return names as a list in a sentence: params, MACs and latency."""
     return f" {word} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def outcome(result: Mapping[str, Any]) -> str:
+    """Return what a search has proved, as one of OUTCOMES."""
+    if result["feasible"] is None:
+        return "nothing_found"
+    if not result["feasible"]:
+        return "nothing_fits"
+    return "proved" if result["optimal"] else "not_proved"
+
+
+def state(status: str, outcome: str | None) -> str:
+    """Return the state of a search for people: its status, or its outcome where that is no architecture."""
+    return OUTCOMES[outcome] if outcome in ("nothing_fits", "nothing_found") else status
 
 
 def certificate(result: Mapping[str, Any], objective: Mapping[str, Any]) -> str:

@@ -69,6 +69,11 @@ class Certificate(FromJson):
     savings: Json | None = json_field(default=None)
     resolution: Json | None = json_field(default=None)
 
+    @property
+    def outcome(self) -> str:
+        """What is proved: `proved`, `not_proved`, `nothing_fits` (proved) or `nothing_found` (out of time)."""
+        return formatting.outcome(vars(self))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture(FromJson):
@@ -212,7 +217,13 @@ class Answer(Architectures):
         """Return all of it as one JSON-ready document."""
         items = [dict(item.raw) for item in self]
         search = None if self.search is None else dict(self.search.raw)
-        return {"request": dict(self.request), "result": dict(self.certificate.raw), "items": items, "search": search}
+        return {
+            "request": dict(self.request),
+            "outcome": self.certificate.outcome,
+            "result": dict(self.certificate.raw),
+            "items": items,
+            "search": search,
+        }
 
     def __eq__(self, other: object) -> bool:
         """Compare requests and results, whether they were computed locally or by a service."""
@@ -325,6 +336,8 @@ class Search(Job):
         request_digest: The hash of the request: equal requests to the same core have equal digests.
         result_digest: The hash of ranking and certificate, equal for every complete run of one request.
         core_version: The version of `nnmass_core` that ran it.
+        outcome: What it has proved, once it has succeeded: `proved`, `not_proved`, `nothing_fits` or `nothing_found`.
+            None before, and of a service of an earlier release.
         result: The certificate, once it has succeeded.
         reused_from: The id of the search that computed the result, where that is another one.
     """
@@ -338,6 +351,7 @@ class Search(Job):
     request_digest: str
     result_digest: str | None
     core_version: str
+    outcome: str | None = json_field(default=None)
     result: Certificate | None = json_field(Certificate.from_json)
     reused_from: str | None = json_field(default=None)
 

@@ -119,6 +119,22 @@ def test_an_infeasible_search_reports_sufficient_limits() -> None:
     assert found["result"]["relaxation"]["max_params"] > 100
 
 
+def test_a_search_whose_limits_only_together_admit_nothing_reports_a_common_factor() -> None:
+    tight = ("search", "--preset", "densenet-cifar", "--max-params", "78666", "--max-macs", "12.5M")
+    done = run(*tight)
+    assert done.exit_code == 3
+    assert "Changing the params limit alone does not help." in done.stdout
+    together = r"Raise all limits together, by a factor of about [\d.]+: params to ([\d,]+) and MACs to ([\d,]+)\."
+    found = re.search(together, done.stdout)
+    assert found is not None
+    params, macs = (limit.replace(",", "") for limit in found.groups())
+    document = json.loads(run(*tight, "--json").stdout)
+    assert document["outcome"] == "nothing_fits"
+    assert document["result"]["joint_relaxation"]["limits"] == {"max_params": int(params), "max_macs": int(macs)}
+    enough = run("search", "--preset", "densenet-cifar", "--max-params", params, "--max-macs", macs, "--json")
+    assert (enough.exit_code, json.loads(enough.stdout)["outcome"]) == (0, "proved")
+
+
 def test_a_search_without_proof_exits_with_4() -> None:
     done = run("search", "--preset", "densenet-cifar-free", "--time-limit", "0.000001", "--json")
     assert done.exit_code == 4

@@ -144,6 +144,38 @@ def test_the_migration_folds_the_names_and_notes_of_searches(empty_url: str) -> 
     engine.dispose()
 
 
+@pytest.mark.parametrize(
+    ("result", "outcome"),
+    [
+        ({"feasible": True, "optimal": True}, "proved"),
+        ({"feasible": True, "optimal": False}, "not_proved"),
+        ({"feasible": False, "optimal": True}, "nothing_fits"),
+        ({"feasible": None, "optimal": False}, "nothing_found"),
+        (None, None),
+    ],
+)
+def test_the_migration_adds_the_outcome_of_stored_searches(
+    empty_url: str, result: dict[str, Any] | None, outcome: str | None
+) -> None:
+    engine = make_engine(empty_url)
+    with engine.connect() as connection:
+        command.upgrade(migrate.alembic_config(connection), "0012")
+    jobs = table("jobs", *(column(c.name, c.type) for c in Job.__table__.columns))
+    searches = table("searches", *(column(c.name, c.type) for c in Search.__table__.columns if c.name != "outcome"))
+    job: dict[str, Any] = {"id": UUID(int=1), "state": "succeeded", "kind": "search", "queue": "search"}
+    job |= {"owner": "local", "attempt": 1, "fence": 1, "progress_fraction": 1.0, "progress_message": "", "events": 0}
+    search = {"id": UUID(int=1), "name": "", "note": "", "family": "resnet", "request": {}, "request_version": 1}
+    search |= {"request_digest": "x", "core_version": "0.1.0", "result": result, "result_digest": None}
+    with engine.begin() as connection:
+        connection.execute(jobs.insert().values(job | {"rung_at": MOMENT, "created_at": MOMENT}))
+        connection.execute(searches.insert().values(search))
+    migrate.upgrade(engine)
+    with Session(engine) as session:
+        row = session.get_one(Search, UUID(int=1))
+        assert (row.outcome, row.result) == (outcome, result)
+    engine.dispose()
+
+
 def test_alembic_upgrade_head_works_from_the_command_line(tmp_path: Path) -> None:
     environment = os.environ | {"NNMASS_DATA_DIR": str(tmp_path / "data")}
     command = [sys.executable, "-m", "alembic", "upgrade", "head"]

@@ -14,6 +14,7 @@ from app.searches.answers import stored_result
 from app.searches.repository import KIND
 from app.searches.service import QUEUE
 from app.storage.models import Job, Search
+from nnmass import formatting
 from nnmass_core import __version__
 from nnmass_core.certificate import SearchResult
 from nnmass_core.engine.control import Control
@@ -82,4 +83,5 @@ def _store(session: Session, claim: Claim, request: SearchRequest, found: Search
         log.error("search %s: result %s differs from %s of an equal request", row.id, found.digest, earlier)
     row.result = stored_result(found, elapsed)
     row.result_digest = found.digest
+    row.outcome = formatting.outcome(row.result)
     session.add_all(service.rows_of(claim.job_id, found, request.budget.precision))

@@ -84,6 +84,7 @@ def _fields(
     return {
         "id": search.id,
         "status": job.state,
+        "outcome": search.outcome,
         "name": search.name,
         "tags": tags,
         "note": search.note,

@@ -99,6 +99,7 @@ def _facts(item: JsonObject) -> JsonObject:
     of_best = ("arch_id", "nn_mass", *COSTS, "depth", "architecture")
     return {
         "status": item["status"],
+        "outcome": item["outcome"],
         "core_version": item["core_version"],
         "request": item["request"],
         "result": {k: v for k, v in result.items() if k not in EFFORT} if isinstance(result, dict) else None,

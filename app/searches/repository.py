@@ -46,6 +46,7 @@ class Filters:
     """Which searches of the history to return."""
 
     status: State | None = None
+    outcome: str | None = None
     family: str | None = None
     created_after: datetime | None = None
     tag: str | None = None
@@ -72,6 +73,7 @@ _WRITTEN = select(
     Search.family,
     Search.request_digest,
     Search.result_digest,
+    Search.outcome,
     Search.core_version,
     cast(Search.request, Text()).label("request"),
     cast(Search.result, Text()).label("result"),
@@ -158,6 +160,8 @@ def _page(given: frozenset[str], *, once: bool) -> Select[*tuple[Any, ...]]:
         status=value("status", String()),
         created_after=value("created_after", UtcDateTime()),
     )
+    if "outcome" in given:
+        query = query.where(Search.outcome == value("outcome", String()))
     if "family" in given:
         query = query.where(Search.family == value("family", String()))
     if "tag" in given:

@@ -33,6 +33,7 @@ from app.searches import answers, comparison, export, service
 from app.searches.repository import Filters
 from app.searches.schemas import (
     Comparison,
+    Outcome,
     PreviewAnswer,
     Question,
     RankedPage,
@@ -137,6 +138,9 @@ def list_searches(
     owner: Owner,
     paging: PagingDep,
     status: StatusFilter = None,
+    outcome: Annotated[
+        Outcome | None, Query(description="Only searches that have proved this.", examples=["nothing_fits"])
+    ] = None,
     family: FamilyFilter = None,
     created_after: CreatedAfter = None,
     tag: Annotated[
@@ -148,7 +152,7 @@ def list_searches(
     ] = None,
 ) -> Response:
     """List searches, newest first."""
-    filters = Filters(status=status, family=family, created_after=created_after, tag=tag, q=q)
+    filters = Filters(status=status, outcome=outcome, family=family, created_after=created_after, tag=tag, q=q)
     rows, following = service.history(session, owner, filters, paging)
     return Response(answers.write_list(session, rows, following), media_type="application/json")
 

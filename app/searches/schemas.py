@@ -267,11 +267,21 @@ class SearchError(BaseModel):
     message: FailureMessage
 
 
+Outcome = Literal["proved", "not_proved", "nothing_fits", "nothing_found"]
+"""What a search that has succeeded has proved: `nnmass.formatting.OUTCOMES`."""
+
+
 class SearchAnswer(BaseModel):
     """A search and its status."""
 
     id: UUID = Field(description="Id of the search.", examples=[UUID_EXAMPLE])
     status: Status
+    outcome: Outcome | None = Field(
+        description="What a succeeded search has proved. `proved`: the ranking or front is the true one. "
+        "`nothing_fits`: no architecture does, proved. At the time limit: `not_proved`, or `nothing_found` without any "
+        "architecture. Null before.",
+        examples=["proved"],
+    )
     name: str = Field(description="Name, for people; empty if it has none.", examples=["camera v2"])
     tags: list[str] = Field(description="Tags, by which lists can be filtered.", examples=[["edge"]])
     note: str = Field(description="Text, for people; empty if there is none.", examples=["for revision C"])
@@ -369,6 +379,7 @@ class PreviewAnswer(BaseModel):
     request: dict[str, Any] = Field(
         description="The complete request: presets resolved, defaults filled in.", examples=[QUESTION]
     )
+    outcome: Outcome = Field(description="What is proved, as in a stored search.", examples=["proved"])
     result: Result = Field(description="The certificate.")
     items: list[RankedItem] = Field(description="The ranking, best first.")
 

@@ -24,6 +24,7 @@ from app.searches.schemas import Question, SearchBody, SearchChanges
 from app.storage.ids import new_id
 from app.storage.locks import advisory_lock
 from app.storage.models import Job, RankedArchitecture, Search, SearchTag
+from nnmass import formatting
 from nnmass_core import __version__
 from nnmass_core.certificate import SearchResult
 from nnmass_core.codec import JsonObject
@@ -92,7 +93,7 @@ def origin_of(found: Search) -> UUID:
 
 def take_result(session: Session, row: Search, source: Search) -> None:
     """Give a search the result of an equal one, as rows of its own: either may be deleted."""
-    row.result, row.result_digest = source.result, source.result_digest
+    row.result, row.result_digest, row.outcome = source.result, source.result_digest, source.outcome
     row.request_digest, row.core_version = source.request_digest, source.core_version
     repository.copy_ranking(session, source.id, row.id)
     session.flush()
@@ -220,6 +221,7 @@ class Preview(TypedDict):
     """The request, the certificate and the ranking of a search that is not stored."""
 
     request: JsonObject
+    outcome: str
     result: JsonObject
     items: list[JsonObject]
 
@@ -235,7 +237,13 @@ def preview(request: SearchRequest) -> Preview:
     if not found.certificate.optimal and time.monotonic() > deadline:
         raise _too_large()
     items = [ranked.to_json(request.budget.precision) for ranked in found.ranking]
-    return {"request": request.to_json(), "result": found.report(time.monotonic() - started), "items": items}
+    result = found.report(time.monotonic() - started)
+    return {
+        "request": request.to_json(),
+        "outcome": formatting.outcome(result),
+        "result": result,
+        "items": items,
+    }
 
 
 def _too_large() -> Invalid:

@@ -83,7 +83,7 @@ class JobEvent(Base):
 
 
 class Search(Base):
-    """A search: the request and, once its job has succeeded, the certificate.
+    """A search: the request and, once its job has succeeded, the certificate and what it has proved, in a word.
 
     folded_name, folded_note: name and note as they are searched; they follow every change.
     """
@@ -103,6 +103,7 @@ class Search(Base):
     core_version: Mapped[str] = mapped_column(String(32))
     result: Mapped[dict[str, Any] | None] = mapped_column(Json)
     result_digest: Mapped[str | None] = mapped_column(String(80))
+    outcome: Mapped[str | None] = mapped_column(String(16))
 
     job: Mapped[Job] = relationship(lazy="raise")
     tags: Mapped[list[SearchTag]] = relationship(

@@ -70,7 +70,8 @@ def environment() -> Environment:
     made.filters |= {function.__name__: function for function in filters}
     made.globals["heading_of"] = heading_of
     made.globals |= {
-        name: getattr(formatting, name) for name in ("of_limit", "of_cost", "limit_label", "shown_costs", "CAVEATS")
+        name: getattr(formatting, name)
+        for name in ("of_limit", "of_cost", "limit_label", "shown_costs", "state", "CAVEATS", "OUTCOMES")
     }
     return made
 

@@ -25,7 +25,7 @@ from app.ui import budgets
 from app.ui.forms import FormProblems, checked, chosen_state, filled, search_body, value, words
 from app.ui.page import FormDep, PageRoute, go_to, render
 from app.ui.trainings import choices
-from nnmass.formatting import joined
+from nnmass.formatting import OUTCOMES, joined
 from nnmass_core.codec import JsonObject
 from nnmass_core.costs import COSTS, objectives
 from nnmass_core.errors import DefinitionError
@@ -130,18 +130,22 @@ def history(
     owner: Owner,
     signer: CursorsDep,
     status: str = "",
+    outcome: str = "",
     family: Annotated[str, Query(max_length=64)] = "",
     tag: Annotated[str, Query(max_length=64)] = "",
     q: Annotated[str, Query(max_length=200)] = "",
     cursor: Annotated[str | None, Query(max_length=2000)] = None,
 ) -> Response:
     """List searches, newest first."""
-    filters = Filters(status=chosen_state(status), family=family or None, tag=tag or None, q=q or None)
+    proved = outcome if outcome in OUTCOMES else None
+    filters = Filters(
+        status=chosen_state(status), outcome=proved, family=family or None, tag=tag or None, q=q or None
+    )
     rows, following = service.history(session, owner, filters, Paging(signer, cursor, USUAL))
     page = SearchList.model_validate_json(answers.write_list(session, rows, following))
-    asked = {"status": status, "family": family, "tag": tag, "q": q}
+    asked = {"status": status, "outcome": outcome, "family": family, "tag": tag, "q": q}
     context = {"items": page.items, "following": page.next_cursor, "filters": asked}
-    return render(request, "history.html", states=list(State), families=list(FAMILIES), **context)
+    return render(request, "history.html", states=list(State), outcomes=OUTCOMES, families=list(FAMILIES), **context)
 
 
 @router.get("/searches/compare")

@@ -16,6 +16,10 @@ def history(
     status: Annotated[
         str | None, typer.Option(help="Only with this status: queued, running, succeeded, failed or cancelled.")
     ] = None,
+    outcome: Annotated[
+        str | None,
+        typer.Option(help="Only with this outcome: proved, not_proved, nothing_fits or nothing_found."),
+    ] = None,
     family: Annotated[str | None, typer.Option(help="Only of this network family.")] = None,
     tag: Annotated[str | None, typer.Option(help="Only with this tag.")] = None,
     text: Annotated[str | None, typer.Option("--text", "-q", help="Only with this text in the name or note.")] = None,
@@ -28,7 +32,8 @@ def history(
     from nnmass.cli.printing import print_json, print_searches
 
     with exit_on_error(), client_of(server, key_file) as client:
-        found = list(islice(client.history(status=status, family=family, tag=tag, q=text), limit))
+        searches = client.history(status=status, outcome=outcome, family=family, tag=tag, q=text)
+        found = list(islice(searches, limit))
     if as_json:
         print_json({"items": [dict(search.raw) for search in found]})
     else:

@@ -99,7 +99,8 @@ def print_searches(searches: Sequence[Search]) -> None:
 def _search_row(search: Search) -> list[str]:
     best = formatting.number(search.result.best_nn_mass) if search.result is not None else ""
     created = f"{search.created_at:%Y-%m-%d %H:%M:%S}"
-    return [search.id, created, search.status, formatting.request_summary(search.request), best, search.name]
+    state = formatting.state(search.status, search.outcome)
+    return [search.id, created, state, formatting.request_summary(search.request), best, search.name]
 
 
 def print_trainings(trainings: Sequence[Verification]) -> None:

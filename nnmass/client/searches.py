@@ -221,6 +221,7 @@ class SearchCalls(Calls):
         self,
         *,
         status: str | None = None,
+        outcome: str | None = None,
         family: str | None = None,
         tag: str | None = None,
         q: str | None = None,
@@ -230,6 +231,7 @@ class SearchCalls(Calls):
 
         Args:
             status: Only searches in this state: `queued`, `running`, `succeeded`, `failed` or `cancelled`.
+            outcome: Only searches that proved this: `proved`, `not_proved`, `nothing_fits` or `nothing_found`.
             family: Only searches of this family of networks.
             tag: Only searches with this tag.
             q: Only searches with this text in the name or note.
@@ -239,8 +241,8 @@ class SearchCalls(Calls):
             InvalidRequest: A filter is wrong; each problem names its field.
         """
         after = None if created_after is None else created_after.isoformat()
-        filters = {"status": status, "family": family, "tag": tag, "q": q, "created_after": after}
-        for item in self._pages(PLACE, **filters):
+        filters = {"status": status, "outcome": outcome, "family": family, "tag": tag, "q": q}
+        for item in self._pages(PLACE, **filters, created_after=after):
             yield Search.from_json(item)
 
     def change(

@@ -280,6 +280,48 @@ def test_an_infeasible_request_reports_the_smallest_sufficient_limit(client: Tes
     assert client.post("/v1/searches/preview", json=relaxed).json()["result"]["count"] == 0
 
 
+def test_that_nothing_fits_is_an_outcome_of_its_own(client: TestClient, worker: Context) -> None:
+    budgets: dict[str, dict[str, Any]] = {"proved": {}, "nothing_fits": {"max_params": 100}}
+    made = {
+        outcome: post(client, {"space": "densenet-tiny", "budget": budget}).json()
+        for outcome, budget in budgets.items()
+    }
+    assert {search["outcome"] for search in made.values()} == {None}
+    grid = {"space": "densenet-mlp-mnist", "objective": {"pareto": ["nn_mass", "params", "macs"]}}
+    made["not_proved"] = post(client, grid).json()
+    late = {"space": "densenet-cifar-free", "budget": {"max_params": 10**6}, "time_limit_seconds": 1e-9}
+    made["nothing_found"] = post(client, late).json()
+    while search_tasks.run_next(worker):
+        pass
+    for outcome, search in made.items():
+        found = client.get(f"/v1/searches/{search['id']}").json()
+        assert (found["status"], found["outcome"]) == ("succeeded", outcome)
+        listed = client.get("/v1/searches", params={"outcome": outcome}).json()["items"]
+        assert [one["id"] for one in listed] == [search["id"]]
+    assert client.get("/v1/searches", params={"outcome": "succeeded"}).status_code == 422
+    for outcome, budget in budgets.items():
+        preview = client.post("/v1/searches/preview", json={"space": "densenet-tiny", "budget": budget}).json()
+        assert preview["outcome"] == outcome
+    compared = client.get(
+        "/v1/searches/compare", params={"ids": f"{made['proved']['id']},{made['nothing_fits']['id']}"}
+    ).json()
+    assert {"field": "outcome", "values": ["proved", "nothing_fits"]} in compared["differences"]
+
+
+def test_two_limits_that_only_together_admit_nothing_are_raised_together(client: TestClient, worker: Context) -> None:
+    budget = {"max_params": 78_666, "max_macs": 12_500_000}
+    search = post(client, {"space": "densenet-cifar", "budget": budget}).json()
+    search_tasks.run_next(worker)
+    result = client.get(f"/v1/searches/{search['id']}").json()["result"]
+    assert result["relaxation"] == {"max_params": None, "max_macs": None}
+    joint = result["joint_relaxation"]
+    assert (joint["factor"] > 1, joint["unchanged"]) == (True, [])
+    assert joint["limits"] == {name: int(bound * joint["factor"]) for name, bound in budget.items()}
+    limits = {name: int(bound) for name, bound in joint["limits"].items()}
+    enough = {"space": "densenet-cifar", "budget": limits}
+    assert client.post("/v1/searches/preview", json=enough).json()["outcome"] == "proved"
+
+
 def test_preview_answers_like_a_search_and_stores_nothing(client: TestClient, worker: Context) -> None:
     question = {key: EXAMPLE[key] for key in ("space", "budget", "objective", "top_k", "diversity")}
     preview = client.post("/v1/searches/preview", json=question).json()

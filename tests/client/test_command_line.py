@@ -127,6 +127,21 @@ def test_a_search_that_reuses_a_result_says_so(run: Run, client: Client) -> None
     assert (other.name, other.reused_from) == ("Second name", first.id)
 
 
+def test_a_search_in_which_nothing_fits_has_that_state(run: Run, client: Client) -> None:
+    limits = {"max_params": 78_666, "max_macs": "12.5M"}
+    answer = client.search("densenet-cifar", name="too tight", **limits)  # type: ignore[arg-type]  # of these names
+    assert (answer.certificate.outcome, len(answer)) == ("nothing_fits", 0)
+    assert answer.search is not None
+    assert answer.search.outcome == "nothing_fits"
+    (listed,) = run.json("history", "--outcome", "nothing_fits", "--text", "too tight")["items"]
+    assert listed["id"] == answer.search.id
+    assert "nothing fits" in run("history", "--text", "too tight").stdout
+    assert run.json("history", "--outcome", "proved", "--text", "too tight")["items"] == []
+    refused = run("history", "--outcome", "fits")
+    assert (refused.exit_code, "outcome" in refused.stderr) == (2, True)
+    assert "Raise all limits together, by a factor of about" in run("show", answer.search.id).stdout
+
+
 def test_show_prints_a_queued_search(run: Run, client: Client, service: Service) -> None:
     service.rest()
     search = client.submit("densenet-tiny", max_params="91k")

@@ -32,7 +32,9 @@ from nnmass_core.request import SearchRequest
 from tests.api import trainings
 from tests.api.everything import Everything, everything
 from tests.clients import ADDRESS, client_of
-from tests.networks import MLP
+from tests.networks import MLP, SIZES
+from worker import search_tasks
+from worker.process import Context
 
 OURS = {"Origin": ADDRESS}
 FORM = {"preset": "densenet-tiny", "max_params": "20k", "max_macs": "2M", "name": "first"}
@@ -185,6 +187,22 @@ def test_an_infeasible_budget_shows_the_sufficient_limit(site: Everything) -> No
     part = site.client.post("/ui/preview", data={"preset": "densenet-tiny", "max_params": "10"}, headers=OURS)
     assert re.search(r"None of [\d,]+ architectures fits, proved in", part.text)
     assert re.search(r"Raise the params limit to at least [\d,]+\.", part.text)
+
+
+def test_that_nothing_fits_is_a_state_of_its_own_on_the_pages(site: Everything) -> None:
+    limits = {"max_params": "78,666", "max_macs": "12.5M", "name": "too tight"}
+    form = {"preset": "densenet-cifar", **limits}
+    made = site.client.post("/searches", data=form, headers=OURS, follow_redirects=False)
+    worker = Context(site.app.state.settings, site.app.state.database, "test/1")
+    while search_tasks.run_next(worker):
+        pass
+    page = site.client.get(made.headers["location"]).text
+    assert '<span class="badge nothing_fits">nothing fits</span>' in page
+    assert re.search(r"Raise all limits together, by a factor of about [\d.]+: params to [\d,]+ and MACs to", page)
+    for outcome, there in (("nothing_fits", True), ("proved", False), ("", True)):
+        listed = site.client.get("/searches", params={"outcome": outcome, "q": "too tight"}).text
+        assert ('<span class="badge nothing_fits">nothing fits</span>' in listed) == there
+    site.restore()
 
 
 def test_the_api_refuses_forms_and_pages_refuse_forms_of_other_origins(site: Everything) -> None:
