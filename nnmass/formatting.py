@@ -159,16 +159,36 @@ def certificate(result: Mapping[str, Any], objective: Mapping[str, Any]) -> str:
     return f"Best found among {size} architectures in {took}, not proved within the time limit{gap}."
 
 
-def binding(result: Mapping[str, Any]) -> str:
-    """Return which limits restrict the result, in a sentence; empty when there are none."""
-    names = result["binding"]
-    if names == [] and result["feasible"]:
-        return "Not limited by the budget. Only a larger space would allow a better network."
-    if not names:
+def binding(result: Mapping[str, Any], request: Mapping[str, Any]) -> str:
+    """Return which limits restrict the result, in a sentence; empty where none is known.
+
+    Where no single limit does, several may still do together, so that less is claimed of a budget with several limits.
+    """
+    names, minimized = result["binding"], request["objective"].get("minimize")
+    effect = "allow a better network" if minimized is None else f"lower the {cost(minimized)}"
+    if names:
+        higher = "A higher limit" if len(names) == 1 else "Raising any one of these limits"
+        return f"Limited by {joined([limit_label(name) for name in names])}. {higher} would {effect}."
+    if names is None or not result["feasible"]:
         return ""
-    which = joined([limit_label(name) for name in names])
-    higher = "A higher limit" if len(names) == 1 else "Raising any one of these limits"
-    return f"Limited by {which}. {higher} would allow a better network."
+    limits = _number_of_limits(request["budget"])
+    if limits and (limits > 1 or minimized is not None):
+        return f"Raising any one limit would not {effect}."
+    return (
+        "" if minimized is not None else "Not limited by the budget. Only a larger space would allow a better network."
+    )
+
+
+def _number_of_limits(budget: Mapping[str, Any]) -> int:
+    """Return the number of limits of a budget; of a built-in device's memory, which has two."""
+    device = budget.get("device")
+    known = {name for name in budget if name in costs_by_limit()}
+    memory = {one.limit: one.memory for one in COSTS.values() if one.memory}
+    if isinstance(device, Mapping):
+        known |= {limit for limit, field in memory.items() if device.get(field) is not None}
+    elif device:
+        known |= memory.keys()
+    return len(known)
 
 
 def slack(item: Mapping[str, Any]) -> str:

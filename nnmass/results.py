@@ -87,7 +87,8 @@ class Architecture(FromJson):
         weight_bytes: Bytes of the stored weights, at the requested precision.
         peak_activation_bytes: Peak bytes of activations for one input, at the requested precision.
         depth: Layers outside the head, as the family counts them.
-        rank: The rank in a ranking, from 1, else None.
+        rank: The rank in a ranking, from 1, else None: a point of a Pareto front has no rank.
+        point: The number of a point of a Pareto front, from 1, ascending in its first cost, else None.
         latency_ms: The estimate for one input in milliseconds, if the budget's device has a latency model.
         latency: The device of the estimate, and the band in which a measurement should lie.
         slack: The distance to each limit of a ranking's budget, in its unit, else empty.
@@ -103,6 +104,7 @@ class Architecture(FromJson):
     peak_activation_bytes: int
     depth: int
     rank: int | None = json_field(default=None)
+    point: int | None = json_field(default=None)
     latency_ms: float | None = json_field(default=None)
     latency: Json | None = json_field(default=None)
     slack: Json = json_field(default_factory=dict)
@@ -210,8 +212,8 @@ class Answer(Architectures):
 
     @property
     def best(self) -> Architecture | None:
-        """The first of the ranking, None when nothing was found."""
-        return self.items[0] if self.items else None
+        """The first of the ranking; None when nothing was found, and for a Pareto front, where none is the best."""
+        return self.items[0] if self.items and "pareto" not in self.request["objective"] else None
 
     def to_json(self) -> JsonObject:
         """Return all of it as one JSON-ready document."""

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 MOST_SHOWN = 20
+PLACES = ("rank", "point")
+"""The figures that say where in a ranking or on a front a network is."""
+
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -35,7 +38,7 @@ def frame_of(architectures: Rows) -> DataFrame:
 
 
 def _row(item: Mapping[str, Any]) -> JsonObject:
-    ranked = {"rank": item["rank"]} if "rank" in item else {}
+    ranked = {name: item[name] for name in PLACES if item.get(name) is not None}
     slack = {f"slack_{name}": left for name, left in (item.get("slack") or {}).items()}
     widths = {f"width_{n}": width_of(part) for n, part in enumerate(parts_of(item), start=1)}
     return (
@@ -50,7 +53,8 @@ def _row(item: Mapping[str, Any]) -> JsonObject:
 def _columns() -> dict[str, tuple[str, Callable[[Any], str]]]:
     """Return the columns that people see of an architecture: each with its heading and how it is written."""
     costs = {cost.name: (cost.heading, partial(formatting.of_cost, cost)) for cost in COSTS.values()}
-    return {"rank": ("rank", formatting.count), "nn_mass": ("NN-Mass", formatting.number), **costs}
+    places: dict[str, tuple[str, Callable[[Any], str]]] = {name: (name, formatting.count) for name in PLACES}
+    return places | {"nn_mass": ("NN-Mass", formatting.number), **costs}
 
 
 def html_of(architectures: Rows, caption: str = "") -> str:

@@ -12,16 +12,28 @@ from nnmass_core.costs import COSTS
 from nnmass_core.hardware.latency import Latency
 
 
+def place_of(position: int, *, of_front: bool) -> JsonObject:
+    """Return the place of an architecture as in public JSON: its rank or, on a front, the number of the point.
+
+    Args:
+        position: The position in the ranking or along the front, from 1.
+        of_front: Whether it is a point of a Pareto front.
+    """
+    return {"rank": None, "point": position} if of_front else {"rank": position, "point": None}
+
+
 @dataclass(frozen=True)
 class Ranked:
     """One rank of the ranking, or one point of a Pareto front.
 
     Args:
-        rank: The position in the ranking, from 1.
+        rank: The position in the ranking or along the front, from 1.
         architecture: The architecture.
         evaluation: Its NN-Mass and costs.
         slack: Its distance to each limit of the budget, by the limit's name, in the limit's unit.
         latency: Its estimated latency, where the budget's device has a latency profile.
+        caveats: Codes of what makes the network unusual: docs/theory.md (36).
+        of_front: Whether it is a point of a front. No point of a front is better than another, so it has no rank.
     """
 
     rank: int
@@ -29,6 +41,8 @@ class Ranked:
     evaluation: Evaluation
     slack: dict[str, float]
     latency: Latency | None = None
+    caveats: tuple[str, ...] = ()
+    of_front: bool = False
 
     def figures(self, precision: str) -> JsonObject:
         """Return a rank's figures without its definition, JSON-ready.
@@ -37,7 +51,7 @@ class Ranked:
             precision: The precision at which bytes are counted: `fp32`, `fp16` or `int8`.
         """
         return {
-            "rank": self.rank,
+            **place_of(self.rank, of_front=self.of_front),
             "arch_id": self.architecture.arch_id,
             **self.evaluation.report(precision),
             **{
@@ -47,6 +61,7 @@ class Ranked:
             },
             "latency": None if self.latency is None else self.latency.to_json(),
             "slack": self.slack,
+            "caveats": list(self.caveats),
         }
 
     def to_json(self, precision: str) -> JsonObject:
@@ -109,6 +124,8 @@ class Certificate:
         savings: For compression, how many times fewer params and MACs the best has than the reference.
         front: Whether the result is a Pareto front.
         resolution: For an incomplete Pareto front, the widest gap in each cost in which points may be missing.
+        joint_relaxation: For an infeasible request that no single limit makes feasible, the least common factor on all
+            limits that does; None for other requests, and when the time ran out.
     """
 
     count: int

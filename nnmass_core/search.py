@@ -148,12 +148,14 @@ class _Question:
 
     def _ranked(self, rows: list[list[int]]) -> tuple[Ranked, ...]:
         ranked: list[Ranked] = []
+        space, of_front = self._request.space, isinstance(self._objective, Pareto)
         for rank, integers in enumerate(rows, start=1):
             architecture = self._request.space.architecture(integers)
             evaluation = architecture.evaluation
             latency = self._request.latency_of(architecture)
             slack = {limit.name: limit.slack(evaluation, latency) for limit in self._limits}
-            ranked.append(Ranked(rank, architecture, evaluation, slack, latency))
+            caveats = caveats_of_network(architecture, space.densest_evidence)
+            ranked.append(Ranked(rank, architecture, evaluation, slack, latency, caveats, of_front))
         return tuple(ranked)
 
     def _certificate(self, ranking: tuple[Ranked, ...], solution: Solution) -> Certificate:

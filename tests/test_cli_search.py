@@ -135,6 +135,17 @@ def test_a_search_whose_limits_only_together_admit_nothing_reports_a_common_fact
     assert (enough.exit_code, json.loads(enough.stdout)["outcome"]) == (0, "proved")
 
 
+def test_a_front_is_printed_without_ranks_and_without_a_best_network() -> None:
+    done = run("search", "--preset", "densenet-mlp-mnist", "--pareto", "params", "--max-macs", "20k")
+    assert done.exit_code == 0
+    assert done.stdout.split()[:2] == ["point", "NN-Mass"]
+    for word in ("rank", "by the best", "The best", "--save"):
+        assert word not in done.stdout
+    refused = run("search", "--preset", "densenet-mlp-mnist", "--pareto", "params", "--save", "best.json")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "--save does not apply to a Pareto front" in refused.stderr
+
+
 def test_a_search_without_proof_exits_with_4() -> None:
     done = run("search", "--preset", "densenet-cifar-free", "--time-limit", "0.000001", "--json")
     assert done.exit_code == 4

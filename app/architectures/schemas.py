@@ -71,11 +71,17 @@ class EvaluateAnswer(BaseModel):
 
 
 class RankedIn(BaseModel):
-    """A search that ranked an architecture."""
+    """A search that ranked an architecture, or has it on its front."""
 
     id: UUID = Field(description="Id of the search.", examples=[UUID_EXAMPLE])
     name: str = Field(description="Name of the search; empty if it has none.", examples=["camera v2"])
-    rank: int = Field(description="Position of the network in the ranking, from 1.", examples=[1])
+    rank: int | None = Field(
+        description="Position of the network in the ranking, from 1; null if the search is a Pareto front.",
+        examples=[1],
+    )
+    point: int | None = Field(
+        description="Position of the network along the Pareto front, from 1; null in a ranking.", examples=[None]
+    )
     created_at: CreatedAt
 
 

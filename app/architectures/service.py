@@ -16,6 +16,7 @@ from app.storage.locks import advisory_lock
 from app.storage.models import Export, Measurement, RegisteredArchitecture, Verification
 from nnmass.formatting import joined
 from nnmass_core.architecture import Architecture
+from nnmass_core.certificate import place_of
 from nnmass_core.codec import JsonObject
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families import decode_architecture
@@ -72,8 +73,13 @@ def about(session: Session, owner: str, arch_id: str) -> JsonObject:
         **architecture.evaluation.report("fp32"),
         "architecture": architecture.definition(),
         "searches": [
-            {"id": search.id, "name": search.name, "rank": rank, "created_at": job.created_at}
-            for search, rank, job in searches
+            {
+                "id": search.id,
+                "name": search.name,
+                **place_of(position, of_front="pareto" in search.request["objective"]),
+                "created_at": job.created_at,
+            }
+            for search, position, job in searches
         ],
         "verifications": [
             {

@@ -16,7 +16,7 @@ from app.jobs.waiting import Waiting
 from app.predictions import Predictions
 from app.searches.schemas import Result, SearchAnswer
 from app.storage.models import RankedArchitecture, Search
-from nnmass_core.certificate import SearchResult
+from nnmass_core.certificate import SearchResult, place_of
 from nnmass_core.codec import JsonObject
 
 SearchRow = Row[*tuple[Any, ...]]
@@ -42,9 +42,19 @@ def write_list(session: Session, rows: Sequence[SearchRow], following: str | Non
     return _json({"items": [_written(row, waits.get(row.id)) for row in rows], "next_cursor": following})
 
 
-def item_of(row: RankedArchitecture, predictions: Predictions) -> JsonObject:
-    """Return a rank of a ranking as in responses."""
-    return {**row.figures, "architecture": row.architecture, "predicted_accuracy": predictions.of(row.architecture)}
+def is_front(search: Search) -> bool:
+    """Return whether a search asks for a Pareto front: by its stored request, which may be one of another release."""
+    return "pareto" in search.request["objective"]
+
+
+def item_of(search: Search, row: RankedArchitecture, predictions: Predictions) -> JsonObject:
+    """Return a rank of a search's ranking, or a point of its front, as in responses."""
+    return {
+        **row.figures,
+        **place_of(row.rank, of_front=is_front(search)),
+        "architecture": row.architecture,
+        "predicted_accuracy": predictions.of(row.architecture),
+    }
 
 
 def stored_result(found: SearchResult, elapsed_seconds: float) -> JsonObject:

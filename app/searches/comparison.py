@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypedDict
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from app.errors import Invalid, NotFound
 from app.jobs.lifecycle import State
 from app.predictions import Predictions
 from app.searches import repository
-from app.searches.answers import answer, item_of
+from app.searches.answers import answer, is_front, item_of
 from app.storage.models import Search
 from nnmass_core.codec import JsonObject
 from nnmass_core.costs import COSTS
@@ -49,7 +49,7 @@ def compare(session: Session, owner: str, names: Sequence[str]) -> Compared:
     return {
         "items": items,
         "differences": list(_differences_of([_facts(item) for item in items])),
-        "shared": _shared(session, owner, [row.id for row in rows], [row.id for row in finished]),
+        "shared": _shared(session, owner, rows, [row.id for row in finished]),
     }
 
 
@@ -82,13 +82,12 @@ def _searches(session: Session, owner: str, ids: Sequence[UUID | None]) -> list[
 
 
 def _items(session: Session, owner: str, rows: Sequence[Search], finished: Sequence[Search]) -> list[JsonObject]:
-    # the stored key, not the whole request: a search that this release cannot read is compared too
-    ranked = [row.id for row in finished if "pareto" not in row.request["objective"]]
+    ranked = [row.id for row in finished if not is_front(row)]
     best = repository.best(session, owner, ranked)
     predictions = {family: Predictions(session, owner, family) for family in {row.family for row in rows}}
     return [
         answer(session, row).model_dump(mode="json")
-        | {"best": item_of(best[row.id], predictions[row.family]) if row.id in best else None}
+        | {"best": item_of(row, best[row.id], predictions[row.family]) if row.id in best else None}
         for row in rows
     ]
 
@@ -134,18 +133,27 @@ def _holds_objects(value: Any) -> bool:
     return isinstance(value, list) and any(isinstance(item, dict) for item in value)
 
 
-def _shared(session: Session, owner: str, ids: Sequence[UUID], finished: Sequence[UUID]) -> InCommon:
-    ranks: dict[str, dict[UUID, int]] = defaultdict(dict)
-    for arch_id, search_id, rank in repository.shared_places(session, owner, finished):
-        ranks[arch_id][search_id] = rank
-    order = sorted(ranks, key=lambda one: (-len(ranks[one]), sum(ranks[one].values()), one))[:SHARED_LISTED]
+def _shared(session: Session, owner: str, rows: Sequence[Search], finished: Sequence[UUID]) -> InCommon:
+    positions: dict[str, dict[UUID, int]] = defaultdict(dict)
+    for arch_id, search_id, position in repository.shared_places(session, owner, finished):
+        positions[arch_id][search_id] = position
+    order = sorted(positions, key=lambda one: (-len(positions[one]), sum(positions[one].values()), one))[:SHARED_LISTED]
     figures = repository.figures(session, owner, finished, order)
     return {
-        "count": len(ranks),
-        "in_all": sum(len(places) == len(ids) for places in ranks.values()),
+        "count": len(positions),
+        "in_all": sum(len(places) == len(rows) for places in positions.values()),
         "items": [
-            {"arch_id": one, "ranks": [ranks[one].get(search_id) for search_id in ids]}
+            {"arch_id": one, **_places(rows, positions[one])}
             | {name: figures[one][name] for name in ("nn_mass", "params", "macs", "depth")}
             for one in order
         ],
+    }
+
+
+def _places(rows: Sequence[Search], positions: Mapping[UUID, int]) -> JsonObject:
+    """Return an architecture's rank in each search or, where the search is a front, the number of its point."""
+    fronts = [is_front(row) for row in rows]
+    return {
+        "ranks": [None if front else positions.get(row.id) for row, front in zip(rows, fronts, strict=True)],
+        "points": [positions.get(row.id) if front else None for row, front in zip(rows, fronts, strict=True)],
     }

@@ -12,7 +12,7 @@ from app.http.csv_files import csv_text
 from app.jobs.lifecycle import State
 from app.predictions import Predictions
 from app.searches import repository
-from app.searches.answers import answer, item_of
+from app.searches.answers import answer, is_front, item_of
 from app.searches.service import get
 from app.storage.models import RankedArchitecture, Search
 from nnmass_core.codec import JsonObject
@@ -25,7 +25,7 @@ def document(session: Session, owner: str, search_id: UUID) -> JsonObject:
     """Return a search with its whole ranking. Raises NotFound."""
     row = get(session, owner, search_id)
     predictions = Predictions(session, owner, row.family)
-    places = [item_of(place, predictions) for place in _ranking(session, owner, row)]
+    places = [item_of(row, place, predictions) for place in _ranking(session, owner, row)]
     return answer(session, row).model_dump(mode="json") | {"ranking": places}
 
 
@@ -40,7 +40,8 @@ def table(session: Session, owner: str, search_id: UUID) -> str:
     limits = [limit.name for limit in request.budget.limits()]
     parts = len(request.space.largest().evaluation.parts)
     widths = [f"width_{number}" for number in range(1, parts + 1)]
-    columns = ["rank", "arch_id", *_figures(), *widths, *(f"slack_{name}" for name in limits), "architecture"]
+    place = "point" if is_front(row) else "rank"
+    columns = [place, "arch_id", *_figures(), *widths, *(f"slack_{name}" for name in limits), "architecture"]
     return csv_text(columns, (_line(place, limits) for place in _ranking(session, owner, row)))
 
 

@@ -346,13 +346,20 @@ class EstimatedLatency(BaseModel):
 
 
 class _Place(BaseModel):
-    rank: int = Field(description="Position in the ranking, from 1.", examples=[1])
+    rank: int | None = Field(
+        description="Position in the ranking, from 1; null on a Pareto front, whose points have no rank.", examples=[1]
+    )
+    point: int | None = Field(
+        None,
+        description="Pareto front: position along it, from 1, ascending in its first cost; null in a ranking.",
+        examples=[None],
+    )
     arch_id: NetworkId
     nn_mass: NnMass
 
 
 class RankedItem(with_costs(_Place, timed=True)):  # type: ignore[misc]  # a base that the table of costs gives
-    """One architecture of the ranking; `cells` or `stages` has the definition and figures of each part."""
+    """One architecture of the ranking, or one point of the front; `cells` or `stages` has the figures of each part."""
 
     model_config = ConfigDict(extra="allow", json_schema_extra=with_parts)
 
@@ -416,7 +423,12 @@ class SharedArchitecture(BaseModel):
 
     arch_id: NetworkId
     ranks: list[int | None] = Field(
-        description="Rank in each search, in the order of `items`; null where it is not ranked.", examples=[[1, 3]]
+        description="Rank in each search, in the order of `items`; null where it is not ranked, and in a front.",
+        examples=[[1, 3]],
+    )
+    points: list[int | None] = Field(
+        description="Position in each search that is a Pareto front, in the same order; null in the others.",
+        examples=[[None, None]],
     )
     nn_mass: NnMass
     params: Params

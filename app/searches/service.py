@@ -197,15 +197,15 @@ def look(session: Session, owner: str, search_id: UUID) -> Row[*tuple[Any, ...]]
 
 def ranking(session: Session, owner: str, search_id: UUID, paging: Paging) -> tuple[list[JsonObject], str | None]:
     """Return one page of a search's ranking, and the cursor of the next page. Raises NotFound."""
-    family = get(session, owner, search_id).family
+    search = get(session, owner, search_id)
     scope = {"list": "ranking", "owner": owner, "search": str(search_id)}
     rows, following = paging.page(
         scope,
         lambda after, limit: repository.ranking(session, owner, search_id, after or 0, limit),
         lambda row: row.rank,
     )
-    predictions = Predictions(session, owner, family)
-    return [item_of(row, predictions) for row in rows], following
+    predictions = Predictions(session, owner, search.family)
+    return [item_of(search, row, predictions) for row in rows], following
 
 
 def read(session: Session, owner: str, question: Question) -> SearchRequest:

@@ -20,7 +20,7 @@ from app.searches import answers, comparison, repository, service
 from app.searches.repository import Filters
 from app.searches.schemas import SearchBody, SearchChanges, SearchList
 from app.storage.ids import id_of
-from app.storage.models import Search
+from app.storage.models import RankedArchitecture, Search
 from app.ui import budgets
 from app.ui.forms import FormProblems, checked, chosen_state, filled, search_body, value, words
 from app.ui.page import FormDep, PageRoute, go_to, render
@@ -171,7 +171,7 @@ def show(request: Request, session: ReadSession, owner: Owner, signer: CursorsDe
         "more": following is not None,
         "limits": _limits(row),
         "training": choices(architecture),
-        "points": [_point(row.figures) for row in repository.ranking(session, owner, search_id)],
+        "points": [_point(row) for row in repository.ranking(session, owner, search_id)],
         "charted": budgets.charted(),
     }
     return render(request, "search.html", **context)
@@ -186,9 +186,10 @@ def _limits(row: Search) -> dict[str, float]:
     return {limit.name: limit.bound for limit in request.budget.limits()}
 
 
-def _point(figures: Mapping[str, Any]) -> JsonObject:
+def _point(row: RankedArchitecture) -> JsonObject:
     """Return a chart's data for one architecture."""
-    return {name: figures.get(name) for name in ("rank", "arch_id", "nn_mass", *budgets.charted())}
+    figures = {name: row.figures.get(name) for name in ("arch_id", "nn_mass", *budgets.charted())}
+    return {"position": row.rank, **figures}
 
 
 @router.get("/searches/{search_id}/more")

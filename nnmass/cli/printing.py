@@ -74,7 +74,8 @@ def _row(network: Architecture, costs: Sequence[Cost]) -> list[str]:
 def print_answer(answer: Answer) -> None:
     """Print a ranking and what is proved about it."""
     if answer.items:
-        print_networks(answer.items, ("rank", [str(item.rank) for item in answer]))
+        place = "rank" if answer.best is not None else "point"
+        print_networks(answer.items, (place, [formatting.count(item.raw[place]) for item in answer]))
     for line in lines_of(answer):
         typer.echo(line)
 
@@ -82,7 +83,8 @@ def print_answer(answer: Answer) -> None:
 def lines_of(answer: Answer) -> list[str]:
     """Return the notes about an answer, one per line."""
     result = answer.certificate.raw
-    said = [str(answer), formatting.savings(result), formatting.binding(result), *formatting.relaxation(result)]
+    said = [str(answer), formatting.savings(result), formatting.binding(result, answer.request)]
+    said += formatting.relaxation(result)
     said += [formatting.slack(answer.best.raw), formatting.latency(answer.best.raw)] if answer.best is not None else []
     if answer.search is not None and answer.search.reused:
         said.append(f"Reused: the result of the equal search {answer.search.reused_from or answer.search.id}.")
@@ -92,7 +94,7 @@ def lines_of(answer: Answer) -> list[str]:
 
 def print_searches(searches: Sequence[Search]) -> None:
     """Print searches, one per line."""
-    heads = [("id", LEFT), ("created (UTC)", LEFT), ("state", LEFT), ("request", LEFT), ("best NN-Mass", RIGHT)]
+    heads = [("id", LEFT), ("created (UTC)", LEFT), ("state", LEFT), ("request", LEFT), ("NN-Mass", RIGHT)]
     print_table([*heads, ("name", LEFT)], map(_search_row, searches))
 
 

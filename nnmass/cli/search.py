@@ -88,6 +88,8 @@ def search(
     """
     with exit_on_error({"space": "--preset" if preset is not None else "--space"}):
         where = _space_of(preset, space)
+        if pareto is not None and save is not None:
+            refuse("--save does not apply to a Pareto front: none of its networks is the best")
         options = limits_of(limits, device, precision)
         options |= {"objective": _objective_of(minimize, min_nn_mass, pareto)}
         options |= _ranked(top_k, diversity, time_limit)

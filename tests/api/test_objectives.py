@@ -59,6 +59,26 @@ def test_a_front_ascends_in_cost_and_in_nn_mass(client: TestClient, worker: Cont
         assert values == sorted(set(values))
 
 
+def test_a_point_of_a_front_has_no_rank(client: TestClient, worker: Context) -> None:
+    search, items = run(client, worker, {"objective": {"pareto": ["nn_mass", "params"]}})
+    assert [(item["rank"], item["point"]) for item in items[:3]] == [(None, 1), (None, 2), (None, 3)]
+    path = f"/v1/searches/{search['id']}"
+    assert client.get(f"{path}/export").json()["ranking"][0] == items[0]
+    first, *lines = client.get(f"{path}/export", params={"format": "csv"}).text.splitlines()
+    assert (first.split(",")[:2], lines[0].split(",")[0]) == (["point", "arch_id"], "1")
+    (about,) = client.get(f"/v1/architectures/{items[1]['arch_id']}").json()["searches"]
+    assert (about["rank"], about["point"]) == (None, 2)
+    ranked, places = run(client, worker, {"top_k": 5, "budget": {"max_params": items[-1]["params"]}})
+    assert [(item["rank"], item["point"]) for item in places] == [(rank, None) for rank in range(1, 6)]
+    ids = f"{search['id']},{ranked['id']}"
+    shared = client.get("/v1/searches/compare", params={"ids": ids}).json()["shared"]["items"]
+    best = next(one for one in shared if one["arch_id"] == places[0]["arch_id"])
+    assert (best["ranks"], best["points"]) == ([None, 1], [len(items), None])
+    preview = {"space": "densenet-mlp-mnist", "objective": {"pareto": ["nn_mass", "params"]}}
+    previewed = client.post("/v1/searches/preview", json=preview).json()["items"]
+    assert [(item["rank"], item["point"]) for item in previewed[:2]] == [(None, 1), (None, 2)]
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [

@@ -155,6 +155,51 @@ def test_networks_are_exported_and_drawn_locally() -> None:
         nnmass.export(MLP, format="onnx")
 
 
+def test_a_front_has_no_best_network() -> None:
+    front = nnmass.search("resnet-tiny", objective={"pareto": ["nn_mass", "params"]}, max_macs="40M")
+    assert front.best is None
+    assert [(item.rank, item.point) for item in front[:2]] == [(None, 1), (None, 2)]
+    assert "<th>point</th>" in front._repr_html_()
+    assert "<th>rank</th>" not in front._repr_html_()
+    ranking = nnmass.search("resnet-tiny", max_macs="40M", top_k=1)
+    assert (ranking[0].rank, ranking[0].point) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "Not limited by the budget. Only a larger space would allow a better network."),
+        ({"max_params": "1G"}, "Not limited by the budget. Only a larger space would allow a better network."),
+        ({"max_params": "1G", "max_macs": "1T"}, "Raising any one limit would not allow a better network."),
+        ({"device": "h100-80gb"}, "Raising any one limit would not allow a better network."),
+        ({"max_params": "100k"}, "Limited by params. A higher limit would allow a better network."),
+        ({"objective": {"minimize": "macs", "min_nn_mass": 900.0}}, ""),
+        (
+            {"objective": {"minimize": "macs", "min_nn_mass": 900.0}, "max_params": "1G"},
+            "Raising any one limit would not lower the MACs.",
+        ),
+        ({"objective": {"pareto": ["nn_mass", "macs"]}, "max_params": "1G"}, ""),
+        ({"max_params": 1}, ""),
+    ],
+)
+def test_what_limits_an_answer_is_said_for_its_objective(options: dict[str, Any], said: str) -> None:
+    answer = nnmass.search("resnet-tiny", **options)
+    assert formatting.binding(answer.certificate.raw, answer.request) == said
+
+
+def test_a_limit_that_restricts_a_minimum_is_said_to_lower_the_cost() -> None:
+    free = nnmass.search("resnet-tiny", objective={"minimize": "macs", "min_nn_mass": 900.0}, top_k=1)
+    assert free.best is not None
+    tight = nnmass.search(
+        "resnet-tiny",
+        objective={"minimize": "macs", "min_nn_mass": 900.0},
+        max_params=free.best.params - 1,
+        top_k=1,
+    )
+    said = formatting.binding(tight.certificate.raw, tight.request)
+    assert said == "Limited by params. A higher limit would lower the MACs."
+
+
 def test_an_answer_converts_to_a_data_frame() -> None:
     pytest.importorskip("pandas")
     answer = nnmass.search("densenet-tiny", max_params="100k", max_macs="60M", top_k=12)

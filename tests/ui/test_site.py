@@ -205,6 +205,22 @@ def test_that_nothing_fits_is_a_state_of_its_own_on_the_pages(site: Everything) 
     site.restore()
 
 
+def test_the_page_of_a_front_has_no_rank_and_no_best(site: Everything) -> None:
+    form = {"preset": "densenet-mlp-mnist", "goal": "front", "cost": "params", "max_macs": "20k", "name": "a front"}
+    part = site.client.post("/ui/preview", data=form, headers=OURS).text
+    made = site.client.post("/searches", data=form, headers=OURS, follow_redirects=False)
+    worker = Context(site.app.state.settings, site.app.state.database, "test/1")
+    while search_tasks.run_next(worker):
+        pass
+    page = site.client.get(made.headers["location"]).text
+    for shown in (part, page):
+        assert '<th scope="col" class="n">point</th>' in shown
+        assert "rank</th>" not in shown
+        assert not re.search(r"[Rr]ank 1|the best|best NN-Mass", shown)
+    assert "<h2>Pareto front</h2>" in page
+    site.restore()
+
+
 def test_the_api_refuses_forms_and_pages_refuse_forms_of_other_origins(site: Everything) -> None:
     form = {"space": "densenet-tiny"}
     assert site.client.post("/v1/searches", data=form, headers=OURS).status_code == 415

@@ -58,9 +58,9 @@ async function ranking(place) {
     const traces = [
       { name: isFront ? "Pareto front" : "proved points of the Pareto front", x: front.map((p) => p[cost]), y: front.map((p) => p.nn_mass), mode: "lines+markers",
         line: { shape: "hv", color: color("--front"), width: 1.5 }, marker: { size: 5, color: color("--front") } },
-      { name: "ranking", x: points.map((p) => p[cost]), y: points.map((p) => p.nn_mass), mode: "markers",
+      { name: isFront ? "points" : "ranking", x: points.map((p) => p[cost]), y: points.map((p) => p.nn_mass), mode: "markers",
         marker: { size: 10, color: color("--accent"), line: { color: color("--back"), width: 1 } }, customdata: points.map((p) => p.arch_id),
-        text: points.map((p) => `rank ${p.rank}`), hovertemplate: "%{text}<br>NN-Mass %{y:,.3f}<br>%{x:,}<extra></extra>" },
+        text: points.map((p) => `${isFront ? "point" : "rank"} ${p.position}`), hovertemplate: "%{text}<br>NN-Mass %{y:,.3f}<br>%{x:,}<extra></extra>" },
     ];
     const shapes = bound ? [{ type: "line", x0: bound, x1: bound, yref: "paper", y0: 0, y1: 1, line: { color: color("--mark"), dash: "dash" } }] : [];
     const annotations = bound ? [{ x: bound, yref: "paper", y: 1, text: "budget", showarrow: false, xanchor: "left", font: { color: color("--mark") } }] : [];

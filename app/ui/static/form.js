@@ -73,7 +73,7 @@ function showProblems(problems) {
 
 // on a small screen the result is below the form, so moving a slider hides it
 function showBriefly() {
-  const best = answer.querySelector("tbody tr");
+  const best = form.elements.goal.value === "front" ? null : answer.querySelector("tbody tr"); // of a front none is the best
   const said = best ? `NN-Mass ${best.cells[1].textContent} · ${best.cells[2].textContent} params · ${best.cells[3].textContent} MACs` : "";
   brief.textContent = said || answer.textContent.trim().slice(0, 90);
   brief.hidden = false;
