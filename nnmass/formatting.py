@@ -67,6 +67,12 @@ def limit_label(name: str) -> str:
     return name if cost is None else cost.label
 
 
+def limit_heading(name: str, precision: str) -> str:
+    """Return what a limit is on, and for bytes at which precision: weight memory, int8."""
+    cost = costs_by_limit().get(name)
+    return f"{cost.label}, {precision}" if cost is not None and cost.unit == "bytes" else limit_label(name)
+
+
 def of_limit(name: str, value: float | None) -> str:
     """Return a limit's value, or its slack, in its unit."""
     cost = costs_by_limit().get(name)
@@ -86,6 +92,29 @@ def of_cost(cost: Cost, value: float | None, digits: int = 3) -> str:
 def shown_costs(items: Sequence[Mapping[str, Any]]) -> list[Cost]:
     """Return the costs that a table of architectures shows: a column of estimates only where there are some."""
     return [c for c in COSTS.values() if not c.timed or any(item.get(c.name) is not None for item in items)]
+
+
+def cost_heading(cost: Cost, items: Sequence[Mapping[str, Any]]) -> str:
+    """Return the heading of a cost's column; bytes name the precision at which they are counted: weights, int8."""
+    precisions = list(dict.fromkeys(item["precision"] for item in items if item.get("precision")))
+    return ", ".join([cost.heading, *precisions]) if cost.unit == "bytes" else cost.heading
+
+
+def resolution(item: Mapping[str, Any]) -> str:
+    """Return the size of a network's input images, height x width; empty where it has no images."""
+    size = sides(item)
+    return "" if size is None else f"{size[0]} x {size[1]}"
+
+
+def sides(item: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return height and width of a network's input images; None where it has no images."""
+    image = (item.get("architecture") or {}).get("input")
+    return (image["height"], image["width"]) if isinstance(image, Mapping) and "height" in image else None
+
+
+def varies_resolution(items: Sequence[Mapping[str, Any]], caveats: Sequence[str] = ()) -> bool:
+    """Return whether a table of networks needs a column for the resolution: theirs or that of their space varies."""
+    return len({sides(item) for item in items}) > 1 or "resolutions_differ" in caveats
 
 
 def milliseconds(value: float | None, digits: int = 3) -> str:
@@ -265,7 +294,7 @@ def _counts_bytes(request: Mapping[str, Any]) -> bool:
     limited = {costs_by_limit()[name].name for name in request["budget"] if name in costs_by_limit()}
     objective = request["objective"]
     wanted = {objective.get("minimize"), *objective.get("pareto", ())}
-    of_memory = {cost.name for cost in COSTS.values() if cost.stored}
+    of_memory = {one.name for one in COSTS.values() if one.unit == "bytes"}
     return "device" in request["budget"] or bool(of_memory & (limited | wanted))
 
 

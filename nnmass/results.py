@@ -86,6 +86,7 @@ class Architecture(FromJson):
         macs: Multiply-accumulates for one input.
         weight_bytes: Bytes of the stored weights, at the requested precision.
         peak_activation_bytes: Peak bytes of activations for one input, at the requested precision.
+        precision: The precision at which bytes are counted; None of a service of an earlier release.
         depth: Layers outside the head, as the family counts them.
         rank: The rank in a ranking, from 1, else None: a point of a Pareto front has no rank.
         point: The number of a point of a Pareto front, from 1, ascending in its first cost, else None.
@@ -102,6 +103,7 @@ class Architecture(FromJson):
     macs: int
     weight_bytes: int
     peak_activation_bytes: int
+    precision: str | None = json_field(default=None)
     depth: int
     rank: int | None = json_field(default=None)
     point: int | None = json_field(default=None)
@@ -166,15 +168,20 @@ class Architectures(Sequence[Architecture]):
         """Return a DataFrame with one row per network.
 
         Figures have their names, the slack under each limit is `slack_max_params`, and the width (or channels) of each
-        cell or stage is `width_1`, `width_2` and so on.
+        cell or stage is `width_1`, `width_2` and so on. Bytes are those of the column `precision`. Where the input's
+        resolution varies, it is in `input_height` and `input_width`.
 
         Raises:
             NotPossible: pandas is not installed.
         """
-        return tables.frame_of([item.raw for item in self])
+        return tables.frame_of([item.raw for item in self], self._caveats)
 
     def _repr_html_(self) -> str:
-        return tables.html_of([item.raw for item in self])
+        return tables.html_of([item.raw for item in self], caveats=self._caveats)
+
+    @property
+    def _caveats(self) -> tuple[str, ...]:
+        return ()
 
 
 class Answer(Architectures):
@@ -243,7 +250,11 @@ class Answer(Architectures):
         return f"<Answer: {self}>"
 
     def _repr_html_(self) -> str:
-        return tables.html_of([item.raw for item in self], str(self))
+        return tables.html_of([item.raw for item in self], str(self), self._caveats)
+
+    @property
+    def _caveats(self) -> tuple[str, ...]:
+        return self.certificate.caveats
 
 
 @dataclass(frozen=True, kw_only=True)

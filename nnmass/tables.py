@@ -32,9 +32,15 @@ def frame(rows: Rows) -> DataFrame:
     return pd.DataFrame(list(rows))
 
 
-def frame_of(architectures: Rows) -> DataFrame:
-    """Return a DataFrame with one row per architecture."""
-    return frame([_row(item) for item in architectures])
+def frame_of(architectures: Rows, caveats: Sequence[str] = ()) -> DataFrame:
+    """Return a DataFrame with one row per architecture, with the size of its input where that varies."""
+    sized = formatting.varies_resolution(architectures, caveats)
+    return frame([_row(item) | (_size(item) if sized else {}) for item in architectures])
+
+
+def _size(item: Mapping[str, Any]) -> JsonObject:
+    height, width = formatting.sides(item) or (None, None)
+    return {"input_height": height, "input_width": width}
 
 
 def _row(item: Mapping[str, Any]) -> JsonObject:
@@ -44,28 +50,32 @@ def _row(item: Mapping[str, Any]) -> JsonObject:
     return (
         ranked
         | {"arch_id": item["arch_id"]}
-        | {name: item.get(name) for name in ("nn_mass", *COSTS, "depth")}
+        | {name: item.get(name) for name in ("nn_mass", *COSTS, "precision", "depth")}
         | slack
         | widths
     )
 
 
-def _columns() -> dict[str, tuple[str, Callable[[Any], str]]]:
-    """Return the columns that people see of an architecture: each with its heading and how it is written."""
-    costs = {cost.name: (cost.heading, partial(formatting.of_cost, cost)) for cost in COSTS.values()}
+def _columns(rows: Rows) -> dict[str, tuple[str, Callable[[Any], str]]]:
+    """Return the columns that people see of architectures: each with its heading and how it is written."""
+    costs = {one.name: (formatting.cost_heading(one, rows), partial(formatting.of_cost, one)) for one in COSTS.values()}
     places: dict[str, tuple[str, Callable[[Any], str]]] = {name: (name, formatting.count) for name in PLACES}
     return places | {"nn_mass": ("NN-Mass", formatting.number), **costs}
 
 
-def html_of(architectures: Rows, caption: str = "") -> str:
+def html_of(architectures: Rows, caption: str = "", caveats: Sequence[str] = ()) -> str:
     """Return a table for a notebook, of the first of them."""
     shown = architectures[:MOST_SHOWN]
-    columns = {name: column for name, column in _columns().items() if any(item.get(name) is not None for item in shown)}
-    heads = "".join(f"<th>{escape(head)}</th>" for head in (*(head for head, _ in columns.values()), ANY_HEADING))
+    known = _columns(architectures)
+    columns = {name: column for name, column in known.items() if any(item.get(name) is not None for item in shown)}
+    last = {"resolution": formatting.resolution} if formatting.varies_resolution(architectures, caveats) else {}
+    last |= {ANY_HEADING: formatting.shape}
+    heads = "".join(f"<th>{escape(head)}</th>" for head in (*(head for head, _ in columns.values()), *last))
     rows = "".join(
         "<tr>"
         + "".join(f"<td>{escape(write(item.get(name)))}</td>" for name, (_, write) in columns.items())
-        + f"<td>{escape(formatting.shape(item))}</td></tr>"
+        + "".join(f"<td>{escape(write(item))}</td>" for write in last.values())
+        + "</tr>"
         for item in shown
     )
     more = len(architectures) - len(shown)

@@ -137,6 +137,7 @@ class Evaluation:
         size = BYTES_PER_ELEMENT[precision]
         return {
             "nn_mass": float(self.mass),
+            "precision": precision,
             self.part_name: [part.report() for part in self.parts],
             **{cost.name: cost.value(self, None, size) for cost in COSTS.values() if not cost.timed},
             "depth": self.depth,

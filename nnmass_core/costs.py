@@ -26,7 +26,20 @@ RULES = 2
 INDEX_BYTES = 4
 """Bytes of one channel number of a sampled skip, at every precision."""
 
-FIGURES = ("rank", "arch_id", "nn_mass", "depth", "latency", "slack", "cells", "stages", "architecture")
+FIGURES = (
+    "rank",
+    "point",
+    "arch_id",
+    "nn_mass",
+    "precision",
+    "depth",
+    "latency",
+    "slack",
+    "cells",
+    "stages",
+    "architecture",
+    "caveats",
+)
 """Figures of a network that are not costs: no cost may have their names."""
 
 

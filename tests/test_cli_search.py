@@ -146,6 +146,17 @@ def test_a_front_is_printed_without_ranks_and_without_a_best_network() -> None:
     assert "--save does not apply to a Pareto front" in refused.stderr
 
 
+def test_tables_name_the_precision_and_the_resolution_where_it_varies() -> None:
+    varied = run("search", "--space", "-", "--device", "stm32f746", "--top-k", "2", given=json.dumps(SIZES)).stdout
+    assert all(head in varied for head in ("weights, int8", "activations, int8", "resolution"))
+    size = nnmass.search(SIZES, device="stm32f746", top_k=1)[0].definition["input"]
+    assert f"{size['height']} x {size['width']}" in varied
+    fixed = run("search", *SMALL, "--top-k", "2").stdout
+    assert "weights, fp32" in fixed
+    assert "resolution" not in fixed.splitlines()[0]
+    assert "weights, fp16" in run("evaluate", "resnet18", "--precision", "fp16").stdout
+
+
 def test_a_search_without_proof_exits_with_4() -> None:
     done = run("search", "--preset", "densenet-cifar-free", "--time-limit", "0.000001", "--json")
     assert done.exit_code == 4

@@ -54,6 +54,7 @@ class EvaluateBody(Strict):
 class _Mass(BaseModel):
     arch_id: NetworkId
     nn_mass: NnMass
+    precision: Precision = Field(description="Precision at which bytes are counted.", examples=["fp32"])
 
 
 class Evaluated(with_costs(_Mass, timed=False)):  # type: ignore[misc]  # a base that the table of costs gives

@@ -50,6 +50,7 @@ def is_front(search: Search) -> bool:
 def item_of(search: Search, row: RankedArchitecture, predictions: Predictions) -> JsonObject:
     """Return a rank of a search's ranking, or a point of its front, as in responses."""
     return {
+        "precision": search.request["budget"]["precision"],  # rankings of earlier releases do not have it
         **row.figures,
         **place_of(row.rank, of_front=is_front(search)),
         "architecture": row.architecture,

@@ -15,6 +15,7 @@ from app.searches import repository
 from app.searches.answers import answer, is_front, item_of
 from app.searches.service import get
 from app.storage.models import RankedArchitecture, Search
+from nnmass import formatting
 from nnmass_core.codec import JsonObject
 from nnmass_core.costs import COSTS
 from nnmass_core.export.parts import parts_of, width_of
@@ -41,12 +42,11 @@ def table(session: Session, owner: str, search_id: UUID) -> str:
     parts = len(request.space.largest().evaluation.parts)
     widths = [f"width_{number}" for number in range(1, parts + 1)]
     place = "point" if is_front(row) else "rank"
-    columns = [place, "arch_id", *_figures(), *widths, *(f"slack_{name}" for name in limits), "architecture"]
-    return csv_text(columns, (_line(place, limits) for place in _ranking(session, owner, row)))
-
-
-def _figures() -> tuple[str, ...]:
-    return ("nn_mass", *COSTS, "depth")
+    size = ["input_height", "input_width"] if request.space.varies_resolution() else []
+    slack = [f"slack_{name}" for name in limits]
+    columns = [place, "arch_id", "nn_mass", *COSTS, "depth", "precision", *size, *widths, *slack, "architecture"]
+    precision = request.budget.precision
+    return csv_text(columns, (_line(one, precision, limits, sized=bool(size)) for one in _ranking(session, owner, row)))
 
 
 def _ranking(session: Session, owner: str, row: Search) -> list[RankedArchitecture]:
@@ -54,12 +54,15 @@ def _ranking(session: Session, owner: str, row: Search) -> list[RankedArchitectu
     return list(repository.ranking(session, owner, row.id)) if finished else []
 
 
-def _line(place: RankedArchitecture, limits: list[str]) -> list[Any]:
+def _line(place: RankedArchitecture, precision: str, limits: list[str], *, sized: bool) -> list[Any]:
     figures = place.figures
+    size = (formatting.sides({"architecture": place.architecture}) or (None, None)) if sized else ()
     return [
         place.rank,
         place.arch_id,
-        *(figures.get(name) for name in _figures()),
+        *(figures.get(name) for name in ("nn_mass", *COSTS, "depth")),
+        precision,
+        *size,
         *map(width_of, parts_of(figures)),
         *(figures["slack"][name] for name in limits),
         json.dumps(place.architecture, separators=(",", ":")),

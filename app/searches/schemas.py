@@ -356,6 +356,7 @@ class _Place(BaseModel):
     )
     arch_id: NetworkId
     nn_mass: NnMass
+    precision: Precision = Field(description="Precision at which bytes are counted.", examples=["fp32"])
 
 
 class RankedItem(with_costs(_Place, timed=True)):  # type: ignore[misc]  # a base that the table of costs gives
@@ -369,6 +370,11 @@ class RankedItem(with_costs(_Place, timed=True)):  # type: ignore[misc]  # a bas
     slack: dict[str, int | float] = Field(
         description="Distance to each limit of the budget, in the unit of the limit.",
         examples=[{"max_params": 294, "max_macs": 240512}],
+    )
+    caveats: list[str] | None = Field(
+        None,
+        description="Codes of what makes the network unusual; null in rankings that were stored without them.",
+        examples=[["channels_below_8"]],
     )
     predicted_accuracy: PredictedAccuracy | None = Field(None, description="Null if there is not enough evidence.")
 

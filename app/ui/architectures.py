@@ -31,13 +31,17 @@ Compared = Annotated[str, Field(max_length=64)]
 
 
 @router.get("/architectures")
-def chosen(request: Request, arch_id: Annotated[list[str] | None, Query(max_length=MOST_COMPARED)] = None) -> Response:
+def chosen(
+    request: Request,
+    arch_id: Annotated[list[str] | None, Query(max_length=MOST_COMPARED)] = None,
+    precision: Precision = "fp32",
+) -> Response:
     """Redirect to the architecture selected in a ranking, or to the comparison of the first with the others."""
     if not arch_id:
         raise Invalid("select one architecture to open, or several to compare")
     first, *others = arch_id
-    against = urlencode([("against", other) for other in others])
-    return go_to(request, f"/architectures/{quote(first)}?{against}".removesuffix("?"))
+    query = urlencode([("precision", precision), *(("against", other) for other in others)])
+    return go_to(request, f"/architectures/{quote(first)}?{query}")
 
 
 @router.get("/architectures/{arch_id}")
@@ -82,7 +86,9 @@ def _timeline(architecture: Architecture, precision: str) -> list[tuple[str, int
 def _differences(compared: Sequence[Architecture], precision: str) -> Iterator[tuple[str, list[Any]]]:
     """Yield (name, values) for every figure, and for every integer of the definitions that differs."""
     reports = [one.evaluation.report(precision) for one in compared]
-    yield from ((name, [report[name] for report in reports]) for name in ("nn_mass", *charted(), "depth"))
+    for name in ("nn_mass", *charted(), "depth"):
+        in_bytes = name in charted() and charted()[name].unit == "bytes"
+        yield f"{name}, {precision}" if in_bytes else name, [report[name] for report in reports]
     definitions = [dict(_leaves("", one.definition())) for one in compared]
     for name in dict.fromkeys(name for definition in definitions for name in definition):
         values = [definition.get(name) for definition in definitions]

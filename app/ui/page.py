@@ -52,6 +52,7 @@ def environment() -> Environment:
             formatting.short,
             formatting.memory,
             formatting.shape,
+            formatting.resolution,
             formatting.certificate,
             formatting.binding,
         ),
@@ -71,7 +72,10 @@ def environment() -> Environment:
     made.globals["heading_of"] = heading_of
     made.globals |= {
         name: getattr(formatting, name)
-        for name in ("of_limit", "of_cost", "limit_label", "shown_costs", "state", "CAVEATS", "OUTCOMES")
+        for name in (
+            *("of_limit", "of_cost", "limit_label", "shown_costs", "cost_heading", "limit_heading"),
+            *("varies_resolution", "sides", "state", "CAVEATS", "OUTCOMES"),
+        )
     }
     return made
 

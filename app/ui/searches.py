@@ -25,7 +25,7 @@ from app.ui import budgets
 from app.ui.forms import FormProblems, checked, chosen_state, filled, search_body, value, words
 from app.ui.page import FormDep, PageRoute, go_to, render
 from app.ui.trainings import choices
-from nnmass.formatting import OUTCOMES, joined
+from nnmass.formatting import OUTCOMES, joined, varies_resolution
 from nnmass_core.codec import JsonObject
 from nnmass_core.costs import COSTS, objectives
 from nnmass_core.errors import DefinitionError
@@ -154,7 +154,11 @@ def compare(
 ) -> Response:
     """Compare searches."""
     found = comparison.compare(session, owner, ids or [])
-    return render(request, "compare.html", **found, shared_items=found["shared"]["items"])
+    shown: list[Any] = [item for item in found["items"] if item["best"] is not None]
+    bests = [item["best"] for item in shown]
+    caveats = [caveat for item in shown for caveat in item["result"]["caveats"]]
+    more = {"bests": bests, "sized": varies_resolution(bests, caveats), "shared_items": found["shared"]["items"]}
+    return render(request, "compare.html", **found, **more)
 
 
 @router.get("/searches/{search_id}")
@@ -197,7 +201,8 @@ async def more(request: Request, threads: ThreadsDep, owner: Owner, search_id: S
     """Show the gain from slightly raising each limit."""
     asked = await threads.read(owner, _stored_search, search_id)
     rows = await threads.run_cpu(budgets.gains, asked.question) if asked.value is not None else []
-    return render(request, "part_more.html", gains=rows, factors=budgets.FACTORS, now=asked.value)
+    precision = asked.question.budget.precision
+    return render(request, "part_more.html", gains=rows, factors=budgets.FACTORS, now=asked.value, precision=precision)
 
 
 @router.get("/searches/{search_id}/front")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,25 +57,32 @@ def print_table(heads: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]])
     console().print(table)
 
 
-def print_networks(networks: Sequence[Architecture], first: tuple[str, Sequence[str]]) -> None:
+def print_networks(
+    networks: Sequence[Architecture], first: tuple[str, Sequence[str]], caveats: Sequence[str] = ()
+) -> None:
     """Print networks with their figures. first: the heading and the entries of the first column."""
-    shape = heading_of(network.raw for network in networks)
-    costs = formatting.shown_costs([network.raw for network in networks])
-    heads = [(name, RIGHT) for name in ("NN-Mass", *(cost.heading for cost in costs))]
-    rows = ([name, *_row(network, costs)] for name, network in zip(first[1], networks, strict=True))
-    print_table([(first[0], LEFT), *heads, (shape, LEFT)], rows)
+    items = [network.raw for network in networks]
+    costs = formatting.shown_costs(items)
+    last = {"resolution": formatting.resolution} if formatting.varies_resolution(items, caveats) else {}
+    last |= {heading_of(items): formatting.shape}
+    heads = [(name, RIGHT) for name in ("NN-Mass", *(formatting.cost_heading(cost, items) for cost in costs))]
+    rows = (
+        [name, *_figures(item, costs), *(write(item) for write in last.values())]
+        for name, item in zip(first[1], items, strict=True)
+    )
+    print_table([(first[0], LEFT), *heads, *((name, LEFT) for name in last)], rows)
 
 
-def _row(network: Architecture, costs: Sequence[Cost]) -> list[str]:
-    figures = [formatting.of_cost(cost, network.raw.get(cost.name)) for cost in costs]
-    return [f"{network.nn_mass:,.3f}", *figures, network.shape]
+def _figures(item: Mapping[str, Any], costs: Sequence[Cost]) -> list[str]:
+    return [f"{item['nn_mass']:,.3f}", *(formatting.of_cost(cost, item.get(cost.name)) for cost in costs)]
 
 
 def print_answer(answer: Answer) -> None:
     """Print a ranking and what is proved about it."""
     if answer.items:
         place = "rank" if answer.best is not None else "point"
-        print_networks(answer.items, (place, [formatting.count(item.raw[place]) for item in answer]))
+        places = [formatting.count(item.raw[place]) for item in answer]
+        print_networks(answer.items, (place, places), answer.certificate.caveats)
     for line in lines_of(answer):
         typer.echo(line)
 

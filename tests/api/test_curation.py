@@ -24,6 +24,7 @@ from app.verifications import service as verifications
 from app.verifications.schemas import VerificationBody
 from tests.api import trainings
 from tests.conftest import Backend
+from tests.networks import SIZES
 from worker import search_tasks
 from worker.process import Context
 
@@ -477,9 +478,10 @@ def test_the_csv_export_has_a_line_for_each_architecture(client: TestClient, wor
         parts = item.get("cells") or item["stages"]
         assert list(line) == [
             *("rank", "arch_id", "nn_mass", "params", "macs", "weight_bytes", "peak_activation_bytes", "latency_ms"),
-            *("depth", *(f"width_{i + 1}" for i in range(len(parts))), "slack_max_params", "slack_max_macs"),
-            "architecture",
+            *("depth", "precision", *(f"width_{i + 1}" for i in range(len(parts)))),
+            *("slack_max_params", "slack_max_macs", "architecture"),
         ]
+        assert line["precision"] == item["precision"] == "int8"
         assert (line["arch_id"], float(line["nn_mass"]), line["latency_ms"]) == (item["arch_id"], item["nn_mass"], "")
         for name in ("rank", "params", "macs", "weight_bytes", "peak_activation_bytes", "depth"):
             assert int(line[name]) == item[name]
@@ -489,6 +491,15 @@ def test_the_csv_export_has_a_line_for_each_architecture(client: TestClient, wor
             f"slack_{name}": left for name, left in item["slack"].items()
         }
         assert json.loads(line["architecture"]) == item["architecture"]
+
+
+def test_the_csv_export_has_the_resolution_where_the_space_varies_it(client: TestClient, worker: Context) -> None:
+    search_id = finished(client, worker, space=SIZES, top_k=4)["id"]
+    ranking = get(client, f"/v1/searches/{search_id}/architectures")["items"]
+    sides = [(item["architecture"]["input"]["height"], item["architecture"]["input"]["width"]) for item in ranking]
+    lines = table(client, search_id)
+    assert [(int(line["input_height"]), int(line["input_width"])) for line in lines] == sides
+    assert {line["precision"] for line in lines} == {"fp32"}
 
 
 def test_no_cell_of_the_csv_export_is_a_spreadsheet_formula(client: TestClient, worker: Context) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import nnmass
-from nnmass import Client, DefinitionError, NotPossible, Progress
+from nnmass import Client, DefinitionError, NotPossible, Progress, formatting
 from nnmass.search_options import SearchOptions
+from tests.networks import SIZES
 
 ROOT = Path(__file__).parents[2]
 MLP: dict[str, Any] = {
@@ -153,6 +154,23 @@ def test_networks_are_exported_and_drawn_locally() -> None:
     assert nnmass.diagram("resnet18").startswith("<svg")
     with pytest.raises(NotPossible, match=r"Client\.export"):
         nnmass.export(MLP, format="onnx")
+
+
+def test_tables_name_the_precision_and_the_resolution_where_it_varies() -> None:
+    pytest.importorskip("pandas")
+    varied = nnmass.search(SIZES, precision="int8", max_macs="100M", top_k=3)
+    fixed = nnmass.search(SIZES | {"input": {"channels": 3, "resolution": 32}}, precision="fp16", top_k=3)
+    for answer, precision, varies in ((varied, "int8", True), (fixed, "fp16", False)):
+        shown, frame = answer._repr_html_(), answer.to_pandas()
+        assert f"<th>weights, {precision}</th><th>activations, {precision}</th>" in shown
+        assert set(frame["precision"]) == {item.precision for item in answer} == {precision}
+        assert ("<th>resolution</th>" in shown) == ("input_height" in frame.columns) == varies
+    heights = [item.definition["input"]["height"] for item in varied]
+    assert list(varied.to_pandas()["input_height"]) == heights
+    assert f"<td>{heights[0]} x {heights[0]}</td>" in varied._repr_html_()
+    both = nnmass.evaluate([varied[0], "resnet18"])
+    assert list(both.to_pandas()["input_width"]) == [heights[0], 224]
+    assert "<td>224 x 224</td>" in both._repr_html_()
 
 
 def test_a_front_has_no_best_network() -> None:

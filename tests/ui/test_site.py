@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import closing
@@ -202,6 +203,32 @@ def test_that_nothing_fits_is_a_state_of_its_own_on_the_pages(site: Everything) 
     for outcome, there in (("nothing_fits", True), ("proved", False), ("", True)):
         listed = site.client.get("/searches", params={"outcome": outcome, "q": "too tight"}).text
         assert ('<span class="badge nothing_fits">nothing fits</span>' in listed) == there
+    site.restore()
+
+
+def test_links_to_architectures_keep_the_precision_of_their_search(site: Everything) -> None:
+    form = {"space": json.dumps(SIZES), "device": "stm32f746", "top_k": "2", "name": "camera"}
+    made = site.client.post("/searches", data=form, headers=OURS, follow_redirects=False)
+    worker = Context(site.app.state.settings, site.app.state.database, "test/1")
+    while search_tasks.run_next(worker):
+        pass
+    path = made.headers["location"]
+    page = site.client.get(path).text
+    assert all(f">{head}</th>" in page for head in ("weights, int8", "activations, int8", "resolution"))
+    assert "weight memory, int8" in page
+    ids = [item["arch_id"] for item in site.client.get(f"/v1{path}/architectures").json()["items"]]
+    links = re.findall(r'href="/architectures/(arch_\w+)([^"/]*)"', page)
+    assert {arch_id for arch_id, _ in links} == set(ids)
+    assert {query for _, query in links} == {"?precision=int8"}
+    assert '<input type="hidden" name="precision" value="int8">' in page
+    assert 'data-precision="int8"' in page
+    chosen = site.client.get("/architectures", params={"arch_id": ids, "precision": "int8"})
+    assert chosen.url.params["precision"] == "int8"
+    assert "weight_bytes, int8" in chosen.text
+    assert f'href="/architectures/{ids[1]}?against={ids[0]}&amp;precision=int8"' in chosen.text
+    compared = site.client.get("/searches/compare", params={"ids": [path.split("/")[-1], site.ids["search_id"]]}).text
+    assert " at int8" in compared
+    assert f'/architectures/{ids[0]}?precision=int8"' in compared
     site.restore()
 
 

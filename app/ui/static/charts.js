@@ -72,7 +72,7 @@ async function ranking(place) {
   dark.addEventListener("change", show);
   place.on("plotly_click", (event) => {
     const id = event.points[0].customdata;
-    if (id) location.href = `${root}/architectures/${id}`;
+    if (id) location.href = `${root}/architectures/${id}?precision=${place.dataset.precision}`;
   });
 }
 
