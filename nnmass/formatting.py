@@ -15,6 +15,20 @@ CAVEATS = {
     ),
     "widths_differ": "NN-Mass compares networks fairly only at equal width, and the widths in this search differ.",
     "density_above_evidence": "Some cells have a higher density than any network with published training results.",
+    "maps_up_to_2x2": (
+        "More than a third of a network's layers have feature maps of 2 x 2 or less, where a 3 x 3 kernel reads mostly "
+        "padding. Use fewer strides or a larger input."
+    ),
+    "expansions_all_1": (
+        "All expansions are 1, so no block of the network is wider inside than outside. MobileNetV2 was published with "
+        "expansion 6."
+    ),
+    "channels_below_8": (
+        "Some layers have fewer than 8 channels. They pass on little, and most processors compute 8 or more at once."
+    ),
+    "limits_used_below_60": (
+        "The best network uses less than 60 % of every limit. A larger or finer space may have a better one."
+    ),
 }
 OUTCOMES = {
     "proved": "proved",

@@ -15,7 +15,7 @@ from nnmass_core.architecture import Architecture as Network
 from nnmass_core.codec import JsonObject
 from nnmass_core.costs import COSTS
 from nnmass_core.engine.control import Control
-from nnmass_core.families import decode_architecture
+from nnmass_core.families import caveats_of, decode_architecture
 from nnmass_core.named.presets import presets, resolve_space
 from nnmass_core.request import SearchRequest
 
@@ -114,6 +114,7 @@ def _evaluated(network: Network, precision: str) -> Architecture:
             **figures,
             **{cost.name: None for cost in COSTS.values() if cost.timed},
             "latency": None,
+            "caveats": list(caveats_of(network)),
             "architecture": network.definition(),
         }
     )

@@ -83,6 +83,18 @@ class Part:
         return figures | {"params": self.params, "macs": self.macs}
 
 
+class LayerShape(NamedTuple):
+    """The output of one layer with weights.
+
+    Attributes:
+        channels: The channels or neurons.
+        size: Height and width of its feature maps; None of a layer without maps.
+    """
+
+    channels: int
+    size: tuple[int, int] | None = None
+
+
 class Step(NamedTuple):
     """Some consecutive layers, and the most activation elements alive at the same time for one input while they run.
 
@@ -183,6 +195,13 @@ class Architecture(Value):
         """Return the positions of the smallest feature map that BatchNorm normalizes; None where it is not defined.
 
         A network without BatchNorm has none. At 1, a training needs batches of two images or more.
+        """
+        return None
+
+    def layer_shapes(self) -> tuple[LayerShape, ...] | None:
+        """Return the outputs of the layers that `depth` counts, from input to output; None where they are not defined.
+
+        Without them the network has no caveats about its feature maps and inner channels.
         """
         return None
 

@@ -60,15 +60,24 @@ class Limit:
         bound = Fraction(self.bound) * factor
         return min(int(bound), LARGEST_INTEGER) if self.cost.whole else float(bound)
 
-    def slack(self, evaluation: Evaluation, latency: Latency | None = None) -> float:
-        """Return an architecture's distance to the limit, in the limit's unit; negative when it exceeds the limit.
+    def used(self, evaluation: Evaluation, latency: Latency | None = None) -> float:
+        """Return what an architecture takes of the limit, in the limit's unit.
 
         Args:
             evaluation: The figures of the architecture.
             latency: The latency of the architecture, which a limit on a timed cost needs; without it that cost counts
                 as 0.
         """
-        return self.bound - (self.cost.value(evaluation, latency, self.element_bytes) or 0)
+        return self.cost.value(evaluation, latency, self.element_bytes) or 0
+
+    def slack(self, evaluation: Evaluation, latency: Latency | None = None) -> float:
+        """Return an architecture's distance to the limit, in the limit's unit; negative when it exceeds the limit.
+
+        Args:
+            evaluation: The figures of the architecture.
+            latency: The latency of the architecture, as for `used`.
+        """
+        return self.bound - self.used(evaluation, latency)
 
 
 @dataclass(frozen=True, init=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from nnmass_core.architecture import Architecture, Evaluation, Image, ImageArchitecture, Part, Step
+from nnmass_core.architecture import Architecture, Evaluation, Image, ImageArchitecture, LayerShape, Part, Step
 from nnmass_core.codec import (
     LARGEST_INTEGER,
     Value,
@@ -85,6 +85,7 @@ __all__ = [
     "Image",
     "ImageArchitecture",
     "LatencyModel",
+    "LayerShape",
     "NotPossible",
     "Operators",
     "Panel",

@@ -22,8 +22,9 @@ from nnmass_core.engine.pareto import Front, front_of_one_cost, front_of_peak, f
 from nnmass_core.engine.problem import PEAK, RANKING, ChainProblem, Key, maximize, minimize
 from nnmass_core.engine.solver import Solution, Solver
 from nnmass_core.hardware.latency import LatencyModel
-from nnmass_core.request import Minimize, Objective, Pareto, SearchRequest
+from nnmass_core.request import Maximize, Minimize, Objective, Pareto, SearchRequest
 from nnmass_core.spaces.base import Space
+from nnmass_core.spaces.caveats import LEAST_USE, caveats_of_network, caveats_of_ranking
 
 COUNTED = ("params", "macs", "weights", "indices")
 """The quantities that costs are computed from."""
@@ -150,7 +151,7 @@ class _Question:
         ranked: list[Ranked] = []
         space, of_front = self._request.space, isinstance(self._objective, Pareto)
         for rank, integers in enumerate(rows, start=1):
-            architecture = self._request.space.architecture(integers)
+            architecture = space.architecture(integers)
             evaluation = architecture.evaluation
             latency = self._request.latency_of(architecture)
             slack = {limit.name: limit.slack(evaluation, latency) for limit in self._limits}
@@ -177,7 +178,7 @@ class _Question:
             binding=self._binding(ranking[0]) if found else () if infeasible else None,
             relaxation=relaxation,
             joint_relaxation=self._joint_relaxation(relaxation),
-            caveats=_caveats(self._request, ranking),
+            caveats=self._caveats(ranking),
             labels=solution.labels,
             pruned=solution.pruned,
             reference=reference,
@@ -200,12 +201,29 @@ class _Question:
             binding=() if feasible is False else None,
             relaxation=relaxation,
             joint_relaxation=self._joint_relaxation(relaxation),
-            caveats=_caveats(self._request, ranking),
+            caveats=self._caveats(ranking),
             labels=front.labels,
             pruned=front.pruned,
             front=True,
             resolution=None if gaps is None else self._in_units(gaps),
         )
+
+    def _caveats(self, ranking: tuple[Ranked, ...]) -> tuple[str, ...]:
+        """Return the caveats of the ranking (docs/theory.md (36))."""
+        free = not self._limits and not isinstance(self._objective, Minimize)
+        unused = bool(ranking) and self._underused(ranking[0])
+        return (
+            *(["no_limits"] if free else []),
+            *caveats_of_ranking(self._request.space, [ranked.caveats for ranked in ranking]),
+            *(["limits_used_below_60"] if unused else []),
+        )
+
+    def _underused(self, best: Ranked) -> bool:
+        """Return whether the network of most NN-Mass leaves more than 40 % of every limit; a minimum may leave all."""
+        if not isinstance(self._objective, Maximize) or not self._limits:
+            return False
+        used = ((Fraction(one.used(best.evaluation, best.latency)), one.bound) for one in self._limits)
+        return all(use < LEAST_USE * Fraction(bound) for use, bound in used)
 
     def _value(self, ranked: Ranked) -> float:
         """Return the objective's value: NN-Mass, or the cost in its unit."""
@@ -318,22 +336,6 @@ def _savings(params: int, macs: int, ranking: tuple[Ranked, ...]) -> dict[str, f
         return None
     best = ranking[0].evaluation
     return {"params": params / best.params, "macs": macs / best.macs}
-
-
-def _caveats(request: SearchRequest, ranking: tuple[Ranked, ...]) -> tuple[str, ...]:
-    """Return the caveats of the ranking (docs/theory.md (36))."""
-    space = request.space
-    caveats: list[str] = []
-    if not request.budget.limits() and not isinstance(request.objective, Minimize):
-        caveats.append("no_limits")
-    if ranking and space.varies_width():
-        caveats.append("widths_differ")
-    if ranking and space.varies_resolution():
-        caveats.append("resolutions_differ")
-    densities = [part.density for ranked in ranking for part in ranked.evaluation.parts if part.density is not None]
-    if space.densest_evidence is not None and any(d > Fraction(space.densest_evidence) for d in densities):
-        caveats.append("density_above_evidence")
-    return tuple(caveats)
 
 
 __all__ = ["SearchRequest", "SearchResult", "chain_of", "search"]

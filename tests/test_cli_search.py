@@ -22,9 +22,11 @@ from nnmass import formatting
 from nnmass.cli import app
 from nnmass.cli.progress import Bar
 from tests.core.latencies import profile
+from tests.networks import SIZES
 
 ROOT = Path(__file__).parents[1]
 SMALL = ("--preset", "densenet-tiny", "--max-params", "100k")
+SMALL_IMAGE = {"channels": 3, "height": 32, "width": 32}
 SLOW = ("--preset", "densenet-cifar-free", "--pareto", "params,macs")
 QUICK = {"typer", "pydantic", "numpy"}  # typer reads options with Pydantic
 LARGE = ("torch", "scipy", "sqlalchemy", "fastapi", "celery", "pydantic", "numpy", "rich", "httpx2", "typer", "pandas")
@@ -260,6 +262,17 @@ def test_evaluate_prints_networks_in_the_given_order(tmp_path: Path) -> None:
     assert f"{path} #2" in done.stdout
     results = json.loads(run("evaluate", "resnet18", "--precision", "int8", "--json").stdout)["results"]
     assert results == [item.raw for item in nnmass.evaluate(["resnet18"], precision="int8")]
+
+
+def test_evaluate_notes_what_is_unusual_about_a_network(tmp_path: Path) -> None:
+    path = tmp_path / "small.json"
+    path.write_text(json.dumps(dict(nnmass.evaluate(["resnet18"])[0].definition) | {"input": SMALL_IMAGE}))
+    done = run("evaluate", "resnet18", str(path))
+    notes = [line for line in done.stdout.splitlines() if line.startswith("Note on")]
+    assert len(notes) == 1
+    assert notes[0].startswith(f"Note on {path}: More than a third of a network's layers have feature maps of 2 x 2")
+    (result,) = json.loads(run("evaluate", str(path), "--json").stdout)["results"]
+    assert result["caveats"] == ["maps_up_to_2x2"]
 
 
 def test_an_invalid_network_is_reported_with_its_field(tmp_path: Path) -> None:

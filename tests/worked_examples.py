@@ -16,6 +16,7 @@ from nnmass_core.families import decode_architecture, decode_space
 from nnmass_core.families.concatenation import resolutions
 from nnmass_core.hardware.latency import LatencyModel, estimate
 from nnmass_core.named.networks import named_network
+from nnmass_core.named.presets import resolve_space
 from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
 from nnmass_core.wiring import draw_wiring
@@ -200,6 +201,15 @@ def caveats() -> Figures:
     return {"caveats": ", ".join(search(SearchRequest(space=space, budget=Budget())).certificate.caveats)}
 
 
+def joint_relaxation() -> Figures:
+    budget = Budget(max_params=78_666, max_macs=12_500_000)
+    found = search(SearchRequest(space=resolve_space("densenet-cifar"), budget=budget)).certificate.joint_relaxation
+    assert found is not None
+    assert found.factor is not None
+    assert found.limits is not None
+    return figures(factor=found.factor, **{name: int(limit) for name, limit in found.limits.items()})
+
+
 EXAMPLES: dict[int, Callable[[], Figures]] = {
     1: lambda: {f"L_{j}": str(mass.layer_links(W, j, T)) for j in range(5)},
     2: lambda: figures(t=mass.canonical_skip_channels(W, D, 500)),
@@ -249,4 +259,5 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     34: band,
     35: gap,
     36: caveats,
+    37: joint_relaxation,
 }

@@ -63,6 +63,7 @@ class Evaluated(with_costs(_Mass, timed=False)):  # type: ignore[misc]  # a base
     model_config = ConfigDict(extra="allow", json_schema_extra=with_parts)
 
     depth: Depth
+    caveats: list[str] = Field(description="Codes of what makes the network unusual.", examples=[["channels_below_8"]])
 
 
 class EvaluateAnswer(BaseModel):

@@ -19,7 +19,8 @@ from nnmass_core.architecture import Architecture
 from nnmass_core.certificate import place_of
 from nnmass_core.codec import JsonObject
 from nnmass_core.errors import DefinitionError, Problem
-from nnmass_core.families import decode_architecture
+from nnmass_core.families import caveats_of, decode_architecture
+from nnmass_core.hardware.devices import USUAL_PRECISION
 
 LISTED = 100
 """The most searches, and things made of an architecture, of each kind that an answer lists."""
@@ -32,7 +33,12 @@ log = logging.getLogger("nnmass.architectures")
 
 def evaluate(definitions: list[Any], precision: str) -> list[JsonObject]:
     """Return NN-Mass and costs of each definition, in order. Raises DefinitionError that names index and field."""
-    return [{"arch_id": a.arch_id, **a.evaluation.report(precision)} for a in _decode_all(definitions)]
+    return [_figures(architecture, precision) for architecture in _decode_all(definitions)]
+
+
+def _figures(architecture: Architecture, precision: str) -> JsonObject:
+    figures = architecture.evaluation.report(precision)
+    return {"arch_id": architecture.arch_id, **figures, "caveats": list(caveats_of(architecture))}
 
 
 def _decode_all(definitions: list[Any]) -> list[Architecture]:
@@ -70,7 +76,8 @@ def about(session: Session, owner: str, arch_id: str) -> JsonObject:
     return {
         "arch_id": arch_id,
         "registered": session.get(RegisteredArchitecture, (owner, arch_id)) is not None,
-        **architecture.evaluation.report("fp32"),
+        **architecture.evaluation.report(USUAL_PRECISION),
+        "caveats": list(caveats_of(architecture)),
         "architecture": architecture.definition(),
         "searches": [
             {

@@ -138,9 +138,7 @@ def history(
 ) -> Response:
     """List searches, newest first."""
     proved = outcome if outcome in OUTCOMES else None
-    filters = Filters(
-        status=chosen_state(status), outcome=proved, family=family or None, tag=tag or None, q=q or None
-    )
+    filters = Filters(status=chosen_state(status), outcome=proved, family=family or None, tag=tag or None, q=q or None)
     rows, following = service.history(session, owner, filters, Paging(signer, cursor, USUAL))
     page = SearchList.model_validate_json(answers.write_list(session, rows, following))
     asked = {"status": status, "outcome": outcome, "family": family, "tag": tag, "q": q}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nnmass import formatting
 from nnmass.cli.exit_codes import exit_on_error, refuse
 from nnmass.cli.inputs import network_and_seed_in, networks_in
 from nnmass.cli.options import Json, KeyFile, Precision, PrecisionOption, Server, client_of, note_missing
@@ -61,6 +62,9 @@ def evaluate(
         print_json({"results": [dict(network.raw) for network in found]})
     else:
         print_networks(found.items, ("network", [name for name, _ in given]))
+        for (name, _), network in zip(given, found, strict=True):
+            for caveat in network.caveats or ():
+                typer.echo(f"Note on {name}: {formatting.CAVEATS.get(caveat, caveat)}")
 
 
 def export(

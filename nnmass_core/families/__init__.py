@@ -22,6 +22,7 @@ from nnmass_core.families.resnet import ResNet, ResNetSpace
 from nnmass_core.families.wide_resnet_cifar import WideResNetCifar, WideResNetCifarSpace
 from nnmass_core.registry import Registry
 from nnmass_core.spaces.base import Space
+from nnmass_core.spaces.caveats import caveats_of_network
 
 ENTRY_POINTS = "nnmass.families"
 """The entry point group in which an installed package registers its `Family`."""
@@ -98,6 +99,15 @@ def decode_space(data: object) -> Space:
     family = _family_of(data)
     assert isinstance(data, Mapping)
     return family.space.from_json(data)
+
+
+def caveats_of(architecture: Architecture) -> tuple[str, ...]:
+    """Return what an expert would object to in a network, as codes: docs/theory.md (36).
+
+    Args:
+        architecture: A network of any family.
+    """
+    return caveats_of_network(architecture, FAMILIES[architecture.family].space.densest_evidence)
 
 
 def architecture_schema() -> JsonObject:

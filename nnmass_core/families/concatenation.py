@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import ClassVar
 
 from nnmass_core import mass
-from nnmass_core.architecture import Evaluation, Image, ImageArchitecture, Part, Step
+from nnmass_core.architecture import Evaluation, Image, ImageArchitecture, LayerShape, Part, Step
 from nnmass_core.codec import LARGEST_INTEGER, JsonObject, Value, encode, integer, sequence
 from nnmass_core.diagram import Arc, Panel, shown
 from nnmass_core.errors import Problem
@@ -259,6 +259,11 @@ class ConcatenationCnn(ImageArchitecture):
     def smallest_normalized_map(self) -> int:
         height, width = resolutions(self.input, len(self.cells))[-1]
         return height * width
+
+    def layer_shapes(self) -> tuple[LayerShape, ...]:
+        sizes = resolutions(self.input, len(self.cells))
+        by_cell = zip(self.cells, sizes, strict=True)
+        return tuple(layer for cell, size in by_cell for layer in [LayerShape(cell.width, size)] * cell.depth)
 
     def space_around(self) -> JsonObject:
         ranges = cells_around([cell.depth for cell in self.cells], [cell.skip_channels for cell in self.cells])

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from nnmass_core.architecture import CLASSES, Architecture, Evaluation, Step
+from nnmass_core.architecture import CLASSES, Architecture, Evaluation, LayerShape, Step
 from nnmass_core.codec import JsonObject, choice, encode, field_schema, integer, object_schema
 from nnmass_core.diagram import Panel
 from nnmass_core.engine.chain import Chain
@@ -111,6 +111,10 @@ class DenseNetMlp(Architecture):
     def work(self) -> tuple[Work, ...]:
         w, d, t = self.width, self.depth, self.skip_channels
         return (Layers(self.in_features, self.num_classes).work(w, d, t, links(w, d, t)),)
+
+    def layer_shapes(self) -> tuple[LayerShape, ...]:
+        """Return the outputs of the layers, without the classifier that `depth` counts as one of them."""
+        return (LayerShape(self.width),) * (self.depth - 1)
 
     def space_around(self) -> JsonObject:
         return {"family": self.family, **encode(self), **cells_around([self.depth], [self.skip_channels])}

@@ -12,6 +12,7 @@ from fractions import Fraction
 from functools import partial
 from typing import ClassVar
 
+from nnmass_core.architecture import LayerShape
 from nnmass_core.codec import Value, integer, sequence
 from nnmass_core.errors import Problem
 from nnmass_core.families.costs import Costs
@@ -156,6 +157,18 @@ class MobileNetV2(ResidualNetwork):
             stem_work(self.input.channels, self.stem_channels, before, after),
             head_work(self.stages[-1].channels, self.last_channels, area(last), self.num_classes),
         )
+
+    def layer_shapes(self) -> tuple[LayerShape, ...]:
+        entering, size = self.stem_channels, self._stem_size()
+        layers = [LayerShape(entering, size)]
+        for stage in self.stages:
+            after = halved(size, stage.stride - 1)
+            for _ in range(stage.repeats):
+                hidden = entering * stage.expansion
+                layers += [LayerShape(hidden, size)] if stage.expansion > 1 else []
+                layers += [LayerShape(hidden, after), LayerShape(stage.channels, after)]
+                entering, size = stage.channels, after
+        return (*layers, LayerShape(self.last_channels, size))
 
     def layers(self) -> int:
         return 2 + sum(stage.repeats * (2 if stage.expansion == 1 else 3) for stage in self.stages)

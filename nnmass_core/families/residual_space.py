@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nnmass_core.architecture import LayerShape
 from nnmass_core.engine.chain import Chain, Ints, Stage
 from nnmass_core.families.costs import Costs, stage_of, timed
 from nnmass_core.families.residual import Size, StageAxes, area, halved, repeated
@@ -20,6 +21,10 @@ class Blocks(ABC):
     @abstractmethod
     def channels(self, c: Integers) -> Integers:
         """Return the output channels of a block."""
+
+    @abstractmethod
+    def layers(self, c: int, before: Size, after: Size) -> tuple[LayerShape, ...]:
+        """Return the outputs of a block's layers; before, after: the sizes of its maps. Shortcuts do not count."""
 
     @abstractmethod
     def costs(self, i: Integers, c: Integers, before: int, after: int, projected: Integers) -> Costs[Integers]:

@@ -11,7 +11,7 @@ from fractions import Fraction
 from functools import partial
 from typing import Any, ClassVar, Self
 
-from nnmass_core.architecture import CLASSES, Architecture, Image
+from nnmass_core.architecture import CLASSES, Architecture, Image, LayerShape
 from nnmass_core.codec import (
     JsonObject,
     Value,
@@ -32,6 +32,7 @@ from nnmass_core.families.residual import (
     Block,
     Built,
     ResidualNetwork,
+    Size,
     StageAxes,
     area,
     decode_stages,
@@ -70,6 +71,9 @@ class BasicBlocks(Blocks):
     def channels(self, c: Integers) -> Integers:
         return c
 
+    def layers(self, c: int, before: Size, after: Size) -> tuple[LayerShape, ...]:
+        return (LayerShape(c, after), LayerShape(c, after))
+
     def costs(self, i: Integers, c: Integers, before: int, after: int, projected: Integers) -> Costs[Integers]:
         kernels = 9 * i * c + 9 * c * c + projected * i * c
         norm_channels = (2 + projected) * c
@@ -107,6 +111,10 @@ class Bottlenecks(Blocks):
 
     def channels(self, c: Integers) -> Integers:
         return EXPANSION * c
+
+    def layers(self, c: int, before: Size, after: Size) -> tuple[LayerShape, ...]:
+        h = self.inner(c)
+        return (LayerShape(h, before), LayerShape(h, after), LayerShape(EXPANSION * c, after))
 
     def costs(self, i: Integers, c: Integers, before: int, after: int, projected: Integers) -> Costs[Integers]:
         h, o = self.inner(c), EXPANSION * c
@@ -221,6 +229,11 @@ class ResNet(ResidualNetwork):
         channels = blocks_of(self.block, self.groups, self.width_per_group).channels(self.stages[-1].channels)
         return frame.work, head_work(channels, area(last), self.num_classes)
 
+    def layer_shapes(self) -> tuple[LayerShape, ...]:
+        stem = LayerShape(STEM, halved((self.input.height, self.input.width)))
+        blocks = blocks_of(self.block, self.groups, self.width_per_group)
+        return (stem, *layers_of_stages(blocks, frame_of(self.input), self.stages))
+
     def layers(self) -> int:
         return 1 + (2 if self.block == "basic" else 3) * sum(stage.repeats for stage in self.stages)
 
@@ -242,6 +255,14 @@ def build_stages(blocks: Blocks, frame: Frame, stages: Sequence[Any]) -> list[Bu
         built.append(Built(stage, c, entering, made, after))
         entering = given
     return built
+
+
+def layers_of_stages(blocks: Blocks, frame: Frame, stages: Sequence[Any]) -> Iterator[LayerShape]:
+    """Yield the outputs of the layers of all blocks, from definitions with `channels` and `repeats`."""
+    for stage, (before, after) in zip(stages, frame.sizes(len(stages)), strict=True):
+        yield from blocks.layers(stage.channels, before, after)
+        for _ in range(stage.repeats - 1):
+            yield from blocks.layers(stage.channels, after, after)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from nnmass_core.architecture import CLASSES, Architecture, Image
+from nnmass_core.architecture import CLASSES, Architecture, Image, LayerShape
 from nnmass_core.codec import JsonObject, Value, decode, encode, field_schema, integer, object_schema, sequence
 from nnmass_core.engine.chain import Chain
 from nnmass_core.families.costs import Costs, timed
@@ -18,6 +18,7 @@ from nnmass_core.families.residual import (
     REPEATS,
     Built,
     ResidualNetwork,
+    Size,
     StageAxes,
     area,
     decode_stages,
@@ -26,7 +27,7 @@ from nnmass_core.families.residual import (
     stages_schema,
 )
 from nnmass_core.families.residual_space import Blocks, Frame, head_stage, staged_chain
-from nnmass_core.families.resnet import build_stages, head_costs, head_work, staged_option_bound
+from nnmass_core.families.resnet import build_stages, head_costs, head_work, layers_of_stages, staged_option_bound
 from nnmass_core.hardware.latency import LatencyModel, Work, convolution, elementwise
 from nnmass_core.mass import Integers, basic_block_terms, larger
 from nnmass_core.spaces.base import Fields, Space, decode_integer
@@ -46,6 +47,9 @@ class WideBlocks(Blocks):
 
     def channels(self, c: Integers) -> Integers:
         return c
+
+    def layers(self, c: int, before: Size, after: Size) -> tuple[LayerShape, ...]:
+        return (LayerShape(c, after), LayerShape(c, after))
 
     def costs(self, i: Integers, c: Integers, before: int, after: int, projected: Integers) -> Costs[Integers]:
         kernels = 9 * i * c + 9 * c * c + projected * i * c
@@ -120,6 +124,10 @@ class WideResNetCifar(ResidualNetwork):
         frame = frame_of(self.input)
         last = area(halved(frame.size, len(self.stages) - 1))
         return frame.work, wide_head_work(self.stages[-1].channels, last, self.num_classes)
+
+    def layer_shapes(self) -> tuple[LayerShape, ...]:
+        frame = frame_of(self.input)
+        return (LayerShape(STEM, frame.size), *layers_of_stages(WideBlocks(), frame, self.stages))
 
     def layers(self) -> int:
         return 1 + 2 * sum(stage.repeats for stage in self.stages)

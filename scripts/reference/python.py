@@ -28,7 +28,7 @@ MODULES = {
     "Families": ("nnmass_core.families", ("FAMILIES", "Family", "decode_architecture", "decode_space")),
     "Architectures": (
         "nnmass_core.architecture",
-        ("Architecture", "ImageArchitecture", "Image", "Evaluation", "Part", "Step"),
+        ("Architecture", "ImageArchitecture", "Image", "Evaluation", "Part", "Step", "LayerShape"),
     ),
     "Control of a running search": ("nnmass_core.engine.control", ("Control",)),
     "Errors": ("nnmass_core.errors", ("NnmassError", "Problem", "DefinitionError", "NotPossible", "Interrupted")),
@@ -40,7 +40,7 @@ it is used. `build`, `peak_elements` and `ConcatenationCell` need torch; the oth
 
 PLUGIN_PARTS = {
     "A family": ("Family",),
-    "Definitions": ("Architecture", "ImageArchitecture", "Image", "Evaluation", "Part", "Step"),
+    "Definitions": ("Architecture", "ImageArchitecture", "Image", "Evaluation", "Part", "Step", "LayerShape"),
     "Fields of definitions": (
         *("Value", "integer", "number", "choice", "text", "nested", "sequence"),
         *("LARGEST_INTEGER", "encode", "decode", "json_schema"),

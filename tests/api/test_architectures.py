@@ -35,6 +35,15 @@ def test_a_registered_network_is_read_by_its_id(client: TestClient) -> None:
     assert client.get(first.headers["Location"]).json() == about
 
 
+def test_an_evaluated_network_has_its_own_caveats(client: TestClient) -> None:
+    narrow = CNN | {"cells": [{"width": 7, "depth": 4, "skip_channels": 0}]}
+    results = client.post("/v1/architectures/evaluate", json={"architectures": [CNN, narrow]}).json()["results"]
+    assert [item["caveats"] for item in results] == [[], ["channels_below_8"]]
+    about = client.post("/v1/architectures", json=narrow).json()
+    assert about["caveats"] == ["channels_below_8"]
+    assert "Some layers have fewer than 8 channels." in client.get(f"/architectures/{about['arch_id']}").text
+
+
 def test_the_same_network_has_the_same_id(client: TestClient) -> None:
     made = client.post("/v1/architectures", json=SURPLUS).json()
     exact = SURPLUS | {"cells": [{"width": 16, "depth": 4, "skip_channels": 32}]}

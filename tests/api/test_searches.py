@@ -286,18 +286,18 @@ def test_that_nothing_fits_is_an_outcome_of_its_own(client: TestClient, worker: 
         outcome: post(client, {"space": "densenet-tiny", "budget": budget}).json()
         for outcome, budget in budgets.items()
     }
-    assert {search["outcome"] for search in made.values()} == {None}
+    assert {one["outcome"] for one in made.values()} == {None}
     grid = {"space": "densenet-mlp-mnist", "objective": {"pareto": ["nn_mass", "params", "macs"]}}
     made["not_proved"] = post(client, grid).json()
     late = {"space": "densenet-cifar-free", "budget": {"max_params": 10**6}, "time_limit_seconds": 1e-9}
     made["nothing_found"] = post(client, late).json()
     while search_tasks.run_next(worker):
         pass
-    for outcome, search in made.items():
-        found = client.get(f"/v1/searches/{search['id']}").json()
+    for outcome, stored in made.items():
+        found = client.get(f"/v1/searches/{stored['id']}").json()
         assert (found["status"], found["outcome"]) == ("succeeded", outcome)
         listed = client.get("/v1/searches", params={"outcome": outcome}).json()["items"]
-        assert [one["id"] for one in listed] == [search["id"]]
+        assert [one["id"] for one in listed] == [stored["id"]]
     assert client.get("/v1/searches", params={"outcome": "succeeded"}).status_code == 422
     for outcome, budget in budgets.items():
         preview = client.post("/v1/searches/preview", json={"space": "densenet-tiny", "budget": budget}).json()

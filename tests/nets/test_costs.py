@@ -53,6 +53,41 @@ def test_closed_forms_equal_the_costs_of_the_module(family: str, pytestconfig: p
     )
 
 
+BETWEEN = ("expand", "depthwise", "downsample.0", "shortcut", "classifier", "fc")
+"""Ends of the names of layers that `depth` does not count: within a separable layer, of shortcuts and of the head."""
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_shapes_of_layers_are_those_of_the_module(family: str, pytestconfig: pytest.Config) -> None:
+    rng = Random(f"shapes {family}")
+    for _ in range(min(60, at_most(pytestconfig, NETWORKS))):
+        architecture = decode_architecture(random_network(rng, family))
+        seen: list[tuple[int, ...]] = []
+
+        def note(module: Any, inputs: Any, output: Any, seen: list[tuple[int, ...]] = seen) -> None:
+            seen.append(tuple(output.shape[1:]))
+
+        with torch.device("meta"):
+            module = assemble(architecture, draw_wiring(architecture, 0)).eval()
+            for name, layer in module.named_modules():
+                if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear) and not name.endswith(BETWEEN):
+                    layer.register_forward_hook(note)
+            with torch.no_grad():
+                module(torch.empty(1, *architecture.input_shape))
+        shapes = architecture.layer_shapes()
+        assert shapes is not None
+        flat = family == "densenet_mlp"
+        assert [(shape.channels, *(shape.size or ())) for shape in shapes] == (
+            seen[:-1] if flat else without_head(seen)
+        )
+        assert len(shapes) + flat == architecture.evaluation.depth
+
+
+def without_head(seen: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Return the outputs that are maps: the classifier's is a vector."""
+    return [shape for shape in seen if len(shape) == 3]
+
+
 def walked_peak(d: dict[str, Any], wiring: Wiring) -> int:
     """Walk a network step by step, layers reading the outputs that the wiring samples from, and no others."""
     if d["family"] in WALKS:
