@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, and_, literal, or_, select
 from sqlalchemy.orm import Session
 
 from app.catalog import task_of
@@ -25,6 +25,8 @@ COLUMNS: tuple[Any, ...] = (
     *(VerificationSeed.seed, VerificationSeed.accuracy, VerificationSeed.data_digest),
 )
 """The columns read of each trained seed: definitions and results would be most of the data."""
+
+DIVERGED = and_(Job.state == State.FAILED, Job.error_code == "diverged")
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Trained:
 
 
 def trained(session: Session, owner: str, family: str | None = None) -> list[Trained]:
-    """Return every network that an owner's succeeded verifications trained, once per scope.
+    """Return every network that an owner's succeeded verifications trained, once per scope; excluded ones do not count.
 
     Its accuracy is the mean over all its seeds. A seed that was trained more than once counts once, with its latest
     result.
@@ -67,7 +69,7 @@ def trained(session: Session, owner: str, family: str | None = None) -> list[Tra
         select(*COLUMNS)
         .join(Job, Job.id == Verification.id)
         .join(VerificationSeed, VerificationSeed.verification_id == Verification.id)
-        .where(Job.owner == owner, Job.state == State.SUCCEEDED)
+        .where(Job.owner == owner, Job.state == State.SUCCEEDED, Verification.excluded.is_(False))
         .order_by(Verification.id)
     )
     if family is not None:
@@ -83,13 +85,28 @@ def diverged(session: Session, owner: str, scope: Scope, family: str | None) -> 
     query = (
         select(Verification.arch_id, Verification.adaptation)
         .join(Job, Job.id == Verification.id)
-        .where(Job.owner == owner, Job.state == State.FAILED, Job.error_code == "diverged")
+        .where(Job.owner == owner, DIVERGED, Verification.excluded.is_(False))
         .where(Verification.dataset_key == scope.dataset, Verification.task == scope.task)
         .where(Verification.recipe_digest == scope.recipe_digest)
     )
     if family is not None:
         query = query.where(Verification.family == family)
     return {row.arch_id for row in session.execute(query).all() if _adapted(row) == scope.adapted}
+
+
+def excluded(session: Session, owner: str, family: str | None) -> list[Scope]:
+    """Return the scope of each ended training that its owner has excluded, without the digest of its images."""
+    query = (
+        select(
+            *(Verification.dataset_key, Verification.task, Verification.recipe_digest, Verification.adaptation),
+            literal("").label("data_digest"),
+        )
+        .join(Job, Job.id == Verification.id)
+        .where(Job.owner == owner, Verification.excluded, or_(Job.state == State.SUCCEEDED, DIVERGED))
+    )
+    if family is not None:
+        query = query.where(Verification.family == family)
+    return [_scope(row) for row in session.execute(query).all()]
 
 
 def _scope(row: Row[Any]) -> Scope:

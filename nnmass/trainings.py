@@ -100,6 +100,7 @@ class Verification(Job):
         artifacts: The files that the training produced; empty in lists.
         result_digest: The hash of the losses and accuracies of all epochs, without times.
         replay: For a replay, the training that it repeats, and whether every figure is the same.
+        excluded: Whether you took it out of the evidence.
     """
 
     role: str
@@ -122,6 +123,7 @@ class Verification(Job):
     artifacts: tuple[Json, ...] = json_field(tuple, default=(), repr=False)
     result_digest: str | None = json_field(default=None)
     replay: Json | None = json_field(default=None)
+    excluded: bool = json_field(default=False)
 
     def to_pandas(self) -> DataFrame:
         """Return a DataFrame with one row per epoch of each seed.
@@ -171,6 +173,7 @@ class Evidence(FromJson):
     Attributes:
         n: The number of networks.
         runs: The number of trainings.
+        excluded: The number of trainings that you took out.
         overall: Spearman and Kendall correlations, each with its 95 % interval.
         bands: The same within bands of networks of equal cost: the most expensive costs at most 25 % more than the
             cheapest.
@@ -184,6 +187,7 @@ class Evidence(FromJson):
     bands: tuple[Json, ...] = json_field(tuple, repr=False)
     scope: Json | None
     statement: str
+    excluded: int = json_field(default=0)
 
 
 @dataclass(frozen=True, kw_only=True)

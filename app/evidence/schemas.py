@@ -107,6 +107,10 @@ class EvidenceAnswer(BaseModel):
         description="Number of networks whose training diverged. They have no accuracy and are not in `n`.",
         examples=[0],
     )
+    excluded: int = Field(
+        description="Number of trainings that you excluded. They are in no other figure, and the statement names them.",
+        examples=[0],
+    )
     scope: EvidenceScope | None = Field(description="Which trainings are compared; null without any.")
     others: list[EvidenceScope] = Field(description="Other evidence; select it with `dataset` and `recipe`.")
     overall: Measures = Field(description="Correlations over all networks.")

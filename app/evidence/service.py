@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from app.http.csv_files import csv_text
-from app.predictions import Scope, Trained, diverged, trained
+from app.predictions import Scope, Trained, diverged, excluded, trained
 from nnmass_core.codec import JsonObject
 from nnmass_core.verification.evidence import evidence_of
 
@@ -51,10 +51,14 @@ class Filters:
 
 @dataclass(frozen=True)
 class Gathered:
-    """The input of evidence: the networks of one scope, how many more diverged, and the names of the scopes."""
+    """The input of evidence: the networks of one scope, and the names of the scopes.
+
+    diverged: how many more networks diverged. excluded: how many trainings their owner took out.
+    """
 
     trained: list[Trained]
     diverged: int
+    excluded: int
     scope: JsonObject | None
     others: list[JsonObject]
 
@@ -63,7 +67,15 @@ class Gathered:
         answer = evidence_of([item.point for item in self.trained])
         if self.diverged:
             answer["statement"] += f" Networks excluded because their training diverged: {self.diverged}."
-        return {**answer, "diverged": self.diverged, "scope": self.scope, "others": self.others}
+        if self.excluded:
+            answer["statement"] += f" Trainings excluded by their owner: {self.excluded}."
+        return {
+            **answer,
+            "diverged": self.diverged,
+            "excluded": self.excluded,
+            "scope": self.scope,
+            "others": self.others,
+        }
 
 
 def gather(session: Session, owner: str, filters: Filters) -> Gathered:
@@ -74,8 +86,17 @@ def gather(session: Session, owner: str, filters: Filters) -> Gathered:
     points = [item.point for item in found]
     gone = diverged(session, owner, largest, filters.family) if largest is not None else set()
     lost = len(gone - {point.arch_id for point in points})
+    left_out = _count(excluded(session, owner, filters.family), largest, filters)
     named = {scope: _named(scope, filters.family, len(those)) for scope, those in scopes.items()}
-    return Gathered(found, lost, named.pop(largest) if largest is not None else None, list(named.values()))
+    return Gathered(found, lost, left_out, named.pop(largest) if largest is not None else None, list(named.values()))
+
+
+def _count(left_out: Iterable[Scope], scope: Scope | None, filters: Filters) -> int:
+    """Count trainings of a scope, or, without one, those that the filters include."""
+    if scope is None:
+        return sum(map(filters.admit, left_out))
+    alike = replace(scope, data_digest="")
+    return sum(one == alike for one in left_out)
 
 
 def _largest(scopes: Mapping[Scope, list[Trained]], filters: Filters) -> Scope | None:

@@ -201,7 +201,7 @@ class Verification(Base):
     `task` holds inputs and classes, `widths` the widths of the network's parts: networks are compared where both are
     equal. `adapt` allows the worker to adapt the recipe to few images; `adaptation` is how it did, and null where the
     recipe is trained as requested. `log` is the end of the trainer's output; `live_stats` holds its speed and remaining
-    time.
+    time. `excluded`: its owner took it out of the evidence.
     """
 
     __tablename__ = "verifications"
@@ -210,6 +210,7 @@ class Verification(Base):
         Index("ix_verifications_search_id_id", "search_id", "id"),
         Index("ix_verifications_dataset_key_recipe_digest_id", "dataset_key", "recipe_digest", "id"),
         Index("ix_verifications_family_task_id", "family", "task", "id"),
+        Index("ix_verifications_replay_of", "replay_of"),
     )
 
     id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
@@ -238,6 +239,7 @@ class Verification(Base):
     log: Mapped[str] = mapped_column(Text, deferred=True)
     result: Mapped[dict[str, Any] | None] = mapped_column(Json)
     result_digest: Mapped[str | None] = mapped_column(String(80))
+    excluded: Mapped[bool] = mapped_column(default=False, server_default=false())
 
     job: Mapped[Job] = relationship(lazy="raise")
 

@@ -18,7 +18,7 @@ from app.ui.forms import FormProblems, checked, chosen_state, verification_body
 from app.ui.page import FormDep, PageRoute, go_to, render
 from app.verifications import service
 from app.verifications.repository import Filters
-from app.verifications.schemas import ArtifactItem, VerificationAnswer, VerificationBody
+from app.verifications.schemas import ArtifactItem, VerificationAnswer, VerificationBody, VerificationChanges
 from app.verifications.submission import submit
 from nnmass_core.architecture import Architecture
 from nnmass_core.codec import JsonObject
@@ -122,6 +122,20 @@ def cancel(request: Request, session: WriteSession, owner: Owner, verification_i
 def retry(request: Request, session: WriteSession, owner: Owner, verification_id: VerificationId) -> Response:
     """Queue a verification again."""
     service.retry(session, owner, verification_id)
+    return go_to(request, f"/verifications/{verification_id}")
+
+
+@router.post("/verifications/{verification_id}/exclude")
+def exclude(request: Request, session: WriteSession, owner: Owner, verification_id: VerificationId) -> Response:
+    """Take a verification out of the evidence."""
+    service.change(session, owner, verification_id, VerificationChanges(excluded=True))
+    return go_to(request, f"/verifications/{verification_id}")
+
+
+@router.post("/verifications/{verification_id}/include")
+def include(request: Request, session: WriteSession, owner: Owner, verification_id: VerificationId) -> Response:
+    """Take a verification back into the evidence."""
+    service.change(session, owner, verification_id, VerificationChanges(excluded=False))
     return go_to(request, f"/verifications/{verification_id}")
 
 

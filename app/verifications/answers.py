@@ -76,6 +76,7 @@ def _summary(row: Verification, waits: Waiting | None) -> dict[str, object]:
         "waiting": waits,
         "result": row.result,
         "error": {"code": job.error_code, "message": job.error_message} if job.error_code else None,
+        "excluded": row.excluded,
     }
 
 

@@ -46,6 +46,7 @@ from app.verifications.schemas import (
     Role,
     VerificationAnswer,
     VerificationBody,
+    VerificationChanges,
     VerificationList,
 )
 from app.verifications.submission import submit
@@ -116,6 +117,16 @@ def list_verifications(
 def get_verification(verification_id: VerificationId, session: ReadSession, owner: Owner) -> VerificationAnswer:
     """Return a verification with the epochs of each seed and, once it has succeeded, its result."""
     return service.show(session, owner, verification_id)
+
+
+@router.patch("/{verification_id}", response_model=VerificationAnswer, responses=problems(404, *BODY_ERRORS))
+def change_verification(
+    verification_id: VerificationId, body: VerificationChanges, database: InTurn, owner: Owner
+) -> VerificationAnswer:
+    """Take a verification out of the evidence without deleting it, or back in: predictions change with it."""
+    with database.write() as session:
+        service.change(session, owner, verification_id, body)
+    return _show(database, owner, verification_id)
 
 
 @router.delete("/{verification_id}", status_code=204, responses=problems(404, 409, *BODY_ERRORS))

@@ -145,6 +145,17 @@ class VerificationBody(Strict):
     )
 
 
+class VerificationChanges(Strict):
+    """Changes to a verification. Omitted fields remain unchanged."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"excluded": True}]})
+
+    # a factory, since a documented default would suggest that omitting the field clears it
+    excluded: bool = Field(
+        default_factory=bool, description="Take the verification out of the evidence, or back in.", examples=[True]
+    )
+
+
 class EpochItem(BaseModel):
     """One epoch: mean losses, accuracies, and the learning rate of the last step."""
 
@@ -383,6 +394,7 @@ class VerificationSummary(BaseModel):
     waiting: Waiting | None = Field(description="What a queued verification waits for; null in every other state.")
     result: ResultSummary | None = Field(description="The result; null until it has succeeded.")
     error: VerificationError | None = Field(description="Why it failed; null unless it has failed.")
+    excluded: bool = Field(description="Its owner took it out of the evidence.", examples=[False])
 
 
 class VerificationAnswer(VerificationSummary):

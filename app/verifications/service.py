@@ -27,6 +27,7 @@ from app.verifications.schemas import (
     Role,
     VerificationAnswer,
     VerificationBody,
+    VerificationChanges,
     VerificationSummary,
 )
 from nnmass_core import __version__
@@ -329,6 +330,14 @@ def cancel(session: Session, owner: str, verification_id: UUID) -> None:
     """Cancel a verification; an ended one does not change. Raises NotFound."""
     get(session, owner, verification_id)
     lifecycle.cancel(session, verification_id)
+
+
+def change(session: Session, owner: str, verification_id: UUID, changes: VerificationChanges) -> None:
+    """Take a verification out of the evidence, or back in. Raises NotFound."""
+    found = get(session, owner, verification_id)
+    for name, value in changes.model_dump(exclude_unset=True).items():
+        setattr(found, name, value)
+    session.flush()
 
 
 def delete(session: Session, owner: str, verification_id: UUID) -> None:

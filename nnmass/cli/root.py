@@ -69,6 +69,7 @@ def command_line(group: type[TyperGroup]) -> typer.Typer:
     line.command()(networks.export)
     line.command()(networks.diagram)
     line.command(epilog=EXIT_CODES)(training.verify)
+    line.command()(training.exclude)
     line.command()(history.history)
     line.command()(history.show)
     line.add_typer(deletion.app, name="delete")

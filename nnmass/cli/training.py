@@ -81,6 +81,20 @@ def verify(
         raise typer.Exit(FAILED)
 
 
+def exclude(
+    verification_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of trainings.")],
+    server: Server = None,
+    key_file: KeyFile = None,
+    *,
+    undo: Annotated[bool, typer.Option("--undo", help="Take them back into the evidence.")] = False,
+) -> None:
+    """Take trainings out of the evidence without deleting them."""
+    with exit_on_error(), client_of(server, key_file) as client:
+        for verification_id in verification_ids:
+            client.exclude(verification_id, excluded=not undo)
+            typer.echo(f"{'back in' if undo else 'out of'} the evidence: {verification_id}")
+
+
 def _controls(names: str | None, *, of_search: bool) -> list[str]:
     if names is None:
         return list(CONTROLS) if of_search else []

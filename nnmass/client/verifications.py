@@ -167,6 +167,22 @@ class VerificationCalls(Calls):
         """
         return Verification.from_json(self._transport.post(path_of(PLACE, verification, "cancel")))
 
+    def exclude(self, verification: Verification | str, *, excluded: bool = True) -> Verification:
+        """Take a training out of the evidence without deleting it, or back in.
+
+        Args:
+            verification: The training, as the client returned it, or its id.
+            excluded: Whether it is out.
+
+        Returns:
+            The training in its new state.
+
+        Raises:
+            NotFound: There is no such training.
+        """
+        answer = self._transport.send("PATCH", path_of(PLACE, verification), body={"excluded": excluded})
+        return Verification.from_json(answer.json())
+
     def delete_verification(self, verification: Verification | str) -> None:
         """Delete a training with its epochs and files; its accuracy is no longer evidence.
 

@@ -88,7 +88,8 @@ def world(backend: Backend, worker: Context) -> Iterator[World]:
     with alice:
         _search_and_train(twin, backend, worker, {})
         alices = _search_and_train(alice, backend, worker, {"name": MARK, "tags": [MARK], "note": MARK})
-        _diverge(alice, backend)
+        _diverge(alice, backend, 6)
+        assert alice.patch(f"/v1/verifications/{_diverge(alice, backend, 7)}", json={"excluded": True}).is_success
         alices |= _order(alice, alices["arch_id"])
         yield World(alice, bob, twin, alices, backend)
 
@@ -106,12 +107,13 @@ def _search_and_train(client: TestClient, backend: Backend, worker: Context, lab
     return ids | {"name": "weights-seed0.pt"}
 
 
-def _diverge(client: TestClient, backend: Backend) -> None:
-    """Store a training that diverged."""
-    _post(client, "/v1/verifications", TRAINING | {"architecture": MLP | {"depth": 6}})
+def _diverge(client: TestClient, backend: Backend, depth: int) -> str:
+    """Store a training that diverged; returns its id."""
+    made = _post(client, "/v1/verifications", TRAINING | {"architecture": MLP | {"depth": depth}})["id"]
     held = trainings.claim(backend.database)
     with backend.database.write() as session:
         assert lifecycle.fail(session, held, "diverged", "the loss is not a number")
+    return str(made)
 
 
 def _order(client: TestClient, best: str) -> dict[str, str]:
@@ -168,7 +170,10 @@ def _leaks_of(world: World, path: str, method: str, about: dict[str, Any]) -> It
 
 
 _IDS = ("search_id", "verification_id", "measurement_id")
-_BODIES: dict[tuple[str, str], Any] = {("patch", "/v1/searches/{search_id}"): {"name": "bob was here"}}
+_BODIES: dict[tuple[str, str], Any] = {
+    ("patch", "/v1/searches/{search_id}"): {"name": "bob was here"},
+    ("patch", "/v1/verifications/{verification_id}"): {"excluded": True},
+}
 
 
 def _queries(queries: dict[str, Any], alices: dict[str, str]) -> list[dict[str, str]]:
@@ -217,8 +222,9 @@ def _leaks_to_a_twin(world: World) -> Iterator[str]:
     if world.twin.get(f"/v1/architectures/{world.alices['arch_id']}").json()["exports"]:
         yield "the twin sees a file that they did not ask for"
     seen = world.twin.get("/v1/evidence").json()
-    if (seen["n"], seen["diverged"]) != (1, 0):
-        yield f"the twin's evidence counts {seen['n']} networks and {seen['diverged']} diverged"
+    if (seen["n"], seen["diverged"], seen["excluded"]) != (1, 0, 0):
+        counts = f"{seen['n']} networks, {seen['diverged']} diverged and {seen['excluded']} excluded"
+        yield f"the twin's evidence counts {counts}"
     world.twin.get(f"/v1/architectures/{world.alices['arch_id']}/export?format=onnx")
     with world.backend.database.read() as session:
         made = session.scalars(select(Job.owner).where(Job.kind == "export")).all()
@@ -264,7 +270,7 @@ def test_an_owner_sees_every_own_resource(world: World) -> None:
     listed = world.alice.get("/v1/searches").text + world.alice.get("/v1/verifications").text
     assert all(world.alices[name] in listed for name in ("search_id", "verification_id"))
     seen = world.alice.get("/v1/evidence").json()
-    assert (seen["n"], seen["diverged"]) == (1, 1)
+    assert (seen["n"], seen["diverged"], seen["excluded"]) == (1, 1, 1)
 
 
 def test_the_matrix_covers_every_reference(world: World) -> None:

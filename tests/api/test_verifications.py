@@ -298,6 +298,7 @@ def test_unknown_trainings_are_404(client: TestClient, path: str, name: str) -> 
     if not path:
         for verb in ("cancel", "retry", "replay"):
             assert client.post(f"/v1/verifications/{name}/{verb}").status_code == 404
+        assert client.patch(f"/v1/verifications/{name}", json={"excluded": True}).status_code == 404
 
 
 def test_the_list_of_trainings_is_filtered_and_paged(client: TestClient, backend: Backend) -> None:
@@ -514,6 +515,47 @@ def test_evidence_reports_the_count_of_diverged_trainings(client: TestClient, ba
     evidence = get(client, "/v1/evidence")
     assert (evidence["n"], evidence["diverged"]) == (9, 1)
     assert "excluded because their training diverged: 1." in evidence["statement"]
+
+
+def test_an_excluded_training_is_no_evidence(client: TestClient, backend: Backend, worker: Context) -> None:
+    grid(client, backend)
+    verify(client, architecture=MLP | {"depth": 5})
+    with backend.database.write() as session:
+        held = lifecycle.claim(session, "train", "test/1", 60.0)
+        assert held is not None
+        assert lifecycle.fail(session, held, "diverged", "the loss is nan")
+    search_id = search(client, worker)
+    before = get(client, "/v1/evidence")
+    assert (before["n"], before["runs"], before["diverged"], before["excluded"]) == (9, 9, 1, 0)
+
+    def exclude(verification_id: object, *, excluded: bool = True) -> None:
+        answer = client.patch(f"/v1/verifications/{verification_id}", json={"excluded": excluded})
+        assert (answer.status_code, answer.json()["excluded"]) == (200, excluded)
+
+    trained = get(client, "/v1/verifications", status="succeeded", limit=2)["items"]
+    excluded = [trained[0]["id"], held.job_id, trained[1]["id"]]
+    for out, verification_id in enumerate(excluded, 1):
+        exclude(verification_id)
+        evidence = get(client, "/v1/evidence")
+        assert evidence["statement"].endswith(f" Trainings excluded by their owner: {out}.")
+        assert (evidence["n"], evidence["runs"]) == ((8, 8) if out < 3 else (7, 7))
+        assert (evidence["diverged"], evidence["excluded"]) == (int(out < 2), out)
+        assert evidence["scope"]["n"] == evidence["n"]
+    assert [get(client, "/v1/evidence", dataset=name)["excluded"] for name in ("digits", "mnist-5k")] == [3, 0]
+    assert trained[0]["arch_id"] not in client.get("/v1/evidence?format=csv").text
+    items = get(client, f"/v1/searches/{search_id}/architectures")["items"]
+    assert [item["predicted_accuracy"] for item in items] == [None] * 3, "seven networks are too few"
+    assert [item["excluded"] for item in get(client, "/v1/verifications", limit=1)["items"]] == [True]
+    for verification_id in excluded:
+        exclude(verification_id, excluded=False)
+    assert get(client, "/v1/evidence") == before
+
+
+@pytest.mark.parametrize("body", [{"excluded": None}, {"excluded": "yes"}, {"excluded": 1}, {"name": "x"}, []])
+def test_an_invalid_change_changes_nothing(client: TestClient, body: Any) -> None:
+    path = f"/v1/verifications/{verify(client)['id']}"
+    assert client.patch(path, json=body).status_code == 422
+    assert client.patch(path, json={}).json()["excluded"] is False
 
 
 def test_trainings_on_random_labels_are_not_evidence(client: TestClient, backend: Backend, worker: Context) -> None:

@@ -231,6 +231,8 @@ def test_what_was_made_by_mistake_is_deleted(client: Client) -> None:
     with pytest.raises(WrongState, match=f"verification {training.id}; .*measurement {measurement}; .*export onnx"):
         client.delete_architecture(arch_id)
     assert (len(client.architecture(arch_id).measurements), len(client.architecture(arch_id).exports)) == (1, 1)
+    assert client.exclude(training).excluded
+    assert not client.exclude(training.id, excluded=False).excluded
     client.delete_verification(training)
     client.delete_measurement(measurement)
     client.cancel_export(arch_id, format="onnx")

@@ -163,6 +163,16 @@ def test_commands_accept_the_id_of_a_registered_network(run: Run, client: Client
     assert run("export", f"arch_{'0' * 32}").exit_code == 2
 
 
+def test_trainings_are_excluded_and_included(run: Run, client: Client) -> None:
+    (training,) = client.verify({**MLP, "depth": 27}, dataset="mnist-5k", recipe="mlp-paper").items
+    for options, excluded, words in (((), True, "out of"), (("--undo",), False, "back in")):
+        done = run("exclude", training.id, *options)
+        assert (done.exit_code, done.stdout) == (0, f"{words} the evidence: {training.id}\n")
+        assert client.verification(training).excluded is excluded
+    client.delete_verification(training)
+    assert run("exclude", training.id).exit_code == 2
+
+
 def test_delete_asks_first(run: Run, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     known = client.register({**MLP, "depth": 28}).arch_id
     refused = run("delete", "architecture", known)

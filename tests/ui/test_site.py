@@ -381,6 +381,17 @@ def test_deleting_asks_first(site: Everything) -> None:
         site.restore()
 
 
+def test_a_training_is_excluded_from_the_evidence_on_its_page(site: Everything) -> None:
+    place = f"/verifications/{site.ids['verification_id']}"
+    assert "Exclude from evidence" in site.client.get(place).text
+    page = site.client.post(f"{place}/exclude", headers=OURS)
+    assert (page.url.path, "Excluded from the evidence" in page.text) == (place, True)
+    assert "excluded" in site.client.get("/verifications").text
+    assert "Trainings excluded by their owner: 1." in site.client.get("/evidence").text
+    assert "Exclude from evidence" in site.client.post(f"{place}/include", headers=OURS).text
+    site.restore()
+
+
 def test_the_creation_of_a_file_is_cancelled_on_the_page(site: Everything) -> None:
     arch = f"/architectures/{site.ids['arch_id']}"
     site.client.get(f"{arch}/export/torchscript?seed=4")
