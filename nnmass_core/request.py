@@ -163,7 +163,7 @@ def objective_schema() -> JsonObject:
         "description": "Least NN-Mass of the architectures.",
         "examples": [500],
     }
-    named = choice_schema(list(named_networks()), "Name of a well-known network.")
+    named: JsonObject = {"title": "NetworkName", "type": "string", "enum": list(named_networks())}
     reference: JsonObject = {
         "anyOf": [named, known_architecture_schema(), architecture_schema()],
         "description": "Network whose NN-Mass is the least: a name, an id or a full definition.",

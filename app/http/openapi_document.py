@@ -22,6 +22,9 @@ from nnmass_core.spaces.axis import range_schema
 
 REFERENCE = "#/components/schemas/{model}"
 CLASS_NAME = re.compile(r"[A-Z][A-Za-z0-9]*")
+LIST_NAME = re.compile(r"[A-Z][a-z]+Name")
+"""The title of a list of names; FastAPI's titles of fields have spaces."""
+
 LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 """Keywords of a schema that hold a list of schemas."""
 
@@ -79,10 +82,10 @@ class Components:
             self.schemas[name] = {**self._inner(schema), "title": name}
 
     def refer(self, schema: Schema) -> Schema:
-        """Return a schema that holds no object, but a reference to it."""
+        """Return a schema that holds no object and no list of names, but references to them."""
         title = schema.get("title", "")
         inner = self._inner(_untitled(schema))
-        if not {"properties", "oneOf"} & set(inner):
+        if not {"properties", "oneOf"} & set(inner) and not ("enum" in inner and LIST_NAME.fullmatch(title)):
             return inner
         beside = {key: inner.pop(key) for key in BESIDE if key in inner}
         name = self._names.setdefault(canonical_json(inner), self._free(title))

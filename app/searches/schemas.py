@@ -47,7 +47,7 @@ Space = Annotated[
     Any,
     WithJsonSchema(
         {
-            "anyOf": [{"type": "string", "enum": list(presets())}, space_schema()],
+            "anyOf": [{"title": "PresetName", "type": "string", "enum": list(presets())}, space_schema()],
             "description": "A preset's name (`GET /v1/spaces`) or a full definition.",
             "examples": ["densenet-cifar"],
         }
@@ -74,7 +74,16 @@ EXAMPLE: dict[str, JsonValue] = {**QUESTION, "name": "camera v2", "tags": ["edge
 
 
 Device = Annotated[
-    Any, WithJsonSchema({"anyOf": [{"type": "string", "enum": list(devices())}, device_schema(), {"type": "null"}]})
+    Any,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"title": "DeviceName", "type": "string", "enum": list(devices())},
+                device_schema(),
+                {"type": "null"},
+            ]
+        }
+    ),
 ]
 
 

@@ -75,7 +75,7 @@ DatasetField = Annotated[
     Any,
     WithJsonSchema(
         {
-            "anyOf": [{"type": "string", "enum": list(datasets())}, json_schema(Dataset)],
+            "anyOf": [{"title": "DatasetName", "type": "string", "enum": list(datasets())}, json_schema(Dataset)],
             "description": "Name of a dataset (`GET /v1/datasets`), or an object with a name and options.",
             "examples": ["mnist-5k"],
         }
@@ -85,7 +85,7 @@ RecipeField = Annotated[
     Any,
     WithJsonSchema(
         {
-            "anyOf": [{"type": "string", "enum": list(recipes())}, json_schema(Recipe)],
+            "anyOf": [{"title": "RecipeName", "type": "string", "enum": list(recipes())}, json_schema(Recipe)],
             "description": "Name of a recipe (`GET /v1/recipes`) or a full definition.",
             "examples": ["mlp-paper"],
         }

@@ -112,6 +112,19 @@ def test_every_object_with_fields_is_a_component(document: Schema) -> None:
     assert inline == set(), "give the schema a title: app/http/openapi_document.py makes it a component"
 
 
+def test_every_list_of_names_is_a_component(document: Schema) -> None:
+    """A class of its own in a client, such as PresetName, and not one with a number for each place."""
+    components = document["components"]["schemas"]
+    inline = {
+        place
+        for place, schema in everywhere(document)
+        for one in schema.get("anyOf", [])
+        if "enum" in one and [kind.get("type") for kind in schema["anyOf"]] != ["string", "null"]
+    }
+    assert inline == set(), "give the list a title that ends in Name"
+    assert {"PresetName", "DeviceName", "DatasetName", "RecipeName", "NetworkName"} <= set(components)
+
+
 def test_operation_ids_are_stable(document: Schema) -> None:
     found = [operation["operationId"] for _, _, operation in operations_of(document)]
     assert [name for name in found if not re.fullmatch(r"[a-z]+(_[a-z]+)*", name)] == []

@@ -147,7 +147,8 @@ def test_the_openapi_document_describes_families_and_errors(client: TestClient) 
     assert document["openapi"].startswith("3.1")
     body = document["components"]["schemas"]["SearchBody"]
     preset, definition = body["properties"]["space"]["anyOf"]
-    assert "densenet-cifar" in preset["enum"]
+    assert preset == {"$ref": "#/components/schemas/PresetName"}
+    assert "densenet-cifar" in document["components"]["schemas"]["PresetName"]["enum"]
     assert definition == {"$ref": "#/components/schemas/Space"}
     assert {"$ref": "#/components/schemas/DenseNetCnnSpace"} in document["components"]["schemas"]["Space"]["oneOf"]
     for path, methods in document["paths"].items():

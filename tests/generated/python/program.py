@@ -18,6 +18,7 @@ from nnmass_client.models import (
     DenseNetMlp,
     DenseNetMlpSpace,
     DenseNetMlpSpaceActivation,
+    PresetName,
     ProblemBody,
     Range,
     RankedPage,
@@ -25,7 +26,6 @@ from nnmass_client.models import (
     RecipeOptimizer,
     SearchAnswer,
     SearchBody,
-    SearchBodySpaceType0,
     State,
     VerificationAnswer,
     VerificationBody,
@@ -76,7 +76,7 @@ def run(client: AuthenticatedClient) -> None:
     assert isinstance(best.architecture, DenseNetMlp), best.architecture
 
     refused = submit_search.sync(
-        client=client, body=SearchBody(space=SearchBodySpaceType0.DENSENET_TINY, budget=BudgetBody(max_params=-1))
+        client=client, body=SearchBody(space=PresetName.DENSENET_TINY, budget=BudgetBody(max_params=-1))
     )
     assert isinstance(refused, ProblemBody), refused
     unknown = get_search.sync(UUID(int=0), client=client)
