@@ -181,6 +181,6 @@ def test_a_ranking_has_the_caveats_of_all_its_networks() -> None:
     of_each = [caveats_of(ranked.architecture) for ranked in answer.ranking]
     assert [ranked.caveats for ranked in answer.ranking] == of_each
     assert sorted(of_each) == [(), ("channels_below_8",), ("maps_up_to_2x2",), ("maps_up_to_2x2", "channels_below_8")]
-    assert answer.certificate.caveats == ("widths_differ", "maps_up_to_2x2", "channels_below_8")
+    assert answer.certificate.caveats == ("no_limits", "widths_differ", "maps_up_to_2x2", "channels_below_8")
     nothing = search(SearchRequest(space=decode_space(space), budget=Budget(max_params=1)))
     assert nothing.certificate.caveats == ()
