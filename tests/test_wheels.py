@@ -120,7 +120,7 @@ def test_the_library_works_without_the_service_and_the_service_joins_it(
     assert environment.output("nnmass", "--version") == f"{__version__}\n"
     assert "The best of 17,836,014 architectures, proved in" in environment.output("nnmass", *SEARCH)
     assert "class " in environment.output("nnmass", "export", "resnet18")
-    assert "serve" not in environment.output("nnmass", "--help").split("Commands:")[1]
+    assert "\n  serve " not in environment.output("nnmass", "--help").split("Commands:")[1]
     for arguments in (("serve",), ("keys", "list"), ("db", "upgrade"), ("worker", "--help")):
         refused = environment.run("nnmass", *arguments)
         expected = f"nnmass: {arguments[0]} is a command of the service: pip install nnmass-service\n"
@@ -131,7 +131,7 @@ def test_the_library_works_without_the_service_and_the_service_joins_it(
 
     environment.install("--no-deps", str(wheels["nnmass-service"]))
     assert "Run the service" in environment.output("nnmass", "serve", "--help")
-    assert "serve" in environment.output("nnmass", "--help").split("Commands:")[1]
+    assert "\n  serve " in environment.output("nnmass", "--help").split("Commands:")[1]
     environment.output("pip", "uninstall", "--yes", "--quiet", "nnmass-service")
     assert environment.importable("app", "worker", "migrations", "nnmass", "nnmass_core") == ["nnmass", "nnmass_core"]
     assert environment.output("nnmass", "--version") == f"{__version__}\n"
