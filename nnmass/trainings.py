@@ -173,12 +173,12 @@ class Evidence(FromJson):
     Attributes:
         n: The number of networks.
         runs: The number of trainings.
-        excluded: The number of trainings that you took out.
         overall: Spearman and Kendall correlations, each with its 95 % interval.
         bands: The same within bands of networks of equal cost: the most expensive costs at most 25 % more than the
             cheapest.
         scope: What the compared trainings share: images, inputs, classes and recipe.
         statement: The same in words; it states when NN-Mass is no better.
+        excluded: The number of trainings that you took out.
     """
 
     n: int

@@ -169,6 +169,9 @@ def _document(service: Everything) -> dict[str, Any]:
     for _, _, operation in operations_of(document):
         if service.key is None:
             operation.pop("security", None)  # as the document says: not needed before the first key is made
+        for parameter in operation.get("parameters", []):
+            if parameter["name"] == "Prefer":
+                del parameter["schema"]["examples"]  # no worker is here, so that it would wait to the end
     return document
 
 
@@ -179,8 +182,6 @@ def _aimed(service: Everything) -> dict[str, Any]:
         for parameter in operation.get("parameters", []):
             if parameter["in"] == "path":
                 parameter["schema"] = {"type": "string", "enum": _pool(service, method, path, parameter["name"])}
-            if parameter["name"] == "Prefer":
-                del parameter["schema"]["examples"]  # no worker is here, so that it would wait to the end
     body = document["components"]["schemas"]["VerificationBody"]["properties"]
     body["arch_id"]["examples"] = [service.ids["arch_id"]]
     body["search"]["examples"] = [service.ids["search_id"]]

@@ -72,7 +72,7 @@ def test_log_lines_link_a_request_with_its_job(
     from worker import search_tasks
 
     client = client_of(create_app(backend.settings))
-    answer = client.post("/v1/searches?note=quiet", json=SEARCH, headers={"X-Request-ID": "trace-me.1"})
+    answer = client.post("/v1/searches", json=SEARCH, headers={"X-Request-ID": "trace-me.1"})
     assert answer.headers["X-Request-ID"] == "trace-me.1"
     search_id = answer.json()["id"]
     assert search_tasks.run_next(worker)

@@ -238,5 +238,5 @@ def test_a_space_with_several_resolutions_has_a_caveat() -> None:
     space = mobilenet(SEPARATE, stem=8, last=16) | {"num_classes": 2}
     fixed = find(space | {"input": {"channels": 3, "resolution": 32}}, {"max_params": 10**12}, Maximize())
     chosen = find(space | {"input": {"channels": 3, "resolution": [32, 64]}}, {"max_params": 10**12}, Maximize())
-    assert fixed.certificate.caveats == ()
-    assert chosen.certificate.caveats == ("resolutions_differ",)
+    assert fixed.certificate.caveats == ("limits_used_below_60",)
+    assert chosen.certificate.caveats == ("resolutions_differ", "limits_used_below_60")
