@@ -46,7 +46,7 @@ def test_export_writes_a_complete_definition(tmp_path: Path) -> None:
 
 def test_export_writes_an_onnx_file(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="torch comes with the extra `train`")
-    onnx = pytest.importorskip("onnx")
+    onnx = pytest.importorskip("onnx", reason="onnx comes with the extra `train`")
     path = tmp_path / "network.onnx"
     assert export("--format", "onnx", "-o", str(path)).exit_code == 0
     onnx.checker.check_model(str(path))

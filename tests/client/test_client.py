@@ -270,7 +270,7 @@ def test_the_client_lists_data_sets_recipes_and_readiness(client: Client) -> Non
 
 
 def test_the_data_frame_has_the_columns_of_the_csv_export(client: Client, service: Service) -> None:
-    pytest.importorskip("pandas")
+    pytest.importorskip("pandas", reason="pandas is optional")
     answer = client.search(**SMALL, max_macs="50M", top_k=4)
     assert answer.search is not None
     path = f"{service.address}/v1/searches/{answer.search.id}/export"

@@ -157,7 +157,7 @@ def test_networks_are_exported_and_drawn_locally() -> None:
 
 
 def test_tables_name_the_precision_and_the_resolution_where_it_varies() -> None:
-    pytest.importorskip("pandas")
+    pytest.importorskip("pandas", reason="pandas is optional")
     varied = nnmass.search(SIZES, precision="int8", max_macs="100M", top_k=3)
     fixed = nnmass.search(SIZES | {"input": {"channels": 3, "resolution": 32}}, precision="fp16", top_k=3)
     for answer, precision, varies in ((varied, "int8", True), (fixed, "fp16", False)):
@@ -219,7 +219,7 @@ def test_a_limit_that_restricts_a_minimum_is_said_to_lower_the_cost() -> None:
 
 
 def test_an_answer_converts_to_a_data_frame() -> None:
-    pytest.importorskip("pandas")
+    pytest.importorskip("pandas", reason="pandas is optional")
     answer = nnmass.search("densenet-tiny", max_params="100k", max_macs="60M", top_k=12)
     frame = answer.to_pandas()
     assert list(frame["rank"]) == list(range(1, 13))

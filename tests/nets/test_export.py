@@ -85,7 +85,7 @@ def test_the_pytorch_file_builds_every_network(family: str) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_the_onnx_file_gives_the_same_outputs_in_onnx_runtime(family: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
-    onnx = pytest.importorskip("onnx")
+    onnx = pytest.importorskip("onnx", reason="onnx comes with the extra `train`")
     architecture = decode_architecture(random_network(Random(f"export {family}"), family))
     write(architecture, 7, "onnx", tmp_path / "network.onnx")
     module = build(architecture, 7).eval()
