@@ -15,10 +15,10 @@ from nnmass_core.budget import Budget, Limit
 from nnmass_core.certificate import Certificate, JointRelaxation, Ranked, SearchResult
 from nnmass_core.costs import COSTS, Cost, counts_of
 from nnmass_core.engine.chain import QUANTITIES, Chain, Ints, Stage
-from nnmass_core.engine.control import Control
+from nnmass_core.engine.control import Control, OutOfTime
 from nnmass_core.engine.joint_relaxation import least_factor
-from nnmass_core.engine.least_peak import OutOfTime, least_peak, least_peaks
-from nnmass_core.engine.pareto import Front, front_of_one_cost, front_of_peak, front_of_two_costs
+from nnmass_core.engine.pareto import Front, front_of_one_cost, front_of_two_costs
+from nnmass_core.engine.peaks import front_of_peak, least_peak, least_peaks
 from nnmass_core.engine.problem import PEAK, RANKING, ChainProblem, Key, maximize, minimize
 from nnmass_core.engine.solver import Solution, Solver
 from nnmass_core.hardware.latency import LatencyModel

@@ -6,6 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 
+class OutOfTime(Exception):
+    """The time limit passed before the result was certain."""
+
+
 def _never() -> bool:
     return False
 

@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 
-from nnmass_core.engine.control import Control
-from nnmass_core.engine.least_peak import OutOfTime
+from nnmass_core.engine.control import Control, OutOfTime
 from nnmass_core.engine.problem import PEAK, ChainProblem, maximize, minimize
 from nnmass_core.engine.solver import Solver
 

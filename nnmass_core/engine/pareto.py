@@ -18,8 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nnmass_core.engine.chain import Chain, Floats, Ints
-from nnmass_core.engine.control import Control
-from nnmass_core.engine.least_peak import OutOfTime, least_peak
+from nnmass_core.engine.control import Control, OutOfTime
 from nnmass_core.engine.problem import MASS, RANKING, RELATIVE_ERROR, ChainProblem, Key, maximize, minimize
 from nnmass_core.engine.solver import Solver
 
@@ -127,12 +126,6 @@ class _Explorer:
         first = minimize(cost, self._quantities)
         return self._solve(self._problem, (first, *RANKING))
 
-    def best_within(self, peak: int) -> Point:
-        """Return the first point in ranking order under a feasible cap on the peak. Raises OutOfTime."""
-        point = self._solve(replace(self._problem, peak=peak), RANKING)
-        assert point is not None
-        return point
-
     def between(self, low: Point, high: Point) -> list[Point] | None:
         """Return the points of a one-cost front between two others; None when there are too many paths to enumerate."""
         (cost,) = self._costs
@@ -236,37 +229,3 @@ def front_of_two_costs(problem: ChainProblem, costs: tuple[str, str], control: C
 def _levels(low: int, high: int) -> list[int]:
     """Return the levels of one cost, in a geometric sequence."""
     return sorted({round(level) for level in np.geomspace(max(low, 1), max(high, 1), GRID).tolist()} | {low, high})
-
-
-def front_of_peak(problem: ChainProblem, control: Control) -> Front:
-    """Return the front of NN-Mass against peak activation elements. Raises OutOfTime when not even its end is found.
-
-    The most NN-Mass under a cap on the peak is a step function that increases with the cap. Between two caps with the
-    same optimum there is no step.
-    """
-    explorer = _Explorer(problem, (), control)
-    peaks = [peak for peak in problem.chain.peaks if problem.peak is None or peak <= problem.peak]
-    lowest = least_peak(problem, control)
-    if lowest is None:
-        return Front([], None, explorer.labels, explorer.pruned)
-    first, last = peaks.index(lowest), len(peaks) - 1
-    known = {i: explorer.best_within(peaks[i]) for i in (first, last)}
-    waiting = [(first, last)]
-    try:
-        while waiting:
-            low, high = max(waiting, key=lambda pair: peaks[pair[1]] - peaks[pair[0]])
-            control.report(min(0.99, 1 - len(waiting) / len(peaks)), f"{len(known)} limits on the peak examined")
-            middle = (low + high) // 2
-            if middle not in known and known[low].mass != known[high].mass:
-                known[middle] = explorer.best_within(peaks[middle])
-            waiting.remove((low, high))
-            if known[low].mass != known[high].mass and high - low > 1:
-                waiting += [(low, middle), (middle, high)]
-    except OutOfTime:
-        pass  # unexplored caps are reported as a gap
-    gaps = {"peak": max(peaks[high] - peaks[low] for low, high in waiting)} if waiting else None
-    steps: list[Point] = []
-    for i in sorted(known):
-        if not steps or known[i].mass > steps[-1].mass:
-            steps.append(replace(known[i], costs=(peaks[i],)))
-    return Front(steps, gaps, explorer.labels, explorer.pruned)

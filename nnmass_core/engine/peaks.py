@@ -1,4 +1,6 @@
-"""Find the architectures with the smallest peak. A peak is a maximum, so bisection finds it, not sums.
+"""Find the architectures with the smallest peak, and the front of NN-Mass against peak.
+
+A peak is a maximum, so bisection finds the least, not sums.
 
 The paths whose peak lies in a range form a chain too (Chain.with_peak). Bisection finds the least peak of any path; the
 engine ranks the best paths of exactly that peak; then the next peak follows, until there are enough paths.
@@ -12,13 +14,10 @@ from dataclasses import replace
 import numpy as np
 
 from nnmass_core.engine.chain import Ints
-from nnmass_core.engine.control import Control
+from nnmass_core.engine.control import Control, OutOfTime
+from nnmass_core.engine.pareto import Front, Point
 from nnmass_core.engine.problem import RANKING, ChainProblem, maximize, minimize
 from nnmass_core.engine.solver import Solution, Solver
-
-
-class OutOfTime(Exception):
-    """The time limit passed before the result was certain."""
 
 
 def least_peaks(problem: ChainProblem, k: int, control: Control, *, distinct_shapes: bool) -> Solution:
@@ -104,3 +103,55 @@ def _joined(
         labels=sum(solution.labels for solution in found),
         pruned=sum(solution.pruned for solution in found),
     )
+
+
+class _Explorer:
+    """Solves the problem under caps on the peak and counts partial paths."""
+
+    def __init__(self, problem: ChainProblem, control: Control) -> None:
+        self._problem = problem
+        self._control = control
+        self.labels = self.pruned = 0
+
+    def best_within(self, peak: int) -> Point:
+        """Return the first point in ranking order under a feasible cap on the peak. Raises OutOfTime."""
+        solution = Solver(replace(self._problem, peak=peak, keys=RANKING), 1, self._control).solve()
+        self.labels += solution.labels
+        self.pruned += solution.pruned
+        if not solution.complete:
+            raise OutOfTime
+        return Point((), solution.masses[0], tuple(solution.integers[0].tolist()))
+
+
+def front_of_peak(problem: ChainProblem, control: Control) -> Front:
+    """Return the front of NN-Mass against peak activation elements. Raises OutOfTime when not even its end is found.
+
+    The most NN-Mass under a cap on the peak is a step function that increases with the cap. Between two caps with the
+    same optimum there is no step.
+    """
+    explorer = _Explorer(problem, control)
+    peaks = [peak for peak in problem.chain.peaks if problem.peak is None or peak <= problem.peak]
+    lowest = least_peak(problem, control)
+    if lowest is None:
+        return Front([], None, explorer.labels, explorer.pruned)
+    first, last = peaks.index(lowest), len(peaks) - 1
+    known = {i: explorer.best_within(peaks[i]) for i in (first, last)}
+    waiting = [(first, last)]
+    try:
+        while waiting:
+            low, high = max(waiting, key=lambda pair: peaks[pair[1]] - peaks[pair[0]])
+            control.report(min(0.99, 1 - len(waiting) / len(peaks)), f"{len(known)} limits on the peak examined")
+            middle = (low + high) // 2
+            if middle not in known and known[low].mass != known[high].mass:
+                known[middle] = explorer.best_within(peaks[middle])
+            waiting.remove((low, high))
+            if known[low].mass != known[high].mass and high - low > 1:
+                waiting += [(low, middle), (middle, high)]
+    except OutOfTime:
+        pass  # unexplored caps are reported as a gap
+    gaps = {"peak": max(peaks[high] - peaks[low] for low, high in waiting)} if waiting else None
+    steps: list[Point] = []
+    for i in sorted(known):
+        if not steps or known[i].mass > steps[-1].mass:
+            steps.append(replace(known[i], costs=(peaks[i],)))
+    return Front(steps, gaps, explorer.labels, explorer.pruned)
