@@ -95,7 +95,8 @@ class Prices:
 
     weight: of the value; 0 for prices that only separate feasible paths (at least 0) from others, whatever their value.
     constant: the price of the whole budget, plus the most that rounding can subtract from a sum of that size. Without
-    this margin, large prices of large budgets could round a valid bound down.
+    this margin, large prices of large budgets could round a valid bound down. A path may use far more than the size of
+    the budget only of a row for a floor, whose uses and budget are negative; its surplus then exceeds the rounding.
     """
 
     multipliers: Floats

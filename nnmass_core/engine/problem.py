@@ -43,8 +43,9 @@ RANKING = (maximize("nn_mass"), minimize("macs"), minimize("params"))
 class ChainProblem:
     """Find the best paths of a chain.
 
-    keys: the objective, first key first. caps: the largest allowed sum of additive quantities, by column. peak: the
-    largest allowed peak in elements, or None. least_mass: the smallest allowed NN-Mass, or None.
+    keys: the objective, first key first. caps: the largest allowed sum of additive quantities, by column; floors: the
+    smallest. peak: the largest allowed peak in elements, or None. least_mass, most_mass: the smallest and the largest
+    allowed NN-Mass, or None.
     """
 
     chain: Chain
@@ -52,6 +53,18 @@ class ChainProblem:
     caps: tuple[tuple[int, int], ...] = ()
     peak: int | None = None
     least_mass: Fraction | None = None
+    floors: tuple[tuple[int, int], ...] = ()
+    most_mass: Fraction | None = None
+
+    @property
+    def limits_mass(self) -> bool:
+        """Whether NN-Mass is limited: `rows` has its limits with a tolerance, so that paths need `admits_mass` too."""
+        return self.least_mass is not None or self.most_mass is not None
+
+    def admits_mass(self, mass: Fraction) -> bool:
+        """Return whether an exact NN-Mass is within its limits."""
+        above = self.least_mass is None or mass >= self.least_mass
+        return above and (self.most_mass is None or mass <= self.most_mass)
 
     def capped(self, column: int, bound: int) -> ChainProblem:
         """Return the problem with one more additive cap."""
@@ -59,11 +72,12 @@ class ChainProblem:
 
     def rows(self) -> tuple[list[Key], Floats]:
         """Return the constraints as rows `sign x quantity <= bound`: their keys and bounds."""
-        keys = [Key(column, 1) for column, _ in self.caps]
-        bounds = [float(bound) for _, bound in self.caps]
-        if self.least_mass is not None:
-            keys.append(Key(MASS, -1))
-            bounds.append(-float(self.least_mass) + RELATIVE_ERROR * (1.0 + float(self.least_mass)))
+        keys = [Key(column, 1) for column, _ in self.caps] + [Key(column, -1) for column, _ in self.floors]
+        bounds = [float(bound) for _, bound in self.caps] + [-float(bound) for _, bound in self.floors]
+        for mass, sign in ((self.least_mass, -1), (self.most_mass, 1)):
+            if mass is not None:
+                keys.append(Key(MASS, sign))
+                bounds.append(sign * float(mass) + RELATIVE_ERROR * (1.0 + float(mass)))
         return keys, np.array(bounds)
 
 

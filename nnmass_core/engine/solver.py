@@ -232,13 +232,20 @@ class Solver:
         """Offer complete paths, given as positions in the layers, to the pool."""
         paths = np.column_stack([this.rows[positions[:, i]] for i, this in enumerate(self._layers)])
         additive = np.sum([s.additive[paths[:, i]] for i, s in enumerate(self.chain.stages)], axis=0)
-        least_mass = self.problem.least_mass
-        if least_mass is not None:
-            near = np.flatnonzero(additive[:, MASS] <= float(least_mass) + _tolerance(float(least_mass)))
-            short = [row for row in near.tolist() if self.chain.path_mass(paths[row].tolist()) < least_mass]
-            paths, additive = np.delete(paths, short, axis=0), np.delete(additive, short, axis=0)
+        if self.problem.limits_mass:
+            outside = self._outside(paths, additive[:, MASS])
+            paths, additive = np.delete(paths, outside, axis=0), np.delete(additive, outside, axis=0)
         if len(paths):
             self.pool.add(paths, additive)
+
+    def _outside(self, paths: Ints, masses: Floats) -> list[int]:
+        """Return the paths whose exact NN-Mass is outside its limits; only those close to one can be."""
+        close = np.zeros(len(masses), bool)
+        for mass, sign in ((self.problem.least_mass, -1), (self.problem.most_mass, 1)):
+            if mass is not None:
+                close |= sign * masses >= sign * float(mass) - _tolerance(float(mass))
+        rows = np.flatnonzero(close).tolist()
+        return [row for row in rows if not self.problem.admits_mass(self.chain.path_mass(paths[row].tolist()))]
 
     def _improve(self, starts: list[list[int]]) -> None:
         """Fill the pool with feasible neighbors of the priced optima, improving them one exchange at a time."""
@@ -299,9 +306,7 @@ class Solver:
         second = [column[positions] for column, positions in zip(self._second, keep, strict=True)]
         self.pruned += sum(len(b) for b in bounds) - sum(len(positions) for positions in keep)
         survey = Enumeration(layers, second, self._nodes, self._budget, prices)
-        if (
-            self._distinct_shapes and self.problem.least_mass is None
-        ):  # the tolerance could accept what is refused later
+        if self._distinct_shapes and not self.problem.limits_mass:  # the tolerance could accept what is refused later
             last = self.chain.last_choice
             survey.one_of_each_shape(last, self.chain.shapes_of(last, keep[last]))
         stack, done, in_time = [survey.root()], 0.0, True
