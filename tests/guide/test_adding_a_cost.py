@@ -26,9 +26,16 @@ LITERAL = {
 """The files that may write the name of a limit, and why."""
 
 
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package of the page, installed once."""
+    return install(PAGE, tmp_path_factory.mktemp("package"))
+
+
 @pytest.fixture
-def installed(tmp_path: Path) -> Path:
-    return install(PAGE, tmp_path)
+def installed(package: Path, tmp_path: Path) -> Path:
+    """A copy, which the test may change."""
+    return Path(shutil.copytree(package, tmp_path / "installed"))
 
 
 def test_the_cost_of_the_page_is_usable_everywhere(installed: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,9 +18,16 @@ from tests.guide.packages import ROOT, blocks, install, python
 PAGE = ROOT / "docs" / "adding-a-family.md"
 
 
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package of the page, installed once."""
+    return install(PAGE, tmp_path_factory.mktemp("package"))
+
+
 @pytest.fixture
-def installed(tmp_path: Path) -> Path:
-    return install(PAGE, tmp_path)
+def installed(package: Path, tmp_path: Path) -> Path:
+    """A copy, which the test may change."""
+    return Path(shutil.copytree(package, tmp_path / "installed"))
 
 
 def test_the_family_has_fewer_than_a_hundred_lines_and_everything_works(installed: Path) -> None:
