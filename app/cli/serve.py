@@ -53,10 +53,12 @@ def serve(
 
 def _check_broker(settings: Settings) -> None:
     """Refuse a broker that would lose messages. An unavailable broker is accepted: its users wait for it."""
+    if settings.embedded:
+        return  # without Redis there is nothing to check, and four workers need not wait for the imports below
     from app.jobs.broker import BrokerUnfit, check_redis, reachable
 
     try:
-        if not settings.embedded and reachable(settings):
+        if reachable(settings):
             check_redis(settings)
     except BrokerUnfit as unfit:
         refuse(str(unfit))
