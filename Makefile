@@ -7,7 +7,7 @@ PORT ?= 8000
 # without stored bytecode each of the many processes that tests start would compile all that it imports
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: wheel demo serve serve-train verify study test test-quick check words lock audit chaos bench bench-cold bench-train load docs format clean
+.PHONY: wheel demo serve serve-train verify study test test-quick coverage check words lock audit chaos bench bench-cold bench-train load docs format clean
 
 demo: .venv/installed ## Search through the real service, print the ranking, leave nothing behind
 	@.venv/bin/python -m scripts.demo
@@ -26,6 +26,12 @@ study: .venv-train/installed ## Train grids of networks and write docs/study; IM
 
 test: .venv-dev/installed ## Run the whole test suite, on all cores; PYTEST names other tests or options
 	@.venv-dev/bin/python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder $(PYTEST)
+
+coverage: .venv-dev/installed ## Run the tests as `make test` does, and report which lines of the product they reach
+	@.venv-dev/bin/coverage erase
+	@MEASURE_COVERAGE=yes .venv-dev/bin/python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder $(PYTEST)
+	@.venv-dev/bin/coverage combine --quiet
+	@.venv-dev/bin/coverage report --skip-covered
 
 SLOW_TESTS = chaos deploy gpu nets processes ui api/test_bad_input.py api/test_fuzz.py core/test_search_cpsat.py \
 	core/test_random_cpsat.py test_docs.py test_notebooks.py test_study.py

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,15 +18,12 @@ from app.storage import migrate
 from app.storage.db import Database, make_engine
 from app.storage.models import Base
 from tests.clients import client_of
+from tests.measured import measured
 from tests.servers import PostgresServer, RedisServer, ServerUnavailable
 from worker.process import Context
 
 ROOT = Path(__file__).parent
 LONGEST_FIRST = ("processes", "generated", "chaos", "ui", "nets", "jobs", "api")
-
-MEASURED = pytest.StashKey[bool]()
-MEASURED_CASES = 2
-"""Coverage is measured with so many cases of each test: it doubles their time, and more cases reach few more lines."""
 
 SQLITE, POSTGRES = "sqlite", "postgresql"
 BOTH = [SQLITE, pytest.param(POSTGRES, marks=pytest.mark.servers)]
@@ -57,25 +53,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the folders whose files take longest, so that no core idles at the end while one of them runs."""
     rank = {folder: place for place, folder in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: rank.get(item.path.relative_to(ROOT).parts[0], len(rank)))
-    cases: Counter[str] = Counter()
-    for item in items:
-        cases[name := item.nodeid.partition("[")[0]] += 1
-        # pytest-cov pauses for tests with its marker itself, and measures wrongly when it is paused twice
-        item.stash[MEASURED] = cases[name] <= MEASURED_CASES or item.get_closest_marker("no_cover") is not None
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Measure coverage, where it is asked for, with the first cases of a test and their fixtures only."""
-    plugin = item.config.pluginmanager.getplugin("_cov")
-    coverage = plugin and plugin.cov_controller
-    if not coverage or item.stash[MEASURED]:
-        return (yield)
-    coverage.pause()
-    try:
-        return (yield)
-    finally:
-        coverage.resume()
+def pytest_sessionfinish() -> None:
+    """Save which lines of the product were reached, where that is measured."""
+    if measured:
+        measured.save()
 
 
 def at_most(config: pytest.Config, cases: int) -> int:

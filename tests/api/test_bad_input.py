@@ -352,7 +352,6 @@ def _names(problem: dict[str, Any], path: tuple[str | int, ...]) -> bool:
     return any(f"{place}.".startswith(f"{field}.") or f"{field}.".startswith(f"{place}.") for field in fields if field)
 
 
-@pytest.mark.no_cover  # long, and other tests reach the same lines: measuring it would double its time
 @pytest.mark.parametrize("label", BODIES)
 def test_every_wrong_value_of_every_field_is_named(service: Everything, label: str) -> None:
     schema, bodies = _good_bodies(service, label)

@@ -199,7 +199,6 @@ def _pool(service: Everything, method: str, path: str, name: str) -> list[str]:
     return gone if method == "delete" else [service.ids[name], kept]
 
 
-@pytest.mark.no_cover  # long, and other tests reach the same lines: measuring it would double its time
 @pytest.mark.parametrize("label", OPERATIONS)
 def test_answers_to_random_requests_match_the_openapi_document(
     target: Target, label: str, pytestconfig: pytest.Config

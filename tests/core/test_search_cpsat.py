@@ -90,7 +90,6 @@ PROBLEMS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.no_cover  # long, and other tests reach the same lines: measuring it would double its time
 @pytest.mark.parametrize("name", sorted(PROBLEMS))
 def test_cp_sat_proves_the_same_optimum(name: str) -> None:
     space, budget = PROBLEMS[name]

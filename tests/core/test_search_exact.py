@@ -194,7 +194,6 @@ def test_the_whole_space_is_ranked_when_top_k_exceeds_its_size() -> None:
         assert len(result.ranking) == len(rows) < 1000
 
 
-@pytest.mark.no_cover  # long, and other tests reach the same lines: measuring it would double its time
 def test_equal_nn_mass_from_different_fractions_ties_exactly() -> None:
     """Sums such as 14/3 + 1/3 and 5 differ in doubles; the order between them must come from MACs."""
     space = SMALL | {"cells": 3, "width": [3, 4, 6], "depth": [5, 6, 8], "skip_channels": [1, 2, 3, 5]}

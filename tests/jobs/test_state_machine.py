@@ -344,7 +344,6 @@ CASES = settings(
 )
 
 
-@pytest.mark.no_cover  # long, and other tests reach the same lines: measuring it would double its time
 @pytest.mark.timeout(900)  # what fails is made small first
 @pytest.mark.random_cases(2)
 def test_the_queue_agrees_with_its_model(backend: Backend, seed: int) -> None:
