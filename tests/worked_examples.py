@@ -6,12 +6,15 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from nnmass_core import mass
 from nnmass_core.architecture import Architecture, Image
 from nnmass_core.budget import Budget
 from nnmass_core.certificate import Certificate
 from nnmass_core.codec import decode
-from nnmass_core.engine.problem import RANKING
+from nnmass_core.engine.bounds import layer, price
+from nnmass_core.engine.problem import RANKING, column_of, maximize, minimize
 from nnmass_core.families import decode_architecture, decode_space
 from nnmass_core.families.concatenation import resolutions
 from nnmass_core.hardware.latency import LatencyModel, estimate
@@ -210,6 +213,23 @@ def joint_relaxation() -> Figures:
     return figures(factor=found.factor, **{name: int(limit) for name, limit in found.limits.items()})
 
 
+def bound_on_a_shape() -> Figures:
+    limit = Budget(max_params=90_000)
+    ranges = {"cells": 1, "width": W, "depth": D, "skip_channels": [0, T, 96]}
+    space = decode_space({"family": "densenet_cnn", "input": CIFAR, "num_classes": 10, **ranges})
+    found: dict[str, float | Fraction] = {}
+    for one in reversed(search(SearchRequest(space=space, budget=Budget())).ranking):
+        skips = parsed(one.architecture.definition())["cells"][0]["skip_channels"]
+        found |= {f"m at {skips}": one.evaluation.mass, f"params at {skips}": one.evaluation.params}
+    chain = space.chain()
+    layers = [
+        layer(s, column_of(s, maximize("nn_mass")), -column_of(s, minimize("params"))[:, None]) for s in chain.stages
+    ]
+    bound = price(layers, chain.nodes, np.array([90_000.0]), np.array([0.0026])).bound
+    best = search(SearchRequest(space=space, budget=limit, diversity="shape")).ranking[0].evaluation.mass
+    return figures(**found, bound=bound, best=best)
+
+
 EXAMPLES: dict[int, Callable[[], Figures]] = {
     1: lambda: {f"L_{j}": str(mass.layer_links(W, j, T)) for j in range(5)},
     2: lambda: figures(t=mass.canonical_skip_channels(W, D, 500)),
@@ -260,4 +280,5 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     35: gap,
     36: caveats,
     37: joint_relaxation,
+    38: bound_on_a_shape,
 }

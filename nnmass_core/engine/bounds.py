@@ -3,11 +3,12 @@
 A multiplier per constraint (its price) moves the constraint into the objective. The best path of the priced chain, plus
 the price of the whole budget, is at least the value of every feasible path (Lagrangian duality). `best_prices` finds
 the multipliers with the tightest bound. Any multipliers give a valid bound, so a loose tolerance costs time but never
-correctness.
+correctness. docs/theory.md (38).
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,10 @@ from nnmass_core.engine.control import Control
 
 PRICES_KEPT = 3
 """How many price vectors prune together; each excludes different parts of the space."""
+
+MOST_SPREAD = 64
+SPREAD = 4.0
+"""The number of price vectors that bound shapes, and the largest of them relative to the tightest."""
 
 MOST_ROUNDS = 6
 
@@ -118,6 +123,23 @@ def surplus_prices(prices: Prices, row: int, budget: Floats, stages: int) -> Pri
     """
     multipliers = np.insert(prices.multipliers, row, 1.0)
     return Prices(multipliers, _constant(multipliers, budget, stages), 0.0, [], weight=0.0)
+
+
+def spread_prices(tightest: Prices, reach: Floats, budget: Floats, stages: int) -> list[Prices]:
+    """Return multipliers around the tightest ones, each row at zero and at scales up to `SPREAD` times as large.
+
+    The tightest ones bound the best path. Other paths are bounded better by other multipliers.
+
+    reach: (rows,), the largest multiplier that makes sense for each row.
+    """
+    rows = len(budget)
+    if not rows:
+        return []
+    scales = min(int(MOST_SPREAD ** (1 / rows)), 16)
+    factors = np.append(0.0, SPREAD ** np.linspace(-1, 1, scales - 1))
+    middle = np.where(tightest.multipliers > 0, tightest.multipliers, reach / SPREAD)
+    spread = [middle * np.array(factor) for factor in itertools.product(factors.tolist(), repeat=rows)]
+    return [Prices(multipliers, _constant(multipliers, budget, stages), np.inf, []) for multipliers in spread]
 
 
 def _constant(multipliers: Floats, budget: Floats, stages: int) -> float:

@@ -221,25 +221,17 @@ class Chain:
         return Chain(tuple(stages), nodes, self.shape_columns, self.quantities)
 
     @cached_property
-    def last_choice(self) -> int:
-        """The last stage with a choice: every later one has at most one option from each node."""
-        forced = [len(np.unique(stage.source)) == len(stage) for stage in self.stages]
-        return max((i for i, no_choice in enumerate(forced) if not no_choice), default=0)
-
-    def shapes_of(self, i: int, rows: Ints) -> Ints:
-        """Return a number for each of a stage's options, different for options that lead to different shapes.
-
-        Args:
-            i: The number of the stage, from 0.
-            rows: The positions of the options in the stage, (n,).
-
-        Returns:
-            The numbers, (n,).
-        """
-        first = sum(stage.integers.shape[1] for stage in self.stages[:i])
-        own = [c - first for c in self.shape_columns if 0 <= c - first < self.stages[i].integers.shape[1]]
-        shapes = np.column_stack([self.stages[i].target[rows], self.stages[i].integers[rows][:, own]])
-        numbers: Ints = np.unique(shapes, axis=0, return_inverse=True)[1].reshape(-1)
+    def shape_numbers(self) -> list[Ints]:
+        """For each stage, a number for each option, different for options whose own integers make different shapes."""
+        first, numbers = 0, []
+        for stage in self.stages:
+            width = stage.integers.shape[1]
+            number = np.zeros(len(stage), np.int64)
+            for column in (column - first for column in self.shape_columns if 0 <= column - first < width):
+                values, place = np.unique(stage.integers[:, column], return_inverse=True)
+                number = np.unique(number * len(values) + place, return_inverse=True)[1]
+            numbers.append(number)
+            first += width
         return numbers
 
     def mass_quantum(self, rows: Sequence[Ints]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,6 @@ from numpy.typing import NDArray
 
 from nnmass_core.engine.bounds import Layer, Prices, best_onward, best_so_far
 from nnmass_core.engine.chain import Floats, Ints
-from nnmass_core.engine.problem import RELATIVE_ERROR
 
 BLOCK = 1 << 16
 """The most rows that one step creates, unless a single partial path has more continuations."""
@@ -17,6 +17,9 @@ BLOCK = 1 << 16
 
 ROWS = 1 << 13
 """The most partial paths that one step extends."""
+
+Offer = Callable[[Ints], tuple[Ints, Floats, Floats]]
+"""Takes paths as positions in the layers; returns which of them are feasible, and their first and second keys."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,27 @@ class Block:
         )
 
 
+def reaching(bounds: Floats, low: Ints, end: Ints, needed: Floats) -> Ints:
+    """Return where the entries of `bounds` that reach what is needed end, in each run of descending entries.
+
+    low, end: where each run starts and ends, (n,). needed: by run, (n,).
+    """
+    able, unable = low, end
+    while np.any(able < unable):
+        middle = (able + unable) // 2
+        reaches = (able < unable) & (bounds[np.minimum(middle, len(bounds) - 1)] >= needed)
+        able, unable = np.where(reaches, middle + 1, able), np.where(reaches, unable, middle)
+    return able
+
+
+def runs(low: Ints, end: Ints) -> tuple[Ints, Ints]:
+    """Return the positions of all runs, one run after the other: each position's run, and the position itself."""
+    counts = end - low
+    run = np.repeat(np.arange(len(counts)), counts)
+    first = np.cumsum(counts) - counts
+    return run, np.arange(len(run)) + (low - first)[run]
+
+
 def option_bounds(layers: list[Layer], nodes: tuple[int, ...], prices: list[Prices]) -> list[Floats]:
     """Return, for each layer's options, an upper bound on the value of every feasible path through the option."""
     bounds = [np.full(len(this.rows), np.inf) for this in layers]
@@ -93,7 +117,6 @@ class Enumeration:
         self.budget = budget
         self.labels = 0
         self.pruned = 0
-        self._shape_stage, self._shapes = -1, np.zeros(0, np.int64)
         self._of_value = np.array([p.weight > 0 for p in prices])
         self._constants = np.array([p.constant for p in prices])
         self._prepare(layers, second, nodes, prices)
@@ -119,16 +142,22 @@ class Enumeration:
         self._target = [this.target[order] for this, order in zip(layers, self._order, strict=True)]
         self._use = [this.use[order] for this, order in zip(layers, self._order, strict=True)]
         self._second = [values[order] for values, order in zip(second, self._order, strict=True)]
-        self._value = [this.value[order] for this, order in zip(layers, self._order, strict=True)]
         self._reach = [best[order] for best, order in zip(reach, self._order, strict=True)]
         self._priced = [np.column_stack([values[i] for values in priced])[order] for i, order in enumerate(self._order)]
 
-    def one_of_each_shape(self, stage: int, shapes: Ints) -> None:
-        """At the last stage with a choice, use only the best continuation of a path to each shape.
-
-        shapes: (n,), a number for each option of that stage's layer. What follows is the same for all of them.
-        """
-        self._shape_stage, self._shapes = stage, shapes[self._order[stage]]
+    def steps(self, cut: Callable[[], Cut], offer: Offer) -> Iterator[float]:
+        """Offer every path that passes the cut, in blocks; yield, before each step, the share that is done."""
+        stack, done = [self.root()], 0.0
+        while stack:
+            yield done
+            block = stack.pop()
+            if block.stage == len(self._order):
+                done += block.share
+                offer(self.paths(block))
+                continue
+            more = self.extend(block, cut())
+            done += block.share - sum(part.share for part in more)
+            stack += more
 
     def root(self) -> Block:
         """Return the block of the one empty path."""
@@ -142,10 +171,6 @@ class Enumeration:
             share=1.0,
         )
 
-    def finished(self, block: Block) -> bool:
-        """Return whether the block's paths are complete."""
-        return block.stage == len(self._order)
-
     def paths(self, block: Block) -> Ints:
         """Return a finished block's paths as positions in the layers from which the enumeration was created."""
         return np.column_stack([order[block.positions[:, i]] for i, order in enumerate(self._order)])
@@ -157,9 +182,7 @@ class Enumeration:
         total = np.cumsum(counts)
         upto = max(1, int(np.searchsorted(total, BLOCK, side="right")))
         rest = [block.part(upto, len(block))] if upto < len(block) else []
-        parent = np.repeat(np.arange(upto), counts[:upto])
-        first = np.repeat(total[:upto] - counts[:upto], counts[:upto])
-        option = low[:upto][parent] + np.arange(len(parent)) - first
+        parent, option = runs(low[:upto], low[:upto] + counts[:upto])
         child = self._children(block, parent, option, cut, block.share * upto / len(block))
         self.labels += len(child)
         self.pruned += int(dropped[:upto].sum()) + len(parent) - len(child)
@@ -169,12 +192,7 @@ class Enumeration:
         """Return, for each row, where its options start, how many can reach the floor, and how many cannot."""
         i = block.stage
         low, end = self._edges[i][block.node], self._edges[i][block.node + 1]
-        needed = floor - block.priced[:, 0]
-        able, unable = low, end
-        while np.any(able < unable):
-            middle = (able + unable) // 2
-            reaches = (able < unable) & (self._reach[i][np.minimum(middle, len(self._reach[i]) - 1)] >= needed)
-            able, unable = np.where(reaches, middle + 1, able), np.where(reaches, unable, middle)
+        able = reaching(self._reach[i], low, end, floor - block.priced[:, 0])
         return low, able - low, end - able
 
     def _children(self, block: Block, parent: Ints, option: Ints, cut: Cut, share: float) -> Block:
@@ -190,18 +208,7 @@ class Enumeration:
         if np.isfinite(cut.tie):
             keep &= (bound >= cut.tie) | (second + self._second_after[i + 1][node] >= cut.second)
         order = np.flatnonzero(keep)
-        if i == self._shape_stage and len(order):
-            order = order[_best_of_groups(parent[order], self._shapes[option[order]], self._value[i][option[order]])]
         order = order[np.argsort(-bound[order], kind="stable")]
         positions = block.positions[parent[order]]
         positions[:, i] = option[order]
         return Block(i + 1, node[order], priced[order], second[order], use[order], positions, share)
-
-
-def _best_of_groups(first: Ints, second: Ints, value: Floats) -> NDArray[np.bool_]:
-    """Return which rows have the best value among those that agree in two numbers; all of them where several tie."""
-    _, group = np.unique(first * (int(second.max()) + 1) + second, return_inverse=True)
-    best = np.full(int(group.max()) + 1, -np.inf)
-    np.maximum.at(best, group, value)
-    near: NDArray[np.bool_] = value >= best[group] - RELATIVE_ERROR * (1.0 + np.abs(best[group]))
-    return near

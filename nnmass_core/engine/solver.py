@@ -18,12 +18,22 @@ from typing import Protocol
 
 import numpy as np
 
-from nnmass_core.engine.bounds import PRICES_KEPT, Prices, best_onward, best_prices, layer, surplus_prices
+from nnmass_core.engine.bounds import (
+    PRICES_KEPT,
+    Layer,
+    Prices,
+    best_onward,
+    best_prices,
+    layer,
+    spread_prices,
+    surplus_prices,
+)
 from nnmass_core.engine.chain import Chain, Floats, Ints
 from nnmass_core.engine.control import Control
 from nnmass_core.engine.enumeration import Cut, Enumeration, option_bounds
 from nnmass_core.engine.problem import MASS, RELATIVE_ERROR, ChainProblem, Key, column_of
 from nnmass_core.engine.ranking import Pool
+from nnmass_core.engine.shapes import Shapes
 
 STARTS = 8
 """The number of priced optima from which the exchange heuristic starts."""
@@ -214,7 +224,7 @@ class Solver:
 
     def _prices(self, best: float) -> list[Prices]:
         spread = max(best - self._worst, 1e-9)
-        reach = spread / np.maximum(self._budget - self._least, 1.0)
+        self._reach = reach = spread / np.maximum(self._budget - self._least, 1.0)
         known = ("worthy", self._first, *self._row_keys)
         prices, worthy = best_prices(
             self._layers, self._nodes, self._budget, reach, self._worst, self._control, self.chain.memory.get(known)
@@ -228,15 +238,20 @@ class Solver:
         found = self.chain.path_integers(paths), self.pool.additive, masses
         return Solution(*found, complete=complete, bound=bound, labels=self.labels, pruned=self.pruned)
 
-    def _offer(self, positions: Ints) -> None:
-        """Offer complete paths, given as positions in the layers, to the pool."""
+    def _offer(self, positions: Ints) -> tuple[Ints, Floats]:
+        """Offer complete paths, given as positions in the layers, to the pool.
+
+        Return which of them are feasible, and the sums of these.
+        """
+        rows = np.arange(len(positions))
         paths = np.column_stack([this.rows[positions[:, i]] for i, this in enumerate(self._layers)])
         additive = np.sum([s.additive[paths[:, i]] for i, s in enumerate(self.chain.stages)], axis=0)
         if self.problem.limits_mass:
             outside = self._outside(paths, additive[:, MASS])
-            paths, additive = np.delete(paths, outside, axis=0), np.delete(additive, outside, axis=0)
+            rows, paths, additive = (np.delete(part, outside, axis=0) for part in (rows, paths, additive))
         if len(paths):
             self.pool.add(paths, additive)
+        return rows, additive
 
     def _outside(self, paths: Ints, masses: Floats) -> list[int]:
         """Return the paths whose exact NN-Mass is outside its limits; only those close to one can be."""
@@ -305,30 +320,38 @@ class Solver:
             self._quantum = self.chain.mass_quantum(keep)
         second = [column[positions] for column, positions in zip(self._second, keep, strict=True)]
         self.pruned += sum(len(b) for b in bounds) - sum(len(positions) for positions in keep)
-        survey = Enumeration(layers, second, self._nodes, self._budget, prices)
-        if self._distinct_shapes and not self.problem.limits_mass:  # the tolerance could accept what is refused later
-            last = self.chain.last_choice
-            survey.one_of_each_shape(last, self.chain.shapes_of(last, keep[last]))
-        stack, done, in_time = [survey.root()], 0.0, True
-        while stack and (in_time := not self._control.expired()):
-            block = stack.pop()
-            self._progress = max(self._progress, min(0.99, done))
-            labels = self.labels + survey.labels
-            if self._most_labels is not None and labels > self._most_labels:
-                in_time = False
-                break
-            self._control.report(self._progress, f"{labels} partial architectures examined")
-            if survey.finished(block):
-                done += block.share
-                paths = survey.paths(block)
-                self._offer(np.column_stack([positions[paths[:, i]] for i, positions in enumerate(keep)]))
-                continue
-            more = survey.extend(block, self._cut(threshold))
-            done += block.share - sum(part.share for part in more)
-            stack += more
+        survey = self._survey(layers, second, keep, prices)
+
+        def offer(paths: Ints) -> tuple[Ints, Floats, Floats]:
+            rows, additive = self._offer(np.column_stack([positions[paths[:, i]] for i, positions in enumerate(keep)]))
+            first, second = (additive[:, key.column] * key.sign for key in (self._first, self._second_key))
+            return rows, first, second
+
+        in_time = all(self._goes_on(survey.labels, done) for done in survey.steps(lambda: self._cut(threshold), offer))
         self.labels += survey.labels
         self.pruned += survey.pruned
         return in_time
+
+    def _survey(
+        self, layers: list[Layer], second: list[Floats], keep: list[Ints], prices: list[Prices]
+    ) -> Enumeration | Shapes:
+        """Return the enumeration of these layers' paths, or of their shapes where only the best of each counts."""
+        if not self._distinct_shapes:
+            return Enumeration(layers, second, self._nodes, self._budget, prices)
+        own = [numbers[positions] for numbers, positions in zip(self.chain.shape_numbers, keep, strict=True)]
+        prices = prices + spread_prices(prices[0], self._reach, self._budget, len(layers))
+        settled = not self.problem.limits_mass  # else the tolerance could accept what is refused later
+        quantum = self._quantum
+        return Shapes(layers, own, second, self._nodes, self._budget, prices, quantum=quantum, settled=settled)
+
+    def _goes_on(self, labels: int, done: float) -> bool:
+        """Report the progress of an enumeration, and return whether time and labels are left for its next step."""
+        self._progress = max(self._progress, min(0.99, done))
+        labels += self.labels
+        if self._control.expired() or (self._most_labels is not None and labels > self._most_labels):
+            return False
+        self._control.report(self._progress, f"{labels} partial architectures examined")
+        return True
 
     def _cut(self, threshold: float) -> Cut:
         known = self.pool.worst(self._first)
