@@ -53,12 +53,10 @@ def serve(
 
 def _check_broker(settings: Settings) -> None:
     """Refuse a broker that would lose messages. An unavailable broker is accepted: its users wait for it."""
-    if settings.embedded:
-        return  # without Redis there is nothing to check, and four workers need not wait for the imports below
     from app.jobs.broker import BrokerUnfit, check_redis, reachable
 
     try:
-        if reachable(settings):
+        if not settings.embedded and reachable(settings):
             check_redis(settings)
     except BrokerUnfit as unfit:
         refuse(str(unfit))
@@ -83,19 +81,7 @@ def worker(
     _check_broker(settings)
     if settings.embedded and concurrency > 1:
         refuse("--concurrency must be 1 in embedded mode")
-    # a process pool fed from notification files hands work over under a lock; a process killed while it holds the lock
-    # would never release it, and the worker would never work again (ADR 12)
-    pool = "solo" if settings.embedded or queue is WorkerQueue.MAINTENANCE else "prefork"
-    celery = [sys.executable, "-m", "celery", "--app", "worker.celery_app", "--skip-checks", "worker"]
-    what = [
-        "--queues",
-        queue.value,
-        "--hostname",
-        f"{queue.value}@%h",
-        "--pool",
-        pool,
-        "--concurrency",
-        str(concurrency),
-    ]
-    quiet = ["--loglevel", "INFO", "--without-gossip", "--without-mingle", "--without-heartbeat"]
-    os.execv(sys.executable, [*celery, *what, *quiet])  # noqa: S606 - no shell is wanted
+    from app.processes.workers import worker_command
+
+    arguments = worker_command(queue, settings, concurrency)
+    os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 - no shell is wanted

@@ -19,7 +19,6 @@ from kombu.connection import Connection
 from kombu.entity import Queue
 from kombu.transport import filesystem
 from kombu.utils.json import dumps
-from redis import Redis, RedisError
 
 from app.config import Settings
 from nnmass_core.codec import JsonObject
@@ -145,6 +144,8 @@ class BrokerUnfit(Exception):
 
 def check_redis(settings: Settings) -> None:
     """Refuse a Redis that evicts keys: it would drop queued messages without an error. Raises BrokerUnfit."""
+    from redis import Redis  # embedded mode does without, and each of its processes starts sooner
+
     assert settings.broker_url is not None
     with Redis.from_url(settings.broker_url.get_secret_value(), socket_timeout=5, socket_connect_timeout=3) as redis:
         policy = redis.config_get("maxmemory-policy").get("maxmemory-policy")
@@ -156,6 +157,8 @@ def reachable(settings: Settings) -> bool:
     """Return whether the broker answers."""
     if settings.embedded:
         return (settings.notifications_dir / "messages").is_dir()
+    from redis import Redis, RedisError  # see above
+
     assert settings.broker_url is not None
     try:
         with Redis.from_url(

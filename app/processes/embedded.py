@@ -20,6 +20,7 @@ from typing import IO
 from app.config import Settings
 from app.jobs.broker import make_celery, purge_notifications
 from app.processes import parent_watch
+from app.processes.workers import worker_command
 from app.storage import migrate
 from app.storage.db import make_engine
 
@@ -54,7 +55,7 @@ class Child:
         """Start the process in its own process group, so that Ctrl-C reaches only the parent."""
         with self.log_path.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "app", *self.arguments],
+                [sys.executable, *self.arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -138,11 +139,10 @@ class Embedded:
     def _make_children(self, listener: int) -> list[Child]:
         logs = self._settings.data_dir / "logs"
         commands = {
-            "api": ["api", "--fd", str(listener)],
-            "search-worker": ["worker", "search"],
-            "train-worker": ["worker", "train"],
-            "files-worker": ["worker", "files"],
-            "sweeper": ["worker", "maintenance"],
+            "api": ["-m", "app", "api", "--fd", str(listener)],
+            # not by `nnmass worker`, a process that becomes this one: four of them would delay the start by a second
+            **{f"{queue}-worker": worker_command(queue, self._settings) for queue in ("search", "train", "files")},
+            "sweeper": worker_command("maintenance", self._settings),
         }
         for name in commands:
             _rotate(logs / f"{name}.log")

@@ -17,7 +17,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from app.auth import keys
 from app.config import Settings
 from app.http.middleware.hosts_and_origins import is_loopback
-from app.main import create_app
 from app.observability import logs
 from app.processes.embedded import StartRefused
 from app.storage.db import is_unavailable, make_engine
@@ -34,6 +33,8 @@ HEAD_SECONDS = 10.0
 
 def run_api(settings: Settings, *, fd: int | None = None, host: str = "127.0.0.1", port: int = 8000) -> None:
     """Serve until SIGTERM or SIGINT, on a socket that the parent has opened or on host and port."""
+    from app.main import create_app  # loads every feature, which the parent of embedded mode does not need
+
     logs.configure(settings)
     app = create_app(settings)
     server = _Server(config_of(app, host=host, port=port))
