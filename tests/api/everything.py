@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from anyio.from_thread import start_blocking_portal
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
@@ -92,7 +93,7 @@ def everything(schema_file: Path, folder: Path, *, keyed: bool, **settings: Any)
     database: Database = app.state.database
     key = _key(database) if keyed else None
     # the application without its threads: nothing here reaches a worker
-    with closing(client_of(app, key=key)) as client:
+    with closing(client_of(app, key=key)) as client, start_blocking_portal() as client.portal:
         ids = _make(client, Context(app.state.settings, database, "test/1"))
         waiting = [_post(client, "/v1/searches", MLP_SEARCH | {"fresh": True})["id"] for _ in range(QUEUED)]
         with closing(sqlite3.connect(folder / "nnmass.db")) as now, closing(sqlite3.connect(folder / AT_FIRST)) as then:
