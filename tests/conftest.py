@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import text
+from sqlalchemy import delete, text
 
 from app.config import Settings
 from app.main import create_app
@@ -126,9 +126,9 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]
         settings = Settings(data_dir=tmp_path, database_url=url, broker_url=broker)
     database = Database(settings.sqlalchemy_url)
     if request.param == POSTGRES:
-        tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
         with database.write() as session:
-            session.execute(text(f"TRUNCATE {tables} CASCADE"))
+            for table in reversed(Base.metadata.sorted_tables):  # TRUNCATE takes 20 times as long: it makes new files
+                session.execute(delete(table))
     yield Backend(settings, database)
     database.dispose()
 
