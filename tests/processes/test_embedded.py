@@ -62,7 +62,7 @@ MEASUREMENT: Json = {  # some seconds
     },
     "dataset": "fake",
     "samples": 16,
-    "seeds": list(range(20)),
+    "seeds": list(range(8)),
 }
 DATABASE = {"NNMASS_DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none"}
 BROKER = {"NNMASS_BROKER_URL": "redis://127.0.0.1:9/0"}
