@@ -100,7 +100,7 @@ class FullMode:
     def api_ready(self) -> bool:
         """Return whether requests are accepted."""
         with contextlib.suppress(httpx2.HTTPError):
-            return httpx2.get(f"{self.address}/readyz", timeout=2, trust_env=False).status_code == 200
+            return httpx2.get(f"{self.address}/readyz", timeout=2, trust_env=False, verify=False).status_code == 200
         return False
 
     def works(self, name: str) -> bool:

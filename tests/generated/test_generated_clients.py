@@ -45,7 +45,7 @@ class Target:
 
     def get(self, path: str) -> Json:
         headers = {"Authorization": f"Bearer {self.key}"}
-        answer = httpx2.get(self.address + path, headers=headers, timeout=30, trust_env=False)
+        answer = httpx2.get(self.address + path, headers=headers, timeout=30, trust_env=False, verify=False)
         found: Json = answer.raise_for_status().json()
         return found
 
