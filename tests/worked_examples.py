@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from nnmass_core.families.concatenation import resolutions
 from nnmass_core.hardware.latency import LatencyModel, estimate
 from nnmass_core.named.networks import named_network
 from nnmass_core.named.presets import resolve_space
-from nnmass_core.request import SearchRequest
+from nnmass_core.request import Minimize, Pareto, SearchRequest
 from nnmass_core.search import search
 from nnmass_core.wiring import draw_wiring
 from tests.parsed import parsed
@@ -230,6 +231,17 @@ def bound_on_a_shape() -> Figures:
     return figures(**found, bound=bound, best=best)
 
 
+def least_peak() -> Figures:
+    asked = partial(SearchRequest, space=resolve_space("densenet-tiny"), budget=Budget(max_params=200_000))
+    ranking = search(asked(objective=Minimize("peak_activation_bytes", 192.0))).ranking
+    points = search(asked(objective=Pareto(("peak_activation_bytes",)))).ranking
+    named = {"first": ranking[0], "second": ranking[1], "lowest": points[0]}
+    found: dict[str, float | Fraction] = {"points": len(points)}
+    for name, one in named.items():
+        found |= {f"peak of the {name}": one.evaluation.peak_elements, f"m of the {name}": one.evaluation.mass}
+    return figures(**found)
+
+
 EXAMPLES: dict[int, Callable[[], Figures]] = {
     1: lambda: {f"L_{j}": str(mass.layer_links(W, j, T)) for j in range(5)},
     2: lambda: figures(t=mass.canonical_skip_channels(W, D, 500)),
@@ -281,4 +293,5 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     36: caveats,
     37: joint_relaxation,
     38: bound_on_a_shape,
+    39: least_peak,
 }

@@ -178,7 +178,10 @@ def best_prices(
     best_somewhere = worthy or [np.zeros(0, np.int64) for _ in layers]
     if n == 0:
         return tried, best_somewhere
-    for multipliers in [] if worthy else _first_multipliers(reach):
+    first = _first_multipliers(reach)
+    if worthy:  # known for other caps on the peak, it may lack an option of some group
+        first = [] if all(map(_in_every_group, layers, worthy)) else [np.zeros(n)]
+    for multipliers in first:
         best_somewhere = _joined(best_somewhere, layers, multipliers)
     for _ in range(MOST_ROUNDS):
         few = [this.kept(positions) for this, positions in zip(layers, best_somewhere, strict=True)]
@@ -208,6 +211,11 @@ def _joined(positions: list[Ints], layers: list[Layer], multipliers: Floats) -> 
         worthy[_group_winners(this, this.value - this.use @ multipliers)] = True
         joined.append(np.flatnonzero(worthy))
     return joined
+
+
+def _in_every_group(this: Layer, positions: Ints) -> bool:
+    groups = np.searchsorted(this.groups.starts, positions, side="right")
+    return int(np.count_nonzero(np.diff(groups, prepend=0))) == len(this.groups.starts)
 
 
 def _group_winners(this: Layer, values: Floats) -> Ints:

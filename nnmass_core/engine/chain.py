@@ -195,31 +195,6 @@ class Chain:
         peaks: list[int] = np.unique(np.concatenate([stage.peak for stage in self.stages])).tolist()
         return peaks
 
-    def with_peak(self, above: int, upto: int) -> Chain:
-        """Return the chain of the paths whose peak is greater than `above` and at most `upto`.
-
-        Every inner node is split in two: reached without, and with, an option whose peak lies in that range.
-
-        Args:
-            above: A number of activation elements, exclusive.
-            upto: A number of activation elements, inclusive.
-        """
-        last = len(self.stages) - 1
-        stages = []
-        for i, whole in enumerate(self.stages):
-            stage = whole.take(whole.peak <= upto)
-            high = (stage.peak > above).astype(np.int64)
-            source = np.concatenate([stage.source * 2, stage.source * 2 + 1]) if i else stage.source
-            flag = np.concatenate([high, np.ones_like(high)]) if i else high
-            target = np.concatenate([stage.target, stage.target]) if i else stage.target
-            double = stage.take(np.concatenate([np.arange(len(stage))] * (2 if i else 1)))
-            target = target * 2 + flag if i < last else np.where(flag == 1, target, -1)
-            moved = replace(double, source=source, target=target).take(target >= 0)
-            stages.append(moved.take(np.lexsort([moved.target, moved.source])))
-        inner = (2 * n for n in self.nodes[1:-1])
-        nodes = (self.nodes[0], *inner, self.nodes[-1])
-        return Chain(tuple(stages), nodes, self.shape_columns, self.quantities)
-
     @cached_property
     def shape_numbers(self) -> list[Ints]:
         """For each stage, a number for each option, different for options whose own integers make different shapes."""
@@ -277,6 +252,20 @@ class Chain:
         for numerator, denominator in terms:
             masses = masses + numerator.astype(kind) * (common // denominator.astype(kind))
         return masses
+
+    def path_peaks(self, paths: Ints) -> Ints:
+        """Return the peak of each path: the largest of its options.
+
+        Args:
+            paths: The position of one option of each stage, (n, stages).
+
+        Returns:
+            The peaks, (n,).
+        """
+        peaks = np.zeros(len(paths), np.int64)
+        for i, stage in enumerate(self.stages):
+            np.maximum(peaks, stage.peak[paths[:, i]], out=peaks)
+        return peaks
 
     def path_integers(self, paths: Ints) -> Ints:
         """Return the integers of each path, concatenated in definition order.

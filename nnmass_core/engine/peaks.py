@@ -1,157 +1,240 @@
 """Find the architectures with the smallest peak, and the front of NN-Mass against peak.
 
-A peak is a maximum, so bisection finds the least, not sums.
+A peak is a maximum over a path, so that a cap on it only removes options (docs/theory.md (39)). Nothing else is needed:
 
-The paths whose peak lies in a range form a chain too (Chain.with_peak). Bisection finds the least peak of any path; the
-engine ranks the best paths of exactly that peak; then the next peak follows, until there are enough paths.
+- Least peak: bisection over the caps finds the least one that admits k paths. Each solve either finds k paths, whose
+  greatest peak is the new upper end, or proves that there are fewer and knows all of them. The paths of a lower peak
+  are then known, fewer than k, and the best k within the cap by the ranking order contain the others.
+- Front: the best path under a cap is a point of the front, unless a path of equal NN-Mass has a smaller peak; the next
+  cap is just below its peak. So one sweep downward solves once for each point.
+
+The solves share what they learn of prices (Solver), since their problems differ by a few options.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left
 from dataclasses import replace
 
 import numpy as np
 
-from nnmass_core.engine.chain import Ints
+from nnmass_core.engine.chain import Chain, Floats, Ints
 from nnmass_core.engine.control import Control, OutOfTime
 from nnmass_core.engine.pareto import Front, Point
-from nnmass_core.engine.problem import RANKING, ChainProblem, maximize, minimize
-from nnmass_core.engine.solver import Solution, Solver
+from nnmass_core.engine.problem import RANKING, ChainProblem, Key, maximize, minimize
+from nnmass_core.engine.ranking import Pool
+from nnmass_core.engine.solver import CandidatePool, Solution, Solver
+
+EASIEST = (minimize("params"), maximize("nn_mass"))
+"""An objective under which feasible paths are found early."""
 
 
-def least_peaks(problem: ChainProblem, k: int, control: Control, *, distinct_shapes: bool) -> Solution:
-    """Return the best k paths by peak, then by the ranking order. The bound is the least peak possible, negative."""
-    found: list[Solution] = []
-    lowest, complete = -np.inf, True
-    try:
-        for peak, chain_problem in _levels(problem, control):
-            lowest = max(lowest, -float(peak))  # the first peak is the least
-            level = Solver(chain_problem, k, control, distinct_shapes=distinct_shapes).solve()
-            found.append(level)
-            if not level.complete:
-                complete = False
-                break
-            if len(_chosen(found, problem, k, distinct_shapes=distinct_shapes)) >= k:
-                break
-    except OutOfTime:
-        complete = False
-    return _joined(found, problem, k, complete=complete, bound=lowest, distinct_shapes=distinct_shapes)
+class LowestPeaks:
+    """The k paths of the smallest peak seen so far; with `distinct_shapes` only the lowest of each shape counts."""
+
+    def __init__(self, chain: Chain, k: int, *, distinct_shapes: bool) -> None:
+        self._chain = chain
+        self._k = k
+        self._distinct_shapes = distinct_shapes
+        self.paths = np.zeros((0, len(chain.stages)), np.int64)
+        self.additive = np.zeros((0, len(chain.quantities)))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def greatest(self) -> int:
+        """The greatest peak of the paths."""
+        return int(self._chain.path_peaks(self.paths).max())
+
+    def worst(self, key: Key) -> float:
+        """Return -inf: any feasible path is of interest."""
+        return -np.inf
+
+    def add(self, paths: Ints, additive: Floats) -> None:
+        """Offer paths, (n, stages), with their sums, (n, quantities)."""
+        paths, additive = np.concatenate([self.paths, paths]), np.concatenate([self.additive, additive])
+        order = np.argsort(self._chain.path_peaks(paths), kind="stable")
+        paths, additive = paths[order], additive[order]
+        columns = list(self._chain.shape_columns)
+        same = self._chain.path_integers(paths)[:, columns] if self._distinct_shapes else paths
+        keep = np.sort(np.unique(same, axis=0, return_index=True)[1])[: self._k]
+        self.paths, self.additive = paths[keep], additive[keep]
+
+
+class _Caps:
+    """Solves one problem under caps on its peak; `peaks` are the caps that make a difference, ascending."""
+
+    def __init__(self, problem: ChainProblem, control: Control, k: int = 1, *, distinct_shapes: bool = False) -> None:
+        self.problem = problem
+        self.peaks = [peak for peak in problem.chain.peaks if problem.peak is None or peak <= problem.peak]
+        self.labels = self.pruned = 0
+        self._control = control
+        self._k = k
+        self._distinct_shapes = distinct_shapes
+        self.low = bisect_left(self.peaks, least_possible(problem.chain)) - 1
+        self.none, self.high = self.low, len(self.peaks)
+        self.below, self.within = self._pool(problem.chain), self._pool(problem.chain)
+
+    def bisect(self) -> None:
+        """Find the least cap that admits k paths. Raises OutOfTime.
+
+        Between steps, and so after OutOfTime, peaks[low] admits fewer than k, all of them in `below`; peaks[high]
+        admits those in `within`; peaks[none] admits none. In the end high is low + 1: len(peaks) if no cap admits k.
+        """
+        middle = len(self.peaks) - 1
+        while self.low < middle:
+            if self._admits(middle):
+                self.high = bisect_left(self.peaks, self.within.greatest)
+            else:
+                self.low = middle
+            middle = (self.low + self.high) // 2
+
+    @property
+    def least(self) -> float:
+        """No path has a smaller peak; infinite when no path is feasible."""
+        if len(self.below):
+            return float(self.problem.chain.path_peaks(self.below.paths).min())
+        return self.peaks[self.low + 1] if self.low + 1 < len(self.peaks) else np.inf
+
+    def best(self, peak: int | None, k: int = 1) -> Solver:
+        """Return the solver of the best k within a cap, in ranking order, solved. Raises OutOfTime."""
+        problem = replace(self.problem, peak=peak, keys=RANKING)
+        solver = Solver(problem, k, self._control, distinct_shapes=self._distinct_shapes)
+        solution = solver.solve()
+        self._count(solver)
+        if not solution.complete:
+            raise OutOfTime
+        return solver
+
+    def _admits(self, cap: int) -> bool:
+        problem = replace(self.problem, peak=self.peaks[cap], keys=EASIEST)
+        solver = Solver(problem, self._k, self._control, distinct_shapes=self._distinct_shapes, pool=self._pool)
+        admitted = solver.admits(self._k)
+        self._count(solver)
+        assert isinstance(solver.pool, LowestPeaks)
+        if admitted is None:
+            raise OutOfTime
+        if admitted:
+            self.within = solver.pool
+        else:
+            self.below = solver.pool
+            self.none = self.none if len(solver.pool) else cap
+        return admitted
+
+    def _pool(self, chain: Chain) -> LowestPeaks:
+        return LowestPeaks(chain, self._k, distinct_shapes=self._distinct_shapes)
+
+    def _count(self, solver: Solver) -> None:
+        self.labels += solver.labels
+        self.pruned += solver.pruned
+
+
+def least_possible(chain: Chain) -> int:
+    """Return the least peak of any path of the chain, feasible or not."""
+    onward = np.zeros(chain.nodes[-1], np.int64)
+    for stage, before in zip(reversed(chain.stages), reversed(chain.nodes[:-1]), strict=True):
+        through = np.maximum(stage.peak, onward[stage.target])
+        onward = np.full(before, np.iinfo(np.int64).max)
+        np.minimum.at(onward, stage.source, through)
+    return int(onward[0])
 
 
 def least_peak(problem: ChainProblem, control: Control) -> int | None:
     """Return the least peak of a feasible path, in elements; None when nothing is feasible. Raises OutOfTime."""
-    return next((peak for peak, _ in _levels(problem, control)), None)
+    caps = _Caps(problem, control)
+    caps.bisect()
+    return caps.peaks[caps.high] if caps.high < len(caps.peaks) else None
 
 
-def _levels(problem: ChainProblem, control: Control) -> Iterator[tuple[int, ChainProblem]]:
-    """Yield each peak of a feasible path, ascending, with the problem of exactly that peak."""
-    cap = problem.peak
-    peaks = [peak for peak in problem.chain.peaks if cap is None or peak <= cap]
-    low = 0
-    while low < len(peaks):
-        below = peaks[low - 1] if low else -1
-        if not _admits(problem, below, peaks[-1], control):
-            return
-        first, last = low, len(peaks) - 1
-        while first < last:
-            middle = (first + last) // 2
-            first, last = (first, middle) if _admits(problem, below, peaks[middle], control) else (middle + 1, last)
-        yield peaks[first], _between(problem, peaks[first] - 1, peaks[first])
-        low = first + 1
-
-
-def _between(problem: ChainProblem, above: int, upto: int) -> ChainProblem:
-    return replace(problem, chain=problem.chain.with_peak(above, upto), keys=RANKING, peak=None)
-
-
-def _admits(problem: ChainProblem, above: int, upto: int, control: Control) -> bool:
-    """Return whether a feasible path has its peak in a range. Raises OutOfTime."""
-    easiest = (minimize("params"), maximize("nn_mass"))
-    admitted = Solver(replace(_between(problem, above, upto), keys=easiest), 1, control).admits()
-    if admitted is None:
-        raise OutOfTime
-    return admitted
-
-
-def _chosen(found: list[Solution], problem: ChainProblem, k: int, *, distinct_shapes: bool) -> list[tuple[int, int]]:
-    """Return (level, position) of the best k over all levels; with `distinct_shapes` at most one of each shape."""
-    shape = list(problem.chain.shape_columns)
-    seen: set[tuple[int, ...]] = set()
-    chosen: list[tuple[int, int]] = []
-    for level, solution in enumerate(found):
-        for place, integers in enumerate(solution.integers.tolist()):
-            key = tuple(integers[i] for i in shape) if distinct_shapes else tuple(integers)
-            if key not in seen and len(chosen) < k:
-                seen.add(key)
-                chosen.append((level, place))
-    return chosen
-
-
-def _joined(
-    found: list[Solution], problem: ChainProblem, k: int, *, complete: bool, bound: float, distinct_shapes: bool
-) -> Solution:
-    chosen = _chosen(found, problem, k, distinct_shapes=distinct_shapes)
-    width = sum(stage.integers.shape[1] for stage in problem.chain.stages)
-    integers: Ints = np.array([found[i].integers[j] for i, j in chosen], np.int64).reshape(-1, width)
+def least_peaks(problem: ChainProblem, k: int, control: Control, *, distinct_shapes: bool) -> Solution:
+    """Return the best k paths by peak, then by the ranking order. The bound is the least peak possible, negative."""
+    caps = _Caps(problem, control, k, distinct_shapes=distinct_shapes)
+    ranked: list[CandidatePool] = []
+    try:
+        caps.bisect()
+        ranked = _lowest_of_each_shape(caps, k) if distinct_shapes else _within_the_least_cap(caps, k)
+        complete = True
+    except OutOfTime:
+        ranked, complete = [caps.within], False
+    paths, additive = _in_order(problem.chain, [caps.below, *ranked], k, distinct_shapes=distinct_shapes)
     return Solution(
-        integers=integers,
-        additive=np.array([found[i].additive[j] for i, j in chosen]).reshape(-1, len(problem.chain.quantities)),
-        masses=[found[i].masses[j] for i, j in chosen],
+        integers=problem.chain.path_integers(paths),
+        additive=additive,
+        masses=[problem.chain.path_mass(path) for path in paths.tolist()],
         complete=complete,
-        bound=bound,
-        labels=sum(solution.labels for solution in found),
-        pruned=sum(solution.pruned for solution in found),
+        bound=-float(caps.least),
+        labels=caps.labels,
+        pruned=caps.pruned,
     )
 
 
-class _Explorer:
-    """Solves the problem under caps on the peak and counts partial paths."""
+def _within_the_least_cap(caps: _Caps, k: int) -> list[CandidatePool]:
+    return [caps.best(caps.peaks[caps.high], k).pool] if caps.high < len(caps.peaks) else []
 
-    def __init__(self, problem: ChainProblem, control: Control) -> None:
-        self._problem = problem
-        self._control = control
-        self.labels = self.pruned = 0
 
-    def best_within(self, peak: int) -> Point:
-        """Return the first point in ranking order under a feasible cap on the peak. Raises OutOfTime."""
-        solution = Solver(replace(self._problem, peak=peak, keys=RANKING), 1, self._control).solve()
-        self.labels += solution.labels
-        self.pruned += solution.pruned
-        if not solution.complete:
-            raise OutOfTime
-        return Point((), solution.masses[0], tuple(solution.integers[0].tolist()))
+def _lowest_of_each_shape(caps: _Caps, k: int) -> list[CandidatePool]:
+    """Return paths with the best of each shape by peak, then by the ranking order. Raises OutOfTime.
+
+    Between two caps that admit equally many shapes, no shape has its least peak. Between others a middle cap is solved,
+    down to neighbors: there, the best of a new shape in ranking order has exactly the greater cap as its peak.
+    """
+    top = min(caps.high, len(caps.peaks) - 1)
+    if top <= caps.none:
+        return []
+    pools = [caps.best(caps.peaks[top], k).pool]
+    waiting = [(caps.none, 0, top, len(pools[0]))]
+    while waiting:
+        low, fewer, high, more = waiting.pop()
+        if fewer < more and high - low > 1:
+            middle = (low + high) // 2
+            pools.append(caps.best(caps.peaks[middle], k).pool)
+            waiting += [(low, fewer, middle, len(pools[-1])), (middle, len(pools[-1]), high, more)]
+    return pools
+
+
+def _in_order(chain: Chain, pools: list[CandidatePool], k: int, *, distinct_shapes: bool) -> tuple[Ints, Floats]:
+    """Return the first k paths by peak, then by the ranking order, and their sums."""
+    ranked = Pool(chain, RANKING, max(1, sum(len(pool) for pool in pools)))
+    for pool in pools:
+        ranked.add(pool.paths, pool.additive)
+    order = np.argsort(chain.path_peaks(ranked.paths), kind="stable")
+    if distinct_shapes:
+        shapes = chain.path_integers(ranked.paths)[order][:, list(chain.shape_columns)]
+        order = order[np.sort(np.unique(shapes, axis=0, return_index=True)[1])]
+    return ranked.paths[order[:k]], ranked.additive[order[:k]]
 
 
 def front_of_peak(problem: ChainProblem, control: Control) -> Front:
     """Return the front of NN-Mass against peak activation elements. Raises OutOfTime when not even its end is found.
 
-    The most NN-Mass under a cap on the peak is a step function that increases with the cap. Between two caps with the
-    same optimum there is no step.
+    Of a front that is cut short, the points of the greatest peaks are returned: each was confirmed by a next one.
     """
-    explorer = _Explorer(problem, control)
-    peaks = [peak for peak in problem.chain.peaks if problem.peak is None or peak <= problem.peak]
-    lowest = least_peak(problem, control)
-    if lowest is None:
-        return Front([], None, explorer.labels, explorer.pruned)
-    first, last = peaks.index(lowest), len(peaks) - 1
-    known = {i: explorer.best_within(peaks[i]) for i in (first, last)}
-    waiting = [(first, last)]
+    caps = _Caps(problem, control)
+    points: list[Point] = []
+    cap, gaps = problem.peak, None
+    least, greatest = caps.peaks[caps.low + 1 :][:1], caps.peaks[-1:]
     try:
-        while waiting:
-            low, high = max(waiting, key=lambda pair: peaks[pair[1]] - peaks[pair[0]])
-            control.report(min(0.99, 1 - len(waiting) / len(peaks)), f"{len(known)} limits on the peak examined")
-            middle = (low + high) // 2
-            if middle not in known and known[low].mass != known[high].mass:
-                known[middle] = explorer.best_within(peaks[middle])
-            waiting.remove((low, high))
-            if known[low].mass != known[high].mass and high - low > 1:
-                waiting += [(low, middle), (middle, high)]
+        while (point := _best_point(caps, cap)) is not None:
+            if points and points[-1].mass == point.mass:
+                points.pop()
+            points.append(point)
+            cap = point.costs[0] - 1
+            done = (greatest[0] - cap) / max(greatest[0] - least[0], 1)
+            control.report(min(0.99, done), f"{len(points)} points of the front")
     except OutOfTime:
-        pass  # unexplored caps are reported as a gap
-    gaps = {"peak": max(peaks[high] - peaks[low] for low, high in waiting)} if waiting else None
-    steps: list[Point] = []
-    for i in sorted(known):
-        if not steps or known[i].mass > steps[-1].mass:
-            steps.append(replace(known[i], costs=(peaks[i],)))
-    return Front(steps, gaps, explorer.labels, explorer.pruned)
+        if len(points) < 2:
+            raise
+        points.pop()  # a path of the same NN-Mass may have a smaller peak
+        gaps = {"peak": points[-1].costs[0] - least[0]}
+    return Front(points[::-1], gaps, caps.labels, caps.pruned)
+
+
+def _best_point(caps: _Caps, cap: int | None) -> Point | None:
+    """Return the first path in ranking order within a cap, with its peak; None when there is none. Raises OutOfTime."""
+    pool = caps.best(cap).pool
+    if not len(pool):
+        return None
+    chain, path = caps.problem.chain, pool.paths[:1]
+    integers = tuple(chain.path_integers(path)[0].tolist())
+    return Point((int(chain.path_peaks(path)[0]),), chain.path_mass(path[0].tolist()), integers)

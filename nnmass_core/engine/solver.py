@@ -17,6 +17,7 @@ from fractions import Fraction
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nnmass_core.engine.bounds import (
     PRICES_KEPT,
@@ -28,7 +29,7 @@ from nnmass_core.engine.bounds import (
     spread_prices,
     surplus_prices,
 )
-from nnmass_core.engine.chain import Chain, Floats, Ints
+from nnmass_core.engine.chain import Chain, Floats, Ints, Stage
 from nnmass_core.engine.control import Control
 from nnmass_core.engine.enumeration import Cut, Enumeration, option_bounds
 from nnmass_core.engine.problem import MASS, RELATIVE_ERROR, ChainProblem, Key, column_of
@@ -37,9 +38,6 @@ from nnmass_core.engine.shapes import Shapes
 
 STARTS = 8
 """The number of priced optima from which the exchange heuristic starts."""
-
-ANYTHING = Fraction(-(2**70))
-"""Worse than the first key of any path."""
 
 FIRST_STEP = 1 / 16
 """The first threshold's distance below the bound, as a fraction of the gap to the best k known."""
@@ -94,7 +92,7 @@ class Solver:
         pool: Callable[[Chain], CandidatePool] | None = None,
     ) -> None:
         self.problem = problem
-        self.chain = problem.chain if problem.peak is None else problem.chain.within_peak(problem.peak)
+        self.chain = problem.chain
         best_k = Pool(self.chain, problem.keys, k, distinct_shapes=distinct_shapes)
         self.pool = pool(self.chain) if pool else best_k
         self._k = k
@@ -103,36 +101,43 @@ class Solver:
         self._nodes = self.chain.nodes
         self.labels, self.pruned, self._progress = 0, 0, 0.0
         self._most_labels: int | None = None
+        self._enough: Callable[[], bool] = lambda: False
         self._first, self._second_key = problem.keys[:2]
         self._quantum = 1.0
         self._row_keys, self._budget = problem.rows()
-        self._layers = [
-            layer(
-                stage,
-                column_of(stage, self._first),
-                np.column_stack([np.zeros((len(stage), 0)), *(column_of(stage, key) for key in self._row_keys)]),
-            )
-            for stage in self.chain.stages
-        ]
+        self._layers = [self._layer(stage) for stage in self.chain.stages]
         self._second = [column_of(stage, self._second_key) for stage in self.chain.stages]
+
+    def _layer(self, stage: Stage) -> Layer:
+        """Return a stage's options within the cap on the peak."""
+        use = np.column_stack([np.zeros((len(stage), 0)), *(column_of(stage, key) for key in self._row_keys)])
+        whole = layer(stage, column_of(stage, self._first), use)
+        peak = self.problem.peak
+        return whole if peak is None or not len(stage) or stage.peak.max() <= peak else whole.kept(stage.peak <= peak)
 
     def beats(self, value: Fraction) -> bool | None:
         """Return whether a path's first key (more is better) exceeds this value; None when the time ran out."""
-        solution = self._solve(enough=value)
-        if self._has_better_than(value):
-            return True
-        return False if solution.complete else None
+        return self._reaches(lambda: self._has_better_than(value))
 
-    def admits(self) -> bool | None:
-        """Return whether any path is feasible; None when the time ran out first."""
-        solution = self._solve(enough=ANYTHING)
-        if len(self.pool):
-            return True
-        return False if solution.complete else None
+    def admits(self, number: int = 1) -> bool | None:
+        """Return whether this many paths are feasible; None when the time ran out first.
+
+        If not, the pool has all that are.
+        """
+        return self._reaches(lambda: len(self.pool) >= number)
+
+    def _reaches(self, enough: Callable[[], bool]) -> bool | None:
+        self._enough = enough
+        complete, _ = self._run()
+        return True if enough() else False if complete else None
 
     def solve(self) -> Solution:
         """Return the best k paths with their proof. Raises Interrupted when the control does."""
-        return self._solve(enough=None)
+        complete, bound = self._run()
+        paths = self.pool.paths
+        masses = [self.chain.path_mass(path) for path in paths.tolist()]
+        found = self.chain.path_integers(paths), self.pool.additive, masses
+        return Solution(*found, complete=complete, bound=bound, labels=self.labels, pruned=self.pruned)
 
     def collect(self, threshold: float, most_labels: int) -> bool | None:
         """Offer to the pool every path whose first key reaches the threshold, and perhaps others.
@@ -157,18 +162,19 @@ class Solver:
             best = Fraction(self.pool.additive[0, self._first.column])
         return best * self._first.sign > value
 
-    def _solve(self, enough: Fraction | None) -> Solution:
+    def _run(self) -> tuple[bool, float]:
+        """Fill the pool; return whether it is complete, and the bound (see Solution)."""
         prices = self._prepare()
         if prices is None:
-            return self._solution(complete=True, bound=-np.inf)
+            return True, -np.inf
         self._improve([attempt.path for attempt in prices])
-        if enough is not None and self._has_better_than(enough):
-            return self._solution(complete=False, bound=prices[0].bound)
+        if self._enough():
+            return False, prices[0].bound
         prices = prices[:PRICES_KEPT]
         if not np.isfinite(self.pool.worst(self._first)):
             surplus = self._surplus_prices()
             if surplus is None:
-                return self._solution(complete=True, bound=-np.inf)
+                return True, -np.inf
             prices += surplus
         return self._lower_threshold(prices)
 
@@ -186,10 +192,7 @@ class Solver:
             top = -best_onward(layers, self._nodes, [this.value for this in layers])[0][0]
             spread = max(float(self._budget[row] - top), 1.0)
             reach = spread / np.maximum(self._budget - self._least, 1.0)[others]
-            prices, worthy = best_prices(
-                layers, self._nodes, self._budget[others], reach, -np.inf, self._control, self.chain.memory.get(known)
-            )
-            self.chain.memory[known] = worthy
+            prices = self._best_prices(known, layers, self._budget[others], reach, -np.inf)
             if prices[0].bound < -self._budget[row] - _tolerance(float(self._budget[row])):
                 return None
             found.append(surplus_prices(prices[0], row, self._budget, len(layers)))
@@ -226,17 +229,24 @@ class Solver:
         spread = max(best - self._worst, 1e-9)
         self._reach = reach = spread / np.maximum(self._budget - self._least, 1.0)
         known = ("worthy", self._first, *self._row_keys)
-        prices, worthy = best_prices(
-            self._layers, self._nodes, self._budget, reach, self._worst, self._control, self.chain.memory.get(known)
-        )
-        self.chain.memory[known] = worthy
-        return prices
+        return self._best_prices(known, self._layers, self._budget, reach, self._worst)
 
-    def _solution(self, *, complete: bool, bound: float) -> Solution:
-        paths = self.pool.paths
-        masses = [self.chain.path_mass(path) for path in paths.tolist()]
-        found = self.chain.path_integers(paths), self.pool.additive, masses
-        return Solution(*found, complete=complete, bound=bound, labels=self.labels, pruned=self.pruned)
+    def _best_prices(
+        self, known: tuple[object, ...], layers: list[Layer], budget: Floats, reach: Floats, hopeless: float
+    ) -> list[Prices]:
+        """Return the tightest prices first; what was learned for other budgets and caps of the chain is used.
+
+        known: what the layers' values and uses are.
+        """
+        empty = [np.zeros(len(stage), bool) for stage in self.chain.stages]
+        remembered: list[NDArray[np.bool_]] | None = self.chain.memory.get(known)
+        kept = [np.flatnonzero(mask[this.rows]) for mask, this in zip(remembered or empty, layers, strict=True)]
+        start = kept if remembered else None
+        prices, worthy = best_prices(layers, self._nodes, budget, reach, hopeless, self._control, start)
+        masks = self.chain.memory.setdefault(known, empty)
+        for mask, this, positions in zip(masks, layers, worthy, strict=True):
+            mask[this.rows[positions]] = True
+        return prices
 
     def _offer(self, positions: Ints) -> tuple[Ints, Floats]:
         """Offer complete paths, given as positions in the layers, to the pool.
@@ -293,7 +303,8 @@ class Solver:
             values.append(total - this.value[p] + this.value[options])
         return np.concatenate(found), np.concatenate(values)
 
-    def _lower_threshold(self, prices: list[Prices]) -> Solution:
+    def _lower_threshold(self, prices: list[Prices]) -> tuple[bool, float]:
+        """Enumerate down from the bound until the best k are known; return as `_run`."""
         bound, step, covered = prices[0].bound, FIRST_STEP, np.inf
         bounds = option_bounds(self._layers, self._nodes, prices)
         complete = False
@@ -309,7 +320,7 @@ class Solver:
             complete = step >= 1 or self.pool.worst(self._first) >= threshold + _tolerance(threshold) / 2
             step *= 2
         best = float(self.pool.additive[0, self._first.column] * self._first.sign) if len(self.pool) else -np.inf
-        return self._solution(complete=complete, bound=best if complete else max(best, min(bound, covered)))
+        return complete, best if complete else max(best, min(bound, covered))
 
     def _enumerate(self, prices: list[Prices], bounds: list[Floats], threshold: float) -> bool:
         """Offer every feasible path that reaches the threshold and may enter the pool; False when it was cut short."""
@@ -317,10 +328,10 @@ class Solver:
         keep = [np.flatnonzero(b >= floor) for b in bounds]
         layers = [this.kept(positions) for this, positions in zip(self._layers, keep, strict=True)]
         if self._first.column == MASS:
-            self._quantum = self.chain.mass_quantum(keep)
-        second = [column[positions] for column, positions in zip(self._second, keep, strict=True)]
+            self._quantum = self.chain.mass_quantum([this.rows for this in layers])
+        second = [column[this.rows] for column, this in zip(self._second, layers, strict=True)]
         self.pruned += sum(len(b) for b in bounds) - sum(len(positions) for positions in keep)
-        survey = self._survey(layers, second, keep, prices)
+        survey = self._survey(layers, second, prices)
 
         def offer(paths: Ints) -> tuple[Ints, Floats, Floats]:
             rows, additive = self._offer(np.column_stack([positions[paths[:, i]] for i, positions in enumerate(keep)]))
@@ -332,13 +343,11 @@ class Solver:
         self.pruned += survey.pruned
         return in_time
 
-    def _survey(
-        self, layers: list[Layer], second: list[Floats], keep: list[Ints], prices: list[Prices]
-    ) -> Enumeration | Shapes:
+    def _survey(self, layers: list[Layer], second: list[Floats], prices: list[Prices]) -> Enumeration | Shapes:
         """Return the enumeration of these layers' paths, or of their shapes where only the best of each counts."""
         if not self._distinct_shapes:
             return Enumeration(layers, second, self._nodes, self._budget, prices)
-        own = [numbers[positions] for numbers, positions in zip(self.chain.shape_numbers, keep, strict=True)]
+        own = [numbers[this.rows] for numbers, this in zip(self.chain.shape_numbers, layers, strict=True)]
         prices = prices + spread_prices(prices[0], self._reach, self._budget, len(layers))
         settled = not self.problem.limits_mass  # else the tolerance could accept what is refused later
         quantum = self._quantum
@@ -348,7 +357,8 @@ class Solver:
         """Report the progress of an enumeration, and return whether time and labels are left for its next step."""
         self._progress = max(self._progress, min(0.99, done))
         labels += self.labels
-        if self._control.expired() or (self._most_labels is not None and labels > self._most_labels):
+        cut_short = self._most_labels is not None and labels > self._most_labels
+        if cut_short or self._enough() or self._control.expired():
             return False
         self._control.report(self._progress, f"{labels} partial architectures examined")
         return True

@@ -90,7 +90,7 @@ def params_control(request: ControlRequest, candidate: Architecture, taken: froz
     most = own | {quantity: min(bound, own.get(quantity, bound)) for quantity, bound in bounds.items()}
     peak = most.pop(PEAK)
     caps = tuple((chain.quantities.index(quantity), bound) for quantity, bound in most.items())
-    problem = ChainProblem(chain, keys=BY_PARAMS, caps=caps, peak=peak)
+    problem = ChainProblem(chain.within_peak(peak), keys=BY_PARAMS, caps=caps)
     solver = Solver(problem, len(taken) + 1, Control(expired=_after(CHECKS)))
     if not solver.solve().complete:
         _offer_draws(solver, caps)
