@@ -29,10 +29,10 @@ from nnmass_core.engine.problem import RELATIVE_ERROR
 ROWS = 1 << 12
 """The most rows that one step extends, unless a single prefix has more."""
 
-BLOCK = 1 << 14
+BLOCK = 1 << 15
 """The most rows that one step creates, unless a single prefix or wiring has more continuations."""
 
-SHAPES = 256
+SHAPES = 512
 """The number of shapes that are wired together."""
 
 COLUMNS = 3
