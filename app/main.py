@@ -29,7 +29,7 @@ from app.http.middleware.access_log import AccessLogMiddleware
 from app.http.middleware.body_guard import BodyGuard
 from app.http.middleware.head import HeadMiddleware
 from app.http.middleware.hosts_and_origins import HostAndOriginMiddleware
-from app.http.middleware.parameters import check_parameters
+from app.http.middleware.parameters import QueryParameters
 from app.http.openapi_document import operation_id
 from app.jobs.broker import Dispatcher
 from app.jobs.sweeper import Sweeper
@@ -91,7 +91,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
-        dependencies=[Depends(check_parameters)],
+        dependencies=[Depends(QueryParameters().check)],
         telemetry=tracing.of_requests(),
         generate_unique_id_function=operation_id,
     )

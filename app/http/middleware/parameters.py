@@ -19,28 +19,38 @@ from nnmass_core.errors import DefinitionError, Problem
 # untyped: annotations of parameters
 
 
-async def check_parameters(request: Request) -> None:
-    """Check the names of a request's query parameters, for every route and page. Raises Invalid.
+class QueryParameters:
+    """The query parameters of an app's routes, worked out once for each: that takes a millisecond."""
 
-    A parameter that takes one value may be given only once.
-    """
-    if request.scope["query_string"] and (problems := list(islice(_problems(request), MOST_PROBLEMS))):
-        raise Invalid.of(DefinitionError(problems))
+    def __init__(self) -> None:
+        self._by_route: dict[int, dict[str, bool]] = {}  # by identity: routes have no hash, and live as long as the app
+
+    async def check(self, request: Request) -> None:
+        """Check the names of a request's query parameters, for every route and page. Raises Invalid.
+
+        A parameter that takes one value may be given only once.
+        """
+        if request.scope["query_string"]:
+            problems = list(islice(_problems(request, self._of(request.scope["route"])), MOST_PROBLEMS))
+            if problems:
+                raise Invalid.of(DefinitionError(problems))
+
+    def _of(self, route: APIRoute) -> dict[str, bool]:
+        """Return the query parameters of a route, and whether each takes several values."""
+        known = self._by_route.get(id(route))
+        if known is None:
+            fields = (field for field in get_flat_params(route.dependant) if field.field_info.in_ is ParamTypes.query)  # type: ignore[attr-defined]  # of every parameter
+            known = {field.alias: _takes_several(field.field_info.annotation) for field in fields}
+            self._by_route[id(route)] = known
+        return known
 
 
-def _problems(request: Request) -> Iterator[Problem]:
-    known = _parameters_of(request.scope["route"])
+def _problems(request: Request, known: dict[str, bool]) -> Iterator[Problem]:
     for name in request.query_params:
         if name not in known:
             yield Problem(printable(name), "unknown_parameter", _message(printable(name), known))
         elif not known[name] and len(request.query_params.getlist(name)) > 1:
             yield Problem(name, "repeated", "must be given only once")
-
-
-def _parameters_of(route: APIRoute) -> dict[str, bool]:
-    """Return the query parameters of a route, and whether each takes several values."""
-    fields = (field for field in get_flat_params(route.dependant) if field.field_info.in_ is ParamTypes.query)  # type: ignore[attr-defined]  # of every parameter
-    return {field.alias: _takes_several(field.field_info.annotation) for field in fields}
 
 
 def _takes_several(kind: Any) -> bool:
