@@ -57,8 +57,9 @@ from (select n, now() - %(spread)s::interval * (1 - n::float / %(rows)s) - inter
       from generate_series(1, %(rows)s) as n) as numbered
 """
 SEARCHES = """
-insert into searches (id, name, note, family, request, request_digest, core_version, result, result_digest, outcome)
-select id, 'camera ' || right(id::text, 7), '',
+insert into searches (id, name, folded_name, note, folded_note, family, request, request_digest, core_version, result,
+                      result_digest, outcome)
+select id, 'camera ' || right(id::text, 7), 'camera ' || right(id::text, 7), '', '',
        (%(families)s::text[])[1 + ('x' || right(id::text, 7))::bit(28)::int %% 4],
        %(request)s, 'sha256:' || md5(id::text), '0', %(result)s, 'sha256:' || md5(id::text), 'proved'
 from jobs
