@@ -183,6 +183,13 @@ def _escaped(words: str) -> str:
 PENDING = (State.QUEUED, State.RUNNING)
 
 
+def has_equal(session: Session, owner: str, digest: str) -> bool:
+    """Tell whether a search with this digest has succeeded or can still succeed."""
+    query = of_owner(select(Search.id), Search, KIND, owner)
+    query = query.where(Search.request_digest == digest, Job.state.in_((*PENDING, State.SUCCEEDED)))
+    return bool(session.execute(select(query.exists())).scalar_one())
+
+
 def same(session: Session, owner: str, digest: str, name: str, tags: Sequence[str], note: str) -> Search | None:
     """Return the newest search with this digest, name, tags and note that has succeeded or can still succeed."""
     query = _owned(owner).where(Search.request_digest == digest, Job.state.in_((*PENDING, State.SUCCEEDED)))

@@ -54,7 +54,7 @@ def submit(session: Session, owner: str, body: SearchBody, idempotency_key: str 
 
 def _submit(session: Session, owner: str, body: SearchBody, request: SearchRequest) -> Submission:
     advisory_lock(session, "digest", owner, request.digest)
-    if body.fresh:
+    if body.fresh or not repository.has_equal(session, owner, request.digest):
         return _submission(session, _create(session, owner, body, request, None))
     same = repository.same(session, owner, request.digest, body.name, list(dict.fromkeys(body.tags)), body.note)
     if same is not None:
