@@ -79,8 +79,9 @@ class _Caps:
     def bisect(self) -> None:
         """Find the least cap that admits k paths. Raises OutOfTime.
 
-        Between steps, and so after OutOfTime, peaks[low] admits fewer than k, all of them in `below`; peaks[high]
-        admits those in `within`; peaks[none] admits none. In the end high is low + 1: len(peaks) if no cap admits k.
+        Between steps, and so after OutOfTime, peaks[low] admits fewer than k, all of them in `below` (of a shape only
+        one path, not always its lowest); peaks[high] admits those in `within`; peaks[none] admits none. In the end high
+        is low + 1: len(peaks) if no cap admits k.
         """
         middle = len(self.peaks) - 1
         while self.low < middle:
@@ -92,10 +93,10 @@ class _Caps:
 
     @property
     def least(self) -> float:
-        """No path has a smaller peak; infinite when no path is feasible."""
-        if len(self.below):
+        """No path has a smaller peak, whatever else is unknown; infinite when no path is feasible."""
+        if len(self.below) and not self._distinct_shapes:
             return float(self.problem.chain.path_peaks(self.below.paths).min())
-        return self.peaks[self.low + 1] if self.low + 1 < len(self.peaks) else np.inf
+        return self.peaks[self.none + 1] if self.none + 1 < len(self.peaks) else np.inf
 
     def best(self, peak: int | None, k: int = 1) -> Solver:
         """Return the solver of the best k within a cap, in ranking order, solved. Raises OutOfTime."""
@@ -158,12 +159,14 @@ def least_peaks(problem: ChainProblem, k: int, control: Control, *, distinct_sha
     except OutOfTime:
         ranked, complete = [caps.within], False
     paths, additive = _in_order(problem.chain, [caps.below, *ranked], k, distinct_shapes=distinct_shapes)
+    found = complete and len(paths)
+    least = float(problem.chain.path_peaks(paths[:1])[0]) if found else caps.least
     return Solution(
         integers=problem.chain.path_integers(paths),
         additive=additive,
         masses=[problem.chain.path_mass(path) for path in paths.tolist()],
         complete=complete,
-        bound=-float(caps.least),
+        bound=-least,
         labels=caps.labels,
         pruned=caps.pruned,
     )

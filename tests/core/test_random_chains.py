@@ -1,0 +1,58 @@
+"""The engine on random chains: what it answers, and what it claims wherever it is cut short."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+
+from nnmass_core.engine.peaks import least_peaks
+from nnmass_core.engine.problem import ChainProblem
+from tests.core.random_chains import Path, every_path, first_of_each_shape, out_of_time_after, random_chain
+
+
+def random_problem(rng: Random, most_shapes: int = 4) -> tuple[ChainProblem, list[Path]]:
+    """Return a problem with some limits, and the paths that keep them."""
+    chain = random_chain(rng, most_shapes=most_shapes)
+    paths = every_path(chain)
+    caps: list[tuple[int, int]] = []
+    for name in rng.sample(("params", "macs", "weights"), rng.choice((0, 1, 2))):
+        bound = sorted(getattr(path, name) for path in paths)[int(rng.choice((0.3, 0.7)) * (len(paths) - 1))]
+        caps.append((chain.quantities.index(name), bound))
+        paths = [path for path in paths if getattr(path, name) <= bound]
+    peak = rng.choice(chain.peaks) if rng.random() < 0.2 else None
+    least = rng.choice(paths).mass if paths and rng.random() < 0.4 else None
+    paths = [path for path in paths if peak is None or path.peak <= peak]
+    paths = [path for path in paths if least is None or path.mass >= least]
+    return ChainProblem(chain, caps=tuple(caps), peak=peak, least_mass=least), paths
+
+
+def moments(rng: Random) -> Iterator[int]:
+    """Yield after how many looks at the time limit it ends: all of the first, then ever fewer of the others."""
+    looks = 0.0
+    while looks < 10**6:
+        yield int(looks)
+        looks += 1 + rng.random() * looks / 2
+
+
+@pytest.mark.parametrize("distinct_shapes", [False, True])
+@pytest.mark.random_cases(30)
+def test_a_least_peak_cut_at_any_point_claims_no_more_than_it_knows(distinct_shapes: bool, seed: int) -> None:
+    rng = Random(f"cut peak {distinct_shapes} {seed}")
+    problem, able = random_problem(rng, most_shapes=2)
+    able.sort(key=lambda path: (path.peak, path.place))
+    k = rng.choice((2, 3, 5, 1000))
+    expected = (first_of_each_shape(able) if distinct_shapes else able)[:k]
+    known = {path.integers: path for path in able}
+    for looks in moments(rng):
+        found = least_peaks(problem, k, out_of_time_after(looks), distinct_shapes=distinct_shapes)
+        paths = [known[tuple(integers)] for integers in found.integers.tolist()]
+        assert paths == sorted(paths, key=lambda path: (path.peak, path.place))
+        assert -found.bound <= (able[0].peak if able else float("inf"))
+        assert found.masses == [path.mass for path in paths]
+        if found.complete:
+            assert paths == expected
+            assert found.bound == (-able[0].peak if able else float("-inf"))
+            return
+    raise AssertionError
