@@ -14,7 +14,8 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import MetaData, column, inspect, select, table
+from alembic.script import ScriptDirectory
+from sqlalchemy import MetaData, column, inspect, select, table, text
 from sqlalchemy.orm import Session
 
 from app.storage import migrate
@@ -45,6 +46,23 @@ def test_migrations_create_the_schema_of_the_models(empty_url: str) -> None:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
         assert migrate.is_current(connection)
+    engine.dispose()
+
+
+def test_the_newest_migration_by_name_is_the_last_in_order() -> None:
+    """The service compares by the names of files alone, and Alembic follows what each file says it comes after."""
+    ordered = [script.revision for script in ScriptDirectory.from_config(migrate.alembic_config()).walk_revisions()]
+    assert ordered == sorted(ordered, reverse=True)
+    assert migrate.head() == ordered[0]
+
+
+def test_a_schema_of_another_version_is_not_current(empty_url: str) -> None:
+    engine = make_engine(empty_url)
+    migrate.upgrade(engine)
+    with engine.connect() as connection:
+        for other in ("0013", "9999"):
+            connection.execute(text("UPDATE alembic_version SET version_num = :other"), {"other": other})
+            assert not migrate.is_current(connection)
     engine.dispose()
 
 
