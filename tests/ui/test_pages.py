@@ -31,6 +31,7 @@ MLP: Json = {
     "skip_channels": {"min": 0, "max": 12},
     "activation": "relu",
 }
+NETWORK: Json = MLP | {"depth": 8, "skip_channels": 4}
 SERIOUS = ("serious", "critical")
 
 
@@ -294,6 +295,58 @@ def test_a_waiting_training_shows_its_place_as_others_leave(
         for path in (second, running):
             service.cancel(path)
         expect(visitor.page.get_by_role("heading", level=1)).to_contain_text("cancelled")
+
+
+POINTS = """() => {
+  const chart = document.getElementById("curves");
+  const known = (chart.calcdata || []).map((one) => one.filter((point) => point.x !== undefined).length);
+  const drawn = [...chart.querySelectorAll(".scatterlayer .trace")].map((one) => one.querySelectorAll(".point").length);
+  const lines = [...chart.querySelectorAll(".scatterlayer .trace path.js-line")];
+  return { known, drawn: Math.max(0, ...drawn), joints: lines.map((one) => one.getAttribute("d").split("L").length) };
+}"""
+"""What the chart library has computed for each of its two curves, the markers that it has drawn, and the points that it
+has joined to a line."""
+
+AXES = """() => {
+  const { xaxis, yaxis } = document.getElementById("curves")._fullLayout;
+  return { epochs: xaxis._vals.map((tick) => tick.text), accuracies: yaxis._vals.map((tick) => tick.text) };
+}"""
+"""The labels of the ticks, as the chart library has written them."""
+
+
+def test_the_curves_grow_by_each_epoch_while_a_training_runs(service: Service, browser: Browser) -> None:
+    arch_id = post(service, "/v1/architectures", NETWORK)["arch_id"]
+    endless = replace(resolve_recipe("mlp-paper"), epochs=1000).to_json()
+    body = {"arch_id": arch_id, "dataset": "mnist-5k", "recipe": endless}
+    running, watched = (
+        f"/v1/verifications/{post(service, '/v1/verifications', body | {'seeds': [seed]})['id']}" for seed in (10, 11)
+    )
+    wait_for(lambda: service.get(running)["status"] == "running", "the first of them runs", 240)
+    with visit(browser, service.address) as visitor:
+        page = visitor.page
+        page.goto(watched.removeprefix("/v1"))
+        page.wait_for_load_state("networkidle")
+        expect(page.get_by_text("No epoch has ended yet.")).to_be_visible()
+        expect(page.locator("#curves")).to_be_hidden()
+        service.cancel(running)
+        page.wait_for_function(f"() => ({POINTS})().known.length === 2", timeout=240_000)
+        expect(page.get_by_text("No epoch has ended yet.")).to_be_hidden()
+        first = page.evaluate(POINTS)
+        page.wait_for_function(f"(first) => ({POINTS})().known[0] >= first + 5", arg=first["known"][0], timeout=240_000)
+        later = page.evaluate(POINTS)
+        axes = page.evaluate(AXES)
+        expect(page.get_by_role("heading", level=1)).to_contain_text("running")
+        keep(page, "verification-live")
+        service.cancel(watched)
+        expect(page.get_by_role("heading", level=1)).to_contain_text("cancelled")
+        epochs = len(service.get(watched)["runs"][0]["epochs"])
+        page.wait_for_function(f"(epochs) => ({POINTS})().known[0] === epochs", arg=epochs, timeout=240_000)
+    assert len(set(later["known"])) == 1, "both curves have every epoch"
+    assert first["known"][0] + 5 <= later["known"][0] == later["drawn"] <= epochs
+    assert all(joints >= later["known"][0] for joints in later["joints"])
+    assert all(text.isdecimal() for text in axes["epochs"]), axes
+    assert len(set(axes["epochs"])) == len(axes["epochs"]) > 1
+    assert (axes["accuracies"][0], axes["accuracies"][-1]) == ("0%", "100%")
 
 
 def test_the_browser_signs_in_with_a_key(browser: Browser, tmp_path: Path) -> None:

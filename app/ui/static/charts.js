@@ -76,27 +76,46 @@ async function ranking(place) {
   });
 }
 
-async function curves(place) {
-  const runs = data("runs");
-  function show() {
-    const traces = runs.flatMap((run) => [
-      { name: `seed ${run.seed}, test accuracy`, x: run.epoch, y: run.test_accuracy, mode: "lines+markers", marker: { size: 5 } },
-      { name: `seed ${run.seed}, train loss`, x: run.epoch, y: run.train_loss, mode: "lines", line: { dash: "dot" }, yaxis: "y2" },
-    ]);
-    draw(place, traces, { xaxis: { title: { text: "epoch" } }, yaxis: { title: { text: "test accuracy" }, tickformat: ".0%" },
-      yaxis2: { title: { text: "train loss" }, overlaying: "y", side: "right", showgrid: false } });
-    place.dataset.drawn = String(runs.reduce((sum, run) => sum + run.epoch.length, 0));
+// the distance between ticks at whole epochs: 1, 2, 5, 10, ... so that there are at most ten
+function epochsApart(last) {
+  for (let size = 1; ; size *= 10) {
+    for (const step of [1, 2, 5]) if (last <= 10 * step * size) return step * size;
   }
-  show();
-  dark.addEventListener("change", show);
+}
+
+function curves(place) {
+  const runs = data("runs");
+  const names = ["epoch", "train_loss", "test_loss", "train_accuracy", "test_accuracy"];
+  let loaded = false;
+  function show() {
+    const drawn = runs.flatMap((run) => run.epoch);
+    if (!loaded || drawn.length === 0) return;
+    // copies: Plotly takes an array that it already has for unchanged, and draws none of its new points
+    const traces = runs.filter((run) => run.epoch.length).flatMap((run) => [
+      { name: `seed ${run.seed}, test accuracy`, x: [...run.epoch], y: [...run.test_accuracy], mode: "lines+markers", marker: { size: 5 }, cliponaxis: false },
+      { name: `seed ${run.seed}, train loss`, x: [...run.epoch], y: [...run.train_loss], mode: "lines", line: { dash: "dot" }, yaxis: "y2" },
+    ]);
+    place.hidden = false;
+    document.getElementById("no-epochs").hidden = true;
+    draw(place, traces, { uirevision: "curves", xaxis: { title: { text: "epoch" }, tick0: 0, dtick: epochsApart(Math.max(...drawn)) },
+      yaxis: { title: { text: "test accuracy" }, tickformat: ".0%", range: [0, 1] },
+      yaxis2: { title: { text: "train loss" }, overlaying: "y", side: "right", showgrid: false, rangemode: "tozero" } });
+    place.dataset.drawn = String(drawn.length);
+  }
+  // before the library is there: no event comes twice
   document.addEventListener("epoch", ({ detail }) => {
     const seed = detail.epoch.seed;
     let run = runs.find((one) => one.seed === seed);
-    if (!run) runs.push((run = { seed, epoch: [], train_loss: [], test_loss: [], train_accuracy: [], test_accuracy: [] }));
+    if (!run) runs.push((run = { seed, ...Object.fromEntries(names.map((name) => [name, []])) }));
     if (run.epoch.includes(detail.epoch.epoch)) return;
-    for (const name of ["epoch", "train_loss", "test_loss", "train_accuracy", "test_accuracy"]) run[name].push(detail.epoch[name]);
+    for (const name of names) run[name].push(detail.epoch[name]);
     show();
   });
+  return () => {
+    loaded = true;
+    show();
+    dark.addEventListener("change", show);
+  };
 }
 
 async function evidence(place) {
@@ -121,10 +140,12 @@ async function evidence(place) {
   place.on("plotly_click", (event) => { location.href = `${root}/architectures/${event.points[0].customdata}`; });
 }
 
-for (const [id, chart] of Object.entries({ chart: ranking, curves, evidence })) {
+for (const [id, chart] of Object.entries({ chart: () => ranking, curves, evidence: () => evidence })) {
   const place = document.getElementById(id);
   if (!place) continue;
-  load(place.dataset.library).then(() => chart(place)).catch((error) => {
+  const start = chart(place);
+  load(place.dataset.library).then(() => start(place)).catch((error) => {
+    place.hidden = false;
     place.textContent = "Could not draw the chart. The tables have the same figures.";
     console.error(error);
   });

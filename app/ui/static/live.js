@@ -5,6 +5,7 @@ const progress = document.getElementById("progress");
 if (progress) {
   const bar = progress.querySelector("progress");
   const words = progress.querySelector("span");
+  const badge = document.querySelector("h1 .badge");
   const stream = new EventSource(progress.dataset.events);
   let status = "";
   setInterval(async () => { // the place in the queue changes without an event of this job
@@ -17,6 +18,8 @@ if (progress) {
     const data = JSON.parse(event.data);
     const first = status === "" && data.status === "queued"; // the page already says more than the event
     status = data.status;
+    badge.className = `badge ${status}`;
+    badge.textContent = status;
     bar.value = data.fraction;
     if (!first) words.textContent = data.message || data.status;
     if (data.epoch) document.dispatchEvent(new CustomEvent("epoch", { detail: data }));
