@@ -12,14 +12,18 @@ from app.exports import service as exports
 from app.http.dependencies import Owner, ReadSession, WriteSession
 from app.http.fields import LARGEST_SEED, ArchId
 from app.measurements import service as measurements
+from app.searches import service as searches
 from app.storage.ids import id_of
 from app.ui.page import PageRoute, go_to, render
 from app.verifications import service as verifications
+from nnmass.formatting import request_summary
 
+SearchId = Annotated[UUID, id_of("search")]
 VerificationId = Annotated[UUID, id_of("verification")]
 MeasurementId = Annotated[UUID, id_of("measurement")]
 WiringSeed = Annotated[int, Query(ge=0, le=LARGEST_SEED)]
 
+of_searches = APIRouter(include_in_schema=False, route_class=PageRoute)
 of_trainings = APIRouter(include_in_schema=False, route_class=PageRoute)
 of_architectures = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -27,6 +31,21 @@ of_architectures = APIRouter(include_in_schema=False, route_class=PageRoute)
 def _ask(request: Request, what: str, effect: str, back: str) -> Response:
     """Return the page that asks; its form sends a POST to the same address."""
     return render(request, "confirm.html", what=what, effect=effect, back=back, query=request.url.query)
+
+
+@of_searches.get("/searches/{search_id}/delete")
+def ask_search(request: Request, session: ReadSession, owner: Owner, search_id: SearchId) -> Response:
+    """Ask before a search is deleted."""
+    row = searches.get(session, owner, search_id)
+    what = f"the search “{row.name or request_summary(row.request)}”"
+    return _ask(request, what, "Its ranking is deleted; trainings of its networks stay.", f"/searches/{search_id}")
+
+
+@of_searches.post("/searches/{search_id}/delete")
+def delete_search(request: Request, session: WriteSession, owner: Owner, search_id: SearchId) -> Response:
+    """Delete a search."""
+    searches.delete(session, owner, search_id)
+    return go_to(request, "/searches")
 
 
 @of_trainings.get("/verifications/{verification_id}/delete")

@@ -17,7 +17,13 @@ STATIC = Path(__file__).parent / "static"
 KEPT = {"Cache-Control": "public, max-age=3600"}
 
 ROUTERS: dict[Scope, tuple[APIRouter, ...]] = {
-    Scope.SEARCH: (searches.router, architectures.router, deletions.of_architectures, evidence.router),
+    Scope.SEARCH: (
+        searches.router,
+        architectures.router,
+        deletions.of_searches,
+        deletions.of_architectures,
+        evidence.router,
+    ),
     Scope.TRAIN: (trainings.router, deletions.of_trainings),
 }
 """The scope that the pages' forms need; keys that may only read can see every page."""

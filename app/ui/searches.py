@@ -245,13 +245,6 @@ def retry(request: Request, session: WriteSession, owner: Owner, search_id: Sear
     return go_to(request, f"/searches/{search_id}")
 
 
-@router.post("/searches/{search_id}/delete")
-def delete(request: Request, session: WriteSession, owner: Owner, search_id: SearchId) -> Response:
-    """Delete a search."""
-    service.delete(session, owner, search_id)
-    return go_to(request, "/searches")
-
-
 @router.post("/searches/{search_id}/change")
 def change(request: Request, session: WriteSession, owner: Owner, search_id: SearchId, form: FormDep) -> Response:
     """Change name, tags and note."""

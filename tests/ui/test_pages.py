@@ -169,6 +169,23 @@ def test_results_and_the_search_form_work_without_scripts(
             expect(page.get_by_role("heading", level=1)).to_be_visible()
 
 
+def test_a_search_is_deleted_without_scripts_once_the_page_has_asked(service: Service, browser: Browser) -> None:
+    made = post(service, "/v1/searches", {"space": MLP, "budget": {"max_params": 7_000}, "name": "to delete"})
+    with visit(browser, service.address, scripts=False) as visitor:
+        page = visitor.page
+        page.goto(f"/searches/{made['id']}")
+        page.get_by_role("link", name="Delete").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Delete the search “to delete”?")
+        keep(page, "confirm")
+        page.get_by_role("link", name="Keep").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("to delete")
+        page.get_by_role("link", name="Delete").click()
+        page.get_by_role("button", name="Delete").click()
+        expect(page.get_by_role("heading", name="History")).to_be_visible()
+        page.goto(f"/searches/{made['id']}")
+        expect(page.get_by_text("there is no such search")).to_be_visible()
+
+
 def pages_of(trained: dict[str, str]) -> dict[str, str]:
     """Return the address of every page, with the name of its screenshot."""
     return {

@@ -364,8 +364,11 @@ def test_deleting_asks_first(site: Everything) -> None:
     training = f"/verifications/{site.ids['verification_id']}"
     measurement = f"/measurements/{site.ids['measurement_id']}"
     measured = f"/architectures/{site.client.get('/v1' + measurement).json()['arch_id']}"
+    search = f"/searches/{site.waiting[4]}"
+    site.client.post(f"{search}/change", data={"name": "first of all"}, headers=OURS)
     try:
         for shown, path, title, then in (
+            (search, f"{search}/delete", "the search “first of all”", "/searches"),
             (training, f"{training}/delete", "the training of densenet_mlp on digits", "/verifications"),
             (measured, f"{measurement}/delete", "the measurement of peak", measured),
             (arch, f"{arch}/export/onnx/delete?seed=3", "the onnx file with seed 3", arch),
@@ -380,6 +383,19 @@ def test_deleting_asks_first(site: Everything) -> None:
             assert site.client.get(path).status_code == 404
     finally:
         site.restore()
+
+
+def test_no_page_deletes_with_one_click(site: Everything) -> None:
+    deleting = [path for method, path in routes() if method == "POST" and path.endswith("/delete")]
+    assert len(deleting) == 5
+    pages = [path for method, path in routes() if method == "GET"]
+    assert set(deleting) <= set(pages), "each address that deletes has a page that asks"
+    given: dict[str, dict[str, Any]] = {"/architectures": {"arch_id": site.ids["arch_id"]}}
+    for path in pages:
+        if path not in deleting:
+            page = site.client.get(filled_in(path, site), params=given.get(path, {}))
+            forms = re.findall(r'<form[^>]*method="post"[^>]*action="([^"]*)"', page.text)
+            assert not [action for action in forms if "/delete" in action], path
 
 
 def test_a_training_is_excluded_from_the_evidence_on_its_page(site: Everything) -> None:
