@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,7 +10,7 @@ from typing import Any
 
 from nnmass_core.architecture import BYTES_PER_ELEMENT, Evaluation
 from nnmass_core.codec import LARGEST_INTEGER, JsonObject, check_integer, unknown_fields
-from nnmass_core.costs import Cost, costs_by_limit
+from nnmass_core.costs import LEAST_MASS, MOST_MASS, Cost, costs_by_floor, costs_by_limit, limit_names
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.hardware.devices import USUAL_PRECISION, Device, read_device
 from nnmass_core.hardware.latency import Latency, LatencyModel
@@ -17,10 +18,35 @@ from nnmass_core.hardware.latency import Latency, LatencyModel
 LARGEST_NUMBER = 1e9
 """The largest bound of a limit with decimals."""
 
+LARGEST_MASS = 1e15
+"""The largest bound of a limit on NN-Mass."""
+
+
+def least_mass_of(bound: float) -> Fraction:
+    """Return the NN-Mass that a lower limit requires, exactly: docs/theory.md (50).
+
+    A double stands for every rational that rounds to it or to more: down to halfway to the double before it.
+
+    Args:
+        bound: The limit, at least 0.
+    """
+    bound = float(bound)
+    return max(Fraction(0), (Fraction(bound) + Fraction(math.nextafter(bound, -math.inf))) / 2)
+
+
+def most_mass_of(bound: float) -> Fraction:
+    """Return the NN-Mass that an upper limit allows, exactly: up to halfway to the double after it, (50).
+
+    Args:
+        bound: The limit, at least 0.
+    """
+    bound = float(bound)
+    return (Fraction(bound) + Fraction(math.nextafter(bound, math.inf))) / 2
+
 
 @dataclass(frozen=True)
 class Limit:
-    """One hard limit.
+    """One hard limit from above on a cost.
 
     Args:
         cost: The limited cost.
@@ -80,6 +106,77 @@ class Limit:
         return self.bound - self.used(evaluation, latency)
 
 
+@dataclass(frozen=True)
+class Floor:
+    """One hard limit from below on a cost that is a sum over the layers.
+
+    Args:
+        cost: The limited cost.
+        bound: The fewest units of the cost, inclusive.
+        element_bytes: Bytes of a stored number.
+    """
+
+    cost: Cost
+    bound: float
+    element_bytes: int
+
+    @property
+    def name(self) -> str:
+        """The limit's name in a budget."""
+        return self.cost.floor
+
+    @property
+    def elements(self) -> int:
+        """The bound in elements, the engine's unit."""
+        return self.cost.least_elements(self.bound, self.element_bytes)
+
+    def slack(self, evaluation: Evaluation, latency: Latency | None = None) -> float:
+        """Return what an architecture has above the floor, in the limit's unit; negative when it is below.
+
+        Args:
+            evaluation: The figures of the architecture.
+            latency: The latency of the architecture, which a floor on a timed cost needs.
+        """
+        return (self.cost.value(evaluation, latency, self.element_bytes) or 0) - self.bound
+
+
+@dataclass(frozen=True)
+class MassLimit:
+    """One hard limit on NN-Mass.
+
+    Args:
+        name: `min_nn_mass` or `max_nn_mass`.
+        bound: The NN-Mass, inclusive.
+    """
+
+    name: str
+    bound: float
+
+    @property
+    def lower(self) -> bool:
+        """Whether it is the least NN-Mass, not the greatest."""
+        return self.name == LEAST_MASS
+
+    @property
+    def mass(self) -> Fraction:
+        """The bound, exactly: docs/theory.md (50)."""
+        return least_mass_of(self.bound) if self.lower else most_mass_of(self.bound)
+
+    def slack(self, evaluation: Evaluation, latency: Latency | None = None) -> float:
+        """Return an architecture's distance to the limit; negative when its NN-Mass is outside.
+
+        Args:
+            evaluation: The figures of the architecture.
+            latency: Is not used; it is there because other limits need it.
+        """
+        above = float(evaluation.mass) - self.bound
+        return above if self.lower else -above
+
+
+AnyLimit = Limit | Floor | MassLimit
+"""What a budget may set: an upper limit on a cost, a lower one, or a limit on NN-Mass."""
+
+
 @dataclass(frozen=True, init=False)
 class Budget:
     """The limits of the hardware, all of them hard. Bytes are those of `precision`.
@@ -89,12 +186,14 @@ class Budget:
             microcontroller), and fp32 without a device.
         device: A device, a profile, or a known device's name. Its memory limits apply in addition to the others; where
             two limit the same quantity, the lower one applies.
-        bounds: Limits by their names: one for each row of the table of costs (`nnmass_core.costs`); None sets no limit.
-            A limit on latency is for one input, batch 1, as the device's profile estimates it.
+        bounds: Limits by their names: `max_` and the name of a cost for each row of the table of costs
+            (`nnmass_core.costs`), `min_` and its name for each that is a sum, `min_nn_mass` and `max_nn_mass`; None
+            sets no limit. A limit on latency is for one input, batch 1, as the device's profile estimates it.
 
     Raises:
-        DefinitionError: A limit, the precision or the device is wrong, or a limit on latency is given without a device
-            that has a latency profile at this precision; each problem names its field.
+        DefinitionError: A limit, the precision or the device is wrong, or a lower limit is above the upper one on the
+            same quantity, or a limit on latency is given without a device that has a latency profile at this precision;
+            each problem names its field.
     """
 
     bounds: tuple[tuple[str, float], ...]
@@ -108,10 +207,10 @@ class Budget:
         device: Device | str | Mapping[str, Any] | None = None,
         **bounds: float | None,
     ) -> None:
-        costs = costs_by_limit()
-        given = {name: bound for name in costs if (bound := bounds.get(name)) is not None}
-        problems = list(unknown_fields(bounds, set(costs)))
-        problems += [problem for name, bound in given.items() for problem in _wrong(costs[name], bound)]
+        costs = costs_by_limit() | costs_by_floor()
+        given = {name: bound for name in limit_names() if (bound := bounds.get(name)) is not None}
+        problems = list(unknown_fields(bounds, set(limit_names())))
+        problems += [problem for name, bound in given.items() for problem in _wrong(name, costs.get(name), bound)]
         if precision is not None and precision not in tuple(BYTES_PER_ELEMENT):
             problems.append(Problem("precision", "unknown_choice", f"must be one of {', '.join(BYTES_PER_ELEMENT)}"))
         known: Device | None = None
@@ -123,11 +222,25 @@ class Budget:
         object.__setattr__(self, "precision", usual if precision is None else precision)
         object.__setattr__(self, "device", known)
         if not problems:
-            problems = [problem for name in given if costs[name].timed for problem in self._untimed(name)]
+            timed = [name for name in given if name in costs and costs[name].timed]
+            problems = [problem for name in timed for problem in self._untimed(name)]
         if problems:
             raise DefinitionError(problems)
-        exact = {name: bound if costs[name].whole else float(bound) for name, bound in given.items()}
+        whole = {name for name, cost in costs.items() if cost.whole}
+        exact = {name: bound if name in whole else float(bound) for name, bound in given.items()}
         object.__setattr__(self, "bounds", tuple(exact.items()))
+        if crossed := list(self._crossed()):
+            raise DefinitionError(crossed)
+
+    def _crossed(self) -> Iterator[Problem]:
+        """Yield a problem for each lower limit that is above the upper limit on the same quantity."""
+        most = {limit.cost.floor: limit for limit in self.limits()}
+        for name, bound in self.bounds:
+            if name in most and bound > most[name].bound:
+                yield _above(name, most[name].name, most[name].bound)
+        masses = {limit.name: limit.bound for limit in self.mass_limits()}
+        if masses.get(LEAST_MASS, 0.0) > masses.get(MOST_MASS, math.inf):
+            yield _above(LEAST_MASS, MOST_MASS, masses[MOST_MASS])
 
     def _untimed(self, limit: str) -> Iterator[Problem]:
         if self.device is None or self.device.latency is None:
@@ -148,12 +261,25 @@ class Budget:
         return BYTES_PER_ELEMENT[self.precision]
 
     def limits(self) -> tuple[Limit, ...]:
-        """Return the limits that are set, including those of the device."""
+        """Return the upper limits on costs that are set, including those of the device."""
         bounds = dict(self.bounds)
         for name, bound in ({} if self.device is None else self.device.limits()).items():
             bounds[name] = min(bound, bounds.get(name, bound))
         costs = costs_by_limit().items()
         return tuple(Limit(cost, bounds[name], self.element_bytes) for name, cost in costs if name in bounds)
+
+    def floors(self) -> tuple[Floor, ...]:
+        """Return the lower limits on costs that are set."""
+        bounds, costs = dict(self.bounds), costs_by_floor().items()
+        return tuple(Floor(cost, bounds[name], self.element_bytes) for name, cost in costs if name in bounds)
+
+    def mass_limits(self) -> tuple[MassLimit, ...]:
+        """Return the limits on NN-Mass that are set."""
+        return tuple(MassLimit(name, bound) for name, bound in self.bounds if name in (LEAST_MASS, MOST_MASS))
+
+    def all_limits(self) -> tuple[AnyLimit, ...]:
+        """Return every limit that is set: upper limits on costs, with those of the device, floors, NN-Mass."""
+        return (*self.limits(), *self.floors(), *self.mass_limits())
 
     def to_json(self) -> JsonObject:
         """Write the budget as JSON-ready objects, unset limits left out."""
@@ -161,10 +287,17 @@ class Budget:
         return {**dict(self.bounds), "precision": self.precision, **device}
 
 
-def _wrong(cost: Cost, bound: float) -> Iterator[Problem]:
-    """Yield the problems of a limit's bound."""
-    if cost.whole:
-        yield from check_integer(bound, 0, LARGEST_INTEGER, cost.limit)
-    elif isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 < bound <= LARGEST_NUMBER:
-        message = f"must be a number above 0 and at most {LARGEST_NUMBER:g}"
-        yield Problem(cost.limit, "out_of_range", message)
+def _wrong(name: str, cost: Cost | None, bound: float) -> Iterator[Problem]:
+    """Yield the problems of a limit's bound; without a cost it is a limit on NN-Mass."""
+    number = isinstance(bound, int | float) and not isinstance(bound, bool)
+    if cost is None:
+        if not number or not 0 <= bound <= LARGEST_MASS:
+            yield Problem(name, "out_of_range", f"must be a number from 0 to {LARGEST_MASS:g}")
+    elif cost.whole:
+        yield from check_integer(bound, 0, LARGEST_INTEGER, name)
+    elif not number or not 0 < bound <= LARGEST_NUMBER:
+        yield Problem(name, "out_of_range", f"must be a number above 0 and at most {LARGEST_NUMBER:g}")
+
+
+def _above(name: str, upper: str, bound: float) -> Problem:
+    return Problem(name, "min_above_max", f"must be at most {upper}, which is {bound}")

@@ -80,7 +80,7 @@ class JointRelaxation:
     Args:
         factor: The factor, exactly; None when no factor makes the request feasible.
         limits: Each limit times the factor, by its name, in its unit; None without a factor.
-        unchanged: The lower limits of the request, which stay as they are: `min_nn_mass`, or none.
+        unchanged: The limits of the request that stay as they are: floors and limits on NN-Mass.
     """
 
     factor: Fraction | None
@@ -115,8 +115,8 @@ class Certificate:
         space_size: The exact number of distinct architectures in the space.
         feasible: Whether an architecture fits; None when the time ran out before one was found.
         binding: The limits whose removal would improve the optimum; None when the time ran out.
-        relaxation: For an infeasible request, the smallest value of each limit that makes it feasible with the other
-            limits unchanged (None: no value does).
+        relaxation: For an infeasible request, the nearest value of each limit that makes it feasible with the other
+            limits unchanged: the smallest of an upper limit, the largest of a lower one (None: no value does).
         caveats: Codes of what makes the comparison by NN-Mass less fair, such as `widths_differ`: docs/theory.md (36).
         labels: The number of partial architectures that the engine created.
         pruned: The number of options and partial architectures that it excluded by a bound.

@@ -20,6 +20,9 @@ ENTRY_POINTS = "nnmass.costs"
 NANOSECONDS = 1_000_000
 """Nanoseconds of a millisecond: the engine counts whole nanoseconds, so that its sums are exact."""
 
+LEAST_MASS, MOST_MASS = "min_nn_mass", "max_nn_mass"
+"""The names of the limits on NN-Mass, which is no cost."""
+
 RULES = 2
 """Version of the rules by which costs are counted: it changes when an equal request may have another answer."""
 
@@ -79,6 +82,7 @@ class Cost:
         timed: it is estimated for a device, and its elements are those of a `Latency`.
         memory: the field of a device that limits it.
         objective: an objective may name it.
+        summed: it is the sum over a network's layers, so that it can be limited from below too.
         heading: of a column of tables, the label if empty.
         option: of commands, the limit if empty.
         description: of the limit in REST bodies, the meaning if empty.
@@ -97,6 +101,7 @@ class Cost:
     timed: bool = False
     memory: str = ""
     objective: bool = True
+    summed: bool = True
     heading: str = ""
     option: str = ""
     description: str = ""
@@ -116,6 +121,16 @@ class Cost:
     def limit(self) -> str:
         """The name of the limit."""
         return f"max_{self.name}"
+
+    @property
+    def floor(self) -> str:
+        """The name of the limit from below, which only a sum can have."""
+        return f"min_{self.name}"
+
+    @property
+    def floor_option(self) -> str:
+        """The option of commands for the limit from below."""
+        return f"--{self.floor.replace('_', '-')}"
 
     @property
     def whole(self) -> bool:
@@ -144,6 +159,13 @@ class Cost:
             return int(bound // self._size(element_bytes))
         near = math.floor(bound * self.per_unit) + 1
         return next(n for n in (near, near - 1, near - 2) if self.in_units(n, element_bytes) <= bound)
+
+    def least_elements(self, bound: float, element_bytes: int) -> int:
+        """Return the smallest number of elements whose value in the cost's unit is at least `bound`."""
+        if self.whole:
+            return -int(-bound // self._size(element_bytes))
+        near = math.ceil(bound * self.per_unit) - 1
+        return next(n for n in (near, near + 1, near + 2) if self.in_units(n, element_bytes) >= bound)
 
     def _size(self, element_bytes: int) -> int:
         return element_bytes if self.stored else 1
@@ -190,6 +212,7 @@ OWN = (
         attribute="peak_elements",
         stored=True,
         memory="ram_bytes",
+        summed=False,
         heading="activations",
         option="--max-peak-bytes",
         description="Peak memory of live activations for one input at `precision`, in bytes.",
@@ -233,7 +256,8 @@ def _fault(cost: Cost) -> str:
         "uses a quantity of the engine": bool({cost.name, cost.quantity, cost.attribute} & {*RESERVED})
         or cost.stored
         or cost.timed,
-        f"has the option {cost.option} of another cost": any(cost.option == row.option for row in OWN),
+        f"has the option {cost.option} of another cost": cost.option
+        in {o for row in OWN for o in (row.option, row.floor_option)},
         "does not say how it is computed": cost.compute is None,
     }
     return next((fault for fault, present in faults.items() if present), "") or _fault_of_values(cost)
@@ -270,6 +294,16 @@ COSTS = Registry(
 def costs_by_limit() -> dict[str, Cost]:
     """Return every cost by the name of the limit on it."""
     return {cost.limit: cost for cost in COSTS.values()}
+
+
+def costs_by_floor() -> dict[str, Cost]:
+    """Return every cost that can be limited from below, by the name of that limit."""
+    return {cost.floor: cost for cost in COSTS.values() if cost.summed}
+
+
+def limit_names() -> list[str]:
+    """Return the names of all limits that a budget may set, in the order of its JSON form."""
+    return [*costs_by_limit(), *costs_by_floor(), LEAST_MASS, MOST_MASS]
 
 
 def objectives() -> list[str]:

@@ -88,7 +88,7 @@ class UnknownVersion(DefinitionError):
     """A stored form has a version that this release cannot read."""
 
     def __init__(self, version: int, known: int) -> None:
-        message = f"is {version}, and this release reads version {known}; use the release that wrote it or a newer one"
+        message = f"is {version}, and this release reads at most {known}; use the release that wrote it or a newer one"
         super().__init__([Problem("version", "unknown_version", message)])
 
 

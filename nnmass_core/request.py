@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 
 from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
-from nnmass_core.budget import Budget
+from nnmass_core.budget import LARGEST_MASS, Budget, least_mass_of
 from nnmass_core.codec import (
     LARGEST_INTEGER,
     JsonObject,
@@ -22,7 +22,7 @@ from nnmass_core.codec import (
     sha256_of,
     unknown_fields,
 )
-from nnmass_core.costs import COSTS, RULES, Cost, counts_of, objectives
+from nnmass_core.costs import COSTS, LEAST_MASS, MOST_MASS, RULES, Cost, costs_by_limit, counts_of, objectives
 from nnmass_core.errors import DefinitionError, Problem, UnknownVersion
 from nnmass_core.families import architecture_schema, decode_architecture, known_architecture_schema
 from nnmass_core.hardware.devices import devices
@@ -31,12 +31,14 @@ from nnmass_core.named.networks import named_network, named_networks
 from nnmass_core.named.presets import resolve_space
 from nnmass_core.spaces.base import Space
 
-VERSION = 1
-"""The version of a request's JSON form; a form that earlier releases cannot read has a new version."""
+VERSION = 2
+"""The newest version of a request's JSON form; a form that earlier releases cannot read has a new version.
+
+1: upper limits on costs; maximize NN-Mass, minimize a cost at a least NN-Mass, fronts. 2: floors and limits on NN-Mass.
+"""
 
 MOST_RESULTS = 1000
 LONGEST_SECONDS = 3600
-LARGEST_MASS = 1e15
 
 PAIRS = (("params", "macs"), ("macs", "params"))
 """The pairs of costs that a front can have."""
@@ -89,14 +91,10 @@ class Minimize:
 
     @property
     def least_mass(self) -> Fraction:
-        """The required NN-Mass, exactly.
-
-        A double stands for every rational that rounds to it or to more: down to halfway to the double before it.
-        """
+        """The required NN-Mass, exactly: docs/theory.md (50)."""
         if self.reference is not None:
             return self.reference.evaluation.mass
-        least = float(self.min_nn_mass or 0.0)
-        return max(Fraction(0), (Fraction(least) + Fraction(math.nextafter(least, -math.inf))) / 2)
+        return least_mass_of(self.min_nn_mass or 0.0)
 
     def to_json(self) -> JsonObject:
         """Write the objective in the form of the request."""
@@ -262,7 +260,7 @@ class SearchRequest:
             problems.append(Problem("diversity", "unknown_choice", "must be none or shape"))
         if isinstance(self.objective, Pareto) and self.diversity != "none":
             problems.append(Problem("diversity", "conflicts_with_objective", "does not apply to a Pareto front"))
-        problems += [*self._latency_problems(), *self._size_problems()]
+        problems += [*self._latency_problems(), *self._size_problems(), *self._mass_problems()]
         limit = self.time_limit_seconds
         if not _is_number(limit) or not 0 < limit <= LONGEST_SECONDS:
             message = f"must be above 0 and at most {LONGEST_SECONDS}"
@@ -293,7 +291,7 @@ class SearchRequest:
             UnknownVersion: another release wrote the form.
             DefinitionError: names the field, as `budget.max_params`.
         """
-        if version != VERSION:
+        if not 1 <= version <= VERSION:
             raise UnknownVersion(version, VERSION)
         if "space" not in data:
             raise DefinitionError.at("space", "required", "is required")
@@ -312,7 +310,8 @@ class SearchRequest:
     @cached_property
     def costs(self) -> tuple[tuple[str, Cost], ...]:
         """The costs that the answer depends on, each after the field of the request that names it."""
-        limited = ((f"budget.{limit.name}", limit.cost) for limit in self.budget.limits())
+        limited = [(f"budget.{limit.name}", limit.cost) for limit in self.budget.limits()]
+        limited += [(f"budget.{floor.name}", floor.cost) for floor in self.budget.floors()]
         match self.objective:
             case Minimize(cost=name):
                 return (*limited, ("objective.minimize", COSTS[name]))
@@ -331,6 +330,15 @@ class SearchRequest:
         for name, compute in computed:
             if compute(most) > LARGEST_INTEGER:
                 yield Problem(name, "too_large", "is more than 2**53 - 1 elements for networks of this space")
+
+    def _mass_problems(self) -> Iterator[Problem]:
+        """Yield the objective's least NN-Mass where it is above the budget's greatest."""
+        most = next((limit for limit in self.budget.mass_limits() if limit.name == MOST_MASS), None)
+        if most is None or not isinstance(self.objective, Minimize) or self.objective.least_mass <= most.mass:
+            return
+        field = LEAST_MASS if self.objective.reference is None else "reference"
+        message = f"must have at most the budget's {MOST_MASS}, which is {most.bound}"
+        yield Problem(f"objective.{field}", "min_above_max", message)
 
     def _latency_problems(self) -> list[Problem]:
         field = next((field for field, cost in self.costs if cost.timed), None)
@@ -377,6 +385,11 @@ class SearchRequest:
             **({} if isinstance(self.objective, Pareto) else ranked),
             "time_limit_seconds": float(self.time_limit_seconds),
         }
+
+    @property
+    def version(self) -> int:
+        """The version of the JSON form: the earliest that has all of the request, so that earlier releases read it."""
+        return 2 if {name for name, _ in self.budget.bounds} - costs_by_limit().keys() else 1
 
     @property
     def digest(self) -> str:

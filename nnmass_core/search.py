@@ -11,9 +11,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from nnmass_core.budget import Budget, Limit
+from nnmass_core.budget import AnyLimit, Budget, Floor, Limit, MassLimit
 from nnmass_core.certificate import Certificate, JointRelaxation, Ranked, SearchResult
-from nnmass_core.costs import COSTS, Cost, counts_of
+from nnmass_core.costs import COSTS, LEAST_MASS, Cost, counts_of
 from nnmass_core.engine.chain import QUANTITIES, Chain, Ints, Stage
 from nnmass_core.engine.control import Control, OutOfTime
 from nnmass_core.engine.joint_relaxation import least_factor
@@ -94,13 +94,27 @@ def _column(cost: Cost, element_bytes: int, stage: Stage) -> Ints:
     return column
 
 
-def _problem(chain: Chain, limits: tuple[Limit, ...], objective: Objective) -> ChainProblem:
+def _problem(chain: Chain, limits: tuple[AnyLimit, ...], objective: Objective) -> ChainProblem:
     """Return the engine's problem. For a least peak its keys are the ranking order, since the peak is not a sum."""
-    bounds = {limit.cost.quantity: limit.elements for limit in limits}
-    peak = bounds.pop(PEAK, None)
-    caps = tuple((chain.quantities.index(quantity), bound) for quantity, bound in bounds.items())
-    least_mass = objective.least_mass if isinstance(objective, Minimize) else None
-    return ChainProblem(chain, keys=_keys(chain, objective), caps=caps, peak=peak, least_mass=least_mass)
+    caps = {limit.cost.quantity: limit.elements for limit in limits if isinstance(limit, Limit)}
+    peak = caps.pop(PEAK, None)
+    floors = {limit.cost.quantity: limit.elements for limit in limits if isinstance(limit, Floor)}
+    masses = [limit for limit in limits if isinstance(limit, MassLimit)]
+    least = [limit.mass for limit in masses if limit.lower]
+    least += [objective.least_mass] if isinstance(objective, Minimize) else []
+    return ChainProblem(
+        chain,
+        keys=_keys(chain, objective),
+        caps=_by_column(chain, caps),
+        peak=peak,
+        least_mass=max(least, default=None),
+        floors=_by_column(chain, floors),
+        most_mass=min((limit.mass for limit in masses if not limit.lower), default=None),
+    )
+
+
+def _by_column(chain: Chain, bounds: Mapping[str, int]) -> tuple[tuple[int, int], ...]:
+    return tuple((chain.quantities.index(quantity), bound) for quantity, bound in bounds.items())
 
 
 def _keys(chain: Chain, objective: Objective) -> tuple[Key, ...]:
@@ -118,7 +132,8 @@ class _Question:
         self._objective = request.objective
         self._chain = chain
         self._control = control
-        self._limits = request.budget.limits()
+        self._caps = request.budget.limits()
+        self._limits = request.budget.all_limits()
         self._size = request.budget.element_bytes
         self._cost = COSTS[self._objective.cost] if isinstance(self._objective, Minimize) else None
         self._of_peak = self._cost is not None and self._cost.quantity == PEAK
@@ -210,7 +225,7 @@ class _Question:
 
     def _caveats(self, ranking: tuple[Ranked, ...]) -> tuple[str, ...]:
         """Return the caveats of the ranking (docs/theory.md (36))."""
-        free = not self._limits and not isinstance(self._objective, Minimize)
+        free = not self._caps and not isinstance(self._objective, Minimize)
         unused = bool(ranking) and self._underused(ranking[0])
         return (
             *(["no_limits"] if free else []),
@@ -219,10 +234,15 @@ class _Question:
         )
 
     def _underused(self, best: Ranked) -> bool:
-        """Return whether the network of most NN-Mass leaves more than 40 % of every limit; a minimum may leave all."""
-        if not isinstance(self._objective, Maximize) or not self._limits:
+        """Return whether the best leaves more than 40 % of every upper limit, where NN-Mass is maximized.
+
+        A minimum may leave all of them.
+        """
+        if not isinstance(self._objective, Maximize) or not self._caps:
             return False
-        used = ((Fraction(one.used(best.evaluation, best.latency)), one.bound) for one in self._limits)
+        used = [(Fraction(one.used(best.evaluation, best.latency)), one.bound) for one in self._caps]
+        masses = [one for one in self._limits if isinstance(one, MassLimit) and not one.lower]
+        used += [(best.evaluation.mass, one.bound) for one in masses]
         return all(use < LEAST_USE * Fraction(bound) for use, bound in used)
 
     def _value(self, ranked: Ranked) -> float:
@@ -271,48 +291,63 @@ class _Question:
         return Solver(problem, 1, self._control).beats(value)
 
     def _relaxation(self) -> dict[str, float | None] | None:
-        """Return, for each limit, the least value that makes the request feasible with the other limits unchanged.
+        """Return, for each limit, the nearest value that makes the request feasible with the other limits unchanged.
 
-        If the request has a least NN-Mass, also return the most that the limits admit. None: the time ran out.
+        It is the least value of an upper limit and the greatest of a lower one; the least NN-Mass of the objective
+        counts as a limit. None: the time ran out.
         """
-        least: dict[str, float | None] = {}
+        nearest: dict[str, float | None] = {}
         try:
             for limit in self._limits:
                 others = _problem(self._chain, tuple(o for o in self._limits if o != limit), self._objective)
-                of_peak = limit.cost.quantity == PEAK
-                elements = least_peak(others, self._control) if of_peak else self._least_sum(others, limit)
-                least[limit.name] = None if elements is None else limit.cost.in_units(elements, self._size)
+                nearest[limit.name] = (
+                    self._nearest_mass(limit) if isinstance(limit, MassLimit) else self._nearest(others, limit)
+                )
             if isinstance(self._objective, Minimize):
-                problem = replace(_problem(self._chain, self._limits, self._objective), keys=RANKING, least_mass=None)
-                masses = self._proved(problem).masses
-                least["min_nn_mass"] = float(masses[0]) if masses else None
+                nearest[LEAST_MASS] = self._nearest_mass(MassLimit(LEAST_MASS, 0.0))
         except OutOfTime:
             return None
-        return least
+        return nearest
+
+    def _nearest(self, others: ChainProblem, limit: Limit | Floor) -> float | None:
+        """Return what the networks within the other limits have of a limit's cost, nearest to the limit."""
+        if limit.cost.quantity == PEAK:
+            elements = least_peak(others, self._control)
+        else:
+            sign = 1 if isinstance(limit, Floor) else -1
+            first = Key(others.chain.quantities.index(limit.cost.quantity), sign)
+            found = self._proved(replace(others, keys=(first, maximize("nn_mass"))))
+            elements = int(found.additive[0, first.column]) if len(found.additive) else None
+        return None if elements is None else limit.cost.in_units(elements, self._size)
+
+    def _nearest_mass(self, limit: MassLimit) -> float | None:
+        """Return the NN-Mass of the networks within the other limits, nearest to a limit on it."""
+        problem = _problem(self._chain, self._limits, self._objective)
+        if limit.lower:
+            problem = replace(problem, keys=RANKING, least_mass=None)
+        else:
+            problem = replace(problem, keys=(minimize("nn_mass"), *RANKING[1:]), most_mass=None)
+        masses = self._proved(problem).masses
+        return float(masses[0]) if masses else None
 
     def _joint_relaxation(self, relaxation: dict[str, float | None] | None) -> JointRelaxation | None:
-        """Return the least factor on all limits, where raising a single one is not enough; None: or the time ran out.
+        """Return the least factor on all upper limits on costs, where raising one is not enough; None: or out of time.
 
-        A limit of 0 stays 0 whatever the factor.
+        A limit of 0 stays 0 whatever the factor; floors and limits on NN-Mass stay as they are.
         """
-        if relaxation is None or not self._limits or any(relaxation[one.name] is not None for one in self._limits):
+        if relaxation is None or not self._caps or any(relaxation[one.name] is not None for one in self._caps):
             return None
-        steps = {limit.cost.quantity: limit.step for limit in self._limits}
-        fixed = tuple(limit for limit in self._limits if limit.step is None)
-        unchanged = ("min_nn_mass",) if isinstance(self._objective, Minimize) else ()
+        steps = {limit.cost.quantity: limit.step for limit in self._caps}
+        fixed = tuple(limit for limit in self._limits if not isinstance(limit, Limit) or limit.step is None)
+        unchanged = tuple(name for name in relaxation if name not in {limit.name for limit in self._caps})
         rest = _problem(self._chain, fixed, self._objective)
         raised = {quantity: step for quantity, step in steps.items() if step is not None}
         try:
             factor = least_factor(rest, raised, self._control) if raised else None
         except OutOfTime:
             return None
-        limits = None if factor is None else {limit.name: limit.raised(factor) for limit in self._limits}
+        limits = None if factor is None else {limit.name: limit.raised(factor) for limit in self._caps}
         return JointRelaxation(factor, limits, unchanged)
-
-    def _least_sum(self, others: ChainProblem, limit: Limit) -> int | None:
-        keys = (minimize(limit.cost.quantity, others.chain.quantities), maximize("nn_mass"))
-        solution = self._proved(replace(others, keys=keys))
-        return int(solution.additive[0, keys[0].column]) if len(solution.additive) else None
 
     def _proved(self, problem: ChainProblem) -> Solution:
         solution = Solver(problem, 1, self._control).solve()

@@ -11,7 +11,7 @@ import numpy as np
 
 from nnmass_core import mass
 from nnmass_core.architecture import Architecture, Image
-from nnmass_core.budget import Budget
+from nnmass_core.budget import Budget, least_mass_of, most_mass_of
 from nnmass_core.certificate import Certificate
 from nnmass_core.codec import decode
 from nnmass_core.engine.bounds import layer, price
@@ -242,6 +242,13 @@ def least_peak() -> Figures:
     return figures(**found)
 
 
+def limits_on_mass() -> Figures:
+    m = Fraction(14, 3)
+    x = float(m)
+    distances = {"x - m": Fraction(x) - m, "m - least(x)": m - least_mass_of(x), "most(x) - m": most_mass_of(x) - m}
+    return {"m": str(m)} | figures(**distances)
+
+
 EXAMPLES: dict[int, Callable[[], Figures]] = {
     1: lambda: {f"L_{j}": str(mass.layer_links(W, j, T)) for j in range(5)},
     2: lambda: figures(t=mass.canonical_skip_channels(W, D, 500)),
@@ -294,4 +301,5 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     37: joint_relaxation,
     38: bound_on_a_shape,
     39: least_peak,
+    50: limits_on_mass,
 }

@@ -29,7 +29,7 @@ from nnmass_core import __version__
 from nnmass_core.certificate import SearchResult
 from nnmass_core.codec import JsonObject
 from nnmass_core.engine.control import Control
-from nnmass_core.request import VERSION, SearchRequest
+from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
 
 T = TypeVar("T")
@@ -108,7 +108,7 @@ def _add(session: Session, job: Job, body: SearchBody, request: SearchRequest) -
         tags=_tags(body.tags),
         family=request.space.family,
         request=request.to_json(),
-        request_version=VERSION,
+        request_version=request.version,
         request_digest=request.digest,
         core_version=__version__,
     )

@@ -17,6 +17,7 @@ from app.searches import service
 from app.searches.schemas import SearchBody
 from app.storage.db import Database
 from app.storage.models import Job, RankedArchitecture, Search
+from nnmass_core.request import VERSION
 from worker import process, search_tasks
 from worker.process import Context
 
@@ -126,11 +127,11 @@ def test_a_queued_search_that_the_schema_no_longer_accepts_succeeds(worker: Cont
 def test_a_search_stored_by_a_newer_release_fails_with_that_reason(worker: Context) -> None:
     search_id = submit(worker.database, SMALL)
     with worker.database.write() as session:
-        session.get_one(Search, search_id).request_version = 2
+        session.get_one(Search, search_id).request_version = VERSION + 1
     assert search_tasks.run_next(worker)
     job, _, _ = look(worker.database, search_id)
     assert (job.state, job.error_code) == ("failed", "unknown_version")
-    assert "version: is 2, and this release reads version 1" in str(job.error_message)
+    assert "version: is 3, and this release reads at most 2" in str(job.error_message)
 
 
 def test_progress_is_stored_while_a_search_runs(worker: Context) -> None:
