@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nnmass_core.costs import COSTS, Cost, costs_by_limit
+from nnmass_core.costs import COSTS, LEAST_MASS, MOST_MASS, Cost, costs_by_floor, costs_by_limit, limit_names
 from nnmass_core.export.parts import parts_of
 
 CAVEATS = {
@@ -44,6 +44,7 @@ Nothing fits: proved. Nothing found: the time limit was reached before anything 
 FIGURES = ("nn_mass", "density", "average_degree", "params", "macs")
 """The figures of a cell or stage in addition to its definition."""
 
+MASSES = (LEAST_MASS, MOST_MASS)
 PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 UNKNOWN = "-"
 
@@ -77,19 +78,36 @@ def memory(value: float | None) -> str:
 
 def limit_label(name: str) -> str:
     """Return what a limit is on: MACs."""
-    cost = costs_by_limit().get(name)
-    return name if cost is None else cost.label
+    cost = _limited(name)
+    return "NN-Mass" if name in MASSES else name if cost is None else cost.label
+
+
+def _limited(name: str) -> Cost | None:
+    """Return the cost that a limit is on; None for a limit on NN-Mass, and for one of another release."""
+    return costs_by_limit().get(name) or costs_by_floor().get(name)
+
+
+def is_floor(name: str) -> bool:
+    """Return whether a limit is one from below."""
+    return name == LEAST_MASS or name in costs_by_floor()
+
+
+def _named(name: str) -> str:
+    """Return a limit in a sentence: params, the floor on MACs."""
+    return f"the floor on {limit_label(name)}" if is_floor(name) else limit_label(name)
 
 
 def limit_heading(name: str, precision: str) -> str:
     """Return what a limit is on, and for bytes at which precision: weight memory, int8."""
-    cost = costs_by_limit().get(name)
+    cost = _limited(name)
     return f"{cost.label}, {precision}" if cost is not None and cost.unit == "bytes" else limit_label(name)
 
 
 def of_limit(name: str, value: float | None) -> str:
     """Return a limit's value, or its slack, in its unit."""
-    cost = costs_by_limit().get(name)
+    cost = _limited(name)
+    if name in MASSES:
+        return number(value)
     return count(value) if cost is None else of_cost(cost, value, 4)
 
 
@@ -210,22 +228,30 @@ def binding(result: Mapping[str, Any], request: Mapping[str, Any]) -> str:
     names, minimized = result["binding"], request["objective"].get("minimize")
     effect = "allow a better network" if minimized is None else f"lower the {cost(minimized)}"
     if names:
-        higher = "A higher limit" if len(names) == 1 else "Raising any one of these limits"
-        return f"Limited by {joined([limit_label(name) for name in names])}. {higher} would {effect}."
+        return f"Limited by {joined([_named(name) for name in names])}. {_eased(names)} would {effect}."
     if names is None or not result["feasible"]:
         return ""
     limits = _number_of_limits(request["budget"])
     if limits and (limits > 1 or minimized is not None):
-        return f"Raising any one limit would not {effect}."
+        ease = "Easing" if any(map(is_floor, request["budget"])) else "Raising"
+        return f"{ease} any one limit would not {effect}."
     return (
         "" if minimized is not None else "Not limited by the budget. Only a larger space would allow a better network."
     )
 
 
+def _eased(names: Sequence[str]) -> str:
+    """Return what would help against limits, as the subject of a sentence."""
+    floors = sum(map(is_floor, names))
+    if len(names) == 1:
+        return "A lower floor" if floors else "A higher limit"
+    return "Raising any one of these limits" if not floors else "Easing any one of these limits"
+
+
 def _number_of_limits(budget: Mapping[str, Any]) -> int:
     """Return the number of limits of a budget; of a built-in device's memory, which has two."""
     device = budget.get("device")
-    known = {name for name in budget if name in costs_by_limit()}
+    known = {name for name in budget if name in limit_names()}
     memory = {one.limit: one.memory for one in COSTS.values() if one.memory}
     if isinstance(device, Mapping):
         known |= {limit for limit, field in memory.items() if device.get(field) is not None}
@@ -236,21 +262,34 @@ def _number_of_limits(budget: Mapping[str, Any]) -> int:
 
 def slack(item: Mapping[str, Any]) -> str:
     """Return an architecture's slack under each limit, in a sentence; empty where there is none."""
-    left = [f"{of_limit(name, value)} {limit_label(name)}" for name, value in (item.get("slack") or {}).items()]
-    return f"Unused by the best: {joined(left)}." if left else ""
+    slack = item.get("slack") or {}
+    left, above = (
+        [f"{of_limit(name, value)} {limit_label(name)}" for name, value in slack.items() if is_floor(name) == floor]
+        for floor in (False, True)
+    )
+    said = [
+        f"Unused by the best: {joined(left)}." if left else "",
+        f"Above the floors: {joined(above)}." if above else "",
+    ]
+    return " ".join(filter(None, said))
 
 
 def relaxation(result: Mapping[str, Any]) -> list[str]:
-    """Return, for each limit, the value that would make the request feasible with the other limits unchanged.
+    """Return, for each limit, the nearest value that would make the request feasible with the others unchanged.
 
     Where no single limit does, also return the limits that would, raised together.
     """
     lines: list[str] = []
     for name, least in (result["relaxation"] or {}).items():
-        if name == "min_nn_mass":
+        if name == LEAST_MASS:
             lines.append(f"The maximum NN-Mass within the budget is {number(least)}." if least is not None else "")
+        elif name == MOST_MASS:
+            lines.append(f"The minimum NN-Mass within the budget is {number(least)}." if least is not None else "")
         elif least is None:
-            lines.append(f"Changing the {limit_label(name)} limit alone does not help.")
+            limit = _named(name) if is_floor(name) else f"the {limit_label(name)} limit"
+            lines.append(f"Changing {limit} alone does not help.")
+        elif is_floor(name):
+            lines.append(f"Lower {_named(name)} to at most {_exact_limit(name, least)}.")
         else:
             lines.append(f"Raise the {limit_label(name)} limit to at least {_exact_limit(name, least)}.")
     return [line for line in (*lines, _joint_relaxation(result.get("joint_relaxation"))) if line]
@@ -259,16 +298,26 @@ def relaxation(result: Mapping[str, Any]) -> list[str]:
 def _joint_relaxation(joint: Mapping[str, Any] | None) -> str:
     if joint is None:
         return ""
-    kept = " at the same least NN-Mass" if joint["unchanged"] else ""
+    kept = _kept(joint["unchanged"])
     if joint["factor"] is None:
         return f"No common factor on the limits helps{kept}."
     limits = [f"{limit_label(name)} to {_exact_limit(name, value)}" for name, value in joint["limits"].items()]
     return f"Raise all limits together, by a factor of about {joint['factor']:.6g}{kept}: {joined(limits)}."
 
 
+def _kept(unchanged: Sequence[str]) -> str:
+    """Return which limits a common factor leaves unchanged, as the end of a clause; empty for none."""
+    if not unchanged:
+        return ""
+    if list(unchanged) == [LEAST_MASS]:
+        return " at the same least NN-Mass"
+    return f" with {joined([_named(name) for name in unchanged])} unchanged"
+
+
 def _exact_limit(name: str, value: float) -> str:
     """Return a limit's value with all its digits: a rounded one could be too low."""
-    cost = costs_by_limit()[name]
+    cost = _limited(name)
+    assert cost is not None
     text = f"{value:,.0f}" if cost.whole else f"{value:,.6f}".rstrip("0").rstrip(".")
     return f"{text} {cost.unit}".rstrip()
 
@@ -296,16 +345,19 @@ def request_summary(request: Mapping[str, Any]) -> str:
     at = f" at {request['budget']['precision']}" if _counts_bytes(request) else ""
     device = limits.pop("device", None)
     profile = device if isinstance(device, Mapping) else {"name": device, "ram_bytes": device}
-    budget = [_limit(name, value) for name, value in limits.items()]
+    budget = [_limit(name, value) for name, value in limits.items() if not is_floor(name)]
+    floors = [_limit(name, value) for name, value in limits.items() if is_floor(name)]
     where = f" on {profile['name']}" if device else ""
     if device and (profile["ram_bytes"] or profile.get("flash_bytes")):
         budget, where = [*budget, f"the memory of {profile['name']}"], ""
-    return f"{_wanted(request['objective'])}{f' within {joined(budget)}' if budget else ' without limits'}{where}{at}"
+    within = f" within {joined(budget)}" if budget else "" if floors else " without limits"
+    above = f" with at least {joined(floors)}" if floors else ""
+    return f"{_wanted(request['objective'])}{within}{above}{where}{at}"
 
 
 def _counts_bytes(request: Mapping[str, Any]) -> bool:
     """Return whether a limit or the objective of a request counts bytes, whose number depends on the precision."""
-    limited = {costs_by_limit()[name].name for name in request["budget"] if name in costs_by_limit()}
+    limited = {cost.name for name in request["budget"] if (cost := _limited(name)) is not None}
     objective = request["objective"]
     wanted = {objective.get("minimize"), *objective.get("pareto", ())}
     of_memory = {one.name for one in COSTS.values() if one.unit == "bytes"}
@@ -327,7 +379,9 @@ def cost(name: str) -> str:
 
 
 def _limit(name: str, value: float) -> str:
-    known = costs_by_limit().get(name)
+    known = _limited(name)
     if known is not None and known.unit:
         return f"{of_limit(name, value)} of {limit_label(name)}"
+    if known is None:
+        return f"{limit_label(name)} {number(value)}"
     return f"{short(value)} {limit_label(name)}"

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 from nnmass.amounts import Amount, bound_of
 from nnmass.results import Architecture
-from nnmass_core.costs import costs_by_limit
+from nnmass_core.costs import LEAST_MASS, MOST_MASS, costs_by_floor, costs_by_limit, limit_names
 
 # untyped: the options of a TypedDict, by a name that is known when it runs
 
@@ -36,6 +36,12 @@ class SearchOptions(TypedDict, total=False):
         max_peak_activation_bytes: Peak bytes of activations for one input, at `precision`.
         max_latency_ms: Milliseconds for one input, as the device's profile estimates them; a number or a text such as
             "5 ms".
+        min_params: The fewest trainable parameters.
+        min_macs: The fewest multiply-accumulates.
+        min_weight_bytes: The fewest bytes of stored weights.
+        min_latency_ms: The fewest milliseconds.
+        min_nn_mass: The least NN-Mass, a number; for a minimized cost it may be here or in the objective.
+        max_nn_mass: The greatest NN-Mass, a number.
         device: A device by its name, or a profile as `nnmass calibrate` writes it; its memory limits apply in addition
             to the others.
         precision: `fp32`, `fp16` or `int8`; by default that of the device (int8 for a microcontroller), and fp32
@@ -53,6 +59,12 @@ class SearchOptions(TypedDict, total=False):
     max_weight_bytes: Amount | None
     max_peak_activation_bytes: Amount | None
     max_latency_ms: Amount | None
+    min_params: Amount | None
+    min_macs: Amount | None
+    min_weight_bytes: Amount | None
+    min_latency_ms: Amount | None
+    min_nn_mass: float | None
+    max_nn_mass: float | None
     device: str | Mapping[str, Any] | None
     precision: str
     objective: Mapping[str, Any]
@@ -63,7 +75,7 @@ class SearchOptions(TypedDict, total=False):
 
 def question_of(space: Space, options: SearchOptions) -> dict[str, object]:
     """Return the body of a search. Raises DefinitionError that names the field, as `budget.max_params`."""
-    if unknown := options.keys() - SearchOptions.__annotations__.keys() - costs_by_limit().keys():
+    if unknown := options.keys() - SearchOptions.__annotations__.keys() - {*limit_names()}:
         raise TypeError(f"got an unexpected keyword argument {min(unknown)!r}")
     rest = {name: value for name, value in options.items() if name in ("objective", *RANKED) and value is not None}
     return {"space": space, "budget": _budget_of(options), **rest}
@@ -71,9 +83,9 @@ def question_of(space: Space, options: SearchOptions) -> dict[str, object]:
 
 def _budget_of(options: SearchOptions) -> dict[str, object]:
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    costs = costs_by_limit().items()
+    costs = (costs_by_limit() | costs_by_floor()).items()
     limits = {name: bound_of(cost, given[name], f"budget.{name}") for name, cost in costs if name in given}
-    return limits | {name: given[name] for name in ("precision", "device") if name in given}
+    return limits | {name: given[name] for name in (LEAST_MASS, MOST_MASS, "precision", "device") if name in given}
 
 
 def reference_of(reference: Reference) -> str | Mapping[str, Any]:

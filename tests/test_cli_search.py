@@ -112,6 +112,53 @@ def test_limit_options_give_the_budget_of_the_request() -> None:
     assert (request["diversity"], request["time_limit_seconds"]) == ("shape", 9.0)
 
 
+def test_options_set_floors_and_limits_on_nn_mass() -> None:
+    floors = ("--min-params", "40k", "--min-macs", "1M", "--min-weight-bytes", "3KiB", "--min-nn-mass", "20")
+    done = run("search", *SMALL, *floors, "--max-nn-mass", "60.5", "--json")
+    document = json.loads(done.stdout)
+    assert document["request"]["objective"] == {"maximize": "nn_mass"}
+    assert document["request"]["budget"] == {
+        "max_params": 100_000,
+        "min_params": 40_000,
+        "min_macs": 1_000_000,
+        "min_weight_bytes": 3072,
+        "min_nn_mass": 20.0,
+        "max_nn_mass": 60.5,
+        "precision": "fp32",
+    }
+    least = run("search", *SMALL, "--minimize", "macs", "--min-nn-mass", "20", "--min-params", "40k", "--json")
+    request = json.loads(least.stdout)["request"]
+    assert request["objective"] == {"minimize": "macs", "min_nn_mass": 20.0}
+    assert request["budget"] == {"max_params": 100_000, "min_params": 40_000, "precision": "fp32"}
+    front = run("search", *SMALL, "--pareto", "macs", "--min-nn-mass", "60", "--json")
+    assert min(item["nn_mass"] for item in json.loads(front.stdout)["items"]) >= 60
+    smaller = run("compress", "resnet18", "--max-nn-mass", "1")
+    assert (smaller.exit_code, "the reference must have at most the budget's max_nn_mass" in smaller.stderr) == (
+        2,
+        True,
+    )
+
+
+def test_sentences_about_floors_say_what_would_help() -> None:
+    floored = run("search", *SMALL, "--min-macs", "60M", "--top-k", "1").stdout
+    assert "Limited by params and the floor on MACs. Easing any one of these limits would allow" in floored
+    assert re.search(r"Unused by the best: [\d,]+ params\. Above the floors: [\d,]+ MACs\.", floored)
+    ceiling = run("search", *SMALL, "--max-nn-mass", "50", "--top-k", "1").stdout
+    assert "Limited by NN-Mass. A higher limit would allow a better network." in ceiling
+    nothing = run("search", *SMALL, "--min-macs", "60G")
+    assert nothing.exit_code == 3
+    assert "Changing the params limit alone does not help." in nothing.stdout
+    assert re.search(r"Lower the floor on MACs to at most [\d,]+\.", nothing.stdout)
+    said = formatting.relaxation({"relaxation": {"min_params": None, "max_nn_mass": 50.5}, "joint_relaxation": None})
+    assert said == [
+        "Changing the floor on params alone does not help.",
+        "The minimum NN-Mass within the budget is 50.5.",
+    ]
+    joint = {"factor": 2.0, "limits": {"max_macs": 10}, "unchanged": ["min_params", "max_nn_mass"]}
+    (said_together,) = formatting.relaxation({"relaxation": {}, "joint_relaxation": joint})
+    assert "by a factor of about 2 with the floor on params and NN-Mass unchanged: MACs to 10." in said_together
+
+
 def test_an_infeasible_search_reports_sufficient_limits() -> None:
     done = run("search", "--preset", "densenet-tiny", "--max-params", "100", "--save", "/nowhere/at/all")
     assert done.exit_code == 3
@@ -186,9 +233,14 @@ def test_a_search_without_proof_exits_with_4() -> None:
         ((*SMALL, "--top-k", "some"), "--top-k"),
         ((*SMALL, "--precision", "fp64"), "--precision"),
         ((*SMALL, "--time-limit", "0"), "--time-limit must be above 0"),
-        ((*SMALL, "--minimize", "macs"), "--minimize and --min-nn-mass require each other"),
+        ((*SMALL, "--minimize", "macs"), "--minimize requires --min-nn-mass"),
+        ((*SMALL, "--min-params", "2M"), "--min-params must be at most max_params, which is 100000"),
+        ((*SMALL, "--min-macs", "some"), "--min-macs must be a whole number, such as"),
+        ((*SMALL, "--min-latency-ms", "5ms"), "--min-latency-ms requires a device with a latency profile"),
+        ((*SMALL, "--max-nn-mass", "-3"), "--max-nn-mass must be a number from 0"),
+        ((*SMALL, "--min-nn-mass", "3", "--max-nn-mass", "2"), "--min-nn-mass must be at most max_nn_mass, which is 2"),
         ((*SMALL, "--minimize", "macs", "--min-nn-mass", "-1"), "--min-nn-mass must be a number"),
-        ((*SMALL, "--pareto", "macs", "--min-nn-mass", "1"), "--pareto cannot be combined with"),
+        ((*SMALL, "--pareto", "macs", "--minimize", "macs"), "--pareto cannot be combined with"),
         ((*SMALL, "--pareto", "beauty"), "--pareto must be nn_mass and one of"),
         ((*SMALL, "--pareto", "macs", "--top-k", "3"), "--top-k does not apply to a Pareto front"),
         ((*SMALL, "--save", "/nowhere/at/all"), "cannot write /nowhere/at/all: No such file"),

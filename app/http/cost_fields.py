@@ -10,9 +10,9 @@ from pydantic import BaseModel, Field, create_model
 from app.http.fields import Natural
 from nnmass.amounts import bound_of
 from nnmass_core.architecture import PartName
-from nnmass_core.budget import LARGEST_NUMBER
+from nnmass_core.budget import LARGEST_MASS, LARGEST_NUMBER
 from nnmass_core.codec import JsonObject
-from nnmass_core.costs import COSTS, Cost
+from nnmass_core.costs import COSTS, LEAST_MASS, MOST_MASS, Cost, costs_by_floor, costs_by_limit
 
 # untyped: pydantic passes schemas of this type
 
@@ -21,12 +21,26 @@ Model = TypeVar("Model", bound=BaseModel)
 
 def with_limits(base: type[Model]) -> type[Model]:
     """Return a model with the fields of another, then a field for each limit of a budget."""
-    return create_model("WithLimits", __base__=base, **{cost.limit: _limit(cost) for cost in COSTS.values()})
+    limits = {name: _limit(cost, cost.description) for name, cost in costs_by_limit().items()}
+    floors = {name: _limit(cost, _floor_description(cost)) for name, cost in costs_by_floor().items()}
+    masses = {LEAST_MASS: _mass("Minimum NN-Mass.", 500), MOST_MASS: _mass("Maximum NN-Mass.", 700)}
+    return create_model("WithLimits", __base__=base, **limits, **floors, **masses)
 
 
-def _limit(cost: Cost) -> Any:
+def _limit(cost: Cost, description: str) -> Any:
     bound = Natural if cost.whole else Annotated[float, Field(gt=0, le=LARGEST_NUMBER)]
-    return bound | None, Field(None, description=cost.description, examples=[_example(cost)])
+    return bound | None, Field(None, description=description, examples=[_example(cost)])
+
+
+def _floor_description(cost: Cost) -> str:
+    unit = f", in {cost.unit}" if cost.unit else ""
+    return f"Minimum {cost.meaning}{unit}.{' Requires `device`.' if cost.timed else ''}"
+
+
+def _mass(description: str, example: float) -> Any:
+    return Annotated[float, Field(ge=0, le=LARGEST_MASS)] | None, Field(
+        None, description=description, examples=[example]
+    )
 
 
 def with_costs(base: type[Model], *, timed: bool) -> type[Model]:

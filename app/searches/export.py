@@ -38,7 +38,7 @@ def table(session: Session, owner: str, search_id: UUID) -> str:
     """
     row = get(session, owner, search_id)
     request = SearchRequest.from_json(row.request, version=row.request_version)
-    limits = [limit.name for limit in request.budget.limits()]
+    limits = [limit.name for limit in request.budget.all_limits()]
     parts = len(request.space.largest().evaluation.parts)
     widths = [f"width_{number}" for number in range(1, parts + 1)]
     place = "point" if is_front(row) else "rank"

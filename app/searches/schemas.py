@@ -88,7 +88,7 @@ Device = Annotated[
 
 
 class BudgetBody(with_limits(Strict)):  # type: ignore[misc]  # a base that the table of costs gives
-    """The limits of the hardware. All limits are hard; an empty budget allows everything."""
+    """The limits of the hardware, from above and from below. All are hard; an empty budget allows everything."""
 
     precision: Precision | None = Field(
         None,
@@ -186,7 +186,7 @@ class Reference(BaseModel):
 
 
 class JointRelaxation(BaseModel):
-    """A common factor on all limits of a request; the lower limits (`unchanged`) stay as they are."""
+    """A common factor on all upper limits on costs; floors and limits on NN-Mass (`unchanged`) stay as they are."""
 
     factor: float | None = Field(
         description="Lowest factor for which the limits, multiplied by it and rounded down to whole units, admit an "
@@ -198,7 +198,7 @@ class JointRelaxation(BaseModel):
         examples=[{"max_params": 276986, "max_macs": 44012978}],
     )
     unchanged: list[str] = Field(
-        description="Lower limits, which are not multiplied: `min_nn_mass`, or none.", examples=[["min_nn_mass"]]
+        description="Limits that are not multiplied: floors and limits on NN-Mass.", examples=[["min_nn_mass"]]
     )
 
 
@@ -234,8 +234,8 @@ class Result(BaseModel):
         examples=[["max_params", "max_macs"]],
     )
     relaxation: dict[str, float | None] | None = Field(
-        description="If nothing fits: the lowest feasible value of each limit with the other limits unchanged, in the "
-        "unit of the limit; null where no value is feasible.",
+        description="If nothing fits: the nearest feasible value of each limit with the other limits unchanged, in the "
+        "unit of the limit: the lowest of an upper limit, the highest of a lower one. Null where no value is feasible.",
         examples=[{"max_params": 31250, "max_macs": None}],
     )
     joint_relaxation: JointRelaxation | None = Field(

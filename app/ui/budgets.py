@@ -69,10 +69,11 @@ def _scaled(cost: Cost, bound: float, factor: float) -> dict[str, float]:
 
 def _best(request: SearchRequest, limits: dict[str, float], control: Control) -> Architecture | None:
     """Return the architecture with the most NN-Mass within other limits; None without one, or when the time is over."""
-    if control.expired():
+    floors = {floor.cost.limit: floor.bound for floor in request.budget.floors()}
+    if control.expired() or any(bound < floors.get(name, 0) for name, bound in limits.items()):
         return None
     # a device's limits as numbers, so that they can be raised too; of the device itself only its speed remains
-    bounds = {limit.name: limit.bound for limit in request.budget.limits()} | limits
+    bounds = {limit.name: limit.bound for limit in request.budget.all_limits()} | limits
     device = request.budget.device and replace(request.budget.device, flash_bytes=None, ram_bytes=None)
     budget = Budget(precision=request.budget.precision, device=device, **bounds)
     found = search(replace(request, budget=budget, top_k=1), control)

@@ -16,7 +16,7 @@ from app.http.problem_json import problems_of
 from app.jobs.lifecycle import State
 from nnmass.amounts import bound_of
 from nnmass_core.codec import JsonObject, one_of
-from nnmass_core.costs import costs_by_limit
+from nnmass_core.costs import LEAST_MASS, MOST_MASS, costs_by_floor, costs_by_limit
 from nnmass_core.errors import DefinitionError, Problem
 
 Form = Mapping[str, Sequence[str]]
@@ -101,19 +101,22 @@ def _budget(form: Form, problems: list[Problem]) -> JsonObject:
     budget: JsonObject = {}
     if precision := value(form, "precision"):
         budget["precision"] = precision
-    for name, cost in costs_by_limit().items():
+    for name, cost in (costs_by_limit() | costs_by_floor()).items():
         if text := value(form, name):
             try:
                 budget[name] = bound_of(cost, text, name)
             except DefinitionError as error:
                 problems += error.problems
+    for name in (LEAST_MASS, MOST_MASS):
+        if value(form, name) and not (name == LEAST_MASS and _goal(form) == "least"):
+            budget[name] = _real(form, name, None, problems)
     if device := value(form, "device"):
         budget["device"] = device
     return budget
 
 
 def _objective(form: Form, problems: list[Problem]) -> JsonObject:
-    goal, cost = value(form, "goal") or "most", value(form, "cost") or "params"
+    goal, cost = _goal(form), value(form, "cost") or "params"
     if goal == "front":
         return {"pareto": ["nn_mass", *cost.split("+")]}
     if goal == "least":
@@ -121,6 +124,10 @@ def _objective(form: Form, problems: list[Problem]) -> JsonObject:
     if goal == "compress":
         return {"minimize": cost, "reference": _reference(value(form, "reference"), problems)}
     return {"maximize": "nn_mass"}
+
+
+def _goal(form: Form) -> str:
+    return value(form, "goal") or "most"
 
 
 def _reference(text: str, problems: list[Problem]) -> Any:
@@ -205,8 +212,9 @@ def filled(request: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the form that would submit this request again."""
     objective, budget = request["objective"], request["budget"]
     form = {"space": json.dumps(request["space"], indent=1), "precision": budget["precision"]}
-    limits = ((name, cost) for name, cost in costs_by_limit().items() if name in budget)
+    limits = ((name, cost) for name, cost in (costs_by_limit() | costs_by_floor()).items() if name in budget)
     form |= {name: f"{budget[name]:,}" if cost.whole else _decimal(budget[name]) for name, cost in limits}
+    form |= {name: _decimal(budget[name]) for name in (LEAST_MASS, MOST_MASS) if name in budget}
     device = budget.get("device", "")
     form["device"] = device["name"] if isinstance(device, Mapping) else device
     if "pareto" in objective:
@@ -216,6 +224,7 @@ def filled(request: Mapping[str, Any]) -> dict[str, list[str]]:
         if "reference" in objective:
             form |= {"goal": "compress", "reference": json.dumps(objective["reference"])}
         else:
-            form |= {"goal": "least", "min_nn_mass": f"{objective['min_nn_mass']}"}
+            least = max(objective[LEAST_MASS], budget.get(LEAST_MASS, 0.0))  # the form has one field for both
+            form |= {"goal": "least", LEAST_MASS: f"{least}"}
     form |= {name: str(request[name]) for name in ("top_k", "diversity", "time_limit_seconds") if name in request}
     return {name: [text] for name, text in form.items()}

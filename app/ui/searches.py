@@ -26,8 +26,9 @@ from app.ui.forms import FormProblems, checked, chosen_state, filled, search_bod
 from app.ui.page import FormDep, PageRoute, go_to, render
 from app.ui.trainings import choices
 from nnmass.formatting import OUTCOMES, joined, varies_resolution
+from nnmass_core.budget import Budget
 from nnmass_core.codec import JsonObject
-from nnmass_core.costs import COSTS, objectives
+from nnmass_core.costs import COSTS, costs_by_floor, objectives
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import FAMILIES, decode_architecture
 from nnmass_core.hardware.devices import devices, read_device
@@ -64,6 +65,7 @@ def _form(
         "named": list(named_networks()),
         "devices": [read_device(profile) for profile in catalog.devices_of(session, owner)] + list(devices().values()),
         "costs": list(COSTS.values()),
+        "floors": costs_by_floor(),
         "fronts": _fronts(),
     }
     return render(request, "new_search.html", 200 if problems is None else 422, **context)
@@ -166,12 +168,15 @@ def show(request: Request, session: ReadSession, owner: Owner, signer: CursorsDe
     search = answers.answer(session, row)
     items, following = service.ranking(session, owner, search_id, Paging(signer, None, RANKS_SHOWN))
     architecture = decode_architecture(items[0]["architecture"]) if items else None
+    budget = _budget(row)
     context = {
         "search": search,
         "ended": search.status in ENDED,
         "items": items,
         "more": following is not None,
-        "limits": _limits(row),
+        "limits": {limit.name: limit.bound for limit in budget.limits()},
+        "floors": {floor.name: floor.bound for floor in budget.floors()},
+        "masses": {limit.name: limit.bound for limit in budget.mass_limits()},
         "training": choices(architecture),
         "points": [_point(row) for row in repository.ranking(session, owner, search_id)],
         "charted": budgets.charted(),
@@ -179,13 +184,12 @@ def show(request: Request, session: ReadSession, owner: Owner, signer: CursorsDe
     return render(request, "search.html", **context)
 
 
-def _limits(row: Search) -> dict[str, float]:
-    """Return the limits of a search; none if this release cannot read its request, so that its page stays reachable."""
+def _budget(row: Search) -> Budget:
+    """Return the budget of a search; an empty one if this release cannot read it, so that its page stays reachable."""
     try:
-        request = SearchRequest.from_json(row.request, version=row.request_version)
+        return SearchRequest.from_json(row.request, version=row.request_version).budget
     except DefinitionError:
-        return {}
-    return {limit.name: limit.bound for limit in request.budget.limits()}
+        return Budget()
 
 
 def _point(row: RankedArchitecture) -> JsonObject:

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from nnmass_core.costs import costs_by_limit
+from nnmass_core.costs import LEAST_MASS, MOST_MASS, costs_by_floor, costs_by_limit
 
 FAILED, WRONG_INPUT, NOTHING_FITS, NOT_PROVED = 1, 2, 3, 4
 
@@ -60,6 +60,8 @@ def exit_on_error(names: Mapping[str, str] | None = None) -> Iterator[None]:
     from nnmass.errors import DefinitionError, NnmassError, NotFound
 
     limits = {f"budget.{name}": cost.option for name, cost in costs_by_limit().items()}
+    limits |= {f"budget.{name}": cost.floor_option for name, cost in costs_by_floor().items()}
+    limits |= {f"budget.{name}": f"--{name.replace('_', '-')}" for name in (LEAST_MASS, MOST_MASS)}
     known = OPTIONS | limits | dict(names or {})
     try:
         yield

@@ -15,7 +15,7 @@ import typer
 
 from nnmass.cli.exit_codes import refuse
 from nnmass.cli.inputs import json_in
-from nnmass_core.costs import Cost, costs_by_limit, objectives
+from nnmass_core.costs import LEAST_MASS, MOST_MASS, Cost, costs_by_floor, costs_by_limit, limit_names, objectives
 
 if TYPE_CHECKING:
     from nnmass.client import Client
@@ -69,7 +69,7 @@ Minimize = Annotated[
     str | None,
     typer.Option(metavar=COSTS, help="Minimize this cost at --min-nn-mass (default: maximize NN-Mass)."),
 ]
-Limits = Mapping[str, str | None]
+Limits = Mapping[str, str | float | None]
 NO_LIMITS: Limits = {}
 PrecisionOption = Annotated[Precision, typer.Option("--precision", help="Numeric precision for memory.")]
 BudgetPrecision = Annotated[
@@ -125,23 +125,33 @@ def _key_in(path: Path | None) -> str | None:
 def with_limits(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command an option for each limit of a budget, in place of its parameter `limits`, which gets them all."""
     signature = inspect.signature(command, eval_str=True)
-    costs = costs_by_limit()
 
     @wraps(command)
     def run(**given: Any) -> None:
-        command(limits={name: given.pop(name) for name in costs}, **given)
+        command(limits={name: given.pop(name) for name in limit_names()}, **given)
 
-    options = [_limit_option(cost) for cost in costs.values()]
+    options = [_limit_option(name, cost, "Maximum") for name, cost in costs_by_limit().items()]
+    options += [_limit_option(name, cost, "Minimum") for name, cost in costs_by_floor().items()]
+    options += [_mass_option(name, word) for name, word in ((LEAST_MASS, "Minimum"), (MOST_MASS, "Maximum"))]
     parameters = [[one] if one.name != "limits" else options for one in signature.parameters.values()]
     vars(run)["__signature__"] = signature.replace(parameters=[*chain.from_iterable(parameters)])
     return run
 
 
-def _limit_option(cost: Cost) -> inspect.Parameter:
+def _limit_option(name: str, cost: Cost, word: str) -> inspect.Parameter:
     metavar = {"": "COUNT", "bytes": "BYTES"}.get(cost.unit, cost.unit.upper())
-    text = f"Maximum {cost.meaning}{' on --device' if cost.timed else ''}: {cost.example}."
-    kind = Annotated[str | None, typer.Option(cost.option, metavar=metavar, help=text)]
-    return inspect.Parameter(cost.limit, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=kind)
+    text = f"{word} {cost.meaning}{' on --device' if cost.timed else ''}: {cost.example}."
+    option = cost.option if name == cost.limit else cost.floor_option
+    return _option(name, Annotated[str | None, typer.Option(option, metavar=metavar, help=text)])
+
+
+def _mass_option(name: str, word: str) -> inspect.Parameter:
+    option = f"--{name.replace('_', '-')}"
+    return _option(name, Annotated[float | None, typer.Option(option, metavar="MASS", help=f"{word} NN-Mass.")])
+
+
+def _option(name: str, kind: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=kind)
 
 
 def limits_of(limits: Limits, device: str | None, precision: Precision | None) -> SearchOptions:

@@ -33,6 +33,7 @@ from nnmass.cli.options import (
     with_limits,
 )
 from nnmass_core.codec import JsonObject
+from nnmass_core.costs import LEAST_MASS
 
 if TYPE_CHECKING:
     from nnmass.client import Client
@@ -67,7 +68,6 @@ def search(
     device: Device = None,
     precision: BudgetPrecision = None,
     minimize: Minimize = None,
-    min_nn_mass: Annotated[float | None, typer.Option(metavar="MASS", help="Minimum NN-Mass.")] = None,
     pareto: Annotated[
         str | None,
         typer.Option(metavar="COSTS", help="Pareto front of NN-Mass and a cost, or of NN-Mass and params,macs."),
@@ -90,8 +90,9 @@ def search(
         where = _space_of(preset, space)
         if pareto is not None and save is not None:
             refuse("--save does not apply to a Pareto front: none of its networks is the best")
-        options = limits_of(limits, device, precision)
-        options |= {"objective": _objective_of(minimize, min_nn_mass, pareto)}
+        objective = _objective_of(minimize, limits[LEAST_MASS], pareto)
+        options = limits_of({**limits, LEAST_MASS: None} if LEAST_MASS in objective else limits, device, precision)
+        options |= {"objective": objective}
         options |= _ranked(top_k, diversity, time_limit)
 
         def run(client: Client | None, progress: Any) -> Answer:
@@ -197,16 +198,17 @@ def _space_of(preset: str | None, space: str | None) -> Space:
     return found
 
 
-def _objective_of(minimize: str | None, min_nn_mass: float | None, pareto: str | None) -> JsonObject:
+def _objective_of(minimize: str | None, least: float | str | None, pareto: str | None) -> JsonObject:
+    """Return the objective. least: the least NN-Mass, which is part of it where a cost is minimized."""
     if pareto is not None:
-        if minimize is not None or min_nn_mass is not None:
-            refuse("--pareto cannot be combined with --minimize or --min-nn-mass")
+        if minimize is not None:
+            refuse("--pareto cannot be combined with --minimize")
         return {"pareto": ["nn_mass", *(cost.strip() for cost in pareto.split(","))]}
-    if (minimize is None) != (min_nn_mass is None):
-        refuse("--minimize and --min-nn-mass require each other")
     if minimize is None:
         return {"maximize": "nn_mass"}
-    return {"minimize": minimize, "min_nn_mass": min_nn_mass}
+    if least is None:
+        refuse("--minimize requires --min-nn-mass")
+    return {"minimize": minimize, LEAST_MASS: least}
 
 
 def _ranked(top_k: int | None, diversity: Diversity, time_limit: float) -> SearchOptions:

@@ -17,8 +17,8 @@ from scripts.reference.text import code, listed, one_line, page, table
 ABOUT = """Names that requests may use in place of a full definition, from the code that resolves them. A running
 service lists the same: `GET /v1/spaces`, `/v1/datasets`, `/v1/recipes`."""
 
-COSTS_ABOUT = """A budget may limit each of them, and an objective or a Pareto front may name those marked so.
-A package may [add a cost](../adding-a-cost.md)."""
+COSTS_ABOUT = """A budget may limit each of them, and those that are sums from below too (a floor). An objective or a
+Pareto front may name those marked so. A package may [add a cost](../adding-a-cost.md)."""
 
 DEVICES = f"""A budget's `device` sets {
     " and ".join(f"`{cost.limit}` to its `{cost.memory}`" for cost in COSTS.values() if cost.memory)
@@ -34,7 +34,7 @@ def names_page() -> str:
         *(
             "## Costs and limits",
             COSTS_ABOUT,
-            table(("cost", "limit", "what it limits", "unit", "objective"), _costs()),
+            table(("cost", "limit", "floor", "what it limits", "unit", "objective"), _costs()),
         ),
         *("## Spaces", table(("name", "family", "networks", "what it is"), _spaces(), right=(2,))),
         *("## Well-known networks", "As torchvision names and builds them, for 1,000 classes at 224 x 224."),
@@ -52,7 +52,8 @@ def names_page() -> str:
 
 def _costs() -> Iterator[Sequence[str]]:
     for cost in COSTS.values():
-        yield code(cost.name), code(cost.limit), one_line(cost.description), cost.unit, "yes" if cost.objective else ""
+        floor, objective = code(cost.floor) if cost.summed else "", "yes" if cost.objective else ""
+        yield code(cost.name), code(cost.limit), floor, one_line(cost.description), cost.unit, objective
 
 
 def _spaces() -> Iterator[Sequence[str]]:

@@ -79,9 +79,44 @@ def test_a_point_of_a_front_has_no_rank(client: TestClient, worker: Context) -> 
     assert [(item["rank"], item["point"]) for item in previewed[:2]] == [(None, 1), (None, 2)]
 
 
+def test_floors_and_limits_on_nn_mass_leave_others_out(client: TestClient, worker: Context) -> None:
+    budget = {"max_params": 100_000, "min_params": 60_000, "min_macs": 5_000_000, "max_nn_mass": 90.5}
+    search, items = run(client, worker, {"budget": budget, "top_k": 5})
+    assert search["request"]["budget"] == budget | {"precision": "fp32"}
+    result = search["result"]
+    assert (result["optimal"], result["binding"]) == (True, ["max_nn_mass"])
+    for item in items:
+        assert item["nn_mass"] <= 90.5
+        slack = {name: item[name[4:]] - bound for name, bound in budget.items() if name.startswith("min_")}
+        slack |= {name: bound - item[name[4:]] for name, bound in budget.items() if name.startswith("max_")}
+        assert item["slack"] == slack
+    lines = client.get(f"/v1/searches/{search['id']}/export", params={"format": "csv"}).text.splitlines()
+    assert {f"slack_{name}" for name in budget} <= set(lines[0].split(","))
+
+
+def test_a_floor_that_no_network_reaches_has_the_highest_that_one_does(client: TestClient, worker: Context) -> None:
+    budget: dict[str, float] = {"max_params": 100_000, "min_macs": 10**12}
+    search, items = run(client, worker, {"budget": budget})
+    assert (search["outcome"], items) == ("nothing_fits", [])
+    relaxation = search["result"]["relaxation"]
+    assert relaxation["max_params"] is None
+    enough = {"budget": budget | {"min_macs": relaxation["min_macs"]}, "top_k": 1}
+    found, items = run(client, worker, enough)
+    assert (found["outcome"], items[0]["macs"]) == ("proved", relaxation["min_macs"])
+    run_out, _ = run(client, worker, {"budget": budget | {"min_macs": relaxation["min_macs"] + 1}})
+    assert run_out["outcome"] == "nothing_fits"
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
+        ({"budget": {"min_params": 5, "max_params": 4}}, "budget.min_params"),
+        ({"budget": {"min_nn_mass": 5, "max_nn_mass": 4}}, "budget.min_nn_mass"),
+        ({"budget": {"min_params": -1}}, "budget.min_params"),
+        ({"budget": {"max_nn_mass": "much"}}, "budget.max_nn_mass"),
+        ({"budget": {"min_latency_ms": 3}}, "budget.min_latency_ms"),
+        ({"budget": {"min_peak_activation_bytes": 3}}, "budget.min_peak_activation_bytes"),
+        ({"budget": {"max_nn_mass": 1}, "objective": {"minimize": "macs", "min_nn_mass": 2}}, "objective.min_nn_mass"),
         ({"objective": {"pareto": ["nn_mass", "macs"]}, "top_k": 5}, "top_k"),
         ({"objective": {"pareto": ["nn_mass", "macs"]}, "diversity": "shape"}, "diversity"),
         ({"objective": {"minimize": "latency_ms", "min_nn_mass": 1}}, "objective.minimize"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nnmass.search_options import SearchOptions
-from nnmass_core.costs import COSTS, costs_by_limit
+from nnmass_core.costs import COSTS, costs_by_limit, limit_names
 from tests.guide.packages import ROOT, blocks, install, python
 
 PAGE = ROOT / "docs" / "adding-a-cost.md"
@@ -117,5 +117,5 @@ def test_only_the_table_names_limits() -> None:
 
 
 def test_the_typed_options_of_a_search_have_every_limit_of_the_table() -> None:
-    limits = [name for name in SearchOptions.__annotations__ if name.startswith("max_")]
-    assert limits == list(costs_by_limit())
+    limits = [name for name in SearchOptions.__annotations__ if name.startswith(("max_", "min_"))]
+    assert limits == limit_names()

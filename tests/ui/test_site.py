@@ -29,7 +29,7 @@ from app.ui.routes import chart_file
 from nnmass.formatting import number
 from nnmass_core.errors import DefinitionError
 from nnmass_core.named.recipes import resolve_recipe
-from nnmass_core.request import SearchRequest
+from nnmass_core.request import VERSION, SearchRequest
 from tests.api import trainings
 from tests.api.everything import Everything, everything
 from tests.clients import ADDRESS, client_of
@@ -126,6 +126,9 @@ def test_a_form_filled_from_a_search_gives_the_same_request(site: Everything) ->
         {"space": "mobilenet-v2-imagenet", "objective": {"minimize": "params", "reference": "mobilenet_v2"}},
         {"space": "densenet-tiny", "objective": {"pareto": ["nn_mass", "params", "macs"]}},
         {"space": "densenet-tiny", "budget": {"device": "rp2040"}},
+        {"space": "densenet-tiny", "budget": {"min_params": 20_000, "min_nn_mass": 20.5, "max_nn_mass": 1e2}},
+        {"space": "resnet-tiny", "budget": {"max_nn_mass": 90}, "objective": {"minimize": "macs", "min_nn_mass": 20}},
+        {"space": "densenet-tiny", "budget": {"min_macs": 9_000_000}, "objective": {"pareto": ["nn_mass", "params"]}},
         {"space": "densenet-tiny", "budget": {"device": "rp2040", "precision": "fp32"}},
     ):
         request = site.client.post("/v1/searches", json=asked).json()["request"]
@@ -139,6 +142,10 @@ def test_a_form_filled_from_a_search_gives_the_same_request(site: Everything) ->
         ("max_params", "150Q", "must be a whole number, such as 1200000 or 1.2M"),
         ("max_weight_bytes", "1.5 parsecs", "must be a whole number of bytes"),
         ("max_params", "99999999999999999999", "must be"),
+        ("min_macs", "x", "must be a whole number, such as 1200000 or 1.2M"),
+        ("min_params", "30k", "must be at most max_params, which is 20000"),
+        ("max_nn_mass", "-1", "must be greater than or equal to 0"),
+        ("min_nn_mass", "much", "must be a number"),
         ("space", '{"family": "densenet_cnn"', "at byte"),
         ("space", '{"family": NaN}', "NaN and Infinity are not JSON"),
         ("space", '{"family": "densenet_cnn", "cells": 99}', "cells must be at most 12"),
@@ -170,6 +177,33 @@ def test_problems_of_the_objective_are_shown_next_to_their_fields() -> None:
     with pytest.raises(DefinitionError) as compress:
         SearchRequest.from_json(checked(SearchBody, search_body(form)).model_dump(exclude_unset=True))
     assert "must be one of mobilenet_v2" in FormProblems(compress.value.problems).by_field["reference"][0]
+
+
+def test_floors_are_shown_on_the_page_of_a_search(client: TestClient, worker: Context) -> None:
+    form = FORM | {"min_params": "9k", "min_nn_mass": "1", "max_nn_mass": "40", "name": "floored"}
+    path = client.post("/searches", data=form, headers=OURS, follow_redirects=False).headers["location"]
+    budget = client.get(f"/v1{path}").json()["request"]["budget"]
+    assert {name: budget[name] for name in budget if name != "precision"} == {
+        "max_params": 20_000,
+        "max_macs": 2_000_000,
+        "min_params": 9_000,
+        "min_nn_mass": 1.0,
+        "max_nn_mass": 40.0,
+    }
+    assert search_tasks.run_next(worker)
+    found = client.get(f"/v1{path}/architectures").json()["items"]
+    assert found
+    assert all(9_000 <= item["params"] <= 20_000 and 1 <= item["nn_mass"] <= 40 for item in found)
+    page = client.get(path).text
+    title = "Most NN-Mass within 20 k params, 2 M MACs and NN-Mass 40 with at least 9 k params and NN-Mass 1"
+    assert title in page
+    assert "at least 9,000; " in page
+    assert "at least 1, at most 40" in page
+    more = client.get(f"{path}/more").text
+    assert "params" in more
+    front = client.get(f"{path}/front", params={"cost": "params"}).json()
+    assert all(point["params"] >= 9_000 and point["nn_mass"] <= 40 for point in front)
+    assert front
 
 
 def test_the_live_result_equals_that_of_the_api(site: Everything) -> None:
@@ -494,11 +528,11 @@ def test_a_search_stored_by_a_newer_release_has_a_page_and_can_be_compared(site:
     database: Database = site.app.state.database
     try:
         with database.write() as session:
-            session.get_one(Search, UUID(newer)).request_version = 2
+            session.get_one(Search, UUID(newer)).request_version = VERSION + 1
         assert "Cancel" in site.client.get(f"/searches/{newer}").text
         with database.write() as session:
             session.get_one(Search, UUID(newer)).request_version = 1
-            session.get_one(Search, UUID(other)).request_version = 2
+            session.get_one(Search, UUID(other)).request_version = VERSION + 1
         assert "not limited" in site.client.get(f"/searches/{other}").text
         compared = site.client.get("/v1/searches/compare", params={"ids": f"{other},{newer}"})
         assert compared.status_code == 200, compared.text
