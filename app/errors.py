@@ -2,7 +2,8 @@
 
 ServiceError ├── Unauthenticated 401 the key is missing or invalid ├── Forbidden 403 the key lacks the required scope
 ├── NotFound 404 it does not exist, or another owner has it ├── WrongState 409 its state does not allow this ├── Invalid
-422 fields have problems ├── TooMany 429 the owner exceeds a limit └── Unavailable 503 a required part is unavailable
+422 fields have problems ├── TooMany 429 the owner exceeds a limit ├── Unavailable 503 a required part is unavailable
+└── Unserved 503 the service cannot do such work at all
 """
 
 from __future__ import annotations
@@ -97,3 +98,11 @@ class Unavailable(ServiceError):
     status = 503
     code = "unavailable"
     title = "Temporarily unavailable"
+
+
+class Unserved(ServiceError):
+    """This service cannot do such work until something is installed."""
+
+    status = 503
+    code = "torch_missing"
+    title = "Not possible here"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
@@ -31,6 +32,7 @@ from app.http.middleware.head import HeadMiddleware
 from app.http.middleware.hosts_and_origins import HostAndOriginMiddleware
 from app.http.middleware.parameters import QueryParameters
 from app.http.openapi_document import operation_id
+from app.jobs import requirements
 from app.jobs.broker import Dispatcher
 from app.jobs.sweeper import Sweeper
 from app.measurements import routes as measurements
@@ -67,7 +69,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the application for these settings (None: the environment's)."""
     settings = settings or Settings()
     dispatcher = Dispatcher(settings)
-    database = Database(settings.sqlalchemy_url, announce=dispatcher.notify, most_waiting=settings.most_waiting)
+    database = Database(
+        settings.sqlalchemy_url,
+        announce=dispatcher.notify,
+        most_waiting=settings.most_waiting,
+        refusal=partial(requirements.refusal, settings),
+    )
     sweeper = Sweeper(database, settings, dispatcher.notify)
     stopping = threading.Event()  # set when the server is shutting down, so that no request waits any longer
     streams = Streams(database, stopping)

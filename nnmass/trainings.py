@@ -204,7 +204,7 @@ class Readiness(FromJson):
 
     Attributes:
         ready: Whether the service accepts requests.
-        missing: What is missing; jobs wait for workers.
+        missing: What is missing; jobs wait for workers. Work that requires `torch` is refused without it.
     """
 
     ready: bool

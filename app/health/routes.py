@@ -46,6 +46,11 @@ class Readiness(BaseModel):
     database: bool = Field(description="Whether the database responds.", examples=[True])
     schema_current: bool = Field(description="Whether the database schema is that of this version.", examples=[True])
     broker: bool = Field(description="Whether the broker responds.", examples=[True])
+    torch: bool | None = Field(
+        description="Whether the workers have torch, which trainings, measurements and ONNX and TorchScript files "
+        "require; null where they run apart from this process and it is not known.",
+        examples=[True],
+    )
     queues: dict[str, QueueState] = Field(description="The queues by name; empty without a database.")
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from app.config import Settings
 from app.jobs import broker
 from app.jobs.lifecycle import WORKER_SILENT, State
+from app.jobs.requirements import GET_TORCH, WITHOUT_TORCH, torch_found
 from app.storage import migrate
 from app.storage.db import Database, now
 from app.storage.models import Job, WorkerBeat
@@ -22,6 +23,7 @@ ADVICE = {
     "schema_current": "the database schema does not match this version: run `nnmass db upgrade`",
     "broker": "the broker does not respond: jobs are accepted but start late, when a sweep finds them",
     "search_worker": "no search worker has sent a heartbeat for 15 s: searches wait; run `nnmass worker search`",
+    "torch": f"{WITHOUT_TORCH}; {GET_TORCH}",
     "train_worker": "no training worker has sent a heartbeat for 15 s: trainings wait; run `nnmass worker train`",
     "files_worker": "no files worker has sent a heartbeat for 15 s: exports and measurements wait; "
     "run `nnmass worker files`",
@@ -51,8 +53,10 @@ def readiness(database: Database, settings: Settings, *, stopping: bool) -> Json
         state["database"] = False
     state |= {"queues": queues}
     state["broker"] = broker.reachable(settings)
+    state["torch"] = torch_found(settings)
     missing = ["running"] if stopping else []
     missing += [part for part in ("database", "schema_current", "broker") if not state[part]]
+    missing += ["torch"] if state["torch"] is False else []
     missing += [f"{name}_worker" for name, queue in queues.items() if not queue["workers"]]
     ready = state["database"] and state["schema_current"] and not stopping
     return {"ready": ready, "missing": missing, "advice": [ADVICE[part] for part in missing], **state}

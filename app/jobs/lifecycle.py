@@ -29,9 +29,9 @@ from sqlalchemy import ColumnElement, Row, Update, and_, exists, func, insert, o
 from sqlalchemy import delete as delete_from
 from sqlalchemy.orm import Session, aliased
 
-from app.errors import TooMany
+from app.errors import TooMany, Unserved
 from app.observability import tracing
-from app.storage.db import after_commit, announce_work, most_waiting, now
+from app.storage.db import after_commit, announce_work, most_waiting, now, refusal
 from app.storage.locks import advisory_lock
 from app.storage.models import PENDING, IdempotencyKey, Job, JobEvent, WorkerBeat
 from nnmass_core.codec import JsonObject
@@ -114,8 +114,10 @@ class Claim:
 def enqueue(session: Session, job_id: UUID, *, kind: str, queue: str, owner: str, source_id: UUID | None = None) -> Job:
     """Add a queued job and request a notification after the commit. No worker gets it before its source has ended.
 
-    Raises TooMany when the owner has too many waiting jobs.
+    Raises Unserved where the service cannot do the work of this queue, and TooMany when the owner has too many waiting
+    jobs.
     """
+    _check_served(session, queue)
     _check_room(session, owner, job_id)
     job = Job(id=job_id, kind=kind, queue=queue, owner=owner, source_id=source_id, state=State.QUEUED)
     _add(session, job, 0.0, WAITING, Event.STATUS)
@@ -149,6 +151,13 @@ def _log_queued(job_id: UUID, kind: str, queue: str) -> None:
     """Log that a job was queued; the line also names the request that created it."""
     log.info("%s %s is queued", kind, job_id, extra={"job_id": str(job_id), "kind": kind, "queue": queue})
     tracing.queued(job_id)
+
+
+def _check_served(session: Session, queue: str) -> None:
+    """Refuse a job that would have to fail."""
+    reason = refusal(session, queue)
+    if reason is not None:
+        raise Unserved(reason)
 
 
 def _check_room(session: Session, owner: str, job_id: UUID) -> None:
@@ -298,13 +307,14 @@ def cancel(session: Session, job_id: UUID) -> bool:
 def retry(session: Session, job_id: UUID) -> bool:
     """Queue a failed or cancelled job as if it were new. Return False when it has not ended, or succeeded.
 
-    Raises TooMany when the owner has too many waiting jobs.
+    Raises Unserved and TooMany as `enqueue` does.
     """
     given_up = and_(Job.id == job_id, Job.state.in_([state for state in sources(State.QUEUED) if state in ENDED]))
-    owner = session.execute(select(Job.owner).where(given_up)).scalar_one_or_none()
-    if owner is None:
+    found = session.execute(select(Job.owner, Job.queue).where(given_up)).one_or_none()
+    if found is None:
         return False
-    _check_room(session, owner, job_id)
+    _check_served(session, found.queue)
+    _check_room(session, found.owner, job_id)
     again = _change(
         session,
         update(Job)

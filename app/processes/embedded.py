@@ -19,6 +19,7 @@ from typing import IO
 
 from app.config import Settings
 from app.jobs.broker import make_celery, purge_notifications
+from app.jobs.requirements import GET_TORCH, WITHOUT_TORCH, torch_found
 from app.processes import parent_watch
 from app.processes.workers import worker_command
 from app.storage import migrate
@@ -117,6 +118,8 @@ class Embedded:
                 if not announced and _ready(self._host, port):
                     self._say(f"nnmass: ready, open {address} (logs in {folder / 'logs'}, Ctrl-C to stop)")
                     announced = True
+                    if torch_found(self._settings) is False:
+                        self._say(f"nnmass: {WITHOUT_TORCH}; {GET_TORCH}")
             self._end_children()
         self._say("nnmass: stopped")
         return 0

@@ -39,6 +39,7 @@ SESSIONS_OF_REQUESTS = 20
 ANNOUNCED = "announced"
 AFTERWARDS = "afterwards"
 MOST_WAITING = "most_waiting"
+REFUSAL = "refusal"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -87,11 +88,16 @@ def json_list(query: Select[*tuple[Any, ...]]) -> ScalarSelect[str]:
 class Database:
     """Sessions on one engine. `announce` is called with each queue in which a committed transaction put work.
 
-    most_waiting: the most jobs that one owner may have queued or running; None for no limit.
+    most_waiting: the most jobs that one owner may have queued or running; None for no limit. refusal: returns why no
+    work is accepted for a queue; None where it is.
     """
 
     def __init__(
-        self, url: str, announce: Callable[[str], None] | None = None, most_waiting: int | None = None
+        self,
+        url: str,
+        announce: Callable[[str], None] | None = None,
+        most_waiting: int | None = None,
+        refusal: Callable[[str], str | None] | None = None,
     ) -> None:
         self.engine = make_engine(url)
         # each statement sees the latest data anyway (READ COMMITTED); without a surrounding transaction it takes half
@@ -99,6 +105,7 @@ class Database:
         alone = self.engine.dialect.name == "postgresql"
         self._autocommit_engine = self.engine.execution_options(isolation_level="AUTOCOMMIT") if alone else self.engine
         self._most_waiting = most_waiting
+        self._refusal = refusal
         self._announce = announce or (lambda queue: None)
 
     @contextmanager
@@ -120,6 +127,7 @@ class Database:
         """
         with Session(self.engine, autoflush=False, expire_on_commit=False) as session:
             session.info[MOST_WAITING] = self._most_waiting
+            session.info[REFUSAL] = self._refusal
             session.connection(execution_options={"sqlite_immediate": True})
             yield session
             session.commit()
@@ -144,6 +152,12 @@ def most_waiting(session: Session) -> int | None:
     """Return how many jobs an owner may have queued or running; None if this session's service sets no limit."""
     limit: int | None = session.info.get(MOST_WAITING)
     return limit
+
+
+def refusal(session: Session, queue: str) -> str | None:
+    """Return why this session's service accepts no work for a queue; None where it does."""
+    reason: Callable[[str], str | None] | None = session.info.get(REFUSAL)
+    return None if reason is None else reason(queue)
 
 
 def announce_work(session: Session, queue: str) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from app.errors import Invalid, ServiceError, Unauthenticated, Unavailable
 from app.http.dependencies import KEY_COOKIE
 from app.http.problem_json import problems_of
+from app.jobs.requirements import torch_found
 from app.ui.formatting import estimate, moment, percent
 from app.ui.forms import Form
 from nnmass import formatting
@@ -88,6 +89,7 @@ def render(request: Request, template: str, http_status: int = 200, /, **context
         "version": __version__,
         "path": request.url.path.removeprefix(root_of(request)),
         "signed_in": KEY_COOKIE in request.cookies,
+        "has_torch": torch_found(request.app.state.settings) is not False,
     }
     return HTMLResponse(page.render(everywhere | context), http_status, HEADERS)
 

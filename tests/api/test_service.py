@@ -23,12 +23,14 @@ from app.health import routes as health
 from app.health.service import ADVICE
 from app.http.concurrency import LOOKING_UP
 from app.http.dependencies import database_of
+from app.jobs import requirements
 from app.jobs.broker import QUEUES, BrokerUnfit, check_redis
 from app.main import FEATURES, create_app
 from app.metrics import routes as metrics
 from app.storage.locks import advisory_lock
 from tests.clients import ADDRESS, client_of
 from tests.conftest import POSTGRES, SQLITE, Backend
+from tests.networks import MLP
 from tests.servers import PostgresServer, RedisServer
 
 KINDS = ("searches", "verifications")
@@ -68,8 +70,55 @@ def test_a_process_that_is_shutting_down_is_not_ready(client: TestClient) -> Non
 
 
 def test_every_readiness_check_has_advice() -> None:
-    parts = {"running", "database", "schema_current", "broker", *(f"{queue}_worker" for queue in QUEUES)}
+    parts = {"running", "database", "schema_current", "broker", "torch", *(f"{queue}_worker" for queue in QUEUES)}
     assert set(ADVICE) == parts
+
+
+def test_readiness_tells_whether_embedded_workers_have_torch(
+    client: TestClient, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requirements, "find_spec", lambda name: None)
+    state = client.get("/readyz").json()
+    assert state["ready"], "searches need no torch"
+    if backend.settings.embedded:
+        assert state["torch"] is False
+        assert "torch" in state["missing"]
+        advice = state["advice"][state["missing"].index("torch")]
+        assert "`make serve-train`" in advice
+        assert "`pip install 'nnmass[train]'`" in advice
+    else:
+        assert state["torch"] is None, "nobody knows what separate workers have"
+        assert "torch" not in state["missing"]
+
+
+def test_work_that_needs_torch_is_refused_without_it(
+    client: TestClient, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = {"architecture": MLP}
+    arch_id = client.post("/v1/architectures", json=MLP).json()["arch_id"]
+    training = network | {"dataset": "digits", "recipe": "mlp-paper"}
+    place = client.post("/v1/verifications", json=training).headers["Location"]
+    assert client.post(f"{place}/cancel").json()["status"] == "cancelled"
+    monkeypatch.setattr(requirements, "find_spec", lambda name: None)
+    for method, path, body in (
+        ("POST", "/v1/verifications", training),
+        ("POST", f"{place}/replay", None),
+        ("POST", f"{place}/retry", None),
+        ("POST", "/v1/measurements", network | {"kind": "peak", "seeds": [0]}),
+        ("GET", f"/v1/architectures/{arch_id}/export?format=onnx", None),
+        ("GET", f"/v1/architectures/{arch_id}/export?format=torchscript", None),
+    ):
+        answer = client.request(method, path, json=body)
+        if backend.settings.embedded:
+            assert (answer.status_code, answer.json()["code"]) == (503, "torch_missing"), (path, answer.text)
+            assert "make serve-train" in answer.json()["detail"]
+            assert "Retry-After" not in answer.headers, "no client repeats it by itself"
+        else:
+            assert answer.status_code in (201, 202), (path, answer.text)
+    for form in ("pytorch", "json"):
+        assert client.get(f"/v1/architectures/{arch_id}/export?format={form}").status_code == 200
+    bad = client.post("/v1/verifications", json=training | {"dataset": "nowhere"})
+    assert bad.status_code == 422, "what is wrong with a request is said first"
 
 
 def test_more_concurrent_requests_than_threads_or_connections_are_answered(backend: Backend) -> None:

@@ -20,6 +20,7 @@ from app.auth import keys
 from app.auth.keys import Scope
 from app.config import Settings
 from app.http.dependencies import KEY_COOKIE
+from app.jobs import requirements
 from app.main import create_app
 from app.searches.schemas import SearchBody
 from app.storage.db import Database
@@ -430,6 +431,32 @@ def test_no_page_deletes_with_one_click(site: Everything) -> None:
             page = site.client.get(filled_in(path, site), params=given.get(path, {}))
             forms = re.findall(r'<form[^>]*method="post"[^>]*action="([^"]*)"', page.text)
             assert not [action for action in forms if "/delete" in action], path
+
+
+def test_pages_of_a_service_without_torch_say_what_to_run(site: Everything, monkeypatch: pytest.MonkeyPatch) -> None:
+    arch, search = f"/architectures/{site.ids['arch_id']}", f"/searches/{site.ids['search_id']}"
+    training = f"/verifications/{site.ids['verification_id']}"
+    offers = {
+        search: ('action="/verifications"',),
+        arch: ('action="/verifications"', ">ONNX, untrained<", ">TorchScript, untrained<"),
+        training: (f'action="{training}/replay"',),
+        "/verifications": (),
+    }
+    for path, offered in offers.items():
+        page = site.client.get(path).text
+        assert "no torch" not in page, path
+        assert all(one in page for one in offered), path
+    monkeypatch.setattr(requirements, "find_spec", lambda name: None)
+    for path, offered in offers.items():
+        page = site.client.get(path).text
+        assert "<code>make serve-train</code>" in page, path
+        assert "<code>pip install &#39;nnmass[train]&#39;</code>" in page.replace("'", "&#39;"), path
+        assert not any(one in page for one in offered), path
+    kept = site.client.get(arch).text
+    assert f'href="{arch}/export/pytorch?seed=0"' in kept
+    assert "Stored files" in kept, "what was created before can still be downloaded"
+    refused = site.client.get(f"{arch}/export/onnx?seed=7")
+    assert (refused.status_code, "make serve-train" in refused.text) == (503, True)
 
 
 def test_a_training_is_excluded_from_the_evidence_on_its_page(site: Everything) -> None:
