@@ -118,7 +118,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(metrics.router, responses=problems(421, 422))
     openapi_pages.install(app)
     ui.install(app)
-    problem_json.install(app)
+    problem_json.install(app, ui.error_page)
     app.add_middleware(HeadMiddleware)  # added first: it is the innermost
     app.add_middleware(BodyGuard, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
     app.add_middleware(HostAndOriginMiddleware, settings=settings)

@@ -1,11 +1,11 @@
-"""Send every error as `application/problem+json` (RFC 9457). The input is never echoed."""
+"""Send every error as `application/problem+json` (RFC 9457), or as a page to browsers. The input is never echoed."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, get_args
+from typing import Any, TypeAlias, get_args
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 from app.errors import Invalid, ServiceError, Unauthenticated
@@ -73,6 +73,18 @@ UNDEFINED_TABLE = "42P01"
 log = logging.getLogger("nnmass.http")
 
 
+class ProblemResponse(JSONResponse):
+    """A problem as JSON; `problem` is the object that it contains."""
+
+    def __init__(self, problem: Mapping[str, Any], status: int, headers: Mapping[str, str] | None) -> None:
+        super().__init__(problem, status, headers, MEDIA_TYPE)
+        self.problem = problem
+
+
+Page: TypeAlias = Callable[[Request, Mapping[str, Any]], Response]
+"""Returns the page for people that says the same as a problem object."""
+
+
 def problem_response(
     status: int,
     code: str,
@@ -81,7 +93,7 @@ def problem_response(
     problems: Iterable[Problem] = (),
     headers: dict[str, str] | None = None,
     **extra: Any,
-) -> JSONResponse:
+) -> ProblemResponse:
     """Return a problem response; `extra` are further members of the problem object."""
     errors = [{"field": p.field, "code": p.code, "message": p.message} for p in list(problems)[:MOST_PROBLEMS]]
     body = {
@@ -93,22 +105,73 @@ def problem_response(
         "errors": errors,
         **extra,
     }
-    return JSONResponse(body, status, headers, MEDIA_TYPE)
+    return ProblemResponse(body, status, headers)
 
 
-def install(app: FastAPI) -> None:
-    """Register the handlers of all errors."""
-    app.add_exception_handler(ServiceError, _service_error)
-    app.add_exception_handler(DefinitionError, _definition_error)
-    app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(OperationalError, _database_unavailable)
-    app.add_exception_handler(DBAPIError, _database_error)
-    app.add_exception_handler(PoolTimeout, _database_unavailable)
-    app.add_exception_handler(Exception, _unexpected)
+def install(app: FastAPI, page: Page) -> None:
+    """Register the handlers of all errors. page: makes the answer to browsers."""
+    handlers: dict[type[Exception], Callable[[Request, Exception], ProblemResponse]] = {
+        ServiceError: _service_error,
+        DefinitionError: _definition_error,
+        RequestValidationError: _validation_error,
+        HTTPException: _http_error,
+        OperationalError: _database_unavailable,
+        DBAPIError: _database_error,
+        PoolTimeout: _database_unavailable,
+        Exception: _unexpected,
+    }
+    for error, handler in handlers.items():
+        app.add_exception_handler(error, _negotiated(handler, page))
 
 
-def _service_error(request: Request, error: Exception) -> JSONResponse:
+def _negotiated(
+    handler: Callable[[Request, Exception], ProblemResponse], page: Page
+) -> Callable[[Request, Exception], Response]:
+    """Return the handler, with its problems as pages for requests that prefer HTML."""
+
+    def answer(request: Request, error: Exception) -> Response:
+        found: Response = handler(request, error)
+        if isinstance(found, ProblemResponse) and prefers_html(request.headers.get("accept", "")):
+            headers = {name: value for name, value in found.headers.items() if not name.startswith("content-")}
+            found = page(request, found.problem)
+            found.headers.update(headers)
+        found.headers["Vary"] = "Accept"
+        return found
+
+    return answer
+
+
+def prefers_html(accept: str) -> bool:
+    """Return whether a request names HTML among what it accepts, and prefers it to JSON, as browsers do for a page.
+
+    accept: the value of its header `Accept` (RFC 9110, section 12.5.1).
+    """
+    html = json = any_other = 0.0
+    for part in accept.lower().split(","):
+        name, *options = (word.strip() for word in part.split(";"))
+        weight = _weight(options)
+        if name in ("text/html", "application/xhtml+xml"):
+            html = max(html, weight)
+        elif name in ("application/json", MEDIA_TYPE):
+            json = max(json, weight)
+        elif name in ("application/*", "*/*"):
+            any_other = max(any_other, weight)
+    return html > max(json, any_other if json == 0 else 0)
+
+
+def _weight(options: Iterable[str]) -> float:
+    """Return the `q` among the options of a media type, 1 without one, and 0 if it is not a number."""
+    for option in options:
+        name, _, value = option.partition("=")
+        if name.strip() == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+def _service_error(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, ServiceError)
     headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else {}
     if isinstance(error, Unauthenticated):
@@ -116,12 +179,12 @@ def _service_error(request: Request, error: Exception) -> JSONResponse:
     return problem_response(error.status, error.code, error.title, error.detail, error.problems, headers)
 
 
-def _definition_error(request: Request, error: Exception) -> JSONResponse:
+def _definition_error(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, DefinitionError)
     return _service_error(request, Invalid.of(error))
 
 
-def _validation_error(request: Request, error: Exception) -> JSONResponse:
+def _validation_error(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, RequestValidationError)
     return _service_error(request, Invalid.of(DefinitionError(problems_of(error.errors(), _body_of(request)))))
 
@@ -167,7 +230,7 @@ def _message_of(item: Mapping[str, Any]) -> str:
     return message[:200]
 
 
-def _http_error(request: Request, error: Exception) -> JSONResponse:
+def _http_error(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
     code = status.phrase.lower().replace(" ", "_").replace("-", "_")
@@ -184,24 +247,24 @@ def _allowed(request: Request) -> list[str]:
     return ["GET", "HEAD", *found[1:]] if "GET" in found else found
 
 
-def _database_unavailable(request: Request, error: Exception) -> JSONResponse:
+def _database_unavailable(request: Request, error: Exception) -> ProblemResponse:
     log.warning("database not available: %s", type(error).__name__)
     return _unavailable()
 
 
-def _database_error(request: Request, error: Exception) -> JSONResponse:
+def _database_error(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, DBAPIError)
     if error.connection_invalidated or getattr(error.orig, "sqlstate", None) == UNDEFINED_TABLE:
         return _database_unavailable(request, error)
     return _unexpected(request, error)
 
 
-def _unavailable() -> JSONResponse:
+def _unavailable() -> ProblemResponse:
     detail = "the database does not respond; try again"
     return problem_response(503, "unavailable", "Temporarily unavailable", detail, headers={"Retry-After": "2"})
 
 
-def _unexpected(request: Request, error: Exception) -> JSONResponse:
+def _unexpected(request: Request, error: Exception) -> ProblemResponse:
     log.error("unexpected error on %s %s", request.method, request.url.path, exc_info=error)
     known = logs.request_id()  # no middleware adds it to this response
     headers = {} if known is None else {"X-Request-ID": known}

@@ -23,7 +23,7 @@ from app.ui.formatting import estimate, moment, percent
 from app.ui.forms import Form
 from nnmass import formatting
 from nnmass_core import __version__
-from nnmass_core.errors import DefinitionError
+from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.export.parts import heading_of
 
 POLICY = (
@@ -96,7 +96,8 @@ def render(request: Request, template: str, http_status: int = 200, /, **context
 
 def root_of(request: Request) -> str:
     """Return the path that a proxy serves this application under; empty without one."""
-    return str(request.scope.get("root_path", ""))
+    # within the folder of static files, `root_path` is that folder
+    return str(request.scope.get("app_root_path", request.scope.get("root_path", "")))
 
 
 def go_to(request: Request, path: str) -> RedirectResponse:
@@ -153,6 +154,14 @@ def _problems(problems: Any) -> list[str]:
 def _here(request: Request) -> str:
     query = f"?{request.url.query}" if request.url.query else ""
     return request.url.path.removeprefix(root_of(request)) + query if request.method == "GET" else "/"
+
+
+def error_page(request: Request, problem: Mapping[str, Any]) -> Response:
+    """Return the page for an error outside the pages; where a key is missing, the way to the sign-in form."""
+    if problem["status"] == Unauthenticated.status:
+        return go_to(request, f"/sign-in?next={quote(_here(request))}")
+    said = [Problem(one["field"], one["code"], one["message"]).text() for one in problem["errors"]]
+    return _error(request, problem["status"], problem["title"], problem["detail"], said)
 
 
 def _error(request: Request, status: int, title: str, detail: str, problems: list[str] | None = None) -> HTMLResponse:

@@ -19,6 +19,7 @@ from app import ui
 from app.auth import keys
 from app.auth.keys import Scope
 from app.config import Settings
+from app.http import problem_json
 from app.http.dependencies import KEY_COOKIE
 from app.jobs import requirements
 from app.main import create_app
@@ -335,6 +336,61 @@ def test_errors_are_html_pages_with_a_message(site: Everything) -> None:
         assert page.status_code == status, path
         assert page.headers["content-type"].startswith("text/html")
         assert words in page.text
+
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"}
+"""What browsers send when they open a page."""
+
+
+def test_browsers_get_pages_for_errors_and_programs_get_problems(site: Everything) -> None:
+    for method, path, status, words in (
+        ("GET", "/nowhere", 404, "Nothing matches the given URI"),
+        ("GET", "/searches/x/y/z", 404, "Nothing matches the given URI"),
+        ("GET", "/ui/nowhere.js", 404, "Nothing matches the given URI"),
+        ("POST", "/evidence", 405, "Method Not Allowed"),
+        ("GET", f"/v1/searches/{uuid4()}", 404, "there is no such search"),
+        ("GET", "/v1/searches?status_=queued", 422, "Did you mean"),
+        ("GET", "/v1/searches?limit=many", 422, "limit"),
+    ):
+        page = site.client.request(method, path, headers=BROWSER | OURS)
+        assert page.status_code == status, path
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        assert "script-src 'self'" in page.headers["content-security-policy"]
+        assert words in page.text, path
+        assert '<a class="brand" href="/">' in page.text
+        for accept in ("*/*", "application/json", "application/problem+json, text/html", "text/html;q=0.5, */*"):
+            problem = site.client.request(method, path, headers={"Accept": accept} | OURS)
+            assert (problem.status_code, problem.headers["content-type"]) == (status, problem_json.MEDIA_TYPE)
+            assert problem.headers["vary"] == page.headers["vary"] == "Accept"
+            assert problem.headers.get("allow") == page.headers.get("allow")
+            assert ("allow" in page.headers) == (status == 405)
+
+
+def test_a_browser_without_a_key_is_sent_from_the_api_to_sign_in(keyed: Everything) -> None:
+    with closing(client_of(keyed.app)) as visitor:
+        answer = visitor.get("/v1/searches?limit=3", headers=BROWSER, follow_redirects=False)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in?next=/v1/searches%3Flimit%3D3")
+        assert visitor.get("/v1/searches").status_code == 401
+        assert visitor.get("/nowhere", headers=BROWSER).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("accept", "html"),
+    [
+        ("", False),
+        ("*/*", False),
+        ("text/html", True),
+        ("TEXT/HTML", True),
+        (BROWSER["Accept"], True),
+        ("text/html, application/json", False),
+        ("text/html, application/json;q=0.9, */*", True),
+        ("text/html;q=0", False),
+        ("text/html;q=none", False),
+        ("text/html;level=1;q=0.9, application/*;q=0.8", True),
+    ],
+)
+def test_html_is_sent_only_where_it_is_preferred(accept: str, html: bool) -> None:
+    assert problem_json.prefers_html(accept) == html
 
 
 def test_every_selected_network_is_compared(site: Everything) -> None:
