@@ -12,6 +12,7 @@ from app.http.fields import (
     DIGEST_EXAMPLE,
     UUID_EXAMPLE,
     CreatedAt,
+    DatasetWithOptions,
     Depth,
     Network,
     NetworkId,
@@ -96,7 +97,7 @@ class TrainedIn(BaseModel):
         description="Why it is trained: `single`, `candidate`, `params_control` or `random_control`.",
         examples=["candidate"],
     )
-    dataset: dict[str, Any] = Field(description="The dataset, with its options.", examples=[{"name": "mnist-5k"}])
+    dataset: DatasetWithOptions
     recipe_digest: str = Field(description="Digest of the recipe; equal for equal recipes.", examples=[DIGEST_EXAMPLE])
     accuracy: float | None = Field(description="Mean test accuracy in [0, 1] over the seeds.", examples=[0.931])
     created_at: CreatedAt

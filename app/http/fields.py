@@ -6,14 +6,24 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
-from pydantic.json_schema import SkipJsonSchema
-from pydantic_core import PydanticKnownError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+)
+from pydantic.json_schema import JsonSchemaValue, SkipJsonSchema
+from pydantic_core import CoreSchema, PydanticKnownError
 
 from app.jobs.lifecycle import State
 from nnmass_core.architecture import ARCH_ID
-from nnmass_core.codec import LARGEST_INTEGER, JsonObject, as_integer
+from nnmass_core.codec import LARGEST_INTEGER, JsonObject, as_integer, json_schema
 from nnmass_core.families import architecture_schema
+from nnmass_core.named.datasets import Dataset
 
 # untyped: pydantic has no other type that OpenAPI shows as a plain object
 
@@ -31,6 +41,23 @@ class Strict(BaseModel):
     """A request object: unknown fields are refused, and nothing is converted silently."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class DescribedBy:
+    """Describes a field by a model in the OpenAPI document, whose value is still answered as it was stored.
+
+    Rows of other releases may lack a field, or have one more: nothing reads, checks or completes them on the way.
+
+    Args:
+        model: The model, for the document alone.
+    """
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        self._model = model
+
+    def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return the model's schema in place of the field's."""
+        return handler(self._model.__pydantic_core_schema__)
 
 
 WHOLE = BeforeValidator(as_integer)
@@ -89,6 +116,11 @@ Tag = Annotated[str, Field(min_length=1, max_length=64)]
 
 Network = Annotated[
     dict[str, Any], WithJsonSchema(architecture_schema()), Field(description="Full definition of the network.")
+]
+DatasetWithOptions = Annotated[
+    dict[str, Any],
+    WithJsonSchema(json_schema(Dataset)),
+    Field(description="The dataset, with the options that apply to it."),
 ]
 NetworkId = Annotated[
     str, Field(description="Id of the network: a hash of its definition.", examples=[ARCH_ID_EXAMPLE])

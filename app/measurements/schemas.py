@@ -11,11 +11,13 @@ from app.http.fields import (
     UUID_EXAMPLE,
     WHOLE,
     CreatedAt,
+    DescribedBy,
     DoneFraction,
     FailureCode,
     FailureMessage,
     FinishedAt,
     Macs,
+    Network,
     NetworkId,
     NnMass,
     Params,
@@ -85,6 +87,16 @@ class MeasurementBody(Strict):
     )
 
 
+class MeasurementRequest(BaseModel):
+    """A complete request for a measurement."""
+
+    kind: Literal["ldi", "peak"] = Field(description="What is measured.", examples=["ldi"])
+    architecture: Network
+    dataset: str | None = Field(None, description="Dataset of the images; null for `peak`.", examples=["mnist-5k"])
+    samples: int = Field(description="Number of images whose Jacobians are averaged.", examples=[16])
+    seeds: list[int] = Field(description="One initialization for each seed.", examples=[[0, 1, 2]])
+
+
 class LdiBySeed(BaseModel):
     """One initialization."""
 
@@ -147,8 +159,8 @@ class MeasurementAnswer(BaseModel):
     kind: str = Field(description="What is measured: `ldi` or `peak`.", examples=["ldi"])
     status: Status
     arch_id: NetworkId
-    request: dict[str, Any] = Field(
-        description="The request, with the full definition of the network.", examples=[EXAMPLE]
+    request: Annotated[dict[str, Any], DescribedBy(MeasurementRequest)] = Field(
+        description="The request with all its fields, as it was stored."
     )
     created_at: CreatedAt
     finished_at: FinishedAt

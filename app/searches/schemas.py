@@ -16,6 +16,7 @@ from app.http.fields import (
     CoreVersion,
     CreatedAt,
     Depth,
+    DescribedBy,
     DoneFraction,
     FailureCode,
     FailureMessage,
@@ -167,6 +168,35 @@ class SearchChanges(Strict):
     note: Note = Field(default_factory=str)
 
 
+class SearchBudget(with_limits(BaseModel)):  # type: ignore[misc]  # a base that the table of costs gives
+    """The limits of a complete request; those that it does not set are left out."""
+
+    precision: Precision = Field(description="Precision at which bytes are counted.", examples=["fp32"])
+    device: Device = Field(
+        None,
+        description="A device that comes with nnmass by its name, any other as a full profile; left out without one.",
+        examples=["stm32f746"],
+    )
+
+
+class SearchRequest(BaseModel):
+    """A complete request: presets resolved and defaults filled in. A Pareto front has no `top_k` and `diversity`."""
+
+    space: Annotated[Any, WithJsonSchema({**space_schema(), "description": "Full definition of the space."})]
+    budget: SearchBudget = Field(description="The limits of the hardware.")
+    objective: Objective = Field(description="What to find; a reference is a full definition.")
+    top_k: int = Field(10, description="Number of architectures to rank.", examples=[10])
+    diversity: Literal["none", "shape"] = Field(
+        "none", description="`shape`: at most one result for each tuple of widths and depths.", examples=["none"]
+    )
+    time_limit_seconds: float = Field(
+        description="Seconds after which the best found so far is the result.", examples=[60.0]
+    )
+
+
+StoredRequest = Annotated[dict[str, Any], DescribedBy(SearchRequest)]
+
+
 class Explored(BaseModel):
     """The amount of work for the proof."""
 
@@ -308,9 +338,7 @@ class SearchAnswer(BaseModel):
         description="Id of the search that computed the result, which may have been deleted; null if it is this one.",
         examples=[UUID_EXAMPLE],
     )
-    request: dict[str, Any] = Field(
-        description="The request with all its fields; space and reference as full definitions.", examples=[QUESTION]
-    )
+    request: StoredRequest = Field(description="The request with all its fields, as it was stored.")
     request_digest: str = Field(
         description="Digest of the request; equal for equal requests.", examples=[DIGEST_EXAMPLE]
     )
@@ -398,9 +426,7 @@ class RankedPage(BaseModel):
 class PreviewAnswer(BaseModel):
     """The result of a search that is not stored."""
 
-    request: dict[str, Any] = Field(
-        description="The complete request: presets resolved, defaults filled in.", examples=[QUESTION]
-    )
+    request: StoredRequest = Field(description="The complete request.")
     outcome: Outcome = Field(description="What is proved, as in a stored search.", examples=["proved"])
     result: Result = Field(description="The certificate.")
     items: list[RankedItem] = Field(description="The ranking, best first.")

@@ -16,6 +16,7 @@ from app.http.fields import (
     Attempts,
     CoreVersion,
     CreatedAt,
+    DatasetWithOptions,
     DoneFraction,
     FailureCode,
     FailureMessage,
@@ -374,7 +375,7 @@ class VerificationSummary(BaseModel):
     nn_mass: NnMass
     params: Params
     macs: Macs
-    dataset: dict[str, Any] = Field(description="The dataset, with its options.", examples=[{"name": "mnist-5k"}])
+    dataset: DatasetWithOptions
     recipe_name: str | None = Field(
         description="Name of the recipe; null for a definition of your own.", examples=["mlp-paper"]
     )

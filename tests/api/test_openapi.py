@@ -112,6 +112,18 @@ def test_every_object_with_fields_is_a_component(document: Schema) -> None:
     assert inline == set(), "give the schema a title: app/http/openapi_document.py makes it a component"
 
 
+def test_no_object_is_free(document: Schema) -> None:
+    """A client would have a dictionary of anything there."""
+    free = [
+        place
+        for place, schema in everywhere(document)
+        if schema.get("type") == "object"
+        and "properties" not in schema
+        and not isinstance(schema.get("additionalProperties"), dict)
+    ]
+    assert free == [], "describe what it contains: DescribedBy gives a stored object the schema of a model"
+
+
 def test_every_list_of_names_is_a_component(document: Schema) -> None:
     """A class of its own in a client, such as PresetName, and not one with a number for each place."""
     components = document["components"]["schemas"]

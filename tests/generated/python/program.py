@@ -49,6 +49,8 @@ def search(client: AuthenticatedClient) -> SearchAnswer:
     found = submit_search.sync(client=client, body=body, prefer="wait=30")
     assert isinstance(found, SearchAnswer), found
     assert found.status == State.SUCCEEDED, found.status
+    assert isinstance(found.request.space, DenseNetMlpSpace), found.request.space
+    assert found.request.budget.max_params == 2000
     return found
 
 
@@ -83,6 +85,7 @@ def run(client: AuthenticatedClient) -> None:
     assert isinstance(unknown, ProblemBody), unknown
 
     verified = verify(client, best.architecture)
+    assert verified.dataset.name == DatasetName.DIGITS
     assert verified.result is not None, verified.error
     print(  # noqa: T201 - the test reads it
         json.dumps(
