@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, Text, cast, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.errors import NotFound
@@ -21,12 +22,15 @@ from app.storage.models import (
     Search,
     Verification,
 )
-from nnmass_core.architecture import ARCH_ID, Architecture
+from nnmass_core.architecture import ARCH_ID, Architecture, id_of
 from nnmass_core.codec import JsonObject
 from nnmass_core.families import decode_architecture
 from nnmass_core.hardware.devices import NAME, devices, unknown_device
 
 Made = TypeVar("Made", Verification, Measurement, Export)
+
+READ_AT_ONCE = 1_000
+"""How many requests are in memory while references are looked for."""
 
 SOURCES: tuple[tuple[Any, InstrumentedAttribute[UUID], InstrumentedAttribute[Any]], ...] = (
     (RankedArchitecture, RankedArchitecture.search_id, RankedArchitecture.architecture),
@@ -94,6 +98,26 @@ def searches_that_ranked(session: Session, owner: str, arch_id: str, limit: int)
         .order_by(Job.id.desc())
     )
     return session.execute(query.limit(limit)).all()
+
+
+def searches_with_reference(session: Session, owner: str, arch_id: str, limit: int) -> list[UUID]:
+    """Return the ids of this owner's newest searches whose objective has an architecture as its reference.
+
+    No index has references: all of the owner's requests with one are read, which only a deletion is worth.
+    """
+    query = (
+        select(Search.id, Search.request)
+        .join(Job, Job.id == Search.id)
+        .where(Job.owner == owner, cast(Search.request, Text).contains('"reference"'))
+        .order_by(Job.id.desc())
+        .execution_options(yield_per=READ_AT_ONCE)
+    )
+    same = (
+        search_id
+        for search_id, request in session.execute(query)
+        if "reference" in request["objective"] and id_of(request["objective"]["reference"]) == arch_id
+    )
+    return list(islice(same, limit))
 
 
 def made_of(session: Session, made: type[Made], owner: str, arch_id: str, limit: int) -> Sequence[Row[Made, Job]]:

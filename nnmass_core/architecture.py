@@ -236,7 +236,12 @@ class Architecture(Value):
     @property
     def arch_id(self) -> str:
         """The hash of the canonical definition: the same network always has the same id."""
-        return f"arch_{sha256_of(self.definition())[:32]}"
+        return id_of(self.definition())
+
+
+def id_of(definition: JsonObject) -> str:
+    """Return the id of the architecture with a canonical definition, as `Architecture.definition` writes it."""
+    return f"arch_{sha256_of(definition)[:32]}"
 
 
 @dataclass(frozen=True, kw_only=True)

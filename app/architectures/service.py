@@ -127,9 +127,11 @@ def delete(session: Session, owner: str, arch_id: str) -> None:
 
 
 def _uses(session: Session, owner: str, arch_id: str) -> list[str]:
-    """Return the names of what uses an architecture: searches that ranked it, and what was made of it."""
+    """Return the names of what uses it: searches that ranked it or have it as reference, and what was made of it."""
+    searches = [row.id for row, *_ in catalog.searches_that_ranked(session, owner, arch_id, LISTED)]
+    searches += catalog.searches_with_reference(session, owner, arch_id, LISTED)
     return [
-        *(f"search {row.id}" for row, *_ in catalog.searches_that_ranked(session, owner, arch_id, LISTED)),
+        *(f"search {search_id}" for search_id in sorted(set(searches), reverse=True)),
         *(f"verification {row.id}" for row, _ in catalog.made_of(session, Verification, owner, arch_id, LISTED)),
         *(f"measurement {row.id}" for row, _ in catalog.made_of(session, Measurement, owner, arch_id, LISTED)),
         *(

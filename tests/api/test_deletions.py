@@ -19,6 +19,7 @@ from tests.api import trainings
 from tests.api.test_verifications import BODY as TRAINING
 from tests.api.test_verifications import SEARCH
 from tests.conftest import Backend
+from tests.core.latencies import profile
 from tests.networks import MLP
 from worker import search_tasks
 from worker.process import Context
@@ -236,6 +237,38 @@ def test_an_architecture_that_a_search_ranked_is_not_deleted(client: TestClient,
     assert client.delete(arch).status_code == 409
     for search in searches:
         assert client.delete(f"/v1/searches/{search}").status_code == 204
+    assert client.delete(arch).status_code == 204
+
+
+def test_an_architecture_that_a_search_refers_to_is_not_deleted(client: TestClient, worker: Context) -> None:
+    arch = register(client)
+    arch_id = arch.rpartition("/")[2]
+    device = profile("reference", note='names a "reference", but is none')
+    deeper = {"space": SEARCH["space"] | {"depth": {"min": 6, "max": 16}}}
+    bodies = [
+        deeper | {"objective": {"minimize": "params", "reference": {"arch_id": arch_id}}, "name": "by id"},
+        {"objective": {"minimize": "macs", "reference": {**MLP, "skip_channels": 8}}, "name": "by definition"},
+        {"objective": {"minimize": "macs", "reference": MLP | {"depth": 5}}, "name": "another network"},
+        {"budget": {"device": device}, "name": "no reference"},
+    ]
+    made = [client.post("/v1/searches", json=SEARCH | body) for body in bodies]
+    assert [answer.status_code for answer in made] == [202] * 4
+    first, second = (answer.json()["id"] for answer in made[:2])
+
+    def uses() -> list[str]:
+        refused = client.delete(arch)
+        assert refused.status_code == 409
+        return [str(one["message"]).removeprefix("is used by search ") for one in refused.json()["errors"]]
+
+    assert uses() == [second, first]
+    for search, ranked in ((first, False), (second, True)):
+        assert search_tasks.run_next(worker)
+        items = client.get(f"/v1/searches/{search}/architectures").json()["items"]
+        assert (arch_id in [item["arch_id"] for item in items]) == ranked
+    assert uses() == [second, first], "each once"
+    assert client.delete(f"/v1/searches/{second}").status_code == 204
+    assert uses() == [first]
+    assert client.delete(f"/v1/searches/{first}").status_code == 204
     assert client.delete(arch).status_code == 204
 
 
