@@ -219,7 +219,7 @@ class _Run:
         send_event: SendEvent,
     ) -> None:
         self._order, self._fabric, self._data, self._seed, self._send_event = order, fabric, data, seed, send_event
-        self._recipe = recipe
+        self._recipe, self._epochs = recipe, trained_recipe(recipe).epochs
         self._images = len(data.train)
         self._steps = len(batch_sizes(self._images, trained_recipe(recipe).batch_size, fabric.world_size))
         self._reported = self._kept = self._epoch_started = time.monotonic()
@@ -274,7 +274,7 @@ class _Run:
         self._send_event("epoch", **vars(done), seconds=seconds, images_per_second=rate)
         log.info(
             "seed %d, epoch %d of %d: train loss %.4f accuracy %.4f, test loss %.4f accuracy %.4f, %.0f images/s",
-            *(done.seed, done.epoch, self._order.recipe.epochs),
+            *(done.seed, done.epoch, self._epochs),
             *(done.train_loss, done.train_accuracy, done.test_loss, done.test_accuracy, rate),
         )
 
@@ -288,20 +288,20 @@ class _Run:
 
     def _progress(self, epochs: int, step: int, steps: int, now: float) -> None:
         """Report that `epochs` epochs are done, and `step` of `steps` steps of the next."""
-        order, recipe = self._order, self._order.recipe
+        order = self._order
         seeds_done = order.seeds.index(self._seed)
         done = epochs + step / steps
-        epoch = min(epochs + 1, recipe.epochs)
+        epoch = min(epochs + 1, self._epochs)
         taken = (step - self._first_step) / steps
         if taken > 0:
             self._seconds_an_epoch = (now - self._epoch_started) / taken
         pace: dict[str, float] = {}
         if self._seconds_an_epoch:
-            left = (len(order.seeds) - seeds_done) * recipe.epochs - done
+            left = (len(order.seeds) - seeds_done) * self._epochs - done
             pace["images_per_second"] = self._images / self._seconds_an_epoch
             pace["seconds_left"] = left * self._seconds_an_epoch
-        fraction = (seeds_done + done / recipe.epochs) / len(order.seeds)
-        place = f"seed {seeds_done + 1} of {len(order.seeds)}, epoch {epoch} of {recipe.epochs}"
+        fraction = (seeds_done + done / self._epochs) / len(order.seeds)
+        place = f"seed {seeds_done + 1} of {len(order.seeds)}, epoch {epoch} of {self._epochs}"
         self._send_event("progress", fraction=fraction, message=place, seed=self._seed, epoch=epoch, **pace)
 
     def _finish(self, training: Training, outcome: Outcome) -> None:

@@ -127,7 +127,8 @@ class VerificationBody(Strict):
     adapt: bool = Field(
         default=True,
         description="Whether to adapt a recipe that makes fewer than 20 steps an epoch on this dataset: smaller "
-        "batches, a learning rate for them, and BatchNorm statistics recomputed before each evaluation.",
+        "batches, a learning rate for them, more epochs where there are fewer than 160 images, and BatchNorm "
+        "statistics recomputed before each evaluation.",
         examples=[True],
     )
     seeds: list[Seed] = Field(
@@ -260,6 +261,9 @@ class Pace(BaseModel):
     batch_size: int = Field(description="Images in a step, over all devices.", examples=[8])
     learning_rate: float = Field(description="Maximum learning rate.", examples=[0.025])
     steps_per_epoch: int = Field(description="Steps in one epoch.", examples=[20])
+    epochs: int | None = Field(
+        None, description="Passes over the images; null in adaptations that were stored without it.", examples=[8]
+    )
 
 
 class AdaptedRecipe(BaseModel):

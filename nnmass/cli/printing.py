@@ -148,11 +148,13 @@ def notes_of(trainings: Sequence[Verification]) -> list[str]:
 def _notes(training: Verification) -> Iterator[str]:
     if training.adaptation is not None:
         asked, trained = training.adaptation["requested"], training.adaptation["trained"]
+        epochs = (trained.get("epochs"), asked.get("epochs"))  # of a service of an earlier release: None
+        more = "" if epochs[0] == epochs[1] else f", {epochs[0]} epochs instead of {epochs[1]}"
         yield (
             f"Note: the recipe is adapted to {training.adaptation['images']:,} training images: "
             f"batches of {trained['batch_size']} instead of {asked['batch_size']}, "
             f"learning rate {trained['learning_rate']:.3g} instead of {asked['learning_rate']:.3g}, "
-            f"{trained['steps_per_epoch']} steps an epoch instead of {asked['steps_per_epoch']}."
+            f"{trained['steps_per_epoch']} steps an epoch instead of {asked['steps_per_epoch']}{more}."
         )
     for warning in training.result.warnings if training.result is not None else ():
         rank = "" if training.candidate_rank is None else f" {training.candidate_rank}"

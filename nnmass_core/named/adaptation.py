@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from nnmass_core.codec import JsonObject, sha256_of
-from nnmass_core.named.recipes import LEAST_LEARNING_RATE, Recipe
+from nnmass_core.named.recipes import LEAST_LEARNING_RATE, MOST_EPOCHS, Recipe
 
 FEWEST_STEPS = 20
 """A recipe that makes fewer steps an epoch is adapted."""
@@ -19,12 +19,14 @@ class Adaptation:
     """A recipe fitted to few training images, in a way that only the number of images determines.
 
     The batches are small enough for 20 steps an epoch, but have at least 8 images, or as many as requested where that
-    is less. The learning rate changes with the square root of the batch size. Before each evaluation, the running
-    statistics of BatchNorm are computed again from all training images, without augmentation.
+    is less. The learning rate changes with the square root of the batch size. Where such batches still make fewer than
+    20 steps an epoch (8 images a batch: below 160 images), there are more epochs, at most 1,000, so that all steps
+    together are at least 20 for each epoch requested. Before each evaluation, the running statistics of BatchNorm are
+    computed again from all training images, without augmentation.
 
     Args:
         requested: The recipe as requested.
-        recipe: The recipe with the batch size and the learning rate of the training.
+        recipe: The recipe with the batch size, the learning rate and the epochs of the training.
         images: The number of training images.
     """
 
@@ -54,7 +56,9 @@ def adaptation_of(recipe: Recipe, images: int) -> Adaptation | None:
         return None
     size = min(recipe.batch_size, max(SMALLEST_BATCH, images // FEWEST_STEPS))
     rate = max(LEAST_LEARNING_RATE, recipe.learning_rate * (size / recipe.batch_size) ** 0.5)
-    adapted = replace(recipe, batch_size=size, learning_rate=rate)
+    steps = min(FEWEST_STEPS, len(batch_sizes(images, size)))
+    epochs = min(MOST_EPOCHS, -(-recipe.epochs * FEWEST_STEPS // steps))
+    adapted = replace(recipe, batch_size=size, learning_rate=rate, epochs=epochs)
     return Adaptation(requested=recipe, recipe=adapted, images=images)
 
 
@@ -68,6 +72,7 @@ def _pace(recipe: Recipe, images: int) -> JsonObject:
         "batch_size": recipe.batch_size,
         "learning_rate": recipe.learning_rate,
         "steps_per_epoch": len(batch_sizes(images, recipe.batch_size)),
+        "epochs": recipe.epochs,
     }
 
 

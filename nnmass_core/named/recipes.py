@@ -11,6 +11,7 @@ from nnmass_core.codec import JsonObject, Value, choice, decode, encode, integer
 from nnmass_core.errors import DefinitionError, Problem
 
 LEAST_LEARNING_RATE = 1e-8
+MOST_EPOCHS = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class Recipe(Value):
     batch_size: int = integer(
         1, 65536, "Images in a step, over all devices. A smaller last batch is also used.", example=128
     )
-    epochs: int = integer(1, 1_000, "Number of passes over the training images.", example=200)
+    epochs: int = integer(1, MOST_EPOCHS, "Number of passes over the training images.", example=200)
     augmentation: str = choice(
         ("none", "crop_flip", "resized_crop_flip"),
         "none; crop_flip: pad by an eighth, crop and mirror at random (CIFAR); resized_crop_flip: scale a random part "

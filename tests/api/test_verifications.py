@@ -363,10 +363,23 @@ def test_an_adaptation_that_a_worker_decides_is_stored_with_the_training(client:
     held = trainings.claim(backend.database)
     trainings.adapt(backend.database, held, resolve_recipe("cifar-quick"), 160)
     assert get(client, path)["adaptation"]["trained"]["batch_size"] == 8
+    assert "epochs instead of" not in client.get(path.removeprefix("/v1")).text
     trainings.finish(backend.database, held, {0: 7})
     done = get(client, path)
     assert done["adaptation"]["trained"]["batch_size"] == 8
     assert get(client, "/v1/verifications")["items"][0]["adaptation"] == done["adaptation"]
+
+    path = f"/v1/verifications/{verify(client, dataset=folder, architecture=RESNET, recipe='cifar-quick')['id']}"
+    trainings.adapt(backend.database, trainings.claim(backend.database), resolve_recipe("cifar-quick"), 40)
+    few = get(client, path)["adaptation"]
+    assert (few["requested"]["epochs"], few["trained"]["epochs"], few["trained"]["steps_per_epoch"]) == (8, 32, 5)
+    assert few["digest"] != done["adaptation"]["digest"]
+    assert "5 steps an epoch instead of 1, 32 epochs instead of 8." in client.get(path.removeprefix("/v1")).text
+    older = few | {part: {k: v for k, v in few[part].items() if k != "epochs"} for part in ("requested", "trained")}
+    with backend.database.write() as session:
+        session.get_one(Verification, UUID(path.rpartition("/")[2])).adaptation = older
+    assert get(client, path)["adaptation"]["trained"]["epochs"] is None
+    assert "epochs instead of" not in client.get(path.removeprefix("/v1")).text
 
 
 def test_the_result_digest_tells_an_adapted_training_from_another_of_equal_figures(

@@ -27,37 +27,78 @@ def test_cifar_quick_is_adapted_to_160_images() -> None:
     assert adapted.recipe == replace(QUICK, batch_size=8, learning_rate=QUICK.learning_rate / 4)
     assert adapted.to_json() == {
         "images": 160,
-        "requested": {"batch_size": 128, "learning_rate": 0.1, "steps_per_epoch": 2},
-        "trained": {"batch_size": 8, "learning_rate": 0.025, "steps_per_epoch": 20},
+        "requested": {"batch_size": 128, "learning_rate": 0.1, "steps_per_epoch": 2, "epochs": 8},
+        "trained": {"batch_size": 8, "learning_rate": 0.025, "steps_per_epoch": 20, "epochs": 8},
         "batch_norm": "recomputed",
         "digest": adapted.digest,
     }
 
 
-@given(images=st.integers(1, 100_000), size=st.integers(1, 65_536), rate=st.floats(1e-8, 100.0))
-def test_an_adapted_recipe_changes_only_batches_and_their_learning_rate(images: int, size: int, rate: float) -> None:
-    recipe = replace(QUICK, batch_size=size, learning_rate=rate)
+@pytest.mark.parametrize(
+    ("images", "size", "asked", "epochs"),
+    [
+        (159, 128, 8, 8),  # 20 batches, the last of 7
+        (152, 128, 8, 9),  # 19 batches: 8 epochs of 20 are 160 steps, and 9 of 19 are 171
+        (40, 128, 8, 32),
+        (8, 128, 8, 160),
+        (1, 128, 3, 60),
+        (12, 4, 1, 7),  # batches stay at the 4 images requested
+        (40, 128, 500, 1000),  # the most epochs of a recipe, where 2,000 would be needed
+    ],
+)
+def test_fewer_images_than_20_batches_hold_are_trained_on_for_more_epochs(
+    images: int, size: int, asked: int, epochs: int
+) -> None:
+    adapted = adaptation_of(replace(QUICK, batch_size=size, epochs=asked), images)
+    assert adapted is not None
+    assert adapted.recipe.epochs == epochs
+    trained = adapted.to_json()["trained"]
+    assert trained == {
+        "batch_size": min(8, size),
+        "learning_rate": adapted.recipe.learning_rate,
+        "steps_per_epoch": len(batch_sizes(images, min(8, size))),
+        "epochs": epochs,
+    }
+
+
+@given(
+    images=st.integers(1, 100_000),
+    size=st.integers(1, 65_536),
+    rate=st.floats(1e-8, 100.0),
+    epochs=st.integers(1, 1_000),
+)
+def test_an_adapted_recipe_changes_only_batches_their_learning_rate_and_epochs(
+    images: int, size: int, rate: float, epochs: int
+) -> None:
+    recipe = replace(QUICK, batch_size=size, learning_rate=rate, epochs=epochs)
     adapted = adaptation_of(recipe, images)
     if adapted is None:
         assert len(batch_sizes(images, size)) >= 20
         return
     found = adapted.recipe
-    assert replace(found, batch_size=size, learning_rate=rate) == recipe
+    assert replace(found, batch_size=size, learning_rate=rate, epochs=epochs) == recipe
     assert found.batch_size == size or found.batch_size >= 8
-    assert len(batch_sizes(images, found.batch_size)) >= 20 or found.batch_size == min(8, size)
+    steps = len(batch_sizes(images, found.batch_size))
+    if steps >= 20:
+        assert found.epochs == epochs
+    else:
+        assert found.batch_size == min(8, size)
+        assert steps * found.epochs >= 20 * epochs or found.epochs == 1_000
+        assert steps * (found.epochs - 1) < 20 * epochs or found.epochs == epochs == 1_000
     assert 1e-8 <= found.learning_rate <= rate
     assert adaptation_of(recipe, images) == adapted
 
 
 def test_an_adapted_recipe_has_a_digest_of_its_own() -> None:
-    """Also where batches and rate stay as they were, since the statistics of BatchNorm are others."""
-    small = Recipe(optimizer="adam", learning_rate=1e-3, batch_size=4, epochs=1)
+    """Also where batches, rate and epochs stay as they were, since the statistics of BatchNorm are others."""
+    small = Recipe(optimizer="adam", learning_rate=1e-3, batch_size=4, epochs=1_000)
     adapted = adaptation_of(small, 12)
     assert adapted is not None
     assert adapted.recipe == small
     digests = {item.recipe.digest for item in recipes().values()} | {small.digest}
-    found = {adapted.digest, *(named.digest for n in (40, 160, 400) if (named := adaptation_of(QUICK, n)) is not None)}
+    sizes = (40, 160, 161, 400)
+    found = {adapted.digest, *(named.digest for n in sizes if (named := adaptation_of(QUICK, n)) is not None)}
     assert not digests & found
-    assert len(found) == 3  # 8 images a batch for 40 and 160
+    assert len(found) == 4  # 8 images a batch and 8 epochs for 160 and 161
     assert trained_recipe(adapted) == trained_recipe(small) == small
     assert isinstance(adapted, Adaptation)

@@ -433,6 +433,32 @@ def test_cifar_quick_learns_160_separable_images(bench: Bench, tmp_path: Path) -
     assert plain["result_digest"] != answer["result_digest"]
 
 
+@on_sqlite
+def test_below_160_images_there_are_more_epochs_and_progress_counts_them(bench: Bench, tmp_path: Path) -> None:
+    bench.context = replace(bench.context, settings=bench.context.settings.model_copy(update={"data_root": tmp_path}))
+    network = {
+        "family": "wide_resnet_cifar",
+        "input": {"channels": 3, "height": 8, "width": 8},
+        "num_classes": 2,
+        "stages": [{"channels": 4, "repeats": 1}] * 3,
+    }
+    recipe = replace(resolve_recipe("cifar-quick"), epochs=2)
+    dataset = separable(tmp_path, train=10, test=5)
+    verification_id = bench.submit(architecture=network, dataset=dataset, recipe=recipe.to_json(), seeds=[0, 1])
+    assert bench.run()
+    answer = bench.answer(verification_id)
+    adapted = adaptation_of(recipe, 20)
+    assert adapted is not None
+    assert answer["adaptation"] == adapted.to_json()
+    assert (answer["recipe"]["epochs"], answer["adaptation"]["trained"]["epochs"]) == (2, 14)  # 40 steps, 3 an epoch
+    assert [len(run["epochs"]) for run in answer["runs"]] == [14, 14]
+    events = [event.data for event in bench.rows(JobEvent, verification_id)]
+    fractions = [event["fraction"] for event in events if "fraction" in event]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    assert any("epoch 14 of 14" in event.get("message", "") for event in events)
+
+
 @pytest.mark.slow
 @on_sqlite
 def test_a_recipe_of_enough_steps_is_trained_as_requested(bench: Bench) -> None:
