@@ -17,7 +17,7 @@ APPLYING: dict[str, tuple[str, ...]] = {
     "digits": (),
     "cifar10": (),
     "cifar100": (),
-    "imagefolder": ("path", "background", "broken_files"),
+    "imagefolder": ("path", "background", "broken_files", "bit_depth"),
     "synthetic-circle": ("segments", "seed"),
     "synthetic-linear": ("segments", "seed"),
     "fake": ("seed",),
@@ -29,6 +29,9 @@ BANDS = 120
 
 SYNTHETIC_TRAIN, SYNTHETIC_TEST = 100 * BANDS, 10 * BANDS
 """Points of the synthetic sets, the same number in each band."""
+
+LEAST_BITS, MOST_BITS = 8, 32
+"""The bits that the values of an image file can use; images are read as 8 bits."""
 
 FAKE_TRAIN, FAKE_TEST = 512, 128
 """The number of images in the fake set."""
@@ -60,6 +63,14 @@ class Dataset(Value):
         "result (skip) (imagefolder).",
         default="refuse",
     )
+    bit_depth: int = integer(
+        0,
+        MOST_BITS,
+        "Bits that the values of files with more than 8 bits a channel use, 8 to 32: 0 becomes black and 2 to the "
+        "power of it, minus 1, becomes white. 0: the least usual number of bits that holds the greatest value of the "
+        "dataset (imagefolder).",
+        default=0,
+    )
     segments: int = integer(
         2,
         BANDS,
@@ -75,6 +86,7 @@ class Dataset(Value):
             "path": self.path != "",
             "background": self.background != "white",
             "broken_files": self.broken_files != "refuse",
+            "bit_depth": self.bit_depth != 0,
             "segments": self.segments != 20,
             "seed": self.seed != 0,
         }
@@ -83,6 +95,8 @@ class Dataset(Value):
                 yield Problem(field, "conflicts_with_dataset", f"does not apply to {self.name}")
         if "path" in applying and not self.path:
             yield Problem("path", "required", f"is required for {self.name}")
+        if 0 < self.bit_depth < LEAST_BITS:
+            yield Problem("bit_depth", "too_small", f"must be 0, or from {LEAST_BITS} to {MOST_BITS}")
         if any("\ud800" <= character <= "\udfff" for character in self.path):
             yield Problem("path", "bad_text", "contains half of a surrogate pair, which no file name contains")
 
@@ -94,7 +108,7 @@ class Dataset(Value):
     def key(self) -> str:
         """A short form of the data set, equal for equal sets: `synthetic-linear:segments=20,seed=0`."""
         if self.path:
-            usual = {"background": "white", "broken_files": "refuse"}
+            usual = {"background": "white", "broken_files": "refuse", "bit_depth": 0}
             options = ",".join(f"{name}={getattr(self, name)}" for name in usual if getattr(self, name) != usual[name])
             # a path has single slashes only, so nothing after two of them can be a part of it
             return f"{self.name}:{self.path}//{options}" if options else f"{self.name}:{self.path}"

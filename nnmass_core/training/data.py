@@ -41,7 +41,7 @@ def load(
 
         images = image_shape(shape)
         assert images is not None  # else there was a problem
-        how = folders.Options(dataset.background, dataset.broken_files == "skip", progress)
+        how = folders.Options(dataset.background, dataset.broken_files == "skip", dataset.bit_depth, progress)
         return folders.load(dataset.path, images, num_classes, root, how)
     if dataset.name in WHOLE:
         return WHOLE[dataset.name](root)

@@ -76,12 +76,14 @@ class BrokenImage(NotPossible):
 class Options:
     """How to read an image folder.
 
-    background: the color behind transparent parts. skip_broken: leave out images that cannot be read. progress: is
-    called with the number of files read so far, and of all files.
+    background: the color behind transparent parts. skip_broken: leave out images that cannot be read. bit_depth: the
+    bits that integers of more than 8 bits use, 0 for those of the greatest value. progress: is called with the number
+    of files read so far, and of all files.
     """
 
     background: str = "white"
     skip_broken: bool = False
+    bit_depth: int = 0
     progress: Callable[[int, int], None] | None = None
 
 
@@ -271,8 +273,9 @@ def load(path: str, shape: tuple[int, int, int], num_classes: int, root: Path, o
     broken = sorted(name for name, facts in zip(names, seen, strict=True) if facts is None)
     train, test = _without(layout, broken, options)
     facts = [one for one in seen if one is not None]
-    reading = settle(facts, options.background)
-    found = _found(listing, layout, broken, decided(facts, reading))
+    reading = settle(facts, options.background, options.bit_depth)
+    _check_range(names, seen, reading, options.bit_depth)
+    found = _found(listing, layout, broken, decided(facts, reading, options.bit_depth))
     if pixels is None:
         parts = [Files(store, _names(part), shape, reading) for part in (train, test)]
         decisions = changes(facts, reading) | ({"skipped": broken} if broken else {})
@@ -404,6 +407,27 @@ def _without(layout: Layout, broken: list[str], options: Options) -> tuple[Class
                 message = f"the class {quoted(label)} has no images for {part} that can be read"
                 raise NotPossible("bad_dataset", f"{message}: {joined(broken)} cannot")
     return left[0], left[1]
+
+
+def _check_range(names: list[str], seen: Seen, reading: Reading, bit_depth: int) -> None:
+    """Check that the given number of bits holds all values. Raises NotPossible, which names the other files."""
+    if not bit_depth:
+        return
+    low, high = reading.whole
+    beyond = sorted(
+        name
+        for name, facts in zip(names, seen, strict=True)
+        if facts is not None
+        and facts.whole
+        and facts.values is not None
+        and not low <= facts.values[0] <= facts.values[1] <= high
+    )
+    if beyond:
+        raise NotPossible(
+            "bad_dataset",
+            f"{counted(len(beyond), 'image')} of more than 8 bits with values outside of 0 to {high:,.0f}, the "
+            f'"bit_depth" of {bit_depth}: {joined(beyond)}',
+        )
 
 
 def _found(listing: Listing, layout: Layout, broken: list[str], decisions: list[str]) -> Found:

@@ -259,14 +259,18 @@ def _loaded_as(packed: bytes, name: str) -> Array:
 # A whole data set
 
 
-def settle(found: Sequence[Facts], background: str) -> Reading:
-    """Return how to decode the files of a data set, given what a first decoding showed of each."""
+def settle(found: Sequence[Facts], background: str, bit_depth: int = 0) -> Reading:
+    """Return how to decode the files of a data set, given what a first decoding showed of each.
+
+    bit_depth: the bits that integers of more than 8 bits use; 0 for those of the greatest value.
+    """
     whole = [facts.values for facts in found if facts.values is not None and facts.whole]
     real = [facts.values for facts in found if facts.values is not None and not facts.whole]
     reading = Reading(background)
     if whole:
         low, high = min(low for low, _ in whole), max(high for _, high in whole)
-        reading = Reading(background, Scale(low, high) if low < 0 else _of_bits(_depth(high)))
+        scale = Scale(low, high) if low < 0 else _of_bits(_depth(high))
+        reading = Reading(background, _of_bits(bit_depth) if bit_depth else scale)
     if real:
         low, high = min(low for low, _ in real), max(high for _, high in real)
         fitting = (scale for scale in (UNIT, BYTES) if low >= 0 and high <= scale.high)
@@ -274,7 +278,7 @@ def settle(found: Sequence[Facts], background: str) -> Reading:
     return reading
 
 
-def decided(found: Sequence[Facts], reading: Reading) -> list[str]:
+def decided(found: Sequence[Facts], reading: Reading, bit_depth: int = 0) -> list[str]:
     """Return what was decided about the files of a data set, in sentences."""
     said = []
     if turned := sum(facts.turned for facts in found):
@@ -291,15 +295,23 @@ def decided(found: Sequence[Facts], reading: Reading) -> list[str]:
         for whole in (True, False)
     }
     scales = {True: reading.whole, False: reading.real}
-    return said + [_scaled(values, scales[whole], whole=whole) for whole, values in deep.items() if values]
+    said += [
+        _scaled(values, scales[whole], whole=whole, requested=whole and bit_depth > 0)
+        for whole, values in deep.items()
+        if values
+    ]
+    if bit_depth and not deep[True]:
+        said.append(f"no image needs the bit depth of {bit_depth}: none of more than 8 bits leaves its range open")
+    return said
 
 
-def _scaled(deep: list[tuple[float, float]], scale: Scale, *, whole: bool) -> str:
+def _scaled(deep: list[tuple[float, float]], scale: Scale, *, whole: bool, requested: bool) -> str:
     least, greatest = min(low for low, _ in deep), max(high for _, high in deep)
     written = "{:,.0f}" if whole else "{:.6g}"
     low, high, black, white = map(written.format, (least, greatest, *scale))
     kind = "of more than 8 bits" if whole else "of floating-point numbers"
-    bits = f"as {_depth(scale.high)} bits, " if whole and scale.low == 0 else ""
+    bits = f"as {int(scale.high).bit_length()} bits, " if whole and scale.low == 0 else ""
+    bits += "as requested, " if requested else ""
     values = f"with values from {low} to {high}, scaled {bits}from {black} to {white}"
     said = f"{counted(len(deep), 'image')} {kind} {values}"
     dark = sum(high <= BYTES.high for _, high in deep)

@@ -39,7 +39,7 @@ MEASUREMENTS: list[dict[str, Any]] = [
 DATASETS: list[Any] = [
     "digits",
     {"name": "fake", "seed": 3},
-    {"name": "imagefolder", "path": "set", "background": "black", "broken_files": "skip"},
+    {"name": "imagefolder", "path": "set", "background": "black", "broken_files": "skip", "bit_depth": 16},
 ]
 
 

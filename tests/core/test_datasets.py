@@ -47,13 +47,19 @@ def test_a_name_is_a_complete_data_set(name: str) -> None:
         ("fake", {"name": "fake", "seed": 0}, "fake:seed=0"),
         (
             {"name": "imagefolder", "path": "a b/c.zip"},
-            {"name": "imagefolder", "path": "a b/c.zip", "background": "white", "broken_files": "refuse"},
+            {
+                "name": "imagefolder",
+                "path": "a b/c.zip",
+                "background": "white",
+                "broken_files": "refuse",
+                "bit_depth": 0,
+            },
             "imagefolder:a b/c.zip",
         ),
         (
-            {"name": "imagefolder", "path": "a", "background": "black", "broken_files": "skip"},
-            {"name": "imagefolder", "path": "a", "background": "black", "broken_files": "skip"},
-            "imagefolder:a//background=black,broken_files=skip",
+            {"name": "imagefolder", "path": "a", "background": "black", "broken_files": "skip", "bit_depth": 16.0},
+            {"name": "imagefolder", "path": "a", "background": "black", "broken_files": "skip", "bit_depth": 16},
+            "imagefolder:a//background=black,broken_files=skip,bit_depth=16",
         ),
         (
             {"name": "synthetic-linear", "seed": 7.0},
@@ -93,6 +99,10 @@ def test_equal_data_sets_have_equal_forms_whether_or_not_defaults_are_written_ou
         ({"name": "fake", "background": "black"}, [("background", "conflicts_with_dataset")]),
         ({"name": "mnist", "broken_files": "skip"}, [("broken_files", "conflicts_with_dataset")]),
         ({"name": "imagefolder", "path": "a", "background": "pink"}, [("background", "unknown_choice")]),
+        ({"name": "imagefolder", "path": "a", "bit_depth": 7}, [("bit_depth", "too_small")]),
+        ({"name": "imagefolder", "path": "a", "bit_depth": 33}, [("bit_depth", "too_large")]),
+        ({"name": "imagefolder", "path": "a", "bit_depth": "16"}, [("bit_depth", "not_an_integer")]),
+        ({"name": "digits", "bit_depth": 16}, [("bit_depth", "conflicts_with_dataset")]),
         (
             {"name": "mnist", "path": "a", "segments": 4, "seed": 1},
             [(field, "conflicts_with_dataset") for field in ("path", "segments", "seed")],

@@ -523,6 +523,47 @@ def test_the_range_is_that_of_all_files_so_that_a_dark_image_stays_dark(
     assert decision.endswith("scaled as 12 bits, from 0 to 4,095; 2 of them without a value above 255")
 
 
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_bit_depth_that_is_given_applies_to_values_that_stay_below_it(
+    on_disk: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values up to 14,720 of true 16 bits: as 14 bits, the least that holds them, they are four times as bright."""
+    files = classes("b") | {f"a/{i}.png": deep(WORDS * 64 + i) for i in range(5)}
+    write(tmp_path / "set", files)
+    if on_disk:
+        monkeypatch.setattr(folders, "LARGEST_HELD_BYTES", 0)
+    usual = read(tmp_path)
+    assert np.array_equal(pixels(usual.train)[0, ..., 0], SCENE)
+    assert "scaled as 14 bits, from 0 to 16,383" in usual.found.decisions[0]
+    given = {bits: read(tmp_path, bit_depth=bits) for bits in (14, 15, 16, 24)}
+    for bits, data in given.items():
+        assert np.array_equal(pixels(data.train)[0, ..., 0], (WORDS * 64) >> (bits - 8))
+        (decision,) = data.found.decisions
+        assert f"scaled as {bits} bits, as requested, from 0 to {2**bits - 1:,}" in decision
+    assert len({data.digest for data in (usual, *given.values())}) == 4  # 14 bits are those that were found
+    assert given[14].digest == usual.digest
+    if on_disk:  # release 0.1.0 read these files as 16 bits
+        sizes = sorted((name, len(content)) for name, content in files.items())
+        assert given[16].digest == f"sha256:{sha256_of(['1 x 4 x 6', sizes])}"
+
+
+def test_values_beyond_the_bit_depth_that_is_given_are_refused_and_named(tmp_path: Path) -> None:
+    negative = deep(WORDS.astype(np.int32) - 115, "TIFF")
+    write(tmp_path / "set", classes("a", "b") | {"a/!.png": deep(WORDS * 16), "b/!.tif": negative})
+    message = refused(tmp_path, bit_depth=11)
+    assert 'outside of 0 to 2,047, the "bit_depth" of 11: a/!.png, b/!.tif' in message
+    assert message.startswith("2 images of more than 8 bits")
+    assert refused(tmp_path, bit_depth=12).endswith(": b/!.tif")
+
+
+def test_a_bit_depth_that_applies_to_no_image_is_reported(tmp_path: Path) -> None:
+    write(tmp_path / "set", classes("a", "b") | {"a/!.pgm": PGM})
+    data = read(tmp_path, bit_depth=16)
+    assert np.array_equal(pixels(data.train)[0, ..., 0], SCENE)
+    assert data.found.decisions[-1].startswith("no image needs the bit depth of 16")
+    assert data.digest == read(tmp_path).digest
+
+
 def test_half_of_the_files_in_tif_and_a_class_of_gif_are_read(tmp_path: Path) -> None:
     files = classes("cat") | {f"cat/{i}.tif": packed(Image.fromarray(SCENE), "TIFF") for i in range(5)}
     files |= {f"dog/{i}.GIF": packed(Image.fromarray(SCENE), "GIF") for i in range(5)}
