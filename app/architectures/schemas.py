@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
 from app.http.cost_fields import with_costs, with_parts
 from app.http.fields import (
-    DIGEST_EXAMPLE,
     UUID_EXAMPLE,
     CreatedAt,
     DatasetWithOptions,
@@ -18,6 +17,7 @@ from app.http.fields import (
     NetworkId,
     NnMass,
     Precision,
+    RecipeDigest,
     Status,
     Strict,
 )
@@ -98,7 +98,7 @@ class TrainedIn(BaseModel):
         examples=["candidate"],
     )
     dataset: DatasetWithOptions
-    recipe_digest: str = Field(description="Digest of the recipe; equal for equal recipes.", examples=[DIGEST_EXAMPLE])
+    recipe_digest: RecipeDigest
     accuracy: float | None = Field(description="Mean test accuracy in [0, 1] over the seeds.", examples=[0.931])
     created_at: CreatedAt
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from app.http.fields import DIGEST_EXAMPLE
+from app.http.fields import DIGEST_EXAMPLE, RecipeDigest
 
 
 class Estimate(BaseModel):
@@ -62,7 +62,7 @@ class EvidenceScope(BaseModel):
     )
     task: str = Field(description="Shape of one input and number of classes.", examples=["784 -> 10"])
     recipe: str = Field(description="Name of the recipe, or its digest.", examples=["mlp-paper"])
-    recipe_digest: str = Field(description="Digest of the recipe; equal for equal recipes.", examples=[DIGEST_EXAMPLE])
+    recipe_digest: RecipeDigest
     adapted: str | None = Field(
         description="Digest of the recipe as adapted to few images; null when it was trained as requested.",
         examples=[DIGEST_EXAMPLE],

@@ -122,6 +122,9 @@ DatasetWithOptions = Annotated[
     WithJsonSchema(json_schema(Dataset)),
     Field(description="The dataset, with the options that apply to it."),
 ]
+RecipeDigest = Annotated[
+    str, Field(description="Digest of the recipe; equal for equal recipes.", examples=[DIGEST_EXAMPLE])
+]
 NetworkId = Annotated[
     str, Field(description="Id of the network: a hash of its definition.", examples=[ARCH_ID_EXAMPLE])
 ]

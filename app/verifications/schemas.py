@@ -30,6 +30,7 @@ from app.http.fields import (
     NnMass,
     Params,
     ProgressMessage,
+    RecipeDigest,
     Seed,
     StartedAt,
     Status,
@@ -383,7 +384,7 @@ class VerificationSummary(BaseModel):
     recipe_name: str | None = Field(
         description="Name of the recipe; null for a definition of your own.", examples=["mlp-paper"]
     )
-    recipe_digest: str = Field(description="Digest of the recipe; equal for equal recipes.", examples=[DIGEST_EXAMPLE])
+    recipe_digest: RecipeDigest
     adapt: bool = Field(description="Whether the recipe may be adapted to few images.", examples=[True])
     adaptation: AdaptedRecipe | None = Field(
         description="How the recipe is adapted. Before the training this is known only for datasets of known size; "
