@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Delete what a service stores.")
 
+Id = Annotated[str, typer.Argument(metavar="ID", help="Its id.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -28,56 +29,47 @@ class StoredFormat(StrEnum):
     TORCHSCRIPT = "torchscript"
 
 
-@app.command("search")
-def search(
-    search_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the search.")],
-    server: Server = None,
-    key_file: KeyFile = None,
-    *,
-    yes: Yes = False,
-) -> None:
-    """Delete a search with its ranking; trainings of its networks stay."""
-    what = f"the search {search_id} with its ranking"
-    _delete(what, lambda client: client.delete(search_id), server, key_file, yes=yes)
+class Stored(NamedTuple):
+    """Something with an id that a service stores: what is deleted, in a sentence and for people, and how."""
+
+    help: str
+    called: str
+    delete: Callable[[Client, str], None]
 
 
-@app.command("verification")
-def verification(
-    verification_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the training.")],
-    server: Server = None,
-    key_file: KeyFile = None,
-    *,
-    yes: Yes = False,
-) -> None:
-    """Delete a training with its files; its accuracy is no longer evidence."""
-    what = f"the training {verification_id} with its files and its evidence"
-    _delete(what, lambda client: client.delete_verification(verification_id), server, key_file, yes=yes)
+STORED = {
+    "search": Stored(
+        "Delete a search with its ranking; trainings of its networks stay.",
+        "the search {} with its ranking",
+        lambda client, search_id: client.delete(search_id),
+    ),
+    "verification": Stored(
+        "Delete a training with its files; its accuracy is no longer evidence.",
+        "the training {} with its files and its evidence",
+        lambda client, verification_id: client.delete_verification(verification_id),
+    ),
+    "measurement": Stored(
+        "Delete a measurement with its figures.",
+        "the measurement {}",
+        lambda client, measurement_id: client.delete_measurement(measurement_id),
+    ),
+    "architecture": Stored(
+        "Delete a network that you registered and that nothing uses.",
+        "the network {}",
+        lambda client, arch_id: client.delete_architecture(arch_id),
+    ),
+}
 
 
-@app.command("measurement")
-def measurement(
-    measurement_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the measurement.")],
-    server: Server = None,
-    key_file: KeyFile = None,
-    *,
-    yes: Yes = False,
-) -> None:
-    """Delete a measurement with its figures."""
-    what = f"the measurement {measurement_id}"
-    _delete(what, lambda client: client.delete_measurement(measurement_id), server, key_file, yes=yes)
+def _add(name: str, stored: Stored) -> None:
+    @app.command(name, help=stored.help)
+    def command(stored_id: Id, server: Server = None, key_file: KeyFile = None, *, yes: Yes = False) -> None:
+        what = stored.called.format(stored_id)
+        _delete(what, lambda client: stored.delete(client, stored_id), server, key_file, yes=yes)
 
 
-@app.command("architecture")
-def architecture(
-    arch_id: Annotated[str, typer.Argument(metavar="ARCH_ID", help="Id of the network.")],
-    server: Server = None,
-    key_file: KeyFile = None,
-    *,
-    yes: Yes = False,
-) -> None:
-    """Delete a network that you registered and that nothing uses."""
-    what = f"the network {arch_id}"
-    _delete(what, lambda client: client.delete_architecture(arch_id), server, key_file, yes=yes)
+for _name, _stored in STORED.items():
+    _add(_name, _stored)
 
 
 @app.command("export")
