@@ -128,8 +128,8 @@ class VerificationBody(Strict):
     adapt: bool = Field(
         default=True,
         description="Whether to adapt a recipe that makes fewer than 20 steps an epoch on this dataset: smaller "
-        "batches, a learning rate for them, more epochs where there are fewer than 160 images, and BatchNorm "
-        "statistics recomputed before each evaluation.",
+        "batches, a learning rate for them, more epochs where batches of 8 still make too few steps, and "
+        "BatchNorm statistics recomputed before each evaluation.",
         examples=[True],
     )
     seeds: list[Seed] = Field(

@@ -42,8 +42,8 @@ class VerificationCalls(Calls):
             dataset: The name of a data set (see `datasets`), or its full definition.
             recipe: The name of a recipe (see `recipes`), or its full definition.
             adapt: Whether to adapt a recipe that makes fewer than 20 steps an epoch on the data: smaller batches, a
-                learning rate for them, more epochs where there are fewer than 160 images, and BatchNorm statistics
-                recomputed before each evaluation.
+                learning rate for them, more epochs where batches of 8 still make too few steps, and BatchNorm
+                statistics recomputed before each evaluation.
             top: How many of a search's ranking to train, 1 to 10, by default 1.
             controls: `params`, `random` or both: for each, a network of the same cost is trained as well.
             seeds: One training for each, at most 20.

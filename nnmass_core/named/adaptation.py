@@ -20,7 +20,7 @@ class Adaptation:
 
     The batches are small enough for 20 steps an epoch, but have at least 8 images, or as many as requested where that
     is less. The learning rate changes with the square root of the batch size. Where such batches still make fewer than
-    20 steps an epoch (8 images a batch: below 160 images), there are more epochs, at most 1,000, so that all steps
+    20 steps an epoch (8 images a batch: below 154 images), there are more epochs, at most 1,000, so that all steps
     together are at least 20 for each epoch requested. Before each evaluation, the running statistics of BatchNorm are
     computed again from all training images, without augmentation.
 

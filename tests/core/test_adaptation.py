@@ -37,7 +37,9 @@ def test_cifar_quick_is_adapted_to_160_images() -> None:
 @pytest.mark.parametrize(
     ("images", "size", "asked", "epochs"),
     [
-        (159, 128, 8, 8),  # 20 batches, the last of 7
+        (160, 128, 8, 8),
+        (154, 128, 8, 8),  # 20 batches, the last of 2
+        (153, 128, 8, 9),  # 19 batches, since a last one of one image joins the one before
         (152, 128, 8, 9),  # 19 batches: 8 epochs of 20 are 160 steps, and 9 of 19 are 171
         (40, 128, 8, 32),
         (8, 128, 8, 160),
@@ -87,6 +89,15 @@ def test_an_adapted_recipe_changes_only_batches_their_learning_rate_and_epochs(
         assert steps * (found.epochs - 1) < 20 * epochs or found.epochs == epochs == 1_000
     assert 1e-8 <= found.learning_rate <= rate
     assert adaptation_of(recipe, images) == adapted
+
+
+def test_an_adaptation_without_more_epochs_keeps_its_digest() -> None:
+    """As it was before there were more epochs for some."""
+    found = [adapted.digest for images in (160, 400) if (adapted := adaptation_of(QUICK, images)) is not None]
+    assert found == [
+        "sha256:83674e6562dea5d60d7ee29a90db5733973f1a4ea5edeaa0650c14b60d292061",
+        "sha256:c7526d54c1585bede14f8970977bd4ba93dcfa356925f66ed72cb783bf88559e",
+    ]
 
 
 def test_an_adapted_recipe_has_a_digest_of_its_own() -> None:

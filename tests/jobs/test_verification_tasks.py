@@ -434,7 +434,7 @@ def test_cifar_quick_learns_160_separable_images(bench: Bench, tmp_path: Path) -
 
 
 @on_sqlite
-def test_below_160_images_there_are_more_epochs_and_progress_counts_them(bench: Bench, tmp_path: Path) -> None:
+def test_below_154_images_there_are_more_epochs_and_progress_counts_them(bench: Bench, tmp_path: Path) -> None:
     bench.context = replace(bench.context, settings=bench.context.settings.model_copy(update={"data_root": tmp_path}))
     network = {
         "family": "wide_resnet_cifar",
