@@ -17,6 +17,7 @@ from nnmass_core.costs import COSTS, LEAST_MASS, Cost, counts_of
 from nnmass_core.engine.chain import QUANTITIES, Chain, Ints, Stage
 from nnmass_core.engine.control import Control, OutOfTime
 from nnmass_core.engine.joint_relaxation import least_factor
+from nnmass_core.engine.listing import Listing, listable, listed_best, listed_front
 from nnmass_core.engine.pareto import Front, front_of_one_cost, front_of_two_costs
 from nnmass_core.engine.peaks import front_of_peak, least_peak, least_peaks
 from nnmass_core.engine.problem import PEAK, RANKING, ChainProblem, Key, maximize, minimize
@@ -31,6 +32,9 @@ COUNTED = ("params", "macs", "weights", "indices")
 
 CACHED_OPTIONS = 500_000
 """Larger chains, in options, are built again for each search, to bound memory."""
+
+LISTED = {"best": 10_000, "peak or shape": 50_000, "front of one": 300_000, "front of two": 2_000_000}
+"""By the kind of question, the most networks of a space that are listed, since bounds then take longer than a list."""
 
 
 def search(request: SearchRequest, control: Control | None = None) -> SearchResult:
@@ -150,7 +154,7 @@ class _Question:
         assert isinstance(self._objective, Pareto)
         problem = _problem(self._chain, self._limits, self._objective)
         try:
-            front = _front(problem, self._objective, self._control)
+            front = self._front(problem, self._objective)
         except OutOfTime:
             return SearchResult((), self._front_certificate((), Front([], None, 0, 0), feasible=None))
         ranking = self._ranked([list(point.integers) for point in front.points])
@@ -158,9 +162,35 @@ class _Question:
 
     def _solve(self, problem: ChainProblem, k: int) -> Solution:
         distinct = self._request.diversity == "shape"
+        listing = self._listing("peak or shape" if distinct or self._of_peak else "best")
+        if listing is not None:
+            return listed_best(listing, problem, k, of_peak=self._of_peak, distinct_shapes=distinct)
         if self._of_peak:
             return least_peaks(problem, k, self._control, distinct_shapes=distinct)
         return Solver(problem, k, self._control, distinct_shapes=distinct).solve()
+
+    def _front(self, problem: ChainProblem, objective: Pareto) -> Front:
+        quantities = tuple(COSTS[cost].quantity for cost in objective.costs)
+        listing = self._listing("front of one" if len(quantities) == 1 else "front of two")
+        if listing is not None:
+            return listed_front(listing, problem, quantities)
+        if quantities == (PEAK,):
+            return front_of_peak(problem, self._control)
+        if len(quantities) == 1:
+            return front_of_one_cost(problem, quantities[0], self._control)
+        return front_of_two_costs(problem, (quantities[0], quantities[1]), self._control)
+
+    def _listing(self, kind: str) -> Listing | None:
+        """Return all networks of the space where they answer this kind of question sooner; None: they do not.
+
+        None also where the time limit ends the list: the engine then finds what it can at once, and says so.
+        """
+        if self._chain.count() > LISTED[kind] or not listable(self._chain):
+            return None
+        try:
+            return Listing(self._chain, self._control)
+        except OutOfTime:
+            return None
 
     def _ranked(self, rows: list[list[int]]) -> tuple[Ranked, ...]:
         ranked: list[Ranked] = []
@@ -354,15 +384,6 @@ class _Question:
         if not solution.complete:
             raise OutOfTime
         return solution
-
-
-def _front(problem: ChainProblem, objective: Pareto, control: Control) -> Front:
-    quantities = tuple(COSTS[cost].quantity for cost in objective.costs)
-    if quantities == (PEAK,):
-        return front_of_peak(problem, control)
-    if len(quantities) == 1:
-        return front_of_one_cost(problem, quantities[0], control)
-    return front_of_two_costs(problem, (quantities[0], quantities[1]), control)
 
 
 def _savings(params: int, macs: int, ranking: tuple[Ranked, ...]) -> dict[str, float] | None:

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from random import Random
 
 import pytest
 
+from nnmass_core.engine.control import Control
+from nnmass_core.engine.listing import Listing, listed_best, listed_front
+from nnmass_core.engine.pareto import Point
 from nnmass_core.engine.peaks import least_peaks
-from nnmass_core.engine.problem import ChainProblem
+from nnmass_core.engine.problem import RANKING, ChainProblem, maximize, minimize
+from nnmass_core.engine.solver import Solver
 from tests.core.random_chains import Path, every_path, first_of_each_shape, out_of_time_after, random_chain
+
+
+def front_of(paths: list[Path], costs: tuple[str, ...]) -> list[Point]:
+    """Return the front of paths in ranking order, ascending in its costs; of equal ones the first."""
+    rows = [([getattr(path, cost) for cost in costs], path) for path in paths]
+    points: list[Point] = []
+    for own, path in rows:
+        others = [(cost, other) for cost, other in rows if all(a <= b for a, b in zip(cost, own, strict=True))]
+        if all(other.mass < path.mass or (cost == own and other.mass == path.mass) for cost, other in others):
+            points.append(Point(tuple(own), path.mass, path.integers))
+    first: dict[tuple[int, ...], Point] = {}
+    for point in points:
+        first.setdefault(point.costs, point)
+    return [first[key] for key in sorted(first)]
 
 
 def random_problem(rng: Random, most_shapes: int = 4) -> tuple[ChainProblem, list[Path]]:
@@ -56,3 +75,36 @@ def test_a_least_peak_cut_at_any_point_claims_no_more_than_it_knows(distinct_sha
             assert found.bound == (-able[0].peak if able else float("-inf"))
             return
     raise AssertionError
+
+
+@pytest.mark.parametrize("distinct_shapes", [False, True])
+@pytest.mark.random_cases(60)
+def test_the_listing_agrees_with_the_engine(distinct_shapes: bool, seed: int) -> None:
+    rng = Random(f"listing {distinct_shapes} {seed}")
+    problem, _ = random_problem(rng)
+    listing, k = Listing(problem.chain, Control()), rng.choice((1, 2, 5, 1000))
+    first = rng.choice((maximize("nn_mass"), minimize("nn_mass"), maximize("macs"), minimize("params")))
+    problem = replace(problem, keys=(first, *(key for key in RANKING if key.column != first.column)))
+    for of_peak in (False, True):
+        if of_peak:
+            problem = replace(problem, keys=RANKING)
+            engine = least_peaks(problem, k, Control(), distinct_shapes=distinct_shapes)
+        else:
+            engine = Solver(problem, k, Control(), distinct_shapes=distinct_shapes).solve()
+        listed = listed_best(listing, problem, k, of_peak=of_peak, distinct_shapes=distinct_shapes)
+        assert listed.complete
+        assert engine.complete
+        assert listed.integers.tolist() == engine.integers.tolist()
+        assert listed.masses == engine.masses
+        assert listed.additive.tolist() == engine.additive.tolist()
+        assert listed.bound == pytest.approx(engine.bound)
+    assert len(listing) == len(every_path(problem.chain))
+
+
+@pytest.mark.parametrize("costs", [("params",), ("peak",), ("params", "macs"), ("peak", "latency")])
+@pytest.mark.random_cases(60)
+def test_the_listed_front_equals_brute_force(costs: tuple[str, ...], seed: int) -> None:
+    problem, able = random_problem(Random(f"front {costs} {seed}"))
+    front = listed_front(Listing(problem.chain, Control()), problem, costs)
+    assert front.gaps is None
+    assert front.points == front_of(able, costs)
