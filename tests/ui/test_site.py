@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 from collections.abc import Iterator
 from contextlib import closing
+from html import unescape
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -446,6 +449,35 @@ def test_pages_show_how_a_recipe_is_adapted_and_that_an_accuracy_is_at_chance_le
         assert "recipe imagenet-paper" in evidence.text
         assert ("adapted to few images" in evidence.text) == adapted
     site.restore()
+
+
+def test_the_csv_file_of_the_evidence_has_the_points_of_the_page(site: Everything) -> None:
+    database = site.app.state.database
+    for recipe, depths in (("mlp-paper", (5, 6, 7)), ("imagenet-paper", (8, 9))):
+        for depth in depths:
+            body = {"architecture": MLP | {"depth": depth}, "dataset": "digits", "recipe": recipe, "adapt": False}
+            assert site.client.post("/v1/verifications", json=body).status_code == 202
+    trainings.train_all(database, [9, 8, 7, 6, 5])
+    everything_read = len(site.client.get("/v1/evidence", params={"format": "csv"}).text.splitlines()) - 1
+    try:
+        for asked, least in (
+            ({}, 3),
+            ({"recipe": "mlp-paper"}, 3),
+            ({"recipe": "imagenet-paper"}, 2),
+            ({"recipe": "imagenet-paper", "adapted": "false", "dataset": "digits"}, 2),
+            ({"family": "densenet_mlp"}, 3),
+        ):
+            page = site.client.get("/evidence", params=asked).text
+            (shown,) = re.findall(r'id="points">(.*?)</script>', page)
+            (path,) = re.findall(r'href="(/v1/evidence[^"]*)"', page)
+            rows = list(csv.DictReader(io.StringIO(site.client.get(unescape(path)).text)))
+            points = {(point["arch_id"], point["accuracy"]) for point in json.loads(shown)}
+            assert {(row["arch_id"], float(row["accuracy"])) for row in rows} == points
+            assert least <= len(rows) < everything_read
+            kept = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page))
+            assert kept == {name: text for name, text in asked.items() if name != "family"}
+    finally:
+        site.restore()
 
 
 def test_deleting_asks_first(site: Everything) -> None:
