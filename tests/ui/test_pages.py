@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Dialog, Page, expect
 
 from nnmass_core.named.recipes import resolve_recipe
 from tests.processes.service import SHORT_LEASES, Json, Service, wait_for
@@ -135,6 +135,56 @@ def test_problems_are_shown_next_to_their_field_while_typing(service: Service, b
         page.get_by_label("Definition (JSON").fill(re.sub(r'"cells": 3', '"cells": 2', definition))
         expect(page.locator("#space-size")).not_to_have_text(size)
         visitor.complaints.clear()  # a browser notes that an answer was 422, which is how problems come
+
+
+def test_an_edited_space_is_lost_only_if_its_editor_says_so(service: Service, browser: Browser) -> None:
+    with visit(browser, service.address) as visitor:
+        page = visitor.page
+        page.goto("/")
+        preset, definition = page.get_by_label("Space to search"), page.get_by_label("Definition (JSON")
+        page.get_by_text("Edit the space").click()
+        page.get_by_role("button", name="Load preset").click()
+        expect(definition).to_have_value(re.compile("densenet_cnn"))
+        preset.select_option("densenet-tiny")
+        expect(definition).to_have_value("")  # nothing of it was anybody's own
+        page.get_by_role("button", name="Load preset").click()
+        expect(definition).to_have_value(re.compile('"num_classes": 10'))
+        edited = definition.input_value().replace('"num_classes": 10', '"num_classes": 12')
+        definition.fill(edited)
+        said: list[str] = []
+
+        def answer(dialog: Dialog) -> None:
+            said.append(dialog.message)
+            dialog.accept() if len(said) > 3 else dialog.dismiss()
+
+        page.on("dialog", answer)
+        preset.select_option("densenet-mlp-mnist")
+        page.get_by_role("button", name="Clear").click()
+        page.get_by_role("button", name="Load preset").click()
+        assert said == ["The definition of the space has been edited. Discard it?"] * 3
+        assert (definition.input_value(), preset.input_value()) == (edited, "densenet-tiny")
+        preset.select_option("densenet-mlp-mnist")
+        expect(definition).to_have_value("")
+        assert (len(said), preset.input_value()) == (4, "densenet-mlp-mnist")
+
+
+def test_the_live_result_fits_next_to_the_form(service: Service, browser: Browser) -> None:
+    with visit(browser, service.address) as visitor:
+        page = visitor.page
+        page.goto("/")
+        answered(page, 1)
+        for limit in ("Params such as", "MACs such as"):
+            page.get_by_label(limit).fill("")
+        page.wait_for_load_state("networkidle")
+        presets = page.get_by_label("Space to search").locator("option").evaluate_all("all => all.map((o) => o.value)")
+        for preset in presets:
+            answers = int(page.locator("#answer").get_attribute("data-answers") or 0)
+            page.get_by_label("Space to search").select_option(preset)
+            answered(page, answers + 1)
+            table = page.locator("#answer .scroll")
+            assert table.evaluate("place => place.scrollWidth <= place.clientWidth"), preset
+            if preset in ("densenet-cifar", "mobilenet-v2-imagenet"):
+                keep(page, f"live-{preset}")
 
 
 def test_the_first_page_is_small_and_loads_within_a_second(service: Service, browser: Browser) -> None:

@@ -6,11 +6,14 @@ const answer = document.getElementById("answer");
 const brief = document.getElementById("brief");
 const root = document.body.dataset.root;
 const preset = form.elements.preset;
+const space = form.elements.space;
 const sliders = [...form.querySelectorAll("[data-slides]")];
 const DECADES = 4; // a slider covers 1/10,000 to 1 of the cost of the most expensive network
 const PAUSE_MS = 25;
 
 let most = {};
+let chosen = preset.value;
+let loaded = ""; // the definition of a preset, as it was written into the field
 let running = null;
 let timer = 0;
 
@@ -98,7 +101,7 @@ async function preview() {
     showProblems(fragment("found") || {});
     showBriefly();
     const found = fragment("most");
-    if (found && form.elements.space.value.trim()) {
+    if (found && space.value.trim()) {
       most = found;
       sliders.forEach(place);
     }
@@ -116,11 +119,27 @@ function ask() {
   timer = setTimeout(preview, PAUSE_MS);
 }
 
+// a definition that a person has changed is lost only if this person says so
+function mayReplaceSpace() {
+  const text = space.value.trim();
+  return text === "" || text === loaded || confirm("The definition of the space has been edited. Discard it?");
+}
+
 async function loadDefinition() {
+  if (!mayReplaceSpace()) return;
   const response = await fetch(`${root}/v1/spaces/${preset.value}`);
   if (!response.ok) return;
-  form.elements.space.value = JSON.stringify(await response.json(), null, 1);
+  space.value = loaded = JSON.stringify(await response.json(), null, 1);
   ask();
+}
+
+function choosePreset() {
+  if (!mayReplaceSpace()) {
+    preset.value = chosen;
+    return;
+  }
+  chosen = preset.value;
+  space.value = "";
 }
 
 function showUsualPrecision() {
@@ -148,7 +167,7 @@ for (const slider of sliders) {
 }
 form.addEventListener("input", (event) => {
   if (event.target.dataset.slides || event.target.id === "device") return;
-  if (event.target === preset) form.elements.space.value = "";
+  if (event.target === preset) choosePreset();
   showPreset();
   showGoal();
   ask();
@@ -156,7 +175,8 @@ form.addEventListener("input", (event) => {
 document.getElementById("space-actions").hidden = false;
 document.getElementById("load").addEventListener("click", loadDefinition);
 document.getElementById("clear").addEventListener("click", () => {
-  form.elements.space.value = "";
+  if (!mayReplaceSpace()) return;
+  space.value = "";
   ask();
 });
 document.getElementById("device").addEventListener("input", fillDevice);
