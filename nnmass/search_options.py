@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 from nnmass.amounts import Amount, bound_of
 from nnmass.results import Architecture
 from nnmass_core.costs import LEAST_MASS, MOST_MASS, costs_by_floor, costs_by_limit, limit_names
+from nnmass_core.errors import DefinitionError
 
 # untyped: the options of a TypedDict, by a name that is known when it runs
 
@@ -105,6 +106,8 @@ def definition_of(network: str | Definition) -> Mapping[str, Any]:
         from nnmass_core.named.networks import named_network  # imported here: the client needs no numpy
 
         return named_network(network).definition()
+    if not isinstance(network, Mapping):
+        raise DefinitionError.at("", "not_an_object", "must be an object")
     return network
 
 

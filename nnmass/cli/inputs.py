@@ -29,12 +29,34 @@ def json_in(place: str, what: str) -> Any:
 
 
 def network_in(place: str) -> Any:
-    """Return a network's definition from a file or standard input, or the name of a known network."""
+    """Return a network's definition from a file or standard input, or the name of a known network.
+
+    Refuses a file with several networks, or with none.
+    """
     return network_and_seed_in(place)[0]
 
 
 def network_and_seed_in(place: str) -> tuple[Any, int]:
     """Return a network as `network_in` does, and the seed of its wiring: 0 unless the file is that of a training."""
+    found, seed = _read(place)
+    several = _several(found)
+    if several is not None:
+        count = f"{len(several)} network{'s' if len(several) != 1 else ''}"
+        refuse(f"{place} contains a list of {count}, and this takes one definition (`nnmass search --save` writes one)")
+    if not isinstance(found, str | Mapping):
+        refuse(f"{place} does not contain a definition, which is a JSON object")
+    return found, seed
+
+
+def _several(found: Any) -> list[Any] | None:
+    """Return the networks of a list, or of the output of `search --json`; None for anything else."""
+    if isinstance(found, Mapping) and isinstance(found.get("items"), list):
+        return [item.get("architecture") if isinstance(item, Mapping) else item for item in found["items"]]
+    return found if isinstance(found, list) else None
+
+
+def _read(place: str) -> tuple[Any, int]:
+    """Return what a file contains, or the name of a known network, and the seed of its wiring."""
     if is_model_file(place):
         refuse(f'"{place}" is a model file; {TAKEN}')
     if place != HERE and not Path(place).exists() and _is_name(place):
@@ -65,12 +87,11 @@ def networks_in(place: str) -> list[tuple[str, Any]]:
 
     A file may contain one definition, a list of them, or the output of `search --json`.
     """
-    found = network_in(place)
-    if isinstance(found, dict) and isinstance(found.get("items"), list):
-        found = [item.get("architecture") if isinstance(item, dict) else item for item in found["items"]]
-    if isinstance(found, list):
-        return [(f"{place} #{number}", network) for number, network in enumerate(found, start=1)]
-    return [(place, found)]
+    found, _ = _read(place)
+    several = _several(found)
+    if several is None:
+        return [(place, found)]
+    return [(f"{place} #{number}", network) for number, network in enumerate(several, start=1)]
 
 
 def _is_name(text: str) -> bool:

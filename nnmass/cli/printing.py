@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 WIDE = 1000
 """Width of a table in a file, where lines need not be folded."""
 
+MOST_FILES = 5
+"""The most files of a training that are printed by name."""
+
 LEFT, RIGHT = "left", "right"
 
 
@@ -117,6 +120,16 @@ def print_trainings(trainings: Sequence[Verification]) -> None:
     figures = ("rank", "NN-Mass", "params", "MACs", "test accuracy")
     heads = [("role", LEFT), *((name, RIGHT) for name in figures), ("state", LEFT)]
     print_table(heads, map(_training_row, trainings))
+
+
+def print_places(trainings: Iterable[Verification], url: str) -> None:
+    """Print the page of each training, which has its id, and the files that are stored for it."""
+    for training in trainings:
+        name = training.role.replace("_", " ")
+        rank = f" {training.candidate_rank}" if training.candidate_rank is not None else ""
+        files = sorted(str(file["name"]) for file in training.artifacts)
+        stored = ", ".join(files) if len(files) <= MOST_FILES else f"{len(files)} files"
+        typer.echo(f"{name}{rank}: {url}/verifications/{training.id}{f', with {stored}' if files else ''}")
 
 
 def print_data(trainings: Iterable[Verification]) -> None:

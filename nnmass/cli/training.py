@@ -76,7 +76,7 @@ def verify(
             note_place(batch.items[0])
         ended = _followed(client, batch) if wait else list(batch.items)
         statement = _evidence(client, ended[0]) if wait else ""
-    _print(batch, ended, statement, as_json=as_json)
+    _print(batch, ended, statement, client.url, as_json=as_json)
     if any(training.ended and training.status != "succeeded" for training in ended):
         raise typer.Exit(FAILED)
 
@@ -144,14 +144,15 @@ def _said(event: Event) -> str:
     return f"{event.message}, test accuracy {event.epoch['test_accuracy']:.3f}"
 
 
-def _print(batch: Batch, ended: list[Verification], statement: str, *, as_json: bool) -> None:
-    from nnmass.cli.printing import notes_of, print_data, print_json, print_trainings
+def _print(batch: Batch, ended: list[Verification], statement: str, url: str, *, as_json: bool) -> None:
+    from nnmass.cli.printing import notes_of, print_data, print_json, print_places, print_trainings
 
     if as_json:
         items = [dict(training.raw) for training in ended]
         print_json({"items": items, "missing_controls": list(batch.missing_controls), "statement": statement})
         return
     print_trainings(ended)
+    print_places(ended, url)
     print_data(ended)
     for line in notes_of(ended):
         typer.echo(line)

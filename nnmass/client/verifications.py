@@ -344,4 +344,9 @@ def _named(what: str | Definition | Search) -> dict[str, object]:
         return {"search": what.id}
     if isinstance(what, str) and what.startswith("arch_"):
         return {"arch_id": what}
-    return {"search": what} if is_search(what) else {"architecture": dict(definition_of(what))}
+    if is_search(what):
+        return {"search": what}
+    try:
+        return {"architecture": dict(definition_of(what))}
+    except DefinitionError as error:
+        raise error.under("architecture") from error

@@ -20,6 +20,7 @@ import nnmass
 from app.jobs import lifecycle
 from nnmass import Client
 from nnmass.cli import app, deletion
+from nnmass.errors import DefinitionError
 from tests.api import trainings
 from tests.client.service import Service, wait_until
 from tests.client.test_local import MLP
@@ -215,6 +216,8 @@ def test_verify_trains_the_best_of_a_search_and_prints_its_accuracy(
     ):
         assert lines.count(line) == 1
     training = done.stdout.partition("Next: nnmass export ")[2].split()[0]
+    assert f"candidate 1: {service.address}/verifications/{training}, with weights-seed0.pt" in lines
+    assert any(line.startswith(f"params control 1: {service.address}/verifications/") for line in lines)
     weights = tmp_path / "weights.pt"
     assert run("export", training, "--seed", "0", "--format", "weights", "-o", str(weights)).exit_code == 0
     assert weights.read_bytes() == b"abc"
@@ -256,6 +259,20 @@ def test_verify_prints_json_and_refuses_invalid_options(
     assert "--recipe: batch_size must be at least 2" in refused.stderr
     definition.write_text(json.dumps(MLP))
     recipe.write_text(json.dumps(named.raw["recipe"]))
+    several = tmp_path / "list.json"
+    for content, said in (
+        ([MLP], "contains a list of 1 network, and this takes one definition"),
+        ([MLP, MLP], "contains a list of 2 networks, and this"),
+        ({"items": [{"architecture": MLP}], "result": None}, "contains a list of 1 network, and this"),
+        (7, "does not contain a definition, which is a JSON object"),
+    ):
+        several.write_text(json.dumps(content))
+        for command in (("verify", str(several), *what), ("export", str(several)), ("compress", str(several))):
+            done = run(*command)
+            assert (done.exit_code, done.stderr.splitlines()) == (2, [done.stderr.strip()]), command
+            assert f"{several} {said}" in done.stderr, command
+    with pytest.raises(DefinitionError, match="architecture: must be an object"):
+        client.verify([MLP], dataset="digits", recipe="mlp-paper")  # type: ignore[arg-type]
     for wrong in (("--seeds", "a"), ("--dataset", "nothing"), ("--top", "3")):
         done = run("verify", str(definition), *what, *wrong)
         assert done.exit_code == 2
