@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import cache, partial
+from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app import ui
@@ -24,14 +25,14 @@ from app.http import openapi_pages, problem_json
 from app.http.concurrency import Threads
 from app.http.cursors import Cursors
 from app.http.dependencies import allows
-from app.http.event_streams import Streams
-from app.http.fields import problems
+from app.http.event_streams import EventData, Streams
+from app.http.fields import ProblemBody, problems
 from app.http.middleware.access_log import AccessLogMiddleware
 from app.http.middleware.body_guard import BodyGuard
 from app.http.middleware.head import HeadMiddleware
 from app.http.middleware.hosts_and_origins import HostAndOriginMiddleware
 from app.http.middleware.parameters import QueryParameters
-from app.http.openapi_document import operation_id
+from app.http.openapi_document import operation_id, readable
 from app.jobs import requirements
 from app.jobs.broker import Dispatcher
 from app.jobs.sweeper import Sweeper
@@ -65,6 +66,10 @@ EVERYWHERE = (401, 403, 421, 422, 429, 503)
 """What any route may answer: a problem with the caller, a NUL in the address, or an unavailable database."""
 
 
+CHECKED = Depends(QueryParameters().check)
+"""What every route and page requires: the query parameters that it takes, and no others."""
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the application for these settings (None: the environment's)."""
     settings = settings or Settings()
@@ -91,16 +96,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         tracing.flush()
 
     # it provides the files of the documentation pages, so that they work on a machine without a network
-    app = FastAPIOffline(
+    app = _described(
+        FastAPIOffline,
         docs_url=None,
         redoc_url=None,
-        title="nnmass",
-        version=__version__,
-        description=DESCRIPTION,
         lifespan=lifespan,
-        dependencies=[Depends(QueryParameters().check)],
+        dependencies=[CHECKED],
         telemetry=tracing.of_requests(),
-        generate_unique_id_function=operation_id,
     )
     app.state.settings = settings
     app.state.stopping = stopping
@@ -111,16 +113,37 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.rate_limits = RateLimits(settings)
     app.state.cursors = Cursors(settings.signing_key())
     app.state.metrics = Metrics(database, settings)
-    for scope, routers in FEATURES.items():
-        for router in routers:
-            app.include_router(router, dependencies=[Depends(allows(scope))], responses=problems(*EVERYWHERE))
-    app.include_router(health.router, responses=problems(421, 422))
-    app.include_router(metrics.router, responses=problems(421, 422))
+    app.openapi = _document  # type: ignore[method-assign]
     openapi_pages.install(app)
-    ui.install(app)
     problem_json.install(app, ui.error_page)
     app.add_middleware(HeadMiddleware)  # added first: it is the innermost
     app.add_middleware(BodyGuard, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
     app.add_middleware(HostAndOriginMiddleware, settings=settings)
     app.add_middleware(AccessLogMiddleware, note=app.state.metrics.note)  # added last: it is the outermost
     return app
+
+
+@cache
+def _router() -> APIRouter:
+    """Return the router of all features and pages.
+
+    FastAPI prepares the routes of a router at the first request after it was included, which takes 0.2 s for all of
+    them: applications of the same process share the prepared ones.
+    """
+    everything = APIRouter(dependencies=[CHECKED], generate_unique_id_function=operation_id)
+    for scope, routers in FEATURES.items():
+        for router in routers:
+            everything.include_router(router, dependencies=[Depends(allows(scope))], responses=problems(*EVERYWHERE))
+    everything.include_router(health.router, responses=problems(421, 422))
+    everything.include_router(metrics.router, responses=problems(421, 422))
+    ui.install(everything)
+    return everything
+
+
+def _described(make: Callable[..., FastAPI], **more: Any) -> FastAPI:
+    """Return an application with the routes, and with what the OpenAPI document says of all of them."""
+    return make(title="nnmass", version=__version__, description=DESCRIPTION, routes=[*_router().routes], **more)
+
+
+_document = readable(lambda: _described(FastAPI).openapi(), (ProblemBody, EventData))
+"""Returns the OpenAPI document, which takes half a second once: it is the same for all settings."""

@@ -1,4 +1,4 @@
-"""The OpenAPI document and its pages, which load nothing from other hosts and run only our own scripts."""
+"""The pages of the OpenAPI document, which load nothing from other hosts and run only our own scripts."""
 
 from __future__ import annotations
 
@@ -10,17 +10,12 @@ from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 
-from app.http.event_streams import EventData
-from app.http.fields import ProblemBody
-from app.http.openapi_document import readable
-
 FILES = "/static-offline-docs"
 INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
 
 def install(app: FastAPI) -> None:
-    """Add the document, `/docs` and `/redoc`; the files of the pages are those that fastapi-offline has mounted."""
-    app.openapi = readable(app.openapi, (ProblemBody, EventData))  # type: ignore[method-assign]
+    """Add `/docs` and `/redoc`; the files of the pages are those that fastapi-offline has mounted."""
 
     @app.get("/docs", include_in_schema=False)
     def swagger_ui(request: Request) -> HTMLResponse:

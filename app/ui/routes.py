@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from fastapi import APIRouter, Depends, FastAPI, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
@@ -29,14 +29,14 @@ ROUTERS: dict[Scope, tuple[APIRouter, ...]] = {
 """The scope that the pages' forms need; keys that may only read can see every page."""
 
 
-def install(app: FastAPI) -> None:
-    """Add the pages."""
+def install(service: APIRouter) -> None:
+    """Add the pages to the routes of the service."""
     for scope, routers in ROUTERS.items():
         for router in routers:
-            app.include_router(router, dependencies=[Depends(allows(scope))])
-    app.include_router(sign_in.router)
-    app.add_api_route("/ui/plotly.js", chart_library, include_in_schema=False)
-    app.mount("/ui", StaticFiles(directory=STATIC), name="ui")
+            service.include_router(router, dependencies=[Depends(allows(scope))])
+    service.include_router(sign_in.router)
+    service.add_api_route("/ui/plotly.js", chart_library, include_in_schema=False)
+    service.mount("/ui", StaticFiles(directory=STATIC), name="ui")
 
 
 def chart_library() -> Response:
