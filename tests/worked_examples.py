@@ -24,6 +24,8 @@ from nnmass_core.named.presets import resolve_space
 from nnmass_core.request import Minimize, Pareto, SearchRequest
 from nnmass_core.search import search
 from nnmass_core.wiring import draw_wiring
+from tests.core.residual_problems import choices
+from tests.networks import AROUND_MOBILENET
 from tests.parsed import parsed
 
 Figures = dict[str, str]
@@ -242,6 +244,18 @@ def least_peak() -> Figures:
     return figures(**found)
 
 
+def overlapping_stages() -> Figures:
+    stage = {"expansion": 2, "channels": 8, "repeats": [1, 2], "stride": 1}
+    small = AROUND_MOBILENET | {"stages": [stage, stage]}
+    ranking = search(SearchRequest(space=decode_space(small), budget=Budget())).ranking
+    budget = Budget(max_params=2_300_000, max_macs=200_000_000)
+    best = search(SearchRequest(space=decode_space(AROUND_MOBILENET), budget=budget)).certificate
+    blocks = sorted(parsed(one.architecture.definition())["stages"][0]["repeats"] for one in ranking)
+    sizes = {"choices": choices(small), "space_size": len(ranking)}
+    around = {"choices around MobileNetV2": choices(AROUND_MOBILENET), "networks around MobileNetV2": best.space_size}
+    return figures(**sizes, **around, **{"m of the best": best.best_nn_mass or 0}) | {"n": ", ".join(map(str, blocks))}
+
+
 def limits_on_mass() -> Figures:
     m = Fraction(14, 3)
     x = float(m)
@@ -301,5 +315,6 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     37: joint_relaxation,
     38: bound_on_a_shape,
     39: least_peak,
+    40: overlapping_stages,
     50: limits_on_mass,
 }

@@ -137,6 +137,8 @@ class Chain:
         shape_columns: Selects, from the concatenated integers of a path, those that distinguish two shapes
             (`diversity: shape`).
         quantities: The columns of the stages' additive quantities.
+        parts: Where the parts that a path may lack begin in its concatenated integers, and the integers of each part;
+            None where every path has all. A stage gives zeros for a part that a path lacks.
         memory: Cached facts about the chain that hold for every budget; losing them costs only time.
     """
 
@@ -144,6 +146,7 @@ class Chain:
     nodes: tuple[int, ...]
     shape_columns: tuple[int, ...]
     quantities: tuple[str, ...] = QUANTITIES
+    parts: tuple[int, int] | None = None
     memory: dict[Any, Any] = field(default_factory=dict)
     """Cached facts about the chain that hold for every budget; losing them costs only time."""
 
@@ -174,7 +177,7 @@ class Chain:
             cap: The most activation elements of an option that are alive at the same time.
         """
         kept = tuple(s if not len(s) or s.peak.max() <= cap else s.take(s.peak <= cap) for s in self.stages)
-        return Chain(kept, self.nodes, self.shape_columns, self.quantities)
+        return Chain(kept, self.nodes, self.shape_columns, self.quantities, self.parts)
 
     def with_quantities(self, more: Mapping[str, Callable[[Stage], Ints]]) -> Chain:
         """Return the chain with more additive quantities.
@@ -187,7 +190,7 @@ class Chain:
             replace(stage, additive=np.column_stack([stage.additive, *(column(stage) for column in more.values())]))
             for stage in self.stages
         )
-        return Chain(stages, self.nodes, self.shape_columns, (*self.quantities, *more))
+        return Chain(stages, self.nodes, self.shape_columns, (*self.quantities, *more), self.parts)
 
     @cached_property
     def peaks(self) -> list[int]:
@@ -268,7 +271,7 @@ class Chain:
         return peaks
 
     def path_integers(self, paths: Ints) -> Ints:
-        """Return the integers of each path, concatenated in definition order.
+        """Return the integers of each path, concatenated in definition order; zeros for parts it lacks come last.
 
         Args:
             paths: The position of one option of each stage, (n, stages).
@@ -276,6 +279,14 @@ class Chain:
         Returns:
             The integers, one row for each path.
         """
-        return np.concatenate(
+        integers = np.concatenate(
             [stage.integers[paths[:, i]] for i, stage in enumerate(self.stages)], axis=1, dtype=np.int64
         )
+        if self.parts is not None:
+            first, width = self.parts
+            number = (integers.shape[1] - first) // width
+            parts = integers[:, first:].reshape(len(paths), number, width)
+            order = np.argsort(~parts.any(axis=2), axis=1, kind="stable")
+            parts = np.take_along_axis(parts, order[:, :, None], axis=1)
+            integers[:, first:] = parts.reshape(len(paths), number * width)
+        return integers

@@ -113,6 +113,10 @@ class InvertedStage(Value):
     repeats: int = integer(*REPEATS, "Blocks in the stage.")
     stride: int = integer(*STRIDE, "Stride of the first block.")
 
+    def goes_on_after(self, before: InvertedStage) -> bool:
+        """Return whether this stage and the one before it are a single run of equal blocks."""
+        return (self.expansion, self.channels, self.stride) == (before.expansion, before.channels, 1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class MobileNetV2(ResidualNetwork):
@@ -127,7 +131,7 @@ class MobileNetV2(ResidualNetwork):
         problems = [
             Problem(f"stages.{k}", "same_stage", "repeats the previous stage; merge the two")
             for k, (before, stage) in enumerate(itertools.pairwise(self.stages), start=1)
-            if (stage.expansion, stage.channels, stage.stride) == (before.expansion, before.channels, 1)
+            if stage.goes_on_after(before)
         ]
         yield from problems or super().cross_check()
 

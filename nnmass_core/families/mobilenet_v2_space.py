@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache, partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -40,7 +41,8 @@ from nnmass_core.families.residual import (
 )
 from nnmass_core.hardware.latency import LatencyModel
 from nnmass_core.spaces.axis import Axis, decode_axis, single_axis_schema
-from nnmass_core.spaces.base import Fields, Space, decode_integer
+from nnmass_core.spaces.base import MOST_OPTIONS, Fields, Space, decode_integer
+from nnmass_core.spaces.runs import STEM, Runs
 
 # untyped: an integer and an Axis, by name
 
@@ -52,6 +54,9 @@ DOCS = {
     "repeats": "Blocks in the stage.",
     "stride": "Stride of the first block.",
 }
+SHARED = ("expansion", "channels", "stride")
+"""What the blocks of a run share, with the stride of the first."""
+
 INTEGERS_A_STAGE = len(BOUNDS)
 INTEGERS_BEFORE = 4
 """Integers before the stages: height, width, stem channels and last channels."""
@@ -97,11 +102,23 @@ def decode_input(data: object) -> Input:
 class Nodes:
     """What distinguishes the nodes of one boundary, one array entry per node.
 
-    config: the choice of resolution, stem and last channels; height and width of the maps; channels; and, inside a
-    stage, the expansion and stride that its first block has fixed.
+    columns: the choice of resolution, stem and last channels; height, width; channels; expansion; stride;
+    a set of stages (spaces/runs.py). Inside a stage, expansion and stride are those of the run's first block, and the
+    set has the stages that it can start with. Between stages the stride is 0, the set has the stages that could have
+    ended, and the expansion is 0 unless the next run must differ from the one before. A node between stages that waits
+    for a later stage is the same inside the stage.
     """
 
     columns: Ints
+
+    @classmethod
+    def at_stem(cls, sizes: Ints, channels: Ints) -> Nodes:
+        """Return the nodes after the stem. sizes: of the maps, (n, 2). channels: (n,)."""
+        zeros = np.zeros_like(channels)
+        return cls(np.column_stack([np.arange(len(channels)), sizes, channels, zeros, zeros, zeros + STEM]))
+
+    def __len__(self) -> int:
+        return len(self.columns)
 
     @property
     def config(self) -> Ints:
@@ -118,17 +135,35 @@ class Nodes:
         """Channels, (n,)."""
         return self.columns[:, 3]
 
+    @property
+    def expansion(self) -> Ints:
+        """The expansion, (n,)."""
+        return self.columns[:, 4]
+
+    @property
+    def stride(self) -> Ints:
+        """The stride of the first block, (n,)."""
+        return self.columns[:, 5]
+
+    @property
+    def stages(self) -> Ints:
+        """The set of stages, (n,)."""
+        return self.columns[:, 6]
+
 
 def _distinct(columns: Ints) -> tuple[Nodes, Ints]:
     """Return the distinct rows as nodes, and the node of each row."""
-    rows, place = np.unique(columns, axis=0, return_inverse=True)
-    return Nodes(rows), place.reshape(-1)
+    order = np.lexsort(columns.T[::-1])
+    fresh = np.ones(len(order), bool)
+    fresh[1:] = np.any(columns[order[1:]] != columns[order[:-1]], axis=1)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.cumsum(fresh) - 1
+    return Nodes(columns[order[fresh]]), place
 
 
-def _pairs(nodes: int, *choices: Ints) -> tuple[Ints, ...]:
-    """Return every combination of a node and one value of each array, as columns."""
-    grid = np.meshgrid(np.arange(nodes), *choices, indexing="ij")
-    return tuple(column.reshape(-1) for column in grid)
+def _grid(*values: Ints) -> tuple[Ints, ...]:
+    """Return every combination of one value of each array, as columns."""
+    return tuple(column.reshape(-1) for column in np.meshgrid(*values, indexing="ij"))
 
 
 @dataclass(frozen=True)
@@ -157,11 +192,14 @@ class MobileNetV2Space(Space):
         return cls(**found)
 
     def cross_check(self) -> Iterator[Problem]:
-        for k, (before, stage) in enumerate(itertools.pairwise(self.stages), start=1):
-            shared = (set(before[name].values) & set(stage[name].values) for name in ("expansion", "channels"))
-            if 1 in stage["stride"].values and all(shared):
-                message = "shares expansion and channels with the previous stage; stride 1 would count networks twice"
-                yield Problem(f"stages.{k}", "same_stage", message)
+        for number in self.runs.too_long(REPEATS[1]):
+            message = f"can form a run of more than {REPEATS[1]} equal blocks with the stages before it"
+            yield Problem(f"stages.{number - 1}.repeats", "too_many_blocks", message)
+
+    @cached_property
+    def runs(self) -> Runs:
+        """The runs of equal blocks that the stages can stand for."""
+        return runs_of(self.stages)
 
     def to_json(self) -> JsonObject:
         return {
@@ -197,6 +235,8 @@ class MobileNetV2Space(Space):
 
     def option_bound(self) -> int:
         configs = len(self.input.sizes) * len(self.stem_channels.values) * len(self.last_channels.values)
+        if self.runs.ambiguous:
+            return _bound_on_runs(self.stages, configs)
         entering, scales, total = 1, 1, configs
         for stage in self.stages:
             expansions, channels, repeats, strides = (len(stage[name].values) for name in BOUNDS)
@@ -221,20 +261,22 @@ class MobileNetV2Space(Space):
         sizes = np.array([size for size, _, _ in configs], np.int64).reshape(-1, 2)
         stem, last = configs[:, 1].astype(np.int64), configs[:, 2].astype(np.int64)
         chained = [self._stem(sizes, stem, last, model)]
-        nodes = Nodes(np.column_stack([np.arange(len(stem)), (sizes + 1) // 2, stem]))
-        counts = [1, len(nodes.columns)]
-        for axes in self.stages:
-            first, inside = _first_blocks(nodes, axes, model)
-            others, nodes = _other_blocks(inside, axes, model)
+        nodes = Nodes.at_stem((sizes + 1) // 2, stem)
+        counts = [1, len(nodes)]
+        for number, axes in enumerate(self.stages, start=1):
+            first, inside = _first_blocks(nodes, number, axes, self.runs, model)
+            others, nodes = _other_blocks(inside, number, self.runs, model)
             chained += [first, others]
-            counts += [len(inside.columns), len(nodes.columns)]
+            counts += [len(inside), len(nodes)]
         ends = (nodes.channels, last[nodes.config], nodes.positions, self.num_classes)
         latency = timed(model, lambda: head_work(*ends))
         zeros = np.zeros(counts[-1], np.int64)
         chained.append(stage_of(np.arange(counts[-1]), zeros, head_costs(*ends), latency=latency))
         places = range(INTEGERS_BEFORE, INTEGERS_BEFORE + INTEGERS_A_STAGE * len(self.stages), INTEGERS_A_STAGE)
-        shape = [place + column for place in places for column in (1, 2)]
-        return Chain(tuple(chained), (*counts, 1), tuple(shape))
+        shape = tuple(place + column for place in places for column in (1, 2))
+        if not self.runs.ambiguous:
+            return Chain(tuple(chained), (*counts, 1), shape)
+        return Chain(_leading_on(chained, counts), (*counts, 1), shape, parts=(INTEGERS_BEFORE, INTEGERS_A_STAGE))
 
     def _stem(self, sizes: Ints, stem: Ints, last: Ints, model: LatencyModel | None) -> Stage:
         before, after = sizes.prod(axis=1), ((sizes + 1) // 2).prod(axis=1)
@@ -252,7 +294,7 @@ class MobileNetV2Space(Space):
             num_classes=self.num_classes,
             stem_channels=stem,
             last_channels=last,
-            stages=tuple(InvertedStage(expansion=e, channels=c, repeats=r, stride=s) for e, c, r, s in stages),
+            stages=merged(InvertedStage(expansion=e, channels=c, repeats=r, stride=s) for e, c, r, s in stages if r),
         )
 
     def varies_resolution(self) -> bool:
@@ -263,31 +305,130 @@ class MobileNetV2Space(Space):
         return any(len(axis.values) > 1 for axis in widths)
 
 
-def _first_blocks(nodes: Nodes, axes: StageAxes, model: LatencyModel | None) -> tuple[Stage, Nodes]:
+def runs_of(stages: tuple[StageAxes, ...]) -> Runs:
+    """Return the runs of equal blocks that stages can stand for."""
+    kinds = tuple(tuple(stage.values(name) for name in SHARED) for stage in stages)
+    return Runs(kinds, tuple(stage["repeats"].values for stage in stages))
+
+
+def merged(stages: Iterable[InvertedStage]) -> tuple[InvertedStage, ...]:
+    """Return stages with every run of equal blocks as one stage."""
+    found: list[InvertedStage] = []
+    for stage in stages:
+        if found and stage.goes_on_after(found[-1]):
+            found[-1] = replace(found[-1], repeats=found[-1].repeats + stage.repeats)
+        else:
+            found.append(stage)
+    return tuple(found)
+
+
+def _begun(nodes: Nodes, number: int, axes: StageAxes, runs: Runs) -> tuple[Ints, Ints]:
+    """Return the runs that start with a stage, and no earlier one, and the nodes that wait for a later stage.
+
+    Return the node before each, (n,), and the columns after its first block, (n, columns), with maps yet to be halved.
+    """
+    choices = np.stack(_grid(*(axes.values(name) for name in SHARED)))
+    able, waiting = (np.flatnonzero(after > 0) for after in (nodes.stages >> number - 1 & 1, nodes.stages >> number))
+    node, choice = _grid(able, np.arange(choices.shape[1]))
+    expansion, channels, stride = choices[:, choice]
+    starts = runs.starts(nodes.stages[node], runs.containing(*choices)[choice])
+    known, entering = nodes.expansion[node], nodes.channels[node]
+    fresh = (starts & -starts) == 1 << number
+    fresh &= (stride != 1) | (expansion != known) | (channels != entering)  # else the run before would go on
+    begun = np.column_stack([nodes.columns[node, :3], channels, expansion, stride, starts])[fresh]
+    return np.concatenate([node[fresh], waiting]), np.concatenate([begun, nodes.columns[waiting]])
+
+
+def _first_blocks(
+    nodes: Nodes, number: int, axes: StageAxes, runs: Runs, model: LatencyModel | None
+) -> tuple[Stage, Nodes]:
     """Return the stage of first blocks, and the nodes after the block, with expansion and stride known."""
-    choices = (axes.values(name) for name in ("expansion", "channels", "stride"))
-    source, expansion, channels, stride = _pairs(len(nodes.columns), *choices)
-    entering, maps = nodes.channels[source], nodes.columns[source, 1:3]
-    after = np.where(stride[:, None] == 2, (maps + 1) // 2, maps)
+    source, columns = _begun(nodes, number, axes, runs)
+    entering, before = nodes.channels[source], nodes.positions[source]
+    channels, stride = columns[:, 3], columns[:, 5]
+    columns[:, 1:3] = np.where(stride[:, None] == 2, (columns[:, 1:3] + 1) // 2, columns[:, 1:3])
+    inside, target = _distinct(columns)
+    begun = np.minimum(stride, 1)
+    expansion = np.maximum(columns[:, 4], 1)
     joined = ((stride == 1) & (entering == channels)).astype(np.int64)
-    layout = (entering, channels, expansion, maps.prod(axis=1), after.prod(axis=1), joined)
-    costs, latency = inverted_residual(*layout), timed(model, lambda: inverted_residual_work(*layout))
-    inside, target = _distinct(np.column_stack([nodes.config[source], after, channels, expansion, stride]))
+    layout = (entering, channels, expansion, before, columns[:, 1] * columns[:, 2], joined)
+    costs = Costs(*(begun * figure for figure in inverted_residual(*layout)))
+    latency = timed(model, lambda: repeated(inverted_residual_work(*layout), begun))
     terms = inverted_residual_terms(entering, expansion, joined)
-    integers = np.column_stack([expansion, channels])
+    integers = np.column_stack([begun * expansion, begun * channels])
     return stage_of(source, target, costs, terms, integers, latency=latency), inside
 
 
-def _other_blocks(inside: Nodes, axes: StageAxes, model: LatencyModel | None) -> tuple[Stage, Nodes]:
+def _continued(inside: Nodes, runs: Runs) -> tuple[Ints, list[dict[int, int]]]:
+    """Return the lengths that runs can have from each node: its entry in a list of them, and the list."""
+    going_on = runs.containing(inside.expansion, inside.channels, np.ones(len(inside), np.int64))
+    going_on = np.where(inside.stride > 0, going_on, -1)
+    kinds, place = np.unique(np.column_stack([inside.stages, going_on]), axis=0, return_inverse=True)
+    return place.reshape(-1), [
+        {0: stages} if after < 0 else runs.lengths(stages, after) for stages, after in kinds.tolist()
+    ]
+
+
+def _ended(inside: Nodes, number: int, runs: Runs) -> tuple[Ints, Ints, Ints]:
+    """Return the node before each possible end of a run, (n,), its blocks, (n,), and the columns after it."""
+    place, lengths = _continued(inside, runs)
+    counts = np.array([len(one) for one in lengths], np.int64)
+    blocks = np.array([blocks for one in lengths for blocks in one], np.int64)
+    ends = np.array([ends for one in lengths for ends in one.values()], np.int64)
+    source = np.repeat(np.arange(len(inside)), counts[place])
+    within = np.arange(len(source)) - np.repeat(np.cumsum(counts[place]) - counts[place], counts[place])
+    entry = (np.cumsum(counts) - counts)[place[source]] + within
+    rows = inside.columns[source]
+    going_on = runs.containing(rows[:, 4], rows[:, 3], np.ones(len(rows), np.int64))
+    stages, matters = runs.settled(number, ends[entry], going_on)
+    columns = np.column_stack([rows[:, :4], matters * rows[:, 4], np.zeros_like(stages), stages])
+    alive = stages > 0
+    return source[alive], blocks[entry][alive], columns[alive]
+
+
+def _other_blocks(inside: Nodes, number: int, runs: Runs, model: LatencyModel | None) -> tuple[Stage, Nodes]:
     """Return the stage of the blocks after the first, and the nodes after them."""
-    source, repeats = _pairs(len(inside.columns), axes.values("repeats"))
-    rows, more = inside.columns[source], repeats - 1
-    channels, expansion, stride = rows[:, 3], rows[:, 4], rows[:, 5]
+    source, repeats, columns = _ended(inside, number, runs)
+    more, nodes_before = np.maximum(repeats - 1, 0), inside.columns[source]
+    channels, expansion, stride = nodes_before[:, 3], np.maximum(nodes_before[:, 4], 1), nodes_before[:, 5]
     positions = inside.positions[source]
     layout = (channels, channels, expansion, positions, positions, np.ones_like(channels))
     one, latency = inverted_residual(*layout), timed(model, lambda: repeated(inverted_residual_work(*layout), more))
     costs = Costs(more * one.params, more * one.macs, more * one.norm_channels, (more > 0) * one.peak)
     numerator, denominator = inverted_residual_terms(channels, expansion, np.ones_like(channels))
-    nodes, target = _distinct(rows[:, :4])
+    nodes, target = _distinct(columns)
     terms = (more * numerator, denominator)
     return stage_of(source, target, costs, terms, np.column_stack([repeats, stride]), latency=latency), nodes
+
+
+def _leading_on(stages: list[Stage], counts: list[int]) -> tuple[Stage, ...]:
+    """Return stages without the options from which no path leads to the end. counts: the nodes before each."""
+    alive, kept = np.ones(1, bool), list[Stage]()
+    for stage, nodes in zip(reversed(stages), reversed(counts), strict=True):
+        rows = alive[stage.target]
+        kept.append(stage if rows.all() else stage.take(rows))
+        alive = np.bincount(kept[-1].source, minlength=nodes) > 0
+    return tuple(reversed(kept))
+
+
+@lru_cache(maxsize=64)
+def _bound_on_runs(stages: tuple[StageAxes, ...], configs: int) -> int:
+    """Return an upper bound on the options of overlapping stages: one configuration's nodes, walked without maps.
+
+    It is worked out no further than `MOST_OPTIONS`.
+    """
+    runs = runs_of(stages)
+    nodes, scales, total = Nodes.at_stem(np.ones((1, 2), np.int64), np.zeros(1, np.int64)), 1, configs
+    for number, axes in enumerate(stages, start=1):
+        choices = math.prod(len(axes[name].values) for name in SHARED)
+        total += configs * scales * len(nodes) * (choices + 1)
+        if total > MOST_OPTIONS:
+            return total
+        scales += len(axes["stride"].values) - 1
+        inside, _ = _distinct(_begun(nodes, number, axes, runs)[1])
+        place, lengths = _continued(inside, runs)
+        total += configs * scales * int(np.array([len(one) for one in lengths], np.int64)[place].sum())
+        if total > MOST_OPTIONS:
+            return total
+        nodes, _ = _distinct(_ended(inside, number, runs)[2])
+    return total + configs * scales * len(nodes)

@@ -26,7 +26,7 @@ RANGES = """Where a table says *range*, a space takes one of
 
 IDENTITY = """`arch_id` is a hash of the definition in its canonical form. The same network has the same id wherever
 it appears: what can be written in two ways is made one way (a surplus of `skip_channels` is taken off) or refused
-(two neighboring stages that are one)."""
+(two neighboring stages that are one). In a space such stages may meet: its networks count once, with these as one."""
 
 
 def definitions_page() -> str:

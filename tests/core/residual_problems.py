@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -90,21 +91,12 @@ def random_space(rng: Random, family: str, most: int = 300) -> dict[str, Any]:
                 stage["stride"] = rng.choice((1, 2, [1, 2]))
                 stage["expansion"] = rng.choice((1, 6, [1, 2], [2, 3, 6]))
         space = base | {"stages": stages}
-        if not _ambiguous(space) and _size(space) <= most:
+        if choices(space) <= most:
             return space
 
 
-def _ambiguous(space: dict[str, Any]) -> bool:
-    if space["family"] != "mobilenet_v2":
-        return False
-    return any(
-        1 in expand(stage["stride"])
-        and all(set(expand(before[name])) & set(expand(stage[name])) for name in ("expansion", "channels"))
-        for before, stage in itertools.pairwise(space["stages"])
-    )
-
-
-def _size(space: dict[str, Any]) -> int:
+def choices(space: dict[str, Any]) -> int:
+    """Return the number of choices for all fields of a space; several may make the same network."""
     size = 1
     for form in (form for stage in space["stages"] for form in stage.values()):
         size *= len(expand(form))
@@ -113,8 +105,19 @@ def _size(space: dict[str, Any]) -> int:
     return size
 
 
+def merged(stages: Iterable[dict[str, int]]) -> list[dict[str, int]]:
+    """Return stages with equal neighbors as one, where there is no stride between them."""
+    found: list[dict[str, int]] = []
+    for stage in stages:
+        if found and stage | {"repeats": 0} == found[-1] | {"repeats": 0, "stride": 1}:
+            found[-1] = found[-1] | {"repeats": found[-1]["repeats"] + stage["repeats"]}
+        else:
+            found.append(stage)
+    return found
+
+
 def definitions(space: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return every network of a space as its definition."""
+    """Return every network of a space as its definition, each once."""
     image = space["input"]
     inputs = [image]
     if "resolution" in image:
@@ -125,12 +128,18 @@ def definitions(space: dict[str, Any]) -> list[dict[str, Any]]:
         for stage in space["stages"]
     ]
     ends = [name for name in ("stem_channels", "last_channels") if name in space]
+    chosen = [merged(one) if space["family"] == "mobilenet_v2" else list(one) for one in itertools.product(*stages)]
+    distinct = [list(one) for one, _ in itertools.groupby(sorted(chosen, key=_numbers))]
     return [
-        space | {"input": one, "stages": list(chosen)} | dict(zip(ends, end, strict=True))
-        for one, end, chosen in itertools.product(
-            inputs, itertools.product(*(expand(space[name]) for name in ends)), itertools.product(*stages)
+        space | {"input": one, "stages": blocks} | dict(zip(ends, end, strict=True))
+        for one, end, blocks in itertools.product(
+            inputs, itertools.product(*(expand(space[name]) for name in ends)), distinct
         )
     ]
+
+
+def _numbers(stages: list[dict[str, int]]) -> list[list[int]]:
+    return [list(stage.values()) for stage in stages]
 
 
 def ranked(space: dict[str, Any]) -> list[Row]:

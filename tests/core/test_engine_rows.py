@@ -38,6 +38,13 @@ def sums_of(row: Row) -> dict[str, Any]:
     return {"nn_mass": row.mass, "params": row.params, "macs": row.macs, "weights": row.weights}
 
 
+def without_missing_parts(integers: list[int]) -> list[int]:
+    """Return the integers of a path without the zeros at their end for the stages that it lacks."""
+    while integers and integers[-1] == 0:
+        integers = integers[:-1]
+    return integers
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.random_cases(30)
 def test_the_best_under_floors_caps_and_limits_of_mass_equal_brute_force(family: str, seed: int) -> None:
@@ -65,5 +72,6 @@ def test_the_best_under_floors_caps_and_limits_of_mass_equal_brute_force(family:
         able, key=lambda row: (*(-key.sign * sums_of(row)[n] for key, n in zip(keys, order, strict=True)), row.cells)
     )
     assert found.complete
-    assert found.integers.tolist() == [[i for part in row.cells for i in part] for row in expected[:k]]
+    listed = [[i for part in row.cells for i in part] for row in expected[:k]]
+    assert [without_missing_parts(path) for path in found.integers.tolist()] == listed
     assert found.masses == [row.mass for row in expected[:k]]

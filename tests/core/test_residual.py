@@ -201,7 +201,7 @@ def test_an_invalid_definition_names_its_field(d: dict[str, Any], field: str) ->
         (RESNET | {"stages": {}}, "stages"),
         (RESNET | {"stages": [3]}, "stages.0"),
         (RESNET | {"stages": [{"channels": [8, 2], "repeats": 1}], "width_per_group": 16}, "width_per_group"),
-        (mobilenet([*SEPARATE, (6, 24, 1, 1)]), "stages.2"),
+        (mobilenet([*SEPARATE, (6, 24, 40, 1), (6, 24, 23, 1)]), "stages.3.repeats"),
         (mobilenet(SEPARATE) | {"input": {"channels": 3, "resolution": [0, 32]}}, "input.resolution.0"),
         (mobilenet(SEPARATE) | {"input": {"resolution": 32}}, "input.channels"),
         (mobilenet(SEPARATE) | {"input": {"channels": 3, "resolution": 32, "height": 3}}, "input.height"),

@@ -1,0 +1,126 @@
+"""Runs of equal blocks: what each network of overlapping stages has exactly once.
+
+Two stages that differ in nothing but their blocks' number, the second without a stride, are one run of equal blocks.
+Where the ranges of neighboring stages overlap, several choices for the stages can therefore make the same network. As a
+sequence of runs it is unique, so that a space is read run by run, with the set of all stages that could have ended with
+the runs so far (the subset construction for automata): docs/theory.md (40).
+
+A set of stages is an integer: bit k stands for stage k, from 1, and bit 0 for the stem, before any run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from nnmass_core.engine.chain import Ints
+
+STEM = 1
+"""The set of the stem only."""
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """The runs that the stages of a space can stand for.
+
+    Args:
+        kinds: For each stage, the values of every field that the blocks of a run share; the last is the stride of the
+            first block.
+        repeats: For each stage, its numbers of blocks, ascending.
+    """
+
+    kinds: tuple[tuple[Ints, ...], ...]
+    repeats: tuple[tuple[int, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+    def containing(self, *fields: Ints) -> Ints:
+        """Return the sets of stages whose ranges contain values, (n,). fields: the values of each field, (n,)."""
+        found = np.zeros(len(fields[0]), np.int64)
+        for number, kind in enumerate(self.kinds, start=1):
+            inside = np.logical_and.reduce([np.isin(column, axis) for column, axis in zip(fields, kind, strict=True)])
+            found |= inside.astype(np.int64) << number
+        return found
+
+    @cached_property
+    def alike(self) -> tuple[int, ...]:
+        """For each stage, the set of stages whose ranges have a run's first block in common with it; unused at 0."""
+        return (0, *(self._alike(kind) for kind in self.kinds))
+
+    def _alike(self, kind: tuple[Ints, ...]) -> int:
+        common = (
+            all(len(np.intersect1d(one, other)) for one, other in zip(kind, others, strict=True))
+            for others in self.kinds
+        )
+        return sum(int(found) << number for number, found in enumerate(common, start=1))
+
+    @cached_property
+    def ambiguous(self) -> bool:
+        """Whether a network can be made by several choices for the stages."""
+        return any(self.going_on(number) for number in range(1, len(self)))
+
+    def going_on(self, number: int) -> bool:
+        """Return whether a run of a stage can go on as the next one, for equal values and a stride of 1."""
+        *fields, _ = self.kinds[number - 1]
+        *following, strides = self.kinds[number]
+        shared = all(len(np.intersect1d(one, other)) for one, other in zip(fields, following, strict=True))
+        return bool(shared and 1 in strides)
+
+    def too_long(self, most: int) -> Iterator[int]:
+        """Yield the stages, from 1, with which a run of more than `most` blocks can end."""
+        for last in range(2, len(self) + 1):
+            shared, blocks = list(self.kinds[last - 1][:-1]), self.repeats[last - 1][-1]
+            for number in range(last - 1, 0, -1):
+                shared = [np.intersect1d(one, axis) for one, axis in zip(shared, self.kinds[number - 1], strict=False)]
+                if 1 not in self.kinds[number][-1] or not all(len(axis) for axis in shared):
+                    break
+                blocks += self.repeats[number - 1][-1]
+            if blocks > most:
+                yield last
+
+    def starts(self, ends: Ints, contained: Ints) -> Ints:
+        """Return the sets of stages that a run can start with, (n,).
+
+        Args:
+            ends: The sets of stages that could have ended before it, (n,).
+            contained: The sets of stages whose ranges contain its first block, (n,).
+        """
+        return (ends << 1) & contained
+
+    def lengths(self, starts: int, going_on: int) -> dict[int, int]:
+        """Return the possible numbers of blocks of a run, each with the set of stages that it could end with.
+
+        Args:
+            starts: The set of stages that it can start with.
+            going_on: The set of stages whose ranges contain its blocks without a stride.
+        """
+        found: dict[int, int] = {}
+        reached: set[int] = set()
+        for number, repeats in enumerate(self.repeats, start=1):
+            longer = {blocks + more for blocks in reached for more in repeats} if going_on >> number & 1 else set()
+            reached = longer | (set(repeats) if starts >> number & 1 else set())
+            for blocks in reached:
+                found[blocks] = found.get(blocks, 0) | 1 << number
+        return dict(sorted(found.items()))
+
+    def settled(self, number: int, ends: Ints, going_on: Ints) -> tuple[Ints, Ints]:
+        """Return what still matters after a stage: the ends, 0 where no path leads on, and whether the blocks do.
+
+        Args:
+            number: The stage.
+            ends: The sets of stages that could have ended, (n,).
+            going_on: The sets of stages whose ranges contain the last run's blocks without a stride, (n,).
+        """
+        if number == len(self):
+            ended = (ends >> number & 1) & ~(ends & STEM)
+            return ended << number, np.zeros(len(ends), bool)
+        later = (ends << 1) & ((2 << len(self)) - (2 << number))
+        kept = (ends >> number << number) | (ends & STEM)
+        for before in range(1, number):
+            # a stage that could have started earlier excludes what later stages have in common with it
+            kept |= np.where(later & self.alike[before + 1], ends & 1 << before, 0)
+        return np.where(kept >> number, kept, 0), (later & going_on) != 0
