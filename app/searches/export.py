@@ -39,14 +39,15 @@ def table(session: Session, owner: str, search_id: UUID) -> str:
     row = get(session, owner, search_id)
     request = SearchRequest.from_json(row.request, version=row.request_version)
     limits = [limit.name for limit in request.budget.all_limits()]
-    parts = len(request.space.largest().evaluation.parts)
+    parts = request.space.most_parts()
     widths = [f"width_{number}" for number in range(1, parts + 1)]
     place = "point" if is_front(row) else "rank"
     size = ["input_height", "input_width"] if request.space.varies_resolution() else []
     slack = [f"slack_{name}" for name in limits]
     columns = [place, "arch_id", "nn_mass", *COSTS, "depth", "precision", *size, *widths, *slack, "architecture"]
     precision = request.budget.precision
-    return csv_text(columns, (_line(one, precision, limits, sized=bool(size)) for one in _ranking(session, owner, row)))
+    lines = (_line(one, precision, limits, parts, sized=bool(size)) for one in _ranking(session, owner, row))
+    return csv_text(columns, lines)
 
 
 def _ranking(session: Session, owner: str, row: Search) -> list[RankedArchitecture]:
@@ -54,8 +55,9 @@ def _ranking(session: Session, owner: str, row: Search) -> list[RankedArchitectu
     return list(repository.ranking(session, owner, row.id)) if finished else []
 
 
-def _line(place: RankedArchitecture, precision: str, limits: list[str], *, sized: bool) -> list[Any]:
+def _line(place: RankedArchitecture, precision: str, limits: list[str], parts: int, *, sized: bool) -> list[Any]:
     figures = place.figures
+    widths = [*map(width_of, parts_of(figures))]
     size = (formatting.sides({"architecture": place.architecture}) or (None, None)) if sized else ()
     return [
         place.rank,
@@ -63,7 +65,8 @@ def _line(place: RankedArchitecture, precision: str, limits: list[str], *, sized
         *(figures.get(name) for name in ("nn_mass", *COSTS, "depth")),
         precision,
         *size,
-        *map(width_of, parts_of(figures)),
+        *widths,
+        *[None] * (parts - len(widths)),
         *(figures["slack"][name] for name in limits),
         json.dumps(place.architecture, separators=(",", ":")),
     ]

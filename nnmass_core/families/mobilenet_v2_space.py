@@ -297,6 +297,9 @@ class MobileNetV2Space(Space):
             stages=merged(InvertedStage(expansion=e, channels=c, repeats=r, stride=s) for e, c, r, s in stages if r),
         )
 
+    def most_parts(self) -> int:
+        return len(self.stages)
+
     def varies_resolution(self) -> bool:
         return len(self.input.sizes) > 1
 

@@ -99,6 +99,10 @@ class Space(ABC):
     def varies_width(self) -> bool:
         """Return whether the space contains networks of different widths."""
 
+    def most_parts(self) -> int:
+        """Return the most cells or stages of a network of the space."""
+        return len(self.largest().evaluation.parts)
+
     def varies_resolution(self) -> bool:
         """Return whether the space contains networks for images of different sizes."""
         return False

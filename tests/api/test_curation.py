@@ -502,6 +502,15 @@ def test_the_csv_export_has_the_resolution_where_the_space_varies_it(client: Tes
     assert {line["precision"] for line in lines} == {"fp32"}
 
 
+def test_the_csv_export_leaves_the_widths_of_stages_that_are_one_empty(client: TestClient, worker: Context) -> None:
+    stage = {"expansion": 2, "channels": [8, 16], "repeats": 1, "stride": 1}
+    search_id = finished(client, worker, space=SIZES | {"stages": [stage, stage]}, budget={}, top_k=9)["id"]
+    lines = table(client, search_id)
+    merged = [line for line in lines if len(json.loads(line["architecture"])["stages"]) == 1]
+    assert {(line["width_1"], line["width_2"]) for line in merged} == {("8", ""), ("16", "")}
+    assert {line["width_2"] for line in lines if line not in merged} == {"8", "16"}
+
+
 def test_no_cell_of_the_csv_export_is_a_spreadsheet_formula(client: TestClient, worker: Context) -> None:
     formula = "=HYPERLINK(1)"
     texts = {"name": formula, "note": "@SUM(1)", "tags": ["+1", "-1", formula]}
