@@ -42,16 +42,16 @@ from nnmass_core.families.residual import (
 from nnmass_core.hardware.latency import LatencyModel
 from nnmass_core.spaces.axis import Axis, decode_axis, single_axis_schema
 from nnmass_core.spaces.base import MOST_OPTIONS, Fields, Space, decode_integer
-from nnmass_core.spaces.runs import STEM, Runs
+from nnmass_core.spaces.runs import Runs
 
 # untyped: an integer and an Axis, by name
 
 RESOLUTION = (1, 8192)
-BOUNDS = {"expansion": EXPANSION, "channels": CHANNELS, "repeats": REPEATS, "stride": STRIDE}
+BOUNDS = {"expansion": EXPANSION, "channels": CHANNELS, "repeats": (0, REPEATS[1]), "stride": STRIDE}
 DOCS = {
     "expansion": "Inner channels for each input channel of a block.",
     "channels": "Output channels of every block.",
-    "repeats": "Blocks in the stage.",
+    "repeats": "Blocks in the stage; 0 leaves it out, with its stride.",
     "stride": "Stride of the first block.",
 }
 SHARED = ("expansion", "channels", "stride")
@@ -112,10 +112,10 @@ class Nodes:
     columns: Ints
 
     @classmethod
-    def at_stem(cls, sizes: Ints, channels: Ints) -> Nodes:
+    def at_stem(cls, sizes: Ints, channels: Ints, runs: Runs) -> Nodes:
         """Return the nodes after the stem. sizes: of the maps, (n, 2). channels: (n,)."""
         zeros = np.zeros_like(channels)
-        return cls(np.column_stack([np.arange(len(channels)), sizes, channels, zeros, zeros, zeros + STEM]))
+        return cls(np.column_stack([np.arange(len(channels)), sizes, channels, zeros, zeros, zeros + runs.stem]))
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -195,6 +195,8 @@ class MobileNetV2Space(Space):
         for number in self.runs.too_long(REPEATS[1]):
             message = f"can form a run of more than {REPEATS[1]} equal blocks with the stages before it"
             yield Problem(f"stages.{number - 1}.repeats", "too_many_blocks", message)
+        if not any(stage["repeats"].largest for stage in self.stages):
+            yield Problem("stages", "no_blocks", "must have a stage with at least one block")
 
     @cached_property
     def runs(self) -> Runs:
@@ -247,11 +249,21 @@ class MobileNetV2Space(Space):
 
     def largest(self) -> Architecture:
         height, width = self.input.sizes[-1]
-        before = [height, width, self.stem_channels.largest, self.last_channels.largest]
+        integers = [height, width, self.stem_channels.largest, self.last_channels.largest]
+        before = (0, self.stem_channels.largest)
         for stage in self.stages:
-            before += [stage["expansion"].largest, stage["channels"].largest, stage["repeats"].largest]
-            before.append(stage["stride"].values[0])
-        return self.architecture(before)
+            expansion, channels, stride = (
+                stage["expansion"].largest,
+                stage["channels"].largest,
+                stage["stride"].values[0],
+            )
+            if 0 in stage["repeats"].values:  # without it the next stage has wider inputs, or larger maps
+                channels, stride = max(channels, before[1]), 1
+            if (expansion, channels, stride) == (*before, 1):  # else a run of more than a stage's most blocks
+                channels, expansion = min(channels + 1, CHANNELS[1]), expansion + (channels == CHANNELS[1])
+            integers += [expansion, channels, stage["repeats"].largest, stride]
+            before = (expansion, channels)
+        return self.architecture(integers)
 
     def chain(self, model: LatencyModel | None = None) -> Chain:
         configs = np.array(
@@ -261,7 +273,7 @@ class MobileNetV2Space(Space):
         sizes = np.array([size for size, _, _ in configs], np.int64).reshape(-1, 2)
         stem, last = configs[:, 1].astype(np.int64), configs[:, 2].astype(np.int64)
         chained = [self._stem(sizes, stem, last, model)]
-        nodes = Nodes.at_stem((sizes + 1) // 2, stem)
+        nodes = Nodes.at_stem((sizes + 1) // 2, stem, self.runs)
         counts = [1, len(nodes)]
         for number, axes in enumerate(self.stages, start=1):
             first, inside = _first_blocks(nodes, number, axes, self.runs, model)
@@ -305,7 +317,8 @@ class MobileNetV2Space(Space):
 
     def varies_width(self) -> bool:
         widths = [self.stem_channels, self.last_channels, *(stage["channels"] for stage in self.stages)]
-        return any(len(axis.values) > 1 for axis in widths)
+        left_out = any({0} < set(stage["repeats"].values) for stage in self.stages)
+        return left_out or any(len(axis.values) > 1 for axis in widths)
 
 
 def runs_of(stages: tuple[StageAxes, ...]) -> Runs:
@@ -421,13 +434,15 @@ def _bound_on_runs(stages: tuple[StageAxes, ...], configs: int) -> int:
     It is worked out no further than `MOST_OPTIONS`.
     """
     runs = runs_of(stages)
-    nodes, scales, total = Nodes.at_stem(np.ones((1, 2), np.int64), np.zeros(1, np.int64)), 1, configs
+    nodes = Nodes.at_stem(np.ones((1, 2), np.int64), np.zeros(1, np.int64), runs)
+    scales, total = 1, configs
     for number, axes in enumerate(stages, start=1):
         choices = math.prod(len(axes[name].values) for name in SHARED)
         total += configs * scales * len(nodes) * (choices + 1)
         if total > MOST_OPTIONS:
             return total
-        scales += len(axes["stride"].values) - 1
+        same_map = 1 in axes["stride"].values or 0 in axes["repeats"].values
+        scales += same_map and 2 in axes["stride"].values
         inside, _ = _distinct(_begun(nodes, number, axes, runs)[1])
         place, lengths = _continued(inside, runs)
         total += configs * scales * int(np.array([len(one) for one in lengths], np.int64)[place].sum())

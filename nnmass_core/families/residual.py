@@ -217,7 +217,7 @@ def stages_schema(
     title: str, bounds: Mapping[str, Bounds], docs: Mapping[str, str], least: int, most: int
 ) -> JsonObject:
     """Describe a list of stages as JSON Schema; `title` is the name of one entry's class."""
-    axes = {name: single_axis_schema(*limits, docs[name]) for name, limits in bounds.items()}
+    axes = {name: single_axis_schema(*limits, docs[name], example=max(1, limits[0])) for name, limits in bounds.items()}
     return {
         "type": "array",
         "items": object_schema(title, axes),

@@ -1,9 +1,9 @@
 """Runs of equal blocks: what each network of overlapping stages has exactly once.
 
 Two stages that differ in nothing but their blocks' number, the second without a stride, are one run of equal blocks.
-Where the ranges of neighboring stages overlap, several choices for the stages can therefore make the same network. As a
-sequence of runs it is unique, so that a space is read run by run, with the set of all stages that could have ended with
-the runs so far (the subset construction for automata): docs/theory.md (40).
+Where the ranges of neighboring stages overlap, or stages can be left out, several choices for the stages can therefore
+make the same network. As a sequence of runs it is unique, so that a space is read run by run, with the set of all
+stages that could have ended with the runs so far (the subset construction for automata): docs/theory.md (40).
 
 A set of stages is an integer: bit k stands for stage k, from 1, and bit 0 for the stem, before any run.
 """
@@ -29,7 +29,7 @@ class Runs:
     Args:
         kinds: For each stage, the values of every field that the blocks of a run share; the last is the stride of the
             first block.
-        repeats: For each stage, its numbers of blocks, ascending.
+        repeats: For each stage, its numbers of blocks, ascending; 0 leaves the stage out, and its stride with it.
     """
 
     kinds: tuple[tuple[Ints, ...], ...]
@@ -39,10 +39,10 @@ class Runs:
         return len(self.kinds)
 
     def containing(self, *fields: Ints) -> Ints:
-        """Return the sets of stages whose ranges contain values, (n,). fields: the values of each field, (n,)."""
+        """Return the sets of stages whose ranges contain values of the first fields, (n,) each."""
         found = np.zeros(len(fields[0]), np.int64)
         for number, kind in enumerate(self.kinds, start=1):
-            inside = np.logical_and.reduce([np.isin(column, axis) for column, axis in zip(fields, kind, strict=True)])
+            inside = np.logical_and.reduce([np.isin(column, axis) for column, axis in zip(fields, kind, strict=False)])
             found |= inside.astype(np.int64) << number
         return found
 
@@ -59,11 +59,21 @@ class Runs:
         return sum(int(found) << number for number, found in enumerate(common, start=1))
 
     @cached_property
-    def ambiguous(self) -> bool:
-        """Whether a network can be made by several choices for the stages."""
-        return any(self.going_on(number) for number in range(1, len(self)))
+    def stem(self) -> int:
+        """The set of what could have ended before any run: the stem, and the first stages if they can be left out."""
+        found = STEM
+        for number, repeats in enumerate(self.repeats, start=1):
+            if 0 not in repeats:
+                break
+            found |= 1 << number
+        return found
 
-    def going_on(self, number: int) -> bool:
+    @cached_property
+    def ambiguous(self) -> bool:
+        """Whether a network can be made by several choices for the stages, or can lack a stage."""
+        return any(0 in repeats for repeats in self.repeats) or any(map(self._goes_on, range(1, len(self))))
+
+    def _goes_on(self, number: int) -> bool:
         """Return whether a run of a stage can go on as the next one, for equal values and a stride of 1."""
         *fields, _ = self.kinds[number - 1]
         *following, strides = self.kinds[number]
@@ -72,15 +82,18 @@ class Runs:
 
     def too_long(self, most: int) -> Iterator[int]:
         """Yield the stages, from 1, with which a run of more than `most` blocks can end."""
-        for last in range(2, len(self) + 1):
-            shared, blocks = list(self.kinds[last - 1][:-1]), self.repeats[last - 1][-1]
-            for number in range(last - 1, 0, -1):
-                shared = [np.intersect1d(one, axis) for one, axis in zip(shared, self.kinds[number - 1], strict=False)]
-                if 1 not in self.kinds[number][-1] or not all(len(axis) for axis in shared):
-                    break
-                blocks += self.repeats[number - 1][-1]
-            if blocks > most:
-                yield last
+        if not self.ambiguous:
+            return
+        axes = [np.unique(np.concatenate(axis)) for axis in zip(*(kind[:-1] for kind in self.kinds), strict=True)]
+        fields = [column.reshape(-1) for column in np.meshgrid(*axes, indexing="ij")]
+        contained, going_on = self.containing(*fields), self.containing(*fields, np.ones_like(fields[0]))
+        longest = np.zeros_like(contained)
+        for number, repeats in enumerate(self.repeats, start=1):
+            longer = np.where((going_on >> number & 1) & (longest > 0), longest + repeats[-1], 0)
+            if longer.max(initial=0) > most:
+                yield number
+            begun = (contained >> number & 1) * repeats[-1]
+            longest = np.maximum(np.maximum(longer, begun), longest if 0 in repeats else 0)
 
     def starts(self, ends: Ints, contained: Ints) -> Ints:
         """Return the sets of stages that a run can start with, (n,).
@@ -101,8 +114,10 @@ class Runs:
         found: dict[int, int] = {}
         reached: set[int] = set()
         for number, repeats in enumerate(self.repeats, start=1):
+            begun = set(repeats) - {0} if starts >> number & 1 else set()
             longer = {blocks + more for blocks in reached for more in repeats} if going_on >> number & 1 else set()
-            reached = longer | (set(repeats) if starts >> number & 1 else set())
+            left_out = reached if 0 in repeats else set()
+            reached = begun | longer | left_out
             for blocks in reached:
                 found[blocks] = found.get(blocks, 0) | 1 << number
         return dict(sorted(found.items()))

@@ -106,9 +106,11 @@ def choices(space: dict[str, Any]) -> int:
 
 
 def merged(stages: Iterable[dict[str, int]]) -> list[dict[str, int]]:
-    """Return stages with equal neighbors as one, where there is no stride between them."""
+    """Return stages with equal neighbors as one, where there is no stride between them; those of 0 blocks are none."""
     found: list[dict[str, int]] = []
     for stage in stages:
+        if not stage["repeats"]:
+            continue
         if found and stage | {"repeats": 0} == found[-1] | {"repeats": 0, "stride": 1}:
             found[-1] = found[-1] | {"repeats": found[-1]["repeats"] + stage["repeats"]}
         else:
@@ -129,7 +131,7 @@ def definitions(space: dict[str, Any]) -> list[dict[str, Any]]:
     ]
     ends = [name for name in ("stem_channels", "last_channels") if name in space]
     chosen = [merged(one) if space["family"] == "mobilenet_v2" else list(one) for one in itertools.product(*stages)]
-    distinct = [list(one) for one, _ in itertools.groupby(sorted(chosen, key=_numbers))]
+    distinct = [one for one, _ in itertools.groupby(sorted(chosen, key=_numbers)) if one]
     return [
         space | {"input": one, "stages": blocks} | dict(zip(ends, end, strict=True))
         for one, end, blocks in itertools.product(

@@ -1,4 +1,4 @@
-"""Spaces of `mobilenet_v2` whose neighboring stages overlap: each network once, docs/theory.md (40)."""
+"""Spaces of `mobilenet_v2` whose stages overlap or can be left out: each network once, docs/theory.md (40)."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from tests.networks import AROUND_MOBILENET
 EXPANSIONS = (1, 2, [1, 2], [2, 3], [1, 2, 3])
 CHANNELS = (4, [4, 6], [4, 5, 6], [6, 8])
 REPEATS = (1, 2, [1, 2], [1, 3], [2, 5], [1, 2, 3])
+OPTIONAL = (0, [0, 1], [0, 2], [0, 1, 3], {"min": 0, "max": 2})
 STRIDES = (1, 1, 1, 2, [1, 2])
 LIMITS = ("max_params", "max_macs", "max_weight_bytes", "max_peak_activation_bytes")
 
@@ -34,13 +35,17 @@ def image(side: int) -> dict[str, int]:
 
 
 def overlapping(rng: Random, most: int = 400) -> tuple[dict[str, Any], list[Row]]:
-    """Return a space in which some networks can be made in several ways, and its networks in ranking order."""
+    """Return a space in which some networks can be made in several ways, and its networks in ranking order.
+
+    In half of the spaces some stages can be left out.
+    """
+    left_out = rng.random() < 0.5
     while True:
         stages = [
             {
                 "expansion": rng.choice(EXPANSIONS),
                 "channels": rng.choice(CHANNELS),
-                "repeats": rng.choice(REPEATS),
+                "repeats": rng.choice(OPTIONAL if left_out and rng.random() < 0.5 else REPEATS),
                 "stride": rng.choice(STRIDES),
             }
             for _ in range(rng.choice((2, 3, 3, 4)))
@@ -49,7 +54,7 @@ def overlapping(rng: Random, most: int = 400) -> tuple[dict[str, Any], list[Row]
         space = {"family": "mobilenet_v2", "input": image(17), "num_classes": 3, **ends, "stages": stages}
         if choices(space) <= most:
             rows = ranked(space)
-            if len(rows) < choices(space):
+            if 0 < len(rows) < choices(space):
                 return space, rows
 
 
@@ -190,6 +195,28 @@ def test_a_run_of_more_than_64_blocks_is_refused() -> None:
     assert [(problem.field, problem.code) for problem in refused.value.problems] == [
         ("stages.2.repeats", "too_many_blocks")
     ]
+
+    stages = [{"expansion": 2, "channels": 8, "repeats": count, "stride": 1} for count in ([0, 30], [0, 2], [0, 40])]
+    stages[1] |= {"channels": 16}
+    with pytest.raises(DefinitionError) as refused:
+        decode_space(AROUND_MOBILENET | {"stages": stages})
+    assert [problem.field for problem in refused.value.problems] == ["stages.2.repeats"]
+
+
+def test_a_space_without_any_block_is_refused() -> None:
+    stage = {"expansion": 2, "channels": 8, "repeats": 0, "stride": 1}
+    with pytest.raises(DefinitionError) as refused:
+        decode_space(AROUND_MOBILENET | {"stages": [stage, stage]})
+    assert [(problem.field, problem.code) for problem in refused.value.problems] == [("stages", "no_blocks")]
+
+
+@pytest.mark.random_cases(100)
+def test_no_network_has_more_params_or_macs_than_the_largest(seed: int) -> None:
+    space, rows = overlapping(Random(f"largest {seed}"))
+    largest = decode_space(space).largest().evaluation
+    assert max(row.params for row in rows) <= largest.params
+    assert max(row.macs for row in rows) <= largest.macs
+    assert max(row.weights for row in rows) <= largest.weights
 
 
 def test_spaces_of_too_many_options_are_refused_before_their_tables_are_built() -> None:
