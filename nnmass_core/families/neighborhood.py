@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 from nnmass_core.codec import JsonObject
@@ -42,11 +41,7 @@ def stages_around(stages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     Args:
         stages: The JSON form of each stage.
     """
-    around = [_stage_around(stage) for stage in stages]
-    for (first, before), (second, after) in pairwise(zip(stages, around, strict=True)):
-        if second.get("stride") == 1:
-            _separate(first, before, second, after)
-    return around
+    return [_stage_around(stage) for stage in stages]
 
 
 def _stage_around(stage: dict[str, Any]) -> dict[str, Any]:
@@ -61,14 +56,3 @@ def _stage_around(stage: dict[str, Any]) -> dict[str, Any]:
         fewest, most = EXPANSIONS
         ranges["expansion"] = {"min": fewest, "max": max(most, stage["expansion"])}
     return stage | ranges
-
-
-def _separate(first: dict[str, Any], before: dict[str, Any], second: dict[str, Any], after: dict[str, Any]) -> None:
-    """Prevent equal channels and expansion in two stages: with stride 1 between them networks would count twice."""
-    if first["channels"] == second["channels"]:
-        before["expansion"], after["expansion"] = first["expansion"], second["expansion"]
-        return
-    middle = (first["channels"] + second["channels"]) / 2
-    for stage, around in ((first, before), (second, after)):
-        below = stage["channels"] < middle
-        around["channels"] = [value for value in around["channels"] if (value < middle) == below]

@@ -13,6 +13,7 @@ from nnmass_core.budget import Budget
 from nnmass_core.engine.chain import Chain
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_space
+from nnmass_core.named.networks import named_network
 from nnmass_core.request import Maximize, Minimize, Objective, Pareto, SearchRequest
 from nnmass_core.search import chain_of, search
 from nnmass_core.verification.controls import random_control
@@ -21,6 +22,7 @@ from tests.core.latencies import model
 from tests.core.problems import random_budget
 from tests.core.residual_problems import choices, integers, ranked
 from tests.networks import AROUND_MOBILENET
+from tests.parsed import parsed
 
 EXPANSIONS = (1, 2, [1, 2], [2, 3], [1, 2, 3])
 CHANNELS = (4, [4, 6], [4, 5, 6], [6, 8])
@@ -162,6 +164,15 @@ def test_the_space_around_mobilenet_has_each_network_once_and_a_proved_optimum()
     assert certificate.space_size == networks_around_mobilenet() == 565_734_458_903_040
     # two stages of the best are one, so that without equal neighbors it would be lost
     assert len(integers(result.ranking[0].architecture.definition())) < 1 + len(AROUND_MOBILENET["stages"])
+
+
+def test_the_space_around_a_network_is_not_cut_where_its_stages_meet() -> None:
+    space = named_network("mobilenet_v2").space_around()
+    channels = [stage["channels"] for stage in parsed(space)["stages"]]
+    assert [(min(each), max(each)) for each in channels[3:]] == [(32, 96), (48, 144), (80, 240), (160, 480)]
+    least = find(space, {}, Minimize("macs", 1287.0), top_k=1)
+    assert (least.certificate.optimal, least.certificate.best_nn_mass) == (True, 1290.0)
+    assert least.ranking[0].evaluation.macs == 70_071_296
 
 
 def networks_around_mobilenet() -> int:
