@@ -16,6 +16,7 @@ from nnmass_core.certificate import Certificate, JointRelaxation, Ranked, Search
 from nnmass_core.costs import COSTS, LEAST_MASS, Cost, counts_of
 from nnmass_core.engine.chain import QUANTITIES, Chain, Ints, Stage
 from nnmass_core.engine.control import Control, OutOfTime
+from nnmass_core.engine.fronts.labels import TooManyLabels, front_of_sums, whole_front
 from nnmass_core.engine.joint_relaxation import least_factor
 from nnmass_core.engine.listing import Listing, listable, listed_best, listed_front
 from nnmass_core.engine.pareto import Front, front_of_one_cost, front_of_two_costs
@@ -33,7 +34,7 @@ COUNTED = ("params", "macs", "weights", "indices")
 CACHED_OPTIONS = 500_000
 """Larger chains, in options, are built again for each search, to bound memory."""
 
-LISTED = {"best": 10_000, "peak or shape": 50_000, "front of one": 300_000, "front of two": 2_000_000}
+LISTED = {"best": 10_000, "peak or shape": 50_000, "front": 50_000}
 """By the kind of question, the most networks of a space that are listed, since bounds then take longer than a list."""
 
 
@@ -171,11 +172,17 @@ class _Question:
 
     def _front(self, problem: ChainProblem, objective: Pareto) -> Front:
         quantities = tuple(COSTS[cost].quantity for cost in objective.costs)
-        listing = self._listing("front of one" if len(quantities) == 1 else "front of two")
+        listing = self._listing("front")
         if listing is not None:
             return listed_front(listing, problem, quantities)
         if quantities == (PEAK,):
             return front_of_peak(problem, self._control)
+        if self._chain.masses_fit:
+            try:
+                find = whole_front if PEAK in quantities else front_of_sums
+                return find(problem, quantities, self._control)
+            except TooManyLabels:
+                pass  # constrained optima take less memory
         if len(quantities) == 1:
             return front_of_one_cost(problem, quantities[0], self._control)
         return front_of_two_costs(problem, (quantities[0], quantities[1]), self._control)

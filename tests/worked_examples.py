@@ -256,6 +256,21 @@ def overlapping_stages() -> Figures:
     return figures(**sizes, **around, **{"m of the best": best.best_nn_mass or 0}) | {"n": ", ".join(map(str, blocks))}
 
 
+def front_by_labels() -> Figures:
+    asked = partial(SearchRequest, space=resolve_space("densenet-tiny"), budget=Budget(max_params=200_000))
+    in_two = search(asked(objective=Pareto(("params", "macs")))).ranking
+    in_params = search(asked(objective=Pareto(("params",)))).ranking
+    best = max(in_two, key=lambda one: one.evaluation.mass)
+    found: dict[str, float | Fraction] = {
+        "points in params": len(in_params),
+        "points in params and MACs": len(in_two),
+        "m of the best": best.evaluation.mass,
+        "params of the best": best.evaluation.params,
+        "MACs of the best": best.evaluation.macs,
+    }
+    return figures(**found)
+
+
 def limits_on_mass() -> Figures:
     m = Fraction(14, 3)
     x = float(m)
@@ -316,5 +331,6 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     38: bound_on_a_shape,
     39: least_peak,
     40: overlapping_stages,
+    41: front_by_labels,
     50: limits_on_mass,
 }

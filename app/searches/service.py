@@ -233,7 +233,7 @@ def preview(request: SearchRequest) -> Preview:
     started = time.monotonic()
     deadline = started + min(PREVIEW_SECONDS, request.time_limit_seconds)
     found = search(request, Control(expired=lambda: time.monotonic() > deadline))
-    # a front in two costs is optimal only if it reports no gaps, however much time it has
+    # a front whose labels take too much memory has gaps, however much time it has
     if not found.certificate.optimal and time.monotonic() > deadline:
         raise _too_large()
     items = [ranked.to_json(request.budget.precision) for ranked in found.ranking]

@@ -251,7 +251,7 @@ def _finish(answer: Answer, *, as_json: bool, save: Path | None, time_limit: flo
     found = answer.certificate
     if found.feasible is False:
         raise typer.Exit(NOTHING_FITS)
-    # a front in two costs may be coarse by design: that is reported, but is not a failure
+    # a front whose labels take too much memory is coarse by design: that is reported, but is not a failure
     if not found.optimal and (found.resolution is None or found.elapsed_seconds >= time_limit):
         raise typer.Exit(NOT_PROVED)
 

@@ -212,6 +212,17 @@ class Chain:
             first += width
         return numbers
 
+    @cached_property
+    def common_denominator(self) -> int:
+        """The least common denominator of the exact NN-Masses of all options."""
+        return math.lcm(*(d for stage in self.stages for d in np.unique(stage.mass_denominator).tolist()))
+
+    @cached_property
+    def masses_fit(self) -> bool:
+        """Whether the exact NN-Mass of every path, over the common denominator, fits 64 bits."""
+        largest = sum(float((s.mass_numerator / s.mass_denominator).max(initial=0.0)) for s in self.stages)
+        return self.common_denominator * max(largest, 1.0) < 2**62
+
     def mass_quantum(self, rows: Sequence[Ints]) -> float:
         """Return the smallest difference between unequal NN-Masses of paths over some options.
 

@@ -40,15 +40,7 @@ class _Step:
 
 def listable(chain: Chain) -> bool:
     """Return whether a list of the chain's paths has a usable size, and exact NN-Masses that fit 64 bits."""
-    if chain.count() > MOST_LISTED:
-        return False
-    largest = sum(float(stage.additive[:, MASS].max(initial=0.0)) for stage in chain.stages)
-    return common_denominator(chain) * max(largest, 1.0) < 2**62
-
-
-def common_denominator(chain: Chain) -> int:
-    """Return the least common denominator of the NN-Masses of all options."""
-    return math.lcm(*(d for stage in chain.stages for d in np.unique(stage.mass_denominator).tolist()))
+    return chain.count() <= MOST_LISTED and chain.masses_fit
 
 
 class Listing:
@@ -61,7 +53,7 @@ class Listing:
         assert listable(chain)
         self._chain = chain
         self._control = control
-        self.denominator = common_denominator(chain)
+        self.denominator = chain.common_denominator
         self._steps: list[_Step] = []
         self.additive = np.zeros((1, len(chain.quantities)))
         self.masses, self.peaks, self.shapes = (np.zeros(1, np.int64) for _ in range(3))

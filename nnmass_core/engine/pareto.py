@@ -1,4 +1,4 @@
-"""Pareto fronts of NN-Mass against costs, from exact constrained optima.
+"""Pareto fronts of NN-Mass against costs, from exact constrained optima: the way where labels take too much memory.
 
 Find the most NN-Mass under a cap on each cost, and the cheapest of the paths that have it: this is a point of the
 front, since no path has as much for less. One cost: the interval between two neighboring points is either enumerated
@@ -25,7 +25,6 @@ from nnmass_core.engine.solver import Solver
 MOST_LABELS = 40_000
 """The most partial paths that an interval's enumeration may create before the interval is split instead."""
 
-MOST_POINTS = 5_000
 GRID = 24
 """Levels of each cost for a front in two costs."""
 
@@ -123,8 +122,11 @@ class _Explorer:
 
     def cheapest(self, cost: str) -> Point | None:
         """Return the point of least cost; None when nothing is feasible. Raises OutOfTime."""
-        first = minimize(cost, self._quantities)
-        return self._solve(self._problem, (first, *RANKING))
+        first, *others = (
+            minimize(name, self._quantities) for name in sorted(self._costs, key=lambda name: name != cost)
+        )
+        rest = [key for key in RANKING[1:] if key not in (first, *others)]
+        return self._solve(self._problem, (first, maximize("nn_mass"), *others, *rest))
 
     def between(self, low: Point, high: Point) -> list[Point] | None:
         """Return the points of a one-cost front between two others; None when there are too many paths to enumerate."""
@@ -159,6 +161,20 @@ class _Explorer:
         return Point(costs, solution.masses[0], tuple(solution.integers[0].tolist()))
 
 
+def ends_of_front(problem: ChainProblem, costs: tuple[str, ...], control: Control) -> Front:
+    """Return the points of most NN-Mass and of least of each cost, all additive. Raises OutOfTime.
+
+    Its gaps are the whole range of each cost; None when nothing is feasible.
+    """
+    explorer = _Explorer(problem, costs, control)
+    found = [explorer.best((None,) * len(costs)), *(explorer.cheapest(cost) for cost in costs)]
+    points = {point.costs: point for point in found if point is not None}
+    ordered = [points[key] for key in sorted(points)]
+    ranges = {cost: [point.costs[i] for point in ordered] for i, cost in enumerate(costs)}
+    gaps = {cost: max(values) - min(values) for cost, values in ranges.items()} if ordered else None
+    return Front(ordered, gaps, explorer.labels, explorer.pruned)
+
+
 def front_of_one_cost(problem: ChainProblem, cost: str, control: Control) -> Front:
     """Return the front of NN-Mass against one additive cost. Raises OutOfTime when not even its ends are found."""
     explorer = _Explorer(problem, (cost,), control)
@@ -169,7 +185,7 @@ def front_of_one_cost(problem: ChainProblem, cost: str, control: Control) -> Fro
     waiting = [Interval(cheapest.costs[0] - best.costs[0], cheapest.costs[0], cheapest, best)]
     whole = best.costs[0] - cheapest.costs[0]
     try:
-        while waiting and len(points) < MOST_POINTS:
+        while waiting:
             widest = waiting[0]
             control.report(min(0.99, 1 + widest.width / max(whole, 1)), f"{len(points)} points of the front")
             inside = explorer.between(widest.low, widest.high)

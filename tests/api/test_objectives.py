@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -57,6 +58,26 @@ def test_a_front_ascends_in_cost_and_in_nn_mass(client: TestClient, worker: Cont
     for figure in ("peak_activation_bytes", "nn_mass"):
         values = [item[figure] for item in items]
         assert values == sorted(set(values))
+
+
+def test_a_front_in_two_costs_has_every_point_in_pages_and_files(client: TestClient, worker: Context) -> None:
+    budget = {"max_params": 100_000, "max_macs": 20_000_000}
+    search, items = run(client, worker, {"objective": {"pareto": ["nn_mass", "params", "macs"]}, "budget": budget})
+    result, path = search["result"], f"/v1/searches/{search['id']}"
+    assert (result["optimal"], result["resolution"], search["outcome"]) == (True, None, "proved")
+    page = client.get(f"{path}/architectures", params={"limit": 100}).json()
+    while page["next_cursor"]:
+        page = client.get(f"{path}/architectures", params={"limit": 100, "cursor": page["next_cursor"]}).json()
+        items += page["items"]
+    assert [item["point"] for item in items] == list(range(1, result["count"] + 1))
+    assert len(items) > 200
+    assert client.get(f"{path}/export").json()["ranking"] == items
+    lines = client.get(f"{path}/export", params={"format": "csv"}).text.splitlines()
+    assert len(lines) == len(items) + 1
+    front = [(item["params"], item["macs"], -item["nn_mass"]) for item in items]
+    assert front == sorted(front)
+    for one, another in itertools.permutations(front, 2):
+        assert not all(a <= b for a, b in zip(one, another, strict=True))
 
 
 def test_a_point_of_a_front_has_no_rank(client: TestClient, worker: Context) -> None:

@@ -9,6 +9,8 @@ from random import Random
 import pytest
 
 from nnmass_core.engine.control import Control
+from nnmass_core.engine.fronts import dominance, labels
+from nnmass_core.engine.fronts.labels import whole_front
 from nnmass_core.engine.listing import Listing, listed_best, listed_front
 from nnmass_core.engine.pareto import Point
 from nnmass_core.engine.peaks import least_peaks
@@ -40,11 +42,19 @@ def random_problem(rng: Random, most_shapes: int = 4) -> tuple[ChainProblem, lis
         bound = sorted(getattr(path, name) for path in paths)[int(rng.choice((0.3, 0.7)) * (len(paths) - 1))]
         caps.append((chain.quantities.index(name), bound))
         paths = [path for path in paths if getattr(path, name) <= bound]
+    floors: list[tuple[int, int]] = []
+    for name in rng.sample(("params", "macs", "latency"), rng.choice((0, 0, 0, 1))):
+        bound = sorted(getattr(path, name) for path in paths)[int(0.3 * (len(paths) - 1))] if paths else 0
+        floors.append((chain.quantities.index(name), bound))
+        paths = [path for path in paths if getattr(path, name) >= bound]
+    most = rng.choice(paths).mass if paths and rng.random() < 0.1 else None
+    paths = [path for path in paths if most is None or path.mass <= most]
     peak = rng.choice(chain.peaks) if rng.random() < 0.2 else None
     least = rng.choice(paths).mass if paths and rng.random() < 0.4 else None
     paths = [path for path in paths if peak is None or path.peak <= peak]
     paths = [path for path in paths if least is None or path.mass >= least]
-    return ChainProblem(chain, caps=tuple(caps), peak=peak, least_mass=least), paths
+    bounds = tuple(caps), peak, least, tuple(floors), most
+    return ChainProblem(chain, RANKING, *bounds), paths
 
 
 def moments(rng: Random) -> Iterator[int]:
@@ -101,7 +111,26 @@ def test_the_listing_agrees_with_the_engine(distinct_shapes: bool, seed: int) ->
     assert len(listing) == len(every_path(problem.chain))
 
 
-@pytest.mark.parametrize("costs", [("params",), ("peak",), ("params", "macs"), ("peak", "latency")])
+COSTS = [("params",), ("peak",), ("latency",), ("params", "macs"), ("peak", "macs"), ("latency", "peak")]
+
+
+@pytest.mark.parametrize("costs", COSTS)
+@pytest.mark.random_cases(60)
+def test_the_front_by_labels_equals_brute_force(
+    costs: tuple[str, ...], seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = Random(f"labels {costs} {seed}")
+    problem, able = random_problem(rng)
+    if seed % 2:
+        for name, sizes in {"CHUNK": (1, 3, 20), "NEIGHBORS": (1, 4)}.items():
+            monkeypatch.setattr(dominance, name, rng.choice(sizes))
+        monkeypatch.setattr(labels, "ROWS", rng.choice((1, 5, 40)))
+    front = whole_front(problem, costs, Control())
+    assert front.gaps is None
+    assert front.points == front_of(able, costs)
+
+
+@pytest.mark.parametrize("costs", COSTS)
 @pytest.mark.random_cases(60)
 def test_the_listed_front_equals_brute_force(costs: tuple[str, ...], seed: int) -> None:
     problem, able = random_problem(Random(f"front {costs} {seed}"))

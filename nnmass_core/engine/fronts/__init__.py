@@ -1,0 +1,1 @@
+"""Fronts of NN-Mass against costs, by labels."""
