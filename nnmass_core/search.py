@@ -16,7 +16,7 @@ from nnmass_core.certificate import Certificate, JointRelaxation, Ranked, Search
 from nnmass_core.costs import COSTS, LEAST_MASS, Cost, counts_of
 from nnmass_core.engine.chain import QUANTITIES, Chain, Ints, Stage
 from nnmass_core.engine.control import Control, OutOfTime
-from nnmass_core.engine.fronts.labels import TooManyLabels, front_of_sums, whole_front
+from nnmass_core.engine.fronts.labels import TooManyLabels, fits, front_of_sums, whole_front
 from nnmass_core.engine.joint_relaxation import least_factor
 from nnmass_core.engine.listing import Listing, listable, listed_best, listed_front
 from nnmass_core.engine.pareto import Front, front_of_one_cost, front_of_two_costs
@@ -177,7 +177,7 @@ class _Question:
             return listed_front(listing, problem, quantities)
         if quantities == (PEAK,):
             return front_of_peak(problem, self._control)
-        if self._chain.masses_fit:
+        if fits(problem):
             try:
                 find = whole_front if PEAK in quantities else front_of_sums
                 return find(problem, quantities, self._control)

@@ -220,8 +220,13 @@ class Chain:
     @cached_property
     def masses_fit(self) -> bool:
         """Whether the exact NN-Mass of every path, over the common denominator, fits 64 bits."""
+        return self.largest_mass < 2**62
+
+    @cached_property
+    def largest_mass(self) -> int:
+        """A bound on the exact NN-Mass of every path, and on its terms, over the common denominator."""
         largest = sum(float((s.mass_numerator / s.mass_denominator).max(initial=0.0)) for s in self.stages)
-        return self.common_denominator * max(largest, 1.0) < 2**62
+        return self.common_denominator * (math.ceil(largest) + 1)
 
     def mass_quantum(self, rows: Sequence[Ints]) -> float:
         """Return the smallest difference between unequal NN-Masses of paths over some options.

@@ -32,22 +32,25 @@ class Path:
         return -self.mass, self.macs, self.params, self.integers
 
 
-def random_chain(rng: Random, most: int = 300, most_shapes: int = 4) -> Chain:
+def random_chain(rng: Random, most: int = 300, most_shapes: int = 4, most_denominator: int = 24) -> Chain:
     """Return a chain of at least two and at most so many paths; each option has a shape's number and its own."""
     while True:
         inner = [rng.randint(1, 3) for _ in range(rng.randint(0, 3))]
         nodes = (1, *inner, 1)
-        stages = tuple(_random_stage(rng, before, after, most_shapes) for before, after in itertools.pairwise(nodes))
+        stages = tuple(
+            _random_stage(rng, before, after, most_shapes, most_denominator)
+            for before, after in itertools.pairwise(nodes)
+        )
         chain = Chain(stages, nodes, tuple(range(0, 2 * len(stages), 2)))
         if 2 <= chain.count() <= most:
             return chain
 
 
-def _random_stage(rng: Random, before: int, after: int, most_shapes: int) -> Stage:
+def _random_stage(rng: Random, before: int, after: int, most_shapes: int, most_denominator: int) -> Stage:
     n, figures = rng.randint(1, 9), np.random.default_rng(rng.randrange(2**32))
     largest = rng.choice((3, 30, 10**6))
     counts = {name: figures.integers(0, largest, n) for name in ("params", "macs", "weights", "latency")}
-    denominators = figures.integers(1, rng.choice((2, 7, 24)), n)
+    denominators = figures.integers(1, rng.choice((2, 7, most_denominator)), n)
     return make_stage(
         source=figures.integers(0, before, n),
         target=figures.integers(0, after, n),

@@ -33,9 +33,9 @@ def front_of(paths: list[Path], costs: tuple[str, ...]) -> list[Point]:
     return [first[key] for key in sorted(first)]
 
 
-def random_problem(rng: Random, most_shapes: int = 4) -> tuple[ChainProblem, list[Path]]:
+def random_problem(rng: Random, most_shapes: int = 4, most_denominator: int = 24) -> tuple[ChainProblem, list[Path]]:
     """Return a problem with some limits, and the paths that keep them."""
-    chain = random_chain(rng, most_shapes=most_shapes)
+    chain = random_chain(rng, most_shapes=most_shapes, most_denominator=most_denominator)
     paths = every_path(chain)
     caps: list[tuple[int, int]] = []
     for name in rng.sample(("params", "macs", "weights"), rng.choice((0, 1, 2))):
@@ -112,6 +112,17 @@ def test_the_listing_agrees_with_the_engine(distinct_shapes: bool, seed: int) ->
 
 
 COSTS = [("params",), ("peak",), ("latency",), ("params", "macs"), ("peak", "macs"), ("latency", "peak")]
+
+
+@pytest.mark.parametrize("costs", COSTS)
+@pytest.mark.random_cases(20)
+def test_the_front_with_masses_of_two_words_equals_brute_force(costs: tuple[str, ...], seed: int) -> None:
+    rng = Random(f"words {costs} {seed}")
+    while True:
+        problem, able = random_problem(rng, most_denominator=1000)
+        if labels.fits(problem) and not problem.chain.masses_fit:
+            break
+    assert whole_front(problem, costs, Control()).points == front_of(able, costs)
 
 
 @pytest.mark.parametrize("costs", COSTS)

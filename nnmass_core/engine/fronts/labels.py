@@ -39,6 +39,9 @@ TIES = ("macs", "params")
 NEVER = 2**60
 """More than any sum."""
 
+WORD = 61
+"""The bits of a word of a mass that takes two, the higher word first."""
+
 
 class TooManyLabels(Exception):
     """The labels of one stage take more memory than is given to them."""
@@ -48,8 +51,8 @@ class TooManyLabels(Exception):
 class Figures:
     """What options or labels add up to, one row each.
 
-    mass: NN-Mass over the common denominator, (n,). sums: the costs that are sums, then what is limited, (n, sums).
-    peak: (n,). ties: (n, 2). place: their order by integers, (n,).
+    mass: NN-Mass over the common denominator in one word or two, (n, words). sums: the costs that are sums, then what
+    is limited, (n, sums). peak: (n,). ties: (n, 2). place: their order by integers, (n,).
     """
 
     mass: Ints
@@ -82,6 +85,12 @@ class Labels:
         return Labels(self.figures.take(rows), self.parent[rows], self.option[rows])
 
 
+def fits(problem: ChainProblem) -> bool:
+    """Return whether labels can hold the exact NN-Masses of a problem: two words do, but one where they are limited."""
+    chain = problem.chain
+    return chain.masses_fit or (problem.most_mass is None and chain.largest_mass < 2 ** (WORD + 62))
+
+
 def front_of_sums(problem: ChainProblem, costs: tuple[str, ...], control: Control) -> Front:
     """Return the whole front of NN-Mass against costs that are sums; only its ends where the time runs out.
 
@@ -100,7 +109,7 @@ def front_of_sums(problem: ChainProblem, costs: tuple[str, ...], control: Contro
 def whole_front(problem: ChainProblem, costs: Sequence[str], control: Control) -> Front:
     """Return the whole front of NN-Mass against costs, sums or the peak, ascending in them.
 
-    Raises OutOfTime, and TooManyLabels. The chain's exact NN-Masses must fit 64 bits.
+    Raises OutOfTime, and TooManyLabels. The problem must fit.
     """
     return _LabelSetting(problem, costs, control).front()
 
@@ -134,7 +143,7 @@ class _LabelSetting:
         self._bounds = np.array([bounds[columns[i]] for i in kept])
         self._options = [
             Figures(
-                stage.mass_numerator * (self._common // stage.mass_denominator),
+                self._masses(stage),
                 column[:, kept],
                 stage.peak,
                 np.column_stack([stage.additive[:, chain.quantities.index(name)] for name in TIES]).astype(np.int64),
@@ -144,10 +153,18 @@ class _LabelSetting:
         ]
         self._least = self._onward([options.sums for options in self._options])
         none = np.zeros(1, np.int64)
-        start = Figures(none, np.zeros((1, len(kept)), np.int64), none, np.zeros((1, len(TIES)), np.int64), none)
+        words = np.zeros((1, self._options[0].mass.shape[1]), np.int64)
+        start = Figures(words, np.zeros((1, len(kept)), np.int64), none, np.zeros((1, len(TIES)), np.int64), none)
         self._first = Labels(start, none, none)
         self._of_peak = PEAK in self._costs
         self._rescues = self._of_peak or not self._in_order([columns[i] for i in kept[self._own :]])
+
+    def _masses(self, stage: Stage) -> Ints:
+        if self._chain.masses_fit:
+            return (stage.mass_numerator * (self._common // stage.mass_denominator))[:, None]
+        terms = zip(stage.mass_numerator.tolist(), stage.mass_denominator.tolist(), strict=True)
+        whole = [numerator * (self._common // denominator) for numerator, denominator in terms]
+        return np.array([divmod(mass, 2**WORD) for mass in whole], np.int64).reshape(-1, 2)
 
     def _in_order(self, limited: list[tuple[int, int]]) -> bool:
         """Return whether a path that uses less of what is limited, equal in all else, comes first by the ties."""
@@ -156,11 +173,12 @@ class _LabelSetting:
         return len(caps) == len(limited) and {*caps} <= {*TIES} and (first or not caps)
 
     def _sums(self, stage: Stage, columns: list[tuple[int, int]]) -> Ints:
-        exact = stage.mass_numerator * (self._common // stage.mass_denominator)
-        parts = [
-            sign * (exact if column == MASS else stage.additive[:, column].astype(np.int64)) for column, sign in columns
+        figures = [
+            self._masses(stage)[:, 0] if column == MASS else stage.additive[:, column].astype(np.int64)
+            for column, _ in columns
         ]
-        return np.column_stack([np.zeros((len(stage), 0), np.int64), *parts])
+        signed = [sign * figure for figure, (_, sign) in zip(figures, columns, strict=True)]
+        return np.column_stack([np.zeros((len(stage), 0), np.int64), *signed])
 
     def _onward(self, sums: list[Ints]) -> list[Ints]:
         """Return the least of each sum that follows each node, (nodes, sums); NEVER where no path leads on."""
@@ -239,7 +257,7 @@ class _LabelSetting:
                 parent = parents[parent]
                 yield Labels(
                     Figures(
-                        before.mass[parent] + own.mass[option],
+                        _carried(before.mass[parent] + own.mass[option]),
                         sums[fits],
                         np.maximum(before.peak[parent], own.peak[option]),
                         before.ties[parent] + own.ties[option],
@@ -259,10 +277,11 @@ class _LabelSetting:
         """Return the rows that are not superfluous."""
         ties = np.column_stack([figures.ties, figures.place])
         limited = np.column_stack([figures.sums, figures.peak]) if self._of_peak else figures.sums
-        kept = superior(figures.mass, limited, ties)
+        mass = _comparable(figures.mass)
+        kept = superior(mass, limited, ties)
         if not self._rescues or len(kept) == len(figures):
             return kept
-        same = _numbers(np.column_stack([figures.mass, figures.sums[:, : self._own]]))
+        same = _numbers(np.column_stack([mass, figures.sums[:, : self._own]]))
         order = np.lexsort([*ties.T[::-1]])
         rank = np.empty(len(order), np.int64)
         rank[order] = np.arange(len(order))
@@ -275,20 +294,38 @@ class _LabelSetting:
 
     def _points(self, steps: list[Labels]) -> Front:
         last = steps[-1].figures
+        masses = [Fraction(_whole(words), self._common) for words in last.mass.tolist()]
         least = self._problem.least_mass
-        rows = np.arange(len(last)) if least is None else np.flatnonzero(last.mass >= math.ceil(least * self._common))
+        rows = np.array([row for row, mass in enumerate(masses) if least is None or mass >= least], np.int64)
         sums = iter(last.sums[:, : self._own].T)
         costs = np.column_stack([last.peak if cost == PEAK else next(sums) for cost in self._costs])
-        rows = rows[superior(last.mass[rows], costs[rows], np.column_stack([last.ties, last.place])[rows])]
+        rows = rows[superior(_comparable(last.mass)[rows], costs[rows], np.column_stack([last.ties, last.place])[rows])]
         rows = rows[np.lexsort(costs[rows].T[::-1])]
         paths, at = np.zeros((len(rows), len(steps)), np.int64), rows
         for stage in range(len(steps) - 1, -1, -1):
             paths[:, stage] = steps[stage].option[at]
             at = steps[stage].parent[at]
         integers = self._chain.path_integers(paths).tolist()
-        masses = [Fraction(mass, self._common) for mass in last.mass[rows].tolist()]
-        points = [Point(tuple(c), m, tuple(i)) for c, m, i in zip(costs[rows].tolist(), masses, integers, strict=True)]
+        found = zip(rows.tolist(), costs[rows].tolist(), integers, strict=True)
+        points = [Point(tuple(own), masses[row], tuple(path)) for row, own, path in found]
         return Front(points, None, self._created, self._pruned)
+
+
+def _carried(mass: Ints) -> Ints:
+    """Return masses with what the lower word has too much in the higher one."""
+    if mass.shape[1] > 1:
+        mass[:, 0] += mass[:, 1] >> WORD
+        mass[:, 1] &= 2**WORD - 1
+    return mass
+
+
+def _comparable(mass: Ints) -> Ints:
+    """Return integers in the order of masses."""
+    return mass[:, 0] if mass.shape[1] == 1 else _numbers(mass)
+
+
+def _whole(words: list[int]) -> int:
+    return words[0] if len(words) == 1 else words[0] * 2**WORD + words[1]
 
 
 def _places(integers: Ints) -> Ints:
