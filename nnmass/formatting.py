@@ -226,7 +226,9 @@ def binding(result: Mapping[str, Any], request: Mapping[str, Any]) -> str:
     Where no single limit does, several may still do together, so that less is claimed of a budget with several limits.
     """
     names, minimized = result["binding"], request["objective"].get("minimize")
+    maximized = request["objective"].get("maximize", "nn_mass")
     effect = "allow a better network" if minimized is None else f"lower the {cost(minimized)}"
+    effect = effect if maximized == "nn_mass" else f"allow more {cost(maximized)}"
     if names:
         return f"Limited by {joined([_named(name) for name in names])}. {_eased(names)} would {effect}."
     if names is None or not result["feasible"]:
@@ -359,7 +361,7 @@ def _counts_bytes(request: Mapping[str, Any]) -> bool:
     """Return whether a limit or the objective of a request counts bytes, whose number depends on the precision."""
     limited = {cost.name for name in request["budget"] if (cost := _limited(name)) is not None}
     objective = request["objective"]
-    wanted = {objective.get("minimize"), *objective.get("pareto", ())}
+    wanted = {objective.get("minimize"), objective.get("maximize"), *objective.get("pareto", ())}
     of_memory = {one.name for one in COSTS.values() if one.unit == "bytes"}
     return "device" in request["budget"] or bool(of_memory & (limited | wanted))
 
@@ -368,9 +370,11 @@ def _wanted(objective: Mapping[str, Any]) -> str:
     if "pareto" in objective:
         return f"Pareto front of NN-Mass and {joined([cost(name) for name in objective['pareto'][1:]])}"
     if "minimize" in objective:
-        least = "a reference's NN-Mass" if "reference" in objective else f"NN-Mass {number(objective['min_nn_mass'])}"
-        return f"Least {cost(objective['minimize'])} at {least}"
-    return "Most NN-Mass"
+        least = f" at NN-Mass {number(objective[LEAST_MASS])}" if objective.get(LEAST_MASS) is not None else ""
+        at = " at a reference's NN-Mass" if "reference" in objective else least
+        return f"Least {cost(objective['minimize'])}{at}"
+    maximized = objective.get("maximize", "nn_mass")
+    return "Most NN-Mass" if maximized == "nn_mass" else f"Most {cost(maximized)}"
 
 
 def cost(name: str) -> str:

@@ -72,7 +72,7 @@ def compress(
 
     Args:
         reference: The network to match: the name of a well-known network, or a definition.
-        minimize: The cost: `params`, `macs`, `peak_activation_bytes` or `latency_ms`.
+        minimize: The cost: `params`, `macs`, `weight_bytes`, `peak_activation_bytes` or `latency_ms`.
         space: Where to look; the default is around the reference (see `space_around`).
         progress: Is called with how far the search is, several times a second. What it raises ends the search.
         options: Limits and how much of the answer is wanted; see `SearchOptions`.

@@ -47,8 +47,9 @@ class SearchOptions(TypedDict, total=False):
             to the others.
         precision: `fp32`, `fp16` or `int8`; by default that of the device (int8 for a microcontroller), and fp32
             without a device.
-        objective: `{"maximize": "nn_mass"}` (default), `{"minimize": "params" | "macs" | "peak_activation_bytes" |
-            "latency_ms", "min_nn_mass": 755}`, or `{"pareto": ["nn_mass", "macs"]}`.
+        objective: `{"maximize": "nn_mass"}` (default) or a cost that is a sum, such as `{"maximize": "params"}`;
+            `{"minimize": "params" | "macs" | "weight_bytes" | "peak_activation_bytes" | "latency_ms", "min_nn_mass":
+            755}` with or without the NN-Mass; or `{"pareto": ["nn_mass", "macs"]}`.
         top_k: How many architectures to rank, 1 to 1,000, by default 10.
         diversity: `shape` gives at most one result for each tuple of widths and depths.
         time_limit_seconds: After it the best result so far is returned, marked as not proved; above 0 and at most

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from nnmass_core.architecture import BYTES_PER_ELEMENT, Evaluation
-from nnmass_core.codec import LARGEST_INTEGER, JsonObject, check_integer, unknown_fields
+from nnmass_core.codec import LARGEST_INTEGER, JsonObject, as_integer, check_integer, unknown_fields
 from nnmass_core.costs import LEAST_MASS, MOST_MASS, Cost, costs_by_floor, costs_by_limit, limit_names
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.hardware.devices import USUAL_PRECISION, Device, read_device
@@ -208,7 +208,9 @@ class Budget:
         **bounds: float | None,
     ) -> None:
         costs = costs_by_limit() | costs_by_floor()
-        given = {name: bound for name in limit_names() if (bound := bounds.get(name)) is not None}
+        asked = {name: bound for name in limit_names() if (bound := bounds.get(name)) is not None}
+        whole = {name for name, cost in costs.items() if cost.whole}
+        given = {name: _as_whole(bound) if name in whole else bound for name, bound in asked.items()}
         problems = list(unknown_fields(bounds, set(limit_names())))
         problems += [problem for name, bound in given.items() for problem in _wrong(name, costs.get(name), bound)]
         if precision is not None and precision not in tuple(BYTES_PER_ELEMENT):
@@ -226,7 +228,6 @@ class Budget:
             problems = [problem for name in timed for problem in self._untimed(name)]
         if problems:
             raise DefinitionError(problems)
-        whole = {name for name, cost in costs.items() if cost.whole}
         exact = {name: bound if name in whole else float(bound) for name, bound in given.items()}
         object.__setattr__(self, "bounds", tuple(exact.items()))
         if crossed := list(self._crossed()):
@@ -285,6 +286,12 @@ class Budget:
         """Write the budget as JSON-ready objects, unset limits left out."""
         device = {} if self.device is None else {"device": self.device.named()}
         return {**dict(self.bounds), "precision": self.precision, **device}
+
+
+def _as_whole(bound: float) -> float:
+    """Return 1e6 as an integer, and anything else unchanged."""
+    number = as_integer(bound)
+    return number if isinstance(number, int) else bound
 
 
 def _wrong(name: str, cost: Cost | None, bound: float) -> Iterator[Problem]:

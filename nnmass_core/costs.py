@@ -198,7 +198,6 @@ OWN = (
         unit="bytes",
         compute=_weight_bytes,
         memory="flash_bytes",
-        objective=False,
         heading="weights",
         description="Memory of weights at `precision` and of the channel numbers of sampled skips, in bytes.",
     ),
@@ -304,6 +303,11 @@ def costs_by_floor() -> dict[str, Cost]:
 def limit_names() -> list[str]:
     """Return the names of all limits that a budget may set, in the order of its JSON form."""
     return [*costs_by_limit(), *costs_by_floor(), LEAST_MASS, MOST_MASS]
+
+
+def sums() -> list[str]:
+    """Return the names of the costs that are sums over the layers: those that can be maximized and spent."""
+    return [cost.name for cost in COSTS.values() if cost.summed and cost.objective]
 
 
 def objectives() -> list[str]:

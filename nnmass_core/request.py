@@ -15,6 +15,7 @@ from nnmass_core.budget import LARGEST_MASS, Budget, least_mass_of
 from nnmass_core.codec import (
     LARGEST_INTEGER,
     JsonObject,
+    as_integer,
     check_integer,
     choice_schema,
     object_schema,
@@ -22,7 +23,7 @@ from nnmass_core.codec import (
     sha256_of,
     unknown_fields,
 )
-from nnmass_core.costs import COSTS, LEAST_MASS, MOST_MASS, RULES, Cost, costs_by_limit, counts_of, objectives
+from nnmass_core.costs import COSTS, LEAST_MASS, MOST_MASS, RULES, Cost, costs_by_limit, counts_of, objectives, sums
 from nnmass_core.errors import DefinitionError, Problem, UnknownVersion
 from nnmass_core.families import architecture_schema, decode_architecture, known_architecture_schema
 from nnmass_core.hardware.devices import devices
@@ -34,7 +35,8 @@ from nnmass_core.spaces.base import Space
 VERSION = 2
 """The newest version of a request's JSON form; a form that earlier releases cannot read has a new version.
 
-1: upper limits on costs; maximize NN-Mass, minimize a cost at a least NN-Mass, fronts. 2: floors and limits on NN-Mass.
+1: upper limits on costs; maximize NN-Mass, minimize a cost at a least NN-Mass, fronts. 2: floors and limits on NN-Mass,
+costs that are maximized or minimized at any NN-Mass, weight_bytes as an objective.
 """
 
 MOST_RESULTS = 1000
@@ -55,25 +57,38 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Maximize:
-    """Maximize NN-Mass within the budget."""
+    """Maximize NN-Mass within the budget, or a cost, as a ranking by size does.
+
+    Args:
+        quantity: `nn_mass`, or the name of a cost that is a sum over the layers, such as `params`.
+
+    Raises:
+        DefinitionError: The quantity cannot be maximized.
+    """
+
+    quantity: str = "nn_mass"
+
+    def __post_init__(self) -> None:
+        if self.quantity not in maximized():
+            raise DefinitionError.at("maximize", "unknown_choice", one_of(self.quantity, maximized()))
 
     def to_json(self) -> JsonObject:
         """Write the objective in the form of the request."""
-        return {"maximize": "nn_mass"}
+        return {"maximize": self.quantity}
 
 
 @dataclass(frozen=True)
 class Minimize:
-    """Minimize one cost among architectures with at least a given NN-Mass, or that of a reference (compress).
+    """Minimize one cost, among architectures with at least a given NN-Mass or that of a reference (compress), or all.
 
     Args:
         cost: The name of a cost, such as `params`, `macs`, `peak_activation_bytes` or `latency_ms`.
-        min_nn_mass: The least NN-Mass, 0 to 1e15.
-        reference: The architecture whose NN-Mass is the least. Give either this or `min_nn_mass`.
+        min_nn_mass: The least NN-Mass, 0 to 1e15; None asks for none.
+        reference: The architecture whose NN-Mass is the least. Give this or `min_nn_mass`, or neither.
 
     Raises:
-        DefinitionError: No objective can name the cost, `min_nn_mass` is out of range, or both or neither of
-            `min_nn_mass` and `reference` are given.
+        DefinitionError: No objective can name the cost, `min_nn_mass` is out of range, or both `min_nn_mass` and
+            `reference` are given.
     """
 
     cost: str
@@ -83,23 +98,25 @@ class Minimize:
     def __post_init__(self) -> None:
         if self.cost not in objectives():
             raise DefinitionError.at("minimize", "unknown_choice", one_of(self.cost, objectives()))
-        if (self.min_nn_mass is None) == (self.reference is None):
-            raise DefinitionError.at("min_nn_mass", "required", "give either min_nn_mass or reference")
+        if self.min_nn_mass is not None and self.reference is not None:
+            raise DefinitionError.at("min_nn_mass", "conflicts_with_reference", "give either min_nn_mass or reference")
         least = self.min_nn_mass
         if least is not None and not (_is_number(least) and 0 <= least <= LARGEST_MASS):
             raise DefinitionError.at("min_nn_mass", "out_of_range", f"must be a number from 0 to {LARGEST_MASS:g}")
 
     @property
-    def least_mass(self) -> Fraction:
-        """The required NN-Mass, exactly: docs/theory.md (50)."""
+    def least_mass(self) -> Fraction | None:
+        """The required NN-Mass, exactly: docs/theory.md (50); None where none is."""
         if self.reference is not None:
             return self.reference.evaluation.mass
-        return least_mass_of(self.min_nn_mass or 0.0)
+        return None if self.min_nn_mass is None else least_mass_of(self.min_nn_mass)
 
     def to_json(self) -> JsonObject:
         """Write the objective in the form of the request."""
         if self.reference is not None:
             return {"minimize": self.cost, "reference": self.reference.definition()}
+        if self.min_nn_mass is None:
+            return {"minimize": self.cost}
         return {"minimize": self.cost, "min_nn_mass": self.min_nn_mass}
 
 
@@ -127,6 +144,11 @@ class Pareto:
 
 
 Objective = Maximize | Minimize | Pareto
+
+
+def maximized() -> list[str]:
+    """Return what can be maximized: `nn_mass`, and the costs that are sums over the layers."""
+    return ["nn_mass", *sums()]
 
 
 def decode_objective(data: object) -> Objective:
@@ -158,7 +180,7 @@ def objective_schema() -> JsonObject:
         "type": "number",
         "minimum": 0,
         "maximum": LARGEST_MASS,
-        "description": "Least NN-Mass of the architectures.",
+        "description": "Least NN-Mass of the architectures; if omitted, any.",
         "examples": [500],
     }
     named: JsonObject = {"title": "NetworkName", "type": "string", "enum": list(named_networks())}
@@ -167,13 +189,13 @@ def objective_schema() -> JsonObject:
         "description": "Network whose NN-Mass is the least: a name, an id or a full definition.",
         "examples": [next(iter(named_networks()))],
     }
-    mass = choice_schema(("nn_mass",), "What to maximize.")
+    largest = choice_schema(maximized(), "What to maximize.")
     return {
         "title": "Objective",
         "default": {"maximize": "nn_mass"},
         "oneOf": [
-            object_schema("MaximizeObjective", {"maximize": mass}),
-            object_schema("MinimizeObjective", {"minimize": cost, "min_nn_mass": least}),
+            object_schema("MaximizeObjective", {"maximize": largest}),
+            object_schema("MinimizeObjective", {"minimize": cost, "min_nn_mass": least}, optional=["min_nn_mass"]),
             object_schema("CompressObjective", {"minimize": cost, "reference": reference}),
             object_schema("ParetoObjective", {"pareto": _fronts_schema()}),
         ],
@@ -195,9 +217,8 @@ def _fronts_schema() -> JsonObject:
 
 
 def _decode_maximize(data: Mapping[str, Any]) -> Objective:
-    if data["maximize"] != "nn_mass":
-        raise DefinitionError.at("maximize", "unknown_choice", "must be nn_mass")
-    return Maximize()
+    quantity = data["maximize"]
+    return Maximize(quantity if isinstance(quantity, str) else "")
 
 
 def _decode_minimize(data: Mapping[str, Any]) -> Objective:
@@ -255,6 +276,7 @@ class SearchRequest:
     time_limit_seconds: float = 60.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "top_k", as_integer(self.top_k))
         problems = list(check_integer(self.top_k, 1, MOST_RESULTS, "top_k"))
         if self.diversity not in ("none", "shape"):
             problems.append(Problem("diversity", "unknown_choice", "must be none or shape"))
@@ -313,6 +335,8 @@ class SearchRequest:
         limited = [(f"budget.{limit.name}", limit.cost) for limit in self.budget.limits()]
         limited += [(f"budget.{floor.name}", floor.cost) for floor in self.budget.floors()]
         match self.objective:
+            case Maximize(quantity=name) if name in COSTS:
+                return (*limited, ("objective.maximize", COSTS[name]))
             case Minimize(cost=name):
                 return (*limited, ("objective.minimize", COSTS[name]))
             case Pareto(costs=names):
@@ -334,8 +358,10 @@ class SearchRequest:
     def _mass_problems(self) -> Iterator[Problem]:
         """Yield the objective's least NN-Mass where it is above the budget's greatest."""
         most = next((limit for limit in self.budget.mass_limits() if limit.name == MOST_MASS), None)
-        if most is None or not isinstance(self.objective, Minimize) or self.objective.least_mass <= most.mass:
+        least = self.objective.least_mass if isinstance(self.objective, Minimize) else None
+        if most is None or least is None or least <= most.mass:
             return
+        assert isinstance(self.objective, Minimize)
         field = LEAST_MASS if self.objective.reference is None else "reference"
         message = f"must have at most the budget's {MOST_MASS}, which is {most.bound}"
         yield Problem(f"objective.{field}", "min_above_max", message)
@@ -389,7 +415,16 @@ class SearchRequest:
     @property
     def version(self) -> int:
         """The version of the JSON form: the earliest that has all of the request, so that earlier releases read it."""
-        return 2 if {name for name, _ in self.budget.bounds} - costs_by_limit().keys() else 1
+        if {name for name, _ in self.budget.bounds} - costs_by_limit().keys():
+            return 2
+        match self.objective:
+            case Maximize(quantity="nn_mass"):
+                return 1
+            case Minimize(cost=name, min_nn_mass=least, reference=reference):
+                return 2 if name == "weight_bytes" or (least is None and reference is None) else 1
+            case Pareto(costs=names):
+                return 2 if "weight_bytes" in names else 1
+        return 2
 
     @property
     def digest(self) -> str:

@@ -106,7 +106,8 @@ def _problem(chain: Chain, limits: tuple[AnyLimit, ...], objective: Objective) -
     floors = {limit.cost.quantity: limit.elements for limit in limits if isinstance(limit, Floor)}
     masses = [limit for limit in limits if isinstance(limit, MassLimit)]
     least = [limit.mass for limit in masses if limit.lower]
-    least += [objective.least_mass] if isinstance(objective, Minimize) else []
+    asked = objective.least_mass if isinstance(objective, Minimize) else None
+    least += [] if asked is None else [asked]
     return ChainProblem(
         chain,
         keys=_keys(chain, objective),
@@ -123,10 +124,24 @@ def _by_column(chain: Chain, bounds: Mapping[str, int]) -> tuple[tuple[int, int]
 
 
 def _keys(chain: Chain, objective: Objective) -> tuple[Key, ...]:
-    if not isinstance(objective, Minimize) or COSTS[objective.cost].quantity == PEAK:
+    cost = _cost_of(objective)
+    if cost is None or cost.quantity == PEAK:
         return RANKING
-    first = minimize(COSTS[objective.cost].quantity, chain.quantities)
-    return (first, *(key for key in RANKING if key != first))
+    first = Key(chain.quantities.index(cost.quantity), _sign(objective))
+    return (first, *(key for key in RANKING if key.column != first.column))
+
+
+def _cost_of(objective: Objective) -> Cost | None:
+    """Return the cost that a ranking is by; None where it is by NN-Mass, and for a front."""
+    match objective:
+        case Maximize(quantity=name) | Minimize(cost=name):
+            return COSTS.get(name)
+    return None
+
+
+def _sign(objective: Objective) -> int:
+    """Return the sign of an objective's quantity for which more is better."""
+    return -1 if isinstance(objective, Minimize) else 1
 
 
 class _Question:
@@ -140,7 +155,7 @@ class _Question:
         self._caps = request.budget.limits()
         self._limits = request.budget.all_limits()
         self._size = request.budget.element_bytes
-        self._cost = COSTS[self._objective.cost] if isinstance(self._objective, Minimize) else None
+        self._cost = _cost_of(request.objective)
         self._of_peak = self._cost is not None and self._cost.quantity == PEAK
 
     def ranking(self) -> SearchResult:
@@ -224,7 +239,7 @@ class _Question:
             objective_value=value,
             bound=bound,
             best_nn_mass=float(ranking[0].evaluation.mass) if found else None,
-            upper_bound=None if minimizing else bound,
+            upper_bound=bound if self._cost is None else None,
             space_size=self._chain.count(),
             feasible=True if found else False if infeasible else None,
             binding=self._binding(ranking[0]) if found else () if infeasible else None,
@@ -295,8 +310,9 @@ class _Question:
             return value
         if self._cost is None:
             return solution.bound if value is None else max(value, solution.bound)
-        bound = self._cost.in_units(-solution.bound, self._size)
-        return bound if value is None else min(value, bound)
+        sign = _sign(self._objective)
+        bound = self._cost.in_units(sign * solution.bound, self._size)
+        return bound if value is None else max(value, bound) if sign > 0 else min(value, bound)
 
     def _in_units(self, gaps: Mapping[str, int]) -> dict[str, float]:
         """Return gaps by quantity, in elements, as gaps by cost in its unit."""
@@ -324,7 +340,8 @@ class _Question:
             return peak is not None and peak < best.evaluation.peak_elements
         value = best.evaluation.mass
         if self._cost is not None:
-            value = -Fraction(self._cost.elements(best.evaluation, best.latency, self._size) or 0)
+            elements = self._cost.elements(best.evaluation, best.latency, self._size) or 0
+            value = Fraction(_sign(self._objective) * elements)
         return Solver(problem, 1, self._control).beats(value)
 
     def _relaxation(self) -> dict[str, float | None] | None:
@@ -340,7 +357,7 @@ class _Question:
                 nearest[limit.name] = (
                     self._nearest_mass(limit) if isinstance(limit, MassLimit) else self._nearest(others, limit)
                 )
-            if isinstance(self._objective, Minimize):
+            if isinstance(self._objective, Minimize) and self._objective.least_mass is not None:
                 nearest[LEAST_MASS] = self._nearest_mass(MassLimit(LEAST_MASS, 0.0))
         except OutOfTime:
             return None

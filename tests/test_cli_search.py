@@ -85,6 +85,8 @@ def test_a_space_is_read_from_a_file_or_standard_input(tmp_path: Path) -> None:
     ("given_options", "objective"),
     [
         (("--minimize", "macs", "--min-nn-mass", "9"), {"minimize": "macs", "min_nn_mass": 9.0}),
+        (("--minimize", "weight_bytes"), {"minimize": "weight_bytes"}),
+        (("--maximize", "macs"), {"maximize": "macs"}),
         (("--pareto", "macs"), {"pareto": ["nn_mass", "macs"]}),
         (("--pareto", "params, macs"), {"pareto": ["nn_mass", "params", "macs"]}),
         ((), {"maximize": "nn_mass"}),
@@ -145,6 +147,8 @@ def test_sentences_about_floors_say_what_would_help() -> None:
     assert re.search(r"Unused by the best: [\d,]+ params\. Above the floors: [\d,]+ MACs\.", floored)
     ceiling = run("search", *SMALL, "--max-nn-mass", "50", "--top-k", "1").stdout
     assert "Limited by NN-Mass. A higher limit would allow a better network." in ceiling
+    largest = run("search", *SMALL, "--maximize", "macs", "--top-k", "1").stdout
+    assert "Limited by params. A higher limit would allow more MACs." in largest
     nothing = run("search", *SMALL, "--min-macs", "60G")
     assert nothing.exit_code == 3
     assert "Changing the params limit alone does not help." in nothing.stdout
@@ -233,7 +237,9 @@ def test_a_search_without_proof_exits_with_4() -> None:
         ((*SMALL, "--top-k", "some"), "--top-k"),
         ((*SMALL, "--precision", "fp64"), "--precision"),
         ((*SMALL, "--time-limit", "0"), "--time-limit must be above 0"),
-        ((*SMALL, "--minimize", "macs"), "--minimize requires --min-nn-mass"),
+        ((*SMALL, "--maximize", "mac"), "--maximize must be one of nn_mass, params, macs, weight_bytes, latency_ms"),
+        ((*SMALL, "--maximize", "latency_ms"), "--maximize requires a device with a latency profile"),
+        ((*SMALL, "--maximize", "macs", "--minimize", "macs"), "--minimize cannot be combined with --maximize"),
         ((*SMALL, "--min-params", "2M"), "--min-params must be at most max_params, which is 100000"),
         ((*SMALL, "--min-macs", "some"), "--min-macs must be a whole number, such as"),
         ((*SMALL, "--min-latency-ms", "5ms"), "--min-latency-ms requires a device with a latency profile"),

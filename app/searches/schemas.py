@@ -117,7 +117,7 @@ class Question(Strict):
     budget: BudgetBody = Field(default_factory=BudgetBody, description="The limits of the hardware.")
     objective: Objective = Field(
         default_factory=lambda: {"maximize": "nn_mass"},
-        description="What to find: the most NN-Mass, the least cost, or a Pareto front.",
+        description="What to find: the most NN-Mass, the least or most of a cost, or a Pareto front.",
     )
     top_k: Annotated[int, Field(ge=1, le=MOST_RESULTS), WHOLE] = Field(
         10,

@@ -49,7 +49,7 @@ def gains(request: SearchRequest) -> list[Gain]:
 
 
 def _quick(request: SearchRequest) -> bool:
-    return isinstance(request.objective, Maximize) and request.space.option_bound() <= MOST_OPTIONS
+    return request.objective == Maximize() and request.space.option_bound() <= MOST_OPTIONS
 
 
 def _control() -> Control:

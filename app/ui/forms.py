@@ -120,7 +120,10 @@ def _objective(form: Form, problems: list[Problem]) -> JsonObject:
     if goal == "front":
         return {"pareto": ["nn_mass", *cost.split("+")]}
     if goal == "least":
-        return {"minimize": cost, "min_nn_mass": _real(form, "min_nn_mass", None, problems)}
+        least = {LEAST_MASS: _real(form, LEAST_MASS, None, problems)} if value(form, LEAST_MASS) else {}
+        return {"minimize": cost, **least}
+    if goal == "largest":
+        return {"maximize": cost}
     if goal == "compress":
         return {"minimize": cost, "reference": _reference(value(form, "reference"), problems)}
     return {"maximize": "nn_mass"}
@@ -219,12 +222,15 @@ def filled(request: Mapping[str, Any]) -> dict[str, list[str]]:
     form["device"] = device["name"] if isinstance(device, Mapping) else device
     if "pareto" in objective:
         form |= {"goal": "front", "cost": "+".join(objective["pareto"][1:])}
+    elif objective.get("maximize", "nn_mass") != "nn_mass":
+        form |= {"goal": "largest", "cost": objective["maximize"]}
     elif "minimize" in objective:
         form["cost"] = objective["minimize"]
         if "reference" in objective:
             form |= {"goal": "compress", "reference": json.dumps(objective["reference"])}
         else:
-            least = max(objective[LEAST_MASS], budget.get(LEAST_MASS, 0.0))  # the form has one field for both
-            form |= {"goal": "least", LEAST_MASS: f"{least}"}
+            # the form has one field for the limits of both
+            least = [one[LEAST_MASS] for one in (objective, budget) if LEAST_MASS in one]
+            form |= {"goal": "least", LEAST_MASS: f"{max(least)}" if least else ""}
     form |= {name: str(request[name]) for name in ("top_k", "diversity", "time_limit_seconds") if name in request}
     return {name: [text] for name, text in form.items()}

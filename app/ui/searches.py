@@ -28,7 +28,7 @@ from app.ui.trainings import choices
 from nnmass.formatting import OUTCOMES, joined, varies_resolution
 from nnmass_core.budget import Budget
 from nnmass_core.codec import JsonObject
-from nnmass_core.costs import COSTS, costs_by_floor, objectives
+from nnmass_core.costs import COSTS, costs_by_floor, objectives, sums
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import FAMILIES, decode_architecture
 from nnmass_core.hardware.devices import devices, read_device
@@ -67,6 +67,7 @@ def _form(
         "costs": list(COSTS.values()),
         "floors": costs_by_floor(),
         "fronts": _fronts(),
+        "sums": sums(),
     }
     return render(request, "new_search.html", 200 if problems is None else 422, **context)
 

@@ -17,6 +17,7 @@ OPTIONS = {
     "budget.device": "--device",
     "budget.precision": "--precision",
     "objective.minimize": "--minimize",
+    "objective.maximize": "--maximize",
     "objective.min_nn_mass": "--min-nn-mass",
     "objective.pareto": "--pareto",
     "objective.reference": "the reference",

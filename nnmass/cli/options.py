@@ -15,7 +15,7 @@ import typer
 
 from nnmass.cli.exit_codes import refuse
 from nnmass.cli.inputs import json_in
-from nnmass_core.costs import LEAST_MASS, MOST_MASS, Cost, costs_by_floor, costs_by_limit, limit_names, objectives
+from nnmass_core.costs import LEAST_MASS, MOST_MASS, Cost, costs_by_floor, costs_by_limit, limit_names, objectives, sums
 
 if TYPE_CHECKING:
     from nnmass.client import Client
@@ -67,7 +67,11 @@ Device = Annotated[
 COSTS = f"<{'|'.join(objectives())}>"
 Minimize = Annotated[
     str | None,
-    typer.Option(metavar=COSTS, help="Minimize this cost at --min-nn-mass (default: maximize NN-Mass)."),
+    typer.Option(metavar=COSTS, help="Minimize this cost, at --min-nn-mass if given (default: maximize NN-Mass)."),
+]
+Maximize = Annotated[
+    str | None,
+    typer.Option(metavar=f"<{'|'.join(sums())}>", help="Maximize this cost in place of NN-Mass."),
 ]
 Limits = Mapping[str, str | float | None]
 NO_LIMITS: Limits = {}

@@ -22,6 +22,7 @@ from nnmass.cli.options import (
     Json,
     KeyFile,
     Limits,
+    Maximize,
     Minimize,
     Save,
     Server,
@@ -68,6 +69,7 @@ def search(
     device: Device = None,
     precision: BudgetPrecision = None,
     minimize: Minimize = None,
+    maximize: Maximize = None,
     pareto: Annotated[
         str | None,
         typer.Option(metavar="COSTS", help="Pareto front of NN-Mass and a cost, or of NN-Mass and params,macs."),
@@ -82,7 +84,7 @@ def search(
     as_json: Json = False,
     save: Save = None,
 ) -> None:
-    """Find the networks with the most NN-Mass within a budget, with proof.
+    """Find the networks with the most NN-Mass within a budget, or with the least or most of a cost, with proof.
 
     Searches on this machine unless --server names a service. Every limit that you set is hard.
     """
@@ -90,7 +92,7 @@ def search(
         where = _space_of(preset, space)
         if pareto is not None and save is not None:
             refuse("--save does not apply to a Pareto front: none of its networks is the best")
-        objective = _objective_of(minimize, limits[LEAST_MASS], pareto)
+        objective = _objective_of(minimize, maximize, limits[LEAST_MASS], pareto)
         options = limits_of({**limits, LEAST_MASS: None} if LEAST_MASS in objective else limits, device, precision)
         options |= {"objective": objective}
         options |= _ranked(top_k, diversity, time_limit)
@@ -198,17 +200,19 @@ def _space_of(preset: str | None, space: str | None) -> Space:
     return found
 
 
-def _objective_of(minimize: str | None, least: float | str | None, pareto: str | None) -> JsonObject:
+def _objective_of(
+    minimize: str | None, maximize: str | None, least: float | str | None, pareto: str | None
+) -> JsonObject:
     """Return the objective. least: the least NN-Mass, which is part of it where a cost is minimized."""
+    given = {"--pareto": pareto, "--minimize": minimize, "--maximize": maximize}
+    asked = [option for option, value in given.items() if value is not None]
+    if len(asked) > 1:
+        refuse(f"{asked[0]} cannot be combined with {asked[1]}")
     if pareto is not None:
-        if minimize is not None:
-            refuse("--pareto cannot be combined with --minimize")
         return {"pareto": ["nn_mass", *(cost.strip() for cost in pareto.split(","))]}
     if minimize is None:
-        return {"maximize": "nn_mass"}
-    if least is None:
-        refuse("--minimize requires --min-nn-mass")
-    return {"minimize": minimize, LEAST_MASS: least}
+        return {"maximize": "nn_mass" if maximize is None else maximize}
+    return {"minimize": minimize} | ({} if least is None else {LEAST_MASS: least})
 
 
 def _ranked(top_k: int | None, diversity: Diversity, time_limit: float) -> SearchOptions:

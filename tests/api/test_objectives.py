@@ -100,6 +100,19 @@ def test_a_point_of_a_front_has_no_rank(client: TestClient, worker: Context) -> 
     assert [(item["rank"], item["point"]) for item in previewed[:2]] == [(None, 1), (None, 2)]
 
 
+def test_the_most_of_a_cost_and_the_least_at_any_nn_mass(client: TestClient, worker: Context) -> None:
+    most, items = run(client, worker, {"objective": {"maximize": "macs"}, "budget": {"max_params": 1e5}, "top_k": 3.0})
+    assert most["request"]["budget"] == {"max_params": 100_000, "precision": "fp32"}
+    assert (most["result"]["objective_value"], most["result"]["upper_bound"]) == (items[0]["macs"], None)
+    assert [item["macs"] for item in items] == sorted((item["macs"] for item in items), reverse=True)
+    least, fewest = run(client, worker, {"objective": {"minimize": "weight_bytes"}, "top_k": 1})
+    assert least["request"]["objective"] == {"minimize": "weight_bytes"}
+    assert least["result"]["objective_value"] == fewest[0]["weight_bytes"] < items[0]["weight_bytes"]
+    more = client.get(f"/searches/{most['id']}").text
+    assert "Most MACs within 100 k params" in more
+    assert "Effect of a larger budget" not in more
+
+
 def test_floors_and_limits_on_nn_mass_leave_others_out(client: TestClient, worker: Context) -> None:
     budget = {"max_params": 100_000, "min_params": 60_000, "min_macs": 5_000_000, "max_nn_mass": 90.5}
     search, items = run(client, worker, {"budget": budget, "top_k": 5})
@@ -141,7 +154,8 @@ def test_a_floor_that_no_network_reaches_has_the_highest_that_one_does(client: T
         ({"objective": {"pareto": ["nn_mass", "macs"]}, "top_k": 5}, "top_k"),
         ({"objective": {"pareto": ["nn_mass", "macs"]}, "diversity": "shape"}, "diversity"),
         ({"objective": {"minimize": "latency_ms", "min_nn_mass": 1}}, "objective.minimize"),
-        ({"objective": {"minimize": "params"}}, "objective.min_nn_mass"),
+        ({"objective": {"maximize": "peak_activation_bytes"}}, "objective.maximize"),
+        ({"objective": {"maximize": "latency_ms"}}, "objective.maximize"),
         ({"objective": {"minimize": "params", "reference": {"arch_id": "arch_0"}}}, "objective.reference.arch_id"),
         ({"objective": {"minimize": "params", "reference": {"arch_id": 5}}}, "objective.reference.arch_id"),
         ({"objective": 5}, "objective"),

@@ -35,6 +35,8 @@ class Small:
         """Return a cost of a network in the engine's unit."""
         if cost == "latency_ms":
             return self.nanoseconds[row.cells]
+        if cost == "weight_bytes":
+            return row.weight_bytes(PRECISION)
         return {"params": row.params, "macs": row.macs, "peak_activation_bytes": row.peak}[cost]
 
     def within(self, budget: dict[str, Any], least: Fraction | None = None) -> list[Row]:

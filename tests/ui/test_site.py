@@ -130,6 +130,8 @@ def test_a_form_filled_from_a_search_gives_the_same_request(site: Everything) ->
         {"space": "resnet-tiny", "objective": {"minimize": "macs", "min_nn_mass": 20.5}},
         {"space": "mobilenet-v2-imagenet", "objective": {"minimize": "params", "reference": "mobilenet_v2"}},
         {"space": "densenet-tiny", "objective": {"pareto": ["nn_mass", "params", "macs"]}},
+        {"space": "densenet-tiny", "objective": {"maximize": "weight_bytes"}},
+        {"space": "densenet-tiny", "objective": {"minimize": "weight_bytes"}},
         {"space": "densenet-tiny", "budget": {"device": "rp2040"}},
         {"space": "densenet-tiny", "budget": {"min_params": 20_000, "min_nn_mass": 20.5, "max_nn_mass": 1e2}},
         {"space": "resnet-tiny", "budget": {"max_nn_mass": 90}, "objective": {"minimize": "macs", "min_nn_mass": 20}},

@@ -60,9 +60,10 @@ function showGoal() {
   for (const part of form.querySelectorAll("[data-goals]")) {
     part.hidden = !part.dataset.goals.split(" ").includes(goal);
   }
-  const both = [...form.elements.cost.options].find((option) => option.value.includes("+"));
-  both.disabled = goal !== "front";
-  if (both.disabled && both.selected) form.elements.cost.selectedIndex = 0;
+  for (const option of form.elements.cost.options) {
+    option.disabled = (option.value.includes("+") && goal !== "front") || (!("sum" in option.dataset) && goal === "largest");
+    if (option.disabled && option.selected) form.elements.cost.selectedIndex = 0;
+  }
 }
 
 function showProblems(problems) {
