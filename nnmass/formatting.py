@@ -89,11 +89,13 @@ def _limited(name: str) -> Cost | None:
 
 def is_floor(name: str) -> bool:
     """Return whether a limit is one from below."""
-    return name == LEAST_MASS or name in costs_by_floor()
+    return name in ("spend", LEAST_MASS) or name in costs_by_floor()
 
 
 def _named(name: str) -> str:
     """Return a limit in a sentence: params, the floor on MACs."""
+    if name == "spend":
+        return "the share to be spent"
     return f"the floor on {limit_label(name)}" if is_floor(name) else limit_label(name)
 
 
@@ -246,7 +248,8 @@ def _eased(names: Sequence[str]) -> str:
     """Return what would help against limits, as the subject of a sentence."""
     floors = sum(map(is_floor, names))
     if len(names) == 1:
-        return "A lower floor" if floors else "A higher limit"
+        lower = "A lower share" if names[0] == "spend" else "A lower floor"
+        return lower if floors else "A higher limit"
     return "Raising any one of these limits" if not floors else "Easing any one of these limits"
 
 
@@ -320,6 +323,11 @@ def _exact_limit(name: str, value: float) -> str:
     """Return a limit's value with all its digits: a rounded one could be too low."""
     cost = _limited(name)
     assert cost is not None
+    return _exact(cost, value)
+
+
+def _exact(cost: Cost, value: float) -> str:
+    """Return what a network has of a cost, with all its digits."""
     text = f"{value:,.0f}" if cost.whole else f"{value:,.6f}".rstrip("0").rstrip(".")
     return f"{text} {cost.unit}".rstrip()
 
@@ -332,6 +340,17 @@ def savings(result: Mapping[str, Any]) -> str:
     figures = f"{count(reference['params'])} params, {count(reference['macs'])} MACs"
     less = f"{_times(times['params'])} params and {_times(times['macs'])} MACs"
     return f"Compared with the reference (NN-Mass {number(reference['nn_mass'])}; {figures}): {less}."
+
+
+def spent(result: Mapping[str, Any]) -> str:
+    """Return the most of a cost of which a share is used, in a sentence; empty where none has to be."""
+    found = result.get("spent")
+    if found is None:
+        return ""
+    known = COSTS[found["quantity"]]
+    most, least = (f"{_exact(known, found[name])} {known.label}" for name in ("most", "least"))
+    proved = "proved" if found["optimal"] else "not proved within the time limit"
+    return f"The most that fits is {most}, {proved}; the networks use at least {least}."
 
 
 def _times(ratio: float) -> str:
@@ -354,7 +373,7 @@ def request_summary(request: Mapping[str, Any]) -> str:
         budget, where = [*budget, f"the memory of {profile['name']}"], ""
     within = f" within {joined(budget)}" if budget else "" if floors else " without limits"
     above = f" with at least {joined(floors)}" if floors else ""
-    return f"{_wanted(request['objective'])}{within}{above}{where}{at}"
+    return f"{_wanted(request['objective'])}{_using(request.get('spend'))}{within}{above}{where}{at}"
 
 
 def _counts_bytes(request: Mapping[str, Any]) -> bool:
@@ -364,6 +383,10 @@ def _counts_bytes(request: Mapping[str, Any]) -> bool:
     wanted = {objective.get("minimize"), objective.get("maximize"), *objective.get("pareto", ())}
     of_memory = {one.name for one in COSTS.values() if one.unit == "bytes"}
     return "device" in request["budget"] or bool(of_memory & (limited | wanted))
+
+
+def _using(spend: Mapping[str, Any] | None) -> str:
+    return "" if spend is None else f" with {100 * spend['share']:.4g} % of the most {cost(spend['quantity'])}"
 
 
 def _wanted(objective: Mapping[str, Any]) -> str:

@@ -48,6 +48,8 @@ class Certificate(FromJson):
         reference: The reference of compress.
         savings: How many times fewer params and MACs the best has than the reference of compress.
         resolution: Of an incomplete Pareto front, the widest gap in each cost.
+        spent: With `spend`, the `most` of its cost within the limits and whether it is proved, the `least` that the
+            networks use, and the `network` that uses the most.
     """
 
     count: int
@@ -68,6 +70,7 @@ class Certificate(FromJson):
     reference: Json | None = json_field(default=None)
     savings: Json | None = json_field(default=None)
     resolution: Json | None = json_field(default=None)
+    spent: Json | None = json_field(default=None)
 
     @property
     def outcome(self) -> str:

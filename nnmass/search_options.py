@@ -50,6 +50,8 @@ class SearchOptions(TypedDict, total=False):
         objective: `{"maximize": "nn_mass"}` (default) or a cost that is a sum, such as `{"maximize": "params"}`;
             `{"minimize": "params" | "macs" | "weight_bytes" | "peak_activation_bytes" | "latency_ms", "min_nn_mass":
             755}` with or without the NN-Mass; or `{"pareto": ["nn_mass", "macs"]}`.
+        spend: `{"quantity": "macs", "share": 0.95}` leaves out networks that use less than this share of the most MACs
+            that any network within the limits uses; None, the default, leaves out none.
         top_k: How many architectures to rank, 1 to 1,000, by default 10.
         diversity: `shape` gives at most one result for each tuple of widths and depths.
         time_limit_seconds: After it the best result so far is returned, marked as not proved; above 0 and at most
@@ -70,6 +72,7 @@ class SearchOptions(TypedDict, total=False):
     device: str | Mapping[str, Any] | None
     precision: str
     objective: Mapping[str, Any]
+    spend: Mapping[str, Any] | None
     top_k: int
     diversity: str
     time_limit_seconds: float
@@ -79,7 +82,9 @@ def question_of(space: Space, options: SearchOptions) -> dict[str, object]:
     """Return the body of a search. Raises DefinitionError that names the field, as `budget.max_params`."""
     if unknown := options.keys() - SearchOptions.__annotations__.keys() - {*limit_names()}:
         raise TypeError(f"got an unexpected keyword argument {min(unknown)!r}")
-    rest = {name: value for name, value in options.items() if name in ("objective", *RANKED) and value is not None}
+    rest = {
+        name: value for name, value in options.items() if name in ("objective", "spend", *RANKED) and value is not None
+    }
     return {"space": space, "budget": _budget_of(options), **rest}
 
 

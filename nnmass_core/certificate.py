@@ -101,6 +101,34 @@ def _not_below(value: Fraction) -> float:
     return nearest if Fraction(nearest) >= value else math.nextafter(nearest, math.inf)
 
 
+@dataclass(frozen=True)
+class Spent:
+    """The first solve of a request with a `spend`: the most of a cost, and what follows from it.
+
+    Args:
+        quantity: The name of the cost.
+        share: The share of the most that networks must use.
+        most: The most units of the cost that a network within the limits uses, as far as found.
+        bound: No network within the limits uses more.
+        optimal: `most` is proved.
+        least: The fewest units that networks of the ranking use.
+        network: The network that uses the most.
+    """
+
+    quantity: str
+    share: float
+    most: float
+    bound: float
+    optimal: bool
+    least: float
+    network: Architecture
+
+    def to_json(self) -> JsonObject:
+        """Write it as JSON-ready objects."""
+        figures = {name: getattr(self, name) for name in ("quantity", "share", "most", "bound", "optimal", "least")}
+        return {**figures, "network": _summary(self.network)}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
     """What a search claims and can prove; docs/reference/bodies.md lists the fields as JSON.
@@ -126,6 +154,8 @@ class Certificate:
         resolution: For an incomplete Pareto front, the widest gap in each cost in which points may be missing.
         joint_relaxation: For an infeasible request that no single limit makes feasible, the least common factor on all
             limits that does; None for other requests, and when the time ran out.
+        spent: For a request with a `spend`, the proof of the most of its cost; None for others, and if nothing was
+            found.
     """
 
     count: int
@@ -146,6 +176,7 @@ class Certificate:
     front: bool = False
     resolution: dict[str, float] | None = None
     joint_relaxation: JointRelaxation | None = None
+    spent: Spent | None = None
 
     @property
     def gap(self) -> float | None:
@@ -175,6 +206,7 @@ class Certificate:
             "explored": {"labels": self.labels, "pruned_by_bound": self.pruned},
             **({} if self.reference is None else {"reference": _summary(self.reference), "savings": self.savings}),
             **({"resolution": self.resolution} if self.front else {}),
+            **({} if self.spent is None else {"spent": self.spent.to_json()}),
         }
 
 

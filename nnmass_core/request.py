@@ -36,7 +36,7 @@ VERSION = 2
 """The newest version of a request's JSON form; a form that earlier releases cannot read has a new version.
 
 1: upper limits on costs; maximize NN-Mass, minimize a cost at a least NN-Mass, fronts. 2: floors and limits on NN-Mass,
-costs that are maximized or minimized at any NN-Mass, weight_bytes as an objective.
+costs that are maximized or minimized at any NN-Mass, weight_bytes as an objective, spend.
 """
 
 MOST_RESULTS = 1000
@@ -144,6 +144,61 @@ class Pareto:
 
 
 Objective = Maximize | Minimize | Pareto
+
+
+@dataclass(frozen=True)
+class Spend:
+    """Admit only networks that use at least a share of the most that any network within the limits uses of a cost.
+
+    Args:
+        quantity: The name of a cost that is a sum over the layers, such as `macs`.
+        share: The share, above 0 and at most 1, exact as the decimal that it is written as: docs/theory.md (51).
+
+    Raises:
+        DefinitionError: The quantity cannot be spent, or the share is out of range.
+    """
+
+    quantity: str
+    share: float
+
+    def __post_init__(self) -> None:
+        problems: list[Problem] = []
+        if self.quantity not in sums():
+            problems.append(Problem("quantity", "unknown_choice", one_of(self.quantity, sums())))
+        if not _is_number(self.share) or not 0 < self.share <= 1:
+            problems.append(Problem("share", "out_of_range", "must be a number above 0 and at most 1"))
+        if problems:
+            raise DefinitionError(problems)
+        object.__setattr__(self, "share", float(self.share))
+
+    def least(self, most: int) -> int:
+        """Return the fewest elements of the cost that are the share of `most` elements: docs/theory.md (51)."""
+        return math.ceil(Fraction(repr(self.share)) * most)
+
+    def to_json(self) -> JsonObject:
+        """Write it in the form of the request."""
+        return {"quantity": self.quantity, "share": self.share}
+
+
+def decode_spend(data: object) -> Spend | None:
+    """Read a spend from parsed JSON; null is none.
+
+    Args:
+        data: An object with `quantity` and `share`, or None.
+
+    Raises:
+        DefinitionError: A field is wrong or missing; each problem names it.
+    """
+    if data is None:
+        return None
+    if not isinstance(data, Mapping):
+        raise DefinitionError.at("", "not_an_object", "must be an object or null")
+    problems = list(unknown_fields(data, {"quantity", "share"}))
+    problems += [Problem(name, "required", "is required") for name in ("quantity", "share") if name not in data]
+    if problems:
+        raise DefinitionError(problems)
+    quantity = data["quantity"]
+    return Spend(quantity if isinstance(quantity, str) else "", data["share"])
 
 
 def maximized() -> list[str]:
@@ -263,6 +318,8 @@ class SearchRequest:
         top_k: How many architectures to rank, 1 to 1,000.
         diversity: `none`, or `shape` for at most one result of each tuple of widths and depths.
         time_limit_seconds: Seconds, above 0 and at most 3,600.
+        spend: Admits only networks that use a share of the most of a cost; None admits all. Only where NN-Mass is
+            maximized.
 
     Raises:
         DefinitionError: A field is wrong, or the fields conflict; each problem names its field.
@@ -274,6 +331,7 @@ class SearchRequest:
     top_k: int = 10
     diversity: str = "none"
     time_limit_seconds: float = 60.0
+    spend: Spend | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "top_k", as_integer(self.top_k))
@@ -282,6 +340,8 @@ class SearchRequest:
             problems.append(Problem("diversity", "unknown_choice", "must be none or shape"))
         if isinstance(self.objective, Pareto) and self.diversity != "none":
             problems.append(Problem("diversity", "conflicts_with_objective", "does not apply to a Pareto front"))
+        if self.spend is not None and self.objective != Maximize():
+            problems.append(Problem("spend", "conflicts_with_objective", "applies only where NN-Mass is maximized"))
         problems += [*self._latency_problems(), *self._size_problems(), *self._mass_problems()]
         limit = self.time_limit_seconds
         if not _is_number(limit) or not 0 < limit <= LONGEST_SECONDS:
@@ -326,14 +386,17 @@ class SearchRequest:
         objective = _under("objective", lambda: decode_objective(_with_reference(wanted, find)))
         if isinstance(objective, Pareto) and "top_k" in data:
             raise DefinitionError.at("top_k", "conflicts_with_objective", "does not apply to a Pareto front")
+        spend = _under("spend", lambda: decode_spend(data.get("spend")))
         ranked = {name: data[name] for name in RANKED if name in data}
-        return cls(space=space, budget=budget, objective=objective, **ranked)
+        return cls(space=space, budget=budget, objective=objective, spend=spend, **ranked)
 
     @cached_property
     def costs(self) -> tuple[tuple[str, Cost], ...]:
         """The costs that the answer depends on, each after the field of the request that names it."""
         limited = [(f"budget.{limit.name}", limit.cost) for limit in self.budget.limits()]
         limited += [(f"budget.{floor.name}", floor.cost) for floor in self.budget.floors()]
+        if self.spend is not None:
+            limited.append(("spend.quantity", COSTS[self.spend.quantity]))
         match self.objective:
             case Maximize(quantity=name) if name in COSTS:
                 return (*limited, ("objective.maximize", COSTS[name]))
@@ -410,12 +473,13 @@ class SearchRequest:
             "objective": self.objective.to_json(),
             **({} if isinstance(self.objective, Pareto) else ranked),
             "time_limit_seconds": float(self.time_limit_seconds),
+            **({} if self.spend is None else {"spend": self.spend.to_json()}),
         }
 
     @property
     def version(self) -> int:
         """The version of the JSON form: the earliest that has all of the request, so that earlier releases read it."""
-        if {name for name, _ in self.budget.bounds} - costs_by_limit().keys():
+        if self.spend is not None or {name for name, _ in self.budget.bounds} - costs_by_limit().keys():
             return 2
         match self.objective:
             case Maximize(quantity="nn_mass"):

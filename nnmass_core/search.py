@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from nnmass_core.budget import AnyLimit, Budget, Floor, Limit, MassLimit
-from nnmass_core.certificate import Certificate, JointRelaxation, Ranked, SearchResult
+from nnmass_core.certificate import Certificate, JointRelaxation, Ranked, SearchResult, Spent
 from nnmass_core.costs import COSTS, LEAST_MASS, Cost, counts_of
 from nnmass_core.engine.chain import QUANTITIES, Chain, Ints, Stage
 from nnmass_core.engine.control import Control, OutOfTime
@@ -161,9 +161,45 @@ class _Question:
     def ranking(self) -> SearchResult:
         """Return the best k."""
         problem = _problem(self._chain, self._limits, self._objective)
-        solution = self._solve(problem, self._request.top_k)
+        first = self._most(problem)
+        solution = self._solve(self._spending(problem, first), self._request.top_k)
+        solution = solution if first is None else _both(first, solution)
         ranking = self._ranked(solution.integers.tolist())
-        return SearchResult(ranking, self._certificate(ranking, solution))
+        certificate = self._certificate(ranking, solution)
+        return SearchResult(ranking, certificate if first is None else replace(certificate, spent=self._spent(first)))
+
+    def _most(self, problem: ChainProblem) -> Solution | None:
+        """Return the network that uses the most of the cost of which a share must be spent; None without a `spend`."""
+        spend = self._request.spend
+        if spend is None:
+            return None
+        problem = replace(problem, keys=_keys(problem.chain, Maximize(spend.quantity)))
+        return Solver(problem, 1, self._control).solve()
+
+    def _spending(self, problem: ChainProblem, first: Solution | None) -> ChainProblem:
+        """Return the problem with the floor that follows from the most of a cost: docs/theory.md (51)."""
+        spend = self._request.spend
+        if spend is None or first is None or not len(first.additive):
+            return problem
+        column = problem.chain.quantities.index(COSTS[spend.quantity].quantity)
+        floor = spend.least(int(first.additive[0, column]))
+        return replace(problem, floors=(*problem.floors, (column, floor)))
+
+    def _spent(self, first: Solution) -> Spent | None:
+        spend = self._request.spend
+        if spend is None or not len(first.additive):
+            return None
+        cost = COSTS[spend.quantity]
+        most = int(first.additive[0, self._chain.quantities.index(cost.quantity)])
+        return Spent(
+            quantity=spend.quantity,
+            share=spend.share,
+            most=float(cost.in_units(most, self._size)),
+            bound=float(cost.in_units(max(most, first.bound), self._size)),
+            optimal=first.complete,
+            least=float(cost.in_units(spend.least(most), self._size)),
+            network=self._request.space.architecture(first.integers[0].tolist()),
+        )
 
     def front(self) -> SearchResult:
         """Return the Pareto front."""
@@ -324,11 +360,20 @@ class _Question:
         binding: list[str] = []
         for limit in self._limits:
             others = tuple(other for other in self._limits if other != limit)
-            better = self._beats(_problem(self._chain, others, self._objective), best)
+            problem = _problem(self._chain, others, self._objective)
+            first = self._most(problem)
+            if first is not None and not first.complete:
+                return None
+            better = self._beats(self._spending(problem, first), best)
             if better is None:
                 return None
             if better:
                 binding.append(limit.name)
+        if self._request.spend is not None:
+            better = self._beats(_problem(self._chain, self._limits, self._objective), best)
+            if better is None:
+                return None
+            binding += ["spend"] if better else []
         return tuple(binding)
 
     def _beats(self, problem: ChainProblem, best: Ranked) -> bool | None:
@@ -408,6 +453,25 @@ class _Question:
         if not solution.complete:
             raise OutOfTime
         return solution
+
+
+def _both(first: Solution, second: Solution) -> Solution:
+    """Return the second of two solves with what both prove together.
+
+    A floor from a most that is not proved is too low at worst, so that the second one's bound holds either way. Without
+    any most there was no floor: what was found may spend too little, but that nothing fits is proved all the same.
+    """
+    complete = second.complete and (first.complete or not len(second.integers))
+    kept = len(second.integers) if len(first.integers) else 0
+    return replace(
+        second,
+        integers=second.integers[:kept],
+        additive=second.additive[:kept],
+        masses=second.masses[:kept],
+        complete=complete,
+        labels=first.labels + second.labels,
+        pruned=first.pruned + second.pruned,
+    )
 
 
 def _savings(params: int, macs: int, ranking: tuple[Ranked, ...]) -> dict[str, float] | None:

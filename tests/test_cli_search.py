@@ -141,6 +141,21 @@ def test_options_set_floors_and_limits_on_nn_mass() -> None:
     )
 
 
+@pytest.mark.parametrize("share", ["0.95", "95%"])
+def test_an_option_spends_a_share_of_the_most_of_a_cost(share: str) -> None:
+    done = run("search", *SMALL, "--spend", f"macs={share}", "--top-k", "1", "--json")
+    document = json.loads(done.stdout)
+    assert document["request"]["spend"] == {"quantity": "macs", "share": 0.95}
+    spent = document["result"]["spent"]
+    assert document["items"][0]["macs"] >= spent["least"]
+    answer = nnmass.search("densenet-tiny", max_params="100k", spend={"quantity": "macs", "share": 0.95}, top_k=1)
+    assert answer.certificate.spent == spent
+    assert "limited by" in str(formatting.binding(document["result"], document["request"])).lower()
+    said = run("search", *SMALL, "--spend", f"macs={share}", "--top-k", "1").stdout
+    assert "Limited by params and the share to be spent. Easing any one of these limits" in said
+    assert re.search(r"The most that fits is [\d,]+ MACs, proved; the networks use at least [\d,]+ MACs\.", said)
+
+
 def test_sentences_about_floors_say_what_would_help() -> None:
     floored = run("search", *SMALL, "--min-macs", "60M", "--top-k", "1").stdout
     assert "Limited by params and the floor on MACs. Easing any one of these limits would allow" in floored
@@ -237,6 +252,10 @@ def test_a_search_without_proof_exits_with_4() -> None:
         ((*SMALL, "--top-k", "some"), "--top-k"),
         ((*SMALL, "--precision", "fp64"), "--precision"),
         ((*SMALL, "--time-limit", "0"), "--time-limit must be above 0"),
+        ((*SMALL, "--spend", "macs"), "--spend must be a cost and a share, such as macs=0.95 or macs=95%"),
+        ((*SMALL, "--spend", "macs=1.5"), "--spend must be a number above 0 and at most 1"),
+        ((*SMALL, "--spend", "beauty=0.5"), "--spend must be one of params, macs"),
+        ((*SMALL, "--spend", "macs=0.5", "--pareto", "macs"), "--spend applies only where NN-Mass is maximized"),
         ((*SMALL, "--maximize", "mac"), "--maximize must be one of nn_mass, params, macs, weight_bytes, latency_ms"),
         ((*SMALL, "--maximize", "latency_ms"), "--maximize requires a device with a latency profile"),
         ((*SMALL, "--maximize", "macs", "--minimize", "macs"), "--minimize cannot be combined with --maximize"),

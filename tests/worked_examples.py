@@ -21,7 +21,7 @@ from nnmass_core.families.concatenation import resolutions
 from nnmass_core.hardware.latency import LatencyModel, estimate
 from nnmass_core.named.networks import named_network
 from nnmass_core.named.presets import resolve_space
-from nnmass_core.request import Minimize, Pareto, SearchRequest
+from nnmass_core.request import Minimize, Pareto, SearchRequest, Spend
 from nnmass_core.search import search
 from nnmass_core.wiring import draw_wiring
 from tests.core.residual_problems import choices
@@ -278,6 +278,18 @@ def limits_on_mass() -> Figures:
     return {"m": str(m)} | figures(**distances)
 
 
+def spending_a_share() -> Figures:
+    space, budget = resolve_space("densenet-tiny"), Budget(max_params=100_000)
+    plain = search(SearchRequest(space=space, budget=budget, top_k=1))
+    found = search(SearchRequest(space=space, budget=budget, top_k=1, spend=Spend("macs", 0.95)))
+    spent = found.certificate.spent
+    assert spent is not None
+    best, without = (result.ranking[0].evaluation.mass for result in (found, plain))
+    return figures(
+        most=int(spent.most), least=int(spent.least), **{"m of the best": best, "m without the share": without}
+    )
+
+
 EXAMPLES: dict[int, Callable[[], Figures]] = {
     1: lambda: {f"L_{j}": str(mass.layer_links(W, j, T)) for j in range(5)},
     2: lambda: figures(t=mass.canonical_skip_channels(W, D, 500)),
@@ -333,4 +345,5 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     40: overlapping_stages,
     41: front_by_labels,
     50: limits_on_mass,
+    51: spending_a_share,
 }

@@ -37,6 +37,7 @@ from app.http.fields import (
     Tag,
 )
 from app.jobs.waiting import Waiting
+from nnmass_core.costs import sums
 from nnmass_core.families import space_schema
 from nnmass_core.hardware.devices import device_schema, devices
 from nnmass_core.named.presets import presets
@@ -108,6 +109,20 @@ class BudgetBody(with_limits(Strict)):  # type: ignore[misc]  # a base that the 
 Objective = Annotated[Any, WithJsonSchema(objective_schema())]
 
 
+class SpendBody(Strict):
+    """A share of the most of a cost, which networks must use."""
+
+    quantity: Annotated[str, WithJsonSchema({"type": "string", "enum": [*sums()]})] = Field(
+        description="Cost of which a share must be used: one that is a sum over the layers.", examples=["macs"]
+    )
+    share: float = Field(
+        gt=0,
+        le=1,
+        description="Share of the most of the cost that any architecture within the limits uses.",
+        examples=[0.95],
+    )
+
+
 class Question(Strict):
     """A search request without its name, tags and note: everything that determines the result."""
 
@@ -133,6 +148,12 @@ class Question(Strict):
         le=LONGEST_SECONDS,
         description="Seconds after which the best found so far is the result.",
         examples=[60],
+    )
+    spend: SpendBody | None = Field(
+        None,
+        description="Leaves out architectures that use less than a share of the most of a cost that any architecture "
+        "within the limits uses. Only where NN-Mass is maximized. Off if null or omitted.",
+        examples=[{"quantity": "macs", "share": 0.95}],
     )
 
 
@@ -207,12 +228,29 @@ class Explored(BaseModel):
 
 
 class Reference(BaseModel):
-    """The reference network of a compression."""
+    """A network that a certificate refers to, such as the reference of a compression."""
 
     arch_id: NetworkId
     nn_mass: NnMass
     params: Params
     macs: Macs
+
+
+class Spent(BaseModel):
+    """The proof of the most of a cost, of which architectures must use a share."""
+
+    quantity: str = Field(description="Name of the cost.", examples=["macs"])
+    share: float = Field(description="Share of the most that must be used.", examples=[0.95])
+    most: float = Field(
+        description="The most of the cost that an architecture within the limits uses, in the unit of the cost.",
+        examples=[149991424.0],
+    )
+    bound: float = Field(description="No architecture within the limits uses more.", examples=[149991424.0])
+    optimal: bool = Field(description="True if `most` is proved.", examples=[True])
+    least: float = Field(
+        description="The least of the cost that architectures of the ranking use.", examples=[142491853.0]
+    )
+    network: Reference = Field(description="The architecture that uses the most.")
 
 
 class JointRelaxation(BaseModel):
@@ -289,6 +327,10 @@ class Result(BaseModel):
         description="Pareto front: largest gap in each cost where points may be missing, in the unit of the cost; null "
         "if exact.",
         examples=[{"params": 1024}],
+    )
+    spent: Spent | None = Field(
+        None,
+        description="With `spend`: the proof of the most of its cost; null without it, or if nothing was found.",
     )
 
 

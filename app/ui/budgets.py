@@ -86,7 +86,7 @@ def front(request: SearchRequest, cost: str, best: float) -> list[FrontPoint]:
         return []
     control, found = _control(), dict[str, FrontPoint]()
     for share in SHARES:
-        point = _best(request, _scaled(COSTS[cost], best, share), control)
+        point = _best(replace(request, spend=None), _scaled(COSTS[cost], best, share), control)
         if point is not None:
             found[point.arch_id] = point.evaluation.report(request.budget.precision)
     return [{cost: figures[cost], "nn_mass": figures["nn_mass"]} for figures in found.values()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -38,6 +38,8 @@ class FormProblems(Exception):
 def form_field(field: str) -> str:
     """Return the form's field for a field of a request: the limit itself for `budget.max_params`."""
     head, _, rest = field.partition(".")
+    if head == "spend" and rest:
+        return f"{head}_{rest}"
     if head in ("budget", "objective"):
         return rest.split(".")[0] if rest else head
     return head
@@ -61,6 +63,9 @@ def search_body(form: Form) -> JsonObject:
     if "pareto" not in objective:
         body["top_k"] = _whole(form, "top_k", 10, problems)
         body["diversity"] = value(form, "diversity") or "none"
+    if value(form, "spend_share") and _goal(form) == "most":
+        quantity = value(form, "spend_quantity") or "macs"
+        body["spend"] = {"quantity": quantity, "share": _share(value(form, "spend_share"), problems)}
     body["time_limit_seconds"] = _real(form, "time_limit_seconds", 60.0, problems)
     body["name"], body["note"] = value(form, "name"), value(form, "note")
     body["tags"] = words(value(form, "tags"))
@@ -138,6 +143,15 @@ def _reference(text: str, problems: list[Problem]) -> Any:
     if text.startswith("{"):
         return _json(text, "reference", problems)
     return {"arch_id": text} if text.startswith("arch_") else text
+
+
+def _share(text: str, problems: list[Problem]) -> float | None:
+    """Return a share, exactly, that was written in percent."""
+    try:
+        return float(Decimal(text.removesuffix("%").strip()) / 100)
+    except InvalidOperation:
+        problems.append(Problem("spend.share", "not_a_number", "must be a number of percent"))
+        return None
 
 
 def _whole(form: Form, name: str, default: int, problems: list[Problem]) -> int:
@@ -232,5 +246,7 @@ def filled(request: Mapping[str, Any]) -> dict[str, list[str]]:
             # the form has one field for the limits of both
             least = [one[LEAST_MASS] for one in (objective, budget) if LEAST_MASS in one]
             form |= {"goal": "least", LEAST_MASS: f"{max(least)}" if least else ""}
+    if spend := request.get("spend"):
+        form |= {"spend_quantity": spend["quantity"], "spend_share": format(Decimal(repr(spend["share"])) * 100, "f")}
     form |= {name: str(request[name]) for name in ("top_k", "diversity", "time_limit_seconds") if name in request}
     return {name: [text] for name, text in form.items()}

@@ -59,6 +59,7 @@ def environment() -> Environment:
         ),
         *(
             formatting.relaxation,
+            formatting.spent,
             formatting.savings,
             formatting.request_summary,
             formatting.milliseconds,

@@ -93,7 +93,12 @@ def print_answer(answer: Answer) -> None:
 def lines_of(answer: Answer) -> list[str]:
     """Return the notes about an answer, one per line."""
     result = answer.certificate.raw
-    said = [str(answer), formatting.savings(result), formatting.binding(result, answer.request)]
+    said = [
+        str(answer),
+        formatting.savings(result),
+        formatting.spent(result),
+        formatting.binding(result, answer.request),
+    ]
     said += formatting.relaxation(result)
     said += [formatting.slack(answer.best.raw), formatting.latency(answer.best.raw)] if answer.best is not None else []
     if answer.search is not None and answer.search.reused:

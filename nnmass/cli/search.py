@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,6 +71,13 @@ def search(
     precision: BudgetPrecision = None,
     minimize: Minimize = None,
     maximize: Maximize = None,
+    spend: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COST=SHARE",
+            help="Use at least this share of the most of a cost that fits, such as macs=0.95 or macs=95%.",
+        ),
+    ] = None,
     pareto: Annotated[
         str | None,
         typer.Option(metavar="COSTS", help="Pareto front of NN-Mass and a cost, or of NN-Mass and params,macs."),
@@ -94,7 +102,7 @@ def search(
             refuse("--save does not apply to a Pareto front: none of its networks is the best")
         objective = _objective_of(minimize, maximize, limits[LEAST_MASS], pareto)
         options = limits_of({**limits, LEAST_MASS: None} if LEAST_MASS in objective else limits, device, precision)
-        options |= {"objective": objective}
+        options |= {"objective": objective, "spend": _spend_of(spend)}
         options |= _ranked(top_k, diversity, time_limit)
 
         def run(client: Client | None, progress: Any) -> Answer:
@@ -213,6 +221,17 @@ def _objective_of(
     if minimize is None:
         return {"maximize": "nn_mass" if maximize is None else maximize}
     return {"minimize": minimize} | ({} if least is None else {LEAST_MASS: least})
+
+
+def _spend_of(text: str | None) -> JsonObject | None:
+    if text is None:
+        return None
+    quantity, _, share = text.partition("=")
+    try:
+        percent = Decimal(share.removesuffix("%"))
+    except InvalidOperation:
+        refuse("--spend must be a cost and a share, such as macs=0.95 or macs=95%")
+    return {"quantity": quantity, "share": float(percent / 100 if share.endswith("%") else percent)}
 
 
 def _ranked(top_k: int | None, diversity: Diversity, time_limit: float) -> SearchOptions:

@@ -113,6 +113,27 @@ def test_the_most_of_a_cost_and_the_least_at_any_nn_mass(client: TestClient, wor
     assert "Effect of a larger budget" not in more
 
 
+def test_a_share_of_the_most_macs_is_spent(client: TestClient, worker: Context) -> None:
+    asked = {"budget": {"max_params": 100_000}, "spend": {"quantity": "macs", "share": 0.95}, "top_k": 5}
+    search, items = run(client, worker, asked)
+    assert search["request"]["spend"] == asked["spend"]
+    most, (dearest,) = run(client, worker, {"budget": asked["budget"], "objective": {"maximize": "macs"}, "top_k": 1})
+    spent = search["result"]["spent"]
+    assert (search["outcome"], spent["optimal"]) == ("proved", True)
+    assert spent["most"] == spent["bound"] == dearest["macs"] == most["result"]["objective_value"]
+    assert spent["network"] == {key: dearest[key] for key in ("arch_id", "nn_mass", "params", "macs")}
+    assert all(item["macs"] >= spent["least"] >= 0.95 * dearest["macs"] for item in items)
+    assert "spend" in search["result"]["binding"]
+    plain, (best,) = run(client, worker, {"budget": asked["budget"], "top_k": 1, "spend": None})
+    assert (plain["result"]["spent"], "spend" in plain["request"]) == (None, False)
+    assert best["macs"] < spent["least"]
+    page = client.get(f"/searches/{search['id']}").text
+    assert "Most NN-Mass with 95 % of the most MACs within 100 k params" in page
+    assert f"The most that fits is {dearest['macs']:,} MACs, proved; the networks use at least" in page
+    wrong = client.post("/v1/searches", json={"space": "densenet-tiny", "spend": {"quantity": "beauty", "share": 1}})
+    assert wrong.json()["errors"][0]["field"] == "spend.quantity"
+
+
 def test_floors_and_limits_on_nn_mass_leave_others_out(client: TestClient, worker: Context) -> None:
     budget = {"max_params": 100_000, "min_params": 60_000, "min_macs": 5_000_000, "max_nn_mass": 90.5}
     search, items = run(client, worker, {"budget": budget, "top_k": 5})
@@ -156,6 +177,8 @@ def test_a_floor_that_no_network_reaches_has_the_highest_that_one_does(client: T
         ({"objective": {"minimize": "latency_ms", "min_nn_mass": 1}}, "objective.minimize"),
         ({"objective": {"maximize": "peak_activation_bytes"}}, "objective.maximize"),
         ({"objective": {"maximize": "latency_ms"}}, "objective.maximize"),
+        ({"spend": {"quantity": "macs", "share": 2}}, "spend.share"),
+        ({"spend": {"quantity": "macs", "share": 0.5}, "objective": {"pareto": ["nn_mass", "macs"]}}, "spend"),
         ({"objective": {"minimize": "params", "reference": {"arch_id": "arch_0"}}}, "objective.reference.arch_id"),
         ({"objective": {"minimize": "params", "reference": {"arch_id": 5}}}, "objective.reference.arch_id"),
         ({"objective": 5}, "objective"),

@@ -110,6 +110,7 @@ def test_invalid_arguments_are_refused_before_a_request_is_sent(client: Client) 
         ("densenet-tiny", {"device": "toaster"}, "budget.device"),
         ("densenet-tiny", {"top_k": 0}, "top_k"),
         ("densenet-tiny", {"objective": {"minimize": "params", "min_nn_mass": -1}}, "objective.min_nn_mass"),
+        ("densenet-tiny", {"spend": {"quantity": "macs", "share": 2}}, "spend.share"),
         ("densenet-tiny", {"min_params": 5, "max_params": 4}, "budget.min_params"),
         ("densenet-tiny", {"objective": {"pareto": ["nn_mass", "macs"]}, "top_k": 3}, "top_k"),
         ("densenet-tiny", {"time_limit_seconds": 0}, "time_limit_seconds"),
