@@ -10,8 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import httpx2
 import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.processes.service import SHORT_LEASES, Json, Service, environment, gone, kill, serve_command, wait_for
 
@@ -100,6 +102,22 @@ def test_a_request_with_prefer_wait_returns_the_finished_search(shared: Service)
     answer = shared.post(QUICK, wait_seconds=20)
     assert answer.status_code == 200
     assert answer.json()["status"] == "succeeded"
+
+
+def test_metrics_of_the_service_count_the_work_of_its_worker(shared: Service) -> None:
+    before = _sample(shared, "nnmass_jobs", kind="search", state="succeeded")
+    solved = _sample(shared, "nnmass_search_solver_seconds_count")
+    shared.ends(shared.submit(QUICK))
+    wait_for(lambda: _sample(shared, "nnmass_search_solver_seconds_count") == solved + 1, "its end is counted")
+    wait_for(lambda: _sample(shared, "nnmass_jobs", kind="search", state="succeeded") == before + 1, "it is counted")
+    wait_for(lambda: _sample(shared, "nnmass_workers", queue="search"), "its worker is seen alive")
+    assert set(shared.get("/readyz")["queues"]) == {"search", "train", "files", "maintenance"}
+
+
+def _sample(service: Service, name: str, **labels: str) -> float:
+    text = httpx2.get(f"{service.address}/metrics", timeout=30, trust_env=False, verify=False).raise_for_status().text
+    found = [s for family in text_string_to_metric_families(text) for s in family.samples if s.name == name]
+    return sum(sample.value for sample in found if labels.items() <= sample.labels.items())
 
 
 # Workers that die

@@ -13,7 +13,6 @@ from typing import Any
 
 import httpx2
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from tests.networks import MLP
 from tests.processes.service import SHORT_LEASES, Json, Service, wait_for
@@ -128,22 +127,6 @@ def _has_torch() -> bool:
     from importlib.util import find_spec
 
     return find_spec("torch") is not None and find_spec("sklearn") is not None
-
-
-def test_metrics_of_the_service_count_the_work_of_its_worker(tmp_path: Path) -> None:
-    with Service(tmp_path / "data", SHORT_LEASES) as service:
-        service.ends(service.submit(QUICK))
-        queues = service.get("/readyz")["queues"]
-        wait_for(lambda: _sample(service, "nnmass_search_solver_seconds_count"), "its end is counted")
-        assert _sample(service, "nnmass_jobs", kind="search", state="succeeded") == 1
-        wait_for(lambda: _sample(service, "nnmass_workers", queue="search"), "its worker is seen alive")
-        assert set(queues) == {"search", "train", "files", "maintenance"}
-
-
-def _sample(service: Service, name: str, **labels: str) -> float:
-    text = httpx2.get(f"{service.address}/metrics", timeout=30, trust_env=False, verify=False).raise_for_status().text
-    found = [s for family in text_string_to_metric_families(text) for s in family.samples if s.name == name]
-    return sum(sample.value for sample in found if labels.items() <= sample.labels.items())
 
 
 def test_traces_of_every_process_have_the_id_of_the_job(receiver: tuple[str, list[Any]], tmp_path: Path) -> None:
