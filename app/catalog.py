@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Row, Text, cast, select
+from sqlalchemy import Row, Text, cast, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.errors import NotFound
@@ -129,6 +129,14 @@ def made_of(session: Session, made: type[Made], owner: str, arch_id: str, limit:
         .order_by(Job.id.desc())
     )
     return session.execute(query.limit(limit)).all()
+
+
+def sizes_of_exports(session: Session, exports: Collection[Export]) -> dict[UUID, int]:
+    """Return the bytes of the files that exist, by the ids of their exports."""
+    length = func.length(Export.content, type_=Export.seed.type).label("size")
+    ids = [row.id for row in exports]
+    query = select(Export.id, length).where(Export.id.in_(ids), Export.content.is_not(None))
+    return {row.id: row.size for row in session.execute(query)}
 
 
 def task_of(architecture: Architecture) -> str:

@@ -52,6 +52,45 @@ def test_export_writes_an_onnx_file(tmp_path: Path) -> None:
     onnx.checker.check_model(str(path))
 
 
+def test_onnx_files_have_the_options_that_are_asked_for(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="torch comes with the extra `train`")
+    onnx = pytest.importorskip("onnx", reason="onnx comes with the extra `train`")
+    path, options = tmp_path / "network.onnx", ("--batch", "2", "--opset", "13", "--keep-batchnorm", "--seed", "3")
+    assert export("--format", "onnx", "-o", str(path), *options).exit_code == 0
+    model = onnx.load(path)
+    assert model.opset_import[0].version == 13
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 2
+    beside = export("--format", "metadata", *options)
+    said = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in json.loads(beside.stdout).items()
+    }
+    assert {prop.key: prop.value for prop in model.metadata_props} == said
+    assert (said["status"], said["seed"], said["batchnorm"]) == ("untrained: initial weights", "3", "kept")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--format", "onnx", "--batch", "0"), "batch must be dynamic or a number from 1 to 1024"),
+        (("--format", "onnx", "--batch", "many"), "batch must be dynamic or a number from 1 to 1024"),
+        (("--format", "onnx", "--opset", "9"), "opset must be from 13 to 22: files of others cannot be written"),
+        (("--format", "torchscript", "--opset", "18"), "opset does not apply to torchscript"),
+        (("--batch", "1"), "batch does not apply to pytorch"),
+        (("--keep-batchnorm",), "fold_batchnorm does not apply to pytorch"),
+    ],
+)
+def test_an_option_that_cannot_be_had_is_refused(options: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    done = export(*options, "-o", str(tmp_path / "network.onnx"))
+    assert (done.exit_code, done.stderr) == (2, f"nnmass: {message}\n")
+
+
+def test_options_apply_to_untrained_networks_only() -> None:
+    training = "0199c0de-0000-7000-8000-000000000000"
+    done = CliRunner().invoke(app, ["export", training, "--format", "onnx", "-o", "x.onnx", "--batch", "1"])
+    assert (done.exit_code, "untrained networks only" in done.stderr) == (2, True)
+
+
 def test_exporting_onnx_without_output_is_refused() -> None:
     done = export("--format", "onnx")
     assert (done.exit_code, done.stderr) == (2, "nnmass: --output is required: onnx is a binary format\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 from app.exports import service as exports
@@ -11,6 +12,7 @@ from app.jobs.lifecycle import Claim
 from app.measurements import service as measurements
 from app.storage.models import Export, Measurement
 from nnmass_core.codec import JsonObject
+from nnmass_core.export.deployment import file_options
 from worker import job_runner
 from worker.child import MODULE, run_child
 from worker.heartbeat import Heartbeat
@@ -25,7 +27,14 @@ def run_next(context: Context) -> bool:
 def _export(context: Context, claim: Claim) -> None:
     with context.database.read() as session:
         row = session.get_one(Export, claim.job_id)
-        order: JsonObject = {"do": "export", "architecture": row.definition, "format": row.format, "seed": row.seed}
+        options = file_options(row.format, batch=row.batch, opset=row.opset, fold_batchnorm=row.fold_batchnorm)
+        order: JsonObject = {
+            "do": "export",
+            "architecture": row.definition,
+            "format": row.format,
+            "seed": row.seed,
+            "options": asdict(options),
+        }
     with tempfile.TemporaryDirectory(prefix="nnmass-") as folder, Heartbeat(context, claim) as heartbeat:
         path = Path(folder) / "export"
         run_child(MODULE, order | {"path": str(path)}, heartbeat)

@@ -23,6 +23,7 @@ from uuid import uuid4
 
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor, nn
 
 from nnmass.torch_process.protocol import carry_out, reserve_stdout, send_event, start_log
 from nnmass_core import __version__
@@ -30,8 +31,9 @@ from nnmass_core.architecture import Architecture
 from nnmass_core.codec import JsonObject, decode
 from nnmass_core.errors import NotPossible
 from nnmass_core.export.artifacts import ARTIFACTS
+from nnmass_core.export.deployment import USUAL, Trained
 from nnmass_core.export.pytorch_source import artifact_without_torch
-from nnmass_core.export.torch_files import write_module
+from nnmass_core.export.torch_files import about_module, metadata_file, write_module
 from nnmass_core.families import decode_architecture
 from nnmass_core.named.adaptation import Adaptation, adaptation_of, batch_sizes, trained_recipe
 from nnmass_core.named.datasets import resolve_dataset
@@ -206,6 +208,19 @@ def _silent(event: str, **fields: Any) -> None:
     """Send no event: the first process sends them for all."""
 
 
+@dataclass(frozen=True)
+class _Made:
+    """A training that has ended, and the files that are written so far, by their kinds."""
+
+    training: Training
+    outcome: Outcome
+    files: dict[str, JsonObject]
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        return {name: tensor.cpu() for name, tensor in self.training.module.state_dict().items()}
+
+
 class _Run:
     """The training of one seed: the callbacks of the loop."""
 
@@ -305,25 +320,60 @@ class _Run:
         self._send_event("progress", fraction=fraction, message=place, seed=self._seed, epoch=epoch, **pace)
 
     def _finish(self, training: Training, outcome: Outcome) -> None:
-        make = {"weights": self._weights, "source": self._text, "definition": self._text, "onnx": self._onnx}
-        files = [self._file(kind, make[kind](training, kind)) for kind in make if kind in self._order.artifacts]
-        self._send_event("seed", seed=self._seed, data_digest=self._data.digest, **vars(outcome), files=files)
+        make = {
+            "weights": self._weights,
+            "source": self._text,
+            "definition": self._text,
+            "onnx": self._onnx,
+            "metadata": self._metadata,
+        }
+        files: dict[str, JsonObject] = {}
+        for kind, content_of in make.items():
+            if kind in self._order.artifacts:
+                files[kind] = self._file(kind, content_of(_Made(training, outcome, files), kind))
+        self._send_event(
+            "seed", seed=self._seed, data_digest=self._data.digest, **vars(outcome), files=[*files.values()]
+        )
 
-    def _weights(self, training: Training, _: str) -> bytes:
-        return _bytes_of({name: tensor.cpu() for name, tensor in training.module.state_dict().items()})
+    def _weights(self, made: _Made, _: str) -> bytes:
+        return _bytes_of(made.state)
 
-    def _text(self, _: Training, kind: str) -> bytes:
+    def _text(self, _: _Made, kind: str) -> bytes:
         return artifact_without_torch(self._order.architecture, kind, self._seed)
 
-    def _onnx(self, training: Training, _: str) -> bytes:
+    def _onnx(self, made: _Made, _: str) -> bytes:
         self._send_event("progress", fraction=self._fraction_done(), message=f"writing seed {self._seed} as ONNX")
         path = self._order.folder / f"export-fence{self._order.fence}.onnx"
-        module = build(self._order.architecture, self._seed)  # on the CPU, so that the files can be read everywhere
-        module.load_state_dict({name: tensor.cpu() for name, tensor in training.module.state_dict().items()})
-        write_module(module, self._order.architecture.input_shape, "onnx", path)
+        module = self._module(made)
+        write_module(module, self._order.architecture.input_shape, "onnx", path, self._about(made, module))
         content = path.read_bytes()
         path.unlink()
         return content
+
+    def _metadata(self, made: _Made, _: str) -> bytes:
+        return metadata_file(self._about(made, self._module(made)))
+
+    def _module(self, made: _Made) -> nn.Module:
+        module = build(self._order.architecture, self._seed)  # on the CPU, so that the files can be read everywhere
+        module.load_state_dict(made.state)
+        return module
+
+    def _about(self, made: _Made, module: nn.Module) -> JsonObject:
+        data, weights = self._data, made.files.get("weights")
+        shape, kind = data.train.shape, data.train.kind
+        trained = Trained(
+            mean=data.mean,
+            std=data.std,
+            image=(shape[0], shape[1], shape[2]) if len(shape) == 3 else None,
+            pixels=kind == torch.uint8,
+            classes=data.classes,
+            accuracy=made.outcome.accuracy,
+            test_inputs=len(data.test),
+            dataset=resolve_dataset(self._order.data).to_json(),
+            data_digest=data.digest,
+            weights_file=None if weights is None else {name: str(weights[name]) for name in ("name", "sha256")},
+        )
+        return about_module(self._order.architecture, self._seed, module, USUAL, trained)
 
     def _fraction_done(self) -> float:
         return (self._order.seeds.index(self._seed) + 1) / len(self._order.seeds)

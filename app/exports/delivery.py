@@ -10,10 +10,17 @@ from app.exports import service
 from app.exports.service import File, Pending
 from app.http.concurrency import Threads
 from app.http.middleware.hosts_and_origins import is_foreign
+from nnmass_core.export.deployment import FileOptions
 
 
 async def get_or_enqueue(
-    threads: Threads, caller: Caller, headers: Headers, arch_id: str, kind: str, seed: int
+    threads: Threads,
+    caller: Caller,
+    headers: Headers,
+    arch_id: str,
+    kind: str,
+    seed: int,
+    options: FileOptions,
 ) -> File | Pending:
     """Return the file, or how far it is while it does not exist; queue a job if there is none.
 
@@ -25,11 +32,11 @@ async def get_or_enqueue(
     made = await threads.run_cpu(service.made_here, architecture, kind, seed)
     if made is not None:
         return made
-    found = await threads.read(owner, service.find, architecture, kind, seed)
+    found = await threads.read(owner, service.find, architecture, kind, seed, options)
     if found is not None:
         return found
     if not caller.may(Scope.SEARCH):
         raise Forbidden(f"this file does not exist yet; creating it requires scope `{Scope.SEARCH}`")
     if is_foreign(headers):
         raise Forbidden("a page from another origin cannot create files here")
-    return await threads.write(owner, service.ask, architecture, kind, seed)
+    return await threads.write(owner, service.ask, architecture, kind, seed, options)

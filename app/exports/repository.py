@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, contains_eager
 from app.storage.blobs import Blob, part_of
 from app.storage.models import Export, Job
 from nnmass_core import __version__
+from nnmass_core.export.deployment import FILES_VERSION, FileOptions, applying
 
 Query = TypeVar("Query", bound=Select[*tuple[Any, ...]])
 
@@ -26,10 +27,14 @@ class Kept:
     content: Blob | None
 
 
-def newest(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> Kept | None:
-    """Return the latest export of an architecture made by this version."""
+def newest(session: Session, owner: str, arch_id: str, kind: str, seed: int, options: FileOptions) -> Kept | None:
+    """Return the latest export of an architecture with these options made by this version."""
     length = func.length(Export.content, type_=Export.seed.type)
-    query = _of(select(Export, length), owner, arch_id, kind, seed).where(Export.core_version == __version__)
+    query = _of(select(Export, length), owner, arch_id, kind, seed).where(
+        Export.core_version == __version__,
+        Export.files_version == FILES_VERSION,
+        *(getattr(Export, name).is_not_distinct_from(value) for name, value in applying(kind, options).items()),
+    )
     found = session.execute(query.limit(1)).one_or_none()
     if found is None:
         return None
@@ -38,7 +43,7 @@ def newest(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> 
 
 
 def every(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> Sequence[Export]:
-    """Return the exports of an architecture made by any version, the latest first."""
+    """Return the exports of an architecture made by any version and with any options, the latest first."""
     return session.scalars(_of(select(Export), owner, arch_id, kind, seed)).all()
 
 

@@ -14,12 +14,41 @@ from app.exports.service import Pending
 from app.http.dependencies import CallerDep, Owner, ThreadsDep, WriteSession
 from app.http.fields import BODY_ERRORS, LARGEST_SEED, ArchId, problems
 from app.http.file_responses import sent
+from nnmass_core.export.deployment import DYNAMIC, LARGEST_BATCH, OPSETS, USUAL_OPSET, file_options
 
 router = APIRouter(prefix="/v1/architectures", tags=["architectures"])
 
 RETRY_AFTER_SECONDS = 2
 Format = Annotated[
-    Literal["pytorch", "onnx", "torchscript", "json"], Query(description="Format of the file.", examples=["onnx"])
+    Literal["pytorch", "onnx", "torchscript", "json", "metadata"],
+    Query(
+        description="Format of the file. `metadata` is what the ONNX file says about itself, as JSON.",
+        examples=["onnx"],
+    ),
+]
+Batch = Annotated[
+    str | None,
+    Query(
+        max_length=20,
+        description=f"Number of inputs that an ONNX file takes at once, 1 to {LARGEST_BATCH}, or `{DYNAMIC}` for any "
+        f"number; by default `{DYNAMIC}`.",
+        examples=["1"],
+    ),
+]
+Opset = Annotated[
+    int | None,
+    Query(
+        description=f"Version of the operators of an ONNX file, {OPSETS[0]} to {OPSETS[-1]}; by default {USUAL_OPSET}.",
+        examples=[USUAL_OPSET],
+    ),
+]
+FoldBatchNorm = Annotated[
+    bool | None,
+    Query(
+        description="Whether each BatchNorm that follows a convolution becomes a part of it, in ONNX and TorchScript "
+        "files; by default true.",
+        examples=[True],
+    ),
 ]
 ExportSeed = Annotated[
     int, Query(ge=0, le=LARGEST_SEED, description="Seed of the wiring and the initial weights.", examples=[0])
@@ -42,16 +71,20 @@ async def export_architecture(
     caller: CallerDep,
     format: Format,  # noqa: A002 - the contract's word
     seed: ExportSeed = 0,
+    batch: Batch = None,
+    opset: Opset = None,
+    fold_batchnorm: FoldBatchNorm = None,
 ) -> Response:
     """Return an untrained architecture as a file: its definition, PyTorch source, ONNX, or TorchScript.
 
     The PyTorch source has the wiring of `seed`; weights of a training with another seed do not load into it. ONNX and
     TorchScript have the initial weights of `seed`. The trained files are the `artifacts` of a verification.
 
-    The first two are returned immediately. A worker with torch creates ONNX and TorchScript files, for a key with the
-    scope `search`; until then, the response is 202.
+    The first two are returned immediately. A worker with torch creates ONNX and TorchScript files, and the metadata of
+    ONNX, for a key with the scope `search`; until then, the response is 202.
     """
-    found = await get_or_enqueue(threads, caller, request.headers, arch_id, format, seed)
+    options = file_options(format, batch=batch, opset=opset, fold_batchnorm=fold_batchnorm)
+    found = await get_or_enqueue(threads, caller, request.headers, arch_id, format, seed, options)
     if isinstance(found, Pending):
         body = ExportState.model_validate(vars(found)).model_dump(mode="json")
         return JSONResponse(body, 202, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
@@ -66,7 +99,7 @@ def cancel_export(
     format: Format,  # noqa: A002 - the contract's word
     seed: ExportSeed = 0,
 ) -> ExportState:
-    """Cancel the creation of a file. A file that exists remains."""
+    """Cancel the creation of a file, with whatever options. A file that exists remains."""
     return ExportState.model_validate(vars(service.cancel(session, owner, arch_id, format, seed)))
 
 
@@ -79,6 +112,8 @@ def delete_export(
     seed: ExportSeed = 0,
 ) -> None:
     """Delete a file that a worker created, or that waits to be created. While a worker creates it, returns 409.
+
+    The file is deleted with all options with which it was created.
 
     The definition and PyTorch source are not stored: nothing of them can be deleted.
     """

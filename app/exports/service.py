@@ -22,6 +22,7 @@ from app.storage.locks import advisory_lock
 from app.storage.models import Export
 from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
+from nnmass_core.export.deployment import FILES_VERSION, USUAL, FileOptions, applying
 from nnmass_core.export.pytorch_source import file_without_torch
 from nnmass_core.wiring import MOST_LINKS, possible_links
 
@@ -46,6 +47,7 @@ FORMATS = {
     "pytorch": Format("py", "text/x-python"),
     "onnx": Format("onnx", "application/octet-stream"),
     "torchscript": Format("pt2", "application/octet-stream"),
+    "metadata": Format("onnx.json", "application/json"),
 }
 
 
@@ -84,12 +86,14 @@ def made_here(architecture: Architecture, kind: str, seed: int) -> File | None:
     return None if content is None else _file(architecture, kind, seed, content)
 
 
-def find(session: Session, owner: str, architecture: Architecture, kind: str, seed: int) -> File | Pending | None:
+def find(
+    session: Session, owner: str, architecture: Architecture, kind: str, seed: int, options: FileOptions
+) -> File | Pending | None:
     """Look up a file that a worker creates; None when none is to.
 
     Raises Unavailable when it has just failed or been cancelled.
     """
-    kept = repository.newest(session, owner, architecture.arch_id, kind, seed)
+    kept = repository.newest(session, owner, architecture.arch_id, kind, seed, options)
     if kept is None or _worth_another_try(session, kept.row):
         return None
     return _found(session, architecture, kept)
@@ -102,7 +106,7 @@ def _found(session: Session, architecture: Architecture, kept: Kept) -> File | P
         raise Unavailable("the export was cancelled")
     if kept.content is None:
         return _pending(session, kept.row)
-    return _file(architecture, kept.row.format, kept.row.seed, kept.content)
+    return _file(architecture, kept.row.format, kept.row.seed, kept.content, _variant(kept.row))
 
 
 def _pending(session: Session, row: Export) -> Pending:
@@ -112,33 +116,50 @@ def _pending(session: Session, row: Export) -> Pending:
     return Pending(State(job.state), waits.message if waits else message, waits)
 
 
-def _file(architecture: Architecture, kind: str, seed: int, content: bytes | Blob) -> File:
+def _variant(row: Export) -> str:
+    """Return the part of a file's name that tells its options, where they are not the usual ones."""
+    batch = "" if row.batch is None else f"-batch{row.batch}"
+    opset = "" if row.opset in (None, USUAL.opset) else f"-opset{row.opset}"
+    return batch + opset + ("-batchnorm" if row.fold_batchnorm is False else "")
+
+
+def _file(architecture: Architecture, kind: str, seed: int, content: bytes | Blob, variant: str = "") -> File:
     form = FORMATS[kind]
     name = f"{architecture.family}-{architecture.arch_id.removeprefix('arch_')[:12]}"
     if kind != "json":  # a definition has neither weights nor wiring
-        name += f"-untrained-seed{seed}"
+        name += f"-untrained-seed{seed}{variant}"
     return File(f"{name}.{form.suffix}", form.media_type, content)
 
 
-def ask(session: Session, owner: str, architecture: Architecture, kind: str, seed: int) -> File | Pending:
+def ask(
+    session: Session, owner: str, architecture: Architecture, kind: str, seed: int, options: FileOptions
+) -> File | Pending:
     """Queue a job to create a file, unless one is pending or has succeeded. Raises Unavailable as `find` does."""
-    advisory_lock(session, "export", owner, architecture.arch_id, kind, str(seed))  # so that it is created only once
-    kept = repository.newest(session, owner, architecture.arch_id, kind, seed)
+    # so that it is created only once
+    advisory_lock(session, "export", owner, architecture.arch_id, kind, str(seed), str(options))
+    kept = repository.newest(session, owner, architecture.arch_id, kind, seed, options)
     if kept is None or _worth_another_try(session, kept.row):
-        return _pending(session, _enqueue(session, owner, architecture, kind, seed))
+        return _pending(session, _enqueue(session, owner, architecture, kind, seed, options))
     return _found(session, architecture, kept)
 
 
 def cancel(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> Pending:
-    """Cancel the creation of a file; an ended one does not change. Raises NotFound."""
-    newest, *_ = every(session, owner, arch_id, kind, seed)
-    lifecycle.cancel(session, newest.id)
+    """Cancel the creation of a file, with any options; an ended one does not change. Raises NotFound.
+
+    Returns the state of the newest.
+    """
+    newest, *others = every(session, owner, arch_id, kind, seed)
+    for row in (newest, *others):
+        lifecycle.cancel(session, row.id)
     session.refresh(newest.job)  # its current state: it may have ended since it was read
     return _pending(session, newest)
 
 
 def delete(session: Session, owner: str, arch_id: str, kind: str, seed: int) -> None:
-    """Delete a file, also as other versions made it. Raises NotFound, WrongState while a worker creates it."""
+    """Delete a file, with any options, also as other versions made it.
+
+    Raises NotFound, WrongState while a worker creates it.
+    """
     for row in every(session, owner, arch_id, kind, seed):
         if not lifecycle.delete(session, row.id):
             session.expire_all()
@@ -168,7 +189,9 @@ def _worth_another_try(session: Session, row: Export) -> bool:
     return gave_up and ended is not None and now(session) - ended > TRY_AGAIN_AFTER
 
 
-def _enqueue(session: Session, owner: str, architecture: Architecture, kind: str, seed: int) -> Export:
+def _enqueue(
+    session: Session, owner: str, architecture: Architecture, kind: str, seed: int, options: FileOptions
+) -> Export:
     job = lifecycle.enqueue(session, new_id(), kind=KIND, queue=QUEUE, owner=owner)
     row = Export(
         id=job.id,
@@ -177,7 +200,9 @@ def _enqueue(session: Session, owner: str, architecture: Architecture, kind: str
         definition=architecture.definition(),
         format=kind,
         seed=seed,
+        files_version=FILES_VERSION,
         core_version=__version__,
+        **applying(kind, options),
     )
     session.add(row)
     session.flush()

@@ -163,7 +163,11 @@ class DeviceProfile(Base):
 
 
 class Export(Base):
-    """A file that a worker creates from an architecture; `content` is set once its job has succeeded."""
+    """A file that a worker creates from an architecture; `content` is set once its job has succeeded.
+
+    The options are null where they do not apply to the format, and `batch` also for a batch of any size. A file whose
+    `files_version` is not the current one is not given out.
+    """
 
     __tablename__ = "exports"
     __table_args__ = (Index("ix_exports_arch_id_format_seed_id", "arch_id", "format", "seed", "id"),)
@@ -173,6 +177,10 @@ class Export(Base):
     definition: Mapped[dict[str, Any]] = mapped_column(Json)
     format: Mapped[str] = mapped_column(String(16))
     seed: Mapped[int] = mapped_column(BigInteger)
+    batch: Mapped[int | None]
+    opset: Mapped[int | None]
+    fold_batchnorm: Mapped[bool | None]
+    files_version: Mapped[int] = mapped_column(server_default="1")
     core_version: Mapped[str] = mapped_column(String(32))
     content: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
 
@@ -291,7 +299,7 @@ class Checkpoint(Base):
 
 
 class Artifact(Base):
-    """A file that a training produced for a seed: weights, source, definition or ONNX."""
+    """A file that a training produced for a seed: weights, source, definition, ONNX or metadata."""
 
     __tablename__ = "artifacts"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlencode
 
@@ -13,7 +13,8 @@ from app import catalog
 from app.architectures import service
 from app.errors import Invalid
 from app.exports.delivery import get_or_enqueue
-from app.exports.service import Pending
+from app.exports.routes import Batch, FoldBatchNorm, Opset
+from app.exports.service import FORMATS, Pending
 from app.http.dependencies import CallerDep, Owner, ReadSession, ThreadsDep
 from app.http.fields import LARGEST_SEED, ArchId, Precision
 from app.http.file_responses import sent
@@ -21,6 +22,15 @@ from app.ui.budgets import charted
 from app.ui.page import PageRoute, go_to, render
 from app.ui.trainings import choices
 from nnmass_core.architecture import BYTES_PER_ELEMENT, Architecture
+from nnmass_core.export.deployment import (
+    LARGEST_BATCH,
+    OPSETS,
+    USUAL,
+    USUAL_OPSET,
+    FileOptions,
+    applying,
+    file_options,
+)
 from nnmass_core.wiring import depends_on_seed
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -53,12 +63,17 @@ def show(
     against: Annotated[list[Compared] | None, Query(max_length=MOST_COMPARED - 1)] = None,
     precision: Precision = "fp32",
     seed: Annotated[int, Query(ge=0, le=LARGEST_SEED)] = 0,
+    batch: Batch = None,
+    opset: Opset = None,
+    fold_batchnorm: FoldBatchNorm = None,
 ) -> Response:
     """Show an architecture, or compare it with others."""
+    options = file_options("onnx", batch=batch, opset=opset, fold_batchnorm=fold_batchnorm)
     architecture = catalog.architecture(session, owner, arch_id)
     others = [catalog.architecture(session, owner, other) for other in against or []]
+    about: Mapping[str, Any] = service.about(session, owner, arch_id)
     context = {
-        "about": service.about(session, owner, arch_id),
+        "about": about,
         "figures": architecture.evaluation.report(precision),
         "parts": [part.report() for part in architecture.evaluation.parts],
         "costs": charted().values(),
@@ -72,8 +87,28 @@ def show(
         "seed": seed,
         "largest_seed": LARGEST_SEED,
         "seeded": depends_on_seed(architecture),
+        "options": options,
+        "opsets": OPSETS,
+        "largest_batch": LARGEST_BATCH,
+        "file_query": {form: _query(form, seed, options) for form in FORMATS},
+        "stored": [(one, _stored_query(one)) for one in about["exports"]],
     }
     return render(request, "architecture.html", **context)
+
+
+def _query(form: str, seed: int, options: FileOptions) -> str:
+    """Return the query of a file's address, with the options that apply to it and are not the usual ones."""
+    if form == "json":
+        return ""
+    usual = applying(form, USUAL)
+    asked = {name: value for name, value in applying(form, options).items() if value != usual[name]}
+    return "?" + urlencode({"seed": seed} | {name: str(value).lower() for name, value in asked.items()})
+
+
+def _stored_query(one: Mapping[str, Any]) -> str:
+    """Return the query of a stored file's address."""
+    options = FileOptions(one["batch"], one["opset"] or USUAL_OPSET, fold_batchnorm=one["fold_batchnorm"] is not False)
+    return _query(one["format"], one["seed"], options)
 
 
 def _timeline(architecture: Architecture, precision: str) -> list[tuple[str, int, float]]:
@@ -111,11 +146,15 @@ async def export(
     threads: ThreadsDep,
     caller: CallerDep,
     arch_id: ArchId,
-    form: Literal["pytorch", "onnx", "torchscript", "json"],
+    form: Literal["pytorch", "onnx", "torchscript", "json", "metadata"],
     seed: Annotated[int, Query(ge=0, le=LARGEST_SEED)] = 0,
+    batch: Batch = None,
+    opset: Opset = None,
+    fold_batchnorm: FoldBatchNorm = None,
 ) -> Response:
     """Return the file; while it does not exist, a page that says why and reloads itself."""
-    found = await get_or_enqueue(threads, caller, request.headers, arch_id, form, seed)
+    options = file_options(form, batch=batch, opset=opset, fold_batchnorm=fold_batchnorm)
+    found = await get_or_enqueue(threads, caller, request.headers, arch_id, form, seed, options)
     if isinstance(found, Pending):
         waiting = render(request, "export.html", arch_id=arch_id, form=form, pending=found)
         waiting.headers["Refresh"] = "1"

@@ -103,9 +103,11 @@ def ask_export(
     request: Request, session: ReadSession, owner: Owner, arch_id: ArchId, form: str, seed: WiringSeed = 0
 ) -> Response:
     """Ask before a file is deleted."""
-    exports.every(session, owner, arch_id, form, seed)  # it must exist
+    stored = exports.every(session, owner, arch_id, form, seed)  # it must exist
     effect = "A worker creates it again when somebody asks for it."
     what = f"the {form} file with seed {seed}"
+    if len(stored) > 1:
+        what += ", with all its options"
     return _ask(request, what, effect, f"/architectures/{arch_id}")
 
 

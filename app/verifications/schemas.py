@@ -45,7 +45,7 @@ from nnmass_core.named.recipes import Recipe, recipes
 # untyped: pydantic has no other type that OpenAPI shows as a plain object
 
 MOST_SEEDS, MOST_TOP = 20, 10
-MOST_ARTIFACTS = 4
+MOST_ARTIFACTS = 5
 
 EXAMPLE: dict[str, JsonValue] = {
     "architecture": {
@@ -139,7 +139,7 @@ class VerificationBody(Strict):
         description="One training for each seed, which draws wiring, initial weights and image order.",
         examples=[[0, 1]],
     )
-    artifacts: list[Literal["weights", "source", "definition", "onnx"]] | None = Field(
+    artifacts: list[Literal["weights", "source", "definition", "onnx", "metadata"]] | None = Field(
         None,
         max_length=MOST_ARTIFACTS,
         description="Files to store for each seed; by default all that the family has. The files of one seed belong "

@@ -27,6 +27,7 @@ class StoredFormat(StrEnum):
 
     ONNX = "onnx"
     TORCHSCRIPT = "torchscript"
+    METADATA = "metadata"
 
 
 class Stored(NamedTuple):
@@ -82,7 +83,7 @@ def export(
     *,
     yes: Yes = False,
 ) -> None:
-    """Delete a file that a worker created."""
+    """Delete a file that a worker created, with any options."""
     what = f"the {form.value} file of {arch_id} with seed {seed}"
     delete = lambda client: client.delete_export(arch_id, format=form.value, seed=seed)  # noqa: E731 - as in the others
     _delete(what, delete, server, key_file, yes=yes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,7 @@ from nnmass.cli.options import Json, KeyFile, Precision, PrecisionOption, Server
 
 if TYPE_CHECKING:
     from nnmass_core.architecture import Architecture
+    from nnmass_core.export.deployment import FileOptions
 
 
 class ExportFormat(StrEnum):
@@ -25,9 +27,11 @@ class ExportFormat(StrEnum):
     ONNX = "onnx"
     TORCHSCRIPT = "torchscript"
     JSON = "json"
+    METADATA = "metadata"
     WEIGHTS = "weights"
 
 
+MADE_WITH_TORCH = (ExportFormat.ONNX, ExportFormat.TORCHSCRIPT, ExportFormat.METADATA)
 BINARY = (ExportFormat.ONNX, ExportFormat.TORCHSCRIPT, ExportFormat.WEIGHTS)
 HERE = Path("-")
 
@@ -77,7 +81,12 @@ def export(
         ),
     ],
     form: Annotated[
-        ExportFormat, typer.Option("--format", help="Format of the file; weights exist only of a training.")
+        ExportFormat,
+        typer.Option(
+            "--format",
+            help="Format of the file; weights exist only of a training, and metadata is what the ONNX file says about "
+            "itself.",
+        ),
     ] = ExportFormat.PYTORCH,
     seed: Annotated[
         int | None,
@@ -87,15 +96,32 @@ def export(
             help="Seed that draws the wiring (default: 0, or that of the file); of a training, one of its seeds.",
         ),
     ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(metavar="NUMBER|dynamic", help="Inputs that an ONNX file takes at once (default: dynamic)."),
+    ] = None,
+    opset: Annotated[
+        int | None, typer.Option(help="Version of the operators of an ONNX file, 13 to 22 (default: 18).")
+    ] = None,
     output: Output = None,
     server: Server = None,
     key_file: KeyFile = None,
+    *,
+    fold_batchnorm: Annotated[
+        bool | None,
+        typer.Option(
+            "--fold-batchnorm/--keep-batchnorm",
+            help="Make each BatchNorm a part of the convolution before it, in ONNX and TorchScript files (default), or "
+            "keep it.",
+        ),
+    ] = None,
 ) -> None:
     """Write an untrained network, or a trained network of a service, to a file.
 
     Weights of a training load only into the pytorch file of the same training and seed.
 
-    ONNX and TorchScript require torch: on this machine (the extra `train`), or on a worker of the --server service.
+    ONNX, its metadata and TorchScript require torch: on this machine (the extra `train`), or on a worker of the
+    --server service.
     """
     from nnmass.search_options import is_id
 
@@ -105,11 +131,14 @@ def export(
         refuse(f"--output must be a file: {form.value} is a binary format")
     with exit_on_error():
         if is_id(network):
+            if (batch, opset, fold_batchnorm) != (None, None, None):
+                refuse("--batch, --opset and BatchNorm can be chosen for untrained networks only")
             content = _of_training(network, form, seed, server, key_file)
         elif form == ExportFormat.WEIGHTS:
             refuse("--format weights requires the id of a training: an untrained network has none")
         else:
-            content = _untrained(network, form, seed, server, key_file)
+            asked = {"batch": batch, "opset": opset, "fold_batchnorm": fold_batchnorm}
+            content = _untrained(network, form, seed, asked, server, key_file)
     if output is None or output == HERE:
         typer.echo(content if form in BINARY else content.decode(), nl=False)
     else:
@@ -125,10 +154,22 @@ def _of_training(name: str, form: ExportFormat, seed: int | None, server: str | 
         return client.export_trained(name, format=form.value, seed=seed)
 
 
-def _untrained(name: str, form: ExportFormat, seed: int | None, server: str | None, key_file: Path | None) -> bytes:
+def _untrained(
+    name: str,
+    form: ExportFormat,
+    seed: int | None,
+    asked: Mapping[str, Any],
+    server: str | None,
+    key_file: Path | None,
+) -> bytes:
+    from nnmass_core.export.deployment import file_options
+
+    options = file_options(form.value, **asked)
     network, own_seed = _given(name)
     wanted = own_seed if seed is None else seed
-    return _from_service(network, form, wanted, server, key_file) if server else _made_here(network, form, wanted)
+    if server:
+        return _from_service(network, form, wanted, asked, server, key_file)
+    return _made_here(network, form, wanted, options)
 
 
 def _given(name: str) -> tuple[Any, int]:
@@ -136,20 +177,22 @@ def _given(name: str) -> tuple[Any, int]:
     return (name, 0) if name.startswith("arch_") else network_and_seed_in(name)
 
 
-def _from_service(network: Any, form: ExportFormat, seed: int, server: str, key_file: Path | None) -> bytes:
+def _from_service(
+    network: Any, form: ExportFormat, seed: int, asked: Mapping[str, Any], server: str, key_file: Path | None
+) -> bytes:
     from nnmass.cli.progress import Bar
 
     with client_of(server, key_file) as client, Bar() as bar:
-        if form in BINARY:
+        if form in MADE_WITH_TORCH:
             note_missing(client, "files_worker")
-        return client.export(network, format=form.value, seed=seed, waiting=bar.waiting)
+        return client.export(network, format=form.value, seed=seed, waiting=bar.waiting, **asked)
 
 
-def _made_here(network: Any, form: ExportFormat, seed: int) -> bytes:
+def _made_here(network: Any, form: ExportFormat, seed: int, options: FileOptions) -> bytes:
     from nnmass.torch_process.client import ExportFailed, content_of
 
     try:
-        return content_of(_decoded(network), form.value, seed)
+        return content_of(_decoded(network), form.value, seed, options)
     except ExportFailed as error:
         refuse(f"{error} (or use a service: --server URL)")
 

@@ -71,18 +71,26 @@ class ArchitectureCalls(Calls):
         *,
         format: str = "pytorch",  # noqa: A002 - the contract's word
         seed: int = 0,
+        batch: int | str | None = None,
+        opset: int | None = None,
+        fold_batchnorm: bool | None = None,
         timeout: float | None = EXPORT_SECONDS,
         waiting: Callable[[str], None] | None = None,
     ) -> bytes:
         """Return an untrained network as a file; `export_trained` returns the files of a training.
 
-        A worker with torch creates `onnx` and `torchscript` files, and the call waits for them.
+        A worker with torch creates `onnx`, `metadata` and `torchscript` files, and the call waits for them.
 
         Args:
             network: An `arch_id`, a definition, an architecture of a result, or the name of a well-known network.
-            format: `pytorch`, `json`, `onnx` or `torchscript`.
+            format: `pytorch`, `json`, `onnx`, `torchscript`, or `metadata`, what the ONNX file says about itself, as
+                JSON.
             seed: Draws the wiring, and the initial weights of `onnx` and `torchscript`. Weights of a training with
                 another seed do not load into the file.
+            batch: The number of inputs that an ONNX file takes at once, or `dynamic` for any number, as by default.
+            opset: The version of the operators of an ONNX file, 13 to 22, by default 18.
+            fold_batchnorm: Whether each BatchNorm that follows a convolution becomes a part of it, in ONNX and
+                TorchScript files, as by default.
             timeout: Seconds after which waiting ends; None sets no limit.
             waiting: Is called repeatedly while the call waits, with what the file waits for.
 
@@ -93,12 +101,19 @@ class ArchitectureCalls(Calls):
             TimedOut: The file does not exist after `timeout` seconds.
             NotFound: The service does not know the network.
             DefinitionError: There is no well-known network of this name.
+            InvalidRequest: An option does not apply to the format, or its value cannot be had.
             ServiceError: The file cannot be created.
         """
+        options = {
+            "batch": None if batch is None else str(batch),
+            "opset": opset,
+            "fold_batchnorm": None if fold_batchnorm is None else str(fold_batchnorm).lower(),
+        }
+        asked = {name: value for name, value in options.items() if value is not None}
         path = path_of(PLACE, self._known(network), "export")
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            answer = self._transport.send("GET", path, params={"format": format, "seed": seed})
+            answer = self._transport.send("GET", path, params={"format": format, "seed": seed, **asked})
             if answer.status_code == 200:
                 return answer.content
             if waiting is not None:
@@ -108,11 +123,11 @@ class ArchitectureCalls(Calls):
             time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic())))
 
     def cancel_export(self, arch_id: str, *, format: str, seed: int = 0) -> None:  # noqa: A002 - the contract's word
-        """Cancel the creation of a file; one that exists does not change.
+        """Cancel the creation of a file, with any options; one that exists does not change.
 
         Args:
             arch_id: The id of the network.
-            format: `onnx` or `torchscript`.
+            format: `onnx`, `metadata` or `torchscript`.
             seed: The seed of its wiring and initial weights.
 
         Raises:
@@ -122,11 +137,11 @@ class ArchitectureCalls(Calls):
         self._transport.post(path, params={"format": format, "seed": seed})
 
     def delete_export(self, arch_id: str, *, format: str, seed: int = 0) -> None:  # noqa: A002 - the contract's word
-        """Delete a file that a worker created, or that waits to be created.
+        """Delete a file that a worker created, or that waits to be created, with any options.
 
         Args:
             arch_id: The id of the network.
-            format: `onnx` or `torchscript`; other formats are not stored.
+            format: `onnx`, `metadata` or `torchscript`; other formats are not stored.
             seed: The seed of its wiring and initial weights.
 
         Raises:

@@ -15,7 +15,13 @@ from nnmass.trainings import Batch, Evidence, Verification
 from nnmass_core.export.artifacts import ARTIFACTS
 
 PLACE = "/v1/verifications"
-TRAINED_FORMATS = {"pytorch": "source", "weights": "weights", "onnx": "onnx", "json": "definition"}
+TRAINED_FORMATS = {
+    "pytorch": "source",
+    "weights": "weights",
+    "onnx": "onnx",
+    "json": "definition",
+    "metadata": "metadata",
+}
 """The kind of file of a training for each format that it has."""
 
 
@@ -47,8 +53,8 @@ class VerificationCalls(Calls):
             top: How many of a search's ranking to train, 1 to 10, by default 1.
             controls: `params`, `random` or both: for each, a network of the same cost is trained as well.
             seeds: One training for each, at most 20.
-            artifacts: Files to store for each seed: `weights`, `source`, `definition` and `onnx`; by default all that
-                the family of the network has.
+            artifacts: Files to store for each seed: `weights`, `source`, `definition`, `onnx` and `metadata`, what the
+                ONNX file says about itself; by default all that the family of the network has.
 
         Returns:
             The trainings, best first, and the controls that the space does not contain.
@@ -275,7 +281,7 @@ class VerificationCalls(Calls):
         Args:
             verification: The training, as the client returned it, or its id.
             format: `pytorch`, the source into which the weights load; `weights`, for torch; `onnx`, the trained
-                network; or `json`, the definition with the wiring.
+                network; `json`, the definition with the wiring; or `metadata`, what the ONNX file says about itself.
             seed: One of the seeds of the training; may be omitted if there is only one.
 
         Returns:

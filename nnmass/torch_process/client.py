@@ -6,10 +6,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from nnmass.torch_process.protocol import Event, OrderFailed, read_event, send_order
 from nnmass_core.architecture import Architecture
+from nnmass_core.export.deployment import USUAL, FileOptions
 from nnmass_core.export.pytorch_source import file_without_torch
 
 MODULE = "nnmass.torch_process"
@@ -23,7 +25,7 @@ Watch = Callable[[float, str], None]
 """Receives the progress in [0, 1], and the name of the current step."""
 
 
-def content_of(architecture: Architecture, form: str, seed: int) -> bytes:
+def content_of(architecture: Architecture, form: str, seed: int, options: FileOptions = USUAL) -> bytes:
     """Return the file, created on this machine. Raises DefinitionError, or ExportFailed where torch is missing."""
     content = file_without_torch(architecture, form, seed)
     if content is not None:
@@ -31,7 +33,7 @@ def content_of(architecture: Architecture, form: str, seed: int) -> bytes:
     with tempfile.TemporaryDirectory(prefix="nnmass-") as folder:
         path = Path(folder) / "export"
         order = {"do": "export", "architecture": architecture.definition(), "format": form, "seed": seed}
-        _carry_out(order | {"path": str(path)})
+        _carry_out(order | {"options": asdict(options), "path": str(path)})
         return path.read_bytes()
 
 

@@ -16,11 +16,12 @@ from nnmass_core.families import decode_architecture
 
 def export(order: dict[str, Any]) -> None:
     """Write a file at the order's path."""
+    from nnmass_core.export.deployment import FileOptions
     from nnmass_core.export.torch_files import write
 
-    architecture = decode_architecture(order["architecture"])
+    architecture, options = decode_architecture(order["architecture"]), FileOptions(**order["options"])
     send_event("progress", fraction=0.2, message="building the module")
-    write(architecture, order["seed"], order["format"], Path(order["path"]))
+    write(architecture, order["seed"], order["format"], Path(order["path"]), options)
     send_event("done")
 
 

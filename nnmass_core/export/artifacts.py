@@ -31,5 +31,6 @@ ARTIFACTS = {
     "source": Artifact("network-seed{seed}.py", "text/x-python"),
     "definition": Artifact("network-seed{seed}.json", "application/json"),
     "onnx": Artifact("model-seed{seed}.onnx", "application/octet-stream"),
+    "metadata": Artifact("model-seed{seed}.json", "application/json"),
 }
 """The kinds by the names that requests use, in the order in which pages show them."""

@@ -6,28 +6,64 @@ of its own translation: in a small network more than half of the file. No runtim
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper, numpy_helper, version_converter
 
 from nnmass_core import __version__
+from nnmass_core.codec import JsonObject
+from nnmass_core.errors import NotPossible
+
+BATCH = "batch"
+"""The name of the size of a batch of any size, the only size without a value."""
+
+UNFIT = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, onnx.defs.SchemaError)
+"""What ONNX raises where a version of the operators does not hold a model; its converter raises RuntimeError."""
+
+AXES_ARE_INPUTS = 18
+"""The version of ONNX's operators since which ReduceMean reads its axes as an input."""
 
 # untyped: the messages of ONNX are protocol buffers, whose fields no type checker knows
 
 
-def cleaned(model: Any, name: str) -> Any:
-    """Return a model without traces of its making: an `onnx.ModelProto`, which is changed.
-
-    Notes, source lines and paths go, and sizes that shape inference finds again. The numbers of gathered channels take
-    4 bytes each in place of 8, as docs/theory.md (21) counts them. The format's version is the lowest that holds the
-    operators, so that older runtimes read the file.
+def finished(model: Any, about: JsonObject, opset: int) -> Any:
+    """Return a model as it is given out: an `onnx.ModelProto` of a version of the operators, with its metadata.
 
     Args:
-        model: The model; its weights are in it.
-        name: The name of the graph.
+        model: The model of the exporter, with its weights; it is changed.
+        about: What the file says about itself.
+        opset: The version of the operators.
+
+    Raises:
+        NotPossible: The model has an operator that this version does not have.
+    """
+    try:
+        model = _cleaned(_converted(model, opset))
+        onnx.checker.check_model(model, full_check=True)
+    except (*UNFIT, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise NotPossible("bad_opset", f"opset {opset} cannot hold this network: {reason}") from error
+    model.producer_name, model.producer_version = "nnmass", __version__
+    model.ir_version = helper.find_min_ir_version_for(model.opset_import)
+    helper.set_model_props(model, texts(about))
+    return model
+
+
+def texts(about: JsonObject) -> dict[str, str]:
+    """Return values as the texts of ONNX's metadata: texts as they are, others as JSON."""
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in about.items()}
+
+
+def _cleaned(model: Any) -> Any:
+    """Return a model without traces of its making.
+
+    Notes, source lines and paths go, and sizes that shape inference finds again. The numbers of gathered channels take
+    4 bytes each in place of 8, as docs/theory.md (21) counts them.
     """
     graph = model.graph
     _shorten_channel_numbers(graph)
@@ -35,21 +71,59 @@ def cleaned(model: Any, name: str) -> Any:
     for part in chain([graph], graph.node, graph.initializer, graph.input, graph.output):
         part.ClearField("doc_string")
         part.ClearField("metadata_props")
-    graph.name = name
+    for value in (*graph.input, *graph.output):
+        for dimension in value.type.tensor_type.shape.dim:
+            if dimension.dim_param:
+                dimension.dim_param = BATCH
+    graph.name = "network"
     model.ClearField("doc_string")
-    model.producer_name, model.producer_version = "nnmass", __version__
-    model.ir_version = helper.find_min_ir_version_for(model.opset_import)
     return model
 
 
 def _shorten_channel_numbers(graph: Any) -> None:
     """Store the channel numbers that only gathers read as int32."""
     gathers = {node.input[1] for node in graph.node if node.op_type == "Gather"}
-    others = {name for node in graph.node for place, name in enumerate(node.input) if _other(node, place)}
+    others = {
+        name for node in graph.node for place, name in enumerate(node.input) if node.op_type != "Gather" or place != 1
+    }
     for tensor in graph.initializer:
         if tensor.data_type == onnx.TensorProto.INT64 and tensor.name in gathers - others:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.int32), tensor.name))
 
 
-def _other(node: Any, place: int) -> bool:
-    return not (node.op_type == "Gather" and place == 1)
+def _converted(model: Any, opset: int) -> Any:
+    """Return a model in another version of the operators.
+
+    The converter of ONNX goes up. It does not go down over `Split` and `ReduceMean`, whose forms differ little: here
+    the axes of a mean become an attribute, and attributes that an older version does not have go where they say what
+    that version does.
+    """
+    (own,) = (one for one in model.opset_import if one.domain == "")
+    if opset > own.version:
+        return version_converter.convert_version(model, opset)
+    if opset < own.version:
+        known = {tensor.name: tensor for tensor in model.graph.initializer}
+        for node in model.graph.node:
+            _lower(node, own.version, opset, known)
+        used = {name for node in model.graph.node for name in node.input}
+        for name in known.keys() - used:
+            model.graph.initializer.remove(known[name])
+        own.version = opset
+    return model
+
+
+def _lower(node: Any, version: int, opset: int, known: Mapping[str, Any]) -> None:
+    if node.op_type == "ReduceMean" and opset < AXES_ARE_INPUTS and len(node.input) == 2 and node.input[1] in known:
+        axes = numpy_helper.to_array(known[node.input.pop()]).tolist()
+        node.attribute.append(helper.make_attribute("axes", axes))
+    if node.op_type == "Reshape" and node.input[1] in known and numpy_helper.to_array(known[node.input[1]]).all():
+        # the attribute is only about sizes of 0
+        kept = [attribute for attribute in node.attribute if attribute.name != "allowzero"]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+    newer, older = (onnx.defs.get_schema(node.op_type, one, node.domain) for one in (version, opset))
+    for attribute in list(node.attribute):
+        if attribute.name in newer.attributes and attribute.name not in older.attributes:
+            usual = newer.attributes[attribute.name].default_value
+            if helper.get_attribute_value(attribute) == helper.get_attribute_value(usual):
+                node.attribute.remove(attribute)

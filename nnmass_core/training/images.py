@@ -83,6 +83,11 @@ class Images(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
         return self._pixels.shape
 
     @property
+    def kind(self) -> torch.dtype:
+        """The type of the values: uint8 of images, float32 of points."""
+        return self._pixels.at([0]).dtype
+
+    @property
     def reading_processes(self) -> int:
         """How many reading processes are useful; 0 for inputs in memory."""
         return self._pixels.reading_processes

@@ -470,7 +470,7 @@ IN_BODIES: list[tuple[str, dict[str, Any], str]] = [
     ("POST /v1/verifications", GOOD_VERIFICATION | {"seeds": list(range(21))}, "seeds"),
     ("POST /v1/verifications", GOOD_VERIFICATION | {"seeds": [2**32]}, "seeds.0"),
     ("POST /v1/verifications", GOOD_VERIFICATION | {"seeds": [2**63]}, "seeds.0"),
-    ("POST /v1/verifications", GOOD_VERIFICATION | {"artifacts": ["weights"] * 5}, "artifacts"),
+    ("POST /v1/verifications", GOOD_VERIFICATION | {"artifacts": ["weights"] * 6}, "artifacts"),
     ("POST /v1/verifications", GOOD_VERIFICATION | {"dataset": LONG_PATH}, "dataset.path"),
     ("POST /v1/verifications", GOOD_VERIFICATION | {"search": ID, "top": 11}, "top"),
     ("POST /v1/verifications", GOOD_VERIFICATION | {"search": ID, "controls": ["params"] * 3}, "controls"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from contextlib import closing
 from importlib.util import find_spec
 from typing import Any
@@ -77,6 +79,123 @@ def test_a_worker_makes_an_export_once(client: TestClient, worker: Context, form
     assert len(made.content) > 1000
     assert export(client, form).content == made.content
     assert export(client, form, seed=9).status_code == 202, "another seed is another file"
+
+
+@pytest.mark.parametrize(
+    ("form", "asked", "field"),
+    [
+        ("onnx", {"batch": "0"}, "batch"),
+        ("onnx", {"batch": "-1"}, "batch"),
+        ("onnx", {"batch": "1025"}, "batch"),
+        ("metadata", {"batch": "all"}, "batch"),
+        ("onnx", {"opset": 12}, "opset"),
+        ("onnx", {"opset": 23}, "opset"),
+        ("onnx", {"opset": "new"}, "opset"),
+        ("onnx", {"fold_batchnorm": "perhaps"}, "fold_batchnorm"),
+        ("torchscript", {"batch": "1"}, "batch"),
+        ("torchscript", {"opset": 18}, "opset"),
+        ("pytorch", {"fold_batchnorm": "true"}, "fold_batchnorm"),
+        ("json", {"batch": "dynamic"}, "batch"),
+    ],
+)
+def test_an_option_that_cannot_be_had_names_its_field(
+    client: TestClient, form: str, asked: dict[str, Any], field: str
+) -> None:
+    answer = export(client, form, **asked)
+    assert (answer.status_code, [error["field"] for error in answer.json()["errors"]]) == (422, [field])
+
+
+def test_each_choice_of_options_is_a_file_of_its_own(client: TestClient, backend: Backend) -> None:
+    asked: tuple[dict[str, Any], ...] = (
+        {},
+        {"batch": "1"},
+        {"batch": "dynamic", "opset": 18, "fold_batchnorm": "true"},
+        {"opset": 13},
+        {"fold_batchnorm": "false"},
+        {"batch": "01"},
+    )
+    assert {export(client, "onnx", **one).status_code for one in asked} == {202}
+    arch_id = client.post("/v1/architectures", json=CNN).json()["arch_id"]
+    stored = client.get(f"/v1/architectures/{arch_id}").json()["exports"]
+    options = [(one["batch"], one["opset"], one["fold_batchnorm"]) for one in stored]
+    assert options == [(None, 18, False), (None, 13, True), (1, 18, True), (None, 18, True)]
+    cancelled = client.post(f"/v1/architectures/{arch_id}/export/cancel", params={"format": "onnx"})
+    assert cancelled.json()["status"] == "cancelled"
+    with backend.database.read() as session:
+        assert set(session.scalars(select(Job.state))) == {"cancelled"}, "all of them"
+    assert client.delete(f"/v1/architectures/{arch_id}/export?format=onnx").status_code == 204
+    assert client.get(f"/v1/architectures/{arch_id}").json()["exports"] == []
+
+
+def finish(backend: Backend, content: bytes) -> None:
+    """End the oldest export with a content, as a worker does."""
+    with backend.database.write() as session:
+        held = lifecycle.claim(session, "files", "test/1", 15.0)
+        assert held is not None
+        session.get_one(Export, held.job_id).content = content
+        lifecycle.succeed(session, held)
+
+
+def test_a_file_that_is_written_in_another_way_today_is_not_given_out(client: TestClient, backend: Backend) -> None:
+    export(client, "onnx")
+    finish(backend, b"of an older release")
+    arch_id = client.post("/v1/architectures", json=CNN).json()["arch_id"]
+    assert export(client, "onnx").content == b"of an older release"
+    with backend.database.write() as session:
+        session.execute(update(Export).values(files_version=1, opset=None, fold_batchnorm=None))
+    (stored,) = client.get(f"/v1/architectures/{arch_id}").json()["exports"]
+    assert stored["current"] is False
+    assert "download</a>" not in client.get(f"/architectures/{arch_id}").text
+    assert export(client, "onnx").status_code == 202
+
+
+def test_the_size_of_a_file_is_that_of_its_content(client: TestClient, backend: Backend) -> None:
+    export(client, "onnx", batch="2", opset=15, fold_batchnorm="false")
+    arch_id = client.post("/v1/architectures", json=CNN).json()["arch_id"]
+    assert client.get(f"/v1/architectures/{arch_id}").json()["exports"][0]["size"] is None
+    finish(backend, b"x" * 49_954)
+    (stored,) = client.get(f"/v1/architectures/{arch_id}").json()["exports"]
+    assert (stored["size"], stored["current"]) == (49_954, True)
+    page = client.get(f"/architectures/{arch_id}").text
+    assert 'title="49,954 bytes"' in page
+    assert "onnx, seed 0, batch 2, opset 15, BatchNorm kept" in page
+    href = re.search(r'href="([^"]*/export/onnx[^"]*)">download', page)
+    assert href is not None
+    made = client.get(href[1].replace("&amp;", "&"))
+    assert int(made.headers["Content-Length"]) == 49_954
+    assert "-untrained-seed0-batch2-opset15-batchnorm.onnx" in made.headers["Content-Disposition"]
+
+
+def test_the_options_of_the_page_are_those_of_its_links(client: TestClient) -> None:
+    arch_id = client.post("/v1/architectures", json=CNN).json()["arch_id"]
+    asked = "seed=3&batch=4&opset=15&fold_batchnorm=false"
+    page = client.get(f"/architectures/{arch_id}?{asked}").text.replace("&amp;", "&")
+    for form in ("onnx", "metadata"):
+        assert f'/export/{form}?{asked}"' in page
+    assert '/export/torchscript?seed=3&fold_batchnorm=false"' in page
+    assert '/export/pytorch?seed=3"' in page
+    assert '/export/json"' in page
+    usual = client.get(f"/architectures/{arch_id}?batch=dynamic&opset=18&fold_batchnorm=true").text
+    assert '/export/onnx?seed=0"' in usual
+    assert client.get(f"/architectures/{arch_id}?opset=99").status_code == 422
+
+
+@pytest.mark.skipif(not TORCH, reason="torch comes with the extra `train`")
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_a_worker_writes_what_was_asked_for(client: TestClient, worker: Context) -> None:
+    onnx = pytest.importorskip("onnx", reason="onnx comes with the extra `train`")
+    asked = {"batch": "2", "opset": 14, "fold_batchnorm": "false", "seed": 5}
+    for form in ("onnx", "metadata"):
+        export(client, form, **asked)
+        assert files_tasks.run_next(worker)
+    model = onnx.load_from_string(export(client, "onnx", **asked).content)
+    assert model.opset_import[0].version == 14
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 2
+    beside = export(client, "metadata", **asked)
+    assert beside.headers["content-type"].startswith("application/json")
+    said = {name: value if isinstance(value, str) else json.dumps(value) for name, value in beside.json().items()}
+    assert {prop.key: prop.value for prop in model.metadata_props} == said
+    assert (beside.json()["status"], beside.json()["batchnorm"]) == ("untrained: initial weights", "kept")
 
 
 @pytest.mark.skipif(not TORCH, reason="torch comes with the extra `train`")
@@ -230,11 +349,7 @@ def test_a_large_file_is_sent_in_chunks(
     content = bytes(range(256)) * 40 + b"end"
     monkeypatch.setattr(file_responses, "PART_BYTES", 1000)
     export(client, "onnx")
-    with backend.database.write() as session:
-        held = lifecycle.claim(session, "files", "test/1", 15.0)
-        assert held is not None
-        session.get_one(Export, held.job_id).content = content
-        lifecycle.succeed(session, held)
+    finish(backend, content)
     parts, read = list[bytes](), file_responses._read
 
     def noted(*args: Any) -> bytes:

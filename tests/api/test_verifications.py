@@ -101,7 +101,7 @@ def test_a_training_stores_files_of_every_kind_unless_some_are_named(client: Tes
         with backend.database.read() as session:
             return list(session.get_one(Verification, UUID(answer["id"])).kept)
 
-    assert kept(verify(client)) == ["definition", "onnx", "source", "weights"]
+    assert kept(verify(client)) == ["definition", "metadata", "onnx", "source", "weights"]
     assert kept(verify(client, artifacts=["weights", "onnx", "weights"])) == ["onnx", "weights"]
     assert kept(verify(client, artifacts=[])) == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -168,6 +169,40 @@ def test_files_of_one_seed_belong_together_and_give_the_reported_accuracy(bench:
         assert (decode_architecture(definition["architecture"]), definition["seed"]) == (architecture, seed)
         built = assemble(architecture, Wiring.from_json(definition["wiring"], architecture))
         built.load_state_dict(torch.load(BytesIO(weights), weights_only=True))
+
+
+@on_sqlite
+def test_an_onnx_file_of_a_training_has_all_that_deployment_needs(bench: Bench) -> None:
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime comes with the extra `test`")
+    answer = calm(bench, seeds=[3], artifacts=["weights", "onnx", "metadata"])
+    with bench.context.database.read() as session:
+        rows = session.scalars(select(Artifact).options(undefer(Artifact.content)))
+        content = {row.name: row.content for row in rows}
+    network = runtime.InferenceSession(content["model-seed3.onnx"], providers=["CPUExecutionProvider"])
+    about = json.loads(content["model-seed3.json"])
+    inside = network.get_modelmeta().custom_metadata_map
+    assert inside == {name: value if isinstance(value, str) else json.dumps(value) for name, value in about.items()}
+    architecture = decode_architecture(MLP)
+    assert (about["status"], about["seed"], about["arch_id"]) == ("trained", 3, architecture.arch_id)
+    assert decode_architecture(about["definition"]) == architecture
+    assert about["weights_file"] == {"name": "weights-seed3.pt", "sha256": sha256s(answer)["weights-seed3.pt"]}
+    assert about["dataset"] == {"name": "digits"}
+    # what a user has: the file, its metadata, and images
+    data = load(resolve_dataset("digits"), (1, 8, 8), 10, Path())
+    images, labels = data.test.__getitems__(list(range(len(data.test))))
+    mean, std = (np.array(about[name], np.float32)[:, None, None] for name in ("mean", "std"))
+    assert (about["input_image"], about["input_channels"]) == ([1, 8, 8], ["gray"])
+    x = ((images.numpy() / 255 - mean) / std).reshape(len(images), -1).astype(np.float32)
+    ((low, high),) = about["input_range"]
+    assert low == pytest.approx(float(x.min()), abs=1e-5)
+    assert x.max() <= high + 1e-5
+    scores = network.run(None, {"input": x})[0]
+    assert about["classes"] == [str(digit) for digit in range(10)]
+    assert float((scores.argmax(1) == labels.numpy()).mean()) == pytest.approx(about["accuracy"], abs=1e-9)
+    assert about["accuracy"] == answer["runs"][0]["accuracy"]
+    assert about["test_inputs"] == len(labels)
+    traces = (str(Path(__file__).parents[2]), sys.prefix, str(bench.context.settings.training_dir), 'File "')
+    assert [trace for trace in traces if trace.encode() in content["model-seed3.onnx"]] == []
 
 
 @pytest.mark.slow

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-import warnings
 import zipfile
 from pathlib import Path
 from random import Random
@@ -18,9 +18,6 @@ from nnmass_core.export.pytorch_source import pytorch_source  # noqa: E402
 from nnmass_core.export.torch_files import write  # noqa: E402
 from nnmass_core.families import decode_architecture  # noqa: E402
 from nnmass_core.nets import build  # noqa: E402
-from nnmass_core.nets.liveness import peak_elements  # noqa: E402
-from nnmass_core.wiring import draw_wiring  # noqa: E402
-from tests.nets import onnx_liveness  # noqa: E402
 from tests.nets.random_networks import FAMILIES, random_network  # noqa: E402
 
 IN_EACH_FOLDER = """
@@ -40,15 +37,6 @@ module = network.build()
 module.load_state_dict(torch.load("weights.pt", weights_only=True))
 example = torch.load("example.pt", weights_only=True)
 torch.testing.assert_close(module.eval()(example["x"]), example["y"], rtol=1e-4, atol=1e-5)
-print("the same")
-"""
-
-RUN_ONNX = """
-import torch, onnx, onnxruntime
-onnx.checker.check_model("network.onnx", full_check=True)
-example = torch.load("example.pt", weights_only=True)
-(found,) = onnxruntime.InferenceSession("network.onnx").run(None, {"input": example["x"].numpy()})
-torch.testing.assert_close(torch.from_numpy(found), example["y"], rtol=1e-4, atol=1e-4)
 print("the same")
 """
 
@@ -79,22 +67,6 @@ def run(script: str, place: Path) -> list[str]:
 SAME = [f"{family}: the same" for family in FAMILIES]
 
 
-@pytest.fixture(scope="module")
-def onnx_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Path]]:
-    """Write a random network of each family as ONNX once, as a file takes seconds; return each with its file."""
-    pytest.importorskip("onnx", reason="onnx comes with the extra `train`")
-    files = {}
-    for family in FAMILIES:
-        path = tmp_path_factory.mktemp("onnx") / family / "network.onnx"
-        path.parent.mkdir()
-        architecture = decode_architecture(random_network(Random(f"export {family}"), family))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            write(architecture, 7, "onnx", path)
-        files[family] = architecture, path
-    return files
-
-
 def test_pytorch_files_run_without_nnmass(tmp_path: Path) -> None:
     for family in FAMILIES:
         folder = tmp_path / family
@@ -116,46 +88,7 @@ def test_the_pytorch_file_builds_every_network(family: str) -> None:
         torch.testing.assert_close(plain(x), module(x), rtol=1e-4, atol=1e-5)
 
 
-def test_onnx_files_give_the_same_outputs_in_onnx_runtime(
-    onnx_files: dict[str, tuple[Any, Path]], tmp_path: Path
-) -> None:
-    pytest.importorskip("onnxruntime")
-    for family, (architecture, path) in onnx_files.items():
-        (tmp_path / family).mkdir()
-        (tmp_path / family / "network.onnx").write_bytes(path.read_bytes())
-        x = torch.rand(5, *architecture.input_shape)
-        y = build(architecture, 7).eval()(x).detach()
-        torch.save({"x": x, "y": y}, tmp_path / family / "example.pt")
-    assert run(RUN_ONNX, tmp_path) == SAME
-
-
-def test_the_peak_holds_over_the_file_that_is_given_out(onnx_files: dict[str, tuple[Any, Path]]) -> None:
-    import onnx
-
-    for family, (architecture, path) in onnx_files.items():
-        simulated = peak_elements(architecture, draw_wiring(architecture, 7))
-        assert onnx_liveness.peak(onnx.load(path)) == simulated <= architecture.evaluation.peak_elements, family
-
-
 TRACES = (str(Path(__file__).parents[2]), sys.prefix, 'File "', "stack_trace", "debug_pkl", "fx_node")
-
-
-def test_onnx_files_have_no_path_and_no_line_of_source(onnx_files: dict[str, tuple[Any, Path]]) -> None:
-    for family, (_, path) in onnx_files.items():
-        assert [trace for trace in TRACES if trace.encode() in path.read_bytes()] == [], family
-
-
-def test_an_onnx_file_is_weights_and_operators(onnx_files: dict[str, tuple[Any, Path]]) -> None:
-    import onnx
-
-    for family, (architecture, path) in onnx_files.items():
-        graph = onnx.load(path).graph
-        weights = sum(len(tensor.raw_data) for tensor in graph.initializer)
-        rest = path.stat().st_size - weights
-        assert rest < 1000 + 300 * len(graph.node), (family, rest, len(graph.node))
-        parts = [graph, *graph.node, *graph.initializer, *graph.input, *graph.output]
-        assert not any(part.metadata_props or part.doc_string for part in parts), family
-        assert weights <= architecture.evaluation.report("fp32")["weight_bytes"] + 200, (family, weights)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -167,5 +100,8 @@ def test_the_torchscript_file_gives_the_same_outputs(family: str, tmp_path: Path
     with zipfile.ZipFile(tmp_path / "network.pt") as packed:
         content = b"".join(name.encode() + packed.read(name) for name in packed.namelist())
     assert [trace for trace in TRACES if trace.encode() in content] == []
-    loaded = torch.jit.load(tmp_path / "network.pt")
+    about = {"metadata.json": ""}
+    loaded = torch.jit.load(tmp_path / "network.pt", _extra_files=about)
+    said = json.loads(about["metadata.json"])
+    assert (said["status"], said["arch_id"]) == ("untrained: initial weights", architecture.arch_id)
     torch.testing.assert_close(loaded(x), build(architecture, 7).eval()(x), rtol=1e-4, atol=1e-5)
