@@ -155,6 +155,11 @@ def test_a_front_under_floors_equals_brute_force(family: str, seed: int) -> None
         assert answer.certificate.relaxation == {name: nearest(small, limits, name) for name in limits}
 
 
+def test_a_front_below_an_nn_mass_is_whole_where_the_exact_masses_exceed_60_bits() -> None:
+    """Over the common denominator, the masses of this space lie between 2**60 and 2**62."""
+    test_a_front_under_floors_equals_brute_force("resnet", 285)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.random_cases(8)
 def test_a_common_factor_leaves_floors_as_they_are(family: str, seed: int) -> None:

@@ -86,9 +86,11 @@ class Labels:
 
 
 def fits(problem: ChainProblem) -> bool:
-    """Return whether labels can hold the exact NN-Masses of a problem: two words do, but one where they are limited."""
-    chain = problem.chain
-    return chain.masses_fit or (problem.most_mass is None and chain.largest_mass < 2 ** (WORD + 62))
+    """Return whether labels can hold the exact NN-Masses of a problem: two words do, but where they are limited a sum.
+
+    A limited NN-Mass is a sum like others, so that it must stay below NEVER.
+    """
+    return problem.chain.largest_mass < (2 ** (WORD + 62) if problem.most_mass is None else NEVER)
 
 
 def front_of_sums(problem: ChainProblem, costs: tuple[str, ...], control: Control) -> Front:
