@@ -286,6 +286,8 @@ def _decode_minimize(data: Mapping[str, Any]) -> Objective:
             reference = named_network(named) if isinstance(named, str) else decode_architecture(named)
         except DefinitionError as error:
             raise error.under("reference") from error
+    if "min_nn_mass" in data and data["min_nn_mass"] is None:
+        raise DefinitionError.at("min_nn_mass", "out_of_range", f"must be a number from 0 to {LARGEST_MASS:g}")
     cost = data["minimize"]
     return Minimize(cost if isinstance(cost, str) else "", data.get("min_nn_mass"), reference)
 
