@@ -38,6 +38,8 @@ Batch = Annotated[
 Opset = Annotated[
     int | None,
     Query(
+        ge=OPSETS[0],
+        le=OPSETS[-1],
         description=f"Version of the operators of an ONNX file, {OPSETS[0]} to {OPSETS[-1]}; by default {USUAL_OPSET}.",
         examples=[USUAL_OPSET],
     ),
