@@ -95,6 +95,8 @@ def world(backend: Backend, worker: Context) -> Iterator[World]:
 
 
 TRAINING = {"dataset": "digits", "recipe": "mlp-paper", "seeds": [0]}
+REFERENCE = MLP | {"depth": 9}
+"""The reference of a search of alice; anybody may register the same network."""
 
 
 def _search_and_train(client: TestClient, backend: Backend, worker: Context, labels: dict[str, Any]) -> dict[str, str]:
@@ -123,6 +125,7 @@ def _order(client: TestClient, best: str) -> dict[str, str]:
     measurement = _post(client, "/v1/measurements", {"kind": "peak", "architecture": {"arch_id": best}})["id"]
     assert client.get(f"/v1/architectures/{best}/export?format=onnx").status_code == 202
     device = _post(client, "/v1/devices", profile("alices-board", title=MARK))["name"]
+    _post(client, "/v1/searches", {**MLP_SEARCH, "objective": {"minimize": "params", "reference": REFERENCE}})
     return {"measurement_id": measurement, "registered": registered, "device_name": device}
 
 
@@ -226,6 +229,10 @@ def _leaks_to_a_twin(world: World) -> Iterator[str]:
     if (seen["n"], seen["diverged"], seen["excluded"]) != (1, 0, 0):
         counts = f"{seen['n']} networks, {seen['diverged']} diverged and {seen['excluded']} excluded"
         yield f"the twin's evidence counts {counts}"
+    registered = _post(world.twin, "/v1/architectures", REFERENCE)["arch_id"]
+    deleted = world.twin.delete(f"/v1/architectures/{registered}")
+    if deleted.status_code != 204:
+        yield f"a search of alice keeps a network of the twin: {deleted.text}"
     world.twin.get(f"/v1/architectures/{world.alices['arch_id']}/export?format=onnx")
     with world.backend.database.read() as session:
         made = session.scalars(select(Job.owner).where(Job.kind == "export")).all()
