@@ -6,6 +6,8 @@ import contextvars
 import logging
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -41,6 +43,7 @@ class Heartbeat:
         self._held = claim
         self._progress = self._reported = (0.0, "started")  # the claim has added this event
         self._reported_at = time.monotonic()
+        self._writing = threading.Lock()
         self._lost = threading.Event()
         self._stop = threading.Event()
         within = contextvars.copy_context()  # so that this thread's log lines carry the job's fields too
@@ -69,12 +72,19 @@ class Heartbeat:
         if process.is_stopping():
             raise Stopping
 
-    def reported(self, fraction: float, message: str) -> None:
-        """Record progress that the job's own event has reported, so that no heartbeat reports it again."""
-        self._progress = self._reported = (fraction, message)
-        self._reported_at = time.monotonic()
+    @contextmanager
+    def reporting(self, fraction: float, message: str) -> Iterator[None]:
+        """Write the job's own event of progress within: no heartbeat reports it again, or earlier progress after it."""
+        with self._writing:
+            yield
+            self._progress = self._reported = (fraction, message)
+            self._reported_at = time.monotonic()
 
     def _beat(self) -> bool:
+        with self._writing:
+            return self._write()
+
+    def _write(self) -> bool:
         progress = self._progress
         report = self._worth_reporting(*progress)
         with self._context.database.write() as session:

@@ -152,8 +152,10 @@ class Recorder(Listener):
         self._check(ours=self._write(lambda session: recording.adaptation(session, self._claim, adaptation)))
 
     def _on_epoch(self, figures: EpochFigures) -> None:
-        self._check(ours=self._write(lambda session: recording.epoch(session, self._claim, figures, *self._progress)))
-        self._heartbeat.reported(*self._progress)
+        with self._heartbeat.reporting(*self._progress):
+            self._check(
+                ours=self._write(lambda session: recording.epoch(session, self._claim, figures, *self._progress))
+            )
 
     def _on_checkpoint(self, point: CheckpointFile) -> None:
         self._remove(self._write(lambda session: recording.checkpoint(session, self._claim, point)))

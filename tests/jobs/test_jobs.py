@@ -525,7 +525,8 @@ def test_the_heartbeat_reports_only_changes(backend: Backend) -> None:
                 if look(backend.database, job_id).progress_fraction == fraction:
                     break
             threading.Event().wait(0.1)
-        heartbeat.reported(0.7, "reported otherwise")
+        with heartbeat.reporting(0.7, "reported otherwise"):
+            pass
         threading.Event().wait(0.2)
     assert events(backend.database, job_id) == [
         QUEUED,
