@@ -28,6 +28,10 @@ class Measured:
         ImportManager(self._seen, product).__enter__()
         wrap_spec_from_file_location(self._seen, product)  # by which Alembic imports migrations
 
+    def remove_calls(self) -> None:
+        """Remove the calls that have been made: torch.compile cannot read them."""
+        self._seen.deinstrument_seen()
+
     def save(self) -> None:
         """Write a data file for coverage.py, which reports the files that were never imported too."""
         from coverage import CoverageData

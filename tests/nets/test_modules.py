@@ -16,6 +16,7 @@ from nnmass_core.errors import DefinitionError  # noqa: E402
 from nnmass_core.families import decode_architecture  # noqa: E402
 from nnmass_core.nets import assemble, build  # noqa: E402
 from nnmass_core.wiring import Wiring, draw_wiring  # noqa: E402
+from tests.measured import measured  # noqa: E402
 from tests.nets.random_networks import FAMILIES, random_network  # noqa: E402
 
 CNN = {
@@ -111,6 +112,8 @@ def compare_compiled(definition: dict[str, Any], backend: str) -> None:
     plain, compiled = build(architecture, 0), build(architecture, 0)
     torch.compiler.reset()
     expected = run(plain, x)
+    if measured:
+        measured.remove_calls()
     found = run(torch.compile(compiled, backend=backend, fullgraph=True), x)
     torch.testing.assert_close([*found.values()], [*expected.values()], rtol=1e-3, atol=1e-4)
 
