@@ -88,7 +88,7 @@ def test_a_proved_architecture_is_exported_to_onnx_from_an_empty_form(
         page.get_by_role("link", name="1", exact=True).click()
         expect(page.get_by_role("heading", name="Memory over one input")).to_be_visible()
         with page.expect_download() as download:
-            page.get_by_role("link", name="ONNX").click()
+            page.get_by_role("link", name="ONNX, untrained").click()
         file = tmp_path / "network.onnx"
         download.value.save_as(file)
     session = onnx.InferenceSession(str(file))
