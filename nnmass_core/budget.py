@@ -45,18 +45,32 @@ def most_mass_of(bound: float) -> Fraction:
 
 
 @dataclass(frozen=True)
-class Limit:
-    """One hard limit from above on a cost.
+class CostLimit:
+    """One hard limit on a cost, from above or below.
 
     Args:
         cost: The limited cost.
-        bound: The most units of the cost, inclusive.
+        bound: The units of the cost, inclusive.
         element_bytes: Bytes of a stored number.
     """
 
     cost: Cost
     bound: float
     element_bytes: int
+
+    def used(self, evaluation: Evaluation, latency: Latency | None = None) -> float:
+        """Return what an architecture takes of the limit, in the limit's unit.
+
+        Args:
+            evaluation: The figures of the architecture.
+            latency: The latency of the architecture, which a limit on a timed cost needs; without it that cost counts
+                as 0.
+        """
+        return self.cost.value(evaluation, latency, self.element_bytes) or 0
+
+
+class Limit(CostLimit):
+    """One hard limit from above on a cost."""
 
     @property
     def name(self) -> str:
@@ -86,16 +100,6 @@ class Limit:
         bound = Fraction(self.bound) * factor
         return min(int(bound), LARGEST_INTEGER) if self.cost.whole else float(bound)
 
-    def used(self, evaluation: Evaluation, latency: Latency | None = None) -> float:
-        """Return what an architecture takes of the limit, in the limit's unit.
-
-        Args:
-            evaluation: The figures of the architecture.
-            latency: The latency of the architecture, which a limit on a timed cost needs; without it that cost counts
-                as 0.
-        """
-        return self.cost.value(evaluation, latency, self.element_bytes) or 0
-
     def slack(self, evaluation: Evaluation, latency: Latency | None = None) -> float:
         """Return an architecture's distance to the limit, in the limit's unit; negative when it exceeds the limit.
 
@@ -106,19 +110,8 @@ class Limit:
         return self.bound - self.used(evaluation, latency)
 
 
-@dataclass(frozen=True)
-class Floor:
-    """One hard limit from below on a cost that is a sum over the layers.
-
-    Args:
-        cost: The limited cost.
-        bound: The fewest units of the cost, inclusive.
-        element_bytes: Bytes of a stored number.
-    """
-
-    cost: Cost
-    bound: float
-    element_bytes: int
+class Floor(CostLimit):
+    """One hard limit from below on a cost that is a sum over the layers."""
 
     @property
     def name(self) -> str:
@@ -137,7 +130,7 @@ class Floor:
             evaluation: The figures of the architecture.
             latency: The latency of the architecture, which a floor on a timed cost needs.
         """
-        return (self.cost.value(evaluation, latency, self.element_bytes) or 0) - self.bound
+        return self.used(evaluation, latency) - self.bound
 
 
 @dataclass(frozen=True)
