@@ -117,7 +117,7 @@ def _pending(session: Session, row: Export) -> Pending:
 
 
 def _variant(row: Export) -> str:
-    """Return the part of a file's name that tells its options, where they are not the usual ones."""
+    """Return the part of a file's name for its options, where they are not the usual ones."""
     batch = "" if row.batch is None else f"-batch{row.batch}"
     opset = "" if row.opset in (None, USUAL.opset) else f"-opset{row.opset}"
     return batch + opset + ("-batchnorm" if row.fold_batchnorm is False else "")

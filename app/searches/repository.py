@@ -184,7 +184,7 @@ PENDING = (State.QUEUED, State.RUNNING)
 
 
 def has_equal(session: Session, owner: str, digest: str) -> bool:
-    """Tell whether a search with this digest has succeeded or can still succeed."""
+    """Return whether a search with this digest has succeeded or can still succeed."""
     query = of_owner(select(Search.id), Search, KIND, owner)
     query = query.where(Search.request_digest == digest, Job.state.in_((*PENDING, State.SUCCEEDED)))
     return bool(session.execute(select(query.exists())).scalar_one())
