@@ -1,5 +1,5 @@
 """Run the command `nnmass` as `python -m app`."""
 
-from app.cli import main
+from nnmass.__main__ import main
 
-main()
+main("app.cli")

@@ -95,12 +95,16 @@ class Registry(Mapping[str, T], Generic[T]):
             return self._known
 
     def _installed(self) -> dict[str, T]:
-        """Return the values of installed packages. Raises NotPossible for a wrong value, and the errors of imports."""
+        """Return the values of installed packages. Raises NotPossible for one that is wrong or cannot load."""
         found: dict[str, T] = {}
+        code = f"bad_{self._kind.__name__.lower()}"
         for point in _entry_points(self._group):
-            value = point.load()
+            try:
+                value = point.load()
+            except Exception as error:  # the code of a package may raise any kind of error
+                raise NotPossible(code, f"{point.value} cannot be loaded: {error}") from error
             if reason := self._reason(value, self._known | found):
-                raise NotPossible(f"bad_{self._kind.__name__.lower()}", f"{point.value} {reason}")
+                raise NotPossible(code, f"{point.value} {reason}")
             found[self._name_of(value)] = value
         return found
 

@@ -81,6 +81,18 @@ def test_a_cost_that_cannot_be_used_is_refused_when_it_is_loaded(installed: Path
     assert done.stderr.splitlines()[-1].endswith(reason)
 
 
+@pytest.mark.parametrize("module", ["nnmass", "app"])
+@pytest.mark.parametrize("code", ["import nothing_of_this_name", "ENERGY = 'energy'"])
+def test_a_command_is_ended_with_one_line_by_a_cost_that_cannot_be_used(
+    installed: Path, module: str, code: str
+) -> None:
+    (installed / "energy_cost" / "__init__.py").write_text(f"{code}\n", encoding="utf-8")
+    done = python(installed, "-m", module, "presets")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("nnmass: energy_cost:ENERGY ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_an_installed_cost_is_listed_after_the_built_in_ones(installed: Path) -> None:
     done = python(installed, "-c", "from nnmass_core.costs import COSTS; print(*COSTS)")
     assert done.stdout.split() == [*COSTS, "energy_pj"]
