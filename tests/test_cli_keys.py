@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from app.auth import keys
 from app.cli import app as command_line
 from app.config import Settings
-from app.processes.embedded import StartRefused
+from app.processes.refusals import StartRefused
 from app.processes.uvicorn_server import fit_for
 from app.storage.db import Database
 from tests.conftest import Backend

@@ -7,7 +7,8 @@ import multiprocessing
 import os
 import socket
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from multiprocessing.synchronize import Event
 from typing import Any
 
 from celery import Celery, signals
@@ -21,9 +22,6 @@ from app.processes.parent_watch import watch_parent
 from app.storage.db import Database
 
 log = logging.getLogger("nnmass.worker")
-
-# created before the pool forks, so that the main process can signal its children
-_stopping = multiprocessing.get_context("fork").Event()
 
 
 @dataclass(frozen=True)
@@ -53,11 +51,18 @@ def worker_name(pid: int) -> str:
 
 def is_stopping() -> bool:
     """Return whether this worker is shutting down."""
-    return _stopping.is_set()
+    return _stopping().is_set()
+
+
+@cache
+def _stopping() -> Event:
+    """Return the event with which the main process signals its pool. Workers forked from one parent have one each."""
+    return multiprocessing.get_context("fork").Event()
 
 
 def connect(celery: Celery, settings: Settings) -> None:
     """Connect the worker's setup and shutdown to Celery's signals."""
+    _stopping()  # created before the pool forks
 
     @signals.celeryd_init.connect(weak=False)  # before Celery logs any warning
     @signals.setup_logging.connect(weak=False)  # in place of Celery's own
@@ -82,7 +87,7 @@ def connect(celery: Celery, settings: Settings) -> None:
 
     @signals.worker_shutting_down.connect(weak=False)
     def tell_children(**_: Any) -> None:
-        _stopping.set()
+        _stopping().set()
 
     @signals.worker_process_shutdown.connect(weak=False)
     @signals.worker_shutdown.connect(weak=False)

@@ -13,7 +13,6 @@ service = typer.Typer(rich_markup_mode=None)
 
 service.command()(serve.serve)
 service.command()(serve.worker)
-service.command(hidden=True)(serve.api)
 service.add_typer(keys.app, name="keys")
 service.add_typer(database.app, name="db")
 

@@ -37,7 +37,8 @@ def serve(
     """
     use_folder(data_dir)
     from app.observability import logs
-    from app.processes.embedded import Embedded, StartRefused
+    from app.processes.embedded import Embedded
+    from app.processes.refusals import StartRefused
     from app.processes.uvicorn_server import fit_for, run_api
 
     try:
@@ -62,16 +63,6 @@ def _check_broker(settings: Settings) -> None:
         refuse(str(unfit))
 
 
-def api(fd: Annotated[int, typer.Option(help="File descriptor of a listening socket.")]) -> None:
-    """Run only the API, on an open socket: a child process of embedded mode."""
-    from app.processes.parent_watch import watch_parent
-
-    watch_parent()  # before the other imports, so that no process survives if the parent is killed meanwhile
-    from app.processes.uvicorn_server import run_api
-
-    run_api(settings_here(), fd=fd)
-
-
 def worker(
     queue: Annotated[WorkerQueue, typer.Argument(help="Queue to work on.")],
     concurrency: Annotated[int, typer.Option(min=1, help="Number of parallel jobs.")] = 1,
@@ -81,7 +72,7 @@ def worker(
     _check_broker(settings)
     if settings.embedded and concurrency > 1:
         refuse("--concurrency must be 1 in embedded mode")
-    from app.processes.workers import worker_command
+    from app.processes.workers import worker_arguments
 
-    arguments = worker_command(queue, settings, concurrency)
-    os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 - no shell is wanted
+    arguments = [sys.executable, "-m", "celery", *worker_arguments(queue, settings, concurrency)]
+    os.execv(sys.executable, arguments)  # noqa: S606 - no shell is wanted

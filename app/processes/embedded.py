@@ -8,10 +8,9 @@ import logging
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import FrameType
@@ -21,72 +20,18 @@ from app.config import Settings
 from app.jobs.broker import make_celery, purge_notifications
 from app.jobs.requirements import GET_TORCH, WITHOUT_TORCH, torch_found
 from app.processes import parent_watch
-from app.processes.workers import worker_command
+from app.processes.children import SIGNALS, Child, import_for_children, run_celery
+from app.processes.refusals import StartRefused
+from app.processes.workers import worker_arguments
 from app.storage import migrate
 from app.storage.db import make_engine
 
 PORT_FREE_WITHIN_SECONDS = 1.5
 END_WITHIN_SECONDS = 25.0
 LARGEST_LOG_BYTES = 10_000_000
-LONGEST_PAUSE_SECONDS = 3.0
-HEALTHY_SECONDS = 5.0
-"""Seconds after which a child counts as healthy: if it dies later than this, it is restarted immediately."""
 LOOK_EVERY_SECONDS = 0.1
 
 log = logging.getLogger("nnmass.embedded")
-
-
-class StartRefused(Exception):
-    """The service cannot start here; the message is the one line shown to the user."""
-
-
-@dataclass
-class Child:
-    """One process of the service, restarted with growing pauses when it dies."""
-
-    name: str
-    arguments: list[str]
-    log_path: Path
-    fds: tuple[int, ...] = ()
-    process: subprocess.Popen[bytes] | None = None
-    pause_seconds: float = 0.5
-    start_at: float = field(default=0.0)
-
-    def start(self, environment: dict[str, str]) -> None:
-        """Start the process in its own process group, so that Ctrl-C reaches only the parent."""
-        with self.log_path.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, *self.arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=environment,
-                pass_fds=self.fds,
-                start_new_session=True,
-            )
-        self.start_at = time.monotonic()
-
-    def look(self, environment: dict[str, str]) -> None:
-        """Restart the process if it has died and its pause is over."""
-        if self.process is not None and self.process.poll() is not None:
-            log.warning("%s exited with %d; restarting it", self.name, self.process.returncode)
-            lived = time.monotonic() - self.start_at
-            self.pause_seconds = 0.5 if lived > HEALTHY_SECONDS else min(self.pause_seconds * 2, LONGEST_PAUSE_SECONDS)
-            self.process, self.start_at = None, time.monotonic() + self.pause_seconds
-        if self.process is None and time.monotonic() >= self.start_at:
-            self.start(environment)
-
-    def signal(self, number: int, *, group: bool = False) -> None:
-        """Send a signal to the process, or to its whole process group."""
-        if self.process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):  # it may have ended meanwhile
-            os.killpg(self.process.pid, number) if group else self.process.send_signal(number)
-
-    @property
-    def running(self) -> bool:
-        """Whether the process is running."""
-        return self.process is not None and self.process.poll() is None
 
 
 class Embedded:
@@ -101,15 +46,15 @@ class Embedded:
     def run(self) -> int:
         """Start everything and keep it running until SIGINT, SIGTERM or SIGHUP. Raises StartRefused."""
         folder = self._settings.data_dir
-        with _locked(folder), _listen(self._host, self._port) as listener:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        with _locked(folder) as lock, _listen(self._host, self._port) as listener:
+            for number in SIGNALS:
                 signal.signal(number, self._end)
             self._prepare()
-            self._children = self._make_children(listener.fileno())
             port = listener.getsockname()[1]
             address = f"http://{self._host}:{port}"
-            environment = self._environment()
             self._say(f"nnmass: starting on {address}, data in {folder}")
+            self._children = self._make_children(lock, listener)
+            environment = self._environment()
             announced = False
             while not self._stopping:
                 for child in self._children:
@@ -139,20 +84,17 @@ class Embedded:
         migrate.upgrade(engine)
         engine.dispose()
 
-    def _make_children(self, listener: int) -> list[Child]:
+    def _make_children(self, lock: IO[str], listener: socket.socket) -> list[Child]:
+        import_for_children()
         logs = self._settings.data_dir / "logs"
-        commands = {
-            "api": ["-m", "app", "api", "--fd", str(listener)],
-            # not by `nnmass worker`, a process that becomes this one: four of them would delay the start by a second
-            **{f"{queue}-worker": worker_command(queue, self._settings) for queue in ("search", "train", "files")},
-            "sweeper": worker_command("maintenance", self._settings),
-        }
-        for name in commands:
-            _rotate(logs / f"{name}.log")
-        return [
-            Child(name, arguments, logs / f"{name}.log", (listener,) if name == "api" else ())
-            for name, arguments in commands.items()
-        ]
+        queues = {"search-worker": "search", "train-worker": "train", "files-worker": "files", "sweeper": "maintenance"}
+        children = [Child("api", partial(_serve_api, listener), logs / "api.log", (lock,))]
+        for name, queue in queues.items():
+            work = partial(run_celery, worker_arguments(queue, self._settings))
+            children.append(Child(name, work, logs / f"{name}.log", (lock, listener)))
+        for child in children:
+            _rotate(child.log_path)
+        return children
 
     def _environment(self) -> dict[str, str]:
         folder = str(self._settings.data_dir.resolve())
@@ -176,7 +118,15 @@ class Embedded:
         for child in self._children:
             child.signal(signal.SIGKILL, group=True)
             if child.process is not None:
-                child.process.wait()
+                child.process.join()
+
+
+def _serve_api(listener: socket.socket) -> None:
+    """Serve the API on the parent's socket, until the parent ends."""
+    from app.processes.uvicorn_server import run_api  # loads every feature, which a refused start does not need
+
+    parent_watch.watch_parent()
+    run_api(Settings(), fd=listener.detach())
 
 
 def say(line: str) -> None:

@@ -18,7 +18,7 @@ from app.auth import keys
 from app.config import Settings
 from app.http.middleware.hosts_and_origins import is_loopback
 from app.observability import logs
-from app.processes.embedded import StartRefused
+from app.processes.refusals import StartRefused
 from app.storage.db import is_unavailable, make_engine
 
 GRACEFUL_SECONDS = 5

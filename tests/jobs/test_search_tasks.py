@@ -153,9 +153,9 @@ def test_progress_is_stored_while_a_search_runs(worker: Context) -> None:
 
 @pytest.fixture
 def is_stopping() -> Iterator[None]:
-    process._stopping.set()
+    process._stopping().set()
     yield
-    process._stopping.clear()
+    process._stopping().clear()
 
 
 def _when_running(database: Database, search_id: UUID, act: Callable[[], None], run: Callable[[], bool]) -> None:

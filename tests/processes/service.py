@@ -71,10 +71,9 @@ def kill(processes: Iterable[psutil.Process]) -> None:
 def role_of(process: psutil.Process) -> str:
     """Return what a child is for: `api` or a worker's queue."""
     with contextlib.suppress(psutil.Error):
-        command = process.cmdline()
-        for before in ("--queues", "worker", "app"):  # a worker replaces its first command line by Celery's
-            if before in command[:-1]:
-                return command[command.index(before) + 1]
+        program, _, role = process.name().partition(" ")
+        if program == "nnmass":
+            return "maintenance" if role == "sweeper" else role
     return ""
 
 

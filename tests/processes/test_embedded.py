@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -174,6 +175,15 @@ def test_a_killed_child_process_is_restarted(shared: Service) -> None:
     assert shared.post(QUICK, wait_seconds=30).json()["status"] == "succeeded"
 
 
+def test_a_worker_that_is_asked_to_end_is_restarted_and_the_others_work_on(shared: Service) -> None:
+    search, files = shared.child("search"), shared.child("files")
+    files.send_signal(signal.SIGTERM)
+    wait_for(partial(successor, shared, "files", files), "the files worker was started again")
+    wait_for(partial(shows_life, shared, "files"), "the new files worker works")
+    assert shared.post(QUICK, wait_seconds=30).json()["status"] == "succeeded"
+    assert shared.child("search") == search
+
+
 @pytest.mark.parametrize("attempt", range(2))
 def test_an_idle_worker_recovers_after_any_of_its_processes_is_killed(shared: Service, attempt: int) -> None:
     worker = shared.child("search")
@@ -290,6 +300,36 @@ def test_the_service_shuts_down_after_its_terminal_was_closed(tmp_path: Path) ->
         assert process.wait(60) == 0
     assert children
     assert all(gone(child) for child in children)
+
+
+# What the parent imports for its children
+
+FORKABLE = """
+import sys, threading
+from app.processes.children import import_for_children
+import_for_children()
+assert threading.active_count() == 1, threading.enumerate()
+assert "worker.celery_app" not in sys.modules
+imported = set(sys.modules)
+import worker.celery_app
+from app.main import create_app
+create_app()
+print(*sorted(set(sys.modules) - imported))
+"""
+
+
+def test_children_import_nothing_that_the_parent_has_not_imported_and_the_parent_has_no_thread(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FORKABLE]
+    own = environment({"NNMASS_DATA_DIR": str(tmp_path)})
+    done = subprocess.run(command, env=own, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout.split(), done.stderr, done.returncode) == (["worker.celery_app"], "", 0)
+
+
+def test_the_children_keep_no_lock_on_the_data_folder(service: Service) -> None:
+    """Else a second parent could not start while a child of a killed parent still ends."""
+    lock = str(service.folder / "lock")
+    for child in service.descendants():
+        assert lock not in [file.path for file in child.open_files()]
 
 
 # Starts that are refused
