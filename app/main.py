@@ -117,8 +117,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     openapi_pages.install(app)
     problem_json.install(app, ui.error_page)
     app.add_middleware(HeadMiddleware)  # added first: it is the innermost
-    app.add_middleware(BodyGuard, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
-    app.add_middleware(HostAndOriginMiddleware, settings=settings)
+    app.add_middleware(BodyGuard, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds, page=ui.error_page)
+    app.add_middleware(HostAndOriginMiddleware, settings=settings, page=ui.error_page)
     app.add_middleware(AccessLogMiddleware, note=app.state.metrics.note)  # added last: it is the outermost
     return app
 

@@ -130,15 +130,19 @@ def _negotiated(
     """Return the handler, with its problems as pages for requests that prefer HTML."""
 
     def answer(request: Request, error: Exception) -> Response:
-        found: Response = handler(request, error)
-        if isinstance(found, ProblemResponse) and prefers_html(request.headers.get("accept", "")):
-            headers = {name: value for name, value in found.headers.items() if not name.startswith("content-")}
-            found = page(request, found.problem)
-            found.headers.update(headers)
-        found.headers["Vary"] = "Accept"
-        return found
+        return negotiated(request, handler(request, error), page)
 
     return answer
+
+
+def negotiated(request: Request, found: Response, page: Page) -> Response:
+    """Return a response, as a page where it is a problem and the request prefers HTML."""
+    if isinstance(found, ProblemResponse) and prefers_html(request.headers.get("accept", "")):
+        headers = {name: value for name, value in found.headers.items() if not name.startswith("content-")}
+        found = page(request, found.problem)
+        found.headers.update(headers)
+    found.headers["Vary"] = "Accept"
+    return found
 
 
 def prefers_html(accept: str) -> bool:

@@ -88,7 +88,7 @@ def render(request: Request, template: str, http_status: int = 200, /, **context
     everywhere = {
         "root": root_of(request),
         "version": __version__,
-        "path": request.url.path.removeprefix(root_of(request)),
+        "path": request.scope["path"].removeprefix(root_of(request)),  # any host name: this may refuse it
         "signed_in": KEY_COOKIE in request.cookies,
         "has_torch": torch_found(request.app.state.settings) is not False,
     }

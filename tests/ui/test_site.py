@@ -374,6 +374,28 @@ def test_browsers_get_pages_for_errors_and_programs_get_problems(site: Everythin
             assert ("allow" in page.headers) == (status == 405)
 
 
+def test_browsers_get_pages_also_for_what_is_refused_before_any_route(site: Everything) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    for path, more, content, status, words in (
+        ("/searches", form, b"name=" + b"x" * 3_000_000, 413, "larger than the limit"),
+        ("/v1/searches", {"Content-Type": "application/json"}, b"{", 400, "Malformed body"),
+        ("/v1/searches", {"Content-Type": "text/plain"}, b"x", 415, "Content-Type: application/json"),
+        ("/v1/searches?name=%00", {}, b"", 422, "the character NUL"),
+        ("/searches", {"Host": "evil.example"}, b"", 421, "NNMASS_ALLOWED_HOSTS"),
+        ("/searches", {"Host": "[::1"}, b"", 421, "NNMASS_ALLOWED_HOSTS"),
+        ("/searches", {"Origin": "https://evil.example"}, b"", 403, "another origin"),
+    ):
+        page = site.client.post(path, headers=BROWSER | OURS | more, content=content)
+        assert page.status_code == status, path
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        assert "script-src 'self'" in page.headers["content-security-policy"]
+        assert words in page.text, page.text
+        problem = site.client.post(path, headers={"Accept": "*/*"} | OURS | more, content=content)
+        assert (problem.status_code, problem.headers["content-type"]) == (status, problem_json.MEDIA_TYPE)
+        assert problem.headers["vary"] == page.headers["vary"] == "Accept"
+        assert problem.headers.get("connection") == page.headers.get("connection")
+
+
 def test_a_browser_without_a_key_is_sent_from_the_api_to_sign_in(keyed: Everything) -> None:
     with closing(client_of(keyed.app)) as visitor:
         answer = visitor.get("/v1/searches?limit=3", headers=BROWSER, follow_redirects=False)

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from itertools import accumulate, islice
 from typing import Any
 
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.http.problem_json import problem_response
+from app.http.problem_json import Page, negotiated, problem_response
 from nnmass_core.codec import JsonObject, printable
 from nnmass_core.errors import Problem
 
@@ -214,17 +215,21 @@ def _step(stack: list[_Container], mark: str) -> None:
 
 
 class BodyGuard:
-    """ASGI middleware: bodies must be plain JSON, at most `max_bytes` long, and arrive within `seconds`."""
+    """ASGI middleware: bodies must be plain JSON, at most `max_bytes` long, and arrive within `seconds`.
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, seconds: float) -> None:
+    page: makes the answer to browsers.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int, seconds: float, page: Page) -> None:
         self._app = app
+        self._page = page
         self._max_bytes = max_bytes
         self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read and check the body, then pass the request on with the body already read."""
         if scope["type"] == "http" and (refusal := _null_in_address(scope)) is not None:
-            await refusal(scope, receive, send)
+            await negotiated(Request(scope), refusal, self._page)(scope, receive, send)
             return
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, send)
@@ -237,7 +242,7 @@ class BodyGuard:
                 return
             body = refusal
         if body is not None:
-            await body(scope, receive, send)
+            await negotiated(Request(scope), body, self._page)(scope, receive, send)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | Response | None:
         """Return the body, the refusal to send, or None when the client has disconnected."""

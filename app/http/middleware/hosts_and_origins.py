@@ -11,11 +11,12 @@ import ipaddress
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.config import Settings
-from app.http.problem_json import problem_response
+from app.http.problem_json import Page, negotiated, problem_response
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -34,10 +35,11 @@ ANSWER_HEADERS = {
 
 
 class HostAndOriginMiddleware:
-    """ASGI middleware around the whole application."""
+    """ASGI middleware around the whole application. page: makes the answer to browsers."""
 
-    def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, *, settings: Settings, page: Page) -> None:
         self._app = app
+        self._page = page
         self._hosts = frozenset(name.lower() for name in settings.allowed_hosts)
         self._any_host = not self._hosts and (settings.require_keys or settings.allow_public)
 
@@ -46,7 +48,8 @@ class HostAndOriginMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = self._refusal(scope) or self._app
+        refusal = self._refusal(scope)
+        answer = self._app if refusal is None else negotiated(Request(scope), refusal, self._page)
         await answer(scope, receive, _with_headers(send))
 
     def _answers_to(self, name: str) -> bool:
