@@ -82,10 +82,10 @@ def _summary(row: Verification, waits: Waiting | None) -> dict[str, object]:
 
 def _planned_adaptation(row: Verification) -> JsonObject | None:
     """Return how a worker will adapt the recipe; None where it will not, or the number of images is not known yet."""
-    images = datasets()[row.dataset["name"]].train
-    if row.job.state in ENDED or not row.adapt or images is None:
+    known = datasets().get(row.dataset["name"])  # another release may have stored a dataset that this one lacks
+    if row.job.state in ENDED or not row.adapt or known is None or known.train is None:
         return None
-    planned = adaptation_of(resolve_recipe(row.recipe), images)
+    planned = adaptation_of(resolve_recipe(row.recipe), known.train)
     return None if planned is None else planned.to_json()
 
 

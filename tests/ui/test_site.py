@@ -28,7 +28,7 @@ from app.jobs import requirements
 from app.main import create_app
 from app.searches.schemas import SearchBody
 from app.storage.db import Database
-from app.storage.models import Search
+from app.storage.models import Search, Verification
 from app.ui.forms import FormProblems, checked, filled, search_body
 from app.ui.routes import chart_file
 from nnmass.formatting import number
@@ -582,6 +582,19 @@ def test_a_training_is_excluded_from_the_evidence_on_its_page(site: Everything) 
     assert "excluded" in site.client.get("/verifications").text
     assert "Trainings excluded by their owner: 1." in site.client.get("/evidence").text
     assert "Exclude from evidence" in site.client.post(f"{place}/include", headers=OURS).text
+    site.restore()
+
+
+def test_a_training_on_a_dataset_of_another_release_is_shown(site: Everything) -> None:
+    verification_id = site.ids["verification_id"]
+    database: Database = site.app.state.database
+    with database.write() as session:
+        row = session.get_one(Verification, UUID(verification_id))
+        row.dataset, row.dataset_key = {"name": "of-later"}, "of-later"
+    for path in (f"/v1/verifications/{verification_id}", "/v1/verifications", f"/verifications/{verification_id}"):
+        answer = site.client.get(path)
+        assert (answer.status_code, "of-later" in answer.text) == (200, True), path
+    assert site.client.get("/evidence").status_code == 200
     site.restore()
 
 
