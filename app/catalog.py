@@ -103,7 +103,8 @@ def searches_that_ranked(session: Session, owner: str, arch_id: str, limit: int)
 def searches_with_reference(session: Session, owner: str, arch_id: str, limit: int) -> list[UUID]:
     """Return the ids of this owner's newest searches whose objective has an architecture as its reference.
 
-    No index has references: all of the owner's requests with one are read, which only a deletion is worth.
+    No index has references: all of the owner's requests with one are read, until the limit is reached. That is worth it
+    only where the architecture may be deleted.
     """
     query = (
         select(Search.id, Search.request)

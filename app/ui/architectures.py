@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
+from sqlalchemy.orm import Session
 
 from app import catalog
 from app.architectures import service
@@ -82,6 +83,7 @@ def show(
         "timeline": _timeline(architecture, precision),
         "task": (architecture.input_shape, architecture.num_classes),
         "against": against or [],
+        "deletable": _deletable(session, owner, about),
         "differences": list(_differences([architecture, *others], precision)) if others else [],
         "training": choices(architecture),
         "seed": seed,
@@ -94,6 +96,12 @@ def show(
         "stored": [(one, _stored_query(one)) for one in about["exports"]],
     }
     return render(request, "architecture.html", **context)
+
+
+def _deletable(session: Session, owner: str, about: Mapping[str, Any]) -> bool:
+    """Return whether an architecture was registered and nothing uses it, or refers to it."""
+    used = any(about[uses] for uses in ("searches", "verifications", "measurements", "exports"))
+    return about["registered"] and not used and not catalog.searches_with_reference(session, owner, about["arch_id"], 1)
 
 
 def _query(form: str, seed: int, options: FileOptions) -> str:

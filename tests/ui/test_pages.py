@@ -190,6 +190,19 @@ def test_the_live_result_fits_next_to_the_form(service: Service, browser: Browse
                 keep(page, f"live-{preset}")
 
 
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+def test_fields_of_one_row_stand_on_one_line(service: Service, browser: Browser, size: tuple[int, int]) -> None:
+    rows = "all => all.map((row) => [...row.querySelectorAll(':scope > div > :is(label, input, select)')].filter((one) \
+=> one.offsetParent).map((one) => [one.localName === 'label', one.getBoundingClientRect().top]))"
+    with visit(browser, service.address, size=size) as visitor:
+        visitor.page.goto("/")
+        answered(visitor.page, 1)
+        visitor.page.locator("details").evaluate_all("all => all.forEach((one) => { one.open = true; })")
+        for row in visitor.page.locator("form .inline[data-goals]").evaluate_all(rows):
+            for kind in (True, False):
+                assert len({round(top) for is_label, top in row if is_label == kind}) <= 1, row
+
+
 def test_the_first_page_is_small_and_loads_within_a_second(service: Service, browser: Browser) -> None:
     loads = []
     for _ in range(3):

@@ -37,6 +37,7 @@ from nnmass_core.named.recipes import resolve_recipe
 from nnmass_core.request import VERSION, SearchRequest
 from tests.api import trainings
 from tests.api.everything import Everything, everything
+from tests.api.test_verifications import SEARCH as MLP_SEARCH
 from tests.clients import ADDRESS, client_of
 from tests.networks import MLP, SIZES
 from worker import search_tasks
@@ -533,6 +534,20 @@ def test_deleting_asks_first(site: Everything) -> None:
             assert site.client.get(path).status_code == 404
     finally:
         site.restore()
+
+
+def test_a_network_that_only_a_reference_uses_has_no_delete_button(site: Everything) -> None:
+    network = MLP | {"depth": 6, "skip_channels": 0}
+    arch_id = site.client.post("/v1/architectures", json=network).json()["arch_id"]
+    page, button = f"/architectures/{arch_id}", f'href="/architectures/{arch_id}/delete"'
+    assert button in site.client.get(page).text
+    objective = {"minimize": "params", "reference": {"arch_id": arch_id}}
+    search = site.client.post("/v1/searches", json=MLP_SEARCH | {"objective": objective})
+    assert search.status_code == 202, search.text
+    assert site.client.delete(f"/v1/architectures/{arch_id}").status_code == 409
+    assert button not in site.client.get(page).text
+    assert "no search has it as its reference" in site.client.get(page).text
+    site.restore()
 
 
 def test_no_page_deletes_with_one_click(site: Everything) -> None:
