@@ -39,14 +39,16 @@ for (const part of document.querySelectorAll("[data-part]")) {
     .catch(() => { part.dataset.failed = "true"; }); // the link to the same page stays
 }
 
-async function renew(list) {
-  const response = await fetch(location.href);
-  if (!response.ok || response.redirected) return;
-  const page = new DOMParser().parseFromString(await response.text(), "text/html");
-  const now = page.getElementById(list.id);
-  if (!now) return;
-  list.replaceChildren(...now.childNodes);
-  if (now.dataset.changes !== undefined) setTimeout(renew, 3000, list);
+async function renew() {
+  const response = await fetch(location.href).catch(() => null);
+  if (response && (!response.ok || response.redirected)) return;
+  const page = response && new DOMParser().parseFromString(await response.text(), "text/html");
+  for (const part of page ? document.querySelectorAll("[data-changes]") : []) {
+    const now = page.getElementById(part.id);
+    if (!now || now.dataset.changes === undefined) delete part.dataset.changes;
+    if (now && now.innerHTML !== part.innerHTML) part.replaceChildren(...now.childNodes);
+  }
+  if (document.querySelector("[data-changes]")) setTimeout(renew, 3000);
 }
 
-for (const list of document.querySelectorAll("[data-changes]")) setTimeout(renew, 3000, list);
+if (document.querySelector("[data-changes]")) setTimeout(renew, 3000);
