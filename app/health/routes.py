@@ -48,7 +48,7 @@ class Readiness(BaseModel):
     broker: bool = Field(description="Whether the broker responds.", examples=[True])
     torch: bool | None = Field(
         description="Whether the workers have torch, which trainings, measurements and ONNX and TorchScript files "
-        "require; null where they run apart from this process and it is not known.",
+        "require: false if one of the live workers for these lacks it, null if none of them says.",
         examples=[True],
     )
     queues: dict[str, QueueState] = Field(description="The queues by name; empty without a database.")

@@ -42,18 +42,20 @@ def readiness(database: Database, settings: Settings, *, stopping: bool) -> Json
     """
     state: JsonObject = {"database": False, "schema_current": False}
     queues: dict[str, JsonObject] = {}
+    torch: bool | None = None
     try:
         with database.read() as session:
             state["database"] = True
             state["schema_current"] = migrate.is_current(session.connection())
             if state["schema_current"]:
                 queues = {name: _queue(session, name) for name in broker.QUEUES}
+                torch = torch_found(session, settings)
     except SQLAlchemyError as error:
         log.warning("database not available: %s", type(error).__name__)
         state["database"] = False
     state |= {"queues": queues}
     state["broker"] = broker.reachable(settings)
-    state["torch"] = torch_found(settings)
+    state["torch"] = torch
     missing = ["running"] if stopping else []
     missing += [part for part in ("database", "schema_current", "broker") if not state[part]]
     missing += ["torch"] if state["torch"] is False else []

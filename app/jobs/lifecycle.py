@@ -434,9 +434,9 @@ def queued(session: Session, queue: str) -> bool:
     return session.execute(waiting).first() is not None
 
 
-def beat(session: Session, worker: str, queue: str) -> None:
-    """Record a worker's heartbeat."""
-    session.merge(WorkerBeat(worker=worker, queue=queue, seen_at=now(session)))
+def beat(session: Session, worker: str, queue: str, *, torch: bool | None = None) -> None:
+    """Record a worker's heartbeat, and whether it has torch."""
+    session.merge(WorkerBeat(worker=worker, queue=queue, seen_at=now(session), torch=torch))
 
 
 def _alone(session: Session) -> bool:

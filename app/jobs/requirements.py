@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
 from app.config import Settings
+from app.jobs.lifecycle import WORKER_SILENT
+from app.storage.db import now
+from app.storage.models import WorkerBeat
 
 NEED_TORCH = ("train", "files")
 """The queues whose work requires torch."""
@@ -17,15 +23,29 @@ WITHOUT_TORCH = (
 )
 
 
-def torch_found(settings: Settings) -> bool | None:
-    """Return whether the workers have torch; None where they run apart from this process, and it is not known.
+def torch_installed() -> bool:
+    """Return whether this process's environment has torch. It is read each time: torch may be installed meanwhile."""
+    return find_spec("torch") is not None
 
-    Embedded workers use the environment of this process. It is read each time: torch may be installed meanwhile.
+
+def torch_found(session: Session, settings: Settings) -> bool | None:
+    """Return whether the workers have torch; None where no live worker that needs it says.
+
+    Embedded workers use the environment of this process. Others say it with their heartbeats; one of them without torch
+    is enough for False, because it takes jobs that must fail.
     """
-    return find_spec("torch") is not None if settings.embedded else None
+    if settings.embedded:
+        return torch_installed()
+    live = WorkerBeat.seen_at > now(session) - WORKER_SILENT
+    said = session.scalars(select(WorkerBeat.torch).where(WorkerBeat.queue.in_(NEED_TORCH), live)).all()
+    known = [torch for torch in said if torch is not None]
+    return all(known) if known else None
 
 
 def refusal(settings: Settings, queue: str) -> str | None:
-    """Return why no work is accepted for a queue: it would have to fail. None where work is accepted."""
-    missing = queue in NEED_TORCH and torch_found(settings) is False
+    """Return why no work is accepted for a queue: it would have to fail. None where work is accepted.
+
+    Separate workers may be replaced by others that have torch before they take the work, so that it is accepted.
+    """
+    missing = queue in NEED_TORCH and settings.embedded and not torch_installed()
     return f"{WITHOUT_TORCH}; {GET_TORCH}" if missing else None

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from app.config import Settings
-from app.jobs import lifecycle, retention
+from app.jobs import lifecycle, requirements, retention
 from app.jobs.retention import PruneReport
 from app.storage.db import Database
 
@@ -116,5 +116,5 @@ class Sweeper:
             return
         name, queue = self._worker
         with self._database.write() as session:
-            lifecycle.beat(session, name, queue)
+            lifecycle.beat(session, name, queue, torch=requirements.torch_installed())
         self._beaten = time.monotonic()

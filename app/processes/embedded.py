@@ -18,7 +18,7 @@ from typing import IO
 
 from app.config import Settings
 from app.jobs.broker import make_celery, purge_notifications
-from app.jobs.requirements import GET_TORCH, WITHOUT_TORCH, torch_found
+from app.jobs.requirements import GET_TORCH, WITHOUT_TORCH, torch_installed
 from app.processes import parent_watch
 from app.processes.children import SIGNALS, Child, import_for_children, run_celery
 from app.processes.refusals import StartRefused
@@ -63,7 +63,7 @@ class Embedded:
                 if not announced and _ready(self._host, port):
                     self._say(f"nnmass: ready, open {address} (logs in {folder / 'logs'}, Ctrl-C to stop)")
                     announced = True
-                    if torch_found(self._settings) is False:
+                    if not torch_installed():
                         self._say(f"nnmass: {WITHOUT_TORCH}; {GET_TORCH}")
             self._end_children()
         self._say("nnmass: stopped")

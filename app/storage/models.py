@@ -342,10 +342,11 @@ class ApiKey(Base):
 
 
 class WorkerBeat(Base):
-    """The last heartbeat of one worker process."""
+    """The last heartbeat of one worker process. `torch`: whether it has torch; null for workers of earlier releases."""
 
     __tablename__ = "worker_beats"
 
     worker: Mapped[str] = mapped_column(String(128), primary_key=True)
     queue: Mapped[str] = mapped_column(String(32))
     seen_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    torch: Mapped[bool | None]

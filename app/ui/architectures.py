@@ -20,7 +20,7 @@ from app.http.dependencies import CallerDep, Owner, ReadSession, ThreadsDep
 from app.http.fields import LARGEST_SEED, ArchId, Precision
 from app.http.file_responses import sent
 from app.ui.budgets import charted
-from app.ui.page import PageRoute, go_to, render
+from app.ui.page import PageRoute, go_to, has_torch, render
 from app.ui.trainings import choices
 from nnmass_core.architecture import BYTES_PER_ELEMENT, Architecture
 from nnmass_core.export.deployment import (
@@ -83,6 +83,7 @@ def show(
         "timeline": _timeline(architecture, precision),
         "task": (architecture.input_shape, architecture.num_classes),
         "against": against or [],
+        "has_torch": has_torch(request, session),
         "deletable": _deletable(session, owner, about),
         "differences": list(_differences([architecture, *others], precision)) if others else [],
         "training": choices(architecture),

@@ -14,11 +14,12 @@ from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
 
 from app.errors import Invalid, ServiceError, Unauthenticated, Unavailable
 from app.http.dependencies import KEY_COOKIE
 from app.http.problem_json import problems_of
-from app.jobs.requirements import torch_found
+from app.jobs import requirements
 from app.ui.formatting import estimate, moment, percent
 from app.ui.forms import Form
 from nnmass import formatting
@@ -90,9 +91,13 @@ def render(request: Request, template: str, http_status: int = 200, /, **context
         "version": __version__,
         "path": request.scope["path"].removeprefix(root_of(request)),  # any host name: this may refuse it
         "signed_in": KEY_COOKIE in request.cookies,
-        "has_torch": torch_found(request.app.state.settings) is not False,
     }
     return HTMLResponse(page.render(everywhere | context), http_status, HEADERS)
+
+
+def has_torch(request: Request, session: Session) -> bool:
+    """Return whether a page offers work that requires torch: unless the workers are known to lack it."""
+    return requirements.torch_found(session, request.app.state.settings) is not False
 
 
 def root_of(request: Request) -> str:

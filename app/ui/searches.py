@@ -23,7 +23,7 @@ from app.storage.ids import id_of
 from app.storage.models import RankedArchitecture, Search
 from app.ui import budgets
 from app.ui.forms import FormProblems, checked, chosen_state, filled, search_body, value, words
-from app.ui.page import FormDep, PageRoute, go_to, render
+from app.ui.page import FormDep, PageRoute, go_to, has_torch, render
 from app.ui.trainings import choices
 from nnmass.formatting import OUTCOMES, joined, varies_resolution
 from nnmass_core.budget import Budget
@@ -181,6 +181,7 @@ def show(request: Request, session: ReadSession, owner: Owner, signer: CursorsDe
         "training": choices(architecture),
         "points": [_point(row) for row in repository.ranking(session, owner, search_id)],
         "charted": budgets.charted(),
+        "has_torch": has_torch(request, session),
     }
     return render(request, "search.html", **context)
 

@@ -15,7 +15,7 @@ from app.jobs.lifecycle import ENDED, State
 from app.predictions import Predictions
 from app.storage.ids import id_of
 from app.ui.forms import FormProblems, checked, chosen_state, verification_body
-from app.ui.page import FormDep, PageRoute, go_to, render
+from app.ui.page import FormDep, PageRoute, go_to, has_torch, render
 from app.verifications import service
 from app.verifications.repository import Filters
 from app.verifications.schemas import ArtifactItem, VerificationAnswer, VerificationBody, VerificationChanges
@@ -75,8 +75,16 @@ def list_all(
     """List verifications, newest first."""
     filters = Filters(chosen_state(status), search)
     items, following = service.list_page(session, owner, filters, Paging(signer, cursor, 50))
-    context = {"items": items, "following": following, "status": status, "search": search, "states": list(State)}
-    return render(request, "verifications.html", waiting=any(item.status not in ENDED for item in items), **context)
+    context = {
+        "items": items,
+        "following": following,
+        "status": status,
+        "search": search,
+        "states": list(State),
+        "waiting": any(item.status not in ENDED for item in items),
+        "has_torch": has_torch(request, session),
+    }
+    return render(request, "verifications.html", **context)
 
 
 @router.get("/verifications/{verification_id}")
@@ -90,6 +98,7 @@ def show(request: Request, session: ReadSession, owner: Owner, verification_id: 
         "curves": [_curve(run.model_dump()) for run in found.runs],
         "predicted": Predictions(session, owner, found.family).of(found.architecture),
         "log": service.log(session, owner, verification_id),
+        "has_torch": has_torch(request, session),
     }
     return render(request, "verification.html", **context)
 

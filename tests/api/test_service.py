@@ -7,6 +7,7 @@ import inspect
 import re
 import shutil
 from collections.abc import Awaitable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
+from sqlalchemy import delete, update
 
 from app import ui
 from app.auth import keys
@@ -24,11 +26,13 @@ from app.health import routes as health
 from app.health.service import ADVICE
 from app.http.concurrency import LOOKING_UP
 from app.http.dependencies import database_of
-from app.jobs import requirements
+from app.jobs import lifecycle, requirements
 from app.jobs.broker import QUEUES, BrokerUnfit, check_redis
 from app.main import FEATURES, create_app
 from app.metrics import routes as metrics
+from app.storage.db import now
 from app.storage.locks import advisory_lock
+from app.storage.models import WorkerBeat
 from tests.clients import ADDRESS, client_of
 from tests.conftest import POSTGRES, SQLITE, Backend
 from tests.networks import MLP
@@ -88,8 +92,32 @@ def test_readiness_tells_whether_embedded_workers_have_torch(
         assert "`make serve-train`" in advice
         assert "`pip install 'nnmass[train]'`" in advice
     else:
-        assert state["torch"] is None, "nobody knows what separate workers have"
+        assert state["torch"] is None, "no separate worker has said what it has"
         assert "torch" not in state["missing"]
+
+
+def test_readiness_tells_whether_separate_workers_have_torch(client: TestClient, backend: Backend) -> None:
+    if backend.settings.embedded:
+        pytest.skip("embedded workers have what this process has")
+
+    def found(*beats: tuple[str, str, bool | None]) -> tuple[bool | None, bool]:
+        with backend.database.write() as session:
+            session.execute(delete(WorkerBeat))
+            for worker, queue, torch in beats:
+                lifecycle.beat(session, worker, queue, torch=torch)
+            session.flush()
+            dead = WorkerBeat.worker.startswith("dead")
+            session.execute(update(WorkerBeat).where(dead).values(seen_at=now(session) - timedelta(seconds=16)))
+        state = client.get("/readyz").json()
+        assert state["ready"]
+        assert ('id="no-torch"' in client.get("/verifications").text) == (state["torch"] is False)
+        return state["torch"], "torch" in state["missing"]
+
+    assert found(("a/1", "train", True), ("a/2", "files", True)) == (True, False)
+    assert found(("a/1", "train", True), ("a/2", "files", False)) == (False, True)
+    assert found(("a/1", "train", None), ("a/2", "files", True)) == (True, False), "a worker of an earlier release"
+    assert found(("a/1", "search", False), ("a/2", "train", None)) == (None, False), "searches need no torch"
+    assert found(("dead/1", "train", False), ("a/2", "train", True)) == (True, False)
 
 
 def test_work_that_needs_torch_is_refused_without_it(
