@@ -136,6 +136,7 @@ def test_the_front_by_labels_equals_brute_force(
         for name, sizes in {"CHUNK": (1, 3, 20), "NEIGHBORS": (1, 4)}.items():
             monkeypatch.setattr(dominance, name, rng.choice(sizes))
         monkeypatch.setattr(labels, "ROWS", rng.choice((1, 5, 40)))
+        monkeypatch.setattr(labels, "MOST_PLACES", rng.choice((1, 50)))
     front = whole_front(problem, costs, Control())
     assert front.gaps is None
     assert front.points == front_of(able, costs)

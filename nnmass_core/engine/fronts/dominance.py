@@ -15,11 +15,14 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_right
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnmass_core.engine.chain import Ints
+
+Ties = Callable[[Ints], Ints]
 
 CHUNK = 1 << 13
 """The most labels that are compared with a staircase together."""
@@ -74,7 +77,7 @@ class Staircase:
         return above
 
 
-def superior(mass: Ints, figures: Ints, ties: Ints) -> Ints:
+def superior(mass: Ints, figures: Ints, ties: Ties) -> Ints:
     """Return which labels to keep, in ascending order of their figures.
 
     Of labels that agree in NN-Mass and all figures only the first by the ties stays.
@@ -82,13 +85,13 @@ def superior(mass: Ints, figures: Ints, ties: Ints) -> Ints:
     Args:
         mass: NN-Mass as integers, (n,).
         figures: What is better smaller, (n, m) with m at least 1; with m up to 2 exactly the undominated labels stay.
-        ties: Columns that order labels which agree in all else, (n, any number), the first column first.
+        ties: Returns, for rows, columns that order labels which agree in all else, (rows, any number), the first first.
 
     Returns:
         Positions, (kept,).
     """
     columns = [figures[:, i] for i in range(figures.shape[1])]
-    order = np.lexsort([*reversed(columns[1:]), -mass, columns[0]])
+    order = _sorted([columns[0], -mass, *columns[1:]])
     order = _without_twins(order, [mass, *columns], ties)
     mass, figures = mass[order], figures[order]
     if len(columns) == 1:
@@ -102,7 +105,20 @@ def superior(mass: Ints, figures: Ints, ties: Ints) -> Ints:
     return order[_above_staircases(mass, figures)]
 
 
-def _without_twins(order: Ints, columns: list[Ints], ties: Ints) -> Ints:
+def _sorted(columns: list[Ints]) -> Ints:
+    """Return the order of rows by columns, the first first; by the first alone where it has few equal entries."""
+    first = columns[0]
+    order: Ints = np.argsort(first)
+    ascending = first[order]
+    equal = np.zeros(len(order) + 1, bool)
+    equal[1:-1] = ascending[1:] == ascending[:-1]
+    tied = np.flatnonzero(equal[1:] | equal[:-1])
+    rows = order[tied]
+    order[tied] = rows[np.lexsort([*(column[rows] for column in reversed(columns[1:])), ascending[tied]])]
+    return order
+
+
+def _without_twins(order: Ints, columns: list[Ints], ties: Ties) -> Ints:
     """Return the order with only the first by the ties of labels that agree in all columns, which follow each other."""
     same = np.zeros(len(order), bool)
     same[1:] = np.all([column[order[1:]] == column[order[:-1]] for column in columns], axis=0)
@@ -112,7 +128,7 @@ def _without_twins(order: Ints, columns: list[Ints], ties: Ints) -> Ints:
     doubtful = same.copy()
     doubtful[:-1] |= same[1:]
     rows = order[doubtful]
-    ranked = np.lexsort([*(ties[rows, i] for i in range(ties.shape[1] - 1, -1, -1)), run[doubtful]])
+    ranked = np.lexsort([*ties(rows).T[::-1], run[doubtful]])
     order = order.copy()
     order[doubtful] = rows[ranked]
     kept: Ints = order[~same]

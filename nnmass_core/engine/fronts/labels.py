@@ -5,6 +5,9 @@ Stage by stage, each node keeps the labels (what a partial path has reached) tha
 Options that join the same nodes are thinned in the same way first. A quantity under a limit is a figure of a label as
 well, unless every path keeps the limit.
 
+Paths grow from the output to the input. A network is widest at its output, where options differ the most in their
+costs, so that labels which start there meet the limits sooner: half as many are created as from the input.
+
 Of the paths of a point the first in ranking order is returned. A label that is superfluous only since it uses more of a
 limit, or has a higher peak, may still come first by the ranking order in the end: it is rescued.
 
@@ -39,6 +42,9 @@ TIES = ("macs", "params")
 NEVER = 2**60
 """More than any sum."""
 
+MOST_PLACES = 2**60
+"""The most places that labels are numbered with; beyond it the numbers without a label are dropped."""
+
 WORD = 61
 """The bits of a word of a mass that takes two, the higher word first."""
 
@@ -52,26 +58,35 @@ class Figures:
     """What options or labels add up to, one row each.
 
     mass: NN-Mass over the common denominator in one word or two, (n, words). sums: the costs that are sums, then what
-    is limited, (n, sums). peak: (n,). ties: (n, 2). place: their order by integers, (n,).
+    is limited, (n, sums). peak: (n, 1) where it is a cost, else (n, 0).
     """
 
     mass: Ints
     sums: Ints
     peak: Ints
-    ties: Ints
-    place: Ints
 
     def __len__(self) -> int:
         return len(self.mass)
 
     def take(self, rows: Ints | slice) -> Figures:
         """Return some of the rows."""
-        return Figures(self.mass[rows], self.sums[rows], self.peak[rows], self.ties[rows], self.place[rows])
+        return Figures(self.mass[rows], self.sums[rows], self.peak[rows])
+
+    @property
+    def limited(self) -> Ints:
+        """What is better smaller, (n, sums and peak)."""
+        return np.hstack([self.sums, self.peak]) if self.peak.shape[1] else self.sums
 
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """Labels, and how each was reached: a row of the labels one stage before, and an option of the stage between."""
+    """Labels, and how each was reached: a row of the labels one stage before, and an option of the stage between.
+
+    Args:
+        figures: What they have reached.
+        parent: The row of the label that each continues, (n,).
+        option: The row of the option that each adds, (n,).
+    """
 
     figures: Figures
     parent: Ints
@@ -124,6 +139,12 @@ class _LabelSetting:
         self._control = control
         self._common = self._chain.common_denominator
         self._created = self._pruned = 0
+        peak = self._problem.peak
+        self._rows = [_from_the_output(stage, peak) for stage in reversed(self._chain.stages)]
+        self._stages = [
+            _turned(stage.take(rows)) for stage, rows in zip(reversed(self._chain.stages), self._rows, strict=True)
+        ]
+        self._nodes = self._chain.nodes[::-1]
         names = self._chain.quantities
         bounds: dict[tuple[int, int], int] = {(names.index(cost), 1): NEVER for cost in costs if cost != PEAK}
         self._own = len(bounds)
@@ -136,29 +157,23 @@ class _LabelSetting:
 
     def _set_sums(self, bounds: dict[tuple[int, int], int]) -> None:
         """Choose the figures, without the limits that every path keeps."""
-        chain, peak = self._chain, self._problem.peak
-        self._rows = [np.flatnonzero(s.peak <= (np.inf if peak is None else peak)) for s in chain.stages]
+        quantities = self._chain.quantities
         columns = list(bounds)
-        sums = [self._sums(stage, columns) for stage in chain.stages]
+        sums = [self._sums(stage, columns) for stage in self._stages]
         most = -self._onward([-column for column in sums])[0][0]
         kept = [i for i, key in enumerate(columns) if i < self._own or most[i] > bounds[key]]
         self._bounds = np.array([bounds[columns[i]] for i in kept])
+        self._of_peak = PEAK in self._costs
         self._options = [
-            Figures(
-                self._masses(stage),
-                column[:, kept],
-                stage.peak,
-                np.column_stack([stage.additive[:, chain.quantities.index(name)] for name in TIES]).astype(np.int64),
-                _places(stage.integers),
-            )
-            for stage, column in zip(chain.stages, sums, strict=True)
+            Figures(self._masses(stage), column[:, kept], stage.peak[:, None][:, : int(self._of_peak)])
+            for stage, column in zip(self._stages, sums, strict=True)
         ]
         self._least = self._onward([options.sums for options in self._options])
-        none = np.zeros(1, np.int64)
-        words = np.zeros((1, self._options[0].mass.shape[1]), np.int64)
-        start = Figures(words, np.zeros((1, len(kept)), np.int64), none, np.zeros((1, len(TIES)), np.int64), none)
-        self._first = Labels(start, none, none)
-        self._of_peak = PEAK in self._costs
+        places = [quantities.index(name) for name in TIES]
+        self._ties = [
+            np.column_stack([stage.additive[:, places].astype(np.int64), _places(stage.integers)])
+            for stage in self._stages
+        ]
         self._rescues = self._of_peak or not self._in_order([columns[i] for i in kept[self._own :]])
 
     def _masses(self, stage: Stage) -> Ints:
@@ -184,107 +199,101 @@ class _LabelSetting:
 
     def _onward(self, sums: list[Ints]) -> list[Ints]:
         """Return the least of each sum that follows each node, (nodes, sums); NEVER where no path leads on."""
-        onward = [np.zeros((self._chain.nodes[-1], sums[0].shape[1]), np.int64)]
-        stages = zip(self._chain.stages, self._rows, sums, self._chain.nodes[:-1], strict=True)
-        for stage, rows, column, before in reversed(list(stages)):
-            through = np.minimum(column[rows] + onward[-1][stage.target[rows]], NEVER)
+        onward = [np.zeros((self._nodes[-1], sums[0].shape[1]), np.int64)]
+        for stage, column, before in reversed(list(zip(self._stages, sums, self._nodes[:-1], strict=True))):
+            through = np.minimum(column + onward[-1][stage.target], NEVER)
             least = np.full((before, column.shape[1]), NEVER)
-            np.minimum.at(least, stage.source[rows], through)
+            np.minimum.at(least, stage.source, through)
             onward.append(least)
         return onward[::-1]
 
     def front(self) -> Front:
         """Return the front."""
-        labels, edges = self._first, np.array([0, 1])
+        none, words = np.zeros(1, np.int64), self._options[0].mass.shape[1]
+        figures = Figures(*(np.zeros((1, n), np.int64) for n in (words, len(self._bounds), int(self._of_peak))))
+        labels, ties, edges = Labels(figures, none, none), np.zeros((1, len(TIES) + 1), np.int64), np.array([0, 1])
         steps: list[Labels] = []
-        for stage in range(len(self._chain.stages)):
-            self._control.report(stage / len(self._chain.stages), f"{self._created} partial architectures examined")
-            labels, edges = self._extend(stage, labels.figures, edges)
+        for stage in range(len(self._stages)):
+            self._control.report(stage / len(self._stages), f"{self._created} partial architectures examined")
+            own = self._ties[stage]
+            if int(own[:, -1].max(initial=0) + 1) * int(ties[:, -1].max(initial=0) + 1) > MOST_PLACES:
+                ties[:, -1] = np.unique(ties[:, -1], return_inverse=True)[1]
+            step = _Step(self._stages[stage], self._options[stage], labels.figures, edges, ties, own)
+            labels, edges = self._extend(step, self._least[stage + 1])
+            ties = step.ties(labels)
             steps.append(labels)
-        return self._points(steps)
+        return self._points(steps, ties)
 
-    def _extend(self, stage: int, before: Figures, edges: Ints) -> tuple[Labels, Ints]:
+    def _extend(self, step: _Step, least: Ints) -> tuple[Labels, Ints]:
         """Return the labels one stage later, sorted by node, and where the labels of each node start and end."""
-        groups = self._groups(stage)
+        groups = self._groups(step)
         nodes = []
-        for target in range(self._chain.nodes[stage + 1]):
-            nodes.append(self._node(stage, before, edges, groups.get(target, [])))
+        for target in range(len(least)):
+            nodes.append(self._node(step, groups.get(target, []), least[target]))
             if sum(map(len, nodes)) > MOST_KEPT:
                 raise TooManyLabels
-        labels = _joined(nodes)
-        figures = labels.figures
-        place = np.unique(figures.place, return_inverse=True)[1].reshape(-1)
-        figures = Figures(figures.mass, figures.sums, figures.peak, figures.ties, place)
-        return Labels(figures, labels.parent, labels.option), np.cumsum([0, *map(len, nodes)])
+        return _joined(nodes), np.cumsum([0, *map(len, nodes)])
 
-    def _groups(self, stage: int) -> dict[int, list[tuple[int, Ints]]]:
+    def _groups(self, step: _Step) -> dict[int, list[tuple[int, Ints]]]:
         """Return, by target node, the source nodes with their options that no other option makes superfluous."""
-        this, rows = self._chain.stages[stage], self._rows[stage]
-        fresh = np.ones(len(rows), bool)
-        source, target = this.source[rows], this.target[rows]
-        fresh[1:] = (source[1:] != source[:-1]) | (target[1:] != target[:-1])
+        source, target = step.stage.source, step.stage.target
         found: dict[int, list[tuple[int, Ints]]] = {}
-        for part in np.split(rows, np.flatnonzero(fresh)[1:]) if len(rows) else []:
-            kept = part[self._kept(self._options[stage].take(part))]
-            self._pruned += len(part) - len(kept)
-            found.setdefault(int(this.target[part[0]]), []).append((int(this.source[part[0]]), kept))
+        for part in np.split(np.arange(len(source)), step.stage.groups.starts[1:]) if len(source) else []:
+            before = int(source[part[0]])
+            if step.edges[before] == step.edges[before + 1]:
+                continue
+            kept = part
+            if len(part) > 1:
+                alone = Labels(step.options.take(part), np.zeros(len(part), np.int64), part)
+                kept = part[self._kept(alone, step)]
+                self._pruned += len(part) - len(kept)
+            found.setdefault(int(target[part[0]]), []).append((before, kept))
         return found
 
-    def _node(self, stage: int, before: Figures, edges: Ints, groups: list[tuple[int, Ints]]) -> Labels:
+    def _node(self, step: _Step, groups: list[tuple[int, Ints]], least: Ints) -> Labels:
         """Return the labels of one node."""
-        kept, waiting, many = self._first.take(np.zeros(0, np.int64)), list[Labels](), 0
-        for new in self._continued(stage, before, edges, groups):
+        nothing = np.zeros(0, np.int64)
+        kept, waiting, many = Labels(step.options.take(nothing), nothing, nothing), list[Labels](), 0
+        for new in self._continued(step, groups, least):
             waiting.append(new)
             many += len(new)
             if many > max(ROWS, len(kept)):
-                kept, waiting, many = self._thinned([kept, *waiting]), [], 0
-        return self._thinned([kept, *waiting]) if waiting else kept
+                kept, waiting, many = self._thinned([kept, *waiting], step), [], 0
+        return self._thinned([kept, *waiting], step) if waiting else kept
 
-    def _continued(self, stage: int, before: Figures, edges: Ints, groups: list[tuple[int, Ints]]) -> Iterator[Labels]:
-        this, options = self._chain.stages[stage], self._options[stage]
-        width = int(options.place.max(initial=0)) + 1
+    def _continued(self, step: _Step, groups: list[tuple[int, Ints]], least: Ints) -> Iterator[Labels]:
+        before, edges = step.before, step.edges
         for source, rows in groups:
-            to_come = self._least[stage + 1][this.target[rows[0]]]
-            own = options.take(rows)
-            step = max(1, ROWS // len(rows))
-            for low in range(int(edges[source]), int(edges[source + 1]), step):
+            own = step.options.take(rows)
+            size = max(1, ROWS // len(rows))
+            for low in range(int(edges[source]), int(edges[source + 1]), size):
                 if self._control.expired():
                     raise OutOfTime
-                parents = np.arange(low, min(low + step, int(edges[source + 1])))
-                sums = before.sums[parents][:, None] + own.sums
-                fits = np.all(sums + to_come <= self._bounds, axis=2)
+                these = before.take(slice(low, min(low + size, int(edges[source + 1]))))
+                sums = these.sums[:, None] + own.sums
+                fits = np.all(sums <= self._bounds - least, axis=2)
                 parent, option = np.nonzero(fits)
                 self._created += len(parent)
                 self._pruned += fits.size - len(parent)
-                parent = parents[parent]
-                yield Labels(
-                    Figures(
-                        _carried(before.mass[parent] + own.mass[option]),
-                        sums[fits],
-                        np.maximum(before.peak[parent], own.peak[option]),
-                        before.ties[parent] + own.ties[option],
-                        before.place[parent] * width + own.place[option],
-                    ),
-                    parent,
-                    rows[option],
-                )
+                mass = _carried(these.mass[parent] + own.mass[option])
+                peak = np.maximum(these.peak[parent], own.peak[option])
+                yield Labels(Figures(mass, sums[fits], peak), parent + low, rows[option])
 
-    def _thinned(self, parts: list[Labels]) -> Labels:
+    def _thinned(self, parts: list[Labels], step: _Step) -> Labels:
         labels = _joined(parts)
-        kept = labels.take(self._kept(labels.figures))
+        kept = labels.take(self._kept(labels, step))
         self._pruned += len(labels) - len(kept)
         return kept
 
-    def _kept(self, figures: Figures) -> Ints:
+    def _kept(self, labels: Labels, step: _Step) -> Ints:
         """Return the rows that are not superfluous."""
-        ties = np.column_stack([figures.ties, figures.place])
-        limited = np.column_stack([figures.sums, figures.peak]) if self._of_peak else figures.sums
-        mass = _comparable(figures.mass)
-        kept = superior(mass, limited, ties)
+        figures = labels.figures
+        mass, limited = _comparable(figures.mass), figures.limited
+        kept = superior(mass, limited, lambda rows: step.ties(labels.take(rows)))
         if not self._rescues or len(kept) == len(figures):
             return kept
         same = _numbers(np.column_stack([mass, figures.sums[:, : self._own]]))
-        order = np.lexsort([*ties.T[::-1]])
+        order = np.lexsort([*step.ties(labels).T[::-1]])
         rank = np.empty(len(order), np.int64)
         rank[order] = np.arange(len(order))
         last = np.full(len(order), -1)
@@ -294,23 +303,64 @@ class _LabelSetting:
         twins = np.concatenate([kept, others])
         return twins[np.unique(_numbers(np.column_stack([same, limited])[twins]), return_index=True)[1]]
 
-    def _points(self, steps: list[Labels]) -> Front:
+    def _points(self, steps: list[Labels], ties: Ints) -> Front:
         last = steps[-1].figures
-        masses = [Fraction(_whole(words), self._common) for words in last.mass.tolist()]
-        least = self._problem.least_mass
-        rows = np.array([row for row, mass in enumerate(masses) if least is None or mass >= least], np.int64)
+        masses = [_whole(words) for words in last.mass.tolist()]
+        least = math.ceil((self._problem.least_mass or 0) * self._common)
+        rows = np.array([row for row, mass in enumerate(masses) if mass >= least], np.int64)
         sums = iter(last.sums[:, : self._own].T)
-        costs = np.column_stack([last.peak if cost == PEAK else next(sums) for cost in self._costs])
-        rows = rows[superior(_comparable(last.mass)[rows], costs[rows], np.column_stack([last.ties, last.place])[rows])]
+        costs = np.column_stack([last.peak[:, 0] if cost == PEAK else next(sums) for cost in self._costs])
+        rows = rows[superior(_comparable(last.mass)[rows], costs[rows], lambda some: ties[rows[some]])]
         rows = rows[np.lexsort(costs[rows].T[::-1])]
         paths, at = np.zeros((len(rows), len(steps)), np.int64), rows
         for stage in range(len(steps) - 1, -1, -1):
-            paths[:, stage] = steps[stage].option[at]
+            paths[:, -1 - stage] = self._rows[stage][steps[stage].option[at]]
             at = steps[stage].parent[at]
         integers = self._chain.path_integers(paths).tolist()
         found = zip(rows.tolist(), costs[rows].tolist(), integers, strict=True)
-        points = [Point(tuple(own), masses[row], tuple(path)) for row, own, path in found]
+        points = [Point(tuple(own), Fraction(masses[row], self._common), tuple(path)) for row, own, path in found]
         return Front(points, None, self._created, self._pruned)
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """One stage: its options, the labels before it, sorted by node, and what orders equals among both.
+
+    Args:
+        stage: The options, from the output's side to the input's.
+        options: What they add.
+        before: What the labels before the stage have reached.
+        edges: Where the labels of each node before the stage start and end.
+        earlier, own: Columns that order those labels and the options: sums of TIES, and the place by integers.
+    """
+
+    stage: Stage
+    options: Figures
+    before: Figures
+    edges: Ints
+    earlier: Ints
+    own: Ints
+
+    def ties(self, labels: Labels) -> Ints:
+        """Return columns that order labels after the stage, which agree in all else, by the ranking order, (n, 3).
+
+        The integers of an option come before those of the options that follow it to the output.
+        """
+        earlier, own = self.earlier[labels.parent], self.own[labels.option]
+        place = own[:, -1] * (int(self.earlier[:, -1].max(initial=0)) + 1) + earlier[:, -1]
+        return np.column_stack([earlier[:, :-1] + own[:, :-1], place])
+
+
+def _from_the_output(stage: Stage, peak: int | None) -> Ints:
+    """Return the rows of a stage's options within a peak, sorted by target, then by source."""
+    rows = np.flatnonzero(stage.peak <= (np.inf if peak is None else peak))
+    order: Ints = rows[np.lexsort([stage.source[rows], stage.target[rows]])]
+    return order
+
+
+def _turned(stage: Stage) -> Stage:
+    """Return a stage whose options lead from their targets to their sources."""
+    return replace(stage, source=stage.target, target=stage.source)
 
 
 def _carried(mass: Ints) -> Ints:
@@ -348,8 +398,9 @@ def _numbers(rows: Ints) -> Ints:
 
 
 def _joined(parts: Sequence[Labels]) -> Labels:
+    if len(parts) == 1:
+        return parts[0]
     figures = [part.figures for part in parts]
-    names = ("mass", "sums", "peak", "ties", "place")
-    columns = (np.concatenate([getattr(one, name) for one in figures]) for name in names)
+    columns = (np.concatenate([getattr(one, name) for one in figures]) for name in ("mass", "sums", "peak"))
     parent, option = (np.concatenate([getattr(part, name) for part in parts]) for name in ("parent", "option"))
     return Labels(Figures(*columns), parent, option)
