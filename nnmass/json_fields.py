@@ -42,13 +42,39 @@ class FromJson:
 
 
 def _arguments(kind: type[FromJson], data: Json) -> Iterator[tuple[str, Any]]:
-    for one in dataclasses.fields(kind):
-        name = one.metadata.get("name") or one.name
-        has_default = one.default is not MISSING or one.default_factory is not MISSING
-        if one.name == "raw" or (name not in data and has_default):
+    for one in _fields_of(kind):
+        if one.optional and one.key not in data:
             continue
-        value, read = data[name], one.metadata.get("read")
-        yield one.name, value if read is None or value is None else read(value)
+        value = data[one.key]
+        yield one.name, value if one.read is None or value is None else one.read(value)
+
+
+@dataclass(frozen=True)
+class _Field:
+    """A field of a class, its name in JSON, whether it may be missing, and what converts its value."""
+
+    name: str
+    key: str
+    optional: bool
+    read: Callable[[Any], Any] | None
+
+
+_fields: dict[type[FromJson], list[_Field]] = {}
+
+
+def _fields_of(kind: type[FromJson]) -> list[_Field]:
+    if kind not in _fields:
+        _fields[kind] = [
+            _Field(
+                one.name,
+                one.metadata.get("name") or one.name,
+                one.default is not MISSING or one.default_factory is not MISSING,
+                one.metadata.get("read"),
+            )
+            for one in dataclasses.fields(kind)
+            if one.name != "raw"
+        ]
+    return _fields[kind]
 
 
 def moment(text: str) -> datetime:

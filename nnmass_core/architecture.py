@@ -77,6 +77,10 @@ class Part:
 
     def report(self) -> JsonObject:
         """Return the part as JSON-ready figures."""
+        return dict(self._figures)
+
+    @cached_property
+    def _figures(self) -> JsonObject:
         figures: JsonObject = {**encode(self.definition), "nn_mass": float(self.mass)}
         if self.density is not None and self.average_degree is not None:
             figures |= {"density": float(self.density), "average_degree": float(self.average_degree)}

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from nnmass_core.architecture import BYTES_PER_ELEMENT, Architecture, Evaluation
+from nnmass_core.architecture import BYTES_PER_ELEMENT, Architecture, Evaluation, id_of
 from nnmass_core.codec import JsonObject, sha256_of
 from nnmass_core.costs import COSTS
 from nnmass_core.hardware.latency import Latency
@@ -50,9 +50,12 @@ class Ranked:
         Args:
             precision: The precision at which bytes are counted: `fp32`, `fp16` or `int8`.
         """
+        return self._figures(precision, self.architecture.arch_id)
+
+    def _figures(self, precision: str, arch_id: str) -> JsonObject:
         return {
             **place_of(self.rank, of_front=self.of_front),
-            "arch_id": self.architecture.arch_id,
+            "arch_id": arch_id,
             **self.evaluation.report(precision),
             **{
                 cost.name: cost.value(self.evaluation, self.latency, BYTES_PER_ELEMENT[precision])
@@ -70,7 +73,8 @@ class Ranked:
         Args:
             precision: The precision at which bytes are counted: `fp32`, `fp16` or `int8`.
         """
-        return {**self.figures(precision), "architecture": self.architecture.definition()}
+        definition = self.architecture.definition()
+        return {**self._figures(precision, id_of(definition)), "architecture": definition}
 
 
 @dataclass(frozen=True)

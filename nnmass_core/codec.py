@@ -173,7 +173,12 @@ class Value:
     """A frozen value whose declared bounds hold from its creation."""
 
     def __post_init__(self) -> None:
-        problems = [p for field, spec in specs(type(self)) for p in _check(spec, getattr(self, field), field)]
+        problems: list[Problem] = []
+        for field, spec in specs(type(self)):
+            value = getattr(self, field)
+            # most fields are valid integers: this spares them the call of a generator
+            if not (type(value) is int and isinstance(spec, Integer) and spec.minimum <= value <= spec.maximum):
+                problems += _check(spec, value, field)
         if not problems:
             problems = list(self.cross_check())
         if problems:
@@ -188,9 +193,15 @@ def _declared(spec: Spec, default: Any, example: Any) -> Any:
     return dataclasses.field(default=default, metadata={"spec": spec, "example": example})
 
 
-def specs(kind: type[Value]) -> list[tuple[str, Spec]]:
+Specs: TypeAlias = "tuple[tuple[str, Spec], ...]"
+_specs: dict[type[Value], Specs] = {}
+
+
+def specs(kind: type[Value]) -> Specs:
     """Return the declared fields of a value's class, in order."""
-    return [(f.name, f.metadata["spec"]) for f in dataclasses.fields(kind)]
+    if kind not in _specs:
+        _specs[kind] = tuple((f.name, f.metadata["spec"]) for f in dataclasses.fields(kind))
+    return _specs[kind]
 
 
 def check_integer(value: object, minimum: int, maximum: int, field: str) -> Iterator[Problem]:
@@ -367,13 +378,15 @@ def encode(value: Value) -> JsonObject:
     Args:
         value: The value; `decode` with its class reads the result back to an equal value.
     """
-    return {name: _encode_field(getattr(value, name)) for name, _ in specs(type(value))}
+    return {name: _encode_field(spec, getattr(value, name)) for name, spec in specs(type(value))}
 
 
-def _encode_field(value: Any) -> Any:
-    if isinstance(value, Value):
+def _encode_field(spec: Spec, value: Any) -> Any:
+    if type(spec) is Integer:
+        return value
+    if isinstance(spec, Nested):
         return encode(value)
-    if isinstance(value, tuple):
+    if isinstance(spec, Sequence):
         return [encode(item) for item in value]
     return value
 

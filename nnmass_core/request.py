@@ -461,7 +461,8 @@ class SearchRequest:
             The estimate; None if the budget's device has no latency profile at its precision, if the profile lacks an
             operator of the architecture, or if the family does not define its operators.
         """
-        model, work, device = self.budget.latency_model, architecture.work(), self.budget.device
+        model, device = self.budget.latency_model, self.budget.device
+        work = None if model is None else architecture.work()
         if model is None or work is None or device is None or model.lacks(work):
             return None
         return estimate(model, device.name, work)

@@ -9,7 +9,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar
+from functools import lru_cache
+from typing import Any, ClassVar, NamedTuple
 
 from nnmass_core import mass
 from nnmass_core.architecture import Evaluation, Image, ImageArchitecture, LayerShape, Part, Step
@@ -25,6 +26,9 @@ MOST_CELLS = 12
 WIDTH = (1, 8192)
 DEPTH = (1, 512)
 SKIP_CHANNELS = (0, WIDTH[1] * DEPTH[1])
+
+CELLS_KEPT = 1 << 13
+"""The number of cells whose figures are kept, some 2 kB each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +198,15 @@ class Head:
         return mass.larger(pooling, w * self.pooled + self.num_classes)
 
 
+class CellFigures(NamedTuple):
+    """What one cell adds to a network's evaluation."""
+
+    part: Part
+    norm_channels: int
+    indices: int
+    steps: tuple[Step, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ConcatenationCnn(ImageArchitecture):
     """An image network of concatenation cells: image, classes, and one cell at each resolution.
@@ -222,16 +235,14 @@ class ConcatenationCnn(ImageArchitecture):
         w_in, before = self.input.channels, sizes[0]
         parts: list[Part] = []
         norm_channels, indices, steps = 0, 0, list[Step]()
+        network: Any = type(self)  # mypy takes the class of a dataclass for one that cannot be hashed
         for index, (cell, after) in enumerate(zip(self.cells, sizes, strict=True)):
-            w, d, t = cell.width, cell.depth, cell.skip_channels
-            entry = self.entry(index, before, after).costs(w_in, w)
-            body = self.body(after).costs(w, d, t, links(w, d, t))
-            parts.append(cell.part(entry.params + body.params, entry.macs + body.macs))
-            norm_channels += entry.norm_channels + body.norm_channels
-            indices += body.indices
-            steps += [Step(f"cell {index + 1}, first layer", entry.peak)]
-            steps += [Step(f"cell {index + 1}, other layers", body.peak)] if d > 1 else []
-            w_in, before = w, after
+            figures = _figures_of(network, cell, index, w_in, before, after)
+            parts.append(figures.part)
+            norm_channels += figures.norm_channels
+            indices += figures.indices
+            steps += figures.steps
+            w_in, before = cell.width, after
         head = Head(sizes[-1], self.num_classes)
         params = sum(part.params for part in parts) + head.params(w_in)
         return Evaluation(
@@ -274,3 +285,21 @@ class ConcatenationCnn(ImageArchitecture):
         sizes = resolutions(self.input, len(self.cells))
         named = enumerate(zip(self.cells, sizes, strict=True), start=1)
         return tuple(cell.panel(f"cell {i}", f"{height} x {width}") for i, (cell, (height, width)) in named)
+
+
+@lru_cache(maxsize=CELLS_KEPT)
+def _figures_of(
+    network: type[ConcatenationCnn], cell: Cell, index: int, w_in: int, before: tuple[int, int], after: tuple[int, int]
+) -> CellFigures:
+    """Return the figures of a cell after w_in channels; networks of one answer have most of their cells in common."""
+    w, d, t = cell.width, cell.depth, cell.skip_channels
+    first = network.entry(index, before, after).costs(w_in, w)
+    others = network.body(after).costs(w, d, t, links(w, d, t))
+    steps = [Step(f"cell {index + 1}, first layer", first.peak)]
+    steps += [Step(f"cell {index + 1}, other layers", others.peak)] if d > 1 else []
+    return CellFigures(
+        part=cell.part(first.params + others.params, first.macs + others.macs),
+        norm_channels=first.norm_channels + others.norm_channels,
+        indices=others.indices,
+        steps=tuple(steps),
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -14,6 +14,7 @@ from nnmass_core.codec import JsonObject, choice_schema, decode, encode, field_s
 from nnmass_core.engine.chain import Chain, Ints, Stage, make_stage
 from nnmass_core.errors import Problem
 from nnmass_core.families.concatenation import (
+    CELLS_KEPT,
     DEPTH,
     MOST_CELLS,
     SKIP_CHANNELS,
@@ -165,7 +166,7 @@ class ConcatenationCnnSpace(Space):
 
     def architecture(self, integers: Sequence[int]) -> Architecture:
         triples = zip(integers[0::3], integers[1::3], integers[2::3], strict=True)
-        cells = tuple(Cell(width=w, depth=d, skip_channels=t) for w, d, t in triples)
+        cells = tuple(_cell(*triple) for triple in triples)
         return self.network(input=self.input, num_classes=self.num_classes, cells=cells)
 
     def varies_width(self) -> bool:
@@ -208,6 +209,12 @@ class ConcatenationCnnSpace(Space):
         costs = body.costs(w, d, t, s)
         latency = timed(model, lambda: body.work(w, d, t, s))
         return stage_of(node, node, costs, mass_terms(d, s), np.column_stack([w, d, t]), latency=latency)
+
+
+@lru_cache(maxsize=CELLS_KEPT)
+def _cell(width: int, depth: int, skip_channels: int) -> Cell:
+    """Return a cell; the networks of one answer have most of theirs in common."""
+    return Cell(width=width, depth=depth, skip_channels=skip_channels)
 
 
 def _all_pairs(before: int, after: int) -> tuple[Ints, Ints]:

@@ -9,14 +9,24 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
+from functools import lru_cache, partial
 from typing import ClassVar
 
 from nnmass_core.architecture import LayerShape
 from nnmass_core.codec import Value, integer, sequence
 from nnmass_core.errors import Problem
 from nnmass_core.families.costs import Costs
-from nnmass_core.families.residual import CHANNELS, REPEATS, Block, Built, ResidualNetwork, Size, area, halved
+from nnmass_core.families.residual import (
+    CHANNELS,
+    REPEATS,
+    STAGES_KEPT,
+    Block,
+    Built,
+    ResidualNetwork,
+    Size,
+    area,
+    halved,
+)
 from nnmass_core.hardware.latency import Work, convolution, depthwise, elementwise, linear, pool
 from nnmass_core.mass import Integers, bottleneck_terms, larger
 
@@ -139,11 +149,8 @@ class MobileNetV2(ResidualNetwork):
         stages: list[Built] = []
         entering, size = self.stem_channels, self._stem_size()
         for stage in self.stages:
-            after = halved(size, stage.stride - 1)
-            first = _block(entering, stage, size, after, joined=int(stage.stride == 1 and entering == stage.channels))
-            others = [_block(stage.channels, stage, after, after, joined=1)] * (stage.repeats - 1)
-            stages.append(Built(stage, stage.channels, entering, [first, *others], after))
-            entering, size = stage.channels, after
+            stages.append(_stage(stage, entering, size))
+            entering, size = stage.channels, stages[-1].size
         return stages
 
     def ends(self) -> tuple[Costs[int], Costs[int]]:
@@ -179,6 +186,15 @@ class MobileNetV2(ResidualNetwork):
 
     def _stem_size(self) -> Size:
         return halved((self.input.height, self.input.width))
+
+
+@lru_cache(maxsize=STAGES_KEPT)
+def _stage(stage: InvertedStage, entering: int, size: Size) -> Built:
+    """Return a stage after maps of a size; the networks of one answer have most of their stages in common."""
+    after = halved(size, stage.stride - 1)
+    first = _block(entering, stage, size, after, joined=int(stage.stride == 1 and entering == stage.channels))
+    others = [_block(stage.channels, stage, after, after, joined=1)] * (stage.repeats - 1)
+    return Built(stage, stage.channels, entering, [first, *others], after)
 
 
 def _block(i: int, stage: InvertedStage, before: Size, after: Size, *, joined: int) -> Block:

@@ -9,6 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,9 @@ from nnmass_core.spaces.axis import Axis, decode_axis, single_axis_schema
 
 CHANNELS = (1, 8192)
 REPEATS = (1, 64)
+
+STAGES_KEPT = 1 << 12
+"""The number of stages whose blocks are kept, some 10 kB each."""
 
 Size = tuple[int, int]
 Bounds = tuple[int, int]
@@ -58,7 +62,8 @@ class Block(NamedTuple):
     shortcut: bool = True
 
 
-class Built(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Built:
     """One stage: its definition with its channels, its input channels, its blocks and the size of its maps."""
 
     definition: Value
@@ -66,6 +71,22 @@ class Built(NamedTuple):
     entering: int
     blocks: list[Block]
     size: Size
+
+    @cached_property
+    def part(self) -> Part:
+        """The stage's figures."""
+        return Part(
+            definition=self.definition,
+            width=self.channels,
+            mass=sum((block.mass for block in self.blocks), start=Fraction(0)),
+            params=sum(block.costs.params for block in self.blocks),
+            macs=sum(block.costs.macs for block in self.blocks),
+        )
+
+    @cached_property
+    def weights(self) -> int:
+        """The stage's stored numbers."""
+        return sum(block.costs.weights for block in self.blocks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,28 +114,18 @@ class ResidualNetwork(ImageArchitecture):
             yield Problem("stages", "too_large", "make a network of more than 2**53 - 1 MACs")
 
     def evaluate(self) -> Evaluation:
-        parts: list[Part] = []
         stem, head = self.ends()
-        everything = [stem, head]
+        stages = self.built()
+        parts = [stage.part for stage in stages]
         steps = [Step("stem", stem.peak)]
-        for number, stage in enumerate(self.built(), start=1):
-            costs = [block.costs for block in stage.blocks]
-            everything += costs
-            steps += [Step(f"stage {number}, block {k}", cost.peak) for k, cost in enumerate(costs, start=1)]
-            parts.append(
-                Part(
-                    definition=stage.definition,
-                    width=stage.channels,
-                    mass=sum((block.mass for block in stage.blocks), start=Fraction(0)),
-                    params=sum(cost.params for cost in costs),
-                    macs=sum(cost.macs for cost in costs),
-                )
-            )
+        for number, stage in enumerate(stages, start=1):
+            peaks = enumerate((block.costs.peak for block in stage.blocks), start=1)
+            steps += [Step(f"stage {number}, block {k}", peak) for k, peak in peaks]
         return Evaluation(
             mass=sum((part.mass for part in parts), start=Fraction(0)),
-            params=sum(cost.params for cost in everything),
-            macs=sum(cost.macs for cost in everything),
-            weights=sum(cost.weights for cost in everything),
+            params=stem.params + sum(part.params for part in parts) + head.params,
+            macs=stem.macs + sum(part.macs for part in parts) + head.macs,
+            weights=stem.weights + sum(stage.weights for stage in stages) + head.weights,
             steps=(*steps, Step("head", head.peak)),
             depth=self.layers(),
             part_name="stages",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, ClassVar, Self
 
 from nnmass_core.architecture import CLASSES, Architecture, Image, LayerShape
@@ -29,6 +29,7 @@ from nnmass_core.families.costs import Costs, timed
 from nnmass_core.families.residual import (
     CHANNELS,
     REPEATS,
+    STAGES_KEPT,
     Block,
     Built,
     ResidualNetwork,
@@ -243,18 +244,24 @@ def build_stages(blocks: Blocks, frame: Frame, stages: Sequence[Any]) -> list[Bu
     built: list[Built] = []
     entering = frame.channels
     for k, (stage, (before, after)) in enumerate(zip(stages, frame.sizes(len(stages)), strict=True)):
-        c, given = stage.channels, blocks.channels(stage.channels)
-        made: list[Block] = []
-        i, size = entering, before
-        for block in range(stage.repeats):
-            projected = int(i != given or (k > 0 and block == 0))
-            layout = (i, c, area(size), area(after), projected)
-            mass = Fraction(*blocks.terms(i, c))
-            made.append(Block(blocks.costs(*layout), mass, given, partial(blocks.work, *layout)))
-            i, size = given, after
-        built.append(Built(stage, c, entering, made, after))
-        entering = given
+        built.append(_stage(blocks, stage, entering, before, after, strides=k > 0))
+        entering = blocks.channels(stage.channels)
     return built
+
+
+@lru_cache(maxsize=STAGES_KEPT)
+def _stage(blocks: Blocks, stage: Any, entering: int, before: Size, after: Size, *, strides: bool) -> Built:
+    """Return one stage; the networks of one answer have most of their stages in common."""
+    c, given = stage.channels, blocks.channels(stage.channels)
+    made: list[Block] = []
+    i, size = entering, before
+    for block in range(stage.repeats):
+        projected = int(i != given or (strides and block == 0))
+        layout = (i, c, area(size), area(after), projected)
+        mass = Fraction(*blocks.terms(i, c))
+        made.append(Block(blocks.costs(*layout), mass, given, partial(blocks.work, *layout)))
+        i, size = given, after
+    return Built(stage, c, entering, made, after)
 
 
 def layers_of_stages(blocks: Blocks, frame: Frame, stages: Sequence[Any]) -> Iterator[LayerShape]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
@@ -33,12 +34,12 @@ def caveats_of_network(architecture: Architecture, densest: float | None) -> tup
 
 
 def _of_network(architecture: Architecture, densest: float | None) -> Iterator[str]:
-    parts, layers = architecture.evaluation.parts, architecture.layer_shapes() or ()
-    densities = (part.density for part in parts if part.density is not None)
-    if densest is not None and any(density > Fraction(densest) for density in densities):
+    parts, layers = architecture.evaluation.parts, Counter(architecture.layer_shapes() or ())
+    limit = None if densest is None else Fraction(densest)
+    if limit is not None and any(part.density is not None and part.density > limit for part in parts):
         yield "density_above_evidence"
-    maps = [layer.size for layer in layers if layer.size is not None]
-    if sum(max(size) <= SMALL_MAP for size in maps) > MOST_SMALL_MAPS * len(maps):
+    maps = [(max(layer.size), count) for layer, count in layers.items() if layer.size is not None]
+    if sum(count for side, count in maps if side <= SMALL_MAP) > MOST_SMALL_MAPS * sum(count for _, count in maps):
         yield "maps_up_to_2x2"
     expansions = {getattr(part.definition, "expansion", None) for part in parts}
     if expansions == {1}:
