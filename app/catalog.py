@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Row, Text, cast, func, select
+from sqlalchemy import Row, Text, cast, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.errors import NotFound
@@ -31,6 +31,9 @@ Made = TypeVar("Made", Verification, Measurement, Export)
 
 READ_AT_ONCE = 1_000
 """How many requests are in memory while references are looked for."""
+
+REFERRING = ("reference", "exclude")
+"""The fields of a request that refer to networks."""
 
 SOURCES: tuple[tuple[Any, InstrumentedAttribute[UUID], InstrumentedAttribute[Any]], ...] = (
     (RankedArchitecture, RankedArchitecture.search_id, RankedArchitecture.architecture),
@@ -101,24 +104,29 @@ def searches_that_ranked(session: Session, owner: str, arch_id: str, limit: int)
 
 
 def searches_with_reference(session: Session, owner: str, arch_id: str, limit: int) -> list[UUID]:
-    """Return the ids of this owner's newest searches whose objective has an architecture as its reference.
+    """Return the ids of this owner's newest searches whose request has an architecture as a reference or excludes it.
 
-    No index has references: all of the owner's requests with one are read, until the limit is reached. That is worth it
+    No index has these: all of the owner's requests with one are read, until the limit is reached. That is worth it
     only where the architecture may be deleted.
     """
     query = (
         select(Search.id, Search.request)
         .join(Job, Job.id == Search.id)
-        .where(Job.owner == owner, cast(Search.request, Text).contains('"reference"'))
+        .where(Job.owner == owner, or_(*(cast(Search.request, Text).contains(f'"{name}"') for name in REFERRING)))
         .order_by(Job.id.desc())
         .execution_options(yield_per=READ_AT_ONCE)
     )
-    same = (
-        search_id
-        for search_id, request in session.execute(query)
-        if "reference" in request["objective"] and id_of(request["objective"]["reference"]) == arch_id
-    )
+    same = (search_id for search_id, request in session.execute(query) if arch_id in map(id_of, _networks_in(request)))
     return list(islice(same, limit))
+
+
+def _networks_in(request: JsonObject) -> list[Any]:
+    """Return the definitions of the networks that a stored request refers to."""
+    objective = request["objective"]
+    assert isinstance(objective, dict)
+    excluded = request.get("exclude", [])
+    assert isinstance(excluded, list)
+    return [*excluded, *([objective["reference"]] if "reference" in objective else [])]
 
 
 def made_of(session: Session, made: type[Made], owner: str, arch_id: str, limit: int) -> Sequence[Row[Made, Job]]:

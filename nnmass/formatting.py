@@ -157,12 +157,20 @@ def milliseconds(value: float | None, digits: int = 3) -> str:
 
 
 def latency(item: Mapping[str, Any]) -> str:
-    """Return the basis of an estimated latency, in a sentence; empty where there is none."""
+    """Return the basis of the estimated latency of a ranking's first, in a sentence; empty where there is none."""
     about, value = item.get("latency"), item.get("latency_ms")
     if about is None or value is None:
         return ""
     band = f"{about['low_ms']:.3g} to {about['high_ms']:.3g} ms"
-    return f"Latency of the best: {value:.3g} ms, {about['kind']} for {about['device']}; expect to measure {band}."
+    return (
+        f"Latency of {_first(item)}: {value:.3g} ms, {about['kind']} for {about['device']}; expect to measure {band}."
+    )
+
+
+def _first(item: Mapping[str, Any]) -> str:
+    """Return what the first of a ranking is: the best, unless the ranking starts at a lower rank."""
+    rank = item.get("rank") or 1
+    return "the best" if rank == 1 else f"rank {rank:,}"
 
 
 def seconds(value: float) -> str:
@@ -206,20 +214,36 @@ def state(status: str, outcome: str | None) -> str:
     return OUTCOMES[outcome] if outcome in ("nothing_fits", "nothing_found") else status
 
 
-def certificate(result: Mapping[str, Any], objective: Mapping[str, Any]) -> str:
+def certificate(result: Mapping[str, Any], request: Mapping[str, Any]) -> str:
     """Return what a search has proved, in a sentence."""
-    size, took = f"{int(result['space_size']):,}", seconds(result["elapsed_seconds"])
+    took, excluded = seconds(result["elapsed_seconds"]), len(request.get("exclude", ()))
+    size = f"{int(result['space_size']):,} architectures{f' ({excluded} excluded)' if excluded else ''}"
     if result["feasible"] is False:
-        return f"None of {size} architectures fits, proved in {took}."
+        return f"None of {size} fits, proved in {took}."
     if result["feasible"] is None:
         return f"Timed out after {took}: found no architecture that fits among {size}, and proved nothing."
-    if "pareto" in objective:
+    if "pareto" in request["objective"]:
         kind = "the exact front" if result["optimal"] else "part of the front"
-        return f"{count(result['count'])} points: {kind} over {size} architectures, in {took}."
+        return f"{count(result['count'])} points: {kind} over {size}, in {took}."
+    first = result.get("first_rank", 1)
+    if first > 1:
+        return _ranks(first, result, size, took)
     if result["optimal"]:
-        return f"The best of {size} architectures, proved in {took}."
+        return f"The best of {size}, proved in {took}."
     gap = "" if result["gap"] is None else f"; the optimum is at most {100 * result['gap']:.2f} % better"
-    return f"Best found among {size} architectures in {took}, not proved within the time limit{gap}."
+    return f"Best found among {size} in {took}, not proved within the time limit{gap}."
+
+
+def _ranks(first: int, result: Mapping[str, Any], size: str, took: str) -> str:
+    """Return what a search of ranks below the best has proved, in a sentence."""
+    if not result["count"]:
+        proved = "proved" if result["optimal"] else "as far as found"
+        return f"Fewer than {first:,} of {size} fit, {proved} in {took}."
+    last = first + result["count"] - 1
+    ranks = f"{f'Ranks {first:,} to {last:,}' if last > first else f'Rank {first:,}'} of {size}"
+    if result["optimal"]:
+        return f"{ranks}, proved in {took}."
+    return f"{ranks} as far as found in {took}, not proved within the time limit."
 
 
 def binding(result: Mapping[str, Any], request: Mapping[str, Any]) -> str:
@@ -266,14 +290,14 @@ def _number_of_limits(budget: Mapping[str, Any]) -> int:
 
 
 def slack(item: Mapping[str, Any]) -> str:
-    """Return an architecture's slack under each limit, in a sentence; empty where there is none."""
+    """Return the slack of a ranking's first under each limit, in a sentence; empty where there is none."""
     slack = item.get("slack") or {}
     left, above = (
         [f"{of_limit(name, value)} {limit_label(name)}" for name, value in slack.items() if is_floor(name) == floor]
         for floor in (False, True)
     )
     said = [
-        f"Unused by the best: {joined(left)}." if left else "",
+        f"Unused by {_first(item)}: {joined(left)}." if left else "",
         f"Above the floors: {joined(above)}." if above else "",
     ]
     return " ".join(filter(None, said))
@@ -373,7 +397,9 @@ def request_summary(request: Mapping[str, Any]) -> str:
         budget, where = [*budget, f"the memory of {profile['name']}"], ""
     within = f" within {joined(budget)}" if budget else "" if floors else " without limits"
     above = f" with at least {joined(floors)}" if floors else ""
-    return f"{_wanted(request['objective'])}{_using(request.get('spend'))}{within}{above}{where}{at}"
+    ranks = f", from rank {request['first_rank']:,}" if request.get("first_rank", 1) > 1 else ""
+    without = f", {len(request['exclude'])} excluded" if request.get("exclude") else ""
+    return f"{_wanted(request['objective'])}{_using(request.get('spend'))}{within}{above}{where}{at}{ranks}{without}"
 
 
 def _counts_bytes(request: Mapping[str, Any]) -> bool:

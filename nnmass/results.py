@@ -29,7 +29,7 @@ class Certificate(FromJson):
     """What a search claims and can prove.
 
     Attributes:
-        count: The number of architectures in the ranking.
+        count: The number of architectures in the ranking, from `first_rank` on.
         optimal: The ranking (or front) is proved to be the true one.
         objective_value: The objective's value of the best; None for a front, or when nothing was found.
         bound: No architecture within the budget has a better value.
@@ -50,6 +50,7 @@ class Certificate(FromJson):
         resolution: Of an incomplete Pareto front, the widest gap in each cost.
         spent: With `spend`, the `most` of its cost within the limits and whether it is proved, the `least` that the
             networks use, and the `network` that uses the most.
+        first_rank: The rank at which the ranking starts. What is said of the best is said of rank 1.
     """
 
     count: int
@@ -71,6 +72,7 @@ class Certificate(FromJson):
     savings: Json | None = json_field(default=None)
     resolution: Json | None = json_field(default=None)
     spent: Json | None = json_field(default=None)
+    first_rank: int = json_field(default=1)
 
     @property
     def outcome(self) -> str:
@@ -249,7 +251,7 @@ class Answer(Architectures):
         return self.items, self.certificate, self.request
 
     def __str__(self) -> str:
-        return formatting.certificate(self.certificate.raw, self.request["objective"])
+        return formatting.certificate(self.certificate.raw, self.request)
 
     def __repr__(self) -> str:
         return f"<Answer: {self}>"

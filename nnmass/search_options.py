@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict
 
 from nnmass.amounts import Amount, bound_of
@@ -21,7 +21,7 @@ Space = str | Mapping[str, Any]
 Reference = str | Definition
 """A network to match: the name of a well-known one (`mobilenet_v2`), an `arch_id`, or a definition."""
 
-RANKED = ("top_k", "diversity", "time_limit_seconds")
+RANKED = ("top_k", "first_rank", "diversity", "time_limit_seconds")
 
 
 class SearchOptions(TypedDict, total=False):
@@ -52,7 +52,11 @@ class SearchOptions(TypedDict, total=False):
             755}` with or without the NN-Mass; or `{"pareto": ["nn_mass", "macs"]}`.
         spend: `{"quantity": "macs", "share": 0.95}` leaves out networks that use less than this share of the most MACs
             that any network within the limits uses; None, the default, leaves out none.
+        exclude: Networks that are no answer, at most 100: names, ids (with a service), definitions, or architectures of
+            an answer.
         top_k: How many architectures to rank, 1 to 1,000, by default 10.
+        first_rank: The rank at which the ranking starts, by default 1: 11 gives what follows the first ten.
+            `first_rank + top_k - 1` is at most 10,000.
         diversity: `shape` gives at most one result for each tuple of widths and depths.
         time_limit_seconds: After it the best result so far is returned, marked as not proved; above 0 and at most
             3,600, by default 60.
@@ -73,7 +77,9 @@ class SearchOptions(TypedDict, total=False):
     precision: str
     objective: Mapping[str, Any]
     spend: Mapping[str, Any] | None
+    exclude: Iterable[str | Mapping[str, Any] | Architecture]
     top_k: int
+    first_rank: int
     diversity: str
     time_limit_seconds: float
 
@@ -85,7 +91,8 @@ def question_of(space: Space, options: SearchOptions) -> dict[str, object]:
     rest = {
         name: value for name, value in options.items() if name in ("objective", "spend", *RANKED) and value is not None
     }
-    return {"space": space, "budget": _budget_of(options), **rest}
+    excluded = [reference_of(network) for network in options.get("exclude", ())]
+    return {"space": space, "budget": _budget_of(options), **rest, **({"exclude": excluded} if excluded else {})}
 
 
 def _budget_of(options: SearchOptions) -> dict[str, object]:

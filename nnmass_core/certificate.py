@@ -138,7 +138,7 @@ class Certificate:
     """What a search claims and can prove; docs/reference/bodies.md lists the fields as JSON.
 
     Args:
-        count: The number of architectures in the ranking.
+        count: The number of architectures in the ranking, from `first_rank` on.
         optimal: The ranking (or front) is proved to be the true one.
         objective_value: The objective's value of the best; None for a front, or when nothing was found.
         bound: No architecture within the budget has a better objective value.
@@ -160,6 +160,7 @@ class Certificate:
             limits that does; None for other requests, and when the time ran out.
         spent: For a request with a `spend`, the proof of the most of its cost; None for others, and if nothing was
             found.
+        first_rank: The rank at which the ranking starts. What is said of the best is said of rank 1.
     """
 
     count: int
@@ -181,6 +182,7 @@ class Certificate:
     resolution: dict[str, float] | None = None
     joint_relaxation: JointRelaxation | None = None
     spent: Spent | None = None
+    first_rank: int = 1
 
     @property
     def gap(self) -> float | None:
@@ -211,6 +213,7 @@ class Certificate:
             **({} if self.reference is None else {"reference": _summary(self.reference), "savings": self.savings}),
             **({"resolution": self.resolution} if self.front else {}),
             **({} if self.spent is None else {"spent": self.spent.to_json()}),
+            **({} if self.first_rank == 1 else {"first_rank": self.first_rank}),
         }
 
 

@@ -36,10 +36,14 @@ VERSION = 2
 """The newest version of a request's JSON form; a form that earlier releases cannot read has a new version.
 
 1: upper limits on costs; maximize NN-Mass, minimize a cost at a least NN-Mass, fronts. 2: floors and limits on NN-Mass,
-costs that are maximized or minimized at any NN-Mass, weight_bytes as an objective, spend.
+costs that are maximized or minimized at any NN-Mass, weight_bytes as an objective, spend, exclude, first_rank.
 """
 
 MOST_RESULTS = 1000
+LAST_RANK = 10_000
+"""The last rank that a ranking may have: all ranks before it are found, too."""
+
+MOST_EXCLUDED = 100
 LONGEST_SECONDS = 3600
 
 PAIRS = (("params", "macs"), ("macs", "params"))
@@ -51,7 +55,7 @@ Find = Callable[[str], object | None]
 FindDevice = Callable[[str], object | None]
 """Returns the profile of a device that is not built in, or None."""
 
-RANKED = ("top_k", "diversity", "time_limit_seconds")
+RANKED = ("top_k", "first_rank", "diversity", "time_limit_seconds")
 T = TypeVar("T")
 
 
@@ -238,9 +242,8 @@ def objective_schema() -> JsonObject:
         "description": "Least NN-Mass of the architectures; if omitted, any.",
         "examples": [500],
     }
-    named: JsonObject = {"title": "NetworkName", "type": "string", "enum": list(named_networks())}
     reference: JsonObject = {
-        "anyOf": [named, known_architecture_schema(), architecture_schema()],
+        **network_schema(),
         "description": "Network whose NN-Mass is the least: a name, an id or a full definition.",
         "examples": [next(iter(named_networks()))],
     }
@@ -255,6 +258,12 @@ def objective_schema() -> JsonObject:
             object_schema("ParetoObjective", {"pareto": _fronts_schema()}),
         ],
     }
+
+
+def network_schema() -> JsonObject:
+    """Describe a network by its name, its id or its definition as JSON Schema."""
+    named: JsonObject = {"title": "NetworkName", "type": "string", "enum": list(named_networks())}
+    return {"anyOf": [named, known_architecture_schema(), architecture_schema()]}
 
 
 def _fronts_schema() -> JsonObject:
@@ -282,14 +291,48 @@ def _decode_minimize(data: Mapping[str, Any]) -> Objective:
     reference = None
     if "reference" in data:
         try:
-            named = data["reference"]
-            reference = named_network(named) if isinstance(named, str) else decode_architecture(named)
+            reference = _network(data["reference"])
         except DefinitionError as error:
             raise error.under("reference") from error
     if "min_nn_mass" in data and data["min_nn_mass"] is None:
         raise DefinitionError.at("min_nn_mass", "out_of_range", f"must be a number from 0 to {LARGEST_MASS:g}")
     cost = data["minimize"]
     return Minimize(cost if isinstance(cost, str) else "", data.get("min_nn_mass"), reference)
+
+
+def decode_excluded(data: object, find: Find = lambda arch_id: None) -> tuple[Architecture, ...]:
+    """Read excluded networks from parsed JSON.
+
+    Args:
+        data: A list of names of well-known networks, ids (`{"arch_id": ...}`) and definitions.
+        find: Looks up an `arch_id`.
+
+    Raises:
+        DefinitionError: A network is wrong; the problem names its place in the list.
+    """
+    if not isinstance(data, list):
+        raise DefinitionError.at("", "not_a_list", "must be a list of networks")
+    if len(data) > MOST_EXCLUDED:
+        raise DefinitionError([_too_many()])
+    found: list[Architecture] = []
+    problems: list[Problem] = []
+    for place, named in enumerate(data):
+        try:
+            found.append(_network(_looked_up(named, find)))
+        except DefinitionError as error:
+            problems += error.under(str(place)).problems
+    if problems:
+        raise DefinitionError(problems)
+    return tuple(found)
+
+
+def _too_many(field: str = "") -> Problem:
+    return Problem(field, "bad_length", f"must have at most {MOST_EXCLUDED} entries")
+
+
+def _network(named: Any) -> Architecture:
+    """Return a network by its name, or from its definition."""
+    return named_network(named) if isinstance(named, str) else decode_architecture(named)
 
 
 def _decode_pareto(data: Mapping[str, Any]) -> Objective:
@@ -322,6 +365,8 @@ class SearchRequest:
         time_limit_seconds: Seconds, above 0 and at most 3,600.
         spend: Admits only networks that use a share of the most of a cost; None admits all. Only where NN-Mass is
             maximized.
+        exclude: Networks that are no answer, at most 100, in any order; those of other spaces change nothing.
+        first_rank: The rank at which the ranking starts; `first_rank + top_k - 1` is at most 10,000.
 
     Raises:
         DefinitionError: A field is wrong, or the fields conflict; each problem names its field.
@@ -334,10 +379,16 @@ class SearchRequest:
     diversity: str = "none"
     time_limit_seconds: float = 60.0
     spend: Spend | None = None
+    exclude: tuple[Architecture, ...] = ()
+    first_rank: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "top_k", as_integer(self.top_k))
+        object.__setattr__(self, "first_rank", as_integer(self.first_rank))
+        distinct = {architecture.arch_id: architecture for architecture in self.exclude}
+        object.__setattr__(self, "exclude", tuple(distinct[arch_id] for arch_id in sorted(distinct)))
         problems = list(check_integer(self.top_k, 1, MOST_RESULTS, "top_k"))
+        problems += self._rank_problems(complete=not problems)
         if self.diversity not in ("none", "shape"):
             problems.append(Problem("diversity", "unknown_choice", "must be none or shape"))
         if isinstance(self.objective, Pareto) and self.diversity != "none":
@@ -386,11 +437,14 @@ class SearchRequest:
         budget = _under("budget", lambda: Budget(**_with_profile(limits, find_device)))
         wanted = data.get("objective", {"maximize": "nn_mass"})
         objective = _under("objective", lambda: decode_objective(_with_reference(wanted, find)))
-        if isinstance(objective, Pareto) and "top_k" in data:
-            raise DefinitionError.at("top_k", "conflicts_with_objective", "does not apply to a Pareto front")
+        if isinstance(objective, Pareto):
+            for name in ("top_k", "first_rank"):
+                if name in data:
+                    raise DefinitionError.at(name, "conflicts_with_objective", "does not apply to a Pareto front")
+        exclude = _under("exclude", lambda: decode_excluded(data.get("exclude", []), find))
         spend = _under("spend", lambda: decode_spend(data.get("spend")))
         ranked = {name: data[name] for name in RANKED if name in data}
-        return cls(space=space, budget=budget, objective=objective, spend=spend, **ranked)
+        return cls(space=space, budget=budget, objective=objective, spend=spend, exclude=exclude, **ranked)
 
     @cached_property
     def costs(self) -> tuple[tuple[str, Cost], ...]:
@@ -407,6 +461,17 @@ class SearchRequest:
             case Pareto(costs=names):
                 return (*limited, *(("objective.pareto", COSTS[name]) for name in names))
         return tuple(limited)
+
+    def _rank_problems(self, *, complete: bool) -> Iterator[Problem]:
+        """Yield the problems of the first rank and of excluded networks. complete: `top_k` is correct."""
+        last = LAST_RANK + 1 - self.top_k if complete else LAST_RANK
+        yield from check_integer(self.first_rank, 1, last, "first_rank")
+        if len(self.exclude) > MOST_EXCLUDED:
+            yield _too_many("exclude")
+        if isinstance(self.objective, Pareto):
+            given = [("first_rank", self.first_rank != 1), ("exclude", bool(self.exclude))]
+            for name in (name for name, wrong in given if wrong):
+                yield Problem(name, "conflicts_with_objective", "does not apply to a Pareto front")
 
     def _size_problems(self) -> Iterator[Problem]:
         """Yield the computed costs that some network of the space has too much of to be summed exactly."""
@@ -477,12 +542,16 @@ class SearchRequest:
             **({} if isinstance(self.objective, Pareto) else ranked),
             "time_limit_seconds": float(self.time_limit_seconds),
             **({} if self.spend is None else {"spend": self.spend.to_json()}),
+            **({"exclude": [architecture.definition() for architecture in self.exclude]} if self.exclude else {}),
+            **({} if self.first_rank == 1 else {"first_rank": self.first_rank}),
         }
 
     @property
     def version(self) -> int:
         """The version of the JSON form: the earliest that has all of the request, so that earlier releases read it."""
-        if self.spend is not None or {name for name, _ in self.budget.bounds} - costs_by_limit().keys():
+        if self.spend is not None or self.exclude or self.first_rank != 1:
+            return 2
+        if {name for name, _ in self.budget.bounds} - costs_by_limit().keys():
             return 2
         match self.objective:
             case Maximize(quantity="nn_mass"):
@@ -515,10 +584,16 @@ def _with_profile(budget: Mapping[str, Any], find_device: FindDevice) -> Mapping
 
 def _with_reference(objective: Any, find: Find) -> Any:
     """Return the objective with an `arch_id` in place of a definition looked up."""
-    reference = objective.get("reference") if isinstance(objective, Mapping) else None
-    if not (isinstance(reference, Mapping) and set(reference) == {"arch_id"}):
+    if not isinstance(objective, Mapping) or "reference" not in objective:
         return objective
-    definition = find(reference["arch_id"]) if isinstance(reference["arch_id"], str) else None
+    return {**objective, "reference": _under("reference", lambda: _looked_up(objective["reference"], find))}
+
+
+def _looked_up(network: Any, find: Find) -> Any:
+    """Return a network with an `arch_id` in place of a definition looked up."""
+    if not (isinstance(network, Mapping) and set(network) == {"arch_id"}):
+        return network
+    definition = find(network["arch_id"]) if isinstance(network["arch_id"], str) else None
     if definition is None:
-        raise DefinitionError.at("reference.arch_id", "unknown_architecture", "names an unknown architecture")
-    return {**objective, "reference": definition}
+        raise DefinitionError.at("arch_id", "unknown_architecture", "names an unknown architecture")
+    return definition

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from nnmass_core.architecture import Evaluation
 from nnmass_core.budget import AnyLimit, Budget, Floor, Limit, MassLimit
 from nnmass_core.certificate import Certificate, JointRelaxation, Ranked, SearchResult, Spent
 from nnmass_core.costs import COSTS, LEAST_MASS, Cost, counts_of
@@ -21,7 +22,7 @@ from nnmass_core.engine.joint_relaxation import least_factor
 from nnmass_core.engine.listing import Listing, listable, listed_best, listed_front
 from nnmass_core.engine.pareto import Front, front_of_one_cost, front_of_two_costs
 from nnmass_core.engine.peaks import front_of_peak, least_peak, least_peaks
-from nnmass_core.engine.problem import PEAK, RANKING, ChainProblem, Key, maximize, minimize
+from nnmass_core.engine.problem import PEAK, RANKING, ChainProblem, Excluded, Key, maximize, minimize
 from nnmass_core.engine.solver import Solution, Solver
 from nnmass_core.hardware.latency import LatencyModel
 from nnmass_core.request import Maximize, Minimize, Objective, Pareto, SearchRequest
@@ -157,16 +158,23 @@ class _Question:
         self._size = request.budget.element_bytes
         self._cost = _cost_of(request.objective)
         self._of_peak = self._cost is not None and self._cost.quantity == PEAK
+        self._excluded = _excluded(request)
 
     def ranking(self) -> SearchResult:
-        """Return the best k."""
-        problem = _problem(self._chain, self._limits, self._objective)
+        """Return the ranks of the request, in the order of docs/theory.md (11)."""
+        problem, first_rank = self._problem(self._limits), self._request.first_rank
         first = self._most(problem)
-        solution = self._solve(self._spending(problem, first), self._request.top_k)
+        solution = self._solve(self._spending(problem, first), first_rank - 1 + self._request.top_k)
         solution = solution if first is None else _both(first, solution)
-        ranking = self._ranked(solution.integers.tolist())
-        certificate = self._certificate(ranking, solution)
+        rows = solution.integers.tolist()
+        ranking = self._ranked(rows[first_rank - 1 :], first_rank)
+        best = next(iter(ranking if first_rank == 1 else self._ranked(rows[:1])), None)
+        certificate = self._certificate(ranking, best, solution)
         return SearchResult(ranking, certificate if first is None else replace(certificate, spent=self._spent(first)))
+
+    def _problem(self, limits: tuple[AnyLimit, ...]) -> ChainProblem:
+        """Return the engine's problem of the request with other limits."""
+        return replace(_problem(self._chain, limits, self._objective), excluded=self._excluded)
 
     def _most(self, problem: ChainProblem) -> Solution | None:
         """Return the network that uses the most of the cost of which a share must be spent; None without a `spend`."""
@@ -204,7 +212,7 @@ class _Question:
     def front(self) -> SearchResult:
         """Return the Pareto front."""
         assert isinstance(self._objective, Pareto)
-        problem = _problem(self._chain, self._limits, self._objective)
+        problem = self._problem(self._limits)
         try:
             front = self._front(problem, self._objective)
         except OutOfTime:
@@ -250,10 +258,10 @@ class _Question:
         except OutOfTime:
             return None
 
-    def _ranked(self, rows: list[list[int]]) -> tuple[Ranked, ...]:
+    def _ranked(self, rows: list[list[int]], first_rank: int = 1) -> tuple[Ranked, ...]:
         ranked: list[Ranked] = []
         space, of_front = self._request.space, isinstance(self._objective, Pareto)
-        for rank, integers in enumerate(rows, start=1):
+        for rank, integers in enumerate(rows, start=first_rank):
             architecture = space.architecture(integers)
             evaluation = architecture.evaluation
             latency = self._request.latency_of(architecture)
@@ -262,9 +270,10 @@ class _Question:
             ranked.append(Ranked(rank, architecture, evaluation, slack, latency, caveats, of_front))
         return tuple(ranked)
 
-    def _certificate(self, ranking: tuple[Ranked, ...], solution: Solution) -> Certificate:
-        found, infeasible = bool(ranking), solution.complete and not ranking
-        value = self._value(ranking[0]) if found else None
+    def _certificate(self, ranking: tuple[Ranked, ...], best: Ranked | None, solution: Solution) -> Certificate:
+        """Return the certificate of a ranking. best: the first of all ranks, which need not be in the ranking."""
+        infeasible = solution.complete and best is None
+        value = None if best is None else self._value(best)
         bound = self._bound(value, solution)
         minimizing = self._objective if isinstance(self._objective, Minimize) else None
         reference = minimizing.reference if minimizing else None
@@ -274,18 +283,19 @@ class _Question:
             optimal=solution.complete,
             objective_value=value,
             bound=bound,
-            best_nn_mass=float(ranking[0].evaluation.mass) if found else None,
+            best_nn_mass=None if best is None else float(best.evaluation.mass),
             upper_bound=bound if self._cost is None else None,
             space_size=self._chain.count(),
-            feasible=True if found else False if infeasible else None,
-            binding=self._binding(ranking[0]) if found else () if infeasible else None,
+            feasible=True if best is not None else False if infeasible else None,
+            binding=self._binding(best) if best is not None else () if infeasible else None,
             relaxation=relaxation,
             joint_relaxation=self._joint_relaxation(relaxation),
-            caveats=self._caveats(ranking),
+            caveats=self._caveats(ranking, best),
             labels=solution.labels,
             pruned=solution.pruned,
             reference=reference,
-            savings=_savings(reference.evaluation.params, reference.evaluation.macs, ranking) if reference else None,
+            savings=None if reference is None or best is None else _savings(reference.evaluation, best.evaluation),
+            first_rank=self._request.first_rank,
         )
 
     def _front_certificate(self, ranking: tuple[Ranked, ...], front: Front, *, feasible: bool | None) -> Certificate:
@@ -304,17 +314,17 @@ class _Question:
             binding=() if feasible is False else None,
             relaxation=relaxation,
             joint_relaxation=self._joint_relaxation(relaxation),
-            caveats=self._caveats(ranking),
+            caveats=self._caveats(ranking, next(iter(ranking), None)),
             labels=front.labels,
             pruned=front.pruned,
             front=True,
             resolution=None if gaps is None else self._in_units(gaps),
         )
 
-    def _caveats(self, ranking: tuple[Ranked, ...]) -> tuple[str, ...]:
+    def _caveats(self, ranking: tuple[Ranked, ...], best: Ranked | None) -> tuple[str, ...]:
         """Return the caveats of the ranking (docs/theory.md (36))."""
         free = not self._caps and not isinstance(self._objective, Minimize)
-        unused = bool(ranking) and self._underused(ranking[0])
+        unused = best is not None and self._underused(best)
         return (
             *(["no_limits"] if free else []),
             *caveats_of_ranking(self._request.space, [ranked.caveats for ranked in ranking]),
@@ -360,7 +370,7 @@ class _Question:
         binding: list[str] = []
         for limit in self._limits:
             others = tuple(other for other in self._limits if other != limit)
-            problem = _problem(self._chain, others, self._objective)
+            problem = self._problem(others)
             first = self._most(problem)
             if first is not None and not first.complete:
                 return None
@@ -370,7 +380,7 @@ class _Question:
             if better:
                 binding.append(limit.name)
         if self._request.spend is not None:
-            better = self._beats(_problem(self._chain, self._limits, self._objective), best)
+            better = self._beats(self._problem(self._limits), best)
             if better is None:
                 return None
             binding += ["spend"] if better else []
@@ -398,7 +408,7 @@ class _Question:
         nearest: dict[str, float | None] = {}
         try:
             for limit in self._limits:
-                others = _problem(self._chain, tuple(o for o in self._limits if o != limit), self._objective)
+                others = self._problem(tuple(o for o in self._limits if o != limit))
                 nearest[limit.name] = (
                     self._nearest_mass(limit) if isinstance(limit, MassLimit) else self._nearest(others, limit)
                 )
@@ -421,7 +431,7 @@ class _Question:
 
     def _nearest_mass(self, limit: MassLimit) -> float | None:
         """Return the NN-Mass of the networks within the other limits, nearest to a limit on it."""
-        problem = _problem(self._chain, self._limits, self._objective)
+        problem = self._problem(self._limits)
         if limit.lower:
             problem = replace(problem, keys=RANKING, least_mass=None)
         else:
@@ -439,7 +449,7 @@ class _Question:
         steps = {limit.cost.quantity: limit.step for limit in self._caps}
         fixed = tuple(limit for limit in self._limits if not isinstance(limit, Limit) or limit.step is None)
         unchanged = tuple(name for name in relaxation if name not in {limit.name for limit in self._caps})
-        rest = _problem(self._chain, fixed, self._objective)
+        rest = self._problem(fixed)
         raised = {quantity: step for quantity, step in steps.items() if step is not None}
         try:
             factor = least_factor(rest, raised, self._control) if raised else None
@@ -474,12 +484,21 @@ def _both(first: Solution, second: Solution) -> Solution:
     )
 
 
-def _savings(params: int, macs: int, ranking: tuple[Ranked, ...]) -> dict[str, float] | None:
+def _savings(reference: Evaluation, best: Evaluation) -> dict[str, float]:
     """Return how many times fewer params and MACs the best has than the reference."""
-    if not ranking:
+    return {"params": reference.params / best.params, "macs": reference.macs / best.macs}
+
+
+def _excluded(request: SearchRequest) -> Excluded | None:
+    """Return the networks that a request excludes, as paths; those of other spaces are no path."""
+    if not request.exclude:
         return None
-    best = ranking[0].evaluation
-    return {"params": params / best.params, "macs": macs / best.macs}
+    ids = {architecture.arch_id for architecture in request.exclude}
+    params, macs = (
+        np.array([getattr(architecture.evaluation, name) for architecture in request.exclude])
+        for name in ("params", "macs")
+    )
+    return Excluded(params, macs, lambda integers: request.space.architecture(integers).arch_id in ids)
 
 
 __all__ = ["SearchRequest", "SearchResult", "chain_of", "search"]

@@ -156,6 +156,34 @@ def test_an_option_spends_a_share_of_the_most_of_a_cost(share: str) -> None:
     assert re.search(r"The most that fits is [\d,]+ MACs, proved; the networks use at least [\d,]+ MACs\.", said)
 
 
+def test_options_continue_a_ranking_and_exclude_networks(tmp_path: Path) -> None:
+    whole = json.loads(run("search", *SMALL, "--top-k", "6", "--json").stdout)["items"]
+    first = tmp_path / "first.json"
+    first.write_text(run("search", *SMALL, "--top-k", "2", "--json").stdout)
+    later = json.loads(run("search", *SMALL, "--top-k", "4", "--first-rank", "3", "--json").stdout)
+    assert later["items"] == whole[2:]
+    without = json.loads(run("search", *SMALL, "--top-k", "4", "--exclude", str(first), "--json").stdout)
+    assert [item["arch_id"] for item in without["items"]] == [item["arch_id"] for item in whole[2:]]
+    assert [item["rank"] for item in without["items"]] == [1, 2, 3, 4]
+    said = run("search", *SMALL, "--top-k", "2", "--first-rank", "3").stdout
+    assert "Ranks 3 to 4 of" in said
+    assert "Unused by rank 3:" in said
+    assert "Rank 5 of" in run("search", *SMALL, "--top-k", "1", "--first-rank", "5").stdout
+    said = run("search", *SMALL, "--top-k", "1", "--exclude", str(first), "--exclude", "resnet50").stdout
+    assert "architectures (3 excluded), proved" in said
+    answer = nnmass.search("densenet-tiny", max_params="100k", top_k=6)
+    rest = nnmass.search("densenet-tiny", max_params="100k", top_k=2, exclude=answer[:3], first_rank=2)
+    assert [one.arch_id for one in rest] == [one.arch_id for one in answer[4:6]]
+    assert rest.certificate.first_rank == 2
+
+
+def test_a_rank_below_the_last_network_has_none() -> None:
+    few = ("--preset", "densenet-tiny", "--max-params", "7k", "--first-rank", "5000")
+    done = run("search", *few)
+    assert done.exit_code == 0
+    assert "Fewer than 5,000 of" in done.stdout
+
+
 def test_sentences_about_floors_say_what_would_help() -> None:
     floored = run("search", *SMALL, "--min-macs", "60M", "--top-k", "1").stdout
     assert "Limited by params and the floor on MACs. Easing any one of these limits would allow" in floored
@@ -256,6 +284,10 @@ def test_a_search_without_proof_exits_with_4() -> None:
         ((*SMALL, "--spend", "macs=1.5"), "--spend must be a number above 0 and at most 1"),
         ((*SMALL, "--spend", "beauty=0.5"), "--spend must be one of params, macs"),
         ((*SMALL, "--spend", "macs=0.5", "--pareto", "macs"), "--spend applies only where NN-Mass is maximized"),
+        ((*SMALL, "--first-rank", "0"), "--first-rank must be at least 1"),
+        ((*SMALL, "--first-rank", "9992"), "--first-rank must be at most 9991"),
+        ((*SMALL, "--exclude", "resnet5"), '"resnet5" is not a file or a known network. Did you mean resnet50?'),
+        ((*SMALL, "--exclude", "resnet50", "--pareto", "macs"), "--exclude does not apply to a Pareto front"),
         ((*SMALL, "--maximize", "mac"), "--maximize must be one of nn_mass, params, macs, weight_bytes, latency_ms"),
         ((*SMALL, "--maximize", "latency_ms"), "--maximize requires a device with a latency profile"),
         ((*SMALL, "--maximize", "macs", "--minimize", "macs"), "--minimize cannot be combined with --maximize"),

@@ -141,7 +141,7 @@ def delete(session: Session, owner: str, arch_id: str) -> None:
 
 
 def _uses(session: Session, owner: str, arch_id: str) -> list[str]:
-    """Return the names of what uses it: searches that ranked it or have it as reference, and what was made of it."""
+    """Return the names of what uses it: searches that ranked it or refer to it, and what was made of it."""
     searches = [row.id for row, *_ in catalog.searches_that_ranked(session, owner, arch_id, LISTED)]
     searches += catalog.searches_with_reference(session, owner, arch_id, LISTED)
     return [

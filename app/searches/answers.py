@@ -67,7 +67,8 @@ def stored_result(found: SearchResult, elapsed_seconds: float) -> JsonObject:
         if joint is None
         else joint.to_json() | {"limits": None if joint.limits is None else _doubles(joint.limits)},
     }
-    return dict.fromkeys(Result.model_fields) | found.report(elapsed_seconds) | relaxed
+    first = {"first_rank": found.certificate.first_rank}
+    return dict.fromkeys(Result.model_fields) | first | found.report(elapsed_seconds) | relaxed
 
 
 def _doubles(limits: Mapping[str, float | None]) -> JsonObject:

@@ -25,6 +25,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    tuple_,
 )
 from sqlalchemy.orm import Session, joinedload, selectinload
 from sqlalchemy.types import TypeEngine
@@ -248,9 +249,11 @@ def ranking(
 
 
 def best(session: Session, owner: str, search_ids: Sequence[UUID]) -> dict[UUID, RankedArchitecture]:
-    """Return the first rank of each of these searches' rankings, by search."""
-    query = select(RankedArchitecture).where(_of(owner, search_ids), RankedArchitecture.rank == 1)
-    return {row.search_id: row for row in session.scalars(query)}
+    """Return the first of each of these searches' rankings, by search; its rank is that at which the ranking starts."""
+    row = RankedArchitecture
+    first = select(row.search_id, func.min(row.rank)).where(_of(owner, search_ids)).group_by(row.search_id)
+    query = select(row).where(tuple_(row.search_id, row.rank).in_(first))
+    return {found.search_id: found for found in session.scalars(query)}
 
 
 def shared_places(session: Session, owner: str, search_ids: Sequence[UUID]) -> Sequence[Row[str, UUID, int]]:

@@ -38,10 +38,17 @@ from app.http.fields import (
 )
 from app.jobs.waiting import Waiting
 from nnmass_core.costs import sums
-from nnmass_core.families import space_schema
+from nnmass_core.families import architecture_schema, space_schema
 from nnmass_core.hardware.devices import device_schema, devices
 from nnmass_core.named.presets import presets
-from nnmass_core.request import LONGEST_SECONDS, MOST_RESULTS, objective_schema
+from nnmass_core.request import (
+    LAST_RANK,
+    LONGEST_SECONDS,
+    MOST_EXCLUDED,
+    MOST_RESULTS,
+    network_schema,
+    objective_schema,
+)
 
 # untyped: pydantic has no other type that OpenAPI shows as a plain object
 
@@ -109,6 +116,10 @@ class BudgetBody(with_limits(Strict)):  # type: ignore[misc]  # a base that the 
 Objective = Annotated[Any, WithJsonSchema(objective_schema())]
 
 
+AnyNetwork = Annotated[Any, WithJsonSchema(network_schema())]
+ExcludedNetwork = Annotated[Any, WithJsonSchema(architecture_schema())]
+
+
 class SpendBody(Strict):
     """A share of the most of a cost, which networks must use."""
 
@@ -154,6 +165,19 @@ class Question(Strict):
         description="Leaves out architectures that use less than a share of the most of a cost that any architecture "
         "within the limits uses. Only where NN-Mass is maximized. Off if null or omitted.",
         examples=[{"quantity": "macs", "share": 0.95}],
+    )
+    exclude: list[AnyNetwork] = Field(
+        default_factory=list,
+        max_length=MOST_EXCLUDED,
+        description="Networks that are no answer: names, ids or full definitions. One that the space does not contain "
+        "changes nothing. Not allowed for a Pareto front.",
+        examples=[["mobilenet_v2"]],
+    )
+    first_rank: Annotated[int, Field(ge=1, le=LAST_RANK), WHOLE] = Field(
+        1,
+        description="Rank at which the ranking starts: 11 gives what follows the first ten. `first_rank + top_k - 1` "
+        f"is at most {LAST_RANK:,}. Not allowed for a Pareto front.",
+        examples=[11],
     )
 
 
@@ -201,7 +225,10 @@ class SearchBudget(with_limits(BaseModel)):  # type: ignore[misc]  # a base that
 
 
 class SearchRequest(BaseModel):
-    """A complete request: presets resolved and defaults filled in. A Pareto front has no `top_k` and `diversity`."""
+    """A complete request: presets resolved and defaults filled in. A Pareto front has no `top_k` and `diversity`.
+
+    `spend`, `exclude` and `first_rank` are left out where they change nothing.
+    """
 
     space: Annotated[Any, WithJsonSchema({**space_schema(), "description": "Full definition of the space."})]
     budget: SearchBudget = Field(description="The limits of the hardware.")
@@ -213,6 +240,11 @@ class SearchRequest(BaseModel):
     time_limit_seconds: float = Field(
         description="Seconds after which the best found so far is the result.", examples=[60.0]
     )
+    spend: SpendBody | None = Field(None, description="A share of the most of a cost, which networks must use.")
+    exclude: list[ExcludedNetwork] = Field(
+        default_factory=list, description="Full definitions of networks that are no answer."
+    )
+    first_rank: int = Field(1, description="Rank at which the ranking starts.", examples=[11])
 
 
 StoredRequest = Annotated[dict[str, Any], DescribedBy(SearchRequest)]
@@ -331,6 +363,12 @@ class Result(BaseModel):
     spent: Spent | None = Field(
         None,
         description="With `spend`: the proof of the most of its cost; null without it, or if nothing was found.",
+    )
+    first_rank: int = Field(
+        1,
+        description="Rank at which the ranking starts. What is said of the best is said of rank 1, even where the "
+        "ranking starts below it.",
+        examples=[1],
     )
 
 

@@ -76,7 +76,7 @@ def _best(request: SearchRequest, limits: dict[str, float], control: Control) ->
     bounds = {limit.name: limit.bound for limit in request.budget.all_limits()} | limits
     device = request.budget.device and replace(request.budget.device, flash_bytes=None, ram_bytes=None)
     budget = Budget(precision=request.budget.precision, device=device, **bounds)
-    found = search(replace(request, budget=budget, top_k=1), control)
+    found = search(replace(request, budget=budget, top_k=1, first_rank=1), control)
     return found.ranking[0].architecture if found.ranking and found.certificate.optimal else None
 
 

@@ -47,7 +47,7 @@ def form_field(field: str) -> str:
 
 def _said(problem: Problem) -> str:
     head, _, rest = problem.field.partition(".")
-    return problem.text(rest) if head == "space" else problem.message
+    return problem.text(rest) if head in ("space", "exclude") else problem.message
 
 
 def value(form: Form, name: str) -> str:
@@ -63,6 +63,10 @@ def search_body(form: Form) -> JsonObject:
     if "pareto" not in objective:
         body["top_k"] = _whole(form, "top_k", 10, problems)
         body["diversity"] = value(form, "diversity") or "none"
+    if (first := _whole(form, "first_rank", 1, problems)) != 1:
+        body["first_rank"] = first
+    if excluded := _excluded(value(form, "exclude"), problems):
+        body["exclude"] = excluded
     if value(form, "spend_share") and _goal(form) == "most":
         quantity = value(form, "spend_quantity") or "macs"
         body["spend"] = {"quantity": quantity, "share": _share(value(form, "spend_share"), problems)}
@@ -130,7 +134,7 @@ def _objective(form: Form, problems: list[Problem]) -> JsonObject:
     if goal == "largest":
         return {"maximize": cost}
     if goal == "compress":
-        return {"minimize": cost, "reference": _reference(value(form, "reference"), problems)}
+        return {"minimize": cost, "reference": _network(value(form, "reference"), "reference", problems)}
     return {"maximize": "nn_mass"}
 
 
@@ -138,10 +142,15 @@ def _goal(form: Form) -> str:
     return value(form, "goal") or "most"
 
 
-def _reference(text: str, problems: list[Problem]) -> Any:
+def _excluded(text: str, problems: list[Problem]) -> list[Any]:
+    """Return the networks of a text, one on each line."""
+    return [_network(line.strip(), "exclude", problems) for line in text.splitlines() if line.strip()]
+
+
+def _network(text: str, field: str, problems: list[Problem]) -> Any:
     """Return a network's name, its id or its whole definition."""
     if text.startswith("{"):
-        return _json(text, "reference", problems)
+        return _json(text, field, problems)
     return {"arch_id": text} if text.startswith("arch_") else text
 
 
@@ -248,5 +257,7 @@ def filled(request: Mapping[str, Any]) -> dict[str, list[str]]:
             form |= {"goal": "least", LEAST_MASS: f"{max(least)}" if least else ""}
     if spend := request.get("spend"):
         form |= {"spend_quantity": spend["quantity"], "spend_share": format(Decimal(repr(spend["share"])) * 100, "f")}
-    form |= {name: str(request[name]) for name in ("top_k", "diversity", "time_limit_seconds") if name in request}
+    form["exclude"] = "\n".join(map(json.dumps, request.get("exclude", [])))
+    asked = ("top_k", "first_rank", "diversity", "time_limit_seconds")
+    form |= {name: str(request[name]) for name in asked if name in request}
     return {name: [text] for name, text in form.items()}

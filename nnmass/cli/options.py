@@ -84,6 +84,18 @@ BudgetPrecision = Annotated[
     ),
 ]
 TopK = Annotated[int | None, typer.Option(metavar="K", help="Number of networks to rank (default: 10).")]
+FirstRank = Annotated[
+    int | None,
+    typer.Option(metavar="RANK", help="Rank at which the ranking starts: 11 gives what follows the first ten."),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NETWORK",
+        help="Leave out this network: a known name, an arch_id (with --server), or a file with definitions such as the "
+        "output of `search --json`. May be repeated.",
+    ),
+]
 DiversityOption = Annotated[
     Diversity, typer.Option("--diversity", help="shape: at most one result for each tuple of widths and depths.")
 ]

@@ -12,7 +12,7 @@ import typer
 
 from nnmass import formatting
 from nnmass.cli.exit_codes import NOT_PROVED, NOTHING_FITS, exit_on_error, refuse
-from nnmass.cli.inputs import json_in, network_in
+from nnmass.cli.inputs import json_in, network_in, networks_in
 from nnmass.cli.options import (
     COSTS,
     NO_LIMITS,
@@ -20,6 +20,8 @@ from nnmass.cli.options import (
     Device,
     Diversity,
     DiversityOption,
+    Exclude,
+    FirstRank,
     Json,
     KeyFile,
     Limits,
@@ -82,7 +84,9 @@ def search(
         str | None,
         typer.Option(metavar="COSTS", help="Pareto front of NN-Mass and a cost, or of NN-Mass and params,macs."),
     ] = None,
+    exclude: Exclude = None,
     top_k: TopK = None,
+    first_rank: FirstRank = None,
     diversity: DiversityOption = Diversity.NONE,
     time_limit: TimeLimit = SECONDS,
     name: Annotated[str, typer.Option(metavar="TEXT", help="Name of the search in the service.")] = "",
@@ -103,7 +107,8 @@ def search(
         objective = _objective_of(minimize, maximize, limits[LEAST_MASS], pareto)
         options = limits_of({**limits, LEAST_MASS: None} if LEAST_MASS in objective else limits, device, precision)
         options |= {"objective": objective, "spend": _spend_of(spend)}
-        options |= _ranked(top_k, diversity, time_limit)
+        options |= _ranked(top_k, first_rank, diversity, time_limit)
+        options |= {"exclude": _networks(exclude or [])}
 
         def run(client: Client | None, progress: Any) -> Answer:
             if client is not None:
@@ -128,7 +133,9 @@ def compress(
     limits: Limits = NO_LIMITS,
     device: Device = None,
     precision: BudgetPrecision = None,
+    exclude: Exclude = None,
     top_k: TopK = None,
+    first_rank: FirstRank = None,
     diversity: DiversityOption = Diversity.NONE,
     time_limit: TimeLimit = SECONDS,
     server: Server = None,
@@ -146,7 +153,8 @@ def compress(
         network = reference if reference.startswith("arch_") else network_in(reference)
         where = None if space is None else json_in(space, "the space")
         options = limits_of(limits, device, precision)
-        options |= _ranked(top_k, diversity, time_limit)
+        options |= _ranked(top_k, first_rank, diversity, time_limit)
+        options |= {"exclude": _networks(exclude or [])}
 
         def run(client: Client | None, progress: Any) -> Answer:
             if client is not None:
@@ -234,9 +242,16 @@ def _spend_of(text: str | None) -> JsonObject | None:
     return {"quantity": quantity, "share": float(percent / 100 if share.endswith("%") else percent)}
 
 
-def _ranked(top_k: int | None, diversity: Diversity, time_limit: float) -> SearchOptions:
+def _ranked(top_k: int | None, first_rank: int | None, diversity: Diversity, time_limit: float) -> SearchOptions:
     options: SearchOptions = {"diversity": diversity.value, "time_limit_seconds": time_limit}
-    return options if top_k is None else options | {"top_k": top_k}
+    options |= {} if top_k is None else {"top_k": top_k}
+    return options if first_rank is None else options | {"first_rank": first_rank}
+
+
+def _networks(places: list[str]) -> list[Any]:
+    """Return the networks of files, known names and ids."""
+    named = [[place] if place.startswith("arch_") else [one for _, one in networks_in(place)] for place in places]
+    return [network for networks in named for network in networks]
 
 
 def _run(run: Run, server: str | None, key_file: Path | None) -> Answer:

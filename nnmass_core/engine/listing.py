@@ -113,7 +113,10 @@ class Listing:
             kept &= self.masses >= _within_64_bits(math.ceil(problem.least_mass * self.denominator))
         if problem.most_mass is not None:
             kept &= self.masses <= _within_64_bits(math.floor(problem.most_mass * self.denominator))
-        return np.flatnonzero(kept)
+        rows = np.flatnonzero(kept)
+        if problem.excluded is None:
+            return rows
+        return np.delete(rows, problem.excluded.places(self._chain, self.additive[rows], lambda i: self.paths(rows[i])))
 
     def ascending(self, rows: Ints, key: Key) -> Ints | Floats:
         """Return numbers that order rows by a key, the best first."""

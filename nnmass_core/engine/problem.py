@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 
-from nnmass_core.engine.chain import QUANTITIES, Chain, Floats, Stage
+from nnmass_core.engine.chain import QUANTITIES, Chain, Floats, Ints, Stage
 
 MASS = QUANTITIES.index("nn_mass")
 PEAK = "peak"
@@ -40,12 +41,32 @@ RANKING = (maximize("nn_mass"), minimize("macs"), minimize("params"))
 
 
 @dataclass(frozen=True, eq=False)
+class Excluded:
+    """Paths that are no answer, whatever they reach.
+
+    params, macs: those of each of them. contains: whether a path's integers are those of one of them; only paths that
+    share params and MACs with one are looked at.
+    """
+
+    params: Ints
+    macs: Ints
+    contains: Callable[[list[int]], bool]
+
+    def places(self, chain: Chain, additive: Floats, paths_of: Callable[[Ints], Ints]) -> Ints:
+        """Return which rows are excluded. additive: the sums, (n, quantities). paths_of: the paths of some rows."""
+        params, macs = (additive[:, QUANTITIES.index(name)] for name in ("params", "macs"))
+        near = np.flatnonzero(np.isin(params, self.params) & np.isin(macs, self.macs))
+        integers = chain.path_integers(paths_of(near)).tolist()
+        return near[[self.contains(one) for one in integers]] if len(near) else near
+
+
+@dataclass(frozen=True, eq=False)
 class ChainProblem:
     """Find the best paths of a chain.
 
     keys: the objective, first key first. caps: the largest allowed sum of additive quantities, by column; floors: the
     smallest. peak: the largest allowed peak in elements, or None. least_mass, most_mass: the smallest and the largest
-    allowed NN-Mass, or None.
+    allowed NN-Mass, or None. excluded: paths that are no answer, or None.
     """
 
     chain: Chain
@@ -55,6 +76,7 @@ class ChainProblem:
     least_mass: Fraction | None = None
     floors: tuple[tuple[int, int], ...] = ()
     most_mass: Fraction | None = None
+    excluded: Excluded | None = None
 
     @property
     def limits_mass(self) -> bool:

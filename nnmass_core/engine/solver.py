@@ -259,6 +259,9 @@ class Solver:
         if self.problem.limits_mass:
             outside = self._outside(paths, additive[:, MASS])
             rows, paths, additive = (np.delete(part, outside, axis=0) for part in (rows, paths, additive))
+        if self.problem.excluded is not None:
+            out = self.problem.excluded.places(self.chain, additive, paths.__getitem__)
+            rows, paths, additive = (np.delete(part, out, axis=0) for part in (rows, paths, additive))
         if len(paths):
             self.pool.add(paths, additive)
         return rows, additive
@@ -349,7 +352,8 @@ class Solver:
             return Enumeration(layers, second, self._nodes, self._budget, prices)
         own = [numbers[this.rows] for numbers, this in zip(self.chain.shape_numbers, layers, strict=True)]
         prices = prices + spread_prices(prices[0], self._reach, self._budget, len(layers))
-        settled = not self.problem.limits_mass  # else the tolerance could accept what is refused later
+        # else the tolerance could accept what is refused later
+        settled = not self.problem.limits_mass and self.problem.excluded is None
         quantum = self._quantum
         return Shapes(layers, own, second, self._nodes, self._budget, prices, quantum=quantum, settled=settled)
 

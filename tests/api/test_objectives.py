@@ -134,6 +134,41 @@ def test_a_share_of_the_most_macs_is_spent(client: TestClient, worker: Context) 
     assert wrong.json()["errors"][0]["field"] == "spend.quantity"
 
 
+def test_later_ranks_and_excluded_networks(client: TestClient, worker: Context) -> None:
+    budget = {"max_params": 100_000}
+    whole, items = run(client, worker, {"budget": budget, "top_k": 6})
+    later, found = run(client, worker, {"budget": budget, "top_k": 3, "first_rank": 4})
+    assert found == items[3:]
+    assert (later["request"]["first_rank"], later["result"]["first_rank"], later["result"]["count"]) == (4, 4, 3)
+    for name in ("objective_value", "bound", "best_nn_mass", "binding", "optimal"):
+        assert later["result"][name] == whole["result"][name]
+    out = [{"arch_id": items[0]["arch_id"]}, items[2]["architecture"], "mobilenet_v2"]
+    without, rest = run(client, worker, {"budget": budget, "top_k": 3, "exclude": out})
+    assert [item["arch_id"] for item in rest] == [items[rank]["arch_id"] for rank in (1, 3, 4)]
+    assert len(without["request"]["exclude"]) == 3
+    same = client.post(
+        "/v1/searches", json={"space": "densenet-tiny", "budget": budget, "top_k": 3, "exclude": out[::-1]}
+    ).json()
+    assert (same["id"], same["reused"]) == (without["id"], True)
+    # the page of a comparison shows the first network of each, whatever its rank
+    ids = ",".join(search["id"] for search in (whole, later, without))
+    compared = client.get("/v1/searches/compare", params={"ids": ids}).json()["items"]
+    assert [one["best"]["arch_id"] for one in compared] == [one[0]["arch_id"] for one in (items, found, rest)]
+
+
+def test_an_excluded_architecture_is_used(client: TestClient, worker: Context) -> None:
+    definition = run(client, worker, {"budget": {"max_params": 100_000}, "top_k": 1})[1][0]["architecture"]
+    other = {**definition, "num_classes": 7}
+    arch_id = client.post("/v1/architectures", json=other).json()["arch_id"]
+    made = client.post("/v1/searches", json={"space": "densenet-tiny", "exclude": [{"arch_id": arch_id}]}).json()
+    refused = client.delete(f"/v1/architectures/{arch_id}")
+    assert refused.status_code == 409
+    assert f"search {made['id']}" in refused.json()["detail"]
+    client.post(f"/v1/searches/{made['id']}/cancel")
+    assert client.delete(f"/v1/searches/{made['id']}").status_code == 204
+    assert client.delete(f"/v1/architectures/{arch_id}").status_code == 204
+
+
 def test_floors_and_limits_on_nn_mass_leave_others_out(client: TestClient, worker: Context) -> None:
     budget = {"max_params": 100_000, "min_params": 60_000, "min_macs": 5_000_000, "max_nn_mass": 90.5}
     search, items = run(client, worker, {"budget": budget, "top_k": 5})
@@ -181,6 +216,11 @@ def test_a_floor_that_no_network_reaches_has_the_highest_that_one_does(client: T
         ({"spend": {"quantity": "macs", "share": 0.5}, "objective": {"pareto": ["nn_mass", "macs"]}}, "spend"),
         ({"objective": {"minimize": "params", "reference": {"arch_id": "arch_0"}}}, "objective.reference.arch_id"),
         ({"objective": {"minimize": "params", "reference": {"arch_id": 5}}}, "objective.reference.arch_id"),
+        ({"first_rank": 0}, "first_rank"),
+        ({"first_rank": 10_000}, "first_rank"),
+        ({"exclude": ["mobilenet_v2", 5]}, "exclude.1"),
+        ({"exclude": [{"arch_id": "arch_0"}]}, "exclude.0.arch_id"),
+        ({"exclude": ["mobilenet_v2"], "objective": {"pareto": ["nn_mass", "macs"]}}, "exclude"),
         ({"objective": 5}, "objective"),
     ],
 )

@@ -133,6 +133,7 @@ def test_a_form_filled_from_a_search_gives_the_same_request(site: Everything) ->
         {"space": "densenet-tiny", "objective": {"pareto": ["nn_mass", "params", "macs"]}},
         {"space": "densenet-tiny", "objective": {"maximize": "weight_bytes"}},
         {"space": "densenet-tiny", "spend": {"quantity": "params", "share": 0.925}},
+        {"space": "densenet-tiny", "exclude": ["mobilenet_v2", "resnet50"], "first_rank": 11},
         {"space": "densenet-tiny", "objective": {"minimize": "weight_bytes"}},
         {"space": "densenet-tiny", "budget": {"device": "rp2040"}},
         {"space": "densenet-tiny", "budget": {"min_params": 20_000, "min_nn_mass": 20.5, "max_nn_mass": 1e2}},
@@ -157,6 +158,10 @@ def test_a_form_filled_from_a_search_gives_the_same_request(site: Everything) ->
         ("min_nn_mass", "much", "must be a number"),
         ("spend_share", "much", "must be a number of percent"),
         ("spend_share", "200", "must be less than or equal to 1"),
+        ("first_rank", "0", "must be greater than or equal to 1"),
+        ("first_rank", "10000", "must be at most 9991"),
+        ("exclude", "resnet50\nmobilenet", "1 must be one of"),
+        ("exclude", '{"family": NaN}', "NaN and Infinity are not JSON"),
         ("space", '{"family": "densenet_cnn"', "at byte"),
         ("space", '{"family": NaN}', "NaN and Infinity are not JSON"),
         ("space", '{"family": "densenet_cnn", "cells": 99}', "cells must be at most 12"),
@@ -215,6 +220,24 @@ def test_floors_are_shown_on_the_page_of_a_search(client: TestClient, worker: Co
     front = client.get(f"{path}/front", params={"cost": "params"}).json()
     assert all(point["params"] >= 9_000 and point["nn_mass"] <= 40 for point in front)
     assert front
+
+
+def test_a_button_searches_the_ranks_that_follow(client: TestClient, worker: Context) -> None:
+    asked = {"space": "densenet-tiny", "budget": {"max_params": 30_000}, "top_k": 3, "name": "ranks", "tags": ["edge"]}
+    place = client.post("/v1/searches", json=asked).headers["location"].removeprefix("/v1")
+    assert client.post(f"{place}/next", headers=OURS).status_code == 409  # it has not run
+    assert search_tasks.run_next(worker)
+    assert "Search ranks 4 to 6" in client.get(place).text
+    made = client.post(f"{place}/next", headers=OURS, follow_redirects=False)
+    assert made.status_code == 303
+    again = client.post(f"{place}/next", headers=OURS, follow_redirects=False)
+    assert again.headers["location"] == made.headers["location"]
+    assert search_tasks.run_next(worker)
+    found = client.get(f"/v1{made.headers['location']}").json()
+    assert (found["request"]["first_rank"], found["name"], found["tags"]) == (4, "ranks", ["edge"])
+    page = client.get(made.headers["location"]).text
+    for text in ("Ranks 4 to 6 of", "NN-Mass of rank 4", "Search ranks 7 to 9", "from rank 4"):
+        assert text in page
 
 
 def test_the_live_result_equals_that_of_the_api(site: Everything) -> None:
