@@ -14,7 +14,9 @@ from nnmass_core.architecture import Architecture, Image
 from nnmass_core.budget import Budget, least_mass_of, most_mass_of
 from nnmass_core.certificate import Certificate
 from nnmass_core.codec import decode
-from nnmass_core.engine.bounds import layer, price
+from nnmass_core.engine.bounds import Layer, Prices, layer, price
+from nnmass_core.engine.chain import Chain
+from nnmass_core.engine.completions import Completions
 from nnmass_core.engine.problem import RANKING, column_of, maximize, minimize
 from nnmass_core.families import decode_architecture, decode_space
 from nnmass_core.families.concatenation import resolutions
@@ -23,6 +25,7 @@ from nnmass_core.named.networks import named_network
 from nnmass_core.named.presets import resolve_space
 from nnmass_core.request import Minimize, Pareto, SearchRequest, Spend
 from nnmass_core.search import search
+from nnmass_core.spaces.base import Space
 from nnmass_core.wiring import draw_wiring
 from tests.core.residual_problems import choices
 from tests.networks import AROUND_MOBILENET
@@ -216,21 +219,38 @@ def joint_relaxation() -> Figures:
     return figures(factor=found.factor, **{name: int(limit) for name, limit in found.limits.items()})
 
 
-def bound_on_a_shape() -> Figures:
-    limit = Budget(max_params=90_000)
+def priced_cell() -> tuple[Space, Chain, list[Layer], Prices]:
+    """Return the space of one cell, and the prices that bound it within 90,000 params."""
     ranges = {"cells": 1, "width": W, "depth": D, "skip_channels": [0, T, 96]}
     space = decode_space({"family": "densenet_cnn", "input": CIFAR, "num_classes": 10, **ranges})
-    found: dict[str, float | Fraction] = {}
-    for one in reversed(search(SearchRequest(space=space, budget=Budget())).ranking):
-        skips = parsed(one.architecture.definition())["cells"][0]["skip_channels"]
-        found |= {f"m at {skips}": one.evaluation.mass, f"params at {skips}": one.evaluation.params}
     chain = space.chain()
     layers = [
         layer(s, column_of(s, maximize("nn_mass")), -column_of(s, minimize("params"))[:, None]) for s in chain.stages
     ]
-    bound = price(layers, chain.nodes, np.array([90_000.0]), np.array([0.0026])).bound
+    return space, chain, layers, price(layers, chain.nodes, np.array([90_000.0]), np.array([0.0026]))
+
+
+def bound_on_a_shape() -> Figures:
+    limit = Budget(max_params=90_000)
+    space, _, _, prices = priced_cell()
+    found: dict[str, float | Fraction] = {}
+    for one in reversed(search(SearchRequest(space=space, budget=Budget())).ranking):
+        skips = parsed(one.architecture.definition())["cells"][0]["skip_channels"]
+        found |= {f"m at {skips}": one.evaluation.mass, f"params at {skips}": one.evaluation.params}
     best = search(SearchRequest(space=space, budget=limit, diversity="shape")).ranking[0].evaluation.mass
-    return figures(**found, bound=bound, best=best)
+    return figures(**found, bound=prices.bound, best=best)
+
+
+def best_completion() -> Figures:
+    _, chain, layers, prices = priced_cell()
+    budget = np.array([90_000.0])
+    completions = Completions(layers, chain.nodes, budget, prices, 0.0)
+    use, start = layers[0].use, prices.priced(layers)[0] + prices.constant
+    reached = completions.reachable(1, layers[0].target, start, use)
+    assert reached is not None
+    left = int(budget[0] - use[0, 0])
+    found = {"params of the start": int(use[0, 0]), "params left": left, "bound": float(reached[0])}
+    return figures(**found, **{"bound of (38)": prices.bound})
 
 
 def least_peak() -> Figures:
@@ -346,4 +366,5 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     41: front_by_labels,
     50: limits_on_mass,
     51: spending_a_share,
+    57: best_completion,
 }

@@ -46,6 +46,27 @@ def group(source: Ints, target: Ints) -> Groups:
     return Groups(starts, source[starts], target[starts])
 
 
+def reaching(bounds: Floats, low: Ints, end: Ints, needed: Floats) -> Ints:
+    """Return where the entries of `bounds` that reach what is needed end, in each run of descending entries.
+
+    low, end: where each run starts and ends, (n,). needed: by run, (n,).
+    """
+    able, unable = low, end
+    while np.any(able < unable):
+        middle = (able + unable) // 2
+        reaches = (able < unable) & (bounds[np.minimum(middle, len(bounds) - 1)] >= needed)
+        able, unable = np.where(reaches, middle + 1, able), np.where(reaches, unable, middle)
+    return able
+
+
+def runs(low: Ints, end: Ints) -> tuple[Ints, Ints]:
+    """Return the positions of all runs, one run after the other: each position's run, and the position itself."""
+    counts = end - low
+    run = np.repeat(np.arange(len(counts)), counts)
+    first = np.cumsum(counts) - counts
+    return run, np.arange(len(run)) + (low - first)[run]
+
+
 @dataclass(frozen=True, eq=False)
 class Stage:
     """The options of one stage, as arrays with one row per option, sorted by (source, target).

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnmass_core.engine.bounds import Layer, Prices, best_onward, best_so_far
-from nnmass_core.engine.chain import Floats, Ints
+from nnmass_core.engine.chain import Floats, Ints, reaching, runs
+from nnmass_core.engine.completions import Completions
 
 BLOCK = 1 << 16
 """The most rows that one step creates, unless a single partial path has more continuations."""
@@ -17,6 +18,9 @@ BLOCK = 1 << 16
 
 ROWS = 1 << 13
 """The most partial paths that one step extends."""
+
+MANY = 1 << 14
+"""Partial paths after which bounds on completions are worked out: fewer are enumerated sooner than that."""
 
 Offer = Callable[[Ints], tuple[Ints, Floats, Floats]]
 """Takes paths as positions in the layers; returns which of them are feasible, and their first and second keys."""
@@ -57,38 +61,12 @@ class Block:
 
     def part(self, low: int, high: int) -> Block:
         """Return some of the rows, with their part of the share."""
-        rows = slice(low, high)
-        share = self.share * (high - low) / len(self)
-        return Block(
-            self.stage,
-            self.node[rows],
-            self.priced[rows],
-            self.second[rows],
-            self.use[rows],
-            self.positions[rows],
-            share,
-        )
+        return replace(self.rows(slice(low, high)), share=self.share * (high - low) / len(self))
 
-
-def reaching(bounds: Floats, low: Ints, end: Ints, needed: Floats) -> Ints:
-    """Return where the entries of `bounds` that reach what is needed end, in each run of descending entries.
-
-    low, end: where each run starts and ends, (n,). needed: by run, (n,).
-    """
-    able, unable = low, end
-    while np.any(able < unable):
-        middle = (able + unable) // 2
-        reaches = (able < unable) & (bounds[np.minimum(middle, len(bounds) - 1)] >= needed)
-        able, unable = np.where(reaches, middle + 1, able), np.where(reaches, unable, middle)
-    return able
-
-
-def runs(low: Ints, end: Ints) -> tuple[Ints, Ints]:
-    """Return the positions of all runs, one run after the other: each position's run, and the position itself."""
-    counts = end - low
-    run = np.repeat(np.arange(len(counts)), counts)
-    first = np.cumsum(counts) - counts
-    return run, np.arange(len(run)) + (low - first)[run]
+    def rows(self, kept: Ints | slice) -> Block:
+        """Return some of the rows, which cover the same share."""
+        second, use, positions = self.second[kept], self.use[kept], self.positions[kept]
+        return Block(self.stage, self.node[kept], self.priced[kept], second, use, positions, self.share)
 
 
 def option_bounds(layers: list[Layer], nodes: tuple[int, ...], prices: list[Prices]) -> list[Floats]:
@@ -108,15 +86,23 @@ class Enumeration:
     """What each node of a set of layers can still add; used to walk every path that may reach a threshold.
 
     layers: prepared stages; second: each layer's second key, (n,) per layer; budget: (rows,); prices: vectors that
-    prune, the tightest first.
+    prune, the tightest first. second_limit: the row that limits what the second key minimizes, if there is one.
     """
 
     def __init__(
-        self, layers: list[Layer], second: list[Floats], nodes: tuple[int, ...], budget: Floats, prices: list[Prices]
+        self,
+        layers: list[Layer],
+        second: list[Floats],
+        nodes: tuple[int, ...],
+        budget: Floats,
+        prices: list[Prices],
+        second_limit: int | None = None,
     ) -> None:
         self.budget = budget
         self.labels = 0
         self.pruned = 0
+        self._completions: Completions | None = None
+        self._layers, self._nodes, self._tightest, self._second_limit = layers, nodes, prices[0], second_limit
         self._of_value = np.array([p.weight > 0 for p in prices])
         self._constants = np.array([p.constant for p in prices])
         self._prepare(layers, second, nodes, prices)
@@ -158,6 +144,26 @@ class Enumeration:
             more = self.extend(block, cut())
             done += block.share - sum(part.share for part in more)
             stack += more
+            if self._completions is None and self.labels >= MANY and len(self.budget):
+                self._completions = Completions(self._layers, self._nodes, self.budget, self._tightest, cut().floor)
+                stack = [part for waiting in stack if len(part := self._hopeful(waiting, cut().floor))]
+                done = 1.0 - sum(part.share for part in stack)
+
+    def _hopeful(self, block: Block, floor: float) -> Block:
+        """Return a block without the rows that no completion brings to the floor."""
+        assert self._completions is not None
+        reached = self._completions.reachable(block.stage, block.node, block.priced[:, 0], block.use)
+        return block if reached is None else block.rows(np.flatnonzero(reached >= floor))
+
+    def most_promising(self, width: int, cut: Cut) -> Ints:
+        """Return the paths through the `width` best partial paths before each stage (beam search), (n, stages)."""
+        block = self.root()
+        while block.stage < len(self._order):
+            more = self.extend(block.part(0, width), cut)
+            if not more or more[-1].stage == block.stage:
+                return np.zeros((0, len(self._order)), np.int64)
+            block = more[-1]
+        return self.paths(block)
 
     def root(self) -> Block:
         """Return the block of the one empty path."""
@@ -202,13 +208,26 @@ class Enumeration:
         use = block.use[parent] + self._use[i][option]
         second = block.second[parent] + self._second[i][option]
         reachable = priced + self._after[i + 1][node]
-        bound = np.min(reachable, axis=1, where=self._of_value, initial=np.inf)
         keep: NDArray[np.bool_] = np.all(reachable >= np.where(self._of_value, cut.floor, 0.0), axis=1)
         keep &= np.all(use + self._least_use[i + 1][node] <= self.budget, axis=1)
+        rows = np.flatnonzero(keep)
+        bound = np.min(reachable[rows], axis=1, where=self._of_value, initial=np.inf)
+        known = self._completions
+        if known is not None:
+            reached = known.reachable(i + 1, node[rows], priced[rows, 0], use[rows])
+            bound = bound if reached is None else np.minimum(bound, reached)
+            rows, bound = rows[bound >= cut.floor], bound[bound >= cut.floor]
         if np.isfinite(cut.tie):
-            keep &= (bound >= cut.tie) | (second + self._second_after[i + 1][node] >= cut.second)
-        order = np.flatnonzero(keep)
-        order = order[np.argsort(-bound[order], kind="stable")]
+            able = (bound >= cut.tie) | (second[rows] + self._second_after[i + 1][node[rows]] >= cut.second)
+            rows, bound = rows[able], bound[able]
+            ties = np.flatnonzero(bound < cut.tie)
+            if known is not None and self._second_limit is not None and len(ties):
+                budget, tied = self.budget.copy(), rows[ties]
+                budget[self._second_limit] = min(budget[self._second_limit], -cut.second)
+                reached = known.reachable(i + 1, node[tied], priced[tied, 0], use[tied], budget)
+                if reached is not None:
+                    rows, bound = (np.delete(kept, ties[reached < cut.floor]) for kept in (rows, bound))
+        order = rows[np.argsort(-bound, kind="stable")]
         positions = block.positions[parent[order]]
         positions[:, i] = option[order]
         return Block(i + 1, node[order], priced[order], second[order], use[order], positions, share)

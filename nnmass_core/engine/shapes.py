@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnmass_core.engine.bounds import Layer, Prices
-from nnmass_core.engine.chain import Floats, Ints
-from nnmass_core.engine.enumeration import Cut, Offer, reaching, runs
+from nnmass_core.engine.chain import Floats, Ints, reaching, runs
+from nnmass_core.engine.enumeration import Cut, Offer
 from nnmass_core.engine.problem import RELATIVE_ERROR
 
 ROWS = 1 << 12

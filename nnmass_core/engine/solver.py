@@ -31,13 +31,16 @@ from nnmass_core.engine.bounds import (
 )
 from nnmass_core.engine.chain import Chain, Floats, Ints, Stage
 from nnmass_core.engine.control import Control
-from nnmass_core.engine.enumeration import Cut, Enumeration, option_bounds
+from nnmass_core.engine.enumeration import Cut, Enumeration, Offer, option_bounds
 from nnmass_core.engine.problem import MASS, RELATIVE_ERROR, ChainProblem, Key, column_of
 from nnmass_core.engine.ranking import Pool
 from nnmass_core.engine.shapes import Shapes
 
 STARTS = 8
 """The number of priced optima from which the exchange heuristic starts."""
+
+WIDTH = 256
+"""The fewest partial paths before each stage that a dive goes on with, where the exchanges found too few paths."""
 
 FIRST_STEP = 1 / 16
 """The first threshold's distance below the bound, as a fraction of the gap to the best k known."""
@@ -310,6 +313,8 @@ class Solver:
         """Enumerate down from the bound until the best k are known; return as `_run`."""
         bound, step, covered = prices[0].bound, FIRST_STEP, np.inf
         bounds = option_bounds(self._layers, self._nodes, prices)
+        if not np.isfinite(self.pool.worst(self._first)):
+            self._dive(prices, bounds, bound - (bound - self._worst) * step)
         complete = False
         while not complete:
             known = self.pool.worst(self._first)
@@ -327,6 +332,23 @@ class Solver:
 
     def _enumerate(self, prices: list[Prices], bounds: list[Floats], threshold: float) -> bool:
         """Offer every feasible path that reaches the threshold and may enter the pool; False when it was cut short."""
+        survey, offer = self._prepared(prices, bounds, threshold)
+        in_time = all(self._goes_on(survey.labels, done) for done in survey.steps(lambda: self._cut(threshold), offer))
+        self.labels += survey.labels
+        self.pruned += survey.pruned
+        return in_time
+
+    def _dive(self, prices: list[Prices], bounds: list[Floats], threshold: float) -> None:
+        """Offer the feasible paths that go through the most promising partial paths of every stage."""
+        survey, offer = self._prepared(prices, bounds, threshold)
+        if isinstance(survey, Enumeration):
+            offer(survey.most_promising(max(WIDTH, self._k), Cut(threshold)))
+            self.labels += survey.labels
+
+    def _prepared(
+        self, prices: list[Prices], bounds: list[Floats], threshold: float
+    ) -> tuple[Enumeration | Shapes, Offer]:
+        """Return the enumeration of the options that can reach the threshold, and what takes the paths it finds."""
         floor = self._cut(threshold).floor
         keep = [np.flatnonzero(b >= floor) for b in bounds]
         layers = [this.kept(positions) for this, positions in zip(self._layers, keep, strict=True)]
@@ -334,22 +356,20 @@ class Solver:
             self._quantum = self.chain.mass_quantum([this.rows for this in layers])
         second = [column[this.rows] for column, this in zip(self._second, layers, strict=True)]
         self.pruned += sum(len(b) for b in bounds) - sum(len(positions) for positions in keep)
-        survey = self._survey(layers, second, prices)
 
         def offer(paths: Ints) -> tuple[Ints, Floats, Floats]:
             rows, additive = self._offer(np.column_stack([positions[paths[:, i]] for i, positions in enumerate(keep)]))
             first, second = (additive[:, key.column] * key.sign for key in (self._first, self._second_key))
             return rows, first, second
 
-        in_time = all(self._goes_on(survey.labels, done) for done in survey.steps(lambda: self._cut(threshold), offer))
-        self.labels += survey.labels
-        self.pruned += survey.pruned
-        return in_time
+        return self._survey(layers, second, prices), offer
 
     def _survey(self, layers: list[Layer], second: list[Floats], prices: list[Prices]) -> Enumeration | Shapes:
         """Return the enumeration of these layers' paths, or of their shapes where only the best of each counts."""
         if not self._distinct_shapes:
-            return Enumeration(layers, second, self._nodes, self._budget, prices)
+            used = Key(self._second_key.column, -self._second_key.sign)
+            limit = self._row_keys.index(used) if used in self._row_keys else None
+            return Enumeration(layers, second, self._nodes, self._budget, prices, limit)
         own = [numbers[this.rows] for numbers, this in zip(self.chain.shape_numbers, layers, strict=True)]
         prices = prices + spread_prices(prices[0], self._reach, self._budget, len(layers))
         # else the tolerance could accept what is refused later
