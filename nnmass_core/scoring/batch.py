@@ -23,7 +23,7 @@ from nnmass_core.families.densenet_cnn import (
     check_final_map,
     resolutions,
 )
-from nnmass_core.mass import links
+from nnmass_core.mass import links, mass
 from nnmass_core.scoring.closed_forms import AddCell, add_cell
 
 ROWS_AT_ONCE = 1 << 13
@@ -36,12 +36,15 @@ Loading numba costs a process 0.3 s, and twice that the first time on a machine.
 on. A caller with half a million networks in one call is assumed to call repeatedly.
 """
 
+DOUBT = 2.0**-40
+"""A sum that another rounding error of its rest, by this fraction, would round differently is computed exactly."""
+
 _BOUNDS = {"width": WIDTH, "depth": DEPTH, "skip_channels": SKIP_CHANNELS}
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Figures of n architectures, each (n,). nn_mass is a double, the costs are 64-bit integers.
+    """Figures of n architectures, each (n,). nn_mass is the nearest double, the costs are 64-bit integers.
 
     weights: stored numbers. peak_elements: activations alive at the same time for one input. indices: channel numbers
     of sampled skips, docs/theory.md (21).
@@ -134,10 +137,14 @@ def _score(image: Image, num_classes: int, columns: Ints, add: AddCell, scores: 
     sizes = resolutions(image, len(columns))
     areas = [height * width for height, width in sizes]
     w_in, area_in = np.full(columns.shape[2], image.channels), areas[0]
-    totals = np.zeros((5, columns.shape[2]), np.int64)
+    nn_mass, totals = np.zeros((2, columns.shape[2])), np.zeros((5, columns.shape[2]), np.int64)
     for cell, area in zip(columns, areas, strict=True):
-        add(w_in, cell, area_in, area, scores.nn_mass[rows], totals)
+        add(w_in, cell, area_in, area, nn_mass, totals)
         w_in, area_in = cell[0], area
+    scores.nn_mass[rows], doubtful = nearest(*nn_mass)
+    for row in doubtful.tolist():
+        exact = sum(mass(*cell) for cell in columns[:, :, row].tolist())
+        scores.nn_mass[rows][row] = float(exact)
     head = Head(sizes[-1], num_classes)
     convolutions, macs, norm_channels, peak, indices = totals
     scores.params[rows] = convolutions + 2 * norm_channels + head.params(w_in)
@@ -145,3 +152,13 @@ def _score(image: Image, num_classes: int, columns: Ints, add: AddCell, scores: 
     scores.weights[rows] = scores.params[rows] + 2 * norm_channels
     np.maximum(peak, head.peak(w_in), out=scores.peak_elements[rows])
     scores.indices[rows] = indices
+
+
+def nearest(total: Floats, rest: Floats) -> tuple[Floats, Ints]:
+    """Return the doubles nearest to sums of two doubles, (n,), and the rows where an error of the rest may decide.
+
+    total: of which `rest` is at most a few units in the last place. The relative error of a rest that decides is far
+    below `DOUBT`.
+    """
+    low, high = total + rest * (1 - DOUBT), total + rest * (1 + DOUBT)
+    return low, np.flatnonzero(low != high)

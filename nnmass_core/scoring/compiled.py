@@ -12,7 +12,7 @@ from nnmass_core.scoring import closed_forms
 from nnmass_core.scoring.closed_forms import AddCell
 
 _INTEGER = numba.int64
-_SIGNATURE = numba.void(_INTEGER[::1], _INTEGER[:, ::1], _INTEGER, _INTEGER, numba.float64[::1], _INTEGER[:, ::1])
+_SIGNATURE = numba.void(_INTEGER[::1], _INTEGER[:, ::1], _INTEGER, _INTEGER, numba.float64[:, ::1], _INTEGER[:, ::1])
 
 
 def _compile(*, keep: bool) -> AddCell:
@@ -25,6 +25,7 @@ def _compile(*, keep: bool) -> AddCell:
 def _add_cell() -> AddCell:
     """Compile, or load what an earlier process cached next to the source or in the user's cache."""
     register_jitable(closed_forms.cell_figures)
+    register_jitable(closed_forms.add_term)
     try:
         return _compile(keep=True)
     except (OSError, RuntimeError):  # no writable cache folder (numba raises RuntimeError), or a full disk

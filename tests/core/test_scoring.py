@@ -16,7 +16,7 @@ from nnmass_core.engine.chain import Ints
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families.densenet_cnn import Cell, DenseNetCnn
 from nnmass_core.scoring import batch
-from nnmass_core.scoring.batch import ROWS_AT_ONCE, Scores, score_densenet_cnn
+from nnmass_core.scoring.batch import ROWS_AT_ONCE, Scores, nearest, score_densenet_cnn
 from nnmass_core.scoring.closed_forms import add_cell, add_cell_by_rows
 
 IMAGE = Image(channels=3, height=33, width=32)
@@ -63,8 +63,7 @@ def evaluate(image: Image, num_classes: int, row: list[list[int]]) -> Evaluation
 def assert_equal_to_single_evaluations(scores: Scores, image: Image, num_classes: int, rows: Ints) -> None:
     for i, row in enumerate(rows.tolist()):
         figures = evaluate(image, num_classes, row)
-        assert scores.nn_mass[i] == sum(float(part.mass) for part in figures.parts)
-        assert scores.nn_mass[i] == pytest.approx(float(figures.mass), rel=1e-14)
+        assert scores.nn_mass[i] == float(figures.mass)
         exact = (figures.params, figures.macs, figures.weights, figures.peak_elements, figures.indices)
         assert tuple(getattr(scores, name)[i] for name in FIELDS[1:]) == exact
         assert scores.weight_bytes("int8")[i] == figures.report("int8")["weight_bytes"]
@@ -81,6 +80,20 @@ def test_scores_equal_single_evaluations(image: Image, cells: int, compiled: boo
     for rows in (random_cells(400, cells), edge_cells(cells)):
         scores = score_densenet_cnn(image, 10, rows, compiled=compiled)
         assert_equal_to_single_evaluations(scores, image, 10, rows)
+
+
+def test_a_sum_halfway_between_two_doubles_is_left_to_exact_arithmetic() -> None:
+    half = 2.0**-53
+    total, rest = np.array([1.0, 1.0, 1.0, 1.0, 784.0]), np.array([half, half * 0.9, -half / 2, half * (1 - 2**-50), 0.0])
+    found, doubtful = nearest(total, rest)
+    assert found.tolist() == [1.0, 1.0, 1.0, 1.0, 784.0]
+    assert doubtful.tolist() == [0, 2, 3]
+
+
+def test_doubtful_sums_are_the_nearest_double_too(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = random_cells(50, 3)
+    monkeypatch.setattr(batch, "nearest", lambda total, rest: (0 * total, np.arange(len(total))))
+    assert_equal_to_single_evaluations(score_densenet_cnn(IMAGE, 10, rows, compiled=compiled), IMAGE, 10, rows)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -174,7 +187,7 @@ def test_machine_code_gives_the_same_bits(cells: int) -> None:
 
 def test_the_loop_without_compilation_gives_the_same_bits() -> None:
     cells = edge_cells(1)[:, 0].T.copy()
-    totals = [(np.zeros(cells.shape[1]), np.zeros((5, cells.shape[1]), np.int64)) for _ in range(2)]
+    totals = [(np.zeros((2, cells.shape[1])), np.zeros((5, cells.shape[1]), np.int64)) for _ in range(2)]
     for add, (nn_mass, costs) in zip((add_cell, add_cell_by_rows), totals, strict=True):
         for _ in range(2):
             add(np.roll(cells[0], 1), cells, 40, 10, nn_mass, costs)
