@@ -34,7 +34,7 @@ def cell_figures(w_in: Any, w: Any, d: Any, t: Any, area_in: int, area: int) -> 
     sampled = (inner - k) * t
     s = w * (k * (k + 1) >> 1) + sampled
     c = (d - 1) * w + s
-    # Below 2**41 and 2**18, so that what rounding takes from the quotient is exact (Dekker, Numer. Math. 18, 1971).
+    # Below 2**41 and 2**18, so that what rounding takes from the quotient is exact (Dekker, Numerische Mathematik 18).
     numerator, denominator = 2 * d * s, np.maximum((d - 1) * inner, 1)
     mass = numerator / denominator
     upper = SPLIT * mass - (SPLIT * mass - mass)

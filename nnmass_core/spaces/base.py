@@ -113,15 +113,15 @@ class Space(ABC):
         return sha256_of(self.to_json())
 
     def _check_size(self) -> Iterator[Problem]:
-        if self.option_bound() > MOST_OPTIONS:
-            yield Problem(
-                "", "too_large", f"contains more than {MOST_OPTIONS} options over its stages; use larger steps"
-            )
+        options = self.option_bound()
+        if options > MOST_OPTIONS:
+            message = f"contains {options:,} options over its stages, more than {MOST_OPTIONS:,}; use larger steps"
+            yield Problem("", "too_large", message)
             return
         try:
             self.largest()
-        except DefinitionError:
-            yield Problem("", "too_large", "contains networks of more than 2**53 - 1 MACs")
+        except DefinitionError as error:
+            yield from (Problem("", p.code, f"contains a network that is refused: {p.text()}") for p in error.problems)
 
 
 class Fields:

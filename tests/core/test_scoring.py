@@ -84,7 +84,10 @@ def test_scores_equal_single_evaluations(image: Image, cells: int, compiled: boo
 
 def test_a_sum_halfway_between_two_doubles_is_left_to_exact_arithmetic() -> None:
     half = 2.0**-53
-    total, rest = np.array([1.0, 1.0, 1.0, 1.0, 784.0]), np.array([half, half * 0.9, -half / 2, half * (1 - 2**-50), 0.0])
+    total, rest = (
+        np.array([1.0, 1.0, 1.0, 1.0, 784.0]),
+        np.array([half, half * 0.9, -half / 2, half * (1 - 2**-50), 0.0]),
+    )
     found, doubtful = nearest(total, rest)
     assert found.tolist() == [1.0, 1.0, 1.0, 1.0, 784.0]
     assert doubtful.tolist() == [0, 2, 3]

@@ -16,6 +16,7 @@ from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_space
 from nnmass_core.families.densenet_cnn import DenseNetCnnSpace
 from nnmass_core.named.presets import presets, resolve_space
+from nnmass_core.spaces import base
 from nnmass_core.spaces.axis import MOST_VALUES, decode_axis
 from tests.core import brute
 from tests.core.problems import OTHER_FAMILIES, random_space
@@ -179,6 +180,33 @@ def test_error_messages_do_not_repeat_the_input() -> None:
         space_with(width=[123456789], color="purple")
     assert "123456789" not in str(refused.value)
     assert "purple" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"width": {"min": 1, "max": 8192, "step": 2}, "cells": 1},
+            "contains 192,512 options over its stages, more than 150,000; use larger steps",
+        ),
+        (
+            {
+                "width": 8192,
+                "depth": 512,
+                "skip_channels": 8192,
+                "input": {"channels": 3, "height": 8192, "width": 8192},
+            },
+            "contains a network that is refused: cells make a network of more than 2**53 - 1 MACs",
+        ),
+    ],
+)
+def test_a_space_that_is_too_large_says_which_limit_it_exceeds(
+    fields: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "MOST_OPTIONS", 150_000)
+    with pytest.raises(DefinitionError) as refused:
+        space_with(**fields)
+    assert [(p.field, p.code, p.message) for p in refused.value.problems] == [("", "too_large", message)]
 
 
 def test_a_large_tied_space_is_not_refused_for_paths_that_its_rules_forbid() -> None:
