@@ -73,7 +73,7 @@ def known_device(session: Session, owner: str, name: str) -> JsonObject:
     found = device(session, owner, name)
     if found is None:
         mine = select(DeviceProfile.name).where(DeviceProfile.owner == owner).order_by(DeviceProfile.name)
-        raise unknown_device(name, [*session.scalars(mine), *devices()]).under("device")
+        raise unknown_device(name, [*session.scalars(mine), *devices()])
     return found
 
 

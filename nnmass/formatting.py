@@ -279,14 +279,17 @@ def _eased(names: Sequence[str]) -> str:
 
 def _number_of_limits(budget: Mapping[str, Any]) -> int:
     """Return the number of limits of a budget; of a built-in device's memory, which has two."""
-    device = budget.get("device")
     known = {name for name in budget if name in limit_names()}
     memory = {one.limit: one.memory for one in COSTS.values() if one.memory}
-    if isinstance(device, Mapping):
-        known |= {limit for limit, field in memory.items() if device.get(field) is not None}
-    elif device:
-        known |= memory.keys()
+    for device in _devices(budget):
+        whole = isinstance(device, str)
+        known |= {limit for limit, field in memory.items() if whole or device.get(field) is not None}
     return len(known)
+
+
+def _devices(budget: Mapping[str, Any]) -> list[Any]:
+    """Return the devices of a budget, each a built-in one's name or a profile."""
+    return budget.get("devices") or ([budget["device"]] if budget.get("device") else [])
 
 
 def slack(item: Mapping[str, Any]) -> str:
@@ -301,6 +304,16 @@ def slack(item: Mapping[str, Any]) -> str:
         f"Above the floors: {joined(above)}." if above else "",
     ]
     return " ".join(filter(None, said))
+
+
+def fits(item: Mapping[str, Any]) -> list[str]:
+    """Return how a ranking's first fits each of several devices, a sentence for each that limits something."""
+    lines: list[str] = []
+    for fit in item.get("devices") or []:
+        left = [f"{of_limit(name, value)} {limit_label(name)}" for name, value in fit["slack"].items()]
+        took = "" if fit["latency_ms"] is None else f" (latency {milliseconds(fit['latency_ms'])})"
+        lines += [f"Unused by {_first(item)} on {fit['device']}: {joined(left)}{took}."] if left else []
+    return lines
 
 
 def relaxation(result: Mapping[str, Any]) -> list[str]:
@@ -386,20 +399,27 @@ def request_summary(request: Mapping[str, Any]) -> str:
 
     It names the precision where it depends on it: where a limit or the objective is on memory.
     """
-    limits = {name: value for name, value in request["budget"].items() if name != "precision"}
+    devices = _devices(request["budget"])
+    limits = {
+        name: value for name, value in request["budget"].items() if name not in ("precision", "device", "devices")
+    }
     at = f" at {request['budget']['precision']}" if _counts_bytes(request) else ""
-    device = limits.pop("device", None)
-    profile = device if isinstance(device, Mapping) else {"name": device, "ram_bytes": device}
     budget = [_limit(name, value) for name, value in limits.items() if not is_floor(name)]
     floors = [_limit(name, value) for name, value in limits.items() if is_floor(name)]
-    where = f" on {profile['name']}" if device else ""
-    if device and (profile["ram_bytes"] or profile.get("flash_bytes")):
-        budget, where = [*budget, f"the memory of {profile['name']}"], ""
+    fast = [one["name"] for one in devices if isinstance(one, Mapping) and not _has_memory(one)]
+    small = [one if isinstance(one, str) else one["name"] for one in devices if _has_memory(one)]
+    where = f" on {joined(fast)}" if fast else ""
+    budget += [f"the memory of {joined(small)}"] if small else []
     within = f" within {joined(budget)}" if budget else "" if floors else " without limits"
     above = f" with at least {joined(floors)}" if floors else ""
     ranks = f", from rank {request['first_rank']:,}" if request.get("first_rank", 1) > 1 else ""
     without = f", {len(request['exclude'])} excluded" if request.get("exclude") else ""
     return f"{_wanted(request['objective'])}{_using(request.get('spend'))}{within}{above}{where}{at}{ranks}{without}"
+
+
+def _has_memory(device: str | Mapping[str, Any]) -> bool:
+    """Return whether a device limits memory; every built-in one does."""
+    return isinstance(device, str) or bool(device["ram_bytes"] or device.get("flash_bytes"))
 
 
 def _counts_bytes(request: Mapping[str, Any]) -> bool:
@@ -408,7 +428,7 @@ def _counts_bytes(request: Mapping[str, Any]) -> bool:
     objective = request["objective"]
     wanted = {objective.get("minimize"), objective.get("maximize"), *objective.get("pareto", ())}
     of_memory = {one.name for one in COSTS.values() if one.unit == "bytes"}
-    return "device" in request["budget"] or bool(of_memory & (limited | wanted))
+    return bool(_devices(request["budget"])) or bool(of_memory & (limited | wanted))
 
 
 def _using(spend: Mapping[str, Any] | None) -> str:

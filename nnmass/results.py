@@ -98,6 +98,7 @@ class Architecture(FromJson):
         latency_ms: The estimate for one input in milliseconds, if the budget's device has a latency model.
         latency: The device of the estimate, and the band in which a measurement should lie.
         slack: The distance to each limit of a ranking's budget, in its unit, else empty.
+        devices: Of a budget with several devices, the slack and the latency on each; None for others.
         caveats: Codes of what makes the network unusual, such as `channels_below_8`; None where they are not known.
         definition: Determines its layers; training, export and diagrams use it.
         predicted_accuracy: The predicted accuracy with its interval, where the service has evidence.
@@ -116,6 +117,7 @@ class Architecture(FromJson):
     latency_ms: float | None = json_field(default=None)
     latency: Json | None = json_field(default=None)
     slack: Json = json_field(default_factory=dict)
+    devices: list[Json] | None = json_field(default=None)
     caveats: tuple[str, ...] | None = json_field(tuple, default=None)
     definition: Json = json_field(
         name="architecture", default_factory=dict, repr=False, compare=False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 from nnmass.amounts import Amount, bound_of
@@ -45,6 +45,8 @@ class SearchOptions(TypedDict, total=False):
         max_nn_mass: The greatest NN-Mass, a number.
         device: A device by its name, or a profile as `nnmass calibrate` writes it; its memory limits apply in addition
             to the others.
+        devices: Several devices in place of one: networks must fit each of them, and a limit on latency holds on each
+            that has a latency profile at the precision.
         precision: `fp32`, `fp16` or `int8`; by default that of the device (int8 for a microcontroller), and fp32
             without a device.
         objective: `{"maximize": "nn_mass"}` (default) or a cost that is a sum, such as `{"maximize": "params"}`;
@@ -74,6 +76,7 @@ class SearchOptions(TypedDict, total=False):
     min_nn_mass: float | None
     max_nn_mass: float | None
     device: str | Mapping[str, Any] | None
+    devices: Sequence[str | Mapping[str, Any]] | None
     precision: str
     objective: Mapping[str, Any]
     spend: Mapping[str, Any] | None
@@ -99,7 +102,8 @@ def _budget_of(options: SearchOptions) -> dict[str, object]:
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     costs = (costs_by_limit() | costs_by_floor()).items()
     limits = {name: bound_of(cost, given[name], f"budget.{name}") for name, cost in costs if name in given}
-    return limits | {name: given[name] for name in (LEAST_MASS, MOST_MASS, "precision", "device") if name in given}
+    limits |= {name: given[name] for name in (LEAST_MASS, MOST_MASS, "precision", "device") if name in given}
+    return limits | ({"devices": [*given["devices"]]} if "devices" in given else {})
 
 
 def reference_of(reference: Reference) -> str | Mapping[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -17,6 +17,9 @@ from nnmass_core.hardware.latency import Latency, LatencyModel
 
 LARGEST_NUMBER = 1e9
 """The largest bound of a limit with decimals."""
+
+MOST_DEVICES = 8
+"""The most devices of a budget."""
 
 LARGEST_MASS = 1e15
 """The largest bound of a limit on NN-Mass."""
@@ -44,6 +47,16 @@ def most_mass_of(bound: float) -> Fraction:
     return (Fraction(bound) + Fraction(math.nextafter(bound, math.inf))) / 2
 
 
+def quantities_of(cost: Cost, devices: int) -> tuple[str, ...]:
+    """Return the engine's quantities of a cost: that of the first device has the cost's own name.
+
+    Args:
+        cost: The cost.
+        devices: On how many devices it is estimated.
+    """
+    return (cost.quantity, *(f"{cost.quantity}:{number}" for number in range(1, devices)))
+
+
 @dataclass(frozen=True)
 class CostLimit:
     """One hard limit on a cost, from above or below.
@@ -52,19 +65,26 @@ class CostLimit:
         cost: The limited cost.
         bound: The units of the cost, inclusive.
         element_bytes: Bytes of a stored number.
+        devices: On how many devices the cost is estimated, each of which must keep the limit: 1 where it is not timed.
     """
 
     cost: Cost
     bound: float
     element_bytes: int
+    devices: int = 1
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """The engine's quantities that have the limit: one for each device."""
+        return quantities_of(self.cost, self.devices)
 
     def used(self, evaluation: Evaluation, latency: Latency | None = None) -> float:
         """Return what an architecture takes of the limit, in the limit's unit.
 
         Args:
             evaluation: The figures of the architecture.
-            latency: The latency of the architecture, which a limit on a timed cost needs; without it that cost counts
-                as 0.
+            latency: The latency of the architecture, which a limit on a timed cost needs, on several devices the
+                greatest; without it that cost counts as 0.
         """
         return self.cost.value(evaluation, latency, self.element_bytes) or 0
 
@@ -179,6 +199,9 @@ class Budget:
             microcontroller), and fp32 without a device.
         device: A device, a profile, or a known device's name. Its memory limits apply in addition to the others; where
             two limit the same quantity, the lower one applies.
+        devices: Several of these in place of one, at most 8: networks must fit each of them, and a limit on latency
+            holds on each that has times of operators at this precision. The default precision is the one of least bytes
+            of theirs.
         bounds: Limits by their names: `max_` and the name of a cost for each row of the table of costs
             (`nnmass_core.costs`), `min_` and its name for each that is a sum, `min_nn_mass` and `max_nn_mass`; None
             sets no limit. A limit on latency is for one input, batch 1, as the device's profile estimates it.
@@ -191,13 +214,14 @@ class Budget:
 
     bounds: tuple[tuple[str, float], ...]
     precision: str
-    device: Device | None
+    devices: tuple[Device, ...]
 
     def __init__(
         self,
         *,
         precision: str | None = None,
         device: Device | str | Mapping[str, Any] | None = None,
+        devices: Sequence[Device | str | Mapping[str, Any]] | None = None,
         **bounds: float | None,
     ) -> None:
         costs = costs_by_limit() | costs_by_floor()
@@ -208,14 +232,16 @@ class Budget:
         problems += [problem for name, bound in given.items() for problem in _wrong(name, costs.get(name), bound)]
         if precision is not None and precision not in tuple(BYTES_PER_ELEMENT):
             problems.append(Problem("precision", "unknown_choice", f"must be one of {', '.join(BYTES_PER_ELEMENT)}"))
-        known: Device | None = None
+        known: tuple[Device, ...] = ()
         try:
-            known = None if device is None else read_device(device)
+            known = _read_devices(device, devices)
         except DefinitionError as error:
-            problems += error.under("device").problems
-        usual = USUAL_PRECISION if known is None else known.default_precision
+            problems += error.problems
+        usual = min(
+            (one.default_precision for one in known), key=BYTES_PER_ELEMENT.__getitem__, default=USUAL_PRECISION
+        )
         object.__setattr__(self, "precision", usual if precision is None else precision)
-        object.__setattr__(self, "device", known)
+        object.__setattr__(self, "devices", known)
         if not problems:
             timed = [name for name in given if name in costs and costs[name].timed]
             problems = [problem for name in timed for problem in self._untimed(name)]
@@ -237,17 +263,22 @@ class Budget:
             yield _above(LEAST_MASS, MOST_MASS, masses[MOST_MASS])
 
     def _untimed(self, limit: str) -> Iterator[Problem]:
-        if self.device is None or self.device.latency is None:
+        models = [device.latency for device in self.devices if device.latency is not None]
+        if not models:
             yield Problem(limit, "needs_device", "requires a device with a latency profile")
-        elif self.latency_model is None:
-            message = f"must be {self.device.latency.precision}, the precision of the device's latency profile"
+        elif not self.timed_devices():
+            message = f"must be {models[0].precision}, the precision of the device's latency profile"
             yield Problem("precision", "conflicts_with_device", message)
 
     @property
-    def latency_model(self) -> LatencyModel | None:
-        """The times of the device's operators at the budget's precision, where its profile has them."""
-        model = None if self.device is None else self.device.latency
-        return model if model is not None and model.precision == self.precision else None
+    def device(self) -> Device | None:
+        """The device of a budget that has one; None for none and for several."""
+        return self.devices[0] if len(self.devices) == 1 else None
+
+    def timed_devices(self) -> tuple[tuple[Device, LatencyModel], ...]:
+        """Return the devices that have times of operators at the budget's precision, with these."""
+        timed = ((device, device.latency) for device in self.devices)
+        return tuple((device, model) for device, model in timed if model and model.precision == self.precision)
 
     @property
     def element_bytes(self) -> int:
@@ -257,10 +288,14 @@ class Budget:
     def limits(self) -> tuple[Limit, ...]:
         """Return the upper limits on costs that are set, including those of the device."""
         bounds = dict(self.bounds)
-        for name, bound in ({} if self.device is None else self.device.limits()).items():
+        for name, bound in (limit for device in self.devices for limit in device.limits().items()):
             bounds[name] = min(bound, bounds.get(name, bound))
         costs = costs_by_limit().items()
-        return tuple(Limit(cost, bounds[name], self.element_bytes) for name, cost in costs if name in bounds)
+        return tuple(
+            Limit(cost, bounds[name], self.element_bytes, len(self.timed_devices()) if cost.timed else 1)
+            for name, cost in costs
+            if name in bounds
+        )
 
     def floors(self) -> tuple[Floor, ...]:
         """Return the lower limits on costs that are set."""
@@ -277,8 +312,37 @@ class Budget:
 
     def to_json(self) -> JsonObject:
         """Write the budget as JSON-ready objects, unset limits left out."""
-        device = {} if self.device is None else {"device": self.device.named()}
-        return {**dict(self.bounds), "precision": self.precision, **device}
+        named = [device.named() for device in self.devices]
+        devices: JsonObject = {"device": named[0]} if len(named) == 1 else {"devices": named} if named else {}
+        return {**dict(self.bounds), "precision": self.precision, **devices}
+
+
+def _read_devices(device: object, devices: object) -> tuple[Device, ...]:
+    """Return the devices of a budget. Raises DefinitionError that names the field, as `devices.1`."""
+    if devices is None:
+        try:
+            return () if device is None else (read_device(device),)
+        except DefinitionError as error:
+            raise error.under("device") from error
+    if device is not None:
+        raise DefinitionError.at("devices", "conflicts_with_device", "give either device or devices")
+    if not isinstance(devices, list | tuple):
+        raise DefinitionError.at("devices", "not_a_list", "must be a list of devices")
+    if len(devices) > MOST_DEVICES:
+        raise DefinitionError.at("devices", "bad_length", f"must have at most {MOST_DEVICES} entries")
+    known: list[Device] = []
+    problems: list[Problem] = []
+    for place, one in enumerate(devices):
+        try:
+            known.append(read_device(one))
+        except DefinitionError as error:
+            problems += error.under(f"devices.{place}").problems
+    names = [one.name for one in known]
+    if len(set(names)) < len(names):
+        problems.append(Problem("devices", "duplicate", "must have different names"))
+    if problems:
+        raise DefinitionError(problems)
+    return tuple(known)
 
 
 def _as_whole(bound: float) -> float:

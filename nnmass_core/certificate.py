@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from nnmass_core.architecture import BYTES_PER_ELEMENT, Architecture, Evaluation, id_of
+from nnmass_core.budget import Budget
 from nnmass_core.codec import JsonObject, sha256_of
 from nnmass_core.costs import COSTS
+from nnmass_core.hardware.devices import Device
 from nnmass_core.hardware.latency import Latency
 
 
@@ -23,6 +25,43 @@ def place_of(position: int, *, of_front: bool) -> JsonObject:
 
 
 @dataclass(frozen=True)
+class DeviceFit:
+    """How a network fits one of several devices of a budget.
+
+    Args:
+        name: The device.
+        slack: The distance to each limit of the device, and to the budget's limit on latency, by the limit's name.
+        latency: The estimated latency on the device, where its profile has times at the budget's precision.
+    """
+
+    name: str
+    slack: dict[str, float]
+    latency: Latency | None
+
+    @classmethod
+    def of(cls, device: Device, budget: Budget, evaluation: Evaluation, latency: Latency | None) -> DeviceFit:
+        """Return how a network fits a device.
+
+        Args:
+            device: A device of the budget.
+            budget: The budget.
+            evaluation: The figures of the network.
+            latency: Its latency on the device.
+        """
+        limits = [limit for limit in budget.limits() if limit.name in device.limits() or (limit.cost.timed and latency)]
+        own = [replace(limit, bound=device.limits().get(limit.name, limit.bound)) for limit in limits]
+        return cls(device.name, {limit.name: limit.slack(evaluation, latency) for limit in own}, latency)
+
+    def to_json(self) -> JsonObject:
+        """Write it as JSON-ready objects."""
+        return {
+            "device": self.name,
+            "slack": self.slack,
+            "latency_ms": None if self.latency is None else self.latency.milliseconds,
+        }
+
+
+@dataclass(frozen=True)
 class Ranked:
     """One rank of the ranking, or one point of a Pareto front.
 
@@ -34,6 +73,7 @@ class Ranked:
         latency: Its estimated latency, where the budget's device has a latency profile.
         caveats: Codes of what makes the network unusual: docs/theory.md (36).
         of_front: Whether it is a point of a front. No point of a front is better than another, so it has no rank.
+        devices: Of a budget with several devices, how it fits each of them.
     """
 
     rank: int
@@ -43,6 +83,7 @@ class Ranked:
     latency: Latency | None = None
     caveats: tuple[str, ...] = ()
     of_front: bool = False
+    devices: tuple[DeviceFit, ...] = ()
 
     def figures(self, precision: str) -> JsonObject:
         """Return a rank's figures without its definition, JSON-ready.
@@ -64,6 +105,7 @@ class Ranked:
             },
             "latency": None if self.latency is None else self.latency.to_json(),
             "slack": self.slack,
+            **({"devices": [fit.to_json() for fit in self.devices]} if self.devices else {}),
             "caveats": list(self.caveats),
         }
 

@@ -36,7 +36,8 @@ VERSION = 2
 """The newest version of a request's JSON form; a form that earlier releases cannot read has a new version.
 
 1: upper limits on costs; maximize NN-Mass, minimize a cost at a least NN-Mass, fronts. 2: floors and limits on NN-Mass,
-costs that are maximized or minimized at any NN-Mass, weight_bytes as an objective, spend, exclude, first_rank.
+costs that are maximized or minimized at any NN-Mass, weight_bytes as an objective, spend, exclude, first_rank,
+several devices.
 """
 
 MOST_RESULTS = 1000
@@ -497,12 +498,16 @@ class SearchRequest:
         yield Problem(f"objective.{field}", "min_above_max", message)
 
     def _latency_problems(self) -> list[Problem]:
-        field = next((field for field, cost in self.costs if cost.timed), None)
-        if field is None:
+        fields = [field for field, cost in self.costs if cost.timed]
+        if not fields:
             return []
-        model = self.budget.latency_model
-        if model is None:
+        field, timed = fields[0], self.budget.timed_devices()
+        if not timed:
             return [Problem(field, "needs_device", "requires a device with a latency profile at this precision")]
+        ambiguous = [name for name in fields if name != f"budget.{COSTS['latency_ms'].limit}"] if len(timed) > 1 else []
+        if ambiguous:
+            message = f"applies to one device with a latency profile, and the budget has {len(timed)}"
+            return [Problem(name, "conflicts_with_devices", message) for name in ambiguous]
         work = self.space.largest().work()
         if work is None:
             return [
@@ -512,25 +517,40 @@ class SearchRequest:
                     f"is not available for {self.space.family}, which does not report its operations",
                 )
             ]
-        lacking = model.lacks(work)
-        message = f"has a profile without times for {', '.join(lacking)}"
-        return [Problem("budget.device", "unknown_operator", message)] if lacking else []
+        several = len(self.budget.devices) > 1
+        return [
+            Problem(
+                f"budget.devices.{self.budget.devices.index(device)}" if several else "budget.device",
+                "unknown_operator",
+                f"has a profile without times for {', '.join(lacking)}",
+            )
+            for device, model in timed
+            if (lacking := model.lacks(work))
+        ]
 
     def latency_of(self, architecture: Architecture) -> Latency | None:
-        """Return the latency of an architecture as the budget's device estimates it, where it does.
+        """Return the latency of an architecture as the budget's device estimates it; of several devices the greatest.
 
         Args:
             architecture: An architecture of any space.
 
         Returns:
-            The estimate; None if the budget's device has no latency profile at its precision, if the profile lacks an
-            operator of the architecture, or if the family does not define its operators.
+            The estimate; None if no device of the budget has a latency profile at its precision, if the profile lacks
+            an operator of the architecture, or if the family does not define its operators.
         """
-        model, device = self.budget.latency_model, self.budget.device
-        work = None if model is None else architecture.work()
-        if model is None or work is None or device is None or model.lacks(work):
-            return None
-        return estimate(model, device.name, work)
+        return max(self.latencies_of(architecture), key=lambda one: one.nanoseconds, default=None)
+
+    def latencies_of(self, architecture: Architecture) -> list[Latency]:
+        """Return the latency of an architecture on each of the budget's devices that estimates it.
+
+        Args:
+            architecture: An architecture of any space.
+        """
+        timed = self.budget.timed_devices()
+        work = architecture.work() if timed else None
+        if work is None:
+            return []
+        return [estimate(model, device.name, work) for device, model in timed if not model.lacks(work)]
 
     def to_json(self) -> JsonObject:
         """Write the complete request: presets resolved, defaults filled in."""
@@ -551,7 +571,7 @@ class SearchRequest:
         """The version of the JSON form: the earliest that has all of the request, so that earlier releases read it."""
         if self.spend is not None or self.exclude or self.first_rank != 1:
             return 2
-        if {name for name, _ in self.budget.bounds} - costs_by_limit().keys():
+        if {name for name, _ in self.budget.bounds} - costs_by_limit().keys() or len(self.budget.devices) > 1:
             return 2
         match self.objective:
             case Maximize(quantity="nn_mass"):
@@ -576,10 +596,18 @@ def _under(field: str, read: Callable[[], T]) -> T:
 
 
 def _with_profile(budget: Mapping[str, Any], find_device: FindDevice) -> Mapping[str, Any]:
-    """Return the budget with the name of a device that does not come with the core looked up."""
-    device = budget.get("device")
-    profile = find_device(device) if isinstance(device, str) and device not in devices() else None
-    return budget if profile is None else {**budget, "device": profile}
+    """Return the budget with the names of devices that do not come with the core looked up."""
+    several = budget.get("devices")
+    found = {} if "device" not in budget else {"device": _profile(budget["device"], find_device, "device")}
+    if isinstance(several, list):
+        found["devices"] = [_profile(one, find_device, f"devices.{place}") for place, one in enumerate(several)]
+    return {**budget, **found}
+
+
+def _profile(device: Any, find_device: FindDevice, field: str) -> Any:
+    other = isinstance(device, str) and device not in devices()
+    profile = _under(field, lambda: find_device(device)) if other else None
+    return device if profile is None else profile
 
 
 def _with_reference(objective: Any, find: Find) -> Any:

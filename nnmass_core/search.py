@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache, partial
@@ -11,9 +11,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from nnmass_core.architecture import Evaluation
-from nnmass_core.budget import AnyLimit, Budget, Floor, Limit, MassLimit
-from nnmass_core.certificate import Certificate, JointRelaxation, Ranked, SearchResult, Spent
+from nnmass_core.architecture import Architecture, Evaluation
+from nnmass_core.budget import AnyLimit, Budget, Floor, Limit, MassLimit, quantities_of
+from nnmass_core.certificate import Certificate, DeviceFit, JointRelaxation, Ranked, SearchResult, Spent
 from nnmass_core.costs import COSTS, LEAST_MASS, Cost, counts_of
 from nnmass_core.engine.chain import QUANTITIES, Chain, Ints, Stage
 from nnmass_core.engine.control import Control, OutOfTime
@@ -62,13 +62,17 @@ def search(request: SearchRequest, control: Control | None = None) -> SearchResu
 def chain_for(space: Space, budget: Budget, costs: Iterable[Cost]) -> Chain:
     """Return the space's chain with what these costs need: latencies of the budget's device, computed quantities."""
     needed = dict.fromkeys(costs)
-    model = budget.latency_model if any(cost.timed for cost in needed) else None
+    models = tuple(model for _, model in budget.timed_devices()) if any(cost.timed for cost in needed) else ()
     computed = tuple(cost for cost in needed if cost.compute is not None)
-    return chain_of(space, model, computed, budget.element_bytes if computed else 0)
+    return chain_of(space, models[0] if models else None, computed, budget.element_bytes if computed else 0, models[1:])
 
 
 def chain_of(
-    space: Space, model: LatencyModel | None = None, computed: tuple[Cost, ...] = (), element_bytes: int = 0
+    space: Space,
+    model: LatencyModel | None = None,
+    computed: tuple[Cost, ...] = (),
+    element_bytes: int = 0,
+    others: tuple[LatencyModel, ...] = (),
 ) -> Chain:
     """Return the space's chain, with latencies by a model, from a small cache when it is of ordinary size.
 
@@ -77,20 +81,36 @@ def chain_of(
         model: The source of latencies; without one they are 0.
         computed: Costs that are computed from the space's quantities.
         element_bytes: Bytes of one stored number; `computed` needs it.
+        others: The sources of latencies on further devices.
     """
     if space.option_bound() > CACHED_OPTIONS:
-        return _chain(space, model, computed, element_bytes)
-    return _cached_chain(space, model, computed, element_bytes)
+        return _chain(space, model, computed, element_bytes, others)
+    return _cached_chain(space, model, computed, element_bytes, others)
 
 
-def _chain(space: Space, model: LatencyModel | None, computed: tuple[Cost, ...], element_bytes: int) -> Chain:
+def _chain(
+    space: Space,
+    model: LatencyModel | None,
+    computed: tuple[Cost, ...],
+    element_bytes: int,
+    others: tuple[LatencyModel, ...],
+) -> Chain:
     chain = space.chain() if model is None else space.chain(model)
+    for quantity, other in zip(quantities_of(COSTS["latency_ms"], len(others) + 1)[1:], others, strict=True):
+        # the options of a space and their order do not depend on the device
+        stages = iter(space.chain(other).stages)
+        chain = chain.with_quantities({quantity: partial(_latency, stages)})
     if not computed:
         return chain
     return chain.with_quantities({cost.quantity: partial(_column, cost, element_bytes) for cost in computed})
 
 
 _cached_chain = lru_cache(maxsize=4)(_chain)
+
+
+def _latency(stages: Iterator[Stage], _: Stage) -> Ints:
+    column: Ints = next(stages).additive[:, QUANTITIES.index("latency")].astype(np.int64)
+    return column
 
 
 def _column(cost: Cost, element_bytes: int, stage: Stage) -> Ints:
@@ -102,7 +122,8 @@ def _column(cost: Cost, element_bytes: int, stage: Stage) -> Ints:
 
 def _problem(chain: Chain, limits: tuple[AnyLimit, ...], objective: Objective) -> ChainProblem:
     """Return the engine's problem. For a least peak its keys are the ranking order, since the peak is not a sum."""
-    caps = {limit.cost.quantity: limit.elements for limit in limits if isinstance(limit, Limit)}
+    uppers = [limit for limit in limits if isinstance(limit, Limit)]
+    caps = {quantity: limit.elements for limit in uppers for quantity in limit.quantities}
     peak = caps.pop(PEAK, None)
     floors = {limit.cost.quantity: limit.elements for limit in limits if isinstance(limit, Floor)}
     masses = [limit for limit in limits if isinstance(limit, MassLimit)]
@@ -267,8 +288,20 @@ class _Question:
             latency = self._request.latency_of(architecture)
             slack = {limit.name: limit.slack(evaluation, latency) for limit in self._limits}
             caveats = caveats_of_network(architecture, space.densest_evidence)
-            ranked.append(Ranked(rank, architecture, evaluation, slack, latency, caveats, of_front))
+            fit = self._fit(architecture)
+            ranked.append(Ranked(rank, architecture, evaluation, slack, latency, caveats, of_front, fit))
         return tuple(ranked)
+
+    def _fit(self, architecture: Architecture) -> tuple[DeviceFit, ...]:
+        """Return how an architecture fits each of several devices."""
+        budget = self._request.budget
+        if len(budget.devices) < 2:
+            return ()
+        latencies = {one.device: one for one in self._request.latencies_of(architecture)}
+        return tuple(
+            DeviceFit.of(device, budget, architecture.evaluation, latencies.get(device.name))
+            for device in budget.devices
+        )
 
     def _certificate(self, ranking: tuple[Ranked, ...], best: Ranked | None, solution: Solution) -> Certificate:
         """Return the certificate of a ranking. best: the first of all ranks, which need not be in the ranking."""
@@ -420,14 +453,25 @@ class _Question:
 
     def _nearest(self, others: ChainProblem, limit: Limit | Floor) -> float | None:
         """Return what the networks within the other limits have of a limit's cost, nearest to the limit."""
+        elements: int | None
         if limit.cost.quantity == PEAK:
             elements = least_peak(others, self._control)
+        elif len(limit.quantities) > 1:
+            assert isinstance(limit, Limit)
+            elements = self._least_of_all(others, limit)
         else:
             sign = 1 if isinstance(limit, Floor) else -1
             first = Key(others.chain.quantities.index(limit.cost.quantity), sign)
             found = self._proved(replace(others, keys=(first, maximize("nn_mass"))))
             elements = int(found.additive[0, first.column]) if len(found.additive) else None
         return None if elements is None else limit.cost.in_units(elements, self._size)
+
+    def _least_of_all(self, others: ChainProblem, limit: Limit) -> int | None:
+        """Return the least that a network has on the device where it has the most: docs/theory.md (60)."""
+        step = limit.step
+        assert step is not None  # a limit on latency is above 0
+        factor = least_factor(others, dict.fromkeys(limit.quantities, step), self._control)
+        return None if factor is None else int(factor / step)
 
     def _nearest_mass(self, limit: MassLimit) -> float | None:
         """Return the NN-Mass of the networks within the other limits, nearest to a limit on it."""
@@ -446,7 +490,7 @@ class _Question:
         """
         if relaxation is None or not self._caps or any(relaxation[one.name] is not None for one in self._caps):
             return None
-        steps = {limit.cost.quantity: limit.step for limit in self._caps}
+        steps = {quantity: limit.step for limit in self._caps for quantity in limit.quantities}
         fixed = tuple(limit for limit in self._limits if not isinstance(limit, Limit) or limit.step is None)
         unchanged = tuple(name for name in relaxation if name not in {limit.name for limit in self._caps})
         rest = self._problem(fixed)

@@ -156,6 +156,21 @@ def test_an_option_spends_a_share_of_the_most_of_a_cost(share: str) -> None:
     assert re.search(r"The most that fits is [\d,]+ MACs, proved; the networks use at least [\d,]+ MACs\.", said)
 
 
+def test_several_devices_limit_a_search(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.json"
+    mine.write_text(json.dumps({"name": "mine", "flash_bytes": 90_000}))
+    asked = ("search", "--preset", "densenet-tiny", "--device", "rp2040", "--device", str(mine), "--top-k", "1")
+    document = json.loads(run(*asked, "--json").stdout)
+    assert [fit["device"] for fit in document["items"][0]["devices"]] == ["rp2040", "mine"]
+    said = run(*asked).stdout
+    assert re.search(r"Unused by the best on rp2040: [\d.]+ MB weight memory and", said)
+    assert re.search(r"Unused by the best on mine: [\d.]+ k?B weight memory\.", said)
+    answer = nnmass.search("densenet-tiny", devices=["rp2040", json.loads(mine.read_text())], top_k=1)
+    assert answer.best is not None
+    assert answer.best.devices == document["items"][0]["devices"]
+    assert answer.request["budget"]["precision"] == "int8"
+
+
 def test_options_continue_a_ranking_and_exclude_networks(tmp_path: Path) -> None:
     whole = json.loads(run("search", *SMALL, "--top-k", "6", "--json").stdout)["items"]
     first = tmp_path / "first.json"
@@ -284,6 +299,8 @@ def test_a_search_without_proof_exits_with_4() -> None:
         ((*SMALL, "--spend", "macs=1.5"), "--spend must be a number above 0 and at most 1"),
         ((*SMALL, "--spend", "beauty=0.5"), "--spend must be one of params, macs"),
         ((*SMALL, "--spend", "macs=0.5", "--pareto", "macs"), "--spend applies only where NN-Mass is maximized"),
+        ((*SMALL, "--device", "rp2040", "--device", "toaster"), "must be one of"),
+        ((*SMALL, "--device", "rp2040", "--device", "rp2040"), "--device must have different names"),
         ((*SMALL, "--first-rank", "0"), "--first-rank must be at least 1"),
         ((*SMALL, "--first-rank", "9992"), "--first-rank must be at most 9991"),
         ((*SMALL, "--exclude", "resnet5"), '"resnet5" is not a file or a known network. Did you mean resnet50?'),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ from nnmass_core.engine.completions import Completions
 from nnmass_core.engine.problem import RANKING, column_of, maximize, minimize
 from nnmass_core.families import decode_architecture, decode_space
 from nnmass_core.families.concatenation import resolutions
+from nnmass_core.hardware.devices import Device
 from nnmass_core.hardware.latency import LatencyModel, estimate
 from nnmass_core.named.networks import named_network
 from nnmass_core.named.presets import resolve_space
@@ -310,6 +312,26 @@ def spending_a_share() -> Figures:
     )
 
 
+def several_devices() -> Figures:
+    model = latency_model()
+    operators = tuple(replace(one, call=one.call / 2, mac=9 * one.mac) for one in model.operators)
+    devices = [
+        Device(name, "", None, None, "", "", times)
+        for name, times in (("first", model), ("second", replace(model, operators=operators)))
+    ]
+    ranges = {"width": {"min": 2, "max": 8}, "depth": {"min": 3, "max": 9}, "skip_channels": {"min": 0, "max": 8}}
+    form = {"family": "densenet_mlp", "in_features": 4, "num_classes": 3, "activation": "relu", **ranges}
+    budget = Budget(devices=devices, max_latency_ms=0.008)
+    request = SearchRequest(space=decode_space(form), budget=budget, top_k=1)
+    best = search(request).ranking[0]
+    on = {one.device: one.nanoseconds for one in request.latencies_of(best.architecture)}
+    tight = replace(request, budget=Budget(devices=devices, max_latency_ms=0.001))
+    least = search(tight).certificate.relaxation
+    assert best.latency is not None
+    assert least is not None
+    return figures(**on, t=best.latency.nanoseconds, least=round(1e6 * (least["max_latency_ms"] or 0)))
+
+
 EXAMPLES: dict[int, Callable[[], Figures]] = {
     1: lambda: {f"L_{j}": str(mass.layer_links(W, j, T)) for j in range(5)},
     2: lambda: figures(t=mass.canonical_skip_channels(W, D, 500)),
@@ -367,4 +389,5 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     50: limits_on_mass,
     51: spending_a_share,
     57: best_completion,
+    60: several_devices,
 }

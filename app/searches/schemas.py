@@ -37,6 +37,7 @@ from app.http.fields import (
     Tag,
 )
 from app.jobs.waiting import Waiting
+from nnmass_core.budget import MOST_DEVICES
 from nnmass_core.costs import sums
 from nnmass_core.families import architecture_schema, space_schema
 from nnmass_core.hardware.devices import device_schema, devices
@@ -96,6 +97,12 @@ Device = Annotated[
 ]
 
 
+OneDevice = Annotated[
+    Any,
+    WithJsonSchema({"anyOf": [{"title": "DeviceName", "type": "string", "enum": list(devices())}, device_schema()]}),
+]
+
+
 class BudgetBody(with_limits(Strict)):  # type: ignore[misc]  # a base that the table of costs gives
     """The limits of the hardware, from above and from below. All are hard; an empty budget allows everything."""
 
@@ -110,6 +117,14 @@ class BudgetBody(with_limits(Strict)):  # type: ignore[misc]  # a base that the 
         examples=["stm32f746"],
         description="Name of a device (`GET /v1/devices`) or a full profile. Its memory limits also apply; of two "
         "limits on the same cost, the lower one applies.",
+    )
+    devices: list[OneDevice] | None = Field(
+        None,
+        max_length=MOST_DEVICES,
+        description="Several devices in place of `device`, names or profiles: architectures must fit each of them. A "
+        "limit on latency holds on each that has a latency profile at the precision. The default precision is that of "
+        "least bytes among theirs.",
+        examples=[["stm32f746", "rp2040"]],
     )
 
 
@@ -221,6 +236,11 @@ class SearchBudget(with_limits(BaseModel)):  # type: ignore[misc]  # a base that
         None,
         description="A device that comes with nnmass by its name, any other as a full profile; left out without one.",
         examples=["stm32f746"],
+    )
+    devices: list[OneDevice] | None = Field(
+        None,
+        description="Several devices in place of `device`; left out otherwise.",
+        examples=[["stm32f746", "rp2040"]],
     )
 
 
@@ -462,6 +482,20 @@ class EstimatedLatency(BaseModel):
     median_error: float = Field(description="Median of |estimated / measured - 1|.", examples=[0.1])
 
 
+class DeviceFit(BaseModel):
+    """How an architecture fits one of several devices."""
+
+    device: str = Field(description="Name of the device.", examples=["rp2040"])
+    slack: dict[str, int | float] = Field(
+        description="Distance to each limit of the device, and to a limit on latency, in the unit of the limit.",
+        examples=[{"max_weight_bytes": 1998848, "max_peak_activation_bytes": 40960}],
+    )
+    latency_ms: float | None = Field(
+        description="Estimated latency on the device, in ms; null without a latency profile at the precision.",
+        examples=[5.0],
+    )
+
+
 class _Place(BaseModel):
     rank: int | None = Field(
         description="Position in the ranking, from 1; null on a Pareto front, whose points have no rank.", examples=[1]
@@ -487,6 +521,9 @@ class RankedItem(with_costs(_Place, timed=True)):  # type: ignore[misc]  # a bas
     slack: dict[str, int | float] = Field(
         description="Distance to each limit of the budget, in the unit of the limit.",
         examples=[{"max_params": 294, "max_macs": 240512}],
+    )
+    devices: list[DeviceFit] | None = Field(
+        None, description="Of a budget with several devices: how the architecture fits each of them."
     )
     caveats: list[str] | None = Field(
         None,

@@ -72,10 +72,10 @@ def _best(request: SearchRequest, limits: dict[str, float], control: Control) ->
     floors = {floor.cost.limit: floor.bound for floor in request.budget.floors()}
     if control.expired() or any(bound < floors.get(name, 0) for name, bound in limits.items()):
         return None
-    # a device's limits as numbers, so that they can be raised too; of the device itself only its speed remains
+    # the devices' limits as numbers, so that they can be raised too; of a device itself only its speed remains
     bounds = {limit.name: limit.bound for limit in request.budget.all_limits()} | limits
-    device = request.budget.device and replace(request.budget.device, flash_bytes=None, ram_bytes=None)
-    budget = Budget(precision=request.budget.precision, device=device, **bounds)
+    devices = [replace(device, flash_bytes=None, ram_bytes=None) for device in request.budget.devices]
+    budget = Budget(precision=request.budget.precision, device=None, devices=devices, **bounds)
     found = search(replace(request, budget=budget, top_k=1, first_rank=1), control)
     return found.ranking[0].architecture if found.ranking and found.certificate.optimal else None
 

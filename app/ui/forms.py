@@ -119,8 +119,10 @@ def _budget(form: Form, problems: list[Problem]) -> JsonObject:
     for name in (LEAST_MASS, MOST_MASS):
         if value(form, name) and not (name == LEAST_MASS and _goal(form) == "least"):
             budget[name] = _real(form, name, None, problems)
-    if device := value(form, "device"):
-        budget["device"] = device
+    further = [name for name in form.get("devices", []) if name]
+    devices = list(dict.fromkeys(filter(None, [value(form, "device"), *further])))
+    if devices:
+        budget |= {"devices": devices} if len(devices) > 1 else {"device": devices[0]}
     return budget
 
 
@@ -241,8 +243,9 @@ def filled(request: Mapping[str, Any]) -> dict[str, list[str]]:
     limits = ((name, cost) for name, cost in (costs_by_limit() | costs_by_floor()).items() if name in budget)
     form |= {name: f"{budget[name]:,}" if cost.whole else _decimal(budget[name]) for name, cost in limits}
     form |= {name: _decimal(budget[name]) for name in (LEAST_MASS, MOST_MASS) if name in budget}
-    device = budget.get("device", "")
-    form["device"] = device["name"] if isinstance(device, Mapping) else device
+    devices = budget.get("devices") or [budget.get("device", "")]
+    named = [device["name"] if isinstance(device, Mapping) else device for device in devices]
+    form["device"] = named[0]
     if "pareto" in objective:
         form |= {"goal": "front", "cost": "+".join(objective["pareto"][1:])}
     elif objective.get("maximize", "nn_mass") != "nn_mass":
@@ -260,4 +263,4 @@ def filled(request: Mapping[str, Any]) -> dict[str, list[str]]:
     form["exclude"] = "\n".join(map(json.dumps, request.get("exclude", [])))
     asked = ("top_k", "first_rank", "diversity", "time_limit_seconds")
     form |= {name: str(request[name]) for name in asked if name in request}
-    return {name: [text] for name, text in form.items()}
+    return {name: [text] for name, text in form.items()} | {"devices": named[1:]}

@@ -59,6 +59,7 @@ def _form(
 ) -> Response:
     context = {
         "form": {name: values[0] for name, values in form.items() if values},
+        "further": list(form.get("devices", [])),
         "problems": {} if problems is None else problems.by_field,
         "presets": list(presets().values()),
         "mosts": _mosts(),

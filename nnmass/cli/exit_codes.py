@@ -15,6 +15,7 @@ FAILED, WRONG_INPUT, NOTHING_FITS, NOT_PROVED = 1, 2, 3, 4
 OPTIONS = {
     "space": "the space",
     "budget.device": "--device",
+    "budget.devices": "--device",
     "budget.precision": "--precision",
     "objective.minimize": "--minimize",
     "objective.maximize": "--maximize",

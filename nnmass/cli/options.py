@@ -57,10 +57,11 @@ def _device_names(incomplete: str) -> list[str]:
 
 
 Device = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         metavar="NAME|FILE",
-        help="Device whose memory sets limits (see `nnmass devices`), or a profile from `nnmass calibrate`.",
+        help="Device whose memory sets limits (see `nnmass devices`), or a profile from `nnmass calibrate`. May be "
+        "repeated: networks then fit each of the devices.",
         autocompletion=_device_names,
     ),
 ]
@@ -170,9 +171,14 @@ def _option(name: str, kind: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=kind)
 
 
-def limits_of(limits: Limits, device: str | None, precision: Precision | None) -> SearchOptions:
-    """Return the limits of a search; if the device is a file, read it."""
-    is_file = device is not None and (device.endswith(".json") or Path(device).is_file())
-    profile = json_in(device, "the device's profile") if device is not None and is_file else device
+def limits_of(limits: Limits, devices: list[str] | None, precision: Precision | None) -> SearchOptions:
+    """Return the limits of a search; devices that are files are read."""
+    found = [_profile_in(device) for device in devices or []]
     given = {} if precision is None else {"precision": precision.value}
-    return cast("SearchOptions", {**limits, "device": profile, **given})
+    named = {"device": found[0]} if len(found) == 1 else {"devices": found} if found else {}
+    return cast("SearchOptions", {**limits, **named, **given})
+
+
+def _profile_in(device: str) -> Any:
+    is_file = device.endswith(".json") or Path(device).is_file()
+    return json_in(device, "the device's profile") if is_file else device

@@ -100,7 +100,9 @@ def lines_of(answer: Answer) -> list[str]:
         formatting.binding(result, answer.request),
     ]
     said += formatting.relaxation(result)
-    said += [formatting.slack(answer.best.raw), formatting.latency(answer.best.raw)] if answer.best is not None else []
+    if answer.best is not None:
+        best = answer.best.raw
+        said += [formatting.slack(best), *formatting.fits(best), formatting.latency(best)]
     if answer.search is not None and answer.search.reused:
         said.append(f"Reused: the result of the equal search {answer.search.reused_from or answer.search.id}.")
     mind = [f"Note: {formatting.CAVEATS.get(caveat, caveat)}" for caveat in answer.certificate.caveats]

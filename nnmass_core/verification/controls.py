@@ -128,7 +128,7 @@ def _limited(request: ControlRequest) -> tuple[Chain, dict[str, int]]:
     """Return the chain of the request's space, and the bounds of its budget by quantity, in elements."""
     limits = request.budget.limits()
     chain = chain_for(request.space, request.budget, (limit.cost for limit in limits))
-    return chain, {limit.cost.quantity: limit.elements for limit in limits}
+    return chain, {quantity: limit.elements for limit in limits for quantity in limit.quantities}
 
 
 def _after(checks: int) -> Callable[[], bool]:

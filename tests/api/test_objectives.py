@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from tests.core.latencies import profile
 from worker import search_tasks
 from worker.process import Context
 
@@ -134,6 +135,31 @@ def test_a_share_of_the_most_macs_is_spent(client: TestClient, worker: Context) 
     assert wrong.json()["errors"][0]["field"] == "spend.quantity"
 
 
+def test_networks_fit_several_devices(client: TestClient, worker: Context) -> None:
+    mine = profile("fast")
+    assert client.post("/v1/devices", json=mine).status_code == 201
+    slow = profile("slow", ram_bytes=400_000)
+    for operator in slow["latency"]["operators"]:
+        operator["mac"] *= 2
+    budget = {"devices": ["fast", slow, "raspberry-pi-4b-4gb"], "max_latency_ms": 1.5}
+    search, items = run(client, worker, {"budget": budget, "top_k": 5})
+    named = search["request"]["budget"]["devices"]
+    assert [one if isinstance(one, str) else one["name"] for one in named] == ["fast", "slow", "raspberry-pi-4b-4gb"]
+    assert search["result"]["optimal"]
+    for item in items:
+        fits = {fit["device"]: fit for fit in item["devices"]}
+        assert item["latency_ms"] == max(fits["fast"]["latency_ms"], fits["slow"]["latency_ms"]) <= 1.5
+        assert item["latency"]["device"] == "slow"
+        assert fits["raspberry-pi-4b-4gb"]["latency_ms"] is None
+        assert fits["slow"]["slack"]["max_peak_activation_bytes"] == 400_000 - item["peak_activation_bytes"]
+        assert item["slack"]["max_latency_ms"] == fits["slow"]["slack"]["max_latency_ms"]
+    page = client.get(f"/searches/{search['id']}").text
+    assert "Left by the best on each device" in page
+    assert "the memory of slow and raspberry-pi-4b-4gb on fast" in page
+    lines = client.get(f"/v1/searches/{search['id']}/export", params={"format": "csv"}).text.splitlines()
+    assert len(lines) == 6
+
+
 def test_later_ranks_and_excluded_networks(client: TestClient, worker: Context) -> None:
     budget = {"max_params": 100_000}
     whole, items = run(client, worker, {"budget": budget, "top_k": 6})
@@ -216,6 +242,10 @@ def test_a_floor_that_no_network_reaches_has_the_highest_that_one_does(client: T
         ({"spend": {"quantity": "macs", "share": 0.5}, "objective": {"pareto": ["nn_mass", "macs"]}}, "spend"),
         ({"objective": {"minimize": "params", "reference": {"arch_id": "arch_0"}}}, "objective.reference.arch_id"),
         ({"objective": {"minimize": "params", "reference": {"arch_id": 5}}}, "objective.reference.arch_id"),
+        ({"budget": {"devices": ["rp2040", "toaster"]}}, "budget.devices.1"),
+        ({"budget": {"devices": ["rp2040", "rp2040"]}}, "budget.devices"),
+        ({"budget": {"device": "rp2040", "devices": ["rp2040"]}}, "budget.devices"),
+        ({"budget": {"devices": ["rp2040"] * 9}}, "budget.devices"),
         ({"first_rank": 0}, "first_rank"),
         ({"first_rank": 10_000}, "first_rank"),
         ({"exclude": ["mobilenet_v2", 5]}, "exclude.1"),

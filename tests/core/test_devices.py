@@ -96,7 +96,7 @@ def test_the_default_precision_of_a_profile_follows_from_its_memory(given: dict[
 def test_the_default_precision_of_a_profile_with_latencies_is_theirs() -> None:
     board = profile(flash_bytes=2**20)
     assert Budget(device=board).precision == "fp32"
-    assert Budget(device=board, max_latency_ms=5).latency_model is not None
+    assert len(Budget(device=board, max_latency_ms=5).timed_devices()) == 1
     board["latency"]["precision"] = "fp16"
     assert Budget(device=board).precision == "fp16"
 

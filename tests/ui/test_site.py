@@ -31,6 +31,7 @@ from app.storage.db import Database
 from app.storage.models import Search, Verification
 from app.ui.forms import FormProblems, checked, filled, search_body
 from app.ui.routes import chart_file
+from nnmass import formatting
 from nnmass.formatting import number
 from nnmass_core.errors import DefinitionError
 from nnmass_core.named.recipes import resolve_recipe
@@ -136,6 +137,7 @@ def test_a_form_filled_from_a_search_gives_the_same_request(site: Everything) ->
         {"space": "densenet-tiny", "exclude": ["mobilenet_v2", "resnet50"], "first_rank": 11},
         {"space": "densenet-tiny", "objective": {"minimize": "weight_bytes"}},
         {"space": "densenet-tiny", "budget": {"device": "rp2040"}},
+        {"space": "densenet-tiny", "budget": {"devices": ["stm32f746", "rp2040", "rtx-4090"]}},
         {"space": "densenet-tiny", "budget": {"min_params": 20_000, "min_nn_mass": 20.5, "max_nn_mass": 1e2}},
         {"space": "resnet-tiny", "budget": {"max_nn_mass": 90}, "objective": {"minimize": "macs", "min_nn_mass": 20}},
         {"space": "densenet-tiny", "budget": {"min_macs": 9_000_000}, "objective": {"pareto": ["nn_mass", "params"]}},
@@ -220,6 +222,23 @@ def test_floors_are_shown_on_the_page_of_a_search(client: TestClient, worker: Co
     front = client.get(f"{path}/front", params={"cost": "params"}).json()
     assert all(point["params"] >= 9_000 and point["nn_mass"] <= 40 for point in front)
     assert front
+
+
+def test_the_page_of_a_search_shows_what_is_left_of_each_device(client: TestClient, worker: Context) -> None:
+    form = FORM | {"device": "rp2040", "devices": ["stm32f407", "rp2040"]}
+    path = client.post("/searches", data=form, headers=OURS, follow_redirects=False).headers["location"]
+    assert client.get(f"/v1{path}").json()["request"]["budget"]["devices"] == ["rp2040", "stm32f407"]
+    assert search_tasks.run_next(worker)
+    page = client.get(path).text
+    assert "the memory of rp2040 and stm32f407 at int8" in page
+    fits = client.get(f"/v1{path}/architectures").json()["items"][0]["devices"]
+    left = fits[1]["slack"]["max_peak_activation_bytes"]
+    assert re.search(rf"<th[^>]*>stm32f407</th>.*{re.escape(formatting.memory(left))} activation memory", page)
+    assert re.search(r'value="stm32f407"[^>]* selected', client.get(f"/?like={path.split('/')[-1]}").text)
+    assert client.get(f"{path}/more").status_code == 200
+    two = client.post("/searches", data=FORM | {"devices": ["rp2040", "toaster"]}, headers=OURS)
+    assert two.status_code == 422
+    assert "must be one of" in two.text
 
 
 def test_a_button_searches_the_ranks_that_follow(client: TestClient, worker: Context) -> None:

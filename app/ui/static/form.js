@@ -144,9 +144,12 @@ function choosePreset() {
 }
 
 function showUsualPrecision() {
-  const chosen = document.getElementById("device").selectedOptions[0];
-  const usual = chosen.dataset.precision || "fp32";
-  document.getElementById("usual").textContent = chosen.value ? `${usual}, the default for this device` : `${usual}, the default`;
+  const selected = ["device", "devices"].flatMap((name) => [...document.getElementById(name).selectedOptions]);
+  const named = selected.filter((option) => option.value);
+  const found = named.map((option) => option.dataset.precision);
+  const usual = ["int8", "fp16", "fp32"].find((precision) => found.includes(precision)) || "fp32";
+  const whose = named.length > 1 ? " for these devices" : named.length ? " for this device" : "";
+  document.getElementById("usual").textContent = `${usual}, the default${whose}`;
 }
 
 function fillDevice(event) {
@@ -171,6 +174,7 @@ form.addEventListener("input", (event) => {
   if (event.target === preset) choosePreset();
   showPreset();
   showGoal();
+  showUsualPrecision();
   ask();
 });
 document.getElementById("space-actions").hidden = false;
