@@ -47,11 +47,11 @@ def search(space: Space, *, progress: Watch | None = None, **options: Unpack[Sea
 def _answer(question: Mapping[str, object], progress: Watch | None) -> Answer:
     request = SearchRequest.from_json(question)
     started = time.monotonic()
-    deadline = started + request.time_limit_seconds
     watched = {} if progress is None else {"report": _reporting(progress)}
     from nnmass_core.search import search as search_exactly  # here: evaluating and drawing do without the engine
 
-    found = search_exactly(request, Control(expired=lambda: time.monotonic() > deadline, **watched))
+    control = Control.timed(lambda: (time.monotonic() - started) / request.time_limit_seconds, **watched)
+    found = search_exactly(request, control)
     items = [ranked.to_json(request.budget.precision) for ranked in found.ranking]
     return Answer.from_json({"result": found.report(time.monotonic() - started), "items": items}, request.to_json())
 

@@ -23,7 +23,8 @@ from nnmass_core.engine.listing import Listing, listable, listed_best, listed_fr
 from nnmass_core.engine.pareto import Front, front_of_one_cost, front_of_two_costs
 from nnmass_core.engine.peaks import front_of_peak, least_peak, least_peaks
 from nnmass_core.engine.problem import PEAK, RANKING, ChainProblem, Excluded, Key, maximize, minimize
-from nnmass_core.engine.solver import Solution, Solver
+from nnmass_core.engine.solver import Solution
+from nnmass_core.engine.sums.limited import beats, best_paths
 from nnmass_core.hardware.latency import LatencyModel
 from nnmass_core.request import Maximize, Minimize, Objective, Pareto, SearchRequest
 from nnmass_core.spaces.base import Space
@@ -37,6 +38,10 @@ CACHED_OPTIONS = 500_000
 
 LISTED = {"best": 10_000, "peak or shape": 50_000, "front": 50_000}
 """By the kind of question, the most networks of a space that are listed, since bounds then take longer than a list."""
+
+
+FIRST_SHARE = 0.5
+"""The share of the time limit that the first of two solves may take."""
 
 
 def search(request: SearchRequest, control: Control | None = None) -> SearchResult:
@@ -180,13 +185,15 @@ class _Question:
         self._cost = _cost_of(request.objective)
         self._of_peak = self._cost is not None and self._cost.quantity == PEAK
         self._excluded = _excluded(request)
+        self._listed: Listing | None = None
 
     def ranking(self) -> SearchResult:
         """Return the ranks of the request, in the order of docs/theory.md (11)."""
         problem, first_rank = self._problem(self._limits), self._request.first_rank
-        first = self._most(problem)
+        first = self._most(problem, self._control.until(FIRST_SHARE))
         solution = self._solve(self._spending(problem, first), first_rank - 1 + self._request.top_k)
-        solution = solution if first is None else _both(first, solution)
+        if first is not None:
+            solution = _both(first, solution, proved=self._most_is_proved(first))
         rows = solution.integers.tolist()
         ranking = self._ranked(rows[first_rank - 1 :], first_rank)
         best = next(iter(ranking if first_rank == 1 else self._ranked(rows[:1])), None)
@@ -197,13 +204,16 @@ class _Question:
         """Return the engine's problem of the request with other limits."""
         return replace(_problem(self._chain, limits, self._objective), excluded=self._excluded)
 
-    def _most(self, problem: ChainProblem) -> Solution | None:
+    def _most(self, problem: ChainProblem, control: Control) -> Solution | None:
         """Return the network that uses the most of the cost of which a share must be spent; None without a `spend`."""
         spend = self._request.spend
         if spend is None:
             return None
         problem = replace(problem, keys=_keys(problem.chain, Maximize(spend.quantity)))
-        return Solver(problem, 1, self._control).solve()
+        listing = self._listing("best")
+        if listing is not None:
+            return listed_best(listing, problem, 1, of_peak=False, distinct_shapes=False)
+        return best_paths(problem, 1, control)
 
     def _spending(self, problem: ChainProblem, first: Solution | None) -> ChainProblem:
         """Return the problem with the floor that follows from the most of a cost: docs/theory.md (51)."""
@@ -225,10 +235,19 @@ class _Question:
             share=spend.share,
             most=float(cost.in_units(most, self._size)),
             bound=float(cost.in_units(max(most, first.bound), self._size)),
-            optimal=first.complete,
+            optimal=self._most_is_proved(first),
             least=float(cost.in_units(spend.least(most), self._size)),
             network=self._request.space.architecture(first.integers[0].tolist()),
         )
+
+    def _most_is_proved(self, first: Solution) -> bool:
+        """Return whether no network uses more of the cost to spend, though others may use as much and rank before."""
+        spend = self._request.spend
+        assert spend is not None
+        if first.complete or not len(first.additive):
+            return first.complete
+        column = self._chain.quantities.index(COSTS[spend.quantity].quantity)
+        return bool(first.bound <= first.additive[0, column])
 
     def front(self) -> SearchResult:
         """Return the Pareto front."""
@@ -248,7 +267,7 @@ class _Question:
             return listed_best(listing, problem, k, of_peak=self._of_peak, distinct_shapes=distinct)
         if self._of_peak:
             return least_peaks(problem, k, self._control, distinct_shapes=distinct)
-        return Solver(problem, k, self._control, distinct_shapes=distinct).solve()
+        return best_paths(problem, k, self._control, distinct_shapes=distinct)
 
     def _front(self, problem: ChainProblem, objective: Pareto) -> Front:
         quantities = tuple(COSTS[cost].quantity for cost in objective.costs)
@@ -275,9 +294,10 @@ class _Question:
         if self._chain.count() > LISTED[kind] or not listable(self._chain):
             return None
         try:
-            return Listing(self._chain, self._control)
+            self._listed = self._listed or Listing(self._chain, self._control)
         except OutOfTime:
             return None
+        return self._listed
 
     def _ranked(self, rows: list[list[int]], first_rank: int = 1) -> tuple[Ranked, ...]:
         ranked: list[Ranked] = []
@@ -404,8 +424,8 @@ class _Question:
         for limit in self._limits:
             others = tuple(other for other in self._limits if other != limit)
             problem = self._problem(others)
-            first = self._most(problem)
-            if first is not None and not first.complete:
+            first = self._most(problem, self._control)
+            if first is not None and not self._most_is_proved(first):
                 return None
             better = self._beats(self._spending(problem, first), best)
             if better is None:
@@ -430,7 +450,7 @@ class _Question:
         if self._cost is not None:
             elements = self._cost.elements(best.evaluation, best.latency, self._size) or 0
             value = Fraction(_sign(self._objective) * elements)
-        return Solver(problem, 1, self._control).beats(value)
+        return beats(problem, value, self._control)
 
     def _relaxation(self) -> dict[str, float | None] | None:
         """Return, for each limit, the nearest value that makes the request feasible with the other limits unchanged.
@@ -503,19 +523,19 @@ class _Question:
         return JointRelaxation(factor, limits, unchanged)
 
     def _proved(self, problem: ChainProblem) -> Solution:
-        solution = Solver(problem, 1, self._control).solve()
+        solution = best_paths(problem, 1, self._control)
         if not solution.complete:
             raise OutOfTime
         return solution
 
 
-def _both(first: Solution, second: Solution) -> Solution:
+def _both(first: Solution, second: Solution, *, proved: bool) -> Solution:
     """Return the second of two solves with what both prove together.
 
     A floor from a most that is not proved is too low at worst, so that the second one's bound holds either way. Without
     any most there was no floor: what was found may spend too little, but that nothing fits is proved all the same.
     """
-    complete = second.complete and (first.complete or not len(second.integers))
+    complete = second.complete and (proved or not len(second.integers))
     kept = len(second.integers) if len(first.integers) else 0
     return replace(
         second,

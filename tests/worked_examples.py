@@ -18,15 +18,16 @@ from nnmass_core.codec import decode
 from nnmass_core.engine.bounds import Layer, Prices, layer, price
 from nnmass_core.engine.chain import Chain
 from nnmass_core.engine.completions import Completions
-from nnmass_core.engine.problem import RANKING, column_of, maximize, minimize
+from nnmass_core.engine.problem import RANKING, Key, column_of, maximize, minimize
+from nnmass_core.engine.sums.reach import Reach
 from nnmass_core.families import decode_architecture, decode_space
 from nnmass_core.families.concatenation import resolutions
 from nnmass_core.hardware.devices import Device
 from nnmass_core.hardware.latency import LatencyModel, estimate
 from nnmass_core.named.networks import named_network
 from nnmass_core.named.presets import resolve_space
-from nnmass_core.request import Minimize, Pareto, SearchRequest, Spend
-from nnmass_core.search import search
+from nnmass_core.request import Maximize, Minimize, Pareto, SearchRequest, Spend
+from nnmass_core.search import chain_of, search
 from nnmass_core.spaces.base import Space
 from nnmass_core.wiring import draw_wiring
 from tests.core.residual_problems import choices
@@ -332,6 +333,30 @@ def several_devices() -> Figures:
     return figures(**on, t=best.latency.nanoseconds, least=round(1e6 * (least["max_latency_ms"] or 0)))
 
 
+def sums_close_to_a_limit() -> Figures:
+    space = resolve_space("densenet-tiny")
+    chain = chain_of(space)
+    reach = Reach(chain, Key(chain.quantities.index("macs"), 1))
+    best = search(most_macs_of(space)).ranking[0].evaluation
+    return figures(
+        divisor=reach.divisor,
+        **{
+            "remainders before the first stage": reach.remainders,
+            "first sum that may occur": reach.value(reach.first(reach.distance(30_000_000))),
+            "MACs of the best": best.macs,
+        },
+    )
+
+
+def most_macs_of(space: Space) -> SearchRequest:
+    return SearchRequest(space=space, budget=Budget(max_macs=30_000_000), objective=Maximize("macs"), top_k=1)
+
+
+def bound_by_what_must_follow() -> Figures:
+    best = search(most_macs_of(resolve_space("densenet-tiny"))).ranking[0].evaluation
+    return figures(**{"m of the best": best.mass})
+
+
 EXAMPLES: dict[int, Callable[[], Figures]] = {
     1: lambda: {f"L_{j}": str(mass.layer_links(W, j, T)) for j in range(5)},
     2: lambda: figures(t=mass.canonical_skip_channels(W, D, 500)),
@@ -388,6 +413,8 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     41: front_by_labels,
     50: limits_on_mass,
     51: spending_a_share,
+    52: sums_close_to_a_limit,
+    53: bound_by_what_must_follow,
     57: best_completion,
     60: several_devices,
 }

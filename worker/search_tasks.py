@@ -42,9 +42,9 @@ def _run(context: Context, claim: Claim) -> None:
     if has_source and _ends_with_source(context, claim, request):
         return
     started = time.monotonic()
-    deadline = started + request.time_limit_seconds
     with Heartbeat(context, claim) as heartbeat:
-        found = search(request, Control(expired=lambda: time.monotonic() > deadline, report=heartbeat.report))
+        control = Control.timed(lambda: (time.monotonic() - started) / request.time_limit_seconds, heartbeat.report)
+        found = search(request, control)
     with context.database.write() as session:
         if lifecycle.succeed(session, claim):
             _store(session, claim, request, found, time.monotonic() - started)

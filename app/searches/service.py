@@ -231,10 +231,10 @@ def preview(request: SearchRequest) -> Preview:
     if request.space.option_bound() > PREVIEW_OPTIONS:
         raise _too_large()
     started = time.monotonic()
-    deadline = started + min(PREVIEW_SECONDS, request.time_limit_seconds)
-    found = search(request, Control(expired=lambda: time.monotonic() > deadline))
+    seconds = min(PREVIEW_SECONDS, request.time_limit_seconds)
+    found = search(request, Control.timed(lambda: (time.monotonic() - started) / seconds))
     # a front whose labels take too much memory has gaps, however much time it has
-    if not found.certificate.optimal and time.monotonic() > deadline:
+    if not found.certificate.optimal and time.monotonic() > started + seconds:
         raise _too_large()
     items = [ranked.to_json(request.budget.precision) for ranked in found.ranking]
     result = found.report(time.monotonic() - started)

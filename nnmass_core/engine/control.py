@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 
 class OutOfTime(Exception):
@@ -18,6 +19,10 @@ def _silent(fraction: float, message: str) -> None:
     """Ignore a report."""
 
 
+def _none() -> float:
+    return 0.0
+
+
 @dataclass(frozen=True)
 class Control:
     """Callbacks of a computation's caller, called several times a second.
@@ -26,10 +31,26 @@ class Control:
         expired: Returns whether the time limit has passed: the computation then returns its best result, marked as
             incomplete.
         report: Receives the progress, a fraction in [0, 1], and a message; it may raise Interrupted to cancel.
+        used: Returns the share of the time limit that has passed, 0 without one.
     """
 
     expired: Callable[[], bool] = _never
     report: Callable[[float, str], None] = _silent
+    used: Callable[[], float] = _none
+
+    @classmethod
+    def timed(cls, used: Callable[[], float], report: Callable[[float, str], None] = _silent) -> Self:
+        """Return a control with a time limit.
+
+        Args:
+            used: Returns the share of the time limit that has passed.
+            report: Receives the progress, as of a Control.
+        """
+        return cls(lambda: used() > 1, report, used)
+
+    def until(self, share: float) -> Control:
+        """Return a control of a part of the computation, which ends at a share of the time limit."""
+        return replace(self, expired=lambda: self.expired() or self.used() > share)
 
     def never_back(self) -> Control:
         """Return a control whose reported fraction never decreases, whatever subproblems a computation solves."""
@@ -40,4 +61,4 @@ class Control:
             reached = max(reached, fraction)
             self.report(reached, message)
 
-        return Control(self.expired, report)
+        return replace(self, report=report)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,30 @@ MANY = 1 << 14
 
 Offer = Callable[[Ints], tuple[Ints, Floats, Floats]]
 """Takes paths as positions in the layers; returns which of them are feasible, and their first and second keys."""
+
+
+class Onward(Protocol):
+    """The best sums of values that can follow partial paths of a tally."""
+
+    def best(self, stage: int, node: Ints, tally: Ints) -> Floats:
+        """Return the best sum that can follow partial paths before a stage. node, tally so far: (n,)."""
+        ...
+
+
+class Filter(Protocol):
+    """Refuses partial paths by a sum of integers, their tally."""
+
+    def tally(self, stage: int) -> Ints:
+        """Return what each option of a chain's stage adds to the tally, (n,)."""
+        ...
+
+    def admits(self, stage: int, node: Ints, tally: Ints) -> NDArray[np.bool_]:
+        """Return which partial paths before a stage to keep. node, tally so far: (n,)."""
+        ...
+
+    def onward(self, layers: list[Layer], values: list[Floats]) -> Onward | None:
+        """Return the best sums of `values`, (n,) for each layer, that can follow; None where no tally bounds them."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -86,7 +111,8 @@ class Enumeration:
     """What each node of a set of layers can still add; used to walk every path that may reach a threshold.
 
     layers: prepared stages; second: each layer's second key, (n,) per layer; budget: (rows,); prices: vectors that
-    prune, the tightest first. second_limit: the row that limits what the second key minimizes, if there is one.
+    prune, the tightest first. second_limit: the row that limits what the second key minimizes, if there is one. within:
+    refuses more partial paths.
     """
 
     def __init__(
@@ -97,15 +123,21 @@ class Enumeration:
         budget: Floats,
         prices: list[Prices],
         second_limit: int | None = None,
+        within: Filter | None = None,
     ) -> None:
         self.budget = budget
         self.labels = 0
+        self.examined = 0
         self.pruned = 0
         self._completions: Completions | None = None
         self._layers, self._nodes, self._tightest, self._second_limit = layers, nodes, prices[0], second_limit
         self._of_value = np.array([p.weight > 0 for p in prices])
         self._constants = np.array([p.constant for p in prices])
         self._prepare(layers, second, nodes, prices)
+        self._within = within
+        self._onward = within.onward(layers, prices[0].priced(layers)) if within else None
+        stages = enumerate(zip(layers, self._order, strict=True))
+        self._tally = [within.tally(i)[this.rows][order] for i, (this, order) in stages] if within else []
 
     def _prepare(self, layers: list[Layer], second: list[Floats], nodes: tuple[int, ...], prices: list[Prices]) -> None:
         rows = range(len(self.budget))
@@ -191,6 +223,7 @@ class Enumeration:
         parent, option = runs(low[:upto], low[:upto] + counts[:upto])
         child = self._children(block, parent, option, cut, block.share * upto / len(block))
         self.labels += len(child)
+        self.examined += len(parent)
         self.pruned += int(dropped[:upto].sum()) + len(parent) - len(child)
         return [*rest, child] if len(child) else rest
 
@@ -227,7 +260,19 @@ class Enumeration:
                 reached = known.reachable(i + 1, node[tied], priced[tied, 0], use[tied], budget)
                 if reached is not None:
                     rows, bound = (np.delete(kept, ties[reached < cut.floor]) for kept in (rows, bound))
+        if self._within is not None:
+            tally = self._tallies(block)[parent[rows]] + self._tally[i][option[rows]]
+            admitted = self._within.admits(i + 1, node[rows], tally)
+            if self._onward is not None:
+                bound = np.minimum(bound, priced[rows, 0] + self._onward.best(i + 1, node[rows], tally))
+                admitted &= bound >= cut.floor
+            rows, bound = rows[admitted], bound[admitted]
         order = rows[np.argsort(-bound, kind="stable")]
         positions = block.positions[parent[order]]
         positions[:, i] = option[order]
         return Block(i + 1, node[order], priced[order], second[order], use[order], positions, share)
+
+    def _tallies(self, block: Block) -> Ints:
+        """Return the tally so far of each row of a block, (n,)."""
+        taken = zip(self._tally[: block.stage], block.positions.T, strict=False)
+        return sum((own[positions] for own, positions in taken), np.zeros(len(block), np.int64))

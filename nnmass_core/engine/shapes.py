@@ -211,6 +211,11 @@ class Shapes:
         self._after = _onward(layers, nodes, sums)
         self.tables = [_table(*parts) for parts in zip(layers, own, sums, self._after[1:], nodes[:-1], strict=True)]
 
+    @property
+    def examined(self) -> int:
+        """How many partial paths were looked at."""
+        return self.labels + self.pruned
+
     def steps(self, cut: Callable[[], Cut], offer: Offer) -> Iterator[float]:
         """Offer the best wirings of every shape that passes the cut; yield the share that is done before each step."""
         stack, done = [self.root()], 0.0

@@ -31,7 +31,7 @@ from nnmass_core.engine.bounds import (
 )
 from nnmass_core.engine.chain import Chain, Floats, Ints, Stage
 from nnmass_core.engine.control import Control
-from nnmass_core.engine.enumeration import Cut, Enumeration, Offer, option_bounds
+from nnmass_core.engine.enumeration import Cut, Enumeration, Filter, Offer, option_bounds
 from nnmass_core.engine.problem import MASS, RELATIVE_ERROR, ChainProblem, Key, column_of
 from nnmass_core.engine.ranking import Pool
 from nnmass_core.engine.shapes import Shapes
@@ -93,7 +93,15 @@ class Solver:
         *,
         distinct_shapes: bool = False,
         pool: Callable[[Chain], CandidatePool] | None = None,
+        within: Filter | None = None,
+        most_examined: int | None = None,
     ) -> None:
+        """Prepare a solve.
+
+        distinct_shapes: of each shape only the best path counts. pool: receives the paths, in place of the best k.
+        within: refuses partial paths that cannot be feasible. most_examined: the solve is cut short when it has
+        looked at more partial paths.
+        """
         self.problem = problem
         self.chain = problem.chain
         best_k = Pool(self.chain, problem.keys, k, distinct_shapes=distinct_shapes)
@@ -103,7 +111,9 @@ class Solver:
         self._control = control
         self._nodes = self.chain.nodes
         self.labels, self.pruned, self._progress = 0, 0, 0.0
+        self._within = within
         self._most_labels: int | None = None
+        self._most_examined, self._examined = most_examined, 0
         self._enough: Callable[[], bool] = lambda: False
         self._first, self._second_key = problem.keys[:2]
         self._quantum = 1.0
@@ -142,7 +152,7 @@ class Solver:
         found = self.chain.path_integers(paths), self.pool.additive, masses
         return Solution(*found, complete=complete, bound=bound, labels=self.labels, pruned=self.pruned)
 
-    def collect(self, threshold: float, most_labels: int) -> bool | None:
+    def collect(self, threshold: float, most_labels: int | None = None) -> bool | None:
         """Offer to the pool every path whose first key reaches the threshold, and perhaps others.
 
         Return False when that takes more than `most_labels` partial paths, None when the time ran out.
@@ -311,7 +321,7 @@ class Solver:
 
     def _lower_threshold(self, prices: list[Prices]) -> tuple[bool, float]:
         """Enumerate down from the bound until the best k are known; return as `_run`."""
-        bound, step, covered = prices[0].bound, FIRST_STEP, np.inf
+        bound, step, covered = self._tightened(prices[0]), FIRST_STEP, np.inf
         bounds = option_bounds(self._layers, self._nodes, prices)
         if not np.isfinite(self.pool.worst(self._first)):
             self._dive(prices, bounds, bound - (bound - self._worst) * step)
@@ -330,12 +340,21 @@ class Solver:
         best = float(self.pool.additive[0, self._first.column] * self._first.sign) if len(self.pool) else -np.inf
         return complete, best if complete else max(best, min(bound, covered))
 
+    def _tightened(self, prices: Prices) -> float:
+        """Return the bound of the prices on the paths that the filter admits."""
+        onward = self._within.onward(self._layers, prices.priced(self._layers)) if self._within else None
+        if onward is None:
+            return prices.bound
+        start = np.zeros(1, np.int64)
+        return min(prices.bound, float(onward.best(0, start, start)[0]) + prices.constant)
+
     def _enumerate(self, prices: list[Prices], bounds: list[Floats], threshold: float) -> bool:
         """Offer every feasible path that reaches the threshold and may enter the pool; False when it was cut short."""
         survey, offer = self._prepared(prices, bounds, threshold)
-        in_time = all(self._goes_on(survey.labels, done) for done in survey.steps(lambda: self._cut(threshold), offer))
+        in_time = all(self._goes_on(survey, done) for done in survey.steps(lambda: self._cut(threshold), offer))
         self.labels += survey.labels
         self.pruned += survey.pruned
+        self._examined += survey.examined
         return in_time
 
     def _dive(self, prices: list[Prices], bounds: list[Floats], threshold: float) -> None:
@@ -369,7 +388,7 @@ class Solver:
         if not self._distinct_shapes:
             used = Key(self._second_key.column, -self._second_key.sign)
             limit = self._row_keys.index(used) if used in self._row_keys else None
-            return Enumeration(layers, second, self._nodes, self._budget, prices, limit)
+            return Enumeration(layers, second, self._nodes, self._budget, prices, limit, self._within)
         own = [numbers[this.rows] for numbers, this in zip(self.chain.shape_numbers, layers, strict=True)]
         prices = prices + spread_prices(prices[0], self._reach, self._budget, len(layers))
         # else the tolerance could accept what is refused later
@@ -377,11 +396,12 @@ class Solver:
         quantum = self._quantum
         return Shapes(layers, own, second, self._nodes, self._budget, prices, quantum=quantum, settled=settled)
 
-    def _goes_on(self, labels: int, done: float) -> bool:
+    def _goes_on(self, survey: Enumeration | Shapes, done: float) -> bool:
         """Report the progress of an enumeration, and return whether time and labels are left for its next step."""
         self._progress = max(self._progress, min(0.99, done))
-        labels += self.labels
+        labels = self.labels + survey.labels
         cut_short = self._most_labels is not None and labels > self._most_labels
+        cut_short |= self._most_examined is not None and self._examined + survey.examined > self._most_examined
         if cut_short or self._enough() or self._control.expired():
             return False
         self._control.report(self._progress, f"{labels} partial architectures examined")

@@ -1,0 +1,273 @@
+"""Which sums of one quantity a path can have: listed where they are few, else by their remainders.
+
+Where a sum is limited and is to come as close to its limit as it can, a partial path is of use only if what it has and
+what can follow it add up to a sum close to the limit. For each node, the sums that can follow it are listed, from the
+last stage backward, while they are few. Before that so many sums follow a node that nearly all between the least and
+the greatest occur which have a remainder that occurs, modulo the greatest common divisor of the differences between
+options that join the same nodes. docs/theory.md (52).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnmass_core.engine.bounds import Layer
+from nnmass_core.engine.chain import Chain, Floats, Ints, runs
+from nnmass_core.engine.problem import MASS, Key
+
+MOST_SUMS = 1 << 19
+"""The most sums that are formed to list those that follow the nodes before one stage."""
+
+MOST_REMAINDERS = 1 << 16
+"""The most remainders that are formed for the nodes before one stage; with more, every remainder is taken to occur."""
+
+NONE = 2**62
+"""Above every distance."""
+
+
+@dataclass(frozen=True, eq=False)
+class Following:
+    """The distances that can follow each of some nodes, or a superset of them.
+
+    numbers: node x span + distance, ascending and different, where a distance is below the span. With a divisor they
+    are remainders, and the distances are all those from `least` to `most` that have one of their node's remainders.
+    """
+
+    numbers: Ints
+    span: int
+    least: Ints
+    most: Ints
+    divided: bool
+
+    def next(self, node: Ints, start: Ints) -> Ints:
+        """Return each node's least distance that is at least `start`, NONE where there is none. node, start: (n,)."""
+        low = np.maximum(start, self.least[node])
+        whole, own = np.divmod(low, self.span) if self.divided else (np.zeros_like(low), np.minimum(low, self.span - 1))
+        first, end = np.searchsorted(self.numbers, [node * self.span, (node + 1) * self.span])
+        place = np.searchsorted(self.numbers, node * self.span + own)
+        if self.divided:
+            around = place >= end
+            place, whole = np.where(around, first, place), whole + around
+        found = self.numbers[np.minimum(place, len(self.numbers) - 1)] - node * self.span + whole * self.span
+        return np.where((place < end) & (low <= self.most[node]) & (found <= self.most[node]), found, NONE)
+
+
+class Reach:
+    """The distances of paths from a sum that no path exceeds: each stage's best option in place of the path's.
+
+    The distance of a path is the sum over its options, integers from 0; so a smaller distance is better by the key.
+    """
+
+    def __init__(
+        self, chain: Chain, key: Key, *, most_sums: int = MOST_SUMS, most_remainders: int = MOST_REMAINDERS
+    ) -> None:
+        """Find the distances. most_sums, most_remainders: as the constants."""
+        self._chain = chain
+        self._key = key
+        self._most = most_sums, most_remainders
+        values = [exact_values(chain, stage, key.column) for stage in range(len(chain.stages))]
+        best = [int((key.sign * value).max()) if len(value) else 0 for value in values]
+        self._best = key.sign * sum(best)
+        self.distances = [top - key.sign * value for top, value in zip(best, values, strict=True)]
+        stages = zip(chain.stages, self.distances, strict=True)
+        self._steps = [_different(this.source, this.target, distances) for this, distances in stages]
+        self.divisor, self._remainders = self._all_remainders()
+        self._following = self._all_following()
+
+    def distance(self, value: int) -> int:
+        """Return the distance of a sum."""
+        return self._key.sign * (self._best - value)
+
+    def value(self, distance: int) -> int:
+        """Return the sum at a distance."""
+        return self._best - self._key.sign * distance
+
+    def first(self, start: int) -> int:
+        """Return a distance of at least `start`, and at most the least one of a path; NONE where there is none."""
+        return int(self.follows(0, np.zeros(1, np.int64), np.array([start]))[0])
+
+    @property
+    def farthest(self) -> int:
+        """No path has a greater distance."""
+        return int(self._following[0].most[0])
+
+    @property
+    def remainders(self) -> int:
+        """How many remainders the distances of paths may have."""
+        return len(self._remainders[0])
+
+    def follows(self, stage: int, node: Ints, start: Ints) -> Ints:
+        """Return the least distance from `start` that may follow each node before a stage, NONE for none; (n,) each."""
+        return self._following[stage].next(node, np.maximum(start, 0))
+
+    def _all_following(self) -> list[Following]:
+        """Return what follows the nodes before each stage, and after the last one."""
+        nodes = self._chain.nodes
+        span = sum(int(distance.max(initial=0)) for distance in self.distances) + 1
+        none = np.zeros(1, np.int64)
+        found = [Following(none, span, none, none, divided=False)]
+        for stage, before in zip(range(len(nodes) - 2, -1, -1), reversed(nodes[:-1]), strict=True):
+            sources, targets, distances = self._steps[stage]
+            after = found[-1]
+            bounds = _bounds(before, sources, distances + after.least[targets], distances + after.most[targets])
+            numbers = (
+                None if after.divided else _joined(sources, targets, distances, after.numbers, span, self._most[0])
+            )
+            if numbers is not None:
+                found.append(Following(numbers, span, *bounds, divided=False))
+            else:
+                found.append(Following(self._remainders[stage], self.divisor, *bounds, divided=True))
+        return found[::-1]
+
+    def _all_remainders(self) -> tuple[int, list[Ints]]:
+        """Return a divisor and the numbers node x divisor + remainder of what follows the nodes before each stage.
+
+        What the first stages add has one remainder for each pair of nodes, modulo the divisor of these stages: this
+        tells the most of what must follow. The more stages, the smaller the divisor.
+        """
+        for divisor in self._divisors():
+            found: list[Ints] = [np.zeros(1, np.int64)]
+            for stage in range(len(self.distances) - 1, -1, -1):
+                sources, targets, distances = self._steps[stage]
+                steps = _different(sources, targets, distances % divisor)
+                numbers = _joined(*steps, found[-1], divisor, self._most[1], around=True)
+                if numbers is None:
+                    break
+                found.append(numbers)
+            else:
+                return divisor, found[::-1]
+        return 1, [np.arange(n) for n in self._chain.nodes]
+
+    def _divisors(self) -> list[int]:
+        """Return the divisors of differences between options that join the same nodes, for more and more stages."""
+        divisor, found = 0, dict[int, None]()
+        for this, distances in zip(self._chain.stages, self.distances, strict=True):
+            starts = this.groups.starts
+            first = np.repeat(distances[starts], np.diff(np.append(starts, len(distances))))
+            divisor = math.gcd(divisor, int(np.gcd.reduce(distances - first, initial=0)))
+            found[divisor] = None
+        return [divisor for divisor in found if divisor > 1]
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """The paths between two distances, both included, as a filter of partial paths."""
+
+    reach: Reach
+    near: int
+    far: int
+
+    def tally(self, stage: int) -> Ints:
+        """Return what each option of a stage adds to a path's distance, (n,)."""
+        return self.reach.distances[stage]
+
+    def admits(self, stage: int, node: Ints, tally: Ints) -> NDArray[np.bool_]:
+        """Return which partial paths before a stage may end in the window. node, tally so far: (n,)."""
+        return self.reach.follows(stage, node, self.near - tally) <= self.far - tally
+
+    def onward(self, layers: list[Layer], values: list[Floats]) -> Onward | None:
+        """Return the best sums of `values` by what must follow; None where remainders tell nothing."""
+        exact = self.near == self.far and self.reach.divisor > 1
+        return Onward(layers, values, self.reach, self.near) if exact else None
+
+
+class Onward:
+    """For each node before each stage, the best sum of values to the end, by the remainder of the distance to the end.
+
+    layers: prepared stages; values: each layer's, to be maximized, (n,). end: the distance of whole paths.
+    docs/theory.md (53).
+    """
+
+    def __init__(self, layers: list[Layer], values: list[Floats], reach: Reach, end: int) -> None:
+        self._end = end
+        self._divisor = divisor = reach.divisor
+        self._found = [(np.zeros(1, np.int64), np.zeros(1))]
+        stages = zip(layers, values, reach.distances, strict=True)
+        for this, value, distances in reversed(list(stages)):
+            remainders = distances[this.rows] % divisor
+            number = np.repeat(np.arange(len(this.groups.starts)), np.diff(np.append(this.groups.starts, len(value))))
+            number, best = _greatest(number * divisor + remainders, value)
+            group, remainder = np.divmod(number, divisor)
+            source, target = this.groups.source[group], this.groups.target[group]
+            after, onward = self._found[-1]
+            step, place = runs(*np.searchsorted(after, [target * divisor, (target + 1) * divisor]))
+            sums = (remainder[step] + after[place]) % divisor
+            self._found.append(_greatest(source[step] * divisor + sums, best[step] + onward[place]))
+        self._found.reverse()
+
+    def best(self, stage: int, node: Ints, tally: Ints) -> Floats:
+        """Return the best that can follow partial paths before a stage. node, tally so far: (n,)."""
+        numbers, best = self._found[stage]
+        wanted = node * self._divisor + (self._end - tally) % self._divisor
+        if not len(numbers):
+            return np.full(len(node), -np.inf)
+        place = np.minimum(np.searchsorted(numbers, wanted), len(numbers) - 1)
+        return np.where(numbers[place] == wanted, best[place], -np.inf)
+
+
+def _greatest(numbers: Ints, values: Floats) -> tuple[Ints, Floats]:
+    """Return the different numbers, ascending, and the greatest value of each."""
+    if not len(numbers):
+        return numbers, values
+    order = np.argsort(numbers, kind="stable")
+    numbers = numbers[order]
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+    return numbers[starts], np.maximum.reduceat(values[order], starts)
+
+
+def exact_values(chain: Chain, stage: int, column: int) -> Ints:
+    """Return a quantity of each option of a stage as integers, NN-Mass over the chain's common denominator, (n,)."""
+    this = chain.stages[stage]
+    if column == MASS:
+        return this.mass_numerator * (chain.common_denominator // this.mass_denominator)
+    return this.additive[:, column].astype(np.int64)
+
+
+def usable(chain: Chain, key: Key) -> bool:
+    """Return whether distances by a key fit 64 bits together with the number of a node."""
+    if key.column == MASS:
+        most = chain.largest_mass
+    else:
+        most = sum(int(stage.additive[:, key.column].max(initial=0)) for stage in chain.stages) + 1
+    return most * max(chain.nodes) < NONE
+
+
+def _different(sources: Ints, targets: Ints, distances: Ints) -> tuple[Ints, Ints, Ints]:
+    """Return the different rows of three columns, in ascending order."""
+    order = np.lexsort([distances, targets, sources])
+    columns = sources[order], targets[order], distances[order]
+    fresh = np.ones(len(order), bool)
+    fresh[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    return columns[0][fresh], columns[1][fresh], columns[2][fresh]
+
+
+def _joined(
+    sources: Ints, targets: Ints, distances: Ints, after: Ints, span: int, most: int, *, around: bool = False
+) -> Ints | None:
+    """Return the numbers of what steps and what follows them add up to; None where they are too many to form.
+
+    around: sums are remainders of a division by the span.
+    """
+    step, place = _pairs(targets, after, span, most)
+    if step is None:
+        return None
+    sums = distances[step] + after[place] - targets[step] * span
+    return np.unique(sources[step] * span + (sums % span if around else sums))
+
+
+def _pairs(targets: Ints, after: Ints, span: int, most: int) -> tuple[Ints | None, Ints]:
+    """Return each step with each of the numbers that follow it; None where there are too many pairs."""
+    first, end = np.searchsorted(after, [targets * span, (targets + 1) * span])
+    return (None, first) if int((end - first).sum()) > most else runs(first, end)
+
+
+def _bounds(nodes: int, sources: Ints, least: Ints, most: Ints) -> tuple[Ints, Ints]:
+    """Return the least and the most of each node; NONE and -1 where nothing follows."""
+    low, high = np.full(nodes, NONE), np.full(nodes, -1)
+    np.minimum.at(low, sources, least)
+    np.maximum.at(high, sources, most)
+    return low, high

@@ -1,0 +1,234 @@
+"""The best paths by a sum that its own limit bounds: against brute force, lists, and a table of sums."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nnmass_core.budget import Budget
+from nnmass_core.engine.chain import Chain, Ints
+from nnmass_core.engine.control import Control
+from nnmass_core.engine.listing import Listing, listed_best
+from nnmass_core.engine.problem import RANKING, ChainProblem, Key
+from nnmass_core.engine.sums.limited import Effort, beats, best_paths
+from nnmass_core.engine.sums.reach import NONE, Reach
+from nnmass_core.named.presets import resolve_space
+from nnmass_core.request import Maximize, Minimize, SearchRequest, Spend
+from nnmass_core.search import chain_of, search
+from tests.core.random_chains import Path, every_path, first_of_each_shape, out_of_time_after, random_chain
+from tests.core.test_random_chains import moments
+
+SUMS = ("params", "macs", "latency", "nn_mass")
+
+
+def random_effort(rng: Random) -> Effort:
+    """Return an effort that sends even small spaces through windows, lists, remainders and halving."""
+    return Effort(
+        few=rng.choice((0, 1, 3, 10)),
+        single=rng.choice((0, 1, 3)),
+        most_sums=rng.choice((0, 2, 10, 1000)),
+        most_remainders=rng.choice((0, 2, 10, 1000)),
+    )
+
+
+def value(path: Path, name: str) -> Fraction:
+    return path.mass if name == "nn_mass" else Fraction(getattr(path, name))
+
+
+def limiting_mass(problem: ChainProblem, bound: Fraction, sign: int) -> ChainProblem:
+    return replace(problem, most_mass=bound) if sign > 0 else replace(problem, least_mass=bound)
+
+
+def limited(rng: Random, name: str, sign: int) -> tuple[ChainProblem, list[Path]]:
+    """Return a problem with a limit on its first key's sum and perhaps others; its paths, the best first."""
+    chain = random_chain(rng)
+    paths = every_path(chain)
+    bound = rng.choice(paths)
+    near = value(bound, name) + (rng.choice((0, 0, 1)) if name != "nn_mass" else Fraction(rng.choice((0, 1)), 7))
+    problem = ChainProblem(chain)
+    column = chain.quantities.index(name)
+    if name == "nn_mass":
+        problem = limiting_mass(problem, near, sign)
+    elif sign > 0:
+        problem = problem.capped(column, int(near))
+    else:
+        problem = replace(problem, floors=((column, int(near)),))
+    able = [path for path in paths if sign * value(path, name) <= sign * near]
+    if rng.random() < 0.6:
+        other = rng.choice([o for o in ("params", "macs", "weights") if o != name])
+        most = getattr(rng.choice(paths), other)
+        problem = problem.capped(chain.quantities.index(other), most)
+        able = [path for path in able if getattr(path, other) <= most]
+    if rng.random() < 0.2:
+        far = value(rng.choice(paths), name)
+        far = min(far, near) if sign > 0 else max(far, near)
+        if name == "nn_mass":
+            problem = limiting_mass(problem, far, -sign)
+        elif sign > 0:
+            problem = replace(problem, floors=((column, int(far)),))
+        else:
+            problem = problem.capped(column, int(far))
+        able = [path for path in able if sign * value(path, name) >= sign * far]
+    if rng.random() < 0.2:
+        peak = rng.choice(chain.peaks)
+        problem = replace(problem, peak=peak)
+        able = [path for path in able if path.peak <= peak]
+    keys = (Key(column, sign), *(key for key in RANKING if key.column != column))
+    able.sort(key=lambda path: (-sign * value(path, name), path.place))
+    return replace(problem, keys=keys), able
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("name", SUMS)
+@pytest.mark.random_cases(40)
+def test_the_best_by_a_limited_sum_equal_brute_force(name: str, sign: int, seed: int) -> None:
+    rng = Random(f"limited {name} {sign} {seed}")
+    problem, able = limited(rng, name, sign)
+    k, distinct = rng.choice((1, 2, 5, 1000)), rng.random() < 0.3
+    found = best_paths(problem, k, Control(), distinct_shapes=distinct, effort=random_effort(rng))
+    expected = (first_of_each_shape(able) if distinct else able)[:k]
+    assert found.complete
+    assert [tuple(integers) for integers in found.integers.tolist()] == [path.integers for path in expected]
+    assert found.masses == [path.mass for path in expected]
+    assert found.bound == (pytest.approx(float(sign * value(able[0], name))) if able else -np.inf)
+    if able:
+        best = sign * value(able[0], name)
+        assert beats(problem, best, Control()) is False
+        assert beats(problem, best - Fraction(1, 1000), Control()) is True
+
+
+@pytest.mark.parametrize("name", SUMS)
+@pytest.mark.random_cases(8)
+def test_a_limited_sum_cut_at_any_point_claims_no_more_than_it_knows(name: str, seed: int) -> None:
+    rng = Random(f"limited cut {name} {seed}")
+    sign = rng.choice((1, -1))
+    problem, able = limited(rng, name, sign)
+    known, effort, k = {path.integers: path for path in able}, random_effort(rng), rng.choice((1, 3))
+    for looks in moments(rng):
+        found = best_paths(problem, k, out_of_time_after(looks), effort=effort)
+        paths = [known[tuple(integers)] for integers in found.integers.tolist()]
+        if able:
+            best = float(sign * value(able[0], name))
+            assert found.bound >= best - 1e-9 * abs(best)
+        if found.complete:
+            assert paths == able[:k]
+            return
+    raise AssertionError
+
+
+@pytest.mark.random_cases(60)
+def test_the_sums_that_may_follow_are_a_superset_exact_where_listed(seed: int) -> None:
+    rng = Random(f"reach {seed}")
+    chain = random_chain(rng)
+    name, sign = rng.choice(SUMS), rng.choice((1, -1))
+    key = Key(chain.quantities.index(name), sign)
+    most_sums = rng.choice((0, 3, 10**6))
+    reach = Reach(chain, key, most_sums=most_sums, most_remainders=rng.choice((0, 3, 10**6)))
+    unit = chain.common_denominator if name == "nn_mass" else 1
+    distances = sorted({reach.distance(int(value(path, name) * unit)) for path in every_path(chain)})
+    assert distances[0] >= 0
+    assert distances[-1] <= reach.farthest
+    for start in [-1, 0, *distances, *(distance + 1 for distance in distances)]:
+        following = next((distance for distance in distances if distance >= start), NONE)
+        assert reach.first(start) <= following
+        if most_sums == 10**6:
+            assert reach.first(start) == following
+
+
+def most_macs(chain: Chain, macs: int, params: int) -> int:
+    """Return the most MACs of a path within both limits: the fewest params of every sum of MACs, without the engine."""
+    scale = 2**21
+    assert params < scale
+    columns = [chain.quantities.index(name) for name in ("macs", "params")]
+    reached = {0: np.zeros(1, np.int64)}
+    for this in chain.stages:
+        sums, fewest = this.additive[:, columns].astype(np.int64).T
+        found: dict[int, list[Ints]] = {}
+        for group in np.split(np.arange(len(this)), this.groups.starts[1:]):
+            source, target = int(this.source[group[0]]), int(this.target[group[0]])
+            few = group[fewest[group] <= params]
+            own = cheapest(sums[few] * scale + fewest[few], scale)
+            both = (reached.get(source, np.zeros(0, np.int64))[:, None] + own).ravel()
+            fits = (both // scale <= macs) & (both % scale <= params)
+            found.setdefault(target, []).append(cheapest(both[fits], scale))
+        reached = {node: cheapest(np.concatenate(parts), scale) for node, parts in found.items()}
+    return int(reached[0].max() // scale)
+
+
+def cheapest(numbers: Ints, scale: int) -> Ints:
+    """Return, of the numbers sum x scale + params, the one of the fewest params for each sum."""
+    numbers = np.sort(numbers)
+    return numbers[np.diff(numbers // scale, prepend=-1) > 0]
+
+
+LARGE: tuple[str, dict[str, Any]] = ("densenet-cifar-free", {"max_params": 1_000_000, "max_macs": 150_000_000})
+
+
+def large(objective: Maximize | Minimize, k: int = 1) -> SearchRequest:
+    name, limits = LARGE
+    return SearchRequest(space=resolve_space(name), budget=Budget(**limits), objective=objective, top_k=k)
+
+
+def test_the_most_macs_of_a_space_of_1e14_networks_is_proved() -> None:
+    result = search(large(Maximize("macs"), k=3))
+    chain = chain_of(resolve_space(LARGE[0]))
+    most = most_macs(chain, 150_000_000, 1_000_000)
+    assert [place.evaluation.macs for place in result.ranking] == [most] * 3
+    assert all(place.evaluation.params <= 1_000_000 for place in result.ranking)
+    certificate = result.certificate
+    assert (certificate.optimal, certificate.objective_value, certificate.bound) == (True, most, most)
+
+
+@pytest.mark.parametrize("quantity", ["macs", "params"])
+def test_a_spend_of_a_large_space_is_proved(quantity: str) -> None:
+    name, limits = LARGE
+    spend = Spend(quantity, 0.95)
+    asked = SearchRequest(space=resolve_space(name), budget=Budget(**limits), spend=spend, top_k=3)
+    result = search(asked)
+    spent = result.certificate.spent
+    assert spent is not None
+    assert (result.certificate.optimal, spent.optimal, result.certificate.count) == (True, True, 3)
+    assert all(getattr(place.evaluation, quantity) >= spent.least for place in result.ranking)
+    floor: dict[str, Any] = {f"min_{quantity}": int(spent.least)}
+    again = search(SearchRequest(space=resolve_space(name), budget=Budget(**limits, **floor), top_k=3))
+    assert [r.architecture for r in again.ranking] == [r.architecture for r in result.ranking]
+
+
+def test_the_first_of_two_solves_leaves_time_for_the_second() -> None:
+    """Without time for the first, the second still finds networks, and neither is claimed to be proved."""
+    name, limits = LARGE
+    asked = SearchRequest(space=resolve_space(name), budget=Budget(**limits), spend=Spend("macs", 0.9), top_k=3)
+    looks = iter(range(10**9))
+    control = Control.timed(lambda: 0.6 if next(looks) > 250 else 0.0)
+    result = search(asked, control)
+    spent = result.certificate.spent
+    assert spent is not None
+    assert (spent.optimal, result.certificate.optimal, result.certificate.count) == (False, False, 3)
+    assert spent.most < spent.bound <= limits["max_macs"]
+    assert all(place.evaluation.macs >= spent.least for place in result.ranking)
+
+
+@pytest.mark.parametrize("preset", ["densenet-mlp-mnist", "resnet-tiny", "wide-resnet-cifar"])
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("name", ["params", "macs", "weights", "nn_mass"])
+def test_the_walk_agrees_with_the_list_of_a_space(name: str, sign: int, preset: str) -> None:
+    chain = chain_of(resolve_space(preset))
+    listing, column = Listing(chain, Control()), chain.quantities.index(name)
+    keys = (Key(column, sign), *(key for key in RANKING if key.column != column))
+    middle = float(np.median(listing.additive[:, column]))
+    if name == "nn_mass":
+        problem = limiting_mass(ChainProblem(chain, keys), Fraction(middle), sign)
+    elif sign > 0:
+        problem = ChainProblem(chain, keys, caps=((column, int(middle)),))
+    else:
+        problem = ChainProblem(chain, keys, floors=((column, int(middle)),))
+    for k in (1, 20, 1000):
+        found = best_paths(problem, k, Control(), effort=Effort(few=500))
+        listed = listed_best(listing, problem, k, of_peak=False, distinct_shapes=False)
+        assert found.complete
+        assert found.integers.tolist() == listed.integers.tolist()
