@@ -180,6 +180,10 @@ def seconds(value: float) -> str:
     return f"{value:.1f} s" if value < 120 else f"{round(value / 60)} min"
 
 
+MARKS = {"expansion": "e", "kernel": "k", "se": "se"}
+"""What stands before the fields of an inverted residual in the short form of a stage: e6 k5 40x3."""
+
+
 def shape(item: Mapping[str, Any]) -> str:
     """Return an architecture's cells or stages in short form: 16x7, 76 · 48x5, 140."""
     return " · ".join(_part(part) for part in parts_of(item))
@@ -190,8 +194,8 @@ def _part(part: Mapping[str, Any]) -> str:
     if "skip_channels" in part:
         return f"{part['width']}x{part['depth']}, {part['skip_channels']}"
     if "repeats" in part:
-        expansion = f"e{part['expansion']} " if "expansion" in part else ""
-        return f"{expansion}{part['channels']}x{part['repeats']}"
+        marks = [f"{mark}{part[name]} " for name, mark in MARKS.items() if name in part]
+        return f"{''.join(marks)}{part['channels']}x{part['repeats']}"
     return ", ".join(f"{name} {value}" for name, value in part.items() if name not in FIGURES)
 
 

@@ -88,7 +88,13 @@ Spec = Integer | Number | Choice | Text | Nested | Sequence
 
 
 def integer(
-    minimum: int, maximum: int, doc: str, default: Any = dataclasses.MISSING, *, example: int | None = None
+    minimum: int,
+    maximum: int,
+    doc: str,
+    default: Any = dataclasses.MISSING,
+    *,
+    example: int | None = None,
+    added: bool = False,
 ) -> Any:
     """Declare an integer field with inclusive bounds.
 
@@ -98,8 +104,9 @@ def integer(
         doc: A sentence that describes the field, for the JSON Schema.
         default: The value of a field that is left out; without one the field is required.
         example: A value for the documentation; without one the default, or the first value that is allowed.
+        added: Whether the field came later: it is not written at its default, so that older values keep their form.
     """
-    return _declared(Integer(minimum, maximum, doc), default, example)
+    return _declared(Integer(minimum, maximum, doc), default, example, added=added)
 
 
 def number(
@@ -133,7 +140,12 @@ def text(
 
 
 def choice(
-    options: tuple[str, ...], doc: str, default: Any = dataclasses.MISSING, *, example: str | None = None
+    options: tuple[str, ...],
+    doc: str,
+    default: Any = dataclasses.MISSING,
+    *,
+    example: str | None = None,
+    added: bool = False,
 ) -> Any:
     """Declare a text field with a fixed set of values.
 
@@ -142,8 +154,9 @@ def choice(
         doc: A sentence that describes the field, for the JSON Schema.
         default: The value of a field that is left out; without one the field is required.
         example: A value for the documentation; without one the default, or the first value that is allowed.
+        added: Whether the field came later: it is not written at its default, so that older values keep their form.
     """
-    return _declared(Choice(options, doc), default, example)
+    return _declared(Choice(options, doc), default, example, added=added)
 
 
 def nested(kind: type[Value], doc: str) -> Any:
@@ -189,8 +202,8 @@ class Value:
         yield from ()
 
 
-def _declared(spec: Spec, default: Any, example: Any) -> Any:
-    return dataclasses.field(default=default, metadata={"spec": spec, "example": example})
+def _declared(spec: Spec, default: Any, example: Any, *, added: bool = False) -> Any:
+    return dataclasses.field(default=default, metadata={"spec": spec, "example": example, "added": added})
 
 
 Specs: TypeAlias = "tuple[tuple[str, Spec], ...]"
@@ -202,6 +215,17 @@ def specs(kind: type[Value]) -> Specs:
     if kind not in _specs:
         _specs[kind] = tuple((f.name, f.metadata["spec"]) for f in dataclasses.fields(kind))
     return _specs[kind]
+
+
+_unwritten_fields: dict[type[Value], dict[str, object]] = {}
+
+
+def _unwritten(kind: type[Value]) -> dict[str, object]:
+    """Return the defaults of the fields that came later, which are not written at them."""
+    if kind not in _unwritten_fields:
+        fields = dataclasses.fields(kind)
+        _unwritten_fields[kind] = {field.name: field.default for field in fields if field.metadata.get("added")}
+    return _unwritten_fields[kind]
 
 
 def check_integer(value: object, minimum: int, maximum: int, field: str) -> Iterator[Problem]:
@@ -375,10 +399,19 @@ def _decode_sequence(spec: Sequence, data: object) -> tuple[Value, ...]:
 def encode(value: Value) -> JsonObject:
     """Write a value as JSON-ready objects, fields in the order of their declaration.
 
+    A field that was added later is left out at its default.
+
     Args:
         value: The value; `decode` with its class reads the result back to an equal value.
     """
-    return {name: _encode_field(spec, getattr(value, name)) for name, spec in specs(type(value))}
+    kind = type(value)
+    unwritten = _unwritten(kind)
+    fields = ((name, spec, getattr(value, name)) for name, spec in specs(kind))
+    return {
+        name: _encode_field(spec, field)
+        for name, spec, field in fields
+        if name not in unwritten or field != unwritten[name]
+    }
 
 
 def _encode_field(spec: Spec, value: Any) -> Any:

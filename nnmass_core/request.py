@@ -508,7 +508,7 @@ class SearchRequest:
         if ambiguous:
             message = f"applies to one device with a latency profile, and the budget has {len(timed)}"
             return [Problem(name, "conflicts_with_devices", message) for name in ambiguous]
-        work = self.space.largest().work()
+        work = self.space.work()
         if work is None:
             return [
                 Problem(

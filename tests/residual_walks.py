@@ -36,12 +36,19 @@ def finish(tape: Tape, source: str, channels: int, classes: int) -> None:
     tape.linear("scores", tape.write("pooled", channels, [source]), channels, classes)
 
 
+def squeeze_and_excite(tape: Tape, name: str, source: str, channels: int, squeezed: int) -> str:
+    """Scale a tensor by two layers with bias over its means; the scaling writes nothing new."""
+    means = tape.write(f"{name} means", channels, [source])
+    squeeze = tape.linear(f"{name} squeeze", means, channels, squeezed)
+    return add(tape, source, tape.linear(f"{name} excite", squeeze, squeezed, channels))
+
+
 def walk_mobilenet(d: dict[str, Any]) -> tuple[Tape, Fraction]:
     """Walk a `mobilenet_v2` definition; return its tape and its NN-Mass."""
     tape, mass = Tape(), Fraction(0)
     maps = (d["input"]["height"], d["input"]["width"])
     x = tape.write("x", d["input"]["channels"] * positions(maps), [])
-    maps = down(maps, 2)
+    maps = down(maps, d.get("stem_stride", 2))
     x = conv_norm(tape, "stem", x, 3, d["input"]["channels"], d["stem_channels"], maps)
     i = d["stem_channels"]
     for s, stage in enumerate(d["stages"]):
@@ -52,7 +59,9 @@ def walk_mobilenet(d: dict[str, Any]) -> tuple[Tape, Fraction]:
             if stage["expansion"] != 1:
                 y = conv_norm(tape, f"{name} expand", y, 1, i, hidden, maps)
             maps = down(maps, stride)
-            y = conv_norm(tape, f"{name} depthwise", y, 3, hidden, hidden, maps, groups=hidden)
+            y = conv_norm(tape, f"{name} depthwise", y, stage.get("kernel", 3), hidden, hidden, maps, groups=hidden)
+            if stage.get("se", 0):
+                y = squeeze_and_excite(tape, name, y, hidden, max(1, i // stage["se"]))
             y = conv_norm(tape, f"{name} project", y, 1, hidden, o, maps)
             if stride == 1 and i == o:
                 y = add(tape, y, x)

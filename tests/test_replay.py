@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bench.replay.__main__ import results
-from bench.replay.benchmarks import Benchmark, inverted_residual_mass, read
+from bench.replay.benchmarks import Benchmark, inverted_residual_mass, read, rows_of
 from bench.replay.compressions import compressions
 from bench.replay.correlations import correlations
 from bench.replay.pairs import pairs
@@ -163,6 +163,53 @@ def test_nn_mass_of_blocks_is_that_of_the_family() -> None:
     )
     blocks = sum(2 * inverted_residual_mass(channels, 6) for channels in (24, 40))
     assert float(network.evaluation.mass) == pytest.approx(blocks)
+
+
+def inverted(stages: list[dict[str, int]], classes: int, side: int, stem_stride: int) -> dict[str, Any]:
+    """Return a `mobilenet_v2` definition, with every run of equal blocks as one stage."""
+    found: list[dict[str, int]] = []
+    for stage in stages:
+        if found and stage | {"repeats": 0} == found[-1] | {"repeats": 0, "stride": 1}:
+            found[-1] = found[-1] | {"repeats": found[-1]["repeats"] + stage["repeats"]}
+        else:
+            found.append(stage)
+    image = {"channels": 3, "height": side, "width": side}
+    ends = {"stem_channels": 32, "last_channels": 1280, "stem_stride": stem_stride}
+    return {"family": "mobilenet_v2", "input": image, "num_classes": classes, "stages": found, **ends}
+
+
+@needs_data
+def test_networks_of_nas_bench_macro_evaluate_to_the_published_params_and_macs() -> None:
+    """The 1,944 strings, 1,176 networks, whose stages have their first blocks: the family has no bare convolution."""
+    count, kinds = 0, {"1": {"expansion": 3, "kernel": 3}, "2": {"expansion": 6, "kernel": 5}}
+    for row in rows_of(DATA / "nas-bench-macro.csv.gz"):
+        stages = []
+        for channels, blocks in zip((64, 128, 256), re.findall(r"(..)(...)(...)", row["blocks"])[0], strict=True):
+            sizes = [
+                {"channels": channels, "repeats": 1, "stride": 2 if first else 1} for first in (True, False, False)
+            ]
+            stages += [kinds[block] | size for block, size in zip(blocks, sizes, strict=False) if block != "0"]
+        if sum(stage["stride"] == 2 for stage in stages) == 3:
+            figures = decode_architecture(inverted(stages, classes=10, side=32, stem_stride=1)).evaluation
+            assert (figures.params, figures.macs) == (int(row["params"]), int(row["macs"])), row["blocks"]
+            count += 1
+    assert count == 1944
+
+
+@needs_data
+def test_networks_of_accel_nasbench_evaluate_to_the_published_params() -> None:
+    """Their squeeze-and-excitation squeezes to a quarter of the block's input channels, with biases."""
+    rows = rows_of(DATA / "accel-nasbench.csv.gz")
+    strides, channels = (1, 2, 2, 2, 1, 2, 1), (16, 24, 40, 80, 112, 192, 320)
+    for row in rows:
+        stages = []
+        for number, (stride, width) in enumerate(zip(strides, channels, strict=True)):
+            expansion, kernel, repeats, se = map(int, re.findall(r"\d", row[f"b{number}"]))
+            size = {"channels": width, "repeats": repeats, "stride": stride}
+            stages.append({"expansion": expansion, **size, "kernel": kernel, "se": 4 * se})
+        network = decode_architecture(inverted(stages, classes=1000, side=224, stem_stride=2))
+        assert network.evaluation.params == round(1e6 * float(row["params_m"])), row["id"]
+    assert len(rows) == 5138
 
 
 def test_a_folder_without_benchmarks_is_refused(tmp_path: Path) -> None:

@@ -106,6 +106,14 @@ def basic_blocks_of_wrn() -> Figures:
     return {f"WRN: {name}": value for name, value in found.items()}
 
 
+def gated_block() -> Architecture:
+    """Return a network of one inverted residual with squeeze-and-excitation on maps of 1 x 1."""
+    stage = {"expansion": 6, "channels": 16, "repeats": 1, "stride": 1, "kernel": 5, "se": 4}
+    image = {"channels": 3, "height": 2, "width": 2}
+    form = {"family": "mobilenet_v2", "input": image, "num_classes": 10, "stem_channels": 16, "last_channels": 64}
+    return decode_architecture(form | {"stages": [stage]})
+
+
 def ends() -> Figures:
     names = ("resnet18", "mobilenet_v2")
     networks = {name: named_network(name) for name in names} | {"WRN": wide_resnet()}
@@ -381,7 +389,10 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     16: lambda: costs_of_first_stage(named_network("resnet18")),
     17: lambda: costs_of_first_stage(named_network("resnet50")),
     18: lambda: costs_of_first_stage(wide_resnet()),
-    19: lambda: costs_of_first_stage(named_network("mobilenet_v2")),
+    19: lambda: {
+        **costs_of_first_stage(named_network("mobilenet_v2")),
+        **{f"its {name}": value for name, value in costs_of_first_stage(named_network("efficientnet_b0")).items()},
+    },
     20: lambda: figures(
         **{f"weight_bytes at {p}": densenet(*OPTIMUM).evaluation.report(p)["weight_bytes"] for p in ("fp32", "int8")}
     ),
@@ -397,7 +408,10 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     25: lambda: figures(**{f"peak with {n} features": mlp(in_features=n).evaluation.peak_elements for n in (16, 784)}),
     26: lambda: steps(named_network("resnet18"), "stage 1, block 1", "stage 2, block 1") | basic_blocks_of_wrn(),
     27: lambda: steps(named_network("resnet50"), "stage 1, block 1", "stage 1, block 2"),
-    28: lambda: steps(named_network("mobilenet_v2"), "stage 1, block 1", "stage 2, block 1", "stage 2, block 2"),
+    28: lambda: {
+        **steps(named_network("mobilenet_v2"), "stage 1, block 1", "stage 2, block 1", "stage 2, block 2"),
+        "with a gate": steps(gated_block(), "stage 1, block 1")["stage 1, block 1"],
+    },
     29: ends,
     30: wiring_example,
     31: isometry,

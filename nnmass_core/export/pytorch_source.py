@@ -24,6 +24,8 @@ from nnmass_core.export.source_templates import (
     CNN_LAYER,
     HEADER,
     IMPORTS,
+    INVERTED,
+    INVERTED_WITH_MORE,
     MLP,
     MOBILENET,
     PLAIN,
@@ -31,6 +33,7 @@ from nnmass_core.export.source_templates import (
     RESNET,
     SEEDED,
     SEPARABLE,
+    SQUEEZING,
     TORCH_IMPORTS,
     TRAINED,
     UNSEEDED,
@@ -48,7 +51,7 @@ from nnmass_core.families.resnet import EXPANSION, ResNet
 from nnmass_core.families.wide_resnet_cifar import WideResNetCifar
 from nnmass_core.wiring import Layer, depends_on_seed, draw_wiring
 
-ACTIVATIONS = {"relu": "ReLU", "elu": "ELU"}
+ACTIVATIONS = {"relu": "ReLU", "elu": "ELU", "relu6": "ReLU6", "hardswish": "Hardswish", "silu": "SiLU"}
 
 
 def file_without_torch(architecture: Architecture, form: str, seed: int) -> bytes | None:
@@ -178,8 +181,21 @@ def _mlp(network: DenseNetMlp, seed: int) -> str:
 
 
 def _mobilenet_v2(network: MobileNetV2, seed: int) -> str:
-    stages = [(s.expansion, s.channels, s.repeats, s.stride) for s in network.stages]
-    places = _image(network) | {"stages": stages, "stem": network.stem_channels, "last": network.last_channels}
+    stages = [(s.expansion, s.channels, s.repeats, s.stride, s.kernel, s.se) for s in network.stages]
+    plain = all((stage.kernel, stage.se) == (3, 0) for stage in network.stages)
+    activation = ACTIVATIONS[network.activation]
+    places = _image(network) | {
+        "stages": [stage[:4] for stage in stages] if plain else stages,
+        "fields": "Expansion, channels, repeats" + (" and stride" if plain else ", stride, kernel and se"),
+        "names": "expansion, width, repeats, stride" + ("" if plain else ", kernel, se"),
+        "given": "expansion" if plain else "expansion, kernel, se",
+        "block": INVERTED if plain else INVERTED_WITH_MORE,
+        "squeeze": "" if plain else Template(SQUEEZING).substitute(activation=activation),
+        "activation": activation,
+        "stem": network.stem_channels,
+        "stem_stride": network.stem_stride,
+        "last": network.last_channels,
+    }
     return PLAIN_IMPORTS + Template(MOBILENET).substitute(places)
 
 

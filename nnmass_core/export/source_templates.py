@@ -202,29 +202,17 @@ def build() -> nn.Module:
 
 MOBILENET = '''
 STAGES = $stages
-"""Expansion, channels, repeats and stride of each stage."""
+"""$fields of each stage."""
 
 
 def convolution(i: int, o: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Module:
-    """A convolution with BatchNorm and ReLU6."""
+    """A convolution with BatchNorm and $activation."""
     padding = (kernel - 1) // 2
     conv = nn.Conv2d(i, o, kernel, stride, padding=padding, groups=groups, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(o), nn.ReLU6(inplace=True))
+    return nn.Sequential(conv, nn.BatchNorm2d(o), nn.$activation(inplace=True))
 
 
-class InvertedResidual(nn.Module):
-    """1x1 to expansion times the channels (omitted if expansion is 1), 3x3 depthwise, 1x1 back, and a shortcut."""
-
-    def __init__(self, i: int, o: int, stride: int, expansion: int) -> None:
-        super().__init__()
-        inner = i * expansion
-        layers = [convolution(i, inner, 1)] if expansion != 1 else []
-        layers += [convolution(inner, inner, 3, stride, groups=inner)]
-        self.conv = nn.Sequential(*layers, nn.Conv2d(inner, o, 1, bias=False), nn.BatchNorm2d(o))
-        self.shortcut = stride == 1 and i == o
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv(x) if self.shortcut else self.conv(x)
+$squeeze$block
 
 
 class Network(nn.Module):
@@ -232,10 +220,10 @@ class Network(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        channels, features = $stem, [convolution($channels, $stem, 3, 2)]
-        for expansion, width, repeats, stride in STAGES:
+        channels, features = $stem, [convolution($channels, $stem, 3, $stem_stride)]
+        for $names in STAGES:
             for block in range(repeats):
-                features.append(InvertedResidual(channels, width, stride if block == 0 else 1, expansion))
+                features.append(InvertedResidual(channels, width, stride if block == 0 else 1, $given))
                 channels = width
         self.features = nn.Sequential(*features, convolution(channels, $last, 1))
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear($last, $classes))
@@ -248,6 +236,54 @@ def build() -> nn.Module:
     """Return the network."""
     return Network()
 '''
+
+INVERTED = '''class InvertedResidual(nn.Module):
+    """1x1 to expansion times the channels (omitted if expansion is 1), 3x3 depthwise, 1x1 back, and a shortcut."""
+
+    def __init__(self, i: int, o: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        inner = i * expansion
+        layers = [convolution(i, inner, 1)] if expansion != 1 else []
+        layers += [convolution(inner, inner, 3, stride, groups=inner)]
+        self.conv = nn.Sequential(*layers, nn.Conv2d(inner, o, 1, bias=False), nn.BatchNorm2d(o))
+        self.shortcut = stride == 1 and i == o
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv(x) if self.shortcut else self.conv(x)'''
+
+SQUEEZING = '''class SqueezeExcitation(nn.Module):
+    """Scales each channel by a factor between 0 and 1, which two layers compute from the means of all channels."""
+
+    def __init__(self, channels: int, squeezed: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, squeezed, 1)
+        self.fc2 = nn.Conv2d(squeezed, channels, 1)
+        self.activation = nn.$activation()
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = self.fc2(self.activation(self.fc1(x.mean((2, 3), keepdim=True))))
+        return scale.sigmoid() * x
+
+
+'''
+
+INVERTED_WITH_MORE = '''class InvertedResidual(nn.Module):
+    """1x1 to expansion times the channels (omitted if expansion is 1), depthwise, 1x1 back, and a shortcut.
+
+    se: input channels for each channel that squeeze-and-excitation squeezes to; 0 for none.
+    """
+
+    def __init__(self, i: int, o: int, stride: int, expansion: int, kernel: int, se: int) -> None:
+        super().__init__()
+        inner = i * expansion
+        layers = [convolution(i, inner, 1)] if expansion != 1 else []
+        layers += [convolution(inner, inner, kernel, stride, groups=inner)]
+        layers += [SqueezeExcitation(inner, max(1, i // se))] if se else []
+        self.conv = nn.Sequential(*layers, nn.Conv2d(inner, o, 1, bias=False), nn.BatchNorm2d(o))
+        self.shortcut = stride == 1 and i == o
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv(x) if self.shortcut else self.conv(x)'''
 
 RESNET = '''
 STAGES = $stages

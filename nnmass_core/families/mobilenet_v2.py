@@ -1,4 +1,4 @@
-"""`mobilenet_v2`: torchvision's MobileNetV2, generalized to any stages of inverted residuals.
+"""`mobilenet_v2`: torchvision's MobileNetV2, generalized to any stages of inverted residuals: MnasNet, EfficientNet.
 
 Formulas: docs/theory.md (9), (19), (28), (29).
 """
@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import lru_cache, partial
-from typing import ClassVar
+from functools import lru_cache
+from typing import ClassVar, Generic
+
+import numpy as np
 
 from nnmass_core.architecture import LayerShape
-from nnmass_core.codec import Value, integer, sequence
+from nnmass_core.codec import Value, choice, integer, one_of, sequence
 from nnmass_core.errors import Problem
 from nnmass_core.families.costs import Costs
 from nnmass_core.families.residual import (
@@ -26,51 +28,106 @@ from nnmass_core.families.residual import (
     Size,
     area,
     halved,
+    repeated,
 )
 from nnmass_core.hardware.latency import Work, convolution, depthwise, elementwise, linear, pool
 from nnmass_core.mass import Integers, bottleneck_terms, larger
 
 EXPANSION = (1, 16)
 STRIDE = (1, 2)
+KERNEL = (3, 7)
+KERNELS = (3, 5, 7)
+SQUEEZE = (0, 64)
+ACTIVATIONS = ("relu6", "relu", "hardswish", "silu")
 MOST_STAGES = 16
+KERNEL_DOC = "Height and width of the depthwise kernel: 3, 5 or 7"
+SQUEEZE_DOC = (
+    "Squeeze-and-excitation after the depthwise convolution: it squeezes to the block's input channels divided by this,"
+    " rounded down; 0 for none"
+)
 
 
-def inverted_residual(
-    i: Integers, o: Integers, expansion: Integers, before: Integers, after: Integers, joined: Integers
-) -> Costs[Integers]:
-    """Return the costs of one block: 1x1 (none where expansion is 1), 3x3 depthwise, 1x1, each with BatchNorm.
+@dataclass(frozen=True, eq=False)
+class InvertedResidual(Generic[Integers]):
+    """One inverted residual, or arrays of them.
 
-    i, o: channels in, out. before, after: positions of its maps. joined: 1 where it has a shortcut, else 0.
+    Attributes:
+        i: Channels in.
+        o: Channels out.
+        expansion: Inner channels for each input channel; with 1 there is no expanding convolution.
+        before: Positions of its input maps.
+        after: Positions of its output maps.
+        joined: 1 where it has a shortcut, else 0.
+        kernel: Height and width of the depthwise kernel.
+        se: Input channels for each channel that squeeze-and-excitation squeezes to; 0 for none.
     """
-    h, expanded = i * expansion, (expansion > 1) * 1
-    kernels_before, kernels_after = expanded * i * h, 9 * h + h * o
-    norm_channels = (expanded + 1) * h + o
-    expanding = expanded * (i + h) * before
-    # during the depthwise convolution the block's input stays alive for the shortcut, or as the convolution's own input
-    depthwise = h * (before + after) + expanded * joined * i * before
-    projecting = joined * i * before + (h + o) * after
-    return Costs(
-        kernels_before + kernels_after + 2 * norm_channels,
-        kernels_before * before + kernels_after * after,
-        norm_channels,
-        larger(expanding, larger(depthwise, projecting)),
-    )
+
+    i: Integers
+    o: Integers
+    expansion: Integers
+    before: Integers
+    after: Integers
+    joined: Integers
+    kernel: Integers
+    se: Integers
+
+    @property
+    def squeezed(self) -> Integers:
+        """Channels between the two layers of squeeze-and-excitation, 0 without."""
+        has = (self.se > 0) * 1
+        return has * larger(self.i // larger(self.se, 0 * self.se + 1), has)
+
+    def costs(self) -> Costs[Integers]:
+        """Return the costs: 1x1, depthwise and 1x1 convolutions, each with BatchNorm, and squeeze-and-excitation.
+
+        docs/theory.md (19), (28).
+        """
+        i, o, before, after = self.i, self.o, self.before, self.after
+        h, s, expanded, squeezes = i * self.expansion, self.squeezed, (self.expansion > 1) * 1, (self.se > 0) * 1
+        kernels_before, kernels_after = expanded * i * h, self.kernel * self.kernel * h + h * o
+        norm_channels = (expanded + 1) * h + o
+        expanding = expanded * (i + h) * before
+        # during the depthwise convolution the input stays alive for the shortcut, or as the convolution's own input
+        kept = self.joined * i * before
+        depthwise = h * (before + after) + expanded * kept
+        squeezing = squeezes * (kept + h * after + h + s)
+        projecting = kept + (h + o) * after
+        return Costs(
+            kernels_before + kernels_after + 2 * norm_channels + 2 * h * s + squeezes * h + s,
+            kernels_before * before + kernels_after * after + 2 * h * s,
+            norm_channels,
+            larger(larger(expanding, squeezing), larger(depthwise, projecting)),
+        )
+
+    def work(self) -> Work:
+        """Return the operators."""
+        before, after = self.before, self.after
+        h, s, expanded, squeezes = self.i * self.expansion, self.squeezed, (self.expansion > 1) * 1, (self.se > 0) * 1
+        inner, one = h * (expanded * before + after), 0 * h + 1
+        middle: Work = _depthwise(h, before, after, self.kernel)
+        if np.any(self.se):  # a profile may lack what no block has
+            gate: Work = (
+                pool(h * after, h),
+                convolution(1, h, s, one, one),
+                convolution(1, s, h, one, one),
+                elementwise("activate", s + h, 2 * one),
+                elementwise("add", h * after, one),
+            )
+            middle += repeated(gate, squeezes)
+        return (
+            convolution(1, self.i, h, before, before).times(expanded),
+            *middle,
+            convolution(1, h, self.o, after, after),
+            elementwise("normalise", inner + self.o * after, 2 + expanded),
+            elementwise("activate", inner, 1 + expanded),
+            elementwise("add", self.o * after, one).times(self.joined),
+        )
 
 
-def inverted_residual_work(
-    i: Integers, o: Integers, expansion: Integers, before: Integers, after: Integers, joined: Integers
-) -> Work:
-    """Return the operators of one block."""
-    h, expanded = i * expansion, (expansion > 1) * 1
-    inner = h * (expanded * before + after)
-    return (
-        convolution(1, i, h, before, before).times(expanded),
-        depthwise(h, before, after),
-        convolution(1, h, o, after, after),
-        elementwise("normalise", inner + o * after, 2 + expanded),
-        elementwise("activate", inner, 1 + expanded),
-        elementwise("add", o * after, 0 * h + 1).times(joined),
-    )
+def _depthwise(h: Integers, before: Integers, after: Integers, kernel: Integers) -> Work:
+    """Return the depthwise convolutions of blocks: one for each size of the kernel, which is a kind of its own."""
+    sizes = np.unique(kernel).tolist()
+    return tuple(depthwise(h, before, after, size).times((kernel == size) * 1) for size in sizes)
 
 
 def inverted_residual_terms(i: Integers, expansion: Integers, joined: Integers) -> tuple[Integers, Integers]:
@@ -80,7 +137,7 @@ def inverted_residual_terms(i: Integers, expansion: Integers, joined: Integers) 
 
 
 def stem_costs(image_channels: int, stem_channels: Integers, before: Integers, after: Integers) -> Costs[Integers]:
-    """Return the costs of the stem: a 3x3 convolution with stride 2 and BatchNorm."""
+    """Return the costs of the stem: a 3x3 convolution and BatchNorm."""
     kernels = 9 * image_channels * stem_channels
     peak = image_channels * before + stem_channels * after
     return Costs(kernels + 2 * stem_channels, kernels * after, stem_channels, peak)
@@ -122,10 +179,16 @@ class InvertedStage(Value):
     channels: int = integer(*CHANNELS, "Output channels of every block.")
     repeats: int = integer(*REPEATS, "Blocks in the stage.")
     stride: int = integer(*STRIDE, "Stride of the first block.")
+    kernel: int = integer(*KERNEL, f"{KERNEL_DOC}.", 3, added=True)
+    se: int = integer(*SQUEEZE, f"{SQUEEZE_DOC}.", 0, example=4, added=True)
+
+    def cross_check(self) -> Iterator[Problem]:
+        if self.kernel not in KERNELS:
+            yield Problem("kernel", "unknown_choice", one_of(self.kernel, map(str, KERNELS)))
 
     def goes_on_after(self, before: InvertedStage) -> bool:
         """Return whether this stage and the one before it are a single run of equal blocks."""
-        return (self.expansion, self.channels, self.stride) == (before.expansion, before.channels, 1)
+        return self == replace(before, repeats=self.repeats, stride=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +199,8 @@ class MobileNetV2(ResidualNetwork):
     stem_channels: int = integer(*CHANNELS, "Channels of the first convolution.")
     last_channels: int = integer(*CHANNELS, "Channels of the last convolution, before the classifier.")
     stages: tuple[InvertedStage, ...] = sequence(InvertedStage, 1, MOST_STAGES, "Stages from input to output.")
+    activation: str = choice(ACTIVATIONS, "Activation after BatchNorm.", "relu6", added=True)
+    stem_stride: int = integer(*STRIDE, "Stride of the first convolution: 1 for small images.", 2, added=True)
 
     def cross_check(self) -> Iterator[Problem]:
         problems = [
@@ -185,7 +250,7 @@ class MobileNetV2(ResidualNetwork):
         return 2 + sum(stage.repeats * (2 if stage.expansion == 1 else 3) for stage in self.stages)
 
     def _stem_size(self) -> Size:
-        return halved((self.input.height, self.input.width))
+        return halved((self.input.height, self.input.width), self.stem_stride - 1)
 
 
 @lru_cache(maxsize=STAGES_KEPT)
@@ -198,7 +263,7 @@ def _stage(stage: InvertedStage, entering: int, size: Size) -> Built:
 
 
 def _block(i: int, stage: InvertedStage, before: Size, after: Size, *, joined: int) -> Block:
-    layout = (i, stage.channels, stage.expansion, area(before), area(after), joined)
+    layout = (i, stage.channels, stage.expansion, area(before), area(after), joined, stage.kernel, stage.se)
+    block = InvertedResidual(*layout)
     mass = Fraction(*inverted_residual_terms(i, stage.expansion, joined))
-    work = partial(inverted_residual_work, *layout)
-    return Block(inverted_residual(*layout), mass, stage.channels, work, shortcut=bool(joined))
+    return Block(block.costs(), mass, stage.channels, block.work, shortcut=bool(joined))

@@ -12,21 +12,35 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from nnmass_core.architecture import CLASSES, Architecture, Image
-from nnmass_core.codec import JsonObject, decode, encode, field_schema, json_schema, object_schema, unknown_fields
+from nnmass_core.codec import (
+    JsonObject,
+    decode,
+    encode,
+    field_schema,
+    json_schema,
+    object_schema,
+    one_of,
+    unknown_fields,
+)
 from nnmass_core.engine.chain import Chain, Ints, Stage
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families.costs import Costs, stage_of, timed
 from nnmass_core.families.mobilenet_v2 import (
+    ACTIVATIONS,
     EXPANSION,
+    KERNEL,
+    KERNEL_DOC,
+    KERNELS,
     MOST_STAGES,
+    SQUEEZE,
+    SQUEEZE_DOC,
     STRIDE,
+    InvertedResidual,
     InvertedStage,
     MobileNetV2,
     head_costs,
     head_work,
-    inverted_residual,
     inverted_residual_terms,
-    inverted_residual_work,
     stem_costs,
     stem_work,
 )
@@ -39,25 +53,40 @@ from nnmass_core.families.residual import (
     repeated,
     stages_schema,
 )
-from nnmass_core.hardware.latency import LatencyModel
+from nnmass_core.hardware.latency import LatencyModel, Work, depthwise
 from nnmass_core.spaces.axis import Axis, decode_axis, single_axis_schema
-from nnmass_core.spaces.base import MOST_OPTIONS, Fields, Space, decode_integer
+from nnmass_core.spaces.base import MOST_OPTIONS, Fields, Space, decode_choice, decode_integer
 from nnmass_core.spaces.runs import Runs
 
 # untyped: an integer and an Axis, by name
 
 RESOLUTION = (1, 8192)
-BOUNDS = {"expansion": EXPANSION, "channels": CHANNELS, "repeats": (0, REPEATS[1]), "stride": STRIDE}
+BOUNDS = {
+    "expansion": EXPANSION,
+    "channels": CHANNELS,
+    "repeats": (0, REPEATS[1]),
+    "stride": STRIDE,
+    "kernel": KERNEL,
+    "se": SQUEEZE,
+}
+DEFAULTS = {"kernel": 3, "se": 0}
+"""The values of axes that may be left out."""
+
 DOCS = {
     "expansion": "Inner channels for each input channel of a block.",
     "channels": "Output channels of every block.",
     "repeats": "Blocks in the stage; 0 leaves it out, with its stride.",
     "stride": "Stride of the first block.",
+    "kernel": f"{KERNEL_DOC}.",
+    "se": f"{SQUEEZE_DOC}.",
 }
-SHARED = ("expansion", "channels", "stride")
+SHARED = ("expansion", "channels", "kernel", "se", "stride")
 """What the blocks of a run share, with the stride of the first."""
 
 INTEGERS_A_STAGE = len(BOUNDS)
+BLOCK = 3
+"""What a node has of its blocks beside their channels: expansion, kernel and se."""
+
 INTEGERS_BEFORE = 4
 """Integers before the stages: height, width, stem channels and last channels."""
 
@@ -102,10 +131,10 @@ def decode_input(data: object) -> Input:
 class Nodes:
     """What distinguishes the nodes of one boundary, one array entry per node.
 
-    columns: the choice of resolution, stem and last channels; height, width; channels; expansion; stride;
-    a set of stages (spaces/runs.py). Inside a stage, expansion and stride are those of the run's first block, and the
-    set has the stages that it can start with. Between stages the stride is 0, the set has the stages that could have
-    ended, and the expansion is 0 unless the next run must differ from the one before. A node between stages that waits
+    columns: the choice of resolution, stem and last channels; height, width; channels; expansion, kernel, se; stride;
+    a set of stages (spaces/runs.py). Inside a stage, these are those of the run's first block, and the set has the
+    stages that it can start with. Between stages the stride is 0, the set has the stages that could have ended, and
+    expansion, kernel and se are 0 unless the next run must differ from the one before. A node between stages that waits
     for a later stage is the same inside the stage.
     """
 
@@ -115,7 +144,8 @@ class Nodes:
     def at_stem(cls, sizes: Ints, channels: Ints, runs: Runs) -> Nodes:
         """Return the nodes after the stem. sizes: of the maps, (n, 2). channels: (n,)."""
         zeros = np.zeros_like(channels)
-        return cls(np.column_stack([np.arange(len(channels)), sizes, channels, zeros, zeros, zeros + runs.stem]))
+        columns = [np.arange(len(channels)), sizes, channels, *([zeros] * (BLOCK + 1)), zeros + runs.stem]
+        return cls(np.column_stack(columns))
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -136,19 +166,30 @@ class Nodes:
         return self.columns[:, 3]
 
     @property
-    def expansion(self) -> Ints:
-        """The expansion, (n,)."""
-        return self.columns[:, 4]
+    def block(self) -> Ints:
+        """Expansion, kernel and se, (n, 3)."""
+        return self.columns[:, 4:-2]
+
+    @property
+    def usable_block(self) -> tuple[Ints, Ints, Ints]:
+        """Expansion, kernel and se, (n,) each, those of any block where the node has none."""
+        expansion, kernel, se = self.block.T
+        return np.maximum(expansion, EXPANSION[0]), np.maximum(kernel, KERNEL[0]), se
 
     @property
     def stride(self) -> Ints:
         """The stride of the first block, (n,)."""
-        return self.columns[:, 5]
+        return self.columns[:, -2]
 
     @property
     def stages(self) -> Ints:
         """The set of stages, (n,)."""
-        return self.columns[:, 6]
+        return self.columns[:, -1]
+
+    def going_on(self, runs: Runs) -> Ints:
+        """Return the sets of stages whose ranges contain these blocks without a stride, (n,)."""
+        expansion, kernel, se = self.block.T
+        return runs.containing(expansion, self.channels, kernel, se, np.ones_like(expansion))
 
 
 def _distinct(columns: Ints) -> tuple[Nodes, Ints]:
@@ -177,6 +218,8 @@ class MobileNetV2Space(Space):
     stem_channels: Axis
     last_channels: Axis
     stages: tuple[StageAxes, ...]
+    activation: str
+    stem_stride: int
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -186,7 +229,9 @@ class MobileNetV2Space(Space):
             "num_classes": fields.read("num_classes", lambda value: decode_integer(value, *CLASSES)),
             "stem_channels": fields.read("stem_channels", lambda value: decode_axis(value, CHANNELS)),
             "last_channels": fields.read("last_channels", lambda value: decode_axis(value, CHANNELS)),
-            "stages": fields.read("stages", lambda value: decode_stages(value, BOUNDS, 1, MOST_STAGES)),
+            "stages": fields.read("stages", lambda value: decode_stages(value, BOUNDS, 1, MOST_STAGES, DEFAULTS)),
+            "activation": fields.read("activation", lambda value: decode_choice(value, ACTIVATIONS), ACTIVATIONS[0]),
+            "stem_stride": fields.read("stem_stride", lambda value: decode_integer(value, *STRIDE), STRIDE[1]),
         }
         fields.stop_if_wrong()
         return cls(**found)
@@ -195,6 +240,9 @@ class MobileNetV2Space(Space):
         for number in self.runs.too_long(REPEATS[1]):
             message = f"can form a run of more than {REPEATS[1]} equal blocks with the stages before it"
             yield Problem(f"stages.{number - 1}.repeats", "too_many_blocks", message)
+        for number, stage in enumerate(self.stages):
+            if not set(stage["kernel"].values) <= set(KERNELS):
+                yield Problem(f"stages.{number}.kernel", "unknown_choice", one_of(None, map(str, KERNELS)))
         if not any(stage["repeats"].largest for stage in self.stages):
             yield Problem("stages", "no_blocks", "must have a stage with at least one block")
 
@@ -210,7 +258,9 @@ class MobileNetV2Space(Space):
             "num_classes": self.num_classes,
             "stem_channels": self.stem_channels.form,
             "last_channels": self.last_channels.form,
-            "stages": encode_stages(self.stages),
+            "stages": encode_stages(self.stages, DEFAULTS),
+            **({} if self.activation == ACTIVATIONS[0] else {"activation": self.activation}),
+            **({} if self.stem_stride == STRIDE[1] else {"stem_stride": self.stem_stride}),
         }
 
     @classmethod
@@ -231,9 +281,11 @@ class MobileNetV2Space(Space):
             "num_classes": field_schema(MobileNetV2, "num_classes"),
             "stem_channels": channels("Channels of the first convolution.", example=[16, 32]),
             "last_channels": channels("Channels of the last convolution.", example=1280),
-            "stages": stages_schema("MobileNetV2Stages", BOUNDS, DOCS, 1, MOST_STAGES),
+            "stages": stages_schema("MobileNetV2Stages", BOUNDS, DOCS, 1, MOST_STAGES, DEFAULTS),
+            "activation": field_schema(MobileNetV2, "activation"),
+            "stem_stride": field_schema(MobileNetV2, "stem_stride"),
         }
-        return object_schema(cls.__name__, properties)
+        return object_schema(cls.__name__, properties, optional=("activation", "stem_stride"))
 
     def option_bound(self) -> int:
         configs = len(self.input.sizes) * len(self.stem_channels.values) * len(self.last_channels.values)
@@ -241,8 +293,9 @@ class MobileNetV2Space(Space):
             return _bound_on_runs(self.stages, configs)
         entering, scales, total = 1, 1, configs
         for stage in self.stages:
-            expansions, channels, repeats, strides = (len(stage[name].values) for name in BOUNDS)
-            total += configs * scales * expansions * channels * strides * (entering + repeats * scales)
+            expansions, channels, repeats, strides, kernels, se = (len(stage[name].values) for name in BOUNDS)
+            kinds = expansions * channels * strides * kernels * se
+            total += configs * scales * kinds * (entering + repeats * scales)
             scales += strides - 1
             entering = channels
         return total + configs * scales * entering
@@ -251,6 +304,8 @@ class MobileNetV2Space(Space):
         height, width = self.input.sizes[-1]
         integers = [height, width, self.stem_channels.largest, self.last_channels.largest]
         before = (0, self.stem_channels.largest)
+        kernel = max(stage["kernel"].largest for stage in self.stages)
+        se = min((value for stage in self.stages for value in stage["se"].values if value), default=0)
         for stage in self.stages:
             expansion, channels, stride = (
                 stage["expansion"].largest,
@@ -261,9 +316,13 @@ class MobileNetV2Space(Space):
                 channels, stride = max(channels, before[1]), 1
             if (expansion, channels, stride) == (*before, 1):  # else a run of more than a stage's most blocks
                 channels, expansion = min(channels + 1, CHANNELS[1]), expansion + (channels == CHANNELS[1])
-            integers += [expansion, channels, stage["repeats"].largest, stride]
+            integers += [expansion, channels, stage["repeats"].largest, stride, kernel, se]
             before = (expansion, channels)
         return self.architecture(integers)
+
+    def work(self) -> tuple[Work, ...] | None:
+        kernels = {kernel for stage in self.stages for kernel in stage["kernel"].values}
+        return (*(super().work() or ()), tuple(depthwise(1, 1, 1, kernel) for kernel in sorted(kernels)))
 
     def chain(self, model: LatencyModel | None = None) -> Chain:
         configs = np.array(
@@ -273,7 +332,7 @@ class MobileNetV2Space(Space):
         sizes = np.array([size for size, _, _ in configs], np.int64).reshape(-1, 2)
         stem, last = configs[:, 1].astype(np.int64), configs[:, 2].astype(np.int64)
         chained = [self._stem(sizes, stem, last, model)]
-        nodes = Nodes.at_stem((sizes + 1) // 2, stem, self.runs)
+        nodes = Nodes.at_stem(self._after_stem(sizes), stem, self.runs)
         counts = [1, len(nodes)]
         for number, axes in enumerate(self.stages, start=1):
             first, inside = _first_blocks(nodes, number, axes, self.runs, model)
@@ -291,11 +350,15 @@ class MobileNetV2Space(Space):
         return Chain(_leading_on(chained, counts), (*counts, 1), shape, parts=(INTEGERS_BEFORE, INTEGERS_A_STAGE))
 
     def _stem(self, sizes: Ints, stem: Ints, last: Ints, model: LatencyModel | None) -> Stage:
-        before, after = sizes.prod(axis=1), ((sizes + 1) // 2).prod(axis=1)
+        before, after = sizes.prod(axis=1), self._after_stem(sizes).prod(axis=1)
         costs = stem_costs(self.input.channels, stem, before, after)
         latency = timed(model, lambda: stem_work(self.input.channels, stem, before, after))
         nodes = np.arange(len(stem))
         return stage_of(0 * nodes, nodes, costs, integers=np.column_stack([sizes, stem, last]), latency=latency)
+
+    def _after_stem(self, sizes: Ints) -> Ints:
+        """Return the sizes of maps after the stem, (n, 2)."""
+        return -(-sizes // self.stem_stride)
 
     def architecture(self, integers: Sequence[int]) -> Architecture:
         height, width, stem, last = integers[:INTEGERS_BEFORE]
@@ -306,7 +369,13 @@ class MobileNetV2Space(Space):
             num_classes=self.num_classes,
             stem_channels=stem,
             last_channels=last,
-            stages=merged(InvertedStage(expansion=e, channels=c, repeats=r, stride=s) for e, c, r, s in stages if r),
+            stages=merged(
+                InvertedStage(expansion=e, channels=c, repeats=r, stride=s, kernel=k, se=q)
+                for e, c, r, s, k, q in stages
+                if r
+            ),
+            activation=self.activation,
+            stem_stride=self.stem_stride,
         )
 
     def most_parts(self) -> int:
@@ -346,30 +415,32 @@ def _begun(nodes: Nodes, number: int, axes: StageAxes, runs: Runs) -> tuple[Ints
     choices = np.stack(_grid(*(axes.values(name) for name in SHARED)))
     able, waiting = (np.flatnonzero(after > 0) for after in (nodes.stages >> number - 1 & 1, nodes.stages >> number))
     node, choice = _grid(able, np.arange(choices.shape[1]))
-    expansion, channels, stride = choices[:, choice]
+    expansion, channels, kernel, se, stride = choices[:, choice]
+    block = np.column_stack([expansion, kernel, se])
     starts = runs.starts(nodes.stages[node], runs.containing(*choices)[choice])
-    known, entering = nodes.expansion[node], nodes.channels[node]
+    differs = (channels != nodes.channels[node]) | np.any(block != nodes.block[node], axis=1)
     fresh = (starts & -starts) == 1 << number
-    fresh &= (stride != 1) | (expansion != known) | (channels != entering)  # else the run before would go on
-    begun = np.column_stack([nodes.columns[node, :3], channels, expansion, stride, starts])[fresh]
+    fresh &= (stride != 1) | differs  # else the run before would go on
+    begun = np.column_stack([nodes.columns[node, :3], channels, block, stride, starts])[fresh]
     return np.concatenate([node[fresh], waiting]), np.concatenate([begun, nodes.columns[waiting]])
 
 
 def _first_blocks(
     nodes: Nodes, number: int, axes: StageAxes, runs: Runs, model: LatencyModel | None
 ) -> tuple[Stage, Nodes]:
-    """Return the stage of first blocks, and the nodes after the block, with expansion and stride known."""
+    """Return the stage of first blocks, and the nodes after the block, with its fields known."""
     source, columns = _begun(nodes, number, axes, runs)
     entering, before = nodes.channels[source], nodes.positions[source]
-    channels, stride = columns[:, 3], columns[:, 5]
+    after = Nodes(columns)
+    channels, stride = after.channels, after.stride
     columns[:, 1:3] = np.where(stride[:, None] == 2, (columns[:, 1:3] + 1) // 2, columns[:, 1:3])
     inside, target = _distinct(columns)
     begun = np.minimum(stride, 1)
-    expansion = np.maximum(columns[:, 4], 1)
+    expansion, kernel, se = after.usable_block
     joined = ((stride == 1) & (entering == channels)).astype(np.int64)
-    layout = (entering, channels, expansion, before, columns[:, 1] * columns[:, 2], joined)
-    costs = Costs(*(begun * figure for figure in inverted_residual(*layout)))
-    latency = timed(model, lambda: repeated(inverted_residual_work(*layout), begun))
+    block = InvertedResidual(entering, channels, expansion, before, after.positions, joined, kernel, se)
+    costs = Costs(*(begun * figure for figure in block.costs()))
+    latency = timed(model, lambda: repeated(block.work(), begun))
     terms = inverted_residual_terms(entering, expansion, joined)
     integers = np.column_stack([begun * expansion, begun * channels])
     return stage_of(source, target, costs, terms, integers, latency=latency), inside
@@ -377,8 +448,7 @@ def _first_blocks(
 
 def _continued(inside: Nodes, runs: Runs) -> tuple[Ints, list[dict[int, int]]]:
     """Return the lengths that runs can have from each node: its entry in a list of them, and the list."""
-    going_on = runs.containing(inside.expansion, inside.channels, np.ones(len(inside), np.int64))
-    going_on = np.where(inside.stride > 0, going_on, -1)
+    going_on = np.where(inside.stride > 0, inside.going_on(runs), -1)
     kinds, place = np.unique(np.column_stack([inside.stages, going_on]), axis=0, return_inverse=True)
     return place.reshape(-1), [
         {0: stages} if after < 0 else runs.lengths(stages, after) for stages, after in kinds.tolist()
@@ -394,10 +464,11 @@ def _ended(inside: Nodes, number: int, runs: Runs) -> tuple[Ints, Ints, Ints]:
     source = np.repeat(np.arange(len(inside)), counts[place])
     within = np.arange(len(source)) - np.repeat(np.cumsum(counts[place]) - counts[place], counts[place])
     entry = (np.cumsum(counts) - counts)[place[source]] + within
-    rows = inside.columns[source]
-    going_on = runs.containing(rows[:, 4], rows[:, 3], np.ones(len(rows), np.int64))
-    stages, matters = runs.settled(number, ends[entry], going_on)
-    columns = np.column_stack([rows[:, :4], matters * rows[:, 4], np.zeros_like(stages), stages])
+    rows = Nodes(inside.columns[source])
+    stages, matters = runs.settled(number, ends[entry], rows.going_on(runs))
+    columns = np.column_stack(
+        [rows.columns[:, :4], matters[:, None] * rows.block, np.zeros_like(stages), stages],
+    )
     alive = stages > 0
     return source[alive], blocks[entry][alive], columns[alive]
 
@@ -405,16 +476,17 @@ def _ended(inside: Nodes, number: int, runs: Runs) -> tuple[Ints, Ints, Ints]:
 def _other_blocks(inside: Nodes, number: int, runs: Runs, model: LatencyModel | None) -> tuple[Stage, Nodes]:
     """Return the stage of the blocks after the first, and the nodes after them."""
     source, repeats, columns = _ended(inside, number, runs)
-    more, nodes_before = np.maximum(repeats - 1, 0), inside.columns[source]
-    channels, expansion, stride = nodes_before[:, 3], np.maximum(nodes_before[:, 4], 1), nodes_before[:, 5]
-    positions = inside.positions[source]
-    layout = (channels, channels, expansion, positions, positions, np.ones_like(channels))
-    one, latency = inverted_residual(*layout), timed(model, lambda: repeated(inverted_residual_work(*layout), more))
+    more, run = np.maximum(repeats - 1, 0), Nodes(inside.columns[source])
+    channels, (expansion, kernel, se) = run.channels, run.usable_block
+    positions, joined = run.positions, np.ones_like(channels)
+    block = InvertedResidual(channels, channels, expansion, positions, positions, joined, kernel, se)
+    one, latency = block.costs(), timed(model, lambda: repeated(block.work(), more))
     costs = Costs(more * one.params, more * one.macs, more * one.norm_channels, (more > 0) * one.peak)
     numerator, denominator = inverted_residual_terms(channels, expansion, np.ones_like(channels))
     nodes, target = _distinct(columns)
     terms = (more * numerator, denominator)
-    return stage_of(source, target, costs, terms, np.column_stack([repeats, stride]), latency=latency), nodes
+    integers = np.column_stack([repeats, run.stride, (run.stride > 0)[:, None] * run.block[:, 1:]])
+    return stage_of(source, target, costs, terms, integers, latency=latency), nodes
 
 
 def _leading_on(stages: list[Stage], counts: list[int]) -> tuple[Stage, ...]:

@@ -155,7 +155,7 @@ def _panel(number: int, stage: Built) -> Panel:
     every = (stage.entering, *(block.channels for block in stage.blocks))
     places, count = shown(len(every)), len(stage.blocks)
     channels = tuple(every[place] for place in places)
-    extra = {k: v for k, v in vars(stage.definition).items() if k not in ("channels", "repeats")}
+    extra = {k: v for k, v in encode(stage.definition).items() if k not in ("channels", "repeats")}
     return Panel(
         name=f"stage {number}",
         size=f"{stage.size[0]} x {stage.size[1]}",
@@ -183,8 +183,13 @@ class StageAxes:
         return np.array(self[name].values, np.int64)
 
 
-def decode_stages(data: object, bounds: Mapping[str, Bounds], least: int, most: int) -> tuple[StageAxes, ...]:
-    """Read a list of stages, each with one axis for every name in `bounds`. Raises DefinitionError."""
+def decode_stages(
+    data: object, bounds: Mapping[str, Bounds], least: int, most: int, defaults: Mapping[str, int] | None = None
+) -> tuple[StageAxes, ...]:
+    """Read a list of stages, each with one axis for every name in `bounds`. Raises DefinitionError.
+
+    defaults: the values of the axes that may be left out.
+    """
     if not isinstance(data, list):
         raise DefinitionError.at("", "not_a_list", "must be a list of objects")
     if not least <= len(data) <= most:
@@ -193,7 +198,7 @@ def decode_stages(data: object, bounds: Mapping[str, Bounds], least: int, most: 
     problems: list[Problem] = []
     for index, entry in enumerate(data):
         try:
-            stages.append(_decode_stage(entry, bounds))
+            stages.append(_decode_stage(entry, bounds, defaults or {}))
         except DefinitionError as error:
             problems += error.under(str(index)).problems
     if problems:
@@ -201,17 +206,17 @@ def decode_stages(data: object, bounds: Mapping[str, Bounds], least: int, most: 
     return tuple(stages)
 
 
-def _decode_stage(data: object, bounds: Mapping[str, Bounds]) -> StageAxes:
+def _decode_stage(data: object, bounds: Mapping[str, Bounds], defaults: Mapping[str, int]) -> StageAxes:
     if not isinstance(data, Mapping):
         raise DefinitionError.at("", "not_an_object", "must be an object")
     problems = list(unknown_fields(data, set(bounds)))
     axes: dict[str, Axis] = {}
     for name, limits in bounds.items():
-        if name not in data:
+        if name not in data and name not in defaults:
             problems.append(Problem(name, "required", "is required"))
             continue
         try:
-            axes[name] = decode_axis(data[name], limits)
+            axes[name] = decode_axis(data.get(name, defaults.get(name)), limits)
         except DefinitionError as error:
             problems += error.under(name).problems
     if problems:
@@ -219,19 +224,25 @@ def _decode_stage(data: object, bounds: Mapping[str, Bounds]) -> StageAxes:
     return StageAxes(tuple(axes.items()))
 
 
-def encode_stages(stages: tuple[StageAxes, ...]) -> list[JsonObject]:
-    """Write stages in the form that `decode_stages` reads."""
-    return [{name: axis.form for name, axis in stage.named} for stage in stages]
+def encode_stages(stages: tuple[StageAxes, ...], defaults: Mapping[str, int] | None = None) -> list[JsonObject]:
+    """Write stages in the form that `decode_stages` reads; axes of a default alone are left out."""
+    usual = {name: (value,) for name, value in (defaults or {}).items()}
+    return [{name: axis.form for name, axis in stage.named if axis.values != usual.get(name)} for stage in stages]
 
 
 def stages_schema(
-    title: str, bounds: Mapping[str, Bounds], docs: Mapping[str, str], least: int, most: int
+    title: str,
+    bounds: Mapping[str, Bounds],
+    docs: Mapping[str, str],
+    least: int,
+    most: int,
+    defaults: Mapping[str, int] | None = None,
 ) -> JsonObject:
     """Describe a list of stages as JSON Schema; `title` is the name of one entry's class."""
     axes = {name: single_axis_schema(*limits, docs[name], example=max(1, limits[0])) for name, limits in bounds.items()}
     return {
         "type": "array",
-        "items": object_schema(title, axes),
+        "items": object_schema(title, axes, optional=tuple(defaults or ())),
         "minItems": least,
         "maxItems": most,
         "description": "Stages from input to output.",

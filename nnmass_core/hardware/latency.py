@@ -35,6 +35,8 @@ KINDS = (
     "convolution_3x3",
     "convolution_7x7",
     "depthwise_3x3",
+    "depthwise_5x5",
+    "depthwise_7x7",
     "grouped_3x3",
     "linear",
     "normalise",
@@ -105,15 +107,18 @@ def convolution(kernel: int, i: Count, o: Count, before: Count, after: Count) ->
     return Operators(f"convolution_{kernel}x{kernel}", zero + 1, weights * after, i * before, o * after, weights, zero)
 
 
-def depthwise(h: Count, before: Count, after: Count) -> Operators:
-    """Return a 3x3 depthwise convolution of h channels.
+def depthwise(h: Count, before: Count, after: Count, kernel: int = 3) -> Operators:
+    """Return a depthwise convolution of h channels.
 
     Args:
         h: The channels of input and output.
         before: The positions (height x width) of an input map.
         after: The positions of an output map.
+        kernel: Height and width of the square kernel: 3, 5 or 7, as in `KINDS`.
     """
-    return Operators("depthwise_3x3", 0 * h + 1, 9 * h * after, h * before, h * after, 9 * h, 0 * h)
+    weights = kernel * kernel * h
+    kind = f"depthwise_{kernel}x{kernel}"
+    return Operators(kind, 0 * h + 1, weights * after, h * before, h * after, weights, 0 * h)
 
 
 def grouped(h: Count, groups: int, before: Count, after: Count) -> Operators:
@@ -145,7 +150,7 @@ def elementwise(kind: str, elements: Count, calls: Count) -> Operators:
     """Return calls of `normalise`, `activate` or `add`.
 
     Args:
-        kind: `normalise`, `activate` or `add`.
+        kind: `normalise`, `activate` or `add`, which stands for the scaling of squeeze-and-excitation too.
         elements: The elements that all calls write in total.
         calls: The number of calls.
     """

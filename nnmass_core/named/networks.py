@@ -1,8 +1,10 @@
-"""Definitions of well-known networks, by the names that torchvision gives them."""
+"""Definitions of well-known networks, by the names that torchvision, or else their source, gives them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
+from math import ceil
 
 from nnmass_core.architecture import Architecture
 from nnmass_core.codec import JsonObject, one_of
@@ -14,6 +16,42 @@ IMAGENET: JsonObject = {"input": {"channels": 3, "height": 224, "width": 224}, "
 
 INVERTED = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 """Expansion, channels, repeats and stride of MobileNetV2's stages (Sandler et al., CVPR 2018, table 2)."""
+
+Setting = tuple[int, ...]
+"""Expansion, channels, repeats, stride, and where they are not the usual ones kernel and se of one stage."""
+
+MNASNET = (
+    *((1, 16, 1, 1), (3, 24, 3, 2), (3, 40, 3, 2, 5), (6, 80, 3, 2, 5), (6, 96, 2, 1), (6, 192, 4, 2, 5)),
+    (6, 320, 1, 1),
+)
+"""MnasNet-B1 (Tan et al., CVPR 2019, figure 7)."""
+
+MNASNETS = {"0_5": 0.5, "0_75": 0.75, "1_0": 1.0, "1_3": 1.3}
+"""Multipliers of the width."""
+
+EFFICIENTNET = (
+    *((1, 16, 1, 1), (6, 24, 2, 2), (6, 40, 2, 2, 5), (6, 80, 3, 2), (6, 112, 3, 1, 5), (6, 192, 4, 2, 5)),
+    (6, 320, 1, 1),
+)
+"""EfficientNet-B0 without squeeze-and-excitation (Tan and Le, ICML 2019, table 1)."""
+
+EFFICIENTNETS = {
+    "efficientnet_b0": (1.0, 1.0, 224),
+    "efficientnet_b1": (1.0, 1.1, 240),
+    "efficientnet_b2": (1.1, 1.2, 288),
+    "efficientnet_b3": (1.2, 1.4, 300),
+    "efficientnet_b4": (1.4, 1.8, 380),
+}
+"""Multipliers of width and depth, and the side of the images with which torchvision's weights were tested."""
+
+SQUEEZED_TO_A_QUARTER = 4
+
+PROXYLESS = (
+    *((1, 16, 1, 1), (3, 32, 1, 2, 5), (3, 32, 1, 1), (3, 40, 1, 2, 7), (3, 40, 1, 1), (3, 40, 2, 1, 5)),
+    *((6, 80, 1, 2, 7), (3, 80, 3, 1, 5), (6, 96, 1, 1, 5), (3, 96, 3, 1, 5), (6, 192, 2, 2, 7), (3, 192, 2, 1, 7)),
+    (6, 320, 1, 1, 7),
+)
+"""ProxylessNAS for mobile phones (Cai, Zhu, Han, ICLR 2019)."""
 
 PLANES = (64, 128, 256, 512)
 RESNETS: dict[str, tuple[str, tuple[int, ...], int, int]] = {
@@ -31,11 +69,34 @@ RESNETS: dict[str, tuple[str, tuple[int, ...], int, int]] = {
 """Block, repeats of each stage, groups and width per group."""
 
 
-def _mobilenet_v2() -> Architecture:
-    keys = ("expansion", "channels", "repeats", "stride")
-    stages = [dict(zip(keys, stage, strict=True)) for stage in INVERTED]
-    form = {"family": "mobilenet_v2", **IMAGENET, "stem_channels": 32, "last_channels": 1280, "stages": stages}
-    return decode_architecture(form)
+def _inverted(
+    settings: Iterable[Setting], *, stem: int = 32, last: int = 1280, side: int = 224, activation: str = "relu6"
+) -> Architecture:
+    keys = ("expansion", "channels", "repeats", "stride", "kernel", "se")
+    stages = [dict(zip(keys, setting, strict=False)) for setting in settings]
+    form: JsonObject = {"family": "mobilenet_v2", **IMAGENET, "stem_channels": stem, "last_channels": last}
+    image: JsonObject = {"channels": 3, "height": side, "width": side}
+    return decode_architecture(form | {"input": image, "stages": stages, "activation": activation})
+
+
+def _multiple_of_8(channels: float) -> int:
+    """Return the multiple of 8 that is nearest, but no less than nine tenths: how torchvision rounds channels."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
+def _mnasnet(width: float) -> Architecture:
+    settings = [(e, _multiple_of_8(c * width), *rest) for e, c, *rest in MNASNET]
+    return _inverted(settings, stem=_multiple_of_8(32 * width), activation="relu")
+
+
+def _efficientnet(width: float, depth: float, side: int) -> Architecture:
+    settings = []
+    for expansion, channels, repeats, stride, *kernel in EFFICIENTNET:
+        scaled = (expansion, _multiple_of_8(channels * width), ceil(repeats * depth), stride)
+        settings.append((*scaled, *(kernel or [3]), SQUEEZED_TO_A_QUARTER))
+    last = 4 * settings[-1][1]
+    return _inverted(settings, stem=_multiple_of_8(32 * width), last=last, side=side, activation="silu")
 
 
 def _resnet(block: str, repeats: tuple[int, ...], groups: int, width_per_group: int) -> Architecture:
@@ -46,8 +107,15 @@ def _resnet(block: str, repeats: tuple[int, ...], groups: int, width_per_group: 
 
 @cache
 def named_networks() -> dict[str, Architecture]:
-    """Return every network by its name, for ImageNet's 1,000 classes at 224 x 224."""
-    return {"mobilenet_v2": _mobilenet_v2()} | {name: _resnet(*form) for name, form in RESNETS.items()}
+    """Return every network by its name, for ImageNet's 1,000 classes, most at 224 x 224."""
+    inverted = {
+        "mobilenet_v2": _inverted(INVERTED),
+        **{f"mnasnet{name}": _mnasnet(width) for name, width in MNASNETS.items()},
+        **{name: _efficientnet(*form) for name, form in EFFICIENTNETS.items()},
+        "efficientnet_lite0": _inverted(EFFICIENTNET),
+        "proxyless_mobile": _inverted(PROXYLESS),
+    }
+    return inverted | {name: _resnet(*form) for name, form in RESNETS.items()}
 
 
 def named_network(name: str) -> Architecture:

@@ -20,7 +20,7 @@ from nnmass_core.codec import (
 )
 from nnmass_core.engine.chain import Chain
 from nnmass_core.errors import DefinitionError, Problem
-from nnmass_core.hardware.latency import LatencyModel
+from nnmass_core.hardware.latency import LatencyModel, Work
 
 MOST_OPTIONS = 3_000_000
 """The most options of a space over all its stages; the engine uses about 120 bytes for each."""
@@ -77,6 +77,10 @@ class Space(ABC):
     @abstractmethod
     def largest(self) -> Architecture:
         """Return an architecture whose costs no other of the space exceeds (it need not lie in the space)."""
+
+    def work(self) -> tuple[Work, ...] | None:
+        """Return operators of every kind that a network of the space runs; None if the family does not define them."""
+        return self.largest().work()
 
     @abstractmethod
     def chain(self, model: LatencyModel | None = None) -> Chain:

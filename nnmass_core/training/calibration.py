@@ -47,6 +47,8 @@ PRICES = {
     "convolution_3x3": ("call", "mac", "read", "written", "weight"),
     "convolution_7x7": ("call", "mac", "written"),
     "depthwise_3x3": ("call", "read", "written"),
+    "depthwise_5x5": ("call", "read", "written"),
+    "depthwise_7x7": ("call", "read", "written"),
     "grouped_3x3": ("call", "mac", "read", "written", "weight"),
     "linear": ("call", "mac", "read", "written"),
     "normalise": ("call", "written"),
@@ -74,7 +76,7 @@ PASSES = 2
 
 GROUPS = (
     ("convolution_1x1", "convolution_3x3", "convolution_7x7", "grouped_3x3", "linear"),
-    ("depthwise_3x3",),
+    ("depthwise_3x3", "depthwise_5x5", "depthwise_7x7"),
     ("normalise", "activate", "add", "pool"),
     ("send", "concatenate"),
 )

@@ -21,6 +21,8 @@ COUNTS = {
     "convolution_3x3": 40,
     "convolution_1x1": 40,
     "depthwise_3x3": 24,
+    "depthwise_5x5": 12,
+    "depthwise_7x7": 12,
     "convolution_7x7": 6,
     "grouped_3x3": 12,
     "linear": 20,
@@ -86,11 +88,14 @@ def _convolution(kernel: int) -> Callable[[random.Random, torch.device], Case]:
     return make
 
 
-def _depthwise(rng: random.Random, device: torch.device) -> Case:
-    h, side, stride = _between(rng, *CHANNELS), rng.choice(SIDES), rng.choice((1, 1, 2))
-    after = -(-side // stride)
-    layer = nn.Conv2d(h, h, 3, stride, padding=1, groups=h, bias=False)
-    return _of_module(latency.depthwise(h, side * side, after * after), layer, _maps(h, side, device))
+def _depthwise(kernel: int) -> Callable[[random.Random, torch.device], Case]:
+    def make(rng: random.Random, device: torch.device) -> Case:
+        h, side, stride = _between(rng, *CHANNELS), rng.choice(SIDES), rng.choice((1, 1, 2))
+        after = -(-side // stride)
+        layer = nn.Conv2d(h, h, kernel, stride, padding=kernel // 2, groups=h, bias=False)
+        return _of_module(latency.depthwise(h, side * side, after * after, kernel), layer, _maps(h, side, device))
+
+    return make
 
 
 def _grouped(rng: random.Random, device: torch.device) -> Case:
@@ -163,7 +168,9 @@ _MAKERS: dict[str, Callable[[random.Random, torch.device], Case]] = {
     "convolution_3x3": _convolution(3),
     "convolution_1x1": _convolution(1),
     "convolution_7x7": _convolution(7),
-    "depthwise_3x3": _depthwise,
+    "depthwise_3x3": _depthwise(3),
+    "depthwise_5x5": _depthwise(5),
+    "depthwise_7x7": _depthwise(7),
     "grouped_3x3": _grouped,
     "linear": _linear,
     "normalise": _normalize,

@@ -14,11 +14,20 @@ from tests.residual_walks import WALKS
 
 FAMILIES = tuple(WALKS)
 AXES = {
-    "mobilenet_v2": ("expansion", "channels", "repeats", "stride"),
+    "mobilenet_v2": ("expansion", "channels", "repeats", "stride", "kernel", "se"),
     "resnet": ("channels", "repeats"),
     "wide_resnet_cifar": ("channels", "repeats"),
 }
-POOLS = {"expansion": (1, 2, 3, 6), "channels": (1, 2, 3, 4, 6, 8, 16), "repeats": (1, 2, 3), "stride": (1, 2)}
+POOLS = {
+    "expansion": (1, 2, 3, 6),
+    "channels": (1, 2, 3, 4, 6, 8, 16),
+    "repeats": (1, 2, 3),
+    "stride": (1, 2),
+    "kernel": (3, 3, 5, 7),
+    "se": (0, 0, 1, 4, 64),
+}
+DEFAULTS = {"kernel": 3, "se": 0}
+ACTIVATIONS = ("relu6", "relu", "hardswish", "silu")
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,7 @@ class ResidualRow(Row):
 
 def integers(d: dict[str, Any]) -> tuple[tuple[int, ...], ...]:
     """Return a definition's integers in their order."""
-    stages = tuple(tuple(stage[name] for name in AXES[d["family"]]) for stage in d["stages"])
+    stages = tuple(tuple((DEFAULTS | stage)[name] for name in AXES[d["family"]]) for stage in d["stages"])
     if d["family"] != "mobilenet_v2":
         return stages
     return ((d["input"]["height"], d["input"]["width"], d["stem_channels"], d["last_channels"]), *stages)
@@ -66,12 +75,14 @@ def random_network(rng: Random, family: str) -> dict[str, Any]:
     base = _base(rng, family)
     if family == "mobilenet_v2":
         base |= {"stem_channels": rng.randint(1, 20), "last_channels": rng.randint(1, 40)}
+        base |= {"activation": rng.choice(ACTIVATIONS), "stem_stride": rng.choice((1, 2))}
     count = rng.randint(3 if family == "wide_resnet_cifar" else 1, 4)
     stages: list[dict[str, int]] = []
     while len(stages) < count:
         stage = {name: rng.choice(POOLS[name]) for name in AXES[family]}
         goes_on = bool(stages) and stage.get("stride") == 1
-        if not (goes_on and all(stage[name] == stages[-1][name] for name in ("expansion", "channels"))):
+        shared = ("expansion", "channels", "kernel", "se")
+        if not (goes_on and all(stage[name] == stages[-1][name] for name in shared)):
             stages.append(stage)
     return base | {"stages": stages}
 
@@ -82,6 +93,7 @@ def random_space(rng: Random, family: str, most: int = 300) -> dict[str, Any]:
         base = _base(rng, family)
         if family == "mobilenet_v2":
             base |= {"stem_channels": random_axis(rng, (1, 4, 8), 2), "last_channels": random_axis(rng, (3, 9), 2)}
+            base |= {"stem_stride": 1} if rng.random() < 0.3 else {}
             if rng.random() < 0.5:
                 base["input"] = {"channels": 2, "resolution": random_axis(rng, (1, 8, 15), 3)}
         count = rng.randint(3 if family == "wide_resnet_cifar" else 1, 4)
@@ -90,6 +102,8 @@ def random_space(rng: Random, family: str, most: int = 300) -> dict[str, Any]:
             if "stride" in stage:
                 stage["stride"] = rng.choice((1, 2, [1, 2]))
                 stage["expansion"] = rng.choice((1, 6, [1, 2], [2, 3, 6]))
+                stage["kernel"] = rng.choice((3, 3, 5, [3, 7], [3, 5, 7]))
+                stage["se"] = rng.choice((0, 0, 4, [0, 2]))
         space = base | {"stages": stages}
         if choices(space) <= most:
             return space
@@ -125,9 +139,10 @@ def definitions(space: dict[str, Any]) -> list[dict[str, Any]]:
     if "resolution" in image:
         inputs = [{"channels": image["channels"], "height": r, "width": r} for r in expand(image["resolution"])]
     names = AXES[space["family"]]
+    axes = [(DEFAULTS if space["family"] == "mobilenet_v2" else {}) | stage for stage in space["stages"]]
     stages = [
         [dict(zip(names, values, strict=True)) for values in itertools.product(*(expand(stage[n]) for n in names))]
-        for stage in space["stages"]
+        for stage in axes
     ]
     ends = [name for name in ("stem_channels", "last_channels") if name in space]
     chosen = [merged(one) if space["family"] == "mobilenet_v2" else list(one) for one in itertools.product(*stages)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 from random import Random
@@ -15,7 +16,7 @@ from nnmass_core.budget import Budget
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_space
 from nnmass_core.hardware.devices import devices, read_device
-from nnmass_core.hardware.latency import LONGEST, estimate
+from nnmass_core.hardware.latency import KINDS, LONGEST, estimate
 from nnmass_core.named.presets import presets, resolve_space
 from nnmass_core.request import Maximize, Minimize, Objective, Pareto, SearchRequest
 from nnmass_core.search import chain_of, search
@@ -53,6 +54,40 @@ def test_latency_tables_equal_the_latency_of_each_network(name: str) -> None:
     for network, total in paths(resolve_space(name), 20):
         assert total == nanoseconds(network)
         assert sum(each.macs for part in network.work() for each in part) == network.evaluation.macs
+
+
+KERNELS: dict[str, Any] = {
+    "family": "mobilenet_v2",
+    "input": {"channels": 3, "height": 33, "width": 40},
+    "num_classes": 7,
+    "stem_channels": [4, 8],
+    "last_channels": 16,
+    "stem_stride": 1,
+    "activation": "silu",
+    "stages": [
+        {"expansion": [1, 3], "channels": [4, 8], "repeats": [0, 1, 2], "stride": 1, "kernel": [3, 5, 7], "se": [0, 4]},
+        {"expansion": [1, 3], "channels": 8, "repeats": [1, 3], "stride": [1, 2], "kernel": [3, 5], "se": [0, 2]},
+    ],
+}
+"""A space of inverted residuals whose kernels, squeeze-and-excitation and number of stages vary."""
+
+
+def test_latency_tables_include_kernels_and_squeeze_and_excitation() -> None:
+    for network, total in paths(decode_space(KERNELS), 100):
+        assert total == nanoseconds(network)
+        assert sum(each.macs for part in network.work() for each in part) == network.evaluation.macs
+
+
+@pytest.mark.parametrize(("kernels", "refused"), [(3, False), ([3, 7], False), ([3, 5, 7], True)])
+def test_a_limit_on_the_latency_of_kernels_that_a_profile_lacks_is_refused(kernels: Any, refused: bool) -> None:
+    stages = [stage | {"kernel": kernels} for stage in KERNELS["stages"]]
+    lacking = replace(DEVICE, latency=model(tuple(kind for kind in KINDS if kind != "depthwise_5x5")))
+    space, budget = decode_space(KERNELS | {"stages": stages}), Budget(device=lacking, max_latency_ms=1000)
+    if refused:
+        with pytest.raises(DefinitionError, match="has a profile without times for depthwise_5x5"):
+            SearchRequest(space=space, budget=budget)
+    else:
+        assert search(SearchRequest(space=space, budget=budget)).ranking
 
 
 def every(space: dict[str, Any]) -> list[Architecture]:

@@ -24,6 +24,17 @@ from tests.core.residual_problems import FAMILIES, integers, random_network, ran
 IMAGENET: dict[str, Any] = {"input": {"channels": 3, "height": 224, "width": 224}, "num_classes": 1000}
 PUBLISHED = {
     "mobilenet_v2": 3_504_872,
+    "mnasnet0_5": 2_218_512,
+    "mnasnet0_75": 3_170_208,
+    "mnasnet1_0": 4_383_312,
+    "mnasnet1_3": 6_282_256,
+    "efficientnet_b0": 5_288_548,
+    "efficientnet_b1": 7_794_184,
+    "efficientnet_b2": 9_109_994,
+    "efficientnet_b3": 12_233_232,
+    "efficientnet_b4": 19_341_616,
+    "efficientnet_lite0": 4_652_008,
+    "proxyless_mobile": 4_080_512,
     "resnet18": 11_689_512,
     "resnet34": 21_797_672,
     "resnet50": 25_557_032,
@@ -67,10 +78,27 @@ def divisible(channels: float) -> int:
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
+STAGE = {"expansion": 6, "channels": 24, "repeats": 2, "stride": 1}
+
+
 def mobilenet(settings: Sequence[tuple[int, ...]], stem: int = 32, last: int = 1280) -> dict[str, Any]:
-    stages = [dict(zip(("expansion", "channels", "repeats", "stride"), s, strict=True)) for s in settings]
+    keys = ("expansion", "channels", "repeats", "stride", "kernel", "se")
+    stages = [dict(zip(keys, setting, strict=False)) for setting in settings]
     ends = {"stem_channels": stem, "last_channels": last}
     return {"family": "mobilenet_v2", **IMAGENET, **ends, "stages": stages}
+
+
+def test_fields_that_came_later_are_not_written_at_their_defaults() -> None:
+    known = named_network("mobilenet_v2")
+    assert known.arch_id == "arch_816f4cf1fc280cd7208977db33b45321"
+    stages = [stage | {"kernel": 3, "se": 0} for stage in mobilenet(INVERTED)["stages"]]
+    written = mobilenet(INVERTED) | {"stages": stages, "activation": "relu6", "stem_stride": 2}
+    assert decode_architecture(written) == known
+    assert decode_architecture(written).definition() == known.definition()
+    assert decode_space(written).digest == decode_space(mobilenet(INVERTED)).digest
+    changed: list[dict[str, Any]] = [{"activation": "relu"}, {"stem_stride": 1}]
+    changed += [{"stages": [stages[0] | one, *stages[1:]]} for one in ({"kernel": 5}, {"se": 4})]
+    assert len({decode_architecture(written | one).arch_id for one in changed} | {known.arch_id}) == 5
 
 
 @pytest.mark.parametrize("vector", reference_rows("nn_mass_vectors.json", "mobilenet_v2"))
@@ -185,6 +213,12 @@ def test_a_width_per_group_without_effect_gives_the_same_network() -> None:
         (RESNET | {"family": "wide_resnet_cifar"}, "block"),
         (mobilenet([*SEPARATE, (6, 24, 1, 1)]), "stages.2"),
         (mobilenet([(1, 16, 1, 3)]), "stages.0.stride"),
+        (mobilenet([(1, 16, 1, 2), (6, 24, 1, 1, 4)]), "stages.1.kernel"),
+        (mobilenet([(1, 16, 1, 2), (6, 24, 1, 1, 9)]), "stages.1.kernel"),
+        (mobilenet([(1, 16, 1, 2, 3, 65)]), "stages.0.se"),
+        (mobilenet([(1, 16, 1, 2, 5, 4), (1, 16, 1, 1, 5, 4)]), "stages.1"),
+        (mobilenet([(1, 16, 1, 2)]) | {"activation": "gelu"}, "activation"),
+        (mobilenet([(1, 16, 1, 2)]) | {"stem_stride": 4}, "stem_stride"),
     ],
 )
 def test_an_invalid_definition_names_its_field(d: dict[str, Any], field: str) -> None:
@@ -206,6 +240,11 @@ def test_an_invalid_definition_names_its_field(d: dict[str, Any], field: str) ->
         (mobilenet(SEPARATE) | {"input": {"resolution": 32}}, "input.channels"),
         (mobilenet(SEPARATE) | {"input": {"channels": 3, "resolution": 32, "height": 3}}, "input.height"),
         (mobilenet(SEPARATE, stem=0), "stem_channels"),
+        (mobilenet(SEPARATE) | {"stages": [STAGE | {"kernel": [3, 4]}]}, "stages.0.kernel"),
+        (mobilenet(SEPARATE) | {"stages": [STAGE | {"kernel": [1, 3]}]}, "stages.0.kernel.0"),
+        (mobilenet(SEPARATE) | {"stages": [STAGE | {"se": {"min": 0, "max": 65}}]}, "stages.0.se.max"),
+        (mobilenet(SEPARATE) | {"activation": "gelu"}, "activation"),
+        (mobilenet(SEPARATE) | {"stem_stride": [1, 2]}, "stem_stride"),
         (mobilenet([(16, 8192, 64, 1)]) | {"input": {"channels": 3, "resolution": 8192}}, ""),
     ],
 )

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import onnx
 
 WRITING = {"Conv", "Gemm", "MatMul", "AveragePool", "GlobalAveragePool", "MaxPool", "ReduceMean", "Concat"}
-IN_PLACE = {"BatchNormalization", "Relu", "Clip", "Elu", "Add", "Flatten", "Reshape"}
+GATES = {"Sigmoid", "HardSigmoid"}
+IN_PLACE = {"BatchNormalization", "Relu", "Clip", "Elu", "HardSwish", "Add", "Mul", "Flatten", "Reshape"} | GATES
 GATHERING = {"Gather", "Split", "Identity"}
 """Operators whose results are read as parts of their input."""
 
@@ -27,9 +28,12 @@ def sizes(model: onnx.ModelProto) -> dict[str, int]:
 def activation_steps(graph: onnx.GraphProto) -> Iterator[tuple[str, list[str], str]]:
     """Yield the operator, the activations that it reads, and its results, one at a time; sizes are no activations."""
     activations = {graph.input[0].name}
+    gated = {node.output[0]: node.input[0] for node in graph.node if node.op_type in GATES}
+    scaled = {name for node in graph.node for name in node.input if gated.get(name) in node.input}
     for node in graph.node:
-        read = [name for name in node.input if name in activations]
-        if read and node.op_type != "Shape":
+        # x times sigmoid(x) is one activation of x
+        read = [name for name in node.input if name in activations and name not in scaled]
+        if read and node.op_type != "Shape" and not scaled & {*node.output}:
             activations.update(node.output)
             for result in node.output:
                 yield node.op_type, read, result

@@ -44,6 +44,19 @@ NETWORKS: dict[str, dict[str, Any]] = {
             {"expansion": 4, "channels": 12, "repeats": 3, "stride": 2},
         ],
     },
+    "kernels and squeeze-and-excitation": {
+        **SMALL_IMAGE,
+        "family": "mobilenet_v2",
+        "stem_channels": 8,
+        "last_channels": 24,
+        "stages": [
+            {"expansion": 1, "channels": 8, "repeats": 2, "stride": 1, "kernel": 5, "se": 4},
+            {"expansion": 4, "channels": 12, "repeats": 3, "stride": 2, "kernel": 7},
+            {"expansion": 3, "channels": 10, "repeats": 2, "stride": 1, "se": 64},
+        ],
+        "activation": "silu",
+        "stem_stride": 1,
+    },
     "grouped": {
         **SMALL_IMAGE,
         "family": "resnet",
@@ -88,7 +101,7 @@ def size(node: Any) -> int:
 
 PLAIN: dict[Any, str] = {
     (nn.BatchNorm2d,): "normalise",
-    (nn.ReLU, nn.ReLU6, nn.ELU): "activate",
+    (nn.ReLU, nn.ReLU6, nn.ELU, nn.Hardswish, nn.SiLU, nn.Sigmoid): "activate",
     (nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d): "pool",
 }
 
@@ -114,7 +127,7 @@ def figures_of(module: fx.GraphModule, node: fx.Node) -> tuple[str, tuple[int, .
 
 
 def figures_of_call(node: fx.Node) -> tuple[str, tuple[int, ...]] | None:
-    if node.target in (operator.add, operator.iadd):
+    if node.target in (operator.add, operator.iadd, operator.mul):
         return "add", (1, 0, size(node), size(node), 0, 0)
     if node.target is functional.adaptive_avg_pool2d:
         return "pool", (1, 0, size(node.args[0]), size(node), 0, 0)
