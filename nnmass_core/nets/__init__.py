@@ -9,6 +9,7 @@ do not.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pkgutil import resolve_name
 from typing import Any
 
 import torch
@@ -23,23 +24,20 @@ from nnmass_core.families.densenet_mlp import DenseNetMlp
 from nnmass_core.families.mobilenet_v2 import MobileNetV2
 from nnmass_core.families.resnet import ResNet
 from nnmass_core.families.wide_resnet_cifar import WideResNetCifar
-from nnmass_core.nets.densenet_cnn import DenseNetCnnModule
-from nnmass_core.nets.densenet_cnn_depthwise import DenseNetCnnDepthwiseModule
-from nnmass_core.nets.densenet_mlp import DenseNetMlpModule
-from nnmass_core.nets.mobilenet_v2 import MobileNetV2Module
-from nnmass_core.nets.resnet import ResNetModule
-from nnmass_core.nets.wide_resnet_cifar import WideResNetCifarModule
 from nnmass_core.wiring import Wiring, draw_wiring
 
-MODULES: dict[type[Architecture], Callable[[Any, Wiring], nn.Module]] = {
-    DenseNetCnn: DenseNetCnnModule,
-    DenseNetCnnDepthwise: DenseNetCnnDepthwiseModule,
-    DenseNetMlp: DenseNetMlpModule,
-    MobileNetV2: MobileNetV2Module,
-    ResNet: ResNetModule,
-    WideResNetCifar: WideResNetCifarModule,
+MODULES: dict[type[Architecture], str] = {
+    DenseNetCnn: "nnmass_core.nets.densenet_cnn:DenseNetCnnModule",
+    DenseNetCnnDepthwise: "nnmass_core.nets.densenet_cnn_depthwise:DenseNetCnnDepthwiseModule",
+    DenseNetMlp: "nnmass_core.nets.densenet_mlp:DenseNetMlpModule",
+    MobileNetV2: "nnmass_core.nets.mobilenet_v2:MobileNetV2Module",
+    ResNet: "nnmass_core.nets.resnet:ResNetModule",
+    WideResNetCifar: "nnmass_core.nets.wide_resnet_cifar:WideResNetCifarModule",
 }
-"""The class that builds the module of each built-in family from an architecture and its wiring."""
+"""Where the class is that builds the module of each built-in family from an architecture and its wiring.
+
+It is imported when it is used: two of them need torchvision, which takes as long to import as torch.
+"""
 
 
 def assemble(architecture: Architecture, wiring: Wiring) -> nn.Module:
@@ -55,7 +53,9 @@ def assemble(architecture: Architecture, wiring: Wiring) -> nn.Module:
 
 
 def _maker(architecture: Architecture) -> Callable[[Any, Wiring], nn.Module]:
-    maker = MODULES.get(type(architecture)) or FAMILIES[architecture.family].module
+    place = MODULES.get(type(architecture))
+    maker: Callable[[Any, Wiring], nn.Module] | None
+    maker = resolve_name(place) if place else FAMILIES[architecture.family].module
     if maker is None:
         raise NotPossible("no_module", f"the family {architecture.family} does not define its modules")
     return maker

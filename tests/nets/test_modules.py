@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from random import Random
 from typing import Any
 
@@ -141,3 +143,16 @@ def test_modules_without_cells_have_no_wiring() -> None:
     architecture = decode_architecture(random_network(Random(2), "resnet"))
     assert draw_wiring(architecture, 1) == Wiring()
     assert isinstance(assemble(architecture, Wiring()), nn.Module)
+
+
+def test_a_module_without_parts_of_torchvision_does_not_load_it() -> None:
+    """Loading it takes as long as loading torch, in each process that exports or measures."""
+    code = f"""
+import sys
+from nnmass_core.families import decode_architecture
+from nnmass_core.nets import build
+build(decode_architecture({CNN!r}), 0)
+print("torchvision" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "False\n"
