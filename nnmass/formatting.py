@@ -47,6 +47,7 @@ FIGURES = ("nn_mass", "density", "average_degree", "params", "macs")
 MASSES = (LEAST_MASS, MOST_MASS)
 PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 UNKNOWN = "-"
+OPEN = "not worked out within the time limit"
 
 
 def count(value: float | None) -> str:
@@ -234,6 +235,14 @@ def certificate(result: Mapping[str, Any], request: Mapping[str, Any]) -> str:
         return _ranks(first, result, size, took)
     if result["optimal"]:
         return f"The best of {size}, proved in {took}."
+    return _not_proved(result, size, took)
+
+
+def _not_proved(result: Mapping[str, Any], size: str, took: str) -> str:
+    """Return what the time limit left of the proof of a ranking, in a sentence."""
+    if result.get("value_proved"):
+        open_ranks = "ties with it and later ranks" if result["count"] > 1 else "ties with it"
+        return f"No better one among {size}, proved in {took}; {open_ranks} are not proved within the time limit."
     gap = "" if result["gap"] is None else f"; the optimum is at most {100 * result['gap']:.2f} % better"
     return f"Best found among {size} in {took}, not proved within the time limit{gap}."
 
@@ -255,6 +264,8 @@ def binding(result: Mapping[str, Any], request: Mapping[str, Any]) -> str:
 
     Where no single limit does, several may still do together, so that less is claimed of a budget with several limits.
     """
+    if "binding" in (result.get("unfinished") or ()):
+        return f"Which limits restrict the result was {OPEN}."
     names, minimized = result["binding"], request["objective"].get("minimize")
     maximized = request["objective"].get("maximize", "nn_mass")
     effect = "allow a better network" if minimized is None else f"lower the {cost(minimized)}"
@@ -338,6 +349,9 @@ def relaxation(result: Mapping[str, Any]) -> list[str]:
             lines.append(f"Lower {_named(name)} to at most {_exact_limit(name, least)}.")
         else:
             lines.append(f"Raise the {limit_label(name)} limit to at least {_exact_limit(name, least)}.")
+    unfinished = result.get("unfinished") or ()
+    lines.append(f"Which limits to ease was {OPEN}." if "relaxation" in unfinished else "")
+    lines.append(f"How far to raise all limits together was {OPEN}." if "joint_relaxation" in unfinished else "")
     return [line for line in (*lines, _joint_relaxation(result.get("joint_relaxation"))) if line]
 
 

@@ -42,6 +42,8 @@ class Certificate(FromJson):
         relaxation: If nothing fits, for each limit the least value that is feasible with the other limits unchanged.
         joint_relaxation: If nothing fits and raising a single limit is not enough, the least `factor` on all of them
             that is, the `limits` that it gives, and the lower limits that stay `unchanged`.
+        value_proved: If the ranking is not proved, whether the value of its best is.
+        unfinished: What the time limit left open besides the ranking: `binding`, `relaxation` or `joint_relaxation`.
         caveats: Codes of what makes the comparison by NN-Mass less fair, such as `widths_differ`.
         explored: Partial architectures that the engine created (`labels`), and what it excluded by a bound.
         elapsed_seconds: The duration of the search in seconds.
@@ -65,6 +67,8 @@ class Certificate(FromJson):
     binding: tuple[str, ...] | None = json_field(tuple)
     relaxation: Json | None
     joint_relaxation: Json | None = json_field(default=None)
+    value_proved: bool | None = json_field(default=None)
+    unfinished: tuple[str, ...] | None = json_field(tuple, default=None)
     caveats: tuple[str, ...] = json_field(tuple)
     explored: Json
     elapsed_seconds: float = json_field(compare=False)

@@ -200,6 +200,7 @@ class Certificate:
         resolution: For an incomplete Pareto front, the widest gap in each cost in which points may be missing.
         joint_relaxation: For an infeasible request that no single limit makes feasible, the least common factor on all
             limits that does; None for other requests, and when the time ran out.
+        unfinished: What the time limit left open besides the ranking: `binding`, `relaxation` or `joint_relaxation`.
         spent: For a request with a `spend`, the proof of the most of its cost; None for others, and if nothing was
             found.
         first_rank: The rank at which the ranking starts. What is said of the best is said of rank 1.
@@ -223,8 +224,17 @@ class Certificate:
     front: bool = False
     resolution: dict[str, float] | None = None
     joint_relaxation: JointRelaxation | None = None
+    unfinished: tuple[str, ...] = ()
     spent: Spent | None = None
     first_rank: int = 1
+
+    @property
+    def value_proved(self) -> bool | None:
+        """Whether the value of the best is proved where the ranking is not; None where it is, or there is no value.
+
+        Then no architecture is better than the best, but others may have its value and precede it, or be missing below.
+        """
+        return None if self.optimal or self.objective_value is None else self.bound == self.objective_value
 
     @property
     def gap(self) -> float | None:
@@ -250,6 +260,8 @@ class Certificate:
             "binding": None if self.binding is None else list(self.binding),
             "relaxation": self.relaxation,
             **({} if self.joint_relaxation is None else {"joint_relaxation": self.joint_relaxation.to_json()}),
+            **({} if self.value_proved is None else {"value_proved": self.value_proved}),
+            **({"unfinished": list(self.unfinished)} if self.unfinished else {}),
             "caveats": list(self.caveats),
             "explored": {"labels": self.labels, "pruned_by_bound": self.pruned},
             **({} if self.reference is None else {"reference": _summary(self.reference), "savings": self.savings}),

@@ -22,7 +22,7 @@ from nnmass_core.engine.joint_relaxation import least_factor
 from nnmass_core.engine.listing import Listing, listable, listed_best, listed_front
 from nnmass_core.engine.pareto import Front, front_of_one_cost, front_of_two_costs
 from nnmass_core.engine.peaks import front_of_peak, least_peak, least_peaks
-from nnmass_core.engine.problem import PEAK, RANKING, ChainProblem, Excluded, Key, maximize, minimize
+from nnmass_core.engine.problem import MASS, PEAK, RANKING, ChainProblem, Excluded, Key, maximize, minimize
 from nnmass_core.engine.solver import Solution
 from nnmass_core.engine.sums.limited import beats, best_paths
 from nnmass_core.hardware.latency import LatencyModel
@@ -330,7 +330,8 @@ class _Question:
         bound = self._bound(value, solution)
         minimizing = self._objective if isinstance(self._objective, Minimize) else None
         reference = minimizing.reference if minimizing else None
-        relaxation = self._relaxation() if infeasible else None
+        binding = self._binding(best) if best is not None else () if infeasible else None
+        relaxation, joint, unfinished = self._relaxed() if infeasible else (None, None, ())
         return Certificate(
             count=len(ranking),
             optimal=solution.complete,
@@ -340,9 +341,10 @@ class _Question:
             upper_bound=bound if self._cost is None else None,
             space_size=self._chain.count(),
             feasible=True if best is not None else False if infeasible else None,
-            binding=self._binding(best) if best is not None else () if infeasible else None,
+            binding=binding,
             relaxation=relaxation,
-            joint_relaxation=self._joint_relaxation(relaxation),
+            joint_relaxation=joint,
+            unfinished=("binding",) if best is not None and binding is None else unfinished,
             caveats=self._caveats(ranking, best),
             labels=solution.labels,
             pruned=solution.pruned,
@@ -354,7 +356,7 @@ class _Question:
     def _front_certificate(self, ranking: tuple[Ranked, ...], front: Front, *, feasible: bool | None) -> Certificate:
         best = max((float(ranked.evaluation.mass) for ranked in ranking), default=None)
         gaps = front.gaps
-        relaxation = self._relaxation() if feasible is False else None
+        relaxation, joint, unfinished = self._relaxed() if feasible is False else (None, None, ())
         return Certificate(
             count=len(ranking),
             optimal=feasible is not None and gaps is None,
@@ -366,7 +368,8 @@ class _Question:
             feasible=feasible,
             binding=() if feasible is False else None,
             relaxation=relaxation,
-            joint_relaxation=self._joint_relaxation(relaxation),
+            joint_relaxation=joint,
+            unfinished=unfinished,
             caveats=self._caveats(ranking, next(iter(ranking), None)),
             labels=front.labels,
             pruned=front.pruned,
@@ -408,7 +411,10 @@ class _Question:
         if not math.isfinite(solution.bound):
             return value
         if self._cost is None:
-            return solution.bound if value is None else max(value, solution.bound)
+            if value is None:
+                return solution.bound
+            # the engine's sum of rounded masses may be above the double nearest to the exact sum
+            return value if solution.bound <= solution.additive[0, MASS] else max(value, solution.bound)
         sign = _sign(self._objective)
         bound = self._cost.in_units(sign * solution.bound, self._size)
         return bound if value is None else max(value, bound) if sign > 0 else min(value, bound)
@@ -452,23 +458,31 @@ class _Question:
             value = Fraction(_sign(self._objective) * elements)
         return beats(problem, value, self._control)
 
-    def _relaxation(self) -> dict[str, float | None] | None:
+    def _relaxed(self) -> tuple[dict[str, float | None] | None, JointRelaxation | None, tuple[str, ...]]:
+        """Return what would make an infeasible request feasible, and the field that the time limit left open."""
+        try:
+            relaxation = self._relaxation()
+        except OutOfTime:
+            return None, None, ("relaxation",)
+        try:
+            return relaxation, self._joint_relaxation(relaxation), ()
+        except OutOfTime:
+            return relaxation, None, ("joint_relaxation",)
+
+    def _relaxation(self) -> dict[str, float | None]:
         """Return, for each limit, the nearest value that makes the request feasible with the other limits unchanged.
 
         It is the least value of an upper limit and the greatest of a lower one; the least NN-Mass of the objective
-        counts as a limit. None: the time ran out.
+        counts as a limit. Raises OutOfTime.
         """
         nearest: dict[str, float | None] = {}
-        try:
-            for limit in self._limits:
-                others = self._problem(tuple(o for o in self._limits if o != limit))
-                nearest[limit.name] = (
-                    self._nearest_mass(limit) if isinstance(limit, MassLimit) else self._nearest(others, limit)
-                )
-            if isinstance(self._objective, Minimize) and self._objective.least_mass is not None:
-                nearest[LEAST_MASS] = self._nearest_mass(MassLimit(LEAST_MASS, 0.0))
-        except OutOfTime:
-            return None
+        for limit in self._limits:
+            others = self._problem(tuple(o for o in self._limits if o != limit))
+            nearest[limit.name] = (
+                self._nearest_mass(limit) if isinstance(limit, MassLimit) else self._nearest(others, limit)
+            )
+        if isinstance(self._objective, Minimize) and self._objective.least_mass is not None:
+            nearest[LEAST_MASS] = self._nearest_mass(MassLimit(LEAST_MASS, 0.0))
         return nearest
 
     def _nearest(self, others: ChainProblem, limit: Limit | Floor) -> float | None:
@@ -503,22 +517,19 @@ class _Question:
         masses = self._proved(problem).masses
         return float(masses[0]) if masses else None
 
-    def _joint_relaxation(self, relaxation: dict[str, float | None] | None) -> JointRelaxation | None:
-        """Return the least factor on all upper limits on costs, where raising one is not enough; None: or out of time.
+    def _joint_relaxation(self, relaxation: dict[str, float | None]) -> JointRelaxation | None:
+        """Return the least factor on all upper limits on costs, where raising one is not enough. Raises OutOfTime.
 
         A limit of 0 stays 0 whatever the factor; floors and limits on NN-Mass stay as they are.
         """
-        if relaxation is None or not self._caps or any(relaxation[one.name] is not None for one in self._caps):
+        if not self._caps or any(relaxation[one.name] is not None for one in self._caps):
             return None
         steps = {quantity: limit.step for limit in self._caps for quantity in limit.quantities}
         fixed = tuple(limit for limit in self._limits if not isinstance(limit, Limit) or limit.step is None)
         unchanged = tuple(name for name in relaxation if name not in {limit.name for limit in self._caps})
         rest = self._problem(fixed)
         raised = {quantity: step for quantity, step in steps.items() if step is not None}
-        try:
-            factor = least_factor(rest, raised, self._control) if raised else None
-        except OutOfTime:
-            return None
+        factor = least_factor(rest, raised, self._control) if raised else None
         limits = None if factor is None else {limit.name: limit.raised(factor) for limit in self._caps}
         return JointRelaxation(factor, limits, unchanged)
 

@@ -221,6 +221,23 @@ def test_sentences_about_floors_say_what_would_help() -> None:
     assert "by a factor of about 2 with the floor on params and NN-Mass unchanged: MACs to 10." in said_together
 
 
+def test_what_the_time_limit_left_open_is_said() -> None:
+    request = {"objective": {"maximize": "nn_mass"}, "budget": {"max_params": 10}}
+    cut = {"optimal": False, "feasible": True, "value_proved": True, "gap": 0.0, "count": 10, "space_size": "2000"}
+    said = formatting.certificate(cut | {"elapsed_seconds": 1.0}, request)
+    assert said == (
+        "No better one among 2,000 architectures, proved in 1.0 s; ties with it and later ranks are not proved within "
+        "the time limit."
+    )
+    assert formatting.binding({"binding": None, "unfinished": ["binding"]}, request) == (
+        "Which limits restrict the result was not worked out within the time limit."
+    )
+    for field, lead in {"relaxation": "Which limits to ease", "joint_relaxation": "How far to raise all"}.items():
+        (line,) = formatting.relaxation({"relaxation": None, "unfinished": [field]})
+        assert line.startswith(lead)
+        assert line.endswith("not worked out within the time limit.")
+
+
 def test_an_infeasible_search_reports_sufficient_limits() -> None:
     done = run("search", "--preset", "densenet-tiny", "--max-params", "100", "--save", "/nowhere/at/all")
     assert done.exit_code == 3

@@ -363,6 +363,18 @@ class Result(BaseModel):
         description="If nothing fits and no single limit suffices: the lowest common factor on all limits that admits "
         "an architecture, proved. Null otherwise, and if the time limit was reached first.",
     )
+    value_proved: bool | None = Field(
+        None,
+        description="If `optimal` is false: whether the value of the best is proved, so that only ties with it and the "
+        "later ranks are open. Null otherwise, and for a front.",
+        examples=[True],
+    )
+    unfinished: list[str] | None = Field(
+        None,
+        description="What the time limit left open besides the ranking: `binding`, `relaxation` or `joint_relaxation`. "
+        "Null if nothing.",
+        examples=[["relaxation"]],
+    )
     caveats: list[str] = Field(
         description="Codes of what makes the comparison by NN-Mass less fair.", examples=[["widths_differ"]]
     )

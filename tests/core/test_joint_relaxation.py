@@ -131,15 +131,22 @@ def test_where_no_factor_helps_that_is_reported() -> None:
 def test_it_is_left_out_when_the_time_runs_out_first() -> None:
     """A time limit without a clock: it ends after a number of checks."""
     seen: list[tuple[bool, bool]] = []
+    unfinished: list[tuple[str, ...]] = []
+    digests: set[str] = set()
     for patience in (100, 1000, 10**9):
         looks = iter(range(10**9))
         control = Control(expired=lambda looks=looks, patience=patience: next(looks) > patience)  # type: ignore[misc]
         budget = Budget(max_params=1506, max_macs=44_121)
         request = SearchRequest(space=decode_space(SMALL), budget=budget, objective=Minimize("params", 18.0))
-        found = search(request, control).certificate
+        result = search(request, control)
+        found = result.certificate
         assert found.feasible is False
+        unfinished.append(found.unfinished)
+        digests.add(result.digest)
         seen.append((found.relaxation is None, found.joint_relaxation is None))
     assert seen == [(True, True), (False, True), (False, False)]
+    assert unfinished == [("relaxation",), ("joint_relaxation",), ()]
+    assert len(digests) == 3
 
 
 def test_the_factor_in_json_is_not_below_the_exact_one() -> None:

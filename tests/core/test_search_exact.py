@@ -310,6 +310,26 @@ def test_a_search_stopped_by_its_time_limit_reports_it() -> None:
     assert seen == {False, True}
 
 
+def test_a_search_stopped_by_its_time_limit_says_whether_its_value_is_proved() -> None:
+    seen: set[bool | None] = set()
+    for seed in range(12):
+        space = random_space(Random(f"value proved {seed}"), 100_000)
+        limit = search(request(space)).ranking[0].evaluation.params * 2 // 3
+        complete = search(request(space, {"max_params": limit}))
+        for patience in range(0, 60, 3):
+            found = search(request(space, {"max_params": limit}), out_of_time_after(patience))
+            certificate = found.certificate
+            seen.add(certificate.value_proved)
+            assert (certificate.value_proved is None) == (certificate.optimal or not found.ranking)
+            if certificate.value_proved:
+                assert certificate.gap == 0.0
+                assert certificate.objective_value == complete.certificate.objective_value
+            if found.ranking:
+                assert certificate.unfinished == (() if certificate.binding is not None else ("binding",))
+                assert (found.digest == complete.digest) == (certificate.optimal and not certificate.unfinished)
+    assert seen == {None, False, True}
+
+
 def test_an_infeasible_search_without_time_for_its_relaxation_reports_it() -> None:
     budget = {"max_params": 0, "max_macs": 0}
     found = search(request(SMALL, budget), Control(expired=lambda: True)).certificate
