@@ -37,7 +37,7 @@ VERSION = 2
 
 1: upper limits on costs; maximize NN-Mass, minimize a cost at a least NN-Mass, fronts. 2: floors and limits on NN-Mass,
 costs that are maximized or minimized at any NN-Mass, weight_bytes as an objective, spend, exclude, first_rank,
-several devices.
+several devices; stages that overlap or can be left out, and several numbers of cells.
 """
 
 MOST_RESULTS = 1000
@@ -569,7 +569,7 @@ class SearchRequest:
     @property
     def version(self) -> int:
         """The version of the JSON form: the earliest that has all of the request, so that earlier releases read it."""
-        if self.spend is not None or self.exclude or self.first_rank != 1:
+        if self.spend is not None or self.exclude or self.first_rank != 1 or self.space.form_version > 1:
             return 2
         if {name for name, _ in self.budget.bounds} - costs_by_limit().keys() or len(self.budget.devices) > 1:
             return 2

@@ -365,6 +365,25 @@ def bound_by_what_must_follow() -> Figures:
     return figures(**{"m of the best": best.mass})
 
 
+def left_out_stages() -> Figures:
+    image = {"channels": 3, "height": 224, "width": 224}
+    base = {"family": "resnet", "input": image, "num_classes": 1000, "block": "basic"}
+    small = base | {"stages": [{"channels": 8, "repeats": [0, 1]}] * 3}
+    widths = [{"min": c // 2, "max": 3 * c // 2, "step": c // 8} for c in (64, 128, 256, 512)]
+    around = base | {"stages": [{"channels": each, "repeats": {"min": 0, "max": 4}} for each in widths]}
+    of_around = {
+        "choices around ResNet-18": choices(around),
+        "networks around ResNet-18": decode_space(around).chain().count(),
+    }
+    return figures(choices=choices(small), space_size=decode_space(small).chain().count(), **of_around)
+
+
+def numbers_of_cells() -> Figures:
+    tiny = resolve_space("densenet-tiny").to_json()
+    sizes = {f"networks of {m}": decode_space(tiny | {"cells": m}).chain().count() for m in (1, 2, 3)}
+    return figures(**sizes, space_size=decode_space(tiny | {"cells": [1, 2, 3]}).chain().count())
+
+
 EXAMPLES: dict[int, Callable[[], Figures]] = {
     1: lambda: {f"L_{j}": str(mass.layer_links(W, j, T)) for j in range(5)},
     2: lambda: figures(t=mass.canonical_skip_channels(W, D, 500)),
@@ -431,4 +450,6 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     53: bound_by_what_must_follow,
     57: best_completion,
     60: several_devices,
+    67: left_out_stages,
+    68: numbers_of_cells,
 }

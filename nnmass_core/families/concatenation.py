@@ -243,19 +243,24 @@ class ConcatenationCnn(ImageArchitecture):
             indices += figures.indices
             steps += figures.steps
             w_in, before = cell.width, after
-        head = Head(sizes[-1], self.num_classes)
-        params = sum(part.params for part in parts) + head.params(w_in)
+        heads = self.heads()
+        params = sum(part.params for part in parts) + max(head.params(w) for head, w in heads)
         return Evaluation(
             mass=sum((part.mass for part in parts), start=Fraction(0)),
             params=params,
-            macs=sum(part.macs for part in parts) + head.macs(w_in),
+            macs=sum(part.macs for part in parts) + max(head.macs(w) for head, w in heads),
             weights=params + 2 * norm_channels,
-            steps=(*steps, Step("head", head.peak(w_in))),
+            steps=(*steps, Step("head", max(head.peak(w) for head, w in heads))),
             depth=sum(cell.depth for cell in self.cells),
             part_name="cells",
             parts=tuple(parts),
             indices=indices,
         )
+
+    def heads(self) -> list[tuple[Head, int]]:
+        """Return the head, and the width of the cell that it reads."""
+        last = resolutions(self.input, len(self.cells))[-1]
+        return [(Head(last, self.num_classes), self.cells[-1].width)]
 
     def work(self) -> tuple[Work, ...]:
         sizes = resolutions(self.input, len(self.cells))
@@ -303,3 +308,24 @@ def _figures_of(
         indices=others.indices,
         steps=tuple(steps),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LargestCell(Cell):
+    """A cell of a network whose costs no network of a space exceeds. is_last: 1 if networks can end with it, else 0."""
+
+    is_last: int = integer(0, 1, "Whether networks can end with it.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LargestCells(ConcatenationCnn):
+    """A network that costs at least as much as each of a space: it stands for them, and is none of them."""
+
+    cells: tuple[LargestCell, ...] = sequence(
+        LargestCell, 1, MOST_CELLS, "Cells from input to output; each halves the resolution."
+    )
+
+    def heads(self) -> list[tuple[Head, int]]:
+        sizes = resolutions(self.input, len(self.cells))
+        by_cell = zip(self.cells, sizes, strict=True)
+        return [(Head(size, self.num_classes), cell.width) for cell, size in by_cell if cell.is_last]

@@ -1,9 +1,12 @@
-"""Search spaces over concatenation cells: ranges for every cell of an image network, and their stage tables."""
+"""Search spaces over concatenation cells: ranges for every cell of an image network, and their stage tables.
+
+The number of cells can be searched: docs/theory.md (68).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache, partial
 from typing import Any, ClassVar, Self
 
@@ -24,13 +27,22 @@ from nnmass_core.families.concatenation import (
     CellEntry,
     ConcatenationCnn,
     Head,
+    LargestCell,
+    LargestCells,
     check_final_map,
     resolutions,
 )
-from nnmass_core.families.costs import stage_of, timed
+from nnmass_core.families.costs import Costs, stage_of, timed
 from nnmass_core.hardware.latency import LatencyModel
 from nnmass_core.mass import links, mass_terms
-from nnmass_core.spaces.axis import Axis, axis_schema, decode_axes, encode_axes
+from nnmass_core.spaces.axis import (
+    Axis,
+    axis_schema,
+    decode_axes,
+    decode_axis,
+    encode_axes,
+    single_axis_schema,
+)
 from nnmass_core.spaces.base import Fields, Space, decode_choice, decode_integer
 
 
@@ -57,11 +69,12 @@ class ConcatenationCnnSpace(Space):
     """Ranges for every cell of an image network, with optional rules that tie the cells together."""
 
     network: ClassVar[type[ConcatenationCnn]]
+    largest_network: ClassVar[type[LargestCells]]
     densest_evidence: ClassVar[float | None] = 0.75
 
     input: Image
     num_classes: int
-    cells: int
+    cells: Axis
     width: tuple[Axis, ...]
     depth: tuple[Axis, ...]
     skip_channels: tuple[Axis, ...]
@@ -73,12 +86,14 @@ class ConcatenationCnnSpace(Space):
         fields = Fields(data, cls)
         image = fields.read("input", lambda value: decode(Image, value))
         classes = fields.read("num_classes", lambda value: decode_integer(value, *CLASSES))
-        cells = fields.read("cells", lambda value: decode_integer(value, 1, MOST_CELLS))
+        cells = fields.read("cells", lambda value: decode_axis(value, (1, MOST_CELLS)))
         width_rule = fields.read("width_rule", lambda value: decode_choice(value, ("doubling",)), default=None)
         depth_rule = fields.read("depth_rule", lambda value: decode_choice(value, ("equal",)), default=None)
         fields.stop_if_wrong()
         bounds = {"width": WIDTH, "depth": DEPTH, "skip_channels": SKIP_CHANNELS}
-        axes = {name: fields.read(name, partial(decode_axes, count=cells, bounds=b)) for name, b in bounds.items()}
+        axes = {
+            name: fields.read(name, partial(decode_axes, count=cells.largest, bounds=b)) for name, b in bounds.items()
+        }
         fields.stop_if_wrong()
         return cls(
             input=image,
@@ -93,9 +108,9 @@ class ConcatenationCnnSpace(Space):
         for name, rule, axes in (("width", self.width_rule, self.width), ("depth", self.depth_rule, self.depth)):
             if rule and any(axis != axes[0] for axis in axes):
                 yield Problem(name, "conflicts_with_rule", f"must be one value for all cells when {name}_rule is set")
-        if self.width_rule and self.width[0].largest * 2 ** (self.cells - 1) > WIDTH[1]:
+        if self.width_rule and self.width[0].largest * 2 ** (self.cells.largest - 1) > WIDTH[1]:
             yield Problem("width.max", "too_large", f"doubles to more than {WIDTH[1]} by the last cell")
-        yield from check_final_map(self.input, self.cells)
+        yield from check_final_map(self.input, self.cells.largest)
 
     def to_json(self) -> JsonObject:
         rules = {"width_rule": self.width_rule, "depth_rule": self.depth_rule}
@@ -103,7 +118,7 @@ class ConcatenationCnnSpace(Space):
             "family": self.family,
             "input": encode(self.input),
             "num_classes": self.num_classes,
-            "cells": self.cells,
+            "cells": self.cells.form,
             "width": encode_axes(self.width),
             "depth": encode_axes(self.depth),
             "skip_channels": encode_axes(self.skip_channels),
@@ -112,12 +127,16 @@ class ConcatenationCnnSpace(Space):
     @classmethod
     def schema(cls) -> JsonObject:
         axis = partial(axis_schema, most_cells=MOST_CELLS)
-        count: JsonObject = {"type": "integer", "minimum": 1, "maximum": MOST_CELLS}
         properties: JsonObject = {
             "family": cls.family_schema(),
             "input": field_schema(ImageArchitecture, "input"),
             "num_classes": field_schema(ImageArchitecture, "num_classes"),
-            "cells": {**count, "description": "Number of cells.", "examples": [3]},
+            "cells": single_axis_schema(
+                1,
+                MOST_CELLS,
+                "Number of cells, which may be searched: a network has the first of the cells that the axes describe.",
+                example=3,
+            ),
             "width": axis(
                 *WIDTH, "Output channels of every layer of a cell.", example={"min": 16, "max": 256, "step": 16}
             ),
@@ -138,17 +157,23 @@ class ConcatenationCnnSpace(Space):
         bodies = sum(w * d * len(t.values) for w, d, t in zip(widths, depths, self.skip_channels, strict=True))
         ties = depths[0] if self.depth_rule else 1
         entries = sum(w if self.width_rule else a * w for a, w in zip([1, *widths], widths, strict=False))
-        return bodies + (entries + widths[-1]) * ties
+        ends = sum(widths[count - 1] * ties for count in self.cells.values)
+        return bodies + entries * ties + ends + 2 * len(widths) * (len(self.cells.values) > 1)
 
     def largest(self) -> Architecture:
         tallest = [
-            Cell(width=int(self._states(c).width.max()), depth=d.largest, skip_channels=t.largest)
+            LargestCell(
+                width=int(self._states(c).width.max()),
+                depth=d.largest,
+                skip_channels=t.largest,
+                is_last=int(c + 1 in self.cells.values),
+            )
             for c, (d, t) in enumerate(zip(self.depth, self.skip_channels, strict=True))
         ]
-        return self.network(input=self.input, num_classes=self.num_classes, cells=tuple(tallest))
+        return self.largest_network(input=self.input, num_classes=self.num_classes, cells=tuple(tallest))
 
     def chain(self, model: LatencyModel | None = None) -> Chain:
-        sizes = resolutions(self.input, self.cells)
+        sizes = resolutions(self.input, self.cells.largest)
         nothing = np.zeros(1, np.int64)
         before, states_before = sizes[0], States(nothing + self.input.channels, nothing)
         stages: list[Stage] = []
@@ -156,21 +181,38 @@ class ConcatenationCnnSpace(Space):
         for c, after in enumerate(sizes):
             states = self._states(c)
             entry = self.network.entry(c, before, after)
-            stages.append(self._entry_stage(entry, states_before, states, model, tied=c > 0))
-            stages.append(self._body_stage(self.network.body(after), states, c, model))
-            nodes += [len(states.width)] * 2
+            first = [self._entry_stage(entry, states_before, states, model, tied=c > 0)]
+            others = [self._body_stage(self.network.body(after), states, c, model)]
+            ended, node = len(states.width), len(states_before.width)  # the nodes of networks without this cell
+            if c in self.cells.values:
+                head = _head_stage(Head(before, self.num_classes), states_before, model)
+                first.append(replace(head, target=head.target + ended))
+            if c > self.cells.values[0]:
+                first.append(_idle_stage(node, ended, integers=0))
+            if c >= self.cells.values[0]:
+                others.append(_idle_stage(ended, ended, integers=3))
+            stages += [_together(first), _together(others)]
+            nodes += [ended + len(others) - 1] * 2
             before, states_before = after, states
-        stages.append(_head_stage(Head(sizes[-1], self.num_classes), states_before, model))
-        shape = [column for column in range(3 * self.cells) if column % 3 < 2]
-        return Chain(tuple(stages), (*nodes, 1), tuple(shape))
+        last = [_head_stage(Head(sizes[-1], self.num_classes), states_before, model)]
+        if len(self.cells.values) > 1:
+            last.append(_idle_stage(len(states_before.width), 0, integers=0))
+        stages.append(_together(last))
+        shape = [column for column in range(3 * self.cells.largest) if column % 3 < 2]
+        parts = (0, 3) if len(self.cells.values) > 1 else None
+        return Chain(tuple(stages), (*nodes, 1), tuple(shape), parts=parts)
 
     def architecture(self, integers: Sequence[int]) -> Architecture:
         triples = zip(integers[0::3], integers[1::3], integers[2::3], strict=True)
-        cells = tuple(_cell(*triple) for triple in triples)
+        cells = tuple(_cell(*triple) for triple in triples if any(triple))
         return self.network(input=self.input, num_classes=self.num_classes, cells=cells)
 
+    @property
+    def form_version(self) -> int:
+        return 1 if isinstance(self.cells.form, int) else 2
+
     def varies_width(self) -> bool:
-        return any(len(axis.values) > 1 for axis in self.width)
+        return len(self.cells.values) > 1 or any(len(axis.values) > 1 for axis in self.width)
 
     def _states(self, cell: int) -> States:
         base = np.array(self.width[cell].values, np.int64)
@@ -215,6 +257,22 @@ class ConcatenationCnnSpace(Space):
 def _cell(width: int, depth: int, skip_channels: int) -> Cell:
     """Return a cell; the networks of one answer have most of theirs in common."""
     return Cell(width=width, depth=depth, skip_channels=skip_channels)
+
+
+def _together(stages: Sequence[Stage]) -> Stage:
+    """Return all options of some stages as one stage."""
+    if len(stages) == 1:
+        return stages[0]
+    columns = (np.concatenate([getattr(stage, each.name) for stage in stages]) for each in fields(Stage))
+    together = Stage(*columns)
+    return together.take(np.lexsort([together.target, together.source]))
+
+
+def _idle_stage(source: int, target: int, *, integers: int) -> Stage:
+    """Return the only option of networks that have ended: it costs nothing, and its integers are zeros."""
+    zero = np.zeros(1, np.int64)
+    nothing = Costs(zero, zero, zero, zero)
+    return stage_of(zero + source, zero + target, nothing, integers=np.zeros((1, integers), np.int64))
 
 
 def _all_pairs(before: int, after: int) -> tuple[Ints, Ints]:

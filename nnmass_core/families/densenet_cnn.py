@@ -14,6 +14,7 @@ from nnmass_core.families.concatenation import (
     CellEntry,
     ConcatenationCnn,
     Head,
+    LargestCells,
     check_final_map,
     normalized,
     resolutions,
@@ -97,12 +98,18 @@ class DenseNetCnn(ConcatenationCnn):
     body: ClassVar[type[CellBody]] = Body
 
 
+@dataclass(frozen=True, kw_only=True)
+class LargestDenseNetCnn(LargestCells, DenseNetCnn):
+    """A network that costs at least as much as each of a space of `DenseNetCnn` networks."""
+
+
 @dataclass(frozen=True)
 class DenseNetCnnSpace(ConcatenationCnnSpace):
     """Ranges for every cell of a `densenet_cnn`."""
 
     family: ClassVar[str] = "densenet_cnn"
     network: ClassVar[type[ConcatenationCnn]] = DenseNetCnn
+    largest_network: ClassVar[type[LargestCells]] = LargestDenseNetCnn
 
 
 __all__ = [

@@ -9,7 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from nnmass_core.families.concatenation import CellBody, CellEntry, ConcatenationCnn, normalized, skip_work
+from nnmass_core.families.concatenation import (
+    CellBody,
+    CellEntry,
+    ConcatenationCnn,
+    LargestCells,
+    normalized,
+    skip_work,
+)
 from nnmass_core.families.concatenation_space import ConcatenationCnnSpace
 from nnmass_core.families.costs import Costs
 from nnmass_core.families.densenet_cnn import Entry
@@ -87,9 +94,15 @@ class DenseNetCnnDepthwise(ConcatenationCnn):
     body: ClassVar[type[CellBody]] = SeparableBody
 
 
+@dataclass(frozen=True, kw_only=True)
+class LargestDenseNetCnnDepthwise(LargestCells, DenseNetCnnDepthwise):
+    """A network that costs at least as much as each of a space of `DenseNetCnnDepthwise` networks."""
+
+
 @dataclass(frozen=True)
 class DenseNetCnnDepthwiseSpace(ConcatenationCnnSpace):
     """Ranges for every cell of a `densenet_cnn_depthwise`."""
 
     family: ClassVar[str] = "densenet_cnn_depthwise"
     network: ClassVar[type[ConcatenationCnn]] = DenseNetCnnDepthwise
+    largest_network: ClassVar[type[LargestCells]] = LargestDenseNetCnnDepthwise

@@ -214,9 +214,13 @@ class MobileNetV2(ResidualNetwork):
         stages: list[Built] = []
         entering, size = self.stem_channels, self._stem_size()
         for stage in self.stages:
-            stages.append(_stage(stage, entering, size))
+            stages.append(_stage(stage, entering, size, joined=self._is_joined(entering, stage)))
             entering, size = stage.channels, stages[-1].size
         return stages
+
+    def _is_joined(self, entering: int, stage: InvertedStage) -> bool:
+        """Return whether the first block of a stage has a shortcut."""
+        return stage.stride == 1 and entering == stage.channels
 
     def ends(self) -> tuple[Costs[int], Costs[int]]:
         before, after = area((self.input.height, self.input.width)), area(self._stem_size())
@@ -253,11 +257,25 @@ class MobileNetV2(ResidualNetwork):
         return halved((self.input.height, self.input.width), self.stem_stride - 1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LargestMobileNetV2(MobileNetV2):
+    """A network that costs at least as much as each of a space: it stands for them, and is none of them.
+
+    Smaller channels can be equal where the largest are not, so that every block without a stride counts a shortcut.
+    """
+
+    def cross_check(self) -> Iterator[Problem]:
+        yield from ResidualNetwork.cross_check(self)  # equal neighbors may stand for stages of different networks
+
+    def _is_joined(self, entering: int, stage: InvertedStage) -> bool:
+        return stage.stride == 1
+
+
 @lru_cache(maxsize=STAGES_KEPT)
-def _stage(stage: InvertedStage, entering: int, size: Size) -> Built:
+def _stage(stage: InvertedStage, entering: int, size: Size, *, joined: bool) -> Built:
     """Return a stage after maps of a size; the networks of one answer have most of their stages in common."""
     after = halved(size, stage.stride - 1)
-    first = _block(entering, stage, size, after, joined=int(stage.stride == 1 and entering == stage.channels))
+    first = _block(entering, stage, size, after, joined=int(joined))
     others = [_block(stage.channels, stage, after, after, joined=1)] * (stage.repeats - 1)
     return Built(stage, stage.channels, entering, [first, *others], after)
 

@@ -37,6 +37,7 @@ from nnmass_core.families.mobilenet_v2 import (
     STRIDE,
     InvertedResidual,
     InvertedStage,
+    LargestMobileNetV2,
     MobileNetV2,
     head_costs,
     head_work,
@@ -56,7 +57,7 @@ from nnmass_core.families.residual import (
 from nnmass_core.hardware.latency import LatencyModel, Work, depthwise
 from nnmass_core.spaces.axis import Axis, decode_axis, single_axis_schema
 from nnmass_core.spaces.base import MOST_OPTIONS, Fields, Space, decode_choice, decode_integer
-from nnmass_core.spaces.runs import Runs
+from nnmass_core.spaces.runs import Runs, distinct, grid, leading_on
 
 # untyped: an integer and an Axis, by name
 
@@ -192,19 +193,10 @@ class Nodes:
         return runs.containing(expansion, self.channels, kernel, se, np.ones_like(expansion))
 
 
-def _distinct(columns: Ints) -> tuple[Nodes, Ints]:
+def _nodes(columns: Ints) -> tuple[Nodes, Ints]:
     """Return the distinct rows as nodes, and the node of each row."""
-    order = np.lexsort(columns.T[::-1])
-    fresh = np.ones(len(order), bool)
-    fresh[1:] = np.any(columns[order[1:]] != columns[order[:-1]], axis=1)
-    place = np.empty(len(order), np.int64)
-    place[order] = np.cumsum(fresh) - 1
-    return Nodes(columns[order[fresh]]), place
-
-
-def _grid(*values: Ints) -> tuple[Ints, ...]:
-    """Return every combination of one value of each array, as columns."""
-    return tuple(column.reshape(-1) for column in np.meshgrid(*values, indexing="ij"))
+    rows, place = distinct(columns)
+    return Nodes(rows), place
 
 
 @dataclass(frozen=True)
@@ -302,23 +294,27 @@ class MobileNetV2Space(Space):
 
     def largest(self) -> Architecture:
         height, width = self.input.sizes[-1]
-        integers = [height, width, self.stem_channels.largest, self.last_channels.largest]
-        before = (0, self.stem_channels.largest)
         kernel = max(stage["kernel"].largest for stage in self.stages)
         se = min((value for stage in self.stages for value in stage["se"].values if value), default=0)
+        stages: list[InvertedStage] = []
+        before = self.stem_channels.largest
         for stage in self.stages:
-            expansion, channels, stride = (
-                stage["expansion"].largest,
-                stage["channels"].largest,
-                stage["stride"].values[0],
-            )
+            channels, stride = stage["channels"].largest, stage["stride"].values[0]
             if 0 in stage["repeats"].values:  # without it the next stage has wider inputs, or larger maps
-                channels, stride = max(channels, before[1]), 1
-            if (expansion, channels, stride) == (*before, 1):  # else a run of more than a stage's most blocks
-                channels, expansion = min(channels + 1, CHANNELS[1]), expansion + (channels == CHANNELS[1])
-            integers += [expansion, channels, stage["repeats"].largest, stride, kernel, se]
-            before = (expansion, channels)
-        return self.architecture(integers)
+                channels, stride = max(channels, before), 1
+            before, expansion = channels, stage["expansion"].largest
+            if repeats := stage["repeats"].largest:
+                shared = {"expansion": expansion, "channels": channels, "kernel": kernel, "se": se}
+                stages.append(InvertedStage(**shared, repeats=repeats, stride=stride))
+        return LargestMobileNetV2(
+            input=Image(channels=self.input.channels, height=height, width=width),
+            num_classes=self.num_classes,
+            stem_channels=self.stem_channels.largest,
+            last_channels=self.last_channels.largest,
+            stages=tuple(stages),
+            activation=self.activation,
+            stem_stride=self.stem_stride,
+        )
 
     def work(self) -> tuple[Work, ...] | None:
         kernels = {kernel for stage in self.stages for kernel in stage["kernel"].values}
@@ -347,7 +343,7 @@ class MobileNetV2Space(Space):
         shape = tuple(place + column for place in places for column in (1, 2))
         if not self.runs.ambiguous:
             return Chain(tuple(chained), (*counts, 1), shape)
-        return Chain(_leading_on(chained, counts), (*counts, 1), shape, parts=(INTEGERS_BEFORE, INTEGERS_A_STAGE))
+        return Chain(leading_on(chained, counts), (*counts, 1), shape, parts=(INTEGERS_BEFORE, INTEGERS_A_STAGE))
 
     def _stem(self, sizes: Ints, stem: Ints, last: Ints, model: LatencyModel | None) -> Stage:
         before, after = sizes.prod(axis=1), self._after_stem(sizes).prod(axis=1)
@@ -381,6 +377,10 @@ class MobileNetV2Space(Space):
     def most_parts(self) -> int:
         return len(self.stages)
 
+    @property
+    def form_version(self) -> int:
+        return 2 if self.runs.ambiguous else 1
+
     def varies_resolution(self) -> bool:
         return len(self.input.sizes) > 1
 
@@ -412,9 +412,9 @@ def _begun(nodes: Nodes, number: int, axes: StageAxes, runs: Runs) -> tuple[Ints
 
     Return the node before each, (n,), and the columns after its first block, (n, columns), with maps yet to be halved.
     """
-    choices = np.stack(_grid(*(axes.values(name) for name in SHARED)))
+    choices = np.stack(grid(*(axes.values(name) for name in SHARED)))
     able, waiting = (np.flatnonzero(after > 0) for after in (nodes.stages >> number - 1 & 1, nodes.stages >> number))
-    node, choice = _grid(able, np.arange(choices.shape[1]))
+    node, choice = grid(able, np.arange(choices.shape[1]))
     expansion, channels, kernel, se, stride = choices[:, choice]
     block = np.column_stack([expansion, kernel, se])
     starts = runs.starts(nodes.stages[node], runs.containing(*choices)[choice])
@@ -434,7 +434,7 @@ def _first_blocks(
     after = Nodes(columns)
     channels, stride = after.channels, after.stride
     columns[:, 1:3] = np.where(stride[:, None] == 2, (columns[:, 1:3] + 1) // 2, columns[:, 1:3])
-    inside, target = _distinct(columns)
+    inside, target = _nodes(columns)
     begun = np.minimum(stride, 1)
     expansion, kernel, se = after.usable_block
     joined = ((stride == 1) & (entering == channels)).astype(np.int64)
@@ -446,31 +446,12 @@ def _first_blocks(
     return stage_of(source, target, costs, terms, integers, latency=latency), inside
 
 
-def _continued(inside: Nodes, runs: Runs) -> tuple[Ints, list[dict[int, int]]]:
-    """Return the lengths that runs can have from each node: its entry in a list of them, and the list."""
-    going_on = np.where(inside.stride > 0, inside.going_on(runs), -1)
-    kinds, place = np.unique(np.column_stack([inside.stages, going_on]), axis=0, return_inverse=True)
-    return place.reshape(-1), [
-        {0: stages} if after < 0 else runs.lengths(stages, after) for stages, after in kinds.tolist()
-    ]
-
-
 def _ended(inside: Nodes, number: int, runs: Runs) -> tuple[Ints, Ints, Ints]:
     """Return the node before each possible end of a run, (n,), its blocks, (n,), and the columns after it."""
-    place, lengths = _continued(inside, runs)
-    counts = np.array([len(one) for one in lengths], np.int64)
-    blocks = np.array([blocks for one in lengths for blocks in one], np.int64)
-    ends = np.array([ends for one in lengths for ends in one.values()], np.int64)
-    source = np.repeat(np.arange(len(inside)), counts[place])
-    within = np.arange(len(source)) - np.repeat(np.cumsum(counts[place]) - counts[place], counts[place])
-    entry = (np.cumsum(counts) - counts)[place[source]] + within
+    source, blocks, stages, matters = runs.ended(number, inside.stages, inside.going_on(runs), inside.stride == 0)
     rows = Nodes(inside.columns[source])
-    stages, matters = runs.settled(number, ends[entry], rows.going_on(runs))
-    columns = np.column_stack(
-        [rows.columns[:, :4], matters[:, None] * rows.block, np.zeros_like(stages), stages],
-    )
-    alive = stages > 0
-    return source[alive], blocks[entry][alive], columns[alive]
+    kept = matters[:, None] * rows.block
+    return source, blocks, np.column_stack([rows.columns[:, :4], kept, np.zeros_like(stages), stages])
 
 
 def _other_blocks(inside: Nodes, number: int, runs: Runs, model: LatencyModel | None) -> tuple[Stage, Nodes]:
@@ -483,20 +464,10 @@ def _other_blocks(inside: Nodes, number: int, runs: Runs, model: LatencyModel | 
     one, latency = block.costs(), timed(model, lambda: repeated(block.work(), more))
     costs = Costs(more * one.params, more * one.macs, more * one.norm_channels, (more > 0) * one.peak)
     numerator, denominator = inverted_residual_terms(channels, expansion, np.ones_like(channels))
-    nodes, target = _distinct(columns)
+    nodes, target = _nodes(columns)
     terms = (more * numerator, denominator)
     integers = np.column_stack([repeats, run.stride, (run.stride > 0)[:, None] * run.block[:, 1:]])
     return stage_of(source, target, costs, terms, integers, latency=latency), nodes
-
-
-def _leading_on(stages: list[Stage], counts: list[int]) -> tuple[Stage, ...]:
-    """Return stages without the options from which no path leads to the end. counts: the nodes before each."""
-    alive, kept = np.ones(1, bool), list[Stage]()
-    for stage, nodes in zip(reversed(stages), reversed(counts), strict=True):
-        rows = alive[stage.target]
-        kept.append(stage if rows.all() else stage.take(rows))
-        alive = np.bincount(kept[-1].source, minlength=nodes) > 0
-    return tuple(reversed(kept))
 
 
 @lru_cache(maxsize=64)
@@ -515,10 +486,9 @@ def _bound_on_runs(stages: tuple[StageAxes, ...], configs: int) -> int:
             return total
         same_map = 1 in axes["stride"].values or 0 in axes["repeats"].values
         scales += same_map and 2 in axes["stride"].values
-        inside, _ = _distinct(_begun(nodes, number, axes, runs)[1])
-        place, lengths = _continued(inside, runs)
-        total += configs * scales * int(np.array([len(one) for one in lengths], np.int64)[place].sum())
+        inside, _ = _nodes(_begun(nodes, number, axes, runs)[1])
+        total += configs * scales * runs.count_ends(inside.stages, inside.going_on(runs), inside.stride == 0)
         if total > MOST_OPTIONS:
             return total
-        nodes, _ = _distinct(_ended(inside, number, runs)[2])
+        nodes, _ = _nodes(_ended(inside, number, runs)[2])
     return total + configs * scales * len(nodes)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from functools import lru_cache, partial
 from typing import Any, ClassVar, Self
 
 from nnmass_core.architecture import CLASSES, Architecture, Image, LayerShape
@@ -25,12 +23,10 @@ from nnmass_core.codec import (
 )
 from nnmass_core.engine.chain import Chain
 from nnmass_core.errors import Problem
-from nnmass_core.families.costs import Costs, timed
+from nnmass_core.families.costs import Costs
 from nnmass_core.families.residual import (
     CHANNELS,
     REPEATS,
-    STAGES_KEPT,
-    Block,
     Built,
     ResidualNetwork,
     Size,
@@ -41,13 +37,32 @@ from nnmass_core.families.residual import (
     halved,
     stages_schema,
 )
-from nnmass_core.families.residual_space import Blocks, Frame, head_stage, staged_chain
+from nnmass_core.families.residual_space import (
+    LEFT_OUT,
+    Blocks,
+    Frame,
+    Head,
+    LargestStage,
+    Place,
+    build_stages,
+    check_stages,
+    form_version,
+    largest_places,
+    largest_stages,
+    last_maps,
+    layers_of_stages,
+    most,
+    option_bound,
+    places,
+    staged_chain,
+    varies_width,
+)
 from nnmass_core.hardware.latency import LatencyModel, Work, convolution, elementwise, grouped, linear, pool
 from nnmass_core.mass import Integers, basic_block_terms, bottleneck_terms, larger
 from nnmass_core.spaces.base import Fields, Space, decode_choice, decode_integer
 
 BLOCKS = ("basic", "bottleneck")
-MOST_STAGES = 8
+LEAST_STAGES, MOST_STAGES = 1, 8
 GROUPS = (1, 1024)
 WIDTH_PER_GROUP = (1, 8192)
 PLAIN_GROUPS, PLAIN_WIDTH = 1, 64
@@ -55,7 +70,9 @@ STEM = 64
 EXPANSION = 4
 """Output channels of a bottleneck per stage channel."""
 
-BOUNDS = {"channels": CHANNELS, "repeats": REPEATS}
+SPACE_BOUNDS = {"channels": CHANNELS, "repeats": (0, REPEATS[1])}
+"""The values of a space's axes."""
+
 BOTTLENECK = ("groups", "width_per_group")
 """The fields that only bottlenecks use."""
 
@@ -75,7 +92,9 @@ class BasicBlocks(Blocks):
     def layers(self, c: int, before: Size, after: Size) -> tuple[LayerShape, ...]:
         return (LayerShape(c, after), LayerShape(c, after))
 
-    def costs(self, i: Integers, c: Integers, before: int, after: int, projected: Integers) -> Costs[Integers]:
+    def costs(
+        self, i: Integers, c: Integers, before: Integers, after: Integers, projected: Integers
+    ) -> Costs[Integers]:
         kernels = 9 * i * c + 9 * c * c + projected * i * c
         norm_channels = (2 + projected) * c
         # the second convolution or the shortcut's: the block's input, the main branch and the tensor being written are
@@ -83,7 +102,7 @@ class BasicBlocks(Blocks):
         peak = i * before + 2 * c * after
         return Costs(kernels + 2 * norm_channels, kernels * after, norm_channels, peak)
 
-    def work(self, i: Integers, c: Integers, before: int, after: int, projected: Integers) -> Work:
+    def work(self, i: Integers, c: Integers, before: Integers, after: Integers, projected: Integers) -> Work:
         small, large = 0 * c + after, 0 * c + before
         return (
             convolution(3, i, c, large, small),
@@ -117,7 +136,9 @@ class Bottlenecks(Blocks):
         h = self.inner(c)
         return (LayerShape(h, before), LayerShape(h, after), LayerShape(EXPANSION * c, after))
 
-    def costs(self, i: Integers, c: Integers, before: int, after: int, projected: Integers) -> Costs[Integers]:
+    def costs(
+        self, i: Integers, c: Integers, before: Integers, after: Integers, projected: Integers
+    ) -> Costs[Integers]:
         h, o = self.inner(c), EXPANSION * c
         later = 9 * (h // self.groups) * h + h * o + projected * i * o
         norm_channels = 2 * h + (1 + projected) * o
@@ -125,7 +146,7 @@ class Bottlenecks(Blocks):
         peak = i * before + larger(steps, projected * (2 * o * after))
         return Costs(i * h + later + 2 * norm_channels, i * h * before + later * after, norm_channels, peak)
 
-    def work(self, i: Integers, c: Integers, before: int, after: int, projected: Integers) -> Work:
+    def work(self, i: Integers, c: Integers, before: Integers, after: Integers, projected: Integers) -> Work:
         h, o = self.inner(c), EXPANSION * c
         small, large = 0 * c + after, 0 * c + before
         return (
@@ -162,14 +183,14 @@ def frame_of(image: Image) -> Frame:
     return Frame(Costs(kernels + 2 * STEM, kernels * first, STEM, peak), STEM, halved(full, 2), work)
 
 
-def head_costs(channels: Integers, positions: int, num_classes: int) -> Costs[Integers]:
+def head_costs(channels: Integers, positions: Integers, num_classes: int) -> Costs[Integers]:
     """Return the costs of global average pooling and one Linear with bias."""
     macs = channels * num_classes
     peak = larger(channels * positions + channels, channels + num_classes)
     return Costs(macs + num_classes, macs, 0 * channels, peak)
 
 
-def head_work(channels: Integers, positions: int, num_classes: int) -> Work:
+def head_work(channels: Integers, positions: Integers, num_classes: int) -> Work:
     """Return the operators of global average pooling and one Linear."""
     return (pool(channels * positions, channels), linear(channels, 0 * channels + num_classes))
 
@@ -199,7 +220,10 @@ class ResNet(ResidualNetwork):
     family: ClassVar[str] = "resnet"
     block: str = choice(BLOCKS, "basic, or bottleneck.")
     stages: tuple[ResNetStage, ...] = sequence(
-        ResNetStage, 1, MOST_STAGES, "Stages from input to output; every one except the first halves the resolution."
+        ResNetStage,
+        LEAST_STAGES,
+        MOST_STAGES,
+        "Stages from input to output; every one except the first halves the resolution.",
     )
     groups: int = integer(*GROUPS, "Groups of the bottlenecks' 3x3 convolutions.", default=PLAIN_GROUPS)
     width_per_group: int = integer(*WIDTH_PER_GROUP, "Inner width of a group at 64 channels.", default=PLAIN_WIDTH)
@@ -215,61 +239,49 @@ class ResNet(ResidualNetwork):
         problems = list(check_groups(self.block, self.groups, self.width_per_group, narrowest))
         yield from problems or super().cross_check()
 
+    def blocks(self) -> Blocks:
+        """Return the builder of the blocks."""
+        return blocks_of(self.block, self.groups, self.width_per_group)
+
+    def places(self) -> list[Place]:
+        """Return the places of the stages."""
+        return places(self.blocks(), frame_of(self.input), self.stages)
+
     def built(self) -> list[Built]:
-        return build_stages(blocks_of(self.block, self.groups, self.width_per_group), frame_of(self.input), self.stages)
+        return build_stages(self.blocks(), self.stages, self.places())
 
     def ends(self) -> tuple[Costs[int], Costs[int]]:
-        frame = frame_of(self.input)
-        last = halved(frame.size, len(self.stages) - 1)
-        channels = blocks_of(self.block, self.groups, self.width_per_group).channels(self.stages[-1].channels)
-        return frame.stem, head_costs(channels, area(last), self.num_classes)
+        return frame_of(self.input).stem, head_costs(*self._last_maps(), self.num_classes)
 
     def ends_work(self) -> tuple[Work, Work]:
-        frame = frame_of(self.input)
-        last = halved(frame.size, len(self.stages) - 1)
-        channels = blocks_of(self.block, self.groups, self.width_per_group).channels(self.stages[-1].channels)
-        return frame.work, head_work(channels, area(last), self.num_classes)
+        return frame_of(self.input).work, head_work(*self._last_maps(), self.num_classes)
+
+    def _last_maps(self) -> tuple[int, int]:
+        """Return the channels and positions of the maps that the head reads."""
+        return self.blocks().channels(self.stages[-1].channels), area(self.places()[-1].after)
 
     def layer_shapes(self) -> tuple[LayerShape, ...]:
         stem = LayerShape(STEM, halved((self.input.height, self.input.width)))
-        blocks = blocks_of(self.block, self.groups, self.width_per_group)
-        return (stem, *layers_of_stages(blocks, frame_of(self.input), self.stages))
+        return (stem, *layers_of_stages(self.blocks(), frame_of(self.input), self.stages))
 
     def layers(self) -> int:
         return 1 + (2 if self.block == "basic" else 3) * sum(stage.repeats for stage in self.stages)
 
 
-def build_stages(blocks: Blocks, frame: Frame, stages: Sequence[Any]) -> list[Built]:
-    """Build the stages with their blocks from definitions with `channels` and `repeats`."""
-    built: list[Built] = []
-    entering = frame.channels
-    for k, (stage, (before, after)) in enumerate(zip(stages, frame.sizes(len(stages)), strict=True)):
-        built.append(_stage(blocks, stage, entering, before, after, strides=k > 0))
-        entering = blocks.channels(stage.channels)
-    return built
+@dataclass(frozen=True, kw_only=True)
+class LargestResNet(ResNet):
+    """A network that costs at least as much as each of a space: it stands for them, and is none of them."""
 
+    stages: tuple[LargestStage, ...] = sequence(  # type: ignore[assignment]
+        LargestStage, LEAST_STAGES, MOST_STAGES, "Stages from input to output."
+    )
 
-@lru_cache(maxsize=STAGES_KEPT)
-def _stage(blocks: Blocks, stage: Any, entering: int, before: Size, after: Size, *, strides: bool) -> Built:
-    """Return one stage; the networks of one answer have most of their stages in common."""
-    c, given = stage.channels, blocks.channels(stage.channels)
-    made: list[Block] = []
-    i, size = entering, before
-    for block in range(stage.repeats):
-        projected = int(i != given or (strides and block == 0))
-        layout = (i, c, area(size), area(after), projected)
-        mass = Fraction(*blocks.terms(i, c))
-        made.append(Block(blocks.costs(*layout), mass, given, partial(blocks.work, *layout)))
-        i, size = given, after
-    return Built(stage, c, entering, made, after)
+    def places(self) -> list[Place]:
+        return largest_places(self.blocks(), frame_of(self.input), self.stages)
 
-
-def layers_of_stages(blocks: Blocks, frame: Frame, stages: Sequence[Any]) -> Iterator[LayerShape]:
-    """Yield the outputs of the layers of all blocks, from definitions with `channels` and `repeats`."""
-    for stage, (before, after) in zip(stages, frame.sizes(len(stages)), strict=True):
-        yield from blocks.layers(stage.channels, before, after)
-        for _ in range(stage.repeats - 1):
-            yield from blocks.layers(stage.channels, after, after)
+    def ends(self) -> tuple[Costs[int], Costs[int]]:
+        lasts = last_maps(self.blocks(), self.stages, self.places())
+        return frame_of(self.input).stem, most(head_costs(*maps, self.num_classes) for maps in lasts)
 
 
 @dataclass(frozen=True)
@@ -292,7 +304,9 @@ class ResNetSpace(Space):
             "input": fields.read("input", lambda value: decode(Image, value)),
             "num_classes": fields.read("num_classes", lambda value: decode_integer(value, *CLASSES)),
             "block": fields.read("block", lambda value: decode_choice(value, BLOCKS)),
-            "stages": fields.read("stages", lambda value: decode_stages(value, BOUNDS, 1, MOST_STAGES)),
+            "stages": fields.read(
+                "stages", lambda value: decode_stages(value, SPACE_BOUNDS, LEAST_STAGES, MOST_STAGES)
+            ),
             "groups": fields.read("groups", lambda value: decode_integer(value, *GROUPS), PLAIN_GROUPS),
             "width_per_group": fields.read(
                 "width_per_group", lambda value: decode_integer(value, *WIDTH_PER_GROUP), PLAIN_WIDTH
@@ -304,6 +318,7 @@ class ResNetSpace(Space):
     def cross_check(self) -> Iterator[Problem]:
         narrowest = min(stage["channels"].values[0] for stage in self.stages)
         yield from check_groups(self.block, self.groups, self.width_per_group, narrowest)
+        yield from check_stages(self.stages, LEAST_STAGES)
 
     def to_json(self) -> JsonObject:
         return {
@@ -319,23 +334,28 @@ class ResNetSpace(Space):
     @classmethod
     def schema(cls) -> JsonObject:
         same = {name: field_schema(ResNet, name) for name in ("input", "num_classes", "block", *BOTTLENECK)}
-        stages = stages_schema("ResNetStages", BOUNDS, DOCS, 1, MOST_STAGES)
+        stages = stages_schema("ResNetStages", SPACE_BOUNDS, DOCS | {"repeats": LEFT_OUT}, LEAST_STAGES, MOST_STAGES)
         properties: JsonObject = {"family": cls.family_schema(), **same, "stages": stages}
         return object_schema(cls.__name__, properties, optional=BOTTLENECK)
 
     def option_bound(self) -> int:
-        return staged_option_bound(self.stages)
+        return option_bound(self.stages, LEAST_STAGES)
 
     def largest(self) -> Architecture:
-        return self.architecture([stage[name].largest for stage in self.stages for name in BOUNDS])
+        return LargestResNet(
+            input=self.input,
+            num_classes=self.num_classes,
+            block=self.block,
+            stages=largest_stages(self.stages),
+            groups=self.groups,
+            width_per_group=self.width_per_group,
+        )
 
     def chain(self, model: LatencyModel | None = None) -> Chain:
-        blocks, frame = blocks_of(self.block, self.groups, self.width_per_group), frame_of(self.input)
-        channels = blocks.channels(self.stages[-1].values("channels"))
-        last = area(halved(frame.size, len(self.stages) - 1))
-        latency = timed(model, lambda: head_work(channels, last, self.num_classes))
-        head = head_stage(head_costs(channels, last, self.num_classes), latency)
-        return staged_chain(blocks, frame, self.stages, head, model)
+        blocks = blocks_of(self.block, self.groups, self.width_per_group)
+        classes = self.num_classes
+        head = Head(lambda c, at: head_costs(c, at, classes), lambda c, at: head_work(c, at, classes))
+        return staged_chain(blocks, frame_of(self.input), self.stages, LEAST_STAGES, head, model)
 
     def architecture(self, integers: Sequence[int]) -> Architecture:
         pairs = zip(integers[0::2], integers[1::2], strict=True)
@@ -343,17 +363,14 @@ class ResNetSpace(Space):
             input=self.input,
             num_classes=self.num_classes,
             block=self.block,
-            stages=tuple(ResNetStage(channels=c, repeats=r) for c, r in pairs),
+            stages=tuple(ResNetStage(channels=c, repeats=r) for c, r in pairs if r),
             groups=self.groups,
             width_per_group=self.width_per_group,
         )
 
+    @property
+    def form_version(self) -> int:
+        return form_version(self.stages)
+
     def varies_width(self) -> bool:
-        return any(len(stage["channels"].values) > 1 for stage in self.stages)
-
-
-def staged_option_bound(stages: tuple[StageAxes, ...]) -> int:
-    """Return the number of options of `staged_chain`."""
-    widths = [len(stage["channels"].values) for stage in stages]
-    first = sum(a * b for a, b in zip([1, *widths], widths, strict=False))
-    return 1 + first + sum(len(s["channels"].values) * len(s["repeats"].values) for s in stages) + widths[-1]
+        return varies_width(self.stages)

@@ -5,14 +5,15 @@ Formulas: docs/theory.md (7), (18), (26), (29).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from nnmass_core.architecture import CLASSES, Architecture, Image, LayerShape
 from nnmass_core.codec import JsonObject, Value, decode, encode, field_schema, integer, object_schema, sequence
 from nnmass_core.engine.chain import Chain
-from nnmass_core.families.costs import Costs, timed
+from nnmass_core.errors import Problem
+from nnmass_core.families.costs import Costs
 from nnmass_core.families.residual import (
     CHANNELS,
     REPEATS,
@@ -23,18 +24,38 @@ from nnmass_core.families.residual import (
     area,
     decode_stages,
     encode_stages,
-    halved,
     stages_schema,
 )
-from nnmass_core.families.residual_space import Blocks, Frame, head_stage, staged_chain
-from nnmass_core.families.resnet import build_stages, head_costs, head_work, layers_of_stages, staged_option_bound
+from nnmass_core.families.residual_space import (
+    LEFT_OUT,
+    Blocks,
+    Frame,
+    Head,
+    LargestStage,
+    Place,
+    build_stages,
+    check_stages,
+    form_version,
+    largest_places,
+    largest_stages,
+    last_maps,
+    layers_of_stages,
+    most,
+    option_bound,
+    places,
+    staged_chain,
+    varies_width,
+)
+from nnmass_core.families.resnet import head_costs, head_work
 from nnmass_core.hardware.latency import LatencyModel, Work, convolution, elementwise
 from nnmass_core.mass import Integers, basic_block_terms, larger
 from nnmass_core.spaces.base import Fields, Space, decode_integer
 
 STAGES = (3, 8)
 STEM = 16
-BOUNDS = {"channels": CHANNELS, "repeats": REPEATS}
+SPACE_BOUNDS = {"channels": CHANNELS, "repeats": (0, REPEATS[1])}
+"""The values of a space's axes."""
+
 DOCS = {"channels": "Channels of every block of the stage.", "repeats": "Blocks in the stage."}
 
 
@@ -51,14 +72,16 @@ class WideBlocks(Blocks):
     def layers(self, c: int, before: Size, after: Size) -> tuple[LayerShape, ...]:
         return (LayerShape(c, after), LayerShape(c, after))
 
-    def costs(self, i: Integers, c: Integers, before: int, after: int, projected: Integers) -> Costs[Integers]:
+    def costs(
+        self, i: Integers, c: Integers, before: Integers, after: Integers, projected: Integers
+    ) -> Costs[Integers]:
         kernels = 9 * i * c + 9 * c * c + projected * i * c
         # the first convolution has the input, its activation and its own output; the second one and the shortcut's
         # have the input, the main branch and the tensor being written
         peak = i * before + c * after + larger(i * before, c * after)
         return Costs(kernels + 2 * (i + c), kernels * after, i + c, peak)
 
-    def work(self, i: Integers, c: Integers, before: int, after: int, projected: Integers) -> Work:
+    def work(self, i: Integers, c: Integers, before: Integers, after: Integers, projected: Integers) -> Work:
         small, large, two = 0 * c + after, 0 * c + before, 0 * c + 2
         return (
             convolution(3, i, c, large, small),
@@ -81,13 +104,13 @@ def frame_of(image: Image) -> Frame:
     return Frame(costs, STEM, size, (convolution(3, image.channels, STEM, area(size), area(size)),))
 
 
-def wide_head(channels: Integers, positions: int, num_classes: int) -> Costs[Integers]:
+def wide_head(channels: Integers, positions: Integers, num_classes: int) -> Costs[Integers]:
     """Return the costs of the last BatchNorm, global average pooling and one Linear with bias."""
     head = head_costs(channels, positions, num_classes)
     return Costs(head.params + 2 * channels, head.macs, channels, head.peak)
 
 
-def wide_head_work(channels: Integers, positions: int, num_classes: int) -> Work:
+def wide_head_work(channels: Integers, positions: Integers, num_classes: int) -> Work:
     """Return the operators of the last BatchNorm and ReLU, global average pooling and one Linear."""
     elements, one = channels * positions, 0 * channels + 1
     last: Work = (elementwise("normalise", elements, one), elementwise("activate", elements, one))
@@ -112,18 +135,20 @@ class WideResNetCifar(ResidualNetwork):
         WideResNetStage, *STAGES, "Stages from input to output; every one except the first halves the resolution."
     )
 
+    def places(self) -> list[Place]:
+        """Return the places of the stages."""
+        return places(WideBlocks(), frame_of(self.input), self.stages)
+
     def built(self) -> list[Built]:
-        return build_stages(WideBlocks(), frame_of(self.input), self.stages)
+        return build_stages(WideBlocks(), self.stages, self.places())
 
     def ends(self) -> tuple[Costs[int], Costs[int]]:
-        frame = frame_of(self.input)
-        last = area(halved(frame.size, len(self.stages) - 1))
-        return frame.stem, wide_head(self.stages[-1].channels, last, self.num_classes)
+        last = area(self.places()[-1].after)
+        return frame_of(self.input).stem, wide_head(self.stages[-1].channels, last, self.num_classes)
 
     def ends_work(self) -> tuple[Work, Work]:
-        frame = frame_of(self.input)
-        last = area(halved(frame.size, len(self.stages) - 1))
-        return frame.work, wide_head_work(self.stages[-1].channels, last, self.num_classes)
+        last = area(self.places()[-1].after)
+        return frame_of(self.input).work, wide_head_work(self.stages[-1].channels, last, self.num_classes)
 
     def layer_shapes(self) -> tuple[LayerShape, ...]:
         frame = frame_of(self.input)
@@ -131,6 +156,22 @@ class WideResNetCifar(ResidualNetwork):
 
     def layers(self) -> int:
         return 1 + 2 * sum(stage.repeats for stage in self.stages)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LargestWideResNetCifar(WideResNetCifar):
+    """A network that costs at least as much as each of a space: it stands for them, and is none of them."""
+
+    stages: tuple[LargestStage, ...] = sequence(  # type: ignore[assignment]
+        LargestStage, *STAGES, "Stages from input to output."
+    )
+
+    def places(self) -> list[Place]:
+        return largest_places(WideBlocks(), frame_of(self.input), self.stages)
+
+    def ends(self) -> tuple[Costs[int], Costs[int]]:
+        lasts = last_maps(WideBlocks(), self.stages, self.places())
+        return frame_of(self.input).stem, most(wide_head(*maps, self.num_classes) for maps in lasts)
 
 
 @dataclass(frozen=True)
@@ -149,10 +190,13 @@ class WideResNetCifarSpace(Space):
         found = {
             "input": fields.read("input", lambda value: decode(Image, value)),
             "num_classes": fields.read("num_classes", lambda value: decode_integer(value, *CLASSES)),
-            "stages": fields.read("stages", lambda value: decode_stages(value, BOUNDS, *STAGES)),
+            "stages": fields.read("stages", lambda value: decode_stages(value, SPACE_BOUNDS, *STAGES)),
         }
         fields.stop_if_wrong()
         return cls(**found)
+
+    def cross_check(self) -> Iterator[Problem]:
+        yield from check_stages(self.stages, STAGES[0])
 
     def to_json(self) -> JsonObject:
         return {
@@ -168,28 +212,30 @@ class WideResNetCifarSpace(Space):
             "family": cls.family_schema(),
             "input": field_schema(WideResNetCifar, "input"),
             "num_classes": field_schema(WideResNetCifar, "num_classes"),
-            "stages": stages_schema("WideResNetStages", BOUNDS, DOCS, *STAGES),
+            "stages": stages_schema("WideResNetStages", SPACE_BOUNDS, DOCS | {"repeats": LEFT_OUT}, *STAGES),
         }
         return object_schema(cls.__name__, properties)
 
     def option_bound(self) -> int:
-        return staged_option_bound(self.stages)
+        return option_bound(self.stages, STAGES[0])
 
     def largest(self) -> Architecture:
-        return self.architecture([stage[name].largest for stage in self.stages for name in BOUNDS])
+        stages = largest_stages(self.stages)
+        return LargestWideResNetCifar(input=self.input, num_classes=self.num_classes, stages=stages)
 
     def chain(self, model: LatencyModel | None = None) -> Chain:
-        frame = frame_of(self.input)
-        channels = self.stages[-1].values("channels")
-        last = area(halved(frame.size, len(self.stages) - 1))
-        latency = timed(model, lambda: wide_head_work(channels, last, self.num_classes))
-        head = head_stage(wide_head(channels, last, self.num_classes), latency)
-        return staged_chain(WideBlocks(), frame, self.stages, head, model)
+        classes = self.num_classes
+        head = Head(lambda c, at: wide_head(c, at, classes), lambda c, at: wide_head_work(c, at, classes))
+        return staged_chain(WideBlocks(), frame_of(self.input), self.stages, STAGES[0], head, model)
 
     def architecture(self, integers: Sequence[int]) -> Architecture:
         pairs = zip(integers[0::2], integers[1::2], strict=True)
-        stages = tuple(WideResNetStage(channels=c, repeats=r) for c, r in pairs)
+        stages = tuple(WideResNetStage(channels=c, repeats=r) for c, r in pairs if r)
         return WideResNetCifar(input=self.input, num_classes=self.num_classes, stages=stages)
 
+    @property
+    def form_version(self) -> int:
+        return form_version(self.stages)
+
     def varies_width(self) -> bool:
-        return any(len(stage["channels"].values) > 1 for stage in self.stages)
+        return varies_width(self.stages)

@@ -107,6 +107,11 @@ class Space(ABC):
         """Return the most cells or stages of a network of the space."""
         return len(self.largest().evaluation.parts)
 
+    @property
+    def form_version(self) -> int:
+        """The earliest version of a request's JSON form (request.py) that has all of the space."""
+        return 1
+
     def varies_resolution(self) -> bool:
         """Return whether the space contains networks for images of different sizes."""
         return False

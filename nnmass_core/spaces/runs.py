@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
-from nnmass_core.engine.chain import Ints
+from nnmass_core.engine.chain import Ints, Stage
 
 STEM = 1
 """The set of the stem only."""
@@ -122,7 +123,48 @@ class Runs:
                 found[blocks] = found.get(blocks, 0) | 1 << number
         return dict(sorted(found.items()))
 
-    def settled(self, number: int, ends: Ints, going_on: Ints) -> tuple[Ints, Ints]:
+    def ended(
+        self, number: int, stages: Ints, going_on: Ints, waiting: NDArray[np.bool_]
+    ) -> tuple[Ints, Ints, Ints, NDArray[np.bool_]]:
+        """Return the ends that runs can have, as (run, blocks, stages that could have ended, whether the run matters).
+
+        Runs from which no path leads on are left out. A node that waits for a later stage has one end, of no blocks.
+
+        Args:
+            number: The stage.
+            stages: The sets of stages that each run can start with, or of those that could have ended where it waits,
+                (n,).
+            going_on: The sets of stages whose ranges contain its blocks without a stride, (n,).
+            waiting: Whether it is a node that waits for a later stage, (n,).
+        """
+        place, lengths = self._lengths_of(stages, going_on, waiting)
+        counts = np.array([len(one) for one in lengths], np.int64)
+        blocks = np.array([blocks for one in lengths for blocks in one], np.int64)
+        ends = np.array([ends for one in lengths for ends in one.values()], np.int64)
+        run: Ints = np.repeat(np.arange(len(stages), dtype=np.int64), counts[place])
+        within = np.arange(len(run)) - np.repeat(np.cumsum(counts[place]) - counts[place], counts[place])
+        entry = (np.cumsum(counts) - counts)[place[run]] + within
+        settled, matters = self.settled(number, ends[entry], going_on[run])
+        alive = settled > 0
+        return run[alive], blocks[entry][alive], settled[alive], matters[alive]
+
+    def count_ends(self, stages: Ints, going_on: Ints, waiting: NDArray[np.bool_]) -> int:
+        """Return the number of ends that runs can have, those from which no path leads on included."""
+        place, lengths = self._lengths_of(stages, going_on, waiting)
+        return int(np.array([len(one) for one in lengths], np.int64)[place].sum())
+
+    def _lengths_of(
+        self, stages: Ints, going_on: Ints, waiting: NDArray[np.bool_]
+    ) -> tuple[Ints, list[dict[int, int]]]:
+        """Return the lengths that each run can have: its entry in a list of them, (n,), and the list."""
+        kinds, place = np.unique(
+            np.column_stack([stages, np.where(waiting, -1, going_on)]), axis=0, return_inverse=True
+        )
+        return place.reshape(-1), [
+            {0: ends} if after < 0 else self.lengths(ends, after) for ends, after in kinds.tolist()
+        ]
+
+    def settled(self, number: int, ends: Ints, going_on: Ints) -> tuple[Ints, NDArray[np.bool_]]:
         """Return what still matters after a stage: the ends, 0 where no path leads on, and whether the blocks do.
 
         Args:
@@ -139,3 +181,28 @@ class Runs:
             # a stage that could have started earlier excludes what later stages have in common with it
             kept |= np.where(later & self.alike[before + 1], ends & 1 << before, 0)
         return np.where(kept >> number, kept, 0), (later & going_on) != 0
+
+
+def grid(*values: Ints) -> tuple[Ints, ...]:
+    """Return every combination of one value of each array, as columns."""
+    return tuple(column.reshape(-1) for column in np.meshgrid(*values, indexing="ij"))
+
+
+def distinct(columns: Ints) -> tuple[Ints, Ints]:
+    """Return the distinct rows, in order, and the place of each row among them."""
+    order = np.lexsort(columns.T[::-1])
+    fresh = np.ones(len(order), bool)
+    fresh[1:] = np.any(columns[order[1:]] != columns[order[:-1]], axis=1)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.cumsum(fresh) - 1
+    return columns[order[fresh]], place
+
+
+def leading_on(stages: list[Stage], counts: list[int]) -> tuple[Stage, ...]:
+    """Return stages without the options from which no path leads to the end. counts: the nodes before each."""
+    alive, kept = np.ones(1, bool), list[Stage]()
+    for stage, nodes in zip(reversed(stages), reversed(counts), strict=True):
+        rows = alive[stage.target]
+        kept.append(stage if rows.all() else stage.take(rows))
+        alive = np.bincount(kept[-1].source, minlength=nodes) > 0
+    return tuple(reversed(kept))

@@ -60,6 +60,41 @@ def test_a_search_is_ranked_with_its_cells(
         assert {key: item[key] for key in figures} == figures
 
 
+RESNET: dict[str, Any] = {
+    "family": "resnet",
+    "input": {"channels": 3, "height": 32, "width": 32},
+    "num_classes": 10,
+    "block": "basic",
+    "stages": [{"channels": 8, "repeats": [0, 1]}, {"channels": [8, 16], "repeats": [0, 1]}],
+}
+
+
+@pytest.mark.parametrize(
+    ("space", "part", "numbers"),
+    [(RESNET, "stages", {1, 2}), (DEPTHWISE | {"depth": 3, "skip_channels": 0, "cells": [1, 2]}, "cells", {1, 2})],
+)
+def test_networks_of_several_numbers_of_parts_are_ranked_and_listed(
+    client: TestClient, worker: Context, space: dict[str, Any], part: str, numbers: set[int]
+) -> None:
+    search = client.post("/v1/searches", json={"space": space, "top_k": 50}).json()
+    assert search["request"]["space"].items() >= space.items()
+    assert search_tasks.run_next(worker)
+    done = client.get(f"/v1/searches/{search['id']}").json()
+    items = client.get(f"/v1/searches/{search['id']}/architectures").json()["items"]
+    assert int(done["result"]["space_size"]) == len(items) == len({item["arch_id"] for item in items})
+    assert {len(item["architecture"][part]) for item in items} == numbers
+    assert all(len(item[part]) == len(item["architecture"][part]) for item in items)
+    evaluated = client.post("/v1/architectures/evaluate", json={"architectures": [i["architecture"] for i in items]})
+    for item, figures in zip(items, evaluated.json()["results"], strict=True):
+        assert {key: item[key] for key in figures} == figures
+    header, *lines = client.get(f"/v1/searches/{search['id']}/export?format=csv").text.splitlines()
+    assert all(line.startswith(f"{item['rank']},") for line, item in zip(lines, items, strict=True))
+    widths = [name for name in header.split(",") if name.startswith("width")]
+    assert len(widths) == max(numbers)
+    page = client.get(f"/searches/{search['id']}").text
+    assert items[-1]["arch_id"] in page
+
+
 @pytest.mark.parametrize("space", [DEPTHWISE, MLP])
 def test_a_network_of_the_family_is_compressed_and_has_a_front(client: TestClient, space: dict[str, Any]) -> None:
     best = client.post("/v1/searches/preview", json={"space": space, "top_k": 1}).json()["items"][0]

@@ -76,12 +76,17 @@ def axes(form: Any, cells: int) -> list[list[int]]:
 
 
 def shapes(space: dict[str, Any]) -> list[tuple[tuple[int, int], ...]]:
-    """Return every tuple of (width, depth) that the space's rules allow."""
-    count = space.get("cells", 1)
-    widths = list(itertools.product(*axes(space["width"], count)))
+    """Return every tuple of (width, depth) that the space's rules allow, of each number of cells."""
+    return [shape for count in expand(space.get("cells", 1)) for shape in shapes_of(space, count)]
+
+
+def shapes_of(space: dict[str, Any], count: int) -> list[tuple[tuple[int, int], ...]]:
+    """Return every tuple of (width, depth) of so many cells, the first that the space describes."""
+    most = max(expand(space.get("cells", 1)))
+    widths = list(itertools.product(*axes(space["width"], most)[:count]))
     if space.get("width_rule"):
         widths = [tuple(w * 2**c for c in range(count)) for w in expand(space["width"])]
-    depths = list(itertools.product(*axes(space["depth"], count)))
+    depths = list(itertools.product(*axes(space["depth"], most)[:count]))
     if space.get("depth_rule"):
         depths = [(d,) * count for d in expand(space["depth"])]
     return [tuple(zip(w, d, strict=True)) for w in widths for d in depths]
@@ -89,10 +94,10 @@ def shapes(space: dict[str, Any]) -> list[tuple[tuple[int, int], ...]]:
 
 def architectures(space: dict[str, Any]) -> set[Cells]:
     """Return every distinct architecture of the space."""
-    skips = axes(space["skip_channels"], space.get("cells", 1))
+    skips = axes(space["skip_channels"], max(expand(space.get("cells", 1))))
     found: set[Cells] = set()
     for shape in shapes(space):
-        by_cell = [{canonical(((w, d, t),))[0] for t in ts} for (w, d), ts in zip(shape, skips, strict=True)]
+        by_cell = [{canonical(((w, d, t),))[0] for t in ts} for (w, d), ts in zip(shape, skips, strict=False)]
         found.update(itertools.product(*by_cell))
     return found
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from math import prod
 from random import Random
 from typing import Any
 
-from tests.core.brute import BYTES, LIMITS, Row, axes, shapes
+from tests.core.brute import BYTES, LIMITS, Row, axes, expand, shapes
 
 OTHER_FAMILIES = ("densenet_cnn_depthwise", "densenet_mlp")
 """Families of cells other than `densenet_cnn`, on which most of the tests run."""
@@ -35,11 +36,14 @@ def random_axes(rng: Random, pool: tuple[int, ...], most: int, cells: int, *, ti
     return entries
 
 
-def random_space(rng: Random, most: int = 400, family: str = "densenet_cnn") -> dict[str, Any]:
-    """Return the definition of a space of at most `most` combinations."""
+def random_space(
+    rng: Random, most: int = 400, family: str = "densenet_cnn", counts: tuple[Any, ...] = (1, 2, 3)
+) -> dict[str, Any]:
+    """Return the definition of a space of at most `most` combinations. counts: of cells, numbers or axes."""
     if family == "densenet_mlp":
         return random_mlp_space(rng, most)
-    cells = rng.randint(1, 3)
+    form = rng.choice(counts)
+    cells = max(expand(form))
     while True:
         rules = {"width_rule": "doubling"} if rng.random() < 0.25 else {}
         rules |= {"depth_rule": "equal"} if rng.random() < 0.25 else {}
@@ -49,7 +53,7 @@ def random_space(rng: Random, most: int = 400, family: str = "densenet_cnn") -> 
             "family": family,
             "input": random_image(rng, cells),
             "num_classes": rng.randint(1, 4),
-            "cells": cells,
+            "cells": form,
             "width": random_axes(rng, (1, 2, 3, 4, 6, 8), 4, cells, tied="width_rule" in rules),
             "depth": random_axes(rng, depths, 3, cells, tied="depth_rule" in rules),
             "skip_channels": random_axes(rng, skips, 5, cells, tied=False),
@@ -85,10 +89,8 @@ def random_image(rng: Random, cells: int) -> dict[str, int]:
 
 def combinations(space: dict[str, Any]) -> int:
     """Return how many (shape, skip channels) the space's values make, equal networks counted apart."""
-    count = len(shapes(space))
-    for values in axes(space["skip_channels"], space.get("cells", 1)):
-        count *= len(values)
-    return count
+    skips = axes(space["skip_channels"], max(expand(space.get("cells", 1))))
+    return sum(prod(map(len, skips[: len(shape)])) for shape in shapes(space))
 
 
 def random_budget(rng: Random, rows: list[Row]) -> dict[str, Any]:

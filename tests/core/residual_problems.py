@@ -28,6 +28,8 @@ POOLS = {
 }
 DEFAULTS = {"kernel": 3, "se": 0}
 ACTIVATIONS = ("relu6", "relu", "hardswish", "silu")
+LEAST = {"mobilenet_v2": 1, "resnet": 1, "wide_resnet_cifar": 3}
+"""The fewest stages of a network."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,11 @@ def merged(stages: Iterable[dict[str, int]]) -> list[dict[str, int]]:
     return found
 
 
+def kept(family: str, stages: Iterable[dict[str, int]]) -> list[dict[str, int]]:
+    """Return the stages of a network: in most families each one that has blocks."""
+    return merged(stages) if family == "mobilenet_v2" else [stage for stage in stages if stage["repeats"]]
+
+
 def definitions(space: dict[str, Any]) -> list[dict[str, Any]]:
     """Return every network of a space as its definition, each once."""
     image = space["input"]
@@ -145,8 +152,9 @@ def definitions(space: dict[str, Any]) -> list[dict[str, Any]]:
         for stage in axes
     ]
     ends = [name for name in ("stem_channels", "last_channels") if name in space]
-    chosen = [merged(one) if space["family"] == "mobilenet_v2" else list(one) for one in itertools.product(*stages)]
-    distinct = [one for one, _ in itertools.groupby(sorted(chosen, key=_numbers)) if one]
+    networks = (kept(space["family"], one) for one in itertools.product(*stages))
+    chosen = sorted((one for one in networks if len(one) >= LEAST[space["family"]]), key=_numbers)
+    distinct = [one for one, _ in itertools.groupby(chosen)]
     return [
         space | {"input": one, "stages": blocks} | dict(zip(ends, end, strict=True))
         for one, end, blocks in itertools.product(

@@ -12,6 +12,7 @@ from nnmass_core.budget import Budget, Floor, most_mass_of
 from nnmass_core.costs import COSTS, costs_by_floor, costs_by_limit
 from nnmass_core.engine.control import Control
 from nnmass_core.errors import DefinitionError
+from nnmass_core.families import decode_space
 from nnmass_core.named.networks import named_network
 from nnmass_core.named.presets import resolve_space
 from nnmass_core.request import Maximize, Minimize, Objective, Pareto, SearchRequest
@@ -19,6 +20,7 @@ from nnmass_core.search import SearchResult, search
 from tests.core.brute import BYTES, Row
 from tests.core.every_limit import FAMILIES, Small, found, random_small
 from tests.core.latencies import DEVICE
+from tests.networks import AROUND_MOBILENET
 
 UPPER = ("max_params", "max_macs", "max_weight_bytes", "max_peak_activation_bytes", "max_latency_ms")
 LOWER = ("min_params", "min_macs", "min_weight_bytes", "min_latency_ms")
@@ -252,6 +254,24 @@ def test_only_upper_limits_on_costs_count_for_the_caveats_of_limits() -> None:
     assert "no_limits" not in caveats(min_params=1000, max_params=100_000)
     assert "limits_used_below_60" in caveats(min_params=1, max_params=10**9)
     assert "limits_used_below_60" not in caveats(max_nn_mass=20, max_params=10**9)
+
+
+@pytest.mark.parametrize(
+    ("space", "version"),
+    [
+        (resolve_space("resnet-tiny").to_json(), 1),
+        (resolve_space("resnet-tiny").to_json() | {"stages": [{"channels": 8, "repeats": [0, 1]}] * 2}, 2),
+        (resolve_space("densenet-tiny").to_json() | {"cells": 1}, 1),
+        (resolve_space("densenet-tiny").to_json() | {"cells": [1]}, 2),
+        (resolve_space("densenet-tiny").to_json() | {"cells": {"min": 1, "max": 2}}, 2),
+        (resolve_space("mobilenet-v2-tiny").to_json(), 1),
+        (AROUND_MOBILENET, 2),
+    ],
+)
+def test_the_form_of_a_request_has_the_version_of_its_space(space: dict[str, Any], version: int) -> None:
+    request = SearchRequest(space=decode_space(space), budget=Budget())
+    assert request.version == version
+    assert SearchRequest.from_json(request.to_json(), version=version) == request
 
 
 def test_the_form_of_a_request_without_floors_stays_that_of_version_1() -> None:

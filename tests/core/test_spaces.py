@@ -225,7 +225,7 @@ def size(space: DenseNetCnnSpace) -> int:
     for w in space.width[0].values:
         for d in space.depth[0].values:
             ways = 1
-            for c in range(space.cells):
+            for c in range(space.cells.largest):
                 ways *= len({min(t, w * 2**c * max(d - 2, 0)) for t in space.skip_channels[c].values})
             total += ways
     return total
