@@ -49,7 +49,8 @@ class Certificate(FromJson):
         elapsed_seconds: The duration of the search in seconds.
         reference: The reference of compress.
         savings: How many times fewer params and MACs the best has than the reference of compress.
-        resolution: Of an incomplete Pareto front, the widest gap in each cost.
+        resolution: Of an incomplete Pareto front, by cost: each missing point has one here with as much NN-Mass that
+            costs at most this much more.
         spent: With `spend`, the `most` of its cost within the limits and whether it is proved, the `least` that the
             networks use, and the `network` that uses the most.
         first_rank: The rank at which the ranking starts. What is said of the best is said of rank 1.

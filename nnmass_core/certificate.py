@@ -197,7 +197,8 @@ class Certificate:
         reference: For compression, the reference.
         savings: For compression, how many times fewer params and MACs the best has than the reference.
         front: Whether the result is a Pareto front.
-        resolution: For an incomplete Pareto front, the widest gap in each cost in which points may be missing.
+        resolution: For an incomplete Pareto front, by cost: each missing point has one here with as much NN-Mass that
+            costs at most this much more.
         joint_relaxation: For an infeasible request that no single limit makes feasible, the least common factor on all
             limits that does; None for other requests, and when the time ran out.
         unfinished: What the time limit left open besides the ranking: `binding`, `relaxation` or `joint_relaxation`.

@@ -37,7 +37,7 @@ VERSION = 2
 
 1: upper limits on costs; maximize NN-Mass, minimize a cost at a least NN-Mass, fronts. 2: floors and limits on NN-Mass,
 costs that are maximized or minimized at any NN-Mass, weight_bytes as an objective, spend, exclude, first_rank,
-several devices; stages that overlap or can be left out, and several numbers of cells.
+several devices; stages that overlap or can be left out, and several numbers of cells, fronts in any two costs.
 """
 
 MOST_RESULTS = 1000
@@ -47,8 +47,8 @@ LAST_RANK = 10_000
 MOST_EXCLUDED = 100
 LONGEST_SECONDS = 3600
 
-PAIRS = (("params", "macs"), ("macs", "params"))
-"""The pairs of costs that a front can have."""
+FIRST_PAIRS = (("params", "macs"), ("macs", "params"))
+"""The pairs of costs of a front in version 1 of a request's JSON form."""
 
 Find = Callable[[str], object | None]
 """Returns the definition of the architecture with an `arch_id`, or None."""
@@ -127,10 +127,10 @@ class Minimize:
 
 @dataclass(frozen=True)
 class Pareto:
-    """The front of NN-Mass against one cost, or against params and MACs.
+    """The front of NN-Mass against one cost or two.
 
     Args:
-        costs: The name of one cost, or `params` and `macs` in either order.
+        costs: The name of one cost, or the names of two different ones. Points are ascending in the first.
 
     Raises:
         DefinitionError: A front cannot have these costs.
@@ -139,8 +139,9 @@ class Pareto:
     costs: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if not (len(self.costs) == 1 and self.costs[0] in objectives()) and self.costs not in PAIRS:
-            message = f"must be nn_mass and one of {', '.join(objectives())}, or nn_mass with params and macs"
+        known, different = set(self.costs) <= set(objectives()), len(set(self.costs)) == len(self.costs)
+        if not (known and different and len(self.costs) in (1, 2)):
+            message = f"must be nn_mass and one or two different ones of {', '.join(objectives())}"
             raise DefinitionError.at("pareto", "unknown_choice", message)
 
     def to_json(self) -> JsonObject:
@@ -268,15 +269,16 @@ def network_schema() -> JsonObject:
 
 
 def _fronts_schema() -> JsonObject:
-    """Describe the lists that name a front: NN-Mass and one cost, or NN-Mass and a pair."""
-    mass = {"type": "string", "enum": ["nn_mass"]}
-    lists = [[mass, {"type": "string", "enum": objectives()}]]
-    lists += [[mass, *({"type": "string", "enum": [cost]} for cost in pair)] for pair in PAIRS]
+    """Describe the lists that name a front: NN-Mass and one cost or two."""
+    mass, cost = {"type": "string", "enum": ["nn_mass"]}, {"type": "string", "enum": objectives()}
     return {
-        "anyOf": [
-            {"type": "array", "prefixItems": each, "minItems": len(each), "maxItems": len(each)} for each in lists
-        ],
-        "description": "The figures of the front: `nn_mass` and one cost, or `nn_mass`, `params` and `macs`.",
+        "type": "array",
+        "prefixItems": [mass, cost, cost],
+        "minItems": 2,
+        "maxItems": 3,
+        "uniqueItems": True,
+        "description": "The figures of the front: `nn_mass`, and one cost or two different ones. "
+        "Points are ascending in the first cost.",
         "examples": [["nn_mass", "params"]],
     }
 
@@ -579,7 +581,7 @@ class SearchRequest:
             case Minimize(cost=name, min_nn_mass=least, reference=reference):
                 return 2 if name == "weight_bytes" or (least is None and reference is None) else 1
             case Pareto(costs=names):
-                return 2 if "weight_bytes" in names else 1
+                return 2 if "weight_bytes" in names or (len(names) > 1 and names not in FIRST_PAIRS) else 1
         return 2
 
     @property

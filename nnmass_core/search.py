@@ -17,10 +17,11 @@ from nnmass_core.certificate import Certificate, DeviceFit, JointRelaxation, Ran
 from nnmass_core.costs import COSTS, LEAST_MASS, Cost, counts_of
 from nnmass_core.engine.chain import QUANTITIES, Chain, Ints, Stage
 from nnmass_core.engine.control import Control, OutOfTime
-from nnmass_core.engine.fronts.labels import TooManyLabels, fits, front_of_sums, whole_front
+from nnmass_core.engine.fronts.labels import TooManyLabels, fits, whole_front
+from nnmass_core.engine.fronts.optima import ends_of_front, front_of_optima
 from nnmass_core.engine.joint_relaxation import least_factor
 from nnmass_core.engine.listing import Listing, listable, listed_best, listed_front
-from nnmass_core.engine.pareto import Front, front_of_one_cost, front_of_two_costs
+from nnmass_core.engine.pareto import Front
 from nnmass_core.engine.peaks import front_of_peak, least_peak, least_peaks
 from nnmass_core.engine.problem import MASS, PEAK, RANKING, ChainProblem, Excluded, Key, maximize, minimize
 from nnmass_core.engine.solver import Solution
@@ -42,6 +43,9 @@ LISTED = {"best": 10_000, "peak or shape": 50_000, "front": 50_000}
 
 FIRST_SHARE = 0.5
 """The share of the time limit that the first of two solves may take."""
+
+LABELS_SHARE = 0.8
+"""The share of the time limit after which labels give way to single points of a front."""
 
 
 def search(request: SearchRequest, control: Control | None = None) -> SearchResult:
@@ -276,15 +280,14 @@ class _Question:
             return listed_front(listing, problem, quantities)
         if quantities == (PEAK,):
             return front_of_peak(problem, self._control)
-        if fits(problem):
+        ends = ends_of_front(problem, quantities, self._control)
+        if ends.points and fits(problem):
             try:
-                find = whole_front if PEAK in quantities else front_of_sums
-                return find(problem, quantities, self._control)
-            except TooManyLabels:
-                pass  # constrained optima take less memory
-        if len(quantities) == 1:
-            return front_of_one_cost(problem, quantities[0], self._control)
-        return front_of_two_costs(problem, (quantities[0], quantities[1]), self._control)
+                front = whole_front(problem, quantities, self._control.until(LABELS_SHARE))
+                return replace(front, labels=front.labels + ends.labels, pruned=front.pruned + ends.pruned)
+            except (OutOfTime, TooManyLabels):
+                pass  # optima take less memory, and each is a point
+        return front_of_optima(problem, quantities, ends, self._control)
 
     def _listing(self, kind: str) -> Listing | None:
         """Return all networks of the space where they answer this kind of question sooner; None: they do not.

@@ -89,6 +89,7 @@ def test_a_space_is_read_from_a_file_or_standard_input(tmp_path: Path) -> None:
         (("--maximize", "macs"), {"maximize": "macs"}),
         (("--pareto", "macs"), {"pareto": ["nn_mass", "macs"]}),
         (("--pareto", "params, macs"), {"pareto": ["nn_mass", "params", "macs"]}),
+        (("--pareto", "weight_bytes,macs"), {"pareto": ["nn_mass", "weight_bytes", "macs"]}),
         ((), {"maximize": "nn_mass"}),
     ],
 )
@@ -332,7 +333,9 @@ def test_a_search_without_proof_exits_with_4() -> None:
         ((*SMALL, "--min-nn-mass", "3", "--max-nn-mass", "2"), "--min-nn-mass must be at most max_nn_mass, which is 2"),
         ((*SMALL, "--minimize", "macs", "--min-nn-mass", "-1"), "--min-nn-mass must be a number"),
         ((*SMALL, "--pareto", "macs", "--minimize", "macs"), "--pareto cannot be combined with"),
-        ((*SMALL, "--pareto", "beauty"), "--pareto must be nn_mass and one of"),
+        ((*SMALL, "--pareto", "beauty"), "--pareto must be nn_mass and one or two different ones of"),
+        ((*SMALL, "--pareto", "macs,macs"), "--pareto must be nn_mass and one or two different ones of"),
+        ((*SMALL, "--pareto", "macs,latency_ms"), "--pareto requires a device with a latency profile"),
         ((*SMALL, "--pareto", "macs", "--top-k", "3"), "--top-k does not apply to a Pareto front"),
         ((*SMALL, "--save", "/nowhere/at/all"), "cannot write /nowhere/at/all: No such file"),
         ((*SMALL, "--server", "localhost"), "--server must be an address"),

@@ -18,6 +18,7 @@ from nnmass_core.codec import decode
 from nnmass_core.engine.bounds import Layer, Prices, layer, price
 from nnmass_core.engine.chain import Chain
 from nnmass_core.engine.completions import Completions
+from nnmass_core.engine.fronts.optima import lines
 from nnmass_core.engine.problem import RANKING, Key, column_of, maximize, minimize
 from nnmass_core.engine.sums.reach import Reach
 from nnmass_core.families import decode_architecture, decode_space
@@ -302,6 +303,12 @@ def front_by_labels() -> Figures:
     return figures(**found)
 
 
+def lines_of_a_grid() -> Figures:
+    found = {r: lines(1, 1000, r) for r in (0, 3, 5)}
+    counts = {f"lines[{r}]": len(found[r]) for r in (0, 3)}
+    return figures(**counts, **{f"widest gap of lines[{r}]": int(np.diff(found[r]).max()) for r in (3, 5)})
+
+
 def limits_on_mass() -> Figures:
     m = Fraction(14, 3)
     x = float(m)
@@ -452,4 +459,5 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     60: several_devices,
     67: left_out_stages,
     68: numbers_of_cells,
+    65: lines_of_a_grid,
 }

@@ -388,8 +388,8 @@ class Result(BaseModel):
     )
     resolution: dict[str, int | float] | None = Field(
         None,
-        description="Pareto front: largest gap in each cost where points may be missing, in the unit of the cost; null "
-        "if exact.",
+        description="Pareto front: for each missing point there is one here with as much NN-Mass that costs at most "
+        "this much more, in the unit of each cost; null if exact.",
         examples=[{"params": 1024}],
     )
     spent: Spent | None = Field(

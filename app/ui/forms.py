@@ -16,7 +16,7 @@ from app.http.problem_json import problems_of
 from app.jobs.lifecycle import State
 from nnmass.amounts import bound_of
 from nnmass_core.codec import JsonObject, one_of
-from nnmass_core.costs import LEAST_MASS, MOST_MASS, costs_by_floor, costs_by_limit
+from nnmass_core.costs import COSTS, LEAST_MASS, MOST_MASS, costs_by_floor, costs_by_limit
 from nnmass_core.errors import DefinitionError, Problem
 
 Form = Mapping[str, Sequence[str]]
@@ -247,7 +247,8 @@ def filled(request: Mapping[str, Any]) -> dict[str, list[str]]:
     named = [device["name"] if isinstance(device, Mapping) else device for device in devices]
     form["device"] = named[0]
     if "pareto" in objective:
-        form |= {"goal": "front", "cost": "+".join(objective["pareto"][1:])}
+        order = list(COSTS)  # the form has each pair once; the other order has the same points
+        form |= {"goal": "front", "cost": "+".join(sorted(objective["pareto"][1:], key=order.index))}
     elif objective.get("maximize", "nn_mass") != "nn_mass":
         form |= {"goal": "largest", "cost": objective["maximize"]}
     elif "minimize" in objective:

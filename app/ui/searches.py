@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -34,7 +35,7 @@ from nnmass_core.families import FAMILIES, decode_architecture
 from nnmass_core.hardware.devices import devices, read_device
 from nnmass_core.named.networks import named_networks
 from nnmass_core.named.presets import presets
-from nnmass_core.request import LAST_RANK, PAIRS, SearchRequest
+from nnmass_core.request import LAST_RANK, SearchRequest
 from nnmass_core.spaces.base import Space
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -74,10 +75,10 @@ def _form(
 
 
 def _fronts() -> dict[str, str]:
-    """Return the label of each cost that an objective may name, and of the two that a front may have together."""
-    both = PAIRS[0]
+    """Return the label of each cost that an objective may name, and of each two that a front may have together."""
     labels = {name: COSTS[name].label for name in objectives()}
-    return labels | {"+".join(both): joined([labels[name] for name in both])}
+    pairs = itertools.combinations(labels, 2)
+    return labels | {"+".join(pair): joined([labels[name] for name in pair]) for pair in pairs}
 
 
 @cache

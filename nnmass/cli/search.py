@@ -82,7 +82,7 @@ def search(
     ] = None,
     pareto: Annotated[
         str | None,
-        typer.Option(metavar="COSTS", help="Pareto front of NN-Mass and a cost, or of NN-Mass and params,macs."),
+        typer.Option(metavar="COSTS", help="Pareto front of NN-Mass and a cost, or two: macs, or params,latency_ms."),
     ] = None,
     exclude: Exclude = None,
     top_k: TopK = None,

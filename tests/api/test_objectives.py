@@ -234,6 +234,8 @@ def test_a_floor_that_no_network_reaches_has_the_highest_that_one_does(client: T
         ({"budget": {"min_peak_activation_bytes": 3}}, "budget.min_peak_activation_bytes"),
         ({"budget": {"max_nn_mass": 1}, "objective": {"minimize": "macs", "min_nn_mass": 2}}, "objective.min_nn_mass"),
         ({"objective": {"pareto": ["nn_mass", "macs"]}, "top_k": 5}, "top_k"),
+        ({"objective": {"pareto": ["nn_mass", "macs", "macs"]}}, "objective.pareto"),
+        ({"objective": {"pareto": ["nn_mass", "macs", "params", "weight_bytes"]}}, "objective.pareto"),
         ({"objective": {"pareto": ["nn_mass", "macs"]}, "diversity": "shape"}, "diversity"),
         ({"objective": {"minimize": "latency_ms", "min_nn_mass": 1}}, "objective.minimize"),
         ({"objective": {"maximize": "peak_activation_bytes"}}, "objective.maximize"),

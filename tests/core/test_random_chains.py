@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
 
 import pytest
 
-from nnmass_core.engine.control import Control
-from nnmass_core.engine.fronts import dominance, labels
+from nnmass_core.engine.control import Control, OutOfTime
+from nnmass_core.engine.fronts import dominance, labels, optima
 from nnmass_core.engine.fronts.labels import whole_front
+from nnmass_core.engine.fronts.optima import ends_of_front, front_of_optima
 from nnmass_core.engine.listing import Listing, listed_best, listed_front
 from nnmass_core.engine.pareto import Point
 from nnmass_core.engine.peaks import least_peaks
@@ -111,11 +113,12 @@ def test_the_listing_agrees_with_the_engine(distinct_shapes: bool, seed: int) ->
     assert len(listing) == len(every_path(problem.chain))
 
 
-COSTS = [("params",), ("peak",), ("latency",), ("params", "macs"), ("peak", "macs"), ("latency", "peak")]
+SINGLE = ("params", "macs", "weights", "latency", "peak")
+COSTS = [*((cost,) for cost in SINGLE), *itertools.combinations(SINGLE, 2), ("macs", "params"), ("peak", "latency")]
 
 
 @pytest.mark.parametrize("costs", COSTS)
-@pytest.mark.random_cases(20)
+@pytest.mark.random_cases(8)
 def test_the_front_with_masses_of_two_words_equals_brute_force(costs: tuple[str, ...], seed: int) -> None:
     rng = Random(f"words {costs} {seed}")
     while True:
@@ -126,7 +129,7 @@ def test_the_front_with_masses_of_two_words_equals_brute_force(costs: tuple[str,
 
 
 @pytest.mark.parametrize("costs", COSTS)
-@pytest.mark.random_cases(60)
+@pytest.mark.random_cases(30)
 def test_the_front_by_labels_equals_brute_force(
     costs: tuple[str, ...], seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,9 +146,40 @@ def test_the_front_by_labels_equals_brute_force(
 
 
 @pytest.mark.parametrize("costs", COSTS)
-@pytest.mark.random_cases(60)
+@pytest.mark.random_cases(20)
 def test_the_listed_front_equals_brute_force(costs: tuple[str, ...], seed: int) -> None:
     problem, able = random_problem(Random(f"front {costs} {seed}"))
     front = listed_front(Listing(problem.chain, Control()), problem, costs)
     assert front.gaps is None
     assert front.points == front_of(able, costs)
+
+
+OF_OPTIMA = [costs for costs in COSTS if costs != ("peak",)]
+
+
+@pytest.mark.parametrize("costs", OF_OPTIMA)
+@pytest.mark.random_cases(3)
+def test_a_front_of_optima_has_true_points_near_those_that_it_lacks(
+    costs: tuple[str, ...], seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = Random(f"optima {costs} {seed}")
+    monkeypatch.setattr(optima, "ROUNDS", rng.choice((1, 2)))
+    problem, able = random_problem(rng)
+    whole = front_of(able, costs)
+    for looks in (rng.randrange(100), rng.randrange(1000), 10**6):
+        control = out_of_time_after(looks)
+        try:
+            ends = ends_of_front(problem, costs, control)
+        except OutOfTime:
+            continue
+        front = front_of_optima(problem, costs, ends, control)
+        assert {point.costs for point in ends.points} <= {point.costs for point in front.points}
+        assert [point for point in whole if point in front.points] == front.points
+        if front.gaps is None:
+            assert front.points == whole
+        else:
+            widest = [front.gaps[cost] for cost in costs]
+            for missing in (point for point in whole if point not in front.points):
+                near = [one for one in front.points if one.mass >= missing.mass]
+                more = [[a - b for a, b in zip(one.costs, missing.costs, strict=True)] for one in near]
+                assert any(all(a <= gap for a, gap in zip(one, widest, strict=True)) for one in more)

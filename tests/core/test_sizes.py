@@ -104,6 +104,8 @@ def test_the_most_latency_needs_a_device_with_latencies() -> None:
         (Minimize("weight_bytes", 5.0), 2, {"minimize": "weight_bytes", "min_nn_mass": 5.0}),
         (Pareto(("macs",)), 1, {"pareto": ["nn_mass", "macs"]}),
         (Pareto(("weight_bytes",)), 2, {"pareto": ["nn_mass", "weight_bytes"]}),
+        (Pareto(("macs", "params")), 1, {"pareto": ["nn_mass", "macs", "params"]}),
+        (Pareto(("macs", "peak_activation_bytes")), 2, {"pareto": ["nn_mass", "macs", "peak_activation_bytes"]}),
     ],
 )
 def test_an_objective_that_earlier_releases_cannot_read_has_version_2(

@@ -27,7 +27,7 @@ import numpy as np
 from nnmass_core.engine.chain import Ints, Stage
 from nnmass_core.engine.control import Control, OutOfTime
 from nnmass_core.engine.fronts.dominance import superior
-from nnmass_core.engine.pareto import Front, Point, ends_of_front
+from nnmass_core.engine.pareto import Front, Point
 from nnmass_core.engine.problem import MASS, PEAK, ChainProblem
 
 ROWS = 1 << 19
@@ -106,21 +106,6 @@ def fits(problem: ChainProblem) -> bool:
     A limited NN-Mass is a sum like others, so that it must stay below NEVER.
     """
     return problem.chain.largest_mass < (2 ** (WORD + 62) if problem.most_mass is None else NEVER)
-
-
-def front_of_sums(problem: ChainProblem, costs: tuple[str, ...], control: Control) -> Front:
-    """Return the whole front of NN-Mass against costs that are sums; only its ends where the time runs out.
-
-    Raises OutOfTime when not even these are found, and TooManyLabels.
-    """
-    ends = ends_of_front(problem, costs, control)
-    if not ends.points:
-        return ends
-    try:
-        front = whole_front(problem, costs, control)
-    except OutOfTime:
-        return ends
-    return replace(front, labels=front.labels + ends.labels, pruned=front.pruned + ends.pruned)
 
 
 def whole_front(problem: ChainProblem, costs: Sequence[str], control: Control) -> Front:
