@@ -449,6 +449,8 @@ class _Question:
         return tuple(binding)
 
     def _beats(self, problem: ChainProblem, best: Ranked) -> bool | None:
+        if self._control.expired():  # preparing a solve of a large space takes a while by itself
+            return None
         if self._of_peak:
             try:
                 peak = least_peak(problem, self._control)
@@ -480,6 +482,8 @@ class _Question:
         """
         nearest: dict[str, float | None] = {}
         for limit in self._limits:
+            if self._control.expired():
+                raise OutOfTime
             others = self._problem(tuple(o for o in self._limits if o != limit))
             nearest[limit.name] = (
                 self._nearest_mass(limit) if isinstance(limit, MassLimit) else self._nearest(others, limit)

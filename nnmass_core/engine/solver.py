@@ -11,7 +11,7 @@ Doubles hold the bounds, with a tolerance on the safe side; close values are com
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Protocol
@@ -38,6 +38,9 @@ from nnmass_core.engine.shapes import Shapes
 
 STARTS = 8
 """The number of priced optima from which the exchange heuristic starts."""
+
+COLUMNS_KEPT = 200_000
+"""Columns of chains with at most this number of options are kept: 8 bytes an option for each key of a question."""
 
 WIDTH = 256
 """The fewest partial paths before each stage that a dive goes on with, where the exchanges found too few paths."""
@@ -118,13 +121,27 @@ class Solver:
         self._first, self._second_key = problem.keys[:2]
         self._quantum = 1.0
         self._row_keys, self._budget = problem.rows()
-        self._layers = [self._layer(stage) for stage in self.chain.stages]
-        self._second = [column_of(stage, self._second_key) for stage in self.chain.stages]
+        first, self._second = self._columns(self._first), self._columns(self._second_key)
+        uses = zip(*map(self._columns, self._row_keys), strict=True) if self._row_keys else [()] * len(first)
+        stages = zip(self.chain.stages, first, uses, strict=True)
+        self._layers = [self._layer(stage, value, use) for stage, value, use in stages]
 
-    def _layer(self, stage: Stage) -> Layer:
+    def _columns(self, key: Key) -> list[Floats]:
+        """Return a quantity of every option of each stage, with the key's sign; kept for later solves of small chains.
+
+        A row of a stage's quantities is one option, so that gathering a column takes longer than adding two.
+        """
+        known: list[Floats] | None = self.chain.memory.get(("column", key))
+        if known is None:
+            known = [column_of(stage, key) for stage in self.chain.stages]
+            if self.chain.options() <= COLUMNS_KEPT:
+                self.chain.memory["column", key] = known
+        return known
+
+    def _layer(self, stage: Stage, value: Floats, uses: Sequence[Floats]) -> Layer:
         """Return a stage's options within the cap on the peak."""
-        use = np.column_stack([np.zeros((len(stage), 0)), *(column_of(stage, key) for key in self._row_keys)])
-        whole = layer(stage, column_of(stage, self._first), use)
+        use = np.column_stack([np.zeros((len(stage), 0)), *uses])
+        whole = layer(stage, value, use)
         peak = self.problem.peak
         return whole if peak is None or not len(stage) or stage.peak.max() <= peak else whole.kept(stage.peak <= peak)
 

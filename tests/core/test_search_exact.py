@@ -11,10 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nnmass_core import search as search_module
 from nnmass_core.budget import Budget
 from nnmass_core.certificate import Certificate, Ranked
 from nnmass_core.engine import enumeration
 from nnmass_core.engine.control import Control
+from nnmass_core.engine.problem import ChainProblem
+from nnmass_core.engine.solver import Solution, Solver
+from nnmass_core.engine.sums import limited
 from nnmass_core.errors import DefinitionError, Interrupted
 from nnmass_core.families import decode_space
 from nnmass_core.named.presets import resolve_space
@@ -328,6 +332,29 @@ def test_a_search_stopped_by_its_time_limit_says_whether_its_value_is_proved() -
                 assert certificate.unfinished == (() if certificate.binding is not None else ("binding",))
                 assert (found.digest == complete.digest) == (certificate.optimal and not certificate.unfinished)
     assert seen == {None, False, True}
+
+
+@pytest.mark.parametrize("limit", [900, 0])
+def test_no_solve_is_prepared_after_the_time_limit(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared: list[ChainProblem] = []
+    solved: list[Solution] = []
+
+    class Counted(Solver):
+        def __init__(self, problem: ChainProblem, *args: Any, **kwargs: Any) -> None:
+            prepared.append(problem)
+            super().__init__(problem, *args, **kwargs)
+
+        def solve(self) -> Solution:
+            solved.append(super().solve())
+            return solved[-1]
+
+    for module in (search_module, limited):
+        if hasattr(module, "Solver"):
+            monkeypatch.setattr(module, "Solver", Counted)
+    found = search(request(SMALL, {"max_params": limit}), Control(expired=lambda: bool(solved))).certificate
+    assert len(prepared) == 1
+    assert found.feasible == (limit > 0)
+    assert found.unfinished == (("binding",) if limit else ("relaxation",))
 
 
 def test_an_infeasible_search_without_time_for_its_relaxation_reports_it() -> None:
