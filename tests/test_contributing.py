@@ -20,6 +20,13 @@ def test_hooks_run_commands_of_the_environment() -> None:
         assert hook["language"] == "system"
 
 
+def test_the_quick_tests_leave_out_tests_that_exist() -> None:
+    """A test that was moved would be run again, and make them slow."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+    (left_out,) = re.findall(r"^SLOW_TESTS = (.+)$", makefile, re.MULTILINE)
+    assert [name for name in left_out.split() if not (ROOT / "tests" / name).exists()] == []
+
+
 def test_issue_templates_parse_and_have_fields() -> None:
     forms = [path for path in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml") if path.name != "config.yml"]
     assert {form.name for form in forms} == {"bug.yml", "feature.yml"}
