@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 from uuid import UUID
@@ -109,15 +109,27 @@ def searches_with_reference(session: Session, owner: str, arch_id: str, limit: i
     No index has these: all of the owner's requests with one are read, until the limit is reached. That is worth it
     only where the architecture may be deleted.
     """
+    rows = _requests_that_refer(session, owner)
+    same = (search_id for search_id, request in rows if arch_id in map(id_of, _networks_in(request)))
+    return list(islice(same, limit))
+
+
+def _requests_that_refer(session: Session, owner: str) -> Iterator[Row[UUID, JsonObject]]:
+    """Yield the id and the request of this owner's searches that refer to any architecture, newest first.
+
+    Pages take the place of a cursor of the server, which a reader's session, without a transaction, cannot have.
+    """
     query = (
         select(Search.id, Search.request)
         .join(Job, Job.id == Search.id)
         .where(Job.owner == owner, or_(*(cast(Search.request, Text).contains(f'"{name}"') for name in REFERRING)))
         .order_by(Job.id.desc())
-        .execution_options(yield_per=READ_AT_ONCE)
+        .limit(READ_AT_ONCE)
     )
-    same = (search_id for search_id, request in session.execute(query) if arch_id in map(id_of, _networks_in(request)))
-    return list(islice(same, limit))
+    page = session.execute(query).all()
+    while page:
+        yield from page
+        page = session.execute(query.where(Job.id < page[-1].id)).all() if len(page) == READ_AT_ONCE else []
 
 
 def _networks_in(request: JsonObject) -> list[Any]:

@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
+from app import catalog
 from app.exports import service as exports
 from app.jobs import lifecycle
 from app.jobs.retention import BELONGING
@@ -240,7 +241,11 @@ def test_an_architecture_that_a_search_ranked_is_not_deleted(client: TestClient,
     assert client.delete(arch).status_code == 204
 
 
-def test_an_architecture_that_a_search_refers_to_is_not_deleted(client: TestClient, worker: Context) -> None:
+@pytest.mark.parametrize("read_at_once", [1, catalog.READ_AT_ONCE])
+def test_an_architecture_that_a_search_refers_to_is_not_deleted(
+    client: TestClient, worker: Context, monkeypatch: pytest.MonkeyPatch, read_at_once: int
+) -> None:
+    monkeypatch.setattr(catalog, "READ_AT_ONCE", read_at_once)
     arch = register(client)
     arch_id = arch.rpartition("/")[2]
     device = profile("reference", note='names a "reference", but is none')
@@ -261,6 +266,9 @@ def test_an_architecture_that_a_search_refers_to_is_not_deleted(client: TestClie
         return [str(one["message"]).removeprefix("is used by search ") for one in refused.json()["errors"]]
 
     assert uses() == [second, first]
+    page = client.get(f"/architectures/{arch_id}")
+    assert page.status_code == 200
+    assert f"/architectures/{arch_id}/delete" not in page.text
     for search, ranked in ((first, False), (second, True)):
         assert search_tasks.run_next(worker)
         items = client.get(f"/v1/searches/{search}/architectures").json()["items"]
