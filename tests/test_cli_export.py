@@ -85,10 +85,20 @@ def test_an_option_that_cannot_be_had_is_refused(options: tuple[str, ...], messa
     assert (done.exit_code, done.stderr) == (2, f"nnmass: {message}\n")
 
 
-def test_options_apply_to_untrained_networks_only() -> None:
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--format", "onnx", "--batch", "0"), "batch must be dynamic or a number from 1 to 1024"),
+        (("--format", "weights", "--opset", "13"), "opset does not apply to weights"),
+        (("--format", "onnx", "--batch", "1"), "--server is required: only a service knows trainings by their id"),
+    ],
+)
+def test_options_of_a_trained_file_are_checked_before_a_service_is_asked(
+    options: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
     training = "0199c0de-0000-7000-8000-000000000000"
-    done = CliRunner().invoke(app, ["export", training, "--format", "onnx", "-o", "x.onnx", "--batch", "1"])
-    assert (done.exit_code, "untrained networks only" in done.stderr) == (2, True)
+    done = CliRunner().invoke(app, ["export", training, *options, "-o", str(tmp_path / "x.onnx")])
+    assert (done.exit_code, done.stderr) == (2, f"nnmass: {message}\n")
 
 
 def test_exporting_onnx_without_output_is_refused() -> None:

@@ -31,9 +31,9 @@ from nnmass_core.architecture import Architecture
 from nnmass_core.codec import JsonObject, decode
 from nnmass_core.errors import NotPossible
 from nnmass_core.export.artifacts import ARTIFACTS
-from nnmass_core.export.deployment import USUAL, Trained
+from nnmass_core.export.deployment import USUAL, Trained, metadata_file
 from nnmass_core.export.pytorch_source import artifact_without_torch
-from nnmass_core.export.torch_files import about_module, metadata_file, write_module
+from nnmass_core.export.torch_files import about_module, write_module
 from nnmass_core.families import decode_architecture
 from nnmass_core.named.adaptation import Adaptation, adaptation_of, batch_sizes, trained_recipe
 from nnmass_core.named.datasets import resolve_dataset

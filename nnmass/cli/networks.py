@@ -12,11 +12,12 @@ import typer
 
 from nnmass import formatting
 from nnmass.cli.exit_codes import exit_on_error, refuse
-from nnmass.cli.inputs import network_and_seed_in, networks_in
+from nnmass.cli.inputs import json_of, network_and_seed_in, networks_in
 from nnmass.cli.options import Json, KeyFile, Precision, PrecisionOption, Server, client_of, note_missing
 
 if TYPE_CHECKING:
     from nnmass_core.architecture import Architecture
+    from nnmass_core.codec import JsonObject
     from nnmass_core.export.deployment import FileOptions
 
 
@@ -118,7 +119,9 @@ def export(
 ) -> None:
     """Write an untrained network, or a trained network of a service, to a file.
 
-    Weights of a training load only into the pytorch file of the same training and seed.
+    Weights of a training load only into the pytorch file of the same training and seed. With --batch, --opset or
+    --keep-batchnorm, its ONNX file is written on this machine, which requires torch, from its stored weights and
+    metadata.
 
     ONNX, its metadata and TorchScript require torch: on this machine (the extra `train`), or on a worker of the
     --server service.
@@ -129,15 +132,13 @@ def export(
         refuse(f"--output is required: {form.value} is a binary format")
     if output == HERE and form in BINARY and sys.stdout.isatty():
         refuse(f"--output must be a file: {form.value} is a binary format")
+    asked = {"batch": batch, "opset": opset, "fold_batchnorm": fold_batchnorm}
     with exit_on_error():
         if is_id(network):
-            if (batch, opset, fold_batchnorm) != (None, None, None):
-                refuse("--batch, --opset and BatchNorm can be chosen for untrained networks only")
-            content = _of_training(network, form, seed, server, key_file)
+            content = _of_training(network, form, seed, asked, server, key_file)
         elif form == ExportFormat.WEIGHTS:
             refuse("--format weights requires the id of a training: an untrained network has none")
         else:
-            asked = {"batch": batch, "opset": opset, "fold_batchnorm": fold_batchnorm}
             content = _untrained(network, form, seed, asked, server, key_file)
     if output is None or output == HERE:
         typer.echo(content if form in BINARY else content.decode(), nl=False)
@@ -147,11 +148,38 @@ def export(
         write_file(output, content)
 
 
-def _of_training(name: str, form: ExportFormat, seed: int | None, server: str | None, key_file: Path | None) -> bytes:
+def _of_training(
+    name: str,
+    form: ExportFormat,
+    seed: int | None,
+    asked: Mapping[str, Any],
+    server: str | None,
+    key_file: Path | None,
+) -> bytes:
+    from nnmass_core.export.deployment import USUAL, file_options
+
+    options = file_options(form.value, **asked)
     if not server:
         refuse("--server is required: only a service knows trainings by their id")
     with client_of(server, key_file) as client:
-        return client.export_trained(name, format=form.value, seed=seed)
+        if options == USUAL:
+            return client.export_trained(name, format=form.value, seed=seed)
+        about = json_of(client.export_trained(name, format="metadata", seed=seed), "the training's metadata")
+        weights = client.export_trained(name, format="weights", seed=seed) if form == ExportFormat.ONNX else None
+    return _rewritten(about, weights, options)
+
+
+def _rewritten(about: JsonObject, weights: bytes | None, options: FileOptions) -> bytes:
+    """Return the ONNX file of stored weights with other options; without weights what it says about itself."""
+    from nnmass.torch_process.client import ExportFailed, rewritten_onnx
+    from nnmass_core.export.deployment import metadata_file, rewritten
+
+    if weights is None:
+        return metadata_file(rewritten(about, options))
+    try:
+        return rewritten_onnx(about, weights, options)
+    except ExportFailed as error:
+        refuse(str(error))
 
 
 def _untrained(

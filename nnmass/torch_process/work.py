@@ -25,6 +25,16 @@ def export(order: dict[str, Any]) -> None:
     send_event("done")
 
 
+def rewrite(order: dict[str, Any]) -> None:
+    """Write the ONNX file of stored weights at the order's path."""
+    from nnmass_core.export.deployment import FileOptions
+    from nnmass_core.export.torch_files import rewrite as write_again
+
+    send_event("progress", fraction=0.2, message="building the module")
+    write_again(order["about"], Path(order["weights"]), Path(order["path"]), FileOptions(**order["options"]))
+    send_event("done")
+
+
 def calibrate(order: dict[str, Any]) -> None:
     """Time operators and networks on this machine; report the latency model and the networks that it was checked on."""
     from nnmass_core.codec import encode
@@ -59,4 +69,4 @@ def machine_name(device: str) -> str:
     return next(named, platform.processor() or platform.machine())[:200]
 
 
-WORK: dict[str, Callable[[dict[str, Any]], None]] = {"calibrate": calibrate, "export": export}
+WORK: dict[str, Callable[[dict[str, Any]], None]] = {"calibrate": calibrate, "export": export, "rewrite": rewrite}

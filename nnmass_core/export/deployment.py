@@ -5,6 +5,7 @@ Needs no torch: the service checks requests with it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import prod
@@ -13,6 +14,7 @@ from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
 from nnmass_core.codec import JsonObject
 from nnmass_core.errors import DefinitionError, Problem
+from nnmass_core.families import decode_architecture
 
 DYNAMIC = "dynamic"
 """The batch of a file that takes any number of inputs at once."""
@@ -140,7 +142,6 @@ def metadata(
         trained: What the training knows; None for a network with its initial weights.
     """
     shape = architecture.input_shape
-    batch = DYNAMIC if options.batch is None else options.batch
     about: JsonObject = {
         "nnmass_version": __version__,
         "status": "untrained: initial weights" if trained is None else "trained",
@@ -150,14 +151,32 @@ def metadata(
         "weights_sha256": weights_sha256,
         "weights_file": None,
         "precision": "fp32",
-        "batch": batch,
-        "opset": options.opset,
-        "batchnorm": "folded" if options.fold_batchnorm else "kept",
-        "input_shape": [batch, *shape],
+        **_written(options, shape),
         "input_layout": "NCHW" if len(shape) == 3 else "N, features",
         "output": f"{architecture.num_classes} scores before softmax, one for each class",
     }
     return about | (_untrained() if trained is None else _of_training(trained, shape))
+
+
+def rewritten(about: JsonObject, options: FileOptions) -> JsonObject:
+    """Return what a file of the same weights with other options says about itself.
+
+    Args:
+        about: What a file of these weights says, as `metadata` returns it.
+        options: How the new file is written.
+    """
+    architecture = decode_architecture(about["definition"])
+    return about | {"nnmass_version": __version__, **_written(options, architecture.input_shape)}
+
+
+def _written(options: FileOptions, shape: tuple[int, ...]) -> JsonObject:
+    batch = DYNAMIC if options.batch is None else options.batch
+    return {
+        "batch": batch,
+        "opset": options.opset,
+        "batchnorm": "folded" if options.fold_batchnorm else "kept",
+        "input_shape": [batch, *shape],
+    }
 
 
 def _untrained() -> JsonObject:
@@ -185,6 +204,11 @@ def _of_training(trained: Trained, shape: tuple[int, ...]) -> JsonObject:
         "dataset": {name: value for name, value in trained.dataset.items() if name != "path"},
         "data_digest": trained.data_digest,
     }
+
+
+def metadata_file(about: JsonObject) -> bytes:
+    """Return what an ONNX file says about itself, as a file beside it."""
+    return (json.dumps(about, indent=2) + "\n").encode()
 
 
 def applying(form: str, options: FileOptions) -> JsonObject:

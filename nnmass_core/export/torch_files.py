@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ from torch.nn.utils import fusion
 from nnmass_core.architecture import Architecture
 from nnmass_core.codec import JsonObject
 from nnmass_core.errors import NotPossible
-from nnmass_core.export.deployment import USUAL, FileOptions, Trained, metadata
+from nnmass_core.export.deployment import USUAL, FileOptions, Trained, metadata, metadata_file, rewritten
+from nnmass_core.families import decode_architecture
 from nnmass_core.nets import build
 
 TRACED_BATCH = 2
@@ -62,6 +62,22 @@ def write(architecture: Architecture, seed: int, form: str, path: Path, options:
         write_module(module, architecture.input_shape, form, path, about, options)
 
 
+def rewrite(about: JsonObject, weights: Path, path: Path, options: FileOptions) -> None:
+    """Write the ONNX file of stored weights with other options.
+
+    about: what their file says about itself, as `about_module` returns it. weights: a file of `state_dict`. Raises
+    NotPossible where the weights are others than those that it describes, or an option cannot be had.
+    """
+    architecture = decode_architecture(about["definition"])
+    seed = about["seed"]
+    assert isinstance(seed, int)
+    module = build(architecture, seed)
+    module.load_state_dict(torch.load(weights, weights_only=True, map_location="cpu"))
+    if weights_digest(module) != about["weights_sha256"]:
+        raise NotPossible("weights_differ", "the weights are not those that the metadata describe")
+    write_module(module, architecture.input_shape, "onnx", path, rewritten(about, options), options)
+
+
 def write_module(
     module: nn.Module,
     shape: tuple[int, ...],
@@ -85,11 +101,6 @@ def about_module(
 ) -> JsonObject:
     """Return what a file of a module says about itself."""
     return metadata(architecture, seed, weights_digest(module), options, trained)
-
-
-def metadata_file(about: JsonObject) -> bytes:
-    """Return what an ONNX file says about itself, as a file beside it."""
-    return (json.dumps(about, indent=2) + "\n").encode()
 
 
 def weights_digest(module: nn.Module) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
@@ -12,15 +13,19 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from typer.testing import CliRunner
 
 import nnmass
 from app.jobs import lifecycle
+from app.storage.models import Artifact
 from nnmass import Client
 from nnmass.cli import app, deletion
 from nnmass.errors import DefinitionError
+from nnmass_core.export.deployment import USUAL, metadata_file
+from nnmass_core.families import decode_architecture
 from tests.api import trainings
 from tests.client.service import Service, wait_until
 from tests.client.test_local import MLP
@@ -224,8 +229,48 @@ def test_verify_trains_the_best_of_a_search_and_prints_its_accuracy(
     assert "WIRING_SEED = 0" in run("export", training).stdout
     wrong = run("export", training, "--seed", "1")
     assert (wrong.exit_code, wrong.stderr) == (2, "nnmass: --seed must be a seed of the training: 0\n")
+    wrong = run("export", training, "--format", "weights", "--opset", "13", "-o", str(weights))
+    assert (wrong.exit_code, "opset does not apply to weights" in wrong.stderr) == (2, True)
     wrong = run("export", training, "--format", "torchscript", "-o", str(weights))
     assert (wrong.exit_code, "--format must be one of" in wrong.stderr) == (2, True)
+
+
+def test_the_onnx_file_of_a_training_is_written_with_other_options(
+    run: Run, client: Client, service: Service, tmp_path: Path
+) -> None:
+    torch = pytest.importorskip("torch", reason="torch comes with the extra `train`")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime comes with the extra `test`")
+    from nnmass_core.export.torch_files import about_module
+    from nnmass_core.nets import build
+
+    architecture = decode_architecture(MLP)
+    module = build(architecture, 0).eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn_like(parameter) / 10)
+    described, state = about_module(architecture, 0, module, USUAL), io.BytesIO()
+    torch.save(module.state_dict(), state)
+    (training,) = client.verify(MLP, dataset="mnist-5k", recipe="mlp-paper", seeds=[0]).items
+    trainings.finish(service.database, trainings.claim(service.database), {0: 7})
+    files = {"weights-seed0.pt": state.getvalue(), "model-seed0.json": metadata_file(described)}
+    with service.database.write() as session:
+        for name, content in files.items():
+            row = Artifact(name=name, media_type="application/octet-stream", sha256="0", size=len(content))
+            row.verification_id, row.content = UUID(training.id), content
+            session.merge(row)
+    path, fixed = tmp_path / "network.onnx", ("--batch", "3", "--opset", "13")
+    done = run("export", training.id, "--format", "onnx", *fixed, "-o", str(path))
+    assert done.exit_code == 0, done.stderr
+    found, inputs = runtime.InferenceSession(str(path)), torch.rand(3, *architecture.input_shape)
+    (scores,) = found.run(None, {"input": inputs.numpy()})
+    assert torch.allclose(torch.from_numpy(scores), module(inputs), atol=1e-5)
+    said = found.get_modelmeta().custom_metadata_map
+    assert said["weights_sha256"] == described["weights_sha256"]
+    assert (said["opset"], said["batch"], found.get_inputs()[0].shape[0]) == ("13", "3", 3)
+    about = json.loads(run("export", training.id, "--format", "metadata", *fixed).stdout)
+    assert about == described | {"batch": 3, "opset": 13, "input_shape": [3, *architecture.input_shape]}
+    wrong = run("export", training.id, "--format", "onnx", "--opset", "12", "-o", str(path))
+    assert (wrong.exit_code, "opset" in wrong.stderr) == (2, True)
 
 
 def test_verify_prints_json_and_refuses_invalid_options(

@@ -24,7 +24,7 @@ from torch import Tensor, nn  # noqa: E402
 from nnmass_core.errors import NotPossible  # noqa: E402
 from nnmass_core.export import onnx_files  # noqa: E402
 from nnmass_core.export.deployment import OPSETS, USUAL, FileOptions  # noqa: E402
-from nnmass_core.export.torch_files import about_module, write, write_module  # noqa: E402
+from nnmass_core.export.torch_files import about_module, rewrite, write, write_module  # noqa: E402
 from nnmass_core.families import decode_architecture  # noqa: E402
 from nnmass_core.nets import build  # noqa: E402
 from nnmass_core.nets.liveness import peak_elements  # noqa: E402
@@ -163,6 +163,23 @@ def test_files_are_written_in_the_version_that_is_asked_for(networks: dict[str, 
         model = onnx.load(networks[family].file(FIXED))
         assert (model.opset_import[0].version, about(model)["opset"], about(model)["batch"]) == (22, 22, 3)
         networks[family].check(model, batch=3)
+
+
+@pytest.mark.parametrize("options", [USUAL, KEPT, FIXED])
+def test_stored_weights_are_written_with_other_options(
+    networks: dict[str, Network], options: FileOptions, tmp_path: Path
+) -> None:
+    network, weights, path = networks["densenet_cnn"], tmp_path / "weights.pt", tmp_path / "file.onnx"
+    torch.save(network.module.state_dict(), weights)
+    described = about_module(network.architecture, SEED, network.module, USUAL)
+    rewrite(described, weights, path, options)
+    written = onnx.load(path)
+    network.check(written, options.batch or 5)
+    assert about(written) == about(onnx.load(network.file(options)))
+    assert about(written)["weights_sha256"] == described["weights_sha256"]
+    torch.save(build(network.architecture, SEED).state_dict(), weights)
+    with pytest.raises(NotPossible, match="not those that the metadata describe"):
+        rewrite(described, weights, path, options)
 
 
 def test_a_version_without_an_operator_is_refused(networks: dict[str, Network]) -> None:
