@@ -41,6 +41,13 @@ OUTCOMES = {
 Nothing fits: proved. Nothing found: the time limit was reached before anything was found or proved.
 """
 
+STRUCTURES = {
+    "widths": {"equal": "equal widths", "never_fall": "widths that never fall"},
+    "density": {"equal": "equal density"},
+    "skip_channels": {"equal": "equal skip channels"},
+}
+"""The rules about what the parts of a network have in common, for people."""
+
 FIGURES = ("nn_mass", "density", "average_degree", "params", "macs")
 """The figures of a cell or stage in addition to its definition."""
 
@@ -432,7 +439,9 @@ def request_summary(request: Mapping[str, Any]) -> str:
     above = f" with at least {joined(floors)}" if floors else ""
     ranks = f", from rank {request['first_rank']:,}" if request.get("first_rank", 1) > 1 else ""
     without = f", {len(request['exclude'])} excluded" if request.get("exclude") else ""
-    return f"{_wanted(request['objective'])}{_using(request.get('spend'))}{within}{above}{where}{at}{ranks}{without}"
+    rules = "".join(f", {STRUCTURES[name][rule]}" for name, rule in (request.get("structure") or {}).items())
+    asked = f"{_wanted(request['objective'])}{_using(request.get('spend'))}"
+    return f"{asked}{within}{above}{where}{at}{rules}{ranks}{without}"
 
 
 def _has_memory(device: str | Mapping[str, Any]) -> bool:

@@ -56,6 +56,8 @@ class SearchOptions(TypedDict, total=False):
             that any network within the limits uses; None, the default, leaves out none.
         exclude: Networks that are no answer, at most 100: names, ids (with a service), definitions, or architectures of
             an answer.
+        structure: What the cells or stages of each network must have in common: any of `{"widths": "equal" |
+            "never_fall", "density": "equal", "skip_channels": "equal"}`.
         top_k: How many architectures to rank, 1 to 1,000, by default 10.
         first_rank: The rank at which the ranking starts, by default 1: 11 gives what follows the first ten.
             `first_rank + top_k - 1` is at most 10,000.
@@ -81,6 +83,7 @@ class SearchOptions(TypedDict, total=False):
     objective: Mapping[str, Any]
     spend: Mapping[str, Any] | None
     exclude: Iterable[str | Mapping[str, Any] | Architecture]
+    structure: Mapping[str, str] | None
     top_k: int
     first_rank: int
     diversity: str
@@ -92,7 +95,9 @@ def question_of(space: Space, options: SearchOptions) -> dict[str, object]:
     if unknown := options.keys() - SearchOptions.__annotations__.keys() - {*limit_names()}:
         raise TypeError(f"got an unexpected keyword argument {min(unknown)!r}")
     rest = {
-        name: value for name, value in options.items() if name in ("objective", "spend", *RANKED) and value is not None
+        name: value
+        for name, value in options.items()
+        if name in ("objective", "spend", "structure", *RANKED) and value is not None
     }
     excluded = [reference_of(network) for network in options.get("exclude", ())]
     return {"space": space, "budget": _budget_of(options), **rest, **({"exclude": excluded} if excluded else {})}

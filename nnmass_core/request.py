@@ -31,6 +31,7 @@ from nnmass_core.hardware.latency import Latency, estimate
 from nnmass_core.named.networks import named_network, named_networks
 from nnmass_core.named.presets import resolve_space
 from nnmass_core.spaces.base import Space
+from nnmass_core.spaces.structure import ANY, Structure, decode_structure
 
 VERSION = 2
 """The newest version of a request's JSON form; a form that earlier releases cannot read has a new version.
@@ -370,6 +371,7 @@ class SearchRequest:
             maximized.
         exclude: Networks that are no answer, at most 100, in any order; those of other spaces change nothing.
         first_rank: The rank at which the ranking starts; `first_rank + top_k - 1` is at most 10,000.
+        structure: What the cells or stages of each network must have in common; nothing by default.
 
     Raises:
         DefinitionError: A field is wrong, or the fields conflict; each problem names its field.
@@ -384,6 +386,7 @@ class SearchRequest:
     spend: Spend | None = None
     exclude: tuple[Architecture, ...] = ()
     first_rank: int = 1
+    structure: Structure = ANY
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "top_k", as_integer(self.top_k))
@@ -392,6 +395,11 @@ class SearchRequest:
         object.__setattr__(self, "exclude", tuple(distinct[arch_id] for arch_id in sorted(distinct)))
         problems = list(check_integer(self.top_k, 1, MOST_RESULTS, "top_k"))
         problems += self._rank_problems(complete=not problems)
+        problems += [
+            Problem(f"structure.{name}", "not_applicable", f"means nothing for {self.space.family}")
+            for name, _ in self.structure.rules()
+            if self.space.part_values(name) is None
+        ]
         if self.diversity not in ("none", "shape"):
             problems.append(Problem("diversity", "unknown_choice", "must be none or shape"))
         if isinstance(self.objective, Pareto) and self.diversity != "none":
@@ -447,7 +455,9 @@ class SearchRequest:
         exclude = _under("exclude", lambda: decode_excluded(data.get("exclude", []), find))
         spend = _under("spend", lambda: decode_spend(data.get("spend")))
         ranked = {name: data[name] for name in RANKED if name in data}
-        return cls(space=space, budget=budget, objective=objective, spend=spend, exclude=exclude, **ranked)
+        structure = _under("structure", lambda: decode_structure(data.get("structure")))
+        rest = {"spend": spend, "exclude": exclude, "structure": structure, **ranked}
+        return cls(space=space, budget=budget, objective=objective, **rest)
 
     @cached_property
     def costs(self) -> tuple[tuple[str, Cost], ...]:
@@ -566,12 +576,14 @@ class SearchRequest:
             **({} if self.spend is None else {"spend": self.spend.to_json()}),
             **({"exclude": [architecture.definition() for architecture in self.exclude]} if self.exclude else {}),
             **({} if self.first_rank == 1 else {"first_rank": self.first_rank}),
+            **({} if self.structure == ANY else {"structure": self.structure.to_json()}),
         }
 
     @property
     def version(self) -> int:
         """The version of the JSON form: the earliest that has all of the request, so that earlier releases read it."""
-        if self.spend is not None or self.exclude or self.first_rank != 1 or self.space.form_version > 1:
+        later = self.exclude or self.first_rank != 1 or self.structure != ANY or self.space.form_version > 1
+        if self.spend is not None or later:
             return 2
         if {name for name, _ in self.budget.bounds} - costs_by_limit().keys() or len(self.budget.devices) > 1:
             return 2

@@ -30,6 +30,7 @@ from nnmass_core.hardware.latency import LatencyModel
 from nnmass_core.request import Maximize, Minimize, Objective, Pareto, SearchRequest
 from nnmass_core.spaces.base import Space
 from nnmass_core.spaces.caveats import LEAST_USE, caveats_of_network, caveats_of_ranking
+from nnmass_core.spaces.structure import ANY, Structure, structured
 
 COUNTED = ("params", "macs", "weights", "indices")
 """The quantities that costs are computed from."""
@@ -63,17 +64,39 @@ def search(request: SearchRequest, control: Control | None = None) -> SearchResu
     """
     control = (control or Control()).never_back()
     control.report(0.0, "building the space")
-    chain = chain_for(request.space, request.budget, (cost for _, cost in request.costs))
+    chain = chain_for(request.space, request.budget, (cost for _, cost in request.costs), request.structure)
     question = _Question(request, chain, control)
+    if not chain.count():
+        return question.nothing()
     return question.front() if isinstance(request.objective, Pareto) else question.ranking()
 
 
-def chain_for(space: Space, budget: Budget, costs: Iterable[Cost]) -> Chain:
-    """Return the space's chain with what these costs need: latencies of the budget's device, computed quantities."""
+def chain_for(space: Space, budget: Budget, costs: Iterable[Cost], structure: Structure = ANY) -> Chain:
+    """Return the chain of the networks of a space that keep a structure, with what these costs need.
+
+    It has latencies of the budget's devices and computed quantities.
+
+    Args:
+        space: The space.
+        budget: The limits of the hardware.
+        costs: The costs that are limited or an objective.
+        structure: What the parts of each network must have in common.
+
+    Raises:
+        DefinitionError: The chain would have too many options for a rule of the structure.
+    """
     needed = dict.fromkeys(costs)
     models = tuple(model for _, model in budget.timed_devices()) if any(cost.timed for cost in needed) else ()
     computed = tuple(cost for cost in needed if cost.compute is not None)
-    return chain_of(space, models[0] if models else None, computed, budget.element_bytes if computed else 0, models[1:])
+    chain = chain_of(
+        space, models[0] if models else None, computed, budget.element_bytes if computed else 0, models[1:]
+    )
+    if structure == ANY:
+        return chain
+    known: Chain | None = chain.memory.get(structure)
+    if known is None:
+        known = chain.memory[structure] = structured(space.part_values, chain, structure)
+    return known
 
 
 def chain_of(
@@ -190,6 +213,32 @@ class _Question:
         self._of_peak = self._cost is not None and self._cost.quantity == PEAK
         self._excluded = _excluded(request)
         self._listed: Listing | None = None
+
+    def nothing(self) -> SearchResult:
+        """Return the result of a space without a network that keeps the structure: no limit changes that."""
+        names = [limit.name for limit in self._limits]
+        objective = self._objective
+        names += [LEAST_MASS] if isinstance(objective, Minimize) and objective.least_mass is not None else []
+        free = not self._caps and not isinstance(objective, Minimize)
+        certificate = Certificate(
+            count=0,
+            optimal=True,
+            objective_value=None,
+            bound=None,
+            best_nn_mass=None,
+            upper_bound=None,
+            space_size=0,
+            feasible=False,
+            binding=(),
+            relaxation=dict.fromkeys(names),
+            caveats=("no_limits",) if free else (),
+            labels=0,
+            pruned=0,
+            reference=objective.reference if isinstance(objective, Minimize) else None,
+            front=isinstance(objective, Pareto),
+            first_rank=self._request.first_rank,
+        )
+        return SearchResult((), certificate)
 
     def ranking(self) -> SearchResult:
         """Return the ranks of the request, in the order of docs/theory.md (11)."""

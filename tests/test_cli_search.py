@@ -157,6 +157,17 @@ def test_an_option_spends_a_share_of_the_most_of_a_cost(share: str) -> None:
     assert re.search(r"The most that fits is [\d,]+ MACs, proved; the networks use at least [\d,]+ MACs\.", said)
 
 
+def test_options_say_what_cells_have_in_common() -> None:
+    asked = ("search", *SMALL, "--widths", "equal", "--equal-density", "--equal-skip-channels", "--top-k", "3")
+    document = json.loads(run(*asked, "--json").stdout)
+    rules = {"widths": "equal", "density": "equal", "skip_channels": "equal"}
+    assert document["request"]["structure"] == rules
+    for item in document["items"]:
+        assert len({(cell["width"], cell["skip_channels"], cell["density"]) for cell in item["cells"]}) == 1
+    answer = nnmass.search("densenet-tiny", max_params="100k", structure=rules, top_k=3)
+    assert [one.arch_id for one in answer] == [item["arch_id"] for item in document["items"]]
+
+
 def test_several_devices_limit_a_search(tmp_path: Path) -> None:
     mine = tmp_path / "mine.json"
     mine.write_text(json.dumps({"name": "mine", "flash_bytes": 90_000}))
@@ -319,6 +330,9 @@ def test_a_search_without_proof_exits_with_4() -> None:
         ((*SMALL, "--spend", "macs=0.5", "--pareto", "macs"), "--spend applies only where NN-Mass is maximized"),
         ((*SMALL, "--device", "rp2040", "--device", "toaster"), "must be one of"),
         ((*SMALL, "--device", "rp2040", "--device", "rp2040"), "--device must have different names"),
+        ((*SMALL, "--widths", "rise"), "--widths must be one of equal, never_fall"),
+        (("--preset", "resnet-tiny", "--equal-density"), "--equal-density means nothing for resnet"),
+        (("--preset", "resnet-tiny", "--equal-skip-channels"), "--equal-skip-channels means nothing for resnet"),
         ((*SMALL, "--first-rank", "0"), "--first-rank must be at least 1"),
         ((*SMALL, "--first-rank", "9992"), "--first-rank must be at most 9991"),
         ((*SMALL, "--exclude", "resnet5"), '"resnet5" is not a file or a known network. Did you mean resnet50?'),

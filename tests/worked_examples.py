@@ -28,8 +28,9 @@ from nnmass_core.hardware.latency import LatencyModel, estimate
 from nnmass_core.named.networks import named_network
 from nnmass_core.named.presets import resolve_space
 from nnmass_core.request import Maximize, Minimize, Pareto, SearchRequest, Spend
-from nnmass_core.search import chain_of, search
+from nnmass_core.search import chain_for, chain_of, search
 from nnmass_core.spaces.base import Space
+from nnmass_core.spaces.structure import Structure
 from nnmass_core.wiring import draw_wiring
 from tests.core.residual_problems import choices
 from tests.networks import AROUND_MOBILENET
@@ -348,6 +349,15 @@ def several_devices() -> Figures:
     return figures(**on, t=best.latency.nanoseconds, least=round(1e6 * (least["max_latency_ms"] or 0)))
 
 
+def structures() -> Figures:
+    space = resolve_space("densenet-tiny")
+    found = {"all": chain_for(space, Budget(), ()).count()}
+    for name, rule in (("widths", "equal"), ("widths", "never_fall"), ("density", "equal"), ("skip_channels", "equal")):
+        kept = chain_for(space, Budget(), (), Structure(**{name: rule}))
+        found[f"{name} {rule}"] = kept.count()
+    return figures(**found)
+
+
 def sums_close_to_a_limit() -> Figures:
     space = resolve_space("densenet-tiny")
     chain = chain_of(space)
@@ -457,6 +467,7 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     53: bound_by_what_must_follow,
     57: best_completion,
     60: several_devices,
+    61: structures,
     67: left_out_stages,
     68: numbers_of_cells,
     65: lines_of_a_grid,

@@ -18,7 +18,7 @@ from nnmass import formatting
 from nnmass_core import __version__
 from nnmass_core.certificate import SearchResult
 from nnmass_core.engine.control import Control
-from nnmass_core.errors import UnknownVersion
+from nnmass_core.errors import DefinitionError, UnknownVersion
 from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
 from worker.heartbeat import Heartbeat
@@ -44,7 +44,10 @@ def _run(context: Context, claim: Claim) -> None:
     started = time.monotonic()
     with Heartbeat(context, claim) as heartbeat:
         control = Control.timed(lambda: (time.monotonic() - started) / request.time_limit_seconds, heartbeat.report)
-        found = search(request, control)
+        try:
+            found = search(request, control)
+        except DefinitionError as error:  # a space may turn out too large for a rule of a structure
+            raise Failed(error.problems[0].code, str(error)) from error
     with context.database.write() as session:
         if lifecycle.succeed(session, claim):
             _store(session, claim, request, found, time.monotonic() - started)

@@ -50,6 +50,7 @@ from nnmass_core.request import (
     network_schema,
     objective_schema,
 )
+from nnmass_core.spaces.structure import structure_schema
 
 # untyped: pydantic has no other type that OpenAPI shows as a plain object
 
@@ -149,6 +150,9 @@ class SpendBody(Strict):
     )
 
 
+Structure = Annotated[Any, WithJsonSchema({"anyOf": [structure_schema(), {"type": "null"}]})]
+
+
 class Question(Strict):
     """A search request without its name, tags and note: everything that determines the result."""
 
@@ -193,6 +197,12 @@ class Question(Strict):
         description="Rank at which the ranking starts: 11 gives what follows the first ten. `first_rank + top_k - 1` "
         f"is at most {LAST_RANK:,}. Not allowed for a Pareto front.",
         examples=[11],
+    )
+    structure: Structure = Field(
+        None,
+        description="What the cells or stages of each network must have in common; nothing if null or omitted. A rule "
+        "that means nothing for the family is refused.",
+        examples=[{"widths": "never_fall"}],
     )
 
 
@@ -247,7 +257,7 @@ class SearchBudget(with_limits(BaseModel)):  # type: ignore[misc]  # a base that
 class SearchRequest(BaseModel):
     """A complete request: presets resolved and defaults filled in. A Pareto front has no `top_k` and `diversity`.
 
-    `spend`, `exclude` and `first_rank` are left out where they change nothing.
+    `spend`, `exclude`, `first_rank` and `structure` are left out where they change nothing.
     """
 
     space: Annotated[Any, WithJsonSchema({**space_schema(), "description": "Full definition of the space."})]
@@ -265,6 +275,7 @@ class SearchRequest(BaseModel):
         default_factory=list, description="Full definitions of networks that are no answer."
     )
     first_rank: int = Field(1, description="Rank at which the ranking starts.", examples=[11])
+    structure: Structure = Field(None, description="What the cells or stages of each network have in common.")
 
 
 StoredRequest = Annotated[dict[str, Any], DescribedBy(SearchRequest)]

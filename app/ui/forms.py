@@ -15,6 +15,7 @@ from app.http.middleware.body_guard import find_fault
 from app.http.problem_json import problems_of
 from app.jobs.lifecycle import State
 from nnmass.amounts import bound_of
+from nnmass.formatting import STRUCTURES
 from nnmass_core.codec import JsonObject, one_of
 from nnmass_core.costs import COSTS, LEAST_MASS, MOST_MASS, costs_by_floor, costs_by_limit
 from nnmass_core.errors import DefinitionError, Problem
@@ -38,7 +39,7 @@ class FormProblems(Exception):
 def form_field(field: str) -> str:
     """Return the form's field for a field of a request: the limit itself for `budget.max_params`."""
     head, _, rest = field.partition(".")
-    if head == "spend" and rest:
+    if head in ("spend", "structure") and rest:
         return f"{head}_{rest}"
     if head in ("budget", "objective"):
         return rest.split(".")[0] if rest else head
@@ -65,6 +66,8 @@ def search_body(form: Form) -> JsonObject:
         body["diversity"] = value(form, "diversity") or "none"
     if (first := _whole(form, "first_rank", 1, problems)) != 1:
         body["first_rank"] = first
+    if rules := {name: rule for name in STRUCTURES if (rule := value(form, f"structure_{name}"))}:
+        body["structure"] = rules
     if excluded := _excluded(value(form, "exclude"), problems):
         body["exclude"] = excluded
     if value(form, "spend_share") and _goal(form) == "most":
@@ -261,6 +264,7 @@ def filled(request: Mapping[str, Any]) -> dict[str, list[str]]:
             form |= {"goal": "least", LEAST_MASS: f"{max(least)}" if least else ""}
     if spend := request.get("spend"):
         form |= {"spend_quantity": spend["quantity"], "spend_share": format(Decimal(repr(spend["share"])) * 100, "f")}
+    form |= {f"structure_{name}": rule for name, rule in (request.get("structure") or {}).items()}
     form["exclude"] = "\n".join(map(json.dumps, request.get("exclude", [])))
     asked = ("top_k", "first_rank", "diversity", "time_limit_seconds")
     form |= {name: str(request[name]) for name in asked if name in request}

@@ -26,7 +26,7 @@ from app.ui import budgets
 from app.ui.forms import FormProblems, checked, chosen_state, filled, search_body, value, words
 from app.ui.page import FormDep, PageRoute, go_to, has_torch, render
 from app.ui.trainings import choices
-from nnmass.formatting import OUTCOMES, joined, varies_resolution
+from nnmass.formatting import OUTCOMES, STRUCTURES, joined, varies_resolution
 from nnmass_core.budget import Budget
 from nnmass_core.codec import JsonObject
 from nnmass_core.costs import COSTS, costs_by_floor, objectives, sums
@@ -70,6 +70,7 @@ def _form(
         "floors": costs_by_floor(),
         "fronts": _fronts(),
         "sums": sums(),
+        "structures": STRUCTURES,
     }
     return render(request, "new_search.html", 200 if problems is None else 422, **context)
 

@@ -89,6 +89,17 @@ FirstRank = Annotated[
     int | None,
     typer.Option(metavar="RANK", help="Rank at which the ranking starts: 11 gives what follows the first ten."),
 ]
+Widths = Annotated[
+    str | None,
+    typer.Option(
+        metavar="<equal|never_fall>",
+        help="Widths of the cells (channels of the stages): all equal, or none below the one before it.",
+    ),
+]
+EqualDensity = Annotated[bool, typer.Option("--equal-density", help="The cells of a network have one density.")]
+EqualSkips = Annotated[
+    bool, typer.Option("--equal-skip-channels", help="The cells of a network have equal skip channels.")
+]
 Exclude = Annotated[
     list[str] | None,
     typer.Option(

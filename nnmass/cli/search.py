@@ -20,6 +20,8 @@ from nnmass.cli.options import (
     Device,
     Diversity,
     DiversityOption,
+    EqualDensity,
+    EqualSkips,
     Exclude,
     FirstRank,
     Json,
@@ -31,6 +33,7 @@ from nnmass.cli.options import (
     Server,
     TimeLimit,
     TopK,
+    Widths,
     client_of,
     limits_of,
     note_place,
@@ -84,6 +87,7 @@ def search(
         str | None,
         typer.Option(metavar="COSTS", help="Pareto front of NN-Mass and a cost, or two: macs, or params,latency_ms."),
     ] = None,
+    widths: Widths = None,
     exclude: Exclude = None,
     top_k: TopK = None,
     first_rank: FirstRank = None,
@@ -93,6 +97,8 @@ def search(
     server: Server = None,
     key_file: KeyFile = None,
     *,
+    equal_density: EqualDensity = False,
+    equal_skip_channels: EqualSkips = False,
     as_json: Json = False,
     save: Save = None,
 ) -> None:
@@ -109,6 +115,7 @@ def search(
         options |= {"objective": objective, "spend": _spend_of(spend)}
         options |= _ranked(top_k, first_rank, diversity, time_limit)
         options |= {"exclude": _networks(exclude or [])}
+        options |= {"structure": _structure(widths, density=equal_density, skip_channels=equal_skip_channels)}
 
         def run(client: Client | None, progress: Any) -> Answer:
             if client is not None:
@@ -133,6 +140,7 @@ def compress(
     limits: Limits = NO_LIMITS,
     device: Device = None,
     precision: BudgetPrecision = None,
+    widths: Widths = None,
     exclude: Exclude = None,
     top_k: TopK = None,
     first_rank: FirstRank = None,
@@ -141,6 +149,8 @@ def compress(
     server: Server = None,
     key_file: KeyFile = None,
     *,
+    equal_density: EqualDensity = False,
+    equal_skip_channels: EqualSkips = False,
     as_json: Json = False,
     save: Save = None,
 ) -> None:
@@ -155,6 +165,7 @@ def compress(
         options = limits_of(limits, device, precision)
         options |= _ranked(top_k, first_rank, diversity, time_limit)
         options |= {"exclude": _networks(exclude or [])}
+        options |= {"structure": _structure(widths, density=equal_density, skip_channels=equal_skip_channels)}
 
         def run(client: Client | None, progress: Any) -> Answer:
             if client is not None:
@@ -246,6 +257,11 @@ def _ranked(top_k: int | None, first_rank: int | None, diversity: Diversity, tim
     options: SearchOptions = {"diversity": diversity.value, "time_limit_seconds": time_limit}
     options |= {} if top_k is None else {"top_k": top_k}
     return options if first_rank is None else options | {"first_rank": first_rank}
+
+
+def _structure(widths: str | None, **equal: bool) -> dict[str, str] | None:
+    rules = {name: "equal" for name, wanted in equal.items() if wanted}
+    return rules | ({} if widths is None else {"widths": widths}) or None
 
 
 def _networks(places: list[str]) -> list[Any]:

@@ -179,11 +179,12 @@ class Chain:
     def _count(self) -> int:
         ways = [1]
         for stage, after in zip(self.stages, self.nodes[1:], strict=True):
-            options = np.bincount(stage.source * after + stage.target, minlength=len(ways) * after)
-            pairs = np.flatnonzero(options)
-            reached = [0] * after
-            for pair, number in zip(pairs.tolist(), options[pairs].tolist(), strict=True):
-                reached[pair % after] += ways[pair // after] * number
+            groups, reached = stage.groups, [0] * after
+            options = np.diff(groups.starts, append=len(stage))
+            for source, target, number in zip(
+                *(part.tolist() for part in (groups.source, groups.target, options)), strict=True
+            ):
+                reached[target] += ways[source] * number
             ways = reached
         return sum(ways)
 

@@ -44,6 +44,7 @@ from nnmass_core.spaces.axis import (
     single_axis_schema,
 )
 from nnmass_core.spaces.base import Fields, Space, decode_choice, decode_integer
+from nnmass_core.spaces.structure import NOTHING, PartValues
 
 
 def distinct_cells(shapes: Iterable[tuple[int, int, int]], skip_channels: Axis) -> Ints:
@@ -54,6 +55,25 @@ def distinct_cells(shapes: Iterable[tuple[int, int, int]], skip_channels: Axis) 
         distinct = np.unique(np.minimum(skips, width * max(depth - 2, 0)))
         rows.append(np.column_stack([np.full((len(distinct), 3), (node, width, depth), dtype=np.int64), distinct]))
     return np.concatenate(rows)
+
+
+def column_of(column: int, cells: Ints) -> Ints:
+    """Return one column of cells, (n, 3), where a cell of width 0 is one that a network lacks."""
+    return np.where(cells[:, 0] == 0, NOTHING, cells[:, column])
+
+
+def densities(cells: Ints) -> Ints:
+    """Return a number for the density of each cell, equal for equal densities: docs/theory.md (4).
+
+    Args:
+        cells: The width, depth and skip channels of each cell, (n, 3); zeros for one that a network lacks.
+    """
+    w, d, t = np.maximum(cells, [1, 1, 0]).T
+    numerator, denominator = mass_terms(d, links(w, d, t))
+    denominator = denominator * w * d
+    common = np.gcd(numerator, denominator)
+    # in lowest terms, of whole numbers below 2**31: the links of a cell are at most w (d-1)(d-2) / 2
+    return np.where(cells[:, 0] == 0, NOTHING, (numerator // common << 31) + denominator // common)
 
 
 @dataclass(frozen=True)
@@ -210,6 +230,11 @@ class ConcatenationCnnSpace(Space):
     @property
     def form_version(self) -> int:
         return 1 if isinstance(self.cells.form, int) else 2
+
+    def part_values(self, name: str) -> PartValues | None:
+        column = {"widths": 0, "skip_channels": 2}.get(name)
+        cells = tuple((3 * cell, 3 * cell + 1, 3 * cell + 2) for cell in range(self.cells.largest))
+        return PartValues(cells, densities if column is None else partial(column_of, column))
 
     def varies_width(self) -> bool:
         return len(self.cells.values) > 1 or any(len(axis.values) > 1 for axis in self.width)

@@ -58,6 +58,7 @@ from nnmass_core.hardware.latency import LatencyModel, Work, depthwise
 from nnmass_core.spaces.axis import Axis, decode_axis, single_axis_schema
 from nnmass_core.spaces.base import MOST_OPTIONS, Fields, Space, decode_choice, decode_integer
 from nnmass_core.spaces.runs import Runs, distinct, grid, leading_on
+from nnmass_core.spaces.structure import PartValues, only_present
 
 # untyped: an integer and an Axis, by name
 
@@ -383,6 +384,10 @@ class MobileNetV2Space(Space):
 
     def varies_resolution(self) -> bool:
         return len(self.input.sizes) > 1
+
+    def part_values(self, name: str) -> PartValues | None:
+        columns = (INTEGERS_BEFORE + INTEGERS_A_STAGE * stage + 1 for stage in range(len(self.stages)))
+        return PartValues(tuple((column,) for column in columns), only_present) if name == "widths" else None
 
     def varies_width(self) -> bool:
         widths = [self.stem_channels, self.last_channels, *(stage["channels"] for stage in self.stages)]

@@ -60,6 +60,7 @@ from nnmass_core.families.residual_space import (
 from nnmass_core.hardware.latency import LatencyModel, Work, convolution, elementwise, grouped, linear, pool
 from nnmass_core.mass import Integers, basic_block_terms, bottleneck_terms, larger
 from nnmass_core.spaces.base import Fields, Space, decode_choice, decode_integer
+from nnmass_core.spaces.structure import PartValues, only_present
 
 BLOCKS = ("basic", "bottleneck")
 LEAST_STAGES, MOST_STAGES = 1, 8
@@ -371,6 +372,10 @@ class ResNetSpace(Space):
     @property
     def form_version(self) -> int:
         return form_version(self.stages)
+
+    def part_values(self, name: str) -> PartValues | None:
+        columns = tuple((2 * stage,) for stage in range(len(self.stages)))
+        return PartValues(columns, only_present) if name == "widths" else None
 
     def varies_width(self) -> bool:
         return varies_width(self.stages)

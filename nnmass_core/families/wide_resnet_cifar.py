@@ -50,6 +50,7 @@ from nnmass_core.families.resnet import head_costs, head_work
 from nnmass_core.hardware.latency import LatencyModel, Work, convolution, elementwise
 from nnmass_core.mass import Integers, basic_block_terms, larger
 from nnmass_core.spaces.base import Fields, Space, decode_integer
+from nnmass_core.spaces.structure import PartValues, only_present
 
 STAGES = (3, 8)
 STEM = 16
@@ -236,6 +237,10 @@ class WideResNetCifarSpace(Space):
     @property
     def form_version(self) -> int:
         return form_version(self.stages)
+
+    def part_values(self, name: str) -> PartValues | None:
+        columns = tuple((2 * stage,) for stage in range(len(self.stages)))
+        return PartValues(columns, only_present) if name == "widths" else None
 
     def varies_width(self) -> bool:
         return varies_width(self.stages)

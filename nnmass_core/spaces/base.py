@@ -21,6 +21,7 @@ from nnmass_core.codec import (
 from nnmass_core.engine.chain import Chain
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.hardware.latency import LatencyModel, Work
+from nnmass_core.spaces.structure import PartValues
 
 MOST_OPTIONS = 3_000_000
 """The most options of a space over all its stages; the engine uses about 120 bytes for each."""
@@ -102,6 +103,14 @@ class Space(ABC):
     @abstractmethod
     def varies_width(self) -> bool:
         """Return whether the space contains networks of different widths."""
+
+    def part_values(self, name: str) -> PartValues | None:
+        """Return where the chain has a value of each part; None where it means nothing for the family.
+
+        Args:
+            name: A field of a structure: `widths`, `density` or `skip_channels`.
+        """
+        return None
 
     def most_parts(self) -> int:
         """Return the most cells or stages of a network of the space."""

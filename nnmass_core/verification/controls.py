@@ -26,6 +26,7 @@ from nnmass_core.engine.problem import PEAK, ChainProblem, maximize
 from nnmass_core.engine.solver import Solver
 from nnmass_core.search import chain_for
 from nnmass_core.spaces.base import Space
+from nnmass_core.spaces.structure import Structure
 
 WINDOWS = (0.05, 0.1, 0.2, 0.4)
 """How far a random network's params and MACs may differ from the candidate's, as fractions, in the order of trial."""
@@ -70,6 +71,10 @@ class ControlRequest(Protocol):
     @property
     def budget(self) -> Budget:
         """The limits of the control."""
+
+    @property
+    def structure(self) -> Structure:
+        """What the parts of the control must have in common."""
 
 
 def params_control(request: ControlRequest, candidate: Architecture, taken: frozenset[str]) -> Architecture | None:
@@ -127,7 +132,7 @@ def random_control(
 def _limited(request: ControlRequest) -> tuple[Chain, dict[str, int]]:
     """Return the chain of the request's space, and the bounds of its budget by quantity, in elements."""
     limits = request.budget.limits()
-    chain = chain_for(request.space, request.budget, (limit.cost for limit in limits))
+    chain = chain_for(request.space, request.budget, (limit.cost for limit in limits), request.structure)
     return chain, {quantity: limit.elements for limit in limits for quantity in limit.quantities}
 
 

@@ -160,6 +160,21 @@ def test_networks_fit_several_devices(client: TestClient, worker: Context) -> No
     assert len(lines) == 6
 
 
+def test_the_cells_of_a_network_have_something_in_common(client: TestClient, worker: Context) -> None:
+    asked = {"budget": {"max_params": 100_000}, "structure": {"widths": "never_fall", "density": None}, "top_k": 5}
+    search, items = run(client, worker, asked)
+    assert search["request"]["structure"] == {"widths": "never_fall"}
+    for item in items:
+        widths = [cell["width"] for cell in item["architecture"]["cells"]]
+        assert widths == sorted(widths)
+    free, _ = run(client, worker, {"budget": {"max_params": 100_000}, "structure": None})
+    assert "structure" not in free["request"]
+    assert int(search["result"]["space_size"]) < int(free["result"]["space_size"])
+    assert "widths that never fall" in client.get(f"/searches/{search['id']}").text
+    preview = client.post("/v1/searches/preview", json={"space": "densenet-tiny"} | asked).json()
+    assert [item["arch_id"] for item in preview["items"]] == [item["arch_id"] for item in items]
+
+
 def test_later_ranks_and_excluded_networks(client: TestClient, worker: Context) -> None:
     budget = {"max_params": 100_000}
     whole, items = run(client, worker, {"budget": budget, "top_k": 6})
@@ -248,6 +263,9 @@ def test_a_floor_that_no_network_reaches_has_the_highest_that_one_does(client: T
         ({"budget": {"devices": ["rp2040", "rp2040"]}}, "budget.devices"),
         ({"budget": {"device": "rp2040", "devices": ["rp2040"]}}, "budget.devices"),
         ({"budget": {"devices": ["rp2040"] * 9}}, "budget.devices"),
+        ({"structure": {"widths": "rise"}}, "structure.widths"),
+        ({"structure": {"depths": "equal"}}, "structure.depths"),
+        ({"structure": {"density": "equal"}, "space": "resnet-tiny"}, "structure.density"),
         ({"first_rank": 0}, "first_rank"),
         ({"first_rank": 10_000}, "first_rank"),
         ({"exclude": ["mobilenet_v2", 5]}, "exclude.1"),
