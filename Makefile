@@ -35,7 +35,8 @@ coverage: .venv-dev/installed ## Run the tests as `make test` does, and report w
 
 SLOW_TESTS = chaos deploy generated gpu nets processes ui api/test_bad_input.py api/test_fuzz.py \
 	api/test_made_by_worker.py core/test_controls.py core/test_evidence.py core/test_limited.py \
-	core/test_random_cpsat.py core/test_search_cpsat.py test_cli_export.py test_docs.py test_notebooks.py test_public_cases.py test_study.py
+	core/test_random_cpsat.py core/test_search_cpsat.py jobs/test_verification_tasks.py test_cli_export.py \
+	test_docs.py test_notebooks.py test_public_cases.py test_study.py
 
 test-quick: .venv-dev/installed ## Run the tests that need no servers, browser or torch: two to three minutes on two cores
 	@.venv-dev/bin/python -m pytest --numprocesses logical --dist loadfile -q -m "not slow and not servers and not processes" \
