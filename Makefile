@@ -68,6 +68,7 @@ audit: .venv-dev/installed ## Check the locked packages for known vulnerabilitie
 
 bench: .venv-bench/installed ## Compare the search with solvers and samplers, on one core; SECONDS limits each of them
 	@.venv-bench/bin/python -m bench.run $(if $(SECONDS),--seconds $(SECONDS))
+	@.venv-bench/bin/python -m bench.hard --selection $(if $(SECONDS),--limit $(SECONDS))
 
 bench-cold: .venv/installed ## Measure how long commands take from a cold start
 	@.venv/bin/python -m bench.cold

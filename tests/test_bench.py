@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from bench import cold
+from bench import cold, hard
 from bench.cases import CASES
 from bench.growth import GROWTH
 from bench.run import measure
+from bench.stages import STAGES, request_of
 from bench.tables import cases_table, exponent, growth_table, options_per_cell
+from nnmass_core.search import search
 
 
 def test_the_benchmark_measures_proved_answers() -> None:
@@ -27,6 +31,43 @@ def test_another_solver_proves_the_same_value() -> None:
     assert answers["cp_sat"]["value"] == pytest.approx(answers["ours"]["value"], abs=1e-5)
     assert answers["highs"]["value"] == pytest.approx(answers["ours"]["value"], abs=1e-5)
     assert cases_table({"growth-40": answers}).count("100.00 %") == len(answers)
+
+
+def test_questions_of_the_hard_set_are_measured_and_shown(tmp_path: Path) -> None:
+    question = hard.questions("densenet-mlp-mnist")["front of params, MACs"]
+    now = hard.measure(hard.HERE, question | {"time_limit_seconds": 60}, 60)
+    assert now["proved"]
+    refused = hard.measure(hard.HERE, question | {"time_limit_seconds": 60, "diversity": "beauty"}, 60)
+    assert refused["seconds"] is None
+    assert "diversity" in refused["refused"]
+    late = {"seconds": 60.0, "proved": False}
+    found = {"now": now | {"seconds": 0.5}, "before": now | {"seconds": 2.0}, "cp_sat": late}
+    found["highs"] = {"seconds": 1.0, "proved": True}
+    case = "densenet-mlp-mnist: front of params, MACs"
+    assert hard.row(case, found) == f"| {case} | {now['found']} | 0.500 | 2.000 | 4.0 | yes | >60 | 1.000 | 2.0 |"
+    hard.save({"cases": {case: found | {"before": refused}}, "stages": {}}, tmp_path)
+    assert "| unknown | - |" in (tmp_path / "hard.md").read_text()
+
+
+def test_every_number_of_stages_has_an_answer() -> None:
+    assert list(STAGES) == list(range(2, 13))
+    small = request_of(STAGES[2])
+    assert small.space.chain().count() == 48**2
+    assert search(small).ranking
+
+
+def test_solvers_give_the_value_of_each_single_answer() -> None:
+    pytest.importorskip("highspy", reason="HiGHS comes with the extra `bench`")
+    for kind, question in hard.questions("densenet-tiny").items():
+        if kind in ("most, 10", "least peak, 1", "least params"):
+            best = search(request_of(question)).ranking[0].evaluation
+            value = {"MACs": best.macs, "params": best.params, "peak, 1": best.peak_elements}
+            value["weights"] = 4 * (best.weights + best.indices)
+            expected = value.get(kind.partition(" ")[2], float(best.mass))
+            for method in hard.SOLVERS:
+                found = hard.measure_solver(method, question, 60)
+                assert found["proved"]
+                assert found["value"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_growth_exponent_equals_a_known_slope() -> None:
