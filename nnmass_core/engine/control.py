@@ -49,7 +49,11 @@ class Control:
         return cls(lambda: used() > 1, report, used)
 
     def until(self, share: float) -> Control:
-        """Return a control of a part of the computation, which ends at a share of the time limit."""
+        """Return a control of a part of the computation.
+
+        Args:
+            share: The share of the time limit at which the part ends, from its start.
+        """
         return replace(self, expired=lambda: self.expired() or self.used() > share)
 
     def never_back(self) -> Control:
