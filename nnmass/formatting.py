@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nnmass_core.costs import COSTS, LEAST_MASS, MOST_MASS, Cost, costs_by_floor, costs_by_limit, limit_names
+from nnmass_core.costs import (
+    COSTS,
+    LEAST_MASS,
+    MOST_DENSITY,
+    MOST_MASS,
+    NO_COSTS,
+    Cost,
+    costs_by_floor,
+    costs_by_limit,
+    limit_names,
+)
 from nnmass_core.export.parts import parts_of
 
 CAVEATS = {
@@ -51,7 +61,6 @@ STRUCTURES = {
 FIGURES = ("nn_mass", "density", "average_degree", "params", "macs")
 """The figures of a cell or stage in addition to its definition."""
 
-MASSES = (LEAST_MASS, MOST_MASS)
 PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 UNKNOWN = "-"
 OPEN = "not worked out within the time limit"
@@ -87,11 +96,13 @@ def memory(value: float | None) -> str:
 def limit_label(name: str) -> str:
     """Return what a limit is on: MACs."""
     cost = _limited(name)
-    return "NN-Mass" if name in MASSES else name if cost is None else cost.label
+    if name in NO_COSTS:
+        return "density" if name == MOST_DENSITY else "NN-Mass"
+    return name if cost is None else cost.label
 
 
 def _limited(name: str) -> Cost | None:
-    """Return the cost that a limit is on; None for a limit on NN-Mass, and for one of another release."""
+    """Return the cost that a limit is on; None for one on NN-Mass or density, or of another release."""
     return costs_by_limit().get(name) or costs_by_floor().get(name)
 
 
@@ -116,7 +127,7 @@ def limit_heading(name: str, precision: str) -> str:
 def of_limit(name: str, value: float | None) -> str:
     """Return a limit's value, or its slack, in its unit."""
     cost = _limited(name)
-    if name in MASSES:
+    if name in NO_COSTS:
         return number(value)
     return count(value) if cost is None else of_cost(cost, value, 4)
 
@@ -384,8 +395,7 @@ def _kept(unchanged: Sequence[str]) -> str:
 def _exact_limit(name: str, value: float) -> str:
     """Return a limit's value with all its digits: a rounded one could be too low."""
     cost = _limited(name)
-    assert cost is not None
-    return _exact(cost, value)
+    return f"{value!r}" if cost is None else _exact(cost, value)
 
 
 def _exact(cost: Cost, value: float) -> str:

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 from nnmass.amounts import Amount, bound_of
 from nnmass.results import Architecture
-from nnmass_core.costs import LEAST_MASS, MOST_MASS, costs_by_floor, costs_by_limit, limit_names
+from nnmass_core.costs import NO_COSTS, costs_by_floor, costs_by_limit, limit_names
 from nnmass_core.errors import DefinitionError
 
 # untyped: the options of a TypedDict, by a name that is known when it runs
@@ -43,6 +43,7 @@ class SearchOptions(TypedDict, total=False):
         min_latency_ms: The fewest milliseconds.
         min_nn_mass: The least NN-Mass, a number; for a minimized cost it may be here or in the objective.
         max_nn_mass: The greatest NN-Mass, a number.
+        max_density: The greatest density of any cell, from 0 to 1, for families whose cells have a density.
         device: A device by its name, or a profile as `nnmass calibrate` writes it; its memory limits apply in addition
             to the others.
         devices: Several devices in place of one: networks must fit each of them, and a limit on latency holds on each
@@ -77,6 +78,7 @@ class SearchOptions(TypedDict, total=False):
     min_latency_ms: Amount | None
     min_nn_mass: float | None
     max_nn_mass: float | None
+    max_density: float | None
     device: str | Mapping[str, Any] | None
     devices: Sequence[str | Mapping[str, Any]] | None
     precision: str
@@ -107,7 +109,7 @@ def _budget_of(options: SearchOptions) -> dict[str, object]:
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     costs = (costs_by_limit() | costs_by_floor()).items()
     limits = {name: bound_of(cost, given[name], f"budget.{name}") for name, cost in costs if name in given}
-    limits |= {name: given[name] for name in (LEAST_MASS, MOST_MASS, "precision", "device") if name in given}
+    limits |= {name: given[name] for name in (*NO_COSTS, "precision", "device") if name in given}
     return limits | ({"devices": [*given["devices"]]} if "devices" in given else {})
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from nnmass_core.architecture import BYTES_PER_ELEMENT, Evaluation
 from nnmass_core.codec import LARGEST_INTEGER, JsonObject, as_integer, check_integer, unknown_fields
-from nnmass_core.costs import LEAST_MASS, MOST_MASS, Cost, costs_by_floor, costs_by_limit, limit_names
+from nnmass_core.costs import LEAST_MASS, MOST_DENSITY, MOST_MASS, Cost, costs_by_floor, costs_by_limit, limit_names
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.hardware.devices import USUAL_PRECISION, Device, read_device
 from nnmass_core.hardware.latency import Latency, LatencyModel
@@ -186,8 +186,39 @@ class MassLimit:
         return above if self.lower else -above
 
 
-AnyLimit = Limit | Floor | MassLimit
-"""What a budget may set: an upper limit on a cost, a lower one, or a limit on NN-Mass."""
+@dataclass(frozen=True)
+class DensityLimit:
+    """The hard limit on the density of every cell.
+
+    Args:
+        bound: The density, inclusive, from 0 to 1.
+    """
+
+    bound: float
+
+    @property
+    def name(self) -> str:
+        """The limit's name in a budget."""
+        return MOST_DENSITY
+
+    @property
+    def density(self) -> Fraction:
+        """The bound, exactly: up to halfway to the double after it, as for NN-Mass, docs/theory.md (54)."""
+        return most_mass_of(self.bound)
+
+    def slack(self, evaluation: Evaluation, latency: Latency | None = None) -> float:
+        """Return the distance of an architecture's densest cell to the limit; negative when it is denser.
+
+        Args:
+            evaluation: The figures of the architecture.
+            latency: Is not used; it is there because other limits need it.
+        """
+        densities = [part.density for part in evaluation.parts if part.density is not None]
+        return self.bound - float(max(densities, default=Fraction(0)))
+
+
+AnyLimit = Limit | Floor | MassLimit | DensityLimit
+"""What a budget may set: an upper limit on a cost, a lower one, a limit on NN-Mass, or one on density."""
 
 
 @dataclass(frozen=True, init=False)
@@ -203,8 +234,9 @@ class Budget:
             holds on each that has times of operators at this precision. The default precision is the one of least bytes
             of theirs.
         bounds: Limits by their names: `max_` and the name of a cost for each row of the table of costs
-            (`nnmass_core.costs`), `min_` and its name for each that is a sum, `min_nn_mass` and `max_nn_mass`; None
-            sets no limit. A limit on latency is for one input, batch 1, as the device's profile estimates it.
+            (`nnmass_core.costs`), `min_` and its name for each that is a sum, `min_nn_mass` and `max_nn_mass`, and
+            `max_density` for every cell; None sets no limit. A limit on latency is for one input, batch 1, as the
+            device's profile estimates it.
 
     Raises:
         DefinitionError: A limit, the precision or the device is wrong, or a lower limit is above the upper one on the
@@ -306,9 +338,13 @@ class Budget:
         """Return the limits on NN-Mass that are set."""
         return tuple(MassLimit(name, bound) for name, bound in self.bounds if name in (LEAST_MASS, MOST_MASS))
 
+    def density_limits(self) -> tuple[DensityLimit, ...]:
+        """Return the limit on density if it is set."""
+        return tuple(DensityLimit(bound) for name, bound in self.bounds if name == MOST_DENSITY)
+
     def all_limits(self) -> tuple[AnyLimit, ...]:
-        """Return every limit that is set: upper limits on costs, with those of the device, floors, NN-Mass."""
-        return (*self.limits(), *self.floors(), *self.mass_limits())
+        """Return every limit that is set: upper limits on costs, with those of the device, floors, NN-Mass, density."""
+        return (*self.limits(), *self.floors(), *self.mass_limits(), *self.density_limits())
 
     def to_json(self) -> JsonObject:
         """Write the budget as JSON-ready objects, unset limits left out."""
@@ -352,9 +388,12 @@ def _as_whole(bound: float) -> float:
 
 
 def _wrong(name: str, cost: Cost | None, bound: float) -> Iterator[Problem]:
-    """Yield the problems of a limit's bound; without a cost it is a limit on NN-Mass."""
+    """Yield the problems of a limit's bound; without a cost it is a limit on NN-Mass or on density."""
     number = isinstance(bound, int | float) and not isinstance(bound, bool)
-    if cost is None:
+    if name == MOST_DENSITY:
+        if not number or not 0 <= bound <= 1:
+            yield Problem(name, "out_of_range", "must be a number from 0 to 1")
+    elif cost is None:
         if not number or not 0 <= bound <= LARGEST_MASS:
             yield Problem(name, "out_of_range", f"must be a number from 0 to {LARGEST_MASS:g}")
     elif cost.whole:

@@ -23,6 +23,12 @@ NANOSECONDS = 1_000_000
 LEAST_MASS, MOST_MASS = "min_nn_mass", "max_nn_mass"
 """The names of the limits on NN-Mass, which is no cost."""
 
+MOST_DENSITY = "max_density"
+"""The name of the limit on the density of every cell."""
+
+NO_COSTS = (LEAST_MASS, MOST_MASS, MOST_DENSITY)
+"""The names of the limits on figures that are no costs."""
+
 RULES = 2
 """Version of the rules by which costs are counted: it changes when an equal request may have another answer."""
 
@@ -302,7 +308,7 @@ def costs_by_floor() -> dict[str, Cost]:
 
 def limit_names() -> list[str]:
     """Return the names of all limits that a budget may set, in the order of its JSON form."""
-    return [*costs_by_limit(), *costs_by_floor(), LEAST_MASS, MOST_MASS]
+    return [*costs_by_limit(), *costs_by_floor(), *NO_COSTS]
 
 
 def sums() -> list[str]:

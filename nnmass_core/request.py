@@ -23,7 +23,18 @@ from nnmass_core.codec import (
     sha256_of,
     unknown_fields,
 )
-from nnmass_core.costs import COSTS, LEAST_MASS, MOST_MASS, RULES, Cost, costs_by_limit, counts_of, objectives, sums
+from nnmass_core.costs import (
+    COSTS,
+    LEAST_MASS,
+    MOST_DENSITY,
+    MOST_MASS,
+    RULES,
+    Cost,
+    costs_by_limit,
+    counts_of,
+    objectives,
+    sums,
+)
 from nnmass_core.errors import DefinitionError, Problem, UnknownVersion
 from nnmass_core.families import architecture_schema, decode_architecture, known_architecture_schema
 from nnmass_core.hardware.devices import devices
@@ -31,6 +42,7 @@ from nnmass_core.hardware.latency import Latency, estimate
 from nnmass_core.named.networks import named_network, named_networks
 from nnmass_core.named.presets import resolve_space
 from nnmass_core.spaces.base import Space
+from nnmass_core.spaces.densities import has_densities
 from nnmass_core.spaces.structure import ANY, Structure, decode_structure
 
 VERSION = 2
@@ -38,7 +50,8 @@ VERSION = 2
 
 1: upper limits on costs; maximize NN-Mass, minimize a cost at a least NN-Mass, fronts. 2: floors and limits on NN-Mass,
 costs that are maximized or minimized at any NN-Mass, weight_bytes as an objective, spend, exclude, first_rank,
-several devices; stages that overlap or can be left out, and several numbers of cells, fronts in any two costs.
+several devices, limits on density; stages that overlap or can be left out, and several numbers of cells, fronts in any
+two costs.
 """
 
 MOST_RESULTS = 1000
@@ -407,6 +420,9 @@ class SearchRequest:
         if self.spend is not None and self.objective != Maximize():
             problems.append(Problem("spend", "conflicts_with_objective", "applies only where NN-Mass is maximized"))
         problems += [*self._latency_problems(), *self._size_problems(), *self._mass_problems()]
+        if self.budget.density_limits() and not has_densities(self.space):
+            message = f"is not available for {self.space.family}, whose networks have no cells with a density"
+            problems.append(Problem(f"budget.{MOST_DENSITY}", "no_density", message))
         limit = self.time_limit_seconds
         if not _is_number(limit) or not 0 < limit <= LONGEST_SECONDS:
             message = f"must be above 0 and at most {LONGEST_SECONDS}"

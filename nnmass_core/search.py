@@ -12,24 +12,25 @@ from types import SimpleNamespace
 import numpy as np
 
 from nnmass_core.architecture import Architecture, Evaluation
-from nnmass_core.budget import AnyLimit, Budget, Floor, Limit, MassLimit, quantities_of
+from nnmass_core.budget import AnyLimit, Budget, DensityLimit, Floor, Limit, MassLimit, quantities_of
 from nnmass_core.certificate import Certificate, DeviceFit, JointRelaxation, Ranked, SearchResult, Spent
 from nnmass_core.costs import COSTS, LEAST_MASS, Cost, counts_of
 from nnmass_core.engine.chain import QUANTITIES, Chain, Ints, Stage
 from nnmass_core.engine.control import Control, OutOfTime
 from nnmass_core.engine.fronts.labels import TooManyLabels, fits, whole_front
 from nnmass_core.engine.fronts.optima import ends_of_front, front_of_optima
-from nnmass_core.engine.joint_relaxation import least_factor
+from nnmass_core.engine.joint_relaxation import EASIEST, least_factor
 from nnmass_core.engine.listing import Listing, listable, listed_best, listed_front
 from nnmass_core.engine.pareto import Front
 from nnmass_core.engine.peaks import front_of_peak, least_peak, least_peaks
 from nnmass_core.engine.problem import MASS, PEAK, RANKING, ChainProblem, Excluded, Key, maximize, minimize
-from nnmass_core.engine.solver import Solution
+from nnmass_core.engine.solver import Solution, Solver
 from nnmass_core.engine.sums.limited import beats, best_paths
 from nnmass_core.hardware.latency import LatencyModel
 from nnmass_core.request import Maximize, Minimize, Objective, Pareto, SearchRequest
 from nnmass_core.spaces.base import Space
 from nnmass_core.spaces.caveats import LEAST_USE, caveats_of_network, caveats_of_ranking
+from nnmass_core.spaces.densities import densities_of, within_density
 from nnmass_core.spaces.structure import ANY, Structure, structured
 
 COUNTED = ("params", "macs", "weights", "indices")
@@ -213,6 +214,7 @@ class _Question:
         self._of_peak = self._cost is not None and self._cost.quantity == PEAK
         self._excluded = _excluded(request)
         self._listed: Listing | None = None
+        self._within: dict[Fraction, Chain] = {}
 
     def nothing(self) -> SearchResult:
         """Return the result of a space without a network that keeps the structure: no limit changes that."""
@@ -255,7 +257,14 @@ class _Question:
 
     def _problem(self, limits: tuple[AnyLimit, ...]) -> ChainProblem:
         """Return the engine's problem of the request with other limits."""
-        return replace(_problem(self._chain, limits, self._objective), excluded=self._excluded)
+        densities = [limit.density for limit in limits if isinstance(limit, DensityLimit)]
+        chain = self._chain_within(densities[0]) if densities else self._chain
+        return replace(_problem(chain, limits, self._objective), excluded=self._excluded)
+
+    def _chain_within(self, density: Fraction) -> Chain:
+        if density not in self._within:
+            self._within[density] = within_density(self._request.space, self._chain, density)
+        return self._within[density]
 
     def _most(self, problem: ChainProblem, control: Control) -> Solution | None:
         """Return the network that uses the most of the cost of which a share must be spent; None without a `spend`."""
@@ -263,7 +272,7 @@ class _Question:
         if spend is None:
             return None
         problem = replace(problem, keys=_keys(problem.chain, Maximize(spend.quantity)))
-        listing = self._listing("best")
+        listing = self._listing("best", problem.chain)
         if listing is not None:
             return listed_best(listing, problem, 1, of_peak=False, distinct_shapes=False)
         return best_paths(problem, 1, control)
@@ -315,7 +324,7 @@ class _Question:
 
     def _solve(self, problem: ChainProblem, k: int) -> Solution:
         distinct = self._request.diversity == "shape"
-        listing = self._listing("peak or shape" if distinct or self._of_peak else "best")
+        listing = self._listing("peak or shape" if distinct or self._of_peak else "best", problem.chain)
         if listing is not None:
             return listed_best(listing, problem, k, of_peak=self._of_peak, distinct_shapes=distinct)
         if self._of_peak:
@@ -324,7 +333,7 @@ class _Question:
 
     def _front(self, problem: ChainProblem, objective: Pareto) -> Front:
         quantities = tuple(COSTS[cost].quantity for cost in objective.costs)
-        listing = self._listing("front")
+        listing = self._listing("front", problem.chain)
         if listing is not None:
             return listed_front(listing, problem, quantities)
         if quantities == (PEAK,):
@@ -338,15 +347,16 @@ class _Question:
                 pass  # optima take less memory, and each is a point
         return front_of_optima(problem, quantities, ends, self._control)
 
-    def _listing(self, kind: str) -> Listing | None:
-        """Return all networks of the space where they answer this kind of question sooner; None: they do not.
+    def _listing(self, kind: str, chain: Chain) -> Listing | None:
+        """Return all networks of a chain where they answer this kind of question sooner; None: they do not.
 
         None also where the time limit ends the list: the engine then finds what it can at once, and says so.
         """
-        if self._chain.count() > LISTED[kind] or not listable(self._chain):
+        if chain.count() > LISTED[kind] or not listable(chain):
             return None
         try:
-            self._listed = self._listed or Listing(self._chain, self._control)
+            if self._listed is None or self._listed.chain is not chain:
+                self._listed = Listing(chain, self._control)
         except OutOfTime:
             return None
         return self._listed
@@ -534,12 +544,31 @@ class _Question:
             if self._control.expired():
                 raise OutOfTime
             others = self._problem(tuple(o for o in self._limits if o != limit))
-            nearest[limit.name] = (
-                self._nearest_mass(limit) if isinstance(limit, MassLimit) else self._nearest(others, limit)
-            )
+            nearest[limit.name] = self._nearest_of(others, limit)
         if isinstance(self._objective, Minimize) and self._objective.least_mass is not None:
             nearest[LEAST_MASS] = self._nearest_mass(MassLimit(LEAST_MASS, 0.0))
         return nearest
+
+    def _nearest_of(self, others: ChainProblem, limit: AnyLimit) -> float | None:
+        if isinstance(limit, MassLimit):
+            return self._nearest_mass(limit)
+        if isinstance(limit, DensityLimit):
+            return self._nearest_density(others)
+        return self._nearest(others, limit)
+
+    def _nearest_density(self, others: ChainProblem) -> float | None:
+        """Return the least density that admits a network within the other limits: docs/theory.md (54)."""
+        densities = densities_of(self._request.space, self._chain)
+        low, high = -1, len(densities)
+        while high - low > 1:
+            middle = (low + high) // 2
+            chain = self._chain_within(densities[middle])
+            solver = Solver(replace(others, chain=chain, keys=EASIEST), 1, self._control)
+            admitted = solver.admits()
+            if admitted is None:
+                raise OutOfTime
+            low, high = (low, middle) if admitted else (middle, high)
+        return float(densities[high]) if high < len(densities) else None
 
     def _nearest(self, others: ChainProblem, limit: Limit | Floor) -> float | None:
         """Return what the networks within the other limits have of a limit's cost, nearest to the limit."""

@@ -142,6 +142,18 @@ def test_options_set_floors_and_limits_on_nn_mass() -> None:
     )
 
 
+def test_an_option_limits_the_density_of_every_cell() -> None:
+    done = run("search", *SMALL, "--max-density", "0.5", "--json")
+    document = json.loads(done.stdout)
+    assert document["request"]["budget"] == {"max_params": 100_000, "max_density": 0.5, "precision": "fp32"}
+    assert all(cell["density"] <= 0.5 for item in document["items"] for cell in item["cells"])
+    assert "density" in document["result"]["binding"][-1]
+    text = run("search", *SMALL, "--max-density", "0.5").stdout
+    assert re.search(r"Unused by the best: [\d,]+ params and [\d.]+ density\.", text)
+    refused = run("search", "--preset", "mobilenet-v2-tiny", "--max-density", "0.5")
+    assert (refused.exit_code, "--max-density is not available for mobilenet_v2" in refused.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("share", ["0.95", "95%"])
 def test_an_option_spends_a_share_of_the_most_of_a_cost(share: str) -> None:
     done = run("search", *SMALL, "--spend", f"macs={share}", "--top-k", "1", "--json")

@@ -401,6 +401,15 @@ def numbers_of_cells() -> Figures:
     return figures(**sizes, space_size=decode_space(tiny | {"cells": [1, 2, 3]}).chain().count())
 
 
+def limit_on_density() -> Figures:
+    space = resolve_space("densenet-tiny")
+    plain, within = (
+        search(SearchRequest(space=space, budget=Budget(max_params=100_000, max_density=most), top_k=1))
+        for most in (None, 0.75)
+    )
+    return figures(**{"m": plain.ranking[0].evaluation.mass, "m within": within.ranking[0].evaluation.mass})
+
+
 EXAMPLES: dict[int, Callable[[], Figures]] = {
     1: lambda: {f"L_{j}": str(mass.layer_links(W, j, T)) for j in range(5)},
     2: lambda: figures(t=mass.canonical_skip_channels(W, D, 500)),
@@ -465,6 +474,7 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     51: spending_a_share,
     52: sums_close_to_a_limit,
     53: bound_by_what_must_follow,
+    54: limit_on_density,
     57: best_completion,
     60: several_devices,
     61: structures,

@@ -12,7 +12,7 @@ from nnmass.amounts import bound_of
 from nnmass_core.architecture import PartName
 from nnmass_core.budget import LARGEST_MASS, LARGEST_NUMBER
 from nnmass_core.codec import JsonObject
-from nnmass_core.costs import COSTS, LEAST_MASS, MOST_MASS, Cost, costs_by_floor, costs_by_limit
+from nnmass_core.costs import COSTS, LEAST_MASS, MOST_DENSITY, MOST_MASS, Cost, costs_by_floor, costs_by_limit
 
 # untyped: pydantic passes schemas of this type
 
@@ -24,7 +24,9 @@ def with_limits(base: type[Model]) -> type[Model]:
     limits = {name: _limit(cost, cost.description) for name, cost in costs_by_limit().items()}
     floors = {name: _limit(cost, _floor_description(cost)) for name, cost in costs_by_floor().items()}
     masses = {LEAST_MASS: _mass("Minimum NN-Mass.", 500), MOST_MASS: _mass("Maximum NN-Mass.", 700)}
-    return create_model("WithLimits", __base__=base, **limits, **floors, **masses)
+    about = "Maximum density of every cell, for families whose cells have a density."
+    share: Any = Annotated[float, Field(ge=0, le=1)] | None, Field(None, description=about, examples=[0.8])
+    return create_model("WithLimits", __base__=base, **limits, **floors, **masses, **{MOST_DENSITY: share})
 
 
 def _limit(cost: Cost, description: str) -> Any:

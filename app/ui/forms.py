@@ -17,7 +17,7 @@ from app.jobs.lifecycle import State
 from nnmass.amounts import bound_of
 from nnmass.formatting import STRUCTURES
 from nnmass_core.codec import JsonObject, one_of
-from nnmass_core.costs import COSTS, LEAST_MASS, MOST_MASS, costs_by_floor, costs_by_limit
+from nnmass_core.costs import COSTS, LEAST_MASS, NO_COSTS, costs_by_floor, costs_by_limit
 from nnmass_core.errors import DefinitionError, Problem
 
 Form = Mapping[str, Sequence[str]]
@@ -119,7 +119,7 @@ def _budget(form: Form, problems: list[Problem]) -> JsonObject:
                 budget[name] = bound_of(cost, text, name)
             except DefinitionError as error:
                 problems += error.problems
-    for name in (LEAST_MASS, MOST_MASS):
+    for name in NO_COSTS:
         if value(form, name) and not (name == LEAST_MASS and _goal(form) == "least"):
             budget[name] = _real(form, name, None, problems)
     further = [name for name in form.get("devices", []) if name]
@@ -245,7 +245,7 @@ def filled(request: Mapping[str, Any]) -> dict[str, list[str]]:
     form = {"space": json.dumps(request["space"], indent=1), "precision": budget["precision"]}
     limits = ((name, cost) for name, cost in (costs_by_limit() | costs_by_floor()).items() if name in budget)
     form |= {name: f"{budget[name]:,}" if cost.whole else _decimal(budget[name]) for name, cost in limits}
-    form |= {name: _decimal(budget[name]) for name in (LEAST_MASS, MOST_MASS) if name in budget}
+    form |= {name: _decimal(budget[name]) for name in NO_COSTS if name in budget}
     devices = budget.get("devices") or [budget.get("device", "")]
     named = [device["name"] if isinstance(device, Mapping) else device for device in devices]
     form["device"] = named[0]

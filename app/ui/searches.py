@@ -181,6 +181,7 @@ def show(request: Request, session: ReadSession, owner: Owner, signer: CursorsDe
         "limits": {limit.name: limit.bound for limit in budget.limits()},
         "floors": {floor.name: floor.bound for floor in budget.floors()},
         "masses": {limit.name: limit.bound for limit in budget.mass_limits()},
+        "densities": [limit.bound for limit in budget.density_limits()],
         "training": choices(architecture),
         "points": [_point(row) for row in repository.ranking(session, owner, search_id)],
         "charted": budgets.charted(),

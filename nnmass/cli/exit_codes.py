@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from nnmass_core.costs import LEAST_MASS, MOST_MASS, costs_by_floor, costs_by_limit
+from nnmass_core.costs import NO_COSTS, costs_by_floor, costs_by_limit
 
 FAILED, WRONG_INPUT, NOTHING_FITS, NOT_PROVED = 1, 2, 3, 4
 
@@ -71,7 +71,7 @@ def exit_on_error(names: Mapping[str, str] | None = None) -> Iterator[None]:
 
     limits = {f"budget.{name}": cost.option for name, cost in costs_by_limit().items()}
     limits |= {f"budget.{name}": cost.floor_option for name, cost in costs_by_floor().items()}
-    limits |= {f"budget.{name}": f"--{name.replace('_', '-')}" for name in (LEAST_MASS, MOST_MASS)}
+    limits |= {f"budget.{name}": f"--{name.replace('_', '-')}" for name in NO_COSTS}
     known = OPTIONS | limits | dict(names or {})
     try:
         yield

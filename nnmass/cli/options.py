@@ -15,7 +15,17 @@ import typer
 
 from nnmass.cli.exit_codes import refuse
 from nnmass.cli.inputs import json_in
-from nnmass_core.costs import LEAST_MASS, MOST_MASS, Cost, costs_by_floor, costs_by_limit, limit_names, objectives, sums
+from nnmass_core.costs import (
+    LEAST_MASS,
+    MOST_DENSITY,
+    MOST_MASS,
+    Cost,
+    costs_by_floor,
+    costs_by_limit,
+    limit_names,
+    objectives,
+    sums,
+)
 
 if TYPE_CHECKING:
     from nnmass.client import Client
@@ -161,6 +171,7 @@ def with_limits(command: Callable[..., None]) -> Callable[..., None]:
     options = [_limit_option(name, cost, "Maximum") for name, cost in costs_by_limit().items()]
     options += [_limit_option(name, cost, "Minimum") for name, cost in costs_by_floor().items()]
     options += [_mass_option(name, word) for name, word in ((LEAST_MASS, "Minimum"), (MOST_MASS, "Maximum"))]
+    options.append(_density_option())
     parameters = [[one] if one.name != "limits" else options for one in signature.parameters.values()]
     vars(run)["__signature__"] = signature.replace(parameters=[*chain.from_iterable(parameters)])
     return run
@@ -176,6 +187,11 @@ def _limit_option(name: str, cost: Cost, word: str) -> inspect.Parameter:
 def _mass_option(name: str, word: str) -> inspect.Parameter:
     option = f"--{name.replace('_', '-')}"
     return _option(name, Annotated[float | None, typer.Option(option, metavar="MASS", help=f"{word} NN-Mass.")])
+
+
+def _density_option() -> inspect.Parameter:
+    text = "Maximum density of every cell: 0.8."
+    return _option(MOST_DENSITY, Annotated[float | None, typer.Option("--max-density", metavar="SHARE", help=text)])
 
 
 def _option(name: str, kind: Any) -> inspect.Parameter:

@@ -51,7 +51,7 @@ class Listing:
 
     def __init__(self, chain: Chain, control: Control) -> None:
         assert listable(chain)
-        self._chain = chain
+        self.chain = chain
         self._control = control
         self.denominator = chain.common_denominator
         self._steps: list[_Step] = []
@@ -66,9 +66,9 @@ class Listing:
 
     def _extend(self, stage: int, node: Ints, able: NDArray[np.bool_]) -> Ints:
         """Add an option of one stage to every row; return the node at which each then ends."""
-        this = self._chain.stages[stage]
+        this = self.chain.stages[stage]
         options = np.flatnonzero(able)
-        edges = np.searchsorted(this.source[options], np.arange(self._chain.nodes[stage] + 1))
+        edges = np.searchsorted(this.source[options], np.arange(self.chain.nodes[stage] + 1))
         counts = np.diff(edges)[node]
         parts: list[_Step] = []
         for rows in np.array_split(np.arange(len(node)), max(1, -(-int(counts.sum()) // ROWS))):
@@ -82,14 +82,14 @@ class Listing:
         step = _Step(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("parent", "option")))
         parent, option = step.parent, step.option
         exact = this.mass_numerator * (self.denominator // this.mass_denominator)
-        own = self._chain.shape_numbers[stage]
+        own = self.chain.shape_numbers[stage]
         self._steps.append(step)
         self.additive = self.additive[parent] + this.additive[option]
         self.masses = self.masses[parent] + exact[option]
         self.peaks = np.maximum(self.peaks[parent], this.peak[option])
         pair = self.shapes[parent] * (int(own.max(initial=0)) + 1) + own[option]
         self.shapes = np.unique(pair, return_inverse=True)[1].reshape(-1)
-        self._control.report(0.5 * (stage + 1) / len(self._chain.stages), f"{len(self)} architectures listed")
+        self._control.report(0.5 * (stage + 1) / len(self.chain.stages), f"{len(self)} architectures listed")
         return this.target[option]
 
     def paths(self, rows: Ints) -> Ints:
@@ -116,7 +116,7 @@ class Listing:
         rows = np.flatnonzero(kept)
         if problem.excluded is None:
             return rows
-        return np.delete(rows, problem.excluded.places(self._chain, self.additive[rows], lambda i: self.paths(rows[i])))
+        return np.delete(rows, problem.excluded.places(self.chain, self.additive[rows], lambda i: self.paths(rows[i])))
 
     def ascending(self, rows: Ints, key: Key) -> Ints | Floats:
         """Return numbers that order rows by a key, the best first."""
@@ -132,7 +132,7 @@ class Listing:
             near = np.flatnonzero(columns[0] <= np.partition(columns[0], k - 1)[k - 1])
         else:
             near = np.arange(len(rows))
-        ties = self._chain.path_integers(self.paths(rows[near]))
+        ties = self.chain.path_integers(self.paths(rows[near]))
         order = near[np.lexsort([*ties.T[::-1], *(column[near] for column in reversed(columns))])]
         if distinct_shapes:
             order = order[np.sort(np.unique(self.shapes[rows][order], return_index=True)[1])]
@@ -152,7 +152,7 @@ class Listing:
         chosen[_undominated([column[heads] for column in costs], self.masses[rows][heads])] = True
         near = order[chosen[run]]
         number = run[chosen[run]]
-        ties = self._chain.path_integers(self.paths(rows[near]))
+        ties = self.chain.path_integers(self.paths(rows[near]))
         ranked = np.lexsort([*ties.T[::-1], *(column[near] for column in reversed(others)), number])
         found: Ints = rows[near[ranked[np.unique(number[ranked], return_index=True)[1]]]]
         return found

@@ -236,6 +236,9 @@ class ConcatenationCnnSpace(Space):
         cells = tuple((3 * cell, 3 * cell + 1, 3 * cell + 2) for cell in range(self.cells.largest))
         return PartValues(cells, densities if column is None else partial(column_of, column))
 
+    def densities(self, stage: Stage) -> tuple[Ints, Ints] | None:
+        return cell_densities(stage)
+
     def varies_width(self) -> bool:
         return len(self.cells.values) > 1 or any(len(axis.values) > 1 for axis in self.width)
 
@@ -276,6 +279,18 @@ class ConcatenationCnnSpace(Space):
         costs = body.costs(w, d, t, s)
         latency = timed(model, lambda: body.work(w, d, t, s))
         return stage_of(node, node, costs, mass_terms(d, s), np.column_stack([w, d, t]), latency=latency)
+
+
+def cell_densities(stage: Stage) -> tuple[Ints, Ints] | None:
+    """Return numerators and denominators of the densities of a stage's cells, rho = m / (w d): docs/theory.md (4), (5).
+
+    None for a stage without cells. A stage of cells has their width, depth and skip channels as integers, zeros for a
+    cell that a network lacks: it has no links.
+    """
+    if not stage.integers.shape[1]:
+        return None
+    width, depth = stage.integers[:, 0], stage.integers[:, 1]
+    return stage.mass_numerator, stage.mass_denominator * np.maximum(width * depth, 1)
 
 
 @lru_cache(maxsize=CELLS_KEPT)

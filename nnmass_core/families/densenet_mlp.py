@@ -14,9 +14,9 @@ import numpy as np
 from nnmass_core.architecture import CLASSES, Architecture, Evaluation, LayerShape, Step
 from nnmass_core.codec import JsonObject, choice, encode, field_schema, integer, object_schema
 from nnmass_core.diagram import Panel
-from nnmass_core.engine.chain import Chain
+from nnmass_core.engine.chain import Chain, Ints, Stage
 from nnmass_core.families.concatenation import SKIP_CHANNELS, WIDTH, Cell, skip_work
-from nnmass_core.families.concatenation_space import distinct_cells
+from nnmass_core.families.concatenation_space import cell_densities, distinct_cells
 from nnmass_core.families.costs import Costs, stage_of, timed
 from nnmass_core.families.neighborhood import cells_around
 from nnmass_core.hardware.latency import LatencyModel, Operators, Work, elementwise, linear
@@ -210,6 +210,9 @@ class DenseNetMlpSpace(Space):
             skip_channels=skip_channels,
             activation=self.activation,
         )
+
+    def densities(self, stage: Stage) -> tuple[Ints, Ints] | None:
+        return cell_densities(stage)
 
     def varies_width(self) -> bool:
         return len(self.width.values) > 1

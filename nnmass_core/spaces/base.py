@@ -18,7 +18,7 @@ from nnmass_core.codec import (
     sha256_of,
     unknown_fields,
 )
-from nnmass_core.engine.chain import Chain
+from nnmass_core.engine.chain import Chain, Ints, Stage
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.hardware.latency import LatencyModel, Work
 from nnmass_core.spaces.structure import PartValues
@@ -99,6 +99,17 @@ class Space(ABC):
         Args:
             integers: The integers of the path in definition order.
         """
+
+    def densities(self, stage: Stage) -> tuple[Ints, Ints] | None:
+        """Return the densities of the cells that a stage's options define; None where they define no such cell.
+
+        Args:
+            stage: A stage of the space's chain.
+
+        Returns:
+            Numerators and denominators, (options,) each.
+        """
+        return None
 
     @abstractmethod
     def varies_width(self) -> bool:

@@ -225,6 +225,24 @@ def test_floors_and_limits_on_nn_mass_leave_others_out(client: TestClient, worke
     assert {f"slack_{name}" for name in budget} <= set(lines[0].split(","))
 
 
+def test_a_limit_on_density_leaves_denser_cells_out(client: TestClient, worker: Context) -> None:
+    budget = {"max_params": 100_000, "max_density": 0.5}
+    search, items = run(client, worker, {"budget": budget, "top_k": 5})
+    assert search["request"]["budget"] == budget | {"precision": "fp32"}
+    assert (search["result"]["optimal"], search["result"]["binding"]) == (True, ["max_params", "max_density"])
+    for item in items:
+        densest = max(cell["density"] for cell in item["cells"])
+        assert item["slack"] == {"max_params": 100_000 - item["params"], "max_density": 0.5 - densest}
+    lines = client.get(f"/v1/searches/{search['id']}/export", params={"format": "csv"}).text.splitlines()
+    assert "slack_max_density" in lines[0].split(",")
+    few: dict[str, float] = {"min_nn_mass": 150, "max_params": 100_000, "max_density": 0.1}
+    search, items = run(client, worker, {"budget": few, "top_k": 1})
+    assert (search["outcome"], items) == ("nothing_fits", [])
+    least = search["result"]["relaxation"]["max_density"]
+    found, items = run(client, worker, {"budget": few | {"max_density": least}, "top_k": 1})
+    assert (found["outcome"], items[0]["slack"]["max_density"]) == ("proved", 0)
+
+
 def test_a_floor_that_no_network_reaches_has_the_highest_that_one_does(client: TestClient, worker: Context) -> None:
     budget: dict[str, float] = {"max_params": 100_000, "min_macs": 10**12}
     search, items = run(client, worker, {"budget": budget})
@@ -245,6 +263,8 @@ def test_a_floor_that_no_network_reaches_has_the_highest_that_one_does(client: T
         ({"budget": {"min_nn_mass": 5, "max_nn_mass": 4}}, "budget.min_nn_mass"),
         ({"budget": {"min_params": -1}}, "budget.min_params"),
         ({"budget": {"max_nn_mass": "much"}}, "budget.max_nn_mass"),
+        ({"budget": {"max_density": 1.5}}, "budget.max_density"),
+        ({"budget": {"max_density": 0.5}, "space": "mobilenet-v2-tiny"}, "budget.max_density"),
         ({"budget": {"min_latency_ms": 3}}, "budget.min_latency_ms"),
         ({"budget": {"min_peak_activation_bytes": 3}}, "budget.min_peak_activation_bytes"),
         ({"budget": {"max_nn_mass": 1}, "objective": {"minimize": "macs", "min_nn_mass": 2}}, "objective.min_nn_mass"),

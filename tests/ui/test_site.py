@@ -227,6 +227,23 @@ def test_floors_are_shown_on_the_page_of_a_search(client: TestClient, worker: Co
     assert front
 
 
+def test_a_limit_on_density_is_shown_on_the_page_of_a_search(client: TestClient, worker: Context) -> None:
+    form = FORM | {"max_density": "0.5", "name": "sparse"}
+    path = client.post("/searches", data=form, headers=OURS, follow_redirects=False).headers["location"]
+    assert client.get(f"/v1{path}").json()["request"]["budget"]["max_density"] == 0.5
+    assert search_tasks.run_next(worker)
+    page = client.get(path).text
+    assert "Most NN-Mass within 20 k params, 2 M MACs and density 0.5" in page
+    assert "density of the densest cell" in page
+    assert re.search(r'name="max_density" value="0.5"', client.get(f"/?like={path.split('/')[-1]}").text)
+    assert client.get(f"{path}/more").status_code == 200
+    wrong = client.post("/searches", data=FORM | {"max_density": "2"}, headers=OURS)
+    assert wrong.status_code == 422
+    assert re.search(
+        r'id="problem-max_density"[^>]*>[^<]*at most 1|id="problem-max_density"[^>]*>[^<]*equal to 1', wrong.text
+    )
+
+
 def test_the_page_of_a_search_shows_what_is_left_of_each_device(client: TestClient, worker: Context) -> None:
     form = FORM | {"device": "rp2040", "devices": ["stm32f407", "rp2040"]}
     path = client.post("/searches", data=form, headers=OURS, follow_redirects=False).headers["location"]
