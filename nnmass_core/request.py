@@ -51,7 +51,7 @@ VERSION = 2
 1: upper limits on costs; maximize NN-Mass, minimize a cost at a least NN-Mass, fronts. 2: floors and limits on NN-Mass,
 costs that are maximized or minimized at any NN-Mass, weight_bytes as an objective, spend, exclude, first_rank,
 several devices, limits on density; stages that overlap or can be left out, and several numbers of cells, fronts in any
-two costs.
+two costs; kernels, squeeze-and-excitation, activations and stem strides of inverted residuals.
 """
 
 MOST_RESULTS = 1000

@@ -380,7 +380,10 @@ class MobileNetV2Space(Space):
 
     @property
     def form_version(self) -> int:
-        return 2 if self.runs.ambiguous else 1
+        usual = {name: (value,) for name, value in DEFAULTS.items()}
+        added = any(stage[name].values != values for stage in self.stages for name, values in usual.items())
+        plain = (self.activation, self.stem_stride) == (ACTIVATIONS[0], STRIDE[1])
+        return 2 if self.runs.ambiguous or added or not plain else 1
 
     def varies_resolution(self) -> bool:
         return len(self.input.sizes) > 1

@@ -101,6 +101,14 @@ def test_fields_that_came_later_are_not_written_at_their_defaults() -> None:
     assert len({decode_architecture(written | one).arch_id for one in changed} | {known.arch_id}) == 5
 
 
+def test_a_space_that_earlier_releases_cannot_read_has_a_new_version() -> None:
+    usual = mobilenet([]) | {"stages": [STAGE | {"kernel": 3, "se": 0}], "activation": "relu6", "stem_stride": 2}
+    assert decode_space(usual).form_version == 1
+    changed: list[dict[str, Any]] = [{"activation": "relu"}, {"stem_stride": 1}]
+    changed += [{"stages": [STAGE | one]} for one in ({"kernel": [3, 5]}, {"kernel": 5}, {"se": 4})]
+    assert [decode_space(usual | one).form_version for one in changed] == [2] * 5
+
+
 @pytest.mark.parametrize("vector", reference_rows("nn_mass_vectors.json", "mobilenet_v2"))
 def test_mobilenets_have_the_published_params_and_nn_mass(vector: dict[str, Any]) -> None:
     if "width_mult" in vector:
