@@ -28,6 +28,9 @@ UNFIT = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, onnx
 AXES_ARE_INPUTS = 18
 """The version of ONNX's operators since which ReduceMean reads its axes as an input."""
 
+HARD_SWISH = 14
+"""The version of ONNX's operators since which there is HardSwish."""
+
 # untyped: the messages of ONNX are protocol buffers, whose fields no type checker knows
 
 
@@ -96,12 +99,14 @@ def _converted(model: Any, opset: int) -> Any:
 
     The converter of ONNX goes up. It does not go down over `Split` and `ReduceMean`, whose forms differ little: here
     the axes of a mean become an attribute, and attributes that an older version does not have go where they say what
-    that version does.
+    that version does. HardSwish becomes the product that it is short for.
     """
     (own,) = (one for one in model.opset_import if one.domain == "")
     if opset > own.version:
         return version_converter.convert_version(model, opset)
     if opset < own.version:
+        if opset < HARD_SWISH:
+            _write_out_hard_swish(model.graph)
         known = {tensor.name: tensor for tensor in model.graph.initializer}
         for node in model.graph.node:
             _lower(node, own.version, opset, known)
@@ -110,6 +115,21 @@ def _converted(model: Any, opset: int) -> Any:
             model.graph.initializer.remove(known[name])
         own.version = opset
     return model
+
+
+def _write_out_hard_swish(graph: Any) -> None:
+    """Write x HardSigmoid(x) for HardSwish(x)."""
+    nodes = []
+    for node in graph.node:
+        if node.op_type != "HardSwish":
+            nodes.append(node)
+            continue
+        ((x,), (y,)) = node.input, node.output
+        gate = f"{y}_gate"
+        nodes.append(helper.make_node("HardSigmoid", [x], [gate], f"{node.name}_gate", alpha=1 / 6, beta=0.5))
+        nodes.append(helper.make_node("Mul", [x, gate], [y], node.name))
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _lower(node: Any, version: int, opset: int, known: Mapping[str, Any]) -> None:
