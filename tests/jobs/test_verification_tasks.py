@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
-from sqlalchemy import create_engine, select, text
+from sqlalchemy import create_engine, inspect, select, text
 from sqlalchemy.orm import undefer
 
 pytest.importorskip("torch", reason="torch comes with the extra `train`")
@@ -87,7 +87,8 @@ class Bench:
     def rows(self, kind: type[Any], verification_id: UUID) -> list[Any]:
         with self.context.database.read() as session:
             column = kind.job_id if kind is JobEvent else kind.verification_id
-            return list(session.scalars(select(kind).where(column == verification_id)))
+            query = select(kind).where(column == verification_id).order_by(*inspect(kind).primary_key)
+            return list(session.scalars(query))
 
     def folder(self, verification_id: UUID) -> Path:
         return self.context.settings.training_dir / str(verification_id)
