@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from nnmass_core.architecture import Architecture
 from tests.core.brute import Row, expand
 from tests.core.problems import random_axis
 from tests.residual_walks import WALKS
@@ -50,6 +51,11 @@ def integers(d: dict[str, Any]) -> tuple[tuple[int, ...], ...]:
     if d["family"] != "mobilenet_v2":
         return stages
     return ((d["input"]["height"], d["input"]["width"], d["stem_channels"], d["last_channels"]), *stages)
+
+
+def integers_of(network: Architecture) -> tuple[tuple[int, ...], ...]:
+    """Return a network's integers in the order of its definition."""
+    return integers(dict(network.definition()))
 
 
 def row(d: dict[str, Any]) -> ResidualRow:

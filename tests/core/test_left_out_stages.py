@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
 from random import Random
 from typing import Any
 
-import numpy as np
 import pytest
 
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_space
-from nnmass_core.request import Maximize, Minimize, Pareto
-from nnmass_core.search import chain_of
-from tests.core.brute import Row, answer, first_of_each_shape, within
-from tests.core.latencies import model
-from tests.core.problems import random_budget
-from tests.core.residual_problems import choices, integers, ranked
-from tests.core.test_overlapping import LIMITS, every_path, find, found_in, image, in_order_of
+from tests.core.brute import Row
+from tests.core.residual_problems import choices, integers_of, ranked
+from tests.core.same_networks import check_least_costs, check_most_mass, check_paths
+from tests.core.test_overlapping import image
 
 CHANNELS = (4, [4, 6], [4, 5, 6], [6, 8], 64, [60, 64])
 REPEATS = (1, 2, [1, 2], [1, 3], [1, 2, 3])
@@ -49,54 +44,19 @@ def left_out(rng: Random, most: int = 400) -> tuple[dict[str, Any], list[Row]]:
 @pytest.mark.random_cases(80)
 def test_each_network_is_exactly_one_path(seed: int) -> None:
     space, rows = left_out(Random(seed), 150)
-    decoded = decode_space(space)
-    chain = chain_of(decoded, model())
-    paths = np.array(every_path(chain))
-    networks = [decoded.architecture(path) for path in chain.path_integers(paths).tolist()]
-    assert sorted(integers(network.definition()) for network in networks) == sorted(row.cells for row in rows)
-    assert chain.count() == len(rows)
-    assert chain.options() <= decoded.option_bound()
-    sums = np.sum([stage.additive[paths[:, i]] for i, stage in enumerate(chain.stages)], axis=0)
-    of_network: dict[Any, Row] = {row.cells: row for row in rows}
-    for network, path, total, peak in zip(networks, paths.tolist(), sums, chain.path_peaks(paths), strict=True):
-        row = of_network[integers(network.definition())]
-        assert (chain.path_mass(path), *total[1:4], peak) == (row.mass, row.params, row.macs, row.weights, row.peak)
-        work = network.work()
-        assert work is not None
-        assert total[4] == sum(model().nanoseconds(part) for part in work)
+    check_paths(space, rows, integers_of)
 
 
 @pytest.mark.random_cases(80)
 def test_the_most_nn_mass_equals_brute_force(seed: int) -> None:
     rng = Random(f"most {seed}")
-    space, rows = left_out(rng)
-    budget, top_k, diversity = random_budget(rng, rows), rng.choice((1, 5, 1000)), rng.choice(("none", "shape"))
-    result = find(space, budget, Maximize(), top_k=top_k, diversity=diversity)
-    expected = answer(rows, budget, top_k, diversity)
-    assert found_in(result) == [row.cells for row in expected.ranking]
-    assert (result.certificate.optimal, result.certificate.space_size) == (True, len(rows))
-    assert set(result.certificate.binding or ()) == set(expected.binding)
-    assert result.certificate.relaxation == expected.relaxation
+    check_most_mass(*left_out(rng), integers_of, rng)
 
 
 @pytest.mark.random_cases(30)
 def test_least_costs_and_fronts_equal_brute_force(seed: int) -> None:
     rng = Random(f"least {seed}")
-    space, rows = left_out(rng, 150)
-    budget = random_budget(rng, rows)
-    fitting = within(rows, {name: budget[name] for name in LIMITS if name in budget}, budget["precision"])
-    wanted, diversity = rng.choice(rows).mass, rng.choice(("none", "shape"))
-    for cost, figure in (("params", "params"), ("macs", "macs"), ("peak_activation_bytes", "peak")):
-        by_cost = sorted(fitting, key=partial(in_order_of, figure))
-        dense = [row for row in by_cost if row.mass >= wanted]
-        expected = (first_of_each_shape(dense) if diversity == "shape" else dense)[:7]
-        found = find(space, budget, Minimize(cost, float(wanted)), top_k=7, diversity=diversity)
-        assert found_in(found) == [row.cells for row in expected]
-        front: list[Row] = []
-        for candidate in by_cost:
-            if not front or candidate.mass > front[-1].mass:
-                front.append(candidate)
-        assert found_in(find(space, budget, Pareto((cost,)))) == [row.cells for row in front]
+    check_least_costs(*left_out(rng, 150), integers_of, rng)
 
 
 @pytest.mark.random_cases(50)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from functools import partial
 from random import Random
 from typing import Any
 
-import numpy as np
 import pytest
 
 from nnmass_core.budget import Budget
-from nnmass_core.engine.chain import Chain
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_space
 from nnmass_core.named.networks import named_network
-from nnmass_core.request import Maximize, Minimize, Objective, Pareto, SearchRequest
-from nnmass_core.search import chain_of, search
+from nnmass_core.request import Maximize, Minimize, SearchRequest
+from nnmass_core.search import search
 from nnmass_core.verification.controls import random_control
-from tests.core.brute import Row, answer, first_of_each_shape, within
-from tests.core.latencies import model
-from tests.core.problems import random_budget
-from tests.core.residual_problems import choices, integers, ranked
+from tests.core.brute import Row
+from tests.core.residual_problems import choices, integers, integers_of, ranked
+from tests.core.same_networks import check_least_costs, check_most_mass, check_paths, find
 from tests.networks import AROUND_MOBILENET
 from tests.parsed import parsed
 
@@ -29,7 +25,6 @@ CHANNELS = (4, [4, 6], [4, 5, 6], [6, 8])
 REPEATS = (1, 2, [1, 2], [1, 3], [2, 5], [1, 2, 3])
 OPTIONAL = (0, [0, 1], [0, 2], [0, 1, 3], {"min": 0, "max": 2})
 STRIDES = (1, 1, 1, 2, [1, 2])
-LIMITS = ("max_params", "max_macs", "max_weight_bytes", "max_peak_activation_bytes")
 
 
 def image(side: int) -> dict[str, int]:
@@ -60,84 +55,22 @@ def overlapping(rng: Random, most: int = 400) -> tuple[dict[str, Any], list[Row]
                 return space, rows
 
 
-def find(space: dict[str, Any], budget: dict[str, Any], objective: Objective, **more: Any) -> Any:
-    return search(SearchRequest(space=decode_space(space), budget=Budget(**budget), objective=objective, **more))
-
-
-def found_in(result: Any) -> list[Any]:
-    return [integers(place.architecture.definition()) for place in result.ranking]
-
-
-def in_order_of(figure: str, row: Row) -> tuple[Any, ...]:
-    """Return what orders rows by a figure, then as the ranking does."""
-    return (getattr(row, figure), *row.place)
-
-
-def every_path(chain: Chain) -> list[list[int]]:
-    """Return every path, following the options by hand."""
-    partial: list[tuple[int, list[int]]] = [(0, [])]
-    for stage in chain.stages:
-        source, target = stage.source.tolist(), stage.target.tolist()
-        partial = [
-            (target[option], [*path, option])
-            for node, path in partial
-            for option in range(len(stage))
-            if source[option] == node
-        ]
-    return [path for _, path in partial]
-
-
 @pytest.mark.random_cases(200)
 def test_each_network_is_exactly_one_path(seed: int) -> None:
     space, rows = overlapping(Random(seed), 150)
-    decoded = decode_space(space)
-    chain = chain_of(decoded, model())
-    paths = np.array(every_path(chain))
-    networks = [decoded.architecture(path) for path in chain.path_integers(paths).tolist()]
-    assert sorted(integers(network.definition()) for network in networks) == sorted(row.cells for row in rows)
-    assert chain.count() == len(rows)
-    assert chain.options() <= decoded.option_bound()
-    sums = np.sum([stage.additive[paths[:, i]] for i, stage in enumerate(chain.stages)], axis=0)
-    of_network: dict[Any, Row] = {row.cells: row for row in rows}
-    for network, path, total, peak in zip(networks, paths.tolist(), sums, chain.path_peaks(paths), strict=True):
-        row = of_network[integers(network.definition())]
-        assert (chain.path_mass(path), *total[1:4], peak) == (row.mass, row.params, row.macs, row.weights, row.peak)
-        work = network.work()
-        assert work is not None
-        assert total[4] == sum(model().nanoseconds(part) for part in work)
+    check_paths(space, rows, integers_of)
 
 
 @pytest.mark.random_cases(200)
 def test_the_most_nn_mass_equals_brute_force(seed: int) -> None:
     rng = Random(f"most {seed}")
-    space, rows = overlapping(rng)
-    budget, top_k, diversity = random_budget(rng, rows), rng.choice((1, 5, 1000)), rng.choice(("none", "shape"))
-    result = find(space, budget, Maximize(), top_k=top_k, diversity=diversity)
-    expected = answer(rows, budget, top_k, diversity)
-    assert found_in(result) == [row.cells for row in expected.ranking]
-    assert (result.certificate.optimal, result.certificate.space_size) == (True, len(rows))
-    assert set(result.certificate.binding or ()) == set(expected.binding)
-    assert result.certificate.relaxation == expected.relaxation
+    check_most_mass(*overlapping(rng), integers_of, rng)
 
 
 @pytest.mark.random_cases(30)
 def test_least_costs_and_fronts_equal_brute_force(seed: int) -> None:
     rng = Random(f"least {seed}")
-    space, rows = overlapping(rng, 150)
-    budget = random_budget(rng, rows)
-    fitting = within(rows, {name: budget[name] for name in LIMITS if name in budget}, budget["precision"])
-    wanted, diversity = rng.choice(rows).mass, rng.choice(("none", "shape"))
-    for cost, figure in (("params", "params"), ("macs", "macs"), ("peak_activation_bytes", "peak")):
-        by_cost = sorted(fitting, key=partial(in_order_of, figure))
-        dense = [row for row in by_cost if row.mass >= wanted]
-        expected = (first_of_each_shape(dense) if diversity == "shape" else dense)[:7]
-        found = find(space, budget, Minimize(cost, float(wanted)), top_k=7, diversity=diversity)
-        assert found_in(found) == [row.cells for row in expected]
-        front: list[Row] = []
-        for candidate in by_cost:
-            if not front or candidate.mass > front[-1].mass:
-                front.append(candidate)
-        assert found_in(find(space, budget, Pareto((cost,)))) == [row.cells for row in front]
+    check_least_costs(*overlapping(rng, 150), integers_of, rng)
 
 
 @pytest.mark.parametrize("listed", [10**9, 0])
