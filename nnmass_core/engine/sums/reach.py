@@ -126,8 +126,8 @@ class Reach:
     def _all_remainders(self) -> tuple[int, list[Ints]]:
         """Return a divisor and the numbers node x divisor + remainder of what follows the nodes before each stage.
 
-        What the first stages add has one remainder for each pair of nodes, modulo the divisor of these stages: this
-        tells the most of what must follow. The more stages, the smaller the divisor.
+        What the first stages add has one remainder for each pair of nodes, modulo the divisor of these stages: these
+        narrow what must follow the most. The more stages, the smaller the divisor.
         """
         for divisor in self._divisors():
             found: list[Ints] = [np.zeros(1, np.int64)]
@@ -170,7 +170,7 @@ class Window:
         return self.reach.follows(stage, node, self.near - tally) <= self.far - tally
 
     def onward(self, layers: list[Layer], values: list[Floats]) -> Onward | None:
-        """Return the best sums of `values` by what must follow; None where remainders tell nothing."""
+        """Return the best sums of `values` by what must follow; None where remainders narrow nothing."""
         exact = self.near == self.far and self.reach.divisor > 1
         return Onward(layers, values, self.reach, self.near) if exact else None
 
