@@ -3,7 +3,8 @@
 `python -m bench.hard` writes hard.json, hard.md and the plot stages.svg into bench/results: one row a question, with
 the time of each and their ratios. `--before CHECKOUT` times an earlier checkout too; what is not measured this time
 keeps its earlier result. Times are processor time of one core, so that what else runs on the machine matters little.
-Solvers answer the questions that have a single answer.
+Solvers answer the questions that have a single answer. `--patience 3` stops a solver after three times what this
+release took, and after a second at least: enough to see which of the two is faster.
 """
 
 from __future__ import annotations
@@ -142,11 +143,11 @@ def row(case: str, found: dict[str, Any]) -> str:
     """Return a question's row of the table; a time over the limit is shown as such, an unknown question as `-`."""
     now, before = found["now"], found.get("before")
     solvers = [found.get(method) for method in SOLVERS]
-    best = min((one["seconds"] for one in solvers if one), default=None)
+    best = min((one for one in solvers if one), key=lambda one: one["seconds"], default=None)
     same = "" if before is None or before["seconds"] is None else _same(now, before)
     earlier = None if before is None else before["seconds"]
     cells = [case, f"{now['found']:,}", _seconds(now), _seconds(before), _ratio(earlier, now), same]
-    cells += [*map(_seconds, solvers), _ratio(best, now)]
+    cells += [*map(_seconds, solvers), _rivalry(best, now)]
     return f"| {' | '.join(cells)} |"
 
 
@@ -160,6 +161,13 @@ def _seconds(found: dict[str, Any] | None) -> str:
     if found is None or found["seconds"] is None:
         return "-" if found is None else "unknown"
     return f"{found['seconds']:.3f}" if found["proved"] else f">{found['seconds']:.0f}"
+
+
+def _rivalry(best: dict[str, Any] | None, now: dict[str, Any]) -> str:
+    """Return the ratio of the faster solver; one that was stopped would have taken longer."""
+    if best is None:
+        return "-"
+    return f"{'' if best['proved'] else '>'}{_ratio(best['seconds'], now)}"
 
 
 def _ratio(other: float | None, now: dict[str, Any]) -> str:
@@ -179,11 +187,12 @@ def summary(cases: dict[str, Any]) -> list[str]:
     late = sum(value > 2 for value in seconds.values())
     median = f"{len(cases)} questions: median {statistics.median(seconds.values()):.3f} s, {late} over 2 s"
     lines = [f"{median}, the slowest {seconds[slowest]:.2f} s ({slowest})."]
-    rivals = {case: [found[m]["seconds"] for m in SOLVERS if m in found] for case, found in cases.items()}
-    ahead = [case for case, others in rivals.items() if others and min(others) < seconds[case]]
+    rivals = {case: [found[method] for method in SOLVERS if method in found] for case, found in cases.items()}
+    ahead = [case for case in cases if any(_is_faster(one, cases[case]["now"]) for one in rivals[case])]
     asked = sum(bool(others) for others in rivals.values())
     if asked:
-        lines.append(f"A solver is faster in {len(ahead)} of {asked} questions that solvers were asked.")
+        named = f": {', '.join(ahead)}" if ahead else ""
+        lines.append(f"A solver is faster in {len(ahead)} of {asked} questions that solvers were asked{named}.")
     pairs = [found for found in cases.values() if "before" in found]
     known = [found for found in pairs if found["before"]["seconds"] is not None]
     if known:
@@ -191,6 +200,11 @@ def summary(cases: dict[str, Any]) -> list[str]:
         times = f"{statistics.median(ratios):.1f} times as long in the median"
         lines.append(f"The earlier release knows {len(known)} of {len(pairs)}; it takes {times}.")
     return lines
+
+
+def _is_faster(solver: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Return whether a solver proved its answer in less time; if nothing was proved here, in whatever time."""
+    return bool(solver["proved"]) and (not now["proved"] or solver["seconds"] < now["seconds"])
 
 
 def stage_table(stages: dict[str, Any]) -> list[str]:
@@ -229,6 +243,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=("now", "before", *SOLVERS), help="only these columns")
     parser.add_argument("--stages", action="store_true", help="only time against the number of stages")
     parser.add_argument("--limit", type=float, default=120.0, help="seconds of each question")
+    parser.add_argument("--patience", type=float, help="limit solvers to so many times what this release took")
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
     file = given.results / "hard.json"
@@ -239,12 +254,12 @@ def main() -> None:
         for kind, question in questions(preset).items():
             if kind in (SELECTION.get(preset, ()) if given.selection else given.kinds or [kind]):
                 found = measured["cases"].setdefault(f"{preset}: {kind}", {})
-                _measure_all(found, columns, question, given.before, given.limit, single=kind in SINGLE)
+                _measure_all(found, columns, question, given, single=kind in SINGLE)
                 print(row(f"{preset}: {kind}", found) if "now" in found else f"{preset}: {kind} {found}", flush=True)
                 save(measured, given.results)
     for number in () if given.selection or given.kinds else STAGES:
         found = measured["stages"].setdefault(str(number), {})
-        _measure_all(found, columns, STAGES[number], None, given.limit, single=True)
+        _measure_all(found, [column for column in columns if column != "before"], STAGES[number], given, single=True)
         print(f"{number} of {MOST_STAGES} stages: {found}", flush=True)
         save(measured, given.results)
     if measured["stages"]:
@@ -254,22 +269,25 @@ def main() -> None:
 
 
 def _measure_all(
-    found: dict[str, Any],
-    columns: list[str],
-    question: dict[str, Any],
-    before: Path | None,
-    limit: float,
-    *,
-    single: bool,
+    found: dict[str, Any], columns: list[str], question: dict[str, Any], given: argparse.Namespace, *, single: bool
 ) -> None:
-    asked = question | {"time_limit_seconds": limit}
+    asked = question | {"time_limit_seconds": given.limit}
     for column in columns:
         if column == "now":
-            found[column] = measure(HERE, asked, limit)
-        elif column == "before" and before is not None:
-            found[column] = measure(before, asked, limit)
+            found[column] = measure(HERE, asked, given.limit)
+        elif column == "before" and given.before is not None:
+            found[column] = measure(given.before, asked, given.limit)
         elif column in SOLVERS and single:
+            limit = solver_limit(found.get("now"), given.limit, given.patience)
             found[column] = measure_solver(column, question, limit)
+
+
+def solver_limit(now: dict[str, Any] | None, limit: float, patience: float | None) -> float:
+    """Return the seconds that a solver may take: the limit, or `patience` times what this release took."""
+    if now is None or patience is None or not now["proved"]:
+        return limit
+    took: float = now["seconds"]
+    return min(limit, max(1.0, patience * took))
 
 
 if __name__ == "__main__":

@@ -45,8 +45,21 @@ def test_questions_of_the_hard_set_are_measured_and_shown(tmp_path: Path) -> Non
     found["highs"] = {"seconds": 1.0, "proved": True}
     case = "densenet-mlp-mnist: front of params, MACs"
     assert hard.row(case, found) == f"| {case} | {now['found']} | 0.500 | 2.000 | 4.0 | yes | >60 | 1.000 | 2.0 |"
+    stopped = found | {"highs": {"seconds": 1.0, "proved": False}}
+    assert hard.row(case, stopped).endswith("| >60 | >1 | >2.0 |")
+    assert hard.summary({case: stopped})[1] == "A solver is faster in 0 of 1 questions that solvers were asked."
+    unproved = found | {"now": now | {"seconds": 0.5, "proved": False}}
+    assert hard.summary({case: unproved})[1].endswith(f"1 of 1 questions that solvers were asked: {case}.")
     hard.save({"cases": {case: found | {"before": refused}}, "stages": {}}, tmp_path)
     assert "| unknown | - |" in (tmp_path / "hard.md").read_text()
+
+
+def test_patience_limits_a_solver_by_the_time_that_this_release_took() -> None:
+    assert hard.solver_limit({"seconds": 4.0, "proved": True}, 60.0, 3.0) == 12.0
+    assert hard.solver_limit({"seconds": 0.1, "proved": True}, 60.0, 3.0) == 1.0
+    assert hard.solver_limit({"seconds": 40.0, "proved": True}, 60.0, 3.0) == 60.0
+    assert hard.solver_limit({"seconds": 4.0, "proved": False}, 60.0, 3.0) == 60.0
+    assert hard.solver_limit({"seconds": 4.0, "proved": True}, 60.0, None) == 60.0
 
 
 def test_every_number_of_stages_has_an_answer() -> None:
