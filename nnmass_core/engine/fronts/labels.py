@@ -21,10 +21,11 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 
-from nnmass_core.engine.chain import Ints, Stage
+from nnmass_core.engine.chain import Ints, Stage, group, runs
 from nnmass_core.engine.control import Control, OutOfTime
 from nnmass_core.engine.fronts.dominance import superior
 from nnmass_core.engine.pareto import Front, Point
@@ -210,45 +211,70 @@ class _LabelSetting:
         return self._points(steps, ties)
 
     def _extend(self, step: _Step, least: Ints) -> tuple[Labels, Ints]:
-        """Return the labels one stage later, sorted by node, and where the labels of each node start and end."""
-        groups = self._groups(step)
-        nodes = []
-        for target in range(len(least)):
-            nodes.append(self._node(step, groups.get(target, []), least[target]))
+        """Return the labels one stage later, sorted by node, and where the labels of each node start and end.
+
+        Nodes with few labels are worked on together, as many as make ROWS labels at most: each by itself takes longer.
+        """
+        rows = self._useful(step)
+        rows = rows[np.argsort(step.stage.target[rows], kind="stable")]
+        many = np.bincount(step.stage.target[rows], weights=step.counts[step.stage.source[rows]], minlength=len(least))
+        edges = np.searchsorted(step.stage.target[rows], np.arange(len(least) + 1))
+        upto = np.concatenate([[0], np.cumsum(many)])
+        nodes, start = list[Labels](), 0
+        while start < len(least):
+            end = max(start + 1, int(np.searchsorted(upto, upto[start] + ROWS, side="right")) - 1)
+            own = rows[edges[start] : edges[end]]
+            nodes.append(self._together(step, own, least) if end > start + 1 else self._node(step, own, least[start]))
             if sum(map(len, nodes)) > MOST_KEPT:
                 raise TooManyLabels
-        return _joined(nodes), np.cumsum([0, *map(len, nodes)])
+            start = end
+        labels = _joined(nodes)
+        return labels, np.searchsorted(step.stage.target[labels.option], np.arange(len(least) + 1))
 
-    def _groups(self, step: _Step) -> dict[int, list[tuple[int, Ints]]]:
-        """Return, by target node, the source nodes with their options that no other option makes superfluous."""
-        source, target = step.stage.source, step.stage.target
-        found: dict[int, list[tuple[int, Ints]]] = {}
-        for part in np.split(np.arange(len(source)), step.stage.groups.starts[1:]) if len(source) else []:
-            before = int(source[part[0]])
-            if step.edges[before] == step.edges[before + 1]:
-                continue
-            kept = part
-            if len(part) > 1:
-                alone = Labels(step.options.take(part), np.zeros(len(part), np.int64), part)
-                kept = part[self._kept(alone, step)]
-                self._pruned += len(part) - len(kept)
-            found.setdefault(int(target[part[0]]), []).append((before, kept))
-        return found
+    def _useful(self, step: _Step) -> Ints:
+        """Return the options that continue a label, without those that another of the same two nodes makes superfluous.
 
-    def _node(self, step: _Step, groups: list[tuple[int, Ints]], least: Ints) -> Labels:
-        """Return the labels of one node."""
+        They are in the order of the stage.
+        """
+        groups = step.stage.groups
+        number = np.repeat(np.arange(len(groups.starts)), np.diff(groups.starts, append=len(step.stage)))
+        rows = np.flatnonzero(step.counts[step.stage.source] > 0)
+        alone = Labels(step.options.take(rows), np.zeros(len(rows), np.int64), rows)
+        kept = np.sort(rows[self._kept(alone, step, number[rows])])
+        self._pruned += len(rows) - len(kept)
+        return kept
+
+    def _together(self, step: _Step, rows: Ints, least: Ints) -> Labels:
+        """Return the labels of several nodes, the ends of these options, sorted by node."""
+        if self._control.expired():
+            raise OutOfTime
+        source, target = step.stage.source[rows], step.stage.target[rows]
+        place, parent = runs(step.edges[source], step.edges[source + 1])
+        sums = step.before.sums[parent] + step.options.sums[rows[place]]
+        fits = np.flatnonzero(np.all(sums <= (self._bounds - least)[target[place]], axis=1))
+        self._created += len(fits)
+        self._pruned += len(place) - len(fits)
+        parent, option = parent[fits], rows[place[fits]]
+        figures = step.reached(parent, option, sums[fits])
+        labels = self._thinned([Labels(figures, parent, option)], step)
+        return labels.take(np.argsort(step.stage.target[labels.option], kind="stable"))
+
+    def _node(self, step: _Step, rows: Ints, least: Ints) -> Labels:
+        """Return the labels of one node, the end of these options."""
         nothing = np.zeros(0, np.int64)
         kept, waiting, many = Labels(step.options.take(nothing), nothing, nothing), list[Labels](), 0
-        for new in self._continued(step, groups, least):
+        for new in self._continued(step, rows, least):
             waiting.append(new)
             many += len(new)
             if many > max(ROWS, len(kept)):
                 kept, waiting, many = self._thinned([kept, *waiting], step), [], 0
         return self._thinned([kept, *waiting], step) if waiting else kept
 
-    def _continued(self, step: _Step, groups: list[tuple[int, Ints]], least: Ints) -> Iterator[Labels]:
+    def _continued(self, step: _Step, options: Ints, least: Ints) -> Iterator[Labels]:
         before, edges = step.before, step.edges
-        for source, rows in groups:
+        starts = group(step.stage.source[options], step.stage.target[options]).starts
+        for rows in np.split(options, starts[1:]) if len(options) else []:
+            source = int(step.stage.source[rows[0]])
             own = step.options.take(rows)
             size = max(1, ROWS // len(rows))
             for low in range(int(edges[source]), int(edges[source + 1]), size):
@@ -260,30 +286,33 @@ class _LabelSetting:
                 parent, option = np.nonzero(fits)
                 self._created += len(parent)
                 self._pruned += fits.size - len(parent)
-                mass = _carried(these.mass[parent] + own.mass[option])
-                peak = np.maximum(these.peak[parent], own.peak[option])
-                yield Labels(Figures(mass, sums[fits], peak), parent + low, rows[option])
+                figures = step.reached(parent + low, rows[option], sums[fits])
+                yield Labels(figures, parent + low, rows[option])
 
     def _thinned(self, parts: list[Labels], step: _Step) -> Labels:
         labels = _joined(parts)
-        kept = labels.take(self._kept(labels, step))
+        kept = labels.take(self._kept(labels, step, step.stage.target[labels.option]))
         self._pruned += len(labels) - len(kept)
         return kept
 
-    def _kept(self, labels: Labels, step: _Step) -> Ints:
-        """Return the rows that are not superfluous."""
+    def _kept(self, labels: Labels, step: _Step, place: Ints) -> Ints:
+        """Return the rows that are not superfluous; only rows of equal place, (n,), are compared with each other."""
         figures = labels.figures
-        mass, limited = _comparable(figures.mass), figures.limited
+        mass, limited = _apart(place, _comparable(figures.mass), figures.limited)
         kept = superior(mass, limited, lambda rows: step.ties(labels.take(rows)))
         if not self._rescues or len(kept) == len(figures):
             return kept
         same = _numbers(np.column_stack([mass, figures.sums[:, : self._own]]))
-        order = np.lexsort([*step.ties(labels).T[::-1]])
-        rank = np.empty(len(order), np.int64)
-        rank[order] = np.arange(len(order))
-        last = np.full(len(order), -1)
+        doubtful = np.zeros(len(figures), bool)
+        doubtful[kept] = True
+        doubtful = np.isin(same, same[kept]) & np.isin(same, same[~doubtful])
+        rows = np.flatnonzero(doubtful)
+        order = np.lexsort([*step.ties(labels.take(rows)).T[::-1]])
+        rank = np.full(len(figures), -1)
+        rank[rows[order]] = np.arange(len(order))
+        last = np.full(len(figures), -1)
         np.maximum.at(last, same[kept], rank[kept])
-        others = np.setdiff1d(np.flatnonzero(rank < last[same]), kept)
+        others = np.setdiff1d(np.flatnonzero(doubtful & (rank < last[same])), kept)
         others = others[np.argsort(rank[others])]
         twins = np.concatenate([kept, others])
         return twins[np.unique(_numbers(np.column_stack([same, limited])[twins]), return_index=True)[1]]
@@ -326,6 +355,16 @@ class _Step:
     earlier: Ints
     own: Ints
 
+    @cached_property
+    def counts(self) -> Ints:
+        """The number of labels of each node before the stage."""
+        return np.diff(self.edges)
+
+    def reached(self, parent: Ints, option: Ints, sums: Ints) -> Figures:
+        """Return what labels reach that continue others, (n,), by options, (n,). sums: theirs, (n, sums)."""
+        mass = _carried(self.before.mass[parent] + self.options.mass[option])
+        return Figures(mass, sums, np.maximum(self.before.peak[parent], self.options.peak[option]))
+
     def ties(self, labels: Labels) -> Ints:
         """Return columns that order labels after the stage, which agree in all else, by the ranking order, (n, 3).
 
@@ -359,6 +398,23 @@ def _carried(mass: Ints) -> Ints:
 def _comparable(mass: Ints) -> Ints:
     """Return integers in the order of masses."""
     return mass[:, 0] if mass.shape[1] == 1 else _numbers(mass)
+
+
+def _apart(place: Ints, mass: Ints, figures: Ints) -> tuple[Ints, Ints]:
+    """Return masses and figures in which no row makes a row of another place superfluous, (n,) and (n, m).
+
+    A greater place has more mass and a higher first figure than all smaller ones, and no other order changes.
+    """
+    if not len(place) or (place == place[0]).all():
+        return mass, figures
+    return _shifted(place, mass), np.column_stack([_shifted(place, figures[:, 0]), figures[:, 1:]])
+
+
+def _shifted(place: Ints, figure: Ints) -> Ints:
+    least, most = int(figure.min()), int(figure.max())
+    if (most - least + 1) * (int(place.max()) + 1) >= MOST_PLACES:
+        return _numbers(np.column_stack([place, figure]))
+    return place * (most - least + 1) + (figure - least)
 
 
 def _whole(words: list[int]) -> int:
