@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.settings import DataDir, settings_here, use_folder
+from nnmass.cli.commands import CommandLine
 from nnmass.cli.exit_codes import fail, refuse
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from app.jobs.retention import PruneReport
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Manage the database.")
+app = CommandLine(no_args_is_help=True, help="Manage the database.")
 
 
 @app.command("upgrade")

@@ -11,12 +11,13 @@ import typer
 
 from app.cli.database import database_there
 from app.cli.settings import DataDir, settings_here, use_folder
+from nnmass.cli.commands import CommandLine
 from nnmass.cli.exit_codes import refuse
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Manage API keys.")
+app = CommandLine(no_args_is_help=True, help="Manage API keys.")
 
 
 @app.command("create")

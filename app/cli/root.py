@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import typer
-from typer.core import TyperGroup
-
 from app.cli import database, keys, serve
+from nnmass.cli.commands import CommandLine, Group
 from nnmass.cli.root import command_line
 
-service = typer.Typer(rich_markup_mode=None)
+service = CommandLine()
 """The commands that the service adds to `nnmass`: its entry point `nnmass.commands`."""
 
 service.command()(serve.serve)
@@ -16,7 +14,7 @@ service.command()(serve.worker)
 service.add_typer(keys.app, name="keys")
 service.add_typer(database.app, name="db")
 
-app = command_line(TyperGroup)
+app = command_line(Group)
 app.add_typer(service)
 
 

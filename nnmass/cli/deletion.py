@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from nnmass.cli.commands import CommandLine
 from nnmass.cli.exit_codes import exit_on_error, refuse
 from nnmass.cli.options import KeyFile, Server, client_of
 
 if TYPE_CHECKING:
     from nnmass.client import Client
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Delete what a service stores.")
+app = CommandLine(no_args_is_help=True, help="Delete what a service stores.")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Its id.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from nnmass.cli.exit_codes import exit_on_error, refuse
-from nnmass_core.codec import most_similar
 from nnmass_core.named.model_files import TAKEN, is_model_file
 
 HERE = "-"
@@ -82,6 +81,8 @@ def _of_training(found: Mapping[str, object]) -> tuple[Any, int]:
 
 def _unknown(place: str) -> str:
     """Return why a text is not a network, with the most similar known name, or else all known names."""
+    from nnmass_core.codec import most_similar
+
     similar = most_similar(place, _names())
     hint = f"Did you mean {similar}?" if similar else f"Known networks: {', '.join(_names())}."
     return f'"{place}" is not a file or a known network. {hint}'

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from nnmass.cli.commands import evaluated
 from nnmass.cli.exit_codes import refuse
 from nnmass.cli.inputs import json_in
 from nnmass_core.costs import (
@@ -162,7 +163,7 @@ def _key_in(path: Path | None) -> str | None:
 
 def with_limits(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command an option for each limit of a budget, in place of its parameter `limits`, which gets them all."""
-    signature = inspect.signature(command, eval_str=True)
+    signature = inspect.signature(evaluated(command))
 
     @wraps(command)
     def run(**given: Any) -> None:

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from nnmass.cli import calibrate, deletion, history, networks, search, training
+from nnmass.cli.commands import CommandLine, Group
 from nnmass.cli.exit_codes import refuse
 
 # untyped: commands of typer and click, which share no type
@@ -25,7 +26,7 @@ EXIT_CODES = (
 )
 
 
-class Commands(TyperGroup):
+class Commands(Group):
     """Looks up a command here first, then among those of installed distributions."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
@@ -53,12 +54,9 @@ def added_commands() -> dict[str, Any]:
     return found
 
 
-def command_line(group: type[TyperGroup]) -> typer.Typer:
+def command_line(group: type[Group]) -> CommandLine:
     """Return the library's commands in a group of the given kind."""
-    # plain help: with rich's markup each start would load all of rich first
-    line = typer.Typer(
-        cls=group, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None
-    )
+    line = CommandLine(cls=group, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
     line.callback()(nnmass)
     line.command(epilog=EXIT_CODES)(search.search)
     line.command(epilog=EXIT_CODES)(search.compress)

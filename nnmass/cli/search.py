@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,13 +38,13 @@ from nnmass.cli.options import (
     note_place,
     with_limits,
 )
-from nnmass_core.codec import JsonObject
 from nnmass_core.costs import LEAST_MASS
 
 if TYPE_CHECKING:
     from nnmass.client import Client
     from nnmass.results import Answer, NamedDevice
     from nnmass.search_options import SearchOptions, Space
+    from nnmass_core.codec import JsonObject
 
     Run = Callable[["Client | None", Any], Answer]
     """Runs a search with a client (None: on this machine), and shows its progress."""
@@ -245,6 +244,8 @@ def _objective_of(
 def _spend_of(text: str | None) -> JsonObject | None:
     if text is None:
         return None
+    from decimal import Decimal, InvalidOperation  # imported here: few searches need it
+
     quantity, _, share = text.partition("=")
     try:
         percent = Decimal(share.removesuffix("%"))
