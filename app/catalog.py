@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 from uuid import UUID
@@ -22,8 +22,10 @@ from app.storage.models import (
     Search,
     Verification,
 )
+from nnmass_core import __version__
 from nnmass_core.architecture import ARCH_ID, Architecture, id_of
 from nnmass_core.codec import JsonObject
+from nnmass_core.export.deployment import FILES_VERSION
 from nnmass_core.families import decode_architecture
 from nnmass_core.hardware.devices import NAME, devices, unknown_device
 
@@ -152,12 +154,26 @@ def made_of(session: Session, made: type[Made], owner: str, arch_id: str, limit:
     return session.execute(query.limit(limit)).all()
 
 
-def sizes_of_exports(session: Session, exports: Collection[Export]) -> dict[UUID, int]:
-    """Return the bytes of the files that exist, by the ids of their exports."""
+def described(session: Session, exports: Sequence[Row[Export, Job]]) -> list[dict[str, object]]:
+    """Return what a list says about each of some exports, with the bytes of those files that exist."""
     length = func.length(Export.content, type_=Export.seed.type).label("size")
-    ids = [row.id for row in exports]
+    ids = [row.id for row, _ in exports]
     query = select(Export.id, length).where(Export.id.in_(ids), Export.content.is_not(None))
-    return {row.id: row.size for row in session.execute(query)}
+    sizes = {row.id: row.size for row in session.execute(query)}
+    return [
+        {
+            "format": row.format,
+            "seed": row.seed,
+            "batch": row.batch,
+            "opset": row.opset,
+            "fold_batchnorm": row.fold_batchnorm,
+            "current": (row.core_version, row.files_version) == (__version__, FILES_VERSION),
+            "size": sizes.get(row.id),
+            "status": job.state,
+            "created_at": job.created_at,
+        }
+        for row, job in exports
+    ]
 
 
 def task_of(architecture: Architecture) -> str:

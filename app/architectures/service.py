@@ -15,12 +15,10 @@ from app.storage.db import after_commit, now
 from app.storage.locks import advisory_lock
 from app.storage.models import Export, Measurement, RegisteredArchitecture, Verification
 from nnmass.formatting import joined
-from nnmass_core import __version__
 from nnmass_core.architecture import Architecture
 from nnmass_core.certificate import place_of
 from nnmass_core.codec import JsonObject
 from nnmass_core.errors import DefinitionError, Problem
-from nnmass_core.export.deployment import FILES_VERSION
 from nnmass_core.families import caveats_of, decode_architecture
 from nnmass_core.hardware.devices import USUAL_PRECISION
 
@@ -75,8 +73,6 @@ def about(session: Session, owner: str, arch_id: str) -> JsonObject:
     """Return an architecture with its figures, the searches that ranked it and what was made of it. Raises NotFound."""
     architecture = catalog.architecture(session, owner, arch_id)
     searches = catalog.searches_that_ranked(session, owner, arch_id, LISTED)
-    exports = catalog.made_of(session, Export, owner, arch_id, LISTED)
-    sizes = catalog.sizes_of_exports(session, [row for row, _ in exports])
     return {
         "arch_id": arch_id,
         "registered": session.get(RegisteredArchitecture, (owner, arch_id)) is not None,
@@ -108,20 +104,7 @@ def about(session: Session, owner: str, arch_id: str) -> JsonObject:
             {"id": row.id, "kind": row.kind, "status": job.state, "created_at": job.created_at}
             for row, job in catalog.made_of(session, Measurement, owner, arch_id, LISTED)
         ],
-        "exports": [
-            {
-                "format": row.format,
-                "seed": row.seed,
-                "batch": row.batch,
-                "opset": row.opset,
-                "fold_batchnorm": row.fold_batchnorm,
-                "current": (row.core_version, row.files_version) == (__version__, FILES_VERSION),
-                "size": sizes.get(row.id),
-                "status": job.state,
-                "created_at": job.created_at,
-            }
-            for row, job in exports
-        ],
+        "exports": catalog.described(session, catalog.made_of(session, Export, owner, arch_id, LISTED)),
     }
 
 

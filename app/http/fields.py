@@ -232,3 +232,25 @@ PROBLEM_HEADERS: dict[int, JsonObject] = {
 }
 BODY_ERRORS = (400, 408, 413, 415, 422, 503)
 """For every route that changes something: a body is checked even where none is expected."""
+
+
+class ExportedAs(BaseModel):
+    """A file of an architecture that a worker created, or is to create."""
+
+    format: str = Field(description="Format of the file: `onnx`, `torchscript` or `metadata`.", examples=["onnx"])
+    seed: int = Field(description="Seed of the wiring and the initial weights.", examples=[0])
+    batch: int | None = Field(description="Number of inputs that it takes at once; null for any number.", examples=[1])
+    opset: int | None = Field(
+        description="Version of the operators of ONNX; null for TorchScript, and for files of older releases.",
+        examples=[18],
+    )
+    fold_batchnorm: bool | None = Field(
+        description="Whether BatchNorm is folded into convolutions; null for files of older releases.", examples=[True]
+    )
+    current: bool = Field(
+        description="Whether this release gives the file out; those of others are created again when asked for.",
+        examples=[True],
+    )
+    size: int | None = Field(description="Size of the file in bytes; null while it does not exist.", examples=[49954])
+    status: Status
+    created_at: CreatedAt
