@@ -144,14 +144,22 @@ def _networks_in(request: JsonObject) -> list[Any]:
 
 
 def made_of(session: Session, made: type[Made], owner: str, arch_id: str, limit: int) -> Sequence[Row[Made, Job]]:
-    """Return (row, job) of this owner's newest trainings, measurements or exports of an architecture."""
+    """Return (row, job) of this owner's newest trainings, measurements or untrained exports of an architecture."""
     query = (
         select(made, Job)
         .join(Job, Job.id == made.id)
         .where(made.arch_id == arch_id, Job.owner == owner)
         .order_by(Job.id.desc())
     )
+    if made is Export:
+        query = query.where(Export.verification_id.is_(None))
     return session.execute(query.limit(limit)).all()
+
+
+def exports_of_verification(session: Session, verification_id: UUID) -> Sequence[Row[Export, Job]]:
+    """Return (row, job) of the files written from the weights of a training, newest first."""
+    query = select(Export, Job).join(Job, Job.id == Export.id).where(Export.verification_id == verification_id)
+    return session.execute(query.order_by(Job.id.desc())).all()
 
 
 def described(session: Session, exports: Sequence[Row[Export, Job]]) -> list[dict[str, object]]:

@@ -58,7 +58,7 @@ FEATURES = {
         exports.router,
         evidence.router,
     ),
-    Scope.TRAIN: (verifications.router, verifications.names, measurements.router),
+    Scope.TRAIN: (verifications.router, verifications.names, exports.of_trainings, measurements.router),
 }
 """The scope that a feature's routes need in addition to `read`; each of its routes requires it."""
 

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from app.cli import app as command_line
 from app.config import Settings
+from app.exports import service as exports
 from app.jobs import lifecycle, retention
 from app.jobs.lifecycle import State
 from app.jobs.retention import SEARCHES, VERIFICATIONS, PruneReport, RetentionPolicy, age_of
@@ -24,6 +25,8 @@ from app.jobs.sweeper import PRUNE_EVERY_SECONDS, Sweeper
 from app.main import create_app
 from app.storage.db import now
 from app.storage.models import Base, Checkpoint, Export, Job
+from nnmass_core.export.deployment import USUAL
+from nnmass_core.families import decode_architecture
 from tests.api import trainings
 from tests.api.test_verifications import BODY, SEARCH
 from tests.clients import client_of
@@ -116,12 +119,25 @@ def _trainings(world: World) -> None:
     first = train("old, replayed lately", OLD, **BODY)
     second = train("old, its replay was replayed lately", OLD, f"/v1/verifications/{first}/replay")
     train("new replay", NEW, f"/v1/verifications/{second}/replay")
+    train("old, a file of it waits", OLD, **BODY)
+    world.ids["file that waits"] = _file_of(world, "old, a file of it waits")
+    world.end("file of the old training", _file_of(world, "old training"), OLD, State.SUCCEEDED)
     gone = train("old, replayed long ago", OLD, **BODY)
     train("old replay", OLD, f"/v1/verifications/{gone}/replay")
     for name, age in (("old, failed with a checkpoint", OLD), ("new, failed with a checkpoint", NEW)):
         made = world.client.post("/v1/verifications", json=BODY).json()["id"]
         _keep_checkpoint(world, trainings.claim(world.backend.database))
         world.end(name, made, age, State.FAILED)
+
+
+def _file_of(world: World, training: str) -> UUID:
+    """Have a file written from the weights of a training; returns its id. It has content already."""
+    wanted = exports.Wanted(decode_architecture(BODY["architecture"]), "onnx", 0, USUAL, world.ids[training])
+    with world.backend.database.write() as session:
+        exports.ask(session, "local", wanted)
+        row = session.scalars(select(Export).where(Export.verification_id == world.ids[training])).one()
+        row.content = b"onnx" * 5
+        return row.id
 
 
 def _keep_checkpoint(world: World, held: lifecycle.Claim) -> None:
@@ -184,7 +200,13 @@ def names_left(world: World) -> set[str]:
 
 
 OLD_SEARCHES = {"old", "old and tagged", "old, failed", "old, cancelled"}
-OLD_TRAININGS = {"old training", "old, replayed long ago", "old replay", "old, failed with a checkpoint"}
+OLD_TRAININGS = {
+    "old training",
+    "file of the old training",
+    "old, replayed long ago",
+    "old replay",
+    "old, failed with a checkpoint",
+}
 
 CASES: list[tuple[list[str], set[str]]] = [
     ([], OLD_SEARCHES),
@@ -192,7 +214,8 @@ CASES: list[tuple[list[str], set[str]]] = [
     (["--kind", "verifications"], OLD_TRAININGS),
     (["--kind", "searches", "--kind", "verifications"], OLD_SEARCHES | OLD_TRAININGS | {"old, trained long ago"}),
     (["--kind", "measurements"], {"old measurement"}),
-    (["--kind", "exports"], {"old export"}),
+    (["--kind", "exports"], {"old export", "file of the old training"}),
+    (["--kind", "exports", "--kind", "verifications"], OLD_TRAININGS | {"old export"}),
 ]
 
 
@@ -217,7 +240,8 @@ def test_prune_deletes_exactly_what_its_dry_run_reports(world: World, arguments:
     assert {name.split("/")[0] for name in lost} == with_files
     assert (removed.files, removed.file_bytes) == (len(lost), sum(map(len, lost.values())))
     assert not [name for name in with_files if (world.settings.training_dir / name).exists()]
-    assert removed.stored_bytes == 100 * ("old export" in named) + 3 * removed.rows["artifacts"]
+    of_exports = 100 * ("old export" in named) + 20 * ("file of the old training" in named)
+    assert removed.stored_bytes == of_exports + 3 * removed.rows["artifacts"]
 
     again, _ = prune(world, *arguments)
     assert again == PruneReport(), "there is no more of it"
@@ -243,9 +267,9 @@ def test_prune_deletes_in_batches(world: World, monkeypatch: pytest.MonkeyPatch)
     moment = retention.cutoff(database, policy)
     folder = world.settings.training_dir
     planned = [batch.jobs for batch in retention.prune(database, folder, policy, moment, dry_run=True)]
-    batches = [batch.jobs for batch in retention.prune(database, folder, policy, moment)]
-    assert sum(batches) == sum(planned) == len(OLD_SEARCHES | OLD_TRAININGS) + 1
-    assert max(batches) == 2
+    batches = list(retention.prune(database, folder, policy, moment))
+    assert sum(batch.jobs for batch in batches) == sum(planned) == len(OLD_SEARCHES | OLD_TRAININGS) + 1
+    assert max(batch.jobs - batch.rows["exports"] for batch in batches) == 2, "files go with their training"
     assert set(world.ids) - names_left(world) == OLD_SEARCHES | OLD_TRAININGS | {"old, trained long ago"}
     gone(before, world.rows())
 

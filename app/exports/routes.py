@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
+from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import Field
 
-from app.exports import service
-from app.exports.delivery import get_or_enqueue
+from app.exports import service, trained_files
+from app.exports.delivery import get_or_enqueue, get_or_enqueue_trained
 from app.exports.schemas import ExportState
-from app.exports.service import Pending
+from app.exports.service import File, Pending
+from app.http.concurrency import Threads
 from app.http.dependencies import CallerDep, Owner, ThreadsDep, WriteSession
-from app.http.fields import BODY_ERRORS, LARGEST_SEED, ArchId, problems
+from app.http.fields import BODY_ERRORS, LARGEST_SEED, UUID_EXAMPLE, ArchId, problems
 from app.http.file_responses import sent
+from app.storage.ids import id_of
 from nnmass_core.export.deployment import DYNAMIC, LARGEST_BATCH, OPSETS, USUAL_OPSET, file_options
 
 router = APIRouter(prefix="/v1/architectures", tags=["architectures"])
+of_trainings = APIRouter(prefix="/v1/verifications", tags=["verifications"])
 
 RETRY_AFTER_SECONDS = 2
 Format = Annotated[
@@ -55,6 +60,25 @@ FoldBatchNorm = Annotated[
 ExportSeed = Annotated[
     int, Query(ge=0, le=LARGEST_SEED, description="Seed of the wiring and the initial weights.", examples=[0])
 ]
+TrainedFormat = Annotated[
+    Literal["onnx", "metadata"],
+    Query(
+        description="Format of the file. `metadata` is what the ONNX file says about itself, as JSON.",
+        examples=["onnx"],
+    ),
+]
+TrainedSeed = Annotated[
+    int | None,
+    Query(
+        ge=0,
+        le=LARGEST_SEED,
+        description="Seed of the verification whose weights the file has; may be omitted if there is only one.",
+        examples=[0],
+    ),
+]
+VerificationId = Annotated[
+    UUID, id_of("verification"), Field(description="Id of the verification.", examples=[UUID_EXAMPLE])
+]
 
 
 @router.get(
@@ -87,10 +111,14 @@ async def export_architecture(
     """
     options = file_options(format, batch=batch, opset=opset, fold_batchnorm=fold_batchnorm)
     found = await get_or_enqueue(threads, caller, request.headers, arch_id, format, seed, options)
+    return await _answer(found, threads, caller.owner)
+
+
+async def _answer(found: File | Pending, threads: Threads, owner: str) -> Response:
     if isinstance(found, Pending):
         body = ExportState.model_validate(vars(found)).model_dump(mode="json")
         return JSONResponse(body, 202, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
-    return await sent(found.content, found.name, found.media_type, threads, caller.owner)
+    return await sent(found.content, found.name, found.media_type, threads, owner)
 
 
 @router.post("/{arch_id}/export/cancel", response_model=ExportState, responses=problems(404, *BODY_ERRORS))
@@ -120,3 +148,70 @@ def delete_export(
     The definition and PyTorch source are not stored: nothing of them can be deleted.
     """
     service.delete(session, owner, arch_id, format, seed)
+
+
+@of_trainings.get(
+    "/{verification_id}/export",
+    response_class=Response,
+    responses={
+        200: {
+            "content": {service.FORMATS[form].media_type: {} for form in ("onnx", "metadata")},
+            "description": "The file.",
+        },
+        202: {"model": ExportState, "description": "No file yet; try again after `Retry-After` seconds."},
+        **problems(404, 409, 422, 503),
+    },
+)
+async def export_verification(
+    request: Request,
+    verification_id: VerificationId,
+    threads: ThreadsDep,
+    caller: CallerDep,
+    format: TrainedFormat,  # noqa: A002 - the contract's word
+    seed: TrainedSeed = None,
+    batch: Batch = None,
+    opset: Opset = None,
+    fold_batchnorm: FoldBatchNorm = None,
+) -> Response:
+    """Return a trained network as an ONNX file with options of your choice, or what that file says about itself.
+
+    The file that the training stored is returned where the options are the usual ones. A worker with torch writes
+    others from the stored weights and metadata, for a key with the scope `train`; until then, the response is 202.
+
+    Returns 409 while the verification has not ended, or if it has not stored its weights and metadata.
+    """
+    options = file_options(format, batch=batch, opset=opset, fold_batchnorm=fold_batchnorm)
+    found = await get_or_enqueue_trained(threads, caller, request.headers, verification_id, format, seed, options)
+    return await _answer(found, threads, caller.owner)
+
+
+@of_trainings.post(
+    "/{verification_id}/export/cancel", response_model=ExportState, responses=problems(404, *BODY_ERRORS)
+)
+def cancel_verification_export(
+    verification_id: VerificationId,
+    session: WriteSession,
+    owner: Owner,
+    format: TrainedFormat,  # noqa: A002 - the contract's word
+    seed: TrainedSeed = None,
+) -> ExportState:
+    """Cancel the creation of a file of a training, with whatever options. A file that exists remains."""
+    number = trained_files.seed_of(session, owner, verification_id, seed)
+    return ExportState.model_validate(vars(service.cancel(session, owner, verification_id, format, number)))
+
+
+@of_trainings.delete("/{verification_id}/export", status_code=204, responses=problems(404, 409, *BODY_ERRORS))
+def delete_verification_export(
+    verification_id: VerificationId,
+    session: WriteSession,
+    owner: Owner,
+    format: TrainedFormat,  # noqa: A002 - the contract's word
+    seed: TrainedSeed = None,
+) -> None:
+    """Delete the ONNX files that a worker wrote from the weights of a training, with whatever options.
+
+    While a worker writes one, returns 409. Those that the training stored go with the verification alone, and the
+    metadata are not stored.
+    """
+    number = trained_files.seed_of(session, owner, verification_id, seed)
+    service.delete(session, owner, verification_id, format, number)

@@ -1,8 +1,9 @@
 """Delete old data: jobs that ended long ago, with all their rows and files, and nothing else.
 
 All other rows stay as they are, to the last column. A search therefore stays for as long as a training refers to it,
-and a training for as long as another is a replay of it: deleting them would change those. Queued and running jobs are
-never deleted, however old.
+and a training for as long as another is a replay of it: deleting them would change those. Files that were written from
+the weights of a training go with it. Queued and running jobs are never deleted, however old, and a training stays while
+a worker is to write a file of it.
 
 Deletion runs in batches, one transaction each. A batch locks its rows first and checks them again, so that whatever a
 user retries, tags or trains meanwhile stays.
@@ -43,7 +44,7 @@ from app.storage.models import (
 )
 
 AT_ONCE = 500
-"""The most jobs of a batch: some thousand rows, deleted in a fraction of a second."""
+"""The most jobs of a batch, beside files that go with trainings: some thousand rows, deleted in part of a second."""
 
 SEARCHES, VERIFICATIONS, MEASUREMENTS, EXPORTS = "searches", "verifications", "measurements", "exports"
 KINDS = {VERIFICATIONS: "verification", MEASUREMENTS: "measurement", EXPORTS: "export", SEARCHES: "search"}
@@ -159,6 +160,10 @@ class _Criteria:
         ended = [Job.kind == KINDS[self.kind], Job.state.in_(ENDED), Job.finished_at < self.before]
         if self.kind == SEARCHES and self.keep_tagged:
             ended.append(~exists().where(SearchTag.search_id == Job.id))
+        if self.kind == VERIFICATIONS:
+            making = aliased(Job)
+            of_it = (Export.verification_id == Job.id, Export.id == making.id)
+            ended.append(~exists().where(*of_it, making.state.not_in(ENDED)))
         return ended
 
     def unnamed(self, going: Sequence[UUID]) -> ColumnElement[bool]:
@@ -178,13 +183,21 @@ def _batches(database: Database, criteria: _Criteria, going: set[UUID]) -> Itera
         yield from (newest_first[at : at + AT_ONCE] for at in range(0, len(newest_first), AT_ONCE))
         return
     for ids in _pages(database, criteria):
-        held: set[UUID] = set()
-        if criteria.kind == SEARCHES:
-            with database.read() as session:
-                naming = select(Verification.search_id, Verification.id).where(Verification.search_id.in_(ids))
-                held = {search for search, training in session.execute(naming) if search and training not in going}
+        with database.read() as session:
+            held = _held(session, criteria.kind, ids, going)
         if free := [job_id for job_id in ids if job_id not in held]:
             yield free
+
+
+def _held(session: Session, kind: str, ids: list[UUID], going: set[UUID]) -> set[UUID]:
+    """Return the jobs that stay, because of a training that stays; and those that a training takes with it."""
+    if kind == SEARCHES:
+        naming = select(Verification.search_id, Verification.id).where(Verification.search_id.in_(ids))
+        return {search for search, training in session.execute(naming) if search and training not in going}
+    if kind == EXPORTS:
+        written = select(Export.id, Export.verification_id).where(Export.id.in_(ids))
+        return {export for export, training in session.execute(written) if training in going}
+    return set()
 
 
 def _pages(database: Database, criteria: _Criteria) -> Iterator[list[UUID]]:
@@ -226,8 +239,9 @@ def _delete(database: Database, training_dir: Path, criteria: _Criteria, ids: Se
         sure = session.scalars(
             select(Job.id).where(Job.id.in_(found), *criteria.conditions, criteria.unnamed(found))
         ).all()
-        removed = _count(session, training_dir, criteria, sure)
-        session.execute(delete(Job).where(Job.id.in_(sure)), execution_options={"synchronize_session": False})
+        removed = _count(session, training_dir, criteria.kind, sure)
+        gone = [*_exports_of(session, criteria.kind, sure), *sure]
+        session.execute(delete(Job).where(Job.id.in_(gone)), execution_options={"synchronize_session": False})
     for job_id in sure if criteria.kind == VERIFICATIONS else ():
         shutil.rmtree(training_dir / str(job_id), ignore_errors=True)
     return removed
@@ -236,20 +250,28 @@ def _delete(database: Database, training_dir: Path, criteria: _Criteria, ids: Se
 def _count_only(database: Database, training_dir: Path, criteria: _Criteria, ids: Sequence[UUID]) -> PruneReport:
     """Return what deleting a batch would delete."""
     with database.read() as session:
-        return _count(session, training_dir, criteria, ids)
+        return _count(session, training_dir, criteria.kind, ids)
 
 
-def _count(session: Session, training_dir: Path, criteria: _Criteria, ids: Sequence[UUID]) -> PruneReport:
-    """Count the rows and files of jobs of a kind."""
+def _exports_of(session: Session, kind: str, ids: Sequence[UUID]) -> Sequence[UUID]:
+    """Return the exports that go with jobs of a kind: files that were written from the weights of these trainings."""
+    if kind != VERIFICATIONS:
+        return []
+    return session.scalars(select(Export.id).where(Export.verification_id.in_(ids))).all()
+
+
+def _count(session: Session, training_dir: Path, kind: str, ids: Sequence[UUID]) -> PruneReport:
+    """Count the rows and files of jobs of a kind, and of what goes with them."""
     removed = PruneReport()
-    for table, key in BELONGING[criteria.kind]:
+    for table, key in BELONGING[kind]:
         count = session.execute(select(func.count()).select_from(table).where(key.in_(ids))).scalar_one()
         removed.rows[table.__tablename__] = count
-    if criteria.kind == VERIFICATIONS:
+    if kind == VERIFICATIONS:
         removed.stored_bytes = _sum(session, Artifact.size, Artifact.verification_id, ids)
         files = [file for job_id in ids for file in _files(training_dir / str(job_id))]
         removed.files, removed.file_bytes = len(files), sum(file.stat().st_size for file in files)
-    if criteria.kind == EXPORTS:
+        removed.add(_count(session, training_dir, EXPORTS, _exports_of(session, kind, ids)))
+    if kind == EXPORTS:
         removed.stored_bytes = _sum(session, func.length(Export.content, type_=Export.seed.type), Export.id, ids)
     return removed
 

@@ -165,14 +165,19 @@ class DeviceProfile(Base):
 class Export(Base):
     """A file that a worker creates from an architecture; `content` is set once its job has succeeded.
 
+    `verification_id` names the training whose weights of `seed` the file has; null for one of an untrained network.
     The options are null where they do not apply to the format, and `batch` also for a batch of any size. A file whose
     `files_version` is not the current one is not given out.
     """
 
     __tablename__ = "exports"
-    __table_args__ = (Index("ix_exports_arch_id_format_seed_id", "arch_id", "format", "seed", "id"),)
+    __table_args__ = (
+        Index("ix_exports_arch_id_format_seed_id", "arch_id", "format", "seed", "id"),
+        Index("ix_exports_verification_id", "verification_id"),
+    )
 
     id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    verification_id: Mapped[UUID | None] = mapped_column(ForeignKey("verifications.id", ondelete="CASCADE"))
     arch_id: Mapped[str] = mapped_column(String(64))
     definition: Mapped[dict[str, Any]] = mapped_column(Json)
     format: Mapped[str] = mapped_column(String(16))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from sqlalchemy.orm import Session
 
+from app import catalog
 from app.jobs import waiting
 from app.jobs.lifecycle import ENDED, State
 from app.jobs.waiting import Waiting
@@ -40,6 +41,7 @@ def answer(session: Session, row: Verification) -> VerificationAnswer:
             "result": _result(session, row),
             "runs": _runs(session, row, ended),
             "artifacts": _artifacts(session, row),
+            "exports": catalog.described(session, catalog.exports_of_verification(session, row.id)),
             "result_digest": row.result_digest,
             "replay": _replay(session, row),
         }

@@ -16,6 +16,7 @@ from app.storage.blobs import Blob, part_of
 from app.storage.models import (
     Artifact,
     Checkpoint,
+    Export,
     Job,
     RankedArchitecture,
     Search,
@@ -151,6 +152,16 @@ def keep(session: Session, verification_id: UUID) -> bool:
     """Return whether a verification still exists, and lock it until the transaction ends."""
     kept = select(Verification.id).where(Verification.id == verification_id)
     return session.scalars(kept.with_for_update(read=True, key_share=True)).one_or_none() is not None
+
+
+def hold(session: Session, verification_id: UUID) -> Sequence[UUID]:
+    """Return the ids of a verification's exports, and lock it until the transaction ends: no other export is added.
+
+    Its job is locked first, as workers do.
+    """
+    session.execute(select(Job.id).where(Job.id == verification_id).with_for_update())
+    session.execute(select(Verification.id).where(Verification.id == verification_id).with_for_update())
+    return session.scalars(select(Export.id).where(Export.verification_id == verification_id)).all()
 
 
 def best_of(session: Session, search_id: UUID, count: int) -> Sequence[RankedArchitecture]:

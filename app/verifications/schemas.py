@@ -18,6 +18,7 @@ from app.http.fields import (
     CreatedAt,
     DatasetWithOptions,
     DoneFraction,
+    ExportedAs,
     FailureCode,
     FailureMessage,
     FamilyName,
@@ -412,6 +413,9 @@ class VerificationAnswer(VerificationSummary):
     core_version: CoreVersion
     runs: list[SeedItem] = Field(description="The training of each seed, in the order of `seeds`.")
     artifacts: list[ArtifactItem] = Field(description="The stored files.")
+    exports: list[ExportedAs] = Field(
+        description="ONNX files with options of your choice that workers write from its weights (`GET .../export`)."
+    )
     result_digest: str | None = Field(
         description="Digest of the losses and accuracies of all epochs, without times; null until it has succeeded.",
         examples=[DIGEST_EXAMPLE],

@@ -343,9 +343,13 @@ def change(session: Session, owner: str, verification_id: UUID, changes: Verific
 def delete(session: Session, owner: str, verification_id: UUID) -> None:
     """Delete a verification with its epochs and files; its accuracy is no longer evidence.
 
-    A replay of it stays, without it. Raises NotFound, WrongState while it runs.
+    A file that a worker is writing from its weights goes too. A replay of it stays, without it. Raises NotFound,
+    WrongState while it runs.
     """
     get(session, owner, verification_id)
+    for export_id in repository.hold(session, verification_id):
+        lifecycle.cancel(session, export_id)
+        lifecycle.delete(session, export_id)
     if not lifecycle.delete(session, verification_id):
         session.expire_all()
         get(session, owner, verification_id)  # it may no longer exist

@@ -211,6 +211,12 @@ def metadata_file(about: JsonObject) -> bytes:
     return (json.dumps(about, indent=2) + "\n").encode()
 
 
+def read_metadata(content: bytes) -> JsonObject:
+    """Return what a file that `metadata_file` wrote says."""
+    about: JsonObject = json.loads(content)
+    return about
+
+
 def applying(form: str, options: FileOptions) -> JsonObject:
     """Return all options, with null for those that do not apply to a format."""
     return {name: value if name in APPLYING.get(form, ()) else None for name, value in asdict(options).items()}

@@ -111,17 +111,19 @@ def _make(client: TestClient, worker: Context) -> dict[str, str]:
     search = _post(client, "/v1/searches", MLP_SEARCH)["id"]
     assert search_tasks.run_next(worker)
     (trained,) = _post(client, "/v1/verifications", TRAINING | {"search": search})["items"]
-    trainings.train_all(worker.database, [7])
+    (ended,) = trainings.train_all(worker.database, [7])
+    trainings.describe(worker.database, ended)
     measurement = _post(client, "/v1/measurements", {"kind": "peak", "architecture": MLP})["id"]
     held = trainings.claim(worker.database, "files")
     with worker.database.write() as session:
         assert lifecycle.succeed(session, held)
         session.get_one(Measurement, held.job_id).result = PEAK
-    assert client.get(f"/v1/architectures/{trained['arch_id']}/export?format=onnx").status_code == 202
-    held = trainings.claim(worker.database, "files")
-    with worker.database.write() as session:
-        assert lifecycle.succeed(session, held)
-        session.get_one(Export, held.job_id).content = b"made"
+    for made in (f"architectures/{trained['arch_id']}", f"verifications/{trained['id']}"):
+        assert client.get(f"/v1/{made}/export?format=onnx").status_code == 202
+        held = trainings.claim(worker.database, "files")
+        with worker.database.write() as session:
+            assert lifecycle.succeed(session, held)
+            session.get_one(Export, held.job_id).content = b"made"
     return {
         "search_id": search,
         "verification_id": trained["id"],

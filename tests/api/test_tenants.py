@@ -90,7 +90,7 @@ def world(backend: Backend, worker: Context) -> Iterator[World]:
         alices = _search_and_train(alice, backend, worker, {"name": MARK, "tags": [MARK], "note": MARK})
         _diverge(alice, backend, 6)
         assert alice.patch(f"/v1/verifications/{_diverge(alice, backend, 7)}", json={"excluded": True}).is_success
-        alices |= _order(alice, alices["arch_id"])
+        alices |= _order(alice, alices["arch_id"], alices["verification_id"])
         yield World(alice, bob, twin, alices, backend)
 
 
@@ -104,7 +104,8 @@ def _search_and_train(client: TestClient, backend: Backend, worker: Context, lab
     search = _post(client, "/v1/searches", MLP_SEARCH | labels)["id"]
     assert search_tasks.run_next(worker)
     (trained,) = _post(client, "/v1/verifications", TRAINING | {"search": search, "top": 1})["items"]
-    trainings.train_all(backend.database, [7])
+    (ended,) = trainings.train_all(backend.database, [7])
+    trainings.describe(backend.database, ended)
     ids = {"search_id": search, "verification_id": trained["id"], "arch_id": trained["arch_id"]}
     return ids | {"name": "weights-seed0.pt"}
 
@@ -118,12 +119,13 @@ def _diverge(client: TestClient, backend: Backend, depth: int) -> str:
     return str(made)
 
 
-def _order(client: TestClient, best: str) -> dict[str, str]:
-    """Register a network, and request a measurement and an export of the best one."""
+def _order(client: TestClient, best: str, trained: str) -> dict[str, str]:
+    """Register a network, and request a measurement and exports of the best one, untrained and trained."""
     network = MLP | {"depth": 5}
     registered = _post(client, "/v1/architectures", network)["arch_id"]
     measurement = _post(client, "/v1/measurements", {"kind": "peak", "architecture": {"arch_id": best}})["id"]
-    assert client.get(f"/v1/architectures/{best}/export?format=onnx").status_code == 202
+    for source in (f"architectures/{best}", f"verifications/{trained}"):
+        assert client.get(f"/v1/{source}/export?format=onnx").status_code == 202
     device = _post(client, "/v1/devices", profile("alices-board", title=MARK))["name"]
     _post(client, "/v1/searches", {**MLP_SEARCH, "objective": {"minimize": "params", "reference": REFERENCE}})
     return {"measurement_id": measurement, "registered": registered, "device_name": device}
@@ -236,7 +238,7 @@ def _leaks_to_a_twin(world: World) -> Iterator[str]:
     world.twin.get(f"/v1/architectures/{world.alices['arch_id']}/export?format=onnx")
     with world.backend.database.read() as session:
         made = session.scalars(select(Job.owner).where(Job.kind == "export")).all()
-    if sorted(made) != ["alice", "twin"]:
+    if sorted(made) != ["alice", "alice", "twin"]:
         yield f"files were made for {made}"
 
 

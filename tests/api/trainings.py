@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 from app.jobs import lifecycle
 from app.jobs.lifecycle import Claim
 from app.storage.db import Database
-from app.storage.models import Artifact
+from app.storage.models import Artifact, Verification
 from app.verifications import recording
+from nnmass_core.export.deployment import USUAL, metadata, metadata_file
+from nnmass_core.families import decode_architecture
 from nnmass_core.named.adaptation import adaptation_of
 from nnmass_core.named.recipes import Recipe
 
@@ -90,6 +93,23 @@ def finish(database: Database, held: Claim, hits_by_seed: dict[int, int]) -> Non
             assert recording.seed(session, held, outcome, [file]) is not None
     with database.write() as session:
         assert recording.succeed(session, held, {**FIGURES, "data": dict(FIGURES["data"])})
+
+
+def store(database: Database, verification_id: UUID, files: Mapping[str, bytes]) -> None:
+    """Store files of a training, in place of those of the same names."""
+    with database.write() as session:
+        for name, content in files.items():
+            row = Artifact(name=name, media_type="application/octet-stream", sha256="0", size=len(content))
+            row.verification_id, row.content = verification_id, content
+            session.merge(row)
+
+
+def describe(database: Database, verification_id: UUID, seed: int = 0) -> None:
+    """Store what the ONNX file of a training says about itself; the network has its initial weights."""
+    with database.read() as session:
+        architecture = decode_architecture(session.get_one(Verification, verification_id).definition)
+    about = metadata(architecture, seed, "0" * 64, USUAL)
+    store(database, verification_id, {f"model-seed{seed}.json": metadata_file(about)})
 
 
 def train_all(database: Database, hits: list[int]) -> list[UUID]:

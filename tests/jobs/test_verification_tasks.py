@@ -26,6 +26,7 @@ import torch
 
 from app.config import Settings
 from app.jobs import lifecycle
+from app.main import create_app
 from app.storage.models import Artifact, Checkpoint, Job, JobEvent, Verification, VerificationEpoch
 from app.verifications import service
 from app.verifications.schemas import VerificationBody
@@ -33,12 +34,13 @@ from nnmass_core.families import decode_architecture
 from nnmass_core.named.adaptation import adaptation_of
 from nnmass_core.named.datasets import resolve_dataset
 from nnmass_core.named.recipes import Recipe, resolve_recipe
-from nnmass_core.nets import assemble
+from nnmass_core.nets import assemble, build
 from nnmass_core.training.data import Standardize, load
 from nnmass_core.wiring import Wiring
+from tests.clients import client_of
 from tests.conftest import POSTGRES, SQLITE, Backend
 from tests.networks import MLP
-from worker import train_tasks, verification_tasks
+from worker import files_tasks, train_tasks, verification_tasks
 from worker.process import Context
 
 OWNER = "local"
@@ -204,6 +206,20 @@ def test_an_onnx_file_of_a_training_has_all_that_deployment_needs(bench: Bench) 
     assert about["test_inputs"] == len(labels)
     traces = (str(Path(__file__).parents[2]), sys.prefix, str(bench.context.settings.training_dir), 'File "')
     assert [trace for trace in traces if trace.encode() in content["model-seed3.onnx"]] == []
+    # the same network with other options, written by a worker from what the training stored
+    client = client_of(create_app(bench.context.settings))
+    place, asked = f"/v1/verifications/{answer['id']}/export", {"format": "onnx", "batch": "7", "opset": "13"}
+    assert client.get(place, params=asked).status_code == 202
+    assert files_tasks.run_next(bench.context)
+    fixed = runtime.InferenceSession(client.get(place, params=asked).content, providers=["CPUExecutionProvider"])
+    module = build(architecture, 3).eval()
+    module.load_state_dict(torch.load(BytesIO(content["weights-seed3.pt"]), weights_only=True))
+    with torch.no_grad():
+        expected = module(torch.from_numpy(x[:7])).numpy()
+    assert np.allclose(fixed.run(None, {"input": x[:7]})[0], expected, atol=1e-5)
+    said = client.get(place, params=asked | {"format": "metadata"}).json()
+    assert said == about | {"batch": 7, "opset": 13, "input_shape": [7, 64]}
+    assert client.get(place, params={"format": "onnx"}).content == content["model-seed3.onnx"]
 
 
 @pytest.mark.slow
