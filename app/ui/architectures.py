@@ -17,21 +17,14 @@ from app.exports.delivery import get_or_enqueue
 from app.exports.routes import Batch, FoldBatchNorm, Opset
 from app.exports.service import FORMATS, Pending
 from app.http.dependencies import CallerDep, Owner, ReadSession, ThreadsDep
-from app.http.fields import LARGEST_SEED, ArchId, Precision
+from app.http.fields import LARGEST_SEED, ArchId, ExportedAs, Precision
 from app.http.file_responses import sent
 from app.ui.budgets import charted
+from app.ui.files import file_query, stored_query, waiting_page
 from app.ui.page import PageRoute, go_to, has_torch, render
 from app.ui.trainings import choices
 from nnmass_core.architecture import BYTES_PER_ELEMENT, Architecture
-from nnmass_core.export.deployment import (
-    LARGEST_BATCH,
-    OPSETS,
-    USUAL,
-    USUAL_OPSET,
-    FileOptions,
-    applying,
-    file_options,
-)
+from nnmass_core.export.deployment import LARGEST_BATCH, OPSETS, file_options
 from nnmass_core.wiring import depends_on_seed
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -93,8 +86,8 @@ def show(
         "options": options,
         "opsets": OPSETS,
         "largest_batch": LARGEST_BATCH,
-        "file_query": {form: _query(form, seed, options) for form in FORMATS},
-        "stored": [(one, _stored_query(one)) for one in about["exports"]],
+        "file_query": {form: file_query(form, seed, options) for form in FORMATS},
+        "stored": [(one, stored_query(ExportedAs(**one))) for one in about["exports"]],
     }
     return render(request, "architecture.html", **context)
 
@@ -103,21 +96,6 @@ def _deletable(session: Session, owner: str, about: Mapping[str, Any]) -> bool:
     """Return whether an architecture was registered and nothing uses it, or refers to it."""
     used = any(about[uses] for uses in ("searches", "verifications", "measurements", "exports"))
     return about["registered"] and not used and not catalog.searches_with_reference(session, owner, about["arch_id"], 1)
-
-
-def _query(form: str, seed: int, options: FileOptions) -> str:
-    """Return the query of a file's address, with the options that apply to it and are not the usual ones."""
-    if form == "json":
-        return ""
-    usual = applying(form, USUAL)
-    asked = {name: value for name, value in applying(form, options).items() if value != usual[name]}
-    return "?" + urlencode({"seed": seed} | {name: str(value).lower() for name, value in asked.items()})
-
-
-def _stored_query(one: Mapping[str, Any]) -> str:
-    """Return the query of a stored file's address."""
-    options = FileOptions(one["batch"], one["opset"] or USUAL_OPSET, fold_batchnorm=one["fold_batchnorm"] is not False)
-    return _query(one["format"], one["seed"], options)
 
 
 def _timeline(architecture: Architecture, precision: str) -> list[tuple[str, int, float]]:
@@ -165,7 +143,6 @@ async def export(
     options = file_options(form, batch=batch, opset=opset, fold_batchnorm=fold_batchnorm)
     found = await get_or_enqueue(threads, caller, request.headers, arch_id, form, seed, options)
     if isinstance(found, Pending):
-        waiting = render(request, "export.html", arch_id=arch_id, form=form, pending=found)
-        waiting.headers["Refresh"] = "1"
-        return waiting
+        what = f"the {form} file of the untrained network"
+        return waiting_page(request, what, (f"/architectures/{arch_id}", "the architecture"), found)
     return await sent(found.content, found.name, found.media_type, threads, caller.owner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from app.http.fields import LARGEST_SEED, ArchId
 from app.measurements import service as measurements
 from app.searches import service as searches
 from app.storage.ids import id_of
+from app.storage.models import Export
 from app.ui.page import PageRoute, go_to, render
 from app.verifications import service as verifications
 from nnmass.formatting import request_summary
@@ -103,12 +105,14 @@ def ask_export(
     request: Request, session: ReadSession, owner: Owner, arch_id: ArchId, form: str, seed: WiringSeed = 0
 ) -> Response:
     """Ask before a file is deleted."""
-    stored = exports.every(session, owner, arch_id, form, seed)  # it must exist
-    effect = "A worker creates it again when somebody asks for it."
-    what = f"the {form} file with seed {seed}"
+    return _ask_export(request, exports.every(session, owner, arch_id, form, seed), f"/architectures/{arch_id}")
+
+
+def _ask_export(request: Request, stored: Sequence[Export], back: str) -> Response:
+    what = f"the {stored[0].format} file with seed {stored[0].seed}"
     if len(stored) > 1:
         what += ", with all its options"
-    return _ask(request, what, effect, f"/architectures/{arch_id}")
+    return _ask(request, what, "A worker creates it again when somebody asks for it.", back)
 
 
 @of_architectures.post("/architectures/{arch_id}/export/{form}/delete")
@@ -127,3 +131,45 @@ def cancel_export(
     """Cancel the creation of a file."""
     exports.cancel(session, owner, arch_id, form, seed)
     return go_to(request, f"/architectures/{arch_id}")
+
+
+@of_trainings.get("/verifications/{verification_id}/export/{form}/delete")
+def ask_trained_export(
+    request: Request,
+    session: ReadSession,
+    owner: Owner,
+    verification_id: VerificationId,
+    form: str,
+    seed: WiringSeed = 0,
+) -> Response:
+    """Ask before a file that was written from the weights of a training is deleted."""
+    stored = exports.every(session, owner, verification_id, form, seed)
+    return _ask_export(request, stored, f"/verifications/{verification_id}")
+
+
+@of_trainings.post("/verifications/{verification_id}/export/{form}/delete")
+def delete_trained_export(
+    request: Request,
+    session: WriteSession,
+    owner: Owner,
+    verification_id: VerificationId,
+    form: str,
+    seed: WiringSeed = 0,
+) -> Response:
+    """Delete a file that was written from the weights of a training."""
+    exports.delete(session, owner, verification_id, form, seed)
+    return go_to(request, f"/verifications/{verification_id}")
+
+
+@of_trainings.post("/verifications/{verification_id}/export/{form}/cancel")
+def cancel_trained_export(
+    request: Request,
+    session: WriteSession,
+    owner: Owner,
+    verification_id: VerificationId,
+    form: str,
+    seed: WiringSeed = 0,
+) -> Response:
+    """Cancel the creation of a file of a training."""
+    exports.cancel(session, owner, verification_id, form, seed)
+    return go_to(request, f"/verifications/{verification_id}")

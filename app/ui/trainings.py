@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
 from app.errors import Invalid
-from app.http.dependencies import CursorsDep, Owner, ReadSession, ThreadsDep, WriteSession
+from app.exports.delivery import get_or_enqueue_trained
+from app.exports.routes import Batch, FoldBatchNorm, Opset, TrainedSeed
+from app.exports.service import Pending
+from app.http.dependencies import CallerDep, CursorsDep, Owner, ReadSession, ThreadsDep, WriteSession
+from app.http.file_responses import sent
 from app.http.pagination import Paging
 from app.jobs.lifecycle import ENDED, State
 from app.predictions import Predictions
 from app.storage.ids import id_of
+from app.ui.files import stored_query, waiting_page
 from app.ui.forms import FormProblems, checked, chosen_state, verification_body
 from app.ui.page import FormDep, PageRoute, go_to, has_torch, render
 from app.verifications import service
@@ -24,6 +29,7 @@ from nnmass_core.architecture import Architecture
 from nnmass_core.codec import JsonObject
 from nnmass_core.errors import DefinitionError
 from nnmass_core.export.artifacts import ARTIFACTS
+from nnmass_core.export.deployment import LARGEST_BATCH, OPSETS, USUAL, file_options
 from nnmass_core.named.datasets import datasets, problems_of, resolve_dataset
 from nnmass_core.named.recipes import recipes
 
@@ -95,6 +101,11 @@ def show(request: Request, session: ReadSession, owner: Owner, verification_id: 
         "it": found,
         "ended": found.status in ENDED,
         "files": _files_by_seed(found),
+        "rewritable": _rewritable(found),
+        "usual": USUAL,
+        "opsets": OPSETS,
+        "largest_batch": LARGEST_BATCH,
+        "stored": [(one, stored_query(one)) for one in found.exports],
         "curves": [_curve(run.model_dump()) for run in found.runs],
         "predicted": Predictions(session, owner, found.family).of(found.architecture),
         "log": service.log(session, owner, verification_id),
@@ -112,6 +123,12 @@ def _files_by_seed(found: VerificationAnswer) -> list[tuple[int, list[ArtifactIt
         for seed, of in names.items()
         if stored.keys() & set(of.values())
     ]
+
+
+def _rewritable(found: VerificationAnswer) -> list[int]:
+    """Return the seeds whose ONNX file can be written with other options."""
+    stored = {item.name for item in found.artifacts} if found.status in ENDED else set()
+    return [seed for seed in found.seeds if {ARTIFACTS[kind].name(seed) for kind in ("weights", "metadata")} <= stored]
 
 
 def _curve(run: Mapping[str, Any]) -> JsonObject:
@@ -153,3 +170,24 @@ def replay(request: Request, session: WriteSession, owner: Owner, verification_i
     """Run the training again."""
     done = service.replay(session, owner, verification_id, None)
     return go_to(request, done.location.removeprefix("/v1"))
+
+
+@router.get("/verifications/{verification_id}/export/{form}")
+async def export(
+    request: Request,
+    threads: ThreadsDep,
+    caller: CallerDep,
+    verification_id: VerificationId,
+    form: Literal["onnx", "metadata"],
+    seed: TrainedSeed = None,
+    batch: Batch = None,
+    opset: Opset = None,
+    fold_batchnorm: FoldBatchNorm = None,
+) -> Response:
+    """Return the file of a training; while it does not exist, a page that says why and reloads itself."""
+    options = file_options(form, batch=batch, opset=opset, fold_batchnorm=fold_batchnorm)
+    found = await get_or_enqueue_trained(threads, caller, request.headers, verification_id, form, seed, options)
+    if isinstance(found, Pending):
+        place = (f"/verifications/{verification_id}", "the training")
+        return waiting_page(request, f"the {form} file of the trained network", place, found)
+    return await sent(found.content, found.name, found.media_type, threads, caller.owner)

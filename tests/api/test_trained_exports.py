@@ -220,10 +220,10 @@ def test_a_new_file_of_a_training_requires_the_scope_train(backend: Backend) -> 
     path = verify(owner)
     (made,) = trainings.train_all(backend.database, [7])
     trainings.describe(backend.database, made)
-    place = f"{path}/export?format=onnx&opset=13"
-    assert reader.get(place).status_code == 403
-    assert stranger.get(place).status_code == 404
-    assert owner.get(place, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+    for place in (f"{path}/export?format=onnx&opset=13", path.removeprefix("/v1") + "/export/onnx?opset=13"):
+        assert reader.get(place).status_code == 403
+        assert stranger.get(place).status_code == 404
+        assert owner.get(place, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
     assert jobs(backend) == [made]
     assert owner.get(f"{path}/export?format=onnx&opset=13").status_code == 202
     assert reader.get(f"{path}/export?format=onnx&opset=13").status_code == 202

@@ -574,6 +574,7 @@ def test_deleting_asks_first(site: Everything) -> None:
     arch = f"/architectures/{site.ids['arch_id']}"
     own = "/architectures/" + site.client.post("/v1/architectures", json=MLP | {"depth": 9}).json()["arch_id"]
     site.client.get(f"{arch}/export/onnx?seed=3")
+    of_training = f"/verifications/{site.ids['verification_id']}/export/onnx/delete?seed=0"
     training = f"/verifications/{site.ids['verification_id']}"
     measurement = f"/measurements/{site.ids['measurement_id']}"
     measured = f"/architectures/{site.client.get('/v1' + measurement).json()['arch_id']}"
@@ -582,6 +583,7 @@ def test_deleting_asks_first(site: Everything) -> None:
     try:
         for shown, path, title, then in (
             (search, f"{search}/delete", "the search “first of all”", "/searches"),
+            (training, of_training, "the onnx file with seed 0", training),
             (training, f"{training}/delete", "the training of densenet_mlp on digits", "/verifications"),
             (measured, f"{measurement}/delete", "the measurement of peak", measured),
             (arch, f"{arch}/export/onnx/delete?seed=3", "the onnx file with seed 3", arch),
@@ -614,7 +616,7 @@ def test_a_network_that_only_a_reference_uses_has_no_delete_button(site: Everyth
 
 def test_no_page_deletes_with_one_click(site: Everything) -> None:
     deleting = [path for method, path in routes() if method == "POST" and path.endswith("/delete")]
-    assert len(deleting) == 5
+    assert len(deleting) == 6
     pages = [path for method, path in routes() if method == "GET"]
     assert set(deleting) <= set(pages), "each address that deletes has a page that asks"
     given: dict[str, dict[str, Any]] = {"/architectures": {"arch_id": site.ids["arch_id"]}}
@@ -631,7 +633,7 @@ def test_pages_of_a_service_without_torch_say_what_to_run(site: Everything, monk
     offers = {
         search: ('action="/verifications"',),
         arch: ('action="/verifications"', ">ONNX, untrained<", ">TorchScript, untrained<"),
-        training: (f'action="{training}/replay"',),
+        training: (f'action="{training}/replay"', f'action="{training}/export/onnx"'),
         "/verifications": (),
     }
     for path, offered in offers.items():
@@ -683,6 +685,30 @@ def test_the_creation_of_a_file_is_cancelled_on_the_page(site: Everything) -> No
     assert site.client.post(cancel, headers=OURS).url.path == arch
     exports = site.client.get(f"/v1{arch}").json()["exports"]
     assert [(one["format"], one["status"]) for one in exports] == [("torchscript", "cancelled"), ("onnx", "succeeded")]
+    site.restore()
+
+
+def test_a_trained_file_with_options_is_asked_for_on_the_page(site: Everything) -> None:
+    training = f"/verifications/{site.ids['verification_id']}"
+    page = site.client.get(training).text
+    (form,) = re.findall(rf'<form class="actions" action="{training}/export/onnx">(.*?)</form>', page, re.DOTALL)
+    for field in ('name="seed"', 'name="batch" value="dynamic"', 'value="18" selected', 'name="fold_batchnorm"'):
+        assert field in form
+    assert f'formaction="{training}/export/metadata"' in form
+    asked = {"seed": "0", "batch": "1", "opset": "13", "fold_batchnorm": "false"}
+    waiting = site.client.get(f"{training}/export/onnx", params=asked)
+    assert "Creating the onnx file of the trained network" in waiting.text
+    assert (waiting.headers["Refresh"], f'href="{training}"' in waiting.text) == ("1", True)
+    assert site.client.get(f"{training}/export/metadata", params=asked).json()["opset"] == 13
+    page = site.client.get(training).text
+    assert "onnx, seed 0, batch 1, opset 13, BatchNorm kept" in page
+    assert f'<a href="{training}/export/onnx?seed=0">download</a>' in page
+    assert site.client.get(f"{training}/export/onnx?seed=0").content == b"made"
+    cancel = f"{training}/export/onnx/cancel?seed=0"
+    assert f'action="{cancel}"' in page
+    assert site.client.post(cancel, headers=OURS).url.path == training
+    statuses = [one["status"] for one in site.client.get(f"/v1{training}").json()["exports"]]
+    assert statuses == ["cancelled", "succeeded"]
     site.restore()
 
 
