@@ -98,6 +98,7 @@ class Verification(Job):
         recipe: The full recipe.
         runs: The training of each seed, with its epochs; empty in lists.
         artifacts: The files that the training produced; empty in lists.
+        exports: ONNX files with other options that workers wrote from its weights, or are to write; empty in lists.
         result_digest: The hash of the losses and accuracies of all epochs, without times.
         replay: For a replay, the training that it repeats, and whether every figure is the same.
         excluded: Whether you took it out of the evidence.
@@ -121,6 +122,7 @@ class Verification(Job):
     recipe: Json = json_field(default_factory=dict, repr=False)
     runs: tuple[SeedRun, ...] = json_field(several(SeedRun), default=(), repr=False)
     artifacts: tuple[Json, ...] = json_field(tuple, default=(), repr=False)
+    exports: tuple[Json, ...] = json_field(tuple, default=(), repr=False)
     result_digest: str | None = json_field(default=None)
     replay: Json | None = json_field(default=None)
     excluded: bool = json_field(default=False)

@@ -76,18 +76,34 @@ for _name, _stored in STORED.items():
 
 @app.command("export")
 def export(
-    arch_id: Annotated[str, typer.Argument(metavar="ARCH_ID", help="Id of the network.")],
+    source: Annotated[str, typer.Argument(metavar="ARCH_ID|TRAINING", help="Id of the network, or of the training.")],
     form: Annotated[StoredFormat, typer.Option("--format", help="Format of the file.")],
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of its wiring and initial weights.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=2**32 - 1, help="Seed of its wiring and initial weights (default: 0); of a training, its seed."
+        ),
+    ] = None,
     server: Server = None,
     key_file: KeyFile = None,
     *,
     yes: Yes = False,
 ) -> None:
     """Delete a file that a worker created, with any options."""
-    what = f"the {form.value} file of {arch_id} with seed {seed}"
-    delete = lambda client: client.delete_export(arch_id, format=form.value, seed=seed)  # noqa: E731 - as in the others
-    _delete(what, delete, server, key_file, yes=yes)
+    from nnmass.search_options import is_id
+
+    trained = is_id(source)
+    if trained and form != StoredFormat.ONNX:
+        refuse("--format must be onnx: workers write no other file of a training")
+
+    def delete(client: Client) -> None:
+        if trained:
+            client.delete_trained_export(source, seed=seed)
+        else:
+            client.delete_export(source, format=form.value, seed=seed or 0)
+
+    named = "" if trained and seed is None else f" with seed {seed or 0}"
+    _delete(f"the {form.value} file of {source}{named}", delete, server, key_file, yes=yes)
 
 
 def _delete(

@@ -21,11 +21,6 @@ def json_in(place: str, what: str) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         refuse(f"cannot read {place}: {why}")
-    return json_of(text, what)
-
-
-def json_of(text: str | bytes, what: str) -> Any:
-    """Return the JSON of a text. `what` names it in the error if it is not JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

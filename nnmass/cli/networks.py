@@ -12,12 +12,11 @@ import typer
 
 from nnmass import formatting
 from nnmass.cli.exit_codes import exit_on_error, refuse
-from nnmass.cli.inputs import json_of, network_and_seed_in, networks_in
+from nnmass.cli.inputs import network_and_seed_in, networks_in
 from nnmass.cli.options import Json, KeyFile, Precision, PrecisionOption, Server, client_of, note_missing
 
 if TYPE_CHECKING:
     from nnmass_core.architecture import Architecture
-    from nnmass_core.codec import JsonObject
     from nnmass_core.export.deployment import FileOptions
 
 
@@ -120,11 +119,10 @@ def export(
     """Write an untrained network, or a trained network of a service, to a file.
 
     Weights of a training load only into the pytorch file of the same training and seed. With --batch, --opset or
-    --keep-batchnorm, its ONNX file is written on this machine, which requires torch, from its stored weights and
-    metadata.
+    --keep-batchnorm, a worker of the service writes its ONNX file from its stored weights and metadata.
 
-    ONNX, its metadata and TorchScript require torch: on this machine (the extra `train`), or on a worker of the
-    --server service.
+    ONNX, its metadata and TorchScript of an untrained network require torch: on this machine (the extra `train`), or on
+    a worker of the --server service.
     """
     from nnmass.search_options import is_id
 
@@ -156,30 +154,16 @@ def _of_training(
     server: str | None,
     key_file: Path | None,
 ) -> bytes:
-    from nnmass_core.export.deployment import USUAL, file_options
+    from nnmass.cli.progress import Bar
+    from nnmass_core.export.deployment import file_options
 
-    options = file_options(form.value, **asked)
+    file_options(form.value, **asked)
     if not server:
         refuse("--server is required: only a service knows trainings by their id")
-    with client_of(server, key_file) as client:
-        if options == USUAL:
-            return client.export_trained(name, format=form.value, seed=seed)
-        about = json_of(client.export_trained(name, format="metadata", seed=seed), "the training's metadata")
-        weights = client.export_trained(name, format="weights", seed=seed) if form == ExportFormat.ONNX else None
-    return _rewritten(about, weights, options)
-
-
-def _rewritten(about: JsonObject, weights: bytes | None, options: FileOptions) -> bytes:
-    """Return the ONNX file of stored weights with other options; without weights what it says about itself."""
-    from nnmass.torch_process.client import ExportFailed, rewritten_onnx
-    from nnmass_core.export.deployment import metadata_file, rewritten
-
-    if weights is None:
-        return metadata_file(rewritten(about, options))
-    try:
-        return rewritten_onnx(about, weights, options)
-    except ExportFailed as error:
-        refuse(str(error))
+    with client_of(server, key_file) as client, Bar() as bar:
+        if any(value is not None for value in asked.values()):
+            note_missing(client, "files_worker")
+        return client.export_trained(name, format=form.value, seed=seed, waiting=bar.waiting, **asked)
 
 
 def _untrained(

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 
-from nnmass.client.calls import Calls, path_of
-from nnmass.client.streams import check
-from nnmass.client.transport import json_of, seconds_of
+from nnmass.client.calls import EXPORT_SECONDS, Calls, given, path_of
 from nnmass.results import Architecture, Architectures
 from nnmass.search_options import Definition, definition_of
 from nnmass.trainings import KnownArchitecture
 
 PLACE = "/v1/architectures"
-EXPORT_SECONDS = 600.0
 
 
 class ArchitectureCalls(Calls):
@@ -104,23 +100,8 @@ class ArchitectureCalls(Calls):
             InvalidRequest: An option does not apply to the format, or its value cannot be had.
             ServiceError: The file cannot be created.
         """
-        options = {
-            "batch": None if batch is None else str(batch),
-            "opset": opset,
-            "fold_batchnorm": None if fold_batchnorm is None else str(fold_batchnorm).lower(),
-        }
-        asked = {name: value for name, value in options.items() if value is not None}
-        path = path_of(PLACE, self._known(network), "export")
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            answer = self._transport.send("GET", path, params={"format": format, "seed": seed, **asked})
-            if answer.status_code == 200:
-                return answer.content
-            if waiting is not None:
-                waiting(str(json_of(answer)["message"]))
-            check(deadline)
-            pause = seconds_of(answer)
-            time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic())))
+        asked = {"format": format, "seed": seed, **given(batch=batch, opset=opset, fold_batchnorm=fold_batchnorm)}
+        return self._file(path_of(PLACE, self._known(network), "export"), asked, timeout, waiting)
 
     def cancel_export(self, arch_id: str, *, format: str, seed: int = 0) -> None:  # noqa: A002 - the contract's word
         """Cancel the creation of a file, with any options; one that exists does not change.

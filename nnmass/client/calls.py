@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from nnmass.client.transport import Transport
+from nnmass.client.streams import check
+from nnmass.client.transport import Transport, json_of, seconds_of
 from nnmass.errors import NotFound
 from nnmass.json_fields import Json
 from nnmass.results import Architecture, Job
 from nnmass.search_options import Definition, definition_of
 
 PAGE = 100
+EXPORT_SECONDS = 600.0
 
 
 class Calls:
@@ -30,6 +33,21 @@ class Calls:
             cursor = page["next_cursor"]
             if cursor is None:
                 return
+
+    def _file(
+        self, path: str, asked: Mapping[str, Any], timeout: float | None, waiting: Callable[[str], None] | None
+    ) -> bytes:
+        """Return a file; while a worker creates it, wait and ask again. Raises TimedOut."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            answer = self._transport.send("GET", path, params=asked)
+            if answer.status_code == 200:
+                return answer.content
+            if waiting is not None:
+                waiting(str(json_of(answer)["message"]))
+            check(deadline)
+            pause = seconds_of(answer)
+            time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic())))
 
     def _known(self, network: str | Definition) -> str:
         """Return the service's id of a network; a definition that is new to the service is registered."""
@@ -52,6 +70,11 @@ def path_of(collection: str, thing: Job | str, *below: str) -> str:
     """Return the path of a search or a training, or of something below it."""
     name = thing if isinstance(thing, str) else thing.id
     return "/".join([collection, quote(name, safe=""), *(quote(part, safe="") for part in below)])
+
+
+def given(**parameters: object) -> dict[str, str]:
+    """Return the query parameters that are not None, as text."""
+    return {name: str(value).lower() for name, value in parameters.items() if value is not None}
 
 
 def as_json(value: Any) -> Any:

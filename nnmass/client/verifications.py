@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from nnmass.client.calls import Calls, as_json, path_of
+from nnmass.client.calls import EXPORT_SECONDS, Calls, as_json, given, path_of
 from nnmass.client.streams import Watch, follow, wait_for
 from nnmass.errors import DefinitionError
 from nnmass.results import Event, Search
@@ -275,33 +275,84 @@ class VerificationCalls(Calls):
         *,
         format: str = "pytorch",  # noqa: A002 - as `export`
         seed: int | None = None,
+        batch: int | str | None = None,
+        opset: int | None = None,
+        fold_batchnorm: bool | None = None,
+        timeout: float | None = EXPORT_SECONDS,
+        waiting: Callable[[str], None] | None = None,
     ) -> bytes:
         """Return a file of a trained network. The files of one seed belong together, and not to those of another.
+
+        With one of `batch`, `opset` and `fold_batchnorm`, a worker with torch writes the ONNX file from the stored
+        weights and metadata, and the call waits for it.
 
         Args:
             verification: The training, as the client returned it, or its id.
             format: `pytorch`, the source into which the weights load; `weights`, for torch; `onnx`, the trained
                 network; `json`, the definition with the wiring; or `metadata`, what the ONNX file says about itself.
             seed: One of the seeds of the training; may be omitted if there is only one.
+            batch: The number of inputs that an ONNX file takes at once, or `dynamic` for any number, as stored.
+            opset: The version of the operators of an ONNX file, 13 to 22; 18 as stored.
+            fold_batchnorm: Whether each BatchNorm that follows a convolution becomes a part of it, as stored.
+            timeout: Seconds after which waiting for a worker ends; None sets no limit.
+            waiting: Is called repeatedly while the call waits, with what the file waits for.
 
         Returns:
             The content of the file.
 
         Raises:
-            DefinitionError: There is no such format, or no such seed.
+            DefinitionError: There is no such format or seed, or an option does not apply or cannot be had.
             NotFound: There is no such training, or it has not stored this file.
+            WrongState: The training has not ended, or has not stored what a file with options is written from.
+            TimedOut: The file does not exist after `timeout` seconds.
+            ServiceError: The file cannot be created.
         """
+        asked = given(batch=batch, opset=opset, fold_batchnorm=fold_batchnorm)
         training = self.verification(verification)
         if format not in TRAINED_FORMATS:
             message = f"must be one of {', '.join(TRAINED_FORMATS)}: others do not exist for a training"
             raise DefinitionError.at("format", "unknown_choice", message)
         number = _seed_of(training, seed)
+        if asked:
+            from nnmass_core.export.deployment import file_options  # loads the families, which nothing else here needs
+
+            file_options(format, batch=batch, opset=opset, fold_batchnorm=fold_batchnorm)
+            query = {"format": format, "seed": number, **asked}
+            return self._file(path_of(PLACE, training, "export"), query, timeout, waiting)
         name = ARTIFACTS[TRAINED_FORMATS[format]].name(number)
         if format == "pytorch" and name not in [file["name"] for file in training.artifacts]:
             # not stored, as by nnmass 0.1.0; the seed determines it
             path = path_of("/v1/architectures", training.arch_id, "export")
             return self._transport.send("GET", path, params={"format": format, "seed": number}).content
         return self.artifact(training, name)
+
+    def cancel_trained_export(self, verification: Verification | str, *, seed: int | None = None) -> None:
+        """Cancel the creation of ONNX files of a training, with any options; those that exist do not change.
+
+        Args:
+            verification: The training, as the client returned it, or its id.
+            seed: One of the seeds of the training; may be omitted if there is only one.
+
+        Raises:
+            InvalidRequest: There is no such seed.
+            NotFound: There is no such training, or no such file exists or is being created.
+        """
+        path = path_of(PLACE, verification, "export", "cancel")
+        self._transport.post(path, params={"format": "onnx", **given(seed=seed)})
+
+    def delete_trained_export(self, verification: Verification | str, *, seed: int | None = None) -> None:
+        """Delete the ONNX files that workers wrote from the weights of a training, with any options.
+
+        Args:
+            verification: The training, as the client returned it, or its id.
+            seed: One of the seeds of the training; may be omitted if there is only one.
+
+        Raises:
+            InvalidRequest: There is no such seed.
+            NotFound: There is no such training, or no such file.
+            WrongState: A worker is writing a file; cancel it first.
+        """
+        self._transport.delete(path_of(PLACE, verification, "export"), {"format": "onnx", **given(seed=seed)})
 
     def evidence(
         self,

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from nnmass.torch_process.protocol import Event, OrderFailed, read_event, send_order
 from nnmass_core.architecture import Architecture
-from nnmass_core.codec import JsonObject
 from nnmass_core.export.deployment import USUAL, FileOptions
 from nnmass_core.export.pytorch_source import file_without_torch
 
@@ -35,19 +34,6 @@ def content_of(architecture: Architecture, form: str, seed: int, options: FileOp
         path = Path(folder) / "export"
         order = {"do": "export", "architecture": architecture.definition(), "format": form, "seed": seed}
         _carry_out(order | {"options": asdict(options), "path": str(path)})
-        return path.read_bytes()
-
-
-def rewritten_onnx(about: JsonObject, weights: bytes, options: FileOptions) -> bytes:
-    """Return the ONNX file of stored weights with other options, created on this machine.
-
-    about: what their file says about itself. Raises ExportFailed where torch is missing or the weights do not fit.
-    """
-    with tempfile.TemporaryDirectory(prefix="nnmass-") as folder:
-        path, stored = Path(folder) / "export", Path(folder) / "weights"
-        stored.write_bytes(weights)
-        order: dict[str, object] = {"do": "rewrite", "about": about, "weights": str(stored), "options": asdict(options)}
-        _carry_out(order | {"path": str(path)})
         return path.read_bytes()
 
 

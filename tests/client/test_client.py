@@ -9,12 +9,14 @@ import threading
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
+from uuid import UUID
 
 import httpx2
 import pytest
 
 from app.jobs import lifecycle
 from app.jobs.lifecycle import Claim
+from app.storage.models import Export
 from nnmass import Client, DefinitionError, Event, InvalidRequest, NotFound, SearchFailed, TimedOut, WrongState
 from tests.api import trainings
 from tests.client.service import Service, wait_until
@@ -150,8 +152,6 @@ def test_export_waits_for_a_file_that_a_worker_makes(client: Client, service: Se
     )
 
     def make() -> None:
-        from app.storage.models import Export
-
         held = trainings.claim(service.database, "files")
         with service.database.write() as session:
             session.get_one(Export, held.job_id).content = b"made"
@@ -199,6 +199,39 @@ def test_a_training_reports_each_epoch(client: Client, service: Service) -> None
     assert (ended.adaptation, [one["code"] for one in ended.result.warnings]) == (None, ["chance_level"])
     assert client.evidence(dataset="mnist-5k").n == 1
     assert client.evidence(dataset="mnist-5k", adapted=True).n == 0
+
+
+def test_a_file_of_a_training_is_written_with_options(client: Client, service: Service) -> None:
+    (training,) = client.verify(MLP, dataset="mnist-5k", recipe="mlp-paper", seeds=[0]).items
+    with pytest.raises(WrongState, match="has not ended; its status is queued"):
+        client.export_trained(training, format="onnx", batch=1)
+    trainings.finish(service.database, trainings.claim(service.database), {0: 7})
+    trainings.describe(service.database, UUID(training.id))
+    asked: dict[str, Any] = {"batch": 1, "opset": 13, "fold_batchnorm": False}
+    about = json.loads(client.export_trained(training, format="metadata", **asked))
+    assert (about["batch"], about["opset"], about["batchnorm"]) == (1, 13, "kept")
+    refusals: tuple[tuple[dict[str, Any], str], ...]
+    refusals = (({"format": "onnx", "opset": 12}, "opset"), ({"format": "weights", "batch": 1}, "batch"))
+    for wrong, field in refusals:
+        with pytest.raises(DefinitionError) as refused:
+            client.export_trained(training, **wrong)
+        assert refused.value.problems[0].field == field
+    waited: list[str] = []
+    with pytest.raises(TimedOut):
+        client.export_trained(training, format="onnx", **asked, timeout=0, waiting=waited.append)
+    assert "place 1 in the queue files" in waited[0]
+    (stored,) = client.verification(training).exports
+    assert (stored["batch"], stored["opset"], stored["status"]) == (1, 13, "queued")
+    held = trainings.claim(service.database, "files")
+    with service.database.write() as session:
+        session.get_one(Export, held.job_id).content = b"made"
+        lifecycle.succeed(session, held)
+    assert client.export_trained(training, format="onnx", **asked) == b"made"
+    client.cancel_trained_export(training, seed=0)  # a file that exists stays
+    client.delete_trained_export(training)
+    assert client.verification(training).exports == ()
+    with pytest.raises(NotFound, match="no such file"):
+        client.delete_trained_export(training.id)
 
 
 def test_a_training_is_cancelled_retried_and_replayed(client: Client) -> None:

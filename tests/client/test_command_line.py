@@ -20,7 +20,6 @@ from typer.testing import CliRunner
 
 import nnmass
 from app.jobs import lifecycle
-from app.storage.models import Artifact
 from nnmass import Client
 from nnmass.cli import app, deletion
 from nnmass.errors import DefinitionError
@@ -31,6 +30,8 @@ from tests.client.service import Service, wait_until
 from tests.client.test_local import MLP
 from tests.client.test_transport import SECRET
 from tests.core.latencies import profile
+from worker import files_tasks
+from worker.process import Context
 
 SMALL = ("--preset", "densenet-tiny", "--max-params", "100k")
 
@@ -238,6 +239,7 @@ def test_verify_trains_the_best_of_a_search_and_prints_its_accuracy(
 def test_the_onnx_file_of_a_training_is_written_with_other_options(
     run: Run, client: Client, service: Service, tmp_path: Path
 ) -> None:
+    """By a worker: this machine needs no torch."""
     torch = pytest.importorskip("torch", reason="torch comes with the extra `train`")
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime comes with the extra `test`")
     from nnmass_core.export.torch_files import about_module
@@ -253,14 +255,13 @@ def test_the_onnx_file_of_a_training_is_written_with_other_options(
     (training,) = client.verify(MLP, dataset="mnist-5k", recipe="mlp-paper", seeds=[0]).items
     trainings.finish(service.database, trainings.claim(service.database), {0: 7})
     files = {"weights-seed0.pt": state.getvalue(), "model-seed0.json": metadata_file(described)}
-    with service.database.write() as session:
-        for name, content in files.items():
-            row = Artifact(name=name, media_type="application/octet-stream", sha256="0", size=len(content))
-            row.verification_id, row.content = UUID(training.id), content
-            session.merge(row)
+    trainings.store(service.database, UUID(training.id), files)
+    worker = at_work(service, "files", lambda: files_tasks.run_next(Context(service.settings, service.database, "t/1")))
     path, fixed = tmp_path / "network.onnx", ("--batch", "3", "--opset", "13")
     done = run("export", training.id, "--format", "onnx", *fixed, "-o", str(path))
+    worker.join()
     assert done.exit_code == 0, done.stderr
+    assert "no running files worker" in done.stderr
     found, inputs = runtime.InferenceSession(str(path)), torch.rand(3, *architecture.input_shape)
     (scores,) = found.run(None, {"input": inputs.numpy()})
     assert torch.allclose(torch.from_numpy(scores), module(inputs), atol=1e-5)
@@ -271,6 +272,11 @@ def test_the_onnx_file_of_a_training_is_written_with_other_options(
     assert about == described | {"batch": 3, "opset": 13, "input_shape": [3, *architecture.input_shape]}
     wrong = run("export", training.id, "--format", "onnx", "--opset", "12", "-o", str(path))
     assert (wrong.exit_code, "opset" in wrong.stderr) == (2, True)
+    wrong = run("delete", "export", training.id, "--format", "metadata", "--yes")
+    assert (wrong.exit_code, "--format must be onnx" in wrong.stderr) == (2, True)
+    done = run("delete", "export", training.id, "--format", "onnx", "--yes")
+    assert done.stdout == f"deleted the onnx file of {training.id}\n"
+    assert client.verification(training).exports == ()
 
 
 def test_verify_prints_json_and_refuses_invalid_options(
