@@ -102,6 +102,7 @@ class Verification(Job):
         result_digest: The hash of the losses and accuracies of all epochs, without times.
         replay: For a replay, the training that it repeats, and whether every figure is the same.
         excluded: Whether you took it out of the evidence.
+        warning: Why it is going to fail while it is queued, and what to do: no worker has torch; else None.
     """
 
     role: str
@@ -126,6 +127,7 @@ class Verification(Job):
     result_digest: str | None = json_field(default=None)
     replay: Json | None = json_field(default=None)
     excluded: bool = json_field(default=False)
+    warning: str | None = json_field(default=None)
 
     def to_pandas(self) -> DataFrame:
         """Return a DataFrame with one row per epoch of each seed.

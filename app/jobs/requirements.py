@@ -42,6 +42,21 @@ def torch_found(session: Session, settings: Settings) -> bool | None:
     return all(known) if known else None
 
 
+def warning(session: Session, queue: str) -> str | None:
+    """Return what to do where all live workers of a queue say that they lack torch: its work fails when they take it.
+
+    None where one of them has torch or does not say, and where there is none.
+    """
+    live = WorkerBeat.seen_at > now(session) - WORKER_SILENT
+    said = session.scalars(select(WorkerBeat.torch).where(WorkerBeat.queue == queue, live)).all()
+    if not said or any(torch is not False for torch in said):
+        return None
+    return (
+        f"no running {queue} worker has torch: this fails when one of them takes it; run `pip install 'nnmass[train]'` "
+        f"where they run and restart them, or stop them and run `nnmass worker {queue}` where torch is"
+    )
+
+
 def refusal(settings: Settings, queue: str) -> str | None:
     """Return why no work is accepted for a queue: it would have to fail. None where work is accepted.
 

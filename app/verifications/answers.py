@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from app import catalog
-from app.jobs import waiting
+from app.jobs import requirements, waiting
 from app.jobs.lifecycle import ENDED, State
 from app.jobs.waiting import Waiting
 from app.storage.models import Verification, VerificationEpoch, VerificationSeed
@@ -44,6 +44,7 @@ def answer(session: Session, row: Verification) -> VerificationAnswer:
             "exports": catalog.described(session, catalog.exports_of_verification(session, row.id)),
             "result_digest": row.result_digest,
             "replay": _replay(session, row),
+            "warning": requirements.warning(session, row.job.queue) if row.job.state == State.QUEUED else None,
         }
     )
 

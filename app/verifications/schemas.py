@@ -421,6 +421,11 @@ class VerificationAnswer(VerificationSummary):
         examples=[DIGEST_EXAMPLE],
     )
     replay: Replay | None = Field(description="What it repeats; null unless it is a repeat.")
+    warning: str | None = Field(
+        description="Why a queued verification is going to fail, and what to do: no live training worker has torch. "
+        "Null otherwise.",
+        examples=["no running train worker has torch: this fails when one of them takes it"],
+    )
 
 
 class VerificationList(BaseModel):

@@ -71,6 +71,8 @@ def verify(
             controls=_controls(controls, of_search=of_search),
             seeds=_numbers(seeds),
         )
+        if batch.items[0].warning:
+            typer.echo(f"nnmass: {batch.items[0].warning}", err=True)
         if wait:
             note_missing(client, "train_worker")
             note_place(batch.items[0])

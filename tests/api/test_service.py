@@ -120,6 +120,34 @@ def test_readiness_tells_whether_separate_workers_have_torch(client: TestClient,
     assert found(("dead/1", "train", False), ("a/2", "train", True)) == (True, False)
 
 
+def test_a_training_that_no_live_worker_can_do_is_accepted_with_a_warning(client: TestClient, backend: Backend) -> None:
+    training = {"architecture": MLP, "dataset": "digits", "recipe": "mlp-paper", "seeds": [0]}
+
+    def warned(*beats: tuple[str, str, bool | None]) -> str | None:
+        with backend.database.write() as session:
+            session.execute(delete(WorkerBeat))
+            for worker, queue, torch in beats:
+                lifecycle.beat(session, worker, queue, torch=torch)
+        answer = client.post("/v1/verifications", json=training)
+        assert answer.status_code == 202
+        body = answer.json()
+        assert client.get(f"/v1/verifications/{body['id']}").json()["warning"] == body["warning"]
+        warning: str | None = body["warning"]
+        return warning
+
+    said = warned(("a/1", "train", False), ("a/2", "train", False), ("a/3", "files", True))
+    assert said is not None
+    assert "no running train worker has torch" in said
+    assert "`pip install 'nnmass[train]'`" in said
+    for beats in ((), (("a/1", "train", None), ("a/2", "train", False)), (("a/1", "train", True),)):
+        assert warned(*beats) is None, beats
+    assert warned(("a/1", "files", False), ("a/2", "search", False)) is None, "trainings have workers of their own"
+    body = client.post("/v1/verifications", json=training | {"seeds": [1]}).json()
+    with backend.database.write() as session:
+        lifecycle.beat(session, "a/1", "train", torch=False)
+    assert client.post(f"/v1/verifications/{body['id']}/cancel").json()["warning"] is None, "it has ended"
+
+
 def test_work_that_needs_torch_is_refused_without_it(
     client: TestClient, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,10 +16,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import delete
 from typer.testing import CliRunner
 
 import nnmass
 from app.jobs import lifecycle
+from app.storage.models import WorkerBeat
 from nnmass import Client
 from nnmass.cli import app, deletion
 from nnmass.errors import DefinitionError
@@ -291,6 +293,9 @@ def test_verify_prints_json_and_refuses_invalid_options(
     assert (queued["status"], queued["seeds"], queued["recipe"]["epochs"]) == ("queued", [0, 7], 3)
     held = trainings.claim(service.database)
     service.write(lifecycle.fail, held, "broken", "the power went")
+    service.write(lambda session: lifecycle.beat(session, "t/1", "train", torch=False))
+    assert "nnmass: no running train worker has torch" in run("verify", str(definition), *what, "--no-wait").stderr
+    service.write(lambda session: session.execute(delete(WorkerBeat)))
     fake = ("--dataset", "fake", "--recipe", "imagenet-paper", "--no-wait")
     (other,) = run.json("verify", "resnet18", *fake)["items"]
     client.cancel_verification(other["id"])
