@@ -152,3 +152,10 @@ def client(backend: Backend) -> Iterator[TestClient]:
 def worker(backend: Backend) -> Context:
     """A worker's context, to run jobs within the test."""
     return Context(backend.settings, backend.database, "test/1")
+
+
+@pytest.fixture
+def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands ask no service of whoever runs the tests."""
+    for name in ("NNMASS_SERVER", "NNMASS_KEY", "NNMASS_KEY_FILE"):
+        monkeypatch.delenv(name, raising=False)

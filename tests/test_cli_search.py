@@ -1,15 +1,9 @@
-"""`nnmass search`, `compress`, `presets`, `evaluate` and `diagram`, without a service."""
+"""`nnmass search` without a service."""
 
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +13,11 @@ from typer.testing import CliRunner
 import nnmass
 from app.cli import app as all_commands
 from nnmass import formatting
-from nnmass.cli import app
-from nnmass.cli.progress import Bar
+from tests.commands import SMALL, run
 from tests.core.latencies import profile
 from tests.networks import SIZES
 
-ROOT = Path(__file__).parents[1]
-SMALL = ("--preset", "densenet-tiny", "--max-params", "100k")
-SMALL_IMAGE = {"channels": 3, "height": 32, "width": 32}
-SLOW = ("--preset", "densenet-cifar-free", "--pareto", "params,macs")
-QUICK = {"typer", "numpy"}
-LARGE = ("torch", "scipy", "sqlalchemy", "fastapi", "celery", "pydantic", "numpy", "rich", "httpx2", "typer", "pandas")
-
-
-@pytest.fixture(autouse=True)
-def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NNMASS_SERVER", "NNMASS_KEY", "NNMASS_KEY_FILE"):
-        monkeypatch.delenv(name, raising=False)
-
-
-def run(*arguments: str, given: str | None = None) -> Any:
-    return CliRunner().invoke(app, list(arguments), input=given)
+pytestmark = pytest.mark.usefixtures("no_settings_of_the_user")
 
 
 def test_a_search_prints_its_ranking_and_what_is_proved() -> None:
@@ -380,267 +358,10 @@ def test_an_invalid_space_names_its_fields() -> None:
     assert "--space: stages must be a list of objects" in done.stderr
 
 
-def test_compress_prints_what_it_saves(tmp_path: Path) -> None:
-    done = run("compress", "resnet18", "--top-k", "2")
-    assert done.exit_code == 0
-    assert re.search(r"Compared with the reference \(NN-Mass 3,392; 11,689,512 params", done.stdout)
-    path = tmp_path / "network.json"
-    path.write_text(nnmass.export("resnet18", format="json").decode())
-    found = json.loads(run("compress", str(path), "--minimize", "params", "--max-macs", "1.5G", "--json").stdout)
-    answer = nnmass.compress("resnet18", minimize="params", max_macs="1.5G")
-    assert found["items"] == [item.raw for item in answer]
-
-
-@pytest.mark.parametrize(
-    ("name", "hint"),
-    [("mobilenetv2", "Did you mean mobilenet_v2?"), ("resnet19", "Did you mean resnet"), ("zebra", "Known networks: ")],
-)
-def test_an_unknown_network_gets_the_known_name_that_is_most_similar(name: str, hint: str) -> None:
-    for command in ("compress", "evaluate", "export", "diagram"):
-        done = run(command, name)
-        assert (done.exit_code, done.stdout) == (2, "")
-        assert done.stderr.startswith(f'nnmass: "{name}" is not a file or a known network. {hint}')
-
-
-@pytest.mark.parametrize("name", ["best.pt", "Model.ONNX", "weights.safetensors"])
-def test_a_model_file_is_refused_with_what_is_taken(tmp_path: Path, name: str) -> None:
-    path = tmp_path / name
-    path.write_bytes(b"PK\x03\x04\xff")
-    for command in ("compress", "evaluate", "export", "diagram"):
-        for place in (str(path), name):
-            done = run(command, place)
-            said = f'nnmass: "{place}" is a model file; give the network\'s definition as JSON, or the name of a known'
-            assert (done.exit_code, done.stdout) == (2, "")
-            assert done.stderr == f"{said} network\n"
-    with pytest.raises(nnmass.DefinitionError, match="cannot be a model file; give the network's definition"):
-        nnmass.evaluate([name])
-    with pytest.raises(nnmass.DefinitionError, match="cannot be a model file; give the network's definition"):
-        nnmass.compress(name)
-
-
 def test_a_search_without_limits_prints_a_note() -> None:
     note = "Note: The request sets no limit"
     assert note in run("search", "--preset", "densenet-tiny", "--top-k", "1").stdout
     assert note not in run("search", *SMALL, "--top-k", "1").stdout
-
-
-def test_evaluate_prints_networks_in_the_given_order(tmp_path: Path) -> None:
-    path = tmp_path / "two.json"
-    path.write_text(json.dumps([nnmass.evaluate([name])[0].definition for name in ("resnet18", "resnet34")]))
-    done = run("evaluate", "mobilenet_v2", str(path))
-    assert done.exit_code == 0
-    places = [done.stdout.index(name) for name in ("3,504,872", "11,689,512", "21,797,672")]
-    assert places == sorted(places)
-    assert f"{path} #2" in done.stdout
-    results = json.loads(run("evaluate", "resnet18", "--precision", "int8", "--json").stdout)["results"]
-    assert results == [item.raw for item in nnmass.evaluate(["resnet18"], precision="int8")]
-
-
-def test_evaluate_notes_what_is_unusual_about_a_network(tmp_path: Path) -> None:
-    path = tmp_path / "small.json"
-    path.write_text(json.dumps(dict(nnmass.evaluate(["resnet18"])[0].definition) | {"input": SMALL_IMAGE}))
-    done = run("evaluate", "resnet18", str(path))
-    notes = [line for line in done.stdout.splitlines() if line.startswith("Note on")]
-    assert len(notes) == 1
-    assert notes[0].startswith(f"Note on {path}: More than a third of a network's layers have feature maps of 2 x 2")
-    (result,) = json.loads(run("evaluate", str(path), "--json").stdout)["results"]
-    assert result["caveats"] == ["maps_up_to_2x2"]
-
-
-def test_an_invalid_network_is_reported_with_its_field(tmp_path: Path) -> None:
-    path = tmp_path / "network.json"
-    path.write_text('{"family": "resnet"}')
-    done = run("evaluate", "resnet18", str(path))
-    assert done.exit_code == 2
-    assert f"{path}: stages is required" in done.stderr
-
-
-def test_presets_lists_the_named_spaces() -> None:
-    assert "densenet-cifar-free" in run("presets").stdout
-    listed = json.loads(run("presets", "--json").stdout)
-    assert {item["name"]: item["space_size"] for item in listed}["densenet-cifar-free"] == "170252539265024"
-
-
-def test_devices_are_listed_and_limit_a_search() -> None:
-    assert "stm32f407" in run("devices").stdout
-    limits = {item["name"]: item["limits"] for item in json.loads(run("devices", "--json").stdout)}
-    request = json.loads(run("search", *SMALL, "--device", "stm32f407", "--json").stdout)["request"]
-    assert request["budget"]["device"] == "stm32f407"
-    assert "weight memory" in run("search", *SMALL[:2], "--device", "stm32f407").stdout
-    assert request["budget"]["precision"] == "int8"
-    named = json.loads(run("search", *SMALL, "--device", "stm32f407", "--precision", "fp32", "--json").stdout)
-    assert named["request"]["budget"]["precision"] == "fp32"
-    smaller = json.loads(run("compress", "resnet18", "--device", "rp2350", "--json").stdout)
-    assert smaller["request"]["budget"] == {"device": "rp2350", "precision": "int8"}
-    assert limits["stm32f407"]["max_weight_bytes"] == 2**20
-
-
-def test_diagram_draws_a_network(tmp_path: Path) -> None:
-    path = tmp_path / "network.svg"
-    assert run("diagram", "resnet18", "-o", str(path)).exit_code == 0
-    assert path.read_text() == run("diagram", "resnet18").stdout == nnmass.diagram("resnet18")
-    done = run("diagram", f"arch_{'0' * 32}")
-    assert (done.exit_code, "--server is required" in done.stderr) == (2, True)
-
-
-def test_export_accepts_a_name_or_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "network.json"
-    assert run("export", "resnet18", "--format", "json", "-o", str(path)).exit_code == 0
-    assert run("export", str(path)).stdout == run("export", "resnet18", "-o", "-").stdout
-    for wrong in ("nowhere.json", str(tmp_path)):
-        assert run("export", wrong).exit_code == 2
-    deep = tmp_path / "deep.json"
-    deep.write_text("[" * 100_000)
-    assert "is not JSON" in run("export", str(deep)).stderr
-    deep.write_bytes(b"\xff\xfe")
-    assert "it is not UTF-8 text" in run("export", str(deep)).stderr
-
-
-# In processes of their own
-
-
-def probe(*arguments: str) -> set[str]:
-    """Return which of the large packages a command loads."""
-    code = (
-        f"import sys; sys.argv = ['nnmass', *{arguments}]\nfrom nnmass.cli import main\n"
-        f"try: main()\nexcept SystemExit as end: code = end.code\n"
-        f"print(*[name for name in {LARGE} if name in sys.modules], code, file=sys.stderr)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
-    )
-    *names, status = done.stderr.split()
-    assert status == "0", done.stderr
-    return set(names)
-
-
-def test_the_version_is_printed_by_an_option_and_by_a_command() -> None:
-    for argument in ("--version", "version"):
-        done = run(argument)
-        assert (done.exit_code, done.stdout) == (0, f"{nnmass.__version__}\n")
-    assert probe("--version") == {"typer"}
-
-
-def test_each_command_loads_only_the_packages_it_needs() -> None:
-    assert probe("--help") == {"typer"}
-    assert probe("search", "--help") == {"typer"}
-    assert probe("search", *SMALL) == {*QUICK, "rich"}
-    assert probe("search", *SMALL, "--json") == QUICK
-    assert probe("search", *SMALL, "--top-k", "3", "--json") == {*QUICK, "pydantic"}  # typer converts with Pydantic
-    assert probe("compress", "resnet18", "--json") == QUICK
-    assert probe("export", "resnet18") == QUICK
-    assert probe("diagram", "resnet18") == QUICK
-
-
-@pytest.mark.parametrize(
-    "command", ["", "search", "compress", "devices", "evaluate", "export", "verify", "serve", "keys", "db"]
-)
-def test_every_command_has_help(command: str) -> None:
-    done = CliRunner().invoke(all_commands, [*filter(None, [command]), "--help"])
-    assert done.exit_code == 0
-    assert "Usage:" in done.stdout
-    if command == "search":
-        assert "3 nothing fits" in " ".join(done.stdout.split())
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_shell_completion_suggests_commands_and_presets(shell: str) -> None:
-    environment = os.environ | {"_NNMASS_COMPLETE": f"complete_{shell}", "COMP_WORDS": "nnmass sea", "COMP_CWORD": "1"}
-    words = {"_TYPER_COMPLETE_ARGS": "nnmass search --preset densenet-c", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
-    if shell == "bash":
-        words |= {"COMP_WORDS": "nnmass search --preset densenet-c", "COMP_CWORD": "3"}
-    code = "import sys; sys.argv = ['nnmass']; from nnmass.cli import app; app(prog_name='nnmass')"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env=environment | words,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert "densenet-cifar-free" in done.stdout, done.stderr
-
-
-class OnTerminal:
-    """A command whose standard error is a terminal, as people have it."""
-
-    def __init__(self, *arguments: str) -> None:
-        self.terminal, end = pty.openpty()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "nnmass", *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=end, text=True
-        )
-        os.close(end)
-        self.output = ""
-
-    def wait_for(self, what: str) -> None:
-        """Read until a line was printed."""
-        while what not in self.output:
-            self.read()
-
-    def read(self) -> bool:
-        try:
-            output = os.read(self.terminal, 4096).decode()
-        except OSError:  # the other end is closed
-            return False
-        self.output += output
-        return bool(output)
-
-    def ended(self) -> str:
-        """Return what it has printed, once it has ended."""
-        while self.read():
-            pass
-        printed, _ = self.process.communicate(timeout=30)
-        os.close(self.terminal)
-        return str(printed)
-
-
-def test_progress_is_shown_only_on_a_terminal() -> None:
-    command = OnTerminal("search", *SLOW, "--time-limit", "2", "--json")
-    command.wait_for("%")
-    document = json.loads(command.ended())
-    assert command.process.returncode == 4
-    assert document["result"]["optimal"] is False
-
-
-def test_an_interrupt_shows_no_traceback() -> None:
-    command = OnTerminal("search", *SLOW)
-    command.wait_for("%")
-    command.process.send_signal(signal.SIGINT)
-    began = time.monotonic()
-    assert command.ended() == ""
-    assert command.process.returncode == 130
-    assert time.monotonic() - began < 20
-    assert "Traceback" not in command.output
-
-
-class Last:
-    """Called by Python itself, which reports exceptions of it and does not raise them."""
-
-    def __del__(self) -> None:
-        signal.raise_signal(signal.SIGINT)
-
-
-@pytest.mark.parametrize("more", [True, False], ids=["at the next report", "at the end"])
-def test_an_interrupt_swallowed_in_a_callback_ends_the_command(monkeypatch: pytest.MonkeyPatch, *, more: bool) -> None:
-    lost: list[Any] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda about: lost.append(about.exc_type))
-    before = signal.getsignal(signal.SIGINT)
-
-    def work() -> None:
-        with Bar() as bar:
-            Last()
-            assert lost == [KeyboardInterrupt]
-            if more:
-                bar.show("", 0.5, "half")
-                pytest.fail("it went on")
-
-    with pytest.raises(KeyboardInterrupt):
-        work()
-    assert signal.getsignal(signal.SIGINT) is before
-
-
-# devices and latencies
 
 
 def test_a_limit_on_latency_accepts_a_profile_in_a_file(tmp_path: Path) -> None:
@@ -674,13 +395,6 @@ def test_a_latency_that_cannot_be_estimated_is_refused_in_one_line(options: tupl
     assert done.exit_code == 2
     assert output in done.stderr
     assert done.stderr.count("\n") == 1
-
-
-def test_devices_lists_the_memory_limits() -> None:
-    done = run("devices")
-    assert "stm32f746" in done.stdout
-    assert "1,048,576" in done.stdout
-    assert json.loads(run("devices", "--json").stdout)[0]["limits"]["max_weight_bytes"] == 1_048_576
 
 
 @pytest.mark.parametrize("name", ["NNMASS_RENOTIFY_SECONDS", "NNMASS_RING_AGAIN_SECONDS"])
