@@ -1,11 +1,7 @@
-"""Searches are renamed, deleted, compared and exported, on both backends."""
+"""Searches are renamed and deleted, on both backends."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
@@ -16,81 +12,28 @@ from sqlalchemy import func, select
 
 from app.errors import Invalid
 from app.jobs import lifecycle
-from app.jobs.lifecycle import Claim
 from app.searches import service
-from app.searches.schemas import SearchBody
 from app.storage.models import Job, JobEvent, RankedArchitecture, Search, SearchTag
 from app.verifications import service as verifications
 from app.verifications.schemas import VerificationBody
 from tests.api import trainings
+from tests.api.curated import (
+    MLP,
+    SMALL,
+    TEXTS,
+    TRAINING,
+    UNKNOWN,
+    claimed,
+    finished,
+    get,
+    post,
+    problems,
+    search_of_another_owner,
+    written,
+)
 from tests.conftest import Backend
-from tests.networks import SIZES
 from worker import search_tasks
 from worker.process import Context
-
-SMALL: dict[str, Any] = {"space": "densenet-tiny", "budget": {"max_params": 100_000}, "top_k": 3}
-MLP: dict[str, Any] = {
-    "family": "densenet_mlp",
-    "in_features": 64,
-    "num_classes": 10,
-    "width": 8,
-    "depth": {"min": 4, "max": 8},
-    "skip_channels": {"min": 0, "max": 8},
-    "activation": "relu",
-}
-TRAINING: dict[str, Any] = {"dataset": "digits", "recipe": "mlp-paper", "seeds": [0]}
-UNKNOWN = "00000000-0000-7000-8000-000000000000"
-TEXTS = {"name": "first", "tags": ["a", "b", "c"], "note": "why"}
-
-
-def post(client: TestClient, **changes: Any) -> dict[str, Any]:
-    answer = client.post("/v1/searches", json=SMALL | changes)
-    assert answer.status_code == 202, answer.text
-    body: dict[str, Any] = answer.json()
-    return body
-
-
-def finished(client: TestClient, worker: Context, **changes: Any) -> dict[str, Any]:
-    return run(client, worker, post(client, **changes))
-
-
-def run(client: TestClient, worker: Context, search: dict[str, Any]) -> dict[str, Any]:
-    """Run the oldest queued search, which must be this one."""
-    assert search_tasks.run_next(worker)
-    found: dict[str, Any] = get(client, f"/v1/searches/{search['id']}")
-    assert found["status"] == "succeeded"
-    return found
-
-
-def get(client: TestClient, path: str, **query: Any) -> Any:
-    answer = client.get(path, params=query)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-def problems(answer: Any, status: int = 422) -> list[tuple[str, str]]:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    return [(item["field"], item["code"]) for item in answer.json()["errors"]]
-
-
-def claimed(worker: Context) -> Claim:
-    with worker.database.write() as session:
-        held = lifecycle.claim(session, "search", "test/1", 60.0)
-    assert held is not None
-    return held
-
-
-def written(backend: Backend, act: Callable[..., Any], *args: Any) -> Any:
-    with backend.database.write() as session:
-        return act(session, *args)
-
-
-def search_of_another_owner(backend: Backend, **changes: Any) -> str:
-    """Return the id of another owner's search."""
-    body = SearchBody.model_validate(SMALL | changes)
-    return str(written(backend, service.submit, "stranger", body, None).body["id"])
-
 
 # name, tags and note
 
@@ -299,248 +242,6 @@ def test_an_idempotency_key_repeats_its_answer_after_the_search_is_deleted(clien
         again = client.post("/v1/searches", json=SMALL, headers=headers | more)
         assert (again.status_code, again.json()) == (202, first.json())
     assert get(client, "/v1/searches")["items"] == []
-
-
-# comparison
-
-
-def compare(client: TestClient, *ids: str) -> Any:
-    return get(client, "/v1/searches/compare", ids=",".join(ids))
-
-
-def test_compare_shows_the_differences_and_shared_networks_of_searches(client: TestClient, worker: Context) -> None:
-    made = [
-        finished(client, worker, top_k=5, name="small"),
-        finished(client, worker, top_k=8, budget={"max_params": 100_000, "max_macs": 30_000_000}),
-        finished(client, worker, top_k=2),
-    ]
-    rankings = [get(client, f"/v1/searches/{one['id']}/architectures")["items"] for one in made]
-    answer = compare(client, *(one["id"] for one in made))
-    assert [{k: v for k, v in item.items() if k != "best"} for item in answer["items"]] == made
-    assert [item["best"] for item in answer["items"]] == [ranking[0] for ranking in rankings]
-
-    differences = {item["field"]: item["values"] for item in answer["differences"]}
-    assert differences["request.top_k"] == [5, 8, 2]
-    assert differences["request.budget.max_macs"] == [None, 30_000_000, None]
-    assert differences["result.objective_value"] == [one["result"]["objective_value"] for one in made]
-    assert differences["result.binding"] == [["max_params"], ["max_params", "max_macs"], ["max_params"]]
-    assert differences["best.params"] == [ranking[0]["params"] for ranking in rankings]
-    widths = [ranking[0]["cells"][0]["width"] for ranking in rankings]
-    assert differences.get("best.architecture.cells.0.width", widths[:1] * 3) == widths
-    assert not {field for field in differences if "elapsed" in field or "explored" in field}
-    assert not {field for field in differences if field.startswith(("request.space", "best.latency", "best.cells"))}
-    assert all(len(set(map(str, values))) > 1 for values in differences.values())
-
-    ranks = [{item["arch_id"]: item["rank"] for item in ranking} for ranking in rankings]
-    shared = [one for one in {*ranks[0], *ranks[1]} if sum(one in places for places in ranks) > 1]
-    assert answer["shared"]["count"] == len(shared) >= 2
-    assert answer["shared"]["in_all"] == sum(all(one in places for places in ranks) for one in shared)
-    for item in answer["shared"]["items"]:
-        assert item["ranks"] == [places.get(item["arch_id"]) for places in ranks]
-        place = next(one for ranking in rankings for one in ranking if one["arch_id"] == item["arch_id"])
-        assert {k: item[k] for k in ("nn_mass", "params", "macs", "depth")} == {
-            k: place[k] for k in ("nn_mass", "params", "macs", "depth")
-        }
-    counts = [sum(rank is not None for rank in item["ranks"]) for item in answer["shared"]["items"]]
-    assert counts == sorted(counts, reverse=True)
-    assert answer["shared"]["items"][0]["ranks"][0] == answer["shared"]["items"][0]["ranks"][2] == 1
-
-
-def test_compare_answers_in_the_order_of_the_request(client: TestClient, worker: Context) -> None:
-    first, second = finished(client, worker), finished(client, worker, top_k=2)
-    forth, back = compare(client, first["id"], second["id"]), compare(client, second["id"], first["id"])
-    assert [item["id"] for item in back["items"]] == [second["id"], first["id"]]
-    assert back["items"] == forth["items"][::-1]
-    assert back["differences"] == [one | {"values": one["values"][::-1]} for one in forth["differences"]]
-    assert [one["ranks"] for one in back["shared"]["items"]] == [[1, 1], [2, 2]]
-
-
-def test_compare_finds_no_difference_between_equal_searches(client: TestClient, worker: Context) -> None:
-    first, second = finished(client, worker), finished(client, worker, fresh=True, name="again", tags=["x"])
-    answer = compare(client, first["id"], second["id"])
-    assert answer["differences"] == []
-    assert (answer["shared"]["count"], answer["shared"]["in_all"]) == (3, 3)
-
-
-def test_an_unfinished_search_shares_no_architectures_in_a_comparison(client: TestClient, worker: Context) -> None:
-    done = finished(client, worker)
-    waiting = post(client, top_k=4)
-    answer = compare(client, waiting["id"], done["id"])
-    assert [item["best"] is None for item in answer["items"]] == [True, False]
-    assert answer["items"][0]["result"] is None
-    assert answer["differences"] == [
-        {"field": "status", "values": ["queued", "succeeded"]},
-        {"field": "request.top_k", "values": [4, 3]},
-    ]
-    assert answer["shared"] == {"count": 0, "in_all": 0, "items": []}
-    other = run(client, worker, waiting)
-    three = compare(client, done["id"], post(client, top_k=9)["id"], other["id"])
-    assert {"field": "result.count", "values": [3, None, 4]} in three["differences"]
-    assert (three["shared"]["count"], three["shared"]["in_all"]) == (3, 0)
-
-
-def test_different_kinds_of_searches_are_compared(client: TestClient, worker: Context) -> None:
-    specified = {"space": MLP, "objective": {"pareto": ["nn_mass", "params"]}}
-    front = run(client, worker, client.post("/v1/searches", json=specified).json())
-    residual = finished(client, worker, space="resnet-tiny")
-    empty = finished(client, worker, space=MLP, budget={"max_params": 1})
-    answer = compare(client, front["id"], residual["id"], empty["id"])
-    assert [item["best"] and item["best"]["rank"] for item in answer["items"]] == [None, 1, None]
-    differences = {item["field"]: item["values"] for item in answer["differences"]}
-    assert differences["request.space.family"] == ["densenet_mlp", "resnet", "densenet_mlp"]
-    assert differences["request.space.width"] == [8, None, 8]
-    assert differences["request.objective.pareto"] == [["nn_mass", "params"], None, None]
-    assert differences["result.feasible"] == [True, True, False]
-    assert not [field for field in differences if field.startswith("best.")]
-    assert answer["shared"]["count"] == 0
-
-
-def test_compare_shows_at_most_a_hundred_shared_architectures(client: TestClient, worker: Context) -> None:
-    first, second = finished(client, worker, top_k=130), finished(client, worker, top_k=120)
-    shared = compare(client, first["id"], second["id"])["shared"]
-    assert (shared["count"], shared["in_all"], len(shared["items"])) == (120, 120, 100)
-    assert [item["ranks"] for item in shared["items"]] == [[rank, rank] for rank in range(1, 101)]
-
-
-@pytest.mark.parametrize(
-    ("pattern", "code"),
-    [
-        ("", "too_short"),
-        ("0", "too_short"),
-        ("0,1,2,3,4", "too_long"),
-        ("0,0", "duplicate"),
-        ("0,1,0", "duplicate"),
-        (",".join("0123456789" * 5), "too_long"),
-    ],
-)
-def test_a_comparison_that_is_not_possible_names_its_field(client: TestClient, pattern: str, code: str) -> None:
-    ids = {str(i): post(client, top_k=i + 1)["id"] for i in range(5)}
-    specified = ",".join(ids.get(one, one) for one in pattern.split(","))
-    assert problems(client.get("/v1/searches/compare", params={"ids": specified})) == [("ids", code)]
-    upper = f"{ids['0']},{ids['0'].upper()}"
-    assert problems(client.get("/v1/searches/compare", params={"ids": upper})) == [("ids", "duplicate")]
-    assert problems(client.get("/v1/searches/compare")) == [("ids", "required")]
-
-
-def test_compare_names_the_position_of_an_unknown_search(client: TestClient, backend: Backend) -> None:
-    known = post(client)["id"]
-    theirs = search_of_another_owner(backend)
-    for specified, places in (
-        ([known, UNKNOWN], [2]),
-        ([theirs, known], [1]),
-        (["nonsense", known, theirs], [1, 3]),
-        ([known, ""], [2]),
-        ([UNKNOWN, theirs], [1, 2]),
-    ):
-        answer = client.get("/v1/searches/compare", params={"ids": ",".join(specified)})
-        assert problems(answer, 404) == [("ids", "unknown_search")] * len(places)
-        assert [
-            f"number {place} " in one["message"] for place, one in zip(places, answer.json()["errors"], strict=True)
-        ]
-        assert answer.json()["code"] == "not_found"
-        assert all(name not in answer.text for name in specified if name)
-
-
-# export
-
-
-def exported(client: TestClient, search_id: str, form: str) -> Any:
-    answer = client.get(f"/v1/searches/{search_id}/export", params={"format": form})
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["Content-Disposition"] == f'attachment; filename="search-{search_id}.{form}"'
-    return answer
-
-
-def table(client: TestClient, search_id: str) -> list[dict[str, str]]:
-    answer = exported(client, search_id, "csv")
-    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
-    return list(csv.DictReader(io.StringIO(answer.text), strict=True))
-
-
-def test_the_json_export_has_the_search_and_its_whole_ranking(client: TestClient, worker: Context) -> None:
-    search = finished(client, worker, top_k=150, name="camera", tags=["edge"])
-    first = get(client, f"/v1/searches/{search['id']}/architectures", limit=100)
-    rest = get(client, f"/v1/searches/{search['id']}/architectures", limit=100, cursor=first["next_cursor"])
-    document = exported(client, search["id"], "json").json()
-    assert document == search | {"ranking": first["items"] + rest["items"]}
-    assert len(document["ranking"]) == 150
-    assert client.get(f"/v1/searches/{search['id']}/export").json() == document
-
-
-@pytest.mark.parametrize("space", ["densenet-tiny", "mobilenet-v2-tiny", "densenet-mlp-mnist"])
-def test_the_csv_export_has_a_line_for_each_architecture(client: TestClient, worker: Context, space: str) -> None:
-    budget = {"max_params": 120_000, "max_macs": 20_000_000, "precision": "int8"}
-    search_id = finished(client, worker, space=space, budget=budget, top_k=40)["id"]
-    ranking = get(client, f"/v1/searches/{search_id}/architectures", limit=100)["items"]
-    lines = table(client, search_id)
-    assert len(lines) == len(ranking) == 40
-    for line, item in zip(lines, ranking, strict=True):
-        parts = item.get("cells") or item["stages"]
-        assert list(line) == [
-            *("rank", "arch_id", "nn_mass", "params", "macs", "weight_bytes", "peak_activation_bytes", "latency_ms"),
-            *("depth", "precision", *(f"width_{i + 1}" for i in range(len(parts)))),
-            *("slack_max_params", "slack_max_macs", "architecture"),
-        ]
-        assert line["precision"] == item["precision"] == "int8"
-        assert (line["arch_id"], float(line["nn_mass"]), line["latency_ms"]) == (item["arch_id"], item["nn_mass"], "")
-        for name in ("rank", "params", "macs", "weight_bytes", "peak_activation_bytes", "depth"):
-            assert int(line[name]) == item[name]
-        for i, part in enumerate(parts):
-            assert int(line[f"width_{i + 1}"]) == part.get("width", part.get("channels"))
-        assert {f"slack_{name}": int(line[f"slack_{name}"]) for name in item["slack"]} == {
-            f"slack_{name}": left for name, left in item["slack"].items()
-        }
-        assert json.loads(line["architecture"]) == item["architecture"]
-
-
-def test_the_csv_export_has_the_resolution_where_the_space_varies_it(client: TestClient, worker: Context) -> None:
-    search_id = finished(client, worker, space=SIZES, top_k=4)["id"]
-    ranking = get(client, f"/v1/searches/{search_id}/architectures")["items"]
-    sides = [(item["architecture"]["input"]["height"], item["architecture"]["input"]["width"]) for item in ranking]
-    lines = table(client, search_id)
-    assert [(int(line["input_height"]), int(line["input_width"])) for line in lines] == sides
-    assert {line["precision"] for line in lines} == {"fp32"}
-
-
-def test_the_csv_export_leaves_the_widths_of_stages_that_are_one_empty(client: TestClient, worker: Context) -> None:
-    stage = {"expansion": 2, "channels": [8, 16], "repeats": 1, "stride": 1}
-    search_id = finished(client, worker, space=SIZES | {"stages": [stage, stage]}, budget={}, top_k=9)["id"]
-    lines = table(client, search_id)
-    merged = [line for line in lines if len(json.loads(line["architecture"])["stages"]) == 1]
-    assert {(line["width_1"], line["width_2"]) for line in merged} == {("8", ""), ("16", "")}
-    assert {line["width_2"] for line in lines if line not in merged} == {"8", "16"}
-
-
-def test_no_cell_of_the_csv_export_is_a_spreadsheet_formula(client: TestClient, worker: Context) -> None:
-    formula = "=HYPERLINK(1)"
-    texts = {"name": formula, "note": "@SUM(1)", "tags": ["+1", "-1", formula]}
-    search_id = finished(client, worker, budget={}, **texts)["id"]
-    rows = list(csv.reader(io.StringIO(exported(client, search_id, "csv").text)))
-    assert len(rows) == 4
-    assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
-    assert "HYPERLINK" not in str(rows)
-
-
-@pytest.mark.parametrize("state", ["queued", "running", "cancelled", "infeasible"])
-def test_the_csv_export_without_a_ranking_has_only_the_header(client: TestClient, worker: Context, state: str) -> None:
-    search_id = post(client, budget={"max_params": 100 if state == "infeasible" else 100_000})["id"]
-    if state == "running":
-        claimed(worker)
-    elif state == "cancelled":
-        client.post(f"/v1/searches/{search_id}/cancel")
-    elif state == "infeasible":
-        assert search_tasks.run_next(worker)
-    document = exported(client, search_id, "json").json()
-    assert document == get(client, f"/v1/searches/{search_id}") | {"ranking": []}
-    header = exported(client, search_id, "csv").text
-    client.post(f"/v1/searches/{search_id}/cancel")
-    other = finished(client, worker, fresh=True)
-    assert header == exported(client, other["id"], "csv").text.splitlines(keepends=True)[0]
-
-
-def test_an_unknown_export_format_is_422(client: TestClient) -> None:
-    answer = client.get(f"/v1/searches/{post(client)['id']}/export", params={"format": "xlsx"})
-    assert problems(answer) == [("format", "unknown_choice")]
 
 
 # who may, and what is promised
