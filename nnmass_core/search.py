@@ -341,7 +341,7 @@ class _Question:
         ends = ends_of_front(problem, quantities, self._control)
         if ends.points and fits(problem):
             try:
-                front = whole_front(problem, quantities, self._control.until(LABELS_SHARE))
+                front = whole_front(problem, quantities, self._control.until(LABELS_SHARE), ends.points)
                 return replace(front, labels=front.labels + ends.labels, pruned=front.pruned + ends.pruned)
             except (OutOfTime, TooManyLabels):
                 pass  # optima take less memory, and each is a point

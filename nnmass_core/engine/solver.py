@@ -183,6 +183,16 @@ class Solver:
             return True
         return None if self._control.expired() else False
 
+    def multipliers(self) -> dict[Key, float] | None:
+        """Return the tightest price of each limit, by its key, 0 where all keep it; None when nothing is feasible."""
+        prices = self._prepare()
+        if prices is None:
+            return None
+        found = dict.fromkeys(self.problem.rows()[0], 0.0)
+        for key, price in zip(self._row_keys, prices[0].multipliers.tolist(), strict=True):
+            found[key] += price
+        return found
+
     def _has_better_than(self, value: Fraction) -> bool:
         if not len(self.pool):
             return False

@@ -30,6 +30,14 @@ def test_labels_that_grow_from_the_output_are_few() -> None:
     assert len(result.ranking) == 12_914
 
 
+def test_labels_that_become_no_point_are_dropped() -> None:
+    space = presets()["densenet-cifar-depthwise"].space
+    result = search(SearchRequest(space=space, budget=EXAMPLE, objective=Pareto(("macs",))))
+    assert result.certificate.labels < 1_000_000  # 6,860,518 where they are not bounded
+    assert result.certificate.optimal
+    assert len(result.ranking) == 804
+
+
 PAIRS = list(itertools.permutations(("params", "macs", "weight_bytes", "peak_activation_bytes", "latency_ms"), 2))
 
 

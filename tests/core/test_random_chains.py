@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from nnmass_core.engine.control import Control, OutOfTime
-from nnmass_core.engine.fronts import dominance, labels, optima
+from nnmass_core.engine.fronts import ceilings, dominance, labels, optima
 from nnmass_core.engine.fronts.labels import whole_front
 from nnmass_core.engine.fronts.optima import ends_of_front, front_of_optima
 from nnmass_core.engine.listing import Listing, listed_best, listed_front
@@ -143,6 +143,20 @@ def test_the_front_by_labels_equals_brute_force(
     front = whole_front(problem, costs, Control())
     assert front.gaps is None
     assert front.points == front_of(able, costs)
+
+
+@pytest.mark.parametrize("costs", [costs for costs in COSTS if sum(cost != "peak" for cost in costs) == 1])
+@pytest.mark.random_cases(30)
+def test_the_front_by_bounded_labels_equals_brute_force(
+    costs: tuple[str, ...], seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = Random(f"bounded {costs} {seed}")
+    problem, able = random_problem(rng)
+    for name in ("CELLS", "LEVELS", "BEAM"):
+        monkeypatch.setattr(labels, name, rng.choice((1, 3, 9)))
+    monkeypatch.setattr(ceilings, "AT_ONCE", rng.choice((1, 40)))
+    ends = ends_of_front(problem, costs, Control()).points
+    assert whole_front(problem, costs, Control(), ends, many=0).points == front_of(able, costs)
 
 
 @pytest.mark.parametrize("costs", COSTS)

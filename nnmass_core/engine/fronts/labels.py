@@ -5,6 +5,9 @@ Stage by stage, each node keeps the labels (what a partial path has reached) tha
 Options that join the same nodes are thinned in the same way first. A quantity under a limit is a figure of a label as
 well, unless every path keeps the limit.
 
+A front in one sum, with or without the peak, also drops labels that cannot become a point any more, once there are many
+(ceilings.py).
+
 Paths grow from the output to the input. A network is widest at its output, where options differ the most in their
 costs, so that labels which start there meet the limits sooner: half as many are created as from the input.
 
@@ -18,18 +21,20 @@ Journal of Operational Research 16(2), 1984).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
 
-from nnmass_core.engine.chain import Ints, Stage, group, runs
+from nnmass_core.engine.chain import Floats, Ints, Stage, group, runs
 from nnmass_core.engine.control import Control, OutOfTime
+from nnmass_core.engine.fronts.ceilings import CELLS, LEVELS, Added, Ceilings, Known, Lines
 from nnmass_core.engine.fronts.dominance import superior
 from nnmass_core.engine.pareto import Front, Point
-from nnmass_core.engine.problem import MASS, PEAK, ChainProblem
+from nnmass_core.engine.problem import MASS, PEAK, RANKING, ChainProblem, Key
+from nnmass_core.engine.solver import Solver
 
 ROWS = 1 << 19
 """The most labels that are created together, unless one label has more continuations."""
@@ -48,6 +53,13 @@ MOST_PLACES = 2**60
 
 WORD = 61
 """The bits of a word of a mass that takes two, the higher word first."""
+
+
+MANY = 1 << 17
+"""The number of labels from which they are bounded: fewer are set sooner than that."""
+
+BEAM = 24
+"""The number of labels before each stage that look for points to compare bounds with, for each level and cell."""
 
 
 class TooManyLabels(Exception):
@@ -109,17 +121,32 @@ def fits(problem: ChainProblem) -> bool:
     return problem.chain.largest_mass < (2 ** (WORD + 62) if problem.most_mass is None else NEVER)
 
 
-def whole_front(problem: ChainProblem, costs: Sequence[str], control: Control) -> Front:
+def whole_front(
+    problem: ChainProblem, costs: Sequence[str], control: Control, ends: Sequence[Point] = (), many: int = MANY
+) -> Front:
     """Return the whole front of NN-Mass against costs, sums or the peak, ascending in them.
 
     Raises OutOfTime, and TooManyLabels. The problem must fit.
+
+    Args:
+        problem: What to find the front of.
+        costs: One or two different costs.
+        control: Ends the search.
+        ends: Points of the front, those of the most NN-Mass and of the least of each cost among them; without any,
+            labels are not bounded.
+        many: The number of labels from which they are bounded.
     """
-    return _LabelSetting(problem, costs, control).front()
+    return _LabelSetting(problem, costs, control, ends, many).front()
 
 
 class _LabelSetting:
-    def __init__(self, problem: ChainProblem, costs: Sequence[str], control: Control) -> None:
+    def __init__(
+        self, problem: ChainProblem, costs: Sequence[str], control: Control, ends: Sequence[Point], many: int
+    ) -> None:
         self._problem = problem
+        self._ends = ends
+        self._many = many
+        self._ceilings: Ceilings | None = None
         self._chain = problem.chain
         self._costs = tuple(costs)
         self._control = control
@@ -149,6 +176,7 @@ class _LabelSetting:
         most = -self._onward([-column for column in sums])[0][0]
         kept = [i for i, key in enumerate(columns) if i < self._own or most[i] > bounds[key]]
         self._bounds = np.array([bounds[columns[i]] for i in kept])
+        self._keys = [Key(*columns[i]) for i in kept]
         self._of_peak = PEAK in self._costs
         self._options = [
             Figures(self._masses(stage), column[:, kept], stage.peak[:, None][:, : int(self._of_peak)])
@@ -195,20 +223,90 @@ class _LabelSetting:
 
     def front(self) -> Front:
         """Return the front."""
+        return self._points(*self._grown(self._hopeful))
+
+    def _grown(self, kept: Callable[[int, Labels, Ints, int], Ints]) -> tuple[list[Labels], Ints]:
+        """Return the labels after each stage, and what orders the last ones.
+
+        kept: Returns which labels before a stage to go on with, ascending, from the stage, the labels, the node of each
+        and how many others they would become.
+        """
         none, words = np.zeros(1, np.int64), self._options[0].mass.shape[1]
         figures = Figures(*(np.zeros((1, n), np.int64) for n in (words, len(self._bounds), int(self._of_peak))))
         labels, ties, edges = Labels(figures, none, none), np.zeros((1, len(TIES) + 1), np.int64), np.array([0, 1])
         steps: list[Labels] = []
-        for stage in range(len(self._stages)):
+        for stage, this in enumerate(self._stages):
             self._control.report(stage / len(self._stages), f"{self._created} partial architectures examined")
+            node = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
+            rows = kept(stage, labels, node, int(np.bincount(this.source, minlength=len(edges) - 1)[node].sum()))
+            if len(rows) < len(labels):
+                self._pruned += len(labels) - len(rows)
+                labels, ties, edges = labels.take(rows), ties[rows], np.searchsorted(node[rows], np.arange(len(edges)))
+            if steps:
+                steps[-1] = labels
             own = self._ties[stage]
             if int(own[:, -1].max(initial=0) + 1) * int(ties[:, -1].max(initial=0) + 1) > MOST_PLACES:
                 ties[:, -1] = np.unique(ties[:, -1], return_inverse=True)[1]
-            step = _Step(self._stages[stage], self._options[stage], labels.figures, edges, ties, own)
+            step = _Step(this, self._options[stage], labels.figures, edges, ties, own)
             labels, edges = self._extend(step, self._least[stage + 1])
             ties = step.ties(labels)
             steps.append(labels)
-        return self._points(steps, ties)
+        return steps, ties
+
+    def _hopeful(self, stage: int, labels: Labels, node: Ints, many: int) -> Ints:
+        """Return the labels that may still become a point; all where there are few, or no bounds."""
+        if self._ceilings is None:
+            if not self._ends or self._own != 1 or self._created + many < self._many:
+                return np.arange(len(labels))
+            self._ceilings = self._all_ceilings()
+        return self._ceilings.hopeful(stage, node, *self._as_reached(labels.figures))
+
+    def _as_reached(self, figures: Figures) -> tuple[Floats, Floats, Ints]:
+        """Return NN-Masses and sums in doubles, and peaks, 0 where these are no cost."""
+        words = figures.mass.astype(np.float64)
+        mass = words[:, 0] if words.shape[1] == 1 else words[:, 0] * 2.0**WORD + words[:, 1]
+        peak = figures.peak[:, 0] if self._of_peak else np.zeros(len(figures), np.int64)
+        return mass / self._common, figures.sums.astype(np.float64), peak
+
+    def _all_ceilings(self) -> Ceilings:
+        """Return the bounds on all labels, from points that a search of few labels finds (a beam search)."""
+        parts = zip(self._stages, map(self._as_reached, self._options), strict=True)
+        stages = [Added(*reached, stage.source, stage.target) for stage, reached in parts]
+        known = self._known()
+        lines = self._lines(known, float(sum(this.sums[:, 0].max(initial=0.0) for this in stages)))
+        least, top = int(known.peak.min()), int(known.peak[np.argmax(known.mass)])
+        peaks = np.unique(np.concatenate([this.peak for this in stages]))
+        first = Ceilings(stages, self._nodes, lines, known, _spread(peaks[(peaks >= least) & (peaks <= top)]))
+
+        def promising(stage: int, labels: Labels, node: Ints, many: int) -> Ints:
+            return first.best(stage, node, *self._as_reached(labels.figures), BEAM)
+
+        mass, sums, peak = self._as_reached(self._grown(promising)[0][-1].figures)
+        known = known.joined(Known(mass, sums[:, 0].astype(np.int64), peak))
+        return Ceilings(stages, self._nodes, lines, known, _spread(np.unique(known.peak)))
+
+    def _known(self) -> Known:
+        """Return the ends of the front."""
+        place = next(i for i, cost in enumerate(self._costs) if cost != PEAK)
+        at = self._costs.index(PEAK) if self._of_peak else None
+        return Known(
+            np.array([float(point.mass) for point in self._ends]),
+            np.array([point.costs[place] for point in self._ends], np.int64),
+            np.array([0 if at is None else point.costs[at] for point in self._ends], np.int64),
+        )
+
+    def _lines(self, known: Known, most: float) -> Lines:
+        """Return the prices under caps on the front's own cost. most: no path costs more."""
+        most = min(most, float(self._bounds[0])) if self._of_peak else float(known.cost.max())
+        edges = np.linspace(float(known.cost.min()), most, CELLS + 1)
+        problem, column = self._problem, self._keys[0].column
+        found = []
+        for cap in np.ceil((edges[1:] + edges[:-1]) / 2).astype(np.int64).tolist():
+            capped = replace(problem, keys=RANKING, least_mass=None, most_mass=None).capped(column, cap)
+            prices = Solver(capped, 1, self._control).multipliers() or {}
+            found.append([prices.get(key, 0.0) for key in self._keys])
+        limits = np.append(0.0, self._bounds[1:].astype(np.float64))
+        return Lines(np.array(found), edges, limits)
 
     def _extend(self, step: _Step, least: Ints) -> tuple[Labels, Ints]:
         """Return the labels one stage later, sorted by node, and where the labels of each node start and end.
@@ -373,6 +471,11 @@ class _Step:
         earlier, own = self.earlier[labels.parent], self.own[labels.option]
         place = own[:, -1] * (int(self.earlier[:, -1].max(initial=0)) + 1) + earlier[:, -1]
         return np.column_stack([earlier[:, :-1] + own[:, :-1], place])
+
+
+def _spread(peaks: Ints) -> Ints:
+    """Return at most LEVELS of some peaks, the least among them."""
+    return peaks[np.unique(np.linspace(0, len(peaks) - 1, min(LEVELS, len(peaks))).astype(np.int64))]
 
 
 def _from_the_output(stage: Stage, peak: int | None) -> Ints:
