@@ -101,7 +101,7 @@ def _random_arrays(space: DenseNetCnnSpace, caps: dict[str, int], seconds: float
     axes = [np.array(values, np.int64).reshape(-1) for _, values in _choices(space)]
     while watch.seconds < seconds:
         cells = np.column_stack([draw.choice(values, BATCH) for values in axes]).reshape(BATCH, space.cells.largest, 3)
-        scores = score_densenet_cnn(space.input, space.num_classes, cells)
+        scores = score_densenet_cnn(space.input.largest, space.num_classes, cells)
         fits = np.logical_and.reduce([getattr(scores, name) <= cap for name, cap in caps.items()])
         drawn += BATCH
         if fits.any():

@@ -401,6 +401,20 @@ def numbers_of_cells() -> Figures:
     return figures(**sizes, space_size=decode_space(tiny | {"cells": [1, 2, 3]}).chain().count())
 
 
+def several_resolutions() -> Figures:
+    tiny = resolve_space("resnet-tiny").to_json()
+    spaces = [decode_space(tiny | {"input": {"channels": 3, "resolution": sides}}) for sides in ([64], [48, 64, 80])]
+    one, several = (
+        search(SearchRequest(space=space, budget=Budget(max_params=500_000, max_macs=50_000_000), top_k=1))
+        for space in spaces
+    )
+    best = several.ranking[0]
+    return {"side of the best": str(best.architecture.input_shape[1])} | figures(
+        **{"networks of 64": one.certificate.space_size, "space_size": several.certificate.space_size},
+        **{"m of the best": best.evaluation.mass, "m at 64": one.ranking[0].evaluation.mass},
+    )
+
+
 def limit_on_density() -> Figures:
     space = resolve_space("densenet-tiny")
     plain, within = (
@@ -481,4 +495,5 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     67: left_out_stages,
     68: numbers_of_cells,
     65: lines_of_a_grid,
+    75: several_resolutions,
 }

@@ -6,14 +6,14 @@ The number of cells can be searched: docs/theory.md (68).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from nnmass_core.architecture import CLASSES, Architecture, Image, ImageArchitecture
-from nnmass_core.codec import JsonObject, choice_schema, decode, encode, field_schema, object_schema
+from nnmass_core.codec import JsonObject, choice_schema, field_schema, object_schema
 from nnmass_core.engine.chain import Chain, Ints, Stage, make_stage
 from nnmass_core.errors import Problem
 from nnmass_core.families.concatenation import (
@@ -44,6 +44,8 @@ from nnmass_core.spaces.axis import (
     single_axis_schema,
 )
 from nnmass_core.spaces.base import Fields, Space, decode_choice, decode_integer
+from nnmass_core.spaces.images import Images, decode_images, images_schema
+from nnmass_core.spaces.joined import together
 from nnmass_core.spaces.structure import NOTHING, PartValues
 
 
@@ -76,6 +78,10 @@ def densities(cells: Ints) -> Ints:
     return np.where(cells[:, 0] == 0, NOTHING, (numerator // common << 31) + denominator // common)
 
 
+CELL = 3
+"""The integers of a cell: width, depth and skip channels."""
+
+
 @dataclass(frozen=True)
 class States:
     """The nodes after a cell: its width, and its depth if a rule ties it to the other cells'. Depths vary fastest."""
@@ -92,7 +98,7 @@ class ConcatenationCnnSpace(Space):
     largest_network: ClassVar[type[LargestCells]]
     densest_evidence: ClassVar[float | None] = 0.75
 
-    input: Image
+    input: Images
     num_classes: int
     cells: Axis
     width: tuple[Axis, ...]
@@ -104,7 +110,7 @@ class ConcatenationCnnSpace(Space):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         fields = Fields(data, cls)
-        image = fields.read("input", lambda value: decode(Image, value))
+        image = fields.read("input", decode_images)
         classes = fields.read("num_classes", lambda value: decode_integer(value, *CLASSES))
         cells = fields.read("cells", lambda value: decode_axis(value, (1, MOST_CELLS)))
         width_rule = fields.read("width_rule", lambda value: decode_choice(value, ("doubling",)), default=None)
@@ -130,13 +136,13 @@ class ConcatenationCnnSpace(Space):
                 yield Problem(name, "conflicts_with_rule", f"must be one value for all cells when {name}_rule is set")
         if self.width_rule and self.width[0].largest * 2 ** (self.cells.largest - 1) > WIDTH[1]:
             yield Problem("width.max", "too_large", f"doubles to more than {WIDTH[1]} by the last cell")
-        yield from check_final_map(self.input, self.cells.largest)
+        yield from check_final_map(self.input.images[0], self.cells.largest)
 
     def to_json(self) -> JsonObject:
         rules = {"width_rule": self.width_rule, "depth_rule": self.depth_rule}
         return {
             "family": self.family,
-            "input": encode(self.input),
+            "input": self.input.form,
             "num_classes": self.num_classes,
             "cells": self.cells.form,
             "width": encode_axes(self.width),
@@ -149,7 +155,7 @@ class ConcatenationCnnSpace(Space):
         axis = partial(axis_schema, most_cells=MOST_CELLS)
         properties: JsonObject = {
             "family": cls.family_schema(),
-            "input": field_schema(ImageArchitecture, "input"),
+            "input": images_schema(),
             "num_classes": field_schema(ImageArchitecture, "num_classes"),
             "cells": single_axis_schema(
                 1,
@@ -178,7 +184,8 @@ class ConcatenationCnnSpace(Space):
         ties = depths[0] if self.depth_rule else 1
         entries = sum(w if self.width_rule else a * w for a, w in zip([1, *widths], widths, strict=False))
         ends = sum(widths[count - 1] * ties for count in self.cells.values)
-        return bodies + entries * ties + ends + 2 * len(widths) * (len(self.cells.values) > 1)
+        of_one = bodies + entries * ties + ends + 2 * len(widths) * (len(self.cells.values) > 1)
+        return self.input.options(of_one)
 
     def largest(self) -> Architecture:
         tallest = [
@@ -190,12 +197,15 @@ class ConcatenationCnnSpace(Space):
             )
             for c, (d, t) in enumerate(zip(self.depth, self.skip_channels, strict=True))
         ]
-        return self.largest_network(input=self.input, num_classes=self.num_classes, cells=tuple(tallest))
+        return self.largest_network(input=self.input.largest, num_classes=self.num_classes, cells=tuple(tallest))
 
     def chain(self, model: LatencyModel | None = None) -> Chain:
-        sizes = resolutions(self.input, self.cells.largest)
+        return self.input.chain(partial(self._chain, model=model))
+
+    def _chain(self, image: Image, model: LatencyModel | None) -> Chain:
+        sizes = resolutions(image, self.cells.largest)
         nothing = np.zeros(1, np.int64)
-        before, states_before = sizes[0], States(nothing + self.input.channels, nothing)
+        before, states_before = sizes[0], States(nothing + image.channels, nothing)
         stages: list[Stage] = []
         nodes = [1]
         for c, after in enumerate(sizes):
@@ -210,34 +220,38 @@ class ConcatenationCnnSpace(Space):
             if c > self.cells.values[0]:
                 first.append(_idle_stage(node, ended, integers=0))
             if c >= self.cells.values[0]:
-                others.append(_idle_stage(ended, ended, integers=3))
-            stages += [_together(first), _together(others)]
+                others.append(_idle_stage(ended, ended, integers=CELL))
+            stages += [together(first), together(others)]
             nodes += [ended + len(others) - 1] * 2
             before, states_before = after, states
         last = [_head_stage(Head(sizes[-1], self.num_classes), states_before, model)]
         if len(self.cells.values) > 1:
             last.append(_idle_stage(len(states_before.width), 0, integers=0))
-        stages.append(_together(last))
+        stages.append(together(last))
         shape = [column for column in range(3 * self.cells.largest) if column % 3 < 2]
         parts = (0, 3) if len(self.cells.values) > 1 else None
         return Chain(tuple(stages), (*nodes, 1), tuple(shape), parts=parts)
 
     def architecture(self, integers: Sequence[int]) -> Architecture:
+        image, integers = self.input.read(integers)
         triples = zip(integers[0::3], integers[1::3], integers[2::3], strict=True)
         cells = tuple(_cell(*triple) for triple in triples if any(triple))
-        return self.network(input=self.input, num_classes=self.num_classes, cells=cells)
+        return self.network(input=image, num_classes=self.num_classes, cells=cells)
 
     @property
     def form_version(self) -> int:
-        return 1 if isinstance(self.cells.form, int) else 2
+        return self.input.form_version if isinstance(self.cells.form, int) else 2
 
     def part_values(self, name: str) -> PartValues | None:
         column = {"widths": 0, "skip_channels": 2}.get(name)
         cells = tuple((3 * cell, 3 * cell + 1, 3 * cell + 2) for cell in range(self.cells.largest))
-        return PartValues(cells, densities if column is None else partial(column_of, column))
+        return self.input.shifted(PartValues(cells, densities if column is None else partial(column_of, column)))
 
     def densities(self, stage: Stage) -> tuple[Ints, Ints] | None:
         return cell_densities(stage)
+
+    def varies_resolution(self) -> bool:
+        return self.input.vary
 
     def varies_width(self) -> bool:
         return len(self.cells.values) > 1 or any(len(axis.values) > 1 for axis in self.width)
@@ -287,7 +301,7 @@ def cell_densities(stage: Stage) -> tuple[Ints, Ints] | None:
     None for a stage without cells. A stage of cells has their width, depth and skip channels as integers, zeros for a
     cell that a network lacks: it has no links.
     """
-    if not stage.integers.shape[1]:
+    if stage.integers.shape[1] != CELL:
         return None
     width, depth = stage.integers[:, 0], stage.integers[:, 1]
     return stage.mass_numerator, stage.mass_denominator * np.maximum(width * depth, 1)
@@ -297,15 +311,6 @@ def cell_densities(stage: Stage) -> tuple[Ints, Ints] | None:
 def _cell(width: int, depth: int, skip_channels: int) -> Cell:
     """Return a cell; the networks of one answer have most of theirs in common."""
     return Cell(width=width, depth=depth, skip_channels=skip_channels)
-
-
-def _together(stages: Sequence[Stage]) -> Stage:
-    """Return all options of some stages as one stage."""
-    if len(stages) == 1:
-        return stages[0]
-    columns = (np.concatenate([getattr(stage, each.name) for stage in stages]) for each in fields(Stage))
-    together = Stage(*columns)
-    return together.take(np.lexsort([together.target, together.source]))
 
 
 def _idle_stage(source: int, target: int, *, integers: int) -> Stage:

@@ -14,16 +14,12 @@ import numpy as np
 from nnmass_core.architecture import CLASSES, Architecture, Image
 from nnmass_core.codec import (
     JsonObject,
-    decode,
-    encode,
     field_schema,
-    json_schema,
     object_schema,
     one_of,
-    unknown_fields,
 )
 from nnmass_core.engine.chain import Chain, Ints, Stage
-from nnmass_core.errors import DefinitionError, Problem
+from nnmass_core.errors import Problem
 from nnmass_core.families.costs import Costs, stage_of, timed
 from nnmass_core.families.mobilenet_v2 import (
     ACTIVATIONS,
@@ -57,12 +53,10 @@ from nnmass_core.families.residual import (
 from nnmass_core.hardware.latency import LatencyModel, Work, depthwise
 from nnmass_core.spaces.axis import Axis, decode_axis, single_axis_schema
 from nnmass_core.spaces.base import MOST_OPTIONS, Fields, Space, decode_choice, decode_integer
+from nnmass_core.spaces.images import Images, decode_images, images_schema
 from nnmass_core.spaces.runs import Runs, distinct, grid, leading_on
 from nnmass_core.spaces.structure import PartValues, only_present
 
-# untyped: an integer and an Axis, by name
-
-RESOLUTION = (1, 8192)
 BOUNDS = {
     "expansion": EXPANSION,
     "channels": CHANNELS,
@@ -91,42 +85,6 @@ BLOCK = 3
 
 INTEGERS_BEFORE = 4
 """Integers before the stages: height, width, stem channels and last channels."""
-
-
-@dataclass(frozen=True)
-class Input:
-    """The images: of one shape or, with `resolution`, square images of several sizes to choose from."""
-
-    channels: int
-    sizes: tuple[tuple[int, int], ...]
-    form: Any
-
-    def __hash__(self) -> int:
-        return hash((self.channels, self.sizes))
-
-
-def decode_input(data: object) -> Input:
-    """Read the input of a space. Raises DefinitionError."""
-    if not (isinstance(data, Mapping) and "resolution" in data):
-        image = decode(Image, data)
-        return Input(image.channels, ((image.height, image.width),), encode(image))
-    problems = list(unknown_fields(data, {"channels", "resolution"}))
-    found: dict[str, Any] = {}
-    if "channels" not in data:
-        problems.append(Problem("channels", "required", "is required"))
-    for name, read in (
-        ("channels", lambda value: decode_integer(value, 1, 1024)),
-        ("resolution", lambda value: decode_axis(value, RESOLUTION)),
-    ):
-        try:
-            found |= {name: read(data[name])} if name in data else {}
-        except DefinitionError as error:
-            problems += error.under(name).problems
-    if problems:
-        raise DefinitionError(problems)
-    sides: Axis = found["resolution"]
-    form = {"channels": found["channels"], "resolution": sides.form}
-    return Input(found["channels"], tuple((side, side) for side in sides.values), form)
 
 
 @dataclass(frozen=True)
@@ -206,7 +164,7 @@ class MobileNetV2Space(Space):
 
     family: ClassVar[str] = "mobilenet_v2"
 
-    input: Input
+    input: Images
     num_classes: int
     stem_channels: Axis
     last_channels: Axis
@@ -218,7 +176,7 @@ class MobileNetV2Space(Space):
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         fields = Fields(data, cls)
         found = {
-            "input": fields.read("input", decode_input),
+            "input": fields.read("input", decode_images),
             "num_classes": fields.read("num_classes", lambda value: decode_integer(value, *CLASSES)),
             "stem_channels": fields.read("stem_channels", lambda value: decode_axis(value, CHANNELS)),
             "last_channels": fields.read("last_channels", lambda value: decode_axis(value, CHANNELS)),
@@ -258,19 +216,10 @@ class MobileNetV2Space(Space):
 
     @classmethod
     def schema(cls) -> JsonObject:
-        side = "Height and width in pixels, which may be searched."
-        square = object_schema(
-            "SquareImages",
-            {
-                "channels": field_schema(Image, "channels"),
-                "resolution": single_axis_schema(*RESOLUTION, side, example=[96, 128, 160]),
-            },
-        )
-        images = "Shape of the input images, or `resolution` for square images of several sizes."
         channels = partial(single_axis_schema, *CHANNELS)
         properties: JsonObject = {
             "family": cls.family_schema(),
-            "input": {"anyOf": [json_schema(Image), square], "description": images},
+            "input": images_schema(),
             "num_classes": field_schema(MobileNetV2, "num_classes"),
             "stem_channels": channels("Channels of the first convolution.", example=[16, 32]),
             "last_channels": channels("Channels of the last convolution.", example=1280),
@@ -294,7 +243,6 @@ class MobileNetV2Space(Space):
         return total + configs * scales * entering
 
     def largest(self) -> Architecture:
-        height, width = self.input.sizes[-1]
         kernel = max(stage["kernel"].largest for stage in self.stages)
         se = min((value for stage in self.stages for value in stage["se"].values if value), default=0)
         stages: list[InvertedStage] = []
@@ -308,7 +256,7 @@ class MobileNetV2Space(Space):
                 shared = {"expansion": expansion, "channels": channels, "kernel": kernel, "se": se}
                 stages.append(InvertedStage(**shared, repeats=repeats, stride=stride))
         return LargestMobileNetV2(
-            input=Image(channels=self.input.channels, height=height, width=width),
+            input=self.input.largest,
             num_classes=self.num_classes,
             stem_channels=self.stem_channels.largest,
             last_channels=self.last_channels.largest,
@@ -386,7 +334,7 @@ class MobileNetV2Space(Space):
         return 2 if self.runs.ambiguous or added or not plain else 1
 
     def varies_resolution(self) -> bool:
-        return len(self.input.sizes) > 1
+        return self.input.vary
 
     def part_values(self, name: str) -> PartValues | None:
         columns = (INTEGERS_BEFORE + INTEGERS_A_STAGE * stage + 1 for stage in range(len(self.stages)))

@@ -14,8 +14,6 @@ from nnmass_core.codec import (
     JsonObject,
     Value,
     choice,
-    decode,
-    encode,
     field_schema,
     integer,
     object_schema,
@@ -60,6 +58,7 @@ from nnmass_core.families.residual_space import (
 from nnmass_core.hardware.latency import LatencyModel, Work, convolution, elementwise, grouped, linear, pool
 from nnmass_core.mass import Integers, basic_block_terms, bottleneck_terms, larger
 from nnmass_core.spaces.base import Fields, Space, decode_choice, decode_integer
+from nnmass_core.spaces.images import Images, decode_images, images_schema
 from nnmass_core.spaces.structure import PartValues, only_present
 
 BLOCKS = ("basic", "bottleneck")
@@ -291,7 +290,7 @@ class ResNetSpace(Space):
 
     family: ClassVar[str] = "resnet"
 
-    input: Image
+    input: Images
     num_classes: int
     block: str
     stages: tuple[StageAxes, ...]
@@ -302,7 +301,7 @@ class ResNetSpace(Space):
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         fields = Fields(data, cls)
         found = {
-            "input": fields.read("input", lambda value: decode(Image, value)),
+            "input": fields.read("input", decode_images),
             "num_classes": fields.read("num_classes", lambda value: decode_integer(value, *CLASSES)),
             "block": fields.read("block", lambda value: decode_choice(value, BLOCKS)),
             "stages": fields.read(
@@ -324,7 +323,7 @@ class ResNetSpace(Space):
     def to_json(self) -> JsonObject:
         return {
             "family": self.family,
-            "input": encode(self.input),
+            "input": self.input.form,
             "num_classes": self.num_classes,
             "block": self.block,
             "stages": encode_stages(self.stages),
@@ -334,17 +333,17 @@ class ResNetSpace(Space):
 
     @classmethod
     def schema(cls) -> JsonObject:
-        same = {name: field_schema(ResNet, name) for name in ("input", "num_classes", "block", *BOTTLENECK)}
+        same = {name: field_schema(ResNet, name) for name in ("num_classes", "block", *BOTTLENECK)}
         stages = stages_schema("ResNetStages", SPACE_BOUNDS, DOCS | {"repeats": LEFT_OUT}, LEAST_STAGES, MOST_STAGES)
-        properties: JsonObject = {"family": cls.family_schema(), **same, "stages": stages}
+        properties: JsonObject = {"family": cls.family_schema(), "input": images_schema(), **same, "stages": stages}
         return object_schema(cls.__name__, properties, optional=BOTTLENECK)
 
     def option_bound(self) -> int:
-        return option_bound(self.stages, LEAST_STAGES)
+        return self.input.options(option_bound(self.stages, LEAST_STAGES))
 
     def largest(self) -> Architecture:
         return LargestResNet(
-            input=self.input,
+            input=self.input.largest,
             num_classes=self.num_classes,
             block=self.block,
             stages=largest_stages(self.stages),
@@ -356,12 +355,15 @@ class ResNetSpace(Space):
         blocks = blocks_of(self.block, self.groups, self.width_per_group)
         classes = self.num_classes
         head = Head(lambda c, at: head_costs(c, at, classes), lambda c, at: head_work(c, at, classes))
-        return staged_chain(blocks, frame_of(self.input), self.stages, LEAST_STAGES, head, model)
+        return self.input.chain(
+            lambda image: staged_chain(blocks, frame_of(image), self.stages, LEAST_STAGES, head, model)
+        )
 
     def architecture(self, integers: Sequence[int]) -> Architecture:
+        image, integers = self.input.read(integers)
         pairs = zip(integers[0::2], integers[1::2], strict=True)
         return ResNet(
-            input=self.input,
+            input=image,
             num_classes=self.num_classes,
             block=self.block,
             stages=tuple(ResNetStage(channels=c, repeats=r) for c, r in pairs if r),
@@ -371,11 +373,14 @@ class ResNetSpace(Space):
 
     @property
     def form_version(self) -> int:
-        return form_version(self.stages)
+        return max(self.input.form_version, form_version(self.stages))
 
     def part_values(self, name: str) -> PartValues | None:
         columns = tuple((2 * stage,) for stage in range(len(self.stages)))
-        return PartValues(columns, only_present) if name == "widths" else None
+        return self.input.shifted(PartValues(columns, only_present)) if name == "widths" else None
+
+    def varies_resolution(self) -> bool:
+        return self.input.vary
 
     def varies_width(self) -> bool:
         return varies_width(self.stages)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from nnmass_core.architecture import CLASSES, Architecture, Image, LayerShape
-from nnmass_core.codec import JsonObject, Value, decode, encode, field_schema, integer, object_schema, sequence
+from nnmass_core.codec import JsonObject, Value, field_schema, integer, object_schema, sequence
 from nnmass_core.engine.chain import Chain
 from nnmass_core.errors import Problem
 from nnmass_core.families.costs import Costs
@@ -50,6 +50,7 @@ from nnmass_core.families.resnet import head_costs, head_work
 from nnmass_core.hardware.latency import LatencyModel, Work, convolution, elementwise
 from nnmass_core.mass import Integers, basic_block_terms, larger
 from nnmass_core.spaces.base import Fields, Space, decode_integer
+from nnmass_core.spaces.images import Images, decode_images, images_schema
 from nnmass_core.spaces.structure import PartValues, only_present
 
 STAGES = (3, 8)
@@ -181,7 +182,7 @@ class WideResNetCifarSpace(Space):
 
     family: ClassVar[str] = "wide_resnet_cifar"
 
-    input: Image
+    input: Images
     num_classes: int
     stages: tuple[StageAxes, ...]
 
@@ -189,7 +190,7 @@ class WideResNetCifarSpace(Space):
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         fields = Fields(data, cls)
         found = {
-            "input": fields.read("input", lambda value: decode(Image, value)),
+            "input": fields.read("input", decode_images),
             "num_classes": fields.read("num_classes", lambda value: decode_integer(value, *CLASSES)),
             "stages": fields.read("stages", lambda value: decode_stages(value, SPACE_BOUNDS, *STAGES)),
         }
@@ -202,7 +203,7 @@ class WideResNetCifarSpace(Space):
     def to_json(self) -> JsonObject:
         return {
             "family": self.family,
-            "input": encode(self.input),
+            "input": self.input.form,
             "num_classes": self.num_classes,
             "stages": encode_stages(self.stages),
         }
@@ -211,36 +212,42 @@ class WideResNetCifarSpace(Space):
     def schema(cls) -> JsonObject:
         properties: JsonObject = {
             "family": cls.family_schema(),
-            "input": field_schema(WideResNetCifar, "input"),
+            "input": images_schema(),
             "num_classes": field_schema(WideResNetCifar, "num_classes"),
             "stages": stages_schema("WideResNetStages", SPACE_BOUNDS, DOCS | {"repeats": LEFT_OUT}, *STAGES),
         }
         return object_schema(cls.__name__, properties)
 
     def option_bound(self) -> int:
-        return option_bound(self.stages, STAGES[0])
+        return self.input.options(option_bound(self.stages, STAGES[0]))
 
     def largest(self) -> Architecture:
         stages = largest_stages(self.stages)
-        return LargestWideResNetCifar(input=self.input, num_classes=self.num_classes, stages=stages)
+        return LargestWideResNetCifar(input=self.input.largest, num_classes=self.num_classes, stages=stages)
 
     def chain(self, model: LatencyModel | None = None) -> Chain:
         classes = self.num_classes
         head = Head(lambda c, at: wide_head(c, at, classes), lambda c, at: wide_head_work(c, at, classes))
-        return staged_chain(WideBlocks(), frame_of(self.input), self.stages, STAGES[0], head, model)
+        return self.input.chain(
+            lambda image: staged_chain(WideBlocks(), frame_of(image), self.stages, STAGES[0], head, model)
+        )
 
     def architecture(self, integers: Sequence[int]) -> Architecture:
+        image, integers = self.input.read(integers)
         pairs = zip(integers[0::2], integers[1::2], strict=True)
         stages = tuple(WideResNetStage(channels=c, repeats=r) for c, r in pairs if r)
-        return WideResNetCifar(input=self.input, num_classes=self.num_classes, stages=stages)
+        return WideResNetCifar(input=image, num_classes=self.num_classes, stages=stages)
 
     @property
     def form_version(self) -> int:
-        return form_version(self.stages)
+        return max(self.input.form_version, form_version(self.stages))
 
     def part_values(self, name: str) -> PartValues | None:
         columns = tuple((2 * stage,) for stage in range(len(self.stages)))
-        return PartValues(columns, only_present) if name == "widths" else None
+        return self.input.shifted(PartValues(columns, only_present)) if name == "widths" else None
+
+    def varies_resolution(self) -> bool:
+        return self.input.vary
 
     def varies_width(self) -> bool:
         return varies_width(self.stages)
