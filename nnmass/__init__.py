@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         Unauthorized,
         WrongState,
     )
-    from nnmass.local import compress, devices, diagram, evaluate, export, search, space, spaces
+    from nnmass.local import compress, devices, diagram, evaluate, export, next_ranks, search, space, spaces
     from nnmass.neighborhood import space_around
     from nnmass.results import (
         Answer,
@@ -57,7 +57,7 @@ PLACES = {
         *("DefinitionError", "InvalidRequest", "NnmassError", "NotFound", "NotPossible", "Problem", "SearchFailed"),
         *("ServiceError", "ServiceUnreachable", "TimedOut", "TooManyRequests", "Unauthorized", "WrongState"),
     ),
-    "nnmass.local": ("compress", "devices", "diagram", "evaluate", "export", "search", "space", "spaces"),
+    "nnmass.local": ("compress", "devices", "diagram", "evaluate", "export", "next_ranks", "search", "space", "spaces"),
     "nnmass.results": (
         *("Answer", "Architecture", "Architectures", "Certificate", "Comparison", "Event", "Failure", "NamedDevice"),
         *("NamedSpace", "Progress", "Search"),
@@ -107,6 +107,7 @@ __all__ = [
     "diagram",
     "evaluate",
     "export",
+    "next_ranks",
     "search",
     "space",
     "space_around",

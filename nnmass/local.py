@@ -17,7 +17,7 @@ from nnmass_core.costs import COSTS
 from nnmass_core.engine.control import Control
 from nnmass_core.families import caveats_of, decode_architecture
 from nnmass_core.named.presets import presets, resolve_space
-from nnmass_core.request import SearchRequest
+from nnmass_core.request import SearchRequest, following_ranks
 
 Watch = Callable[[Progress], None]
 """Takes how far a computation is, several times a second. What it raises ends the computation."""
@@ -58,6 +58,24 @@ def _answer(question: Mapping[str, object], progress: Watch | None) -> Answer:
 
 def _reporting(progress: Watch) -> Callable[[float, str], None]:
     return lambda fraction, message: progress(Progress(fraction=fraction, message=message))
+
+
+def next_ranks(answer: Answer, *, progress: Watch | None = None) -> Answer:
+    """Return the ranks that follow those of an answer: the same question with a later `first_rank`.
+
+    Args:
+        answer: The answer of a search, computed here or by a service.
+        progress: Is called with how far the search is, several times a second. What it raises ends the search.
+
+    Raises:
+        NotPossible: No ranks follow: it is a front, has fewer than `top_k`, or reaches the last rank.
+    """
+    ranks = following_ranks(answer.request, len(answer))
+    if ranks is None:
+        message = "no ranks follow: it is a front, has fewer than `top_k`, or reaches the last rank"
+        raise NotPossible("no_ranks", message)
+    first, last = ranks
+    return _answer({**answer.request, "first_rank": first, "top_k": last - first + 1}, progress)
 
 
 def compress(

@@ -618,6 +618,23 @@ class SearchRequest:
         return f"sha256:{sha256_of({'core_version': __version__, 'rules': RULES, 'request': self.to_json()})}"
 
 
+def following_ranks(request: Mapping[str, Any], count: int) -> tuple[int, int] | None:
+    """Return the first and the last of the ranks that follow a ranking; None where there are none.
+
+    A front has no ranks, and after a ranking that is not full there are none.
+
+    Args:
+        request: The complete request of the ranking, as `to_json` writes it.
+        count: The number of architectures in the ranking.
+    """
+    if "top_k" not in request:
+        return None
+    first, top_k = request.get("first_rank", 1), request["top_k"]
+    if count < top_k or first + top_k > LAST_RANK:
+        return None
+    return first + top_k, min(first + 2 * top_k - 1, LAST_RANK)
+
+
 def _under(field: str, read: Callable[[], T]) -> T:
     try:
         return read()

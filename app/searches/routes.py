@@ -15,6 +15,7 @@ from pydantic import Field
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.errors import NotFound
+from app.http.concurrency import Threads
 from app.http.dependencies import (
     Admitted,
     IdempotencyKey,
@@ -58,6 +59,10 @@ POLL_SECONDS = 0.05
 PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])", re.IGNORECASE)
 
 
+Prefer = Annotated[
+    str | None,
+    Header(alias="Prefer", max_length=200, description="`wait=SECONDS`, at most 30.", examples=["wait=30"]),
+]
 SearchId = Annotated[UUID, id_of("search"), Field(description="Id of the search.", examples=[UUID_EXAMPLE])]
 
 
@@ -76,10 +81,7 @@ async def submit_search(
     threads: ThreadsDep,
     owner: Owner,
     idempotency_key: IdempotencyKey,
-    prefer: Annotated[
-        str | None,
-        Header(alias="Prefer", max_length=200, description="`wait=SECONDS`, at most 30.", examples=["wait=30"]),
-    ] = None,
+    prefer: Prefer = None,
 ) -> JSONResponse:
     """Submit a search. The result of an equal earlier search is reused, unless `fresh` is true.
 
@@ -89,6 +91,13 @@ async def submit_search(
     `Prefer: wait=SECONDS` (at most 30) delays the response until the search has finished or the time is over.
     """
     done = await threads.write(owner, service.submit, body, idempotency_key)
+    return await _submitted(done, threads, owner, request, prefer)
+
+
+async def _submitted(
+    done: Submission, threads: Threads, owner: str, request: Request, prefer: str | None
+) -> JSONResponse:
+    """Answer a submission, after waiting for its result where the client prefers to."""
     status, content = done.status, done.body
     if status == 202 and prefer is not None and (wait := PREFER_WAIT.search(prefer)):
         seconds = min(int(wait.group(1)), LONGEST_WAIT_SECONDS)
@@ -238,6 +247,33 @@ def export_search(
 def cancel_search(search_id: SearchId, session: WriteSession, owner: Owner) -> SearchAnswer:
     """Cancel a search. A search that has ended remains unchanged."""
     return answers.answer(session, service.cancel(session, owner, search_id))
+
+
+@router.post(
+    "/{search_id}/next",
+    status_code=202,
+    response_model=SearchAnswer,
+    responses={
+        200: {"model": SearchAnswer, "description": "The search of the following ranks has finished."},
+        **problems(404, 409, *BODY_ERRORS),
+    },
+)
+async def next_ranks(
+    search_id: SearchId,
+    request: Request,
+    threads: ThreadsDep,
+    owner: Owner,
+    idempotency_key: IdempotencyKey,
+    prefer: Prefer = None,
+) -> JSONResponse:
+    """Submit the search of the ranks that follow those of a search, with its name, tags and note.
+
+    It is the same request with a later `first_rank`, submitted as by `POST /v1/searches`: a repeat returns the same
+    search. 409 if the search has not succeeded, or if no ranks follow: it is a front, its ranking has fewer than
+    `top_k`, or it reaches the last rank.
+    """
+    done = await threads.write(owner, service.submit_next, search_id, idempotency_key)
+    return await _submitted(done, threads, owner, request, prefer)
 
 
 @router.post(

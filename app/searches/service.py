@@ -29,12 +29,13 @@ from nnmass_core import __version__
 from nnmass_core.certificate import SearchResult
 from nnmass_core.codec import JsonObject
 from nnmass_core.engine.control import Control
-from nnmass_core.request import SearchRequest
+from nnmass_core.request import SearchRequest, following_ranks
 from nnmass_core.search import search
 
 T = TypeVar("T")
 QUEUE = "search"
 PLACE = "/v1/searches"
+NO_RANKS = "no ranks follow those of this search: it is a front, has fewer than `top_k`, or reaches the last rank"
 PREVIEW_SECONDS = 1.0
 PREVIEW_OPTIONS = 250_000
 """The most options of a space that is previewed: building and counting it takes as long as the search."""
@@ -50,6 +51,31 @@ def submit(session: Session, owner: str, body: SearchBody, idempotency_key: str 
     request = read(session, owner, body)
     fingerprint = fingerprint_of(PLACE, body)
     return once(session, owner, idempotency_key, fingerprint, lambda: _submit(session, owner, body, request))
+
+
+def following(row: Search) -> tuple[int, int] | None:
+    """Return the first and the last of the ranks that follow those of a search; None where there are none."""
+    return None if row.result is None else following_ranks(row.request, row.result["count"])
+
+
+def submit_next(session: Session, owner: str, search_id: UUID, idempotency_key: str | None) -> Submission:
+    """Store the search of the ranks that follow those of a search, with its name, tags and note, as `submit` does.
+
+    Raises NotFound, and WrongState when the search has not succeeded or no ranks follow.
+    """
+    fingerprint = fingerprint_of(f"{PLACE}/{search_id}/next")
+    return once(session, owner, idempotency_key, fingerprint, lambda: _submit_next(session, owner, search_id))
+
+
+def _submit_next(session: Session, owner: str, search_id: UUID) -> Submission:
+    row = get(session, owner, search_id)
+    ranks = following(row)
+    if ranks is None:
+        raise WrongState(NO_RANKS if row.result is not None else "the search has no ranking yet")
+    first, last = ranks
+    more = {"first_rank": first, "top_k": last - first + 1}
+    said = {"name": row.name, "tags": [tag.tag for tag in row.tags], "note": row.note}
+    return submit(session, owner, SearchBody.model_validate({**row.request, **more, **said}), None)
 
 
 def _submit(session: Session, owner: str, body: SearchBody, request: SearchRequest) -> Submission:

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from app import catalog
-from app.errors import Invalid, WrongState
+from app.errors import Invalid
 from app.http.dependencies import CursorsDep, Owner, ReadSession, ThreadsDep, WriteSession
 from app.http.pagination import USUAL, Paging
 from app.jobs.lifecycle import ENDED, State
@@ -35,7 +35,7 @@ from nnmass_core.families import FAMILIES, decode_architecture
 from nnmass_core.hardware.devices import devices, read_device
 from nnmass_core.named.networks import named_networks
 from nnmass_core.named.presets import presets
-from nnmass_core.request import LAST_RANK, SearchRequest
+from nnmass_core.request import SearchRequest
 from nnmass_core.spaces.base import Space
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -186,32 +186,15 @@ def show(request: Request, session: ReadSession, owner: Owner, signer: CursorsDe
         "points": [_point(row) for row in repository.ranking(session, owner, search_id)],
         "charted": budgets.charted(),
         "has_torch": has_torch(request, session),
-        "following": _following(row),
+        "following": service.following(row),
     }
     return render(request, "search.html", **context)
-
-
-def _following(row: Search) -> tuple[int, int] | None:
-    """Return the first and the last of the ranks that follow a ranking; None where there are none, and for a front."""
-    if row.result is None or "top_k" not in row.request:
-        return None
-    first, top_k = row.request.get("first_rank", 1), row.request["top_k"]
-    if row.result["count"] < top_k or first + top_k > LAST_RANK:
-        return None
-    return first + top_k, min(first + 2 * top_k - 1, LAST_RANK)
 
 
 @router.post("/searches/{search_id}/next")
 def next_ranks(request: Request, session: WriteSession, owner: Owner, search_id: SearchId) -> Response:
     """Submit the search of the ranks that follow those of a search."""
-    row = service.get(session, owner, search_id)
-    following = _following(row)
-    if following is None:
-        raise WrongState("no ranks follow those of this search")
-    first, last = following
-    more = {"first_rank": first, "top_k": last - first + 1}
-    said = {"name": row.name, "tags": [tag.tag for tag in row.tags], "note": row.note}
-    done = service.submit(session, owner, SearchBody.model_validate({**row.request, **more, **said}), None)
+    done = service.submit_next(session, owner, search_id, None)
     return go_to(request, f"/searches/{done.body['id']}")
 
 

@@ -60,6 +60,7 @@ def command_line(group: type[Group]) -> CommandLine:
     line.callback()(nnmass)
     line.command(epilog=EXIT_CODES)(search.search)
     line.command(epilog=EXIT_CODES)(search.compress)
+    line.command("next", epilog=EXIT_CODES)(search.next_ranks)
     line.command()(search.presets)
     line.command()(search.devices)
     line.command()(calibrate.calibrate)

@@ -176,6 +176,26 @@ def compress(
         _finish(_run(run, server, key_file), as_json=as_json, save=save, time_limit=time_limit)
 
 
+def next_ranks(
+    search_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the search.")],
+    server: Server = None,
+    key_file: KeyFile = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Find the networks that follow those of a search of a service: its next ranks.
+
+    A repeat shows the same ranks. On this machine, `search --first-rank` does this.
+    """
+    from nnmass.cli.progress import Bar
+
+    with exit_on_error(), client_of(server, key_file) as client, Bar() as bar:
+        found = client.next_ranks(search_id)
+        note_place(found)
+        answer = client.answer(client.wait(found, progress=bar))
+    _finish(answer, as_json=as_json, save=None, time_limit=answer.request["time_limit_seconds"])
+
+
 def presets(*, as_json: Json = False) -> None:
     """List the named spaces, for `search --preset`."""
     from nnmass.cli.printing import print_json, print_table

@@ -121,6 +121,20 @@ class SearchCalls(Calls):
         body = question_of(within, {**options, "objective": {"minimize": minimize, "reference": as_json(named)}})
         return self.answer(self.wait(self._submitted(body, AT_ONCE), progress=progress, timeout=timeout))
 
+    def next_ranks(self, search: Search | str) -> Search:
+        """Submit the search of the ranks that follow those of a search, and return it, usually before it has run.
+
+        A repeat returns the same search.
+
+        Args:
+            search: The search, as the client returned it, or its id.
+
+        Raises:
+            NotFound: There is no such search.
+            WrongState: The search has not succeeded, or no ranks follow.
+        """
+        return Search.from_json(self._transport.post(path_of(PLACE, search, "next"), once=True))
+
     def _definition(self, reference: Reference) -> str | Definition:
         if isinstance(reference, str) and reference.startswith("arch_"):
             found: JsonObject = self._transport.get(path_of("/v1/architectures", reference))["architecture"]

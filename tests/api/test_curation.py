@@ -151,7 +151,7 @@ def test_deleting_a_search_deletes_its_rows(client: TestClient, worker: Context,
     assert [item["id"] for item in get(client, "/v1/searches")["items"]] == [other["id"]]
     for method, rest in (("GET", ""), ("GET", "/architectures"), ("GET", "/export"), ("GET", "/events")):
         assert problems(client.request(method, path + rest), 404) == []
-    for method, rest in (("DELETE", ""), ("PATCH", ""), ("POST", "/cancel"), ("POST", "/retry")):
+    for method, rest in (("DELETE", ""), ("PATCH", ""), ("POST", "/cancel"), ("POST", "/retry"), ("POST", "/next")):
         assert problems(client.request(method, path + rest, json={}), 404) == []
     again = post(client)
     assert (again["id"] != search["id"], again["reused"]) == (True, False)

@@ -267,6 +267,55 @@ def test_a_failed_or_cancelled_search_is_retried(client: TestClient, worker: Con
     assert client.get(path).json() == done
 
 
+def test_the_ranks_that_follow_are_searched_once(client: TestClient, worker: Context) -> None:
+    said = {"name": "ranks", "tags": ["edge"], "note": "for revision C"}
+    first = post(client, SMALL | {"top_k": 3} | said).json()
+    path = f"/v1/searches/{first['id']}"
+    early = client.post(f"{path}/next")
+    assert (early.status_code, early.json()["code"]) == (409, "wrong_state")
+    assert "no ranking yet" in early.json()["detail"]
+    assert search_tasks.run_next(worker)
+
+    made = client.post(f"{path}/next", headers={"Idempotency-Key": "following"})
+    search = made.json()
+    assert (made.status_code, search["status"], search["reused"]) == (202, "queued", False)
+    assert made.headers["Location"] == f"/v1/searches/{search['id']}"
+    assert (search["request"]["first_rank"], search["request"]["top_k"]) == (4, 3)
+    assert {name: search[name] for name in said} == said
+    assert client.post(f"{path}/next", headers={"Idempotency-Key": "following"}).json() == search
+    assert search_tasks.run_next(worker)
+    again = client.post(f"{path}/next")
+    assert (again.status_code, again.json()["id"], again.json()["reused"]) == (200, search["id"], True)
+    assert not search_tasks.run_next(worker)
+    whole = post(client, SMALL | {"top_k": 6}).json()
+    assert search_tasks.run_next(worker)
+    of_both = [item for one in (first, search) for item in ranks(client, one["id"])]
+    assert of_both == ranks(client, whole["id"])
+
+
+def ranks(client: TestClient, search_id: str) -> list[Any]:
+    items = client.get(f"/v1/searches/{search_id}/architectures").json()["items"]
+    return [(item["rank"], item["arch_id"]) for item in items]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"objective": {"pareto": ["nn_mass", "params"]}},
+        {"budget": {"max_params": 3_000}, "top_k": 1000},
+        {"first_rank": 9_998, "top_k": 3},
+    ],
+)
+def test_no_ranks_follow_a_front_a_short_ranking_and_the_last_rank(
+    client: TestClient, worker: Context, change: dict[str, Any]
+) -> None:
+    made = post(client, SMALL | change).json()
+    assert search_tasks.run_next(worker)
+    refused = client.post(f"/v1/searches/{made['id']}/next")
+    assert (refused.status_code, refused.json()["code"]) == (409, "wrong_state")
+    assert "no ranks follow" in refused.json()["detail"]
+
+
 def test_an_infeasible_request_reports_the_smallest_sufficient_limit(client: TestClient, worker: Context) -> None:
     search = post(client, {"space": "densenet-tiny", "budget": {"max_params": 100, "max_macs": 10**9}}).json()
     search_tasks.run_next(worker)
@@ -423,7 +472,7 @@ def test_a_cursor_belongs_to_its_list(client: TestClient) -> None:
 
 def test_unknown_ids_are_404(client: TestClient) -> None:
     for name in ("00000000-0000-7000-8000-000000000000", "nonsense", "%00"):
-        for method, path in (("GET", ""), ("GET", "/architectures"), ("POST", "/cancel"), ("POST", "/retry")):
+        for method, path in (("GET", ""), ("GET", "/architectures"), ("POST", "/cancel"), ("POST", "/next")):
             answer = client.request(method, f"/v1/searches/{name}{path}")
             assert answer.status_code == 404
             assert answer.json()["code"] == "not_found"

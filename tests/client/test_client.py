@@ -14,10 +14,21 @@ from uuid import UUID
 import httpx2
 import pytest
 
+import nnmass
 from app.jobs import lifecycle
 from app.jobs.lifecycle import Claim
 from app.storage.models import Export
-from nnmass import Client, DefinitionError, Event, InvalidRequest, NotFound, SearchFailed, TimedOut, WrongState
+from nnmass import (
+    Client,
+    DefinitionError,
+    Event,
+    InvalidRequest,
+    NotFound,
+    NotPossible,
+    SearchFailed,
+    TimedOut,
+    WrongState,
+)
 from tests.api import trainings
 from tests.client.service import Service, wait_until
 from tests.client.test_local import MLP
@@ -60,6 +71,22 @@ def test_ranking_yields_every_page(client: Client) -> None:
     assert [item.rank for item in islice(client.ranking(answer.search or ""), 3)] == [1, 2, 3]
     assert answer.search is not None
     assert client.answer(answer.search.id) == answer
+
+
+def test_the_ranks_that_follow_are_those_that_are_searched_here(client: Client) -> None:
+    first = client.search(**SMALL, top_k=3)
+    assert first.search is not None
+    following = client.wait(client.next_ranks(first.search))
+    assert client.next_ranks(first.search.id).id == following.id
+    answer = client.answer(following)
+    assert [item.rank for item in answer] == [4, 5, 6]
+    assert answer == nnmass.next_ranks(first) == nnmass.next_ranks(nnmass.search(**SMALL, top_k=3))
+    front = client.search(**SMALL, objective={"pareto": ["nn_mass", "params"]})
+    assert front.search is not None
+    with pytest.raises(WrongState, match="no ranks follow"):
+        client.next_ranks(front.search)
+    with pytest.raises(NotPossible, match="no ranks follow"):
+        nnmass.next_ranks(front)
 
 
 def test_history_yields_every_page(client: Client, service: Service) -> None:

@@ -115,6 +115,23 @@ def test_history_lists_searches_and_show_prints_one(run: Run, client: Client) ->
     assert (unknown.exit_code, unknown.stderr) == (2, "nnmass: there is no such search\n")
 
 
+def test_next_prints_the_ranks_that_follow(run: Run, client: Client) -> None:
+    answer = client.search("densenet-tiny", max_params="90k", name="ranks", top_k=2)
+    assert answer.search is not None
+    found = run.json("next", answer.search.id)
+    assert [item["rank"] for item in found["items"]] == [3, 4]
+    assert (found["search"]["name"], found["request"]["first_rank"]) == ("ranks", 3)
+    shown = run("next", answer.search.id)
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert "Ranks 3 to 4 of" in shown.stdout
+    front = client.search("densenet-tiny", max_params="90k", objective={"pareto": ["nn_mass", "params"]})
+    assert front.search is not None
+    refused = run("next", front.search.id)
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("nnmass: no ranks follow")
+    assert run("next", "nothing").exit_code == 2
+
+
 def test_devices_of_a_service_are_listed_and_suggested(run: Run, client: Client) -> None:
     client.keep_device(profile("lab-board"))
     try:
