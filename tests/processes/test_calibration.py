@@ -21,7 +21,7 @@ def nnmass(*arguments: str, folder: Path) -> str:
 
 def test_a_calibrated_profile_is_used_in_a_search(tmp_path: Path) -> None:
     printed = nnmass("calibrate", "--name", "here", folder=tmp_path)
-    assert "Written to here.json" in printed
+    assert "Wrote here.json" in printed
     profile = json.loads((tmp_path / "here.json").read_text(encoding="utf-8"))
     held_out = profile["latency"]["held_out"]
     assert held_out["networks"] >= 30
