@@ -1,7 +1,7 @@
 """Which neural network fits my hardware? Exact, zero-shot architecture search around NN-Mass.
 
-Local functions work without a service: `search`, `compress`, `evaluate`, `export`, `diagram`. `Client` speaks to one,
-and answers in the same types. What is named here is loaded when it is first used.
+Local functions work without a service: `search`, `compress`, `evaluate`, `calibrate`, `export`, `diagram`. `Client`
+speaks to one, and answers in the same types. What is named here is loaded when it is first used.
 
 >>> import nnmass
 >>> answer = nnmass.search("densenet-cifar", max_params="1M", max_macs="150M")
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         WrongState,
     )
     from nnmass.local import compress, devices, diagram, evaluate, export, next_ranks, search, space, spaces
+    from nnmass.measurements import calibrate
     from nnmass.neighborhood import space_around
     from nnmass.results import (
         Answer,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from nnmass.trainings import Accuracy, Batch, Evidence, KnownArchitecture, Readiness, TrainingResult, Verification
 
 PLACES = {
+    "nnmass.measurements": ("calibrate",),
     "nnmass.neighborhood": ("space_around",),
     "nnmass.client": ("Client",),
     "nnmass.errors": (
@@ -102,6 +104,7 @@ __all__ = [
     "Verification",
     "WrongState",
     "__version__",
+    "calibrate",
     "compress",
     "devices",
     "diagram",

@@ -36,6 +36,10 @@ CAVEATS = {
     "channels_below_8": (
         "Some layers have fewer than 8 channels. They pass on little, and most processors compute 8 or more at once."
     ),
+    "latency_outside_range": (
+        "Some latencies are extrapolated: the networks have fields, named in `latency.outside`, outside the range of "
+        "those that were timed."
+    ),
     "limits_used_below_60": (
         "The best network uses less than 60 % of every limit. A larger or finer space may have a better one."
     ),
@@ -181,9 +185,20 @@ def latency(item: Mapping[str, Any]) -> str:
     if about is None or value is None:
         return ""
     band = f"{about['low_ms']:.3g} to {about['high_ms']:.3g} ms"
+    outside = about.get("outside") or ()
+    timed = f" Outside the range of the networks that were timed: {', '.join(outside)}." if outside else ""
     return (
-        f"Latency of {_first(item)}: {value:.3g} ms, {about['kind']} for {about['device']}; expect to measure {band}."
+        f"{_measure(about)} of {_first(item)}: {value:.3g} ms, {about['kind']} for {about['device']}; "
+        f"expect to measure {band}.{timed}"
     )
+
+
+def _measure(about: Mapping[str, Any]) -> str:
+    """Return what the milliseconds of a profile are; stored answers do not say it, and theirs are latencies."""
+    batch = about.get("batch", 1)
+    if about.get("measure") == "throughput":
+        return f"Time an image in batches of {batch:,}"
+    return "Latency" if batch == 1 else f"Latency of a batch of {batch:,}"
 
 
 def _first(item: Mapping[str, Any]) -> str:

@@ -169,16 +169,21 @@ def nested(kind: type[Value], doc: str) -> Any:
     return dataclasses.field(metadata={"spec": Nested(kind, doc)})
 
 
-def sequence(kind: type[Value], minimum: int, maximum: int, doc: str) -> Any:
-    """Declare a required field that holds a tuple of values.
+def sequence(
+    kind: type[Value], minimum: int, maximum: int, doc: str, default: Any = dataclasses.MISSING, *, added: bool = False
+) -> Any:
+    """Declare a field that holds a tuple of values.
 
     Args:
         kind: The class of the values.
         minimum: The least number of values.
         maximum: The greatest number of values.
         doc: A sentence that describes the field, for the JSON Schema.
+        default: The value of a field that is left out; without one the field is required.
+        added: Whether the field came later: it is not written at its default, so that older values keep their form.
     """
-    return dataclasses.field(metadata={"spec": Sequence(kind, minimum, maximum, doc)})
+    spec = Sequence(kind, minimum, maximum, doc)
+    return dataclasses.field(default=default, metadata={"spec": spec, "added": added})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,8 +37,8 @@ from nnmass_core.costs import (
 )
 from nnmass_core.errors import DefinitionError, Problem, UnknownVersion
 from nnmass_core.families import architecture_schema, decode_architecture, known_architecture_schema
-from nnmass_core.hardware.devices import devices
-from nnmass_core.hardware.latency import Latency, estimate
+from nnmass_core.hardware.devices import Device, devices
+from nnmass_core.hardware.latency import Latency, LatencyModel, Work, estimate, greatest
 from nnmass_core.named.networks import named_network, named_networks
 from nnmass_core.named.presets import resolve_space
 from nnmass_core.spaces.base import Space
@@ -545,16 +545,18 @@ class SearchRequest:
                     f"is not available for {self.space.family}, which does not report its operations",
                 )
             ]
+        return [problem for device, model in timed for problem in self._profile_problems(device, model, work)]
+
+    def _profile_problems(self, device: Device, model: LatencyModel, work: tuple[Work, ...]) -> Iterator[Problem]:
+        """Yield why a device's profile has no latency for the networks of the space."""
         several = len(self.budget.devices) > 1
-        return [
-            Problem(
-                f"budget.devices.{self.budget.devices.index(device)}" if several else "budget.device",
-                "unknown_operator",
-                f"has a profile without times for {', '.join(lacking)}",
-            )
-            for device, model in timed
-            if (lacking := model.lacks(work))
-        ]
+        field = f"budget.devices.{self.budget.devices.index(device)}" if several else "budget.device"
+        if not model.covers(self.space.family):
+            known = ", ".join(each.family for each in model.fitted_to)
+            message = f"has a profile fitted to networks of {known}, which says nothing about {self.space.family}"
+            yield Problem(field, "unknown_family", message)
+        elif lacking := model.lacks(work):
+            yield Problem(field, "unknown_operator", f"has a profile without times for {', '.join(lacking)}")
 
     def latency_of(self, architecture: Architecture) -> Latency | None:
         """Return the latency of an architecture as the budget's device estimates it; of several devices the greatest.
@@ -564,9 +566,10 @@ class SearchRequest:
 
         Returns:
             The estimate; None if no device of the budget has a latency profile at its precision, if the profile lacks
-            an operator of the architecture, or if the family does not define its operators.
+            an operator of the architecture or was fitted to other families, or if the family does not define its
+            operators.
         """
-        return max(self.latencies_of(architecture), key=lambda one: one.nanoseconds, default=None)
+        return greatest(self.latencies_of(architecture))
 
     def latencies_of(self, architecture: Architecture) -> list[Latency]:
         """Return the latency of an architecture on each of the budget's devices that estimates it.
@@ -578,7 +581,12 @@ class SearchRequest:
         work = architecture.work() if timed else None
         if work is None:
             return []
-        return [estimate(model, device.name, work) for device, model in timed if not model.lacks(work)]
+        family = architecture.family
+        return [
+            estimate(model, device.name, work, model.outside(family, architecture))
+            for device, model in timed
+            if model.covers(family) and not model.lacks(work)
+        ]
 
     def to_json(self) -> JsonObject:
         """Write the complete request: presets resolved, defaults filled in."""

@@ -26,7 +26,7 @@ from nnmass_core.engine.peaks import front_of_peak, least_peak, least_peaks
 from nnmass_core.engine.problem import MASS, PEAK, RANKING, ChainProblem, Excluded, Key, maximize, minimize
 from nnmass_core.engine.solver import Solution, Solver
 from nnmass_core.engine.sums.limited import beats, best_paths
-from nnmass_core.hardware.latency import LatencyModel
+from nnmass_core.hardware.latency import LatencyModel, greatest
 from nnmass_core.request import Maximize, Minimize, Objective, Pareto, SearchRequest
 from nnmass_core.spaces.base import Space
 from nnmass_core.spaces.caveats import LEAST_USE, caveats_of_network, caveats_of_ranking
@@ -367,9 +367,10 @@ class _Question:
         for rank, integers in enumerate(rows, start=first_rank):
             architecture = space.architecture(integers)
             evaluation = architecture.evaluation
-            latency = self._request.latency_of(architecture)
+            latencies = self._request.latencies_of(architecture)
+            latency = greatest(latencies)
             slack = {limit.name: limit.slack(evaluation, latency) for limit in self._limits}
-            caveats = caveats_of_network(architecture, space.densest_evidence)
+            caveats = caveats_of_network(architecture, space.densest_evidence, latencies)
             fit = self._fit(architecture)
             ranked.append(Ranked(rank, architecture, evaluation, slack, latency, caveats, of_front, fit))
         return tuple(ranked)

@@ -24,6 +24,7 @@ from nnmass_core.engine.sums.reach import Reach
 from nnmass_core.families import decode_architecture, decode_space
 from nnmass_core.families.concatenation import resolutions
 from nnmass_core.hardware.devices import Device
+from nnmass_core.hardware.fitting import error_of, least_squares
 from nnmass_core.hardware.latency import LatencyModel, estimate
 from nnmass_core.named.networks import named_network
 from nnmass_core.named.presets import resolve_space
@@ -415,6 +416,12 @@ def several_resolutions() -> Figures:
     )
 
 
+def fitted_profile() -> Figures:
+    (price,) = least_squares(np.array([[1.0], [2.0], [4.0]]), np.array([3.0, 5.0, 10.0])).tolist()
+    found = error_of(np.ones(99), np.arange(51, 150) / 100, 1)
+    return figures(c=price, low=found.band_low, high=found.band_high, coverage=found.coverage)
+
+
 def limit_on_density() -> Figures:
     space = resolve_space("densenet-tiny")
     plain, within = (
@@ -496,4 +503,5 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     68: numbers_of_cells,
     65: lines_of_a_grid,
     75: several_resolutions,
+    78: fitted_profile,
 }

@@ -503,6 +503,18 @@ class EstimatedLatency(BaseModel):
     low_ms: float = Field(description="Lower end of the expected range of a measurement, in ms.", examples=[4.0])
     high_ms: float = Field(description="Upper end of the expected range of a measurement, in ms.", examples=[6.25])
     median_error: float = Field(description="Median of |estimated / measured - 1|.", examples=[0.1])
+    measure: Literal["latency", "throughput"] = Field(
+        "latency",
+        description="What the milliseconds are: `latency`, of one run, or `throughput`, 1,000 by the images of a "
+        "second.",
+        examples=["latency"],
+    )
+    batch: int = Field(1, description="Images of a run.", examples=[1])
+    outside: list[str] = Field(
+        [],
+        description="Fields of the network outside the range of the networks that the profile was fitted to.",
+        examples=[["input.height"]],
+    )
 
 
 class DeviceFit(BaseModel):

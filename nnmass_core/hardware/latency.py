@@ -8,6 +8,7 @@ element read or written, a weight and a piece of a concatenation. The sum of the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nnmass_core.codec import (
+    LARGEST_INTEGER,
+    Integer,
     JsonObject,
+    Nested,
+    Number,
+    Sequence,
     Value,
     choice,
     encode,
@@ -25,10 +31,11 @@ from nnmass_core.codec import (
     number,
     sequence,
     sha256_of,
+    specs,
     text,
 )
 from nnmass_core.costs import NANOSECONDS
-from nnmass_core.errors import Problem
+from nnmass_core.errors import Problem, join_path
 
 KINDS = (
     "convolution_1x1",
@@ -50,6 +57,9 @@ KINDS = (
 
 LONGEST = 2.0**45
 """The most nanoseconds of a stage, ten hours: longer times are reported as this, so that sums stay exact."""
+
+MEASURES = ("latency", "throughput")
+"""What a profile estimates: the time of one run, or the time that an image takes of many runs in batches."""
 
 LINE = r"[^\x00-\x1f\x7f]*"
 
@@ -205,6 +215,55 @@ class HeldOut(Value):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TimedField(Value):
+    """The range of a number in the definitions of timed networks; of a list, that of its length."""
+
+    field: str = text(200, LINE, "Path of the field, without places in lists.", example="stages.kernel")
+    least: float = number(0, LARGEST_INTEGER, "Least value.", example=3.0)
+    greatest: float = number(0, LARGEST_INTEGER, "Greatest value.", example=5.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimedFamily(Value):
+    """The networks of one family that a profile was fitted to: how many, and the ranges of their fields."""
+
+    family: str = text(100, LINE, "Family of the networks.", example="mobilenet_v2")
+    networks: int = integer(1, 1_000_000, "Number of networks.", example=50)
+    fields: tuple[TimedField, ...] = sequence(TimedField, 0, 200, "Ranges of the numbers in their definitions.")
+
+    def outside(self, network: Value) -> tuple[str, ...]:
+        """Return the fields of a network of this family that are outside their range, in order.
+
+        Args:
+            network: The definition. A field without a range is outside.
+        """
+        ranges = {each.field: (each.least, each.greatest) for each in self.fields}
+        nowhere = (math.inf, -math.inf)
+        fields = ((field, *ranges.get(field, nowhere), value) for field, value in numbers_of(network))
+        return tuple(dict.fromkeys(field for field, least, greatest, value in fields if not least <= value <= greatest))
+
+
+def numbers_of(definition: Value, path: str = "") -> Iterator[tuple[str, float]]:
+    """Yield the path, without places in lists, and the value of every number in a definition; of a list its length.
+
+    Args:
+        definition: A network, or a part of one.
+        path: The path of the part.
+    """
+    for name, spec in specs(type(definition)):
+        value, place = getattr(definition, name), join_path(path, name)
+        match spec:
+            case Integer() | Number():
+                yield place, float(value)
+            case Nested():
+                yield from numbers_of(value, place)
+            case Sequence():
+                yield place, float(len(value))
+                for part in value:
+                    yield from numbers_of(part, place)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LatencyModel(Value):
     """The times of operators on one device with one runtime, and how well they predict the latency of networks.
 
@@ -215,6 +274,9 @@ class LatencyModel(Value):
         precision: The numeric precision: `fp32`, `fp16` or `int8`.
         operators: The times of operators, each kind once.
         held_out: The error on networks that were not fitted.
+        measure: What the milliseconds are: `latency`, of one run, or `throughput`, 1,000 by the images of a second.
+        batch: Images of a run.
+        fitted_to: The networks whose measured times were fitted, by family; empty where operators were timed.
 
     Raises:
         DefinitionError: A field is wrong; each problem names its field.
@@ -226,11 +288,20 @@ class LatencyModel(Value):
     precision: str = choice(("fp32", "fp16", "int8"), "Numeric precision.", default="fp32")
     operators: tuple[OperatorTime, ...] = sequence(OperatorTime, 1, len(KINDS), "Times of operators, each kind once.")
     held_out: HeldOut = nested(HeldOut, "Error on networks that were not fitted.")  # noqa: RUF009 - fields say so by a call
+    measure: str = choice(
+        MEASURES, "What the milliseconds are: of one run, or 1,000 by the images of a second.", MEASURES[0], added=True
+    )
+    batch: int = integer(1, 1_000_000, "Images of a run.", 1, added=True)
+    fitted_to: tuple[TimedFamily, ...] = sequence(
+        TimedFamily, 0, 100, "Networks whose times were fitted; empty where operators were timed.", (), added=True
+    )
 
     def cross_check(self) -> Iterator[Problem]:
         """Yield problems between fields that are each valid."""
         if len({operator.kind for operator in self.operators}) < len(self.operators):
             yield Problem("operators", "repeated", "contains a kind of operator twice")
+        if len(self._families) < len(self.fitted_to):
+            yield Problem("fitted_to", "repeated", "contains a family twice")
 
     @cached_property
     def prices(self) -> dict[str, tuple[float, ...]]:
@@ -241,6 +312,27 @@ class LatencyModel(Value):
     def digest(self) -> str:
         """A hash of the JSON form."""
         return sha256_of(encode(self))
+
+    @cached_property
+    def _families(self) -> dict[str, TimedFamily]:
+        return {each.family: each for each in self.fitted_to}
+
+    def covers(self, family: str) -> bool:
+        """Return whether the profile is one for networks of a family: operators were timed, or such networks were.
+
+        Args:
+            family: The name of the family.
+        """
+        return not self.fitted_to or family in self._families
+
+    def outside(self, family: str, network: Value) -> tuple[str, ...]:
+        """Return the fields of a network that are outside the range of the timed ones; none where operators were timed.
+
+        Args:
+            family: The name of its family, which the profile must cover.
+            network: Its definition.
+        """
+        return self._families[family].outside(network) if self.fitted_to else ()
 
     def lacks(self, work: Iterable[Work]) -> list[str]:
         """Return the kinds of operators in some work for which the profile has no time.
@@ -272,11 +364,15 @@ class LatencyModel(Value):
 
 @dataclass(frozen=True)
 class Latency:
-    """The estimated time of one input, batch 1, and the band of `model` for a measurement: docs/theory.md (34)."""
+    """The estimated time of one input, and the band of `model` for a measurement: docs/theory.md (34).
+
+    outside: the network's fields that are outside the range of the networks that `model` was fitted to.
+    """
 
     device: str
     nanoseconds: int
     model: LatencyModel
+    outside: tuple[str, ...] = ()
 
     @property
     def milliseconds(self) -> float:
@@ -286,15 +382,25 @@ class Latency:
     def to_json(self) -> JsonObject:
         """Write the fields that accompany the estimate as JSON-ready objects; the band in milliseconds."""
         held_out = self.model.held_out
+        fitted: JsonObject = {"measure": self.model.measure, "batch": self.model.batch, "outside": list(self.outside)}
         return {
             "kind": "estimated",
             "device": self.device,
             "low_ms": self.milliseconds * held_out.band_low,
             "high_ms": self.milliseconds * held_out.band_high,
             "median_error": held_out.median_error,
+            **(fitted if self.model.fitted_to else {}),
         }
 
 
-def estimate(model: LatencyModel, device: str, work: Iterable[Work]) -> Latency:
-    """Return the latency of a network whose stages run this work, each rounded as in the engine's tables."""
-    return Latency(device, sum(model.nanoseconds(part) for part in work), model)
+def estimate(model: LatencyModel, device: str, work: Iterable[Work], outside: tuple[str, ...] = ()) -> Latency:
+    """Return the latency of a network whose stages run this work, each rounded as in the engine's tables.
+
+    outside: the network's fields that are outside the range of the profile.
+    """
+    return Latency(device, sum(model.nanoseconds(part) for part in work), model, outside)
+
+
+def greatest(latencies: Iterable[Latency]) -> Latency | None:
+    """Return the greatest of a network's latencies on several devices; None where there are none."""
+    return max(latencies, key=lambda one: one.nanoseconds, default=None)

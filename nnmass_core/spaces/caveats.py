@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 from nnmass_core.architecture import Architecture
+from nnmass_core.hardware.latency import Latency
 from nnmass_core.spaces.base import Space
 
 SMALL_MAP = 2
@@ -22,15 +23,19 @@ LEAST_USE = Fraction(3, 5)
 """The least share of a limit's bound in use that is no caveat, where every limit is used less."""
 
 
-def caveats_of_network(architecture: Architecture, densest: float | None) -> tuple[str, ...]:
+def caveats_of_network(
+    architecture: Architecture, densest: float | None, latencies: Sequence[Latency] = ()
+) -> tuple[str, ...]:
     """Return the caveats of one network.
 
     Args:
         architecture: The network.
         densest: The density of the densest cell with published training results, in the network's family; None where
             the family has no density.
+        latencies: Its estimated latencies.
     """
-    return tuple(_of_network(architecture, densest))
+    outside = any(latency.outside for latency in latencies)
+    return (*_of_network(architecture, densest), *(["latency_outside_range"] if outside else []))
 
 
 def _of_network(architecture: Architecture, densest: float | None) -> Iterator[str]:
@@ -60,5 +65,8 @@ def caveats_of_ranking(space: Space, of_each: Sequence[tuple[str, ...]]) -> tupl
     return (*caveats, *(code for code in OF_NETWORKS if any(code in codes for codes in of_each)))
 
 
-OF_NETWORKS = ("density_above_evidence", "maps_up_to_2x2", "expansions_all_1", "channels_below_8")
+OF_NETWORKS = (
+    *("density_above_evidence", "maps_up_to_2x2", "expansions_all_1", "channels_below_8"),
+    "latency_outside_range",
+)
 """The caveats of single networks, in the order in which they are reported."""

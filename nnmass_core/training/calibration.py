@@ -22,7 +22,9 @@ from nnmass_core.budget import Budget
 from nnmass_core.costs import NANOSECONDS
 from nnmass_core.engine.chain import Chain
 from nnmass_core.errors import NotPossible
+from nnmass_core.hardware import fitting
 from nnmass_core.hardware.devices import Device
+from nnmass_core.hardware.fitting import FIELDS, PRICES, least_squares
 from nnmass_core.hardware.latency import KINDS, HeldOut, LatencyModel, OperatorTime, estimate
 from nnmass_core.named.presets import resolve_space
 from nnmass_core.nets import build
@@ -42,26 +44,6 @@ Drawn = tuple[str, Architecture]
 
 SEED = 0
 WARM_UP, LEAST_RUNS, MOST_RUNS, RUN_SECONDS = 3, 5, 60, 0.025
-PRICES = {
-    "convolution_1x1": ("call", "mac", "read", "written", "weight"),
-    "convolution_3x3": ("call", "mac", "read", "written", "weight"),
-    "convolution_7x7": ("call", "mac", "written"),
-    "depthwise_3x3": ("call", "read", "written"),
-    "depthwise_5x5": ("call", "read", "written"),
-    "depthwise_7x7": ("call", "read", "written"),
-    "grouped_3x3": ("call", "mac", "read", "written", "weight"),
-    "linear": ("call", "mac", "read", "written"),
-    "normalise": ("call", "written"),
-    "activate": ("call", "written"),
-    "add": ("call", "written"),
-    "pool": ("call", "read", "written"),
-    "send": ("call", "written", "piece"),
-    "concatenate": ("call", "written", "piece"),
-}
-"""The quantities fitted for each kind: one of those that rise and fall together."""
-
-FIELDS = {"call": "calls", "mac": "macs", "read": "read", "written": "written", "weight": "weights", "piece": "pieces"}
-
 SPACES = ("densenet-cifar", "densenet-cifar-depthwise", "mobilenet-v2-tiny", "resnet-tiny", "wide-resnet-cifar")
 """The spaces whose networks are measured."""
 
@@ -194,10 +176,8 @@ def _fit_kind(kind: str, times: list[Timed]) -> OperatorTime:
     names = PRICES[kind]
     columns = [list(FIELDS).index(name) for name in names]
     figures = np.array([[one.figures[column] for column in columns] for one in times], np.float64)
-    nanoseconds = np.array([one.nanoseconds for one in times])
-    scale = figures.max(axis=0)
-    prices, _ = nnls(figures / scale / nanoseconds[:, None], np.ones(len(times)))
-    return OperatorTime(kind=kind, **dict(zip(names, (prices / scale).tolist(), strict=True)))
+    prices = least_squares(figures, np.array([one.nanoseconds for one in times]))
+    return OperatorTime(kind=kind, **dict(zip(names, prices.tolist(), strict=True)))
 
 
 def _drawn() -> tuple[list[Drawn], list[Drawn]]:
@@ -301,20 +281,9 @@ def _path(chain: Chain, rng: random.Random) -> list[int]:
 
 
 def error_of(networks: tuple[Measured, ...]) -> HeldOut:
-    """Return the error of the estimates, and the band that covers the fractions of all networks.
-
-    If n networks and one more are drawn in the same way, each is equally likely to be the lowest or the highest: the
-    one more lies within the band of the n with a probability of (n - 1) / (n + 1) (a conformal prediction interval).
-    """
-    shares, n = np.array([one.share for one in networks]), len(networks)
-    return HeldOut(
-        networks=n,
-        families=len({one.architecture.family for one in networks}),
-        median_error=float(np.median(np.abs(1 / shares - 1))),
-        band_low=min(1.0, float(shares.min())),
-        band_high=max(1.0, float(shares.max())),
-        coverage=(n - 1) / (n + 1),
-    )
+    """Return the error of the estimates, and the band of the held-out networks."""
+    estimated, measured = (np.array([getattr(one, name) for one in networks]) for name in ("estimated", "measured"))
+    return fitting.error_of(estimated, measured, len({one.architecture.family for one in networks}))
 
 
 __all__ = ["Calibration", "Measured", "calibrate", "error_of", "fit", "in_company", "sample", "took"]

@@ -145,6 +145,9 @@ def test_a_search_respects_a_limit_on_latency(client: TestClient, worker: Contex
         "low_ms": pytest.approx(0.8 * best["latency_ms"]),
         "high_ms": pytest.approx(1.25 * best["latency_ms"]),
         "median_error": 0.1,
+        "measure": "latency",
+        "batch": 1,
+        "outside": [],
     }
     inline = {**wanted, "budget": {"device": profile(), "max_latency_ms": bound}}
     same = client.post("/v1/searches", json=inline)
