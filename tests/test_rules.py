@@ -19,13 +19,13 @@ def test_only_the_database_module_commits() -> None:
     assert committing == ["db.py"]
 
 
-def test_only_guarded_text_files_of_the_command_line_and_what_a_child_wrote_are_parsed_as_json_by_hand() -> None:
+def test_only_guarded_text_files_of_commands_what_a_child_wrote_and_shipped_profiles_are_parsed_as_json() -> None:
     parsing = {
         p.name
         for p in sources("app", "worker", "nnmass/cli", "nnmass/torch_process", "nnmass_core")
         if "json.loads" in p.read_text()
     }
-    assert parsing == {"body_guard.py", "forms.py", "inputs.py", "protocol.py", "deployment.py"}
+    assert parsing == {"body_guard.py", "devices.py", "forms.py", "inputs.py", "protocol.py", "deployment.py"}
 
 
 def test_api_and_worker_start_without_torch_numba_and_alembic() -> None:

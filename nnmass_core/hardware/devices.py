@@ -6,10 +6,12 @@ budget names none.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from importlib import resources
 from typing import Any
 
 from nnmass_core.codec import (
@@ -261,7 +263,13 @@ def devices() -> dict[str, Device]:
         Device("a100-40gb", "NVIDIA A100 40GB", 40 * GIB, 40 * GIB, "NVIDIA A100 Tensor Core GPU Datasheet", SHARED),
         Device("h100-80gb", "NVIDIA H100 80GB", 80 * GIB, 80 * GIB, "NVIDIA H100 Tensor Core GPU Datasheet", SHARED),
     )
-    return {device.name: device for device in known}
+    return {device.name: device for device in (*known, *_measured())}
+
+
+def _measured() -> list[Device]:
+    """Return the devices with a profile fitted to networks that others timed, as `bench.timings` writes them."""
+    profiles = resources.files("nnmass_core.hardware").joinpath("measured.json").read_text(encoding="utf-8")
+    return [_decode(profile) for profile in json.loads(profiles)]
 
 
 def read_device(data: object) -> Device:

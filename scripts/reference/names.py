@@ -69,7 +69,7 @@ def _networks() -> Iterator[Sequence[str]]:
 
 def _devices() -> Iterator[Sequence[str]]:
     for device in devices().values():
-        sizes = f"{device.flash_bytes:,}", f"{device.ram_bytes:,}"
+        sizes = ["" if size is None else f"{size:,}" for size in (device.flash_bytes, device.ram_bytes)]
         precision = device.default_precision
         yield code(device.name), one_line(device.title), *sizes, precision, one_line(f"{device.source}. {device.note}")
 

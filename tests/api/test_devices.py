@@ -103,6 +103,21 @@ def test_an_invalid_profile_names_its_field(client: TestClient, body: Any, field
     assert len(client.get(PATH).json()["items"]) == len(devices())
 
 
+def test_a_profile_fitted_to_networks_is_one_for_their_family(client: TestClient, worker: Context) -> None:
+    own = devices()["vck190"].definition() | {"name": "my-board"}
+    assert client.post(PATH, json=own).status_code == 201
+    budget = {"device": "my-board", "max_latency_ms": 5}
+    refused = client.post("/v1/searches", json={"space": SMALL_GREY, "budget": budget})
+    assert refused.status_code == 422
+    assert [(one["field"], one["code"]) for one in refused.json()["errors"]] == [("budget.device", "unknown_family")]
+    made = client.post("/v1/searches", json={"space": "mobilenet-v2-tiny", "budget": budget, "top_k": 1}).json()
+    assert search_tasks.run_next(worker)
+    (best,) = client.get(f"/v1/searches/{made['id']}/architectures").json()["items"]
+    assert (best["latency"]["measure"], best["latency"]["batch"]) == ("latency", 6)
+    assert "input.height" in best["latency"]["outside"]
+    assert "latency_outside_range" in best["caveats"]
+
+
 def test_an_owner_cannot_exceed_the_limit_of_profiles(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "MOST_PROFILES", 2)
     assert [client.post(PATH, json={"name": name}).status_code for name in ("a", "b", "c", "b")] == [201, 201, 409, 200]
