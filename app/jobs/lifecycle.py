@@ -21,11 +21,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Update, and_, exists, func, insert, or_, select, text, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Row,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    tuple_,
+    update,
+)
 from sqlalchemy import delete as delete_from
 from sqlalchemy.orm import Session, aliased
 
@@ -166,13 +182,21 @@ def _check_room(session: Session, owner: str, job_id: UUID) -> None:
     if most is None:
         return
     advisory_lock(session, "room", owner)
-    others = and_(Job.owner == owner, text(PENDING), Job.id != job_id)
-    pending = select(Job.id).where(others).limit(most)
-    if session.execute(select(func.count()).select_from(pending.subquery())).scalar_one() >= most:
+    if session.execute(_others(), {"owner": owner, "job": job_id, "most": most}).scalar_one() >= most:
         detail = f"this owner already has {most} jobs queued or running"
         raise TooMany(detail, code="too_much_waiting", retry_after=TRY_AGAIN_SECONDS)
 
 
+@cache
+def _others() -> Select[int]:
+    """Return the query of how many other jobs of an owner are queued or running, up to a most, made once."""
+    others = and_(Job.owner == bindparam("owner"), text(PENDING), Job.id != bindparam("job"))
+    return select(func.count()).select_from(
+        select(Job.id).where(others).limit(bindparam("most", type_=Integer())).subquery()
+    )
+
+
+@cache
 def _ready(queue: str) -> ColumnElement[bool]:
     """Return the condition that a worker may take a job of a queue: it is queued, and its source, if any, has ended."""
     source = aliased(Job)
@@ -180,10 +204,15 @@ def _ready(queue: str) -> ColumnElement[bool]:
     return and_(Job.queue == queue, Job.state == State.QUEUED, or_(Job.source_id.is_(None), ~pending))
 
 
+@cache
+def _oldest(queue: str) -> Select[UUID]:
+    """Return the query of the oldest job of a queue that a worker may take, locked for this one."""
+    return select(Job.id).where(_ready(queue)).order_by(Job.id).limit(1).with_for_update(skip_locked=True)
+
+
 def claim(session: Session, queue: str, worker: str, lease_seconds: float) -> Claim | None:
     """Claim the oldest queued job of a queue; None when there is none."""
-    oldest = select(Job.id).where(_ready(queue)).order_by(Job.id).limit(1).with_for_update(skip_locked=True)
-    job_id = session.execute(oldest).scalar_one_or_none()
+    job_id = session.execute(_oldest(queue)).scalar_one_or_none()
     if job_id is None:
         return None
     moment = now(session)

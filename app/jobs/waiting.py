@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated
 from uuid import UUID
 
 from pydantic import Field
-from sqlalchemy import func, select
+from sqlalchemy import Select, String, Uuid, and_, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from app.jobs.lifecycle import WAITING, WORKER_SILENT, AnyRow, State
-from app.storage.db import now
+from app.storage.db import ago
 from app.storage.models import Job, WorkerBeat
 
 
@@ -70,10 +71,17 @@ def of(session: Session, job: Job | AnyRow) -> Waiting | None:
 
 def _places(session: Session, queue: str, job_ids: Sequence[UUID]) -> dict[UUID, Waiting]:
     """Count the jobs up to the last of these in the order of claims, by index and once for all of them."""
+    rows = session.execute(_query(), {"queue": queue, "last": max(job_ids), "jobs": job_ids})
+    return {job_id: Waiting(queue, place, workers) for job_id, place, workers in rows}
+
+
+@cache
+def _query() -> Select[UUID, int, int]:
+    """Return the query of the places of jobs, made once: it takes longer to make than to run."""
+    queue = bindparam("queue", type_=String())
     place = func.row_number().over(order_by=Job.id).label("place")
-    ahead = (
-        select(Job.id, place).where(Job.queue == queue, Job.state == State.QUEUED, Job.id <= max(job_ids)).subquery()
-    )
-    beats = select(func.count()).where(WorkerBeat.queue == queue, WorkerBeat.seen_at > now(session) - WORKER_SILENT)
-    rows = session.execute(select(ahead, beats.scalar_subquery().label("workers")).where(ahead.c.id.in_(job_ids)))
-    return {row.id: Waiting(queue, row.place, row.workers) for row in rows}
+    before = and_(Job.queue == queue, Job.state == State.QUEUED, Job.id <= bindparam("last", type_=Uuid()))
+    ahead = select(Job.id, place).where(before).subquery()
+    beats = select(func.count()).where(WorkerBeat.queue == queue, WorkerBeat.seen_at > ago(WORKER_SILENT))
+    jobs = bindparam("jobs", type_=Uuid(), expanding=True)
+    return select(ahead.c.id, ahead.c.place, beats.scalar_subquery().label("workers")).where(ahead.c.id.in_(jobs))

@@ -5,20 +5,23 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     DateTime,
     Dialect,
     Engine,
+    Float,
     ScalarSelect,
     Select,
     Text,
     TypeDecorator,
     create_engine,
     event,
+    literal,
     select,
     text,
 )
@@ -40,6 +43,8 @@ ANNOUNCED = "announced"
 AFTERWARDS = "afterwards"
 MOST_WAITING = "most_waiting"
 REFUSAL = "refusal"
+
+SQLITE_CLOCK, CLOCK = text("select strftime('%Y-%m-%d %H:%M:%f', 'now')"), text("select clock_timestamp()")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -77,6 +82,28 @@ def _on_postgresql(element: _ListOf, compiler: SQLCompiler, **how: Any) -> str:
 @compiles(_ListOf, "sqlite")
 def _on_sqlite(element: _ListOf, compiler: SQLCompiler, **how: Any) -> str:
     return f"json_group_array({compiler.process(element.clauses, **how)})"
+
+
+class _Ago(FunctionElement[datetime]):
+    """A moment before now, by the database's clock."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+
+@compiles(_Ago, "postgresql")
+def _ago_on_postgresql(element: _Ago, compiler: SQLCompiler, **how: Any) -> str:
+    return f"(clock_timestamp() - {compiler.process(element.clauses, **how)} * interval '1 second')"
+
+
+@compiles(_Ago, "sqlite")
+def _ago_on_sqlite(element: _Ago, compiler: SQLCompiler, **how: Any) -> str:
+    return f"strftime('%Y-%m-%d %H:%M:%f', 'now', '-' || {compiler.process(element.clauses, **how)} || ' seconds')"
+
+
+def ago(duration: timedelta) -> ColumnElement[datetime]:
+    """Return the moment so long ago, to compare with in a query: `now` is a query of its own."""
+    return _Ago(literal(duration.total_seconds(), Float()))
 
 
 def json_list(query: Select[*tuple[Any, ...]]) -> ScalarSelect[str]:
@@ -173,9 +200,9 @@ def after_commit(session: Session, act: Callable[[], None]) -> None:
 def now(session: Session) -> datetime:
     """Return the time of the database's clock, the only clock used for leases."""
     if session.get_bind().dialect.name == "sqlite":
-        reading = session.execute(text("select strftime('%Y-%m-%d %H:%M:%f', 'now')")).scalar_one()
+        reading = session.execute(SQLITE_CLOCK).scalar_one()
         return datetime.fromisoformat(reading).replace(tzinfo=UTC)
-    moment: datetime = session.execute(text("select clock_timestamp()")).scalar_one()
+    moment: datetime = session.execute(CLOCK).scalar_one()
     return moment.astimezone(UTC)
 
 
