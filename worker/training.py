@@ -473,6 +473,6 @@ def _processor() -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions that can change a training's figures."""
-    packages = ("torch", "torchvision", "lightning-fabric", "torchmetrics", "numpy")
+    packages = ("torch", "torchvision", "lightning-fabric", "numpy")
     installed = {name: metadata.version(name) for name in packages}
     return {"nnmass": __version__, "python": platform.python_version(), **installed}

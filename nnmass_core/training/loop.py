@@ -3,7 +3,7 @@
 The caller provides callbacks. They receive every epoch, and the states from which the training can resume. On a CPU
 with the same number of threads a resumed training is bit-identical to an uninterrupted one, since the order of the
 images and their augmentation are functions of seed, epoch and image only. Lightning Fabric handles device placement,
-mixed precision and several processes (DDP); torchmetrics the metrics.
+mixed precision and several processes (DDP).
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 from torch.utils.data import DataLoader
-from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from nnmass_core.architecture import Architecture
 from nnmass_core.errors import NotPossible
@@ -251,18 +249,18 @@ class Training:
         if self._adapted and self._fabric.is_global_zero:
             self._recompute_statistics()
         self._share_statistics()
-        confusion = MulticlassConfusionMatrix(self._classes).to(self._fabric.device)
-        mean = MeanMetric().to(self._fabric.device)
+        pairs, total = torch.zeros(self._classes**2, dtype=torch.int64), torch.zeros(())
         keys = in_order(len(self._test), TEST_BATCH, self._share)
         # the plain module: DDP's would wait at every batch for the other processes, which may have fewer batches
         with torch.no_grad(), self._fabric.autocast():
             for batch in loader(self._test, keys):
                 x, labels = self._placed(*batch)
                 scores = self.module(x).float()
-                confusion.update(scores, labels)
-                mean.update(functional.cross_entropy(scores, labels), weight=len(labels))
-        counts = confusion.compute()
-        loss = float(mean.compute())
+                pair = labels * self._classes + scores.argmax(1)
+                pairs += torch.bincount(pair.cpu(), minlength=self._classes**2)
+                total += functional.cross_entropy(scores, labels).cpu() * len(labels)
+        counts = self._over_all_processes(pairs).reshape(self._classes, self._classes)
+        loss = float(self._over_all_processes(total) / counts.sum())
         if not math.isfinite(loss):
             raise NotPossible("diverged", f"the test loss of epoch {self._epochs_done + 1} is {loss}")
         return Outcome(int(counts.trace()) / int(counts.sum()), loss, counts.tolist())
