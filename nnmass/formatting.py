@@ -255,11 +255,14 @@ def state(status: str, outcome: str | None) -> str:
 def certificate(result: Mapping[str, Any], request: Mapping[str, Any]) -> str:
     """Return what a search has proved, in a sentence."""
     took, excluded = seconds(result["elapsed_seconds"]), len(request.get("exclude", ()))
-    size = f"{int(result['space_size']):,} architectures{f' ({excluded} excluded)' if excluded else ''}"
+    size = "" if result["space_size"] is None else f"{int(result['space_size']):,} architectures"
+    size += f" ({excluded} excluded)" if excluded and size else ""
     if result["feasible"] is False:
         return f"None of {size} fits, proved in {took}."
     if result["feasible"] is None:
-        return f"Timed out after {took}: found no architecture that fits among {size}, and proved nothing."
+        looked = f": found no architecture that fits among {size}, and proved nothing."
+        tables = ", before the tables of the space were worked out: nothing was searched."
+        return f"Timed out after {took}{looked if size else tables}"
     if "pareto" in request["objective"]:
         kind = "the exact front" if result["optimal"] else "part of the front"
         return f"{count(result['count'])} points: {kind} over {size}, in {took}."

@@ -36,14 +36,16 @@ class Certificate(FromJson):
         gap: The distance between value and bound, relative to the value.
         best_nn_mass: The NN-Mass of the best (of a front: the greatest); None when nothing was found.
         upper_bound: `bound` where NN-Mass is maximized.
-        space_size: The exact number of distinct architectures.
+        space_size: The exact number of distinct architectures; None when the time ran out before the tables of the
+            space existed.
         feasible: Whether an architecture fits; None when the time ran out before one was found.
         binding: The limits whose removal would improve the best; None when the time ran out.
         relaxation: If nothing fits, for each limit the least value that is feasible with the other limits unchanged.
         joint_relaxation: If nothing fits and raising a single limit is not enough, the least `factor` on all of them
             that is, the `limits` that it gives, and the lower limits that stay `unchanged`.
         value_proved: If the ranking is not proved, whether the value of its best is.
-        unfinished: What the time limit left open besides the ranking: `binding`, `relaxation` or `joint_relaxation`.
+        unfinished: What the time limit left open besides the ranking: `binding`, `relaxation`, `joint_relaxation`, or
+            `tables` where there was no time to search.
         caveats: Codes of what makes the comparison by NN-Mass less fair, such as `widths_differ`.
         explored: Partial architectures that the engine created (`labels`), and what it excluded by a bound.
         elapsed_seconds: The duration of the search in seconds.
@@ -63,7 +65,7 @@ class Certificate(FromJson):
     gap: float | None
     best_nn_mass: float | None
     upper_bound: float | None
-    space_size: int = json_field(int)
+    space_size: int | None = json_field(int)
     feasible: bool | None
     binding: tuple[str, ...] | None = json_field(tuple)
     relaxation: Json | None

@@ -186,7 +186,8 @@ class Certificate:
         bound: No architecture within the budget has a better objective value.
         best_nn_mass: The NN-Mass of the best (of a front: the greatest); None when nothing was found.
         upper_bound: The same as `bound` when NN-Mass is maximized.
-        space_size: The exact number of distinct architectures in the space.
+        space_size: The exact number of distinct architectures in the space; None when the time ran out before the
+            tables of the space existed.
         feasible: Whether an architecture fits; None when the time ran out before one was found.
         binding: The limits whose removal would improve the optimum; None when the time ran out.
         relaxation: For an infeasible request, the nearest value of each limit that makes it feasible with the other
@@ -201,7 +202,8 @@ class Certificate:
             costs at most this much more.
         joint_relaxation: For an infeasible request that no single limit makes feasible, the least common factor on all
             limits that does; None for other requests, and when the time ran out.
-        unfinished: What the time limit left open besides the ranking: `binding`, `relaxation` or `joint_relaxation`.
+        unfinished: What the time limit left open besides the ranking: `binding`, `relaxation`, `joint_relaxation`, or
+            `tables` where there was no time to search.
         spent: For a request with a `spend`, the proof of the most of its cost; None for others, and if nothing was
             found.
         first_rank: The rank at which the ranking starts. What is said of the best is said of rank 1.
@@ -213,7 +215,7 @@ class Certificate:
     bound: float | None
     best_nn_mass: float | None
     upper_bound: float | None
-    space_size: int
+    space_size: int | None
     feasible: bool | None
     binding: tuple[str, ...] | None
     relaxation: dict[str, float | None] | None
@@ -256,7 +258,7 @@ class Certificate:
             "gap": self.gap,
             "best_nn_mass": self.best_nn_mass,
             "upper_bound": self.upper_bound,
-            "space_size": str(self.space_size),
+            "space_size": None if self.space_size is None else str(self.space_size),
             "feasible": self.feasible,
             "binding": None if self.binding is None else list(self.binding),
             "relaxation": self.relaxation,

@@ -16,7 +16,7 @@ from nnmass_core.budget import AnyLimit, Budget, DensityLimit, Floor, Limit, Mas
 from nnmass_core.certificate import Certificate, DeviceFit, JointRelaxation, Ranked, SearchResult, Spent
 from nnmass_core.costs import COSTS, LEAST_MASS, Cost, counts_of
 from nnmass_core.engine.chain import QUANTITIES, Chain, Ints, Stage
-from nnmass_core.engine.control import Control, OutOfTime
+from nnmass_core.engine.control import Control, OutOfTime, watching_tables
 from nnmass_core.engine.fronts.labels import TooManyLabels, fits, whole_front
 from nnmass_core.engine.fronts.optima import ends_of_front, front_of_optima
 from nnmass_core.engine.joint_relaxation import EASIEST, least_factor
@@ -65,7 +65,11 @@ def search(request: SearchRequest, control: Control | None = None) -> SearchResu
     """
     control = (control or Control()).never_back()
     control.report(0.0, "building the space")
-    chain = chain_for(request.space, request.budget, (cost for _, cost in request.costs), request.structure)
+    try:
+        with watching_tables(control):
+            chain = chain_for(request.space, request.budget, (cost for _, cost in request.costs), request.structure)
+    except OutOfTime:
+        return SearchResult((), _empty(request, optimal=False, space_size=None, feasible=None, unfinished=("tables",)))
     question = _Question(request, chain, control)
     if not chain.count():
         return question.nothing()
@@ -107,7 +111,7 @@ def chain_of(
     element_bytes: int = 0,
     others: tuple[LatencyModel, ...] = (),
 ) -> Chain:
-    """Return the space's chain, with latencies by a model, from a small cache when it is of ordinary size.
+    """Return the space's chain, with latencies by a model, from a small cache unless it is too large.
 
     Args:
         space: The space.
@@ -221,26 +225,8 @@ class _Question:
         names = [limit.name for limit in self._limits]
         objective = self._objective
         names += [LEAST_MASS] if isinstance(objective, Minimize) and objective.least_mass is not None else []
-        free = not self._caps and not isinstance(objective, Minimize)
-        certificate = Certificate(
-            count=0,
-            optimal=True,
-            objective_value=None,
-            bound=None,
-            best_nn_mass=None,
-            upper_bound=None,
-            space_size=0,
-            feasible=False,
-            binding=(),
-            relaxation=dict.fromkeys(names),
-            caveats=("no_limits",) if free else (),
-            labels=0,
-            pruned=0,
-            reference=objective.reference if isinstance(objective, Minimize) else None,
-            front=isinstance(objective, Pareto),
-            first_rank=self._request.first_rank,
-        )
-        return SearchResult((), certificate)
+        certificate = _empty(self._request, optimal=True, space_size=0, feasible=False)
+        return SearchResult((), replace(certificate, binding=(), relaxation=dict.fromkeys(names)))
 
     def ranking(self) -> SearchResult:
         """Return the ranks of the request, in the order of docs/theory.md (11)."""
@@ -624,6 +610,38 @@ class _Question:
         if not solution.complete:
             raise OutOfTime
         return solution
+
+
+def _empty(
+    request: SearchRequest,
+    *,
+    optimal: bool,
+    space_size: int | None,
+    feasible: bool | None,
+    unfinished: tuple[str, ...] = (),
+) -> Certificate:
+    """Return the certificate of an answer without a network, for which nothing was searched."""
+    objective = request.objective
+    free = not request.budget.limits() and not isinstance(objective, Minimize)
+    return Certificate(
+        count=0,
+        optimal=optimal,
+        objective_value=None,
+        bound=None,
+        best_nn_mass=None,
+        upper_bound=None,
+        space_size=space_size,
+        feasible=feasible,
+        binding=None,
+        relaxation=None,
+        unfinished=unfinished,
+        caveats=("no_limits",) if free else (),
+        labels=0,
+        pruned=0,
+        reference=objective.reference if isinstance(objective, Minimize) else None,
+        front=isinstance(objective, Pareto),
+        first_rank=request.first_rank,
+    )
 
 
 def _both(first: Solution, second: Solution, *, proved: bool) -> Solution:

@@ -53,6 +53,7 @@ def line(row: Row) -> str:
         SearchRequest(space=resolve_space(row.space), budget=Budget(max_params=row.params, max_macs=row.macs), top_k=1)
     )
     (best,), certificate = found.ranking, found.certificate
+    assert certificate.space_size is not None
     figures, proof = best.evaluation, "proved" if certificate.optimal else "not proved"
     return (
         f"| {row.name} ({row.task}) | {row.params / 1e6:.2f} M | {row.macs / 1e6:,.0f} M | {row.error_percent} %"

@@ -286,7 +286,10 @@ def overlapping_stages() -> Figures:
     best = search(SearchRequest(space=decode_space(AROUND_MOBILENET), budget=budget)).certificate
     blocks = sorted(parsed(one.architecture.definition())["stages"][0]["repeats"] for one in ranking)
     sizes = {"choices": choices(small), "space_size": len(ranking)}
-    around = {"choices around MobileNetV2": choices(AROUND_MOBILENET), "networks around MobileNetV2": best.space_size}
+    around = {
+        "choices around MobileNetV2": choices(AROUND_MOBILENET),
+        "networks around MobileNetV2": best.space_size or 0,
+    }
     return figures(**sizes, **around, **{"m of the best": best.best_nn_mass or 0}) | {"n": ", ".join(map(str, blocks))}
 
 
@@ -411,7 +414,7 @@ def several_resolutions() -> Figures:
     )
     best = several.ranking[0]
     return {"side of the best": str(best.architecture.input_shape[1])} | figures(
-        **{"networks of 64": one.certificate.space_size, "space_size": several.certificate.space_size},
+        **{"networks of 64": one.certificate.space_size or 0, "space_size": several.certificate.space_size or 0},
         **{"m of the best": best.evaluation.mass, "m at 64": one.ranking[0].evaluation.mass},
     )
 

@@ -352,8 +352,10 @@ class Result(BaseModel):
     upper_bound: float | None = Field(
         description="The same as `bound` when NN-Mass is maximized; else null.", examples=[784.13]
     )
-    space_size: str = Field(
-        description="Exact number of distinct architectures in the space, in decimal.", examples=["170252539265024"]
+    space_size: str | None = Field(
+        description="Exact number of distinct architectures in the space, in decimal; null if the time limit was "
+        "reached before the tables of the space existed.",
+        examples=["170252539265024"],
     )
     feasible: bool | None = Field(
         description="Whether an architecture fits. Null if the time limit was reached before an architecture within "
@@ -382,8 +384,8 @@ class Result(BaseModel):
     )
     unfinished: list[str] | None = Field(
         None,
-        description="What the time limit left open besides the ranking: `binding`, `relaxation` or `joint_relaxation`. "
-        "Null if nothing.",
+        description="What the time limit left open besides the ranking: `binding`, `relaxation`, "
+        "`joint_relaxation`, or `tables` if there was no time to search. Null if nothing.",
         examples=[["relaxation"]],
     )
     caveats: list[str] = Field(

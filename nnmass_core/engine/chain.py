@@ -18,6 +18,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nnmass_core.engine.control import stage_built
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -129,8 +131,12 @@ def make_stage(
     integers: Ints | None = None,
     latency: Ints | None = None,
 ) -> Stage:
-    """Build a stage from its columns, in any order; without `indices`, `mass_terms` or `latency` these are zero."""
+    """Build a stage from its columns, in any order; without `indices`, `mass_terms` or `latency` these are zero.
+
+    Raises OutOfTime where a search has no time left for its tables.
+    """
     n = len(source)
+    stage_built(n)
     numerator, denominator = mass_terms or (np.zeros(n, np.int64), np.ones(n, np.int64))
     common = np.gcd(numerator, denominator)
     time = np.zeros(n, np.int64) if latency is None else latency

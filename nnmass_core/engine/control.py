@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Self
+
+FEW_OPTIONS = 100_000
+"""Tables of at most this number of options are worked out however short the time limit: a tenth of a second."""
 
 
 class OutOfTime(Exception):
@@ -66,3 +71,43 @@ class Control:
             self.report(reached, message)
 
         return replace(self, report=report)
+
+
+class _Watch:
+    """The time limit of tables that are worked out, and the options that they have so far."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._options = 0
+
+    def look(self, options: int) -> None:
+        self._options += options
+        if self._options > FEW_OPTIONS:
+            self._control.report(0.0, "working out the tables")
+            if self._control.expired():
+                raise OutOfTime
+
+
+_watch: ContextVar[_Watch | None] = ContextVar("_watch", default=None)
+"""A context, since families build their stages themselves, those of installed packages included."""
+
+
+@contextmanager
+def watching_tables(control: Control) -> Iterator[None]:
+    """Within it, every stage that is built looks at the time limit: see `stage_built`."""
+    token = _watch.set(_Watch(control))
+    try:
+        yield
+    finally:
+        _watch.reset(token)
+
+
+def stage_built(options: int) -> None:
+    """Report that a stage is built, and raise OutOfTime if tables are watched, are not few and the time has passed.
+
+    Args:
+        options: The number of options of the stage.
+    """
+    watch = _watch.get()
+    if watch is not None:
+        watch.look(options)
