@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
-from functools import lru_cache, partial
+from functools import partial
+from threading import Lock
 from types import SimpleNamespace
 
 import numpy as np
@@ -36,8 +37,11 @@ from nnmass_core.spaces.structure import ANY, Structure, structured
 COUNTED = ("params", "macs", "weights", "indices")
 """The quantities that costs are computed from."""
 
-CACHED_OPTIONS = 500_000
-"""Larger chains, in options, are built again for each search, to bound memory."""
+CACHED_CHAINS = 4
+"""The most chains that are kept for later searches."""
+
+CACHED_OPTIONS = 2_000_000
+"""The most options of the chains that are kept together, to bound memory: some 110 bytes each."""
 
 LISTED = {"best": 10_000, "peak or shape": 50_000, "front": 50_000}
 """By the kind of question, the most networks of a space that are listed, since bounds then take longer than a list."""
@@ -120,9 +124,7 @@ def chain_of(
         element_bytes: Bytes of one stored number; `computed` needs it.
         others: The sources of latencies on further devices.
     """
-    if space.option_bound() > CACHED_OPTIONS:
-        return _chain(space, model, computed, element_bytes, others)
-    return _cached_chain(space, model, computed, element_bytes, others)
+    return _kept.chain(space, model, computed, element_bytes, others)
 
 
 def _chain(
@@ -142,7 +144,45 @@ def _chain(
     return chain.with_quantities({cost.quantity: partial(_column, cost, element_bytes) for cost in computed})
 
 
-_cached_chain = lru_cache(maxsize=4)(_chain)
+class _Kept:
+    """The chains of the latest searches, by the arguments of `_chain`; a chain that is too large by itself is not kept.
+
+    Threads may build one chain twice.
+    """
+
+    def __init__(self) -> None:
+        self._chains = dict[tuple[Hashable, ...], Chain]()
+        self._lock = Lock()
+
+    def chain(
+        self,
+        space: Space,
+        model: LatencyModel | None,
+        computed: tuple[Cost, ...],
+        element_bytes: int,
+        others: tuple[LatencyModel, ...],
+    ) -> Chain:
+        """Return a chain that is kept, or a new one."""
+        key = space, model, computed, element_bytes, others
+        with self._lock:
+            known = self._chains.pop(key, None)
+            if known is not None:
+                self._chains[key] = known  # the latest is the last
+                return known
+        found = _chain(*key)
+        if found.options() <= CACHED_OPTIONS:
+            with self._lock:
+                self._chains[key] = found
+                while len(self._chains) > CACHED_CHAINS or self.options() > CACHED_OPTIONS:
+                    self._chains.pop(next(iter(self._chains)))
+        return found
+
+    def options(self) -> int:
+        """Return the number of options of the chains that are kept."""
+        return sum(chain.options() for chain in self._chains.values())
+
+
+_kept = _Kept()
 
 
 def _latency(stages: Iterator[Stage], _: Stage) -> Ints:
