@@ -55,8 +55,8 @@ WORD = 61
 """The bits of a word of a mass that takes two, the higher word first."""
 
 
-MANY = 1 << 17
-"""The number of labels from which they are bounded: fewer are set sooner than that."""
+MANY = 1 << 18
+"""The number of labels, before and after a stage, from which they are bounded: fewer are set sooner than that."""
 
 BEAM = 24
 """The number of labels before each stage that look for points to compare bounds with, for each level and cell."""
@@ -256,7 +256,7 @@ class _LabelSetting:
     def _hopeful(self, stage: int, labels: Labels, node: Ints, many: int) -> Ints:
         """Return the labels that may still become a point; all where there are few, or no bounds."""
         if self._ceilings is None:
-            if not self._ends or self._own != 1 or self._created + many < self._many:
+            if not self._ends or self._own != 1 or min(self._created, many) < self._many:
                 return np.arange(len(labels))
             self._ceilings = self._all_ceilings()
         return self._ceilings.hopeful(stage, node, *self._as_reached(labels.figures))
