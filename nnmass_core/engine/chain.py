@@ -278,7 +278,8 @@ class Chain:
             path: The position of one option of each stage.
         """
         terms = [(int(s.mass_numerator[o]), int(s.mass_denominator[o])) for s, o in zip(self.stages, path, strict=True)]
-        return sum((Fraction(*term) for term in terms), Fraction(0))
+        common = math.lcm(*(denominator for _, denominator in terms))  # a sum of fractions reduces after each term
+        return Fraction(sum(numerator * (common // denominator) for numerator, denominator in terms), common)
 
     def exact_masses(self, paths: Ints) -> NDArray[Any]:
         """Return integers in the same order as the paths' exact NN-Masses.
