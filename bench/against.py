@@ -75,9 +75,16 @@ def measure(root: Path, figures: Figures, rows: int) -> None:
 
 def main() -> None:
     """Measure both checkouts in turn, print the ratios and write them."""
-    parser = argparse.ArgumentParser(description="Compare this checkout with another one.")
-    parser.add_argument("folder", type=Path, help="the other checkout, usually of the commit before")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = argparse.ArgumentParser(
+        description="Compare this checkout with another one: searches, cold starts, and a load on the service. Run it "
+        "on an idle machine, with the interpreter of an environment for the tests, which both checkouts use. It prints "
+        "the medians of the other checkout and of this one, their ratio, and writes bench/results/against.json.",
+        epilog="Example: git worktree add ../before COMMIT; .venv-dev/bin/python -m bench.against ../before",
+    )
+    parser.add_argument("folder", type=Path, help="the other checkout")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="how often each is measured, after one that does not count"
+    )
     parser.add_argument("--rows", type=int, default=20_000, help="searches in the history of the load; 0: no load")
     chosen = parser.parse_args()
     ours: Figures = defaultdict(list)
