@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,13 @@ class Layer:
     source: Ints
     target: Ints
     groups: Groups
+
+    @cached_property
+    def group_of(self) -> Ints:
+        """The number of each option's group, ascending, (n,)."""
+        numbers = np.zeros(len(self.rows), np.int64)
+        numbers[self.groups.starts[1:]] = 1
+        return np.cumsum(numbers)
 
     def kept(self, keep: NDArray[np.bool_] | Ints) -> Layer:
         """Return the layer with only these options, given as a mask or as ascending positions."""
@@ -214,16 +222,20 @@ def _joined(positions: list[Ints], layers: list[Layer], multipliers: Floats) -> 
 
 
 def _in_every_group(this: Layer, positions: Ints) -> bool:
-    groups = np.searchsorted(this.groups.starts, positions, side="right")
-    return int(np.count_nonzero(np.diff(groups, prepend=0))) == len(this.groups.starts)
+    return int(np.count_nonzero(_changes(this.group_of[positions]))) == len(this.groups.starts)
 
 
 def _group_winners(this: Layer, values: Floats) -> Ints:
     """Return the first best option of each group: where all tie, as without skip channels, one is enough."""
-    sizes = np.diff(np.append(this.groups.starts, len(values)))
-    best = np.flatnonzero(values >= np.repeat(np.maximum.reduceat(values, this.groups.starts), sizes))
-    groups = np.searchsorted(this.groups.starts, best, side="right")
-    return best[np.diff(groups, prepend=0) > 0]
+    best = np.flatnonzero(values >= np.maximum.reduceat(values, this.groups.starts)[this.group_of])
+    return best[_changes(this.group_of[best])]
+
+
+def _changes(numbers: Ints) -> NDArray[np.bool_]:
+    """Return which numbers differ from the one before; the first does."""
+    fresh = np.ones(len(numbers), bool)
+    np.not_equal(numbers[1:], numbers[:-1], out=fresh[1:])
+    return fresh
 
 
 def _ellipsoid(
