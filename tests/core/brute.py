@@ -6,8 +6,10 @@ Nothing here comes from the product: ranges are expanded, networks walked and qu
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from tests.oracle import Cells, Count, canonical, nn_mass, walk
@@ -45,9 +47,14 @@ class Row:
 
     def use(self, limit: str, precision: str) -> int:
         """Return what the architecture takes of a limit, in the limit's unit."""
-        size = BYTES[precision]
-        figures = (self.params, self.macs, self.weight_bytes(precision), self.peak * size)
-        return figures[LIMITS.index(limit)]
+        if limit == "max_params":
+            return self.params
+        if limit == "max_macs":
+            return self.macs
+        if limit == "max_weight_bytes":
+            return self.weight_bytes(precision)
+        assert limit == "max_peak_activation_bytes"
+        return self.peak * BYTES[precision]
 
 
 @dataclass(frozen=True)
@@ -121,12 +128,21 @@ def row(space: dict[str, Any], cells: Cells) -> Row:
 
 def ranked(space: dict[str, Any]) -> list[Row]:
     """Return the whole space in ranking order."""
-    return sorted((row(space, cells) for cells in architectures(space)), key=lambda found: found.place)
+    return list(_ranked(json.dumps(space)))
+
+
+@lru_cache(maxsize=16)
+def _ranked(space: str) -> tuple[Row, ...]:
+    """Return the rows of a space in JSON; several tests ask for those of the same space."""
+    form = json.loads(space)
+    return tuple(sorted((row(form, cells) for cells in architectures(form)), key=lambda found: found.place))
 
 
 def within(rows: list[Row], limits: dict[str, int], precision: str) -> list[Row]:
     """Return the rows that keep every limit, in their order."""
-    return [r for r in rows if all(r.use(name, precision) <= bound for name, bound in limits.items())]
+    for name, bound in limits.items():
+        rows = [row for row in rows if row.use(name, precision) <= bound]
+    return rows
 
 
 def first_of_each_shape(rows: list[Row]) -> list[Row]:

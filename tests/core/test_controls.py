@@ -89,7 +89,7 @@ def check_params_control(family: str, seed: int) -> None:
         control = params_control(request(space, budget), candidate, taken)
         expected = best_by_params(fitting if budget else found, row, taken | {candidate.arch_id})
         assert (control and control.arch_id) == expected
-        assert params_control(request(space, budget), candidate, taken) == control
+    assert params_control(request(space, budget), candidate, taken) == control
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -213,12 +213,16 @@ def test_the_first_of_two_solves_leaves_time_for_the_second() -> None:
     assert all(place.evaluation.macs >= spent.least for place in result.ranking)
 
 
-@pytest.mark.parametrize("preset", ["densenet-mlp-mnist", "resnet-tiny", "wide-resnet-cifar"])
+@pytest.fixture(scope="module", params=["densenet-mlp-mnist", "resnet-tiny", "wide-resnet-cifar"])
+def listed_preset(request: pytest.FixtureRequest) -> Listing:
+    return Listing(chain_of(resolve_space(request.param)), Control())
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("name", ["params", "macs", "weights", "nn_mass"])
-def test_the_walk_agrees_with_the_list_of_a_space(name: str, sign: int, preset: str) -> None:
-    chain = chain_of(resolve_space(preset))
-    listing, column = Listing(chain, Control()), chain.quantities.index(name)
+def test_the_walk_agrees_with_the_list_of_a_space(name: str, sign: int, listed_preset: Listing) -> None:
+    listing, chain = listed_preset, listed_preset.chain
+    column = chain.quantities.index(name)
     keys = (Key(column, sign), *(key for key in RANKING if key.column != column))
     middle = float(np.median(listing.additive[:, column]))
     if name == "nn_mass":
