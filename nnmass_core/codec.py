@@ -233,6 +233,19 @@ def _unwritten(kind: type[Value]) -> dict[str, object]:
     return _unwritten_fields[kind]
 
 
+def has_later_fields(value: Value) -> bool:
+    """Return whether a value, or one inside it, has a field that came later at another value than its default.
+
+    Args:
+        value: The value.
+    """
+    if any(getattr(value, name) != default for name, default in _unwritten(type(value)).items()):
+        return True
+    fields = (getattr(value, name) for name, _ in specs(type(value)))
+    parts = (part for field in fields for part in (field if isinstance(field, tuple) else (field,)))
+    return any(has_later_fields(part) for part in parts if isinstance(part, Value))
+
+
 def check_integer(value: object, minimum: int, maximum: int, field: str) -> Iterator[Problem]:
     """Yield a problem for a value that is not an integer within the bounds."""
     if isinstance(value, bool) or not isinstance(value, int):

@@ -18,6 +18,7 @@ from nnmass_core.codec import (
     as_integer,
     check_integer,
     choice_schema,
+    has_later_fields,
     object_schema,
     one_of,
     sha256_of,
@@ -60,6 +61,9 @@ LAST_RANK = 10_000
 
 MOST_EXCLUDED = 100
 LONGEST_SECONDS = 3600
+
+LATER_COSTS = {"weight_bytes"}
+"""The costs that no objective could name in version 1 of a request's JSON form."""
 
 FIRST_PAIRS = (("params", "macs"), ("macs", "params"))
 """The pairs of costs of a front in version 1 of a request's JSON form."""
@@ -615,9 +619,10 @@ class SearchRequest:
             case Maximize(quantity="nn_mass"):
                 return 1
             case Minimize(cost=name, min_nn_mass=least, reference=reference):
-                return 2 if name == "weight_bytes" or (least is None and reference is None) else 1
+                early = least is not None if reference is None else not has_later_fields(reference)
+                return 1 if early and name not in LATER_COSTS else 2
             case Pareto(costs=names):
-                return 2 if "weight_bytes" in names or (len(names) > 1 and names not in FIRST_PAIRS) else 1
+                return 2 if LATER_COSTS & {*names} or (len(names) > 1 and names not in FIRST_PAIRS) else 1
         return 2
 
     @property

@@ -274,6 +274,16 @@ def test_the_form_of_a_request_has_the_version_of_its_space(space: dict[str, Any
     assert SearchRequest.from_json(request.to_json(), version=version) == request
 
 
+@pytest.mark.parametrize(
+    ("name", "version"), [("mobilenet_v2", 1), ("resnet18", 1), ("efficientnet_b0", 2), ("mnasnet1_0", 2)]
+)
+def test_the_form_of_a_request_has_the_version_of_its_reference(name: str, version: int) -> None:
+    objective = Minimize("macs", reference=named_network(name))
+    request = SearchRequest(space=resolve_space("mobilenet-v2-tiny"), budget=Budget(), objective=objective)
+    assert request.version == version
+    assert SearchRequest.from_json(request.to_json(), version=version) == request
+
+
 def test_the_form_of_a_request_without_floors_stays_that_of_version_1() -> None:
     space = resolve_space("densenet-tiny")
     old = SearchRequest(space=space, budget=Budget(max_params=100_000))
