@@ -146,9 +146,20 @@ def of_cost(cost: Cost, value: float | None, digits: int = 3) -> str:
     return f"{written} {cost.unit}" if cost.unit and value is not None else written
 
 
-def shown_costs(items: Sequence[Mapping[str, Any]]) -> list[Cost]:
-    """Return the costs that a table of architectures shows: a column of estimates only where there are some."""
-    return [c for c in COSTS.values() if not c.timed or any(item.get(c.name) is not None for item in items)]
+def shown_costs(items: Sequence[Mapping[str, Any]], *requests: Mapping[str, Any]) -> list[Cost]:
+    """Return the costs that a table of architectures shows: estimates where there are some, the depth where asked for.
+
+    requests: what the architectures answer.
+    """
+    shown = [c for c in COSTS.values() if not c.named or any(_names(request, c) for request in requests)]
+    return [c for c in shown if not c.timed or any(item.get(c.name) is not None for item in items)]
+
+
+def _names(request: Mapping[str, Any], cost: Cost) -> bool:
+    """Return whether a request has a limit on a cost, or has it as an objective or to be spent."""
+    objective, spend = request["objective"], request.get("spend") or {}
+    goals = (objective.get("maximize"), objective.get("minimize"), *objective.get("pareto", ()), spend.get("quantity"))
+    return cost.name in goals or not request["budget"].keys().isdisjoint({cost.limit, cost.floor})
 
 
 def cost_heading(cost: Cost, items: Sequence[Mapping[str, Any]]) -> str:

@@ -99,7 +99,7 @@ class Architecture(FromJson):
         weight_bytes: Bytes of the stored weights, at the requested precision.
         peak_activation_bytes: Peak bytes of activations for one input, at the requested precision.
         precision: The precision at which bytes are counted; None of a service of an earlier release.
-        depth: Layers outside the head, as the family counts them.
+        depth: Layers on the longest path, without the head, as the family counts them.
         rank: The rank in a ranking, from 1, else None: a point of a Pareto front has no rank.
         point: The number of a point of a Pareto front, from 1, ascending in its first cost, else None.
         latency_ms: The estimate for one input in milliseconds, if the budget's device has a latency model.
@@ -266,7 +266,7 @@ class Answer(Architectures):
         return f"<Answer: {self}>"
 
     def _repr_html_(self) -> str:
-        return tables.html_of([item.raw for item in self], str(self), self._caveats)
+        return tables.html_of([item.raw for item in self], str(self), self._caveats, [self.request])
 
     @property
     def _caveats(self) -> tuple[str, ...]:

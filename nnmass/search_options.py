@@ -37,10 +37,12 @@ class SearchOptions(TypedDict, total=False):
         max_peak_activation_bytes: Peak bytes of activations for one input, at `precision`.
         max_latency_ms: Milliseconds for one input, as the device's profile estimates them; a number or a text such as
             "5 ms".
+        max_depth: Layers on the longest path, without the head, as the family counts them.
         min_params: The fewest trainable parameters.
         min_macs: The fewest multiply-accumulates.
         min_weight_bytes: The fewest bytes of stored weights.
         min_latency_ms: The fewest milliseconds.
+        min_depth: The fewest layers.
         min_nn_mass: The least NN-Mass, a number; for a minimized cost it may be here or in the objective.
         max_nn_mass: The greatest NN-Mass, a number.
         max_density: The greatest density of any cell, from 0 to 1, for families whose cells have a density.
@@ -51,8 +53,9 @@ class SearchOptions(TypedDict, total=False):
         precision: `fp32`, `fp16` or `int8`; by default that of the device (int8 for a microcontroller), and fp32
             without a device.
         objective: `{"maximize": "nn_mass"}` (default) or a cost that is a sum, such as `{"maximize": "params"}`;
-            `{"minimize": "params" | "macs" | "weight_bytes" | "peak_activation_bytes" | "latency_ms", "min_nn_mass":
-            755}` with or without the NN-Mass; or `{"pareto": ["nn_mass", "macs"]}`, with one cost or two.
+            `{"minimize": "params" | "macs" | "weight_bytes" | "peak_activation_bytes" | "latency_ms" | "depth",
+            "min_nn_mass": 755}` with or without the NN-Mass; or `{"pareto": ["nn_mass", "macs"]}`, with one cost or
+            two.
         spend: `{"quantity": "macs", "share": 0.95}` leaves out networks that use less than this share of the most MACs
             that any network within the limits uses; None, the default, leaves out none.
         exclude: Networks that are no answer, at most 100: names, ids (with a service), definitions, or architectures of
@@ -72,10 +75,12 @@ class SearchOptions(TypedDict, total=False):
     max_weight_bytes: Amount | None
     max_peak_activation_bytes: Amount | None
     max_latency_ms: Amount | None
+    max_depth: Amount | None
     min_params: Amount | None
     min_macs: Amount | None
     min_weight_bytes: Amount | None
     min_latency_ms: Amount | None
+    min_depth: Amount | None
     min_nn_mass: float | None
     max_nn_mass: float | None
     max_density: float | None

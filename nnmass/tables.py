@@ -50,23 +50,26 @@ def _row(item: Mapping[str, Any]) -> JsonObject:
     return (
         ranked
         | {"arch_id": item["arch_id"]}
-        | {name: item.get(name) for name in ("nn_mass", *COSTS, "precision", "depth")}
+        | {name: item.get(name) for name in ("nn_mass", *COSTS, "precision")}
         | slack
         | widths
     )
 
 
-def _columns(rows: Rows) -> dict[str, tuple[str, Callable[[Any], str]]]:
+def _columns(rows: Rows, *requests: Mapping[str, Any]) -> dict[str, tuple[str, Callable[[Any], str]]]:
     """Return the columns that people see of architectures: each with its heading and how it is written."""
-    costs = {one.name: (formatting.cost_heading(one, rows), partial(formatting.of_cost, one)) for one in COSTS.values()}
+    shown = formatting.shown_costs(rows, *requests)
+    costs = {one.name: (formatting.cost_heading(one, rows), partial(formatting.of_cost, one)) for one in shown}
     places: dict[str, tuple[str, Callable[[Any], str]]] = {name: (name, formatting.count) for name in PLACES}
     return places | {"nn_mass": ("NN-Mass", formatting.number), **costs}
 
 
-def html_of(architectures: Rows, caption: str = "", caveats: Sequence[str] = ()) -> str:
-    """Return a table for a notebook, of the first of them."""
+def html_of(
+    architectures: Rows, caption: str = "", caveats: Sequence[str] = (), requests: Sequence[Mapping[str, Any]] = ()
+) -> str:
+    """Return a table for a notebook, of the first of them. requests: what they answer."""
     shown = architectures[:MOST_SHOWN]
-    known = _columns(architectures)
+    known = _columns(architectures, *requests)
     columns = {name: column for name, column in known.items() if any(item.get(name) is not None for item in shown)}
     last = {"resolution": formatting.resolution} if formatting.varies_resolution(architectures, caveats) else {}
     last |= {ANY_HEADING: formatting.shape}

@@ -121,7 +121,7 @@ class Evaluation:
         macs: The multiply-accumulates for one input.
         weights: The stored numbers: parameters and the running statistics of BatchNorm.
         steps: How many activations are alive, in the order of execution.
-        depth: The layers outside the head, as the family's definition counts them.
+        depth: The layers on the longest path, without the head, as the family counts them: docs/theory.md (69).
         part_name: What the parts are called: `cells` or `stages`.
         parts: The figures of each cell or stage, from input to output.
         indices: The channel numbers of sampled skips that a device stores: docs/theory.md (21).
@@ -156,7 +156,6 @@ class Evaluation:
             "precision": precision,
             self.part_name: [part.report() for part in self.parts],
             **{cost.name: cost.value(self, None, size) for cost in COSTS.values() if not cost.timed},
-            "depth": self.depth,
         }
 
 

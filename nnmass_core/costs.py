@@ -41,7 +41,6 @@ FIGURES = (
     "arch_id",
     "nn_mass",
     "precision",
-    "depth",
     "latency",
     "slack",
     "cells",
@@ -52,7 +51,7 @@ FIGURES = (
 """Figures of a network that are not costs: no cost may have their names."""
 
 
-RESERVED = ("params", "macs", "weights", "weight_bytes", "indices", "latency", "peak")
+RESERVED = ("params", "macs", "weights", "weight_bytes", "indices", "latency", "peak", "depth")
 """Quantities of the engine: no cost of a package may use them."""
 
 
@@ -86,9 +85,11 @@ class Cost:
         attribute: where an evaluation has its elements.
         stored: an element is a stored number, and its unit a byte: the precision decides.
         timed: it is estimated for a device, and its elements are those of a `Latency`.
+        layers: its elements are the layers that a space counts (`Space.layers`).
         memory: the field of a device that limits it.
         objective: an objective may name it.
         summed: it is the sum over a network's layers, so that it can be limited from below too.
+        named: tables of networks have a column of it only where the question names it.
         heading: of a column of tables, the label if empty.
         option: of commands, the limit if empty.
         description: of the limit in REST bodies, the meaning if empty.
@@ -105,9 +106,11 @@ class Cost:
     attribute: str = ""
     stored: bool = False
     timed: bool = False
+    layers: bool = False
     memory: str = ""
     objective: bool = True
     summed: bool = True
+    named: bool = False
     heading: str = ""
     option: str = ""
     description: str = ""
@@ -235,6 +238,15 @@ OWN = (
         heading="estimated latency",
         description="Estimated latency of one input (batch 1) in milliseconds. Requires `device`.",
     ),
+    Cost(
+        name="depth",
+        label="depth",
+        meaning="depth (layers on the longest path, without the head)",
+        example="40",
+        unit="layers",
+        layers=True,
+        named=True,
+    ),
 )
 """The costs of this package."""
 
@@ -260,7 +272,8 @@ def _fault(cost: Cost) -> str:
         "has the name of another figure": cost.name in FIGURES,
         "uses a quantity of the engine": bool({cost.name, cost.quantity, cost.attribute} & {*RESERVED})
         or cost.stored
-        or cost.timed,
+        or cost.timed
+        or cost.layers,
         f"has the option {cost.option} of another cost": cost.option
         in {o for row in OWN for o in (row.option, row.floor_option)},
         "does not say how it is computed": cost.compute is None,

@@ -51,8 +51,9 @@ VERSION = 2
 
 1: upper limits on costs; maximize NN-Mass, minimize a cost at a least NN-Mass, fronts. 2: floors and limits on NN-Mass,
 costs that are maximized or minimized at any NN-Mass, weight_bytes as an objective, spend, exclude, first_rank,
-several devices, limits on density; stages that overlap or can be left out, and several numbers of cells, fronts in any
-two costs; kernels, squeeze-and-excitation, activations and stem strides of inverted residuals.
+several devices, limits on density and on depth, depth as an objective; stages that overlap or can be left out, and
+several numbers of cells, fronts in any two costs; kernels, squeeze-and-excitation, activations and stem strides of
+inverted residuals.
 """
 
 MOST_RESULTS = 1000
@@ -62,8 +63,11 @@ LAST_RANK = 10_000
 MOST_EXCLUDED = 100
 LONGEST_SECONDS = 3600
 
-LATER_COSTS = {"weight_bytes"}
+LATER_COSTS = {"weight_bytes", "depth"}
 """The costs that no objective could name in version 1 of a request's JSON form."""
+
+LATER_LIMITED = {"depth"}
+"""The costs that have no upper limit in version 1 of a request's JSON form."""
 
 FIRST_PAIRS = (("params", "macs"), ("macs", "params"))
 """The pairs of costs of a front in version 1 of a request's JSON form."""
@@ -423,7 +427,7 @@ class SearchRequest:
             problems.append(Problem("diversity", "conflicts_with_objective", "does not apply to a Pareto front"))
         if self.spend is not None and self.objective != Maximize():
             problems.append(Problem("spend", "conflicts_with_objective", "applies only where NN-Mass is maximized"))
-        problems += [*self._latency_problems(), *self._size_problems(), *self._mass_problems()]
+        problems += [*self._latency_problems(), *self._depth_problems(), *self._size_problems(), *self._mass_problems()]
         if self.budget.density_limits() and not has_densities(self.space):
             message = f"is not available for {self.space.family}, whose networks have no cells with a density"
             problems.append(Problem(f"budget.{MOST_DENSITY}", "no_density", message))
@@ -505,6 +509,12 @@ class SearchRequest:
             given = [("first_rank", self.first_rank != 1), ("exclude", bool(self.exclude))]
             for name in (name for name, wrong in given if wrong):
                 yield Problem(name, "conflicts_with_objective", "does not apply to a Pareto front")
+
+    def _depth_problems(self) -> Iterator[Problem]:
+        """Yield where the depth is named, for families that do not define the layers of their options."""
+        if not self.space.counts_layers:
+            message = f"is not available for {self.space.family}, which does not define the layers of its options"
+            yield from (Problem(name, "no_depth", message) for name, cost in self.costs if cost.layers)
 
     def _size_problems(self) -> Iterator[Problem]:
         """Yield the computed costs that some network of the space has too much of to be summed exactly."""
@@ -613,7 +623,8 @@ class SearchRequest:
         later = self.exclude or self.first_rank != 1 or self.structure != ANY or self.space.form_version > 1
         if self.spend is not None or later:
             return 2
-        if {name for name, _ in self.budget.bounds} - costs_by_limit().keys() or len(self.budget.devices) > 1:
+        first = {name for name, cost in costs_by_limit().items() if cost.name not in LATER_LIMITED}
+        if {name for name, _ in self.budget.bounds} - first or len(self.budget.devices) > 1:
             return 2
         match self.objective:
             case Maximize(quantity="nn_mass"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -96,9 +96,11 @@ def chain_for(space: Space, budget: Budget, costs: Iterable[Cost], structure: St
     """
     needed = dict.fromkeys(costs)
     models = tuple(model for _, model in budget.timed_devices()) if any(cost.timed for cost in needed) else ()
-    computed = tuple(cost for cost in needed if cost.compute is not None)
+    # columns that few questions need: what is computed, and the layers
+    computed = tuple(cost for cost in needed if cost.compute is not None or cost.layers)
+    of_bytes = any(cost.compute is not None for cost in computed)
     chain = chain_of(
-        space, models[0] if models else None, computed, budget.element_bytes if computed else 0, models[1:]
+        space, models[0] if models else None, computed, budget.element_bytes if of_bytes else 0, models[1:]
     )
     if structure == ANY:
         return chain
@@ -120,8 +122,8 @@ def chain_of(
     Args:
         space: The space.
         model: The source of latencies; without one they are 0.
-        computed: Costs that are computed from the space's quantities.
-        element_bytes: Bytes of one stored number; `computed` needs it.
+        computed: Costs that are computed from the space's quantities, and the depth.
+        element_bytes: Bytes of one stored number, which costs that are computed need.
         others: The sources of latencies on further devices.
     """
     return _kept.chain(space, model, computed, element_bytes, others)
@@ -141,7 +143,7 @@ def _chain(
         chain = chain.with_quantities({quantity: partial(_latency, stages)})
     if not computed:
         return chain
-    return chain.with_quantities({cost.quantity: partial(_column, cost, element_bytes) for cost in computed})
+    return chain.with_quantities({cost.quantity: _column(cost, space, chain, element_bytes) for cost in computed})
 
 
 class _Kept:
@@ -190,7 +192,17 @@ def _latency(stages: Iterator[Stage], _: Stage) -> Ints:
     return column
 
 
-def _column(cost: Cost, element_bytes: int, stage: Stage) -> Ints:
+def _column(cost: Cost, space: Space, chain: Chain, element_bytes: int) -> Callable[[Stage], Ints]:
+    """Return what gives a cost of each of a stage's options, of one stage after the other."""
+    if not cost.layers:
+        return partial(_computed, cost, element_bytes)
+    layers = space.layers(chain)
+    assert layers is not None  # a request is refused where a family does not define them
+    following = iter(layers)
+    return lambda _: next(following)
+
+
+def _computed(cost: Cost, element_bytes: int, stage: Stage) -> Ints:
     assert cost.compute is not None
     counted = {name: stage.additive[:, QUANTITIES.index(name)].astype(np.int64) for name in COUNTED}
     column: Ints = cost.compute(counts_of(SimpleNamespace(**counted), element_bytes))

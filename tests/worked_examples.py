@@ -434,6 +434,22 @@ def limit_on_density() -> Figures:
     return figures(**{"m": plain.ranking[0].evaluation.mass, "m within": within.ranking[0].evaluation.mass})
 
 
+def depth() -> Figures:
+    named = {name: named_network(name).evaluation.depth for name in ("resnet18", "resnet50", "mobilenet_v2")}
+    space = resolve_space("densenet-tiny")
+    budgets = Budget(max_params=100_000), Budget(max_params=100_000, max_depth=10)
+    best = (search(SearchRequest(space=space, budget=budget, top_k=1)).ranking[0] for budget in budgets)
+    first, second = (one.evaluation for one in best)
+    return figures(
+        **{"benchmark network": densenet(*OPTIMUM).evaluation.depth},
+        **named,
+        WRN=wide_resnet().evaluation.depth,
+        m=first.mass,
+        depth=first.depth,
+        **{"m within": second.mass},
+    )
+
+
 EXAMPLES: dict[int, Callable[[], Figures]] = {
     1: lambda: {f"L_{j}": str(mass.layer_links(W, j, T)) for j in range(5)},
     2: lambda: figures(t=mass.canonical_skip_channels(W, D, 500)),
@@ -505,6 +521,7 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     67: left_out_stages,
     68: numbers_of_cells,
     65: lines_of_a_grid,
+    69: depth,
     75: several_resolutions,
     78: fitted_profile,
 }

@@ -12,7 +12,6 @@ from app.http.fields import (
     UUID_EXAMPLE,
     CreatedAt,
     DatasetWithOptions,
-    Depth,
     ExportedAs,
     Network,
     NetworkId,
@@ -64,7 +63,6 @@ class Evaluated(with_costs(_Mass, timed=False)):  # type: ignore[misc]  # a base
 
     model_config = ConfigDict(extra="allow", json_schema_extra=with_parts)
 
-    depth: Depth
     caveats: list[str] = Field(description="Codes of what makes the network unusual.", examples=[["channels_below_8"]])
 
 

@@ -132,7 +132,7 @@ NnMass = Annotated[float, Field(description="NN-Mass of the network, without a u
 Params = Annotated[int, Field(description="Trainable parameters of the network.", examples=[999706])]
 Macs = Annotated[int, Field(description="Multiply-accumulates of the network for one input.", examples=[149759488])]
 Depth = Annotated[
-    int, Field(description="Layers outside the head, as the definition of the family counts them.", examples=[16])
+    int, Field(description="Layers on the longest path, without the head, as the family counts them.", examples=[40])
 ]
 FamilyName = Annotated[str, Field(description="Family of the networks.", examples=["densenet_cnn"])]
 

@@ -95,7 +95,7 @@ def _items(session: Session, owner: str, rows: Sequence[Search], finished: Seque
 def _facts(item: JsonObject) -> JsonObject:
     """Return the compared parts of a search."""
     result, best = item["result"], item["best"]
-    of_best = ("arch_id", "nn_mass", *COSTS, "depth", "architecture")
+    of_best = ("arch_id", "nn_mass", *COSTS, "architecture")
     return {
         "status": item["status"],
         "outcome": item["outcome"],

@@ -44,7 +44,7 @@ def table(session: Session, owner: str, search_id: UUID) -> str:
     place = "point" if is_front(row) else "rank"
     size = ["input_height", "input_width"] if request.space.varies_resolution() else []
     slack = [f"slack_{name}" for name in limits]
-    columns = [place, "arch_id", "nn_mass", *COSTS, "depth", "precision", *size, *widths, *slack, "architecture"]
+    columns = [place, "arch_id", "nn_mass", *COSTS, "precision", *size, *widths, *slack, "architecture"]
     precision = request.budget.precision
     lines = (_line(one, precision, limits, parts, sized=bool(size)) for one in _ranking(session, owner, row))
     return csv_text(columns, lines)
@@ -62,7 +62,7 @@ def _line(place: RankedArchitecture, precision: str, limits: list[str], parts: i
     return [
         place.rank,
         place.arch_id,
-        *(figures.get(name) for name in ("nn_mass", *COSTS, "depth")),
+        *(figures.get(name) for name in ("nn_mass", *COSTS)),
         precision,
         *size,
         *widths,

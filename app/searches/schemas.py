@@ -553,7 +553,6 @@ class RankedItem(with_costs(_Place, timed=True)):  # type: ignore[misc]  # a bas
     model_config = ConfigDict(extra="allow", json_schema_extra=with_parts)
 
     latency: EstimatedLatency | None = Field(None, description="Details of the estimate `latency_ms`.")
-    depth: Depth
     architecture: Network
     slack: dict[str, int | float] = Field(
         description="Distance to each limit of the budget, in the unit of the limit.",

@@ -108,7 +108,7 @@ def _timeline(architecture: Architecture, precision: str) -> list[tuple[str, int
 def _differences(compared: Sequence[Architecture], precision: str) -> Iterator[tuple[str, list[Any]]]:
     """Yield (name, values) for every figure, and for every integer of the definitions that differs."""
     reports = [one.evaluation.report(precision) for one in compared]
-    for name in ("nn_mass", *charted(), "depth"):
+    for name in ("nn_mass", *charted()):
         in_bytes = name in charted() and charted()[name].unit == "bytes"
         yield f"{name}, {precision}" if in_bytes else name, [report[name] for report in reports]
     definitions = [dict(_leaves("", one.definition())) for one in compared]

@@ -161,7 +161,12 @@ def compare(
     shown: list[Any] = [item for item in found["items"] if item["best"] is not None]
     bests = [item["best"] for item in shown]
     caveats = [caveat for item in shown for caveat in item["result"]["caveats"]]
-    more = {"bests": bests, "sized": varies_resolution(bests, caveats), "shared_items": found["shared"]["items"]}
+    more = {
+        "bests": bests,
+        "requests": [item["request"] for item in shown],
+        "sized": varies_resolution(bests, caveats),
+        "shared_items": found["shared"]["items"],
+    }
     return render(request, "compare.html", **found, **more)
 
 

@@ -61,11 +61,14 @@ def print_table(heads: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]])
 
 
 def print_networks(
-    networks: Sequence[Architecture], first: tuple[str, Sequence[str]], caveats: Sequence[str] = ()
+    networks: Sequence[Architecture],
+    first: tuple[str, Sequence[str]],
+    caveats: Sequence[str] = (),
+    *requests: Mapping[str, Any],
 ) -> None:
-    """Print networks with their figures. first: the heading and the entries of the first column."""
+    """Print networks with their figures, which answer requests. first: the heading and entries of the first column."""
     items = [network.raw for network in networks]
-    costs = formatting.shown_costs(items)
+    costs = formatting.shown_costs(items, *requests)
     last = {"resolution": formatting.resolution} if formatting.varies_resolution(items, caveats) else {}
     last |= {heading_of(items): formatting.shape}
     heads = [(name, RIGHT) for name in ("NN-Mass", *(formatting.cost_heading(cost, items) for cost in costs))]
@@ -85,7 +88,7 @@ def print_answer(answer: Answer) -> None:
     if answer.items:
         place = "rank" if answer.best is not None else "point"
         places = [formatting.count(item.raw[place]) for item in answer]
-        print_networks(answer.items, (place, places), answer.certificate.caveats)
+        print_networks(answer.items, (place, places), answer.certificate.caveats, answer.request)
     for line in lines_of(answer):
         typer.echo(line)
 

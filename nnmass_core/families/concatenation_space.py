@@ -253,6 +253,9 @@ class ConcatenationCnnSpace(Space):
     def varies_resolution(self) -> bool:
         return self.input.vary
 
+    def layers(self, chain: Chain) -> tuple[Ints, ...]:
+        return cell_layers(chain)
+
     def varies_width(self) -> bool:
         return len(self.cells.values) > 1 or any(len(axis.values) > 1 for axis in self.width)
 
@@ -305,6 +308,14 @@ def cell_densities(stage: Stage) -> tuple[Ints, Ints] | None:
         return None
     width, depth = stage.integers[:, 0], stage.integers[:, 1]
     return stage.mass_numerator, stage.mass_denominator * np.maximum(width * depth, 1)
+
+
+def cell_layers(chain: Chain) -> tuple[Ints, ...]:
+    """Return the layers that each option adds: the depth of a cell, docs/theory.md (69)."""
+    return tuple(
+        stage.integers[:, 1] if stage.integers.shape[1] == CELL else np.zeros(len(stage), np.int64)
+        for stage in chain.stages
+    )
 
 
 @lru_cache(maxsize=CELLS_KEPT)

@@ -16,7 +16,7 @@ from nnmass_core.codec import JsonObject, choice, encode, field_schema, integer,
 from nnmass_core.diagram import Panel
 from nnmass_core.engine.chain import Chain, Ints, Stage
 from nnmass_core.families.concatenation import SKIP_CHANNELS, WIDTH, Cell, skip_work
-from nnmass_core.families.concatenation_space import cell_densities, distinct_cells
+from nnmass_core.families.concatenation_space import cell_densities, cell_layers, distinct_cells
 from nnmass_core.families.costs import Costs, stage_of, timed
 from nnmass_core.families.neighborhood import cells_around
 from nnmass_core.hardware.latency import LatencyModel, Operators, Work, elementwise, linear
@@ -213,6 +213,9 @@ class DenseNetMlpSpace(Space):
 
     def densities(self, stage: Stage) -> tuple[Ints, Ints] | None:
         return cell_densities(stage)
+
+    def layers(self, chain: Chain) -> tuple[Ints, ...]:
+        return cell_layers(chain)
 
     def varies_width(self) -> bool:
         return len(self.width.values) > 1

@@ -40,6 +40,9 @@ KERNELS = (3, 5, 7)
 SQUEEZE = (0, 64)
 ACTIVATIONS = ("relu6", "relu", "hardswish", "silu")
 MOST_STAGES = 16
+LAYERS_OUTSIDE = 2
+"""The layers that `depth` counts outside the stages: the first and the last convolution."""
+
 KERNEL_DOC = "Height and width of the depthwise kernel: 3, 5 or 7"
 SQUEEZE_DOC = (
     "Squeeze-and-excitation after the depthwise convolution: it squeezes to the block's input channels divided by this,"
@@ -251,7 +254,7 @@ class MobileNetV2(ResidualNetwork):
         return (*layers, LayerShape(self.last_channels, size))
 
     def layers(self) -> int:
-        return 2 + sum(stage.repeats * (2 if stage.expansion == 1 else 3) for stage in self.stages)
+        return LAYERS_OUTSIDE + sum(stage.repeats * (2 if stage.expansion == 1 else 3) for stage in self.stages)
 
     def _stem_size(self) -> Size:
         return halved((self.input.height, self.input.width), self.stem_stride - 1)

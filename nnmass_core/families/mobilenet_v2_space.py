@@ -27,6 +27,7 @@ from nnmass_core.families.mobilenet_v2 import (
     KERNEL,
     KERNEL_DOC,
     KERNELS,
+    LAYERS_OUTSIDE,
     MOST_STAGES,
     SQUEEZE,
     SQUEEZE_DOC,
@@ -340,10 +341,26 @@ class MobileNetV2Space(Space):
         columns = (INTEGERS_BEFORE + INTEGERS_A_STAGE * stage + 1 for stage in range(len(self.stages)))
         return PartValues(tuple((column,) for column in columns), only_present) if name == "widths" else None
 
+    def layers(self, chain: Chain) -> tuple[Ints, ...]:
+        stem, *stages, head = chain.stages
+        found = [np.full(len(stem), LAYERS_OUTSIDE, np.int64)]
+        for first, others, nodes in zip(stages[0::2], stages[1::2], chain.nodes[2::2], strict=False):
+            begun, more = _layers_a_block(first.integers[:, 0]), np.maximum(others.integers[:, 0] - 1, 0)
+            each = np.zeros(nodes, np.int64)  # the layers of a block, by the node inside the stage
+            each[first.target] = begun
+            found += [begun, each[others.source] * more]
+        return (*found, np.zeros(len(head), np.int64))
+
     def varies_width(self) -> bool:
         widths = [self.stem_channels, self.last_channels, *(stage["channels"] for stage in self.stages)]
         left_out = any({0} < set(stage["repeats"].values) for stage in self.stages)
         return left_out or any(len(axis.values) > 1 for axis in widths)
+
+
+def _layers_a_block(expansion: Ints) -> Ints:
+    """Return the layers of blocks: 3, 2 without an expanding convolution, and none where the expansion is 0."""
+    layers: Ints = np.where(expansion > 1, 3, 2 * expansion)
+    return layers
 
 
 def runs_of(stages: tuple[StageAxes, ...]) -> Runs:

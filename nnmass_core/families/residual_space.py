@@ -7,6 +7,7 @@ docs/theory.md (67).
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -253,6 +254,17 @@ def staged_chain(
         entering = blocks.channels(channels)
     chained.append(head.stage(entering, 0 * entering + area(after), model))
     return Chain(tuple(chained), (*nodes, 1), shape)
+
+
+def layers_of_options(chain: Chain, each: int) -> tuple[Ints, ...]:
+    """Return the layers that each option of `staged_chain` adds: docs/theory.md (69). each: the layers of a block."""
+    before = len(chain.stages) % 2  # a stage that chooses the image, where there are several
+    stem, *stages, head = chain.stages[before:]
+    chosen = (np.zeros(len(stage), np.int64) for stage in chain.stages[:before])
+    firsts = [each * np.minimum(stage.integers[:, 0], 1) for stage in stages[0::2]]
+    others = [each * np.maximum(stage.integers[:, 0] - 1, 0) for stage in stages[1::2]]
+    pairs = itertools.chain.from_iterable(zip(firsts, others, strict=True))
+    return (*chosen, np.ones(len(stem), np.int64), *pairs, np.zeros(len(head), np.int64))
 
 
 def _stem_stage(frame: Frame, model: LatencyModel | None) -> Stage:

@@ -19,7 +19,7 @@ from nnmass_core.codec import (
     object_schema,
     sequence,
 )
-from nnmass_core.engine.chain import Chain
+from nnmass_core.engine.chain import Chain, Ints
 from nnmass_core.errors import Problem
 from nnmass_core.families.costs import Costs
 from nnmass_core.families.residual import (
@@ -48,6 +48,7 @@ from nnmass_core.families.residual_space import (
     largest_places,
     largest_stages,
     last_maps,
+    layers_of_options,
     layers_of_stages,
     most,
     option_bound,
@@ -168,6 +169,11 @@ def blocks_of(block: str, groups: int, width_per_group: int) -> Blocks:
     return BasicBlocks() if block == "basic" else Bottlenecks(groups, width_per_group)
 
 
+def layers_a_block(block: str) -> int:
+    """Return how many layers a block adds to a network's depth."""
+    return 2 if block == "basic" else 3
+
+
 def frame_of(image: Image) -> Frame:
     """Return the stem: a 7x7 convolution with stride 2 to 64 channels, BatchNorm, and 3x3 max pooling with stride 2."""
     full = (image.height, image.width)
@@ -265,7 +271,7 @@ class ResNet(ResidualNetwork):
         return (stem, *layers_of_stages(self.blocks(), frame_of(self.input), self.stages))
 
     def layers(self) -> int:
-        return 1 + (2 if self.block == "basic" else 3) * sum(stage.repeats for stage in self.stages)
+        return 1 + layers_a_block(self.block) * sum(stage.repeats for stage in self.stages)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -381,6 +387,9 @@ class ResNetSpace(Space):
 
     def varies_resolution(self) -> bool:
         return self.input.vary
+
+    def layers(self, chain: Chain) -> tuple[Ints, ...]:
+        return layers_of_options(chain, layers_a_block(self.block))
 
     def varies_width(self) -> bool:
         return varies_width(self.stages)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 
 from nnmass_core.architecture import CLASSES, Architecture, Image, LayerShape
 from nnmass_core.codec import JsonObject, Value, field_schema, integer, object_schema, sequence
-from nnmass_core.engine.chain import Chain
+from nnmass_core.engine.chain import Chain, Ints
 from nnmass_core.errors import Problem
 from nnmass_core.families.costs import Costs
 from nnmass_core.families.residual import (
@@ -39,6 +39,7 @@ from nnmass_core.families.residual_space import (
     largest_places,
     largest_stages,
     last_maps,
+    layers_of_options,
     layers_of_stages,
     most,
     option_bound,
@@ -55,6 +56,7 @@ from nnmass_core.spaces.structure import PartValues, only_present
 
 STAGES = (3, 8)
 STEM = 16
+LAYERS_A_BLOCK = 2
 SPACE_BOUNDS = {"channels": CHANNELS, "repeats": (0, REPEATS[1])}
 """The values of a space's axes."""
 
@@ -157,7 +159,7 @@ class WideResNetCifar(ResidualNetwork):
         return (LayerShape(STEM, frame.size), *layers_of_stages(WideBlocks(), frame, self.stages))
 
     def layers(self) -> int:
-        return 1 + 2 * sum(stage.repeats for stage in self.stages)
+        return 1 + LAYERS_A_BLOCK * sum(stage.repeats for stage in self.stages)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,6 +250,9 @@ class WideResNetCifarSpace(Space):
 
     def varies_resolution(self) -> bool:
         return self.input.vary
+
+    def layers(self, chain: Chain) -> tuple[Ints, ...]:
+        return layers_of_options(chain, LAYERS_A_BLOCK)
 
     def varies_width(self) -> bool:
         return varies_width(self.stages)

@@ -111,6 +111,17 @@ class Space(ABC):
         """
         return None
 
+    def layers(self, chain: Chain) -> tuple[Ints, ...] | None:
+        """Return how many layers each option adds to a network's depth: docs/theory.md (69); None if not defined.
+
+        Args:
+            chain: The space's chain.
+
+        Returns:
+            The layers of each stage's options, (options,) each, whose sum over a path is the depth of its network.
+        """
+        return None
+
     @abstractmethod
     def varies_width(self) -> bool:
         """Return whether the space contains networks of different widths."""
@@ -126,6 +137,11 @@ class Space(ABC):
     def most_parts(self) -> int:
         """Return the most cells or stages of a network of the space."""
         return len(self.largest().evaluation.parts)
+
+    @property
+    def counts_layers(self) -> bool:
+        """Whether the family defines the layers of its options: without them depth cannot be limited."""
+        return type(self).layers is not Space.layers
 
     @property
     def form_version(self) -> int:

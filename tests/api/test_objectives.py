@@ -135,6 +135,28 @@ def test_a_share_of_the_most_macs_is_spent(client: TestClient, worker: Context) 
     assert wrong.json()["errors"][0]["field"] == "spend.quantity"
 
 
+def test_depth_is_a_limit_an_objective_and_a_figure(client: TestClient, worker: Context) -> None:
+    budget = {"max_params": 100_000, "min_depth": 6, "max_depth": 10}
+    search, items = run(client, worker, {"budget": budget, "top_k": 3})
+    assert search["result"]["optimal"]
+    assert "max_depth" in search["result"]["binding"]
+    for item in items:
+        assert item["depth"] == sum(cell["depth"] for cell in item["architecture"]["cells"])
+        assert item["slack"]["max_depth"] == 10 - item["depth"]
+        assert item["slack"]["min_depth"] == item["depth"] - 6 >= 0
+    page = client.get(f"/searches/{search['id']}").text
+    assert '<th scope="col" class="n">depth</th>' in page
+    assert f'data-value="{items[0]["depth"]}">{items[0]["depth"]} layers</td>' in page
+    plain, _ = run(client, worker, {"budget": {"max_params": 100_000}, "top_k": 1})
+    assert '<th scope="col" class="n">depth</th>' not in client.get(f"/searches/{plain['id']}").text
+    _, front = run(client, worker, {"budget": {"max_params": 20_000}, "objective": {"pareto": ["nn_mass", "depth"]}})
+    assert [point["depth"] for point in front] == sorted({point["depth"] for point in front})
+    impossible, _ = run(client, worker, {"budget": {"max_depth": 5, "min_nn_mass": 300}})
+    assert impossible["outcome"] == "nothing_fits"
+    least = int(impossible["result"]["relaxation"]["max_depth"])
+    assert f"Raise the depth limit to at least {least} layers." in client.get(f"/searches/{impossible['id']}").text
+
+
 def test_networks_fit_several_devices(client: TestClient, worker: Context) -> None:
     mine = profile("fast")
     assert client.post("/v1/devices", json=mine).status_code == 201
@@ -266,6 +288,8 @@ def test_a_floor_that_no_network_reaches_has_the_highest_that_one_does(client: T
         ({"budget": {"max_density": 1.5}}, "budget.max_density"),
         ({"budget": {"max_density": 0.5}, "space": "mobilenet-v2-tiny"}, "budget.max_density"),
         ({"budget": {"min_latency_ms": 3}}, "budget.min_latency_ms"),
+        ({"budget": {"min_depth": 7, "max_depth": 6}}, "budget.min_depth"),
+        ({"budget": {"max_depth": 1.5}}, "budget.max_depth"),
         ({"budget": {"min_peak_activation_bytes": 3}}, "budget.min_peak_activation_bytes"),
         ({"budget": {"max_nn_mass": 1}, "objective": {"minimize": "macs", "min_nn_mass": 2}}, "objective.min_nn_mass"),
         ({"objective": {"pareto": ["nn_mass", "macs"]}, "top_k": 5}, "top_k"),

@@ -37,6 +37,8 @@ class Small:
             return self.nanoseconds[row.cells]
         if cost == "weight_bytes":
             return row.weight_bytes(PRECISION)
+        if cost == "depth":
+            return depth_of(self.space, row)
         return {"params": row.params, "macs": row.macs, "peak_activation_bytes": row.peak}[cost]
 
     def within(self, budget: dict[str, Any], least: Fraction | None = None) -> list[Row]:
@@ -65,6 +67,18 @@ class Small:
         """Ask the product."""
         space, kept = decode_space(self.space), Budget(**budget, device=DEVICE)
         return search(SearchRequest(space=space, budget=kept, objective=objective or Maximize(), **more), control)
+
+
+def depth_of(space: dict[str, Any], row: Row) -> int:
+    """Return a network's layers, counted from its integers as docs/theory.md (69) says."""
+    match space["family"]:
+        case "resnet":
+            return 1 + (2 if space["block"] == "basic" else 3) * sum(stage[-1] for stage in row.cells)
+        case "wide_resnet_cifar":
+            return 1 + 2 * sum(stage[-1] for stage in row.cells)
+        case "mobilenet_v2":
+            return 2 + sum((3 if stage[0] > 1 else 2) * stage[2] for stage in row.cells[1:])
+    return sum(cell[1] for cell in row.cells)
 
 
 def random_small(rng: Random, family: str, most: int = 150) -> Small:

@@ -62,6 +62,10 @@ def check_paths(space: dict[str, Any], rows: list[Row], cells_of: CellsOf) -> No
     assert sorted(map(cells_of, networks)) == sorted(row.cells for row in rows)
     assert chain.count() == len(rows)
     assert chain.options() <= decoded.option_bound()
+    layers = decoded.layers(chain)
+    assert layers is not None
+    depths = np.sum([of_stage[paths[:, i]] for i, of_stage in enumerate(layers)], axis=0)
+    assert depths.tolist() == [network.evaluation.depth for network in networks]
     sums = np.sum([stage.additive[paths[:, i]] for i, stage in enumerate(chain.stages)], axis=0)
     of_network: dict[Any, Row] = {row.cells: row for row in rows}
     for network, path, total, peak in zip(networks, paths.tolist(), sums, chain.path_peaks(paths), strict=True):

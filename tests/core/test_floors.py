@@ -22,10 +22,10 @@ from tests.core.every_limit import FAMILIES, Small, found, random_small
 from tests.core.latencies import DEVICE
 from tests.networks import AROUND_MOBILENET
 
-UPPER = ("max_params", "max_macs", "max_weight_bytes", "max_peak_activation_bytes", "max_latency_ms")
-LOWER = ("min_params", "min_macs", "min_weight_bytes", "min_latency_ms")
+UPPER = ("max_params", "max_macs", "max_weight_bytes", "max_peak_activation_bytes", "max_latency_ms", "max_depth")
+LOWER = ("min_params", "min_macs", "min_weight_bytes", "min_latency_ms", "min_depth")
 MASSES = ("min_nn_mass", "max_nn_mass")
-MINIMIZED = ("params", "macs", "peak_activation_bytes", "latency_ms")
+MINIMIZED = ("params", "macs", "peak_activation_bytes", "latency_ms", "depth")
 
 
 def value(small: Small, row: Row, limit: str) -> float | Fraction:

@@ -20,7 +20,7 @@ from tests.core.brute import Row, first_of_each_shape
 from tests.core.every_limit import FAMILIES, Small, found, random_small
 from tests.parsed import parsed
 
-SUMS = ("params", "macs", "weight_bytes", "latency_ms")
+SUMS = ("params", "macs", "weight_bytes", "latency_ms", "depth")
 SHARES = ("1", "0.99", "0.95", "0.9", "0.7", "0.3", "0.07", "0.000001")
 
 

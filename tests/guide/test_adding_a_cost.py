@@ -55,7 +55,7 @@ ROW = "Cost(name='{}', label='energy', meaning='energy', example='5', compute={}
         ("import nothing_of_this_name", "No module named 'nothing_of_this_name'"),
         ("ENERGY = 'energy'", "energy_cost:ENERGY is not a Cost"),
         ("ENERGY = " + ROW.format("macs", "lambda c: c.macs"), "defines a second cost named macs"),
-        ("ENERGY = " + ROW.format("depth", "lambda c: c.macs"), "has the name of another figure"),
+        ("ENERGY = " + ROW.format("slack", "lambda c: c.macs"), "has the name of another figure"),
         (
             "ENERGY = " + ROW.format("Loud", "lambda c: c.macs"),
             "characters other than lower-case letters, digits and _",

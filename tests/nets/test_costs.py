@@ -84,6 +84,22 @@ def test_the_shapes_of_layers_are_those_of_the_module(family: str, pytestconfig:
         assert len(shapes) + flat == architecture.evaluation.depth
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_depth_is_the_longest_path_of_the_module(family: str, pytestconfig: pytest.Config) -> None:
+    rng = Random(f"depth {family}")
+    for _ in range(min(20, at_most(pytestconfig, NETWORKS))):
+        architecture = decode_architecture(random_network(rng, family))
+        with torch.device("meta"):
+            module = torch.fx.symbolic_trace(assemble(architecture, draw_wiring(architecture, 0)).eval())
+        named = [name for name, layer in module.named_modules() if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear)]
+        layers = {name: int(not name.endswith((*BETWEEN, "classifier.1"))) for name in named}
+        longest: dict[Any, int] = {}
+        for node in module.graph.nodes:
+            before = max((longest[other] for other in node.all_input_nodes), default=0)
+            longest[node] = before + (layers.get(str(node.target), 0) if node.op == "call_module" else 0)
+        assert max(longest.values()) == architecture.evaluation.depth
+
+
 def without_head(seen: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
     """Return the outputs that are maps: the classifier's is a vector."""
     return [shape for shape in seen if len(shape) == 3]
