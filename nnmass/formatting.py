@@ -163,9 +163,14 @@ def _names(request: Mapping[str, Any], cost: Cost) -> bool:
 
 
 def cost_heading(cost: Cost, items: Sequence[Mapping[str, Any]]) -> str:
-    """Return the heading of a cost's column; bytes name the precision at which they are counted: weights, int8."""
+    """Return the heading of a cost's column: bytes name their precision, and what a batch has more of its size.
+
+    So "weights, int8", and "activations, int8, batch 8".
+    """
     precisions = list(dict.fromkeys(item["precision"] for item in items if item.get("precision")))
-    return ", ".join([cost.heading, *precisions]) if cost.unit == "bytes" else cost.heading
+    batches = list(dict.fromkeys(f"batch {item['batch']:,}" for item in items if item.get("batch", 1) > 1))
+    counted = precisions if cost.unit == "bytes" else []
+    return ", ".join([cost.heading, *counted, *(batches if cost.stored or cost.timed else [])])
 
 
 def resolution(item: Mapping[str, Any]) -> str:
@@ -465,9 +470,12 @@ def request_summary(request: Mapping[str, Any]) -> str:
     """
     devices = _devices(request["budget"])
     limits = {
-        name: value for name, value in request["budget"].items() if name not in ("precision", "device", "devices")
+        name: value
+        for name, value in request["budget"].items()
+        if name not in ("precision", "batch", "device", "devices")
     }
     at = f" at {request['budget']['precision']}" if _counts_bytes(request) else ""
+    at += f", batch {request['budget']['batch']:,}" if request["budget"].get("batch", 1) > 1 else ""
     budget = [_limit(name, value) for name, value in limits.items() if not is_floor(name)]
     floors = [_limit(name, value) for name, value in limits.items() if is_floor(name)]
     fast = [one["name"] for one in devices if isinstance(one, Mapping) and not _has_memory(one)]

@@ -97,12 +97,13 @@ class Architecture(FromJson):
         params: Trainable parameters.
         macs: Multiply-accumulates for one input.
         weight_bytes: Bytes of the stored weights, at the requested precision.
-        peak_activation_bytes: Peak bytes of activations for one input, at the requested precision.
+        peak_activation_bytes: Peak bytes of activations for the inputs of a batch, at the requested precision.
         precision: The precision at which bytes are counted; None of a service of an earlier release.
         depth: Layers on the longest path, without the head, as the family counts them.
+        batch: The inputs whose activations and latency the figures are for.
         rank: The rank in a ranking, from 1, else None: a point of a Pareto front has no rank.
         point: The number of a point of a Pareto front, from 1, ascending in its first cost, else None.
-        latency_ms: The estimate for one input in milliseconds, if the budget's device has a latency model.
+        latency_ms: The estimate for a batch in milliseconds, if the budget's device has a latency model.
         latency: The device of the estimate, and the band in which a measurement should lie.
         slack: The distance to each limit of a ranking's budget, in its unit, else empty.
         devices: Of a budget with several devices, the slack and the latency on each; None for others.
@@ -119,6 +120,7 @@ class Architecture(FromJson):
     peak_activation_bytes: int
     precision: str | None = json_field(default=None)
     depth: int
+    batch: int = json_field(default=1)
     rank: int | None = json_field(default=None)
     point: int | None = json_field(default=None)
     latency_ms: float | None = json_field(default=None)

@@ -34,9 +34,9 @@ class SearchOptions(TypedDict, total=False):
         max_params: Trainable parameters.
         max_macs: Multiply-accumulates for one input.
         max_weight_bytes: Bytes of stored weights at `precision`.
-        max_peak_activation_bytes: Peak bytes of activations for one input, at `precision`.
-        max_latency_ms: Milliseconds for one input, as the device's profile estimates them; a number or a text such as
-            "5 ms".
+        max_peak_activation_bytes: Peak bytes of activations for `batch` inputs, at `precision`.
+        max_latency_ms: Milliseconds for `batch` inputs, as the device's profile estimates them; a number or a text such
+            as "5 ms".
         max_depth: Layers on the longest path, without the head, as the family counts them.
         min_params: The fewest trainable parameters.
         min_macs: The fewest multiply-accumulates.
@@ -52,6 +52,8 @@ class SearchOptions(TypedDict, total=False):
             that has a latency profile at the precision.
         precision: `fp32`, `fp16` or `int8`; by default that of the device (int8 for a microcontroller), and fp32
             without a device.
+        batch: How many inputs run at a time, by default 1: their activations are in memory together, and a latency is
+            theirs, from a profile of the same batch.
         objective: `{"maximize": "nn_mass"}` (default) or a cost that is a sum, such as `{"maximize": "params"}`;
             `{"minimize": "params" | "macs" | "weight_bytes" | "peak_activation_bytes" | "latency_ms" | "depth",
             "min_nn_mass": 755}` with or without the NN-Mass; or `{"pareto": ["nn_mass", "macs"]}`, with one cost or
@@ -87,6 +89,7 @@ class SearchOptions(TypedDict, total=False):
     device: str | Mapping[str, Any] | None
     devices: Sequence[str | Mapping[str, Any]] | None
     precision: str
+    batch: int
     objective: Mapping[str, Any]
     spend: Mapping[str, Any] | None
     exclude: Iterable[str | Mapping[str, Any] | Architecture]
@@ -114,7 +117,7 @@ def _budget_of(options: SearchOptions) -> dict[str, object]:
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     costs = (costs_by_limit() | costs_by_floor()).items()
     limits = {name: bound_of(cost, given[name], f"budget.{name}") for name, cost in costs if name in given}
-    limits |= {name: given[name] for name in (*NO_COSTS, "precision", "device") if name in given}
+    limits |= {name: given[name] for name in (*NO_COSTS, "precision", "batch", "device") if name in given}
     return limits | ({"devices": [*given["devices"]]} if "devices" in given else {})
 
 

@@ -51,6 +51,7 @@ def _row(item: Mapping[str, Any]) -> JsonObject:
         ranked
         | {"arch_id": item["arch_id"]}
         | {name: item.get(name) for name in ("nn_mass", *COSTS, "precision")}
+        | ({"batch": item["batch"]} if item.get("batch", 1) > 1 else {})
         | slack
         | widths
     )

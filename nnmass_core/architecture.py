@@ -142,20 +142,21 @@ class Evaluation:
         """The most activation elements alive at the same time for one input: docs/theory.md (22)."""
         return max(step.peak_elements for step in self.steps)
 
-    def report(self, precision: str) -> dict[str, Any]:
+    def report(self, precision: str, batch: int = 1) -> dict[str, Any]:
         """Return the evaluation as JSON-ready figures.
 
         The name of the parts' field depends on the family, so that no TypedDict describes it.
 
         Args:
             precision: The precision at which bytes are counted: `fp32`, `fp16` or `int8`.
+            batch: The inputs whose activations are counted.
         """
         size = BYTES_PER_ELEMENT[precision]
         return {
             "nn_mass": float(self.mass),
             "precision": precision,
             self.part_name: [part.report() for part in self.parts],
-            **{cost.name: cost.value(self, None, size) for cost in COSTS.values() if not cost.timed},
+            **{cost.name: cost.value(self, None, size, batch) for cost in COSTS.values() if not cost.timed},
         }
 
 

@@ -21,6 +21,9 @@ LARGEST_NUMBER = 1e9
 MOST_DEVICES = 8
 """The most devices of a budget."""
 
+MOST_BATCH = 65_536
+"""The most inputs of a batch."""
+
 LARGEST_MASS = 1e15
 """The largest bound of a limit on NN-Mass."""
 
@@ -66,12 +69,14 @@ class CostLimit:
         bound: The units of the cost, inclusive.
         element_bytes: Bytes of a stored number.
         devices: On how many devices the cost is estimated, each of which must keep the limit: 1 where it is not timed.
+        batch: The inputs whose activations are in memory together.
     """
 
     cost: Cost
     bound: float
     element_bytes: int
     devices: int = 1
+    batch: int = 1
 
     @property
     def quantities(self) -> tuple[str, ...]:
@@ -86,7 +91,7 @@ class CostLimit:
             latency: The latency of the architecture, which a limit on a timed cost needs, on several devices the
                 greatest; without it that cost counts as 0.
         """
-        return self.cost.value(evaluation, latency, self.element_bytes) or 0
+        return self.cost.value(evaluation, latency, self.element_bytes, self.batch) or 0
 
 
 class Limit(CostLimit):
@@ -100,13 +105,14 @@ class Limit(CostLimit):
     @property
     def elements(self) -> int:
         """The bound in elements, the engine's unit."""
-        return self.cost.most_elements(self.bound, self.element_bytes)
+        return self.cost.most_elements(self.bound, self.element_bytes, self.batch)
 
     @property
     def step(self) -> Fraction | None:
         """One element of the cost as a fraction of the bound, exactly; None for a bound of 0."""
         whole = self.cost.whole
-        unit = Fraction(self.cost.in_units(1, self.element_bytes)) if whole else Fraction(1, self.cost.per_unit)
+        size = self.cost.in_units(1, self.element_bytes, self.batch)
+        unit = Fraction(size) if whole else Fraction(1, self.cost.per_unit)
         return unit / Fraction(self.bound) if self.bound else None
 
     def raised(self, factor: Fraction) -> float:
@@ -233,10 +239,11 @@ class Budget:
         devices: Several of these in place of one, at most 8: networks must fit each of them, and a limit on latency
             holds on each that has times of operators at this precision. The default precision is the one of least bytes
             of theirs.
+        batch: How many inputs run at a time, 1 to 65,536: their activations are in memory together, and a latency is
+            theirs, from a profile that was measured with as many.
         bounds: Limits by their names: `max_` and the name of a cost for each row of the table of costs
             (`nnmass_core.costs`), `min_` and its name for each that is a sum, `min_nn_mass` and `max_nn_mass`, and
-            `max_density` for every cell; None sets no limit. A limit on latency is for one input, batch 1, as the
-            device's profile estimates it.
+            `max_density` for every cell; None sets no limit.
 
     Raises:
         DefinitionError: A limit, the precision or the device is wrong, or a lower limit is above the upper one on the
@@ -247,6 +254,7 @@ class Budget:
     bounds: tuple[tuple[str, float], ...]
     precision: str
     devices: tuple[Device, ...]
+    batch: int
 
     def __init__(
         self,
@@ -254,6 +262,7 @@ class Budget:
         precision: str | None = None,
         device: Device | str | Mapping[str, Any] | None = None,
         devices: Sequence[Device | str | Mapping[str, Any]] | None = None,
+        batch: int | None = None,
         **bounds: float | None,
     ) -> None:
         costs = costs_by_limit() | costs_by_floor()
@@ -264,6 +273,8 @@ class Budget:
         problems += [problem for name, bound in given.items() for problem in _wrong(name, costs.get(name), bound)]
         if precision is not None and precision not in tuple(BYTES_PER_ELEMENT):
             problems.append(Problem("precision", "unknown_choice", f"must be one of {', '.join(BYTES_PER_ELEMENT)}"))
+        inputs = 1 if batch is None else as_integer(batch)
+        problems += check_integer(inputs, 1, MOST_BATCH, "batch")
         known: tuple[Device, ...] = ()
         try:
             known = _read_devices(device, devices)
@@ -274,6 +285,7 @@ class Budget:
         )
         object.__setattr__(self, "precision", usual if precision is None else precision)
         object.__setattr__(self, "devices", known)
+        object.__setattr__(self, "batch", inputs)
         if not problems:
             timed = [name for name in given if name in costs and costs[name].timed]
             problems = [problem for name in timed for problem in self._untimed(name)]
@@ -299,8 +311,9 @@ class Budget:
         if not models:
             yield Problem(limit, "needs_device", "requires a device with a latency profile")
         elif not self.timed_devices():
-            message = f"must be {models[0].precision}, the precision of the device's latency profile"
-            yield Problem("precision", "conflicts_with_device", message)
+            differs = "batch" if any(model.precision == self.precision for model in models) else "precision"
+            message = f"must be {getattr(models[0], differs)}, the {differs} of the device's latency profile"
+            yield Problem(differs, "conflicts_with_device", message)
 
     @property
     def device(self) -> Device | None:
@@ -308,9 +321,16 @@ class Budget:
         return self.devices[0] if len(self.devices) == 1 else None
 
     def timed_devices(self) -> tuple[tuple[Device, LatencyModel], ...]:
-        """Return the devices that have times of operators at the budget's precision, with these."""
+        """Return the devices that have times of operators at the budget's precision and batch, with these.
+
+        A budget of single inputs takes a profile as it is, of whichever batch: docs/theory.md (70).
+        """
         timed = ((device, device.latency) for device in self.devices)
-        return tuple((device, model) for device, model in timed if model and model.precision == self.precision)
+        return tuple(
+            (device, model)
+            for device, model in timed
+            if model and model.precision == self.precision and self.batch in (1, model.batch)
+        )
 
     @property
     def element_bytes(self) -> int:
@@ -324,7 +344,7 @@ class Budget:
             bounds[name] = min(bound, bounds.get(name, bound))
         costs = costs_by_limit().items()
         return tuple(
-            Limit(cost, bounds[name], self.element_bytes, len(self.timed_devices()) if cost.timed else 1)
+            Limit(cost, bounds[name], self.element_bytes, len(self.timed_devices()) if cost.timed else 1, self.batch)
             for name, cost in costs
             if name in bounds
         )
@@ -350,7 +370,8 @@ class Budget:
         """Write the budget as JSON-ready objects, unset limits left out."""
         named = [device.named() for device in self.devices]
         devices: JsonObject = {"device": named[0]} if len(named) == 1 else {"devices": named} if named else {}
-        return {**dict(self.bounds), "precision": self.precision, **devices}
+        batch: JsonObject = {} if self.batch == 1 else {"batch": self.batch}
+        return {**dict(self.bounds), "precision": self.precision, **batch, **devices}
 
 
 def _read_devices(device: object, devices: object) -> tuple[Device, ...]:

@@ -74,6 +74,7 @@ class Ranked:
         caveats: Codes of what makes the network unusual: docs/theory.md (36).
         of_front: Whether it is a point of a front. No point of a front is better than another, so it has no rank.
         devices: Of a budget with several devices, how it fits each of them.
+        batch: The inputs of the budget, whose activations and latency the figures are for.
     """
 
     rank: int
@@ -84,6 +85,7 @@ class Ranked:
     caveats: tuple[str, ...] = ()
     of_front: bool = False
     devices: tuple[DeviceFit, ...] = ()
+    batch: int = 1
 
     def figures(self, precision: str) -> JsonObject:
         """Return a rank's figures without its definition, JSON-ready.
@@ -97,7 +99,7 @@ class Ranked:
         return {
             **place_of(self.rank, of_front=self.of_front),
             "arch_id": arch_id,
-            **self.evaluation.report(precision),
+            **self.evaluation.report(precision, self.batch),
             **{
                 cost.name: cost.value(self.evaluation, self.latency, BYTES_PER_ELEMENT[precision])
                 for cost in COSTS.values()
@@ -106,6 +108,7 @@ class Ranked:
             "latency": None if self.latency is None else self.latency.to_json(),
             "slack": self.slack,
             **({"devices": [fit.to_json() for fit in self.devices]} if self.devices else {}),
+            **({} if self.batch == 1 else {"batch": self.batch}),
             "caveats": list(self.caveats),
         }
 

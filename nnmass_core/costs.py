@@ -83,7 +83,7 @@ class Cost:
         per_unit: elements in one unit, where one is not enough to be exact; the cost is then a number with decimals.
         quantity: what the engine calls it, where it is not computed.
         attribute: where an evaluation has its elements.
-        stored: an element is a stored number, and its unit a byte: the precision decides.
+        stored: an element is a number of an input's activations, and its unit a byte: precision and batch decide.
         timed: it is estimated for a device, and its elements are those of a `Latency`.
         layers: its elements are the layers that a space counts (`Space.layers`).
         memory: the field of a device that limits it.
@@ -153,31 +153,31 @@ class Cost:
         source = latency if self.timed else evaluation
         return None if source is None else int(getattr(source, self.attribute))
 
-    def in_units(self, elements: float, element_bytes: int) -> float:
-        """Convert elements to the cost's unit."""
-        return elements * self._size(element_bytes) if self.whole else elements / self.per_unit
+    def in_units(self, elements: float, element_bytes: int, batch: int = 1) -> float:
+        """Convert elements to the cost's unit. Activations are those of a batch: docs/theory.md (70)."""
+        return elements * self._size(element_bytes, batch) if self.whole else elements / self.per_unit
 
-    def value(self, evaluation: Any, latency: Any, element_bytes: int) -> float | None:
+    def value(self, evaluation: Any, latency: Any, element_bytes: int, batch: int = 1) -> float | None:
         """Return a network's cost in the cost's unit; None for a timed cost without a latency."""
         elements = self.elements(evaluation, latency, element_bytes)
-        return None if elements is None else self.in_units(elements, element_bytes)
+        return None if elements is None else self.in_units(elements, element_bytes, batch)
 
-    def most_elements(self, bound: float, element_bytes: int) -> int:
+    def most_elements(self, bound: float, element_bytes: int, batch: int = 1) -> int:
         """Return the largest number of elements whose value in the cost's unit is at most `bound`."""
         if self.whole:
-            return int(bound // self._size(element_bytes))
+            return int(bound // self._size(element_bytes, batch))
         near = math.floor(bound * self.per_unit) + 1
         return next(n for n in (near, near - 1, near - 2) if self.in_units(n, element_bytes) <= bound)
 
     def least_elements(self, bound: float, element_bytes: int) -> int:
         """Return the smallest number of elements whose value in the cost's unit is at least `bound`."""
         if self.whole:
-            return -int(-bound // self._size(element_bytes))
+            return -int(-bound // self._size(element_bytes, 1))  # the peak, which a batch multiplies, has no floor
         near = math.ceil(bound * self.per_unit) - 1
         return next(n for n in (near, near + 1, near + 2) if self.in_units(n, element_bytes) >= bound)
 
-    def _size(self, element_bytes: int) -> int:
-        return element_bytes if self.stored else 1
+    def _size(self, element_bytes: int, batch: int) -> int:
+        return element_bytes * batch if self.stored else 1
 
 
 def counts_of(figures: Any, element_bytes: int) -> Counts:
@@ -223,7 +223,7 @@ OWN = (
         summed=False,
         heading="activations",
         option="--max-peak-bytes",
-        description="Peak memory of live activations for one input at `precision`, in bytes.",
+        description="Peak memory of live activations for `batch` inputs at `precision`, in bytes.",
     ),
     Cost(
         name="latency_ms",
@@ -236,7 +236,7 @@ OWN = (
         per_unit=NANOSECONDS,
         timed=True,
         heading="estimated latency",
-        description="Estimated latency of one input (batch 1) in milliseconds. Requires `device`.",
+        description="Estimated latency of `batch` inputs in milliseconds. Requires `device`.",
     ),
     Cost(
         name="depth",

@@ -51,9 +51,9 @@ VERSION = 2
 
 1: upper limits on costs; maximize NN-Mass, minimize a cost at a least NN-Mass, fronts. 2: floors and limits on NN-Mass,
 costs that are maximized or minimized at any NN-Mass, weight_bytes as an objective, spend, exclude, first_rank,
-several devices, limits on density and on depth, depth as an objective; stages that overlap or can be left out, and
-several numbers of cells, fronts in any two costs; kernels, squeeze-and-excitation, activations and stem strides of
-inverted residuals.
+several devices, a batch, limits on density and on depth, depth as an objective; stages that overlap or can be left
+out, and several numbers of cells, fronts in any two costs; kernels, squeeze-and-excitation, activations and stem
+strides of inverted residuals.
 """
 
 MOST_RESULTS = 1000
@@ -517,7 +517,11 @@ class SearchRequest:
             yield from (Problem(name, "no_depth", message) for name, cost in self.costs if cost.layers)
 
     def _size_problems(self) -> Iterator[Problem]:
-        """Yield the computed costs that some network of the space has too much of to be summed exactly."""
+        """Yield the costs that some network of the space has too much of to be exact: computed ones, and of a batch."""
+        size = self.budget.element_bytes * self.budget.batch
+        if self.budget.batch > 1 and self.space.largest().evaluation.peak_elements * size > LARGEST_INTEGER:
+            message = "makes more than 2**53 - 1 bytes of activations for networks of this space"
+            yield Problem("budget.batch", "too_large", message)
         computed = [(name, cost.compute) for name, cost in self.costs if cost.compute is not None]
         if not computed:
             return
@@ -545,7 +549,9 @@ class SearchRequest:
             return []
         field, timed = fields[0], self.budget.timed_devices()
         if not timed:
-            return [Problem(field, "needs_device", "requires a device with a latency profile at this precision")]
+            return [
+                Problem(field, "needs_device", "requires a device with a latency profile at this precision and batch")
+            ]
         ambiguous = [name for name in fields if name != f"budget.{COSTS['latency_ms'].limit}"] if len(timed) > 1 else []
         if ambiguous:
             message = f"applies to one device with a latency profile, and the budget has {len(timed)}"
@@ -624,7 +630,7 @@ class SearchRequest:
         if self.spend is not None or later:
             return 2
         first = {name for name, cost in costs_by_limit().items() if cost.name not in LATER_LIMITED}
-        if {name for name, _ in self.budget.bounds} - first or len(self.budget.devices) > 1:
+        if {name for name, _ in self.budget.bounds} - first or len(self.budget.devices) > 1 or self.budget.batch > 1:
             return 2
         match self.objective:
             case Maximize(quantity="nn_mass"):

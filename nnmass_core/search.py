@@ -266,6 +266,7 @@ class _Question:
         self._caps = request.budget.limits()
         self._limits = request.budget.all_limits()
         self._size = request.budget.element_bytes
+        self._counted = (self._size, request.budget.batch)
         self._cost = _cost_of(request.objective)
         self._of_peak = self._cost is not None and self._cost.quantity == PEAK
         self._excluded = _excluded(request)
@@ -333,10 +334,10 @@ class _Question:
         return Spent(
             quantity=spend.quantity,
             share=spend.share,
-            most=float(cost.in_units(most, self._size)),
-            bound=float(cost.in_units(max(most, first.bound), self._size)),
+            most=float(cost.in_units(most, *self._counted)),
+            bound=float(cost.in_units(max(most, first.bound), *self._counted)),
             optimal=self._most_is_proved(first),
-            least=float(cost.in_units(spend.least(most), self._size)),
+            least=float(cost.in_units(spend.least(most), *self._counted)),
             network=self._request.space.architecture(first.integers[0].tolist()),
         )
 
@@ -409,8 +410,8 @@ class _Question:
             latency = greatest(latencies)
             slack = {limit.name: limit.slack(evaluation, latency) for limit in self._limits}
             caveats = caveats_of_network(architecture, space.densest_evidence, latencies)
-            fit = self._fit(architecture)
-            ranked.append(Ranked(rank, architecture, evaluation, slack, latency, caveats, of_front, fit))
+            fit, batch = self._fit(architecture), self._request.budget.batch
+            ranked.append(Ranked(rank, architecture, evaluation, slack, latency, caveats, of_front, fit, batch))
         return tuple(ranked)
 
     def _fit(self, architecture: Architecture) -> tuple[DeviceFit, ...]:
@@ -504,7 +505,7 @@ class _Question:
         """Return the objective's value: NN-Mass, or the cost in its unit."""
         if self._cost is None:
             return float(ranked.evaluation.mass)
-        return float(self._cost.value(ranked.evaluation, ranked.latency, self._size) or 0)
+        return float(self._cost.value(ranked.evaluation, ranked.latency, *self._counted) or 0)
 
     def _bound(self, value: float | None, solution: Solution) -> float | None:
         if solution.complete:
@@ -517,13 +518,13 @@ class _Question:
             # the engine's sum of rounded masses may be above the double nearest to the exact sum
             return value if solution.bound <= solution.additive[0, MASS] else max(value, solution.bound)
         sign = _sign(self._objective)
-        bound = self._cost.in_units(sign * solution.bound, self._size)
+        bound = self._cost.in_units(sign * solution.bound, *self._counted)
         return bound if value is None else max(value, bound) if sign > 0 else min(value, bound)
 
     def _in_units(self, gaps: Mapping[str, int]) -> dict[str, float]:
         """Return gaps by quantity, in elements, as gaps by cost in its unit."""
         costs = {cost.quantity: cost for _, cost in self._request.costs}
-        return {costs[name].name: costs[name].in_units(gap, self._size) for name, gap in gaps.items()}
+        return {costs[name].name: costs[name].in_units(gap, *self._counted) for name, gap in gaps.items()}
 
     def _binding(self, best: Ranked) -> tuple[str, ...] | None:
         """Return the limits whose removal would give a better objective value; None when the time runs out first."""
@@ -622,7 +623,7 @@ class _Question:
             first = Key(others.chain.quantities.index(limit.cost.quantity), sign)
             found = self._proved(replace(others, keys=(first, maximize("nn_mass"))))
             elements = int(found.additive[0, first.column]) if len(found.additive) else None
-        return None if elements is None else limit.cost.in_units(elements, self._size)
+        return None if elements is None else limit.cost.in_units(elements, *self._counted)
 
     def _least_of_all(self, others: ChainProblem, limit: Limit) -> int | None:
         """Return the least that a network has on the device where it has the most: docs/theory.md (60)."""

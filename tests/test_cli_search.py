@@ -333,6 +333,7 @@ def test_a_search_without_proof_exits_with_4() -> None:
         ((*SMALL, "--min-params", "2M"), "--min-params must be at most max_params, which is 100000"),
         ((*SMALL, "--min-macs", "some"), "--min-macs must be a whole number, such as"),
         ((*SMALL, "--min-latency-ms", "5ms"), "--min-latency-ms requires a device with a latency profile"),
+        ((*SMALL, "--batch", "0"), "--batch must be at least 1"),
         ((*SMALL, "--max-depth", "deep"), "--max-depth must be a whole number, such as"),
         ((*SMALL, "--min-depth", "9", "--max-depth", "8"), "--min-depth must be at most max_depth, which is 8"),
         ((*SMALL, "--max-nn-mass", "-3"), "--max-nn-mass must be a number from 0"),

@@ -522,6 +522,9 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     68: numbers_of_cells,
     65: lines_of_a_grid,
     69: depth,
+    70: lambda: figures(
+        **{f"bytes for {n}": densenet(*OPTIMUM).evaluation.report("int8", n)["peak_activation_bytes"] for n in (1, 8)}
+    ),
     75: several_resolutions,
     78: fitted_profile,
 }

@@ -44,9 +44,10 @@ def table(session: Session, owner: str, search_id: UUID) -> str:
     place = "point" if is_front(row) else "rank"
     size = ["input_height", "input_width"] if request.space.varies_resolution() else []
     slack = [f"slack_{name}" for name in limits]
-    columns = [place, "arch_id", "nn_mass", *COSTS, "precision", *size, *widths, *slack, "architecture"]
-    precision = request.budget.precision
-    lines = (_line(one, precision, limits, parts, sized=bool(size)) for one in _ranking(session, owner, row))
+    batch = ["batch"] if request.budget.batch > 1 else []
+    columns = [place, "arch_id", "nn_mass", *COSTS, "precision", *batch, *size, *widths, *slack, "architecture"]
+    counted = [request.budget.precision, *([request.budget.batch] if batch else [])]
+    lines = (_line(one, counted, limits, parts, sized=bool(size)) for one in _ranking(session, owner, row))
     return csv_text(columns, lines)
 
 
@@ -55,7 +56,8 @@ def _ranking(session: Session, owner: str, row: Search) -> list[RankedArchitectu
     return list(repository.ranking(session, owner, row.id)) if finished else []
 
 
-def _line(place: RankedArchitecture, precision: str, limits: list[str], parts: int, *, sized: bool) -> list[Any]:
+def _line(place: RankedArchitecture, counted: list[Any], limits: list[str], parts: int, *, sized: bool) -> list[Any]:
+    """Return the line of an architecture. counted: precision, and the batch where there is one."""
     figures = place.figures
     widths = [*map(width_of, parts_of(figures))]
     size = (formatting.sides({"architecture": place.architecture}) or (None, None)) if sized else ()
@@ -63,7 +65,7 @@ def _line(place: RankedArchitecture, precision: str, limits: list[str], parts: i
         place.rank,
         place.arch_id,
         *(figures.get(name) for name in ("nn_mass", *COSTS)),
-        precision,
+        *counted,
         *size,
         *widths,
         *[None] * (parts - len(widths)),

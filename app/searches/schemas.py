@@ -37,7 +37,7 @@ from app.http.fields import (
     Tag,
 )
 from app.jobs.waiting import Waiting
-from nnmass_core.budget import MOST_DEVICES
+from nnmass_core.budget import MOST_BATCH, MOST_DEVICES
 from nnmass_core.costs import sums
 from nnmass_core.families import architecture_schema, space_schema
 from nnmass_core.hardware.devices import device_schema, devices
@@ -113,6 +113,12 @@ class BudgetBody(with_limits(Strict)):  # type: ignore[misc]  # a base that the 
         "a microcontroller), and fp32 without a device. The stored request names it.",
         examples=["fp32"],
     )
+    batch: Annotated[int, Field(ge=1, le=MOST_BATCH)] | None = Field(
+        None,
+        description="Inputs that run at a time, by default 1: `peak_activation_bytes` is that of all of them, and "
+        "`latency_ms` their time, from a latency profile of the same batch.",
+        examples=[8],
+    )
     device: Device = Field(
         None,
         examples=["stm32f746"],
@@ -123,8 +129,8 @@ class BudgetBody(with_limits(Strict)):  # type: ignore[misc]  # a base that the 
         None,
         max_length=MOST_DEVICES,
         description="Several devices in place of `device`, names or profiles: architectures must fit each of them. A "
-        "limit on latency holds on each that has a latency profile at the precision. The default precision is that of "
-        "least bytes among theirs.",
+        "limit on latency holds on each that has a latency profile at the precision and batch. The default precision "
+        "is that of least bytes among theirs.",
         examples=[["stm32f746", "rp2040"]],
     )
 
@@ -528,7 +534,7 @@ class DeviceFit(BaseModel):
         examples=[{"max_weight_bytes": 1998848, "max_peak_activation_bytes": 40960}],
     )
     latency_ms: float | None = Field(
-        description="Estimated latency on the device, in ms; null without a latency profile at the precision.",
+        description="Estimated latency on the device, in ms; null without a profile at the precision and batch.",
         examples=[5.0],
     )
 
@@ -545,6 +551,7 @@ class _Place(BaseModel):
     arch_id: NetworkId
     nn_mass: NnMass
     precision: Precision = Field(description="Precision at which bytes are counted.", examples=["fp32"])
+    batch: int = Field(1, description="Inputs whose activations and latency the figures are for.", examples=[1])
 
 
 class RankedItem(with_costs(_Place, timed=True)):  # type: ignore[misc]  # a base that the table of costs gives

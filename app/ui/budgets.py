@@ -75,7 +75,8 @@ def _best(request: SearchRequest, limits: dict[str, float], control: Control) ->
     # the devices' limits as numbers, so that they can be raised too; of a device itself only its speed remains
     bounds = {limit.name: limit.bound for limit in request.budget.all_limits()} | limits
     devices = [replace(device, flash_bytes=None, ram_bytes=None) for device in request.budget.devices]
-    budget = Budget(precision=request.budget.precision, device=None, devices=devices, **bounds)
+    batch = request.budget.batch
+    budget = Budget(precision=request.budget.precision, device=None, devices=devices, batch=batch, **bounds)
     found = search(replace(request, budget=budget, top_k=1, first_rank=1), control)
     return found.ranking[0].architecture if found.ranking and found.certificate.optimal else None
 
@@ -88,5 +89,5 @@ def front(request: SearchRequest, cost: str, best: float) -> list[FrontPoint]:
     for share in SHARES:
         point = _best(replace(request, spend=None), _scaled(COSTS[cost], best, share), control)
         if point is not None:
-            found[point.arch_id] = point.evaluation.report(request.budget.precision)
+            found[point.arch_id] = point.evaluation.report(request.budget.precision, request.budget.batch)
     return [{cost: figures[cost], "nn_mass": figures["nn_mass"]} for figures in found.values()]

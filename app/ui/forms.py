@@ -113,6 +113,8 @@ def _budget(form: Form, problems: list[Problem]) -> JsonObject:
     budget: JsonObject = {}
     if precision := value(form, "precision"):
         budget["precision"] = precision
+    if value(form, "batch"):
+        budget["batch"] = _whole(form, "batch", 1, problems)
     for name, cost in (costs_by_limit() | costs_by_floor()).items():
         if text := value(form, name):
             try:
@@ -243,6 +245,7 @@ def filled(request: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the form that would submit this request again."""
     objective, budget = request["objective"], request["budget"]
     form = {"space": json.dumps(request["space"], indent=1), "precision": budget["precision"]}
+    form["batch"] = str(budget.get("batch", 1))
     limits = ((name, cost) for name, cost in (costs_by_limit() | costs_by_floor()).items() if name in budget)
     form |= {name: f"{budget[name]:,}" if cost.whole else _decimal(budget[name]) for name, cost in limits}
     form |= {name: _decimal(budget[name]) for name in NO_COSTS if name in budget}

@@ -17,6 +17,7 @@ OPTIONS = {
     "budget.device": "--device",
     "budget.devices": "--device",
     "budget.precision": "--precision",
+    "budget.batch": "--batch",
     "objective.minimize": "--minimize",
     "objective.maximize": "--maximize",
     "objective.min_nn_mass": "--min-nn-mass",

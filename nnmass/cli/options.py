@@ -95,6 +95,10 @@ BudgetPrecision = Annotated[
         help="Numeric precision for memory (default: that of --device, int8 for a microcontroller; fp32 without one).",
     ),
 ]
+BudgetBatch = Annotated[
+    int | None,
+    typer.Option("--batch", metavar="N", help="Inputs at a time, for activation memory and latency (default: 1)."),
+]
 TopK = Annotated[int | None, typer.Option(metavar="K", help="Number of networks to rank (default: 10).")]
 FirstRank = Annotated[
     int | None,
@@ -199,10 +203,12 @@ def _option(name: str, kind: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=kind)
 
 
-def limits_of(limits: Limits, devices: list[str] | None, precision: Precision | None) -> SearchOptions:
+def limits_of(
+    limits: Limits, devices: list[str] | None, precision: Precision | None, batch: int | None
+) -> SearchOptions:
     """Return the limits of a search; devices that are files are read."""
     found = [_profile_in(device) for device in devices or []]
-    given = {} if precision is None else {"precision": precision.value}
+    given = {"precision": None if precision is None else precision.value, "batch": batch}
     named = {"device": found[0]} if len(found) == 1 else {"devices": found} if found else {}
     return cast("SearchOptions", {**limits, **named, **given})
 

@@ -15,6 +15,7 @@ from nnmass.cli.inputs import json_in, network_in, networks_in
 from nnmass.cli.options import (
     COSTS,
     NO_LIMITS,
+    BudgetBatch,
     BudgetPrecision,
     Device,
     Diversity,
@@ -73,6 +74,7 @@ def search(
     limits: Limits = NO_LIMITS,
     device: Device = None,
     precision: BudgetPrecision = None,
+    batch: BudgetBatch = None,
     minimize: Minimize = None,
     maximize: Maximize = None,
     spend: Annotated[
@@ -110,7 +112,9 @@ def search(
         if pareto is not None and save is not None:
             refuse("--save does not apply to a Pareto front: none of its networks is the best")
         objective = _objective_of(minimize, maximize, limits[LEAST_MASS], pareto)
-        options = limits_of({**limits, LEAST_MASS: None} if LEAST_MASS in objective else limits, device, precision)
+        options = limits_of(
+            {**limits, LEAST_MASS: None} if LEAST_MASS in objective else limits, device, precision, batch
+        )
         options |= {"objective": objective, "spend": _spend_of(spend)}
         options |= _ranked(top_k, first_rank, diversity, time_limit)
         options |= {"exclude": _networks(exclude or [])}
@@ -139,6 +143,7 @@ def compress(
     limits: Limits = NO_LIMITS,
     device: Device = None,
     precision: BudgetPrecision = None,
+    batch: BudgetBatch = None,
     widths: Widths = None,
     exclude: Exclude = None,
     top_k: TopK = None,
@@ -161,7 +166,7 @@ def compress(
     with exit_on_error({"space": "--space"}):
         network = reference if reference.startswith("arch_") else network_in(reference)
         where = None if space is None else json_in(space, "the space")
-        options = limits_of(limits, device, precision)
+        options = limits_of(limits, device, precision, batch)
         options |= _ranked(top_k, first_rank, diversity, time_limit)
         options |= {"exclude": _networks(exclude or [])}
         options |= {"structure": _structure(widths, density=equal_density, skip_channels=equal_skip_channels)}

@@ -364,7 +364,7 @@ class LatencyModel(Value):
 
 @dataclass(frozen=True)
 class Latency:
-    """The estimated time of one input, and the band of `model` for a measurement: docs/theory.md (34).
+    """The estimated time of a run of `model`, and the band of `model` for a measurement: docs/theory.md (34).
 
     outside: the network's fields that are outside the range of the networks that `model` was fitted to.
     """

@@ -157,6 +157,30 @@ def test_depth_is_a_limit_an_objective_and_a_figure(client: TestClient, worker: 
     assert f"Raise the depth limit to at least {least} layers." in client.get(f"/searches/{impossible['id']}").text
 
 
+def test_the_activations_of_a_batch_are_in_memory_together(client: TestClient, worker: Context) -> None:
+    asked: dict[str, Any] = {"budget": {"max_peak_activation_bytes": 2_400_000}, "top_k": 2}
+    single, _ = run(client, worker, asked)
+    search, items = run(client, worker, {**asked, "budget": asked["budget"] | {"batch": 8}})
+    assert (search["request"]["budget"]["batch"], "batch" in single["request"]["budget"]) == (8, False)
+    for item in items:
+        one = {"architectures": [item["architecture"]]}
+        (alone,) = client.post("/v1/architectures/evaluate", json=one).json()["results"]
+        assert (item["batch"], item["peak_activation_bytes"]) == (8, 8 * alone["peak_activation_bytes"])
+        assert item["slack"]["max_peak_activation_bytes"] == 2_400_000 - item["peak_activation_bytes"] >= 0
+        assert item["weight_bytes"] == alone["weight_bytes"]
+    page = client.get(f"/searches/{search['id']}").text
+    assert "activations, fp32, batch 8" in page
+    assert "within 2.4 MB of activation memory at fp32, batch 8" in page
+    lines = client.get(f"/v1/searches/{search['id']}/export", params={"format": "csv"}).text.splitlines()
+    heads = lines[0].split(",")
+    assert lines[1].split(",")[heads.index("batch")] == "8"
+    form = {"preset": "densenet-tiny", "max_peak_activation_bytes": "2.4MB", "batch": "8"}
+    shown = client.post("/ui/preview", data=form, headers={"Origin": str(client.base_url)}).text
+    assert "batch 8" in shown
+    wrong = client.post("/ui/preview", data=form | {"batch": "0"}, headers={"Origin": str(client.base_url)})
+    assert (wrong.status_code, "batch" in wrong.text) == (422, True)
+
+
 def test_networks_fit_several_devices(client: TestClient, worker: Context) -> None:
     mine = profile("fast")
     assert client.post("/v1/devices", json=mine).status_code == 201
@@ -290,6 +314,11 @@ def test_a_floor_that_no_network_reaches_has_the_highest_that_one_does(client: T
         ({"budget": {"min_latency_ms": 3}}, "budget.min_latency_ms"),
         ({"budget": {"min_depth": 7, "max_depth": 6}}, "budget.min_depth"),
         ({"budget": {"max_depth": 1.5}}, "budget.max_depth"),
+        ({"budget": {"batch": 0}}, "budget.batch"),
+        ({"budget": {"batch": 1.5}}, "budget.batch"),
+        ({"budget": {"batch": 65_537}}, "budget.batch"),
+        ({"budget": {"batch": 8, "device": profile(), "max_latency_ms": 5}}, "budget.batch"),
+        ({"budget": {"batch": 8, "device": profile()}, "objective": {"minimize": "latency_ms"}}, "objective.minimize"),
         ({"budget": {"min_peak_activation_bytes": 3}}, "budget.min_peak_activation_bytes"),
         ({"budget": {"max_nn_mass": 1}, "objective": {"minimize": "macs", "min_nn_mass": 2}}, "objective.min_nn_mass"),
         ({"objective": {"pareto": ["nn_mass", "macs"]}, "top_k": 5}, "top_k"),

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from nnmass_core.families import decode_architecture  # noqa: E402
 from nnmass_core.named.networks import named_networks  # noqa: E402
 from nnmass_core.nets import assemble  # noqa: E402
-from nnmass_core.nets.liveness import peak_elements  # noqa: E402
+from nnmass_core.nets.liveness import peak_elements, traced_peak  # noqa: E402
 from nnmass_core.wiring import Wiring, draw_wiring  # noqa: E402
 from tests.conftest import at_most  # noqa: E402
 from tests.nets.random_networks import FAMILIES, random_network  # noqa: E402
@@ -98,6 +98,18 @@ def test_the_depth_is_the_longest_path_of_the_module(family: str, pytestconfig: 
             before = max((longest[other] for other in node.all_input_nodes), default=0)
             longest[node] = before + (layers.get(str(node.target), 0) if node.op == "call_module" else 0)
         assert max(longest.values()) == architecture.evaluation.depth
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_peak_of_a_batch_is_that_many_times_the_peak_of_one_input(family: str) -> None:
+    rng = Random(f"batch {family}")
+    for batch in (2, 7):
+        architecture = decode_architecture(random_network(rng, family))
+        wiring = draw_wiring(architecture, 0)
+        with torch.device("meta"):
+            module = torch.fx.symbolic_trace(assemble(architecture, wiring).eval())
+            peak = traced_peak(module, torch.empty(batch, *architecture.input_shape))
+        assert peak == batch * peak_elements(architecture, wiring)
 
 
 def without_head(seen: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
