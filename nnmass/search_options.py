@@ -38,6 +38,7 @@ class SearchOptions(TypedDict, total=False):
         max_latency_ms: Milliseconds for `batch` inputs, as the device's profile estimates them; a number or a text such
             as "5 ms".
         max_depth: Layers on the longest path, without the head, as the family counts them.
+        max_memory_bytes: Bytes of weights and activations together; not for Pareto fronts.
         min_params: The fewest trainable parameters.
         min_macs: The fewest multiply-accumulates.
         min_weight_bytes: The fewest bytes of stored weights.
@@ -78,6 +79,7 @@ class SearchOptions(TypedDict, total=False):
     max_peak_activation_bytes: Amount | None
     max_latency_ms: Amount | None
     max_depth: Amount | None
+    max_memory_bytes: Amount | None
     min_params: Amount | None
     min_macs: Amount | None
     min_weight_bytes: Amount | None

@@ -51,7 +51,7 @@ FIGURES = (
 """Figures of a network that are not costs: no cost may have their names."""
 
 
-RESERVED = ("params", "macs", "weights", "weight_bytes", "indices", "latency", "peak", "depth")
+RESERVED = ("params", "macs", "weights", "weight_bytes", "indices", "latency", "peak", "depth", "memory_bytes")
 """Quantities of the engine: no cost of a package may use them."""
 
 
@@ -85,6 +85,7 @@ class Cost:
         attribute: where an evaluation has its elements.
         stored: an element is a number of an input's activations, and its unit a byte: precision and batch decide.
         timed: it is estimated for a device, and its elements are those of a `Latency`.
+        together: it is the bytes of weights and of activations at their peak, in one memory.
         layers: its elements are the layers that a space counts (`Space.layers`).
         memory: the field of a device that limits it.
         objective: an objective may name it.
@@ -106,6 +107,7 @@ class Cost:
     attribute: str = ""
     stored: bool = False
     timed: bool = False
+    together: bool = False
     layers: bool = False
     memory: str = ""
     objective: bool = True
@@ -159,6 +161,10 @@ class Cost:
 
     def value(self, evaluation: Any, latency: Any, element_bytes: int, batch: int = 1) -> float | None:
         """Return a network's cost in the cost's unit; None for a timed cost without a latency."""
+        if self.together:
+            weights: int = counts_of(evaluation, element_bytes).weight_bytes
+            activations: int = evaluation.peak_elements * element_bytes * batch
+            return weights + activations
         elements = self.elements(evaluation, latency, element_bytes)
         return None if elements is None else self.in_units(elements, element_bytes, batch)
 
@@ -247,6 +253,19 @@ OWN = (
         layers=True,
         named=True,
     ),
+    Cost(
+        name="memory_bytes",
+        label="memory of weights and activations",
+        meaning="memory of weights and activations together",
+        example="512KB",
+        unit="bytes",
+        together=True,
+        objective=False,
+        summed=False,
+        named=True,
+        heading="memory",
+        description="Memory that weights and the activations of `batch` inputs at their peak need together, in bytes.",
+    ),
 )
 """The costs of this package."""
 
@@ -273,7 +292,8 @@ def _fault(cost: Cost) -> str:
         "uses a quantity of the engine": bool({cost.name, cost.quantity, cost.attribute} & {*RESERVED})
         or cost.stored
         or cost.timed
-        or cost.layers,
+        or cost.layers
+        or cost.together,
         f"has the option {cost.option} of another cost": cost.option
         in {o for row in OWN for o in (row.option, row.floor_option)},
         "does not say how it is computed": cost.compute is None,

@@ -51,8 +51,8 @@ VERSION = 2
 
 1: upper limits on costs; maximize NN-Mass, minimize a cost at a least NN-Mass, fronts. 2: floors and limits on NN-Mass,
 costs that are maximized or minimized at any NN-Mass, weight_bytes as an objective, spend, exclude, first_rank,
-several devices, a batch, limits on density and on depth, depth as an objective; stages that overlap or can be left
-out, and several numbers of cells, fronts in any two costs; kernels, squeeze-and-excitation, activations and stem
+several devices, a batch, limits on density, depth and one memory, depth as an objective; stages that overlap or can be
+left out, and several numbers of cells, fronts in any two costs; kernels, squeeze-and-excitation, activations and stem
 strides of inverted residuals.
 """
 
@@ -66,7 +66,7 @@ LONGEST_SECONDS = 3600
 LATER_COSTS = {"weight_bytes", "depth"}
 """The costs that no objective could name in version 1 of a request's JSON form."""
 
-LATER_LIMITED = {"depth"}
+LATER_LIMITED = {"depth", "memory_bytes"}
 """The costs that have no upper limit in version 1 of a request's JSON form."""
 
 FIRST_PAIRS = (("params", "macs"), ("macs", "params"))
@@ -427,7 +427,8 @@ class SearchRequest:
             problems.append(Problem("diversity", "conflicts_with_objective", "does not apply to a Pareto front"))
         if self.spend is not None and self.objective != Maximize():
             problems.append(Problem("spend", "conflicts_with_objective", "applies only where NN-Mass is maximized"))
-        problems += [*self._latency_problems(), *self._depth_problems(), *self._size_problems(), *self._mass_problems()]
+        problems += [*self._latency_problems(), *self._depth_problems(), *self._memory_problems()]
+        problems += [*self._size_problems(), *self._mass_problems()]
         if self.budget.density_limits() and not has_densities(self.space):
             message = f"is not available for {self.space.family}, whose networks have no cells with a density"
             problems.append(Problem(f"budget.{MOST_DENSITY}", "no_density", message))
@@ -516,12 +517,28 @@ class SearchRequest:
             message = f"is not available for {self.space.family}, which does not define the layers of its options"
             yield from (Problem(name, "no_depth", message) for name, cost in self.costs if cost.layers)
 
+    def _memory_problems(self) -> Iterator[Problem]:
+        """Yield the limit on weights and activations together where the objective is a front."""
+        if isinstance(self.objective, Pareto):
+            message = "does not go with a Pareto front"
+            named = (name for name, cost in self.costs if cost.together)
+            yield from (Problem(name, "conflicts_with_objective", message) for name in named)
+
+    def _too_many_bytes(self) -> Iterator[Problem]:
+        """Yield the batch, or the limit on weights and activations together, if a network can have too many bytes."""
+        together = [name for name, cost in self.costs if cost.together]
+        if self.budget.batch == 1 and not together:
+            return
+        largest = self.space.largest().evaluation
+        counted = self.budget.element_bytes, self.budget.batch
+        most = COSTS["memory_bytes"].value(replace(largest, indices=largest.weights), None, *counted)
+        if most is not None and most > LARGEST_INTEGER:
+            message = "makes more than 2**53 - 1 bytes of memory for networks of this space"
+            yield Problem("budget.batch" if self.budget.batch > 1 else together[0], "too_large", message)
+
     def _size_problems(self) -> Iterator[Problem]:
         """Yield the costs that some network of the space has too much of to be exact: computed ones, and of a batch."""
-        size = self.budget.element_bytes * self.budget.batch
-        if self.budget.batch > 1 and self.space.largest().evaluation.peak_elements * size > LARGEST_INTEGER:
-            message = "makes more than 2**53 - 1 bytes of activations for networks of this space"
-            yield Problem("budget.batch", "too_large", message)
+        yield from self._too_many_bytes()
         computed = [(name, cost.compute) for name, cost in self.costs if cost.compute is not None]
         if not computed:
             return

@@ -15,6 +15,7 @@ import numpy as np
 from nnmass_core.architecture import Architecture, Evaluation
 from nnmass_core.budget import AnyLimit, Budget, DensityLimit, Floor, Limit, MassLimit, quantities_of
 from nnmass_core.certificate import Certificate, DeviceFit, JointRelaxation, Ranked, SearchResult, Spent
+from nnmass_core.codec import LARGEST_INTEGER
 from nnmass_core.costs import COSTS, LEAST_MASS, Cost, counts_of
 from nnmass_core.engine.chain import QUANTITIES, Chain, Ints, Stage
 from nnmass_core.engine.control import Control, OutOfTime, watching_tables
@@ -23,8 +24,19 @@ from nnmass_core.engine.fronts.optima import ends_of_front, front_of_optima
 from nnmass_core.engine.joint_relaxation import EASIEST, least_factor
 from nnmass_core.engine.listing import Listing, listable, listed_best, listed_front
 from nnmass_core.engine.pareto import Front
-from nnmass_core.engine.peaks import front_of_peak, least_peak, least_peaks
-from nnmass_core.engine.problem import MASS, PEAK, RANKING, ChainProblem, Excluded, Key, maximize, minimize
+from nnmass_core.engine.peaks import front_of_peak, least_peak, least_peaks, least_possible
+from nnmass_core.engine.problem import (
+    MASS,
+    MEMORY,
+    PEAK,
+    RANKING,
+    ChainProblem,
+    Excluded,
+    Key,
+    SharedMemory,
+    maximize,
+    minimize,
+)
 from nnmass_core.engine.solver import Solution, Solver
 from nnmass_core.engine.sums.limited import beats, best_paths
 from nnmass_core.hardware.latency import LatencyModel, greatest
@@ -95,6 +107,8 @@ def chain_for(space: Space, budget: Budget, costs: Iterable[Cost], structure: St
         DefinitionError: The chain would have too many options for a rule of the structure.
     """
     needed = dict.fromkeys(costs)
+    if any(cost.together for cost in needed):
+        needed[COSTS["weight_bytes"]] = None
     models = tuple(model for _, model in budget.timed_devices()) if any(cost.timed for cost in needed) else ()
     # columns that few questions need: what is computed, and the layers
     computed = tuple(cost for cost in needed if cost.compute is not None or cost.layers)
@@ -213,7 +227,11 @@ def _problem(chain: Chain, limits: tuple[AnyLimit, ...], objective: Objective) -
     """Return the engine's problem. For a least peak its keys are the ranking order, since the peak is not a sum."""
     uppers = [limit for limit in limits if isinstance(limit, Limit)]
     caps = {quantity: limit.elements for limit in uppers for quantity in limit.quantities}
-    peak = caps.pop(PEAK, None)
+    peak, shared = caps.pop(PEAK, None), None
+    if caps.pop(MEMORY, None) is not None:
+        shared = shared_memory(chain, next(limit for limit in uppers if limit.cost.together))
+        whole = shared.bound // shared.element  # the activations alone
+        peak = whole if peak is None else min(peak, whole)
     floors = {limit.cost.quantity: limit.elements for limit in limits if isinstance(limit, Floor)}
     masses = [limit for limit in limits if isinstance(limit, MassLimit)]
     least = [limit.mass for limit in masses if limit.lower]
@@ -227,7 +245,14 @@ def _problem(chain: Chain, limits: tuple[AnyLimit, ...], objective: Objective) -
         least_mass=max(least, default=None),
         floors=_by_column(chain, floors),
         most_mass=min((limit.mass for limit in masses if not limit.lower), default=None),
+        shared=shared,
     )
+
+
+def shared_memory(chain: Chain, limit: Limit) -> SharedMemory:
+    """Return the engine's form of a limit on weights and activations together."""
+    column = chain.quantities.index(COSTS["weight_bytes"].quantity)
+    return SharedMemory(column, limit.element_bytes * limit.batch, limit.elements, least_possible(chain))
 
 
 def _by_column(chain: Chain, bounds: Mapping[str, int]) -> tuple[tuple[int, int], ...]:
@@ -615,6 +640,9 @@ class _Question:
         elements: int | None
         if limit.cost.quantity == PEAK:
             elements = least_peak(others, self._control)
+        elif limit.cost.together:
+            assert isinstance(limit, Limit)
+            elements = self._least_memory(others, shared_memory(others.chain, limit))
         elif len(limit.quantities) > 1:
             assert isinstance(limit, Limit)
             elements = self._least_of_all(others, limit)
@@ -631,6 +659,24 @@ class _Question:
         assert step is not None  # a limit on latency is above 0
         factor = least_factor(others, dict.fromkeys(limit.quantities, step), self._control)
         return None if factor is None else int(factor / step)
+
+    def _least_memory(self, others: ChainProblem, shared: SharedMemory) -> int | None:
+        """Return the least that weights and activations need together: docs/theory.md (71).
+
+        The least weights within a cap on the peak, for one cap after another, each just below the last network's peak.
+        """
+        cap, best = others.peak, None
+        while True:
+            found = self._proved(replace(others, peak=cap, keys=(Key(shared.column, -1), *RANKING)))
+            if not len(found.additive):
+                return best
+            weights = int(found.additive[0, shared.column])
+            peak = self._request.space.architecture(found.integers[0].tolist()).evaluation.peak_elements
+            used = weights + shared.element * peak
+            best = used if best is None else min(best, used)
+            if weights + shared.element * shared.least >= best:
+                return best
+            cap = peak - 1
 
     def _nearest_mass(self, limit: MassLimit) -> float | None:
         """Return the NN-Mass of the networks within the other limits, nearest to a limit on it."""
@@ -653,6 +699,9 @@ class _Question:
         fixed = tuple(limit for limit in self._limits if not isinstance(limit, Limit) or limit.step is None)
         unchanged = tuple(name for name in relaxation if name not in {limit.name for limit in self._caps})
         rest = self._problem(fixed)
+        memory = next((limit for limit in self._caps if limit.cost.together and limit.step is not None), None)
+        if memory is not None:
+            rest = replace(rest, shared=replace(shared_memory(rest.chain, memory), bound=LARGEST_INTEGER))
         raised = {quantity: step for quantity, step in steps.items() if step is not None}
         factor = least_factor(rest, raised, self._control) if raised else None
         limits = None if factor is None else {limit.name: limit.raised(factor) for limit in self._caps}

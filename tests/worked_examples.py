@@ -450,6 +450,19 @@ def depth() -> Figures:
     )
 
 
+def one_memory() -> Figures:
+    space = resolve_space("densenet-tiny")
+    best, none = (search(SearchRequest(space=space, budget=Budget(max_memory_bytes=size))) for size in (500_000, 1))
+    evaluation = best.ranking[0].evaluation
+    report, relaxation = evaluation.report("fp32"), none.certificate.relaxation or {}
+    return figures(
+        **{"m of the best": evaluation.mass},
+        weights=report["weight_bytes"],
+        activations=report["peak_activation_bytes"],
+        least=int(relaxation["max_memory_bytes"] or 0),
+    )
+
+
 EXAMPLES: dict[int, Callable[[], Figures]] = {
     1: lambda: {f"L_{j}": str(mass.layer_links(W, j, T)) for j in range(5)},
     2: lambda: figures(t=mass.canonical_skip_channels(W, D, 500)),
@@ -522,6 +535,7 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     68: numbers_of_cells,
     65: lines_of_a_grid,
     69: depth,
+    71: one_memory,
     70: lambda: figures(
         **{f"bytes for {n}": densenet(*OPTIMUM).evaluation.report("int8", n)["peak_activation_bytes"] for n in (1, 8)}
     ),

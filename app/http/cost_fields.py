@@ -57,7 +57,7 @@ def _figure(cost: Cost) -> Any:
     if cost.timed:
         about += ", estimated; null without a device that has a latency profile."
         return kind | None, Field(None, description=about, examples=examples)
-    if cost.compute is not None:
+    if cost.compute is not None or cost.together:
         about += "; null in rankings that were stored without this cost."
         return kind | None, Field(None, description=about, examples=examples)
     return kind, Field(description=f"{about}.", examples=examples)

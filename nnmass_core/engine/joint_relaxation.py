@@ -13,8 +13,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 
+import numpy as np
+
 from nnmass_core.engine.control import Control, OutOfTime
-from nnmass_core.engine.problem import PEAK, ChainProblem, maximize, minimize
+from nnmass_core.engine.problem import MEMORY, PEAK, ChainProblem, maximize, minimize
 from nnmass_core.engine.solver import Solver
 
 EASIEST = (minimize("params"), maximize("nn_mass"))
@@ -26,7 +28,8 @@ Steps = Mapping[str, Fraction]
 def least_factor(problem: ChainProblem, steps: Steps, control: Control) -> Fraction | None:
     """Return the least factor of at least 1 that admits a path, exactly; None when no factor does. Raises OutOfTime.
 
-    problem: without the limits that are raised; its other constraints stay as they are. steps: of these limits.
+    problem: without the limits that are raised, a shared memory as large as any; its other constraints stay as they
+    are. steps: of these limits.
     """
     low, high = Fraction(1), _factor(problem, steps, control)
     if high is None:
@@ -59,6 +62,9 @@ def _within(problem: ChainProblem, steps: Steps, most: Callable[[Fraction], int]
     for quantity, step in steps.items():
         if quantity == PEAK:
             problem = replace(problem, peak=most(step))
+        elif quantity == MEMORY:
+            assert problem.shared is not None
+            problem = replace(problem, shared=replace(problem.shared, bound=most(step)))
         else:
             problem = problem.capped(problem.chain.quantities.index(quantity), most(step))
     return problem
@@ -75,4 +81,7 @@ def _factor(problem: ChainProblem, steps: Steps, control: Control) -> Fraction |
     path, sums = solver.pool.paths[0].tolist(), solver.pool.additive[0].tolist()
     used = dict(zip(solver.chain.quantities, sums, strict=True))
     used[PEAK] = max(int(stage.peak[option]) for stage, option in zip(solver.chain.stages, path, strict=True))
+    if problem.shared is not None:
+        peaks = np.array([used[PEAK]], np.int64)
+        used[MEMORY] = float(problem.shared.used(solver.pool.additive[:1], peaks)[0])
     return max(step * int(used[quantity]) for quantity, step in steps.items())

@@ -109,6 +109,8 @@ class Listing:
             kept &= self.additive[:, column] >= bound
         if problem.peak is not None:
             kept &= self.peaks <= problem.peak
+        if problem.shared is not None:
+            kept &= problem.shared.admits(self.additive, self.peaks)
         if problem.least_mass is not None:
             kept &= self.masses >= _within_64_bits(math.ceil(problem.least_mass * self.denominator))
         if problem.most_mass is not None:

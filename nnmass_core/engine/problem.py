@@ -7,12 +7,16 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nnmass_core.engine.chain import QUANTITIES, Chain, Floats, Ints, Stage
 
 MASS = QUANTITIES.index("nn_mass")
 PEAK = "peak"
-"""The one quantity that is no sum over stages."""
+"""The largest of a path's options, which is no sum over stages."""
+
+MEMORY = "memory_bytes"
+"""Weights and the peak together, which is no sum either."""
 
 RELATIVE_ERROR = 1e-9
 """Two sums of NN-Mass in doubles that differ by less than this fraction of their size are compared exactly."""
@@ -60,13 +64,38 @@ class Excluded:
         return near[[self.contains(one) for one in integers]] if len(near) else near
 
 
+@dataclass(frozen=True)
+class SharedMemory:
+    """One memory that holds weights and activations together: docs/theory.md (71).
+
+    column: of the weights, in bytes. element: the bytes of an activation element. bound: the bytes of the memory.
+    least: no path that is looked for has a smaller peak, in elements.
+    """
+
+    column: int
+    element: int
+    bound: int
+    least: int
+
+    def admits(self, additive: Floats, peaks: Ints) -> NDArray[np.bool_]:
+        """Return which paths fit. additive: their sums, (n, quantities). peaks: (n,)."""
+        fits: NDArray[np.bool_] = self.used(additive, peaks) <= self.bound
+        return fits
+
+    def used(self, additive: Floats, peaks: Ints) -> Floats:
+        """Return the bytes that paths use. additive: their sums, (n, quantities). peaks: (n,)."""
+        used: Floats = additive[:, self.column] + self.element * peaks
+        return used
+
+
 @dataclass(frozen=True, eq=False)
 class ChainProblem:
     """Find the best paths of a chain.
 
     keys: the objective, first key first. caps: the largest allowed sum of additive quantities, by column; floors: the
     smallest. peak: the largest allowed peak in elements, or None. least_mass, most_mass: the smallest and the largest
-    allowed NN-Mass, or None. excluded: paths that are no answer, or None.
+    allowed NN-Mass, or None. excluded: paths that are no answer, or None. shared: a memory that limits weights and
+    activations together, or None.
     """
 
     chain: Chain
@@ -77,6 +106,7 @@ class ChainProblem:
     floors: tuple[tuple[int, int], ...] = ()
     most_mass: Fraction | None = None
     excluded: Excluded | None = None
+    shared: SharedMemory | None = None
 
     @property
     def limits_mass(self) -> bool:
@@ -94,8 +124,12 @@ class ChainProblem:
 
     def rows(self) -> tuple[list[Key], Floats]:
         """Return the constraints as rows `sign x quantity <= bound`: their keys and bounds."""
-        keys = [Key(column, 1) for column, _ in self.caps] + [Key(column, -1) for column, _ in self.floors]
-        bounds = [float(bound) for _, bound in self.caps] + [-float(bound) for _, bound in self.floors]
+        caps = dict(self.caps)
+        if self.shared is not None:  # what the weights may use beside the least peak; complete paths are looked at
+            left = self.shared.bound - self.shared.element * self.shared.least
+            caps[self.shared.column] = min(left, caps.get(self.shared.column, left))
+        keys = [Key(column, 1) for column in caps] + [Key(column, -1) for column, _ in self.floors]
+        bounds = [float(bound) for bound in caps.values()] + [-float(bound) for _, bound in self.floors]
         for mass, sign in ((self.least_mass, -1), (self.most_mass, 1)):
             if mass is not None:
                 keys.append(Key(MASS, sign))

@@ -302,6 +302,9 @@ class Solver:
         if self.problem.excluded is not None:
             out = self.problem.excluded.places(self.chain, additive, paths.__getitem__)
             rows, paths, additive = (np.delete(part, out, axis=0) for part in (rows, paths, additive))
+        if self.problem.shared is not None:
+            fits = self.problem.shared.admits(additive, self.chain.path_peaks(paths))
+            rows, paths, additive = rows[fits], paths[fits], additive[fits]
         if len(paths):
             self.pool.add(paths, additive)
         return rows, additive
@@ -419,7 +422,7 @@ class Solver:
         own = [numbers[this.rows] for numbers, this in zip(self.chain.shape_numbers, layers, strict=True)]
         prices = prices + spread_prices(prices[0], self._reach, self._budget, len(layers))
         # else the tolerance could accept what is refused later
-        settled = not self.problem.limits_mass and self.problem.excluded is None
+        settled = not self.problem.limits_mass and self.problem.excluded is None and self.problem.shared is None
         quantum = self._quantum
         return Shapes(layers, own, second, self._nodes, self._budget, prices, quantum=quantum, settled=settled)
 

@@ -22,9 +22,9 @@ from nnmass_core.architecture import Architecture
 from nnmass_core.budget import Budget
 from nnmass_core.engine.chain import QUANTITIES, Chain, Floats, Ints, Stage
 from nnmass_core.engine.control import Control
-from nnmass_core.engine.problem import PEAK, ChainProblem, maximize
+from nnmass_core.engine.problem import MEMORY, PEAK, ChainProblem, SharedMemory, maximize
 from nnmass_core.engine.solver import Solver
-from nnmass_core.search import chain_for
+from nnmass_core.search import chain_for, shared_memory
 from nnmass_core.spaces.base import Space
 from nnmass_core.spaces.structure import Structure
 
@@ -92,10 +92,11 @@ def params_control(request: ControlRequest, candidate: Architecture, taken: froz
     figures = candidate.evaluation
     own = {"params": figures.params, "macs": figures.macs, "weights": figures.weights, PEAK: figures.peak_elements}
     chain, bounds = _limited(request)
+    shared = _memory(request, chain, bounds)
     most = own | {quantity: min(bound, own.get(quantity, bound)) for quantity, bound in bounds.items()}
     peak = most.pop(PEAK)
     caps = tuple((chain.quantities.index(quantity), bound) for quantity, bound in most.items())
-    problem = ChainProblem(chain.within_peak(peak), keys=BY_PARAMS, caps=caps)
+    problem = ChainProblem(chain.within_peak(peak), keys=BY_PARAMS, caps=caps, shared=shared)
     solver = Solver(problem, len(taken) + 1, Control(expired=_after(CHECKS)))
     if not solver.solve().complete:
         _offer_draws(solver, caps)
@@ -120,10 +121,12 @@ def random_control(
     taken |= {candidate.arch_id}
     cost = np.array([candidate.evaluation.params, candidate.evaluation.macs], np.float64)
     chain, bounds = _limited(request)
+    shared = _memory(request, chain, bounds)
     most = np.array([bounds.get(name, np.inf) for name in chain.quantities])
     chain = chain.within_peak(bounds[PEAK]) if PEAK in bounds else chain
     for paths in _by_window(chain, cost, most, np.random.Generator(np.random.PCG64(seed))):
-        control = _first_free(request.space, chain.path_integers(paths).tolist(), taken)
+        kept = paths if shared is None else paths[shared.admits(_sums(chain, paths), chain.path_peaks(paths))]
+        control = _first_free(request.space, chain.path_integers(kept).tolist(), taken)
         if control is not None:
             return control
     return None
@@ -134,6 +137,13 @@ def _limited(request: ControlRequest) -> tuple[Chain, dict[str, int]]:
     limits = request.budget.limits()
     chain = chain_for(request.space, request.budget, (limit.cost for limit in limits), request.structure)
     return chain, {quantity: limit.elements for limit in limits for quantity in limit.quantities}
+
+
+def _memory(request: ControlRequest, chain: Chain, bounds: dict[str, int]) -> SharedMemory | None:
+    """Take the limit on weights and activations together, if there is one, out of the bounds by quantity."""
+    if bounds.pop(MEMORY, None) is None:
+        return None
+    return shared_memory(chain, next(limit for limit in request.budget.limits() if limit.cost.together))
 
 
 def _after(checks: int) -> Callable[[], bool]:
@@ -316,6 +326,8 @@ def _offer_draws(solver: Solver, caps: tuple[tuple[int, int], ...]) -> None:
     for paths in [every_path(chain)] if chain.count() <= LISTED else _draws_below(chain, most):
         sums = _sums(chain, paths)
         fits = np.all(sums[:, columns] <= most, axis=1)
+        if solver.problem.shared is not None:
+            fits &= solver.problem.shared.admits(sums, chain.path_peaks(paths))
         if np.any(fits):
             solver.pool.add(paths[fits], sums[fits])
 

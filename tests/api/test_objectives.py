@@ -181,6 +181,21 @@ def test_the_activations_of_a_batch_are_in_memory_together(client: TestClient, w
     assert (wrong.status_code, "batch" in wrong.text) == (422, True)
 
 
+def test_weights_and_activations_fit_one_memory(client: TestClient, worker: Context) -> None:
+    search, items = run(client, worker, {"budget": {"max_memory_bytes": 300_000, "precision": "int8"}, "top_k": 3})
+    assert (search["result"]["optimal"], search["result"]["binding"]) == (True, ["max_memory_bytes"])
+    for item in items:
+        assert item["memory_bytes"] == item["weight_bytes"] + item["peak_activation_bytes"]
+        assert item["slack"]["max_memory_bytes"] == 300_000 - item["memory_bytes"] >= 0
+    page = client.get(f"/searches/{search['id']}").text
+    assert '<th scope="col" class="n">memory, int8</th>' in page
+    assert "Limited by memory of weights and activations." in page
+    refused, _ = run(client, worker, {"budget": {"max_memory_bytes": 1000}})
+    assert refused["outcome"] == "nothing_fits"
+    least = int(refused["result"]["relaxation"]["max_memory_bytes"])
+    assert run(client, worker, {"budget": {"max_memory_bytes": least}, "top_k": 1})[0]["outcome"] == "proved"
+
+
 def test_networks_fit_several_devices(client: TestClient, worker: Context) -> None:
     mine = profile("fast")
     assert client.post("/v1/devices", json=mine).status_code == 201
@@ -315,6 +330,10 @@ def test_a_floor_that_no_network_reaches_has_the_highest_that_one_does(client: T
         ({"budget": {"min_depth": 7, "max_depth": 6}}, "budget.min_depth"),
         ({"budget": {"max_depth": 1.5}}, "budget.max_depth"),
         ({"budget": {"batch": 0}}, "budget.batch"),
+        (
+            {"budget": {"max_memory_bytes": 10**6}, "objective": {"pareto": ["nn_mass", "macs"]}},
+            "budget.max_memory_bytes",
+        ),
         ({"budget": {"batch": 1.5}}, "budget.batch"),
         ({"budget": {"batch": 65_537}}, "budget.batch"),
         ({"budget": {"batch": 8, "device": profile(), "max_latency_ms": 5}}, "budget.batch"),

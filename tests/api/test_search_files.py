@@ -56,7 +56,7 @@ def test_the_csv_export_has_a_line_for_each_architecture(client: TestClient, wor
         parts = item.get("cells") or item["stages"]
         assert list(line) == [
             *("rank", "arch_id", "nn_mass", "params", "macs", "weight_bytes", "peak_activation_bytes", "latency_ms"),
-            *("depth", "precision", *(f"width_{i + 1}" for i in range(len(parts)))),
+            *("depth", "memory_bytes", "precision", *(f"width_{i + 1}" for i in range(len(parts)))),
             *("slack_max_params", "slack_max_macs", "architecture"),
         ]
         assert line["precision"] == item["precision"] == "int8"

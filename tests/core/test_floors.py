@@ -182,8 +182,11 @@ def test_a_common_factor_leaves_floors_as_they_are(family: str, seed: int) -> No
 
 def test_every_sum_has_a_floor_and_the_peak_has_none() -> None:
     assert list(costs_by_floor()) == list(LOWER)
-    assert [cost.limit for cost in COSTS.values() if not cost.summed] == ["max_peak_activation_bytes"]
-    assert list(costs_by_limit()) == list(UPPER)
+    assert [cost.limit for cost in COSTS.values() if not cost.summed] == [
+        "max_peak_activation_bytes",
+        "max_memory_bytes",
+    ]
+    assert list(costs_by_limit()) == [*UPPER, "max_memory_bytes"]
 
 
 @pytest.mark.parametrize("bound", [0.001, 0.3, 4.123456, 4.1234567, 1e-6, 123456.789012, 1e9])

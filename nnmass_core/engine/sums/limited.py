@@ -21,6 +21,7 @@ from nnmass_core.engine.problem import MASS, ChainProblem, Key
 from nnmass_core.engine.ranking import Pool
 from nnmass_core.engine.solver import Solution, Solver
 from nnmass_core.engine.sums.reach import MOST_REMAINDERS, MOST_SUMS, Reach, Window, usable
+from nnmass_core.engine.sums.shared_memory import beats_in_memory, best_in_memory
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ def best_paths(
     problem: ChainProblem, k: int, control: Control, *, distinct_shapes: bool = False, effort: Effort = USUAL
 ) -> Solution:
     """Return the best k paths of a problem with their proof. Raises Interrupted when the control does."""
+    if problem.shared is not None:
+        return best_in_memory(problem, k, control, distinct_shapes=distinct_shapes)
     if not _towards_a_limit(problem):
         return Solver(problem, k, control, distinct_shapes=distinct_shapes).solve()
     return _Walk(problem, k, control, effort, distinct_shapes=distinct_shapes).solve()
@@ -51,6 +54,8 @@ def best_paths(
 
 def beats(problem: ChainProblem, value: Fraction, control: Control) -> bool | None:
     """Return whether a path's first key (more is better) exceeds this value; None when the time ran out."""
+    if problem.shared is not None:
+        return beats_in_memory(problem, value, control)
     if not _towards_a_limit(problem):
         return Solver(problem, 1, control).beats(value)
     return _Walk(problem, 1, control, USUAL, distinct_shapes=False).beats(value)
