@@ -271,8 +271,10 @@ def state(status: str, outcome: str | None) -> str:
 def certificate(result: Mapping[str, Any], request: Mapping[str, Any]) -> str:
     """Return what a search has proved, in a sentence."""
     took, excluded = seconds(result["elapsed_seconds"]), len(request.get("exclude", ()))
-    size = "" if result["space_size"] is None else f"{int(result['space_size']):,} architectures"
+    most = "at most " if result.get("space_size_exact") is False else ""
+    size = "" if result["space_size"] is None else f"{most}{int(result['space_size']):,} architectures"
     size += f" ({excluded} excluded)" if excluded and size else ""
+    size += f" in {len(result['spaces'])} spaces" if result.get("spaces") and size else ""
     if result["feasible"] is False:
         return f"None of {size} fits, proved in {took}."
     if result["feasible"] is None:
@@ -288,6 +290,23 @@ def certificate(result: Mapping[str, Any], request: Mapping[str, Any]) -> str:
     if result["optimal"]:
         return f"The best of {size}, proved in {took}."
     return _not_proved(result, size, took)
+
+
+def spaces(result: Mapping[str, Any], request: Mapping[str, Any]) -> list[str]:
+    """Return what is proved of each of several spaces, a sentence for each; none where there is one space."""
+    objective = request["objective"]
+    quantity = objective.get("minimize") or objective.get("maximize", "nn_mass")
+    lines: list[str] = []
+    for share, space in zip(result.get("spaces") or (), request["space"], strict=False):
+        bound, listed = share["bound"], f"{share['count']:,} listed"
+        value = number(bound) if quantity == "nn_mass" else "" if bound is None else _exact(COSTS[quantity], bound)
+        better = "less than" if "minimize" in objective else "more than"
+        said = f"none has {better} {value} {'NN-Mass' if quantity == 'nn_mass' else cost(quantity)}"
+        if bound is None:
+            said = "" if "pareto" in objective or not result["optimal"] else "none fits"
+        of = f"Space {share['space']} ({space['family']}): {int(share['networks']):,} architectures"
+        lines.append(f"{', '.join(filter(None, [of, listed, said]))}.")
+    return lines
 
 
 def _not_proved(result: Mapping[str, Any], size: str, took: str) -> str:

@@ -31,7 +31,7 @@ def search(space: Space, *, progress: Watch | None = None, **options: Unpack[Sea
     (True, 999226)
 
     Args:
-        space: The name of a preset, or a full definition.
+        space: The name of a preset, a full definition, or a list of several for the same input and classes.
         progress: Is called with how far the search is, several times a second. What it raises ends the search.
         options: Limits, objective and how much of the answer is wanted; see `SearchOptions`.
 

@@ -36,8 +36,8 @@ class Certificate(FromJson):
         gap: The distance between value and bound, relative to the value.
         best_nn_mass: The NN-Mass of the best (of a front: the greatest); None when nothing was found.
         upper_bound: `bound` where NN-Mass is maximized.
-        space_size: The exact number of distinct architectures; None when the time ran out before the tables of the
-            space existed.
+        space_size: The number of distinct architectures; see `space_size_exact`. None when the time ran out before the
+            tables of the space existed.
         feasible: Whether an architecture fits; None when the time ran out before one was found.
         binding: The limits whose removal would improve the best; None when the time ran out.
         relaxation: If nothing fits, for each limit the least value that is feasible with the other limits unchanged.
@@ -56,6 +56,10 @@ class Certificate(FromJson):
         spent: With `spend`, the `most` of its cost within the limits and whether it is proved, the `least` that the
             networks use, and the `network` that uses the most.
         first_rank: The rank at which the ranking starts. What is said of the best is said of rank 1.
+        spaces: Of several spaces, for each: its position from 1 (`space`), its `networks`, how many of the ranking are
+            listed under it (`count`), and the `bound` that none of its networks exceeds.
+        space_size_exact: False where `space_size` is an upper bound: several spaces may share networks that could not
+            be counted once; else None.
     """
 
     count: int
@@ -80,6 +84,8 @@ class Certificate(FromJson):
     resolution: Json | None = json_field(default=None)
     spent: Json | None = json_field(default=None)
     first_rank: int = json_field(default=1)
+    spaces: list[Json] | None = json_field(default=None)
+    space_size_exact: bool | None = json_field(default=None)
 
     @property
     def outcome(self) -> str:
@@ -103,6 +109,7 @@ class Architecture(FromJson):
         batch: The inputs whose activations and latency the figures are for.
         rank: The rank in a ranking, from 1, else None: a point of a Pareto front has no rank.
         point: The number of a point of a Pareto front, from 1, ascending in its first cost, else None.
+        space: Of several spaces, the position of the first that has the network, from 1; None for others.
         latency_ms: The estimate for a batch in milliseconds, if the budget's device has a latency model.
         latency: The device of the estimate, and the band in which a measurement should lie.
         slack: The distance to each limit of a ranking's budget, in its unit, else empty.
@@ -123,6 +130,7 @@ class Architecture(FromJson):
     batch: int = json_field(default=1)
     rank: int | None = json_field(default=None)
     point: int | None = json_field(default=None)
+    space: int | None = json_field(default=None)
     latency_ms: float | None = json_field(default=None)
     latency: Json | None = json_field(default=None)
     slack: Json = json_field(default_factory=dict)

@@ -15,8 +15,11 @@ from nnmass_core.errors import DefinitionError
 Definition = Mapping[str, Any] | Architecture
 """A network: its definition in JSON form, or an architecture of a result."""
 
-Space = str | Mapping[str, Any]
+OneSpace = str | Mapping[str, Any]
 """A named space (`densenet-cifar`), or a full definition of one."""
+
+Space = OneSpace | Sequence[OneSpace]
+"""A space, or 2 to 8 of them for the same input and classes."""
 
 Reference = str | Definition
 """A network to match: the name of a well-known one (`mobilenet_v2`), an `arch_id`, or a definition."""
@@ -112,7 +115,8 @@ def question_of(space: Space, options: SearchOptions) -> dict[str, object]:
         if name in ("objective", "spend", "structure", *RANKED) and value is not None
     }
     excluded = [reference_of(network) for network in options.get("exclude", ())]
-    return {"space": space, "budget": _budget_of(options), **rest, **({"exclude": excluded} if excluded else {})}
+    where = space if isinstance(space, str | Mapping) else [*space]
+    return {"space": where, "budget": _budget_of(options), **rest, **({"exclude": excluded} if excluded else {})}
 
 
 def _budget_of(options: SearchOptions) -> dict[str, object]:

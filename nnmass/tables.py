@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 MOST_SHOWN = 20
-PLACES = ("rank", "point")
-"""The figures that say where in a ranking or on a front a network is."""
+PLACES = ("rank", "point", "space")
+"""The figures that say where in a ranking or on a front a network is, and in which of several spaces."""
 
 Rows = Sequence[Mapping[str, Any]]
 

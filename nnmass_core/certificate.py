@@ -75,6 +75,7 @@ class Ranked:
         of_front: Whether it is a point of a front. No point of a front is better than another, so it has no rank.
         devices: Of a budget with several devices, how it fits each of them.
         batch: The inputs of the budget, whose activations and latency the figures are for.
+        space: Of a request with several spaces, the position of the first that has it, from 1.
     """
 
     rank: int
@@ -86,6 +87,7 @@ class Ranked:
     of_front: bool = False
     devices: tuple[DeviceFit, ...] = ()
     batch: int = 1
+    space: int | None = None
 
     def figures(self, precision: str) -> JsonObject:
         """Return a rank's figures without its definition, JSON-ready.
@@ -99,6 +101,7 @@ class Ranked:
         return {
             **place_of(self.rank, of_front=self.of_front),
             "arch_id": arch_id,
+            **({} if self.space is None else {"space": self.space}),
             **self.evaluation.report(precision, self.batch),
             **{
                 cost.name: cost.value(self.evaluation, self.latency, BYTES_PER_ELEMENT[precision])
@@ -120,6 +123,28 @@ class Ranked:
         """
         definition = self.architecture.definition()
         return {**self._figures(precision, id_of(definition)), "architecture": definition}
+
+
+@dataclass(frozen=True)
+class Share:
+    """What is proved of one of several spaces.
+
+    Args:
+        space: The position of the space in the request, from 1.
+        networks: The exact number of its networks.
+        count: The networks of the ranking that are listed under it; one of several spaces is under the first.
+        bound: None of its networks within the limits has a better objective value: the value of its best where that is
+            in the ranking or before it, else of the last. None where none fits, and for a front.
+    """
+
+    space: int
+    networks: int
+    count: int
+    bound: float | None
+
+    def to_json(self) -> JsonObject:
+        """Write it as JSON-ready objects."""
+        return {"space": self.space, "networks": str(self.networks), "count": self.count, "bound": self.bound}
 
 
 @dataclass(frozen=True)
@@ -189,8 +214,8 @@ class Certificate:
         bound: No architecture within the budget has a better objective value.
         best_nn_mass: The NN-Mass of the best (of a front: the greatest); None when nothing was found.
         upper_bound: The same as `bound` when NN-Mass is maximized.
-        space_size: The exact number of distinct architectures in the space; None when the time ran out before the
-            tables of the space existed.
+        space_size: The exact number of distinct architectures in the space, or the spaces; see `space_size_exact`. None
+            when the time ran out before the tables of the space existed.
         feasible: Whether an architecture fits; None when the time ran out before one was found.
         binding: The limits whose removal would improve the optimum; None when the time ran out.
         relaxation: For an infeasible request, the nearest value of each limit that makes it feasible with the other
@@ -210,6 +235,9 @@ class Certificate:
         spent: For a request with a `spend`, the proof of the most of its cost; None for others, and if nothing was
             found.
         first_rank: The rank at which the ranking starts. What is said of the best is said of rank 1.
+        spaces: For a request with several spaces, what is proved of each.
+        space_size_exact: Whether `space_size` is exact. Otherwise it is at most that: several spaces may share networks
+            that count more than once.
     """
 
     count: int
@@ -233,6 +261,8 @@ class Certificate:
     unfinished: tuple[str, ...] = ()
     spent: Spent | None = None
     first_rank: int = 1
+    spaces: tuple[Share, ...] = ()
+    space_size_exact: bool = True
 
     @property
     def value_proved(self) -> bool | None:
@@ -274,7 +304,12 @@ class Certificate:
             **({"resolution": self.resolution} if self.front else {}),
             **({} if self.spent is None else {"spent": self.spent.to_json()}),
             **({} if self.first_rank == 1 else {"first_rank": self.first_rank}),
+            **self._of_spaces(),
         }
+
+    def _of_spaces(self) -> JsonObject:
+        said: JsonObject = {"spaces": [share.to_json() for share in self.spaces]} if self.spaces else {}
+        return said if self.space_size_exact else {**said, "space_size_exact": False}
 
 
 def _summary(reference: Architecture) -> JsonObject:

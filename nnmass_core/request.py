@@ -39,10 +39,10 @@ from nnmass_core.costs import (
 from nnmass_core.errors import DefinitionError, Problem, UnknownVersion
 from nnmass_core.families import architecture_schema, decode_architecture, known_architecture_schema
 from nnmass_core.hardware.devices import Device, devices
-from nnmass_core.hardware.latency import Latency, LatencyModel, Work, estimate, greatest
+from nnmass_core.hardware.latency import Latency, LatencyModel, estimate, greatest
 from nnmass_core.named.networks import named_network, named_networks
-from nnmass_core.named.presets import resolve_space
-from nnmass_core.spaces.base import Space
+from nnmass_core.named.presets import resolve_spaces
+from nnmass_core.spaces.base import AnySpace, Space
 from nnmass_core.spaces.densities import has_densities
 from nnmass_core.spaces.structure import ANY, Structure, decode_structure
 
@@ -53,7 +53,7 @@ VERSION = 2
 costs that are maximized or minimized at any NN-Mass, weight_bytes as an objective, spend, exclude, first_rank,
 several devices, a batch, limits on density, depth and one memory, depth as an objective; stages that overlap or can be
 left out, and several numbers of cells, fronts in any two costs; kernels, squeeze-and-excitation, activations and stem
-strides of inverted residuals.
+strides of inverted residuals; several spaces, and several resolutions in every family of images.
 """
 
 MOST_RESULTS = 1000
@@ -382,7 +382,7 @@ class SearchRequest:
     limit; it is a field here because it is part of the request's identity.
 
     Args:
-        space: The architectures to search.
+        space: The architectures to search, of one space or of several.
         budget: The limits of the hardware.
         objective: `Maximize`, `Minimize` or `Pareto`.
         top_k: How many architectures to rank, 1 to 1,000.
@@ -398,7 +398,7 @@ class SearchRequest:
         DefinitionError: A field is wrong, or the fields conflict; each problem names its field.
     """
 
-    space: Space
+    space: AnySpace
     budget: Budget
     objective: Objective = field(default_factory=Maximize)
     top_k: int = 10
@@ -417,9 +417,10 @@ class SearchRequest:
         problems = list(check_integer(self.top_k, 1, MOST_RESULTS, "top_k"))
         problems += self._rank_problems(complete=not problems)
         problems += [
-            Problem(f"structure.{name}", "not_applicable", f"means nothing for {self.space.family}")
+            Problem(f"structure.{name}", "not_applicable", f"means nothing for {space.family}")
             for name, _ in self.structure.rules()
-            if self.space.part_values(name) is None
+            for space in self.space.spaces
+            if space.part_values(name) is None
         ]
         if self.diversity not in ("none", "shape"):
             problems.append(Problem("diversity", "unknown_choice", "must be none or shape"))
@@ -429,9 +430,12 @@ class SearchRequest:
             problems.append(Problem("spend", "conflicts_with_objective", "applies only where NN-Mass is maximized"))
         problems += [*self._latency_problems(), *self._depth_problems(), *self._memory_problems()]
         problems += [*self._size_problems(), *self._mass_problems()]
-        if self.budget.density_limits() and not has_densities(self.space):
-            message = f"is not available for {self.space.family}, whose networks have no cells with a density"
-            problems.append(Problem(f"budget.{MOST_DENSITY}", "no_density", message))
+        if self.diversity != "none" and len(self.space.spaces) > 1:
+            problems.append(Problem("diversity", "conflicts_with_spaces", "does not apply to several spaces"))
+        for space in self.space.spaces if self.budget.density_limits() else ():
+            if not has_densities(space):
+                message = f"is not available for {space.family}, whose networks have no cells with a density"
+                problems.append(Problem(f"budget.{MOST_DENSITY}", "no_density", message))
         limit = self.time_limit_seconds
         if not _is_number(limit) or not 0 < limit <= LONGEST_SECONDS:
             message = f"must be above 0 and at most {LONGEST_SECONDS}"
@@ -466,7 +470,7 @@ class SearchRequest:
             raise UnknownVersion(version, VERSION)
         if "space" not in data:
             raise DefinitionError.at("space", "required", "is required")
-        space = _under("space", lambda: resolve_space(data["space"]))
+        space = _under("space", lambda: resolve_spaces(data["space"]))
         limits = data.get("budget", {})
         if not isinstance(limits, Mapping):
             raise DefinitionError.at("budget", "not_an_object", "must be an object")
@@ -513,8 +517,8 @@ class SearchRequest:
 
     def _depth_problems(self) -> Iterator[Problem]:
         """Yield where the depth is named, for families that do not define the layers of their options."""
-        if not self.space.counts_layers:
-            message = f"is not available for {self.space.family}, which does not define the layers of its options"
+        for space in (space for space in self.space.spaces if not space.counts_layers):
+            message = f"is not available for {space.family}, which does not define the layers of its options"
             yield from (Problem(name, "no_depth", message) for name, cost in self.costs if cost.layers)
 
     def _memory_problems(self) -> Iterator[Problem]:
@@ -529,10 +533,10 @@ class SearchRequest:
         together = [name for name, cost in self.costs if cost.together]
         if self.budget.batch == 1 and not together:
             return
-        largest = self.space.largest().evaluation
         counted = self.budget.element_bytes, self.budget.batch
-        most = COSTS["memory_bytes"].value(replace(largest, indices=largest.weights), None, *counted)
-        if most is not None and most > LARGEST_INTEGER:
+        largest = [space.largest().evaluation for space in self.space.spaces]
+        most = [COSTS["memory_bytes"].value(replace(one, indices=one.weights), None, *counted) for one in largest]
+        if any(bytes_of_one is not None and bytes_of_one > LARGEST_INTEGER for bytes_of_one in most):
             message = "makes more than 2**53 - 1 bytes of memory for networks of this space"
             yield Problem("budget.batch" if self.budget.batch > 1 else together[0], "too_large", message)
 
@@ -542,11 +546,11 @@ class SearchRequest:
         computed = [(name, cost.compute) for name, cost in self.costs if cost.compute is not None]
         if not computed:
             return
-        largest = self.space.largest().evaluation
+        largest = [space.largest().evaluation for space in self.space.spaces]
         # others may sample more channels, but never more than there are weights
-        most = counts_of(replace(largest, indices=largest.weights), self.budget.element_bytes)
+        mosts = [counts_of(replace(one, indices=one.weights), self.budget.element_bytes) for one in largest]
         for name, compute in computed:
-            if compute(most) > LARGEST_INTEGER:
+            if max(map(compute, mosts)) > LARGEST_INTEGER:
                 yield Problem(name, "too_large", "is more than 2**53 - 1 elements for networks of this space")
 
     def _mass_problems(self) -> Iterator[Problem]:
@@ -573,26 +577,29 @@ class SearchRequest:
         if ambiguous:
             message = f"applies to one device with a latency profile, and the budget has {len(timed)}"
             return [Problem(name, "conflicts_with_devices", message) for name in ambiguous]
-        work = self.space.work()
-        if work is None:
-            return [
-                Problem(
-                    field,
-                    "no_latency",
-                    f"is not available for {self.space.family}, which does not report its operations",
-                )
-            ]
-        return [problem for device, model in timed for problem in self._profile_problems(device, model, work)]
+        spaces = self.space.spaces
+        problems = [
+            Problem(field, "no_latency", f"is not available for {space.family}, which does not report its operations")
+            for space in spaces
+            if space.work() is None
+        ]
+        several = [
+            problem
+            for device, model in timed
+            for space in spaces
+            for problem in self._profile_problems(device, model, space)
+        ]
+        return problems or [*dict.fromkeys(several)]
 
-    def _profile_problems(self, device: Device, model: LatencyModel, work: tuple[Work, ...]) -> Iterator[Problem]:
-        """Yield why a device's profile has no latency for the networks of the space."""
+    def _profile_problems(self, device: Device, model: LatencyModel, space: Space) -> Iterator[Problem]:
+        """Yield why a device's profile has no latency for the networks of a space."""
         several = len(self.budget.devices) > 1
         field = f"budget.devices.{self.budget.devices.index(device)}" if several else "budget.device"
-        if not model.covers(self.space.family):
+        if not model.covers(space.family):
             known = ", ".join(each.family for each in model.fitted_to)
-            message = f"has a profile fitted to networks of {known}, which says nothing about {self.space.family}"
+            message = f"has a profile fitted to networks of {known}, which says nothing about {space.family}"
             yield Problem(field, "unknown_family", message)
-        elif lacking := model.lacks(work):
+        elif lacking := model.lacks(space.work() or ()):
             yield Problem(field, "unknown_operator", f"has a profile without times for {', '.join(lacking)}")
 
     def latency_of(self, architecture: Architecture) -> Latency | None:
@@ -629,7 +636,7 @@ class SearchRequest:
         """Write the complete request: presets resolved, defaults filled in."""
         ranked: JsonObject = {"top_k": self.top_k, "diversity": self.diversity}
         return {
-            "space": self.space.to_json(),
+            "space": self.space.form,
             "budget": self.budget.to_json(),
             "objective": self.objective.to_json(),
             **({} if isinstance(self.objective, Pareto) else ranked),

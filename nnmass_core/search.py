@@ -14,7 +14,7 @@ import numpy as np
 
 from nnmass_core.architecture import Architecture, Evaluation
 from nnmass_core.budget import AnyLimit, Budget, DensityLimit, Floor, Limit, MassLimit, quantities_of
-from nnmass_core.certificate import Certificate, DeviceFit, JointRelaxation, Ranked, SearchResult, Spent
+from nnmass_core.certificate import Certificate, DeviceFit, JointRelaxation, Ranked, SearchResult, Share, Spent
 from nnmass_core.codec import LARGEST_INTEGER
 from nnmass_core.costs import COSTS, LEAST_MASS, Cost, counts_of
 from nnmass_core.engine.chain import QUANTITIES, Chain, Ints, Stage
@@ -41,9 +41,10 @@ from nnmass_core.engine.solver import Solution, Solver
 from nnmass_core.engine.sums.limited import beats, best_paths
 from nnmass_core.hardware.latency import LatencyModel, greatest
 from nnmass_core.request import Maximize, Minimize, Objective, Pareto, SearchRequest
-from nnmass_core.spaces.base import Space
+from nnmass_core.spaces.base import AnySpace, Space
 from nnmass_core.spaces.caveats import LEAST_USE, caveats_of_network, caveats_of_ranking
 from nnmass_core.spaces.densities import densities_of, within_density
+from nnmass_core.spaces.several import chain_of_all, size_of_all
 from nnmass_core.spaces.structure import ANY, Structure, structured
 
 COUNTED = ("params", "macs", "weights", "indices")
@@ -81,24 +82,25 @@ def search(request: SearchRequest, control: Control | None = None) -> SearchResu
     """
     control = (control or Control()).never_back()
     control.report(0.0, "building the space")
+    costs = [cost for _, cost in request.costs]
     try:
         with watching_tables(control):
-            chain = chain_for(request.space, request.budget, (cost for _, cost in request.costs), request.structure)
+            chains = [_chain_of_one(one, request.budget, costs, request.structure) for one in request.space.spaces]
+            question = _Question(request, chains, control)
     except OutOfTime:
         return SearchResult((), _empty(request, optimal=False, space_size=None, feasible=None, unfinished=("tables",)))
-    question = _Question(request, chain, control)
-    if not chain.count():
+    if not question.chain.count():
         return question.nothing()
     return question.front() if isinstance(request.objective, Pareto) else question.ranking()
 
 
-def chain_for(space: Space, budget: Budget, costs: Iterable[Cost], structure: Structure = ANY) -> Chain:
+def chain_for(space: AnySpace, budget: Budget, costs: Iterable[Cost], structure: Structure = ANY) -> Chain:
     """Return the chain of the networks of a space that keep a structure, with what these costs need.
 
     It has latencies of the budget's devices and computed quantities.
 
     Args:
-        space: The space.
+        space: The space, or several.
         budget: The limits of the hardware.
         costs: The costs that are limited or an objective.
         structure: What the parts of each network must have in common.
@@ -106,6 +108,11 @@ def chain_for(space: Space, budget: Budget, costs: Iterable[Cost], structure: St
     Raises:
         DefinitionError: The chain would have too many options for a rule of the structure.
     """
+    needed = [*costs]
+    return chain_of_all([_chain_of_one(one, budget, needed, structure) for one in space.spaces])
+
+
+def _chain_of_one(space: Space, budget: Budget, costs: Iterable[Cost], structure: Structure = ANY) -> Chain:
     needed = dict.fromkeys(costs)
     if any(cost.together for cost in needed):
         needed[COSTS["weight_bytes"]] = None
@@ -283,10 +290,11 @@ def _sign(objective: Objective) -> int:
 class _Question:
     """The computation of one request's result."""
 
-    def __init__(self, request: SearchRequest, chain: Chain, control: Control) -> None:
+    def __init__(self, request: SearchRequest, chains: list[Chain], control: Control) -> None:
         self._request = request
         self._objective = request.objective
-        self._chain = chain
+        self._chains = chains
+        self.chain = self._chain = chain_of_all(chains)
         self._control = control
         self._caps = request.budget.limits()
         self._limits = request.budget.all_limits()
@@ -304,16 +312,18 @@ class _Question:
         objective = self._objective
         names += [LEAST_MASS] if isinstance(objective, Minimize) and objective.least_mass is not None else []
         certificate = _empty(self._request, optimal=True, space_size=0, feasible=False)
-        return SearchResult((), replace(certificate, binding=(), relaxation=dict.fromkeys(names)))
+        spaces = self._shares((), None, None)
+        return SearchResult((), replace(certificate, binding=(), relaxation=dict.fromkeys(names), spaces=spaces))
 
     def ranking(self) -> SearchResult:
         """Return the ranks of the request, in the order of docs/theory.md (11)."""
         problem, first_rank = self._problem(self._limits), self._request.first_rank
         first = self._most(problem, self._control.until(FIRST_SHARE))
-        solution = self._solve(self._spending(problem, first), first_rank - 1 + self._request.top_k)
+        last = first_rank - 1 + self._request.top_k
+        solution = self._with_copies(self._spending(problem, first), last)
         if first is not None:
             solution = _both(first, solution, proved=self._most_is_proved(first))
-        rows = solution.integers.tolist()
+        rows = self._without_copies(solution)[:last]
         ranking = self._ranked(rows[first_rank - 1 :], first_rank)
         best = next(iter(ranking if first_rank == 1 else self._ranked(rows[:1])), None)
         certificate = self._certificate(ranking, best, solution)
@@ -327,7 +337,8 @@ class _Question:
 
     def _chain_within(self, density: Fraction) -> Chain:
         if density not in self._within:
-            self._within[density] = within_density(self._request.space, self._chain, density)
+            each = zip(self._request.space.spaces, self._chains, strict=True)
+            self._within[density] = chain_of_all([within_density(space, chain, density) for space, chain in each])
         return self._within[density]
 
     def _most(self, problem: ChainProblem, control: Control) -> Solution | None:
@@ -386,6 +397,26 @@ class _Question:
         ranking = self._ranked([list(point.integers) for point in front.points])
         return SearchResult(ranking, self._front_certificate(ranking, front, feasible=bool(ranking)))
 
+    def _with_copies(self, problem: ChainProblem, k: int) -> Solution:
+        """Return the first paths that have k networks: those of several spaces are a path of each."""
+        paths = k
+        while True:
+            solution = self._solve(problem, paths)
+            more = len(self._chains) > 1 and solution.complete and len(solution.integers) == paths
+            if not more or len(self._without_copies(solution)) >= k:
+                return solution
+            paths = min(2 * paths, k * len(self._chains))
+
+    def _without_copies(self, solution: Solution) -> list[list[int]]:
+        """Return the first path of each network, in order."""
+        rows: list[list[int]] = solution.integers.tolist()
+        if len(self._chains) == 1:
+            return rows
+        first: dict[str, list[int]] = {}
+        for row in rows:
+            first.setdefault(self._request.space.architecture(row).arch_id, row)
+        return list(first.values())
+
     def _solve(self, problem: ChainProblem, k: int) -> Solution:
         distinct = self._request.diversity == "shape"
         listing = self._listing("peak or shape" if distinct or self._of_peak else "best", problem.chain)
@@ -428,15 +459,18 @@ class _Question:
     def _ranked(self, rows: list[list[int]], first_rank: int = 1) -> tuple[Ranked, ...]:
         ranked: list[Ranked] = []
         space, of_front = self._request.space, isinstance(self._objective, Pareto)
+        several = len(self._chains) > 1
         for rank, integers in enumerate(rows, start=first_rank):
             architecture = space.architecture(integers)
             evaluation = architecture.evaluation
             latencies = self._request.latencies_of(architecture)
             latency = greatest(latencies)
             slack = {limit.name: limit.slack(evaluation, latency) for limit in self._limits}
-            caveats = caveats_of_network(architecture, space.densest_evidence, latencies)
-            fit, batch = self._fit(architecture), self._request.budget.batch
-            ranked.append(Ranked(rank, architecture, evaluation, slack, latency, caveats, of_front, fit, batch))
+            number = integers[0] if several else 0
+            caveats = caveats_of_network(architecture, space.spaces[number].densest_evidence, latencies)
+            fit, place = self._fit(architecture), number + 1 if several else None
+            batch = self._request.budget.batch
+            ranked.append(Ranked(rank, architecture, evaluation, slack, latency, caveats, of_front, fit, batch, place))
         return tuple(ranked)
 
     def _fit(self, architecture: Architecture) -> tuple[DeviceFit, ...]:
@@ -457,6 +491,7 @@ class _Question:
         bound = self._bound(value, solution)
         minimizing = self._objective if isinstance(self._objective, Minimize) else None
         reference = minimizing.reference if minimizing else None
+        size = size_of_all(self._request.space.spaces, self._chains)
         binding = self._binding(best) if best is not None else () if infeasible else None
         relaxation, joint, unfinished = self._relaxed() if infeasible else (None, None, ())
         return Certificate(
@@ -466,7 +501,9 @@ class _Question:
             bound=bound,
             best_nn_mass=None if best is None else float(best.evaluation.mass),
             upper_bound=bound if self._cost is None else None,
-            space_size=self._chain.count(),
+            space_size=size.networks,
+            space_size_exact=size.exact,
+            spaces=self._shares(ranking, solution, bound),
             feasible=True if best is not None else False if infeasible else None,
             binding=binding,
             relaxation=relaxation,
@@ -483,6 +520,7 @@ class _Question:
     def _front_certificate(self, ranking: tuple[Ranked, ...], front: Front, *, feasible: bool | None) -> Certificate:
         best = max((float(ranked.evaluation.mass) for ranked in ranking), default=None)
         gaps = front.gaps
+        size = size_of_all(self._request.space.spaces, self._chains)
         relaxation, joint, unfinished = self._relaxed() if feasible is False else (None, None, ())
         return Certificate(
             count=len(ranking),
@@ -491,7 +529,9 @@ class _Question:
             bound=None,
             best_nn_mass=best,
             upper_bound=None,
-            space_size=self._chain.count(),
+            space_size=size.networks,
+            space_size_exact=size.exact,
+            spaces=self._shares(ranking, None, None),
             feasible=feasible,
             binding=() if feasible is False else None,
             relaxation=relaxation,
@@ -503,6 +543,26 @@ class _Question:
             front=True,
             resolution=None if gaps is None else self._in_units(gaps),
         )
+
+    def _shares(self, ranking: tuple[Ranked, ...], solution: Solution | None, bound: float | None) -> tuple[Share, ...]:
+        """Return what is proved of each of several spaces. solution: of a ranking; bound: of all spaces."""
+        if len(self._chains) == 1:
+            return ()
+        rows = [] if solution is None else solution.integers.tolist()
+        best: dict[int, list[int]] = {}
+        for row in rows:
+            best.setdefault(row[0], row)
+        every = solution is not None and len(rows) < self._request.first_rank - 1 + self._request.top_k
+        shares: list[Share] = []
+        for number, chain in enumerate(self._chains):
+            known = bound
+            if solution is not None and solution.complete:
+                # the path that no path of the space is before
+                row = best.get(number) or (None if every else rows[-1])
+                known = None if row is None else self._value(self._ranked([row])[0])
+            listed = sum(place.space == number + 1 for place in ranking)
+            shares.append(Share(number + 1, chain.count(), listed, known))
+        return tuple(shares)
 
     def _caveats(self, ranking: tuple[Ranked, ...], best: Ranked | None) -> tuple[str, ...]:
         """Return the caveats of the ranking (docs/theory.md (36))."""
@@ -623,7 +683,8 @@ class _Question:
 
     def _nearest_density(self, others: ChainProblem) -> float | None:
         """Return the least density that admits a network within the other limits: docs/theory.md (54)."""
-        densities = densities_of(self._request.space, self._chain)
+        each = zip(self._request.space.spaces, self._chains, strict=True)
+        densities = sorted({density for space, chain in each for density in densities_of(space, chain)})
         low, high = -1, len(densities)
         while high - low > 1:
             middle = (low + high) // 2

@@ -287,6 +287,27 @@ def test_tables_name_the_precision_and_the_resolution_where_it_varies() -> None:
     assert "weights, fp16" in run("evaluate", "resnet18", "--precision", "fp16").stdout
 
 
+def test_several_spaces_are_one_question() -> None:
+    limits = ("--max-params", "200k", "--max-macs", "20M", "--top-k", "3")
+    both = run("search", "--preset", "resnet-tiny", "--preset", "mobilenet-v2-tiny", *limits)
+    assert both.exit_code == 0
+    assert re.search(r"^ rank .* space   stages", both.stdout, re.MULTILINE)
+    assert "The best of 34,865,152 architectures in 2 spaces, proved in" in both.stdout
+    assert "Space 1 (resnet): 28,672 architectures, 0 listed, none has more than 697.6 NN-Mass." in both.stdout
+    definitions = [nnmass.space(name) for name in ("resnet-tiny", "mobilenet-v2-tiny")]
+    given = run("search", "--space", "-", *limits, "--json", given=json.dumps(definitions))
+    assert [item["space"] for item in json.loads(given.stdout)["items"]] == [2, 2, 2]
+    minimized = ("--minimize", "macs", "--max-params", "200k", "--top-k", "1")
+    least = run("search", "--preset", "resnet-tiny", "--preset", "mobilenet-v2-tiny", *minimized)
+    assert re.search(
+        r"Space 1 \(resnet\): 28,672 architectures, \d listed, none has less than [\d,]+ MACs\.", least.stdout
+    )
+    nothing = run("search", "--preset", "resnet-tiny", "--preset", "mobilenet-v2-tiny", "--max-params", "100")
+    assert (nothing.exit_code, nothing.stdout.count("none fits.")) == (3, 2)
+    front = run("search", "--preset", "resnet-tiny", "--preset", "mobilenet-v2-tiny", *limits[:4], "--pareto", "params")
+    assert re.search(r"Space 2 \(mobilenet_v2\): 34,836,480 architectures, \d+ listed\.", front.stdout)
+
+
 def test_a_search_without_proof_exits_with_4() -> None:
     done = run("search", "--preset", "densenet-cifar-free", "--time-limit", "0.000001", "--json")
     assert done.exit_code == 4
@@ -296,8 +317,8 @@ def test_a_search_without_proof_exits_with_4() -> None:
 @pytest.mark.parametrize(
     ("arguments", "output"),
     [
-        ((), "give either --preset NAME"),
-        (("--preset", "resnet-tiny", "--space", "-"), "give either --preset NAME"),
+        ((), "give --preset NAME"),
+        (("--preset", "resnet-tiny", "--preset", "densenet-tiny"), "space.1 must have the input of the first space"),
         (("--preset", "resnet-tin"), "--preset must be a full definition or one of"),
         (("--space", "nowhere.json"), "cannot read nowhere.json: No such file"),
         (("--space", "-"), "the space is not JSON"),

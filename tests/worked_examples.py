@@ -27,7 +27,7 @@ from nnmass_core.hardware.devices import Device
 from nnmass_core.hardware.fitting import error_of, least_squares
 from nnmass_core.hardware.latency import LatencyModel, estimate
 from nnmass_core.named.networks import named_network
-from nnmass_core.named.presets import resolve_space
+from nnmass_core.named.presets import resolve_space, resolve_spaces
 from nnmass_core.request import Maximize, Minimize, Pareto, SearchRequest, Spend
 from nnmass_core.search import chain_for, chain_of, search
 from nnmass_core.spaces.base import Space
@@ -419,6 +419,30 @@ def several_resolutions() -> Figures:
     )
 
 
+def several_spaces() -> Figures:
+    budget = Budget(max_params=200_000, max_macs=20_000_000)
+    spaces = resolve_spaces(["resnet-tiny", "mobilenet-v2-tiny"])
+    answer = search(SearchRequest(space=spaces, budget=budget, top_k=5))
+    first, second = (share.bound for share in answer.certificate.spaces)
+    assert first is not None
+    assert second is not None
+    tiny = resolve_space("densenet-tiny").to_json()
+    narrow, wide, both = (
+        tiny | {"width": {"min": low, "max": high, "step": 8}} for low, high in ((8, 32), (24, 64), (24, 32))
+    )
+    either = search(SearchRequest(space=resolve_spaces([narrow, wide]), budget=Budget(), top_k=1)).certificate
+    size, size_of_either = answer.certificate.space_size, either.space_size
+    assert size is not None
+    assert size_of_either is not None
+    return figures(
+        **{"space_size": size, "networks of either": size_of_either},
+        **{"networks of both": decode_space(both).chain().count()},
+    ) | figures(
+        **{"m of the best": answer.ranking[0].evaluation.mass},
+        **{"bound of the first": first, "bound of the second": second},
+    )
+
+
 def fitted_profile() -> Figures:
     (price,) = least_squares(np.array([[1.0], [2.0], [4.0]]), np.array([3.0, 5.0, 10.0])).tolist()
     found = error_of(np.ones(99), np.arange(51, 150) / 100, 1)
@@ -540,5 +564,6 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
         **{f"bytes for {n}": densenet(*OPTIMUM).evaluation.report("int8", n)["peak_activation_bytes"] for n in (1, 8)}
     ),
     75: several_resolutions,
+    76: several_spaces,
     78: fitted_profile,
 }

@@ -43,11 +43,16 @@ def table(session: Session, owner: str, search_id: UUID) -> str:
     widths = [f"width_{number}" for number in range(1, parts + 1)]
     place = "point" if is_front(row) else "rank"
     size = ["input_height", "input_width"] if request.space.varies_resolution() else []
+    which = ["space"] if len(request.space.spaces) > 1 else []
     slack = [f"slack_{name}" for name in limits]
     batch = ["batch"] if request.budget.batch > 1 else []
-    columns = [place, "arch_id", "nn_mass", *COSTS, "precision", *batch, *size, *widths, *slack, "architecture"]
+    figures = ["arch_id", "nn_mass", *COSTS, "precision", *batch]
+    columns = [place, *which, *figures, *size, *widths, *slack, "architecture"]
     counted = [request.budget.precision, *([request.budget.batch] if batch else [])]
-    lines = (_line(one, counted, limits, parts, sized=bool(size)) for one in _ranking(session, owner, row))
+    lines = (
+        _line(one, counted, limits, parts, sized=bool(size), several=bool(which))
+        for one in _ranking(session, owner, row)
+    )
     return csv_text(columns, lines)
 
 
@@ -56,13 +61,16 @@ def _ranking(session: Session, owner: str, row: Search) -> list[RankedArchitectu
     return list(repository.ranking(session, owner, row.id)) if finished else []
 
 
-def _line(place: RankedArchitecture, counted: list[Any], limits: list[str], parts: int, *, sized: bool) -> list[Any]:
+def _line(
+    place: RankedArchitecture, counted: list[Any], limits: list[str], parts: int, *, sized: bool, several: bool
+) -> list[Any]:
     """Return the line of an architecture. counted: precision, and the batch where there is one."""
     figures = place.figures
     widths = [*map(width_of, parts_of(figures))]
     size = (formatting.sides({"architecture": place.architecture}) or (None, None)) if sized else ()
     return [
         place.rank,
+        *([figures.get("space")] if several else []),
         place.arch_id,
         *(figures.get(name) for name in ("nn_mass", *COSTS)),
         *counted,

@@ -20,7 +20,6 @@ from app.http.fields import (
     DoneFraction,
     FailureCode,
     FailureMessage,
-    FamilyName,
     FinishedAt,
     HeartbeatAt,
     Macs,
@@ -50,16 +49,25 @@ from nnmass_core.request import (
     network_schema,
     objective_schema,
 )
+from nnmass_core.spaces.several import MOST_SPACES
 from nnmass_core.spaces.structure import structure_schema
 
 # untyped: pydantic has no other type that OpenAPI shows as a plain object
 
+ONE_SPACE: list[Any] = [
+    {"title": "PresetName", "type": "string", "enum": list(presets())},
+    space_schema(),
+]
 Space = Annotated[
     Any,
     WithJsonSchema(
         {
-            "anyOf": [{"title": "PresetName", "type": "string", "enum": list(presets())}, space_schema()],
-            "description": "A preset's name (`GET /v1/spaces`) or a full definition.",
+            "anyOf": [
+                *ONE_SPACE,
+                {"type": "array", "items": {"anyOf": ONE_SPACE}, "minItems": 2, "maxItems": MOST_SPACES},
+            ],
+            "description": "A preset's name (`GET /v1/spaces`), a full definition, or a list of several: one ranking "
+            "of all their networks, each once. Several spaces have the same input and the same number of classes.",
             "examples": ["densenet-cifar"],
         }
     ),
@@ -176,7 +184,9 @@ class Question(Strict):
         examples=[10],
     )
     diversity: Literal["none", "shape"] = Field(
-        "none", description="`shape`: at most one result for each tuple of widths and depths.", examples=["none"]
+        "none",
+        description="`shape`: at most one result for each tuple of widths and depths. Not allowed for several spaces.",
+        examples=["none"],
     )
     time_limit_seconds: float = Field(
         60.0,
@@ -266,7 +276,15 @@ class SearchRequest(BaseModel):
     `spend`, `exclude`, `first_rank` and `structure` are left out where they change nothing.
     """
 
-    space: Annotated[Any, WithJsonSchema({**space_schema(), "description": "Full definition of the space."})]
+    space: Annotated[
+        Any,
+        WithJsonSchema(
+            {
+                "anyOf": [space_schema(), {"type": "array", "items": space_schema()}],
+                "description": "Full definition of the space, or of each of several.",
+            }
+        ),
+    ]
     budget: SearchBudget = Field(description="The limits of the hardware.")
     objective: Objective = Field(description="What to find; a reference is a full definition.")
     top_k: int = Field(10, description="Number of architectures to rank.", examples=[10])
@@ -339,6 +357,23 @@ class JointRelaxation(BaseModel):
     )
 
 
+class SpaceShare(BaseModel):
+    """What is proved of one of several spaces."""
+
+    space: int = Field(description="Position of the space in the request, from 1.", examples=[1])
+    networks: str = Field(description="Exact number of its architectures, in decimal.", examples=["4401604"])
+    count: int = Field(
+        description="Number of architectures of the ranking that are listed under it. One of several spaces is listed "
+        "under the first of them.",
+        examples=[3],
+    )
+    bound: float | None = Field(
+        description="None of its architectures within the budget has a better objective value. Null if none fits, for "
+        "a front, and if nothing is known.",
+        examples=[784.13],
+    )
+
+
 class Result(BaseModel):
     """The certificate of a search."""
 
@@ -359,10 +394,17 @@ class Result(BaseModel):
         description="The same as `bound` when NN-Mass is maximized; else null.", examples=[784.13]
     )
     space_size: str | None = Field(
-        description="Exact number of distinct architectures in the space, in decimal; null if the time limit was "
-        "reached before the tables of the space existed.",
+        description="Exact number of distinct architectures in the space, in decimal; see `space_size_exact`. Null if "
+        "the time limit was reached before the tables of the space existed.",
         examples=["170252539265024"],
     )
+    space_size_exact: bool | None = Field(
+        None,
+        description="False if `space_size` is an upper bound: several spaces may share architectures that could not be "
+        "counted once. Null if it is exact.",
+        examples=[False],
+    )
+    spaces: list[SpaceShare] | None = Field(None, description="Of several spaces: what is proved of each.")
     feasible: bool | None = Field(
         description="Whether an architecture fits. Null if the time limit was reached before an architecture within "
         "the budget was found.",
@@ -455,7 +497,10 @@ class SearchAnswer(BaseModel):
     name: str = Field(description="Name, for people; empty if it has none.", examples=["camera v2"])
     tags: list[str] = Field(description="Tags, by which lists can be filtered.", examples=[["edge"]])
     note: str = Field(description="Text, for people; empty if there is none.", examples=["for revision C"])
-    family: FamilyName
+    family: Annotated[
+        str,
+        Field(description="Family of the networks; `several` of spaces of different ones.", examples=["densenet_cnn"]),
+    ]
     created_at: CreatedAt
     started_at: StartedAt
     finished_at: FinishedAt
@@ -564,6 +609,11 @@ class RankedItem(with_costs(_Place, timed=True)):  # type: ignore[misc]  # a bas
     slack: dict[str, int | float] = Field(
         description="Distance to each limit of the budget, in the unit of the limit.",
         examples=[{"max_params": 294, "max_macs": 240512}],
+    )
+    space: int | None = Field(
+        None,
+        description="Of several spaces: the position of the first that has the architecture, from 1.",
+        examples=[1],
     )
     devices: list[DeviceFit] | None = Field(
         None, description="Of a budget with several devices: how the architecture fits each of them."

@@ -77,7 +77,7 @@ def environment() -> Environment:
         name: getattr(formatting, name)
         for name in (
             *("of_limit", "of_cost", "limit_label", "shown_costs", "cost_heading", "limit_heading"),
-            *("varies_resolution", "sides", "state", "CAVEATS", "OUTCOMES"),
+            *("varies_resolution", "sides", "state", "spaces", "CAVEATS", "OUTCOMES"),
         )
     }
     return made

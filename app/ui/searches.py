@@ -36,7 +36,8 @@ from nnmass_core.hardware.devices import devices, read_device
 from nnmass_core.named.networks import named_networks
 from nnmass_core.named.presets import presets
 from nnmass_core.request import SearchRequest
-from nnmass_core.spaces.base import Space
+from nnmass_core.spaces.base import AnySpace
+from nnmass_core.spaces.several import SEVERAL
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -88,9 +89,9 @@ def _mosts() -> dict[str, dict[str, int]]:
     return {name: _most(preset.space) for name, preset in presets().items()}
 
 
-def _most(space: Space) -> dict[str, int]:
-    figures = space.largest().evaluation.report("fp32")
-    return {cost.limit: figures[name] for name, cost in budgets.charted().items()}
+def _most(space: AnySpace) -> dict[str, int]:
+    figures = [one.largest().evaluation.report("fp32") for one in space.spaces]
+    return {cost.limit: max(each[name] for each in figures) for name, cost in budgets.charted().items()}
 
 
 @router.post("/ui/preview")
@@ -149,7 +150,9 @@ def history(
     page = SearchList.model_validate_json(answers.write_list(session, rows, following))
     asked = {"status": status, "outcome": outcome, "family": family, "tag": tag, "q": q}
     context = {"items": page.items, "following": page.next_cursor, "filters": asked}
-    return render(request, "history.html", states=list(State), outcomes=OUTCOMES, families=list(FAMILIES), **context)
+    return render(
+        request, "history.html", states=list(State), outcomes=OUTCOMES, families=[*FAMILIES, SEVERAL], **context
+    )
 
 
 @router.get("/searches/compare")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +69,11 @@ def print_networks(
     """Print networks with their figures, which answer requests. first: the heading and entries of the first column."""
     items = [network.raw for network in networks]
     costs = formatting.shown_costs(items, *requests)
-    last = {"resolution": formatting.resolution} if formatting.varies_resolution(items, caveats) else {}
+    last: dict[str, Callable[[Any], str]] = {}
+    if any(item.get("space") is not None for item in items):
+        last["space"] = lambda item: formatting.count(item.get("space"))
+    if formatting.varies_resolution(items, caveats):
+        last["resolution"] = formatting.resolution
     last |= {heading_of(items): formatting.shape}
     heads = [(name, RIGHT) for name in ("NN-Mass", *(formatting.cost_heading(cost, items) for cost in costs))]
     rows = (
@@ -102,7 +106,7 @@ def lines_of(answer: Answer) -> list[str]:
         formatting.spent(result),
         formatting.binding(result, answer.request),
     ]
-    said += formatting.relaxation(result)
+    said += [*formatting.spaces(result, answer.request), *formatting.relaxation(result)]
     if answer.best is not None:
         best = answer.best.raw
         said += [formatting.slack(best), *formatting.fits(best), formatting.latency(best)]

@@ -67,10 +67,20 @@ SpaceFile = Annotated[
 @with_limits
 def search(
     preset: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Named space (see `nnmass presets`).", autocompletion=_preset_names),
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Named space (see `nnmass presets`); repeat it for several in one question.",
+            autocompletion=_preset_names,
+        ),
     ] = None,
-    space: SpaceFile = None,
+    space: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="File with a JSON definition of the space, or a list of several (- for stdin); may be repeated.",
+        ),
+    ] = None,
     limits: Limits = NO_LIMITS,
     device: Device = None,
     precision: BudgetPrecision = None,
@@ -107,8 +117,8 @@ def search(
 
     Searches on this machine unless --server names a service. Every limit that you set is hard.
     """
-    with exit_on_error({"space": "--preset" if preset is not None else "--space"}):
-        where = _space_of(preset, space)
+    with exit_on_error({"space": "--preset" if preset else "--space"}):
+        where = _space_of(preset or [], space or [])
         if pareto is not None and save is not None:
             refuse("--save does not apply to a Pareto front: none of its networks is the best")
         objective = _objective_of(minimize, maximize, limits[LEAST_MASS], pareto)
@@ -241,14 +251,16 @@ def _device_row(device: NamedDevice) -> list[str]:
     return [device.name, *memory, device.default_precision or formatting.UNKNOWN, device.title]
 
 
-def _space_of(preset: str | None, space: str | None) -> Space:
-    if (preset is None) == (space is None):
-        refuse("give either --preset NAME (see `nnmass presets`) or --space FILE")
-    if preset is not None:
-        return preset
-    assert space is not None
-    found: Space = json_in(space, "the space")
-    return found
+def _space_of(named: list[str], files: list[str]) -> Space:
+    """Return the space of the options, or the list of all where there are several."""
+    if not named and not files:
+        refuse("give --preset NAME (see `nnmass presets`) or --space FILE")
+    found: list[Any] = [*named]
+    for file in files:
+        read = json_in(file, "the space")
+        found += read if isinstance(read, list) else [read]
+    one: Space = found[0] if len(found) == 1 else found
+    return one
 
 
 def _objective_of(

@@ -38,7 +38,7 @@ class SearchCalls(Calls):
         tags and note, that search itself is returned; under other ones, a new one with its result (`reused_from`).
 
         Args:
-            space: A preset's name or a full definition.
+            space: A preset's name, a full definition, or a list of several for the same input and classes.
             name: The name of the search, at most 200 characters.
             tags: Tags of the search, at most 20.
             note: A note on the search, at most 10,000 characters.
@@ -66,7 +66,7 @@ class SearchCalls(Calls):
         """Submit a search, wait for it, and return its answer; `answer.search` is the search that the service stores.
 
         Args:
-            space: A preset's name or a full definition.
+            space: A preset's name, a full definition, or a list of several for the same input and classes.
             name: The name of the search, at most 200 characters.
             tags: Tags of the search, at most 20.
             fresh: Run the search even if an earlier equal one has a result.
@@ -148,7 +148,7 @@ class SearchCalls(Calls):
         """Return the answer to a search immediately; nothing is stored.
 
         Args:
-            space: A preset's name or a full definition.
+            space: A preset's name, a full definition, or a list of several for the same input and classes.
             options: Limits, objective and the size of the result; see `nnmass.search_options.SearchOptions`.
 
         Raises:

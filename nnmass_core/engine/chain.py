@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -164,8 +164,8 @@ class Chain:
         shape_columns: Selects, from the concatenated integers of a path, those that distinguish two shapes
             (`diversity: shape`).
         quantities: The columns of the stages' additive quantities.
-        parts: Where the parts that a path may lack begin in its concatenated integers, and the integers of each part;
-            None where every path has all. A stage gives zeros for a part that a path lacks.
+        parts: Puts the integers of parts that a path lacks last, in rows of concatenated integers (`lacking_last`);
+            None where every path has all.
         memory: Cached facts about the chain that hold for every budget; losing them costs only time.
     """
 
@@ -173,7 +173,7 @@ class Chain:
     nodes: tuple[int, ...]
     shape_columns: tuple[int, ...]
     quantities: tuple[str, ...] = QUANTITIES
-    parts: tuple[int, int] | None = None
+    parts: Callable[[Ints], Ints] | None = None
     memory: dict[Any, Any] = field(default_factory=dict)
     """Cached facts about the chain that hold for every budget; losing them costs only time."""
 
@@ -327,11 +327,22 @@ class Chain:
         integers = np.concatenate(
             [stage.integers[paths[:, i]] for i, stage in enumerate(self.stages)], axis=1, dtype=np.int64
         )
-        if self.parts is not None:
-            first, width = self.parts
-            number = (integers.shape[1] - first) // width
-            parts = integers[:, first:].reshape(len(paths), number, width)
-            order = np.argsort(~parts.any(axis=2), axis=1, kind="stable")
-            parts = np.take_along_axis(parts, order[:, :, None], axis=1)
-            integers[:, first:] = parts.reshape(len(paths), number * width)
-        return integers
+        return integers if self.parts is None else self.parts(integers)
+
+
+def lacking_last(first: int, width: int) -> Callable[[Ints], Ints]:
+    """Return what puts the integers of parts that a path lacks, which are zeros, after those that it has.
+
+    Args:
+        first: Where the parts begin in a path's concatenated integers.
+        width: The integers of each part.
+    """
+    return partial(_lacking_last, first, width)
+
+
+def _lacking_last(first: int, width: int, integers: Ints) -> Ints:
+    number = (integers.shape[1] - first) // width
+    parts = integers[:, first:].reshape(len(integers), number, width)
+    order = np.argsort(~parts.any(axis=2), axis=1, kind="stable")
+    parts = np.take_along_axis(parts, order[:, :, None], axis=1)
+    return np.column_stack([integers[:, :first], parts.reshape(len(integers), number * width)])

@@ -14,7 +14,7 @@ import numpy as np
 
 from nnmass_core.architecture import CLASSES, Architecture, Image, ImageArchitecture
 from nnmass_core.codec import JsonObject, choice_schema, field_schema, object_schema
-from nnmass_core.engine.chain import Chain, Ints, Stage, make_stage
+from nnmass_core.engine.chain import Chain, Ints, Stage, lacking_last, make_stage
 from nnmass_core.errors import Problem
 from nnmass_core.families.concatenation import (
     CELLS_KEPT,
@@ -229,7 +229,7 @@ class ConcatenationCnnSpace(Space):
             last.append(_idle_stage(len(states_before.width), 0, integers=0))
         stages.append(together(last))
         shape = [column for column in range(3 * self.cells.largest) if column % 3 < 2]
-        parts = (0, 3) if len(self.cells.values) > 1 else None
+        parts = lacking_last(0, CELL) if len(self.cells.values) > 1 else None
         return Chain(tuple(stages), (*nodes, 1), tuple(shape), parts=parts)
 
     def architecture(self, integers: Sequence[int]) -> Architecture:
@@ -249,6 +249,12 @@ class ConcatenationCnnSpace(Space):
 
     def densities(self, stage: Stage) -> tuple[Ints, Ints] | None:
         return cell_densities(stage)
+
+    def inputs(self) -> tuple[tuple[int, ...], ...]:
+        return self.input.shapes
+
+    def shared(self) -> tuple[object, ...]:
+        return (self.input.shapes, self.num_classes)
 
     def varies_resolution(self) -> bool:
         return self.input.vary

@@ -217,5 +217,8 @@ class DenseNetMlpSpace(Space):
     def layers(self, chain: Chain) -> tuple[Ints, ...]:
         return cell_layers(chain)
 
+    def shared(self) -> tuple[object, ...]:
+        return (self.in_features, self.num_classes, self.activation)
+
     def varies_width(self) -> bool:
         return len(self.width.values) > 1

@@ -18,7 +18,7 @@ from nnmass_core.codec import (
     object_schema,
     one_of,
 )
-from nnmass_core.engine.chain import Chain, Ints, Stage
+from nnmass_core.engine.chain import Chain, Ints, Stage, lacking_last
 from nnmass_core.errors import Problem
 from nnmass_core.families.costs import Costs, stage_of, timed
 from nnmass_core.families.mobilenet_v2 import (
@@ -293,7 +293,9 @@ class MobileNetV2Space(Space):
         shape = tuple(place + column for place in places for column in (1, 2))
         if not self.runs.ambiguous:
             return Chain(tuple(chained), (*counts, 1), shape)
-        return Chain(leading_on(chained, counts), (*counts, 1), shape, parts=(INTEGERS_BEFORE, INTEGERS_A_STAGE))
+        return Chain(
+            leading_on(chained, counts), (*counts, 1), shape, parts=lacking_last(INTEGERS_BEFORE, INTEGERS_A_STAGE)
+        )
 
     def _stem(self, sizes: Ints, stem: Ints, last: Ints, model: LatencyModel | None) -> Stage:
         before, after = sizes.prod(axis=1), self._after_stem(sizes).prod(axis=1)
@@ -333,6 +335,12 @@ class MobileNetV2Space(Space):
         added = any(stage[name].values != values for stage in self.stages for name, values in usual.items())
         plain = (self.activation, self.stem_stride) == (ACTIVATIONS[0], STRIDE[1])
         return 2 if self.runs.ambiguous or added or not plain else 1
+
+    def inputs(self) -> tuple[tuple[int, ...], ...]:
+        return self.input.shapes
+
+    def shared(self) -> tuple[object, ...]:
+        return (self.input.shapes, self.num_classes, self.activation, self.stem_stride)
 
     def varies_resolution(self) -> bool:
         return self.input.vary

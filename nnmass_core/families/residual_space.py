@@ -19,7 +19,7 @@ import numpy as np
 
 from nnmass_core.architecture import LayerShape
 from nnmass_core.codec import Value, integer
-from nnmass_core.engine.chain import Chain, Ints, Stage
+from nnmass_core.engine.chain import Chain, Ints, Stage, lacking_last
 from nnmass_core.errors import Problem
 from nnmass_core.families.costs import Costs, stage_of, timed
 from nnmass_core.families.residual import (
@@ -242,7 +242,7 @@ def staged_chain(
     shape = tuple(range(2 * len(stages)))
     if runs_of(stages).ambiguous:
         chained, nodes = _stages_of_runs(blocks, frame, stages, least, head, model)
-        return Chain(leading_on(chained, nodes), (*nodes, 1), shape, parts=(0, 2))
+        return Chain(leading_on(chained, nodes), (*nodes, 1), shape, parts=lacking_last(0, 2))
     chained = [_stem_stage(frame, model)]
     nodes, entering, after = [1, 1], np.array([frame.channels], np.int64), frame.size
     for k, (stage, (before, after)) in enumerate(zip(stages, frame.sizes(len(stages)), strict=True)):

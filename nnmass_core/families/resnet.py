@@ -385,6 +385,13 @@ class ResNetSpace(Space):
         columns = tuple((2 * stage,) for stage in range(len(self.stages)))
         return self.input.shifted(PartValues(columns, only_present)) if name == "widths" else None
 
+    def inputs(self) -> tuple[tuple[int, ...], ...]:
+        return self.input.shapes
+
+    def shared(self) -> tuple[object, ...]:
+        # width_per_group may be lowered in a network, and its inner widths are in the costs
+        return (self.input.shapes, self.num_classes, self.block, self.groups)
+
     def varies_resolution(self) -> bool:
         return self.input.vary
 

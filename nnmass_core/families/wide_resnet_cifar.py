@@ -248,6 +248,12 @@ class WideResNetCifarSpace(Space):
         columns = tuple((2 * stage,) for stage in range(len(self.stages)))
         return self.input.shifted(PartValues(columns, only_present)) if name == "widths" else None
 
+    def inputs(self) -> tuple[tuple[int, ...], ...]:
+        return self.input.shapes
+
+    def shared(self) -> tuple[object, ...]:
+        return (self.input.shapes, self.num_classes)
+
     def varies_resolution(self) -> bool:
         return self.input.vary
 

@@ -7,9 +7,10 @@ from functools import cache, cached_property
 from typing import Any, TypeAlias
 
 from nnmass_core.codec import JsonObject, one_of
-from nnmass_core.errors import DefinitionError
+from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families import decode_space
-from nnmass_core.spaces.base import Space
+from nnmass_core.spaces.base import AnySpace, Space
+from nnmass_core.spaces.several import MOST_SPACES, SeveralSpaces
 
 
 @dataclass(frozen=True)
@@ -255,3 +256,29 @@ def resolve_space(data: object) -> Space:
     if data not in MAKERS:
         raise DefinitionError.at("", "unknown_preset", one_of(data, MAKERS, "a full definition or "))
     return preset(data).space
+
+
+def resolve_spaces(data: object) -> AnySpace:
+    """Read a space, or a list of several, from parsed JSON.
+
+    Args:
+        data: A preset's name, a full definition, or a list of either.
+
+    Raises:
+        DefinitionError: A space is wrong, or spaces do not go together; each problem names its field, after the
+            position in the list.
+    """
+    if not isinstance(data, list):
+        return resolve_space(data)
+    if len(data) > MOST_SPACES:
+        raise DefinitionError.at("", "bad_length", f"must be one space, or a list of 2 to {MOST_SPACES}")
+    found: list[Space] = []
+    problems: list[Problem] = []
+    for number, one in enumerate(data):
+        try:
+            found.append(resolve_space(one))
+        except DefinitionError as error:
+            problems += error.under(str(number)).problems
+    if problems:
+        raise DefinitionError(problems)
+    return SeveralSpaces(tuple(found))

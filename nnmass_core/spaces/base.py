@@ -29,7 +29,55 @@ MOST_OPTIONS = 3_000_000
 _REQUIRED = object()
 
 
-class Space(ABC):
+class AnySpace(ABC):
+    """What a request searches: a space of one family, or several spaces."""
+
+    @property
+    @abstractmethod
+    def family(self) -> str:
+        """The family of the networks."""
+
+    @property
+    @abstractmethod
+    def spaces(self) -> tuple[Space, ...]:
+        """The spaces of one family each; the space itself where it is one."""
+
+    @property
+    @abstractmethod
+    def form(self) -> JsonValue:
+        """The JSON form in a request."""
+
+    @property
+    @abstractmethod
+    def form_version(self) -> int:
+        """The earliest version of a request's JSON form (request.py) that has all of the space."""
+
+    @abstractmethod
+    def architecture(self, integers: Sequence[int]) -> Architecture:
+        """Return the architecture of a path.
+
+        Args:
+            integers: The integers of the path in definition order.
+        """
+
+    @abstractmethod
+    def option_bound(self) -> int:
+        """Return an upper bound on the number of options of the chain, without building it."""
+
+    @abstractmethod
+    def varies_width(self) -> bool:
+        """Return whether the space contains networks of different widths."""
+
+    @abstractmethod
+    def varies_resolution(self) -> bool:
+        """Return whether the space contains networks for images of different sizes."""
+
+    @abstractmethod
+    def most_parts(self) -> int:
+        """Return the most cells or stages of a network of the space."""
+
+
+class Space(AnySpace):
     """A set of architectures of one family, given by ranges. A subclass is a frozen dataclass."""
 
     family: ClassVar[str]
@@ -67,13 +115,19 @@ class Space(ABC):
         """Describe the field `family` as JSON Schema."""
         return choice_schema((cls.family,), "Family of the networks.")
 
+    @property
+    def spaces(self) -> tuple[Space, ...]:
+        """The space itself."""
+        return (self,)
+
+    @property
+    def form(self) -> JsonValue:
+        """The definition."""
+        return self.to_json()
+
     def cross_check(self) -> Iterator[Problem]:
         """Yield problems between fields that are each valid."""
         yield from ()
-
-    @abstractmethod
-    def option_bound(self) -> int:
-        """Return an upper bound on the number of options of the chain, without building it."""
 
     @abstractmethod
     def largest(self) -> Architecture:
@@ -90,14 +144,6 @@ class Space(ABC):
         Args:
             model: The source of latencies for families whose architectures define their `work`; for others, and without
                 a model, latencies are 0.
-        """
-
-    @abstractmethod
-    def architecture(self, integers: Sequence[int]) -> Architecture:
-        """Return the architecture of a path.
-
-        Args:
-            integers: The integers of the path in definition order.
         """
 
     def densities(self, stage: Stage) -> tuple[Ints, Ints] | None:
@@ -121,10 +167,6 @@ class Space(ABC):
             The layers of each stage's options, (options,) each, whose sum over a path is the depth of its network.
         """
         return None
-
-    @abstractmethod
-    def varies_width(self) -> bool:
-        """Return whether the space contains networks of different widths."""
 
     def part_values(self, name: str) -> PartValues | None:
         """Return where the chain has a value of each part; None where it means nothing for the family.
@@ -152,6 +194,18 @@ class Space(ABC):
         """Return whether the space contains networks for images of different sizes."""
         return False
 
+    def inputs(self) -> tuple[tuple[int, ...], ...]:
+        """Return the shapes of one input that the networks of the space take, ascending."""
+        return (self.largest().input_shape,)
+
+    def shared(self) -> tuple[object, ...] | None:
+        """Return what all networks of the space have in common beside the integers of its chain; None if unknown.
+
+        Networks of two spaces of a family that differ in this differ. Where it is equal, a network of both spaces is a
+        path of equal options in both chains, unless these read stages run by run (`Chain.parts`).
+        """
+        return None
+
     @cached_property
     def digest(self) -> str:
         """A hash of the space's JSON form."""
@@ -160,13 +214,22 @@ class Space(ABC):
     def _check_size(self) -> Iterator[Problem]:
         options = self.option_bound()
         if options > MOST_OPTIONS:
-            message = f"contains {options:,} options over its stages, more than {MOST_OPTIONS:,}; use larger steps"
-            yield Problem("", "too_large", message)
+            yield too_many_options(options)
             return
         try:
             self.largest()
         except DefinitionError as error:
             yield from (Problem("", p.code, f"contains a network that is refused: {p.text()}") for p in error.problems)
+
+
+def too_many_options(options: int) -> Problem:
+    """Return the problem of a space with too many options.
+
+    Args:
+        options: The number of options, more than `MOST_OPTIONS`.
+    """
+    message = f"contains {options:,} options over its stages, more than {MOST_OPTIONS:,}; use larger steps"
+    return Problem("", "too_large", message)
 
 
 class Fields:

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from nnmass_core.architecture import Architecture
 from nnmass_core.hardware.latency import Latency
-from nnmass_core.spaces.base import Space
+from nnmass_core.spaces.base import AnySpace
 
 SMALL_MAP = 2
 """The largest side of a small feature map."""
@@ -53,7 +53,7 @@ def _of_network(architecture: Architecture, densest: float | None) -> Iterator[s
         yield "channels_below_8"
 
 
-def caveats_of_ranking(space: Space, of_each: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+def caveats_of_ranking(space: AnySpace, of_each: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     """Return the caveats of networks that NN-Mass compares: those of their space, then those of any of them.
 
     Args:

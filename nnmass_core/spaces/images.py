@@ -43,6 +43,11 @@ class Images:
         return tuple(Image(channels=self.channels, height=height, width=width) for height, width in self.sizes)
 
     @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Channels, height and width of each image to choose from."""
+        return tuple((self.channels, *size) for size in self.sizes)
+
+    @property
     def largest(self) -> Image:
         """The largest image."""
         return self.images[-1]

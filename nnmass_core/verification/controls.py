@@ -25,7 +25,7 @@ from nnmass_core.engine.control import Control
 from nnmass_core.engine.problem import MEMORY, PEAK, ChainProblem, SharedMemory, maximize
 from nnmass_core.engine.solver import Solver
 from nnmass_core.search import chain_for, shared_memory
-from nnmass_core.spaces.base import Space
+from nnmass_core.spaces.base import AnySpace
 from nnmass_core.spaces.structure import Structure
 
 WINDOWS = (0.05, 0.1, 0.2, 0.4)
@@ -65,7 +65,7 @@ class ControlRequest(Protocol):
     """The parts of a SearchRequest that are read here (SearchRequest is in a higher layer)."""
 
     @property
-    def space(self) -> Space:
+    def space(self) -> AnySpace:
         """The space that contains the control."""
 
     @property
@@ -97,7 +97,8 @@ def params_control(request: ControlRequest, candidate: Architecture, taken: froz
     peak = most.pop(PEAK)
     caps = tuple((chain.quantities.index(quantity), bound) for quantity, bound in most.items())
     problem = ChainProblem(chain.within_peak(peak), keys=BY_PARAMS, caps=caps, shared=shared)
-    solver = Solver(problem, len(taken) + 1, Control(expired=_after(CHECKS)))
+    copies = len(request.space.spaces)  # a network is a path of each space that has it
+    solver = Solver(problem, copies * len(taken) + 1, Control(expired=_after(CHECKS)))
     if not solver.solve().complete:
         _offer_draws(solver, caps)
     found = solver.chain.path_integers(solver.pool.paths)
@@ -152,7 +153,7 @@ def _after(checks: int) -> Callable[[], bool]:
     return lambda: next(remaining, None) is None
 
 
-def _first_free(space: Space, integers: Iterable[Sequence[int]], taken: frozenset[str]) -> Architecture | None:
+def _first_free(space: AnySpace, integers: Iterable[Sequence[int]], taken: frozenset[str]) -> Architecture | None:
     architectures = map(space.architecture, integers)
     return next((found for found in architectures if found.arch_id not in taken), None)
 

@@ -316,6 +316,32 @@ def test_no_ranks_follow_a_front_a_short_ranking_and_the_last_rank(
     assert "no ranks follow" in refused.json()["detail"]
 
 
+def test_several_spaces_are_one_search(client: TestClient, worker: Context) -> None:
+    spaces = ["resnet-tiny", "mobilenet-v2-tiny"]
+    asked = {"space": spaces, "budget": {"max_params": 200_000, "max_macs": 20_000_000}, "top_k": 3}
+    path = f"/v1/searches/{post(client, asked).json()['id']}"
+    assert search_tasks.run_next(worker)
+    found = client.get(path).json()
+    assert (found["family"], found["outcome"]) == ("several", "proved")
+    assert found["request"]["space"] == [client.get(f"/v1/spaces/{name}").json() for name in spaces]
+    shares = [(one["space"], one["networks"], one["count"]) for one in found["result"]["spaces"]]
+    assert shares == [(1, "28672", 0), (2, "34836480", 3)]
+    assert (found["result"]["space_size"], found["result"].get("space_size_exact")) == ("34865152", None)
+    assert [item["space"] for item in client.get(f"{path}/architectures").json()["items"]] == [2, 2, 2]
+    lines = client.get(f"{path}/export?format=csv").text.splitlines()
+    assert [lines[0].split(",")[:3], lines[1].split(",")[:2]] == [["rank", "space", "arch_id"], ["1", "2"]]
+    assert [item["id"] for item in client.get("/v1/searches?family=several").json()["items"]] == [found["id"]]
+    following = client.post(f"{path}/next").json()
+    assert following["request"]["space"] == found["request"]["space"]
+    for wrong, field in (
+        ({"space": ["resnet-tiny", "densenet-tiny"]}, "space.1"),
+        ({"space": [*spaces, {"family": "resnet"}]}, "space.2.input"),
+        ({"diversity": "shape"}, "diversity"),
+    ):
+        refused = post(client, asked | wrong)
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, field)
+
+
 def test_an_infeasible_request_reports_the_smallest_sufficient_limit(client: TestClient, worker: Context) -> None:
     search = post(client, {"space": "densenet-tiny", "budget": {"max_params": 100, "max_macs": 10**9}}).json()
     search_tasks.run_next(worker)

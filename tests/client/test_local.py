@@ -149,6 +149,21 @@ def test_a_progress_callback_is_called_and_can_stop_the_search() -> None:
         nnmass.search("densenet-tiny", max_params="100k", progress=enough)
 
 
+def test_several_spaces_are_one_question() -> None:
+    pytest.importorskip("pandas", reason="pandas is optional")
+    spaces: list[Any] = ["resnet-tiny", nnmass.space("mobilenet-v2-tiny")]
+    answer = nnmass.search(spaces, max_params="200k", max_macs="20M", top_k=3)
+    assert [item.space for item in answer] == [2, 2, 2]
+    assert answer.certificate.spaces is not None
+    assert [share["networks"] for share in answer.certificate.spaces] == ["28672", "34836480"]
+    assert answer.certificate.space_size_exact is None
+    assert list(answer.to_pandas()["space"]) == [2, 2, 2]
+    assert "<th>space</th>" in answer._repr_html_()
+    one = nnmass.search("resnet-tiny", max_params="200k", top_k=1)
+    assert (one[0].space, one.certificate.spaces) == (None, None)
+    assert "space" not in one.to_pandas().columns
+
+
 def test_networks_are_exported_and_drawn_locally() -> None:
     compile(nnmass.export(MLP, seed=3), "network.py", "exec")
     assert nnmass.export(MLP) != nnmass.export(MLP, seed=1)

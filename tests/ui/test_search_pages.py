@@ -234,6 +234,26 @@ def test_that_nothing_fits_is_a_state_of_its_own_on_the_pages(site: Everything) 
     site.restore()
 
 
+def test_a_list_of_spaces_is_one_question(client: TestClient, worker: Context) -> None:
+    form = {"space": json.dumps(["resnet-tiny", "mobilenet-v2-tiny"]), "max_params": "200k", "max_macs": "20M"}
+    made = client.post("/searches", data=form | {"top_k": "2"}, headers=OURS, follow_redirects=False)
+    assert made.status_code == 303, made.text
+    assert search_tasks.run_next(worker)
+    page = client.get(made.headers["location"]).text
+    for text in (
+        ">space</th>",
+        '<td class="n" data-value="2">2</td>',
+        "Space 1 (resnet): 28,672 architectures, 0 listed",
+    ):
+        assert text in page
+    assert "mobilenet_v2" in client.get(f"/?like={made.headers['location'].split('/')[-1]}").text
+    assert "several" in client.get("/searches?family=several").text
+    assert client.get(f"{made.headers['location']}/more").status_code == 200
+    wrong = client.post("/searches", data=form | {"space": json.dumps(["resnet-tiny", "densenet-tiny"])}, headers=OURS)
+    assert wrong.status_code == 422
+    assert "must have the input of the first space" in wrong.text
+
+
 def test_links_to_architectures_keep_the_precision_of_their_search(site: Everything) -> None:
     form = {"space": json.dumps(SIZES), "device": "stm32f746", "top_k": "2", "name": "camera"}
     made = site.client.post("/searches", data=form, headers=OURS, follow_redirects=False)
