@@ -15,6 +15,7 @@ import numpy as np
 
 from nnmass_core.codec import JsonObject, choice_schema, object_schema, one_of, unknown_fields
 from nnmass_core.engine.chain import Chain, Ints, Stage, runs
+from nnmass_core.engine.control import stage_built
 from nnmass_core.errors import DefinitionError, Problem
 
 RULES = {"widths": ("equal", "never_fall"), "density": ("equal",), "skip_channels": ("equal",)}
@@ -143,6 +144,7 @@ def structured(part_values: Callable[[str], PartValues | None], chain: Chain, st
 
     Raises:
         DefinitionError: The larger chain would have too many options; the problem names the field.
+        OutOfTime: A search has no time left for its tables.
     """
     for name, rule in structure.rules():
         values = part_values(name)
@@ -155,13 +157,14 @@ def structured(part_values: Callable[[str], PartValues | None], chain: Chain, st
 
 
 def _keeping(chain: Chain, values: list[Ints | None], *, may_rise: bool) -> Chain:
-    """Return the chain in which a node also has the value of the part before it. Raises DefinitionError."""
+    """Return the chain in which a node also has the value of the part before it. Raises DefinitionError, OutOfTime."""
     node, known = np.zeros(1, np.int64), np.full(1, NOTHING, np.int64)
     steps: list[tuple[Stage, Ints, Ints, Ints]] = []
     counts = [1]
     for number, (stage, own) in enumerate(zip(chain.stages, values, strict=True)):
         value = np.full(len(stage), NOTHING, np.int64) if own is None else own
         source, option = _continuations(stage, value, node, known, may_rise=may_rise)
+        stage_built(len(option))
         after = np.where(value[option] == NOTHING, known[source], value[option])
         if number + 1 == len(chain.stages):
             after = np.full(len(option), NOTHING, np.int64)

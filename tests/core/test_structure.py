@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from nnmass_core.budget import Budget
+from nnmass_core.engine import control as controls
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_space
 from nnmass_core.named.presets import resolve_space
@@ -180,6 +181,19 @@ def test_a_structure_that_no_network_keeps_admits_nothing() -> None:
             assert (certificate.feasible, certificate.optimal, certificate.space_size) == (False, True, 0)
             limits = {"max_params": None} | ({"min_nn_mass": None} if isinstance(objective, Minimize) else {})
             assert certificate.relaxation == limits
+
+
+def test_the_tables_of_a_structure_are_worked_out_within_the_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controls, "FEW_OPTIONS", 100)
+    space = resolve_space("densenet-cifar")
+    request = SearchRequest(space=space, budget=Budget(max_params=10**6), structure=Structure(density="equal"))
+    out_of_time = controls.Control(expired=lambda: True)
+    chain_of(space).memory.clear()  # the chain itself is kept, so that only the structure's tables are worked out
+    certificate = search(request, out_of_time).certificate
+    assert (certificate.unfinished, certificate.space_size) == (("tables",), None)
+    size = chain_for(space, Budget(), (), request.structure).count()
+    assert search(request, out_of_time).certificate.space_size == size
+    chain_of(space).memory.clear()
 
 
 def test_a_structure_that_needs_too_many_options_names_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
