@@ -285,6 +285,19 @@ def test_what_spaces_share_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> N
     assert (most.space_size, most.space_size_exact) == (sum(share.networks for share in size.spaces), False)
 
 
+def test_copies_leave_no_rank_empty() -> None:
+    tiny = resolve_space("densenet-tiny")
+    inner = decode_space(tiny.to_json() | {"width": {"min": 8, "max": 56, "step": 8}})
+    budget = Budget(max_params=100_000)
+    for first_rank in (1, 4):
+        asked: dict[str, Any] = {"budget": budget, "top_k": 3, "first_rank": first_rank}
+        nested = search(SearchRequest(space=several.SeveralSpaces((inner, tiny)), **asked))
+        whole = search(SearchRequest(space=tiny, **asked))
+        assert [place.architecture.arch_id for place in nested.ranking] == [
+            place.architecture.arch_id for place in whole.ranking
+        ]
+
+
 def test_a_list_keeps_its_form_and_one_space_is_that_space() -> None:
     asked: dict[str, Any] = {"space": ["resnet-tiny", "mobilenet-v2-tiny"], "budget": {"max_params": 10**5}}
     request = SearchRequest.from_json(asked)
