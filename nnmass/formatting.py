@@ -20,6 +20,10 @@ from nnmass_core.export.parts import parts_of
 
 CAVEATS = {
     "no_limits": "The request sets no limit, so no network is left out for its cost. Set the limits of your hardware.",
+    "no_skips": (
+        "Networks of this family have no skip connections: NN-Mass is 0 for all of them and says nothing about which "
+        "is better. Maximize MACs or params, or minimize a cost."
+    ),
     "resolutions_differ": (
         "NN-Mass ignores input resolution, so the search picks the smallest one. Fix it if accuracy matters."
     ),

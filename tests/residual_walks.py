@@ -1,4 +1,4 @@
-"""Costs of residual networks, step by step as torchvision's modules run, sharing no code with the product."""
+"""Costs of networks in stages, step by step as their modules run, sharing no code with the product."""
 
 from __future__ import annotations
 
@@ -130,4 +130,34 @@ def walk_wide(d: dict[str, Any]) -> tuple[Tape, Fraction]:
     return tape, mass
 
 
-WALKS = {"mobilenet_v2": walk_mobilenet, "resnet": walk_resnet, "wide_resnet_cifar": walk_wide}
+def walk_separable(d: dict[str, Any]) -> tuple[Tape, Fraction]:
+    """Walk a `mobilenet_v1` or `ds_cnn` definition: no skip connection, so no NN-Mass."""
+    tape, bias = Tape(), d["family"] == "ds_cnn"
+    maps = (d["input"]["height"], d["input"]["width"])
+    x = tape.write("x", d["input"]["channels"] * positions(maps), [])
+
+    def layer(name: str, kernel: int | tuple[int, int], i: int, o: int, groups: int = 1) -> str:
+        written = tape.conv(name, x, kernel, i, o, positions(maps), groups, bias=bias)
+        tape.batch_norm(o)
+        return written
+
+    maps, i = down(maps, d.get("stem_stride", 2)), d["stem_channels"]
+    kernel = (d["stem_kernel_height"], d["stem_kernel_width"]) if bias else 3
+    x = layer("stem", kernel, d["input"]["channels"], i)
+    for s, stage in enumerate(d["stages"]):
+        for r in range(stage["repeats"]):
+            maps = down(maps, stage["stride"] if r == 0 else 1)
+            x = layer(f"{s}.{r} depthwise", 3, i, i, i)
+            x = layer(f"{s}.{r} pointwise", 1, i, stage["channels"])
+            i = stage["channels"]
+    finish(tape, x, i, d["num_classes"])
+    return tape, Fraction(0)
+
+
+WALKS = {
+    "ds_cnn": walk_separable,
+    "mobilenet_v1": walk_separable,
+    "mobilenet_v2": walk_mobilenet,
+    "resnet": walk_resnet,
+    "wide_resnet_cifar": walk_wide,
+}

@@ -37,10 +37,22 @@ class Tape:
         self.elements[name] = elements
         return name
 
-    def conv(self, name: str, source: str, kernel: int, w_in: int, w_out: int, positions: int, groups: int = 1) -> str:
-        """Run a square convolution without bias."""
-        weights = kernel * kernel * (w_in // groups) * w_out
-        self.params += weights
+    def conv(
+        self,
+        name: str,
+        source: str,
+        kernel: int | tuple[int, int],
+        w_in: int,
+        w_out: int,
+        positions: int,
+        groups: int = 1,
+        *,
+        bias: bool = False,
+    ) -> str:
+        """Run a convolution, square where the kernel is a number."""
+        height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
+        weights = height * width * (w_in // groups) * w_out
+        self.params += weights + bias * w_out
         self.macs += weights * positions
         return self.write(name, w_out * positions, [source])
 

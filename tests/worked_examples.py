@@ -117,6 +117,14 @@ def gated_block() -> Architecture:
     return decode_architecture(form | {"stages": [stage]})
 
 
+def chains() -> Figures:
+    """Return the costs and the peaks of two of MLPerf Tiny's networks."""
+    first, second = (named_network(f"mlperf-tiny-{name}") for name in ("vww", "kws"))
+    spoken = costs(second) | figures(peak=second.evaluation.peak_elements)
+    of_second = {f"{name} of mlperf-tiny-kws": value for name, value in spoken.items()}
+    return costs(first) | figures(peak=first.evaluation.peak_elements) | of_second
+
+
 def ends() -> Figures:
     names = ("resnet18", "mobilenet_v2")
     networks = {name: named_network(name) for name in names} | {"WRN": wide_resnet()}
@@ -566,4 +574,5 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     75: several_resolutions,
     76: several_spaces,
     78: fitted_profile,
+    80: chains,
 }

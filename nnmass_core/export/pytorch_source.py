@@ -33,6 +33,7 @@ from nnmass_core.export.source_templates import (
     RESNET,
     SEEDED,
     SEPARABLE,
+    SEPARABLE_BLOCKS,
     SQUEEZING,
     TORCH_IMPORTS,
     TRAINED,
@@ -48,6 +49,7 @@ from nnmass_core.families.densenet_mlp import DenseNetMlp
 from nnmass_core.families.mobilenet_v2 import MobileNetV2
 from nnmass_core.families.residual import ResidualNetwork
 from nnmass_core.families.resnet import EXPANSION, ResNet
+from nnmass_core.families.separable import DsCnn, MobileNetV1, SeparableNetwork
 from nnmass_core.families.wide_resnet_cifar import WideResNetCifar
 from nnmass_core.wiring import Layer, depends_on_seed, draw_wiring
 
@@ -215,6 +217,18 @@ def _wide_resnet_cifar(network: WideResNetCifar, seed: int) -> str:
     return TORCH_IMPORTS + Template(WIDE).substitute(places)
 
 
+def _separable(network: SeparableNetwork, seed: int) -> str:
+    places = _image(network) | {
+        "stages": [(stage.channels, stage.repeats, stage.stride) for stage in network.stages],
+        "stem": network.stem_channels,
+        "stem_stride": network.stem_stride,
+        "kernel": network.stem_kernel,
+        "padding": network.stem_padding,
+        "bias": bool(network.bias),
+    }
+    return PLAIN_IMPORTS + Template(SEPARABLE_BLOCKS).substitute(places)
+
+
 def _image(network: ResidualNetwork) -> dict[str, object]:
     image = network.input
     places: dict[str, object] = {"channels": image.channels, "height": image.height, "width": image.width}
@@ -242,6 +256,8 @@ WRITERS: dict[type[Architecture], Callable[[Any, int], str]] = {
     DenseNetCnn: _dense_cnn(PLAIN),
     DenseNetCnnDepthwise: _dense_cnn(SEPARABLE),
     DenseNetMlp: _mlp,
+    DsCnn: _separable,
+    MobileNetV1: _separable,
     MobileNetV2: _mobilenet_v2,
     ResNet: _resnet,
     WideResNetCifar: _wide_resnet_cifar,

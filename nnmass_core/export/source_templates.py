@@ -407,3 +407,39 @@ def build() -> nn.Module:
     """Return the network."""
     return Network()
 '''
+
+SEPARABLE_BLOCKS = '''
+STAGES = $stages
+"""Channels, repeats and stride of each stage."""
+
+
+def separable(i: int, o: int, stride: int) -> nn.Module:
+    """A 3x3 depthwise and a 1x1 convolution, each with BatchNorm and ReLU."""
+    depthwise = nn.Conv2d(i, i, 3, stride, padding=1, groups=i, bias=$bias)
+    pointwise = nn.Conv2d(i, o, 1, bias=$bias)
+    return nn.Sequential(depthwise, nn.BatchNorm2d(i), nn.ReLU(), pointwise, nn.BatchNorm2d(o), nn.ReLU())
+
+
+class Network(nn.Module):
+    """Images (n, $channels, $height, $width) to scores (n, $classes)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        stem = nn.Conv2d($channels, $stem, $kernel, $stem_stride, padding=$padding, bias=$bias)
+        self.stem = nn.Sequential(stem, nn.BatchNorm2d($stem), nn.ReLU())
+        channels, blocks = $stem, []
+        for width, repeats, stride in STAGES:
+            for block in range(repeats):
+                blocks.append(separable(channels, width, stride if block == 0 else 1))
+                channels = width
+        self.blocks = nn.Sequential(*blocks)
+        self.classifier = nn.Linear(channels, $classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.blocks(self.stem(x)).mean((2, 3)))
+
+
+def build() -> nn.Module:
+    """Return the network."""
+    return Network()
+'''

@@ -19,6 +19,8 @@ from nnmass_core.families.densenet_mlp import DenseNetMlp, DenseNetMlpSpace
 from nnmass_core.families.mobilenet_v2 import MobileNetV2
 from nnmass_core.families.mobilenet_v2_space import MobileNetV2Space
 from nnmass_core.families.resnet import ResNet, ResNetSpace
+from nnmass_core.families.separable import DsCnn, MobileNetV1
+from nnmass_core.families.separable_space import DsCnnSpace, MobileNetV1Space
 from nnmass_core.families.wide_resnet_cifar import WideResNetCifar, WideResNetCifarSpace
 from nnmass_core.registry import Registry
 from nnmass_core.spaces.base import Space
@@ -61,6 +63,8 @@ FAMILIES = Registry(
         Family(DenseNetCnn, DenseNetCnnSpace),
         Family(DenseNetCnnDepthwise, DenseNetCnnDepthwiseSpace),
         Family(DenseNetMlp, DenseNetMlpSpace),
+        Family(DsCnn, DsCnnSpace),
+        Family(MobileNetV1, MobileNetV1Space),
         Family(MobileNetV2, MobileNetV2Space),
         Family(ResNet, ResNetSpace),
         Family(WideResNetCifar, WideResNetCifarSpace),

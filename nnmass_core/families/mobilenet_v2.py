@@ -126,6 +126,10 @@ class InvertedResidual(Generic[Integers]):
             elementwise("add", self.o * after, one).times(self.joined),
         )
 
+    def terms(self) -> tuple[Integers, Integers]:
+        """Return numerator and denominator of NN-Mass; 0 / 1 without a shortcut."""
+        return inverted_residual_terms(self.i, self.expansion, self.joined)
+
 
 def _depthwise(h: Integers, before: Integers, after: Integers, kernel: Integers) -> Work:
     """Return the depthwise convolutions of blocks: one for each size of the kernel, which is a kind of its own."""

@@ -53,6 +53,13 @@ PROXYLESS = (
 )
 """ProxylessNAS for mobile phones (Cai, Zhu, Han, ICLR 2019)."""
 
+SEPARABLE = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))
+"""Channels, repeats and stride of MobileNetV1's stages (Howard et al., 2017, table 1)."""
+
+WAKE_WORDS: JsonObject = {"input": {"channels": 3, "height": 96, "width": 96}, "num_classes": 2}
+KEYWORDS: JsonObject = {"input": {"channels": 1, "height": 49, "width": 10}, "num_classes": 12}
+"""Inputs and classes of two of MLPerf Tiny's tasks (Banbury et al., NeurIPS 2021, table 1)."""
+
 PLANES = (64, 128, 256, 512)
 RESNETS: dict[str, tuple[str, tuple[int, ...], int, int]] = {
     "resnet18": ("basic", (2, 2, 2, 2), 1, 64),
@@ -99,6 +106,20 @@ def _efficientnet(width: float, depth: float, side: int) -> Architecture:
     return _inverted(settings, stem=_multiple_of_8(32 * width), last=last, side=side, activation="silu")
 
 
+def _separable(image: JsonObject, width: float) -> Architecture:
+    keys = ("channels", "repeats", "stride")
+    stages = [dict(zip(keys, (int(c * width), *rest), strict=True)) for c, *rest in SEPARABLE]
+    form = {"family": "mobilenet_v1", **image, "stem_channels": int(32 * width), "stages": stages}
+    return decode_architecture(form)
+
+
+def _keyword_spotter() -> Architecture:
+    """Return MLPerf Tiny's network for keyword spotting, the DS-CNN of Zhang et al., 2017, for 49 x 10 features."""
+    kernel = {"stem_kernel_height": 10, "stem_kernel_width": 4}
+    stages = [{"channels": 64, "repeats": 4, "stride": 1}]
+    return decode_architecture({"family": "ds_cnn", **KEYWORDS, "stem_channels": 64, **kernel, "stages": stages})
+
+
 def _resnet(block: str, repeats: tuple[int, ...], groups: int, width_per_group: int) -> Architecture:
     stages = [{"channels": planes, "repeats": n} for planes, n in zip(PLANES, repeats, strict=True)]
     form = {"family": "resnet", **IMAGENET, "block": block, "stages": stages}
@@ -107,7 +128,12 @@ def _resnet(block: str, repeats: tuple[int, ...], groups: int, width_per_group: 
 
 @cache
 def named_networks() -> dict[str, Architecture]:
-    """Return every network by its name, for ImageNet's 1,000 classes, most at 224 x 224."""
+    """Return every network by its name: for ImageNet's 1,000 classes, most at 224 x 224, or for MLPerf Tiny's tasks."""
+    separable = {
+        "mobilenet_v1": _separable(IMAGENET, 1.0),
+        "mlperf-tiny-vww": _separable(WAKE_WORDS, 0.25),
+        "mlperf-tiny-kws": _keyword_spotter(),
+    }
     inverted = {
         "mobilenet_v2": _inverted(INVERTED),
         **{f"mnasnet{name}": _mnasnet(width) for name, width in MNASNETS.items()},
@@ -115,7 +141,7 @@ def named_networks() -> dict[str, Architecture]:
         "efficientnet_lite0": _inverted(EFFICIENTNET),
         "proxyless_mobile": _inverted(PROXYLESS),
     }
-    return inverted | {name: _resnet(*form) for name, form in RESNETS.items()}
+    return inverted | separable | {name: _resnet(*form) for name, form in RESNETS.items()}
 
 
 def named_network(name: str) -> Architecture:

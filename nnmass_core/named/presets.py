@@ -118,6 +118,38 @@ def _densenet_tiny() -> Described:
     return about, definition
 
 
+def _ds_cnn_keywords() -> Described:
+    definition = {
+        "family": "ds_cnn",
+        "input": {"channels": 1, "height": 49, "width": 10},
+        "num_classes": 12,
+        "stem_channels": {"min": 16, "max": 128, "step": 8},
+        "stem_kernel_height": 10,
+        "stem_kernel_width": 4,
+        "stages": [{"channels": {"min": 16, "max": 128, "step": 8}, "repeats": {"min": 1, "max": 8}, "stride": 1}],
+    }
+    about = "Around MLPerf Tiny's network for keyword spotting: 49 x 10 audio features, one stage without skips."
+    return about, definition
+
+
+def _mobilenet_v1_vww() -> Described:
+    definition = {
+        "family": "mobilenet_v1",
+        "input": {"channels": 3, "height": 96, "width": 96},
+        "num_classes": 2,
+        "stem_channels": [8, 16],
+        "stages": [
+            {"channels": {"min": 8, "max": 32, "step": 8}, "repeats": 1, "stride": 1},
+            {"channels": {"min": 16, "max": 64, "step": 8}, "repeats": {"min": 1, "max": 3}, "stride": 2},
+            {"channels": {"min": 32, "max": 128, "step": 16}, "repeats": {"min": 1, "max": 3}, "stride": 2},
+            {"channels": {"min": 64, "max": 256, "step": 32}, "repeats": {"min": 1, "max": 8}, "stride": 2},
+            {"channels": {"min": 128, "max": 512, "step": 64}, "repeats": {"min": 1, "max": 3}, "stride": 2},
+        ],
+    }
+    about = "Around MLPerf Tiny's network for visual wake words: 96x96 images, five stages without skips."
+    return about, definition
+
+
 def _mobilenet_stage(channels: Any, most_repeats: int, stride: int, least_expansion: int = 1) -> JsonObject:
     expansion = {"min": least_expansion, "max": 6} if stride == 2 or least_expansion > 1 else 1
     return {
@@ -221,6 +253,8 @@ MAKERS = {
     "densenet-cifar-depthwise": _densenet_cifar_depthwise,
     "densenet-mlp-mnist": _densenet_mlp_mnist,
     "densenet-tiny": _densenet_tiny,
+    "ds-cnn-keywords": _ds_cnn_keywords,
+    "mobilenet-v1-vww": _mobilenet_v1_vww,
     "mobilenet-v2-imagenet": _mobilenet_v2_imagenet,
     "mobilenet-v2-tiny": _mobilenet_v2_tiny,
     "resnet-imagenet": _resnet_imagenet,

@@ -23,6 +23,7 @@ from nnmass_core.families.densenet_cnn_depthwise import DenseNetCnnDepthwise
 from nnmass_core.families.densenet_mlp import DenseNetMlp
 from nnmass_core.families.mobilenet_v2 import MobileNetV2
 from nnmass_core.families.resnet import ResNet
+from nnmass_core.families.separable import DsCnn, MobileNetV1
 from nnmass_core.families.wide_resnet_cifar import WideResNetCifar
 from nnmass_core.wiring import Wiring, draw_wiring
 
@@ -30,6 +31,8 @@ MODULES: dict[type[Architecture], str] = {
     DenseNetCnn: "nnmass_core.nets.densenet_cnn:DenseNetCnnModule",
     DenseNetCnnDepthwise: "nnmass_core.nets.densenet_cnn_depthwise:DenseNetCnnDepthwiseModule",
     DenseNetMlp: "nnmass_core.nets.densenet_mlp:DenseNetMlpModule",
+    DsCnn: "nnmass_core.nets.separable:SeparableModule",
+    MobileNetV1: "nnmass_core.nets.separable:SeparableModule",
     MobileNetV2: "nnmass_core.nets.mobilenet_v2:MobileNetV2Module",
     ResNet: "nnmass_core.nets.resnet:ResNetModule",
     WideResNetCifar: "nnmass_core.nets.wide_resnet_cifar:WideResNetCifarModule",

@@ -84,6 +84,9 @@ class Space(AnySpace):
     densest_evidence: ClassVar[float | None] = None
     """Density of the densest cell whose training the publication reports, for cells with a density."""
 
+    has_skips: ClassVar[bool] = True
+    """Whether networks of the family can have skip connections: without them NN-Mass is 0 for all of them."""
+
     def __post_init__(self) -> None:
         problems = list(self.cross_check()) or list(self._check_size())
         if problems:

@@ -60,7 +60,8 @@ def caveats_of_ranking(space: AnySpace, of_each: Sequence[tuple[str, ...]]) -> t
         space: The space of the networks.
         of_each: The caveats of each network of a ranking or a front.
     """
-    caveats = ["widths_differ"] if of_each and space.varies_width() else []
+    caveats = ["no_skips"] if of_each and not all(one.has_skips for one in space.spaces) else []
+    caveats += ["widths_differ"] if of_each and space.varies_width() else []
     caveats += ["resolutions_differ"] if of_each and space.varies_resolution() else []
     return (*caveats, *(code for code in OF_NETWORKS if any(code in codes for codes in of_each)))
 

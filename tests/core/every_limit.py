@@ -76,6 +76,8 @@ def depth_of(space: dict[str, Any], row: Row) -> int:
             return 1 + (2 if space["block"] == "basic" else 3) * sum(stage[-1] for stage in row.cells)
         case "wide_resnet_cifar":
             return 1 + 2 * sum(stage[-1] for stage in row.cells)
+        case "ds_cnn" | "mobilenet_v1":
+            return 1 + 2 * sum(stage[1] for stage in row.cells[1:])
         case "mobilenet_v2":
             return 2 + sum((3 if stage[0] > 1 else 2) * stage[2] for stage in row.cells[1:])
     return sum(cell[1] for cell in row.cells)

@@ -1,4 +1,4 @@
-"""Random residual networks and small spaces of them, every architecture listed, costed and ranked independently."""
+"""Random networks in stages and small spaces of them, every architecture listed, costed and ranked independently."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ from tests.core.problems import random_axis
 from tests.residual_walks import WALKS
 
 FAMILIES = tuple(WALKS)
+ENDS = ("stem_channels", "last_channels")
+"""Channels outside the stages that a space may search."""
+
+SEPARABLE = ("ds_cnn", "mobilenet_v1")
+SIZED = (*SEPARABLE, "mobilenet_v2")
+"""Families whose integers start with the size of the image, and the channels outside the stages."""
+
 AXES = {
+    "ds_cnn": ("channels", "repeats", "stride"),
+    "mobilenet_v1": ("channels", "repeats", "stride"),
     "mobilenet_v2": ("expansion", "channels", "repeats", "stride", "kernel", "se"),
     "resnet": ("channels", "repeats"),
     "wide_resnet_cifar": ("channels", "repeats"),
@@ -29,13 +38,13 @@ POOLS = {
 }
 DEFAULTS = {"kernel": 3, "se": 0}
 ACTIVATIONS = ("relu6", "relu", "hardswish", "silu")
-LEAST = {"mobilenet_v2": 1, "resnet": 1, "wide_resnet_cifar": 3}
+LEAST = {family: 3 if family == "wide_resnet_cifar" else 1 for family in FAMILIES}
 """The fewest stages of a network."""
 
 
 @dataclass(frozen=True)
 class ResidualRow(Row):
-    """One residual network; `cells` are its integers in the order of its definition, stage by stage."""
+    """One network; `cells` are its integers in the order of its definition, stage by stage."""
 
     widths_and_repeats: tuple[tuple[int, int], ...] = ()
 
@@ -48,9 +57,8 @@ class ResidualRow(Row):
 def integers(d: dict[str, Any]) -> tuple[tuple[int, ...], ...]:
     """Return a definition's integers in their order."""
     stages = tuple(tuple((DEFAULTS | stage)[name] for name in AXES[d["family"]]) for stage in d["stages"])
-    if d["family"] != "mobilenet_v2":
-        return stages
-    return ((d["input"]["height"], d["input"]["width"], d["stem_channels"], d["last_channels"]), *stages)
+    ends = tuple(d[name] for name in ENDS if name in d)
+    return ((d["input"]["height"], d["input"]["width"], *ends), *stages) if ends else stages
 
 
 def integers_of(network: Architecture) -> tuple[tuple[int, ...], ...]:
@@ -75,6 +83,11 @@ def _base(rng: Random, family: str) -> dict[str, Any]:
         base |= {"block": rng.choice(("basic", "bottleneck"))}
         if base["block"] == "bottleneck":
             base |= {"groups": rng.choice((1, 2, 3)), "width_per_group": rng.choice((64, 65, 96, 130))}
+    if family in SEPARABLE:
+        base |= {"stem_stride": rng.choice((1, 2))}
+    if family == "ds_cnn":
+        sides = (1, 3, 5) if base["stem_stride"] == 1 else (1, 2, 3, 4, 10)
+        base |= {"stem_kernel_height": rng.choice(sides), "stem_kernel_width": rng.choice(sides)}
     return base
 
 
@@ -84,12 +97,14 @@ def random_network(rng: Random, family: str) -> dict[str, Any]:
     if family == "mobilenet_v2":
         base |= {"stem_channels": rng.randint(1, 20), "last_channels": rng.randint(1, 40)}
         base |= {"activation": rng.choice(ACTIVATIONS), "stem_stride": rng.choice((1, 2))}
+    if family in SEPARABLE:
+        base |= {"stem_channels": rng.randint(1, 20)}
     count = rng.randint(3 if family == "wide_resnet_cifar" else 1, 4)
     stages: list[dict[str, int]] = []
     while len(stages) < count:
         stage = {name: rng.choice(POOLS[name]) for name in AXES[family]}
         goes_on = bool(stages) and stage.get("stride") == 1
-        shared = ("expansion", "channels", "kernel", "se")
+        shared = set(AXES[family]) - {"repeats", "stride"}
         if not (goes_on and all(stage[name] == stages[-1][name] for name in shared)):
             stages.append(stage)
     return base | {"stages": stages}
@@ -104,11 +119,14 @@ def random_space(rng: Random, family: str, most: int = 300) -> dict[str, Any]:
             base |= {"stem_stride": 1} if rng.random() < 0.3 else {}
             if rng.random() < 0.5:
                 base["input"] = {"channels": 2, "resolution": random_axis(rng, (1, 8, 15), 3)}
+        if family in SEPARABLE:
+            base |= {"stem_channels": random_axis(rng, (1, 4, 8), 2)}
         count = rng.randint(3 if family == "wide_resnet_cifar" else 1, 4)
         stages = [{name: random_axis(rng, POOLS[name], 3) for name in AXES[family]} for _ in range(count)]
         for stage in stages:
             if "stride" in stage:
                 stage["stride"] = rng.choice((1, 2, [1, 2]))
+            if "kernel" in stage:
                 stage["expansion"] = rng.choice((1, 6, [1, 2], [2, 3, 6]))
                 stage["kernel"] = rng.choice((3, 3, 5, [3, 7], [3, 5, 7]))
                 stage["se"] = rng.choice((0, 0, 4, [0, 2]))
@@ -142,7 +160,7 @@ def merged(stages: Iterable[dict[str, int]]) -> list[dict[str, int]]:
 
 def kept(family: str, stages: Iterable[dict[str, int]]) -> list[dict[str, int]]:
     """Return the stages of a network: in most families each one that has blocks."""
-    return merged(stages) if family == "mobilenet_v2" else [stage for stage in stages if stage["repeats"]]
+    return merged(stages) if "stride" in AXES[family] else [stage for stage in stages if stage["repeats"]]
 
 
 def definitions(space: dict[str, Any]) -> list[dict[str, Any]]:
@@ -157,7 +175,7 @@ def definitions(space: dict[str, Any]) -> list[dict[str, Any]]:
         [dict(zip(names, values, strict=True)) for values in itertools.product(*(expand(stage[n]) for n in names))]
         for stage in axes
     ]
-    ends = [name for name in ("stem_channels", "last_channels") if name in space]
+    ends = [name for name in ENDS if name in space]
     networks = (kept(space["family"], one) for one in itertools.product(*stages))
     chosen = sorted((one for one in networks if len(one) >= LEAST[space["family"]]), key=_numbers)
     distinct = [one for one, _ in itertools.groupby(chosen)]

@@ -35,6 +35,9 @@ PUBLISHED = {
     "efficientnet_b4": 19_341_616,
     "efficientnet_lite0": 4_652_008,
     "proxyless_mobile": 4_080_512,
+    "mobilenet_v1": 4_231_976,
+    "mlperf-tiny-vww": 213_586,
+    "mlperf-tiny-kws": 23_756,
     "resnet18": 11_689_512,
     "resnet34": 21_797_672,
     "resnet50": 25_557_032,
@@ -60,8 +63,47 @@ def test_closed_forms_equal_a_walk_over_the_layers(family: str) -> None:
             assert sum(getattr(part, name) for part in figures.parts) <= total
 
 
-def test_named_networks_have_the_counts_that_torchvision_publishes() -> None:
+def test_named_networks_have_the_counts_that_their_sources_publish() -> None:
     assert {name: network.evaluation.params for name, network in named_networks().items()} == PUBLISHED
+
+
+def test_networks_of_mlperf_tiny_have_the_published_macs() -> None:
+    names = ("mlperf-tiny-kws", "mlperf-tiny-vww")
+    assert [named_network(name).evaluation.macs for name in names] == [2_656_768, 7_489_664]
+    assert {named_network(name).evaluation.mass for name in (*names, "mobilenet_v1")} == {0}
+
+
+KEYWORDS: dict[str, Any] = {
+    "family": "ds_cnn",
+    "input": {"channels": 1, "height": 49, "width": 10},
+    "num_classes": 12,
+    "stem_channels": 64,
+    "stem_kernel_height": 10,
+    "stem_kernel_width": 4,
+    "stages": [{"channels": 64, "repeats": 4, "stride": 1}],
+}
+
+
+@pytest.mark.parametrize("decode", [decode_architecture, decode_space])
+def test_an_even_stem_kernel_needs_a_stride(decode: Any) -> None:
+    assert decode(KEYWORDS)
+    with pytest.raises(DefinitionError) as refused:
+        decode(KEYWORDS | {"stem_stride": 1})
+    fields = [(problem.field, problem.code) for problem in refused.value.problems]
+    assert fields == [(f"stem_kernel_{side}", "conflicts_with_stride") for side in ("height", "width")]
+    assert decode(KEYWORDS | {"stem_stride": 1, "stem_kernel_height": 3, "stem_kernel_width": 5})
+
+
+def test_chains_are_ranked_by_what_can_be_compared() -> None:
+    """NN-Mass is 0 for all of them, which the answer says; the most MACs within a budget are another matter."""
+    space = KEYWORDS | {"stages": [{"channels": {"min": 8, "max": 96, "step": 8}, "repeats": [1, 2, 4], "stride": 1}]}
+    dense = find(space, {"max_params": 24_000}, Maximize())
+    assert dense.certificate.caveats[0] == "no_skips"
+    assert dense.certificate.best_nn_mass == 0
+    most = find(space, {"max_params": 24_000}, Maximize("macs"))
+    fitting = [found for found in ranked(space) if found.params <= 24_000]
+    assert most.ranking[0].evaluation.macs == max(found.macs for found in fitting)
+    assert dense.ranking[0].evaluation.macs == min(found.macs for found in fitting)
 
 
 @pytest.mark.parametrize(("depth", "width", "params"), [(28, 10, 36_479_194), (16, 4, 2_748_890), (40, 2, 2_243_546)])

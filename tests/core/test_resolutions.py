@@ -43,7 +43,7 @@ def of_sizes(rng: Random, family: str, most: int = 150) -> tuple[dict[str, Any],
     space = random_space(rng, most, family) if of_cells else residual_problems.random_space(rng, family, most)
     sides = random_axis(rng, SIDES, 3)
     space |= {"input": {"channels": space["input"]["channels"], "resolution": sides}}
-    if family == "mobilenet_v2":
+    if family in residual_problems.SIZED:
         return space, residual_problems.ranked(space)
     ranked = brute.ranked if of_cells else residual_problems.ranked
     images = [{"channels": space["input"]["channels"], "height": side, "width": side} for side in expand(sides)]
@@ -59,7 +59,7 @@ def sized(row: Row, side: int) -> Row:
 def integers_of(network: Any) -> Any:
     """Return the height and width of a network, and the integers of its parts."""
     definition = network.definition()
-    if definition["family"] == "mobilenet_v2":
+    if definition["family"] in residual_problems.SIZED:
         return residual_problems.integers(definition)
     size = (definition["input"]["height"], definition["input"]["width"])
     if "stages" in definition:
@@ -102,7 +102,7 @@ def test_one_resolution_is_the_same_space_as_an_image(name: str) -> None:
     assert one.chain().count() == plain.chain().count() == two.chain().count() // 2
     assert [plain.varies_resolution(), one.varies_resolution(), two.varies_resolution()] == [False, False, True]
     first = [1] * sum(stage.integers.shape[1] for stage in plain.chain().stages)
-    if not name.startswith("mobilenet"):
+    if plain.family not in residual_problems.SIZED:
         assert one.architecture(first).arch_id == plain.architecture(first).arch_id
         assert two.architecture([side, side, *first]).arch_id == plain.architecture(first).arch_id
         assert (plain.form_version, one.form_version, two.form_version) == (1, 2, 2)
@@ -141,7 +141,7 @@ def test_every_resolution_must_be_large_enough_for_the_cells() -> None:
 def test_a_structure_and_a_density_hold_at_every_resolution(family: str, seed: int) -> None:
     rng = Random(f"structure {family} {seed}")
     space, rows = of_sizes(rng, family)
-    column = 1 if family == "mobilenet_v2" else 0
+    column = 0 if family in OF_CELLS else residual_problems.AXES[family].index("channels")
     widths = [[part[column] for part in row.cells[1:]] for row in rows]
     kept = [row for row, each in zip(rows, widths, strict=True) if each == sorted(each)]
     answer = find(space, {}, Maximize(), structure=Structure(widths="never_fall"), top_k=1000)

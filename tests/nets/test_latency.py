@@ -44,6 +44,12 @@ NETWORKS: dict[str, dict[str, Any]] = {
             {"expansion": 4, "channels": 12, "repeats": 3, "stride": 2},
         ],
     },
+    "separable": {
+        **SMALL_IMAGE,
+        "family": "mobilenet_v1",
+        "stem_channels": 8,
+        "stages": [{"channels": 12, "repeats": 3, "stride": 2}],
+    },
     "kernels and squeeze-and-excitation": {
         **SMALL_IMAGE,
         "family": "mobilenet_v2",

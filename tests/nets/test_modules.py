@@ -30,6 +30,9 @@ CNN = {
 
 
 STAGES: dict[str, dict[str, Any]] = {
+    "ds_cnn": {"stem_channels": 8, "stem_kernel_height": 10, "stem_kernel_width": 4}
+    | {"stages": [{"channels": 8, "repeats": 2, "stride": 1}]},
+    "mobilenet_v1": {"stem_channels": 8, "stages": [{"channels": 8, "repeats": 2, "stride": 1}]},
     "mobilenet_v2": {"stem_channels": 8, "last_channels": 16}
     | {"stages": [{"expansion": 2, "channels": 8, "repeats": 2, "stride": 1}]},
     "resnet": {"block": "bottleneck", "stages": [{"channels": 8, "repeats": 2}, {"channels": 16, "repeats": 1}]},
