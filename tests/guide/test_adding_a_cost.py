@@ -21,6 +21,7 @@ LITERAL = {
     "nnmass/__init__.py": "an example in a docstring",
     "nnmass/client/__init__.py": "an example in a docstring",
     "nnmass/local.py": "an example in a docstring",
+    "nnmass/measurements.py": "an example in a docstring",
     "nnmass_core/training/calibration.py": "the limit that calibration sets on its test networks",
 }
 """The files that may write the name of a limit, and why."""
