@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -99,6 +100,42 @@ def make_deterministic() -> None:
     torch.backends.cudnn.benchmark = False
 
 
+FAULTY_BELOW = 8
+"""Input channels below which oneDNN's backward pass of a 1x1 convolution with a stride is faulty."""
+
+
+def has_faulty_kernels(module: nn.Module) -> bool:
+    """Return whether training a module on this machine's CPU with oneDNN can corrupt memory.
+
+    The backward pass of a 1x1 convolution with a stride writes 8 channels where the input has fewer, in the kernels
+    that oneDNN of torch 2.14.1 takes on processors without AVX-512.
+
+    Args:
+        module: The module to train.
+    """
+    if torch.backends.cpu.get_cpu_capability() == "AVX512":
+        return False
+    layers = (layer for layer in module.modules() if isinstance(layer, nn.Conv2d))
+    return any(
+        layer.kernel_size == (1, 1) and max(layer.stride) > 1 and layer.in_channels < FAULTY_BELOW for layer in layers
+    )
+
+
+@contextmanager
+def safe_kernels(module: nn.Module) -> Iterator[None]:
+    """Enter a context in which a module can be trained: without oneDNN where its kernels are faulty.
+
+    Args:
+        module: The module to train.
+    """
+    before = torch.backends.mkldnn.enabled
+    setattr(torch.backends.mkldnn, "enabled", before and not has_faulty_kernels(module))  # noqa: B010 - torch types it as what stores it
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = before
+
+
 class _Seen:
     """Losses, predictions and labels of some steps, summed at their end: each operation slows small networks down."""
 
@@ -167,6 +204,10 @@ class Training:
 
     def train_epoch(self, host: TrainingCallbacks) -> tuple[float, float]:
         """Train the rest of the epoch; return its mean loss and accuracy over all processes. Raises NotPossible."""
+        with safe_kernels(self.module):
+            return self._train_epoch(host)
+
+    def _train_epoch(self, host: TrainingCallbacks) -> tuple[float, float]:
         self._network.train()
         epoch, first = self._epochs_done, self._steps_done
         keys = batches(self._sizes, self._seed, epoch, first, self._share)

@@ -29,12 +29,14 @@ from nnmass_core.training.loop import (  # noqa: E402
     State,
     Training,
     batches,
+    has_faulty_kernels,
     in_order,
     loader,
     make_deterministic,
     make_fabric,
     make_optimizer,
     make_schedule,
+    safe_kernels,
     smallest_normalized_map,
 )
 from tests.nets.random_networks import FAMILIES, random_network  # noqa: E402
@@ -324,6 +326,30 @@ def test_the_smallest_normalized_map_is_that_of_the_module(family: str) -> None:
         architecture = decode_architecture(random_network(Random(number), family))
         found = smallest_normalized_map(build(architecture, 0), architecture.input_shape)
         assert found == architecture.smallest_normalized_map()
+
+
+@pytest.mark.parametrize(
+    ("capability", "channels", "kernel", "stride", "faulty"),
+    [
+        ("AVX2", 7, 1, 2, True),
+        ("DEFAULT", 4, 1, 2, True),
+        ("AVX512", 7, 1, 2, False),
+        ("AVX2", 8, 1, 2, False),
+        ("AVX2", 7, 3, 2, False),
+        ("AVX2", 7, 1, 1, False),
+    ],
+)
+def test_narrow_shortcuts_are_trained_without_faulty_kernels(
+    monkeypatch: pytest.MonkeyPatch, capability: str, channels: int, kernel: int, stride: int, *, faulty: bool
+) -> None:
+    """tests/jobs/test_verification_tasks.py trains such a network; with these kernels its process is aborted."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    module = torch.nn.Sequential(torch.nn.Conv2d(channels, 16, kernel, stride))
+    before = torch.backends.mkldnn.enabled
+    assert has_faulty_kernels(module) == faulty
+    with safe_kernels(module):
+        assert torch.backends.mkldnn.enabled == (before and not faulty)
+    assert torch.backends.mkldnn.enabled == before
 
 
 def test_half_precision_requires_a_gpu() -> None:
