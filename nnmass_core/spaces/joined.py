@@ -89,7 +89,7 @@ def common(first: Chain, second: Chain) -> Chain | None:
         if int((end - low).sum()) > MOST_OPTIONS:
             return None
         pair, option = runs(low, end)
-        size = int(label.max(initial=0)) + 1
+        size = 1 + max(int(each.max(initial=0)) for each in (label, label_of_other))
         keys = other.source * size + label_of_other
         order = np.argsort(keys, kind="stable")
         wanted = pairs[pair, 1] * size + label[option]

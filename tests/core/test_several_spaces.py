@@ -270,6 +270,23 @@ def test_a_question_that_is_cut_short_has_a_bound() -> None:
     assert proofs == {True, False}
 
 
+@pytest.mark.random_cases(100)
+def test_the_size_of_spaces_equals_brute_force(seed: int) -> None:
+    check_size(Random(f"sizes {seed}"), one=seed % 3 > 0)
+
+
+def test_options_of_different_nodes_are_not_taken_for_equal_ones() -> None:
+    check_size(Random("collision 56"), one=True)  # most spaces show no difference
+
+
+def check_size(rng: Random, *, one: bool) -> None:
+    """Compare the number of different networks of random spaces with brute force."""
+    smalls = random_spaces(rng, families_of(rng, one=one))
+    spaces = [decode_space(small.space) for small in smalls]
+    size, every = several.size_of_all(spaces, [space.chain() for space in spaces]), len(networks(smalls))
+    assert size.networks == every if size.exact else size.networks >= every
+
+
 def test_what_spaces_share_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = resolve_space("densenet-tiny").to_json()
     half, other = tiny | {"width": {"min": 8, "max": 32, "step": 8}}, tiny | {"width": [32, 40, 128]}
