@@ -318,7 +318,10 @@ def test_a_search_without_proof_exits_with_4() -> None:
     ("arguments", "output"),
     [
         ((), "give --preset NAME"),
-        (("--preset", "resnet-tiny", "--preset", "densenet-tiny"), "space.1 must have the input of the first space"),
+        (
+            ("--preset", "resnet-tiny", "--preset", "densenet-tiny"),
+            "--preset: 1 must have the input of the first space",
+        ),
         (("--preset", "resnet-tin"), "--preset must be a full definition or one of"),
         (("--space", "nowhere.json"), "cannot read nowhere.json: No such file"),
         (("--space", "-"), "the space is not JSON"),
