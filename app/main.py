@@ -131,11 +131,12 @@ def _router() -> APIRouter:
     them: applications of the same process share the prepared ones.
     """
     everything = APIRouter(dependencies=[CHECKED], generate_unique_id_function=operation_id)
+    # first: routes are matched one after another, and probes ask for these all the time
+    everything.include_router(health.router, responses=problems(421, 422))
+    everything.include_router(metrics.router, responses=problems(421, 422))
     for scope, routers in FEATURES.items():
         for router in routers:
             everything.include_router(router, dependencies=[Depends(allows(scope))], responses=problems(*EVERYWHERE))
-    everything.include_router(health.router, responses=problems(421, 422))
-    everything.include_router(metrics.router, responses=problems(421, 422))
     ui.install(everything)
     return everything
 
