@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -50,9 +50,16 @@ def _processed(parameter: Any, process: Callable[[Any, Any], Any], context: Any,
     kind = parameter.type_descriptor.annotation
     if value is None and not parameter.required:
         value = () if parameter.multiple or parameter.nargs == -1 else None
-    elif not (isinstance(kind, type) and issubclass(kind, READY) and isinstance(value, kind)):
+    elif not _is_ready(kind, value):
         return process(context, value)
     return value if parameter.callback is None else parameter.callback(context, parameter, value)
+
+
+def _is_ready(kind: Any, value: Any) -> bool:
+    """Return whether a value, or each value of an option that may be repeated, has its type already."""
+    several = get_origin(kind) is list
+    (one,), values = (get_args(kind), value) if several else ((kind,), [value])
+    return isinstance(one, type) and issubclass(one, READY) and all(isinstance(each, one) for each in values)
 
 
 class CommandLine(typer.Typer):
