@@ -557,9 +557,12 @@ class _Question:
         for number, chain in enumerate(self._chains):
             known = bound
             if solution is not None and solution.complete:
-                # the path that no path of the space is before
+                # the network that none of the space is before: its own first one, or the last of the ranking
                 row = best.get(number) or (None if every else rows[-1])
                 known = None if row is None else self._value(self._ranked([row])[0])
+                if known is not None and ranking and not every:
+                    better = min if isinstance(self._objective, Minimize) else max
+                    known = better(known, self._value(ranking[-1]))
             listed = sum(place.space == number + 1 for place in ranking)
             shares.append(Share(number + 1, chain.count(), listed, known))
         return tuple(shares)
