@@ -19,6 +19,9 @@ from tests.core.latencies import DEVICE, model
 from tests.core.problems import OTHER_FAMILIES, random_budget, random_space
 
 FAMILIES = ("densenet_cnn", *OTHER_FAMILIES, *residual_problems.FAMILIES)
+WITH_SKIPS = tuple(family for family in FAMILIES if family not in residual_problems.SEPARABLE)
+"""Families of networks with NN-Mass: fronts of the others have a single point."""
+
 LATENCY = "max_latency_ms"
 PRECISION = "fp32"
 

@@ -164,7 +164,7 @@ def test_a_random_control_lies_in_the_first_window_that_is_not_empty(family: str
     rows = {network.arch_id: row for network, row in found}
     for _ in range(4):
         candidate, own = rng.choice(found)
-        taken = frozenset(network.arch_id for network, _ in rng.sample(found, rng.randint(0, 2)))
+        taken = frozenset(network.arch_id for network, _ in rng.sample(found, min(len(found), rng.randint(0, 2))))
         budget = {"max_params": own.params + rng.randint(0, own.params), "max_peak_activation_bytes": 4 * own.peak}
         control = random_control(request(space, budget), candidate, taken, seed)
         allowed = [

@@ -81,7 +81,7 @@ def test_weight_memory_at_an_nn_mass_and_on_a_front_equals_brute_force(family: s
 
 
 def test_what_can_be_maximized_follows_from_the_table_of_costs() -> None:
-    assert maximized() == ["nn_mass", *SUMS]
+    assert maximized() == ["nn_mass", *SUMS, "depth"]
     for wrong in ("peak_activation_bytes", "beauty", ["params"], None):
         with pytest.raises(DefinitionError) as refused:
             decode_objective({"maximize": wrong})
