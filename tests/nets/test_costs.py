@@ -22,13 +22,15 @@ from tests.residual_walks import WALKS  # noqa: E402
 from tests.walks import walk_dense, walk_depthwise, walk_mlp  # noqa: E402
 
 NETWORKS = 300
+FEWEST = 30
+"""Among so many networks are some whose wiring leaves outputs unread."""
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_closed_forms_equal_the_costs_of_the_module(family: str, pytestconfig: pytest.Config) -> None:
     rng = Random(family)
     met = []
-    for index in range(at_most(pytestconfig, NETWORKS)):
+    for index in range(max(FEWEST, at_most(pytestconfig, NETWORKS))):
         d = random_network(rng, family)
         architecture = decode_architecture(d)
         figures, wiring = architecture.evaluation, draw_wiring(architecture, rng.randrange(2**32))
