@@ -5,7 +5,6 @@ Formulas: docs/theory.md (9), (19), (28), (29).
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -29,6 +28,7 @@ from nnmass_core.families.residual import (
     area,
     halved,
     repeated,
+    same_stages,
 )
 from nnmass_core.hardware.latency import Work, convolution, depthwise, elementwise, linear, pool
 from nnmass_core.mass import Integers, bottleneck_terms, larger
@@ -210,12 +210,7 @@ class MobileNetV2(ResidualNetwork):
     stem_stride: int = integer(*STRIDE, "Stride of the first convolution: 1 for small images.", 2, added=True)
 
     def cross_check(self) -> Iterator[Problem]:
-        problems = [
-            Problem(f"stages.{k}", "same_stage", "repeats the previous stage; merge the two")
-            for k, (before, stage) in enumerate(itertools.pairwise(self.stages), start=1)
-            if stage.goes_on_after(before)
-        ]
-        yield from problems or super().cross_check()
+        yield from list(same_stages(self.stages)) or super().cross_check()
 
     def built(self) -> list[Built]:
         stages: list[Built] = []

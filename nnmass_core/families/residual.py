@@ -1,16 +1,17 @@
-"""Networks of residual stages: the shared code of `resnet`, `wide_resnet_cifar` and `mobilenet_v2`.
+"""Networks of stages: the shared code of `resnet`, `wide_resnet_cifar`, `mobilenet_v2` and the chains (separable.py).
 
 Formulas: docs/theory.md (10), (12).
 """
 
 from __future__ import annotations
 
+import itertools
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -50,6 +51,20 @@ def area(size: Size) -> int:
 def repeated(work: Work, n: Integers) -> Work:
     """Return the operators of n equal blocks."""
     return tuple(operators.times(n) for operators in work)
+
+
+class RunStage(Protocol):
+    """A stage that can be one run of equal blocks with the stage before it."""
+
+    def goes_on_after(self, before: Any) -> bool:
+        """Return whether it is a single run of equal blocks with the stage before it, of its own class."""
+
+
+def same_stages(stages: Sequence[RunStage]) -> Iterator[Problem]:
+    """Yield the stages that repeat the one before them: a run of equal blocks is one stage."""
+    for number, (before, stage) in enumerate(itertools.pairwise(stages), start=1):
+        if stage.goes_on_after(before):
+            yield Problem(f"stages.{number}", "same_stage", "repeats the previous stage; merge the two")
 
 
 class Block(NamedTuple):

@@ -5,7 +5,6 @@ Their NN-Mass is 0: it says nothing about which of them is better. Formulas: doc
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -15,7 +14,17 @@ from nnmass_core.architecture import LayerShape
 from nnmass_core.codec import Value, integer, sequence
 from nnmass_core.errors import Problem
 from nnmass_core.families.costs import Costs
-from nnmass_core.families.residual import CHANNELS, REPEATS, Block, Built, ResidualNetwork, Size, area, halved
+from nnmass_core.families.residual import (
+    CHANNELS,
+    REPEATS,
+    Block,
+    Built,
+    ResidualNetwork,
+    Size,
+    area,
+    halved,
+    same_stages,
+)
 from nnmass_core.families.resnet import head_costs, head_work
 from nnmass_core.hardware.latency import Operators, Work, convolution, depthwise, elementwise
 from nnmass_core.mass import Integers, larger
@@ -147,12 +156,7 @@ class SeparableNetwork(ResidualNetwork):
         return Stem(self.input.channels, self.stem_kernel, self.bias)
 
     def cross_check(self) -> Iterator[Problem]:
-        problems = [
-            Problem(f"stages.{k}", "same_stage", "repeats the previous stage; merge the two")
-            for k, (before, stage) in enumerate(itertools.pairwise(self.stages), start=1)
-            if stage.goes_on_after(before)
-        ]
-        yield from problems or super().cross_check()
+        yield from list(same_stages(self.stages)) or super().cross_check()
 
     def built(self) -> list[Built]:
         stages: list[Built] = []
