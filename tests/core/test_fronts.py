@@ -38,6 +38,14 @@ def test_labels_that_become_no_point_are_dropped() -> None:
     assert len(result.ranking) == 804
 
 
+def test_labels_that_differ_only_in_limits_that_they_keep_are_compared() -> None:
+    space = presets()["densenet-cifar-depthwise"].space
+    result = search(SearchRequest(space=space, budget=EXAMPLE, objective=Pareto(("peak_activation_bytes", "macs"))))
+    assert result.certificate.labels < 1_000_000  # 2,438,730 where all limits are compared, at each width of the input
+    assert result.certificate.optimal
+    assert len(result.ranking) == 2016
+
+
 PAIRS = list(itertools.permutations(("params", "macs", "weight_bytes", "peak_activation_bytes", "latency_ms"), 2))
 
 

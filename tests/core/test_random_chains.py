@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
 
+import numpy as np
 import pytest
 
+from nnmass_core.engine.chain import QUANTITIES, Chain, Stage, make_stage
 from nnmass_core.engine.control import Control, OutOfTime
 from nnmass_core.engine.fronts import ceilings, dominance, labels, optima
 from nnmass_core.engine.fronts.labels import whole_front
@@ -143,6 +145,26 @@ def test_the_front_by_labels_equals_brute_force(
     front = whole_front(problem, costs, Control())
     assert front.gaps is None
     assert front.points == front_of(able, costs)
+
+
+def test_the_first_of_equal_networks_stays_where_one_of_two_limits_no_longer_binds() -> None:
+    # of the first two at the output, both keep the limit on MACs whatever precedes; one leaves more params
+    inputs = options(params=[0, 6], macs=[0, 10], latency=[0, 5], mass=[0, 9])
+    outputs = options(params=[7, 6, 1], macs=[5, 6, 100], latency=[0, 0, 0], mass=[3, 3, 1])
+    chain = Chain((inputs, outputs), (1, 1, 1), (0, 1))
+    problem = ChainProblem(chain, RANKING, caps=((QUANTITIES.index("params"), 12), (QUANTITIES.index("macs"), 50)))
+    able = [path for path in every_path(chain) if path.params <= 12 and path.macs <= 50]
+    points = whole_front(problem, ("latency",), Control()).points
+    assert points == front_of(able, ("latency",))
+    assert [point.integers for point in points] == [(0, 0), (1, 1)]
+
+
+def options(*, mass: list[int], **figures: list[int]) -> Stage:
+    """Return a stage between single nodes, with options that are numbered."""
+    n = len(mass)
+    none, columns = np.zeros(n, np.int64), {name: np.array(column) for name, column in figures.items()}
+    terms, number = (np.array(mass), none + 1), np.arange(n)[:, None]
+    return make_stage(source=none, target=none, weights=none, peak=none, mass_terms=terms, integers=number, **columns)
 
 
 @pytest.mark.parametrize("costs", [costs for costs in COSTS if sum(cost != "peak" for cost in costs) == 1])

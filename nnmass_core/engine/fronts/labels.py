@@ -28,7 +28,7 @@ from functools import cached_property
 
 import numpy as np
 
-from nnmass_core.engine.chain import Floats, Ints, Stage, group, runs
+from nnmass_core.engine.chain import Floats, Groups, Ints, Stage, group, runs
 from nnmass_core.engine.control import Control, OutOfTime
 from nnmass_core.engine.fronts.ceilings import CELLS, LEVELS, Added, Ceilings, Known, Lines
 from nnmass_core.engine.fronts.dominance import superior
@@ -85,10 +85,9 @@ class Figures:
         """Return some of the rows."""
         return Figures(self.mass[rows], self.sums[rows], self.peak[rows])
 
-    @property
-    def limited(self) -> Ints:
-        """What is better smaller, (n, sums and peak)."""
-        return np.hstack([self.sums, self.peak]) if self.peak.shape[1] else self.sums
+    def joined(self, other: Figures) -> Figures:
+        """Return what rows and those of other figures add up to, pair by pair."""
+        return Figures(_carried(self.mass + other.mass), self.sums + other.sums, np.maximum(self.peak, other.peak))
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +110,22 @@ class Labels:
     def take(self, rows: Ints) -> Labels:
         """Return some of the labels."""
         return Labels(self.figures.take(rows), self.parent[rows], self.option[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Joint:
+    """The nodes that each option of a stage joins, (n,), sorted by (source, target)."""
+
+    source: Ints
+    target: Ints
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @cached_property
+    def groups(self) -> Groups:
+        """The runs of options that share source and target."""
+        return group(self.source, self.target)
 
 
 def fits(problem: ChainProblem) -> bool:
@@ -153,10 +168,10 @@ class _LabelSetting:
         self._common = self._chain.common_denominator
         self._created = self._pruned = 0
         peak = self._problem.peak
-        self._rows = [_from_the_output(stage, peak) for stage in reversed(self._chain.stages)]
-        self._stages = [
-            _turned(stage.take(rows)) for stage, rows in zip(reversed(self._chain.stages), self._rows, strict=True)
-        ]
+        rows = [_from_the_output(stage, peak) for stage in reversed(self._chain.stages)]
+        turned = [_turned(stage.take(own)) for stage, own in zip(reversed(self._chain.stages), rows, strict=True)]
+        self._rows = [own[:, None] for own in rows]
+        self._stages = [Joint(stage.source, stage.target) for stage in turned]
         self._nodes = self._chain.nodes[::-1]
         names = self._chain.quantities
         bounds: dict[tuple[int, int], int] = {(names.index(cost), 1): NEVER for cost in costs if cost != PEAK}
@@ -166,13 +181,17 @@ class _LabelSetting:
                 bounds[column, sign] = min(bounds.get((column, sign), NEVER), sign * bound)
         if problem.most_mass is not None:
             bounds[MASS, 1] = min(NEVER, math.floor(problem.most_mass * self._common))
-        self._set_sums(bounds)
+        self._set_sums(turned, bounds)
+        self._join_stages()
+        self._least = self._onward([options.sums for options in self._options])
+        most = self._onward([-options.sums[:, self._own :] for options in self._options])
+        self._enough = [self._bounds[self._own :] + after for after in most]
 
-    def _set_sums(self, bounds: dict[tuple[int, int], int]) -> None:
+    def _set_sums(self, stages: list[Stage], bounds: dict[tuple[int, int], int]) -> None:
         """Choose the figures, without the limits that every path keeps."""
         quantities = self._chain.quantities
         columns = list(bounds)
-        sums = [self._sums(stage, columns) for stage in self._stages]
+        sums = [self._sums(stage, columns) for stage in stages]
         most = -self._onward([-column for column in sums])[0][0]
         kept = [i for i, key in enumerate(columns) if i < self._own or most[i] > bounds[key]]
         self._bounds = np.array([bounds[columns[i]] for i in kept])
@@ -180,15 +199,36 @@ class _LabelSetting:
         self._of_peak = PEAK in self._costs
         self._options = [
             Figures(self._masses(stage), column[:, kept], stage.peak[:, None][:, : int(self._of_peak)])
-            for stage, column in zip(self._stages, sums, strict=True)
+            for stage, column in zip(stages, sums, strict=True)
         ]
-        self._least = self._onward([options.sums for options in self._options])
         places = [quantities.index(name) for name in TIES]
         self._ties = [
-            np.column_stack([stage.additive[:, places].astype(np.int64), _places(stage.integers)])
-            for stage in self._stages
+            np.column_stack([stage.additive[:, places].astype(np.int64), _places(stage.integers)]) for stage in stages
         ]
         self._rescues = self._of_peak or not self._in_order([columns[i] for i in kept[self._own :]])
+
+    def _join_stages(self) -> None:
+        """Join each stage with the next one where from every node between them at most one option leads on.
+
+        Labels of different nodes that have nothing left to choose are then compared with each other.
+        """
+        for stage in range(len(self._stages) - 2, -1, -1):
+            following = np.bincount(self._stages[stage + 1].source, minlength=self._nodes[stage + 1])
+            if following.max(initial=0) > 1:
+                continue
+            this, after = self._stages[stage : stage + 2]
+            own = np.flatnonzero(following[this.target])
+            then = np.searchsorted(after.source, this.target[own])
+            order = np.lexsort([after.target[then], this.source[own]])
+            own, then = own[order], then[order]
+            ties, later = self._ties[stage][own], self._ties[stage + 1][then]
+            place = _numbers(np.column_stack([later[:, -1], ties[:, -1]]))
+            both = slice(stage, stage + 2)
+            self._stages[both] = [Joint(this.source[own], after.target[then])]
+            self._options[both] = [self._options[stage].take(own).joined(self._options[stage + 1].take(then))]
+            self._ties[both] = [np.column_stack([ties[:, :-1] + later[:, :-1], place])]
+            self._rows[both] = [np.hstack([self._rows[stage][own], self._rows[stage + 1][then]])]
+            self._nodes = (*self._nodes[: stage + 1], *self._nodes[stage + 2 :])
 
     def _masses(self, stage: Stage) -> Ints:
         if self._chain.masses_fit:
@@ -198,10 +238,13 @@ class _LabelSetting:
         return np.array([divmod(mass, 2**WORD) for mass in whole], np.int64).reshape(-1, 2)
 
     def _in_order(self, limited: list[tuple[int, int]]) -> bool:
-        """Return whether a path that uses less of what is limited, equal in all else, comes first by the ties."""
+        """Return whether a path that uses less of what is limited, equal in all else, comes first by the ties.
+
+        With several limits one of them may count as equal although it is not, where both paths will keep it.
+        """
         caps = [self._chain.quantities[column] for column, sign in limited if sign > 0 and column != MASS]
         first = {*self._costs, *caps} >= {TIES[0]}
-        return len(caps) == len(limited) and {*caps} <= {*TIES} and (first or not caps)
+        return len(caps) == len(limited) < 2 and {*caps} <= {*TIES} and (first or not caps)
 
     def _sums(self, stage: Stage, columns: list[tuple[int, int]]) -> Ints:
         figures = [
@@ -247,7 +290,7 @@ class _LabelSetting:
             own = self._ties[stage]
             if int(own[:, -1].max(initial=0) + 1) * int(ties[:, -1].max(initial=0) + 1) > MOST_PLACES:
                 ties[:, -1] = np.unique(ties[:, -1], return_inverse=True)[1]
-            step = _Step(this, self._options[stage], labels.figures, edges, ties, own)
+            step = _Step(this, self._options[stage], labels.figures, edges, self._enough[stage + 1], ties, own)
             labels, edges = self._extend(step, self._least[stage + 1])
             ties = step.ties(labels)
             steps.append(labels)
@@ -338,7 +381,7 @@ class _LabelSetting:
         number = np.repeat(np.arange(len(groups.starts)), np.diff(groups.starts, append=len(step.stage)))
         rows = np.flatnonzero(step.counts[step.stage.source] > 0)
         alone = Labels(step.options.take(rows), np.zeros(len(rows), np.int64), rows)
-        kept = np.sort(rows[self._kept(alone, step, number[rows])])
+        kept = np.sort(rows[self._kept(alone, step, number[rows], alone.figures.sums)])
         self._pruned += len(rows) - len(kept)
         return kept
 
@@ -389,14 +432,25 @@ class _LabelSetting:
 
     def _thinned(self, parts: list[Labels], step: _Step) -> Labels:
         labels = _joined(parts)
-        kept = labels.take(self._kept(labels, step, step.stage.target[labels.option]))
+        target = step.stage.target[labels.option]
+        sums = labels.figures.sums
+        if sums.shape[1] > self._own:
+            limited = np.maximum(sums[:, self._own :], step.enough[target])
+            sums = np.hstack([sums[:, : self._own], limited])
+        kept = labels.take(self._kept(labels, step, target, sums))
         self._pruned += len(labels) - len(kept)
         return kept
 
-    def _kept(self, labels: Labels, step: _Step, place: Ints) -> Ints:
-        """Return the rows that are not superfluous; only rows of equal place, (n,), are compared with each other."""
+    def _kept(self, labels: Labels, step: _Step, place: Ints, sums: Ints) -> Ints:
+        """Return the rows that are not superfluous; only rows of equal place, (n,), are compared with each other.
+
+        sums: what is compared in place of the labels' sums, (n, sums).
+        """
         figures = labels.figures
-        mass, limited = _apart(place, _comparable(figures.mass), figures.limited)
+        limited = np.hstack([sums, figures.peak])
+        different = np.any(limited != limited[:1], axis=0)
+        different[:1] = True  # one is enough where all are equal
+        mass, limited = _apart(place, _comparable(figures.mass), limited[:, different])
         kept = superior(mass, limited, lambda rows: step.ties(labels.take(rows)))
         if not self._rescues or len(kept) == len(figures):
             return kept
@@ -424,11 +478,11 @@ class _LabelSetting:
         costs = np.column_stack([last.peak[:, 0] if cost == PEAK else next(sums) for cost in self._costs])
         rows = rows[superior(_comparable(last.mass)[rows], costs[rows], lambda some: ties[rows[some]])]
         rows = rows[np.lexsort(costs[rows].T[::-1])]
-        paths, at = np.zeros((len(rows), len(steps)), np.int64), rows
-        for stage in range(len(steps) - 1, -1, -1):
-            paths[:, -1 - stage] = self._rows[stage][steps[stage].option[at]]
-            at = steps[stage].parent[at]
-        integers = self._chain.path_integers(paths).tolist()
+        parts, at = list[Ints](), rows
+        for own, labels in zip(reversed(self._rows), reversed(steps), strict=True):
+            parts.append(own[labels.option[at], ::-1])
+            at = labels.parent[at]
+        integers = self._chain.path_integers(np.hstack(parts)).tolist()
         found = zip(rows.tolist(), costs[rows].tolist(), integers, strict=True)
         points = [Point(tuple(own), Fraction(masses[row], self._common), tuple(path)) for row, own, path in found]
         return Front(points, None, self._created, self._pruned)
@@ -443,13 +497,15 @@ class _Step:
         options: What they add.
         before: What the labels before the stage have reached.
         edges: Where the labels of each node before the stage start and end.
+        enough: What a label at each node after the stage may use of each limit, whatever follows, (nodes, limits).
         earlier, own: Columns that order those labels and the options: sums of TIES, and the place by integers.
     """
 
-    stage: Stage
+    stage: Joint
     options: Figures
     before: Figures
     edges: Ints
+    enough: Ints
     earlier: Ints
     own: Ints
 
