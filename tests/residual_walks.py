@@ -76,11 +76,14 @@ def walk_resnet(d: dict[str, Any]) -> tuple[Tape, Fraction]:
     """Walk a `resnet` definition."""
     tape, mass = Tape(), Fraction(0)
     maps = (d["input"]["height"], d["input"]["width"])
-    x = tape.write("x", d["input"]["channels"] * positions(maps), [])
-    maps = down(maps, 2)
-    x = conv_norm(tape, "stem", x, 7, d["input"]["channels"], 64, maps)
-    maps = down(maps, 2)
-    x, i = tape.write("max pool", 64 * positions(maps), [x]), 64
+    x, i = tape.write("x", d["input"]["channels"] * positions(maps), []), d.get("stem_channels", 64)
+    if d.get("stem", "imagenet") == "imagenet":
+        maps = down(maps, 2)
+        x = conv_norm(tape, "stem", x, 7, d["input"]["channels"], i, maps)
+        maps = down(maps, 2)
+        x = tape.write("max pool", i * positions(maps), [x])
+    else:
+        x = conv_norm(tape, "stem", x, 3, d["input"]["channels"], i, maps)
     groups, per_group = d.get("groups", 1), d.get("width_per_group", 64)
     for s, stage in enumerate(d["stages"]):
         planes = stage["channels"]

@@ -125,6 +125,18 @@ def chains() -> Figures:
     return costs(first) | figures(peak=first.evaluation.peak_elements) | of_second
 
 
+def all_figures(name: str) -> Figures:
+    """Return costs, peak and NN-Mass of a named network."""
+    found = named_network(name).evaluation
+    return costs(named_network(name)) | figures(peak=found.peak_elements, m=found.mass)
+
+
+def small_images() -> Figures:
+    """Return the figures of two networks for images of 32 x 32."""
+    second = all_figures("resnet18_cifar")
+    return all_figures("resnet20") | {f"{name} of resnet18_cifar": value for name, value in second.items()}
+
+
 def ends() -> Figures:
     names = ("resnet18", "mobilenet_v2")
     networks = {name: named_network(name) for name in names} | {"WRN": wide_resnet()}
@@ -575,4 +587,5 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     76: several_spaces,
     78: fitted_profile,
     80: chains,
+    85: small_images,
 }

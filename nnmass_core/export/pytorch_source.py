@@ -48,7 +48,7 @@ from nnmass_core.families.densenet_cnn_depthwise import DenseNetCnnDepthwise
 from nnmass_core.families.densenet_mlp import DenseNetMlp
 from nnmass_core.families.mobilenet_v2 import MobileNetV2
 from nnmass_core.families.residual import ResidualNetwork
-from nnmass_core.families.resnet import EXPANSION, ResNet
+from nnmass_core.families.resnet import EXPANSION, STEMS, ResNet
 from nnmass_core.families.separable import DsCnn, MobileNetV1, SeparableNetwork
 from nnmass_core.families.wide_resnet_cifar import WideResNetCifar
 from nnmass_core.wiring import Layer, depends_on_seed, draw_wiring
@@ -204,10 +204,17 @@ def _mobilenet_v2(network: MobileNetV2, seed: int) -> str:
 def _resnet(network: ResNet, seed: int) -> str:
     basic = network.block == "basic"
     groups = {"groups": network.groups, "width_per_group": network.width_per_group}
+    stem, stemmed = STEMS[network.stem], "torch.relu(self.bn1(self.conv1(x)))"
     places = _image(network) | {
         "stages": [(stage.channels, stage.repeats) for stage in network.stages],
         "expansion": 1 if basic else EXPANSION,
         "block": Template(BASIC_BLOCK if basic else BOTTLENECK).substitute(groups),
+        "stem": network.stem_channels,
+        "kernel": stem.kernel,
+        "stem_stride": stem.stride,
+        "padding": stem.kernel // 2,
+        "pool": "        self.maxpool = nn.MaxPool2d(3, 2, padding=1)\n" if stem.pooled else "",
+        "pooled": f"self.maxpool({stemmed})" if stem.pooled else stemmed,
     }
     return TORCH_IMPORTS + Template(RESNET).substitute(places)
 

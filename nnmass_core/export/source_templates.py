@@ -298,10 +298,9 @@ class Network(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d($channels, 64, 7, 2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.maxpool = nn.MaxPool2d(3, 2, padding=1)
-        channels = 64
+        self.conv1 = nn.Conv2d($channels, $stem, $kernel, $stem_stride, padding=$padding, bias=False)
+        self.bn1 = nn.BatchNorm2d($stem)
+$pool        channels = $stem
         for k, (planes, repeats) in enumerate(STAGES, start=1):
             blocks = []
             for block in range(repeats):
@@ -311,7 +310,7 @@ class Network(nn.Module):
         self.fc = nn.Linear(channels, $classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.maxpool(torch.relu(self.bn1(self.conv1(x))))
+        x = $pooled
         for k in range(len(STAGES)):
             x = self.get_submodule(f"layer{k + 1}")(x)
         return self.fc(x.mean((2, 3)))

@@ -1,13 +1,15 @@
-"""`resnet`: torchvision's ResNet, ResNeXt and Wide ResNet, generalized to any number of stages.
+"""`resnet`: torchvision's ResNet, ResNeXt and Wide ResNet, generalized to any number of stages and to small images.
 
-Formulas: docs/theory.md (7), (8), (16), (17), (26), (27), (29).
+Formulas: docs/theory.md (7), (8), (16), (17), (26), (27), (29), (85).
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple, Self
 
 from nnmass_core.architecture import CLASSES, Architecture, Image, LayerShape
 from nnmass_core.codec import (
@@ -67,15 +69,26 @@ LEAST_STAGES, MOST_STAGES = 1, 8
 GROUPS = (1, 1024)
 WIDTH_PER_GROUP = (1, 8192)
 PLAIN_GROUPS, PLAIN_WIDTH = 1, 64
-STEM = 64
+PLAIN_STEM, STEM_CHANNELS = "imagenet", 64
 EXPANSION = 4
 """Output channels of a bottleneck per stage channel."""
 
 SPACE_BOUNDS = {"channels": CHANNELS, "repeats": (0, REPEATS[1])}
 """The values of a space's axes."""
 
-BOTTLENECK = ("groups", "width_per_group")
-"""The fields that only bottlenecks use."""
+
+class StemLayout(NamedTuple):
+    """A first convolution. kernel: its height and width. pooled: whether 3x3 max pooling with stride 2 follows."""
+
+    kernel: int
+    stride: int
+    pooled: bool
+
+
+STEMS = {"imagenet": StemLayout(7, 2, pooled=True), "small": StemLayout(3, 1, pooled=False)}
+"""What precedes the stages, by `stem`."""
+
+STEM_DOC = "`imagenet`: 7x7 with stride 2 and max pooling; `small`: 3x3 with stride 1, for small images."
 
 DOCS = {
     "channels": "torchvision's planes: a basic block's channels, a quarter of a bottleneck's.",
@@ -164,29 +177,66 @@ class Bottlenecks(Blocks):
         return bottleneck_terms(i, self.inner(c))
 
 
-def blocks_of(block: str, groups: int, width_per_group: int) -> Blocks:
-    """Return the builder of the blocks."""
-    return BasicBlocks() if block == "basic" else Bottlenecks(groups, width_per_group)
+@dataclass(frozen=True)
+class Kind:
+    """What all networks of a space have in common beside image, classes and stages: fields of `ResNet`."""
+
+    block: str
+    groups: int = PLAIN_GROUPS
+    width_per_group: int = PLAIN_WIDTH
+    stem: str = PLAIN_STEM
+    stem_channels: int = STEM_CHANNELS
+
+    @property
+    def added(self) -> JsonObject:
+        """The fields that came later, without those at their defaults."""
+        return {
+            f.name: getattr(self, f.name) for f in dataclasses.fields(self)[3:] if getattr(self, f.name) != f.default
+        }
+
+    @property
+    def layers_a_block(self) -> int:
+        """How many layers a block adds to a network's depth."""
+        return 2 if self.block == "basic" else 3
+
+    def blocks(self) -> Blocks:
+        """Return the builder of the blocks."""
+        return BasicBlocks() if self.block == "basic" else Bottlenecks(self.groups, self.width_per_group)
+
+    def stem_size(self, image: Image) -> Size:
+        """Return the size of the maps of the first convolution."""
+        return halved((image.height, image.width), STEMS[self.stem].stride - 1)
+
+    def frame(self, image: Image) -> Frame:
+        """Return the stem: a convolution with BatchNorm, and max pooling in that of ImageNet. docs/theory.md (85)."""
+        layout, s, size = STEMS[self.stem], self.stem_channels, self.stem_size(image)
+        before, first = area((image.height, image.width)), area(size)
+        kernels = layout.kernel**2 * image.channels * s
+        peak = image.channels * before + s * first
+        work: Work = (
+            convolution(layout.kernel, image.channels, s, before, first),
+            elementwise("normalise", s * first, 1),
+            elementwise("activate", s * first, 1),
+        )
+        if layout.pooled:
+            size = halved(size)
+            peak = max(peak, s * (first + area(size)))
+            work += (pool(s * first, s * area(size)),)
+        return Frame(Costs(kernels + 2 * s, kernels * first, s, peak), s, size, work)
+
+    def problems(self, narrowest: int) -> Iterator[Problem]:
+        """Yield what is wrong with groups and width_per_group. narrowest: the fewest channels of a stage."""
+        if self.block == "basic":
+            for name, plain in (("groups", PLAIN_GROUPS), ("width_per_group", PLAIN_WIDTH)):
+                if getattr(self, name) != plain:
+                    yield Problem(name, "conflicts_with_block", f"must be {plain} for basic blocks")
+        elif narrowest * self.width_per_group < 64:
+            yield Problem("width_per_group", "too_small", "leaves no inner channels in the narrowest stage")
 
 
-def layers_a_block(block: str) -> int:
-    """Return how many layers a block adds to a network's depth."""
-    return 2 if block == "basic" else 3
-
-
-def frame_of(image: Image) -> Frame:
-    """Return the stem: a 7x7 convolution with stride 2 to 64 channels, BatchNorm, and 3x3 max pooling with stride 2."""
-    full = (image.height, image.width)
-    first, second = area(halved(full)), area(halved(full, 2))
-    kernels = 49 * image.channels * STEM
-    peak = max(image.channels * area(full) + STEM * first, STEM * (first + second))
-    work = (
-        convolution(7, image.channels, STEM, area(full), first),
-        elementwise("normalise", STEM * first, 1),
-        elementwise("activate", STEM * first, 1),
-        pool(STEM * first, STEM * second),
-    )
-    return Frame(Costs(kernels + 2 * STEM, kernels * first, STEM, peak), STEM, halved(full, 2), work)
+KIND = tuple(field.name for field in dataclasses.fields(Kind))
+OPTIONAL = KIND[1:]
+"""The fields of `Kind` that may be left out."""
 
 
 def head_costs(channels: Integers, positions: Integers, num_classes: int) -> Costs[Integers]:
@@ -199,16 +249,6 @@ def head_costs(channels: Integers, positions: Integers, num_classes: int) -> Cos
 def head_work(channels: Integers, positions: Integers, num_classes: int) -> Work:
     """Return the operators of global average pooling and one Linear."""
     return (pool(channels * positions, channels), linear(channels, 0 * channels + num_classes))
-
-
-def check_groups(block: str, groups: int, width_per_group: int, narrowest: int) -> Iterator[Problem]:
-    """Yield what is wrong with groups and width_per_group."""
-    if block == "basic":
-        for name, value, plain in (("groups", groups, PLAIN_GROUPS), ("width_per_group", width_per_group, PLAIN_WIDTH)):
-            if value != plain:
-                yield Problem(name, "conflicts_with_block", f"must be {plain} for basic blocks")
-    elif narrowest * width_per_group < 64:
-        yield Problem("width_per_group", "too_small", "leaves no inner channels in the narrowest stage")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,6 +273,8 @@ class ResNet(ResidualNetwork):
     )
     groups: int = integer(*GROUPS, "Groups of the bottlenecks' 3x3 convolutions.", default=PLAIN_GROUPS)
     width_per_group: int = integer(*WIDTH_PER_GROUP, "Inner width of a group at 64 channels.", default=PLAIN_WIDTH)
+    stem: str = choice(tuple(STEMS), STEM_DOC, PLAIN_STEM, added=True)
+    stem_channels: int = integer(*CHANNELS, "Channels of the first convolution.", STEM_CHANNELS, added=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -242,36 +284,44 @@ class ResNet(ResidualNetwork):
 
     def cross_check(self) -> Iterator[Problem]:
         narrowest = min(stage.channels for stage in self.stages)
-        problems = list(check_groups(self.block, self.groups, self.width_per_group, narrowest))
-        yield from problems or super().cross_check()
+        yield from list(self.kind.problems(narrowest)) or super().cross_check()
+
+    @cached_property
+    def kind(self) -> Kind:
+        """What it has beside image, classes and stages."""
+        return Kind(*(getattr(self, name) for name in KIND))
 
     def blocks(self) -> Blocks:
         """Return the builder of the blocks."""
-        return blocks_of(self.block, self.groups, self.width_per_group)
+        return self.kind.blocks()
+
+    def frame(self) -> Frame:
+        """Return the stem."""
+        return self.kind.frame(self.input)
 
     def places(self) -> list[Place]:
         """Return the places of the stages."""
-        return places(self.blocks(), frame_of(self.input), self.stages)
+        return places(self.blocks(), self.frame(), self.stages)
 
     def built(self) -> list[Built]:
         return build_stages(self.blocks(), self.stages, self.places())
 
     def ends(self) -> tuple[Costs[int], Costs[int]]:
-        return frame_of(self.input).stem, head_costs(*self._last_maps(), self.num_classes)
+        return self.frame().stem, head_costs(*self._last_maps(), self.num_classes)
 
     def ends_work(self) -> tuple[Work, Work]:
-        return frame_of(self.input).work, head_work(*self._last_maps(), self.num_classes)
+        return self.frame().work, head_work(*self._last_maps(), self.num_classes)
 
     def _last_maps(self) -> tuple[int, int]:
         """Return the channels and positions of the maps that the head reads."""
         return self.blocks().channels(self.stages[-1].channels), area(self.places()[-1].after)
 
     def layer_shapes(self) -> tuple[LayerShape, ...]:
-        stem = LayerShape(STEM, halved((self.input.height, self.input.width)))
-        return (stem, *layers_of_stages(self.blocks(), frame_of(self.input), self.stages))
+        stem = LayerShape(self.stem_channels, self.kind.stem_size(self.input))
+        return (stem, *layers_of_stages(self.blocks(), self.frame(), self.stages))
 
     def layers(self) -> int:
-        return 1 + layers_a_block(self.block) * sum(stage.repeats for stage in self.stages)
+        return 1 + self.kind.layers_a_block * sum(stage.repeats for stage in self.stages)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,11 +333,11 @@ class LargestResNet(ResNet):
     )
 
     def places(self) -> list[Place]:
-        return largest_places(self.blocks(), frame_of(self.input), self.stages)
+        return largest_places(self.blocks(), self.frame(), self.stages)
 
     def ends(self) -> tuple[Costs[int], Costs[int]]:
         lasts = last_maps(self.blocks(), self.stages, self.places())
-        return frame_of(self.input).stem, most(head_costs(*maps, self.num_classes) for maps in lasts)
+        return self.frame().stem, most(head_costs(*maps, self.num_classes) for maps in lasts)
 
 
 @dataclass(frozen=True)
@@ -298,10 +348,8 @@ class ResNetSpace(Space):
 
     input: Images
     num_classes: int
-    block: str
+    kind: Kind
     stages: tuple[StageAxes, ...]
-    groups: int = PLAIN_GROUPS
-    width_per_group: int = PLAIN_WIDTH
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -309,21 +357,26 @@ class ResNetSpace(Space):
         found = {
             "input": fields.read("input", decode_images),
             "num_classes": fields.read("num_classes", lambda value: decode_integer(value, *CLASSES)),
-            "block": fields.read("block", lambda value: decode_choice(value, BLOCKS)),
             "stages": fields.read(
                 "stages", lambda value: decode_stages(value, SPACE_BOUNDS, LEAST_STAGES, MOST_STAGES)
             ),
+        }
+        kind = {
+            "block": fields.read("block", lambda value: decode_choice(value, BLOCKS)),
             "groups": fields.read("groups", lambda value: decode_integer(value, *GROUPS), PLAIN_GROUPS),
             "width_per_group": fields.read(
                 "width_per_group", lambda value: decode_integer(value, *WIDTH_PER_GROUP), PLAIN_WIDTH
             ),
+            "stem": fields.read("stem", lambda value: decode_choice(value, tuple(STEMS)), PLAIN_STEM),
+            "stem_channels": fields.read(
+                "stem_channels", lambda value: decode_integer(value, *CHANNELS), STEM_CHANNELS
+            ),
         }
         fields.stop_if_wrong()
-        return cls(**found)
+        return cls(**found, kind=Kind(**kind))
 
     def cross_check(self) -> Iterator[Problem]:
-        narrowest = min(stage["channels"].values[0] for stage in self.stages)
-        yield from check_groups(self.block, self.groups, self.width_per_group, narrowest)
+        yield from self.kind.problems(min(stage["channels"].values[0] for stage in self.stages))
         yield from check_stages(self.stages, LEAST_STAGES)
 
     def to_json(self) -> JsonObject:
@@ -331,55 +384,43 @@ class ResNetSpace(Space):
             "family": self.family,
             "input": self.input.form,
             "num_classes": self.num_classes,
-            "block": self.block,
+            "block": self.kind.block,
             "stages": encode_stages(self.stages),
-            "groups": self.groups,
-            "width_per_group": self.width_per_group,
+            "groups": self.kind.groups,
+            "width_per_group": self.kind.width_per_group,
+            **self.kind.added,
         }
 
     @classmethod
     def schema(cls) -> JsonObject:
-        same = {name: field_schema(ResNet, name) for name in ("num_classes", "block", *BOTTLENECK)}
+        same = {name: field_schema(ResNet, name) for name in ("num_classes", *KIND)}
         stages = stages_schema("ResNetStages", SPACE_BOUNDS, DOCS | {"repeats": LEFT_OUT}, LEAST_STAGES, MOST_STAGES)
         properties: JsonObject = {"family": cls.family_schema(), "input": images_schema(), **same, "stages": stages}
-        return object_schema(cls.__name__, properties, optional=BOTTLENECK)
+        return object_schema(cls.__name__, properties, optional=OPTIONAL)
 
     def option_bound(self) -> int:
         return self.input.options(option_bound(self.stages, LEAST_STAGES))
 
     def largest(self) -> Architecture:
-        return LargestResNet(
-            input=self.input.largest,
-            num_classes=self.num_classes,
-            block=self.block,
-            stages=largest_stages(self.stages),
-            groups=self.groups,
-            width_per_group=self.width_per_group,
-        )
+        stages = largest_stages(self.stages)
+        return LargestResNet(input=self.input.largest, num_classes=self.num_classes, stages=stages, **asdict(self.kind))
 
     def chain(self, model: LatencyModel | None = None) -> Chain:
-        blocks = blocks_of(self.block, self.groups, self.width_per_group)
-        classes = self.num_classes
+        blocks, frame, classes = self.kind.blocks(), self.kind.frame, self.num_classes
         head = Head(lambda c, at: head_costs(c, at, classes), lambda c, at: head_work(c, at, classes))
         return self.input.chain(
-            lambda image: staged_chain(blocks, frame_of(image), self.stages, LEAST_STAGES, head, model)
+            lambda image: staged_chain(blocks, frame(image), self.stages, LEAST_STAGES, head, model)
         )
 
     def architecture(self, integers: Sequence[int]) -> Architecture:
         image, integers = self.input.read(integers)
         pairs = zip(integers[0::2], integers[1::2], strict=True)
-        return ResNet(
-            input=image,
-            num_classes=self.num_classes,
-            block=self.block,
-            stages=tuple(ResNetStage(channels=c, repeats=r) for c, r in pairs if r),
-            groups=self.groups,
-            width_per_group=self.width_per_group,
-        )
+        stages = tuple(ResNetStage(channels=c, repeats=r) for c, r in pairs if r)
+        return ResNet(input=image, num_classes=self.num_classes, stages=stages, **asdict(self.kind))
 
     @property
     def form_version(self) -> int:
-        return max(self.input.form_version, form_version(self.stages))
+        return max(self.input.form_version, form_version(self.stages), 2 if self.kind.added else 1)
 
     def part_values(self, name: str) -> PartValues | None:
         columns = tuple((2 * stage,) for stage in range(len(self.stages)))
@@ -390,13 +431,13 @@ class ResNetSpace(Space):
 
     def shared(self) -> tuple[object, ...]:
         # width_per_group may be lowered in a network, and its inner widths are in the costs
-        return (self.input.shapes, self.num_classes, self.block, self.groups)
+        return (self.input.shapes, self.num_classes, replace(self.kind, width_per_group=PLAIN_WIDTH))
 
     def varies_resolution(self) -> bool:
         return self.input.vary
 
     def layers(self, chain: Chain) -> tuple[Ints, ...]:
-        return layers_of_options(chain, layers_a_block(self.block))
+        return layers_of_options(chain, self.kind.layers_a_block)
 
     def varies_width(self) -> bool:
         return varies_width(self.stages)

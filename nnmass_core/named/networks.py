@@ -75,6 +75,10 @@ RESNETS: dict[str, tuple[str, tuple[int, ...], int, int]] = {
 }
 """Block, repeats of each stage, groups and width per group."""
 
+SMALL_IMAGES: JsonObject = {"input": {"channels": 3, "height": 32, "width": 32}, "num_classes": 10}
+CIFAR_RESNETS = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9, "resnet110": 18}
+"""Blocks of each of the three stages of 16, 32 and 64 channels (He et al., CVPR 2016, section 4.2)."""
+
 
 def _inverted(
     settings: Iterable[Setting], *, stem: int = 32, last: int = 1280, side: int = 224, activation: str = "relu6"
@@ -126,9 +130,15 @@ def _resnet(block: str, repeats: tuple[int, ...], groups: int, width_per_group: 
     return decode_architecture(form | {"groups": groups, "width_per_group": width_per_group})
 
 
+def _resnet_of_small_images(planes: tuple[int, ...], repeats: int, *, block: str = "basic", stem: int) -> Architecture:
+    stages = [{"channels": channels, "repeats": repeats} for channels in planes]
+    kind: JsonObject = {"block": block, "stem": "small", "stem_channels": stem}
+    return decode_architecture({"family": "resnet", **SMALL_IMAGES, **kind, "stages": stages})
+
+
 @cache
 def named_networks() -> dict[str, Architecture]:
-    """Return every network by its name: for ImageNet's 1,000 classes, most at 224 x 224, or for MLPerf Tiny's tasks."""
+    """Return every network by its name: for ImageNet's 1,000 classes, for CIFAR-10's 10, or for MLPerf Tiny's tasks."""
     separable = {
         "mobilenet_v1": _separable(IMAGENET, 1.0),
         "mlperf-tiny-vww": _separable(WAKE_WORDS, 0.25),
@@ -141,7 +151,11 @@ def named_networks() -> dict[str, Architecture]:
         "efficientnet_lite0": _inverted(EFFICIENTNET),
         "proxyless_mobile": _inverted(PROXYLESS),
     }
-    return inverted | separable | {name: _resnet(*form) for name, form in RESNETS.items()}
+    small = {
+        **{name: _resnet_of_small_images((16, 32, 64), n, stem=16) for name, n in CIFAR_RESNETS.items()},
+        "resnet18_cifar": _resnet_of_small_images(PLANES, 2, stem=64),
+    }
+    return inverted | separable | {name: _resnet(*form) for name, form in RESNETS.items()} | small
 
 
 def named_network(name: str) -> Architecture:

@@ -1,4 +1,4 @@
-"""`resnet` as a torch module: torchvision's network with any number of stages, docs/theory.md (16), (17)."""
+"""`resnet` as a torch module: torchvision's network with any stem and stages, docs/theory.md (16), (17), (85)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.resnet import ResNet as TorchvisionResNet
 
-from nnmass_core.families.resnet import STEM, ResNet
+from nnmass_core.families.resnet import STEMS, ResNet
 from nnmass_core.wiring import Wiring
 
 
@@ -17,12 +17,14 @@ class ResNetModule(TorchvisionResNet):
         nn.Module.__init__(self)
         block = BasicBlock if architecture.block == "basic" else Bottleneck
         self._norm_layer = nn.BatchNorm2d
-        self.inplanes, self.dilation = STEM, 1
+        stem, channels = STEMS[architecture.stem], architecture.stem_channels
+        self.inplanes, self.dilation = channels, 1
         self.groups, self.base_width = architecture.groups, architecture.width_per_group
-        self.conv1 = nn.Conv2d(architecture.input.channels, STEM, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(STEM)
+        image, padding = architecture.input.channels, stem.kernel // 2
+        self.conv1 = nn.Conv2d(image, channels, stem.kernel, stem.stride, padding, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if stem.pooled else nn.Identity()
         self._stages: list[str] = []
         for k, stage in enumerate(architecture.stages, start=1):
             self._stages.append(f"layer{k}")

@@ -15,7 +15,7 @@ from tests.residual_walks import WALKS
 
 FAMILIES = tuple(WALKS)
 ENDS = ("stem_channels", "last_channels")
-"""Channels outside the stages that a space may search."""
+"""Channels outside the stages that a space may search; a `resnet` takes one number there."""
 
 SEPARABLE = ("ds_cnn", "mobilenet_v1")
 SIZED = (*SEPARABLE, "mobilenet_v2")
@@ -57,7 +57,7 @@ class ResidualRow(Row):
 def integers(d: dict[str, Any]) -> tuple[tuple[int, ...], ...]:
     """Return a definition's integers in their order."""
     stages = tuple(tuple((DEFAULTS | stage)[name] for name in AXES[d["family"]]) for stage in d["stages"])
-    ends = tuple(d[name] for name in ENDS if name in d)
+    ends = tuple(d[name] for name in ENDS if name in d) if d["family"] in SIZED else ()
     return ((d["input"]["height"], d["input"]["width"], *ends), *stages) if ends else stages
 
 
@@ -83,6 +83,8 @@ def _base(rng: Random, family: str) -> dict[str, Any]:
         base |= {"block": rng.choice(("basic", "bottleneck"))}
         if base["block"] == "bottleneck":
             base |= {"groups": rng.choice((1, 2, 3)), "width_per_group": rng.choice((64, 65, 96, 130))}
+        base |= rng.choice(({}, {"stem": "small"}))
+        base |= rng.choice(({}, {"stem_channels": rng.choice((1, 4, 16))}))
     if family in SEPARABLE:
         base |= {"stem_stride": rng.choice((1, 2))}
     if family == "ds_cnn":

@@ -25,7 +25,8 @@ def close(rng: Random) -> dict[str, Any]:
     stages = [{"channels": rng.choice(near), "repeats": rng.choice((1, [1, 2]))} for _ in range(count)]
     image = {"channels": 3, "height": rng.choice((4, 32)), "width": 32}
     space = {"family": family, "input": image, "num_classes": rng.choice((2, 1000)), "stages": stages}
-    return space | ({"block": rng.choice(("basic", "bottleneck"))} if family == "resnet" else {})
+    stem = rng.choice(({}, {"stem": "small"}))
+    return space | ({"block": rng.choice(("basic", "bottleneck"))} | stem if family == "resnet" else {})
 
 
 DRAWS: dict[str, Draw] = {family: lambda rng, family=family: random_space(rng, family, 100) for family in FAMILIES}  # type: ignore[misc]

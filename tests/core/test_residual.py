@@ -48,6 +48,12 @@ PUBLISHED = {
     "resnext101_64x4d": 83_455_272,
     "wide_resnet50_2": 68_883_240,
     "wide_resnet101_2": 126_886_696,
+    "resnet20": 272_474,
+    "resnet32": 466_906,
+    "resnet44": 661_338,
+    "resnet56": 855_770,
+    "resnet110": 1_730_714,
+    "resnet18_cifar": 11_173_962,
 }
 
 
@@ -71,6 +77,13 @@ def test_networks_of_mlperf_tiny_have_the_published_macs() -> None:
     names = ("mlperf-tiny-kws", "mlperf-tiny-vww")
     assert [named_network(name).evaluation.macs for name in names] == [2_656_768, 7_489_664]
     assert {named_network(name).evaluation.mass for name in (*names, "mobilenet_v1")} == {0}
+
+
+def test_resnets_of_small_images_have_the_macs_of_their_modules() -> None:
+    """Each figure is half of what torch counts; tests/nets/test_costs.py counts again."""
+    names = ("resnet20", "resnet56", "resnet110", "resnet18_cifar")
+    counted = [40_813_184, 125_747_840, 253_149_824, 555_422_720]
+    assert [named_network(name).evaluation.macs for name in names] == counted
 
 
 KEYWORDS: dict[str, Any] = {
@@ -251,10 +264,27 @@ def test_a_width_per_group_without_effect_gives_the_same_network() -> None:
     assert plain.definition()["width_per_group"] == 64
 
 
+def test_later_fields_of_a_resnet_are_not_written_at_their_defaults() -> None:
+    known = named_network("resnet50")
+    assert known.arch_id == "arch_697dc0ce0d3f283877c8b4fc99fc4d92"
+    usual: dict[str, Any] = dict(known.definition())
+    written = usual | {"stem": "imagenet", "stem_channels": 64}
+    assert decode_architecture(written) == known
+    assert decode_architecture(written).definition() == usual
+    space = usual | {"stages": [stage | {"repeats": [1, 2]} for stage in usual["stages"]]}
+    del space["version"]
+    assert decode_space(space | {"stem": "imagenet", "stem_channels": 64}).digest == decode_space(space).digest
+    changed: list[dict[str, Any]] = [{"stem": "small"}, {"stem_channels": 32}]
+    assert [decode_space(space | one).form_version for one in ({}, *changed)] == [1, 2, 2]
+    assert len({decode_architecture(usual | one).arch_id for one in changed} | {known.arch_id}) == 3
+
+
 @pytest.mark.parametrize(
     ("d", "field"),
     [
         (RESNET | {"block": "basic", "groups": 2}, "groups"),
+        (RESNET | {"stem": "large"}, "stem"),
+        (RESNET | {"stem_channels": 0}, "stem_channels"),
         (RESNET | {"block": "basic", "width_per_group": 32}, "width_per_group"),
         (RESNET | {"width_per_group": 4}, "width_per_group"),
         (RESNET | {"block": "preactivation"}, "block"),
@@ -283,6 +313,8 @@ def test_an_invalid_definition_names_its_field(d: dict[str, Any], field: str) ->
         (RESNET | {"stages": [{"channels": {"min": 9, "max": 3}, "repeats": 1}]}, "stages.0.channels.min"),
         (RESNET | {"stages": [{"channels": 8, "repeats": 1, "stride": 2}]}, "stages.0.stride"),
         (RESNET | {"stages": {}}, "stages"),
+        (RESNET | {"stem": "large"}, "stem"),
+        (RESNET | {"stem_channels": [16, 32]}, "stem_channels"),
         (RESNET | {"stages": [3]}, "stages.0"),
         (RESNET | {"stages": [{"channels": [8, 2], "repeats": 1}], "width_per_group": 16}, "width_per_group"),
         (mobilenet([*SEPARATE, (6, 24, 40, 1), (6, 24, 23, 1)]), "stages.3.repeats"),

@@ -138,7 +138,10 @@ def walked_peak(d: dict[str, Any], wiring: Wiring) -> int:
 THEIR_OWN_NAMES = ("mnasnet", "efficientnet")
 """Networks whose weights have other names in torchvision, which has a class for each."""
 
-ELSEWHERE = ("efficientnet_lite0", "mobilenet_v1", "proxyless_mobile")
+ELSEWHERE = (
+    *("efficientnet_lite0", "mobilenet_v1", "proxyless_mobile"),
+    *("resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet18_cifar"),
+)
 """Networks that torchvision does not have; tests/core/test_residual.py has the params that their sources publish."""
 
 
@@ -161,6 +164,17 @@ def test_named_networks_have_torchvision_parameter_shapes_and_macs(name: str) ->
     else:
         assert shapes == expected
     assert sum(p.numel() for p in theirs.parameters()) == architecture.evaluation.params
+    assert counter.get_total_flops() == 2 * architecture.evaluation.macs
+
+
+@pytest.mark.parametrize("name", [name for name in named_networks() if name in ELSEWHERE or name.startswith("mlperf")])
+def test_named_networks_that_torchvision_lacks_have_the_costs_of_their_modules(name: str) -> None:
+    architecture = named_networks()[name]
+    with torch.device("meta"):
+        module = assemble(architecture, draw_wiring(architecture, 0)).eval()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            module(torch.empty(1, *architecture.input_shape))
+    assert sum(p.numel() for p in module.parameters()) == architecture.evaluation.params
     assert counter.get_total_flops() == 2 * architecture.evaluation.macs
 
 

@@ -71,6 +71,14 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "groups": 4,
         "width_per_group": 16,
     },
+    "of small images": {
+        **SMALL_IMAGE,
+        "family": "resnet",
+        "block": "basic",
+        "stages": [{"channels": 8, "repeats": 2}, {"channels": 12, "repeats": 1}],
+        "stem": "small",
+        "stem_channels": 8,
+    },
     "wide": {
         **SMALL_IMAGE,
         "family": "wide_resnet_cifar",
