@@ -46,6 +46,12 @@ def test_labels_that_differ_only_in_limits_that_they_keep_are_compared() -> None
     assert len(result.ranking) == 2016
 
 
+def test_masses_of_three_words_have_a_whole_front() -> None:
+    space, budget = presets()["resnet-imagenet"].space, Budget(max_params=12_000_000, max_macs=2_000_000_000)
+    result = search(SearchRequest(space=space, budget=budget, objective=Pareto(("params", "macs"))))
+    assert (result.certificate.optimal, len(result.ranking)) == (True, 1572)  # single points: 477 in two minutes
+
+
 PAIRS = list(itertools.permutations(("params", "macs", "weight_bytes", "peak_activation_bytes", "latency_ms"), 2))
 
 

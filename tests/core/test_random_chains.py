@@ -120,13 +120,17 @@ COSTS = [*((cost,) for cost in SINGLE), *itertools.combinations(SINGLE, 2), ("ma
 
 
 @pytest.mark.parametrize("costs", COSTS)
+@pytest.mark.parametrize(("least", "most_denominator"), [(2**62, 1000), (2**123, 10**8)])
 @pytest.mark.random_cases(8)
-def test_the_front_with_masses_of_two_words_equals_brute_force(costs: tuple[str, ...], seed: int) -> None:
+def test_the_front_with_masses_of_several_words_equals_brute_force(
+    costs: tuple[str, ...], least: int, most_denominator: int, seed: int
+) -> None:
     rng = Random(f"words {costs} {seed}")
     while True:
-        problem, able = random_problem(rng, most_denominator=1000)
-        if labels.fits(problem) and not problem.chain.masses_fit:
+        problem, able = random_problem(rng, most_denominator=most_denominator)
+        if problem.chain.largest_mass >= least and problem.most_mass is None:
             break
+    assert labels.fits(problem)
     assert whole_front(problem, costs, Control()).points == front_of(able, costs)
 
 

@@ -52,7 +52,7 @@ MOST_PLACES = 2**60
 """The most places that labels are numbered with; beyond it the numbers without a label are dropped."""
 
 WORD = 61
-"""The bits of a word of a mass that takes two, the higher word first."""
+"""The bits of a word of a mass that takes several, the higher words first."""
 
 
 MANY = 1 << 18
@@ -70,7 +70,7 @@ class TooManyLabels(Exception):
 class Figures:
     """What options or labels add up to, one row each.
 
-    mass: NN-Mass over the common denominator in one word or two, (n, words). sums: the costs that are sums, then what
+    mass: NN-Mass over the common denominator in one word or more, (n, words). sums: the costs that are sums, then what
     is limited, (n, sums). peak: (n, 1) where it is a cost, else (n, 0).
     """
 
@@ -129,11 +129,11 @@ class Joint:
 
 
 def fits(problem: ChainProblem) -> bool:
-    """Return whether labels can hold the exact NN-Masses of a problem: two words do, but where they are limited a sum.
+    """Return whether labels can hold the exact NN-Masses of a problem: any in words, but where they are limited a sum.
 
     A limited NN-Mass is a sum like others, so that it must stay below NEVER.
     """
-    return problem.chain.largest_mass < (2 ** (WORD + 62) if problem.most_mass is None else NEVER)
+    return problem.most_mass is None or problem.chain.largest_mass < NEVER
 
 
 def whole_front(
@@ -235,7 +235,10 @@ class _LabelSetting:
             return (stage.mass_numerator * (self._common // stage.mass_denominator))[:, None]
         terms = zip(stage.mass_numerator.tolist(), stage.mass_denominator.tolist(), strict=True)
         whole = [numerator * (self._common // denominator) for numerator, denominator in terms]
-        return np.array([divmod(mass, 2**WORD) for mass in whole], np.int64).reshape(-1, 2)
+        shifts = range(0, self._chain.largest_mass.bit_length(), WORD)[::-1]
+        return np.array([[mass >> shift & 2**WORD - 1 for shift in shifts] for mass in whole], np.int64).reshape(
+            -1, len(shifts)
+        )
 
     def _in_order(self, limited: list[tuple[int, int]]) -> bool:
         """Return whether a path that uses less of what is limited, equal in all else, comes first by the ties.
@@ -307,7 +310,7 @@ class _LabelSetting:
     def _as_reached(self, figures: Figures) -> tuple[Floats, Floats, Ints]:
         """Return NN-Masses and sums in doubles, and peaks, 0 where these are no cost."""
         words = figures.mass.astype(np.float64)
-        mass = words[:, 0] if words.shape[1] == 1 else words[:, 0] * 2.0**WORD + words[:, 1]
+        mass = words @ 2.0 ** (WORD * np.arange(words.shape[1])[::-1])
         peak = figures.peak[:, 0] if self._of_peak else np.zeros(len(figures), np.int64)
         return mass / self._common, figures.sums.astype(np.float64), peak
 
@@ -547,10 +550,10 @@ def _turned(stage: Stage) -> Stage:
 
 
 def _carried(mass: Ints) -> Ints:
-    """Return masses with what the lower word has too much in the higher one."""
-    if mass.shape[1] > 1:
-        mass[:, 0] += mass[:, 1] >> WORD
-        mass[:, 1] &= 2**WORD - 1
+    """Return masses with what each lower word has too much in the one above."""
+    for word in range(mass.shape[1] - 1, 0, -1):
+        mass[:, word - 1] += mass[:, word] >> WORD
+        mass[:, word] &= 2**WORD - 1
     return mass
 
 
@@ -577,7 +580,7 @@ def _shifted(place: Ints, figure: Ints) -> Ints:
 
 
 def _whole(words: list[int]) -> int:
-    return words[0] if len(words) == 1 else words[0] * 2**WORD + words[1]
+    return sum(word << WORD * place for place, word in enumerate(reversed(words)))
 
 
 def _places(integers: Ints) -> Ints:
