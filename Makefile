@@ -6,6 +6,8 @@ DATA_DIR ?=
 PORT ?= 8000
 # without stored bytecode each of the many processes that tests start would compile all that it imports
 unexport PYTHONDONTWRITEBYTECODE
+# OpenBLAS keeps a thread busy for each core, for matrices of two rows too
+export OPENBLAS_NUM_THREADS = 1
 
 .PHONY: wheel demo serve serve-train verify study test test-quick coverage check words lock audit chaos bench bench-cold bench-train load docs format clean
 
