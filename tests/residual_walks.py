@@ -26,8 +26,10 @@ def add(tape: Tape, main: str, other: str) -> str:
     return main
 
 
-def conv_norm(tape: Tape, name: str, source: str, kernel: int, i: int, o: int, maps: Maps, groups: int = 1) -> str:
-    written = tape.conv(name, source, kernel, i, o, positions(maps), groups)
+def conv_norm(
+    tape: Tape, name: str, source: str, kernel: int, i: int, o: int, maps: Maps, groups: int = 1, *, bias: bool = False
+) -> str:
+    written = tape.conv(name, source, kernel, i, o, positions(maps), groups, bias=bias)
     tape.batch_norm(o)
     return written
 
@@ -74,16 +76,16 @@ def walk_mobilenet(d: dict[str, Any]) -> tuple[Tape, Fraction]:
 
 def walk_resnet(d: dict[str, Any]) -> tuple[Tape, Fraction]:
     """Walk a `resnet` definition."""
-    tape, mass = Tape(), Fraction(0)
+    tape, mass, bias = Tape(), Fraction(0), d.get("bias", 0) == 1
     maps = (d["input"]["height"], d["input"]["width"])
     x, i = tape.write("x", d["input"]["channels"] * positions(maps), []), d.get("stem_channels", 64)
     if d.get("stem", "imagenet") == "imagenet":
         maps = down(maps, 2)
-        x = conv_norm(tape, "stem", x, 7, d["input"]["channels"], i, maps)
+        x = conv_norm(tape, "stem", x, 7, d["input"]["channels"], i, maps, bias=bias)
         maps = down(maps, 2)
         x = tape.write("max pool", i * positions(maps), [x])
     else:
-        x = conv_norm(tape, "stem", x, 3, d["input"]["channels"], i, maps)
+        x = conv_norm(tape, "stem", x, 3, d["input"]["channels"], i, maps, bias=bias)
     groups, per_group = d.get("groups", 1), d.get("width_per_group", 64)
     for s, stage in enumerate(d["stages"]):
         planes = stage["channels"]
@@ -92,16 +94,19 @@ def walk_resnet(d: dict[str, Any]) -> tuple[Tape, Fraction]:
             after = down(maps, stride)
             if d["block"] == "basic":
                 o = planes
-                y = conv_norm(tape, f"{name} 1", x, 3, i, planes, after)
-                y = conv_norm(tape, f"{name} 2", y, 3, planes, o, after)
+                y = conv_norm(tape, f"{name} 1", x, 3, i, planes, after, bias=bias)
+                y = conv_norm(tape, f"{name} 2", y, 3, planes, o, after, bias=bias)
                 mass += i + o
             else:
                 o, width = 4 * planes, int(planes * (per_group / 64.0)) * groups
-                y = conv_norm(tape, f"{name} 1", x, 1, i, width, maps)
-                y = conv_norm(tape, f"{name} 2", y, 3, width, width, after, groups)
-                y = conv_norm(tape, f"{name} 3", y, 1, width, o, after)
+                y = conv_norm(tape, f"{name} 1", x, 1, i, width, maps, bias=bias)
+                y = conv_norm(tape, f"{name} 2", y, 3, width, width, after, groups, bias=bias)
+                y = conv_norm(tape, f"{name} 3", y, 1, width, o, after, bias=bias)
                 mass += Fraction((i + 2 * width) * i, 2 * i + width)
-            shortcut = conv_norm(tape, f"{name} shortcut", x, 1, i, o, after) if stride == 2 or i != o else x
+            shortcut = x
+            if stride == 2 or i != o:
+                shortcut = tape.conv(f"{name} shortcut", x, 1, i, o, positions(after), bias=bias)
+                tape.batch_norm(o * d.get("projection_norm", 1))
             x, i, maps = add(tape, y, shortcut), o, after
     finish(tape, x, i, d["num_classes"])
     return tape, mass

@@ -132,9 +132,10 @@ def all_figures(name: str) -> Figures:
 
 
 def small_images() -> Figures:
-    """Return the figures of two networks for images of 32 x 32."""
-    second = all_figures("resnet18_cifar")
-    return all_figures("resnet20") | {f"{name} of resnet18_cifar": value for name, value in second.items()}
+    """Return the figures of three networks for images of 32 x 32."""
+    others = {name: all_figures(name) for name in ("resnet18_cifar", "mlperf-tiny-resnet8")}
+    named = {f"{figure} of {name}": value for name, found in others.items() for figure, value in found.items()}
+    return all_figures("resnet20") | named
 
 
 def ends() -> Figures:

@@ -203,12 +203,15 @@ def _mobilenet_v2(network: MobileNetV2, seed: int) -> str:
 
 def _resnet(network: ResNet, seed: int) -> str:
     basic = network.block == "basic"
-    groups = {"groups": network.groups, "width_per_group": network.width_per_group}
+    bias, channels = bool(network.bias), "planes" if basic else "o"
+    groups: dict[str, object] = {"groups": network.groups, "width_per_group": network.width_per_group}
+    groups |= {"bias": bias, "norm": f", nn.BatchNorm2d({channels})" if network.projection_norm else ""}
     stem, stemmed = STEMS[network.stem], "torch.relu(self.bn1(self.conv1(x)))"
     places = _image(network) | {
         "stages": [(stage.channels, stage.repeats) for stage in network.stages],
         "expansion": 1 if basic else EXPANSION,
         "block": Template(BASIC_BLOCK if basic else BOTTLENECK).substitute(groups),
+        "bias": bias,
         "stem": network.stem_channels,
         "kernel": stem.kernel,
         "stem_stride": stem.stride,

@@ -298,7 +298,7 @@ class Network(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d($channels, $stem, $kernel, $stem_stride, padding=$padding, bias=False)
+        self.conv1 = nn.Conv2d($channels, $stem, $kernel, $stem_stride, padding=$padding, bias=$bias)
         self.bn1 = nn.BatchNorm2d($stem)
 $pool        channels = $stem
         for k, (planes, repeats) in enumerate(STAGES, start=1):
@@ -325,13 +325,13 @@ BASIC_BLOCK = '''    """Two 3x3 convolutions and a shortcut."""
 
     def __init__(self, i: int, planes: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(i, planes, 3, stride, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(i, planes, 3, stride, padding=1, bias=$bias)
         self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=$bias)
         self.bn2 = nn.BatchNorm2d(planes)
         self.downsample = None
         if stride != 1 or i != planes:
-            self.downsample = nn.Sequential(nn.Conv2d(i, planes, 1, stride, bias=False), nn.BatchNorm2d(planes))
+            self.downsample = nn.Sequential(nn.Conv2d(i, planes, 1, stride, bias=$bias)$norm)
 
     def forward(self, x: Tensor) -> Tensor:
         main = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
@@ -343,15 +343,15 @@ BOTTLENECK = '''    """1x1, grouped 3x3 and 1x1 convolutions and a shortcut."""
     def __init__(self, i: int, planes: int, stride: int) -> None:
         super().__init__()
         inner, o = planes * $width_per_group // 64 * $groups, 4 * planes
-        self.conv1 = nn.Conv2d(i, inner, 1, bias=False)
+        self.conv1 = nn.Conv2d(i, inner, 1, bias=$bias)
         self.bn1 = nn.BatchNorm2d(inner)
-        self.conv2 = nn.Conv2d(inner, inner, 3, stride, padding=1, groups=$groups, bias=False)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, padding=1, groups=$groups, bias=$bias)
         self.bn2 = nn.BatchNorm2d(inner)
-        self.conv3 = nn.Conv2d(inner, o, 1, bias=False)
+        self.conv3 = nn.Conv2d(inner, o, 1, bias=$bias)
         self.bn3 = nn.BatchNorm2d(o)
         self.downsample = None
         if stride != 1 or i != o:
-            self.downsample = nn.Sequential(nn.Conv2d(i, o, 1, stride, bias=False), nn.BatchNorm2d(o))
+            self.downsample = nn.Sequential(nn.Conv2d(i, o, 1, stride, bias=$bias)$norm)
 
     def forward(self, x: Tensor) -> Tensor:
         main = torch.relu(self.bn1(self.conv1(x)))

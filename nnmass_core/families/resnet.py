@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Self
 
 from nnmass_core.architecture import CLASSES, Architecture, Image, LayerShape
@@ -68,6 +67,7 @@ BLOCKS = ("basic", "bottleneck")
 LEAST_STAGES, MOST_STAGES = 1, 8
 GROUPS = (1, 1024)
 WIDTH_PER_GROUP = (1, 8192)
+SWITCH = (0, 1)
 PLAIN_GROUPS, PLAIN_WIDTH = 1, 64
 PLAIN_STEM, STEM_CHANNELS = "imagenet", 64
 EXPANSION = 4
@@ -98,7 +98,13 @@ DOCS = {
 
 @dataclass(frozen=True)
 class BasicBlocks(Blocks):
-    """Two 3x3 convolutions, each with BatchNorm; a projected shortcut is a 1x1 convolution with BatchNorm."""
+    """Two 3x3 convolutions, each with BatchNorm; a projected shortcut is a 1x1 convolution with BatchNorm.
+
+    bias: 1 where the convolutions have biases. projection_norm: 0 where the shortcut's has no BatchNorm.
+    """
+
+    bias: int = 0
+    projection_norm: int = 1
 
     def channels(self, c: Integers) -> Integers:
         return c
@@ -110,19 +116,20 @@ class BasicBlocks(Blocks):
         self, i: Integers, c: Integers, before: Integers, after: Integers, projected: Integers
     ) -> Costs[Integers]:
         kernels = 9 * i * c + 9 * c * c + projected * i * c
-        norm_channels = (2 + projected) * c
+        norm_channels = (2 + projected * self.projection_norm) * c
+        biases = self.bias * (2 + projected) * c
         # the second convolution or the shortcut's: the block's input, the main branch and the tensor being written are
         # alive
         peak = i * before + 2 * c * after
-        return Costs(kernels + 2 * norm_channels, kernels * after, norm_channels, peak)
+        return Costs(kernels + 2 * norm_channels + biases, kernels * after, norm_channels, peak)
 
     def work(self, i: Integers, c: Integers, before: Integers, after: Integers, projected: Integers) -> Work:
-        small, large = 0 * c + after, 0 * c + before
+        small, large, norms = 0 * c + after, 0 * c + before, 2 + projected * self.projection_norm
         return (
             convolution(3, i, c, large, small),
             convolution(3, c, c, small, small),
             convolution(1, i, c, large, small).times(projected),
-            elementwise("normalise", (2 + projected) * c * after, 2 + projected),
+            elementwise("normalise", norms * c * after, norms),
             elementwise("activate", 2 * c * after, 0 * c + 2),
             elementwise("add", c * after, 0 * c + 1),
         )
@@ -133,10 +140,12 @@ class BasicBlocks(Blocks):
 
 @dataclass(frozen=True)
 class Bottlenecks(Blocks):
-    """1x1, grouped 3x3 (with the stride) and 1x1 convolutions, each with BatchNorm; shortcuts as in a basic block."""
+    """1x1, grouped 3x3 (with the stride) and 1x1 convolutions, each with BatchNorm; the rest as in a basic block."""
 
     groups: int
     width_per_group: int
+    bias: int = 0
+    projection_norm: int = 1
 
     def inner(self, c: Integers) -> Integers:
         """Return h, the width of the 3x3 convolution."""
@@ -155,20 +164,21 @@ class Bottlenecks(Blocks):
     ) -> Costs[Integers]:
         h, o = self.inner(c), EXPANSION * c
         later = 9 * (h // self.groups) * h + h * o + projected * i * o
-        norm_channels = 2 * h + (1 + projected) * o
+        norm_channels = 2 * h + (1 + projected * self.projection_norm) * o
+        biases = self.bias * (2 * h + (1 + projected) * o)
         steps = larger(h * (before + after), (h + o) * after)
         peak = i * before + larger(steps, projected * (2 * o * after))
-        return Costs(i * h + later + 2 * norm_channels, i * h * before + later * after, norm_channels, peak)
+        return Costs(i * h + later + 2 * norm_channels + biases, i * h * before + later * after, norm_channels, peak)
 
     def work(self, i: Integers, c: Integers, before: Integers, after: Integers, projected: Integers) -> Work:
         h, o = self.inner(c), EXPANSION * c
-        small, large = 0 * c + after, 0 * c + before
+        small, large, projection_norm = 0 * c + after, 0 * c + before, projected * self.projection_norm
         return (
             convolution(1, i, h, large, large),
             grouped(h, self.groups, large, small),
             convolution(1, h, o, small, small),
             convolution(1, i, o, large, small).times(projected),
-            elementwise("normalise", h * (before + after) + (1 + projected) * o * after, 3 + projected),
+            elementwise("normalise", h * (before + after) + (1 + projection_norm) * o * after, 3 + projection_norm),
             elementwise("activate", h * (before + after) + o * after, 0 * c + 3),
             elementwise("add", o * after, 0 * c + 1),
         )
@@ -186,6 +196,8 @@ class Kind:
     width_per_group: int = PLAIN_WIDTH
     stem: str = PLAIN_STEM
     stem_channels: int = STEM_CHANNELS
+    bias: int = 0
+    projection_norm: int = 1
 
     @property
     def added(self) -> JsonObject:
@@ -201,7 +213,9 @@ class Kind:
 
     def blocks(self) -> Blocks:
         """Return the builder of the blocks."""
-        return BasicBlocks() if self.block == "basic" else Bottlenecks(self.groups, self.width_per_group)
+        if self.block == "basic":
+            return BasicBlocks(self.bias, self.projection_norm)
+        return Bottlenecks(self.groups, self.width_per_group, self.bias, self.projection_norm)
 
     def stem_size(self, image: Image) -> Size:
         """Return the size of the maps of the first convolution."""
@@ -222,7 +236,7 @@ class Kind:
             size = halved(size)
             peak = max(peak, s * (first + area(size)))
             work += (pool(s * first, s * area(size)),)
-        return Frame(Costs(kernels + 2 * s, kernels * first, s, peak), s, size, work)
+        return Frame(Costs(kernels + (2 + self.bias) * s, kernels * first, s, peak), s, size, work)
 
     def problems(self, narrowest: int) -> Iterator[Problem]:
         """Yield what is wrong with groups and width_per_group. narrowest: the fewest channels of a stage."""
@@ -261,7 +275,11 @@ class ResNetStage(Value):
 
 @dataclass(frozen=True, kw_only=True)
 class ResNet(ResidualNetwork):
-    """A network of `resnet`. `width_per_group` is lowered to the least value with the same inner widths."""
+    """A network of `resnet`.
+
+    `width_per_group` is lowered to the least value with the same inner widths, and `projection_norm` is 1 where no
+    shortcut is a convolution.
+    """
 
     family: ClassVar[str] = "resnet"
     block: str = choice(BLOCKS, "basic, or bottleneck.")
@@ -275,18 +293,24 @@ class ResNet(ResidualNetwork):
     width_per_group: int = integer(*WIDTH_PER_GROUP, "Inner width of a group at 64 channels.", default=PLAIN_WIDTH)
     stem: str = choice(tuple(STEMS), STEM_DOC, PLAIN_STEM, added=True)
     stem_channels: int = integer(*CHANNELS, "Channels of the first convolution.", STEM_CHANNELS, added=True)
+    bias: int = integer(*SWITCH, "1 where convolutions have biases beside BatchNorm, else 0.", 0, added=True)
+    projection_norm: int = integer(
+        *SWITCH, "1 where BatchNorm follows the 1x1 convolution of a shortcut, else 0.", 1, added=True
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.block == "bottleneck":
             widths = ((stage.channels * self.width_per_group // 64, stage.channels) for stage in self.stages)
             object.__setattr__(self, "width_per_group", max(-(-64 * width // c) for width, c in widths))
+        if not (self.projection_norm or any(place.projected for place in self.places())):
+            object.__setattr__(self, "projection_norm", 1)
 
     def cross_check(self) -> Iterator[Problem]:
         narrowest = min(stage.channels for stage in self.stages)
         yield from list(self.kind.problems(narrowest)) or super().cross_check()
 
-    @cached_property
+    @property
     def kind(self) -> Kind:
         """What it has beside image, classes and stages."""
         return Kind(*(getattr(self, name) for name in KIND))
@@ -371,6 +395,8 @@ class ResNetSpace(Space):
             "stem_channels": fields.read(
                 "stem_channels", lambda value: decode_integer(value, *CHANNELS), STEM_CHANNELS
             ),
+            "bias": fields.read("bias", lambda value: decode_integer(value, *SWITCH), 0),
+            "projection_norm": fields.read("projection_norm", lambda value: decode_integer(value, *SWITCH), 1),
         }
         fields.stop_if_wrong()
         return cls(**found, kind=Kind(**kind))
@@ -430,8 +456,9 @@ class ResNetSpace(Space):
         return self.input.shapes
 
     def shared(self) -> tuple[object, ...]:
-        # width_per_group may be lowered in a network, and its inner widths are in the costs
-        return (self.input.shapes, self.num_classes, replace(self.kind, width_per_group=PLAIN_WIDTH))
+        # a network may have another width_per_group or projection_norm; where they matter they are in the costs
+        kind = replace(self.kind, width_per_group=PLAIN_WIDTH, projection_norm=1)
+        return (self.input.shapes, self.num_classes, kind)
 
     def varies_resolution(self) -> bool:
         return self.input.vary

@@ -130,9 +130,9 @@ def _resnet(block: str, repeats: tuple[int, ...], groups: int, width_per_group: 
     return decode_architecture(form | {"groups": groups, "width_per_group": width_per_group})
 
 
-def _resnet_of_small_images(planes: tuple[int, ...], repeats: int, *, block: str = "basic", stem: int) -> Architecture:
+def _resnet_of_small_images(planes: tuple[int, ...], repeats: int, *, stem: int, **more: str | int) -> Architecture:
     stages = [{"channels": channels, "repeats": repeats} for channels in planes]
-    kind: JsonObject = {"block": block, "stem": "small", "stem_channels": stem}
+    kind: JsonObject = {"block": "basic", "stem": "small", "stem_channels": stem, **more}
     return decode_architecture({"family": "resnet", **SMALL_IMAGES, **kind, "stages": stages})
 
 
@@ -154,6 +154,7 @@ def named_networks() -> dict[str, Architecture]:
     small = {
         **{name: _resnet_of_small_images((16, 32, 64), n, stem=16) for name, n in CIFAR_RESNETS.items()},
         "resnet18_cifar": _resnet_of_small_images(PLANES, 2, stem=64),
+        "mlperf-tiny-resnet8": _resnet_of_small_images((16, 32, 64), 1, stem=16, bias=1, projection_norm=0),
     }
     return inverted | separable | {name: _resnet(*form) for name, form in RESNETS.items()} | small
 

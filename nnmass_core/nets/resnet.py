@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.resnet import ResNet as TorchvisionResNet
@@ -35,6 +36,10 @@ class ResNetModule(TorchvisionResNet):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                if architecture.bias:
+                    module.bias = nn.Parameter(torch.zeros(module.out_channels))
+            elif isinstance(module, BasicBlock | Bottleneck) and module.downsample and not architecture.projection_norm:
+                del module.downsample[1]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (n, classes) scores for images (n, channels, height, width)."""

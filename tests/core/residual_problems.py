@@ -85,6 +85,7 @@ def _base(rng: Random, family: str) -> dict[str, Any]:
             base |= {"groups": rng.choice((1, 2, 3)), "width_per_group": rng.choice((64, 65, 96, 130))}
         base |= rng.choice(({}, {"stem": "small"}))
         base |= rng.choice(({}, {"stem_channels": rng.choice((1, 4, 16))}))
+        base |= rng.choice(({}, {"bias": 1}, {"projection_norm": 0}, {"bias": 1, "projection_norm": 0}))
     if family in SEPARABLE:
         base |= {"stem_stride": rng.choice((1, 2))}
     if family == "ds_cnn":

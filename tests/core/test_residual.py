@@ -54,6 +54,7 @@ PUBLISHED = {
     "resnet56": 855_770,
     "resnet110": 1_730_714,
     "resnet18_cifar": 11_173_962,
+    "mlperf-tiny-resnet8": 78_186,
 }
 
 
@@ -77,6 +78,9 @@ def test_networks_of_mlperf_tiny_have_the_published_macs() -> None:
     names = ("mlperf-tiny-kws", "mlperf-tiny-vww")
     assert [named_network(name).evaluation.macs for name in names] == [2_656_768, 7_489_664]
     assert {named_network(name).evaluation.mass for name in (*names, "mobilenet_v1")} == {0}
+    classifier = named_network("mlperf-tiny-resnet8").evaluation
+    assert classifier.macs == 12_501_632
+    assert classifier.weights == 78_666  # as Keras counts params: with BatchNorm's statistics
 
 
 def test_resnets_of_small_images_have_the_macs_of_their_modules() -> None:
@@ -274,9 +278,16 @@ def test_later_fields_of_a_resnet_are_not_written_at_their_defaults() -> None:
     space = usual | {"stages": [stage | {"repeats": [1, 2]} for stage in usual["stages"]]}
     del space["version"]
     assert decode_space(space | {"stem": "imagenet", "stem_channels": 64}).digest == decode_space(space).digest
-    changed: list[dict[str, Any]] = [{"stem": "small"}, {"stem_channels": 32}]
-    assert [decode_space(space | one).form_version for one in ({}, *changed)] == [1, 2, 2]
-    assert len({decode_architecture(usual | one).arch_id for one in changed} | {known.arch_id}) == 3
+    changed: list[dict[str, Any]] = [{"stem": "small"}, {"stem_channels": 32}, {"bias": 1}, {"projection_norm": 0}]
+    assert [decode_space(space | one).form_version for one in ({}, *changed)] == [1, 2, 2, 2, 2]
+    assert len({decode_architecture(usual | one).arch_id for one in changed} | {known.arch_id}) == 5
+
+
+def test_a_projection_norm_without_effect_gives_the_same_network() -> None:
+    straight = RESNET | {"block": "basic", "stages": [{"channels": 64, "repeats": 2}]}
+    assert decode_architecture(straight | {"projection_norm": 0}) == decode_architecture(straight)
+    projected = straight | {"stem_channels": 32}
+    assert decode_architecture(projected | {"projection_norm": 0}) != decode_architecture(projected)
 
 
 @pytest.mark.parametrize(
@@ -285,6 +296,8 @@ def test_later_fields_of_a_resnet_are_not_written_at_their_defaults() -> None:
         (RESNET | {"block": "basic", "groups": 2}, "groups"),
         (RESNET | {"stem": "large"}, "stem"),
         (RESNET | {"stem_channels": 0}, "stem_channels"),
+        (RESNET | {"bias": 2}, "bias"),
+        (RESNET | {"projection_norm": True}, "projection_norm"),
         (RESNET | {"block": "basic", "width_per_group": 32}, "width_per_group"),
         (RESNET | {"width_per_group": 4}, "width_per_group"),
         (RESNET | {"block": "preactivation"}, "block"),
@@ -315,6 +328,7 @@ def test_an_invalid_definition_names_its_field(d: dict[str, Any], field: str) ->
         (RESNET | {"stages": {}}, "stages"),
         (RESNET | {"stem": "large"}, "stem"),
         (RESNET | {"stem_channels": [16, 32]}, "stem_channels"),
+        (RESNET | {"bias": [0, 1]}, "bias"),
         (RESNET | {"stages": [3]}, "stages.0"),
         (RESNET | {"stages": [{"channels": [8, 2], "repeats": 1}], "width_per_group": 16}, "width_per_group"),
         (mobilenet([*SEPARATE, (6, 24, 40, 1), (6, 24, 23, 1)]), "stages.3.repeats"),

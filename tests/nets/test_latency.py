@@ -78,6 +78,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "stages": [{"channels": 8, "repeats": 2}, {"channels": 12, "repeats": 1}],
         "stem": "small",
         "stem_channels": 8,
+        "bias": 1,
+        "projection_norm": 0,
     },
     "wide": {
         **SMALL_IMAGE,
