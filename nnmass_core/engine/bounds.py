@@ -133,6 +133,12 @@ def surplus_prices(prices: Prices, row: int, budget: Floats, stages: int) -> Pri
     return Prices(multipliers, _constant(multipliers, budget, stages), 0.0, [], weight=0.0)
 
 
+def unpriced(prices: Prices, row: int, budget: Floats, stages: int) -> Prices:
+    """Return prices of all constraints from those of all but constraint `row`, which they leave out."""
+    multipliers = np.insert(prices.multipliers, row, 0.0)
+    return Prices(multipliers, _constant(multipliers, budget, stages), prices.bound, prices.path)
+
+
 def spread_prices(tightest: Prices, reach: Floats, budget: Floats, stages: int) -> list[Prices]:
     """Return multipliers around the tightest ones, each row at zero and at scales up to `SPREAD` times as large.
 

@@ -27,11 +27,26 @@ Offer = Callable[[Ints], tuple[Ints, Floats, Floats]]
 """Takes paths as positions in the layers; returns which of them are feasible, and their first and second keys."""
 
 
-class Onward(Protocol):
-    """The best sums of values that can follow partial paths of a tally."""
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What an enumeration is of: prepared stages, the limits, (rows,), prices that prune, and what paths must reach."""
 
-    def best(self, stage: int, node: Ints, tally: Ints) -> Floats:
-        """Return the best sum that can follow partial paths before a stage. node, tally so far: (n,)."""
+    layers: list[Layer]
+    nodes: tuple[int, ...]
+    budget: Floats
+    prices: list[Prices]
+    floor: float
+
+
+class Onward(Protocol):
+    """What can follow partial paths of a tally."""
+
+    def best(self, stage: int, node: Ints, tally: Ints) -> tuple[Floats, Floats] | None:
+        """Return the most of each priced sum that can follow partial paths before a stage, and the least use.
+
+        None where that is not known. node, tally so far: (n,). The most: (n, prices), -inf where nothing can follow.
+        The least use: (n, rows).
+        """
         ...
 
 
@@ -46,8 +61,8 @@ class Filter(Protocol):
         """Return which partial paths before a stage to keep. node, tally so far: (n,)."""
         ...
 
-    def onward(self, layers: list[Layer], values: list[Floats]) -> Onward | None:
-        """Return the best sums of `values`, (n,) for each layer, that can follow; None where no tally bounds them."""
+    def onward(self, survey: Survey) -> Onward | None:
+        """Return what can follow partial paths; None where no tally bounds it."""
         ...
 
 
@@ -112,7 +127,7 @@ class Enumeration:
 
     layers: prepared stages; second: each layer's second key, (n,) per layer; budget: (rows,); prices: vectors that
     prune, the tightest first. second_limit: the row that limits what the second key minimizes, if there is one. within:
-    refuses more partial paths.
+    refuses more partial paths. floor: no path is offered that does not reach it.
     """
 
     def __init__(
@@ -124,6 +139,7 @@ class Enumeration:
         prices: list[Prices],
         second_limit: int | None = None,
         within: Filter | None = None,
+        floor: float = -np.inf,
     ) -> None:
         self.budget = budget
         self.labels = 0
@@ -135,7 +151,7 @@ class Enumeration:
         self._constants = np.array([p.constant for p in prices])
         self._prepare(layers, second, nodes, prices)
         self._within = within
-        self._onward = within.onward(layers, prices[0].priced(layers)) if within else None
+        self._onward = within.onward(Survey(layers, nodes, budget, prices, floor)) if within else None
         stages = enumerate(zip(layers, self._order, strict=True))
         self._tally = [within.tally(i)[this.rows][order] for i, (this, order) in stages] if within else []
 
@@ -263,10 +279,14 @@ class Enumeration:
         if self._within is not None:
             tally = self._tallies(block)[parent[rows]] + self._tally[i][option[rows]]
             admitted = self._within.admits(i + 1, node[rows], tally)
-            if self._onward is not None:
-                bound = np.minimum(bound, priced[rows, 0] + self._onward.best(i + 1, node[rows], tally))
-                admitted &= bound >= cut.floor
-            rows, bound = rows[admitted], bound[admitted]
+            rows, bound, tally = rows[admitted], bound[admitted], tally[admitted]
+            following = self._onward.best(i + 1, node[rows], tally) if self._onward else None
+            if following is not None:
+                reachable = priced[rows] + following[0]
+                bound = np.minimum(bound, np.min(reachable, axis=1, where=self._of_value, initial=np.inf))
+                able = np.all(reachable >= np.where(self._of_value, cut.floor, 0.0), axis=1)
+                able &= np.all(use[rows] + following[1] <= self.budget, axis=1)
+                rows, bound = rows[able], bound[able]
         order = rows[np.argsort(-bound, kind="stable")]
         positions = block.positions[parent[order]]
         positions[:, i] = option[order]

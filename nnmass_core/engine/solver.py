@@ -28,10 +28,11 @@ from nnmass_core.engine.bounds import (
     layer,
     spread_prices,
     surplus_prices,
+    unpriced,
 )
 from nnmass_core.engine.chain import Chain, Floats, Ints, Stage
 from nnmass_core.engine.control import Control
-from nnmass_core.engine.enumeration import Cut, Enumeration, Filter, Offer, option_bounds
+from nnmass_core.engine.enumeration import Cut, Enumeration, Filter, Offer, Survey, option_bounds
 from nnmass_core.engine.problem import MASS, RELATIVE_ERROR, ChainProblem, Key, column_of
 from nnmass_core.engine.ranking import Pool
 from nnmass_core.engine.shapes import Shapes
@@ -178,8 +179,9 @@ class Solver:
         if prices is None:
             return True
         self._most_labels = most_labels
-        bounds = option_bounds(self._layers, self._nodes, prices[:PRICES_KEPT])
-        if self._enumerate(prices[:PRICES_KEPT], bounds, threshold - _tolerance(threshold)):
+        prices = self._kept(prices)
+        bounds = option_bounds(self._layers, self._nodes, prices)
+        if self._enumerate(prices, bounds, threshold - _tolerance(threshold)):
             return True
         return None if self._control.expired() else False
 
@@ -210,13 +212,29 @@ class Solver:
         self._improve([attempt.path for attempt in prices])
         if self._enough():
             return False, prices[0].bound
-        prices = prices[:PRICES_KEPT]
+        prices = self._kept(prices)
         if not np.isfinite(self.pool.worst(self._first)):
             surplus = self._surplus_prices()
             if surplus is None:
                 return True, -np.inf
             prices += surplus
         return self._lower_threshold(prices)
+
+    def _kept(self, prices: list[Prices]) -> list[Prices]:
+        """Return the tightest prices, and with them the tightest that leave out a limit to which the first key goes.
+
+        The tightest ones price such a limit alone, since a mixture of paths meets it: they leave nearly every partial
+        path. The others know what it takes to get there.
+        """
+        kept = prices[:PRICES_KEPT]
+        for row, key in enumerate(self._row_keys):
+            if key == self._first:
+                others = np.arange(len(self._budget)) != row
+                layers = [replace(this, use=this.use[:, others]) for this in self._layers]
+                known = ("worthy", self._first, *(k for k in self._row_keys if k != key))
+                found = self._best_prices(known, layers, self._budget[others], self._reach[others], self._worst)
+                kept.append(unpriced(found[0], row, self._budget, len(layers)))
+        return kept
 
     def _surplus_prices(self) -> list[Prices] | None:
         """Return prices that separate paths that can still be feasible from others, or None when no path can.
@@ -352,6 +370,8 @@ class Solver:
     def _lower_threshold(self, prices: list[Prices]) -> tuple[bool, float]:
         """Enumerate down from the bound until the best k are known; return as `_run`."""
         bound, step, covered = self._tightened(prices[0]), FIRST_STEP, np.inf
+        if bound == -np.inf:  # the filter admits no path
+            return True, bound
         bounds = option_bounds(self._layers, self._nodes, prices)
         if not np.isfinite(self.pool.worst(self._first)):
             self._dive(prices, bounds, bound - (bound - self._worst) * step)
@@ -372,11 +392,10 @@ class Solver:
 
     def _tightened(self, prices: Prices) -> float:
         """Return the bound of the prices on the paths that the filter admits."""
-        onward = self._within.onward(self._layers, prices.priced(self._layers)) if self._within else None
-        if onward is None:
-            return prices.bound
-        start = np.zeros(1, np.int64)
-        return min(prices.bound, float(onward.best(0, start, start)[0]) + prices.constant)
+        survey = Survey(self._layers, self._nodes, self._budget, [prices], -np.inf)
+        onward, start = self._within.onward(survey) if self._within else None, np.zeros(1, np.int64)
+        following = onward.best(0, start, start) if onward else None
+        return prices.bound if following is None else min(prices.bound, float(following[0][0, 0]) + prices.constant)
 
     def _enumerate(self, prices: list[Prices], bounds: list[Floats], threshold: float) -> bool:
         """Offer every feasible path that reaches the threshold and may enter the pool; False when it was cut short."""
@@ -411,14 +430,16 @@ class Solver:
             first, second = (additive[:, key.column] * key.sign for key in (self._first, self._second_key))
             return rows, first, second
 
-        return self._survey(layers, second, prices), offer
+        return self._survey(layers, second, prices, floor), offer
 
-    def _survey(self, layers: list[Layer], second: list[Floats], prices: list[Prices]) -> Enumeration | Shapes:
+    def _survey(
+        self, layers: list[Layer], second: list[Floats], prices: list[Prices], floor: float
+    ) -> Enumeration | Shapes:
         """Return the enumeration of these layers' paths, or of their shapes where only the best of each counts."""
         if not self._distinct_shapes:
             used = Key(self._second_key.column, -self._second_key.sign)
             limit = self._row_keys.index(used) if used in self._row_keys else None
-            return Enumeration(layers, second, self._nodes, self._budget, prices, limit, self._within)
+            return Enumeration(layers, second, self._nodes, self._budget, prices, limit, self._within, floor)
         own = [numbers[this.rows] for numbers, this in zip(self.chain.shape_numbers, layers, strict=True)]
         prices = prices + spread_prices(prices[0], self._reach, self._budget, len(layers))
         # else the tolerance could accept what is refused later

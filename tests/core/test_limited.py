@@ -33,6 +33,7 @@ def random_effort(rng: Random) -> Effort:
         single=rng.choice((0, 1, 3)),
         most_sums=rng.choice((0, 2, 10, 1000)),
         most_remainders=rng.choice((0, 2, 10, 1000)),
+        most_endings=rng.choice((0, 2, 10, 1000)),
     )
 
 
@@ -74,6 +75,11 @@ def limited(rng: Random, name: str, sign: int) -> tuple[ChainProblem, list[Path]
         else:
             problem = problem.capped(column, int(far))
         able = [path for path in able if sign * value(path, name) >= sign * far]
+    if rng.random() < 0.3:  # the rest of the ranking order may go towards a limit too
+        other = rng.choice([o for o in ("params", "macs") if o != name])
+        least = getattr(rng.choice(paths), other)
+        problem = replace(problem, floors=(*problem.floors, (chain.quantities.index(other), least)))
+        able = [path for path in able if getattr(path, other) >= least]
     if rng.random() < 0.2:
         peak = rng.choice(chain.peaks)
         problem = replace(problem, peak=peak)
@@ -236,3 +242,15 @@ def test_the_walk_agrees_with_the_list_of_a_space(name: str, sign: int, listed_p
         listed = listed_best(listing, problem, k, of_peak=False, distinct_shapes=False)
         assert found.complete
         assert found.integers.tolist() == listed.integers.tolist()
+
+
+def test_the_fewest_macs_above_a_floor_of_one_nn_mass_are_found_from_few_partial_paths() -> None:
+    chain = chain_of(resolve_space("mobilenet-v2-imagenet"))
+    params, macs = (chain.quantities.index(name) for name in ("params", "macs"))
+    problem = ChainProblem(chain, floors=((macs, 50_000_000),), most_mass=Fraction(19_168, 10))
+    problem = problem.capped(params, 2_300_000).capped(macs, 200_000_000)
+    found = best_paths(problem, 1, out_of_time_after(5000))
+    assert found.complete
+    assert found.masses == [Fraction(19_168, 10)]
+    assert found.additive[0, [params, macs]].tolist() == [2_270_016, 50_009_800]
+    assert found.labels < 400_000

@@ -20,6 +20,7 @@ from nnmass_core.engine.control import Control
 from nnmass_core.engine.problem import MASS, ChainProblem, Key
 from nnmass_core.engine.ranking import Pool
 from nnmass_core.engine.solver import Solution, Solver
+from nnmass_core.engine.sums.endings import MOST_ENDINGS
 from nnmass_core.engine.sums.reach import MOST_REMAINDERS, MOST_SUMS, Reach, Window, usable
 from nnmass_core.engine.sums.shared_memory import beats_in_memory, best_in_memory
 
@@ -29,13 +30,14 @@ class Effort:
     """What decides how the walk goes, never what it finds.
 
     few: the most partial paths that a solve may look at before it is cut short. single: the number of sums that are
-    solved one by one before windows widen. most_sums, most_remainders: as in reach.py.
+    solved one by one before windows widen. most_sums, most_remainders: as in reach.py. most_endings: as in endings.py.
     """
 
     few: int = 1 << 18
     single: int = 4
     most_sums: int = MOST_SUMS
     most_remainders: int = MOST_REMAINDERS
+    most_endings: int = MOST_ENDINGS
 
 
 USUAL = Effort()
@@ -153,8 +155,10 @@ class _Walk:
         last = reach.farthest if other is None else reach.distance(other)
         while near <= last and not self._known(near):
             self._open = Fraction(self._key.sign * reach.value(near), self._unit)
-            solver = self._window(near, min(near + width, last), few)
-            found = solver.collect(-np.inf) if width else solver.solve().complete
+            far = min(near + width, last)
+            solver = self._window(near, far, few)
+            bound = self._key.sign * reach.value(far) / self._unit
+            found = solver.collect(bound) if near < far else solver.solve().complete
             self._take(solver)
             if found:
                 near, solved = reach.first(near + width + 1), solved + 1
@@ -188,7 +192,7 @@ class _Walk:
             problem = replace(problem, floors=(*floors, (column, ends[0])), caps=(*caps, (column, ends[1])))
         if near == far:
             problem = replace(problem, keys=problem.keys[1:])
-        within = Window(self._reach, near, far)
+        within = Window(self._reach, near, far, self._effort.most_endings)
         examined = None if near == far else few
         distinct = self._distinct_shapes
         return Solver(problem, self._k, self._control, distinct_shapes=distinct, within=within, most_examined=examined)

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nnmass_core.engine.bounds import Layer
-from nnmass_core.engine.chain import Chain, Floats, Ints, runs
+from nnmass_core.engine.chain import Chain, Ints, runs
+from nnmass_core.engine.enumeration import Survey
 from nnmass_core.engine.problem import MASS, Key
+from nnmass_core.engine.sums.endings import MOST_ENDINGS, Onward
 
 MOST_SUMS = 1 << 19
 """The most sums that are formed to list those that follow the nodes before one stage."""
@@ -155,11 +156,12 @@ class Reach:
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """The paths between two distances, both included, as a filter of partial paths."""
+    """The paths between two distances, both included, as a filter of partial paths. most_endings: as in endings.py."""
 
     reach: Reach
     near: int
     far: int
+    most_endings: int = MOST_ENDINGS
 
     def tally(self, stage: int) -> Ints:
         """Return what each option of a stage adds to a path's distance, (n,)."""
@@ -169,54 +171,9 @@ class Window:
         """Return which partial paths before a stage may end in the window. node, tally so far: (n,)."""
         return self.reach.follows(stage, node, self.near - tally) <= self.far - tally
 
-    def onward(self, layers: list[Layer], values: list[Floats]) -> Onward | None:
-        """Return the best sums of `values` by what must follow; None where remainders narrow nothing."""
-        exact = self.near == self.far and self.reach.divisor > 1
-        return Onward(layers, values, self.reach, self.near) if exact else None
-
-
-class Onward:
-    """For each node before each stage, the best sum of values to the end, by the remainder of the distance to the end.
-
-    layers: prepared stages; values: each layer's, to be maximized, (n,). end: the distance of whole paths.
-    docs/theory.md (53).
-    """
-
-    def __init__(self, layers: list[Layer], values: list[Floats], reach: Reach, end: int) -> None:
-        self._end = end
-        self._divisor = divisor = reach.divisor
-        self._found = [(np.zeros(1, np.int64), np.zeros(1))]
-        stages = zip(layers, values, reach.distances, strict=True)
-        for this, value, distances in reversed(list(stages)):
-            remainders = distances[this.rows] % divisor
-            number = np.repeat(np.arange(len(this.groups.starts)), np.diff(np.append(this.groups.starts, len(value))))
-            number, best = _greatest(number * divisor + remainders, value)
-            group, remainder = np.divmod(number, divisor)
-            source, target = this.groups.source[group], this.groups.target[group]
-            after, onward = self._found[-1]
-            step, place = runs(*np.searchsorted(after, [target * divisor, (target + 1) * divisor]))
-            sums = (remainder[step] + after[place]) % divisor
-            self._found.append(_greatest(source[step] * divisor + sums, best[step] + onward[place]))
-        self._found.reverse()
-
-    def best(self, stage: int, node: Ints, tally: Ints) -> Floats:
-        """Return the best that can follow partial paths before a stage. node, tally so far: (n,)."""
-        numbers, best = self._found[stage]
-        wanted = node * self._divisor + (self._end - tally) % self._divisor
-        if not len(numbers):
-            return np.full(len(node), -np.inf)
-        place = np.minimum(np.searchsorted(numbers, wanted), len(numbers) - 1)
-        return np.where(numbers[place] == wanted, best[place], -np.inf)
-
-
-def _greatest(numbers: Ints, values: Floats) -> tuple[Ints, Floats]:
-    """Return the different numbers, ascending, and the greatest value of each."""
-    if not len(numbers):
-        return numbers, values
-    order = np.argsort(numbers, kind="stable")
-    numbers = numbers[order]
-    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
-    return numbers[starts], np.maximum.reduceat(values[order], starts)
+    def onward(self, survey: Survey) -> Onward | None:
+        """Return what must follow partial paths; None for a window of several distances."""
+        return Onward(survey, self.reach, self.near, self.most_endings) if self.near == self.far else None
 
 
 def exact_values(chain: Chain, stage: int, column: int) -> Ints:
