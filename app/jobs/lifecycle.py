@@ -47,7 +47,7 @@ from sqlalchemy.orm import Session, aliased
 
 from app.errors import TooMany, Unserved
 from app.observability import tracing
-from app.storage.db import after_commit, announce_work, most_waiting, now, refusal
+from app.storage.db import after_commit, announce_work, clock, most_waiting, now, refusal
 from app.storage.locks import advisory_lock
 from app.storage.models import PENDING, IdempotencyKey, Job, JobEvent, WorkerBeat
 from nnmass_core.codec import JsonObject
@@ -205,17 +205,17 @@ def _ready(queue: str) -> ColumnElement[bool]:
 
 
 @cache
-def _oldest(queue: str) -> Select[UUID]:
-    """Return the query of the oldest job of a queue that a worker may take, locked for this one."""
-    return select(Job.id).where(_ready(queue)).order_by(Job.id).limit(1).with_for_update(skip_locked=True)
+def _oldest(queue: str) -> Select[UUID, datetime]:
+    """Return the query of the oldest job of a queue that a worker may take, locked for this one, and of the time."""
+    return select(Job.id, clock()).where(_ready(queue)).order_by(Job.id).limit(1).with_for_update(skip_locked=True)
 
 
 def claim(session: Session, queue: str, worker: str, lease_seconds: float) -> Claim | None:
     """Claim the oldest queued job of a queue; None when there is none."""
-    job_id = session.execute(_oldest(queue)).scalar_one_or_none()
-    if job_id is None:
+    found = session.execute(_oldest(queue)).one_or_none()
+    if found is None:
         return None
-    moment = now(session)
+    job_id, moment = found
     taken = _change(
         session,
         update(Job)
@@ -519,19 +519,19 @@ def _change(
     if event is not None:
         change = change.values(event_count=Job.event_count + 1)
     columns = (Job.id, Job.queue, Job.state, Job.fence, Job.attempt, Job.event_count)
+    moment = clock().label("moment")  # read under the lock, so that the moments follow the order of the numbers
     changed = session.execute(
-        change.returning(*columns, Job.progress_fraction, Job.progress_message),
+        change.returning(*columns, Job.progress_fraction, Job.progress_message, moment),
         execution_options={"synchronize_session": False},
     ).all()
     if changed and event is not None:
-        moment = now(session)  # read under the lock, so that the moments follow the order of the numbers
-        session.execute(insert(JobEvent), [_event_of(job, event, more or {}, moment) for job in changed])
+        session.execute(insert(JobEvent), [_event_of(job, event, more or {}) for job in changed])
     return changed
 
 
-def _event_of(job: AnyRow, event: Event, more: Mapping[str, object], moment: datetime) -> dict[str, object]:
+def _event_of(job: AnyRow, event: Event, more: Mapping[str, object]) -> dict[str, object]:
     data = {**more, **_data(job.state, job.progress_fraction, job.progress_message)}
-    return {"job_id": job.id, "number": job.event_count, "event": event, "data": data, "at": moment}
+    return {"job_id": job.id, "number": job.event_count, "event": event, "data": data, "at": job.moment}
 
 
 def _data(state: str, fraction: float, message: str) -> JsonObject:

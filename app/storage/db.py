@@ -84,6 +84,31 @@ def _on_sqlite(element: _ListOf, compiler: SQLCompiler, **how: Any) -> str:
     return f"json_group_array({compiler.process(element.clauses, **how)})"
 
 
+class _Clock(FunctionElement[datetime]):
+    """The time of the database's clock."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+
+@compiles(_Clock, "postgresql")
+def _clock_on_postgresql(element: _Clock, compiler: SQLCompiler, **how: Any) -> str:
+    return "clock_timestamp()"
+
+
+@compiles(_Clock, "sqlite")
+def _clock_on_sqlite(element: _Clock, compiler: SQLCompiler, **how: Any) -> str:
+    return "strftime('%Y-%m-%d %H:%M:%f', 'now')"
+
+
+def clock() -> ColumnElement[datetime]:
+    """Return the time of the database's clock as a column of a statement that runs anyway: `now` is one of its own.
+
+    In RETURNING it is read while the row is locked. Do not store it in SQL: SQLite writes fewer digits than `now`.
+    """
+    return _Clock()
+
+
 class _Ago(FunctionElement[datetime]):
     """A moment before now, by the database's clock."""
 
