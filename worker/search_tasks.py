@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload
 
 from app.jobs import lifecycle
 from app.jobs.lifecycle import Claim
@@ -36,8 +36,8 @@ def run_next(context: Context) -> bool:
 
 def _run(context: Context, claim: Claim) -> None:
     with context.database.read() as session:
-        row = session.get_one(Search, claim.job_id)
-        has_source = session.get_one(Job, claim.job_id).source_id is not None
+        row = session.get_one(Search, claim.job_id, options=[joinedload(Search.job)])
+        has_source = row.job.source_id is not None
     request = _request_of(row)
     if has_source and _ends_with_source(context, claim, request):
         return

@@ -229,9 +229,12 @@ def copy_ranking(session: Session, source_id: UUID, search_id: UUID) -> None:
 
 def proved_result_digest(session: Session, digest: str) -> str | None:
     """Return the result digest of any owner's succeeded search with this request digest and a proved result."""
-    query = select(Search).where(Search.request_digest == digest, Search.result_digest.is_not(None))
-    found = session.scalars(query.order_by(Search.id.desc()).limit(1)).one_or_none()
-    return found.result_digest if found is not None and found.result and found.result["optimal"] else None
+    optimal = Search.result["optimal"].as_boolean()
+    query = select(Search.result_digest, optimal).where(
+        Search.request_digest == digest, Search.result_digest.is_not(None)
+    )
+    found = session.execute(query.order_by(Search.id.desc()).limit(1)).one_or_none()
+    return found[0] if found is not None and found[1] else None
 
 
 def _of(owner: str, search_ids: Sequence[UUID]) -> ColumnElement[bool]:

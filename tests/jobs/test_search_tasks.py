@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select, update
 
 from app.jobs import lifecycle
 from app.searches import service
@@ -18,6 +18,7 @@ from app.searches.schemas import SearchBody
 from app.storage.db import Database
 from app.storage.models import Job, RankedArchitecture, Search
 from nnmass_core.request import VERSION
+from tests.conftest import POSTGRES
 from worker import process, search_tasks
 from worker.process import Context
 
@@ -171,3 +172,15 @@ def _when_running(database: Database, search_id: UUID, act: Callable[[], None], 
     actor.start()
     assert run()
     actor.join()
+
+
+@pytest.mark.parametrize("backend", [POSTGRES], indirect=True)
+def test_a_search_takes_few_statements_from_its_claim_to_its_end(worker: Context) -> None:
+    """Each is a round trip, in which a worker of small searches spends most of its time."""
+    submit(worker.database, SMALL)
+    sent: list[str] = []
+    note = lambda *context: sent.append(context[2])  # noqa: E731 - its arguments are many
+    event.listen(worker.database.engine, "before_cursor_execute", note)
+    assert search_tasks.run_next(worker)
+    event.remove(worker.database.engine, "before_cursor_execute", note)
+    assert len(sent) <= 12, sent
