@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, case, func, select
+from sqlalchemy import Row, Select, case, func, select
 from sqlalchemy.orm import Session
 
 from app.jobs.broker import QUEUES
 from app.jobs.lifecycle import WORKER_SILENT, State
+from app.storage.db import clock
 from app.storage.models import Job, Search, Verification, WorkerBeat
 
 PENDING = (State.QUEUED, State.RUNNING)
@@ -22,10 +24,16 @@ def pending(session: Session) -> dict[tuple[str, str], int]:
     return {(queue, state): count for queue, state, count in session.execute(waiting.group_by(Job.queue, Job.state))}
 
 
-def oldest(session: Session, queue: str) -> datetime | None:
-    """Return when the oldest queued job of a queue was accepted."""
-    first = select(Job.created_at).where(Job.queue == queue, Job.state == State.QUEUED).order_by(Job.id).limit(1)
-    return session.execute(first).scalar_one_or_none()
+def oldest(session: Session) -> tuple[datetime, dict[str, datetime | None]]:
+    """Return the database's time, and when the oldest queued job of each queue was accepted."""
+    moment, *accepted = session.execute(_oldest()).one()
+    return moment, dict(zip(QUEUES, accepted, strict=True))
+
+
+@cache
+def _oldest() -> Select[*tuple[Any, ...]]:
+    queued = select(Job.created_at).where(Job.state == State.QUEUED).order_by(Job.id).limit(1)
+    return select(clock(), *(queued.where(Job.queue == queue).scalar_subquery() for queue in QUEUES))
 
 
 def totals(session: Session) -> dict[tuple[str, str], int]:

@@ -16,7 +16,7 @@ import logging
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -122,7 +122,9 @@ class Figures(Collector):
             with self._database.read() as session:
                 totals = self._counted(session)
                 started = self._clock()
-                found = [*_queues(session), _jobs(totals), _pace(session), *_workers(session)]
+                moment, oldest = repository.oldest(session)
+                queues = _queues(session, moment, oldest)
+                found = [*queues, _jobs(totals), _pace(session), *_workers(session, moment)]
                 self._ended.look(session, timedelta(seconds=self._clock() - self._began))
                 took = self._clock() - started
         except SQLAlchemyError as error:
@@ -188,15 +190,15 @@ def _gauge(name: str, about: str, labels: tuple[str, ...] = ()) -> GaugeMetricFa
     return GaugeMetricFamily(name, about, labels=labels)
 
 
-def _queues(session: Session) -> list[GaugeMetricFamily]:
-    moment, pending = now(session), repository.pending(session)
+def _queues(session: Session, moment: datetime, oldest: Mapping[str, datetime | None]) -> list[GaugeMetricFamily]:
+    pending = repository.pending(session)
     jobs = _gauge("nnmass_queue_jobs", "Jobs queued and running, by queue.", ("queue", "state"))
     ages = _gauge("nnmass_queue_oldest_seconds", "Age of the oldest queued job, 0 if there is none.", ("queue",))
     for queue in broker.QUEUES:
         for state in repository.PENDING:
             jobs.add_metric([queue, state], pending.get((queue, state), 0))
-        oldest = repository.oldest(session, queue)
-        ages.add_metric([queue], 0.0 if oldest is None else (moment - oldest).total_seconds())
+        accepted = oldest[queue]
+        ages.add_metric([queue], 0.0 if accepted is None else (moment - accepted).total_seconds())
     return [jobs, ages]
 
 
@@ -213,8 +215,8 @@ def _pace(session: Session) -> GaugeMetricFamily:
     return pace
 
 
-def _workers(session: Session) -> list[GaugeMetricFamily]:
-    seen = repository.workers(session, now(session))
+def _workers(session: Session, moment: datetime) -> list[GaugeMetricFamily]:
+    seen = repository.workers(session, moment)
     alive = _gauge("nnmass_workers", "Workers that sent a heartbeat within 15 s.", ("queue",))
     silent = _gauge(
         "nnmass_worker_last_seen_seconds",
