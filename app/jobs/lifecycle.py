@@ -134,9 +134,9 @@ def enqueue(session: Session, job_id: UUID, *, kind: str, queue: str, owner: str
     jobs.
     """
     _check_served(session, queue)
-    _check_room(session, owner, job_id)
+    moment = _check_room(session, owner, job_id)
     job = Job(id=job_id, kind=kind, queue=queue, owner=owner, source_id=source_id, state=State.QUEUED)
-    _add(session, job, 0.0, WAITING, Event.STATUS)
+    _add(session, job, 0.0, WAITING, Event.STATUS, moment)
     announce_work(session, queue)
     after_commit(session, partial(_log_queued, job_id, kind, queue))
     return job
@@ -145,14 +145,13 @@ def enqueue(session: Session, job_id: UUID, *, kind: str, queue: str, owner: str
 def add_succeeded(session: Session, job_id: UUID, *, kind: str, queue: str, owner: str, source_id: UUID) -> Job:
     """Add a job that has succeeded without a worker: the caller gives it the result of its source, an equal job."""
     job = Job(id=job_id, kind=kind, queue=queue, owner=owner, source_id=source_id, state=State.SUCCEEDED)
-    _add(session, job, 1.0, FINISHED, Event.DONE)
+    _add(session, job, 1.0, FINISHED, Event.DONE, now(session))
     job.finished_at = job.created_at
     return job
 
 
-def _add(session: Session, job: Job, fraction: float, message: str, event: Event) -> None:
-    """Add a new job with its first event."""
-    moment = now(session)
+def _add(session: Session, job: Job, fraction: float, message: str, event: Event, moment: datetime) -> None:
+    """Add a new job with its first event, both of this moment."""
     job.attempt = job.fence = 0
     job.notified_at = job.created_at = moment
     job.progress_fraction, job.progress_message = fraction, message
@@ -176,22 +175,27 @@ def _check_served(session: Session, queue: str) -> None:
         raise Unserved(reason)
 
 
-def _check_room(session: Session, owner: str, job_id: UUID) -> None:
-    """Refuse a job when its owner has enough others waiting. An advisory lock lets only one request check at a time."""
+def _check_room(session: Session, owner: str, job_id: UUID) -> datetime:
+    """Refuse a job when its owner has enough others waiting, else return the time.
+
+    An advisory lock lets only one request check at a time.
+    """
     most = most_waiting(session)
     if most is None:
-        return
+        return now(session)
     advisory_lock(session, "room", owner)
-    if session.execute(_others(), {"owner": owner, "job": job_id, "most": most}).scalar_one() >= most:
+    others, moment = session.execute(_others(), {"owner": owner, "job": job_id, "most": most}).one()
+    if others >= most:
         detail = f"this owner already has {most} jobs queued or running"
         raise TooMany(detail, code="too_much_waiting", retry_after=TRY_AGAIN_SECONDS)
+    return moment
 
 
 @cache
-def _others() -> Select[int]:
-    """Return the query of how many other jobs of an owner are queued or running, up to a most, made once."""
+def _others() -> Select[int, datetime]:
+    """Return the query, made once, of how many other jobs of an owner are queued or running, up to a most; and when."""
     others = and_(Job.owner == bindparam("owner"), text(PENDING), Job.id != bindparam("job"))
-    return select(func.count()).select_from(
+    return select(func.count(), clock()).select_from(
         select(Job.id).where(others).limit(bindparam("most", type_=Integer())).subquery()
     )
 
@@ -343,13 +347,13 @@ def retry(session: Session, job_id: UUID) -> bool:
     if found is None:
         return False
     _check_served(session, found.queue)
-    _check_room(session, found.owner, job_id)
+    moment = _check_room(session, found.owner, job_id)
     again = _change(
         session,
         update(Job)
         .where(given_up)
         .values(
-            **_waiting(now(session)),
+            **_waiting(moment),
             attempt=0,
             started_at=None,
             finished_at=None,

@@ -79,8 +79,10 @@ def _submit_next(session: Session, owner: str, search_id: UUID) -> Submission:
 
 
 def _submit(session: Session, owner: str, body: SearchBody, request: SearchRequest) -> Submission:
+    if body.fresh:  # it neither takes another's result nor waits for it: no need to take turns
+        return _submission(session, _create(session, owner, body, request, None))
     advisory_lock(session, "digest", owner, request.digest)
-    if body.fresh or not repository.has_equal(session, owner, request.digest):
+    if not repository.has_equal(session, owner, request.digest):
         return _submission(session, _create(session, owner, body, request, None))
     same = repository.same(session, owner, request.digest, body.name, list(dict.fromkeys(body.tags)), body.note)
     if same is not None:

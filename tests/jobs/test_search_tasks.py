@@ -18,7 +18,7 @@ from app.searches.schemas import SearchBody
 from app.storage.db import Database
 from app.storage.models import Job, RankedArchitecture, Search
 from nnmass_core.request import VERSION
-from tests.conftest import POSTGRES
+from tests.conftest import POSTGRES, Backend
 from worker import process, search_tasks
 from worker.process import Context
 
@@ -184,3 +184,14 @@ def test_a_search_takes_few_statements_from_its_claim_to_its_end(worker: Context
     assert search_tasks.run_next(worker)
     event.remove(worker.database.engine, "before_cursor_execute", note)
     assert len(sent) <= 12, sent
+
+
+@pytest.mark.parametrize("backend", [POSTGRES], indirect=True)
+def test_a_fresh_search_is_submitted_with_few_statements(backend: Backend) -> None:
+    database = Database(backend.settings.sqlalchemy_url, most_waiting=1000)
+    sent: list[str] = []
+    note = lambda *context: sent.append(context[2])  # noqa: E731 - its arguments are many
+    event.listen(database.engine, "before_cursor_execute", note)
+    submit(database, SMALL)
+    database.dispose()
+    assert len(sent) <= 6, sent
