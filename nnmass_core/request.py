@@ -78,6 +78,8 @@ Find = Callable[[str], object | None]
 FindDevice = Callable[[str], object | None]
 """Returns the profile of a device that is not built in, or None."""
 
+NO_RANKS = "does not apply to a Pareto front, which has no ranks"
+
 RANKED = ("top_k", "first_rank", "diversity", "time_limit_seconds")
 T = TypeVar("T")
 
@@ -480,7 +482,7 @@ class SearchRequest:
         if isinstance(objective, Pareto):
             for name in ("top_k", "first_rank"):
                 if name in data:
-                    raise DefinitionError.at(name, "conflicts_with_objective", "does not apply to a Pareto front")
+                    raise DefinitionError.at(name, "conflicts_with_objective", NO_RANKS)
         exclude = _under("exclude", lambda: decode_excluded(data.get("exclude", []), find))
         spend = _under("spend", lambda: decode_spend(data.get("spend")))
         ranked = {name: data[name] for name in RANKED if name in data}
@@ -510,10 +512,8 @@ class SearchRequest:
         yield from check_integer(self.first_rank, 1, last, "first_rank")
         if len(self.exclude) > MOST_EXCLUDED:
             yield _too_many("exclude")
-        if isinstance(self.objective, Pareto):
-            given = [("first_rank", self.first_rank != 1), ("exclude", bool(self.exclude))]
-            for name in (name for name, wrong in given if wrong):
-                yield Problem(name, "conflicts_with_objective", "does not apply to a Pareto front")
+        if isinstance(self.objective, Pareto) and self.first_rank != 1:
+            yield Problem("first_rank", "conflicts_with_objective", NO_RANKS)
 
     def _depth_problems(self) -> Iterator[Problem]:
         """Yield where the depth is named, for families that do not define the layers of their options."""

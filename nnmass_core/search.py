@@ -19,7 +19,8 @@ from nnmass_core.codec import LARGEST_INTEGER
 from nnmass_core.costs import COSTS, LEAST_MASS, Cost, counts_of
 from nnmass_core.engine.chain import QUANTITIES, Chain, Ints, Stage
 from nnmass_core.engine.control import Control, OutOfTime, watching_tables
-from nnmass_core.engine.fronts.labels import TooManyLabels, fits, whole_front
+from nnmass_core.engine.fronts.excluding import front_without_excluded
+from nnmass_core.engine.fronts.labels import TooManyLabels, fits
 from nnmass_core.engine.fronts.optima import ends_of_front, front_of_optima
 from nnmass_core.engine.joint_relaxation import EASIEST, least_factor
 from nnmass_core.engine.listing import Listing, listable, listed_best, listed_front
@@ -436,7 +437,7 @@ class _Question:
         ends = ends_of_front(problem, quantities, self._control)
         if ends.points and fits(problem):
             try:
-                front = whole_front(problem, quantities, self._control.until(LABELS_SHARE), ends.points)
+                front = front_without_excluded(problem, quantities, self._control.until(LABELS_SHARE), ends.points)
                 return replace(front, labels=front.labels + ends.labels, pruned=front.pruned + ends.pruned)
             except (OutOfTime, TooManyLabels):
                 pass  # optima take less memory, and each is a point

@@ -329,6 +329,15 @@ def front_by_labels() -> Figures:
     return figures(**found)
 
 
+def front_without_its_best() -> Figures:
+    objective, budget = Pareto(("params",)), Budget(max_params=200_000)
+    asked = partial(SearchRequest, space=resolve_space("densenet-tiny"), budget=budget, objective=objective)
+    whole = search(asked()).ranking
+    rest = search(asked(exclude=(whole[-1].architecture,))).ranking
+    masses = {"m of the best": whole[-1].evaluation.mass, "m without the best": rest[-1].evaluation.mass}
+    return figures(**{"points": len(whole), "points without the best": len(rest)}, **masses)
+
+
 def lines_of_a_grid() -> Figures:
     found = {r: lines(1, 1000, r) for r in (0, 3, 5)}
     counts = {f"lines[{r}]": len(found[r]) for r in (0, 3)}
@@ -568,6 +577,7 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     39: least_peak,
     40: overlapping_stages,
     41: front_by_labels,
+    83: front_without_its_best,
     50: limits_on_mass,
     51: spending_a_share,
     52: sums_close_to_a_limit,

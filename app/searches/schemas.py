@@ -205,7 +205,7 @@ class Question(Strict):
         default_factory=list,
         max_length=MOST_EXCLUDED,
         description="Networks that are no answer: names, ids or full definitions. One that the space does not contain "
-        "changes nothing. Not allowed for a Pareto front.",
+        "changes nothing.",
         examples=[["mobilenet_v2"]],
     )
     first_rank: Annotated[int, Field(ge=1, le=LAST_RANK), WHOLE] = Field(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 
 @dataclass(frozen=True)
 class Point:
-    """A point of the front: its costs in the requested order, its exact NN-Mass, and its architecture's integers."""
+    """A point of the front: its costs in the requested order, its exact NN-Mass, and its architecture's integers.
+
+    path: the option of each stage, where labels found it.
+    """
 
     costs: tuple[int, ...]
     mass: Fraction
     integers: tuple[int, ...]
+    path: tuple[int, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

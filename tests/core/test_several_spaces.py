@@ -170,13 +170,14 @@ def check(rng: Random, *, one: bool) -> None:
     budget = rng.choice(smalls).budget(rng)
     objective = rng.choice(OBJECTIVES)
     more: dict[str, Any] = {}
-    out: list[Network] = []
     able = within(every, budget)
-    if not isinstance(objective, Pareto):
-        out = rng.sample(able, min(len(able), rng.choice((0, 0, 2))))
-        able = [one for one in able if one not in out]
-        more = {"top_k": rng.choice((1, 3, 1000)), "first_rank": rng.choice((1, 1, 4))}
-        more["exclude"] = tuple(decode_space(one.small.space).architecture(flat(one.row)) for one in out)
+    front = isinstance(objective, Pareto)
+    likely = ordered(able, objective) if front else able
+    out = rng.sample(likely, min(len(likely), rng.choice((0, 0, 2))))
+    able = [one for one in able if one not in out]
+    more["exclude"] = tuple(decode_space(one.small.space).architecture(flat(one.row)) for one in out)
+    if not front:
+        more |= {"top_k": rng.choice((1, 3, 1000)), "first_rank": rng.choice((1, 1, 4))}
         if objective == Maximize() and rng.random() < 0.3:
             more["spend"] = Spend("macs", 0.5)
             most = max((one.cost("macs") for one in able), default=0)

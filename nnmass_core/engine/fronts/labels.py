@@ -485,9 +485,10 @@ class _LabelSetting:
         for own, labels in zip(reversed(self._rows), reversed(steps), strict=True):
             parts.append(own[labels.option[at], ::-1])
             at = labels.parent[at]
-        integers = self._chain.path_integers(np.hstack(parts)).tolist()
-        found = zip(rows.tolist(), costs[rows].tolist(), integers, strict=True)
-        points = [Point(tuple(own), Fraction(masses[row], self._common), tuple(path)) for row, own, path in found]
+        paths = np.hstack(parts)
+        found = zip(*(each.tolist() for each in (costs[rows], self._chain.path_integers(paths), paths)), strict=True)
+        exact = [Fraction(masses[row], self._common) for row in rows.tolist()]
+        points = [Point(tuple(own), mass, *map(tuple, rest)) for mass, (own, *rest) in zip(exact, found, strict=True)]
         return Front(points, None, self._created, self._pruned)
 
 
