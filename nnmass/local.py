@@ -12,6 +12,7 @@ from nnmass.results import Answer, Architecture, Architectures, NamedDevice, Nam
 from nnmass.search_options import Definition, Reference, SearchOptions, Space, definition_of, question_of, reference_of
 from nnmass_core.architecture import BYTES_PER_ELEMENT
 from nnmass_core.architecture import Architecture as Network
+from nnmass_core.budget import check_batch
 from nnmass_core.codec import JsonObject
 from nnmass_core.costs import COSTS
 from nnmass_core.engine.control import Control
@@ -106,32 +107,36 @@ def compress(
     return _answer(question_of(within, {**options, "objective": objective}), progress)
 
 
-def evaluate(networks: Iterable[str | Definition], *, precision: str = "fp32") -> Architectures:
+def evaluate(networks: Iterable[str | Definition], *, precision: str = "fp32", batch: int = 1) -> Architectures:
     """Return NN-Mass and every cost of networks, in order.
 
     Args:
         networks: Definitions, or names of well-known networks.
         precision: The precision at which bytes are counted: `fp32`, `fp16` or `int8`.
+        batch: How many inputs run at a time, 1 to 65,536: activations are those of all of them.
 
     Returns:
         The networks with their figures, in the same order.
 
     Raises:
-        DefinitionError: A network is wrong; each problem names the network's index and the field.
+        DefinitionError: A network or the batch is wrong; each problem names the network's index and the field.
     """
     if precision not in BYTES_PER_ELEMENT:
         raise DefinitionError.at("precision", "unknown_choice", f"must be one of {', '.join(BYTES_PER_ELEMENT)}")
-    return Architectures([_evaluated(network, precision) for network in _read_all(networks)])
+    read = _read_all(networks)
+    check_batch(batch, precision, [network.evaluation for network in read])
+    return Architectures([_evaluated(network, precision, batch) for network in read])
 
 
-def _evaluated(network: Network, precision: str) -> Architecture:
-    figures = network.evaluation.report(precision)
+def _evaluated(network: Network, precision: str, batch: int) -> Architecture:
+    figures = network.evaluation.report(precision, batch)
     return Architecture.from_json(
         {
             "arch_id": network.arch_id,
             **figures,
             **{cost.name: None for cost in COSTS.values() if cost.timed},
             "latency": None,
+            **({} if batch == 1 else {"batch": batch}),
             "caveats": list(caveats_of(network)),
             "architecture": network.definition(),
         }

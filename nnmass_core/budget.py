@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from nnmass_core.architecture import BYTES_PER_ELEMENT, Evaluation
 from nnmass_core.codec import LARGEST_INTEGER, JsonObject, as_integer, check_integer, unknown_fields
-from nnmass_core.costs import LEAST_MASS, MOST_DENSITY, MOST_MASS, Cost, costs_by_floor, costs_by_limit, limit_names
+from nnmass_core.costs import (
+    COSTS,
+    LEAST_MASS,
+    MOST_DENSITY,
+    MOST_MASS,
+    Cost,
+    costs_by_floor,
+    costs_by_limit,
+    limit_names,
+)
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.hardware.devices import USUAL_PRECISION, Device, read_device
 from nnmass_core.hardware.latency import Latency, LatencyModel
@@ -225,6 +234,27 @@ class DensityLimit:
 
 AnyLimit = Limit | Floor | MassLimit | DensityLimit
 """What a budget may set: an upper limit on a cost, a lower one, a limit on NN-Mass, or one on density."""
+
+
+def check_batch(batch: int, precision: str, evaluations: Iterable[Evaluation]) -> None:
+    """Check a batch for which networks are evaluated.
+
+    Args:
+        batch: How many inputs run at a time.
+        precision: The precision at which bytes are counted.
+        evaluations: The figures of the networks.
+
+    Raises:
+        DefinitionError: The batch is out of range, or a network has too many bytes to be exact for it.
+    """
+    problems = list(check_integer(batch, 1, MOST_BATCH, "batch"))
+    if not problems and batch > 1:
+        cost, size = COSTS["memory_bytes"], BYTES_PER_ELEMENT[precision]
+        if any((cost.value(one, None, size, batch) or 0) > LARGEST_INTEGER for one in evaluations):
+            message = "makes more than 2**53 - 1 bytes of memory for one of the networks"
+            problems.append(Problem("batch", "too_large", message))
+    if problems:
+        raise DefinitionError(problems)
 
 
 @dataclass(frozen=True, init=False)

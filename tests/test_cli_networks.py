@@ -62,6 +62,8 @@ def test_evaluate_prints_networks_in_the_given_order(tmp_path: Path) -> None:
     places = [done.stdout.index(name) for name in ("3,504,872", "11,689,512", "21,797,672")]
     assert places == sorted(places)
     assert f"{path} #2" in done.stdout
+    assert "activations, fp32, batch 8" in run("evaluate", "resnet18", "--batch", "8").stdout
+    assert "--batch must be at least 1" in run("evaluate", "resnet18", "--batch", "0").stderr
     results = json.loads(run("evaluate", "resnet18", "--precision", "int8", "--json").stdout)["results"]
     assert results == [item.raw for item in nnmass.evaluate(["resnet18"], precision="int8")]
 

@@ -20,7 +20,7 @@ DRAWING_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 @router.post("/evaluate", response_model=EvaluateAnswer, responses=problems(*BODY_ERRORS))
 async def evaluate_architectures(body: EvaluateBody, threads: ThreadsDep) -> JsonObject:
     """Return NN-Mass and all costs of the given definitions, in order. Stores nothing."""
-    return {"results": await threads.run_cpu(service.evaluate, body.architectures, body.precision)}
+    return {"results": await threads.run_cpu(service.evaluate, body.architectures, body.precision, body.batch)}
 
 
 @router.post(

@@ -21,6 +21,7 @@ from app.http.fields import (
     Status,
     Strict,
 )
+from nnmass_core.budget import MOST_BATCH
 from nnmass_core.families import architecture_schema
 
 # untyped: pydantic has no other type that OpenAPI shows as a plain object
@@ -50,12 +51,16 @@ class EvaluateBody(Strict):
         min_length=1, max_length=MOST_ARCHITECTURES, description="Full definitions of networks."
     )
     precision: Precision = Field("fp32", description="Precision at which bytes are counted.", examples=["fp32"])
+    batch: Annotated[int, Field(ge=1, le=MOST_BATCH)] = Field(
+        1, description="Inputs that run at a time: activations are those of all of them.", examples=[8]
+    )
 
 
 class _Mass(BaseModel):
     arch_id: NetworkId
     nn_mass: NnMass
     precision: Precision = Field(description="Precision at which bytes are counted.", examples=["fp32"])
+    batch: int = Field(1, description="Inputs whose activations the figures are for.", examples=[1])
 
 
 class Evaluated(with_costs(_Mass, timed=False)):  # type: ignore[misc]  # a base that the table of costs gives

@@ -16,6 +16,7 @@ from app.storage.locks import advisory_lock
 from app.storage.models import Export, Measurement, RegisteredArchitecture, Verification
 from nnmass.formatting import joined
 from nnmass_core.architecture import Architecture
+from nnmass_core.budget import check_batch
 from nnmass_core.certificate import place_of
 from nnmass_core.codec import JsonObject
 from nnmass_core.errors import DefinitionError, Problem
@@ -31,14 +32,17 @@ USES_NAMED, USES_LISTED = 3, 10
 log = logging.getLogger("nnmass.architectures")
 
 
-def evaluate(definitions: list[Any], precision: str) -> list[JsonObject]:
+def evaluate(definitions: list[Any], precision: str, batch: int) -> list[JsonObject]:
     """Return NN-Mass and costs of each definition, in order. Raises DefinitionError that names index and field."""
-    return [_figures(architecture, precision) for architecture in _decode_all(definitions)]
+    architectures = _decode_all(definitions)
+    check_batch(batch, precision, [architecture.evaluation for architecture in architectures])
+    return [_figures(architecture, precision, batch) for architecture in architectures]
 
 
-def _figures(architecture: Architecture, precision: str) -> JsonObject:
-    figures = architecture.evaluation.report(precision)
-    return {"arch_id": architecture.arch_id, **figures, "caveats": list(caveats_of(architecture))}
+def _figures(architecture: Architecture, precision: str, batch: int) -> JsonObject:
+    figures = architecture.evaluation.report(precision, batch)
+    caveats = list(caveats_of(architecture))
+    return {"arch_id": architecture.arch_id, **figures, "batch": batch, "caveats": caveats}
 
 
 def _decode_all(definitions: list[Any]) -> list[Architecture]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlencode
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 from sqlalchemy.orm import Session
 
@@ -24,6 +24,7 @@ from app.ui.files import file_query, stored_query, waiting_page
 from app.ui.page import PageRoute, go_to, has_torch, render
 from app.ui.trainings import choices
 from nnmass_core.architecture import BYTES_PER_ELEMENT, Architecture
+from nnmass_core.budget import MOST_BATCH, check_batch
 from nnmass_core.export.deployment import LARGEST_BATCH, OPSETS, file_options
 from nnmass_core.wiring import depends_on_seed
 
@@ -32,6 +33,16 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 MOST_COMPARED = 20
 Compared = Annotated[str, Field(max_length=64)]
 """The id of another architecture, which may be unknown."""
+
+
+def _counted_for(
+    precision: Precision = "fp32", inputs: Annotated[int, Query(ge=1, le=MOST_BATCH)] = 1
+) -> tuple[str, int]:
+    return precision, inputs
+
+
+CountedFor = Annotated[tuple[str, int], Depends(_counted_for)]
+"""The precision at which bytes are counted, and the inputs whose activations are."""
 
 
 @router.get("/architectures")
@@ -54,8 +65,8 @@ def show(
     session: ReadSession,
     owner: Owner,
     arch_id: ArchId,
+    counted: CountedFor,
     against: Annotated[list[Compared] | None, Query(max_length=MOST_COMPARED - 1)] = None,
-    precision: Precision = "fp32",
     seed: Annotated[int, Query(ge=0, le=LARGEST_SEED)] = 0,
     batch: Batch = None,
     opset: Opset = None,
@@ -65,20 +76,24 @@ def show(
     options = file_options("onnx", batch=batch, opset=opset, fold_batchnorm=fold_batchnorm)
     architecture = catalog.architecture(session, owner, arch_id)
     others = [catalog.architecture(session, owner, other) for other in against or []]
+    precision, inputs = counted
+    check_batch(inputs, precision, [one.evaluation for one in (architecture, *others)])
     about: Mapping[str, Any] = service.about(session, owner, arch_id)
     context = {
         "about": about,
-        "figures": architecture.evaluation.report(precision),
+        "figures": architecture.evaluation.report(precision, inputs),
         "parts": [part.report() for part in architecture.evaluation.parts],
         "costs": charted().values(),
         "precision": precision,
+        "inputs": inputs,
+        "most_inputs": MOST_BATCH,
         "precisions": list(BYTES_PER_ELEMENT),
-        "timeline": _timeline(architecture, precision),
+        "timeline": _timeline(architecture, precision, inputs),
         "task": (architecture.input_shape, architecture.num_classes),
         "against": against or [],
         "has_torch": has_torch(request, session),
         "deletable": _deletable(session, owner, about),
-        "differences": list(_differences([architecture, *others], precision)) if others else [],
+        "differences": list(_differences([architecture, *others], precision, inputs)) if others else [],
         "training": choices(architecture),
         "seed": seed,
         "largest_seed": LARGEST_SEED,
@@ -98,19 +113,20 @@ def _deletable(session: Session, owner: str, about: Mapping[str, Any]) -> bool:
     return about["registered"] and not used and not catalog.searches_with_reference(session, owner, about["arch_id"], 1)
 
 
-def _timeline(architecture: Architecture, precision: str) -> list[tuple[str, int, float]]:
+def _timeline(architecture: Architecture, precision: str, inputs: int) -> list[tuple[str, int, float]]:
     """Return for each step, in order, its name, the bytes of activations alive, and their share of the peak."""
-    size, evaluation = BYTES_PER_ELEMENT[precision], architecture.evaluation
+    size, evaluation = inputs * BYTES_PER_ELEMENT[precision], architecture.evaluation
     most = max(evaluation.peak_elements, 1)
     return [(step.name, step.peak_elements * size, step.peak_elements / most) for step in evaluation.steps]
 
 
-def _differences(compared: Sequence[Architecture], precision: str) -> Iterator[tuple[str, list[Any]]]:
+def _differences(compared: Sequence[Architecture], precision: str, inputs: int) -> Iterator[tuple[str, list[Any]]]:
     """Yield (name, values) for every figure, and for every integer of the definitions that differs."""
-    reports = [one.evaluation.report(precision) for one in compared]
+    reports = [one.evaluation.report(precision, inputs) for one in compared]
+    at = precision if inputs == 1 else f"{precision}, {inputs:,} inputs"
     for name in ("nn_mass", *charted()):
         in_bytes = name in charted() and charted()[name].unit == "bytes"
-        yield f"{name}, {precision}" if in_bytes else name, [report[name] for report in reports]
+        yield f"{name}, {at}" if in_bytes else name, [report[name] for report in reports]
     definitions = [dict(_leaves("", one.definition())) for one in compared]
     for name in dict.fromkeys(name for definition in definitions for name in definition):
         values = [definition.get(name) for definition in definitions]

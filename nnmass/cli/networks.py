@@ -52,6 +52,7 @@ def evaluate(
         ),
     ],
     precision: PrecisionOption = Precision.FP32,
+    batch: Annotated[int, typer.Option(metavar="N", help="Inputs at a time, for activation memory.")] = 1,
     *,
     as_json: Json = False,
 ) -> None:
@@ -60,8 +61,9 @@ def evaluate(
     from nnmass.local import evaluate as evaluate_here
 
     given = [network for place in networks for network in networks_in(place)]
-    with exit_on_error({f"architectures.{index}": name for index, (name, _) in enumerate(given)}):
-        found = evaluate_here([network for _, network in given], precision=precision.value)
+    names = {f"architectures.{index}": name for index, (name, _) in enumerate(given)}
+    with exit_on_error(names | {"batch": "--batch"}):
+        found = evaluate_here([network for _, network in given], precision=precision.value, batch=batch)
     if as_json:
         print_json({"results": [dict(network.raw) for network in found]})
     else:

@@ -19,22 +19,26 @@ class ArchitectureCalls(Calls):
     where a definition is enough, by a well-known network's name.
     """
 
-    def evaluate(self, networks: Iterable[str | Definition], *, precision: str = "fp32") -> Architectures:
+    def evaluate(
+        self, networks: Iterable[str | Definition], *, precision: str = "fp32", batch: int = 1
+    ) -> Architectures:
         """Return NN-Mass and every cost of up to 1,000 networks, in order; nothing is stored.
 
         Args:
             networks: Definitions, or names of well-known networks.
             precision: The precision at which bytes are counted: `fp32`, `fp16` or `int8`.
+            batch: How many inputs run at a time, 1 to 65,536: activations are those of all of them.
 
         Returns:
             The networks with their figures, in the same order.
 
         Raises:
-            InvalidRequest: A network is wrong; each problem names the network's index and the field.
+            InvalidRequest: A network or the batch is wrong; each problem names the network's index and the field.
             DefinitionError: There is no well-known network of a name.
         """
         definitions = [dict(definition_of(network)) for network in networks]
-        answer = self._transport.post(f"{PLACE}/evaluate", {"architectures": definitions, "precision": precision})
+        body = {"architectures": definitions, "precision": precision} | ({} if batch == 1 else {"batch": batch})
+        answer = self._transport.post(f"{PLACE}/evaluate", body)
         pairs = zip(answer["results"], definitions, strict=True)
         return Architectures([Architecture.from_json({"architecture": given, **item}) for item, given in pairs])
 

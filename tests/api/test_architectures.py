@@ -44,6 +44,25 @@ def test_an_evaluated_network_has_its_own_caveats(client: TestClient) -> None:
     assert "Some layers have fewer than 8 channels." in client.get(f"/architectures/{about['arch_id']}").text
 
 
+def test_a_network_is_evaluated_for_a_batch(client: TestClient) -> None:
+    body = {"architectures": [CNN], "precision": "int8"}
+    (one,) = client.post("/v1/architectures/evaluate", json=body).json()["results"]
+    (eight,) = client.post("/v1/architectures/evaluate", json=body | {"batch": 8}).json()["results"]
+    peak = one["peak_activation_bytes"]
+    memory = one["weight_bytes"] + 8 * peak
+    assert (one["batch"], eight["batch"]) == (1, 8)
+    assert eight == one | {"batch": 8, "peak_activation_bytes": 8 * peak, "memory_bytes": memory}
+    for batch in (0, 65_537, "8"):
+        refused = client.post("/v1/architectures/evaluate", json=body | {"batch": batch})
+        assert (refused.status_code, [error["field"] for error in refused.json()["errors"]]) == (422, ["batch"])
+
+    client.post("/v1/architectures", json=CNN)
+    page = client.get(f"/architectures/{one['arch_id']}", params={"precision": "int8", "inputs": 8}).text
+    assert "at int8 for 8 inputs at a time" in page
+    assert "int8, batch 8" in page
+    assert client.get(f"/architectures/{one['arch_id']}", params={"inputs": 0}).status_code == 422
+
+
 def test_the_same_network_has_the_same_id(client: TestClient) -> None:
     made = client.post("/v1/architectures", json=SURPLUS).json()
     exact = SURPLUS | {"cells": [{"width": 16, "depth": 4, "skip_channels": 32}]}

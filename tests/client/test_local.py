@@ -69,6 +69,10 @@ def test_local_compress_and_evaluate_have_the_same_answers_as_a_service(client: 
     assert answer.best is not None
     assert answer.best.params <= nnmass.evaluate([MLP])[0].params
     assert nnmass.evaluate(["resnet50", MLP], precision="int8") == client.evaluate(["resnet50", MLP], precision="int8")
+    for networks in (nnmass.evaluate(["resnet50", MLP], batch=8), client.evaluate(["resnet50", MLP], batch=8)):
+        for one, network in zip(nnmass.evaluate(["resnet50", MLP]), networks, strict=True):
+            assert (network.batch, network.peak_activation_bytes) == (8, 8 * one.peak_activation_bytes)
+            assert (network.weight_bytes, network.macs) == (one.weight_bytes, one.macs)
     assert nnmass.spaces() == client.spaces()
     assert nnmass.devices() == client.devices()
     assert nnmass.space("resnet-tiny") == client.space("resnet-tiny")
@@ -129,6 +133,8 @@ def test_evaluate_errors_name_index_and_field() -> None:
     assert [problem.field for problem in refused.value.problems] == ["architectures.1.width", "architectures.2"]
     with pytest.raises(DefinitionError, match="precision"):
         nnmass.evaluate([MLP], precision="fp64")
+    with pytest.raises(DefinitionError, match="batch: must be at most 65536"):
+        nnmass.evaluate([MLP], batch=65_537)
 
 
 def test_an_architecture_id_is_refused_without_a_service() -> None:

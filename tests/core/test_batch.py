@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 import pytest
 
-from nnmass_core.budget import Budget
+from nnmass_core.budget import Budget, check_batch
 from nnmass_core.certificate import SearchResult
+from nnmass_core.costs import COSTS
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_space
 from nnmass_core.hardware.latency import estimate
+from nnmass_core.named.networks import named_network
 from nnmass_core.named.presets import resolve_space
 from nnmass_core.request import Maximize, Minimize, Objective, Pareto, SearchRequest
 from nnmass_core.search import search
@@ -124,3 +127,16 @@ def test_a_batch_whose_bytes_are_not_exact_is_refused() -> None:
     with pytest.raises(DefinitionError) as refused:
         SearchRequest(space=decode_space(space), budget=Budget(batch=65_536))
     assert [(problem.field, problem.code) for problem in refused.value.problems] == [("budget.batch", "too_large")]
+
+
+def test_a_batch_of_networks_must_leave_their_bytes_exact() -> None:
+    small, large = named_network("resnet18").evaluation, named_network("resnet50").evaluation
+    huge = replace(large, weights=2**53 // 4 - large.peak_elements)
+    assert COSTS["memory_bytes"].value(huge, None, 4, 1) == 2**53
+    check_batch(65_536, "fp32", [small, large])
+    check_batch(1, "fp32", [huge])  # the network itself is out of range, whatever the batch
+    check_batch(2, "fp16", [huge])
+    for batch, code in ((2, "too_large"), (0, "too_small"), (65_537, "too_large"), (True, "not_an_integer")):
+        with pytest.raises(DefinitionError) as refused:
+            check_batch(batch, "fp32", [small, huge])
+        assert [(problem.field, problem.code) for problem in refused.value.problems] == [("batch", code)]
