@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
+from sqlalchemy import update
 from sqlalchemy.orm import Session, joinedload
 
 from app.jobs import lifecycle
@@ -78,13 +79,17 @@ def _request_of(row: Search) -> SearchRequest:
 
 
 def _store(session: Session, claim: Claim, request: SearchRequest, found: SearchResult, elapsed: float) -> None:
-    row = session.get_one(Search, claim.job_id)
-    # the release that stored the request may be another one, whose answer may differ
-    row.request_digest, row.core_version = request.digest, __version__
-    earlier = service.proved_digest(session, row.request_digest)
+    earlier = service.proved_digest(session, request.digest)
     if found.certificate.optimal and earlier not in (None, found.digest):
-        log.error("search %s: result %s differs from %s of an equal request", row.id, found.digest, earlier)
-    row.result = stored_result(found, elapsed)
-    row.result_digest = found.digest
-    row.outcome = formatting.outcome(row.result)
+        log.error("search %s: result %s differs from %s of an equal request", claim.job_id, found.digest, earlier)
+    result = stored_result(found, elapsed)
+    columns = {
+        "request_digest": request.digest,  # the release that stored the request may be another one, with other answers
+        "core_version": __version__,
+        "result": result,
+        "result_digest": found.digest,
+        "outcome": formatting.outcome(result),
+    }
+    saved = update(Search).where(Search.id == claim.job_id).values(columns)
+    session.execute(saved, execution_options={"synchronize_session": False})
     session.add_all(service.rows_of(claim.job_id, found, request.budget.precision))

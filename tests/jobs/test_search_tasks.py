@@ -183,7 +183,7 @@ def test_a_search_takes_few_statements_from_its_claim_to_its_end(worker: Context
     event.listen(worker.database.engine, "before_cursor_execute", note)
     assert search_tasks.run_next(worker)
     event.remove(worker.database.engine, "before_cursor_execute", note)
-    assert len(sent) <= 12, sent
+    assert len(sent) <= 11, sent
 
 
 @pytest.mark.parametrize("backend", [POSTGRES], indirect=True)
