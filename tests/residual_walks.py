@@ -79,7 +79,10 @@ def walk_resnet(d: dict[str, Any]) -> tuple[Tape, Fraction]:
     tape, mass, bias = Tape(), Fraction(0), d.get("bias", 0) == 1
     maps = (d["input"]["height"], d["input"]["width"])
     x, i = tape.write("x", d["input"]["channels"] * positions(maps), []), d.get("stem_channels", 64)
-    if d.get("stem", "imagenet") == "imagenet":
+    if d.get("stem", "imagenet") == "halving":
+        maps = down(maps, 2)
+        x = conv_norm(tape, "stem", x, 3, d["input"]["channels"], i, maps, bias=bias)
+    elif d.get("stem", "imagenet") == "imagenet":
         maps = down(maps, 2)
         x = conv_norm(tape, "stem", x, 7, d["input"]["channels"], i, maps, bias=bias)
         maps = down(maps, 2)
@@ -90,7 +93,7 @@ def walk_resnet(d: dict[str, Any]) -> tuple[Tape, Fraction]:
     for s, stage in enumerate(d["stages"]):
         planes = stage["channels"]
         for r in range(stage["repeats"]):
-            stride, name = (2 if s and r == 0 else 1), f"{s}.{r}"
+            stride, name = (2 if s else d.get("first_stride", 1)) if r == 0 else 1, f"{s}.{r}"
             after = down(maps, stride)
             if d["block"] == "basic":
                 o = planes
@@ -99,6 +102,9 @@ def walk_resnet(d: dict[str, Any]) -> tuple[Tape, Fraction]:
                 mass += i + o
             else:
                 o, width = 4 * planes, int(planes * (per_group / 64.0)) * groups
+                if d["block"] == "regnet_x":
+                    o = width = planes
+                    groups = planes // min(per_group, planes)
                 y = conv_norm(tape, f"{name} 1", x, 1, i, width, maps, bias=bias)
                 y = conv_norm(tape, f"{name} 2", y, 3, width, width, after, groups, bias=bias)
                 y = conv_norm(tape, f"{name} 3", y, 1, width, o, after, bias=bias)

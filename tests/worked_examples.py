@@ -599,4 +599,5 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     78: fitted_profile,
     80: chains,
     85: small_images,
+    86: lambda: all_figures("regnet_x_400mf"),
 }

@@ -204,12 +204,16 @@ def _mobilenet_v2(network: MobileNetV2, seed: int) -> str:
 def _resnet(network: ResNet, seed: int) -> str:
     basic = network.block == "basic"
     bias, channels = bool(network.bias), "planes" if basic else "o"
-    groups: dict[str, object] = {"groups": network.groups, "width_per_group": network.width_per_group}
+    widths = f"inner, o = planes * {network.width_per_group} // 64 * {network.groups}, {EXPANSION} * planes"
+    groups: dict[str, object] = {"widths": widths, "grouped": network.groups}
+    if network.block == "regnet_x":
+        groups = {"widths": "inner = o = planes", "grouped": f"max(inner // {network.width_per_group}, 1)"}
     groups |= {"bias": bias, "norm": f", nn.BatchNorm2d({channels})" if network.projection_norm else ""}
     stem, stemmed = STEMS[network.stem], "torch.relu(self.bn1(self.conv1(x)))"
     places = _image(network) | {
         "stages": [(stage.channels, stage.repeats) for stage in network.stages],
-        "expansion": 1 if basic else EXPANSION,
+        "begins": "k > 1 and " if network.first_stride == 1 else "",
+        "expansion": EXPANSION if network.block == "bottleneck" else 1,
         "block": Template(BASIC_BLOCK if basic else BOTTLENECK).substitute(groups),
         "bias": bias,
         "stem": network.stem_channels,

@@ -304,7 +304,7 @@ $pool        channels = $stem
         for k, (planes, repeats) in enumerate(STAGES, start=1):
             blocks = []
             for block in range(repeats):
-                blocks.append(Block(channels, planes, 2 if k > 1 and block == 0 else 1))
+                blocks.append(Block(channels, planes, 2 if ${begins}block == 0 else 1))
                 channels = $expansion * planes
             self.add_module(f"layer{k}", nn.Sequential(*blocks))
         self.fc = nn.Linear(channels, $classes)
@@ -342,10 +342,10 @@ BOTTLENECK = '''    """1x1, grouped 3x3 and 1x1 convolutions and a shortcut."""
 
     def __init__(self, i: int, planes: int, stride: int) -> None:
         super().__init__()
-        inner, o = planes * $width_per_group // 64 * $groups, 4 * planes
+        $widths
         self.conv1 = nn.Conv2d(i, inner, 1, bias=$bias)
         self.bn1 = nn.BatchNorm2d(inner)
-        self.conv2 = nn.Conv2d(inner, inner, 3, stride, padding=1, groups=$groups, bias=$bias)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, padding=1, groups=$grouped, bias=$bias)
         self.bn2 = nn.BatchNorm2d(inner)
         self.conv3 = nn.Conv2d(inner, o, 1, bias=$bias)
         self.bn3 = nn.BatchNorm2d(o)

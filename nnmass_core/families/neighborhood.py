@@ -35,18 +35,19 @@ def cells_around(depths: Sequence[int], skip_channels: Sequence[int]) -> JsonObj
     }
 
 
-def stages_around(stages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def stages_around(stages: Sequence[dict[str, Any]], multiple: int = 1) -> list[dict[str, Any]]:
     """Return stages with channels from about half as many to half as many again, and up to two blocks more.
 
     Args:
         stages: The JSON form of each stage.
+        multiple: Channels differ by multiples of this.
     """
-    return [_stage_around(stage) for stage in stages]
+    return [_stage_around(stage, multiple) for stage in stages]
 
 
-def _stage_around(stage: dict[str, Any]) -> dict[str, Any]:
+def _stage_around(stage: dict[str, Any], multiple: int) -> dict[str, Any]:
     channels = stage["channels"]
-    step = max(CHANNEL_STEP, channels // 64 * CHANNEL_STEP)
+    step = -(-max(CHANNEL_STEP, channels // 64 * CHANNEL_STEP) // multiple) * multiple
     either_way = channels // 2 // step * step
     ranges: dict[str, Any] = {
         "channels": list(range(channels - either_way, channels + either_way + 1, step)),

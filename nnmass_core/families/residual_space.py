@@ -1,8 +1,8 @@
 """Search spaces of `resnet` and `wide_resnet_cifar`, whose strides are fixed: their stage tables.
 
-Every stage but the first halves the maps, so that neighbors are never one run of equal blocks. A stage that is left out
-takes its stride with it: several choices can then make one network, and the space is read run by run (spaces/runs.py):
-docs/theory.md (67).
+Every stage but perhaps the first halves the maps, so that neighbors are never one run of equal blocks. A stage that is
+left out takes its stride with it: several choices can then make one network, and the space is read run by run
+(spaces/runs.py): docs/theory.md (67).
 """
 
 from __future__ import annotations
@@ -72,16 +72,20 @@ class Blocks(ABC):
 
 @dataclass(frozen=True)
 class Frame:
-    """What precedes the stages: the stem's costs, channels and operators, and the first stage's maps."""
+    """What precedes the stages: the stem's costs, channels and operators, the maps of the first stage and its stride.
+
+    The stride of a network's first stage is 1 or 2, that of every other stage 2.
+    """
 
     stem: Costs[int]
     channels: int
     size: Size
     work: Work
+    first_stride: int = 1
 
     def sizes(self, stages: int) -> list[tuple[Size, Size]]:
-        """Return the maps before and after the first block of each stage: every stage but the first halves them."""
-        after = [halved(self.size, k) for k in range(stages)]
+        """Return the maps before and after the first block of each stage."""
+        after = [halved(self.size, k + self.first_stride - 1) for k in range(stages)]
         return list(zip([self.size, *after], after, strict=False))
 
 
@@ -124,7 +128,7 @@ def places(blocks: Blocks, frame: Frame, stages: Sequence[Any]) -> list[Place]:
     entering = frame.channels
     for k, (stage, maps) in enumerate(zip(stages, frame.sizes(len(stages)), strict=True)):
         given = blocks.channels(stage.channels)
-        found.append(Place(entering, *maps, int(k > 0 or entering != given)))
+        found.append(Place(entering, *maps, int(k + frame.first_stride > 1 or entering != given)))
         entering = given
     return found
 
@@ -135,7 +139,8 @@ def largest_places(blocks: Blocks, frame: Frame, stages: Sequence[LargestStage])
     entering, certain = frame.channels, 0  # stages before this one in every network
     for stage in stages:
         given = blocks.channels(stage.channels)
-        found.append(Place(entering, halved(frame.size, max(certain - 1, 0)), halved(frame.size, certain), 1))
+        halvings = certain + frame.first_stride - 1
+        found.append(Place(entering, halved(frame.size, max(halvings - 1, 0)), halved(frame.size, halvings), 1))
         entering, certain = (max(entering, given), certain) if stage.left_out else (given, certain + 1)
     return found
 
@@ -248,7 +253,7 @@ def staged_chain(
     for k, (stage, (before, after)) in enumerate(zip(stages, frame.sizes(len(stages)), strict=True)):
         channels, repeats = stage.values("channels"), stage.values("repeats")
         sizes = (area(before), area(after))
-        chained.append(_first_blocks(blocks, entering, channels, sizes, model, stride=2 if k else 1))
+        chained.append(_first_blocks(blocks, entering, channels, sizes, model, stride=2 if k else frame.first_stride))
         chained.append(_other_blocks(blocks, channels, repeats, area(after), model))
         nodes += [len(channels)] * 2
         entering = blocks.channels(channels)
@@ -373,7 +378,7 @@ def _first_or_waiting(
     """Return the stage of first blocks, and of options that cost nothing for nodes that wait for a later stage."""
     begun, c = columns[:, 3], np.maximum(columns[:, 1], 1)
     i = np.where(before[:, 0] == 0, frame.channels, blocks.channels(np.maximum(before[:, 1], 1)))
-    projected = ((before[:, 0] > 0) | (i != blocks.channels(c))).astype(np.int64)
+    projected = ((before[:, 0] + frame.first_stride > 1) | (i != blocks.channels(c))).astype(np.int64)
     layout = (i, c, areas[before[:, 0]], areas[columns[:, 0]], projected)
     costs = Costs(*(begun * figure for figure in blocks.costs(*layout)))
     latency = timed(model, lambda: repeated(blocks.work(*layout), begun))

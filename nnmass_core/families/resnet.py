@@ -1,6 +1,6 @@
-"""`resnet`: torchvision's ResNet, ResNeXt and Wide ResNet, generalized to any number of stages and to small images.
+"""`resnet`: torchvision's ResNet, ResNeXt, Wide ResNet and RegNetX, with any number of stages, also for small images.
 
-Formulas: docs/theory.md (7), (8), (16), (17), (26), (27), (29), (85).
+Formulas: docs/theory.md (7), (8), (16), (17), (26), (27), (29), (85), (86).
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, NamedTuple, Self
 
+import numpy as np
+
 from nnmass_core.architecture import CLASSES, Architecture, Image, LayerShape
 from nnmass_core.codec import (
     JsonObject,
     Value,
     choice,
+    encode,
     field_schema,
     integer,
     object_schema,
@@ -23,6 +26,7 @@ from nnmass_core.codec import (
 from nnmass_core.engine.chain import Chain, Ints
 from nnmass_core.errors import Problem
 from nnmass_core.families.costs import Costs
+from nnmass_core.families.neighborhood import stages_around
 from nnmass_core.families.residual import (
     CHANNELS,
     REPEATS,
@@ -57,17 +61,28 @@ from nnmass_core.families.residual_space import (
     staged_chain,
     varies_width,
 )
-from nnmass_core.hardware.latency import LatencyModel, Work, convolution, elementwise, grouped, linear, pool
+from nnmass_core.hardware.latency import (
+    LatencyModel,
+    Operators,
+    Work,
+    convolution,
+    elementwise,
+    grouped,
+    linear,
+    pool,
+)
 from nnmass_core.mass import Integers, basic_block_terms, bottleneck_terms, larger
 from nnmass_core.spaces.base import Fields, Space, decode_choice, decode_integer
 from nnmass_core.spaces.images import Images, decode_images, images_schema
 from nnmass_core.spaces.structure import PartValues, only_present
 
-BLOCKS = ("basic", "bottleneck")
+BLOCKS = ("basic", "bottleneck", "regnet_x")
 LEAST_STAGES, MOST_STAGES = 1, 8
 GROUPS = (1, 1024)
 WIDTH_PER_GROUP = (1, 8192)
+GROUP_DOC = "Inner width of a group at 64 channels; in regnet_x blocks at any number of channels."
 SWITCH = (0, 1)
+FIRST_STRIDE = (1, 2)
 PLAIN_GROUPS, PLAIN_WIDTH = 1, 64
 PLAIN_STEM, STEM_CHANNELS = "imagenet", 64
 EXPANSION = 4
@@ -85,10 +100,17 @@ class StemLayout(NamedTuple):
     pooled: bool
 
 
-STEMS = {"imagenet": StemLayout(7, 2, pooled=True), "small": StemLayout(3, 1, pooled=False)}
+STEMS = {
+    "imagenet": StemLayout(7, 2, pooled=True),
+    "small": StemLayout(3, 1, pooled=False),
+    "halving": StemLayout(3, 2, pooled=False),
+}
 """What precedes the stages, by `stem`."""
 
-STEM_DOC = "`imagenet`: 7x7 with stride 2 and max pooling; `small`: 3x3 with stride 1, for small images."
+STEM_DOC = (
+    "`imagenet`: 7x7 with stride 2 and max pooling; `small`: 3x3 with stride 1, for small images; `halving`: 3x3 with"
+    " stride 2, as RegNet's."
+)
 
 DOCS = {
     "channels": "torchvision's planes: a basic block's channels, a quarter of a bottleneck's.",
@@ -152,18 +174,27 @@ class Bottlenecks(Blocks):
         width: Integers = c * self.width_per_group // 64 * self.groups
         return width
 
+    def group_width(self, h: Integers) -> Integers:
+        """Return the channels of a group of the 3x3 convolution."""
+        width: Integers = h // self.groups
+        return width
+
+    def spatial(self, h: Integers, before: Integers, after: Integers) -> Work:
+        """Return the 3x3 convolution."""
+        return (grouped(h, self.groups, before, after),)
+
     def channels(self, c: Integers) -> Integers:
         return EXPANSION * c
 
     def layers(self, c: int, before: Size, after: Size) -> tuple[LayerShape, ...]:
         h = self.inner(c)
-        return (LayerShape(h, before), LayerShape(h, after), LayerShape(EXPANSION * c, after))
+        return (LayerShape(h, before), LayerShape(h, after), LayerShape(self.channels(c), after))
 
     def costs(
         self, i: Integers, c: Integers, before: Integers, after: Integers, projected: Integers
     ) -> Costs[Integers]:
-        h, o = self.inner(c), EXPANSION * c
-        later = 9 * (h // self.groups) * h + h * o + projected * i * o
+        h, o = self.inner(c), self.channels(c)
+        later = 9 * self.group_width(h) * h + h * o + projected * i * o
         norm_channels = 2 * h + (1 + projected * self.projection_norm) * o
         biases = self.bias * (2 * h + (1 + projected) * o)
         steps = larger(h * (before + after), (h + o) * after)
@@ -171,11 +202,12 @@ class Bottlenecks(Blocks):
         return Costs(i * h + later + 2 * norm_channels + biases, i * h * before + later * after, norm_channels, peak)
 
     def work(self, i: Integers, c: Integers, before: Integers, after: Integers, projected: Integers) -> Work:
-        h, o = self.inner(c), EXPANSION * c
+        h, o = self.inner(c), self.channels(c)
         small, large, projection_norm = 0 * c + after, 0 * c + before, projected * self.projection_norm
+        middle: Work = self.spatial(h, large, small)
         return (
             convolution(1, i, h, large, large),
-            grouped(h, self.groups, large, small),
+            *middle,
             convolution(1, h, o, small, small),
             convolution(1, i, o, large, small).times(projected),
             elementwise("normalise", h * (before + after) + (1 + projection_norm) * o * after, 3 + projection_norm),
@@ -185,6 +217,29 @@ class Bottlenecks(Blocks):
 
     def terms(self, i: Integers, c: Integers) -> tuple[Integers, Integers]:
         return bottleneck_terms(i, self.inner(c))
+
+
+@dataclass(frozen=True)
+class RegNetBlocks(Bottlenecks):
+    """Bottlenecks whose inner width is that of their output, in groups of equal width: docs/theory.md (86)."""
+
+    def inner(self, c: Integers) -> Integers:
+        return c
+
+    def channels(self, c: Integers) -> Integers:
+        return c
+
+    def group_width(self, h: Integers) -> Integers:
+        width: Integers = h // larger(h // self.width_per_group, 0 * h + 1)
+        return width
+
+    def spatial(self, h: Integers, before: Integers, after: Integers) -> Work:
+        # blocks of one group are ordinary convolutions; a profile may lack the kind that no block has
+        whole, weights = (h <= self.width_per_group) * 1, 9 * self.group_width(h) * h
+        of_one = convolution(3, h, h, before, after)
+        of_more = Operators("grouped_3x3", 0 * h + 1, weights * after, h * before, h * after, weights, 0 * h)
+        kinds = ((of_one, whole), (of_more, 1 - whole))
+        return tuple(operators.times(has) for operators, has in kinds if np.any(has))
 
 
 @dataclass(frozen=True)
@@ -198,6 +253,7 @@ class Kind:
     stem_channels: int = STEM_CHANNELS
     bias: int = 0
     projection_norm: int = 1
+    first_stride: int = 1
 
     @property
     def added(self) -> JsonObject:
@@ -215,7 +271,8 @@ class Kind:
         """Return the builder of the blocks."""
         if self.block == "basic":
             return BasicBlocks(self.bias, self.projection_norm)
-        return Bottlenecks(self.groups, self.width_per_group, self.bias, self.projection_norm)
+        kind = Bottlenecks if self.block == "bottleneck" else RegNetBlocks
+        return kind(self.groups, self.width_per_group, self.bias, self.projection_norm)
 
     def stem_size(self, image: Image) -> Size:
         """Return the size of the maps of the first convolution."""
@@ -236,15 +293,24 @@ class Kind:
             size = halved(size)
             peak = max(peak, s * (first + area(size)))
             work += (pool(s * first, s * area(size)),)
-        return Frame(Costs(kernels + (2 + self.bias) * s, kernels * first, s, peak), s, size, work)
+        costs = Costs(kernels + (2 + self.bias) * s, kernels * first, s, peak)
+        return Frame(costs, s, size, work, self.first_stride)
 
-    def problems(self, narrowest: int) -> Iterator[Problem]:
-        """Yield what is wrong with groups and width_per_group. narrowest: the fewest channels of a stage."""
+    def problems(self, channels: Sequence[Sequence[int]]) -> Iterator[Problem]:
+        """Yield what is wrong with groups and width_per_group. channels: those of each stage, ascending."""
         if self.block == "basic":
             for name, plain in (("groups", PLAIN_GROUPS), ("width_per_group", PLAIN_WIDTH)):
                 if getattr(self, name) != plain:
                     yield Problem(name, "conflicts_with_block", f"must be {plain} for basic blocks")
-        elif narrowest * self.width_per_group < 64:
+        elif self.block == "regnet_x":
+            if self.groups != PLAIN_GROUPS:
+                message = f"must be {PLAIN_GROUPS} for regnet_x blocks: width_per_group gives the groups"
+                yield Problem("groups", "conflicts_with_block", message)
+            for number, values in enumerate(channels):
+                if any(c > self.width_per_group and c % self.width_per_group for c in values):
+                    message = f"must be multiples of width_per_group, {self.width_per_group}, or fewer"
+                    yield Problem(f"stages.{number}.channels", "conflicts_with_groups", message)
+        elif min(values[0] for values in channels) * self.width_per_group < 64:
             yield Problem("width_per_group", "too_small", "leaves no inner channels in the narrowest stage")
 
 
@@ -282,33 +348,37 @@ class ResNet(ResidualNetwork):
     """
 
     family: ClassVar[str] = "resnet"
-    block: str = choice(BLOCKS, "basic, or bottleneck.")
+    block: str = choice(BLOCKS, "basic, bottleneck, or regnet_x: a bottleneck as wide inside as outside.")
     stages: tuple[ResNetStage, ...] = sequence(
         ResNetStage,
         LEAST_STAGES,
         MOST_STAGES,
-        "Stages from input to output; every one except the first halves the resolution.",
+        "Stages from input to output; every one except perhaps the first halves the resolution.",
     )
     groups: int = integer(*GROUPS, "Groups of the bottlenecks' 3x3 convolutions.", default=PLAIN_GROUPS)
-    width_per_group: int = integer(*WIDTH_PER_GROUP, "Inner width of a group at 64 channels.", default=PLAIN_WIDTH)
+    width_per_group: int = integer(*WIDTH_PER_GROUP, GROUP_DOC, default=PLAIN_WIDTH)
     stem: str = choice(tuple(STEMS), STEM_DOC, PLAIN_STEM, added=True)
     stem_channels: int = integer(*CHANNELS, "Channels of the first convolution.", STEM_CHANNELS, added=True)
     bias: int = integer(*SWITCH, "1 where convolutions have biases beside BatchNorm, else 0.", 0, added=True)
     projection_norm: int = integer(
         *SWITCH, "1 where BatchNorm follows the 1x1 convolution of a shortcut, else 0.", 1, added=True
     )
+    first_stride: int = integer(*FIRST_STRIDE, "Stride of the first stage; that of every other is 2.", 1, added=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.block == "bottleneck":
             widths = ((stage.channels * self.width_per_group // 64, stage.channels) for stage in self.stages)
             object.__setattr__(self, "width_per_group", max(-(-64 * width // c) for width, c in widths))
+        elif self.block == "regnet_x":
+            widest = max(stage.channels for stage in self.stages)
+            object.__setattr__(self, "width_per_group", min(self.width_per_group, widest))
         if not (self.projection_norm or any(place.projected for place in self.places())):
             object.__setattr__(self, "projection_norm", 1)
 
     def cross_check(self) -> Iterator[Problem]:
-        narrowest = min(stage.channels for stage in self.stages)
-        yield from list(self.kind.problems(narrowest)) or super().cross_check()
+        channels = [(stage.channels,) for stage in self.stages]
+        yield from list(self.kind.problems(channels)) or super().cross_check()
 
     @property
     def kind(self) -> Kind:
@@ -343,6 +413,10 @@ class ResNet(ResidualNetwork):
     def layer_shapes(self) -> tuple[LayerShape, ...]:
         stem = LayerShape(self.stem_channels, self.kind.stem_size(self.input))
         return (stem, *layers_of_stages(self.blocks(), self.frame(), self.stages))
+
+    def space_around(self) -> JsonObject:
+        multiple = self.width_per_group if self.block == "regnet_x" else 1
+        return super().space_around() | {"stages": stages_around([encode(stage) for stage in self.stages], multiple)}
 
     def layers(self) -> int:
         return 1 + self.kind.layers_a_block * sum(stage.repeats for stage in self.stages)
@@ -397,12 +471,13 @@ class ResNetSpace(Space):
             ),
             "bias": fields.read("bias", lambda value: decode_integer(value, *SWITCH), 0),
             "projection_norm": fields.read("projection_norm", lambda value: decode_integer(value, *SWITCH), 1),
+            "first_stride": fields.read("first_stride", lambda value: decode_integer(value, *FIRST_STRIDE), 1),
         }
         fields.stop_if_wrong()
         return cls(**found, kind=Kind(**kind))
 
     def cross_check(self) -> Iterator[Problem]:
-        yield from self.kind.problems(min(stage["channels"].values[0] for stage in self.stages))
+        yield from self.kind.problems([stage["channels"].values for stage in self.stages])
         yield from check_stages(self.stages, LEAST_STAGES)
 
     def to_json(self) -> JsonObject:
@@ -431,6 +506,10 @@ class ResNetSpace(Space):
         stages = largest_stages(self.stages)
         return LargestResNet(input=self.input.largest, num_classes=self.num_classes, stages=stages, **asdict(self.kind))
 
+    def work(self) -> tuple[Work, ...] | None:
+        kinds: Work = (convolution(3, 1, 1, 1, 1), grouped(2, 2, 1, 1)) if self.kind.block == "regnet_x" else ()
+        return (*(super().work() or ()), kinds)
+
     def chain(self, model: LatencyModel | None = None) -> Chain:
         blocks, frame, classes = self.kind.blocks(), self.kind.frame, self.num_classes
         head = Head(lambda c, at: head_costs(c, at, classes), lambda c, at: head_work(c, at, classes))
@@ -446,7 +525,8 @@ class ResNetSpace(Space):
 
     @property
     def form_version(self) -> int:
-        return max(self.input.form_version, form_version(self.stages), 2 if self.kind.added else 1)
+        later = bool(self.kind.added) or self.kind.block == "regnet_x"
+        return max(self.input.form_version, form_version(self.stages), 2 if later else 1)
 
     def part_values(self, name: str) -> PartValues | None:
         columns = tuple((2 * stage,) for stage in range(len(self.stages)))

@@ -75,6 +75,17 @@ RESNETS: dict[str, tuple[str, tuple[int, ...], int, int]] = {
 }
 """Block, repeats of each stage, groups and width per group."""
 
+REGNETS = {
+    "400mf": (16, (32, 64, 160, 400), (1, 2, 7, 12)),
+    "800mf": (16, (64, 128, 288, 672), (1, 3, 7, 5)),
+    "1_6gf": (24, (72, 168, 408, 912), (2, 4, 10, 2)),
+    "3_2gf": (48, (96, 192, 432, 1008), (2, 6, 15, 2)),
+    "8gf": (120, (80, 240, 720, 1920), (2, 5, 15, 1)),
+    "16gf": (128, (256, 512, 896, 2048), (2, 6, 13, 1)),
+    "32gf": (168, (336, 672, 1344, 2520), (2, 7, 13, 1)),
+}
+"""RegNetX (Radosavovic et al., CVPR 2020), as torchvision has them: group width, channels, repeats of each stage."""
+
 SMALL_IMAGES: JsonObject = {"input": {"channels": 3, "height": 32, "width": 32}, "num_classes": 10}
 CIFAR_RESNETS = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9, "resnet110": 18}
 """Blocks of each of the three stages of 16, 32 and 64 channels (He et al., CVPR 2016, section 4.2)."""
@@ -136,6 +147,13 @@ def _resnet_of_small_images(planes: tuple[int, ...], repeats: int, *, stem: int,
     return decode_architecture({"family": "resnet", **SMALL_IMAGES, **kind, "stages": stages})
 
 
+def _regnet(group_width: int, channels: tuple[int, ...], repeats: tuple[int, ...]) -> Architecture:
+    stages = [{"channels": c, "repeats": n} for c, n in zip(channels, repeats, strict=True)]
+    kind: JsonObject = {"block": "regnet_x", "width_per_group": group_width, "first_stride": 2}
+    stem: JsonObject = {"stem": "halving", "stem_channels": 32}
+    return decode_architecture({"family": "resnet", **IMAGENET, **kind, **stem, "stages": stages})
+
+
 @cache
 def named_networks() -> dict[str, Architecture]:
     """Return every network by its name: for ImageNet's 1,000 classes, for CIFAR-10's 10, or for MLPerf Tiny's tasks."""
@@ -154,9 +172,18 @@ def named_networks() -> dict[str, Architecture]:
     small = {
         **{name: _resnet_of_small_images((16, 32, 64), n, stem=16) for name, n in CIFAR_RESNETS.items()},
         "resnet18_cifar": _resnet_of_small_images(PLANES, 2, stem=64),
+        "resnext29_8x64d": _resnet_of_small_images(
+            PLANES[:3], 3, stem=64, block="bottleneck", groups=8, width_per_group=64
+        ),
         "mlperf-tiny-resnet8": _resnet_of_small_images((16, 32, 64), 1, stem=16, bias=1, projection_norm=0),
     }
-    return inverted | separable | {name: _resnet(*form) for name, form in RESNETS.items()} | small
+    return (
+        inverted
+        | separable
+        | {name: _resnet(*form) for name, form in RESNETS.items()}
+        | small
+        | {f"regnet_x_{name}": _regnet(*form) for name, form in REGNETS.items()}
+    )
 
 
 def named_network(name: str) -> Architecture:

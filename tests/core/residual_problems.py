@@ -80,10 +80,13 @@ def _base(rng: Random, family: str) -> dict[str, Any]:
     image = {"channels": rng.randint(1, 4), "height": side, "width": rng.choice((side, side + 3))}
     base: dict[str, Any] = {"family": family, "input": image, "num_classes": rng.randint(1, 12)}
     if family == "resnet":
-        base |= {"block": rng.choice(("basic", "bottleneck"))}
+        base |= {"block": rng.choice(("basic", "bottleneck", "regnet_x"))}
         if base["block"] == "bottleneck":
             base |= {"groups": rng.choice((1, 2, 3)), "width_per_group": rng.choice((64, 65, 96, 130))}
-        base |= rng.choice(({}, {"stem": "small"}))
+        if base["block"] == "regnet_x":
+            base |= {"width_per_group": rng.choice((1, 2, 32))}
+        base |= rng.choice(({}, {"stem": "small"}, {"stem": "halving"}))
+        base |= rng.choice(({}, {"first_stride": 2}))
         base |= rng.choice(({}, {"stem_channels": rng.choice((1, 4, 16))}))
         base |= rng.choice(({}, {"bias": 1}, {"projection_norm": 0}, {"bias": 1, "projection_norm": 0}))
     if family in SEPARABLE:
@@ -92,6 +95,11 @@ def _base(rng: Random, family: str) -> dict[str, Any]:
         sides = (1, 3, 5) if base["stem_stride"] == 1 else (1, 2, 3, 4, 10)
         base |= {"stem_kernel_height": rng.choice(sides), "stem_kernel_width": rng.choice(sides)}
     return base
+
+
+def unit(base: dict[str, Any]) -> int:
+    """Return what divides the channels of stages: blocks of RegNetX have whole groups of 2."""
+    return 2 if base.get("block") == "regnet_x" and base["width_per_group"] == 2 else 1
 
 
 def random_network(rng: Random, family: str) -> dict[str, Any]:
@@ -106,6 +114,7 @@ def random_network(rng: Random, family: str) -> dict[str, Any]:
     stages: list[dict[str, int]] = []
     while len(stages) < count:
         stage = {name: rng.choice(POOLS[name]) for name in AXES[family]}
+        stage["channels"] *= unit(base)
         goes_on = bool(stages) and stage.get("stride") == 1
         shared = set(AXES[family]) - {"repeats", "stride"}
         if not (goes_on and all(stage[name] == stages[-1][name] for name in shared)):
@@ -127,6 +136,8 @@ def random_space(rng: Random, family: str, most: int = 300) -> dict[str, Any]:
         count = rng.randint(3 if family == "wide_resnet_cifar" else 1, 4)
         stages = [{name: random_axis(rng, POOLS[name], 3) for name in AXES[family]} for _ in range(count)]
         for stage in stages:
+            if unit(base) > 1:
+                stage["channels"] = [unit(base) * c for c in expand(stage["channels"])]
             if "stride" in stage:
                 stage["stride"] = rng.choice((1, 2, [1, 2]))
             if "kernel" in stage:

@@ -25,7 +25,7 @@ def close(rng: Random) -> dict[str, Any]:
     stages = [{"channels": rng.choice(near), "repeats": rng.choice((1, [1, 2]))} for _ in range(count)]
     image = {"channels": 3, "height": rng.choice((4, 32)), "width": 32}
     space = {"family": family, "input": image, "num_classes": rng.choice((2, 1000)), "stages": stages}
-    stem = rng.choice(({}, {"stem": "small"}))
+    stem = rng.choice(({}, {"stem": "small"}, {"stem": "halving", "first_stride": 2}))
     return space | ({"block": rng.choice(("basic", "bottleneck"))} | stem if family == "resnet" else {})
 
 

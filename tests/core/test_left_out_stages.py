@@ -30,10 +30,10 @@ def left_out(rng: Random, most: int = 400) -> tuple[dict[str, Any], list[Row]]:
         ]
         space: dict[str, Any] = {"family": family, "input": image(rng.choice((5, 17, 40))), "num_classes": 3}
         if family == "resnet":
-            space |= {"block": rng.choice(("basic", "bottleneck"))}
+            space |= {"block": rng.choice(("basic", "bottleneck", "regnet_x"))}
             if space["block"] == "bottleneck":
                 space |= {"groups": rng.choice((1, 2)), "width_per_group": rng.choice((64, 96))}
-            space |= rng.choice(({}, {"stem": "small", "stem_channels": rng.choice((4, 6, 64))}))
+            space |= rng.choice(({}, {"stem": "small", "stem_channels": rng.choice((4, 6, 64))}, {"first_stride": 2}))
         space |= {"stages": stages}
         able = sum(stage["repeats"] != 0 for stage in stages)
         if able > LEAST[family] and choices(space) <= most:

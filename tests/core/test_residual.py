@@ -54,7 +54,15 @@ PUBLISHED = {
     "resnet56": 855_770,
     "resnet110": 1_730_714,
     "resnet18_cifar": 11_173_962,
+    "resnext29_8x64d": 34_426_698,
     "mlperf-tiny-resnet8": 78_186,
+    "regnet_x_400mf": 5_495_976,
+    "regnet_x_800mf": 7_259_656,
+    "regnet_x_1_6gf": 9_190_136,
+    "regnet_x_3_2gf": 15_296_552,
+    "regnet_x_8gf": 39_572_648,
+    "regnet_x_16gf": 54_278_536,
+    "regnet_x_32gf": 107_811_560,
 }
 
 
@@ -85,8 +93,8 @@ def test_networks_of_mlperf_tiny_have_the_published_macs() -> None:
 
 def test_resnets_of_small_images_have_the_macs_of_their_modules() -> None:
     """Each figure is half of what torch counts; tests/nets/test_costs.py counts again."""
-    names = ("resnet20", "resnet56", "resnet110", "resnet18_cifar")
-    counted = [40_813_184, 125_747_840, 253_149_824, 555_422_720]
+    names = ("resnet20", "resnet56", "resnet110", "resnet18_cifar", "resnext29_8x64d")
+    counted = [40_813_184, 125_747_840, 253_149_824, 555_422_720, 5_387_266_048]
     assert [named_network(name).evaluation.macs for name in names] == counted
 
 
@@ -279,8 +287,26 @@ def test_later_fields_of_a_resnet_are_not_written_at_their_defaults() -> None:
     del space["version"]
     assert decode_space(space | {"stem": "imagenet", "stem_channels": 64}).digest == decode_space(space).digest
     changed: list[dict[str, Any]] = [{"stem": "small"}, {"stem_channels": 32}, {"bias": 1}, {"projection_norm": 0}]
-    assert [decode_space(space | one).form_version for one in ({}, *changed)] == [1, 2, 2, 2, 2]
-    assert len({decode_architecture(usual | one).arch_id for one in changed} | {known.arch_id}) == 5
+    changed += [{"first_stride": 2}, {"stem": "halving"}, {"block": "regnet_x"}]
+    assert [decode_space(space | one).form_version for one in ({}, *changed)] == [1, *[2] * 7]
+    assert len({decode_architecture(usual | one).arch_id for one in changed} | {known.arch_id}) == 8
+
+
+def test_a_group_wider_than_all_stages_gives_the_same_network() -> None:
+    whole = RESNET | {"block": "regnet_x"}
+    assert decode_architecture(whole | {"width_per_group": 64}) == decode_architecture(whole | {"width_per_group": 16})
+    assert decode_architecture(whole | {"width_per_group": 8}) != decode_architecture(whole)
+    assert decode_architecture(whole).definition()["width_per_group"] == 16
+
+
+@pytest.mark.parametrize("name", ["regnet_x_400mf", "regnet_x_1_6gf", "regnet_x_8gf", "mlperf-tiny-resnet8"])
+def test_a_space_around_a_named_network_has_the_network(name: str) -> None:
+    network = named_network(name)
+    space = decode_space(network.space_around())
+    stages: list[dict[str, int]] = dict[str, Any](network.definition())["stages"]
+    assert space.architecture([number for stage in stages for number in stage.values()]) == network
+    ranges: list[dict[str, Any]] = dict[str, Any](space.to_json())["stages"]
+    assert all(stage["channels"] in axes["channels"] for stage, axes in zip(stages, ranges, strict=True))
 
 
 def test_a_projection_norm_without_effect_gives_the_same_network() -> None:
@@ -297,6 +323,9 @@ def test_a_projection_norm_without_effect_gives_the_same_network() -> None:
         (RESNET | {"stem": "large"}, "stem"),
         (RESNET | {"stem_channels": 0}, "stem_channels"),
         (RESNET | {"bias": 2}, "bias"),
+        (RESNET | {"first_stride": 3}, "first_stride"),
+        (RESNET | {"block": "regnet_x", "groups": 2}, "groups"),
+        (RESNET | {"block": "regnet_x", "width_per_group": 3}, "stages.0.channels"),
         (RESNET | {"projection_norm": True}, "projection_norm"),
         (RESNET | {"block": "basic", "width_per_group": 32}, "width_per_group"),
         (RESNET | {"width_per_group": 4}, "width_per_group"),
@@ -329,6 +358,12 @@ def test_an_invalid_definition_names_its_field(d: dict[str, Any], field: str) ->
         (RESNET | {"stem": "large"}, "stem"),
         (RESNET | {"stem_channels": [16, 32]}, "stem_channels"),
         (RESNET | {"bias": [0, 1]}, "bias"),
+        (
+            RESNET
+            | {"block": "regnet_x", "width_per_group": 8}
+            | {"stages": [{"channels": 4, "repeats": 1}, {"channels": [8, 12], "repeats": 1}]},
+            "stages.1.channels",
+        ),
         (RESNET | {"stages": [3]}, "stages.0"),
         (RESNET | {"stages": [{"channels": [8, 2], "repeats": 1}], "width_per_group": 16}, "width_per_group"),
         (mobilenet([*SEPARATE, (6, 24, 40, 1), (6, 24, 23, 1)]), "stages.3.repeats"),

@@ -135,12 +135,12 @@ def walked_peak(d: dict[str, Any], wiring: Wiring) -> int:
     return walk(image, d["num_classes"], tuple(cells), sampled).peak
 
 
-THEIR_OWN_NAMES = ("mnasnet", "efficientnet")
+THEIR_OWN_NAMES = ("mnasnet", "efficientnet", "regnet")
 """Networks whose weights have other names in torchvision, which has a class for each."""
 
 ELSEWHERE = (
     *("efficientnet_lite0", "mobilenet_v1", "proxyless_mobile"),
-    *("resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet18_cifar"),
+    *("resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet18_cifar", "resnext29_8x64d"),
 )
 """Networks that torchvision does not have; tests/core/test_residual.py has the params that their sources publish."""
 
@@ -151,8 +151,9 @@ ELSEWHERE = (
 def test_named_networks_have_torchvision_parameter_shapes_and_macs(name: str) -> None:
     models = pytest.importorskip("torchvision").models
     architecture = named_networks()[name]
+    with torch.device("cpu" if name.startswith("regnet") else "meta"):  # RegNet computes its widths with tensors
+        theirs = models.get_model(name, weights=None).eval().to("meta")
     with torch.device("meta"):
-        theirs = models.get_model(name, weights=None).eval()
         ours = assemble(architecture, draw_wiring(architecture, 0))
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             theirs(torch.empty(1, *architecture.input_shape))
@@ -178,7 +179,10 @@ def test_named_networks_that_torchvision_lacks_have_the_costs_of_their_modules(n
     assert counter.get_total_flops() == 2 * architecture.evaluation.macs
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "mnasnet0_5", "efficientnet_b0", "resnet18", "resnext50_32x4d"])
+@pytest.mark.parametrize(
+    "name",
+    ["mobilenet_v2", "mnasnet0_5", "efficientnet_b0", "resnet18", "resnext50_32x4d", "regnet_x_400mf", "regnet_x_8gf"],
+)
 def test_named_networks_give_torchvision_outputs(name: str) -> None:
     models = pytest.importorskip("torchvision").models
     theirs = models.get_model(name, weights=None).eval()

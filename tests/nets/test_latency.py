@@ -81,6 +81,15 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "bias": 1,
         "projection_norm": 0,
     },
+    "regnet": {
+        **SMALL_IMAGE,
+        "family": "resnet",
+        "block": "regnet_x",
+        "stages": [{"channels": 8, "repeats": 2}, {"channels": 16, "repeats": 1}, {"channels": 48, "repeats": 2}],
+        "width_per_group": 16,
+        "stem": "halving",
+        "first_stride": 2,
+    },
     "wide": {
         **SMALL_IMAGE,
         "family": "wide_resnet_cifar",
