@@ -142,7 +142,7 @@ def test_the_front_by_labels_equals_brute_force(
     rng = Random(f"labels {costs} {seed}")
     problem, able = random_problem(rng)
     if seed % 2:
-        for name, sizes in {"CHUNK": (1, 3, 20), "NEIGHBORS": (1, 4)}.items():
+        for name, sizes in {"CHUNK": (1, 3, 20), "NEIGHBORS": (1, 4), "LINES": (2, 5, 512)}.items():
             monkeypatch.setattr(dominance, name, rng.choice(sizes))
         monkeypatch.setattr(labels, "ROWS", rng.choice((1, 5, 40)))
         monkeypatch.setattr(labels, "MOST_PLACES", rng.choice((1, 50)))
@@ -161,6 +161,18 @@ def test_the_first_of_equal_networks_stays_where_one_of_two_limits_no_longer_bin
     points = whole_front(problem, ("latency",), Control()).points
     assert points == front_of(able, ("latency",))
     assert [point.integers for point in points] == [(0, 0), (1, 1)]
+
+
+@pytest.mark.random_cases(60)
+def test_a_grid_drops_only_what_a_label_of_more_mass_replaces(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    largest = int(rng.choice([3, 10**12]))
+    (mass, *figures), (other, *own) = (rng.integers(-largest, largest, (3, n)) for n in (rng.integers(1, 90), 400))
+    lines = np.column_stack(figures)
+    beaten = dominance.Grid(mass, lines).beats(other, np.column_stack(own))
+    replaced = ((mass > other[:, None]) & (lines <= np.column_stack(own)[:, None]).all(axis=2)).any(axis=1)
+    assert not (beaten & ~replaced).any()
+    assert 2 * beaten.sum() >= replaced.sum()
 
 
 def options(*, mass: list[int], **figures: list[int]) -> Stage:

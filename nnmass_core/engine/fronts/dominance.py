@@ -33,6 +33,9 @@ FIRST = 1 << 6
 NEIGHBORS = 256
 """With more than two figures, the number of labels that are compared with each other."""
 
+LINES = 512
+"""The most values of each figure of a grid."""
+
 LEVELS = {1: 16, 2: 5}
 """The number of levels of each further figure, by the number of further figures."""
 
@@ -75,6 +78,30 @@ class Staircase:
             at[start:end], most[start:end] = [one], [reached]
         self._at, self._mass = np.array(at, np.int64), np.array(most, np.int64)
         return above
+
+
+class Grid:
+    """The most NN-Mass of labels up to each of some values of two figures, to drop most others at once."""
+
+    def __init__(self, mass: Ints, figures: Ints) -> None:
+        """Take labels: NN-Mass as integers, (n,) with n at least 1, and figures, (n, 2)."""
+        shares = np.linspace(0, 1, min(LINES, len(mass)))
+        self._edges = [np.unique(np.quantile(column, shares, method="lower")) for column in figures.T]
+        self._most = np.full([len(edges) for edges in self._edges], np.iinfo(np.int64).min)
+        # each label counts from the first edges that it keeps; the least edges are the least figures
+        place = tuple(np.searchsorted(edges, column) for edges, column in zip(self._edges, figures.T, strict=True))
+        np.maximum.at(self._most, place, mass)
+        for axis in (0, 1):
+            np.maximum.accumulate(self._most, axis=axis, out=self._most)
+
+    def beats(self, mass: Ints, figures: Ints) -> NDArray[np.bool_]:
+        """Return which labels one with more NN-Mass and no higher figure makes superfluous, most of them, (n,)."""
+        first, second = (
+            np.searchsorted(edges, column, side="right") - 1
+            for edges, column in zip(self._edges, figures.T, strict=True)
+        )
+        beaten: NDArray[np.bool_] = (first >= 0) & (second >= 0) & (self._most[first, second] > mass)
+        return beaten
 
 
 def superior(mass: Ints, figures: Ints, ties: Ties) -> Ints:

@@ -31,13 +31,16 @@ import numpy as np
 from nnmass_core.engine.chain import Floats, Groups, Ints, Stage, group, runs
 from nnmass_core.engine.control import Control, OutOfTime
 from nnmass_core.engine.fronts.ceilings import CELLS, LEVELS, Added, Ceilings, Known, Lines
-from nnmass_core.engine.fronts.dominance import superior
+from nnmass_core.engine.fronts.dominance import Grid, superior
 from nnmass_core.engine.pareto import Front, Point
 from nnmass_core.engine.problem import MASS, PEAK, RANKING, ChainProblem, Key
 from nnmass_core.engine.solver import Solver
 
 ROWS = 1 << 19
 """The most labels that are created together, unless one label has more continuations."""
+
+PARTS = 8
+"""Labels of one node are thinned this many times as often where those that stay then drop most others at once."""
 
 MOST_KEPT = 2_000_000
 """The most labels that the nodes before one stage keep: they take some 100 bytes each."""
@@ -407,11 +410,14 @@ class _LabelSetting:
         """Return the labels of one node, the end of these options."""
         nothing = np.zeros(0, np.int64)
         kept, waiting, many = Labels(step.options.take(nothing), nothing, nothing), list[Labels](), 0
-        for new in self._continued(step, rows, least):
+        grid, gridded = None, self._has_grid(step, rows)
+        for created in self._continued(step, rows, least):
+            new = created if grid is None else self._not_beaten(created, grid)
             waiting.append(new)
             many += len(new)
-            if many > max(ROWS, len(kept)):
+            if many > max(ROWS // PARTS if gridded else ROWS, len(kept)):
                 kept, waiting, many = self._thinned([kept, *waiting], step), [], 0
+                grid = Grid(kept.figures.mass[:, 0], self._costs_of(kept)) if gridded else None
         return self._thinned([kept, *waiting], step) if waiting else kept
 
     def _continued(self, step: _Step, options: Ints, least: Ints) -> Iterator[Labels]:
@@ -432,6 +438,20 @@ class _LabelSetting:
                 self._pruned += fits.size - len(parent)
                 figures = step.reached(parent + low, rows[option], sums[fits])
                 yield Labels(figures, parent + low, rows[option])
+
+    def _has_grid(self, step: _Step, rows: Ints) -> bool:
+        """Return whether labels of the node where these options end differ in two costs alone, and a word of mass."""
+        target = step.stage.target[rows[:1]]
+        kept = np.all(step.enough[target] >= self._bounds[self._own :])
+        return bool(kept) and len(self._costs) == 2 and step.before.mass.shape[1] == 1
+
+    def _costs_of(self, labels: Labels) -> Ints:
+        return np.hstack([labels.figures.sums[:, : self._own], labels.figures.peak])
+
+    def _not_beaten(self, labels: Labels, grid: Grid) -> Labels:
+        beaten = grid.beats(labels.figures.mass[:, 0], self._costs_of(labels))
+        self._pruned += int(beaten.sum())
+        return labels.take(np.flatnonzero(~beaten))
 
     def _thinned(self, parts: list[Labels], step: _Step) -> Labels:
         labels = _joined(parts)
