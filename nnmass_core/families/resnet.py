@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -314,6 +315,12 @@ class Kind:
             yield Problem("width_per_group", "too_small", "leaves no inner channels in the narrowest stage")
 
 
+@lru_cache(maxsize=64)
+def _frame(kind: Kind, image: Image) -> Frame:
+    """Return a stem; the networks of one answer have it in common."""
+    return kind.frame(image)
+
+
 KIND = tuple(field.name for field in dataclasses.fields(Kind))
 OPTIONAL = KIND[1:]
 """The fields of `Kind` that may be left out."""
@@ -391,7 +398,7 @@ class ResNet(ResidualNetwork):
 
     def frame(self) -> Frame:
         """Return the stem."""
-        return self.kind.frame(self.input)
+        return _frame(self.kind, self.input)
 
     def places(self) -> list[Place]:
         """Return the places of the stages."""
