@@ -416,6 +416,13 @@ def bound_by_what_must_follow() -> Figures:
     return figures(**{"m of the best": best.mass})
 
 
+def sums_of_fractions() -> Figures:
+    chain = chain_of(resolve_space("densenet-cifar-free"))
+    reach = Reach(chain, RANKING[0])
+    remainders = max(len(set((own % reach.ending_divisor).tolist())) for own in reach.distances)
+    return figures(D=chain.common_denominator, divisor=reach.ending_divisor, **{"remainders of a cell": remainders})
+
+
 def left_out_stages() -> Figures:
     image = {"channels": 3, "height": 224, "width": 224}
     base = {"family": "resnet", "input": image, "num_classes": 1000, "block": "basic"}
@@ -598,6 +605,7 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     76: several_spaces,
     78: fitted_profile,
     80: chains,
+    81: sums_of_fractions,
     85: small_images,
     86: lambda: all_figures("regnet_x_400mf"),
 }

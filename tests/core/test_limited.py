@@ -254,3 +254,30 @@ def test_the_fewest_macs_above_a_floor_of_one_nn_mass_are_found_from_few_partial
     assert found.masses == [Fraction(19_168, 10)]
     assert found.additive[0, [params, macs]].tolist() == [2_270_016, 50_009_800]
     assert found.labels < 400_000
+
+
+@pytest.mark.random_cases(60)
+def test_a_sum_that_occurs_is_never_denied(seed: int) -> None:
+    rng = Random(f"occurs {seed}")
+    chain = random_chain(rng)
+    name, sign = rng.choice((*SUMS, "nn_mass")), rng.choice((1, -1))
+    most_sums = rng.choice((0, 3, 10**6))
+    key = Key(chain.quantities.index(name), sign)
+    reach = Reach(chain, key, most_sums=most_sums, most_remainders=rng.choice((0, 3, 10**6)))
+    unit = chain.common_denominator if name == "nn_mass" else 1
+    distances = {reach.distance(int(value(path, name) * unit)) for path in every_path(chain)}
+    near = {distance + step for distance in distances for step in (-1, 0, 1)} | {0, reach.farthest}
+    assert {distance for distance in near if distance >= 0 and reach.occurs(distance)} == distances
+
+
+def test_a_range_of_nn_mass_skips_the_sums_that_no_network_has() -> None:
+    chain = chain_of(resolve_space("densenet-cifar-free"))
+    params, macs = (chain.quantities.index(name) for name in ("params", "macs"))
+    problem = ChainProblem(chain, floors=((macs, 37_500_000),), most_mass=Fraction(6_273_066_666_666_667, 10**13))
+    problem = problem.capped(params, 1_000_000).capped(macs, 150_000_000)
+    found = best_paths(problem, 1, out_of_time_after(5000))
+    assert found.complete
+    assert found.masses == [Fraction(9_409_600, 15_000)]
+    assert found.additive[0, [params, macs]].tolist() == [874_290, 86_338_048]
+    assert found.labels < 200_000
+    assert beats(problem, found.masses[0], out_of_time_after(0)) is False

@@ -21,6 +21,10 @@ MOST_ENDINGS = 1 << 18
 """The most endings that are formed to list those before one stage by their distance."""
 
 
+MOST_DIVIDED = 1 << 19
+"""The most endings that are formed to list those before one stage by the remainder of their distance."""
+
+
 class Distances(Protocol):
     """The distances of options, and a divisor of them by which to keep many."""
 
@@ -30,8 +34,8 @@ class Distances(Protocol):
         ...
 
     @property
-    def divisor(self) -> int:
-        """By which distances are divided; 1 where remainders say nothing."""
+    def ending_divisor(self) -> int:
+        """By which the distances of many endings are divided; 1 where remainders say nothing."""
         ...
 
 
@@ -87,7 +91,7 @@ class Onward:
         self._found = {len(layers): Endings(*last, end + 1, divided=False)}
         for stage in reversed(range(len(layers))):
             distances = reach.distances[stage][layers[stage].rows]
-            found = self._before(stage, layers[stage], distances, reach.divisor)
+            found = self._before(stage, layers[stage], distances, reach.ending_divisor)
             if found is None:
                 break
             self._found[stage] = found
@@ -121,6 +125,8 @@ class Onward:
                 options.least,
             )
             low, end = _span(after, target)
+            if int((end - low).sum()) > MOST_DIVIDED:
+                return None
         option, ending = runs(low, end)
         distance = distances[option] + after.number[ending] - target[option] * after.span
         node = source[option]

@@ -109,8 +109,21 @@ class _Walk:
         found: Reach = chain.memory[known]
         return found
 
+    def _tighten(self) -> None:
+        """Leave out the sums next to the limit that no path has, whatever else limits it."""
+        reach = self._reach
+        near = reach.first(self._distance_of(self._open))
+        for _ in range(self._effort.single):
+            if near > reach.farthest or reach.occurs(near):
+                break
+            near = reach.first(near + 1)
+        if near <= reach.farthest:
+            self._open = Fraction(self._key.sign * reach.value(near), self._unit)
+
     def beats(self, value: Fraction) -> bool | None:
         """See `beats`."""
+        if self._of_mass:
+            self._tighten()
         if self._open <= value:
             return False
         solution = self.solve()
@@ -122,6 +135,8 @@ class _Walk:
 
     def solve(self) -> Solution:
         """See `best_paths`."""
+        if self._of_mass:
+            self._tighten()
         complete = self._at_once() or self._walk()
         chain, paths = self._problem.chain, self._pool.paths
         known = float(self._pool.additive[0, self._key.column] * self._key.sign) if len(paths) else -np.inf

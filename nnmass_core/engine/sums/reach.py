@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,12 @@ MOST_SUMS = 1 << 19
 
 MOST_REMAINDERS = 1 << 16
 """The most remainders that are formed for the nodes before one stage; with more, every remainder is taken to occur."""
+
+MOST_KINDS = 128
+"""The most remainders of the masses of one stage, by the divisor of endings."""
+
+MOST_STARTS = 1 << 20
+"""The most partial paths of one stage that are formed to find whether a sum occurs."""
 
 NONE = 2**62
 """Above every distance."""
@@ -69,6 +76,7 @@ class Reach:
         """Find the distances. most_sums, most_remainders: as the constants."""
         self._chain = chain
         self._key = key
+        self._occurring: dict[int, bool] = {}
         self._most = most_sums, most_remainders
         values = [exact_values(chain, stage, key.column) for stage in range(len(chain.stages))]
         best = [int((key.sign * value).max()) if len(value) else 0 for value in values]
@@ -91,6 +99,22 @@ class Reach:
         """Return a distance of at least `start`, and at most the least one of a path; NONE where there is none."""
         return int(self.follows(0, np.zeros(1, np.int64), np.array([start]))[0])
 
+    @cached_property
+    def ending_divisor(self) -> int:
+        """By which the distances of many endings are divided; 1 where remainders say nothing.
+
+        Masses of one depth have one denominator. Modulo powers of the large primes of the common denominator, those of
+        all other depths are 0: a sum that lacks another remainder needs a stage with such a prime. docs/theory.md (81).
+        """
+        found = self.divisor
+        if found > 1 or self._key.column != MASS:
+            return found
+        for power in _prime_powers(self._chain.common_denominator):
+            if max(len(np.unique(own % (found * power))) for own in self.distances) > MOST_KINDS:
+                break
+            found *= power
+        return found
+
     @property
     def farthest(self) -> int:
         """No path has a greater distance."""
@@ -100,6 +124,47 @@ class Reach:
     def remainders(self) -> int:
         """How many remainders the distances of paths may have."""
         return len(self._remainders[0])
+
+    def occurs(self, distance: int) -> bool:
+        """Return False if no path has a distance; True if one may, or that takes too many partial paths.
+
+        docs/theory.md (81).
+        """
+        known = self._occurring.get(distance)
+        if known is None:
+            known = self._occurring[distance] = self._may_occur(distance)
+        return known
+
+    def _may_occur(self, distance: int) -> bool:
+        node, tally = np.zeros(1, np.int64), np.zeros(1, np.int64)
+        for stage, (sources, targets, distances) in enumerate(self._steps):
+            start, step = _pairs(node, sources, 1, MOST_STARTS)
+            if start is None:
+                return True
+            node, tally = targets[step], tally[start] + distances[step]
+            able = self.follows(stage + 1, node, distance - tally) == distance - tally
+            if stage + 1 in self._by_ending:
+                wanted = node * self.ending_divisor + (distance - tally) % self.ending_divisor
+                able &= np.isin(wanted, self._by_ending[stage + 1])
+            node, tally, _ = _different(node[able], tally[able], tally[able])
+        return len(node) > 0
+
+    @cached_property
+    def _by_ending(self) -> dict[int, Ints]:
+        """The numbers node x divisor + remainder of what follows the nodes before the last stages, by the stage."""
+        divisor, stage = self.ending_divisor, len(self._steps)
+        found = {stage: np.zeros(1, np.int64)}
+        if divisor == self.divisor:
+            return {}
+        while stage:
+            stage -= 1
+            sources, targets, distances = self._steps[stage]
+            steps = _different(sources, targets, distances % divisor)
+            numbers = _joined(*steps, found[stage + 1], divisor, self._most[0], around=True)
+            if numbers is None:
+                break
+            found[stage] = numbers
+        return found
 
     def follows(self, stage: int, node: Ints, start: Ints) -> Ints:
         """Return the least distance from `start` that may follow each node before a stage, NONE for none; (n,) each."""
@@ -174,6 +239,19 @@ class Window:
     def onward(self, survey: Survey) -> Onward | None:
         """Return what must follow partial paths; None for a window of several distances."""
         return Onward(survey, self.reach, self.near, self.most_endings) if self.near == self.far else None
+
+
+def _prime_powers(number: int) -> list[int]:
+    """Return the powers of different primes whose product is a number, that of the largest prime first."""
+    found, prime = [], 2
+    while number > 1:
+        power = 1
+        while number % prime == 0:
+            number, power = number // prime, power * prime
+        if power > 1:
+            found.append(power)
+        prime += 1
+    return found[::-1]
 
 
 def exact_values(chain: Chain, stage: int, column: int) -> Ints:
