@@ -16,6 +16,7 @@ from sqlalchemy import delete, text
 
 from app.config import Settings
 from app.main import create_app
+from app.searches import service
 from app.storage import migrate
 from app.storage.db import Database, make_engine
 from app.storage.models import Base
@@ -142,8 +143,12 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]
 
 
 @pytest.fixture
-def client(backend: Backend) -> Iterator[TestClient]:
-    """The application, with its dispatcher and sweeper running; server errors come back as answers."""
+def client(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    """The application, with its dispatcher and sweeper running; server errors come back as answers.
+
+    Previews get a minute: while other tests run, a second may end before a search is proved.
+    """
+    monkeypatch.setattr(service, "PREVIEW_SECONDS", 60.0)
     with client_of(create_app(backend.settings)) as client:
         yield client
 
