@@ -258,6 +258,16 @@ def test_later_ranks_and_excluded_networks(client: TestClient, worker: Context) 
     assert [one["best"]["arch_id"] for one in compared] == [one[0]["arch_id"] for one in (items, found, rest)]
 
 
+def test_a_front_leaves_excluded_networks_out(client: TestClient, worker: Context) -> None:
+    front: dict[str, Any] = {"budget": {"max_params": 100_000}, "objective": {"pareto": ["nn_mass", "params"]}}
+    _, items = run(client, worker, front)
+    result, rest = run(client, worker, front | {"exclude": [{"arch_id": items[1]["arch_id"]}]})
+    assert result["result"]["optimal"] is True
+    kept = [item["arch_id"] for item in items if item != items[1]]
+    assert [item["arch_id"] for item in rest if item["arch_id"] in kept] == kept
+    assert items[1]["arch_id"] not in {item["arch_id"] for item in rest}
+
+
 def test_an_excluded_architecture_is_used(client: TestClient, worker: Context) -> None:
     definition = run(client, worker, {"budget": {"max_params": 100_000}, "top_k": 1})[1][0]["architecture"]
     other = {**definition, "num_classes": 7}
@@ -360,9 +370,9 @@ def test_a_floor_that_no_network_reaches_has_the_highest_that_one_does(client: T
         ({"structure": {"density": "equal"}, "space": "resnet-tiny"}, "structure.density"),
         ({"first_rank": 0}, "first_rank"),
         ({"first_rank": 10_000}, "first_rank"),
+        ({"first_rank": 2, "objective": {"pareto": ["nn_mass", "macs"]}}, "first_rank"),
         ({"exclude": ["mobilenet_v2", 5]}, "exclude.1"),
         ({"exclude": [{"arch_id": "arch_0"}]}, "exclude.0.arch_id"),
-        ({"exclude": ["mobilenet_v2"], "objective": {"pareto": ["nn_mass", "macs"]}}, "exclude"),
         ({"objective": 5}, "objective"),
     ],
 )
