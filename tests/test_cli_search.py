@@ -349,7 +349,7 @@ def test_a_search_without_proof_exits_with_4() -> None:
         (("--preset", "resnet-tiny", "--equal-skip-channels"), "--equal-skip-channels means nothing for resnet"),
         ((*SMALL, "--first-rank", "0"), "--first-rank must be at least 1"),
         ((*SMALL, "--first-rank", "9992"), "--first-rank must be at most 9991"),
-        ((*SMALL, "--exclude", "resnet5"), '"resnet5" is not a file or a known network. Did you mean resnet50?'),
+        ((*SMALL, "--exclude", "resnet5"), '"resnet5" is not a file or a known network. Did you mean resnet56?'),
         (
             (*SMALL, "--first-rank", "2", "--pareto", "macs"),
             "--first-rank does not apply to a Pareto front, which has no ranks",
