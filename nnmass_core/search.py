@@ -31,6 +31,7 @@ from nnmass_core.engine.problem import (
     MEMORY,
     PEAK,
     RANKING,
+    RELATIVE_ERROR,
     ChainProblem,
     Excluded,
     Key,
@@ -602,10 +603,11 @@ class _Question:
         if not math.isfinite(solution.bound):
             return value
         if self._cost is None:
-            if value is None:
-                return solution.bound
             # the engine's sum of rounded masses may be above the double nearest to the exact sum
-            return value if solution.bound <= solution.additive[0, MASS] else max(value, solution.bound)
+            if value is not None and solution.bound <= solution.additive[0, MASS]:
+                return value
+            # or below it
+            return solution.bound + RELATIVE_ERROR * (1.0 + abs(solution.bound))
         sign = _sign(self._objective)
         bound = self._cost.in_units(sign * solution.bound, *self._counted)
         return bound if value is None else max(value, bound) if sign > 0 else min(value, bound)
