@@ -52,7 +52,7 @@ def test_a_recipe_reads_back_from_json_and_equal_ones_share_a_digest() -> None:
         again = resolve_recipe(json.loads(json.dumps(item.recipe.to_json())))
         assert (again, again.digest) == (item.recipe, item.recipe.digest)
     assert len({item.recipe.digest for item in recipes().values()}) == len(recipes())
-    # JSON does not tell 1 from 1.0
+    # JSON does not distinguish 1 from 1.0
     whole = resolve_recipe({"optimizer": "adam", "learning_rate": 1, "batch_size": 8.0, "epochs": 2})
     assert whole.digest == Recipe(optimizer="adam", learning_rate=1.0, batch_size=8, epochs=2).digest
     assert recipe_name(replace(whole, epochs=3).digest) is None
