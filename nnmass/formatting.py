@@ -69,6 +69,12 @@ STRUCTURES = {
 FIGURES = ("nn_mass", "density", "average_degree", "params", "macs")
 """The figures of a cell or stage in addition to its definition."""
 
+KEPT = {
+    "keep_stages": "the share of each stage's NN-Mass",
+    "keep_params": "the share of the params",
+}
+"""The floors that follow from what a network keeps of a reference, for people: `KEPT_STAGES` and `KEPT_PARAMS`."""
+
 PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 UNKNOWN = "-"
 OPEN = "not worked out within the time limit"
@@ -106,6 +112,8 @@ def limit_label(name: str) -> str:
     cost = _limited(name)
     if name in NO_COSTS:
         return "density" if name == MOST_DENSITY else "NN-Mass"
+    if name in KEPT:
+        return f"of {KEPT[name].removeprefix('the share of ')}"
     return name if cost is None else cost.label
 
 
@@ -116,13 +124,15 @@ def _limited(name: str) -> Cost | None:
 
 def is_floor(name: str) -> bool:
     """Return whether a limit is one from below."""
-    return name in ("spend", LEAST_MASS) or name in costs_by_floor()
+    return name in ("spend", LEAST_MASS, *KEPT) or name in costs_by_floor()
 
 
 def _named(name: str) -> str:
     """Return a limit in a sentence: params, the floor on MACs."""
     if name == "spend":
         return "the share to be spent"
+    if name in KEPT:
+        return f"{KEPT[name]} to keep"
     return f"the floor on {limit_label(name)}" if is_floor(name) else limit_label(name)
 
 
@@ -134,6 +144,8 @@ def limit_heading(name: str, precision: str) -> str:
 
 def of_limit(name: str, value: float | None) -> str:
     """Return a limit's value, or its slack, in its unit."""
+    if name in KEPT:
+        return _percent(value)
     cost = _limited(name)
     if name in NO_COSTS:
         return number(value)
@@ -349,20 +361,26 @@ def binding(result: Mapping[str, Any], request: Mapping[str, Any]) -> str:
         return f"Limited by {joined([_named(name) for name in names])}. {_eased(names)} would {effect}."
     if names is None or not result["feasible"]:
         return ""
-    limits = _number_of_limits(request["budget"])
+    kept = [name for name in KEPT if name in request["objective"]]
+    limits = _number_of_limits(request["budget"]) + len(kept)
     if limits and (limits > 1 or minimized is not None):
-        ease = "Easing" if any(map(is_floor, request["budget"])) else "Raising"
+        ease = "Easing" if any(map(is_floor, [*request["budget"], *kept])) else "Raising"
         return f"{ease} any one limit would not {effect}."
     return (
         "" if minimized is not None else "Not limited by the budget. Only a larger space would allow a better network."
     )
 
 
+def _percent(share: float | None) -> str:
+    """Return a share: 80 %."""
+    return UNKNOWN if share is None else f"{number(100 * share)} %"
+
+
 def _eased(names: Sequence[str]) -> str:
     """Return what would help against limits, as the subject of a sentence."""
     floors = sum(map(is_floor, names))
     if len(names) == 1:
-        lower = "A lower share" if names[0] == "spend" else "A lower floor"
+        lower = "A lower share" if names[0] in ("spend", *KEPT) else "A lower floor"
         return lower if floors else "A higher limit"
     return "Raising any one of these limits" if not floors else "Easing any one of these limits"
 
@@ -420,6 +438,8 @@ def relaxation(result: Mapping[str, Any]) -> list[str]:
         elif least is None:
             limit = _named(name) if is_floor(name) else f"the {limit_label(name)} limit"
             lines.append(f"Changing {limit} alone does not help.")
+        elif name in KEPT:
+            lines.append(f"Keep at most {_percent(least)} {limit_label(name)}.")
         elif is_floor(name):
             lines.append(f"Lower {_named(name)} to at most {_exact_limit(name, least)}.")
         else:
@@ -535,12 +555,14 @@ def _using(spend: Mapping[str, Any] | None) -> str:
 def _wanted(objective: Mapping[str, Any]) -> str:
     if "pareto" in objective:
         return f"Pareto front of NN-Mass and {joined([cost(name) for name in objective['pareto'][1:]])}"
+    shares = [f"{_percent(objective[name])} {limit_label(name)}" for name in KEPT if name in objective]
+    keeping = f" with {joined(shares)} of a reference" if shares else ""
     if "minimize" in objective:
         least = f" at NN-Mass {number(objective[LEAST_MASS])}" if objective.get(LEAST_MASS) is not None else ""
-        at = " at a reference's NN-Mass" if "reference" in objective else least
-        return f"Least {cost(objective['minimize'])}{at}"
+        at = " at a reference's NN-Mass" if "reference" in objective and "keep_stages" not in objective else least
+        return f"Least {cost(objective['minimize'])}{at}{' and' if at and keeping else ''}{keeping}"
     maximized = objective.get("maximize", "nn_mass")
-    return "Most NN-Mass" if maximized == "nn_mass" else f"Most {cost(maximized)}"
+    return f"{'Most NN-Mass' if maximized == 'nn_mass' else f'Most {cost(maximized)}'}{keeping}"
 
 
 def cost(name: str) -> str:

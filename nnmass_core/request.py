@@ -44,6 +44,17 @@ from nnmass_core.named.networks import named_network, named_networks
 from nnmass_core.named.presets import resolve_spaces
 from nnmass_core.spaces.base import AnySpace, Space
 from nnmass_core.spaces.densities import has_densities
+from nnmass_core.spaces.kept import (
+    KEPT_PARAMS,
+    KEPT_STAGES,
+    NOTHING_KEPT,
+    Kept,
+    KeptParams,
+    KeptStages,
+    check_stages_kept,
+    decode_kept,
+    kept_schemas,
+)
 from nnmass_core.spaces.structure import ANY, Structure, decode_structure
 
 VERSION = 2
@@ -53,7 +64,8 @@ VERSION = 2
 costs that are maximized or minimized at any NN-Mass, weight_bytes as an objective, spend, exclude, first_rank,
 several devices, a batch, limits on density, depth and one memory, depth as an objective; stages that overlap or can be
 left out, and several numbers of cells, fronts in any two costs; kernels, squeeze-and-excitation, activations and stem
-strides of inverted residuals; several spaces, and several resolutions in every family of images.
+strides of inverted residuals; several spaces, and several resolutions in every family of images; shares of a reference
+that are kept, and a reference where NN-Mass is maximized.
 """
 
 MOST_RESULTS = 1000
@@ -90,20 +102,25 @@ class Maximize:
 
     Args:
         quantity: `nn_mass`, or the name of a cost that is a sum over the layers, such as `params`.
+        reference: The architecture that is compressed, which the answer is compared with; None of others.
+        kept: The shares of the reference's figures that networks keep.
 
     Raises:
-        DefinitionError: The quantity cannot be maximized.
+        DefinitionError: The quantity cannot be maximized, or something is kept without a reference.
     """
 
     quantity: str = "nn_mass"
+    reference: Architecture | None = None
+    kept: Kept = NOTHING_KEPT
 
     def __post_init__(self) -> None:
         if self.quantity not in maximized():
             raise DefinitionError.at("maximize", "unknown_choice", one_of(self.quantity, maximized()))
+        _check_kept(self.kept, self.reference)
 
     def to_json(self) -> JsonObject:
         """Write the objective in the form of the request."""
-        return {"maximize": self.quantity}
+        return {"maximize": self.quantity, **_reference_form(self.reference, self.kept)}
 
 
 @dataclass(frozen=True)
@@ -114,17 +131,21 @@ class Minimize:
         cost: The name of a cost, such as `params`, `macs`, `peak_activation_bytes` or `latency_ms`.
         min_nn_mass: The least NN-Mass, 0 to 1e15; None asks for none.
         reference: The architecture whose NN-Mass is the least. Give this or `min_nn_mass`, or neither.
+        kept: The shares of the reference's figures that networks keep. A share of the stages' NN-Mass is in place of
+            its NN-Mass as a whole.
 
     Raises:
-        DefinitionError: No objective can name the cost, `min_nn_mass` is out of range, or both `min_nn_mass` and
-            `reference` are given.
+        DefinitionError: No objective can name the cost, `min_nn_mass` is out of range, both `min_nn_mass` and
+            `reference` are given, or something is kept without a reference.
     """
 
     cost: str
     min_nn_mass: float | None = None
     reference: Architecture | None = None
+    kept: Kept = NOTHING_KEPT
 
     def __post_init__(self) -> None:
+        _check_kept(self.kept, self.reference)
         if self.cost not in objectives():
             raise DefinitionError.at("minimize", "unknown_choice", one_of(self.cost, objectives()))
         if self.min_nn_mass is not None and self.reference is not None:
@@ -137,13 +158,13 @@ class Minimize:
     def least_mass(self) -> Fraction | None:
         """The required NN-Mass, exactly: docs/theory.md (50); None where none is."""
         if self.reference is not None:
-            return self.reference.evaluation.mass
+            return self.reference.evaluation.mass if self.kept.stages is None else None
         return None if self.min_nn_mass is None else least_mass_of(self.min_nn_mass)
 
     def to_json(self) -> JsonObject:
         """Write the objective in the form of the request."""
         if self.reference is not None:
-            return {"minimize": self.cost, "reference": self.reference.definition()}
+            return {"minimize": self.cost, **_reference_form(self.reference, self.kept)}
         if self.min_nn_mass is None:
             return {"minimize": self.cost}
         return {"minimize": self.cost, "min_nn_mass": self.min_nn_mass}
@@ -174,6 +195,16 @@ class Pareto:
 
 
 Objective = Maximize | Minimize | Pareto
+
+
+def _check_kept(kept: Kept, reference: Architecture | None) -> None:
+    if reference is None and kept != NOTHING_KEPT:
+        name = next(iter(kept.to_json()))
+        raise DefinitionError.at(name, "needs_reference", "requires a reference")
+
+
+def _reference_form(reference: Architecture | None, kept: Kept) -> JsonObject:
+    return {} if reference is None else {"reference": reference.definition(), **kept.to_json()}
 
 
 @dataclass(frozen=True)
@@ -240,8 +271,8 @@ def decode_objective(data: object) -> Objective:
     """Read an objective from parsed JSON.
 
     Args:
-        data: An object with exactly one of `maximize`, `minimize` and `pareto`; `minimize` also takes `min_nn_mass` or
-            `reference`.
+        data: An object with exactly one of `maximize`, `minimize` and `pareto`; `minimize` also takes `min_nn_mass`,
+            and both it and `maximize` a `reference` with `keep_stages` and `keep_params`.
 
     Raises:
         DefinitionError: The objective is wrong; each problem names its field.
@@ -251,7 +282,9 @@ def decode_objective(data: object) -> Objective:
     kinds = [kind for kind in ("maximize", "minimize", "pareto") if kind in data]
     if len(kinds) != 1:
         raise DefinitionError.at("", "required", "must have exactly one of maximize, minimize, pareto")
-    allowed = {"minimize": {"minimize", "min_nn_mass", "reference"}}.get(kinds[0], set(kinds))
+    of_reference = {"reference", KEPT_STAGES, KEPT_PARAMS}
+    further = {"minimize": {LEAST_MASS, *of_reference}, "maximize": of_reference}
+    allowed = {*kinds, *further.get(kinds[0], ())}
     problems = list(unknown_fields(data, allowed))
     if problems:
         raise DefinitionError(problems)
@@ -270,17 +303,23 @@ def objective_schema() -> JsonObject:
     }
     reference: JsonObject = {
         **network_schema(),
-        "description": "Network whose NN-Mass is the least: a name, an id or a full definition.",
+        "description": "Network whose NN-Mass is the least, unless `keep_stages` says how much each of its stages "
+        "keeps: a name, an id or a full definition.",
         "examples": [next(iter(named_networks()))],
     }
     largest = choice_schema(maximized(), "What to maximize.")
+    compared: JsonObject = {**reference, "description": "Network to compress, which the answer is compared with."}
+    kept = kept_schemas()
     return {
         "title": "Objective",
         "default": {"maximize": "nn_mass"},
         "oneOf": [
             object_schema("MaximizeObjective", {"maximize": largest}),
             object_schema("MinimizeObjective", {"minimize": cost, "min_nn_mass": least}, optional=["min_nn_mass"]),
-            object_schema("CompressObjective", {"minimize": cost, "reference": reference}),
+            object_schema("CompressObjective", {"minimize": cost, "reference": reference, **kept}, optional=kept),
+            object_schema(
+                "CompressWithinObjective", {"maximize": largest, "reference": compared, **kept}, optional=kept
+            ),
             object_schema("ParetoObjective", {"pareto": _fronts_schema()}),
         ],
     }
@@ -309,22 +348,26 @@ def _fronts_schema() -> JsonObject:
 
 def _decode_maximize(data: Mapping[str, Any]) -> Objective:
     quantity = data["maximize"]
-    return Maximize(quantity if isinstance(quantity, str) else "")
+    return Maximize(quantity if isinstance(quantity, str) else "", _decode_reference(data), decode_kept(data))
+
+
+def _decode_reference(data: Mapping[str, Any]) -> Architecture | None:
+    if "reference" not in data:
+        return None
+    try:
+        return _network(data["reference"])
+    except DefinitionError as error:
+        raise error.under("reference") from error
 
 
 def _decode_minimize(data: Mapping[str, Any]) -> Objective:
     if "min_nn_mass" in data and "reference" in data:
         raise DefinitionError.at("min_nn_mass", "conflicts_with_reference", "give either min_nn_mass or reference")
-    reference = None
-    if "reference" in data:
-        try:
-            reference = _network(data["reference"])
-        except DefinitionError as error:
-            raise error.under("reference") from error
+    reference = _decode_reference(data)
     if "min_nn_mass" in data and data["min_nn_mass"] is None:
         raise DefinitionError.at("min_nn_mass", "out_of_range", f"must be a number from 0 to {LARGEST_MASS:g}")
     cost = data["minimize"]
-    return Minimize(cost if isinstance(cost, str) else "", data.get("min_nn_mass"), reference)
+    return Minimize(cost if isinstance(cost, str) else "", data.get("min_nn_mass"), reference, decode_kept(data))
 
 
 def decode_excluded(data: object, find: Find = lambda arch_id: None) -> tuple[Architecture, ...]:
@@ -428,10 +471,12 @@ class SearchRequest:
             problems.append(Problem("diversity", "unknown_choice", "must be none or shape"))
         if isinstance(self.objective, Pareto) and self.diversity != "none":
             problems.append(Problem("diversity", "conflicts_with_objective", "does not apply to a Pareto front"))
-        if self.spend is not None and self.objective != Maximize():
+        if self.spend is not None and not (
+            isinstance(self.objective, Maximize) and self.objective.quantity == "nn_mass"
+        ):
             problems.append(Problem("spend", "conflicts_with_objective", "applies only where NN-Mass is maximized"))
         problems += [*self._latency_problems(), *self._depth_problems(), *self._memory_problems()]
-        problems += [*self._size_problems(), *self._mass_problems()]
+        problems += [*self._size_problems(), *self._mass_problems(), *self._kept_problems()]
         if self.diversity != "none" and len(self.space.spaces) > 1:
             problems.append(Problem("diversity", "conflicts_with_spaces", "does not apply to several spaces"))
         for space in self.space.spaces if self.budget.density_limits() else ():
@@ -564,6 +609,27 @@ class SearchRequest:
         message = f"must have at most the budget's {MOST_MASS}, which is {most.bound}"
         yield Problem(f"objective.{field}", "min_above_max", message)
 
+    def _kept_problems(self) -> Iterator[Problem]:
+        """Yield what is kept of a reference where networks of the space cannot be compared with it."""
+        for limit in self.kept_limits:
+            if isinstance(limit, KeptStages):
+                found = [
+                    problem for space in self.space.spaces for problem in check_stages_kept(space, limit.reference)
+                ]
+                yield from (Problem(f"objective.{one.field}", one.code, one.message) for one in dict.fromkeys(found))
+
+    @property
+    def reference(self) -> Architecture | None:
+        """The architecture that is compressed; None of other requests."""
+        return None if isinstance(self.objective, Pareto) else self.objective.reference
+
+    @property
+    def kept_limits(self) -> tuple[KeptStages | KeptParams, ...]:
+        """The hard limits that follow from what is kept of the reference."""
+        if isinstance(self.objective, Pareto) or self.objective.reference is None:
+            return ()
+        return self.objective.kept.limits(self.objective.reference)
+
     def _latency_problems(self) -> list[Problem]:
         fields = [field for field, cost in self.costs if cost.timed]
         if not fields:
@@ -657,10 +723,11 @@ class SearchRequest:
         if {name for name, _ in self.budget.bounds} - first or len(self.budget.devices) > 1 or self.budget.batch > 1:
             return 2
         match self.objective:
-            case Maximize(quantity="nn_mass"):
+            case Maximize(quantity="nn_mass", reference=None):
                 return 1
-            case Minimize(cost=name, min_nn_mass=least, reference=reference):
+            case Minimize(cost=name, min_nn_mass=least, reference=reference, kept=kept):
                 early = least is not None if reference is None else not has_later_fields(reference)
+                early &= kept == NOTHING_KEPT
                 return 1 if early and name not in LATER_COSTS else 2
             case Pareto(costs=names):
                 return 2 if LATER_COSTS & {*names} or (len(names) > 1 and names not in FIRST_PAIRS) else 1

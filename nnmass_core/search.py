@@ -46,8 +46,12 @@ from nnmass_core.request import Maximize, Minimize, Objective, Pareto, SearchReq
 from nnmass_core.spaces.base import AnySpace, Space
 from nnmass_core.spaces.caveats import LEAST_USE, caveats_of_network, caveats_of_ranking
 from nnmass_core.spaces.densities import densities_of, within_density
+from nnmass_core.spaces.kept import KeptParams, KeptStages, keeping_stages
 from nnmass_core.spaces.several import chain_of_all, size_of_all
 from nnmass_core.spaces.structure import ANY, Structure, structured
+
+HardLimit = AnyLimit | KeptStages | KeptParams
+"""A limit of the budget, or one that follows from what is kept of a reference."""
 
 COUNTED = ("params", "macs", "weights", "indices")
 """The quantities that costs are computed from."""
@@ -232,7 +236,14 @@ def _computed(cost: Cost, element_bytes: int, stage: Stage) -> Ints:
     return column
 
 
-def _problem(chain: Chain, limits: tuple[AnyLimit, ...], objective: Objective) -> ChainProblem:
+def _within(space: Space, chain: Chain, density: Fraction | None, kept: KeptStages | None) -> Chain:
+    """Return the chain of the networks of a space whose cells and stages keep limits."""
+    if kept is not None:
+        chain = keeping_stages(space, chain, kept)
+    return chain if density is None else within_density(space, chain, density)
+
+
+def _problem(chain: Chain, limits: tuple[HardLimit, ...], objective: Objective) -> ChainProblem:
     """Return the engine's problem. For a least peak its keys are the ranking order, since the peak is not a sum."""
     uppers = [limit for limit in limits if isinstance(limit, Limit)]
     caps = {quantity: limit.elements for limit in uppers for quantity in limit.quantities}
@@ -242,6 +253,9 @@ def _problem(chain: Chain, limits: tuple[AnyLimit, ...], objective: Objective) -
         whole = shared.bound // shared.element  # the activations alone
         peak = whole if peak is None else min(peak, whole)
     floors = {limit.cost.quantity: limit.elements for limit in limits if isinstance(limit, Floor)}
+    kept = [limit.elements for limit in limits if isinstance(limit, KeptParams)]
+    if kept:
+        floors["params"] = max(*kept, floors.get("params", 0))
     masses = [limit for limit in limits if isinstance(limit, MassLimit)]
     least = [limit.mass for limit in masses if limit.lower]
     asked = objective.least_mass if isinstance(objective, Minimize) else None
@@ -299,14 +313,14 @@ class _Question:
         self.chain = self._chain = chain_of_all(chains)
         self._control = control
         self._caps = request.budget.limits()
-        self._limits = request.budget.all_limits()
+        self._limits: tuple[HardLimit, ...] = (*request.budget.all_limits(), *request.kept_limits)
         self._size = request.budget.element_bytes
         self._counted = (self._size, request.budget.batch)
         self._cost = _cost_of(request.objective)
         self._of_peak = self._cost is not None and self._cost.quantity == PEAK
         self._excluded = _excluded(request)
         self._listed: Listing | None = None
-        self._within: dict[Fraction, Chain] = {}
+        self._within: dict[tuple[Fraction | None, KeptStages | None], Chain] = {}
 
     def nothing(self) -> SearchResult:
         """Return the result of a space without a network that keeps the structure: no limit changes that."""
@@ -331,17 +345,21 @@ class _Question:
         certificate = self._certificate(ranking, best, solution)
         return SearchResult(ranking, certificate if first is None else replace(certificate, spent=self._spent(first)))
 
-    def _problem(self, limits: tuple[AnyLimit, ...]) -> ChainProblem:
+    def _problem(self, limits: tuple[HardLimit, ...]) -> ChainProblem:
         """Return the engine's problem of the request with other limits."""
-        densities = [limit.density for limit in limits if isinstance(limit, DensityLimit)]
-        chain = self._chain_within(densities[0]) if densities else self._chain
-        return replace(_problem(chain, limits, self._objective), excluded=self._excluded)
+        density = next((limit.density for limit in limits if isinstance(limit, DensityLimit)), None)
+        kept = next((limit for limit in limits if isinstance(limit, KeptStages)), None)
+        problem = _problem(self._chain_within(density, kept), limits, self._objective)
+        return replace(problem, excluded=self._excluded)
 
-    def _chain_within(self, density: Fraction) -> Chain:
-        if density not in self._within:
+    def _chain_within(self, density: Fraction | None, kept: KeptStages | None) -> Chain:
+        """Return the chain of the networks whose cells and stages keep these limits."""
+        if density is None and kept is None:
+            return self._chain
+        if (density, kept) not in self._within:
             each = zip(self._request.space.spaces, self._chains, strict=True)
-            self._within[density] = chain_of_all([within_density(space, chain, density) for space, chain in each])
-        return self._within[density]
+            self._within[density, kept] = chain_of_all([_within(space, chain, density, kept) for space, chain in each])
+        return self._within[density, kept]
 
     def _most(self, problem: ChainProblem, control: Control) -> Solution | None:
         """Return the network that uses the most of the cost of which a share must be spent; None without a `spend`."""
@@ -491,8 +509,7 @@ class _Question:
         infeasible = solution.complete and best is None
         value = None if best is None else self._value(best)
         bound = self._bound(value, solution)
-        minimizing = self._objective if isinstance(self._objective, Minimize) else None
-        reference = minimizing.reference if minimizing else None
+        reference = self._request.reference
         size = size_of_all(self._request.space.spaces, self._chains)
         binding = self._binding(best) if best is not None else () if infeasible else None
         relaxation, joint, unfinished = self._relaxed() if infeasible else (None, None, ())
@@ -680,7 +697,11 @@ class _Question:
             nearest[LEAST_MASS] = self._nearest_mass(MassLimit(LEAST_MASS, 0.0))
         return nearest
 
-    def _nearest_of(self, others: ChainProblem, limit: AnyLimit) -> float | None:
+    def _nearest_of(self, others: ChainProblem, limit: HardLimit) -> float | None:
+        if isinstance(limit, KeptStages):
+            return self._nearest_kept_stages(others, limit)
+        if isinstance(limit, KeptParams):
+            return self._nearest_kept_params(others, limit)
         if isinstance(limit, MassLimit):
             return self._nearest_mass(limit)
         if isinstance(limit, DensityLimit):
@@ -694,13 +715,40 @@ class _Question:
         low, high = -1, len(densities)
         while high - low > 1:
             middle = (low + high) // 2
-            chain = self._chain_within(densities[middle])
+            chain = self._chain_within(densities[middle], self._kept_stages())
             solver = Solver(replace(others, chain=chain, keys=EASIEST), 1, self._control)
             admitted = solver.admits()
             if admitted is None:
                 raise OutOfTime
             low, high = (low, middle) if admitted else (middle, high)
         return float(densities[high]) if high < len(densities) else None
+
+    def _kept_stages(self) -> KeptStages | None:
+        return next((limit for limit in self._limits if isinstance(limit, KeptStages)), None)
+
+    def _nearest_kept_stages(self, others: ChainProblem, limit: KeptStages) -> float | None:
+        """Return the greatest whole percent of each stage that a network within the other limits keeps."""
+        density = next((one.density for one in self._limits if isinstance(one, DensityLimit)), None)
+        low, high = 0, math.ceil(100 * limit.share)
+        while low < high:
+            middle = (low + high) // 2
+            chain = self._chain_within(density, replace(limit, share=middle / 100))
+            admitted = Solver(replace(others, chain=chain, keys=EASIEST), 1, self._control).admits()
+            if admitted is None:
+                raise OutOfTime
+            low, high = (middle + 1, high) if admitted else (low, middle)
+        return (low - 1) / 100 if low else None
+
+    def _nearest_kept_params(self, others: ChainProblem, limit: KeptParams) -> float | None:
+        """Return the greatest share of the reference's params that a network within the other limits keeps.
+
+        It is rounded down to four decimals.
+        """
+        key = Key(others.chain.quantities.index("params"), 1)
+        found = self._proved(replace(others, keys=(key, maximize("nn_mass"))))
+        if not len(found.additive):
+            return None
+        return int(found.additive[0, key.column]) * 10_000 // limit.reference.evaluation.params / 10_000
 
     def _nearest(self, others: ChainProblem, limit: Limit | Floor) -> float | None:
         """Return what the networks within the other limits have of a limit's cost, nearest to the limit."""
@@ -807,7 +855,7 @@ def _empty(
         caveats=("no_limits",) if free else (),
         labels=0,
         pruned=0,
-        reference=objective.reference if isinstance(objective, Minimize) else None,
+        reference=request.reference,
         front=isinstance(objective, Pareto),
         first_rank=request.first_rank,
     )

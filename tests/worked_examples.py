@@ -31,6 +31,7 @@ from nnmass_core.named.presets import resolve_space, resolve_spaces
 from nnmass_core.request import Maximize, Minimize, Pareto, SearchRequest, Spend
 from nnmass_core.search import chain_for, chain_of, search
 from nnmass_core.spaces.base import Space
+from nnmass_core.spaces.kept import Kept
 from nnmass_core.spaces.structure import Structure
 from nnmass_core.wiring import draw_wiring
 from tests.core.residual_problems import choices
@@ -392,6 +393,27 @@ def structures() -> Figures:
     return figures(**found)
 
 
+def shares_of_a_reference() -> Figures:
+    reference = named_network("mobilenet_v2")
+    space = decode_space(reference.space_around())
+    kept, plain = (
+        search(SearchRequest(space=space, budget=Budget(), objective=objective, top_k=1)).ranking[0].evaluation
+        for objective in (
+            Minimize("macs", reference=reference, kept=Kept(0.8, 0.95)),
+            Minimize("macs", reference=reference),
+        )
+    )
+    pairs = zip(kept.parts, reference.evaluation.parts, strict=True)
+    found: dict[str, float | Fraction] = {
+        "fewest MACs": kept.macs,
+        "m": kept.mass,
+        "least share of a stage": min(own.mass / part.mass for own, part in pairs if part.mass),
+        "params": kept.params,
+        "fewest MACs at its NN-Mass": plain.macs,
+    }
+    return figures(**found)
+
+
 def sums_close_to_a_limit() -> Figures:
     space = resolve_space("densenet-tiny")
     chain = chain_of(space)
@@ -593,6 +615,7 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     57: best_completion,
     60: several_devices,
     61: structures,
+    92: shares_of_a_reference,
     67: left_out_stages,
     68: numbers_of_cells,
     65: lines_of_a_grid,

@@ -172,7 +172,7 @@ def _keeping(chain: Chain, values: list[Ints | None], *, may_rise: bool) -> Chai
         node, known = states.T
         steps.append((stage, source, target.reshape(-1), option))
         counts.append(len(node))
-    return _of(chain, steps, [*counts[:-1], 1])
+    return chain_of_steps(chain, steps, [*counts[:-1], 1])
 
 
 def _continuations(stage: Stage, value: Ints, node: Ints, known: Ints, *, may_rise: bool) -> tuple[Ints, Ints]:
@@ -180,7 +180,7 @@ def _continuations(stage: Stage, value: Ints, node: Ints, known: Ints, *, may_ri
     every, free = np.arange(len(stage)), np.flatnonzero(value == NOTHING)
     fresh, others = np.flatnonzero(known == NOTHING), np.flatnonzero(known != NOTHING)
     if may_rise:
-        place, option = _joined(stage.source, node, every, np.arange(len(node)))
+        place, option = joined_options(stage.source, node, every, np.arange(len(node)))
         keeps = (known[place] == NOTHING) | (value[option] == NOTHING) | (value[option] >= known[place])
         return place[keeps], option[keeps]
     values = np.unique(np.concatenate([value, known]))
@@ -188,18 +188,28 @@ def _continuations(stage: Stage, value: Ints, node: Ints, known: Ints, *, may_ri
     size = len(values)
     bound = np.flatnonzero(value != NOTHING)
     parts = [
-        _joined(stage.source, node, every, fresh),
-        _joined(stage.source, node, free, others),
-        _joined(stage.source * size + of_option, node * size + of_node, bound, others),
+        joined_options(stage.source, node, every, fresh),
+        joined_options(stage.source, node, free, others),
+        joined_options(stage.source * size + of_option, node * size + of_node, bound, others),
     ]
     place, option = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     return place, option
 
 
-def _joined(keys: Ints, wanted: Ints, options: Ints, places: Ints) -> tuple[Ints, Ints]:
-    """Return every pair of a place and an option with its key. Raises DefinitionError when there are too many.
+def joined_options(keys: Ints, wanted: Ints, options: Ints, places: Ints) -> tuple[Ints, Ints]:
+    """Return every pair of a place and an option with its key.
 
-    keys: of all options; wanted: of all places. options, places: those that are joined.
+    Args:
+        keys: The keys of all options.
+        wanted: The keys of all places.
+        options: The options that are joined.
+        places: The places that are joined.
+
+    Returns:
+        The place and the option of each pair.
+
+    Raises:
+        DefinitionError: There are too many.
     """
     order = options[np.argsort(keys[options], kind="stable")]
     low, end = (np.searchsorted(keys[order], wanted[places], side=side) for side in ("left", "right"))
@@ -209,8 +219,14 @@ def _joined(keys: Ints, wanted: Ints, options: Ints, places: Ints) -> tuple[Ints
     return places[place], order[option]
 
 
-def _of(chain: Chain, steps: list[tuple[Stage, Ints, Ints, Ints]], counts: list[int]) -> Chain:
-    """Return the chain of steps, each a stage with sources, targets and options, without what leads nowhere."""
+def chain_of_steps(chain: Chain, steps: list[tuple[Stage, Ints, Ints, Ints]], counts: list[int]) -> Chain:
+    """Return a chain of other nodes, without what leads nowhere.
+
+    Args:
+        chain: The chain whose options it has.
+        steps: For each stage, the stage itself, the node before and after each option, and the option.
+        counts: The nodes before each stage, and at the end.
+    """
     alive = np.ones(1, bool)
     stages, nodes = list[Stage](), [1]
     for (stage, source, target, option), before in zip(reversed(steps), reversed(counts[:-1]), strict=True):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from nnmass_core.named.networks import named_network
 from tests.core.latencies import profile
 from worker import search_tasks
 from worker.process import Context
@@ -50,6 +51,34 @@ def test_compress_accepts_a_definition_or_an_id(client: TestClient, worker: Cont
 
 def _compress(reference: dict[str, Any]) -> dict[str, Any]:
     return {"minimize": "params", "reference": reference}
+
+
+def test_compress_keeps_shares_of_stages_and_params(client: TestClient, worker: Context) -> None:
+    network = named_network("resnet20")
+    reference = network.evaluation.report("fp32") | {"architecture": network.definition()}
+    around = {name: reference["architecture"][name] for name in ("family", "input", "num_classes", "block", "stem")}
+    stages = [{"channels": [c // 2, c, 3 * c // 2], "repeats": [1, 2, 3]} for c in (16, 32, 64)]
+    around |= {"stem_channels": 16, "stages": stages}
+    kept = {"keep_stages": 0.8, "keep_params": 0.95}
+    objective = {"minimize": "macs", "reference": "resnet20"}
+    search, items = run(client, worker, {"space": around, "objective": objective | kept, "top_k": 1})
+    assert search["request"]["objective"] == {**objective, "reference": reference["architecture"], **kept}
+    assert items[0]["params"] >= 0.95 * reference["params"]
+    pairs = list(zip(items[0]["stages"], reference["stages"], strict=True))
+    assert all(own["nn_mass"] >= 0.8 * stage["nn_mass"] for own, stage in pairs)
+    assert items[0]["slack"].keys() == kept.keys()
+    summary = "Least MACs with 80 % of each stage&#39;s NN-Mass and 95 % of the params of a reference"
+    assert summary in client.get(f"/searches/{search['id']}").text
+    # a limit that the shares exclude: each is named
+    most = {"maximize": "nn_mass", "reference": "resnet20", **kept}
+    none, _ = run(client, worker, {"space": around, "objective": most, "budget": {"max_macs": 10_000_000}})
+    assert none["result"]["reference"]["params"] == reference["params"]
+    assert none["result"]["relaxation"].keys() == {"max_macs", *kept}
+    off, _ = run(client, worker, {"space": around, "objective": objective | {"keep_stages": None, "keep_params": 0}})
+    assert off["request"]["objective"].keys() == {"minimize", "reference"}
+    wrong = client.post("/v1/searches", json={"space": "resnet-imagenet", "objective": objective | kept})
+    assert wrong.status_code == 422
+    assert [error["field"] for error in wrong.json()["errors"]] == ["objective.keep_stages"]
 
 
 def test_a_front_ascends_in_cost_and_in_nn_mass(client: TestClient, worker: Context) -> None:
