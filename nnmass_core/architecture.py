@@ -180,6 +180,11 @@ class Architecture(Value):
         raise NotImplementedError  # a family without the field: a mistake of its author, found by its first test
 
     @property
+    def classifies(self) -> bool:
+        """Whether the outputs are scores of classes; others are not trained."""
+        return True
+
+    @property
     def widths(self) -> tuple[int, ...]:
         """The width of each cell or the channels of each stage: NN-Mass is a fair comparison where they are equal."""
         return tuple(part.width for part in self.evaluation.parts)

@@ -94,20 +94,29 @@ def walk_depthwise(image: tuple[int, int, int], classes: int, cells: Cells, samp
     return _walk_cnn(image, classes, cells, sampled, depthwise=True)
 
 
-def walk_mlp(features: int, classes: int, width: int, depth: int, skips: int, sampled: Sources = every_output) -> Tape:
-    """Walk a `densenet_mlp`."""
+def walk_mlp(
+    features: int, classes: int, cells: Cells, sampled: Sources = every_output, *, batchnorm: bool = False
+) -> Tape:
+    """Walk a `densenet_mlp`. Activations and BatchNorm are in place: nobody reads their inputs later."""
     tape = Tape()
-    outputs = [tape.write("x", features, [])]
-    inputs = features
-    for j in range(depth):
-        taken = min(width * (j - 1), skips) if j >= 2 else 0
-        source = outputs[-1]
-        tape.sample(taken, width * (j - 1))
-        if taken:
-            source = tape.write(f"concat {j}", inputs + taken, [source, *(outputs[i + 1] for i in sampled(0, j))])
-        out = classes if j == depth - 1 else width
-        outputs.append(tape.linear(f"layer {j}", source, inputs + taken, out))
-        inputs = width
+    source, inputs = tape.write("x", features, []), features
+    for c, (width, depth, skips) in enumerate(cells):
+        outputs: list[str] = []
+        for j in range(depth):
+            taken = min(width * (j - 1), skips) if j >= 2 else 0
+            tape.sample(taken, width * (j - 1))
+            if taken:
+                name = f"concat {c}.{j}"
+                source = tape.write(name, inputs + taken, [source, *(outputs[i] for i in sampled(c, j))])
+            if j >= 2 and batchnorm:
+                tape.batch_norm(inputs + taken)
+            ends = c + 1 < len(cells) and j == depth - 1
+            out = width if ends or j < depth - 1 else classes
+            source = tape.linear(f"layer {c}.{j}", source, inputs + taken, out)
+            outputs.append(source)
+            if (j == 0 or ends) and batchnorm:
+                tape.batch_norm(out)
+            inputs = width
     return tape
 
 

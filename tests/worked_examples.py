@@ -132,6 +132,15 @@ def all_figures(name: str) -> Figures:
     return costs(named_network(name)) | figures(peak=found.peak_elements, m=found.mass)
 
 
+def several_cells_of_an_mlp() -> Figures:
+    """Return the figures of MLPerf Tiny's autoencoder, and of the same with skip connections."""
+    form = parsed(named_network("mlperf-tiny-ad").definition())
+    form["later_cells"][-1]["skip_channels"] = 32
+    more = decode_architecture(form | {"skip_channels": 32})
+    found = costs(more) | figures(peak=more.evaluation.peak_elements, m=more.evaluation.mass)
+    return all_figures("mlperf-tiny-ad") | {f"{name} with skips": value for name, value in found.items()}
+
+
 def small_images() -> Figures:
     """Return the figures of three networks for images of 32 x 32."""
     others = {name: all_figures(name) for name in ("resnet18_cifar", "mlperf-tiny-resnet8")}
@@ -631,4 +640,5 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     81: sums_of_fractions,
     85: small_images,
     86: lambda: all_figures("regnet_x_400mf"),
+    96: several_cells_of_an_mlp,
 }

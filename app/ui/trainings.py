@@ -54,7 +54,8 @@ def _fits(name: str, architecture: Architecture) -> bool:
         dataset = resolve_dataset(name)
     except DefinitionError:
         return False  # it needs more than a name
-    return not list(problems_of(dataset, architecture.input_shape, architecture.num_classes))
+    shape, classes = architecture.input_shape, architecture.num_classes
+    return not list(problems_of(dataset, shape, classes, classifies=architecture.classifies))
 
 
 @router.post("/verifications")

@@ -206,7 +206,8 @@ def _architecture(session: Session, owner: str, body: VerificationBody) -> Archi
 
 
 def _check_fit(architecture: Architecture, training: TrainingOptions) -> None:
-    problems = list(problems_of(training.dataset, architecture.input_shape, architecture.num_classes))
+    shape, classes = architecture.input_shape, architecture.num_classes
+    problems = list(problems_of(training.dataset, shape, classes, classifies=architecture.classifies))
     if training.recipe.augmentation != "none" and training.dataset.name.startswith("synthetic"):
         problems.append(
             Problem("recipe.augmentation", "no_images", "applies only to images, and this dataset has none")

@@ -153,9 +153,15 @@ def metadata(
         "precision": "fp32",
         **_written(options, shape),
         "input_layout": "NCHW" if len(shape) == 3 else "N, features",
-        "output": f"{architecture.num_classes} scores before softmax, one for each class",
+        "output": _output(architecture),
     }
     return about | (_untrained() if trained is None else _of_training(trained, shape))
+
+
+def _output(architecture: Architecture) -> str:
+    if architecture.classifies:
+        return f"{architecture.num_classes} scores before softmax, one for each class"
+    return f"{architecture.num_classes} numbers, a reconstruction of the input"
 
 
 def rewritten(about: JsonObject, options: FileOptions) -> JsonObject:

@@ -176,10 +176,14 @@ def _dense_cnn(convolution: str) -> Callable[[ConcatenationCnn, int], str]:
 def _mlp(network: DenseNetMlp, seed: int) -> str:
     places = {
         "activation": ACTIVATIONS[network.activation],
+        "norm": '(f"{prefix}norm", nn.BatchNorm1d(features)), ' if network.batchnorm else "",
+        "normalized": "BatchNorm and activation" if network.batchnorm else "The activation",
         "features": network.in_features,
+        "gives": "scores" if network.classifies else "a reconstruction",
         "classes": network.num_classes,
     }
-    return IMPORTS + _wiring(network, [network.width], seed) + CELL + "\n" + Template(MLP).substitute(places)
+    widths = [cell.width for cell in network.cells]
+    return IMPORTS + _wiring(network, widths, seed) + CELL + "\n" + Template(MLP).substitute(places)
 
 
 def _mobilenet_v2(network: MobileNetV2, seed: int) -> str:

@@ -169,30 +169,42 @@ def convolution(channels: int, width: int, stride: int, *, very_first: bool) -> 
 '''
 
 MLP = '''
-def layer(j: int, features: int, width: int) -> nn.Module:
-    """Layer j: layer 0 activates its output, layers 2 and later their concatenated input; layer 1 has no activation."""
-    linear = nn.Linear(features, width)
-    if j == 0:
-        return nn.Sequential(OrderedDict(linear=linear, activation=nn.$activation()))
-    if j == 1:
-        return nn.Sequential(OrderedDict(linear=linear))
-    return nn.Sequential(OrderedDict(activation=nn.$activation(), linear=linear))
+def activated(prefix: str, features: int) -> list[tuple[str, nn.Module]]:
+    """$normalized."""
+    return [$norm(f"{prefix}activation", nn.$activation())]
+
+
+def layer(j: int, features: int, width: int, ends: bool) -> nn.Module:
+    """Layer j of a cell: layer 0 activates its output, layers 2 and later their concatenated input.
+
+    ends: whether it is the last layer of a cell that another follows; it then activates its output too.
+    """
+    parts = [*(activated("", features) if j >= 2 else []), ("linear", nn.Linear(features, width))]
+    if j == 0 or ends:
+        parts += activated("output_" if j else "", width)
+    return nn.Sequential(OrderedDict(parts))
 
 
 class Network(nn.Module):
-    """Features (n, $features) to scores (n, $classes)."""
+    """Features (n, $features) to $gives (n, $classes)."""
 
     def __init__(self) -> None:
         super().__init__()
-        (wiring,), (width,) = WIRING, WIDTHS
-        last, layers = len(wiring) - 1, []
-        for j, taken in enumerate(wiring):
-            entering = (width if j else $features) + sum(map(len, taken.values()))
-            layers.append(layer(j, entering, $classes if j == last else width))
-        self.cell = Cell(layers, width, wiring)
+        cells = []
+        for c, (wiring, width) in enumerate(zip(WIRING, WIDTHS)):
+            last, layers = len(wiring) - 1, []
+            for j, taken in enumerate(wiring):
+                entering = (width if j else [$features, *WIDTHS][c]) + sum(map(len, taken.values()))
+                ends = j == last and c + 1 < len(WIDTHS)
+                layers.append(layer(j, entering, width if j < last or ends else $classes, ends))
+            cells.append(Cell(layers, width, wiring))
+        self.cell, self.later_cells = cells[0], nn.ModuleList(cells[1:])
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.cell(x.flatten(1))
+        x = self.cell(x.flatten(1))
+        for cell in self.later_cells:
+            x = cell(x)
+        return x
 
 
 def build() -> nn.Module:

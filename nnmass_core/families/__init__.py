@@ -15,7 +15,8 @@ from nnmass_core.codec import JsonObject, as_integer, choice_schema, decode, jso
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families.densenet_cnn import DenseNetCnn, DenseNetCnnSpace
 from nnmass_core.families.densenet_cnn_depthwise import DenseNetCnnDepthwise, DenseNetCnnDepthwiseSpace
-from nnmass_core.families.densenet_mlp import DenseNetMlp, DenseNetMlpSpace
+from nnmass_core.families.densenet_mlp import DenseNetMlp
+from nnmass_core.families.densenet_mlp_space import DenseNetMlpSpace
 from nnmass_core.families.mobilenet_v2 import MobileNetV2
 from nnmass_core.families.mobilenet_v2_space import MobileNetV2Space
 from nnmass_core.families.resnet import ResNet, ResNetSpace

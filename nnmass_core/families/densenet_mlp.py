@@ -1,224 +1,259 @@
-"""`densenet_mlp`: one concatenation cell of Linear layers with bias, the last the classifier.
+"""`densenet_mlp`: concatenation cells of Linear layers with bias, the last of which gives the outputs.
 
-Formulas: docs/theory.md (15), (25).
+Formulas: docs/theory.md (15), (25) for one cell without BatchNorm, (96) for all networks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from fractions import Fraction
+from itertools import pairwise
+from typing import ClassVar
 
-import numpy as np
-
-from nnmass_core.architecture import CLASSES, Architecture, Evaluation, LayerShape, Step
-from nnmass_core.codec import JsonObject, choice, encode, field_schema, integer, object_schema
+from nnmass_core.architecture import CLASSES, Architecture, Evaluation, LayerShape, Part, Step
+from nnmass_core.codec import JsonObject, choice, encode, integer, sequence
 from nnmass_core.diagram import Panel
-from nnmass_core.engine.chain import Chain, Ints, Stage
-from nnmass_core.families.concatenation import SKIP_CHANNELS, WIDTH, Cell, skip_work
-from nnmass_core.families.concatenation_space import cell_densities, cell_layers, distinct_cells
-from nnmass_core.families.costs import Costs, stage_of, timed
+from nnmass_core.errors import Problem
+from nnmass_core.families.concatenation import MOST_CELLS, SKIP_CHANNELS, WIDTH, Cell, normalized, skip_work
+from nnmass_core.families.costs import Costs
 from nnmass_core.families.neighborhood import cells_around
-from nnmass_core.hardware.latency import LatencyModel, Operators, Work, elementwise, linear
-from nnmass_core.mass import Integers, canonical_skip_channels, larger, links, mass_terms, sampled_links
-from nnmass_core.spaces.axis import Axis, axis_schema, decode_axes
-from nnmass_core.spaces.base import Fields, Space, decode_choice, decode_integer
+from nnmass_core.hardware.latency import Operators, Work, elementwise, linear
+from nnmass_core.mass import Integers, canonical_skip_channels, larger, links, sampled_links
 
 FEATURES = (1, 10_000_000)
-DEPTH = (2, 512)
+DEPTH = (1, 512)
 """Within these bounds every network has fewer than 2**53 MACs."""
 
+FEWEST_LAST = 2
+"""The least depth of the last cell: its last layer gives the outputs, and the one before it has the cell's width."""
+
 ACTIVATIONS = ("relu", "elu")
+OUTPUTS = ("classes", "reconstruction")
+
+TOO_FEW = Problem("", "too_small", f"must be at least {FEWEST_LAST} in the last cell, whose last layer gives outputs")
 
 
 @dataclass(frozen=True)
 class Layers:
-    """Costs of all layers, from `in_features` to `num_classes`; t is canonical and s the links S."""
+    """Costs of the layers of one cell; t is canonical and s the links S.
 
-    in_features: int
-    num_classes: int
+    Attributes:
+        outputs: What the last layer of the last cell gives; None for a cell that another follows.
+        batchnorm: 1 where BatchNorm precedes every activation, else 0.
+    """
 
-    def costs(self, w: Integers, d: Integers, t: Integers, s: Integers) -> Costs[Integers]:
-        """Return the layers' costs. The last takes w + t features, the inner ones (d-2) w + S - t in total."""
-        macs = self.in_features * w + ((d - 2) * w + s - t) * w + (w + t) * self.num_classes
-        biases = (d - 1) * w + self.num_classes
-        return Costs(macs + biases, macs, 0 * w, self.peak(w, d, t), sampled_links(w, d, t))
+    outputs: int | None
+    batchnorm: int
 
-    def work(self, w: Integers, d: Integers, t: Integers, s: Integers) -> Work:
-        """Return the operators that run. Layer 0 activates its output, later ones their input, and layer 1 nothing."""
-        inner, read = d - 2, (d - 2) * w + s - t
-        return (
-            linear(0 * w + self.in_features, w),
-            Operators("linear", inner, read * w, read, inner * w, read * w, 0 * w),
-            linear(w + t, 0 * w + self.num_classes),
-            elementwise("activate", w + inner * w + s, inner + 1),
-            *skip_work(w, d, t, s, 1),
-        )
+    def entry(self, w_in: Integers, w: Integers) -> Costs[Integers]:
+        """Return the costs of layer 0, from `w_in` numbers to w, whose output it normalizes and activates."""
+        norm = self.batchnorm * w
+        return Costs(w_in * w + w + 2 * norm, w_in * w, norm, w_in + w)
 
-    def peak(self, w: Integers, d: Integers, t: Integers) -> Integers:
-        """Return activation elements alive at the worst step.
+    def others(self, w: Integers, d: Integers, t: Integers, s: Integers) -> Costs[Integers]:
+        """Return the costs of layers 1 .. d-1."""
+        activated = self._activated(w, d, s)
+        norm, indices = self.batchnorm * activated, sampled_links(w, d, t)
+        if self.outputs is None:
+            macs, biases = activated * w, (d - 1) * w
+        else:
+            macs = (activated - t) * w + (w + t) * self.outputs
+            biases = (d - 2) * w + self.outputs
+        return Costs(macs + biases + 2 * norm, macs, norm, self._peak(w, d, t), indices)
 
-        The first layer has its input and output, the last its w + t inputs and the classes. Between them, with skips,
-        all outputs 0 .. d-2 live until the last concatenation: d w + t; without, a layer's input and output: 2 w.
+    def all(self, w_in: Integers, w: Integers, d: Integers, t: Integers, s: Integers) -> Costs[Integers]:
+        """Return the costs of all layers of the cell."""
+        first, rest = self.entry(w_in, w), self.others(w, d, t, s)
+        norm_channels, peak = first.norm_channels + rest.norm_channels, larger(first.peak, rest.peak)
+        return Costs(first.params + rest.params, first.macs + rest.macs, norm_channels, peak, rest.indices)
+
+    def entry_work(self, w_in: Integers, w: Integers) -> Work:
+        """Return the operators of layer 0."""
+        norm: Work = (elementwise("normalise", w, 0 * w + 1),) if self.batchnorm else ()
+        return (linear(w_in + 0 * w, w), *norm, elementwise("activate", w, 0 * w + 1))
+
+    def others_work(self, w: Integers, d: Integers, t: Integers, s: Integers) -> Work:
+        """Return the operators of layers 1 .. d-1."""
+        activated, zero = self._activated(w, d, s), 0 * w
+        inner, read = (d - 1, activated) if self.outputs is None else (d - 2, activated - t)
+        last: Work = () if self.outputs is None else (linear(w + t, zero + self.outputs),)
+        between: Work = (elementwise("activate", activated, inner),)
+        if self.batchnorm:
+            between = normalized(activated, inner)
+        layers = Operators("linear", inner, read * w, read, inner * w, read * w, zero)
+        return (layers, *last, *between, *skip_work(w, d, t, s, 1))
+
+    def work(self, w_in: Integers, w: Integers, d: Integers, t: Integers, s: Integers) -> Work:
+        """Return the operators of all layers of the cell."""
+        return (*self.entry_work(w_in, w), *self.others_work(w, d, t, s))
+
+    def _activated(self, w: Integers, d: Integers, s: Integers) -> Integers:
+        """Return the numbers that layers 1 .. d-1 activate.
+
+        Layers 2 and later activate their inputs, (d-2) w + S numbers; where another cell follows and d >= 2, the last
+        layer activates its output too.
+        """
+        return (d - 1) * w + s if self.outputs is None else (d - 2) * w + s
+
+    def _peak(self, w: Integers, d: Integers, t: Integers) -> Integers:
+        """Return activation elements alive at the worst step of layers 1 .. d-1.
+
+        With skips, all outputs 0 .. d-2 live until the last concatenation: d w + t; without, a layer's input and
+        output: 2 w. The last layer of all has its w + t inputs and the outputs.
         """
         skipping = (d >= 3) * (t > 0)
-        inner = (d >= 3) * (skipping * (d * w + t) + (1 - skipping) * (2 * w))
-        return larger(larger(self.in_features + w, w + t + self.num_classes), inner)
+        inner: Integers = skipping * (d * w + t) + (1 - skipping) * (2 * w)
+        if self.outputs is None:
+            return (d >= 2) * inner
+        return larger(w + t + self.outputs, (d >= 3) * inner)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DenseNetMlp(Architecture):
     """A network of `densenet_mlp`. `skip_channels` is lowered to the most that a layer can use.
 
-    NN-Mass, density and average degree count the classifier as one of the d layers of width w, as the publication does.
+    NN-Mass, density and average degree count the last layer as one of the d layers of width w, as the publication does.
     """
 
     family: ClassVar[str] = "densenet_mlp"
     in_features: int = integer(*FEATURES, "Numbers in one input.", example=784)
-    num_classes: int = integer(*CLASSES, "Number of classes.", example=10)
-    width: int = integer(*WIDTH, "Neurons of every layer except the last, which has one for each class.", example=8)
-    depth: int = integer(*DEPTH, "Linear layers.", example=16)
+    num_classes: int = integer(
+        *CLASSES, "Number of classes; of outputs where these are a reconstruction of the input.", example=10
+    )
+    width: int = integer(*WIDTH, "Neurons of every layer of the first cell; the very last layer has others.", example=8)
+    depth: int = integer(*DEPTH, "Linear layers of the first cell, at least 2 where it is the only one.", example=16)
     skip_channels: int = integer(
         *SKIP_CHANNELS, "t_c, the maximum number of neurons that a layer takes through skip connections.", example=4
     )
     activation: str = choice(ACTIVATIONS, "Activation after a layer.")
+    batchnorm: int = integer(0, 1, "1 where BatchNorm precedes every activation.", 0, added=True)
+    outputs: str = choice(
+        OUTPUTS,
+        "What the outputs are: scores of classes, or, of an autoencoder, a reconstruction of the input.",
+        "classes",
+        added=True,
+    )
+    later_cells: tuple[Cell, ...] = sequence(
+        Cell,
+        0,
+        MOST_CELLS - 1,
+        "Cells after the first, from input to output; the last has 2 layers or more.",
+        (),
+        added=True,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         canonical = canonical_skip_channels(self.width, self.depth, self.skip_channels)
         object.__setattr__(self, "skip_channels", canonical)
 
+    def cross_check(self) -> Iterator[Problem]:
+        depth = f"later_cells.{len(self.later_cells) - 1}.depth" if self.later_cells else "depth"
+        last = self.later_cells[-1].depth if self.later_cells else self.depth
+        if last < FEWEST_LAST:
+            yield TOO_FEW.under(depth)
+        yield from check_outputs(self.outputs, self.in_features, self.num_classes)
+        yield from self._check_neighbors()
+
+    def _check_neighbors(self) -> Iterator[Problem]:
+        for index, (before, cell) in enumerate(pairwise(self.cells)):
+            if before.width == cell.width and not (before.skip_channels or cell.skip_channels):
+                message = "has the width of the cell before it, and neither has skip channels: write them as one cell"
+                yield Problem(f"later_cells.{index}", "same_cell", message)
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells from input to output."""
+        return (Cell(width=self.width, depth=self.depth, skip_channels=self.skip_channels), *self.later_cells)
+
     @property
     def input_shape(self) -> tuple[int]:
         return (self.in_features,)
 
+    @property
+    def classifies(self) -> bool:
+        return self.outputs == "classes"
+
+    def placed(self) -> Iterator[tuple[Cell, int, Layers]]:
+        """Yield each cell with the numbers that it reads and what gives its costs."""
+        w_in, cells = self.in_features, self.cells
+        for index, cell in enumerate(cells):
+            outputs = self.num_classes if index + 1 == len(cells) else None
+            yield cell, w_in, Layers(outputs, self.batchnorm)
+            w_in = cell.width
+
     def evaluate(self) -> Evaluation:
-        w, d, t = self.width, self.depth, self.skip_channels
-        costs = Layers(self.in_features, self.num_classes).costs(w, d, t, links(w, d, t))
-        part = Cell(width=w, depth=d, skip_channels=t).part(costs.params, costs.macs)
+        parts, steps, norm_channels, indices = list[Part](), list[Step](), 0, 0
+        for index, (cell, w_in, layers) in enumerate(self.placed(), start=1):
+            w, d, t = cell.width, cell.depth, cell.skip_channels
+            costs = layers.all(w_in, w, d, t, links(w, d, t))
+            parts.append(cell.part(costs.params, costs.macs))
+            norm_channels += costs.norm_channels
+            indices += costs.indices
+            if not self.later_cells:
+                steps.append(Step("all layers", costs.peak))
+                continue
+            steps.append(Step(f"cell {index}, first layer", layers.entry(w_in, w).peak))
+            if d > 1:
+                steps.append(Step(f"cell {index}, other layers", layers.others(w, d, t, links(w, d, t)).peak))
+        params = sum(part.params for part in parts)
         return Evaluation(
-            mass=part.mass,
-            params=costs.params,
-            macs=costs.macs,
-            weights=costs.weights,
-            steps=(Step("all layers", costs.peak),),
-            depth=d,
+            mass=sum((part.mass for part in parts), start=Fraction(0)),
+            params=params,
+            macs=sum(part.macs for part in parts),
+            weights=params + 2 * norm_channels,
+            steps=tuple(steps),
+            depth=sum(cell.depth for cell in self.cells),
             part_name="cells",
-            parts=(part,),
-            indices=costs.indices,
+            parts=tuple(parts),
+            indices=indices,
         )
 
     def work(self) -> tuple[Work, ...]:
-        w, d, t = self.width, self.depth, self.skip_channels
-        return (Layers(self.in_features, self.num_classes).work(w, d, t, links(w, d, t)),)
+        work: list[Work] = []
+        for cell, w_in, layers in self.placed():
+            w, d, t = cell.width, cell.depth, cell.skip_channels
+            s = links(w, d, t)
+            if not work:  # one stage of the chain
+                work.append(layers.work(w_in, w, d, t, s))
+            else:
+                work += [layers.entry_work(w_in, w), layers.others_work(w, d, t, s)]
+        return tuple(work)
+
+    def smallest_normalized_map(self) -> int | None:
+        return 1 if self.batchnorm else None
 
     def layer_shapes(self) -> tuple[LayerShape, ...]:
-        """Return the outputs of the layers, without the classifier that `depth` counts as one of them."""
-        return (LayerShape(self.width),) * (self.depth - 1)
+        """Return the outputs of the layers, without the last one that `depth` counts as one of them."""
+        layers = tuple(LayerShape(cell.width) for cell in self.cells for _ in range(cell.depth))
+        return layers[:-1]
 
     def space_around(self) -> JsonObject:
-        return {"family": self.family, **encode(self), **cells_around([self.depth], [self.skip_channels])}
+        form = {name: value for name, value in encode(self).items() if name != "later_cells"}
+        if not self.later_cells:
+            return {"family": self.family, **form, **cells_around([self.depth], [self.skip_channels])}
+        ranges = [cells_around([cell.depth], [cell.skip_channels]) for cell in self.cells]
+        axes: JsonObject = {name: [each[name] for each in ranges] for name in ranges[0]}
+        widths = [[cell.width] for cell in self.cells]
+        return {"family": self.family, **form, "cells": len(self.cells), "width": widths, **axes}
 
     def panels(self) -> tuple[Panel, ...]:
-        cell = Cell(width=self.width, depth=self.depth, skip_channels=self.skip_channels)
-        return (cell.panel(f"{self.in_features} in, {self.num_classes} out", self.activation),)
+        gives = f"{self.in_features} in, {self.num_classes} out"
+        if not self.later_cells:
+            return (self.cells[0].panel(gives, self.activation),)
+        named = enumerate(self.cells, start=1)
+        return tuple(cell.panel(f"cell {i}: {gives}" if i == 1 else f"cell {i}", self.activation) for i, cell in named)
 
 
-@dataclass(frozen=True)
-class DenseNetMlpSpace(Space):
-    """Ranges for the one cell of a `densenet_mlp`."""
+def check_outputs(outputs: str, in_features: int, num_classes: int) -> Iterator[Problem]:
+    """Yield what is wrong with the number of outputs: a reconstruction has those of the input.
 
-    family: ClassVar[str] = "densenet_mlp"
-    densest_evidence: ClassVar[float | None] = 0.2  # width 8, depth 16 and t_c 12 make 0.195
-
-    in_features: int
-    num_classes: int
-    width: Axis
-    depth: Axis
-    skip_channels: Axis
-    activation: str
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        fields = Fields(data, cls)
-        found = {
-            "in_features": fields.read("in_features", lambda value: decode_integer(value, *FEATURES)),
-            "num_classes": fields.read("num_classes", lambda value: decode_integer(value, *CLASSES)),
-            "width": fields.read("width", lambda value: decode_axes(value, 1, WIDTH)[0]),
-            "depth": fields.read("depth", lambda value: decode_axes(value, 1, DEPTH)[0]),
-            "skip_channels": fields.read("skip_channels", lambda value: decode_axes(value, 1, SKIP_CHANNELS)[0]),
-            "activation": fields.read("activation", lambda value: decode_choice(value, ACTIVATIONS)),
-        }
-        fields.stop_if_wrong()
-        return cls(**found)
-
-    def to_json(self) -> JsonObject:
-        return {
-            "family": self.family,
-            "in_features": self.in_features,
-            "num_classes": self.num_classes,
-            "width": self.width.form,
-            "depth": self.depth.form,
-            "skip_channels": self.skip_channels.form,
-            "activation": self.activation,
-        }
-
-    @classmethod
-    def schema(cls) -> JsonObject:
-        properties: JsonObject = {
-            "family": cls.family_schema(),
-            "in_features": field_schema(DenseNetMlp, "in_features"),
-            "num_classes": field_schema(DenseNetMlp, "num_classes"),
-            "width": axis_schema(
-                *WIDTH, "Neurons of every layer except the last.", most_cells=1, example={"min": 4, "max": 64}
-            ),
-            "depth": axis_schema(*DEPTH, "Linear layers.", most_cells=1, example={"min": 4, "max": 32, "step": 2}),
-            "skip_channels": axis_schema(
-                *SKIP_CHANNELS,
-                "t_c, the maximum number of neurons that a layer takes through skip connections.",
-                most_cells=1,
-                example=[0, 8, 16],
-            ),
-            "activation": field_schema(DenseNetMlp, "activation"),
-        }
-        return object_schema(cls.__name__, properties)
-
-    def option_bound(self) -> int:
-        return len(self.width.values) * len(self.depth.values) * len(self.skip_channels.values)
-
-    def largest(self) -> Architecture:
-        return self.architecture((self.width.largest, self.depth.largest, self.skip_channels.largest))
-
-    def chain(self, model: LatencyModel | None = None) -> Chain:
-        """Return a single stage: all costs depend on width, depth and skip channels together."""
-        shapes = ((0, width, depth) for width in self.width.values for depth in self.depth.values)
-        node, w, d, t = distinct_cells(shapes, self.skip_channels).T.copy()
-        s = links(w, d, t)
-        layers = Layers(self.in_features, self.num_classes)
-        latency = timed(model, lambda: layers.work(w, d, t, s))
-        integers = np.column_stack([w, d, t])
-        stage = stage_of(node, node, layers.costs(w, d, t, s), mass_terms(d, s), integers, latency=latency)
-        return Chain((stage,), (1, 1), (0, 1))
-
-    def architecture(self, integers: Sequence[int]) -> Architecture:
-        width, depth, skip_channels = integers
-        return DenseNetMlp(
-            in_features=self.in_features,
-            num_classes=self.num_classes,
-            width=width,
-            depth=depth,
-            skip_channels=skip_channels,
-            activation=self.activation,
-        )
-
-    def densities(self, stage: Stage) -> tuple[Ints, Ints] | None:
-        return cell_densities(stage)
-
-    def layers(self, chain: Chain) -> tuple[Ints, ...]:
-        return cell_layers(chain)
-
-    def shared(self) -> tuple[object, ...]:
-        return (self.in_features, self.num_classes, self.activation)
-
-    def varies_width(self) -> bool:
-        return len(self.width.values) > 1
+    Args:
+        outputs: One of `OUTPUTS`.
+        in_features: The numbers of one input.
+        num_classes: The outputs.
+    """
+    if outputs == "reconstruction" and num_classes != in_features:
+        message = f"must be in_features, {in_features:,}, where outputs are a reconstruction of the input"
+        yield Problem("num_classes", "conflicts_with_outputs", message)

@@ -256,11 +256,23 @@ def image_shape(input_shape: tuple[int, ...]) -> tuple[int, int, int] | None:
     return image_of(input_shape[0]) if len(input_shape) == 1 else None
 
 
-def problems_of(dataset: Dataset, input_shape: tuple[int, ...], num_classes: int) -> Iterator[Problem]:
+NOT_A_CLASSIFIER = (
+    "has classes to learn, and the network's outputs are a reconstruction of its input, not scores of classes: only "
+    "classifiers are trained"
+)
+
+
+def problems_of(
+    dataset: Dataset, input_shape: tuple[int, ...], num_classes: int, *, classifies: bool = True
+) -> Iterator[Problem]:
     """Yield the reasons why a network cannot be trained on a data set, as far as they are known before loading.
 
-    input_shape: (channels, height, width), or (features,) of a network that takes images flattened.
+    input_shape: (channels, height, width), or (features,) of a network that takes images flattened. classifies: whether
+    its outputs are scores of classes.
     """
+    if not classifies:
+        yield Problem("dataset", "not_a_classifier", NOT_A_CLASSIFIER)
+        return
     about = datasets()[dataset.name]
     takes = f"the network takes {in_words(input_shape)}"
     if dataset.name == "imagefolder" and image_shape(input_shape) is None:

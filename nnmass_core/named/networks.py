@@ -60,6 +60,9 @@ WAKE_WORDS: JsonObject = {"input": {"channels": 3, "height": 96, "width": 96}, "
 KEYWORDS: JsonObject = {"input": {"channels": 1, "height": 49, "width": 10}, "num_classes": 12}
 """Inputs and classes of two of MLPerf Tiny's tasks (Banbury et al., NeurIPS 2021, table 1)."""
 
+SOUNDS = 640
+"""Numbers of one input of MLPerf Tiny's anomaly detection: five frames of 128 frequencies."""
+
 PLANES = (64, 128, 256, 512)
 RESNETS: dict[str, tuple[str, tuple[int, ...], int, int]] = {
     "resnet18": ("basic", (2, 2, 2, 2), 1, 64),
@@ -135,6 +138,14 @@ def _keyword_spotter() -> Architecture:
     return decode_architecture({"family": "ds_cnn", **KEYWORDS, "stem_channels": 64, **kernel, "stages": stages})
 
 
+def _autoencoder() -> Architecture:
+    """Return MLPerf Tiny's network for anomaly detection, 640-128x4-8-128x4-640, which reconstructs its input."""
+    outputs: JsonObject = {"in_features": SOUNDS, "num_classes": SOUNDS, "outputs": "reconstruction"}
+    first, *later = ({"width": w, "depth": d, "skip_channels": 0} for w, d in ((128, 4), (8, 1), (128, 5)))
+    kind: JsonObject = {"family": "densenet_mlp", "activation": "relu", "batchnorm": 1}
+    return decode_architecture({**kind, **outputs, **first, "later_cells": later})
+
+
 def _resnet(block: str, repeats: tuple[int, ...], groups: int, width_per_group: int) -> Architecture:
     stages = [{"channels": planes, "repeats": n} for planes, n in zip(PLANES, repeats, strict=True)]
     form = {"family": "resnet", **IMAGENET, "block": block, "stages": stages}
@@ -157,10 +168,11 @@ def _regnet(group_width: int, channels: tuple[int, ...], repeats: tuple[int, ...
 @cache
 def named_networks() -> dict[str, Architecture]:
     """Return every network by its name: for ImageNet's 1,000 classes, for CIFAR-10's 10, or for MLPerf Tiny's tasks."""
-    separable = {
+    chains = {
         "mobilenet_v1": _separable(IMAGENET, 1.0),
         "mlperf-tiny-vww": _separable(WAKE_WORDS, 0.25),
         "mlperf-tiny-kws": _keyword_spotter(),
+        "mlperf-tiny-ad": _autoencoder(),
     }
     inverted = {
         "mobilenet_v2": _inverted(INVERTED),
@@ -179,7 +191,7 @@ def named_networks() -> dict[str, Architecture]:
     }
     return (
         inverted
-        | separable
+        | chains
         | {name: _resnet(*form) for name, form in RESNETS.items()}
         | small
         | {f"regnet_x_{name}": _regnet(*form) for name, form in REGNETS.items()}

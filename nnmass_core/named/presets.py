@@ -132,6 +132,23 @@ def _ds_cnn_keywords() -> Described:
     return about, definition
 
 
+def _mlp_anomaly() -> Described:
+    definition = {
+        "family": "densenet_mlp",
+        "in_features": 640,
+        "num_classes": 640,
+        "outputs": "reconstruction",
+        "cells": 3,
+        "width": [{"min": 64, "max": 256, "step": 16}, [8, 16, 32], {"min": 64, "max": 256, "step": 16}],
+        "depth": [{"min": 2, "max": 6}, [1], {"min": 3, "max": 7}],
+        "skip_channels": {"min": 0, "max": 256, "step": 8},
+        "activation": "relu",
+        "batchnorm": 1,
+    }
+    about = "Autoencoders of 640 audio features, as MLPerf Tiny's for anomaly detection, with skip connections."
+    return about, definition
+
+
 def _mobilenet_v1_vww() -> Described:
     definition = {
         "family": "mobilenet_v1",
@@ -254,6 +271,7 @@ MAKERS = {
     "densenet-mlp-mnist": _densenet_mlp_mnist,
     "densenet-tiny": _densenet_tiny,
     "ds-cnn-keywords": _ds_cnn_keywords,
+    "mlp-anomaly": _mlp_anomaly,
     "mobilenet-v1-vww": _mobilenet_v1_vww,
     "mobilenet-v2-imagenet": _mobilenet_v2_imagenet,
     "mobilenet-v2-tiny": _mobilenet_v2_tiny,

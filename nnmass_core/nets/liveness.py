@@ -24,7 +24,7 @@ from nnmass_core.wiring import Wiring
 WRITING: tuple[type[nn.Module], ...] = (nn.Conv2d, nn.Linear, nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d)
 WRITING_CALLS: set[Any] = {concatenate, functional.adaptive_avg_pool2d}
 ACTIVATIONS: tuple[type[nn.Module], ...] = (nn.ReLU, nn.ReLU6, nn.ELU, nn.Hardswish, nn.SiLU, nn.Sigmoid)
-IN_PLACE: tuple[type[nn.Module], ...] = (nn.BatchNorm2d, *ACTIVATIONS, nn.Dropout, nn.Flatten)
+IN_PLACE: tuple[type[nn.Module], ...] = (nn.BatchNorm1d, nn.BatchNorm2d, *ACTIVATIONS, nn.Dropout, nn.Flatten)
 IN_PLACE_CALLS: set[Any] = {operator.add, operator.iadd, operator.mul, torch.flatten, "flatten"}
 """Steps that work in a tensor of their result's size, if nothing reads it later: a residual sum in one of its terms,
 the scaling of squeeze-and-excitation in the maps that it scales."""

@@ -17,6 +17,7 @@ from app.storage.models import Verification
 from app.verifications import service
 from nnmass_core.families import decode_architecture
 from nnmass_core.named.adaptation import adaptation_of
+from nnmass_core.named.networks import named_network
 from nnmass_core.named.recipes import recipes, resolve_recipe
 from tests.api import trainings
 from tests.conftest import Backend
@@ -94,6 +95,12 @@ def test_a_training_of_a_given_definition_is_queued(client: TestClient) -> None:
     assert (body["recipe_name"], body["dataset"]) == ("mlp-paper", {"name": "digits"})
     assert body["runs"] == [{"seed": seed, "accuracy": None, "epochs": []} for seed in (3, 1)]
     assert get(client, answer.headers["Location"]) == body
+
+
+def test_a_training_of_an_autoencoder_is_refused(client: TestClient) -> None:
+    answer = post(client, architecture=named_network("mlperf-tiny-ad").definition())
+    assert problems(answer) == [("dataset", "not_a_classifier")]
+    assert "a reconstruction of its input, not scores of classes" in answer.json()["errors"][0]["message"]
 
 
 def test_a_training_stores_files_of_every_kind_unless_some_are_named(client: TestClient, backend: Backend) -> None:

@@ -106,13 +106,18 @@ def architectures(space: dict[str, Any]) -> set[Cells]:
     for shape in shapes(space):
         by_cell = [{canonical(((w, d, t),))[0] for t in ts} for (w, d), ts in zip(shape, skips, strict=False)]
         found.update(itertools.product(*by_cell))
-    return found
+    return {cells for cells in found if space["family"] != "densenet_mlp" or are_apart(cells)}
+
+
+def are_apart(cells: Cells) -> bool:
+    """Return whether no two neighbors are one cell: in an MLP those of one width that both take no skip channels."""
+    return all(a[0] != b[0] or a[2] or b[2] for a, b in itertools.pairwise(cells))
 
 
 def count_of(space: dict[str, Any], cells: Cells) -> Count | Tape:
     """Walk one architecture of the space."""
     if space["family"] == "densenet_mlp":
-        return walk_mlp(space["in_features"], space["num_classes"], *cells[0])
+        return walk_mlp(space["in_features"], space["num_classes"], cells, batchnorm=bool(space.get("batchnorm")))
     image = space["input"]["channels"], space["input"]["height"], space["input"]["width"]
     if space["family"] == "densenet_cnn_depthwise":
         return walk_depthwise(image, space["num_classes"], cells)

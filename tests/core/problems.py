@@ -6,7 +6,7 @@ from math import prod
 from random import Random
 from typing import Any
 
-from tests.core.brute import BYTES, LIMITS, Row, axes, expand, shapes
+from tests.core.brute import BYTES, LIMITS, Row, architectures, axes, expand, shapes
 
 OTHER_FAMILIES = ("densenet_cnn_depthwise", "densenet_mlp")
 """Families of cells other than `densenet_cnn`, on which most of the tests run."""
@@ -64,20 +64,25 @@ def random_space(
 
 
 def random_mlp_space(rng: Random, most: int) -> dict[str, Any]:
-    """Return the definition of a space of fully connected networks; inputs or classes may outweigh the cell."""
+    """Return the definition of a space of fully connected networks; inputs or classes may outweigh the cells."""
     while True:
+        cells = rng.choice((1, 1, 2, 3))
         depths = rng.choice(((2,), (2, 3), (2, 3, 4, 5), (3, 4, 5, 6, 7), (9, 10, 11)))
         skips = rng.choice(((0,), (0, 1), (0, 1, 2, 3, 5, 8), (4, 40, 60, 1000), (0, 6, 7, 100, 101)))
         space = {
             "family": "densenet_mlp",
             "in_features": rng.choice((1, 2, 9, 60)),
             "num_classes": rng.choice((1, 2, 7, 50)),
-            "width": random_axes(rng, (1, 2, 3, 4, 6, 8), 8, 1, tied=False),
-            "depth": random_axes(rng, depths, 8, 1, tied=False),
-            "skip_channels": random_axes(rng, skips, 12, 1, tied=False),
+            "width": random_axes(rng, (1, 2, 3, 4, 6, 8), 8 // cells, cells, tied=False),
+            "depth": random_axes(rng, depths, 8 // cells, cells, tied=False),
+            "skip_channels": random_axes(rng, skips, 12 // cells, cells, tied=False),
             "activation": rng.choice(("relu", "elu")),
         }
-        if combinations(space) <= most:
+        if cells > 1:
+            space |= {"cells": cells, "batchnorm": rng.randint(0, 1)}
+            if rng.random() < 0.4:
+                space["depth"] = [[rng.choice((1, 2, 3))] for _ in range(cells - 1)] + [[rng.choice(depths), 4]]
+        if combinations(space) <= most and architectures(space):
             return space
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -15,8 +17,10 @@ from nnmass_core.budget import Budget
 from nnmass_core.codec import LARGEST_INTEGER, json_schema
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_architecture, decode_space
-from nnmass_core.families.concatenation import SKIP_CHANNELS, WIDTH
-from nnmass_core.families.densenet_mlp import DEPTH, FEATURES, DenseNetMlp, DenseNetMlpSpace
+from nnmass_core.families.concatenation import MOST_CELLS, SKIP_CHANNELS, WIDTH
+from nnmass_core.families.densenet_mlp import DEPTH, FEATURES, DenseNetMlp
+from nnmass_core.families.densenet_mlp_space import DenseNetMlpSpace
+from nnmass_core.named.networks import named_network
 from nnmass_core.search import SearchRequest, search
 from tests.core.reference import reference_rows
 from tests.oracle import nn_mass
@@ -63,7 +67,7 @@ def test_params_and_nn_mass_equal_the_published_values(vector: dict[str, Any]) -
 @UNHURRIED
 @given(NETWORKS)
 def test_costs_equal_a_walk_over_the_layers(drawn: Drawn) -> None:
-    found, count = network(drawn).evaluate(), walk_mlp(*drawn)
+    found, count = network(drawn).evaluate(), walk_mlp(*drawn[:2], (drawn[2:],))
     assert (found.params, found.weights, found.macs) == (count.params, count.params, count.macs)
     assert found.indices == count.indices
     assert found.peak_elements == count.peak
@@ -78,7 +82,7 @@ def test_the_peak_of_every_small_network_equals_a_walk_over_the_layers(features:
         for d in range(2, 7):
             for t in range(w * (d - 2) + 2):
                 drawn = features, classes, w, d, t
-                assert network(drawn).evaluate().peak_elements == walk_mlp(*drawn).peak, drawn
+                assert network(drawn).evaluate().peak_elements == walk_mlp(*drawn[:2], (drawn[2:],)).peak, drawn
 
 
 def test_a_network_of_two_layers_has_zero_nn_mass() -> None:
@@ -119,6 +123,89 @@ def test_a_definition_reads_back_to_the_same_network(drawn: Drawn) -> None:
     assert written["version"] == 1
     assert decode_architecture(written) == first
     assert decode_architecture(written).arch_id == first.arch_id
+
+
+def test_networks_of_one_cell_keep_their_ids() -> None:
+    plain = definition(784, 10, 8, 16, 12)
+    known = decode_architecture(plain | {"batchnorm": 0, "outputs": "classes", "later_cells": []})
+    assert known.arch_id == "arch_6ca1e82f206230361b27d0ad23ae28fb"
+    assert known.definition() == {"version": 1} | plain
+    space = decode_space(SPACE | {"cells": 1, "batchnorm": 0, "outputs": "classes"})
+    assert (space.digest, space.form_version) == (space_with().digest, 1)
+    assert set(space.to_json()) == set(SPACE)
+
+
+CELLS = st.tuples(st.integers(1, 40), st.integers(1, 12), st.integers(0, 300))
+"""Width, depth, skip channels."""
+
+
+def several(cells: Sequence[tuple[int, int, int]], **more: Any) -> dict[str, Any]:
+    """Return the definition of a network of some cells, from 20 features to 5 outputs."""
+    forms = [dict(zip(("width", "depth", "skip_channels"), cell, strict=True)) for cell in cells]
+    return definition(20, 5, 1, 1, 0) | forms[0] | {"later_cells": forms[1:]} | more
+
+
+@UNHURRIED
+@given(st.lists(CELLS, min_size=2, max_size=4, unique_by=lambda cell: cell[0]), st.integers(0, 1))
+def test_costs_of_several_cells_equal_a_walk_over_the_layers(drawn: list[tuple[int, int, int]], batchnorm: int) -> None:
+    last = (drawn[-1][0], drawn[-1][1] + 1, drawn[-1][2])
+    cells = (*drawn[:-1], last)
+    architecture = decode_architecture(several(cells, batchnorm=batchnorm))
+    found, count = architecture.evaluation, walk_mlp(20, 5, cells, batchnorm=bool(batchnorm))
+    assert (found.params, found.macs, found.weights) == (count.params, count.macs, count.params + 2 * count.norm)
+    assert (found.indices, found.peak_elements) == (count.indices, count.peak)
+    assert found.mass == nn_mass(cells)
+    assert found.depth == sum(depth for _, depth, _ in cells)
+    assert decode_architecture(json.loads(json.dumps(architecture.definition()))).arch_id == architecture.arch_id
+
+
+def test_the_network_of_anomaly_detection_has_the_published_params() -> None:
+    found = named_network("mlperf-tiny-ad")
+    widths = (640, 128, 128, 128, 128, 8, 128, 128, 128, 128, 640)
+    linear = sum((i + 1) * o for i, o in pairwise(widths))
+    assert found.evaluation.params == linear + 2 * sum(widths[1:-1]) == 267_928
+    assert found.evaluation.macs == sum(i * o for i, o in pairwise(widths)) == 264_192
+    assert found.evaluation.mass == 0
+    assert not found.classifies
+    around = decode_space(parsed(found.space_around()))
+    least = search(SearchRequest.from_json({"space": around.to_json(), "budget": {"max_params": 267_928}}))
+    assert least.ranking[0].architecture.evaluation.mass > 0
+    assert len(least.ranking[0].architecture.widths) == 3
+
+
+SEVERAL = [
+    ({"later_cells": [{"width": 8, "depth": 1, "skip_channels": 0}]}, "later_cells.0.depth", "too_small"),
+    ({"depth": 1, "later_cells": []}, "depth", "too_small"),
+    ({"skip_channels": 0, "later_cells": [{"width": 8, "depth": 4, "skip_channels": 0}]}, "later_cells.0", "same_cell"),
+    ({"later_cells": [{"width": 0, "depth": 4, "skip_channels": 0}]}, "later_cells.0.width", "too_small"),
+    ({"batchnorm": 2}, "batchnorm", "too_large"),
+    ({"outputs": "images"}, "outputs", "unknown_choice"),
+    ({"outputs": "reconstruction"}, "num_classes", "conflicts_with_outputs"),
+]
+
+
+@pytest.mark.parametrize(("change", "field", "code"), SEVERAL)
+def test_an_invalid_definition_of_several_cells_names_its_field(change: dict[str, Any], field: str, code: str) -> None:
+    with pytest.raises(DefinitionError) as refused:
+        decode_architecture(definition(784, 10, 8, 16, 4) | change)
+    assert [(p.field, p.code) for p in refused.value.problems] == [(field, code)]
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "code"),
+    [
+        ({"cells": 0}, "cells", "too_small"),
+        ({"cells": 2, "depth": [[1, 2], [1, 2]]}, "depth", "too_small"),
+        ({"cells": 2, "depth": [[3], [1, 2]]}, "depth.1", "too_small"),
+        ({"cells": 2, "width": [[8], [8], [8]]}, "width", "bad_length"),
+        ({"cells": 3, "width": 8, "skip_channels": 0}, "width", "same_cells"),
+        ({"outputs": "reconstruction"}, "num_classes", "conflicts_with_outputs"),
+    ],
+)
+def test_an_invalid_space_of_several_cells_names_its_field(change: dict[str, Any], field: str, code: str) -> None:
+    with pytest.raises(DefinitionError) as refused:
+        space_with(**change)
+    assert [(p.field, p.code) for p in refused.value.problems] == [(field, code)]
 
 
 def test_the_activation_is_part_of_the_id() -> None:
@@ -186,7 +273,7 @@ def space_with(**change: Any) -> DenseNetMlpSpace:
 )
 def test_an_axis_is_given_directly_or_in_a_list_of_one(form: Any, values: tuple[int, ...]) -> None:
     space = space_with(depth=form)
-    assert space.depth.values == values
+    assert space.depth[0].values == values
     assert decode_space(json.loads(json.dumps(space.to_json()))) == space
 
 
@@ -245,11 +332,17 @@ def test_widths_vary_only_when_several_widths_are_allowed() -> None:
 def test_the_schemas_name_every_field_of_written_json() -> None:
     space = space_with()
     schema = parsed(space.schema())
-    assert set(schema["properties"]) == set(schema["required"]) == set(space.to_json())
-    written = network((784, 10, 8, 16, 4)).definition()
+    later = {"batchnorm": 1, "outputs": "reconstruction"}
+    assert set(schema["required"]) == set(space.to_json())
+    full = space_with(num_classes=784, cells=2, **later)
+    assert set(schema["properties"]) == set(full.to_json())
+    written = decode_architecture(several(((8, 4, 4), (9, 2, 0)), in_features=5, **later)).definition()
     assert set(parsed(json_schema(DenseNetMlp))["properties"]) == set(written) - {"version", "family"}
 
 
 def test_no_network_within_the_bounds_has_more_macs_than_a_double_counts() -> None:
     largest = (FEATURES[1], CLASSES[1], WIDTH[1], DEPTH[1], SKIP_CHANNELS[1])
     assert network(largest).evaluate().macs < LARGEST_INTEGER
+    cells = [(WIDTH[1] - i, DEPTH[1], SKIP_CHANNELS[1]) for i in range(MOST_CELLS)]
+    full = decode_architecture(several(cells, in_features=FEATURES[1], num_classes=CLASSES[1]))
+    assert full.evaluation.macs < LARGEST_INTEGER

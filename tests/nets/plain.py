@@ -20,7 +20,7 @@ Layers = list[list[int]]
 def run(definition: dict[str, Any], wiring: list[Layers], state: State, x: Tensor, *, training: bool) -> Tensor:
     """Return the scores of a network of any concatenation family; in training, BatchNorm uses the batch's moments."""
     if definition["family"] == "densenet_mlp":
-        return _mlp(definition, wiring[0], state, x)
+        return _mlp(definition, wiring, state, x, training=training)
     separable = definition["family"] == "densenet_cnn_depthwise"
     for c, (cell, layers) in enumerate(zip(definition["cells"], wiring, strict=True)):
         x = _cell(Weights(state, f"cells.{c}.", training), cell, layers, x, first=c == 0, separable=separable)
@@ -45,13 +45,18 @@ class Weights:
         kernel = self._state[f"{self._prefix}{name}.weight"]
         return functional.conv2d(x, kernel, stride=stride, padding=kernel.shape[-1] // 2, groups=groups)
 
+    def linear(self, name: str, x: Tensor) -> Tensor:
+        return functional.linear(x, *(self._state[f"{self._prefix}{name}.{what}"] for what in ("weight", "bias")))
+
     def norm(self, name: str, x: Tensor) -> Tensor:
         mean, variance = (self._state[f"{self._prefix}{name}.running_{what}"] for what in ("mean", "var"))
         if self._training:
-            mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False)
+            others = [axis for axis in range(x.dim()) if axis != 1]
+            mean, variance = x.mean(others), x.var(others, unbiased=False)
         weight, bias = (self._state[f"{self._prefix}{name}.{what}"] for what in ("weight", "bias"))
         scale = weight / (variance + 1e-5).sqrt()
-        return x * scale[:, None, None] + (bias - mean * scale)[:, None, None]
+        shape = (-1,) + (1,) * (x.dim() - 2)
+        return x * scale.reshape(shape) + (bias - mean * scale).reshape(shape)
 
 
 def _cell(weights: Weights, cell: dict[str, int], wiring: Layers, x: Tensor, *, first: bool, separable: bool) -> Tensor:
@@ -81,15 +86,24 @@ def _separable(weights: Weights, name: str, x: Tensor, stride: int) -> Tensor:
     return weights.norm(f"{name}.project_norm", weights.conv(f"{name}.project", x))
 
 
-def _mlp(definition: dict[str, Any], wiring: Layers, state: State, x: Tensor) -> Tensor:
-    act: Callable[[Tensor], Tensor] = {"relu": torch.relu, "elu": functional.elu}[definition["activation"]]
-    outputs: list[Tensor] = []
-    for j in range(definition["depth"]):
-        weight, bias = (state[f"cell.layers.{j}.linear.{what}"] for what in ("weight", "bias"))
-        if j == 0:
-            outputs.append(act(functional.linear(x, weight, bias)))
-        elif j == 1:
-            outputs.append(functional.linear(outputs[0], weight, bias))
-        else:
-            outputs.append(functional.linear(act(concatenated(outputs, wiring[j])), weight, bias))
-    return outputs[-1]
+def _mlp(definition: dict[str, Any], wiring: list[Layers], state: State, x: Tensor, *, training: bool) -> Tensor:
+    function: Callable[[Tensor], Tensor] = {"relu": torch.relu, "elu": functional.elu}[definition["activation"]]
+    cells = [definition, *definition.get("later_cells", [])]
+    for c, (cell, taken) in enumerate(zip(cells, wiring, strict=True)):
+        weights = Weights(state, f"later_cells.{c - 1}." if c else "cell.", training)
+
+        def act(name: str, numbers: Tensor, weights: Weights = weights) -> Tensor:
+            return function(weights.norm(name, numbers) if definition.get("batchnorm") else numbers)
+
+        outputs: list[Tensor] = []
+        for j in range(cell["depth"]):
+            name = f"layers.{j}."
+            if j >= 2:
+                x = act(f"{name}norm", concatenated(outputs, taken[j]))
+            x = weights.linear(f"{name}linear", x)
+            if j == 0:
+                x = act(f"{name}norm", x)
+            elif j == cell["depth"] - 1 and c + 1 < len(cells):
+                x = act(f"{name}output_norm", x)
+            outputs.append(x)
+    return x

@@ -123,16 +123,17 @@ def walked_peak(d: dict[str, Any], wiring: Wiring) -> int:
     """Walk a network step by step, layers reading the outputs that the wiring samples from, and no others."""
     if d["family"] in WALKS:
         return WALKS[d["family"]](d)[0].peak
-    cells = [(c["width"], c["depth"], c["skip_channels"]) for c in d.get("cells", [d])]
+    form = d.get("cells", [d, *d.get("later_cells", [])])
+    cells = tuple((c["width"], c["depth"], c["skip_channels"]) for c in form)
 
     def sampled(c: int, j: int) -> list[int]:
         return sorted({channel // cells[c][0] for channel in wiring.cells[c][j]})
 
     if d["family"] == "densenet_mlp":
-        return walk_mlp(d["in_features"], d["num_classes"], *cells[0], sampled).peak
+        return walk_mlp(d["in_features"], d["num_classes"], cells, sampled).peak
     walk = walk_dense if d["family"] == "densenet_cnn" else walk_depthwise
     image = (d["input"]["channels"], d["input"]["height"], d["input"]["width"])
-    return walk(image, d["num_classes"], tuple(cells), sampled).peak
+    return walk(image, d["num_classes"], cells, sampled).peak
 
 
 THEIR_OWN_NAMES = ("mnasnet", "efficientnet", "regnet")

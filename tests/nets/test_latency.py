@@ -34,6 +34,14 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "depthwise": definition((3, 17, 20), 5, ((6, 5, 11), (9, 4, 40), (4, 1, 0)), "densenet_cnn_depthwise"),
     "mlp": MLP | {"width": 8, "depth": 6, "skip_channels": 12},
     "mlp, two layers": MLP | {"width": 8, "depth": 2, "skip_channels": 0},
+    "mlp, several cells": {
+        **MLP,
+        "width": 8,
+        "depth": 6,
+        "skip_channels": 12,
+        "batchnorm": 1,
+        "later_cells": [{"width": w, "depth": d, "skip_channels": 9} for w, d in ((3, 1), (5, 2), (7, 4))],
+    },
     "mobilenet": {
         **SMALL_IMAGE,
         "family": "mobilenet_v2",
@@ -125,7 +133,7 @@ def size(node: Any) -> int:
 
 
 PLAIN: dict[Any, str] = {
-    (nn.BatchNorm2d,): "normalise",
+    (nn.BatchNorm1d, nn.BatchNorm2d): "normalise",
     (nn.ReLU, nn.ReLU6, nn.ELU, nn.Hardswish, nn.SiLU, nn.Sigmoid): "activate",
     (nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d): "pool",
 }

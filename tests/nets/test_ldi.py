@@ -88,7 +88,7 @@ def test_lanczos_agrees_with_the_dense_matrix(seed: int) -> None:
     assert estimate.std == pytest.approx(dense.std, rel=0.03)
 
 
-@pytest.mark.parametrize("family", ["densenet_cnn", "densenet_cnn_depthwise"])
+@pytest.mark.parametrize("family", ["densenet_cnn", "densenet_cnn_depthwise", "densenet_mlp"])
 def test_ldi_depends_on_every_layer_of_every_cell(family: str) -> None:
     network = decode_architecture(random_network(Random(family), family))
     inputs = data.inputs("fake", network, 2, Path())

@@ -87,7 +87,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Network]:
 
 
 def is_norm(module: Any) -> bool:
-    return isinstance(module, nn.BatchNorm2d)
+    return isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
 
 
 def norms(module: Any) -> int:
@@ -99,8 +99,8 @@ def operators(model: Any, name: str) -> list[Any]:
 
 
 def foldable(model: Any) -> Iterator[Any]:
-    """Yield the BatchNorms of a graph that alone read the result of a convolution, or of such a BatchNorm."""
-    convolved = {node.output[0] for node in operators(model, "Conv")}
+    """Yield the BatchNorms of a graph that alone read what a convolution or Linear gives, or such a BatchNorm."""
+    convolved = {node.output[0] for name in ("Conv", "Gemm") for node in operators(model, name)}
     read = [name for node in model.graph.node for name in node.input]
     for node in operators(model, "BatchNormalization"):
         if node.input[0] in convolved and read.count(node.input[0]) == 1:
@@ -128,7 +128,7 @@ def test_batchnorm_is_folded_unless_kept(networks: dict[str, Network], family: s
     assert not list(foldable(usual))
     folded = len(list(foldable(kept)))
     assert len(operators(usual, "BatchNormalization")) == norms(network.module) - folded
-    assert folded or family == "densenet_mlp"
+    assert folded
     said = {options: about(onnx.load(network.file(options)))["batchnorm"] for options in (USUAL, KEPT)}
     assert said == {USUAL: "folded", KEPT: "kept"}
     assert norms(network.module) == norms(build(network.architecture, SEED)), "the module itself stays as it is"

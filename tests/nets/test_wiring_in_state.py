@@ -24,7 +24,7 @@ SOME, ALL, NONE = 7, 99, 0
 def network(family: str, skip_channels: int) -> Architecture:
     cell = {"width": 5, "depth": 6, "skip_channels": skip_channels}
     image = {"input": {"channels": 2, "height": 8, "width": 8}, "num_classes": 4, "cells": [cell, cell]}
-    flat = {"in_features": 9, "num_classes": 4, "activation": "elu", **cell}
+    flat = {"in_features": 9, "num_classes": 4, "activation": "elu", **cell, "later_cells": [cell | {"width": 6}]}
     return decode_architecture({"family": family} | (flat if family == "densenet_mlp" else image))
 
 
@@ -79,7 +79,7 @@ def test_weights_of_another_seed_are_refused_with_cell_layer_and_seed(family: st
     state, ours = trained(architecture, 1).state_dict(), WAYS[way](architecture, 0)
     cells = zip(draw_wiring(architecture, 0).cells, draw_wiring(architecture, 1).cells, strict=True)
     first = [next(j for j, (a, b) in enumerate(zip(*pair, strict=True)) if a != b) for pair in cells]
-    names = ["cell"] if family == "densenet_mlp" else ["cells.0", "cells.1"]
+    names = ["cell", "later_cells.0"] if family == "densenet_mlp" else ["cells.0", "cells.1"]
     for strict in (True, False, True):  # a refusal leaves the wiring as it is: the next one is refused too
         with pytest.raises(RuntimeError, match="the wiring of another seed") as refused:
             ours.load_state_dict(state, strict=strict)
