@@ -34,10 +34,10 @@ class Count:
         self.params += 2 * channels
         self.norm += channels
 
-    def conv3x3(self, into: str, w_in: int, w_out: int, positions: int) -> None:
-        """Run a 3x3 convolution without bias."""
-        self.params += 9 * w_in * w_out
-        self.macs += 9 * w_in * w_out * positions
+    def conv(self, into: str, taps: int, w_in: int, w_out: int, positions: int) -> None:
+        """Run a convolution without bias, 3x3 or of a signal."""
+        self.params += taps * w_in * w_out
+        self.macs += taps * w_in * w_out * positions
         self.write(into, w_out * positions)
 
 
@@ -48,8 +48,8 @@ def walk(image: tuple[int, int, int], classes: int, cells: Cells) -> Count:
     for index, (w, d, t) in enumerate(cells):
         if index:
             height, width = (height + 1) // 2, (width + 1) // 2
-        channels = _walk_cell(count, channels, w, d, t, height * width)
-    pooled = channels * (height // 2) * (width // 2)
+        channels = _walk_cell(count, channels, w, d, t, height * width, 3 if 1 in image[1:] else 9)
+    pooled = channels * (max(height, 2) // 2) * (max(width, 2) // 2)
     count.write("pooled", pooled)
     del count.live["x"]
     count.params += pooled * classes + classes
@@ -58,7 +58,7 @@ def walk(image: tuple[int, int, int], classes: int, cells: Cells) -> Count:
     return count
 
 
-def _walk_cell(count: Count, w_in: int, w: int, d: int, t: int, positions: int) -> int:
+def _walk_cell(count: Count, w_in: int, w: int, d: int, t: int, positions: int, taps: int) -> int:
     for j in range(d):
         taken = min(w * (j - 1), t) if j >= 2 else 0
         inputs = (w_in if j == 0 else w) + taken
@@ -67,7 +67,7 @@ def _walk_cell(count: Count, w_in: int, w: int, d: int, t: int, positions: int) 
         count.indices += taken if taken < w * (j - 1) else 0
         if j >= 2:
             count.batch_norm(inputs)
-        count.conv3x3("next", inputs, w, positions)
+        count.conv("next", taps, inputs, w, positions)
         if j < 2:
             count.batch_norm(w)
         if source != "x":

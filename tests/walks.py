@@ -123,6 +123,7 @@ def walk_mlp(
 def _walk_cnn(image: tuple[int, int, int], classes: int, cells: Cells, sampled: Sources, *, depthwise: bool) -> Tape:
     channels, height, width = image
     tape, before = Tape(), height * width
+    kernel = (1 if height == 1 else 3, 1 if width == 1 else 3)
     source = tape.write("x", channels * before, [])
     for c, (w, d, t) in enumerate(cells):
         if c:
@@ -141,22 +142,24 @@ def _walk_cnn(image: tuple[int, int, int], classes: int, cells: Cells, sampled: 
             if j >= 2:
                 tape.batch_norm(inputs)
             if depthwise and (c or j):
-                source = _separable(tape, f"{c}.{j}", source, inputs, w, after if j else before, after)
+                source = _separable(tape, f"{c}.{j}", source, inputs, w, after if j else before, after, kernel)
             else:
-                source = tape.conv(f"{c}.{j}", source, 3, inputs, w, after)
+                source = tape.conv(f"{c}.{j}", source, kernel, inputs, w, after)
             if j < 2:
                 tape.batch_norm(w)
             outputs.append(source)
         channels, before = w, after
-    pooled = channels * (height // 2) * (width // 2)
+    pooled = channels * (max(height, 2) // 2) * (max(width, 2) // 2)
     tape.linear("scores", tape.write("pooled", pooled, [source]), pooled, classes)
     return tape
 
 
-def _separable(tape: Tape, name: str, source: str, w_in: int, w: int, before: int, after: int) -> str:
+def _separable(
+    tape: Tape, name: str, source: str, w_in: int, w: int, before: int, after: int, kernel: tuple[int, int]
+) -> str:
     source = tape.conv(f"{name} first", source, 1, w_in, w, before)
     tape.batch_norm(w)
-    source = tape.conv(f"{name} depthwise", source, 3, w, w, after, groups=w)
+    source = tape.conv(f"{name} depthwise", source, kernel, w, w, after, groups=w)
     tape.batch_norm(w)
     source = tape.conv(f"{name} last", source, 1, w, w, after)
     tape.batch_norm(w)

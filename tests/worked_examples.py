@@ -132,6 +132,23 @@ def all_figures(name: str) -> Figures:
     return costs(named_network(name)) | figures(peak=found.peak_elements, m=found.mass)
 
 
+def signals() -> Figures:
+    """Return the figures of networks of a signal, with plain and with depthwise convolutions."""
+    plain, depthwise = (
+        decode_architecture(
+            {
+                "family": family,
+                "input": {"channels": 6, "height": 1, "width": 128},
+                "num_classes": 6,
+                "cells": [{"width": w, "depth": d, "skip_channels": t} for w, d, t in ((16, 8, 30), (32, 6, 40))],
+            }
+        )
+        for family in ("densenet_cnn", "densenet_cnn_depthwise")
+    )
+    figures_of_plain = costs(plain) | figures(peak=plain.evaluation.peak_elements, m=plain.evaluation.mass)
+    return figures_of_plain | {f"{name} of depthwise": value for name, value in costs(depthwise).items()}
+
+
 def several_cells_of_an_mlp() -> Figures:
     """Return the figures of MLPerf Tiny's autoencoder, and of the same with skip connections."""
     form = parsed(named_network("mlperf-tiny-ad").definition())
@@ -641,4 +658,5 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     85: small_images,
     86: lambda: all_figures("regnet_x_400mf"),
     96: several_cells_of_an_mlp,
+    97: signals,
 }

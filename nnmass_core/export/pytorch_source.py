@@ -42,7 +42,7 @@ from nnmass_core.export.source_templates import (
     WIDE,
 )
 from nnmass_core.families import FAMILIES, decode_architecture
-from nnmass_core.families.concatenation import ConcatenationCnn, resolutions
+from nnmass_core.families.concatenation import ConcatenationCnn, Head, kernel_of, pool_of, resolutions
 from nnmass_core.families.densenet_cnn import DenseNetCnn
 from nnmass_core.families.densenet_cnn_depthwise import DenseNetCnnDepthwise
 from nnmass_core.families.densenet_mlp import DenseNetMlp
@@ -159,13 +159,18 @@ def _origin(architecture: Architecture, seed: int, weights: str | None) -> str:
 
 def _dense_cnn(convolution: str) -> Callable[[ConcatenationCnn, int], str]:
     def write(network: ConcatenationCnn, seed: int) -> str:
-        height, width = resolutions(network.input, len(network.cells))[-1]
+        last = resolutions(network.input, len(network.cells))[-1]
+        kernel, pool = kernel_of(last), pool_of(last)
         places = {
+            "by": "x".join(map(str, kernel)),
+            "kernel": 3 if kernel == (3, 3) else kernel,
+            "padding": 1 if kernel == (3, 3) else tuple(side // 2 for side in kernel),
+            "pool": 2 if pool == (2, 2) else pool,
             "channels": network.input.channels,
             "height": network.input.height,
             "width": network.input.width,
             "classes": network.num_classes,
-            "features": (height // 2) * (width // 2) * network.cells[-1].width,
+            "features": Head(last, network.num_classes).pooled * network.cells[-1].width,
         }
         text = Template(convolution + CNN_LAYER).substitute(places)
         return IMPORTS + _wiring(network, [cell.width for cell in network.cells], seed) + CELL + "\n" + text

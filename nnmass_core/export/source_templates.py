@@ -129,7 +129,7 @@ class Network(nn.Module):
         self.cells = nn.Sequential(
             *(cell(entering[i], WIDTHS[i], wiring, first=i == 0) for i, wiring in enumerate(WIRING))
         )
-        self.pool = nn.AvgPool2d(2)
+        self.pool = nn.AvgPool2d($pool)
         self.classifier = nn.Linear($features, $classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -143,22 +143,22 @@ def build() -> nn.Module:
 
 PLAIN = '''
 def convolution(channels: int, width: int, stride: int, *, very_first: bool) -> nn.Module:
-    """A 3x3 convolution."""
-    return nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
+    """A $by convolution."""
+    return nn.Conv2d(channels, width, $kernel, stride, padding=$padding, bias=False)
 
 '''
 
 SEPARABLE = '''
 def convolution(channels: int, width: int, stride: int, *, very_first: bool) -> nn.Module:
-    """A 3x3 convolution in the very first layer; in others 1x1, 3x3 depthwise and 1x1, each with its BatchNorm."""
+    """A $by convolution in the very first layer; in others 1x1, $by depthwise and 1x1, each with its BatchNorm."""
     if very_first:
-        return nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
+        return nn.Conv2d(channels, width, $kernel, stride, padding=$padding, bias=False)
     return nn.Sequential(
         OrderedDict(
             expand=nn.Conv2d(channels, width, 1, bias=False),
             expand_norm=nn.BatchNorm2d(width),
             expand_relu=nn.ReLU(),
-            depthwise=nn.Conv2d(width, width, 3, stride, padding=1, groups=width, bias=False),
+            depthwise=nn.Conv2d(width, width, $kernel, stride, padding=$padding, groups=width, bias=False),
             depthwise_norm=nn.BatchNorm2d(width),
             depthwise_relu=nn.ReLU(),
             project=nn.Conv2d(width, width, 1, bias=False),

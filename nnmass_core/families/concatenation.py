@@ -1,6 +1,6 @@
 """Concatenation (DenseNet-type) cells, and the shared code of the image networks built from them.
 
-Formulas: docs/theory.md (1) to (6), (12), (21), (23), (33).
+Formulas: docs/theory.md (1) to (6), (12), (21), (23), (33), (97).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from math import prod
 from typing import Any, ClassVar, NamedTuple
 
 from nnmass_core import mass
@@ -92,9 +93,23 @@ def resolutions(image: Image, cells: int) -> list[tuple[int, int]]:
     return sizes
 
 
+def kernel_of(size: tuple[int, int]) -> tuple[int, int]:
+    """Return height and width of the kernels on maps: 3, but 1 along a side of 1: docs/theory.md (97)."""
+    height, width = (3 if side > 1 else 1 for side in size)
+    return height, width
+
+
+def pool_of(size: tuple[int, int]) -> tuple[int, int]:
+    """Return height and width of the head's pooling: 2, but 1 along a side of 1."""
+    height, width = (min(side, 2) for side in size)
+    return height, width
+
+
 def check_final_map(image: Image, cells: int) -> Iterator[Problem]:
-    """Yield a problem if the input is too small for its number of cells: the head pools 2x2."""
-    if min(resolutions(image, cells)[-1]) < 2:
+    """Yield a problem if the input is too small for its number of cells: the head pools 2x2, a signal's only 2."""
+    last = resolutions(image, cells)[-1]
+    sides = [side for side, whole in zip(last, (image.height, image.width), strict=True) if whole > 1]
+    if min(sides, default=1) < 2:
         yield Problem(
             "input", "too_small", f"is too small: the feature map of the last of {cells} cells has a side below 2"
         )
@@ -127,6 +142,11 @@ class CellEntry(ABC):
     before: tuple[int, int]
     after: tuple[int, int]
 
+    @property
+    def taps(self) -> int:
+        """Positions of the kernel: 9, of a signal 3."""
+        return prod(kernel_of(self.after))
+
     @abstractmethod
     def costs(self, w_in: Integers, w: Integers) -> Costs[Integers]:
         """Return the layer's costs, from `w_in` channels to `w`."""
@@ -141,6 +161,11 @@ class CellBody(ABC):
     """A cell's layers after its first, at one resolution (height, width)."""
 
     size: tuple[int, int]
+
+    @property
+    def taps(self) -> int:
+        """Positions of the kernel: 9, of a signal 3."""
+        return prod(kernel_of(self.size))
 
     @abstractmethod
     def costs(self, w: Integers, d: Integers, t: Integers, s: Integers) -> Costs[Integers]:
@@ -169,7 +194,7 @@ class CellBody(ABC):
 
 @dataclass(frozen=True)
 class Head:
-    """Costs of the head: 2x2 average pooling (stride 2, floor), flatten, one Linear with bias."""
+    """Costs of the head: 2x2 average pooling (stride 2, floor; of a signal 2), flatten, one Linear with bias."""
 
     size: tuple[int, int]
     num_classes: int
@@ -177,7 +202,8 @@ class Head:
     @property
     def pooled(self) -> int:
         """Positions left after pooling."""
-        return (self.size[0] // 2) * (self.size[1] // 2)
+        height, width = pool_of(self.size)
+        return (self.size[0] // height) * (self.size[1] // width)
 
     def params(self, w: Integers) -> Integers:
         """Return trainable parameters."""

@@ -1,4 +1,7 @@
-"""`densenet_cnn`: chains of 3x3-convolution cells with DenseNet-type skip connections: docs/theory.md (13), (23)."""
+"""`densenet_cnn`: chains of 3x3-convolution cells with DenseNet-type skip connections: docs/theory.md (13), (23), (97).
+
+Of signals, inputs of height or width 1, the kernels are 1x3 or 3x1.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from nnmass_core.families.concatenation import (
 )
 from nnmass_core.families.concatenation_space import ConcatenationCnnSpace
 from nnmass_core.families.costs import Costs
-from nnmass_core.hardware.latency import Operators, Work, convolution, elementwise
+from nnmass_core.hardware.latency import Operators, Work, elementwise
 from nnmass_core.mass import Integers, sampled_links
 
 
@@ -34,12 +37,13 @@ class Entry(CellEntry):
 
     def work(self, w_in: Integers, w: Integers) -> Work:
         before, after = self.before[0] * self.before[1], self.after[0] * self.after[1]
-        layer = convolution(3, w_in, w, 0 * w + before, 0 * w + after)
-        return (layer, elementwise("normalise", w * after, 0 * w + 1))
+        weights, zero = self.taps * w_in * w, 0 * w
+        layer = Operators("convolution_3x3", zero + 1, weights * after, w_in * before + zero, w * after, weights, zero)
+        return (layer, elementwise("normalise", w * after, zero + 1))
 
     def params(self, w_in: Integers, w: Integers) -> Integers:
-        """Return trainable parameters: 9 w_in w of the convolution, 2 w of BatchNorm."""
-        return 9 * w_in * w + 2 * w
+        """Return trainable parameters: 9 w_in w of the convolution, 3 w_in w of a signal's, and 2 w of BatchNorm."""
+        return self.taps * w_in * w + 2 * w
 
     def norm_channels(self, w: Integers) -> Integers:
         """Return BatchNorm channels."""
@@ -47,7 +51,7 @@ class Entry(CellEntry):
 
     def macs(self, w_in: Integers, w: Integers) -> Integers:
         """Return multiply-accumulates."""
-        return 9 * w_in * w * (self.after[0] * self.after[1])
+        return self.taps * w_in * w * (self.after[0] * self.after[1])
 
     def peak(self, w_in: Integers, w: Integers) -> Integers:
         """Return activation elements alive: the incoming map and the one being written."""
@@ -69,7 +73,7 @@ class Body(CellBody):
     def work(self, w: Integers, d: Integers, t: Integers, s: Integers) -> Work:
         c, layers, area = self.norm_channels(w, d, s), d - 1, self.area
         convolutions = Operators(
-            "convolution_3x3", layers, self.macs(w, c), c * area, layers * w * area, 9 * w * c, 0 * c
+            "convolution_3x3", layers, self.macs(w, c), c * area, layers * w * area, self.taps * w * c, 0 * c
         )
         skips: Work = skip_work(w, d, t, s, area)
         norms: Work = normalized(c * area, layers)
@@ -80,12 +84,12 @@ class Body(CellBody):
         return (d - 1) * w + s
 
     def params(self, w: Integers, c: Integers) -> Integers:
-        """Return trainable parameters: 9 w of the convolution and 2 of BatchNorm for each input channel."""
-        return c * (9 * w + 2)
+        """Return trainable parameters: 9 w of the convolution (a signal's: 3 w) and 2 for each input channel."""
+        return c * (self.taps * w + 2)
 
     def macs(self, w: Integers, c: Integers) -> Integers:
         """Return multiply-accumulates."""
-        return c * (9 * w) * (self.size[0] * self.size[1])
+        return c * (self.taps * w) * (self.size[0] * self.size[1])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 """`densenet_cnn_depthwise`: as `densenet_cnn`, all layers but the first separable: docs/theory.md (14), (24).
 
 Such a layer is a 1x1 convolution, a 3x3 depthwise one that carries the stride, and a 1x1 convolution, each followed by
-a BatchNorm of w channels; the BatchNorm of the dense layer stays as well.
+a BatchNorm of w channels; the BatchNorm of the dense layer stays as well. Of signals the kernels of 3x3 are 1x3 or
+3x1: docs/theory.md (97).
 """
 
 from __future__ import annotations
@@ -20,8 +21,14 @@ from nnmass_core.families.concatenation import (
 from nnmass_core.families.concatenation_space import ConcatenationCnnSpace
 from nnmass_core.families.costs import Costs
 from nnmass_core.families.densenet_cnn import Entry
-from nnmass_core.hardware.latency import Operators, Work, convolution, depthwise, elementwise
+from nnmass_core.hardware.latency import Operators, Work, convolution, elementwise
 from nnmass_core.mass import Integers, larger, sampled_links
+
+
+def _depthwise(taps: int, w: Integers, before: Integers, after: Integers) -> Operators:
+    """Return a depthwise convolution of w channels; one of a signal is of the kind of 3x3, with its own weights."""
+    weights = taps * w
+    return Operators("depthwise_3x3", 0 * w + 1, weights * after, w * before, w * after, weights, 0 * w)
 
 
 class SeparableEntry(CellEntry):
@@ -29,10 +36,10 @@ class SeparableEntry(CellEntry):
 
     def costs(self, w_in: Integers, w: Integers) -> Costs[Integers]:
         before, after = self.before[0] * self.before[1], self.after[0] * self.after[1]
-        norm_channels = 4 * w
+        norm_channels, depthwise = 4 * w, self.taps * w
         return Costs(
-            params=w_in * w + 9 * w + w * w + 2 * norm_channels,
-            macs=w_in * w * before + (9 * w + w * w) * after,
+            params=w_in * w + depthwise + w * w + 2 * norm_channels,
+            macs=w_in * w * before + (depthwise + w * w) * after,
             norm_channels=norm_channels,
             peak=larger((w_in + w) * before, w * (before + after)),
         )
@@ -42,7 +49,7 @@ class SeparableEntry(CellEntry):
         one = 0 * w + 1
         return (
             convolution(1, w_in, w, before, before),
-            depthwise(w, before, after),
+            _depthwise(self.taps, w, before, after),
             convolution(1, w, w, after, after),
             elementwise("normalise", w * (before + 3 * after), 4 * one),
             elementwise("activate", w * (before + after), 2 * one),
@@ -58,7 +65,7 @@ class SeparableBody(CellBody):
 
     def costs(self, w: Integers, d: Integers, t: Integers, s: Integers) -> Costs[Integers]:
         c = (d - 1) * w + s
-        kernels = c * w + (d - 1) * (9 * w + w * w)
+        kernels = c * w + (d - 1) * (self.taps * w + w * w)
         norm_channels = c + 3 * (d - 1) * w
         return Costs(
             params=kernels + 2 * norm_channels,
@@ -78,7 +85,7 @@ class SeparableBody(CellBody):
             *skips,
             *norms,
             Operators("convolution_1x1", 2 * layers, weights * area, read, written, weights, 0 * c),
-            depthwise(w, 0 * w + area, 0 * w + area).times(layers),
+            _depthwise(self.taps, w, 0 * w + area, 0 * w + area).times(layers),
             elementwise("normalise", 3 * layers * w * area, 3 * layers),
             elementwise("activate", 2 * layers * w * area, 2 * layers),
         )

@@ -1,4 +1,4 @@
-"""`densenet_cnn` as a torch module, and the code shared with `densenet_cnn_depthwise`: docs/theory.md (13), (14)."""
+"""`densenet_cnn` as a torch module, and what `densenet_cnn_depthwise` shares: docs/theory.md (13), (14), (97)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from nnmass_core.families.concatenation import Cell, ConcatenationCnn, resolutions
+from nnmass_core.families.concatenation import Cell, ConcatenationCnn, Head, kernel_of, pool_of, resolutions
 from nnmass_core.mass import layer_links
 from nnmass_core.nets.concatenation import ConcatenationCell
 from nnmass_core.wiring import Layer, Wiring
@@ -18,13 +18,16 @@ class DenseNetCnnModule(nn.Module):
     def __init__(self, architecture: ConcatenationCnn, wiring: Wiring) -> None:
         super().__init__()
         channels, cells = architecture.input.channels, []
+        self.kernel = kernel_of((architecture.input.height, architecture.input.width))
+        self.padding = (self.kernel[0] // 2, self.kernel[1] // 2)
         for index, (cell, taken) in enumerate(zip(architecture.cells, wiring.cells, strict=True)):
             cells.append(self._cell(index, channels, cell, taken))
             channels = cell.width
         height, width = resolutions(architecture.input, len(cells))[-1]
         self.cells = nn.Sequential(*cells)
-        self.pool = nn.AvgPool2d(2)
-        self.classifier = nn.Linear((height // 2) * (width // 2) * channels, architecture.num_classes)
+        self.pool = nn.AvgPool2d(pool_of((height, width)))
+        pooled = Head((height, width), architecture.num_classes).pooled
+        self.classifier = nn.Linear(pooled * channels, architecture.num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (n, classes) scores."""
@@ -33,7 +36,7 @@ class DenseNetCnnModule(nn.Module):
 
     def convolution(self, w_in: int, w: int, stride: int, *, very_first: bool) -> nn.Module:
         """Return a layer's convolution."""
-        return nn.Conv2d(w_in, w, 3, stride, padding=1, bias=False)
+        return nn.Conv2d(w_in, w, self.kernel, stride, padding=self.padding, bias=False)
 
     def _cell(self, index: int, w_in: int, cell: Cell, wiring: tuple[Layer, ...]) -> ConcatenationCell:
         w, layers = cell.width, []

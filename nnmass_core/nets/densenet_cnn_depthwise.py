@@ -20,7 +20,7 @@ class DenseNetCnnDepthwiseModule(DenseNetCnnModule):
             "expand": nn.Conv2d(w_in, w, 1, bias=False),
             "expand_norm": nn.BatchNorm2d(w),
             "expand_relu": nn.ReLU(inplace=True),
-            "depthwise": nn.Conv2d(w, w, 3, stride, padding=1, groups=w, bias=False),
+            "depthwise": nn.Conv2d(w, w, self.kernel, stride, padding=self.padding, groups=w, bias=False),
             "depthwise_norm": nn.BatchNorm2d(w),
             "depthwise_relu": nn.ReLU(inplace=True),
             "project": nn.Conv2d(w, w, 1, bias=False),

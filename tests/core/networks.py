@@ -14,12 +14,14 @@ Image = tuple[int, int, int]
 
 @st.composite
 def networks(draw: st.DrawFn) -> tuple[Image, int, Cells]:
-    """An image (channels, height, width), a number of classes, and cells."""
+    """An image or a signal (channels, height, width), a number of classes, and cells."""
     number = draw(st.integers(1, 4))
     sides = st.integers(2 ** (number - 1) + 1, 40)
     cell = st.tuples(st.integers(1, 40), st.integers(1, 9), st.integers(0, 120))
     cells = draw(st.lists(cell, min_size=number, max_size=number))
-    return (draw(st.integers(1, 5)), draw(sides), draw(sides)), draw(st.integers(1, 20)), tuple(cells)
+    height, width = draw(sides), draw(sides)
+    height, width = draw(st.sampled_from(((height, width), (height, width), (1, width), (height, 1))))
+    return (draw(st.integers(1, 5)), height, width), draw(st.integers(1, 20)), tuple(cells)
 
 
 def definition(image: Image, classes: int, cells: Cells, family: str = "densenet_cnn") -> dict[str, Any]:

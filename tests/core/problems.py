@@ -87,9 +87,12 @@ def random_mlp_space(rng: Random, most: int) -> dict[str, Any]:
 
 
 def random_image(rng: Random, cells: int) -> dict[str, int]:
-    """Return an image that leaves the last cell a side of 2 at least."""
+    """Return an image that leaves the last cell a side of 2 at least, or a signal."""
     sides = [side for side in SIDES if side > 2 ** (cells - 1)]
-    return {"channels": rng.randint(1, 4), "height": rng.choice(sides), "width": rng.choice(sides)}
+    height, width = rng.choice(sides), rng.choice(sides)
+    if rng.random() < 0.15:
+        height, width = rng.choice(((1, width), (height, 1)))
+    return {"channels": rng.randint(1, 4), "height": height, "width": width}
 
 
 def combinations(space: dict[str, Any]) -> int:

@@ -228,6 +228,16 @@ def test_error_messages_do_not_repeat_the_input() -> None:
     assert "123456789" not in str(refused.value)
 
 
+@pytest.mark.parametrize("family", ["densenet_cnn", "densenet_cnn_depthwise"])
+def test_a_signal_needs_a_length_of_2_in_its_last_cell(family: str) -> None:
+    cells = ((4, 3, 2), (4, 3, 2))
+    decode_architecture(definition((3, 1, 3), 4, cells, family))
+    for image in ((3, 1, 2), (3, 2, 1), (3, 1, 1)):
+        with pytest.raises(DefinitionError) as refused:
+            decode_architecture(definition(image, 4, cells, family))
+        assert [(p.field, p.code) for p in refused.value.problems] == [("input", "too_small")]
+
+
 def test_the_smallest_network_has_zero_nn_mass() -> None:
     found = network(((1, 1, 5),), (1, 2, 2), 1).evaluate()
     assert found.mass == 0

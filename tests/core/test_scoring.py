@@ -74,7 +74,9 @@ def assert_identical(one: Scores, other: Scores) -> None:
         assert getattr(one, name).tobytes() == getattr(other, name).tobytes()
 
 
-@pytest.mark.parametrize("image", [IMAGE, Image(channels=1, height=17, width=50)])
+@pytest.mark.parametrize(
+    "image", [IMAGE, Image(channels=1, height=17, width=50), Image(channels=2, height=1, width=19)]
+)
 @pytest.mark.parametrize("cells", [1, 2, 3, 4])
 def test_scores_equal_single_evaluations(image: Image, cells: int, compiled: bool) -> None:
     for rows in (random_cells(400, cells), edge_cells(cells)):

@@ -24,7 +24,7 @@ def run(definition: dict[str, Any], wiring: list[Layers], state: State, x: Tenso
     separable = definition["family"] == "densenet_cnn_depthwise"
     for c, (cell, layers) in enumerate(zip(definition["cells"], wiring, strict=True)):
         x = _cell(Weights(state, f"cells.{c}.", training), cell, layers, x, first=c == 0, separable=separable)
-    pooled = functional.avg_pool2d(x, 2, stride=2)
+    pooled = functional.avg_pool2d(x, tuple(min(2, side) for side in x.shape[2:]))
     return functional.linear(pooled.reshape(len(x), -1), state["classifier.weight"], state["classifier.bias"])
 
 
@@ -43,7 +43,9 @@ class Weights:
 
     def conv(self, name: str, x: Tensor, stride: int = 1, groups: int = 1) -> Tensor:
         kernel = self._state[f"{self._prefix}{name}.weight"]
-        return functional.conv2d(x, kernel, stride=stride, padding=kernel.shape[-1] // 2, groups=groups)
+        return functional.conv2d(
+            x, kernel, stride=stride, padding=[side // 2 for side in kernel.shape[2:]], groups=groups
+        )
 
     def linear(self, name: str, x: Tensor) -> Tensor:
         return functional.linear(x, *(self._state[f"{self._prefix}{name}.{what}"] for what in ("weight", "bias")))

@@ -23,6 +23,8 @@ def random_network(rng: Random, family: str) -> dict[str, Any]:
         {"width": rng.randint(1, 7), "depth": rng.randint(1, 8), "skip_channels": rng.choice((0, 1, 5, 20, 99))}
         for _ in range(count)
     ]
+    if rng.random() < 0.2:  # a signal
+        sides[rng.randint(0, 1)] = 1
     image = {"channels": rng.randint(1, 4), "height": sides[0], "width": sides[1]}
     return {"family": family, "input": image, "num_classes": rng.randint(1, 7), "cells": cells}
 

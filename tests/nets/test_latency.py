@@ -32,6 +32,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "dense": definition((3, 17, 20), 5, ((6, 5, 11), (9, 4, 40), (4, 1, 0))),
     "dense, no skips": definition((1, 8, 8), 2, ((6, 5, 0), (3, 2, 0))),
     "depthwise": definition((3, 17, 20), 5, ((6, 5, 11), (9, 4, 40), (4, 1, 0)), "densenet_cnn_depthwise"),
+    "signal": definition((3, 1, 20), 5, ((6, 5, 11), (9, 4, 40), (4, 1, 0)), "densenet_cnn_depthwise"),
+    "signal, dense": definition((3, 19, 1), 5, ((6, 5, 11), (9, 2, 0))),
     "mlp": MLP | {"width": 8, "depth": 6, "skip_channels": 12},
     "mlp, two layers": MLP | {"width": 8, "depth": 2, "skip_channels": 0},
     "mlp, several cells": {
@@ -149,7 +151,7 @@ def figures_of(module: fx.GraphModule, node: fx.Node) -> tuple[str, tuple[int, .
     if isinstance(layer, nn.Conv2d):
         weights = layer.weight.numel()
         macs = weights * written // layer.out_channels
-        (kernel, _) = layer.kernel_size
+        kernel = max(layer.kernel_size)
         kind = "convolution" if layer.groups == 1 else "depthwise" if layer.groups == layer.in_channels else "grouped"
         return f"{kind}_{kernel}x{kernel}", (1, macs, read, written, weights, 0)
     if isinstance(layer, nn.Linear):
