@@ -320,7 +320,8 @@ def spaces(result: Mapping[str, Any], request: Mapping[str, Any]) -> list[str]:
         said = f"none has {better} {value} {'NN-Mass' if quantity == 'nn_mass' else cost(quantity)}"
         if bound is None:
             said = "" if "pareto" in objective or not result["optimal"] else "none fits"
-        of = f"Space {share['space']} ({space['family']}): {int(share['networks']):,} architectures"
+        family = space.get("around", space)["family"]
+        of = f"Space {share['space']} ({family}): {int(share['networks']):,} architectures"
         lines.append(f"{', '.join(filter(None, [of, listed, said]))}.")
     return lines
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Self, TypeVar
 
 from nnmass_core import __version__
@@ -42,6 +42,7 @@ from nnmass_core.hardware.devices import Device, devices
 from nnmass_core.hardware.latency import Latency, LatencyModel, estimate, greatest
 from nnmass_core.named.networks import named_network, named_networks
 from nnmass_core.named.presets import resolve_spaces
+from nnmass_core.named.scaling import is_around
 from nnmass_core.spaces.base import AnySpace, Space
 from nnmass_core.spaces.densities import has_densities
 from nnmass_core.spaces.kept import (
@@ -65,7 +66,7 @@ costs that are maximized or minimized at any NN-Mass, weight_bytes as an objecti
 several devices, a batch, limits on density, depth and one memory, depth as an objective; stages that overlap or can be
 left out, and several numbers of cells, fronts in any two costs; kernels, squeeze-and-excitation, activations and stem
 strides of inverted residuals; several spaces, and several resolutions in every family of images; shares of a reference
-that are kept, and a reference where NN-Mass is maximized.
+that are kept, and a reference where NN-Mass is maximized; spaces around a reference.
 """
 
 MOST_RESULTS = 1000
@@ -517,7 +518,7 @@ class SearchRequest:
             raise UnknownVersion(version, VERSION)
         if "space" not in data:
             raise DefinitionError.at("space", "required", "is required")
-        space = _under("space", lambda: resolve_spaces(data["space"]))
+        space = _under("space", lambda: resolve_spaces(_with_around(data["space"], find)))
         limits = data.get("budget", {})
         if not isinstance(limits, Mapping):
             raise DefinitionError.at("budget", "not_an_object", "must be an object")
@@ -699,7 +700,7 @@ class SearchRequest:
         ]
 
     def to_json(self) -> JsonObject:
-        """Write the complete request: presets resolved, defaults filled in."""
+        """Write the complete request: presets and references resolved, defaults filled in."""
         ranked: JsonObject = {"top_k": self.top_k, "diversity": self.diversity}
         return {
             "space": self.space.form,
@@ -783,6 +784,15 @@ def _with_reference(objective: Any, find: Find) -> Any:
     if not isinstance(objective, Mapping) or "reference" not in objective:
         return objective
     return {**objective, "reference": _under("reference", lambda: _looked_up(objective["reference"], find))}
+
+
+def _with_around(space: Any, find: Find) -> Any:
+    """Return the space, or the list of several, with an `arch_id` to look around looked up."""
+    if isinstance(space, list):
+        return [_under(str(place), partial(_with_around, one, find)) for place, one in enumerate(space)]
+    if not is_around(space):
+        return space
+    return {**space, "around": _under("around", lambda: _looked_up(space["around"], find))}
 
 
 def _looked_up(network: Any, find: Find) -> Any:

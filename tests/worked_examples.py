@@ -28,6 +28,7 @@ from nnmass_core.hardware.fitting import error_of, least_squares
 from nnmass_core.hardware.latency import LatencyModel, estimate
 from nnmass_core.named.networks import named_network
 from nnmass_core.named.presets import resolve_space, resolve_spaces
+from nnmass_core.named.scaling import around
 from nnmass_core.request import Maximize, Minimize, Pareto, SearchRequest, Spend
 from nnmass_core.search import chain_for, chain_of, search
 from nnmass_core.spaces.base import Space
@@ -156,6 +157,26 @@ def several_cells_of_an_mlp() -> Figures:
     more = decode_architecture(form | {"skip_channels": 32})
     found = costs(more) | figures(peak=more.evaluation.peak_elements, m=more.evaluation.mass)
     return all_figures("mlperf-tiny-ad") | {f"{name} with skips": value for name, value in found.items()}
+
+
+def multiplied_stages() -> Figures:
+    mobilenet = named_network("mobilenet_v2")
+    (scaled,) = around(mobilenet, ["resolution", "expansion", "kernel", "proportions"], 0.75, 1).spaces
+    own = around(mobilenet, ["resolution", "stem", "expansion", "kernel"], [0.5, 0.75, 1], [1, 2])
+    return figures(params=search(SearchRequest(space=scaled, budget=Budget())).ranking[0].evaluation.params) | figures(
+        networks=own.spaces[0].chain().count()
+    )
+
+
+def proportional_networks() -> Figures:
+    (cell,) = around(densenet((16, 13, 40)), width=1.5, depth=1.5).spaces
+    made = parsed(search(SearchRequest(space=cell, budget=Budget())).ranking[0].architecture.definition())["cells"][0]
+    sizes = {"width": made["width"], "depth": made["depth"], "skip channels": made["skip_channels"]}
+    return figures(
+        **sizes,
+        **{"density before": mass.density(16, 13, 40), "density": mass.density(*sizes.values())},
+        networks=around(named_network("mobilenet_v2")).spaces[0].chain().count(),
+    )
 
 
 def small_images() -> Figures:
@@ -657,6 +678,8 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     81: sums_of_fractions,
     85: small_images,
     86: lambda: all_figures("regnet_x_400mf"),
+    90: multiplied_stages,
+    91: proportional_networks,
     96: several_cells_of_an_mlp,
     97: signals,
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from math import prod
@@ -22,6 +22,7 @@ from nnmass_core.families.costs import Costs
 from nnmass_core.families.neighborhood import cells_around
 from nnmass_core.hardware.latency import Operators, Work, elementwise, linear, pool
 from nnmass_core.mass import Integers, canonical_skip_channels, links
+from nnmass_core.spaces.multipliers import Scale, check_scaled, scaled_cell
 
 MOST_CELLS = 12
 WIDTH = (1, 8192)
@@ -311,6 +312,16 @@ class ConcatenationCnn(ImageArchitecture):
         ranges = cells_around([cell.depth for cell in self.cells], [cell.skip_channels for cell in self.cells])
         widths = [[width] for width in self.widths]
         return {"family": self.family, **encode(self), "cells": len(self.cells), "width": widths, **ranges}
+
+    def scaled(self, scale: Scale) -> ConcatenationCnn:
+        """Return the network of other widths and depths, its cells of about their density: docs/theory.md (91).
+
+        Raises:
+            DefinitionError: There is no such network; the problem names `width` or `depth`.
+        """
+        cells = [scaled_cell(cell.width, cell.depth, cell.skip_channels, scale) for cell in self.cells]
+        check_scaled(max(w for w, _, _ in cells), max(d for _, d, _ in cells), WIDTH[1], DEPTH[1])
+        return replace(self, cells=tuple(Cell(width=w, depth=d, skip_channels=t) for w, d, t in cells))
 
     def panels(self) -> tuple[Panel, ...]:
         sizes = resolutions(self.input, len(self.cells))

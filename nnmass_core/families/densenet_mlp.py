@@ -6,7 +6,7 @@ Formulas: docs/theory.md (15), (25) for one cell without BatchNorm, (96) for all
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import ClassVar
@@ -20,6 +20,7 @@ from nnmass_core.families.costs import Costs
 from nnmass_core.families.neighborhood import cells_around
 from nnmass_core.hardware.latency import Operators, Work, elementwise, linear
 from nnmass_core.mass import Integers, canonical_skip_channels, larger, links, sampled_links
+from nnmass_core.spaces.multipliers import Scale, check_scaled, scaled_cell
 
 FEATURES = (1, 10_000_000)
 DEPTH = (1, 512)
@@ -237,6 +238,18 @@ class DenseNetMlp(Architecture):
         axes: JsonObject = {name: [each[name] for each in ranges] for name in ranges[0]}
         widths = [[cell.width] for cell in self.cells]
         return {"family": self.family, **form, "cells": len(self.cells), "width": widths, **axes}
+
+    def scaled(self, scale: Scale) -> DenseNetMlp:
+        """Return the network of other widths and depths, its cells of about their density: docs/theory.md (91).
+
+        Raises:
+            DefinitionError: There is no such network; the problem names `width` or `depth`.
+        """
+        cells = [scaled_cell(cell.width, cell.depth, cell.skip_channels, scale) for cell in self.cells]
+        check_scaled(max(w for w, _, _ in cells), max(d for _, d, _ in cells), WIDTH[1], DEPTH[1])
+        (w, d, t), *others = cells
+        later = tuple(Cell(width=width, depth=depth, skip_channels=skips) for width, depth, skips in others)
+        return replace(self, width=w, depth=d, skip_channels=t, later_cells=later)
 
     def panels(self) -> tuple[Panel, ...]:
         gives = f"{self.in_features} in, {self.num_classes} out"

@@ -5,7 +5,7 @@ Formulas: docs/theory.md (9), (19), (28), (29).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -19,6 +19,8 @@ from nnmass_core.errors import Problem
 from nnmass_core.families.costs import Costs
 from nnmass_core.families.residual import (
     CHANNELS,
+    ENDS,
+    KERNELS,
     REPEATS,
     STAGES_KEPT,
     Block,
@@ -27,6 +29,7 @@ from nnmass_core.families.residual import (
     Size,
     area,
     halved,
+    merged,
     repeated,
     same_stages,
 )
@@ -36,7 +39,6 @@ from nnmass_core.mass import Integers, bottleneck_terms, larger
 EXPANSION = (1, 16)
 STRIDE = (1, 2)
 KERNEL = (3, 7)
-KERNELS = (3, 5, 7)
 SQUEEZE = (0, 64)
 ACTIVATIONS = ("relu6", "relu", "hardswish", "silu")
 MOST_STAGES = 16
@@ -203,6 +205,7 @@ class MobileNetV2(ResidualNetwork):
     """A network of `mobilenet_v2`. Channels are taken literally; a run of equal blocks is one stage."""
 
     family: ClassVar[str] = "mobilenet_v2"
+    searched_ends: ClassVar[tuple[str, ...]] = ENDS
     stem_channels: int = integer(*CHANNELS, "Channels of the first convolution.")
     last_channels: int = integer(*CHANNELS, "Channels of the last convolution, before the classifier.")
     stages: tuple[InvertedStage, ...] = sequence(InvertedStage, 1, MOST_STAGES, "Stages from input to output.")
@@ -211,6 +214,9 @@ class MobileNetV2(ResidualNetwork):
 
     def cross_check(self) -> Iterator[Problem]:
         yield from list(same_stages(self.stages)) or super().cross_check()
+
+    def of_runs(self, stages: Sequence[InvertedStage]) -> tuple[InvertedStage, ...]:
+        return merged(stages)
 
     def built(self) -> list[Built]:
         stages: list[Built] = []

@@ -22,7 +22,6 @@ from nnmass_core.families.mobilenet_v2 import (
     EXPANSION,
     KERNEL,
     KERNEL_DOC,
-    KERNELS,
     LAYERS_OUTSIDE,
     MOST_STAGES,
     SQUEEZE,
@@ -39,12 +38,14 @@ from nnmass_core.families.mobilenet_v2 import (
 )
 from nnmass_core.families.residual import (
     CHANNELS,
+    KERNELS,
     REPEATS,
     decode_stages,
     encode_stages,
+    merged,
     stages_schema,
 )
-from nnmass_core.families.strided_space import StridedSpace, merged
+from nnmass_core.families.strided_space import StridedSpace
 from nnmass_core.hardware.latency import Work, depthwise
 from nnmass_core.spaces.axis import Axis, decode_axis, single_axis_schema
 from nnmass_core.spaces.base import Fields, decode_choice, decode_integer

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import itertools
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -25,9 +25,16 @@ from nnmass_core.families.neighborhood import stages_around
 from nnmass_core.hardware.latency import Work
 from nnmass_core.mass import Integers
 from nnmass_core.spaces.axis import Axis, decode_axis, single_axis_schema
+from nnmass_core.spaces.multipliers import ONE, Scale, check_scaled, scaled_channels, scaled_number
 
 CHANNELS = (1, 8192)
 REPEATS = (1, 64)
+ENDS = ("stem_channels", "last_channels")
+"""The fields of a network for the channels of its ends, where its family has them."""
+
+EXPANSIONS, KERNELS = (3, 4, 5, 6), (3, 5, 7)
+"""What blocks may have where a space around a network does not keep theirs."""
+
 
 STAGES_KEPT = 1 << 12
 """The number of stages whose blocks are kept, some 10 kB each."""
@@ -56,6 +63,10 @@ def repeated(work: Work, n: Integers) -> Work:
 class RunStage(Protocol):
     """A stage that can be one run of equal blocks with the stage before it."""
 
+    @property
+    def repeats(self) -> int:
+        """Its blocks."""
+
     def goes_on_after(self, before: Any) -> bool:
         """Return whether it is a single run of equal blocks with the stage before it, of its own class."""
 
@@ -65,6 +76,21 @@ def same_stages(stages: Sequence[RunStage]) -> Iterator[Problem]:
     for number, (before, stage) in enumerate(itertools.pairwise(stages), start=1):
         if stage.goes_on_after(before):
             yield Problem(f"stages.{number}", "same_stage", "repeats the previous stage; merge the two")
+
+
+R = TypeVar("R", bound=RunStage)
+
+
+def merged(stages: Iterable[R]) -> tuple[R, ...]:
+    """Return stages with every run of equal blocks as one stage."""
+    found: list[R] = []
+    for stage in stages:
+        if found and stage.goes_on_after(found[-1]):
+            run: Any = found[-1]
+            found[-1] = replace(run, repeats=run.repeats + stage.repeats)
+        else:
+            found.append(stage)
+    return tuple(found)
 
 
 class Block(NamedTuple):
@@ -107,6 +133,9 @@ class Built:
 @dataclass(frozen=True, kw_only=True)
 class ResidualNetwork(ImageArchitecture):
     """An image network of residual stages between a stem and a head."""
+
+    searched_ends: ClassVar[tuple[str, ...]] = ()
+    """The fields of `ENDS` that a space of the family can search."""
 
     @abstractmethod
     def built(self) -> list[Built]:
@@ -162,8 +191,72 @@ class ResidualNetwork(ImageArchitecture):
         stages = [encode(stage.definition) for stage in self.built()]
         return {"family": self.family, **encode(self), "stages": stages_around(stages)}
 
+    def of_runs(self, stages: Sequence[Any]) -> tuple[Any, ...]:
+        """Return stages as the family defines them, where neighbors have become one run of equal blocks."""
+        return tuple(stages)
+
+    def scaled_channels(self, channels: int, width: Fraction) -> int:
+        """Return a stage's channels times a multiplier: docs/theory.md (90)."""
+        return scaled_channels(channels, width)
+
+    def scaled(self, scale: Scale) -> ResidualNetwork:
+        """Return the network of other channels and numbers of blocks: docs/theory.md (90).
+
+        Raises:
+            DefinitionError: There is no such network; the problem names `width` or `depth`.
+        """
+        stages: list[Any] = [stage.definition for stage in self.built()]
+        channels = [self.scaled_channels(stage.channels, scale.width) for stage in stages]
+        repeats = [scaled_number(stage.repeats, scale.depth) for stage in stages]
+        check_scaled(max(channels), max(repeats), CHANNELS[1], REPEATS[1])
+        wanted = zip(stages, channels, repeats, strict=True)
+        found = [replace(stage, channels=c, repeats=n) for stage, c, n in wanted]
+        ends = {name: self._scaled_end(name, scale.width) for name in self._ends()} if scale.ends else {}
+        changed: Mapping[str, Any] = {"stages": self.of_runs(found), **ends}
+        return replace(self, **changed)
+
+    def multiples(self, widths: tuple[Fraction, ...], depths: tuple[Fraction, ...], free: frozenset[str]) -> JsonObject:
+        """Return the JSON form of the space in which each stage has any of some multipliers: docs/theory.md (90).
+
+        Raises:
+            DefinitionError: The family has no such space; the problem names `width`, `depth` or `keep`.
+        """
+        stem = "stem" in free
+        if stem and not set(self._ends()) <= set(self.searched_ends):
+            message = f"must have stem, or proportions: each {self.family} of a space has the same stem"
+            raise DefinitionError.at("keep", "not_applicable", message)
+        self.scaled(Scale(max(widths), max(depths)))
+        ends = {name: _axis({self._scaled_end(name, width) for width in widths}) for name in self._ends() if stem}
+        stages = [self._multiples_of(stage.definition, widths, depths, free) for stage in self.built()]
+        return {"family": self.family, **encode(self), **ends, "stages": stages}
+
+    def _multiples_of(
+        self, stage: Any, widths: tuple[Fraction, ...], depths: tuple[Fraction, ...], free: frozenset[str]
+    ) -> JsonObject:
+        axes: dict[str, set[int]] = {
+            "channels": {self.scaled_channels(stage.channels, width) for width in widths},
+            "repeats": {scaled_number(stage.repeats, depth) for depth in depths},
+        }
+        if "expansion" in free and getattr(stage, "expansion", 1) > 1:
+            axes["expansion"] = {*EXPANSIONS, stage.expansion}
+        if "kernel" in free and hasattr(stage, "kernel"):
+            axes["kernel"] = {*KERNELS}
+        return encode(stage) | {name: _axis(values) for name, values in axes.items()}
+
+    def _ends(self) -> list[str]:
+        return [field.name for field in fields(self) if field.name in ENDS]
+
+    def _scaled_end(self, name: str, width: Fraction) -> int:
+        """Return the channels of an end; the last ones never fall, as torchvision has them."""
+        return scaled_channels(getattr(self, name), max(width, ONE) if name == "last_channels" else width)
+
     def panels(self) -> tuple[Panel, ...]:
         return tuple(_panel(i, stage) for i, stage in enumerate(self.built(), start=1))
+
+
+def _axis(values: set[int]) -> list[int] | int:
+    ascending = sorted(values)
+    return ascending if len(ascending) > 1 else ascending[0]
 
 
 def _panel(number: int, stage: Built) -> Panel:

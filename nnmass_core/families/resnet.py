@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -75,6 +76,7 @@ from nnmass_core.hardware.latency import (
 from nnmass_core.mass import Integers, basic_block_terms, bottleneck_terms, larger
 from nnmass_core.spaces.base import Fields, Space, decode_choice, decode_integer
 from nnmass_core.spaces.images import Images, decode_images, images_schema
+from nnmass_core.spaces.multipliers import UNIT, scaled_channels
 from nnmass_core.spaces.structure import PartValues, only_present
 
 BLOCKS = ("basic", "bottleneck", "regnet_x")
@@ -424,6 +426,15 @@ class ResNet(ResidualNetwork):
     def space_around(self) -> JsonObject:
         multiple = self.width_per_group if self.block == "regnet_x" else 1
         return super().space_around() | {"stages": stages_around([encode(stage) for stage in self.stages], multiple)}
+
+    def scaled_channels(self, channels: int, width: Fraction) -> int:
+        """Return channels that the groups divide, and with an inner channel: docs/theory.md (90)."""
+        group = self.width_per_group
+        if self.block == "regnet_x":
+            if channels * width > group:
+                return scaled_channels(channels, width, group, group)
+            return min(scaled_channels(channels, width), group)
+        return scaled_channels(channels, width, least=max(UNIT, -(-PLAIN_WIDTH // group)))
 
     def layers(self) -> int:
         return 1 + self.kind.layers_a_block * sum(stage.repeats for stage in self.stages)

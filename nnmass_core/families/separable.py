@@ -5,7 +5,7 @@ Their NN-Mass is 0: it says nothing about which of them is better. Formulas: doc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import ClassVar, Generic
@@ -23,6 +23,7 @@ from nnmass_core.families.residual import (
     Size,
     area,
     halved,
+    merged,
     same_stages,
 )
 from nnmass_core.families.resnet import head_costs, head_work
@@ -134,6 +135,7 @@ class SeparableNetwork(ResidualNetwork):
     bias: ClassVar[int]
     """1 where the convolutions have biases, else 0."""
 
+    searched_ends: ClassVar[tuple[str, ...]] = ("stem_channels",)
     stem_channels: int = integer(*CHANNELS, "Channels of the first convolution.")
     stem_stride: int = integer(*STRIDE, "Stride of the first convolution.", 2)
     stages: tuple[SeparableStage, ...] = sequence(SeparableStage, 1, MOST_STAGES, "Stages from input to output.")
@@ -157,6 +159,9 @@ class SeparableNetwork(ResidualNetwork):
 
     def cross_check(self) -> Iterator[Problem]:
         yield from list(same_stages(self.stages)) or super().cross_check()
+
+    def of_runs(self, stages: Sequence[SeparableStage]) -> tuple[SeparableStage, ...]:
+        return merged(stages)
 
     def built(self) -> list[Built]:
         stages: list[Built] = []

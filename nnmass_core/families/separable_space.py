@@ -19,6 +19,7 @@ from nnmass_core.families.residual import (
     StageAxes,
     decode_stages,
     encode_stages,
+    merged,
     stages_schema,
 )
 from nnmass_core.families.resnet import head_costs, head_work
@@ -36,7 +37,7 @@ from nnmass_core.families.separable import (
     Stem,
     check_stem_kernel,
 )
-from nnmass_core.families.strided_space import StridedSpace, merged
+from nnmass_core.families.strided_space import StridedSpace
 from nnmass_core.hardware.latency import Work
 from nnmass_core.spaces.axis import Axis, decode_axis, single_axis_schema
 from nnmass_core.spaces.base import Fields, decode_integer

@@ -9,10 +9,10 @@ from __future__ import annotations
 import itertools
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import ClassVar, Protocol, TypeVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -20,9 +20,8 @@ from nnmass_core.architecture import Image
 from nnmass_core.engine.chain import Chain, Ints, Stage, lacking_last
 from nnmass_core.errors import Problem
 from nnmass_core.families.costs import Costs, stage_of, timed
-from nnmass_core.families.mobilenet_v2 import EXPANSION, KERNEL, InvertedStage
+from nnmass_core.families.mobilenet_v2 import EXPANSION, KERNEL
 from nnmass_core.families.residual import REPEATS, StageAxes, repeated
-from nnmass_core.families.separable import SeparableStage
 from nnmass_core.hardware.latency import LatencyModel, Work
 from nnmass_core.spaces.axis import Axis
 from nnmass_core.spaces.base import MOST_OPTIONS, Space
@@ -291,20 +290,6 @@ def runs_of(stages: tuple[StageAxes, ...]) -> Runs:
     """Return the runs of equal blocks that stages can stand for."""
     kinds = tuple(tuple(stage.values(name) for name in SHARED) for stage in stages)
     return Runs(kinds, tuple(stage["repeats"].values for stage in stages))
-
-
-S = TypeVar("S", InvertedStage, SeparableStage)
-
-
-def merged(stages: Iterable[S]) -> tuple[S, ...]:
-    """Return stages with every run of equal blocks as one stage."""
-    found: list[S] = []
-    for stage in stages:
-        if found and stage.goes_on_after(found[-1]):
-            found[-1] = replace(found[-1], repeats=found[-1].repeats + stage.repeats)
-        else:
-            found.append(stage)
-    return tuple(found)
 
 
 def _columns(space: StridedSpace, **fields: Ints) -> Ints:

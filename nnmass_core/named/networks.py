@@ -11,6 +11,7 @@ from nnmass_core.codec import JsonObject, one_of
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_architecture
 from nnmass_core.named.model_files import TAKEN, is_model_file
+from nnmass_core.spaces.multipliers import nearest_multiple
 
 IMAGENET: JsonObject = {"input": {"channels": 3, "height": 224, "width": 224}, "num_classes": 1000}
 
@@ -104,24 +105,18 @@ def _inverted(
     return decode_architecture(form | {"input": image, "stages": stages, "activation": activation})
 
 
-def _multiple_of_8(channels: float) -> int:
-    """Return the multiple of 8 that is nearest, but no less than nine tenths: how torchvision rounds channels."""
-    rounded = max(8, int(channels + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * channels else rounded
-
-
 def _mnasnet(width: float) -> Architecture:
-    settings = [(e, _multiple_of_8(c * width), *rest) for e, c, *rest in MNASNET]
-    return _inverted(settings, stem=_multiple_of_8(32 * width), activation="relu")
+    settings = [(e, nearest_multiple(c * width), *rest) for e, c, *rest in MNASNET]
+    return _inverted(settings, stem=nearest_multiple(32 * width), activation="relu")
 
 
 def _efficientnet(width: float, depth: float, side: int) -> Architecture:
     settings = []
     for expansion, channels, repeats, stride, *kernel in EFFICIENTNET:
-        scaled = (expansion, _multiple_of_8(channels * width), ceil(repeats * depth), stride)
+        scaled = (expansion, nearest_multiple(channels * width), ceil(repeats * depth), stride)
         settings.append((*scaled, *(kernel or [3]), SQUEEZED_TO_A_QUARTER))
     last = 4 * settings[-1][1]
-    return _inverted(settings, stem=_multiple_of_8(32 * width), last=last, side=side, activation="silu")
+    return _inverted(settings, stem=nearest_multiple(32 * width), last=last, side=side, activation="silu")
 
 
 def _separable(image: JsonObject, width: float) -> Architecture:

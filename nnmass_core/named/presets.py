@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from nnmass_core.codec import JsonObject, one_of
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.families import decode_space
+from nnmass_core.named.scaling import decode_around, is_around
 from nnmass_core.spaces.base import AnySpace, Space
 from nnmass_core.spaces.several import MOST_SPACES, SeveralSpaces
 
@@ -298,11 +299,13 @@ def resolve_space(data: object) -> Space:
     """Read a space from parsed JSON.
 
     Args:
-        data: A preset's name, or a full definition.
+        data: A preset's name, a full definition, or a reference to look around (named/scaling.py).
 
     Raises:
         DefinitionError: There is no such preset, or the definition is wrong; each problem names its field.
     """
+    if is_around(data):
+        return decode_around(data).spaces[0]
     if not isinstance(data, str):
         return decode_space(data)
     if data not in MAKERS:
@@ -314,14 +317,14 @@ def resolve_spaces(data: object) -> AnySpace:
     """Read a space, or a list of several, from parsed JSON.
 
     Args:
-        data: A preset's name, a full definition, or a list of either.
+        data: A preset's name, a full definition, a reference to look around, or a list of these.
 
     Raises:
         DefinitionError: A space is wrong, or spaces do not go together; each problem names its field, after the
             position in the list.
     """
     if not isinstance(data, list):
-        return resolve_space(data)
+        return decode_around(data) if is_around(data) else resolve_space(data)
     if len(data) > MOST_SPACES:
         raise DefinitionError.at("", "bad_length", f"must be one space, or a list of 2 to {MOST_SPACES}")
     found: list[Space] = []
