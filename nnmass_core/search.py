@@ -23,9 +23,9 @@ from nnmass_core.engine.fronts.excluding import front_without_excluded
 from nnmass_core.engine.fronts.labels import TooManyLabels, fits
 from nnmass_core.engine.fronts.optima import ends_of_front, front_of_optima
 from nnmass_core.engine.joint_relaxation import EASIEST, least_factor
-from nnmass_core.engine.listing import Listing, listable, listed_best, listed_front
+from nnmass_core.engine.listing import Listing, listable, listed_beats, listed_best, listed_front
 from nnmass_core.engine.pareto import Front
-from nnmass_core.engine.peaks import front_of_peak, least_peak, least_peaks, least_possible
+from nnmass_core.engine.peaks import admits_below, front_of_peak, least_peak, least_peaks, least_possible
 from nnmass_core.engine.problem import (
     MASS,
     MEMORY,
@@ -62,9 +62,8 @@ CACHED_CHAINS = 4
 CACHED_OPTIONS = 2_000_000
 """The most options of the chains that are kept together, to bound memory: some 110 bytes each."""
 
-LISTED = {"best": 10_000, "peak or shape": 50_000, "front": 50_000}
-"""By the kind of question, the most networks of a space that are listed, since bounds then take longer than a list."""
-
+LISTED = 50_000
+"""The most networks of a space that are listed, since bounds then take longer than a list."""
 
 FIRST_SHARE = 0.5
 """The share of the time limit that the first of two solves may take."""
@@ -367,7 +366,7 @@ class _Question:
         if spend is None:
             return None
         problem = replace(problem, keys=_keys(problem.chain, Maximize(spend.quantity)))
-        listing = self._listing("best", problem.chain)
+        listing = self._listing(problem.chain)
         if listing is not None:
             return listed_best(listing, problem, 1, of_peak=False, distinct_shapes=False)
         return best_paths(problem, 1, control)
@@ -439,7 +438,7 @@ class _Question:
 
     def _solve(self, problem: ChainProblem, k: int) -> Solution:
         distinct = self._request.diversity == "shape"
-        listing = self._listing("peak or shape" if distinct or self._of_peak else "best", problem.chain)
+        listing = self._listing(problem.chain)
         if listing is not None:
             return listed_best(listing, problem, k, of_peak=self._of_peak, distinct_shapes=distinct)
         if self._of_peak:
@@ -448,7 +447,7 @@ class _Question:
 
     def _front(self, problem: ChainProblem, objective: Pareto) -> Front:
         quantities = tuple(COSTS[cost].quantity for cost in objective.costs)
-        listing = self._listing("front", problem.chain)
+        listing = self._listing(problem.chain)
         if listing is not None:
             return listed_front(listing, problem, quantities)
         if quantities == (PEAK,):
@@ -462,12 +461,12 @@ class _Question:
                 pass  # optima take less memory, and each is a point
         return front_of_optima(problem, quantities, ends, self._control)
 
-    def _listing(self, kind: str, chain: Chain) -> Listing | None:
-        """Return all networks of a chain where they answer this kind of question sooner; None: they do not.
+    def _listing(self, chain: Chain) -> Listing | None:
+        """Return all networks of a chain where that answers sooner; None: it does not.
 
         None also where the time limit ends the list: the engine then finds what it can at once, and says so.
         """
-        if chain.count() > LISTED[kind] or not listable(chain):
+        if chain.count() > LISTED or not listable(chain):
             return None
         try:
             if self._listed is None or self._listed.chain is not chain:
@@ -638,6 +637,8 @@ class _Question:
         """Return the limits whose removal would give a better objective value; None when the time runs out first."""
         binding: list[str] = []
         for limit in self._limits:
+            if self._never_binds(limit):
+                continue
             others = tuple(other for other in self._limits if other != limit)
             problem = self._problem(others)
             first = self._most(problem, self._control)
@@ -655,19 +656,30 @@ class _Question:
             binding += ["spend"] if better else []
         return tuple(binding)
 
+    def _never_binds(self, limit: HardLimit) -> bool:
+        """Return whether all networks that a limit keeps away have a worse objective than those within it."""
+        if self._request.spend is not None or not isinstance(limit, Limit | Floor | MassLimit):
+            return False  # each limit decides what can be spent
+        if isinstance(limit, MassLimit):
+            return self._cost is None and limit.lower
+        if self._cost is None or limit.quantities != (self._cost.quantity,):
+            return False
+        return isinstance(limit, Floor if _sign(self._objective) > 0 else Limit)
+
     def _beats(self, problem: ChainProblem, best: Ranked) -> bool | None:
+        value = best.evaluation.mass
+        if self._of_peak:
+            value = Fraction(-best.evaluation.peak_elements)
+        elif self._cost is not None:
+            elements = self._cost.elements(best.evaluation, best.latency, self._size) or 0
+            value = Fraction(_sign(self._objective) * elements)
+        listing = self._listing(problem.chain)
+        if listing is not None:
+            return listed_beats(listing, problem, value, of_peak=self._of_peak)
         if self._control.expired():  # preparing a solve of a large space takes a while by itself
             return None
         if self._of_peak:
-            try:
-                peak = least_peak(problem, self._control)
-            except OutOfTime:
-                return None
-            return peak is not None and peak < best.evaluation.peak_elements
-        value = best.evaluation.mass
-        if self._cost is not None:
-            elements = self._cost.elements(best.evaluation, best.latency, self._size) or 0
-            value = Fraction(_sign(self._objective) * elements)
+            return admits_below(problem, best.evaluation.peak_elements, self._control)
         return beats(problem, value, self._control)
 
     def _relaxed(self) -> tuple[dict[str, float | None] | None, JointRelaxation | None, tuple[str, ...]]:

@@ -127,7 +127,7 @@ class Enumeration:
 
     layers: prepared stages; second: each layer's second key, (n,) per layer; budget: (rows,); prices: vectors that
     prune, the tightest first. second_limit: the row that limits what the second key minimizes, if there is one. within:
-    refuses more partial paths. floor: no path is offered that does not reach it.
+    refuses more partial paths. floor: no path is offered that does not reach it. block: the most rows of a step.
     """
 
     def __init__(
@@ -140,12 +140,14 @@ class Enumeration:
         second_limit: int | None = None,
         within: Filter | None = None,
         floor: float = -np.inf,
+        block: int = BLOCK,
     ) -> None:
         self.budget = budget
         self.labels = 0
         self.examined = 0
         self.pruned = 0
         self._completions: Completions | None = None
+        self._block = block
         self._layers, self._nodes, self._tightest, self._second_limit = layers, nodes, prices[0], second_limit
         self._of_value = np.array([p.weight > 0 for p in prices])
         self._constants = np.array([p.constant for p in prices])
@@ -234,7 +236,7 @@ class Enumeration:
         ahead = block.part(0, ROWS) if len(block) > ROWS else block
         low, counts, dropped = self._continuations(ahead, cut.floor)
         total = np.cumsum(counts)
-        upto = max(1, int(np.searchsorted(total, BLOCK, side="right")))
+        upto = max(1, int(np.searchsorted(total, self._block, side="right")))
         rest = [block.part(upto, len(block))] if upto < len(block) else []
         parent, option = runs(low[:upto], low[:upto] + counts[:upto])
         child = self._children(block, parent, option, cut, block.share * upto / len(block))

@@ -182,6 +182,14 @@ def listed_best(listing: Listing, problem: ChainProblem, k: int, *, of_peak: boo
     )
 
 
+def listed_beats(listing: Listing, problem: ChainProblem, value: Fraction, *, of_peak: bool) -> bool:
+    """Return whether a path's first key (more is better), with `of_peak` its negative peak, exceeds this value."""
+    rows, first = listing.able(problem), problem.keys[0]
+    own = listing.peaks[rows] if of_peak else listing.ascending(rows, first)
+    unit = listing.denominator if not of_peak and first.column == MASS else 1
+    return bool(len(rows)) and Fraction(-int(own.min()), unit) > value
+
+
 def listed_front(listing: Listing, problem: ChainProblem, costs: Sequence[str]) -> Front:
     """Return the whole front of NN-Mass against costs, additive quantities or the peak."""
     rows, quantities = listing.able(problem), problem.chain.quantities

@@ -148,6 +148,14 @@ def least_peak(problem: ChainProblem, control: Control) -> int | None:
     return caps.peaks[caps.high] if caps.high < len(caps.peaks) else None
 
 
+def admits_below(problem: ChainProblem, peak: int, control: Control) -> bool | None:
+    """Return whether a feasible path has a smaller peak than this, in elements; None when the time ran out."""
+    if peak <= least_possible(problem.chain):
+        return False
+    most = peak - 1 if problem.peak is None else min(peak - 1, problem.peak)
+    return Solver(replace(problem, peak=most, keys=EASIEST), 1, control).admits()
+
+
 def least_peaks(problem: ChainProblem, k: int, control: Control, *, distinct_shapes: bool) -> Solution:
     """Return the best k paths by peak, then by the ranking order. The bound is the least peak possible, negative."""
     caps = _Caps(problem, control, k, distinct_shapes=distinct_shapes)

@@ -26,13 +26,14 @@ from nnmass_core.engine.bounds import (
     best_onward,
     best_prices,
     layer,
+    price,
     spread_prices,
     surplus_prices,
     unpriced,
 )
 from nnmass_core.engine.chain import Chain, Floats, Ints, Stage
 from nnmass_core.engine.control import Control
-from nnmass_core.engine.enumeration import Cut, Enumeration, Filter, Offer, Survey, option_bounds
+from nnmass_core.engine.enumeration import BLOCK, Cut, Enumeration, Filter, Offer, Survey, option_bounds
 from nnmass_core.engine.problem import MASS, RELATIVE_ERROR, ChainProblem, Key, column_of
 from nnmass_core.engine.ranking import Pool
 from nnmass_core.engine.shapes import Shapes
@@ -48,6 +49,12 @@ WIDTH = 256
 
 FIRST_STEP = 1 / 16
 """The first threshold's distance below the bound, as a fraction of the gap to the best k known."""
+
+LITTLE = 1 << 10
+"""The partial paths of an enumeration that takes no longer than preparing some: its threshold then falls faster."""
+
+FEW = 1 << 13
+"""The partial paths after which an attempt at prices that are already known is given up: they take a millisecond."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +93,14 @@ class CandidatePool(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class _Latest:
+    """The tightest prices of an objective's latest solve, by the key of each limit, and their bound."""
+
+    multipliers: list[dict[Key, float]]
+    bound: float
+
+
 class Solver:
     """One solve of one problem; see the module's docstring for the method."""
 
@@ -118,7 +133,9 @@ class Solver:
         self._within = within
         self._most_labels: int | None = None
         self._most_examined, self._examined = most_examined, 0
-        self._enough: Callable[[], bool] = lambda: False
+        self._enough: Callable[[], bool] | None = None
+        self._beaten: Fraction | None = None
+        self._block = BLOCK
         self._first, self._second_key = problem.keys[:2]
         self._quantum = 1.0
         self._row_keys, self._budget = problem.rows()
@@ -148,6 +165,7 @@ class Solver:
 
     def beats(self, value: Fraction) -> bool | None:
         """Return whether a path's first key (more is better) exceeds this value; None when the time ran out."""
+        self._beaten = value
         return self._reaches(lambda: self._has_better_than(value))
 
     def admits(self, number: int = 1) -> bool | None:
@@ -166,6 +184,8 @@ class Solver:
         """Return the best k paths with their proof. Raises Interrupted when the control does."""
         complete, bound = self._run()
         paths = self.pool.paths
+        if len(paths):
+            self.chain.memory["best", self._first] = paths[0].tolist()
         masses = [self.chain.path_mass(path) for path in paths.tolist()]
         found = self.chain.path_integers(paths), self.pool.additive, masses
         return Solution(*found, complete=complete, bound=bound, labels=self.labels, pruned=self.pruned)
@@ -191,9 +211,12 @@ class Solver:
         if prices is None:
             return None
         found = dict.fromkeys(self.problem.rows()[0], 0.0)
-        for key, price in zip(self._row_keys, prices[0].multipliers.tolist(), strict=True):
-            found[key] += price
+        for key, multiplier in zip(self._row_keys, prices[0].multipliers.tolist(), strict=True):
+            found[key] += multiplier
         return found
+
+    def _has_enough(self) -> bool:
+        return self._enough is not None and self._enough()
 
     def _has_better_than(self, value: Fraction) -> bool:
         if not len(self.pool):
@@ -206,11 +229,13 @@ class Solver:
 
     def _run(self) -> tuple[bool, float]:
         """Fill the pool; return whether it is complete, and the bound (see Solution)."""
+        if self._is_settled_soon():
+            return True, np.inf
         prices = self._prepare()
         if prices is None:
             return True, -np.inf
         self._improve([attempt.path for attempt in prices])
-        if self._enough():
+        if self._has_enough():
             return False, prices[0].bound
         prices = self._kept(prices)
         if not np.isfinite(self.pool.worst(self._first)):
@@ -219,6 +244,44 @@ class Solver:
                 return True, -np.inf
             prices += surplus
         return self._lower_threshold(prices)
+
+    def _is_settled_soon(self) -> bool:
+        """Return whether the latest prices of this objective settle, in few partial paths, whether there are enough.
+
+        A limit that was left out is often one that prices do not need: those of the others then bound as well.
+        """
+        latest: _Latest | None = self.chain.memory.get(("latest", self._first))
+        if self._enough is None or latest is None or not self._has_paths():
+            return False
+        rows = [np.array([known.get(key, 0.0) for key in self._row_keys]) for known in latest.multipliers]
+        prices = [price(self._layers, self._nodes, self._budget, multipliers) for multipliers in rows]
+        least, bound = self._least_better(), min(one.bound for one in prices)
+        if bound < least:
+            return True
+        self._improve([*self._latest_best(), prices[0].path])
+        if self._has_enough() or self._beaten is None or bound - least > 2 * (latest.bound - least):
+            return self._has_enough()
+        self._most_labels, self._block = FEW, FEW
+        complete = self._enumerate(prices, option_bounds(self._layers, self._nodes, prices), least)
+        self._most_labels, self._block = None, BLOCK
+        return complete or self._has_enough()
+
+    def _latest_best(self) -> list[list[int]]:
+        """Return the best path of the latest solve of this objective as positions in the layers, if all are there."""
+        latest: list[int] | None = self.chain.memory.get(("best", self._first))
+        if latest is None:
+            return []
+        path = [int(np.searchsorted(this.rows, row)) for this, row in zip(self._layers, latest, strict=True)]
+        there = zip(self._layers, path, latest, strict=True)
+        return [path] if all(at < len(this.rows) and this.rows[at] == row for this, at, row in there) else []
+
+    def _least_better(self) -> float:
+        """Return what the first key of every path reaches that exceeds the value to beat; -inf without one."""
+        if self._beaten is None:
+            return -np.inf
+        value = float(self._beaten)
+        quantum = 1 / (self.chain.common_denominator if self._first.column == MASS else 1)
+        return value + quantum / 2 - _tolerance(value)
 
     def _kept(self, prices: list[Prices]) -> list[Prices]:
         """Return the tightest prices, and with them the tightest that leave out a limit to which the first key goes.
@@ -258,7 +321,7 @@ class Solver:
 
     def _prepare(self) -> list[Prices] | None:
         """Return the tightest prices first, or None when nothing is feasible."""
-        if not np.isfinite(self._best_sum([np.zeros(len(this.rows)) for this in self._layers])):
+        if not self._has_paths():
             return None
         least = self._extremes(-1.0)
         if np.any(least > self._budget):
@@ -267,6 +330,10 @@ class Solver:
         self._worst = -self._best_sum([-this.value for this in self._layers])
         prices = self._prices(self._best_sum([this.value for this in self._layers]))
         return None if prices[0].bound < self._worst - _tolerance(self._worst) else prices
+
+    def _has_paths(self) -> bool:
+        """Return whether any path leads through the options, whatever it uses."""
+        return bool(np.isfinite(self._best_sum([np.zeros(len(this.rows)) for this in self._layers])))
 
     def _best_sum(self, values: list[Floats]) -> float:
         return float(best_onward(self._layers, self._nodes, values)[0][0])
@@ -287,7 +354,10 @@ class Solver:
         spread = max(best - self._worst, 1e-9)
         self._reach = reach = spread / np.maximum(self._budget - self._least, 1.0)
         known = ("worthy", self._first, *self._row_keys)
-        return self._best_prices(known, self._layers, self._budget, reach, self._worst)
+        prices = self._best_prices(known, self._layers, self._budget, reach, self._worst)
+        kept = [dict(zip(self._row_keys, one.multipliers.tolist(), strict=True)) for one in prices[:PRICES_KEPT]]
+        self.chain.memory["latest", self._first] = _Latest(kept, prices[0].bound)
+        return prices
 
     def _best_prices(
         self, known: tuple[object, ...], layers: list[Layer], budget: Floats, reach: Floats, hopeless: float
@@ -341,7 +411,7 @@ class Solver:
         seen: set[tuple[int, ...]] = set()
         for start in starts[:STARTS]:
             path = start
-            while tuple(path) not in seen and not self._control.expired():
+            while tuple(path) not in seen and not self._has_enough() and not self._control.expired():
                 seen.add(tuple(path))
                 neighbors, value = self._exchanges(path)
                 if not len(neighbors):
@@ -369,8 +439,8 @@ class Solver:
 
     def _lower_threshold(self, prices: list[Prices]) -> tuple[bool, float]:
         """Enumerate down from the bound until the best k are known; return as `_run`."""
-        bound, step, covered = self._tightened(prices[0]), FIRST_STEP, np.inf
-        if bound == -np.inf:  # the filter admits no path
+        bound, step, covered, least = self._tightened(prices[0]), FIRST_STEP, np.inf, self._least_better()
+        if bound == -np.inf or bound < least:  # the filter admits no path, or none that is better
             return True, bound
         bounds = option_bounds(self._layers, self._nodes, prices)
         if not np.isfinite(self.pool.worst(self._first)):
@@ -378,15 +448,16 @@ class Solver:
         complete = False
         while not complete:
             known = self.pool.worst(self._first)
-            goal = known if np.isfinite(known) else self._worst
+            goal = max(known if np.isfinite(known) else self._worst, least)
             threshold = bound - (bound - goal) * step if step < 1 else goal
             threshold -= _tolerance(threshold)
+            labels = self.labels
             if not self._enumerate(prices, bounds, threshold):
                 break
             covered = threshold
             # with a margin: an equal mass can round to a double just below the threshold
             complete = step >= 1 or self.pool.worst(self._first) >= threshold + _tolerance(threshold) / 2
-            step *= 2
+            step *= 4 if self.labels - labels < LITTLE else 2  # the fixed cost of another threshold then counts
         best = float(self.pool.additive[0, self._first.column] * self._first.sign) if len(self.pool) else -np.inf
         return complete, best if complete else max(best, min(bound, covered))
 
@@ -439,7 +510,8 @@ class Solver:
         if not self._distinct_shapes:
             used = Key(self._second_key.column, -self._second_key.sign)
             limit = self._row_keys.index(used) if used in self._row_keys else None
-            return Enumeration(layers, second, self._nodes, self._budget, prices, limit, self._within, floor)
+            of = layers, second, self._nodes, self._budget, prices, limit, self._within, floor
+            return Enumeration(*of, block=self._block)
         own = [numbers[this.rows] for numbers, this in zip(self.chain.shape_numbers, layers, strict=True)]
         prices = prices + spread_prices(prices[0], self._reach, self._budget, len(layers))
         # else the tolerance could accept what is refused later
@@ -453,7 +525,7 @@ class Solver:
         labels = self.labels + survey.labels
         cut_short = self._most_labels is not None and labels > self._most_labels
         cut_short |= self._most_examined is not None and self._examined + survey.examined > self._most_examined
-        if cut_short or self._enough() or self._control.expired():
+        if cut_short or self._has_enough() or self._control.expired():
             return False
         self._control.report(self._progress, f"{labels} partial architectures examined")
         return True

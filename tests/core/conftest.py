@@ -11,4 +11,4 @@ from nnmass_core import search
 def nothing_is_listed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Answer by bounds whatever the size of the space, but in tests that are marked to use lists."""
     if not request.node.get_closest_marker("listed"):
-        monkeypatch.setattr(search, "LISTED", dict.fromkeys(search.LISTED, 0))
+        monkeypatch.setattr(search, "LISTED", 0)

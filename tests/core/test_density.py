@@ -101,7 +101,7 @@ def test_lists_keep_the_limit_on_density_too(objective: Objective, seed: int, mo
     rng = Random(f"density lists {objective} {seed}")
     small, budget, bound, _ = a_question(rng, "densenet_cnn")
     listed = small.search(budget | {"max_density": bound}, objective)
-    monkeypatch.setattr("nnmass_core.search.LISTED", {"best": 0, "peak or shape": 0, "front": 0})
+    monkeypatch.setattr("nnmass_core.search.LISTED", 0)
     assert found(small, small.search(budget | {"max_density": bound}, objective)) == found(small, listed)
 
 

@@ -16,6 +16,7 @@ from nnmass_core.certificate import SearchResult
 from nnmass_core.engine.control import Control
 from nnmass_core.engine.listing import Listing
 from nnmass_core.families import decode_space
+from nnmass_core.named.presets import resolve_space
 from nnmass_core.request import Maximize, Minimize, Objective, Pareto, SearchRequest
 from tests.core import residual_problems
 from tests.core.every_limit import FAMILIES, random_small
@@ -24,8 +25,6 @@ from tests.core.random_chains import out_of_time_after
 
 FIRST = 12
 """The number of small spaces, which come first."""
-
-KINDS = dict(search.LISTED)
 
 
 def any_space(rng: Random, seed: int) -> dict[str, Any]:
@@ -73,7 +72,7 @@ OBJECTIVES: tuple[Objective, ...] = (
 )
 
 
-def asked(request: SearchRequest, listed: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> SearchResult:
+def asked(request: SearchRequest, listed: int, monkeypatch: pytest.MonkeyPatch) -> SearchResult:
     monkeypatch.setattr(search, "LISTED", listed)
     return search.search(request)
 
@@ -90,7 +89,7 @@ def test_the_listing_and_the_engine_agree(seed: int, monkeypatch: pytest.MonkeyP
         if ranks and rng.random() < 0.5:
             ranks |= {"diversity": "shape"}
         request = SearchRequest(space=decode_space(space), budget=budget, objective=objective, **ranks)
-        results = [asked(request, dict.fromkeys(KINDS, most), monkeypatch) for most in (0, 10**6)]
+        results = [asked(request, most, monkeypatch) for most in (0, 10**6)]
         ids = [[(one.rank, one.architecture.arch_id) for one in result.ranking] for result in results]
         assert ids[0] == ids[1]
         claims = [
@@ -132,3 +131,13 @@ def test_small_spaces_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert listed == [len(small.rows)]
     assert (result.certificate.optimal, result.certificate.resolution) == (True, None)
     assert result.certificate.labels == len(small.rows)
+
+
+@pytest.mark.listed
+@pytest.mark.parametrize("objective", [Maximize(), Minimize("macs", 1200.0)])
+def test_a_list_proves_the_rank_and_which_limits_bind(objective: Objective) -> None:
+    space = resolve_space("resnet-tiny")
+    budget = Budget(max_params=1_000_000, max_macs=100_000_000)
+    certificate = search.search(SearchRequest(space=space, budget=budget, objective=objective)).certificate
+    assert certificate.labels == certificate.space_size == 28_672
+    assert certificate.binding == ("max_params",)

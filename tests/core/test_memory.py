@@ -79,7 +79,7 @@ def better(one: Row, other: Row, objective: Objective) -> bool:
 def test_rankings_in_one_memory_equal_brute_force(family: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = Random(f"memory {family} {seed}")
     if rng.random() < 0.7:
-        monkeypatch.setattr("nnmass_core.search.LISTED", {"best": 0, "peak or shape": 0, "front": 0})
+        monkeypatch.setattr("nnmass_core.search.LISTED", 0)
     halving = shared_memory.best_in_memory
     few = rng.choice((0, 1, 5, 1 << 16))  # with few, ranges are halved down to single peaks
     monkeypatch.setattr(limited, "best_in_memory", lambda *given, **more: halving(*given, few=few, **more))
@@ -117,7 +117,7 @@ def test_rankings_in_one_memory_equal_brute_force(family: str, seed: int, monkey
 @pytest.mark.random_cases(10)
 def test_a_share_is_spent_in_one_memory_as_brute_force_says(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = Random(f"spent memory {seed}")
-    monkeypatch.setattr("nnmass_core.search.LISTED", {"best": 0, "peak or shape": 0, "front": 0})
+    monkeypatch.setattr("nnmass_core.search.LISTED", 0)
     small, limits, precision, batch = a_question(rng, rng.choice(FAMILIES))
     answer = ask(small, limits, precision, batch, Maximize(), spend=Spend("macs", 0.9), top_k=5)
     rows = within(small.rows, limits, precision, batch)

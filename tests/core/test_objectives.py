@@ -10,9 +10,12 @@ import pytest
 
 from nnmass_core.budget import Budget
 from nnmass_core.certificate import Ranked, SearchResult
+from nnmass_core.engine import solver
+from nnmass_core.engine.bounds import best_prices
 from nnmass_core.engine.control import Control
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_architecture, decode_space
+from nnmass_core.named.presets import resolve_space
 from nnmass_core.request import Minimize, Objective, Pareto, SearchRequest, decode_objective
 from nnmass_core.search import search
 from tests.core.brute import BYTES, LIMITS, Row, first_of_each_shape, ranked, within
@@ -118,6 +121,28 @@ def test_a_front_in_two_costs_equals_brute_force(seed: int, family: str) -> None
 def _beats(other: Row, row: Row) -> bool:
     weakly = other.mass >= row.mass and other.params <= row.params and other.macs <= row.macs
     return weakly and (other.mass, other.params, other.macs) != (row.mass, row.params, row.macs)
+
+
+@pytest.mark.parametrize("cost", ["params", "macs", "weight_bytes"])
+def test_limits_that_prices_do_not_need_do_not_bind_without_new_prices(
+    cost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    priced: list[int] = []
+
+    def counted(*given: Any) -> Any:
+        priced.append(1)
+        return best_prices(*given)
+
+    monkeypatch.setattr(solver, "best_prices", counted)
+    found = search(
+        SearchRequest(
+            space=resolve_space("wide-resnet-cifar"),
+            budget=Budget(max_params=2_000_000, max_macs=300_000_000),
+            objective=Minimize(cost, 0.8 * 2448),
+            top_k=1,
+        )
+    ).certificate
+    assert (found.optimal, found.binding, len(priced)) == (True, (), 1)
 
 
 def test_compress_reports_what_is_saved() -> None:
