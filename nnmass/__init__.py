@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         Unauthorized,
         WrongState,
     )
-    from nnmass.local import compress, devices, diagram, evaluate, export, next_ranks, search, space, spaces
+    from nnmass.local import compress, devices, diagram, evaluate, export, next_ranks, scale, search, space, spaces
     from nnmass.measurements import calibrate
     from nnmass.neighborhood import space_around
     from nnmass.results import (
@@ -59,7 +59,9 @@ PLACES = {
         *("DefinitionError", "InvalidRequest", "NnmassError", "NotFound", "NotPossible", "Problem", "SearchFailed"),
         *("ServiceError", "ServiceUnreachable", "TimedOut", "TooManyRequests", "Unauthorized", "WrongState"),
     ),
-    "nnmass.local": ("compress", "devices", "diagram", "evaluate", "export", "next_ranks", "search", "space", "spaces"),
+    "nnmass.local": (
+        *("compress", "devices", "diagram", "evaluate", "export", "next_ranks", "scale", "search", "space", "spaces"),
+    ),
     "nnmass.results": (
         *("Answer", "Architecture", "Architectures", "Certificate", "Comparison", "Event", "Failure", "NamedDevice"),
         *("NamedSpace", "Progress", "Search"),
@@ -111,6 +113,7 @@ __all__ = [
     "evaluate",
     "export",
     "next_ranks",
+    "scale",
     "search",
     "space",
     "space_around",

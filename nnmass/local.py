@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Unpack
 
 from nnmass.errors import DefinitionError, NotPossible, Problem
 from nnmass.neighborhood import space_around
 from nnmass.results import Answer, Architecture, Architectures, NamedDevice, NamedSpace, Progress
-from nnmass.search_options import Definition, Reference, SearchOptions, Space, definition_of, question_of, reference_of
+from nnmass.search_options import (
+    Definition,
+    Multipliers,
+    Reference,
+    SearchOptions,
+    Space,
+    around,
+    definition_of,
+    question_of,
+    reference_of,
+)
 from nnmass_core.architecture import BYTES_PER_ELEMENT
 from nnmass_core.architecture import Architecture as Network
 from nnmass_core.budget import check_batch
@@ -32,7 +42,8 @@ def search(space: Space, *, progress: Watch | None = None, **options: Unpack[Sea
     (True, 999226)
 
     Args:
-        space: The name of a preset, a full definition, or a list of several for the same input and classes.
+        space: The name of a preset, a full definition, a network to look around (see `scale`), or a list of several for
+            the same input and classes.
         progress: Is called with how far the search is, several times a second. What it raises ends the search.
         options: Limits, objective and how much of the answer is wanted; see `SearchOptions`.
 
@@ -77,6 +88,41 @@ def next_ranks(answer: Answer, *, progress: Watch | None = None) -> Answer:
         raise NotPossible("no_ranks", message)
     first, last = ranks
     return _answer({**answer.request, "first_rank": first, "top_k": last - first + 1}, progress)
+
+
+def scale(
+    reference: Reference,
+    *,
+    width: Multipliers | None = None,
+    depth: Multipliers | None = None,
+    keep: Sequence[str] | None = None,
+    progress: Watch | None = None,
+    **options: Unpack[SearchOptions],
+) -> Answer:
+    """Return the best networks that are a network made wider or narrower, deeper or shallower, within a budget.
+
+    >>> nnmass.scale("resnet50", max_macs="2G", top_k=1).best.macs
+    1989736448
+
+    Args:
+        reference: The name of a well-known network, a definition, or a network of an answer.
+        width: Multipliers of the channels: a number, a list, or a range such as `{"min": 0.5, "max": 1.5, "step":
+            0.1}`; by default 0.25 to 2 by 0.05. Channels are rounded as torchvision's `make_divisible`.
+        depth: Multipliers of the blocks, at most 3, which are rounded up; by default 0.2 to 2 by 0.1.
+        keep: What stays as it is, of `resolution`, `stem`, `expansion`, `kernel`, `channels`, `repeats` and
+            `proportions`; by default all but `channels` and `repeats`. With `proportions` all stages have one
+            multiplier of each, else each stage takes its own.
+        progress: Is called with how far the search is, several times a second. What it raises ends the search.
+        options: Limits, objective and how much of the answer is wanted; see `SearchOptions`.
+
+    Returns:
+        The ranking, best first, and its certificate.
+
+    Raises:
+        DefinitionError: A field is wrong, or the family of the reference has no multipliers; each problem names its
+            field.
+    """
+    return search(around(reference, keep, width, depth), progress=progress, **options)
 
 
 def compress(

@@ -16,13 +16,16 @@ Definition = Mapping[str, Any] | Architecture
 """A network: its definition in JSON form, or an architecture of a result."""
 
 OneSpace = str | Mapping[str, Any]
-"""A named space (`densenet-cifar`), or a full definition of one."""
+"""A named space (`densenet-cifar`), a full definition, or a network to look around (`{"around": "resnet50"}`)."""
 
 Space = OneSpace | Sequence[OneSpace]
 """A space, or 2 to 8 of them for the same input and classes."""
 
 Reference = str | Definition
 """A network to match: the name of a well-known one (`mobilenet_v2`), an `arch_id`, or a definition."""
+
+Multipliers = float | Sequence[float] | Mapping[str, float]
+"""Multipliers of width or depth: one number, several, or a range (`{"min": 0.5, "max": 1.5, "step": 0.1}`)."""
 
 RANKED = ("top_k", "first_rank", "diversity", "time_limit_seconds")
 
@@ -103,6 +106,25 @@ class SearchOptions(TypedDict, total=False):
     first_rank: int
     diversity: str
     time_limit_seconds: float
+
+
+def around(
+    reference: Reference,
+    keep: Sequence[str] | None = None,
+    width: Multipliers | None = None,
+    depth: Multipliers | None = None,
+) -> dict[str, Any]:
+    """Return the space around a network, as `space` of a search takes it.
+
+    Args:
+        reference: The name of a well-known network, an `arch_id`, a definition, or a network of an answer.
+        keep: What stays as it is; None for all but channels and blocks.
+        width: Multipliers of the width; None for those of `nnmass.scale`.
+        depth: Multipliers of the depth, at most 3; None for those of `nnmass.scale`.
+    """
+    given = {"keep": None if keep is None else [*keep], "width": width, "depth": depth}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return {"around": reference_of(reference), **chosen}
 
 
 def question_of(space: Space, options: SearchOptions) -> dict[str, object]:

@@ -56,6 +56,7 @@ from nnmass_core.mass import (
 )
 from nnmass_core.spaces.axis import Axis, axis_schema, decode_axes, decode_axis, encode_axes, single_axis_schema
 from nnmass_core.spaces.base import Fields, Space, decode_choice, decode_integer
+from nnmass_core.spaces.multipliers import Scale, scaled_channels, scaled_number
 from nnmass_core.wiring import Wiring, draw_wiring
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ __all__ = [
     "Panel",
     "Part",
     "Problem",
+    "Scale",
     "Space",
     "Stage",
     "Step",
@@ -130,6 +132,8 @@ __all__ = [
     "peak_elements",
     "pool",
     "sampled_links",
+    "scaled_channels",
+    "scaled_number",
     "sequence",
     "shown",
     "single_axis_schema",

@@ -373,6 +373,14 @@ def test_a_search_without_proof_exits_with_4() -> None:
         ((*SMALL, "--pareto", "macs", "--top-k", "3"), "--top-k does not apply to a Pareto front"),
         ((*SMALL, "--save", "/nowhere/at/all"), "cannot write /nowhere/at/all: No such file"),
         ((*SMALL, "--server", "localhost"), "--server must be an address"),
+        ((*SMALL, "--width", "0.5"), "--width needs --around NETWORK"),
+        (("--around", "resnet5"), '"resnet5" is not a file or a known network. Did you mean resnet56?'),
+        (("--around", "resnet18", "--width", "wide"), "--width must be multipliers: one such as 0.75"),
+        (("--around", "resnet18", "--width", "0.5:1,2"), "--width must be multipliers: one such as 0.75"),
+        (("--around", "resnet18", "--depth", "0.5:4"), "--depth: max must be a number above 0 and at most 3"),
+        (("--around", "resnet152", "--depth", "2"), "--depth makes 72 blocks or layers, more than 64"),
+        (("--around", "resnet18", "--keep", "stm"), 'did you mean "stem"?'),
+        (("--around", "resnet18", "--keep", "resolution"), "--keep must have stem, or proportions"),
     ],
 )
 def test_an_invalid_argument_is_reported_by_name(arguments: tuple[str, ...], output: str) -> None:
@@ -380,6 +388,25 @@ def test_an_invalid_argument_is_reported_by_name(arguments: tuple[str, ...], out
     assert (done.exit_code, done.stdout) == (2, "")
     assert output in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_network_is_scaled_within_a_budget(tmp_path: Path) -> None:
+    limits = ("--max-macs", "9M", "--top-k", "2", "--json")
+    scaled = json.loads(run("scale", "mlperf-tiny-resnet8", *limits, "--save", str(tmp_path / "best.json")).stdout)
+    around = json.loads(run("search", "--around", "mlperf-tiny-resnet8", *limits).stdout)
+    assert scaled["items"] == around["items"]
+    assert scaled["request"] == around["request"]
+    asked = nnmass.scale("mlperf-tiny-resnet8", max_macs="9M", top_k=2).request
+    assert asked == scaled["request"]
+    assert json.loads((tmp_path / "best.json").read_text()) == scaled["items"][0]["architecture"]
+    axes = ("--width", "0.5:1", "--depth", "1,2", "--keep", "resolution,stem")
+    chosen = json.loads(run("search", "--around", str(tmp_path / "best.json"), *axes, *limits).stdout)["request"]
+    assert chosen["space"] == {
+        "around": scaled["items"][0]["architecture"],
+        "keep": ["resolution", "stem"],
+        "width": {"min": 0.5, "max": 1.0, "step": 0.05},
+        "depth": [1.0, 2.0],
+    }
 
 
 def test_an_invalid_space_names_its_fields() -> None:

@@ -41,6 +41,7 @@ from nnmass_core.costs import sums
 from nnmass_core.families import architecture_schema, space_schema
 from nnmass_core.hardware.devices import device_schema, devices
 from nnmass_core.named.presets import presets
+from nnmass_core.named.scaling import around_schema
 from nnmass_core.request import (
     LAST_RANK,
     LONGEST_SECONDS,
@@ -54,9 +55,11 @@ from nnmass_core.spaces.structure import structure_schema
 
 # untyped: pydantic has no other type that OpenAPI shows as a plain object
 
+AROUND = around_schema(network_schema())
 ONE_SPACE: list[Any] = [
     {"title": "PresetName", "type": "string", "enum": list(presets())},
     space_schema(),
+    AROUND,
 ]
 Space = Annotated[
     Any,
@@ -66,8 +69,9 @@ Space = Annotated[
                 *ONE_SPACE,
                 {"type": "array", "items": {"anyOf": ONE_SPACE}, "minItems": 2, "maxItems": MOST_SPACES},
             ],
-            "description": "A preset's name (`GET /v1/spaces`), a full definition, or a list of several: one ranking "
-            "of all their networks, each once. Several spaces have the same input and the same number of classes.",
+            "description": "A preset's name (`GET /v1/spaces`), a full definition, a network to look around, or a list "
+            "of several: one ranking of all their networks, each once. Several spaces have the same input and the same "
+            "number of classes.",
             "examples": ["densenet-cifar"],
         }
     ),
@@ -280,8 +284,9 @@ class SearchRequest(BaseModel):
         Any,
         WithJsonSchema(
             {
-                "anyOf": [space_schema(), {"type": "array", "items": space_schema()}],
-                "description": "Full definition of the space, or of each of several.",
+                "anyOf": [space_schema(), AROUND, {"type": "array", "items": {"anyOf": [space_schema(), AROUND]}}],
+                "description": "Full definition of the space, or of each of several; of a space around a network, the "
+                "network's definition, what is kept of it, and the multipliers.",
             }
         ),
     ]

@@ -39,6 +39,8 @@ class FormProblems(Exception):
 def form_field(field: str) -> str:
     """Return the form's field for a field of a request: the limit itself for `budget.max_params`."""
     head, _, rest = field.partition(".")
+    if rest == "around" or rest.startswith("around."):
+        return "around"
     if head in ("spend", "structure") and rest:
         return f"{head}_{rest}"
     if head in ("budget", "objective"):
@@ -96,8 +98,34 @@ def words(text: str) -> list[str]:
 
 
 def _space(form: Form, problems: list[Problem]) -> Any:
-    text = value(form, "space")
-    return _json(text, "space", problems) if text else value(form, "preset")
+    if text := value(form, "space"):
+        return _json(text, "space", problems)
+    return _around(form, problems) if value(form, "around") else value(form, "preset")
+
+
+def _around(form: Form, problems: list[Problem]) -> JsonObject:
+    """Return the space around the form's network."""
+    space: JsonObject = {"around": _network(value(form, "around"), "around", problems)}
+    if value(form, "kept"):  # the form shows what is kept: nothing is chosen where it has no `keep`
+        space["keep"] = list(form.get("keep", []))
+    for name in ("width", "depth"):
+        if text := value(form, f"around_{name}"):
+            space[name] = _multipliers(text, name, problems)
+    return space
+
+
+def _multipliers(text: str, name: str, problems: list[Problem]) -> Any:
+    """Return multipliers: a range such as 0.5:1.5:0.05, several separated by commas, or one."""
+    try:
+        numbers = [float(word) for word in text.replace(":", ",").split(",")]
+    except ValueError:
+        problems.append(
+            Problem(f"space.{name}", "not_a_number", "must be numbers, such as 0.5, 0.75, 1 or 0.5:1.5:0.05")
+        )
+        return None
+    if ":" in text:
+        return dict(zip(("min", "max", "step"), numbers, strict=False))
+    return numbers if len(numbers) > 1 else numbers[0]
 
 
 def _json(text: str, field: str, problems: list[Problem]) -> Any:
@@ -244,7 +272,8 @@ def _decimal(value: float) -> str:
 def filled(request: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the form that would submit this request again."""
     objective, budget = request["objective"], request["budget"]
-    form = {"space": json.dumps(request["space"], indent=1), "precision": budget["precision"]}
+    form = {"precision": budget["precision"], **_filled_space(request["space"])}
+    keep = request["space"]["keep"] if "around" in form else []
     form["batch"] = str(budget.get("batch", 1))
     limits = ((name, cost) for name, cost in (costs_by_limit() | costs_by_floor()).items() if name in budget)
     form |= {name: f"{budget[name]:,}" if cost.whole else _decimal(budget[name]) for name, cost in limits}
@@ -271,4 +300,19 @@ def filled(request: Mapping[str, Any]) -> dict[str, list[str]]:
     form["exclude"] = "\n".join(map(json.dumps, request.get("exclude", [])))
     asked = ("top_k", "first_rank", "diversity", "time_limit_seconds")
     form |= {name: str(request[name]) for name in asked if name in request}
-    return {name: [text] for name, text in form.items()} | {"devices": named[1:]}
+    return {name: [text] for name, text in form.items()} | {"devices": named[1:], "keep": keep}
+
+
+def _filled_space(space: Any) -> dict[str, str]:
+    """Return the form's fields that give a space."""
+    if not (isinstance(space, Mapping) and "around" in space):
+        return {"space": json.dumps(space, indent=1)}
+    axes = {f"around_{name}": _axis(space[name]) for name in ("width", "depth") if name in space}
+    return {"around": json.dumps(space["around"]), "kept": "1", **axes}
+
+
+def _axis(axis: Any) -> str:
+    """Write multipliers as the form reads them."""
+    if isinstance(axis, Mapping):
+        return ":".join(_decimal(axis[name]) for name in ("min", "max", "step"))
+    return ", ".join(map(_decimal, axis)) if isinstance(axis, list) else _decimal(axis)

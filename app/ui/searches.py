@@ -35,6 +35,7 @@ from nnmass_core.families import FAMILIES, decode_architecture
 from nnmass_core.hardware.devices import devices, read_device
 from nnmass_core.named.networks import named_networks
 from nnmass_core.named.presets import presets
+from nnmass_core.named.scaling import KEPT, KEPT_BY_DEFAULT
 from nnmass_core.request import SearchRequest
 from nnmass_core.spaces.base import AnySpace
 from nnmass_core.spaces.several import SEVERAL
@@ -62,6 +63,8 @@ def _form(
     context = {
         "form": {name: values[0] for name, values in form.items() if values},
         "further": list(form.get("devices", [])),
+        "kept": list(form.get("keep", [])) if form.get("kept") else KEPT_BY_DEFAULT,
+        "keepable": KEPT,
         "problems": {} if problems is None else problems.by_field,
         "presets": list(presets().values()),
         "mosts": _mosts(),

@@ -27,6 +27,10 @@ OPTIONS = {
     "spend.quantity": "--spend",
     "spend.share": "--spend",
     "exclude": "--exclude",
+    "space.around": "--around",
+    "space.keep": "--keep",
+    "space.width": "--width",
+    "space.depth": "--depth",
     "structure.widths": "--widths",
     "structure.density": "--equal-density",
     "structure.skip_channels": "--equal-skip-channels",
@@ -89,5 +93,5 @@ def _called(field: str, names: Mapping[str, str]) -> str:
     """Return the name of a field: the option that sets it, else its path."""
     if field in names:
         return names[field]
-    above = next((name for name in names if name and field.startswith(f"{name}.")), None)
+    above = max((name for name in names if name and field.startswith(f"{name}.")), key=len, default=None)
     return field if above is None or above.startswith("--") else f"{names[above]}: {field.removeprefix(above + '.')}"

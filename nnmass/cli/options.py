@@ -111,6 +111,25 @@ Widths = Annotated[
         help="Widths of the cells (channels of the stages): all equal, or none below the one before it.",
     ),
 ]
+Keep = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIST",
+        help="What stays as in the network, separated by commas, of resolution, stem, expansion, kernel, channels, "
+        "repeats, proportions (default: all but channels and repeats). Without proportions each stage is scaled by "
+        "itself.",
+    ),
+]
+WidthAxis = Annotated[
+    str | None,
+    typer.Option(
+        metavar="AXIS", help="Multipliers of the channels: 0.5,0.75,1 or 0.5:1.5:0.05 (default: 0.25:2:0.05)."
+    ),
+]
+DepthAxis = Annotated[
+    str | None,
+    typer.Option(metavar="AXIS", help="Multipliers of the blocks, at most 3: 1,1.5 or 0.5:2:0.1 (default: 0.2:2:0.1)."),
+]
 EqualDensity = Annotated[bool, typer.Option("--equal-density", help="The cells of a network have one density.")]
 EqualSkips = Annotated[
     bool, typer.Option("--equal-skip-channels", help="The cells of a network have equal skip channels.")
@@ -201,6 +220,30 @@ def _density_option() -> inspect.Parameter:
 
 def _option(name: str, kind: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=kind)
+
+
+def around_of(reference: Any, keep: str | None, width: str | None, depth: str | None) -> Any:
+    """Return the space around a network: a name, an id or a definition."""
+    from nnmass.search_options import around
+
+    kept = None if keep is None else [word.strip() for word in keep.split(",") if word.strip()]
+    return around(reference, kept, _multipliers(width, "--width"), _multipliers(depth, "--depth"))
+
+
+def _multipliers(text: str | None, option: str) -> Any:
+    """Return multipliers: MIN:MAX, MIN:MAX:STEP, one number, or several separated by commas."""
+    if text is None:
+        return None
+    try:
+        numbers = [float(word) for word in text.replace(":", ",").split(",")]
+    except ValueError:
+        numbers = []
+    colons, several = text.count(":"), text.count(",")
+    if not numbers or colons > 2 or (colons and several):
+        refuse(f"{option} must be multipliers: one such as 0.75, several as 0.5,0.75,1, or a range as 0.5:1.5:0.05")
+    if colons:
+        return dict(zip(("min", "max", "step"), numbers, strict=False))
+    return numbers if several else numbers[0]
 
 
 def limits_of(

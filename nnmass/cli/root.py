@@ -59,6 +59,7 @@ def command_line(group: type[Group]) -> CommandLine:
     line = CommandLine(cls=group, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
     line.callback()(nnmass)
     line.command(epilog=EXIT_CODES)(search.search)
+    line.command(epilog=EXIT_CODES)(search.scale)
     line.command(epilog=EXIT_CODES)(search.compress)
     line.command("next", epilog=EXIT_CODES)(search.next_ranks)
     line.command()(search.presets)

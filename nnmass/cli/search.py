@@ -17,6 +17,7 @@ from nnmass.cli.options import (
     NO_LIMITS,
     BudgetBatch,
     BudgetPrecision,
+    DepthAxis,
     Device,
     Diversity,
     DiversityOption,
@@ -25,15 +26,19 @@ from nnmass.cli.options import (
     Exclude,
     FirstRank,
     Json,
+    Keep,
     KeyFile,
     Limits,
     Maximize,
     Minimize,
+    Precision,
     Save,
     Server,
     TimeLimit,
     TopK,
+    WidthAxis,
     Widths,
+    around_of,
     client_of,
     limits_of,
     note_place,
@@ -59,6 +64,15 @@ def _preset_names(incomplete: str) -> list[str]:
     return [name for name in named() if name.startswith(incomplete)]
 
 
+SearchName = Annotated[str, typer.Option("--name", metavar="TEXT", help="Name of the search in the service.")]
+SpendOption = Annotated[
+    str | None,
+    typer.Option(
+        "--spend",
+        metavar="COST=SHARE",
+        help="Use at least this share of the most of a cost that fits, such as macs=0.95 or macs=95%.",
+    ),
+]
 SpaceFile = Annotated[
     str | None, typer.Option("--space", metavar="FILE", help="File with a JSON definition of the space (- for stdin).")
 ]
@@ -81,19 +95,24 @@ def search(
             help="File with a JSON definition of the space, or a list of several (- for stdin); may be repeated.",
         ),
     ] = None,
+    around: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NETWORK",
+            help="In place of a space: look around this network, a known name, a file with a definition, or an arch_id "
+            "(with --server).",
+        ),
+    ] = None,
+    keep: Keep = None,
+    width: WidthAxis = None,
+    depth: DepthAxis = None,
     limits: Limits = NO_LIMITS,
     device: Device = None,
     precision: BudgetPrecision = None,
     batch: BudgetBatch = None,
     minimize: Minimize = None,
     maximize: Maximize = None,
-    spend: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COST=SHARE",
-            help="Use at least this share of the most of a cost that fits, such as macs=0.95 or macs=95%.",
-        ),
-    ] = None,
+    spend: SpendOption = None,
     pareto: Annotated[
         str | None,
         typer.Option(metavar="COSTS", help="Pareto front of NN-Mass and a cost, or two: macs, or params,latency_ms."),
@@ -104,7 +123,7 @@ def search(
     first_rank: FirstRank = None,
     diversity: DiversityOption = Diversity.NONE,
     time_limit: TimeLimit = SECONDS,
-    name: Annotated[str, typer.Option(metavar="TEXT", help="Name of the search in the service.")] = "",
+    name: SearchName = "",
     server: Server = None,
     key_file: KeyFile = None,
     *,
@@ -117,27 +136,61 @@ def search(
 
     Searches on this machine unless --server names a service. Every limit that you set is hard.
     """
-    with exit_on_error({"space": "--preset" if preset else "--space"}):
-        where = _space_of(preset or [], space or [])
+    with exit_on_error({"space": "--preset" if preset else "--around" if around else "--space"}):
+        where = _space_of(preset or [], space or [], around, keep, width, depth)
         if pareto is not None and save is not None:
             refuse("--save does not apply to a Pareto front: none of its networks is the best")
         objective = _objective_of(minimize, maximize, limits[LEAST_MASS], pareto)
-        options = limits_of(
-            {**limits, LEAST_MASS: None} if LEAST_MASS in objective else limits, device, precision, batch
-        )
-        options |= {"objective": objective, "spend": _spend_of(spend)}
+        options = _aimed(objective, limits, device, precision, batch) | {"spend": _spend_of(spend)}
         options |= _ranked(top_k, first_rank, diversity, time_limit)
         options |= {"exclude": _networks(exclude or [])}
         options |= {"structure": _structure(widths, density=equal_density, skip_channels=equal_skip_channels)}
+        _finish(_searched(where, name, options, server, key_file), as_json=as_json, save=save, time_limit=time_limit)
 
-        def run(client: Client | None, progress: Any) -> Answer:
-            if client is not None:
-                return _followed(client, where, name, progress, options)
-            from nnmass.local import search as search_here
 
-            return search_here(where, progress=progress, **options)
+@with_limits
+def scale(
+    reference: Annotated[
+        str,
+        typer.Argument(
+            metavar="NETWORK",
+            help="File with a JSON definition (- for stdin), a known name such as resnet50, or an arch_id (with "
+            "--server).",
+        ),
+    ],
+    keep: Keep = None,
+    width: WidthAxis = None,
+    depth: DepthAxis = None,
+    limits: Limits = NO_LIMITS,
+    device: Device = None,
+    precision: BudgetPrecision = None,
+    batch: BudgetBatch = None,
+    minimize: Minimize = None,
+    maximize: Maximize = None,
+    spend: SpendOption = None,
+    exclude: Exclude = None,
+    top_k: TopK = None,
+    first_rank: FirstRank = None,
+    diversity: DiversityOption = Diversity.NONE,
+    time_limit: TimeLimit = SECONDS,
+    name: SearchName = "",
+    server: Server = None,
+    key_file: KeyFile = None,
+    *,
+    as_json: Json = False,
+    save: Save = None,
+) -> None:
+    """Make your network wider or narrower, deeper or shallower, to the best that a budget allows, with proof.
 
-        _finish(_run(run, server, key_file), as_json=as_json, save=save, time_limit=time_limit)
+    All stages have one multiplier of the width and one of the depth. The same as `search --around`.
+    """
+    with exit_on_error({"space.around": "NETWORK", "space": "NETWORK"}):
+        where = around_of(_reference_in(reference), keep, width, depth)
+        objective = _objective_of(minimize, maximize, limits[LEAST_MASS], None)
+        options = _aimed(objective, limits, device, precision, batch) | {"spend": _spend_of(spend)}
+        options |= _ranked(top_k, first_rank, diversity, time_limit)
+        options |= {"exclude": _networks(exclude or [])}
+        _finish(_searched(where, name, options, server, key_file), as_json=as_json, save=save, time_limit=time_limit)
 
 
 @with_limits
@@ -174,7 +227,7 @@ def compress(
     Searches on this machine unless --server names a service.
     """
     with exit_on_error({"space": "--space"}):
-        network = reference if reference.startswith("arch_") else network_in(reference)
+        network = _reference_in(reference)
         where = None if space is None else json_in(space, "the space")
         options = limits_of(limits, device, precision, batch)
         options |= _ranked(top_k, first_rank, diversity, time_limit)
@@ -251,16 +304,26 @@ def _device_row(device: NamedDevice) -> list[str]:
     return [device.name, *memory, device.default_precision or formatting.UNKNOWN, device.title]
 
 
-def _space_of(named: list[str], files: list[str]) -> Space:
+def _space_of(
+    named: list[str], files: list[str], around: str | None, keep: str | None, width: str | None, depth: str | None
+) -> Space:
     """Return the space of the options, or the list of all where there are several."""
-    if not named and not files:
-        refuse("give --preset NAME (see `nnmass presets`) or --space FILE")
-    found: list[Any] = [*named]
+    if around is None:
+        if given := [name for name, value in (("--keep", keep), ("--width", width), ("--depth", depth)) if value]:
+            refuse(f"{given[0]} needs --around NETWORK")
+        if not named and not files:
+            refuse("give --preset NAME (see `nnmass presets`), --space FILE, or --around NETWORK")
+    found: list[Any] = [*named] if around is None else [*named, around_of(_reference_in(around), keep, width, depth)]
     for file in files:
         read = json_in(file, "the space")
         found += read if isinstance(read, list) else [read]
     one: Space = found[0] if len(found) == 1 else found
     return one
+
+
+def _reference_in(place: str) -> Any:
+    """Return an `arch_id` or a known name as it is, or the definition in a file."""
+    return place if place.startswith("arch_") else network_in(place)
 
 
 def _objective_of(
@@ -276,6 +339,27 @@ def _objective_of(
     if minimize is None:
         return {"maximize": "nn_mass" if maximize is None else maximize}
     return {"minimize": minimize} | ({} if least is None else {LEAST_MASS: least})
+
+
+def _aimed(
+    objective: JsonObject, limits: Limits, device: list[str] | None, precision: Precision | None, batch: int | None
+) -> SearchOptions:
+    """Return the limits and the objective of a search; a least NN-Mass that the objective has is no limit as well."""
+    options = limits_of({**limits, LEAST_MASS: None} if LEAST_MASS in objective else limits, device, precision, batch)
+    return options | {"objective": objective}
+
+
+def _searched(where: Space, name: str, options: SearchOptions, server: str | None, key_file: Path | None) -> Answer:
+    """Search on this machine, or through a service where one is named."""
+
+    def run(client: Client | None, progress: Any) -> Answer:
+        if client is not None:
+            return _followed(client, where, name, progress, options)
+        from nnmass.local import search as search_here
+
+        return search_here(where, progress=progress, **options)
+
+    return _run(run, server, key_file)
 
 
 def _spend_of(text: str | None) -> JsonObject | None:

@@ -11,7 +11,16 @@ from nnmass.client.streams import Watch, follow, wait_for
 from nnmass.errors import SearchFailed
 from nnmass.neighborhood import space_around
 from nnmass.results import Answer, Architecture, Comparison, Event, Search
-from nnmass.search_options import Definition, Reference, SearchOptions, Space, question_of, reference_of
+from nnmass.search_options import (
+    Definition,
+    Multipliers,
+    Reference,
+    SearchOptions,
+    Space,
+    around,
+    question_of,
+    reference_of,
+)
 from nnmass_core.codec import JsonObject
 
 PLACE = "/v1/searches"
@@ -84,6 +93,40 @@ class SearchCalls(Calls):
             SearchFailed: The search ended without a result.
         """
         body = question_of(space, options) | {"name": name, "tags": list(tags), "fresh": fresh}
+        return self.answer(self.wait(self._submitted(body, AT_ONCE), progress=progress, timeout=timeout))
+
+    def scale(
+        self,
+        reference: Reference,
+        *,
+        width: Multipliers | None = None,
+        depth: Multipliers | None = None,
+        keep: Sequence[str] | None = None,
+        progress: Watch | None = None,
+        timeout: float | None = None,
+        **options: Unpack[SearchOptions],
+    ) -> Answer:
+        """Search for the best networks that are a network made wider or narrower, deeper or shallower.
+
+        Args:
+            reference: A well-known network's name, a definition, or an `arch_id` that the service knows.
+            width: Multipliers of the channels, as `nnmass.scale` takes them.
+            depth: Multipliers of the blocks, at most 3.
+            keep: What stays as it is; by default all but channels and blocks, with one multiplier for all stages.
+            progress: Is called with each event.
+            timeout: Seconds after which waiting ends, while the service continues; None sets no limit.
+            options: Limits, objective and the size of the result; see `nnmass.search_options.SearchOptions`.
+
+        Returns:
+            The ranking, best first, and its certificate.
+
+        Raises:
+            InvalidRequest: A field is wrong; each problem names its field.
+            DefinitionError: A limit is not an amount, such as "1.2M".
+            TimedOut: The search has not ended after `timeout` seconds.
+            SearchFailed: The search ended without a result.
+        """
+        body = question_of(around(reference, keep, width, depth), options)
         return self.answer(self.wait(self._submitted(body, AT_ONCE), progress=progress, timeout=timeout))
 
     def compress(

@@ -196,8 +196,12 @@ def around_schema(network: JsonObject) -> JsonObject:
     properties: JsonObject = {
         "around": {**network, "description": "The reference."},
         "keep": {"type": "array", "items": names, "description": about, "examples": [list(KEPT_BY_DEFAULT)]},
-        "width": multipliers_schema(MOST_WIDTH, "Multipliers of the channels, or of the widths of cells.", WIDTHS),
-        "depth": multipliers_schema(MOST_DEPTH, "Multipliers of the blocks, or of the depths of cells.", DEPTHS),
+        "width": multipliers_schema(
+            "WidthRange", MOST_WIDTH, "Multipliers of the channels, or of the widths of cells.", WIDTHS
+        ),
+        "depth": multipliers_schema(
+            "DepthRange", MOST_DEPTH, "Multipliers of the blocks, or of the depths of cells.", DEPTHS
+        ),
     }
     return object_schema("AroundSpace", properties, optional=("keep", "width", "depth"))
 

@@ -117,7 +117,12 @@ def scaled_channels(channels: int, width: Fraction, unit: int = UNIT, least: int
 
 
 def scaled_number(number: int, depth: Fraction) -> int:
-    """Return blocks or layers times a multiplier, rounded up: docs/theory.md (90)."""
+    """Return blocks or layers times a multiplier, rounded up: docs/theory.md (90).
+
+    Args:
+        number: The blocks or layers of the reference.
+        depth: The multiplier.
+    """
     return math.ceil(number * depth)
 
 
@@ -212,10 +217,11 @@ def _number(data: Any, most: int) -> Fraction:
     return Fraction(repr(data))
 
 
-def multipliers_schema(most: int, doc: str, example: JsonObject) -> JsonObject:
+def multipliers_schema(title: str, most: int, doc: str, example: JsonObject) -> JsonObject:
     """Describe multipliers as JSON Schema.
 
     Args:
+        title: The name of a range's class in generated clients.
         most: The greatest multiplier.
         doc: A sentence that describes them.
         example: Multipliers for the documentation.
@@ -227,5 +233,5 @@ def multipliers_schema(most: int, doc: str, example: JsonObject) -> JsonObject:
         "step": {**number, "default": STEP, "description": "Distance of neighbors.", "examples": [0.1]},
     }
     values: JsonObject = {"type": "array", "items": number, "minItems": 1, "maxItems": MOST_VALUES}
-    forms = [object_schema("MultiplierRange", properties, optional=("step",)), values, number]
+    forms = [object_schema(title, properties, optional=("step",)), values, number]
     return {"anyOf": forms, "description": doc, "examples": [example]}

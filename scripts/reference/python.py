@@ -63,6 +63,7 @@ PLUGIN_PARTS = {
         ),
         *("basic_block_terms", "bottleneck_terms", "smaller", "larger"),
     ),
+    "Multiples of a network": ("Scale", "scaled_channels", "scaled_number"),
     "Operators and latency": (
         *("Work", "Operators", "convolution", "depthwise", "grouped", "linear", "elementwise", "pool"),
         "LatencyModel",

@@ -342,6 +342,30 @@ def test_several_spaces_are_one_search(client: TestClient, worker: Context) -> N
         assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, field)
 
 
+def test_a_search_around_a_network_is_like_any_other(client: TestClient, worker: Context) -> None:
+    asked = {"space": {"around": "mlperf-tiny-resnet8"}, "budget": {"max_macs": 9_000_000}, "top_k": 2}
+    made = post(client, asked).json()
+    path = f"/v1/searches/{made['id']}"
+    assert search_tasks.run_next(worker)
+    found = client.get(path).json()
+    assert (found["family"], found["outcome"], found["result"]["space_size"]) == ("resnet", "proved", "38")
+    space = found["request"]["space"]
+    assert (space["around"]["family"], space["keep"][-1]) == ("resnet", "proportions")
+    assert post(client, {**asked, "space": space}).json()["id"] == made["id"]
+    reference = client.post("/v1/architectures", json=space["around"]).json()["arch_id"]
+    assert post(client, {**asked, "space": {"around": {"arch_id": reference}}}).json()["id"] == made["id"]
+    lines = client.get(f"{path}/export?format=csv").text.splitlines()
+    assert len(lines) == 3
+    assert client.post(f"{path}/next").json()["request"]["space"] == space
+    for wrong, field in (
+        ({"keep": ["stm"]}, "space.keep.0"),
+        ({"depth": 4}, "space.depth"),
+        ({"around": 1}, "space.around"),
+    ):
+        refused = post(client, {**asked, "space": asked["space"] | wrong})  # type: ignore[operator]
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, field)
+
+
 def test_an_infeasible_request_reports_the_smallest_sufficient_limit(client: TestClient, worker: Context) -> None:
     search = post(client, {"space": "densenet-tiny", "budget": {"max_params": 100, "max_macs": 10**9}}).json()
     search_tasks.run_next(worker)

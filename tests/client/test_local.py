@@ -53,6 +53,20 @@ def test_a_local_search_has_the_same_answer_as_a_service(client: Client, space: 
     assert json.loads(json.dumps(document)) == document
 
 
+def test_a_network_is_scaled_here_as_by_a_service(client: Client) -> None:
+    asked: SearchOptions = {"max_macs": "9M", "top_k": 3}
+    here = nnmass.scale("mlperf-tiny-resnet8", width=[0.5, 0.75, 1], depth={"min": 0.5, "max": 2, "step": 0.5}, **asked)
+    space = {"around": "mlperf-tiny-resnet8", "width": [0.5, 0.75, 1], "depth": {"min": 0.5, "max": 2, "step": 0.5}}
+    assert here == nnmass.search(space, **asked)
+    assert here.certificate.space_size == 6  # one or two blocks of three widths
+    there = client.scale("mlperf-tiny-resnet8", width=[0.5, 0.75, 1], depth=[0.5, 1, 1.5, 2], **asked)
+    assert there.items == here.items
+    assert here.best is not None
+    client.register(here.best)
+    again = client.scale(here.best.arch_id, width=1, depth=1)
+    assert [network.arch_id for network in again] == [here.best.arch_id]
+
+
 def test_answers_that_differ_are_not_equal() -> None:
     three, two = (nnmass.search("resnet-tiny", max_params="1M", top_k=k) for k in (3, 2))
     assert three != two

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from uuid import UUID
@@ -64,6 +65,8 @@ def test_a_form_filled_from_a_search_gives_the_same_request(site: Everything) ->
         {"space": "resnet-tiny", "budget": {"max_nn_mass": 90}, "objective": {"minimize": "macs", "min_nn_mass": 20}},
         {"space": "densenet-tiny", "budget": {"min_macs": 9_000_000}, "objective": {"pareto": ["nn_mass", "params"]}},
         {"space": "densenet-tiny", "budget": {"device": "rp2040", "precision": "fp32"}},
+        {"space": {"around": "resnet20", "width": [0.5, 1.5], "depth": {"min": 0.5, "max": 2}}},
+        {"space": {"around": "resnet20", "keep": ["stem", "resolution", "channels"], "depth": 2}},
     ):
         request = site.client.post("/v1/searches", json=asked).json()["request"]
         body = checked(SearchBody, search_body(filled(request)))
@@ -91,6 +94,9 @@ def test_a_form_filled_from_a_search_gives_the_same_request(site: Everything) ->
         ("space", '{"family": NaN}', "NaN and Infinity are not JSON"),
         ("space", '{"family": "densenet_cnn", "cells": 99}', "cells must be at most 12"),
         ("preset", "no-such-space", "must be a full definition or one of"),
+        ("around", "resnet5", 'did you mean "resnet56"'),
+        ("around_width", "wide", "width must be numbers, such as"),
+        ("around_depth", "1:4", "depth.max must be a number above 0 and at most 3"),
         ("top_k", "many", "must be a whole number"),
         ("top_k", "5000", "must be less than or equal to 1000"),
         ("time_limit_seconds", "-1", "must be greater than 0"),
@@ -98,16 +104,17 @@ def test_a_form_filled_from_a_search_gives_the_same_request(site: Everything) ->
     ],
 )
 def test_a_problem_is_shown_next_to_its_field(site: Everything, field: str, value: str, reported: str) -> None:
-    page = site.client.post("/searches", data=FORM | {field: value}, headers=OURS)
+    form = FORM | ({"around": "resnet20"} if field.startswith("around_") else {}) | {field: value}
+    page = site.client.post("/searches", data=form, headers=OURS)
     assert page.status_code == 422
-    place = "space" if field == "preset" else field
+    place = "space" if field == "preset" or field.startswith("around_") else field
     shown = re.search(rf'id="problem-{place}"[^>]*>([^<]*)<', page.text)
     assert shown is not None
-    assert reported in shown[1].replace("&#39;", "'")
+    assert reported in html.unescape(shown[1])
     assert 'value="first"' in page.text  # what was right is still there
-    part = site.client.post("/ui/preview", data=FORM | {field: value}, headers=OURS)
+    part = site.client.post("/ui/preview", data=form, headers=OURS)
     assert part.status_code == 422
-    assert reported in part.text.replace("&#39;", "'")
+    assert reported in html.unescape(part.text)
 
 
 def test_problems_of_the_objective_are_shown_next_to_their_fields() -> None:

@@ -102,7 +102,7 @@ async function preview() {
     showProblems(fragment("found") || {});
     showBriefly();
     const found = fragment("most");
-    if (found && space.value.trim()) {
+    if (found && (space.value.trim() || form.elements.around.value.trim())) {
       most = found;
       sliders.forEach(place);
     }
