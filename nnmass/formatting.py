@@ -257,6 +257,8 @@ def shape(item: Mapping[str, Any]) -> str:
 
 def _part(part: Mapping[str, Any]) -> str:
     """Return a part in short form: width x depth and skip channels, channels x blocks, or the family's own fields."""
+    if "layers" in part and "width" in part:
+        return f"{part['width']}x{part['layers']}"
     if "skip_channels" in part:
         return f"{part['width']}x{part['depth']}, {part['skip_channels']}"
     if "repeats" in part:

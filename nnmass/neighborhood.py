@@ -11,7 +11,7 @@ def space_around(network: str | Definition) -> JsonObject:
 
     For concatenation cells the widths stay, since NN-Mass compares networks fairly only at equal width; depth and skip
     channels vary. For residual stages, channels vary from about half to one and a half times the network's, and up to
-    two blocks are added.
+    two blocks are added. For dense blocks, growth varies so, and up to two layers are added.
 
     Args:
         network: The name of a well-known network, a definition, or a network of an answer.

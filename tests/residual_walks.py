@@ -168,7 +168,44 @@ def walk_separable(d: dict[str, Any]) -> tuple[Tape, Fraction]:
     return tape, Fraction(0)
 
 
+def walk_dense_bc(d: dict[str, Any]) -> tuple[Tape, Fraction]:
+    """Walk a `densenet_bc` definition."""
+    tape, mass = Tape(), Fraction(0)
+    maps = (d["input"]["height"], d["input"]["width"])
+    x, i = tape.write("x", d["input"]["channels"] * positions(maps), []), d["stem_channels"]
+    if d.get("stem", "imagenet") == "imagenet":
+        maps = down(maps, 2)
+        x = conv_norm(tape, "stem", x, 7, d["input"]["channels"], i, maps)
+        maps = down(maps, 2)
+        x = tape.write("max pool", i * positions(maps), [x])
+    else:
+        x = tape.conv("stem", x, 3, d["input"]["channels"], i, positions(maps))
+    k, inner = d["growth"], d.get("bottleneck", 4) * d["growth"]
+    for s, stage in enumerate(d["stages"]):
+        if s:
+            tape.batch_norm(i)
+            o = int(i * (d.get("compression", 50) / 100) + 1e-9)
+            x = tape.conv(f"{s} transition", x, 1, i, o, positions(maps))
+            maps, i = (maps[0] // 2, maps[1] // 2), o
+            x = tape.write(f"{s} pool", i * positions(maps), [x])
+        for layer in range(stage["layers"]):
+            name, read = f"{s}.{layer}", i
+            tape.batch_norm(i)
+            y = tape.write(f"{name} activated", i * positions(maps), [x])  # the concatenation reads x again
+            if inner:
+                y = conv_norm(tape, f"{name} 1", y, 1, read, inner, maps)
+                read = inner
+            y = tape.conv(f"{name} 2", y, 3, read, k, positions(maps))
+            i += k
+            x = tape.write(f"{name} joined", i * positions(maps), [x, y])
+            mass += k
+    tape.batch_norm(i)
+    finish(tape, x, i, d["num_classes"])
+    return tape, mass
+
+
 WALKS = {
+    "densenet_bc": walk_dense_bc,
     "ds_cnn": walk_separable,
     "mobilenet_v1": walk_separable,
     "mobilenet_v2": walk_mobilenet,

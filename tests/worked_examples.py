@@ -179,6 +179,19 @@ def proportional_networks() -> Figures:
     )
 
 
+def dense_blocks() -> Figures:
+    """Return the figures of two DenseNets."""
+    first = costs_of_first_stage(named_network("densenet121"))
+    others = {f"{figure} of densenet40_k12": value for figure, value in all_figures("densenet40_k12").items()}
+    return first | all_figures("densenet121") | others
+
+
+def nodes_of_dense_blocks() -> Figures:
+    chain = resolve_space("densenet-bc-cifar").chain()
+    nodes = {f"nodes before block {number}": chain.nodes[number] for number in (1, 2, 3)}
+    return figures(networks=chain.count(), **nodes, options=chain.options())
+
+
 def small_images() -> Figures:
     """Return the figures of three networks for images of 32 x 32."""
     others = {name: all_figures(name) for name in ("resnet18_cifar", "mlperf-tiny-resnet8")}
@@ -680,6 +693,8 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     86: lambda: all_figures("regnet_x_400mf"),
     90: multiplied_stages,
     91: proportional_networks,
+    94: dense_blocks,
+    95: nodes_of_dense_blocks,
     96: several_cells_of_an_mlp,
     97: signals,
 }

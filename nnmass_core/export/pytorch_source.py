@@ -13,7 +13,7 @@ from itertools import groupby
 from string import Template
 from typing import Any
 
-from nnmass_core.architecture import Architecture
+from nnmass_core.architecture import Architecture, ImageArchitecture
 from nnmass_core.codec import as_integer, unknown_fields
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.export.artifacts import ARTIFACTS
@@ -22,6 +22,10 @@ from nnmass_core.export.source_templates import (
     BOTTLENECK,
     CELL,
     CNN_LAYER,
+    DENSE_BC,
+    DENSE_BOTTLENECK,
+    DENSE_PLAIN,
+    DENSE_POOL,
     HEADER,
     IMPORTS,
     INVERTED,
@@ -43,11 +47,11 @@ from nnmass_core.export.source_templates import (
 )
 from nnmass_core.families import FAMILIES, decode_architecture
 from nnmass_core.families.concatenation import ConcatenationCnn, Head, kernel_of, pool_of, resolutions
+from nnmass_core.families.densenet_bc import DenseNetBc
 from nnmass_core.families.densenet_cnn import DenseNetCnn
 from nnmass_core.families.densenet_cnn_depthwise import DenseNetCnnDepthwise
 from nnmass_core.families.densenet_mlp import DenseNetMlp
 from nnmass_core.families.mobilenet_v2 import MobileNetV2
-from nnmass_core.families.residual import ResidualNetwork
 from nnmass_core.families.resnet import EXPANSION, STEMS, ResNet
 from nnmass_core.families.separable import DsCnn, MobileNetV1, SeparableNetwork
 from nnmass_core.families.wide_resnet_cifar import WideResNetCifar
@@ -252,7 +256,25 @@ def _separable(network: SeparableNetwork, seed: int) -> str:
     return PLAIN_IMPORTS + Template(SEPARABLE_BLOCKS).substitute(places)
 
 
-def _image(network: ResidualNetwork) -> dict[str, object]:
+def _densenet_bc(network: DenseNetBc, seed: int) -> str:
+    stem, bottleneck = STEMS[network.stem], network.bottleneck
+    layer = {"growth": network.growth, "inner": bottleneck * network.growth}
+    pooling = Template(DENSE_POOL).substitute(stem=network.stem_channels) if stem.pooled else ""
+    places = _image(network) | {
+        "layers": [stage.layers for stage in network.stages],
+        "growth": network.growth,
+        "compression": network.compression,
+        "stem": network.stem_channels,
+        "kernel": stem.kernel,
+        "stem_stride": stem.stride,
+        "padding": stem.kernel // 2,
+        "pool": pooling,
+        "layer": Template(DENSE_BOTTLENECK if bottleneck else DENSE_PLAIN).substitute(layer),
+    }
+    return TORCH_IMPORTS + Template(DENSE_BC).substitute(places)
+
+
+def _image(network: ImageArchitecture) -> dict[str, object]:
     image = network.input
     places: dict[str, object] = {"channels": image.channels, "height": image.height, "width": image.width}
     return places | {"classes": network.num_classes}
@@ -276,6 +298,7 @@ def _by_source(layer: Layer, width: int) -> dict[int, list[int]]:
 
 
 WRITERS: dict[type[Architecture], Callable[[Any, int], str]] = {
+    DenseNetBc: _densenet_bc,
     DenseNetCnn: _dense_cnn(PLAIN),
     DenseNetCnnDepthwise: _dense_cnn(SEPARABLE),
     DenseNetMlp: _mlp,

@@ -454,3 +454,75 @@ def build() -> nn.Module:
     """Return the network."""
     return Network()
 '''
+
+DENSE_BC = '''
+LAYERS = $layers
+"""Layers of each block."""
+
+
+class Layer(nn.Module):
+$layer
+
+class Network(nn.Module):
+    """Images (n, $channels, $height, $width) to scores (n, $classes)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        features, i = nn.Sequential(), $stem
+        features.add_module("conv0", nn.Conv2d($channels, i, $kernel, $stem_stride, padding=$padding, bias=False))
+$pool        for k, layers in enumerate(LAYERS, start=1):
+            block = nn.Sequential()
+            for layer in range(layers):
+                block.add_module(f"denselayer{layer + 1}", Layer(i))
+                i += $growth
+            features.add_module(f"denseblock{k}", block)
+            if k < len(LAYERS):
+                transition, o = nn.Sequential(), i * $compression // 100
+                transition.add_module("norm", nn.BatchNorm2d(i))
+                transition.add_module("relu", nn.ReLU())
+                transition.add_module("conv", nn.Conv2d(i, o, 1, bias=False))
+                transition.add_module("pool", nn.AvgPool2d(2))
+                features.add_module(f"transition{k}", transition)
+                i = o
+        features.add_module(f"norm{len(LAYERS) + 1}", nn.BatchNorm2d(i))
+        self.features = features
+        self.classifier = nn.Linear(i, $classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(torch.relu(self.features(x)).mean((2, 3)))
+
+
+def build() -> nn.Module:
+    """Return the network."""
+    return Network()
+'''
+
+DENSE_POOL = """        features.add_module("norm0", nn.BatchNorm2d($stem))
+        features.add_module("relu0", nn.ReLU())
+        features.add_module("pool0", nn.MaxPool2d(3, 2, padding=1))
+"""
+
+DENSE_BOTTLENECK = '''    """BatchNorm, ReLU and 1x1, BatchNorm, ReLU and 3x3; the result joins the input."""
+
+    def __init__(self, i: int) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(i)
+        self.conv1 = nn.Conv2d(i, $inner, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d($inner)
+        self.conv2 = nn.Conv2d($inner, $growth, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        new = self.conv1(torch.relu(self.norm1(x)))
+        return torch.cat([x, self.conv2(torch.relu(self.norm2(new)))], dim=1)
+'''
+
+DENSE_PLAIN = '''    """BatchNorm, ReLU and a 3x3 convolution; the result joins the input."""
+
+    def __init__(self, i: int) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(i)
+        self.conv1 = nn.Conv2d(i, $growth, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, self.conv1(torch.relu(self.norm1(x)))], dim=1)
+'''

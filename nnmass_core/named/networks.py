@@ -90,9 +90,21 @@ REGNETS = {
 }
 """RegNetX (Radosavovic et al., CVPR 2020), as torchvision has them: group width, channels, repeats of each stage."""
 
+DENSENETS = {
+    "densenet121": (32, (6, 12, 24, 16)),
+    "densenet161": (48, (6, 12, 36, 24)),
+    "densenet169": (32, (6, 12, 32, 32)),
+    "densenet201": (32, (6, 12, 48, 32)),
+}
+"""Growth and layers of each block (Huang et al., CVPR 2017, table 1); 161 as torchvision has it."""
+
 SMALL_IMAGES: JsonObject = {"input": {"channels": 3, "height": 32, "width": 32}, "num_classes": 10}
 CIFAR_RESNETS = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9, "resnet110": 18}
 """Blocks of each of the three stages of 16, 32 and 64 channels (He et al., CVPR 2016, section 4.2)."""
+
+
+CIFAR_DENSENETS = {"densenet40_k12": (16, 12, 0, 100), "densenet100_k12_bc": (24, 16, 4, 50)}
+"""Stem channels, layers of each of the three blocks, bottleneck and compression (Huang et al., section 4.2)."""
 
 
 def _inverted(
@@ -160,6 +172,17 @@ def _regnet(group_width: int, channels: tuple[int, ...], repeats: tuple[int, ...
     return decode_architecture({"family": "resnet", **IMAGENET, **kind, **stem, "stages": stages})
 
 
+def _densenet(growth: int, layers: tuple[int, ...]) -> Architecture:
+    form: JsonObject = {"family": "densenet_bc", **IMAGENET, "stem_channels": 2 * growth, "growth": growth}
+    return decode_architecture(form | {"stages": [{"layers": n} for n in layers]})
+
+
+def _densenet_of_small_images(stem: int, layers: int, bottleneck: int, compression: int) -> Architecture:
+    form: JsonObject = {"family": "densenet_bc", **SMALL_IMAGES, "stem": "small", "stem_channels": stem, "growth": 12}
+    kind: JsonObject = {"bottleneck": bottleneck, "compression": compression}
+    return decode_architecture(form | kind | {"stages": [{"layers": layers}] * 3})
+
+
 @cache
 def named_networks() -> dict[str, Architecture]:
     """Return every network by its name: for ImageNet's 1,000 classes, for CIFAR-10's 10, or for MLPerf Tiny's tasks."""
@@ -190,6 +213,8 @@ def named_networks() -> dict[str, Architecture]:
         | {name: _resnet(*form) for name, form in RESNETS.items()}
         | small
         | {f"regnet_x_{name}": _regnet(*form) for name, form in REGNETS.items()}
+        | {name: _densenet(*form) for name, form in DENSENETS.items()}
+        | {name: _densenet_of_small_images(*form) for name, form in CIFAR_DENSENETS.items()}
     )
 
 

@@ -41,6 +41,22 @@ Described: TypeAlias = tuple[str, dict[str, object]]
 """A preset's description and definition."""
 
 
+def _densenet_bc_cifar() -> Described:
+    definition = {
+        "family": "densenet_bc",
+        "input": CIFAR,
+        "num_classes": 10,
+        "stem": "small",
+        "stem_channels": 24,
+        "growth": {"min": 8, "max": 40, "step": 4},
+        "bottleneck": 4,
+        "compression": 50,
+        "stages": [{"layers": {"min": 4, "max": 32}}] * 3,
+    }
+    about = "DenseNet-BC for CIFAR: growth and the layers of three blocks, around DenseNet-BC-100-12."
+    return about, definition
+
+
 def _densenet_cifar() -> Described:
     definition = {
         "family": "densenet_cnn",
@@ -269,6 +285,7 @@ MAKERS = {
     "densenet-cifar": _densenet_cifar,
     "densenet-cifar-free": _densenet_cifar_free,
     "densenet-cifar-depthwise": _densenet_cifar_depthwise,
+    "densenet-bc-cifar": _densenet_bc_cifar,
     "densenet-mlp-mnist": _densenet_mlp_mnist,
     "densenet-tiny": _densenet_tiny,
     "ds-cnn-keywords": _ds_cnn_keywords,

@@ -77,6 +77,9 @@ def depth_of(space: dict[str, Any], row: Row) -> int:
     match space["family"]:
         case "resnet":
             return 1 + (2 if space["block"] == "basic" else 3) * sum(stage[-1] for stage in row.cells)
+        case "densenet_bc":
+            layers = sum(stage[1] for stage in row.cells[1:])
+            return len(row.cells[1:]) + layers * (2 if space["bottleneck"] else 1)
         case "wide_resnet_cifar":
             return 1 + 2 * sum(stage[-1] for stage in row.cells)
         case "ds_cnn" | "mobilenet_v1":

@@ -14,14 +14,18 @@ from tests.core.problems import random_axis
 from tests.residual_walks import WALKS
 
 FAMILIES = tuple(WALKS)
-ENDS = ("stem_channels", "last_channels")
-"""Channels outside the stages that a space may search; a `resnet` takes one number there."""
+ENDS = ("stem_channels", "last_channels", "growth", "compression")
+"""Numbers outside the stages that a space may search; a `resnet` takes one number there."""
 
 SEPARABLE = ("ds_cnn", "mobilenet_v1")
-SIZED = (*SEPARABLE, "mobilenet_v2")
+SIZED = ("densenet_bc", *SEPARABLE, "mobilenet_v2")
 """Families whose integers start with the size of the image, and the channels outside the stages."""
 
+OF_ONE_WIDTH = ("densenet_bc",)
+"""Families whose stages have one width in each network."""
+
 AXES = {
+    "densenet_bc": ("layers",),
     "ds_cnn": ("channels", "repeats", "stride"),
     "mobilenet_v1": ("channels", "repeats", "stride"),
     "mobilenet_v2": ("expansion", "channels", "repeats", "stride", "kernel", "se"),
@@ -32,13 +36,14 @@ POOLS = {
     "expansion": (1, 2, 3, 6),
     "channels": (1, 2, 3, 4, 6, 8, 16),
     "repeats": (1, 2, 3),
+    "layers": (1, 2, 3, 4),
     "stride": (1, 2),
     "kernel": (3, 3, 5, 7),
     "se": (0, 0, 1, 4, 64),
 }
 DEFAULTS = {"kernel": 3, "se": 0}
 ACTIVATIONS = ("relu6", "relu", "hardswish", "silu")
-LEAST = {family: 3 if family == "wide_resnet_cifar" else 1 for family in FAMILIES}
+LEAST = {family: {"densenet_bc": 2, "wide_resnet_cifar": 3}.get(family, 1) for family in FAMILIES}
 """The fewest stages of a network."""
 
 
@@ -56,7 +61,8 @@ class ResidualRow(Row):
 
 def integers(d: dict[str, Any]) -> tuple[tuple[int, ...], ...]:
     """Return a definition's integers in their order."""
-    stages = tuple(tuple((DEFAULTS | stage)[name] for name in AXES[d["family"]]) for stage in d["stages"])
+    names = ("growth", "layers") if d["family"] == "densenet_bc" else AXES[d["family"]]
+    stages = tuple(tuple((d | DEFAULTS | stage)[name] for name in names) for stage in d["stages"])
     ends = tuple(d[name] for name in ENDS if name in d) if d["family"] in SIZED else ()
     return ((d["input"]["height"], d["input"]["width"], *ends), *stages) if ends else stages
 
@@ -69,14 +75,16 @@ def integers_of(network: Architecture) -> tuple[tuple[int, ...], ...]:
 def row(d: dict[str, Any]) -> ResidualRow:
     """Cost one definition by walking it."""
     tape, mass = WALKS[d["family"]](d)
-    shape = tuple((stage["channels"], stage["repeats"]) for stage in d["stages"])
+    shape = tuple(
+        (stage.get("channels", d.get("growth")), stage.get("repeats", stage.get("layers"))) for stage in d["stages"]
+    )
     stored = tape.params + 2 * tape.norm
     figures = (mass, tape.params, tape.macs, stored, tape.peak)
     return ResidualRow(integers(d), *figures, widths_and_repeats=shape)  # type: ignore[arg-type]
 
 
 def _base(rng: Random, family: str) -> dict[str, Any]:
-    side = rng.choice((1, 2, 7, 16, 33))
+    side = rng.choice((8, 9, 16, 33) if family == "densenet_bc" else (1, 2, 7, 16, 33))
     image = {"channels": rng.randint(1, 4), "height": side, "width": rng.choice((side, side + 3))}
     base: dict[str, Any] = {"family": family, "input": image, "num_classes": rng.randint(1, 12)}
     if family == "resnet":
@@ -89,12 +97,21 @@ def _base(rng: Random, family: str) -> dict[str, Any]:
         base |= rng.choice(({}, {"first_stride": 2}))
         base |= rng.choice(({}, {"stem_channels": rng.choice((1, 4, 16))}))
         base |= rng.choice(({}, {"bias": 1}, {"projection_norm": 0}, {"bias": 1, "projection_norm": 0}))
+    if family == "densenet_bc":
+        base |= {"stem": rng.choice(("imagenet", "small")), "bottleneck": rng.choice((0, 1, 2, 4))}
     if family in SEPARABLE:
         base |= {"stem_stride": rng.choice((1, 2))}
     if family == "ds_cnn":
         sides = (1, 3, 5) if base["stem_stride"] == 1 else (1, 2, 3, 4, 10)
         base |= {"stem_kernel_height": rng.choice(sides), "stem_kernel_width": rng.choice(sides)}
     return base
+
+
+def number_of_stages(rng: Random, base: dict[str, Any]) -> int:
+    """Return how many stages a network has; transitions of a `densenet_bc` leave a map for its last block."""
+    if base["family"] == "densenet_bc":
+        return rng.choice((2, 3, 4)) if base["stem"] == "small" else 2
+    return rng.randint(LEAST[base["family"]], 4)
 
 
 def unit(base: dict[str, Any]) -> int:
@@ -110,11 +127,15 @@ def random_network(rng: Random, family: str) -> dict[str, Any]:
         base |= {"activation": rng.choice(ACTIVATIONS), "stem_stride": rng.choice((1, 2))}
     if family in SEPARABLE:
         base |= {"stem_channels": rng.randint(1, 20)}
-    count = rng.randint(3 if family == "wide_resnet_cifar" else 1, 4)
+    if family == "densenet_bc":
+        base |= {"growth": rng.randint(1, 9), "compression": rng.choice((50, 65, 95, 100))}
+        base |= {"stem_channels": rng.randint(19, 30)}
+    count = number_of_stages(rng, base)
     stages: list[dict[str, int]] = []
     while len(stages) < count:
         stage = {name: rng.choice(POOLS[name]) for name in AXES[family]}
-        stage["channels"] *= unit(base)
+        if unit(base) > 1:
+            stage["channels"] *= unit(base)
         goes_on = bool(stages) and stage.get("stride") == 1
         shared = set(AXES[family]) - {"repeats", "stride"}
         if not (goes_on and all(stage[name] == stages[-1][name] for name in shared)):
@@ -131,9 +152,8 @@ def random_space(rng: Random, family: str, most: int = 300) -> dict[str, Any]:
             base |= {"stem_stride": 1} if rng.random() < 0.3 else {}
             if rng.random() < 0.5:
                 base["input"] = {"channels": 2, "resolution": random_axis(rng, (1, 8, 15), 3)}
-        if family in SEPARABLE:
-            base |= {"stem_channels": random_axis(rng, (1, 4, 8), 2)}
-        count = rng.randint(3 if family == "wide_resnet_cifar" else 1, 4)
+        base |= axes_outside(rng, family)
+        count = number_of_stages(rng, base)
         stages = [{name: random_axis(rng, POOLS[name], 3) for name in AXES[family]} for _ in range(count)]
         for stage in stages:
             if unit(base) > 1:
@@ -149,12 +169,27 @@ def random_space(rng: Random, family: str, most: int = 300) -> dict[str, Any]:
             return space
 
 
+def axes_outside(rng: Random, family: str) -> dict[str, Any]:
+    """Return what a space has besides its stages; some of `densenet_bc` have several resolutions."""
+    if family in SEPARABLE:
+        return {"stem_channels": random_axis(rng, (1, 4, 8), 2)}
+    if family != "densenet_bc":
+        return {}
+    axes: dict[str, Any] = {
+        "stem_channels": random_axis(rng, (19, 20, 24), 2),
+        "growth": random_axis(rng, (1, 2, 4, 6), 2),
+        "compression": rng.choice((50, 50, 100, [50, 55], [65, 100])),
+    }
+    sides = {"channels": 2, "resolution": random_axis(rng, (8, 9, 16), 2)}
+    return axes | ({"input": sides} if rng.random() < 0.3 else {})
+
+
 def choices(space: dict[str, Any]) -> int:
     """Return the number of choices for all fields of a space; several may make the same network."""
     size = 1
     for form in (form for stage in space["stages"] for form in stage.values()):
         size *= len(expand(form))
-    for form in (space.get("stem_channels", 1), space.get("last_channels", 1), space["input"].get("resolution", 1)):
+    for form in (*(space.get(name, 1) for name in ENDS), space["input"].get("resolution", 1)):
         size *= len(expand(form))
     return size
 
@@ -174,7 +209,7 @@ def merged(stages: Iterable[dict[str, int]]) -> list[dict[str, int]]:
 
 def kept(family: str, stages: Iterable[dict[str, int]]) -> list[dict[str, int]]:
     """Return the stages of a network: in most families each one that has blocks."""
-    return merged(stages) if "stride" in AXES[family] else [stage for stage in stages if stage["repeats"]]
+    return merged(stages) if "stride" in AXES[family] else [stage for stage in stages if stage.get("repeats", 1)]
 
 
 def definitions(space: dict[str, Any]) -> list[dict[str, Any]]:

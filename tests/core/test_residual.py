@@ -56,6 +56,12 @@ PUBLISHED = {
     "resnet18_cifar": 11_173_962,
     "resnext29_8x64d": 34_426_698,
     "mlperf-tiny-resnet8": 78_186,
+    "densenet121": 7_978_856,
+    "densenet161": 28_681_000,
+    "densenet169": 14_149_480,
+    "densenet201": 20_013_928,
+    "densenet40_k12": 1_019_722,
+    "densenet100_k12_bc": 769_162,
     "regnet_x_400mf": 5_495_976,
     "regnet_x_800mf": 7_259_656,
     "regnet_x_1_6gf": 9_190_136,
@@ -96,6 +102,29 @@ def test_resnets_of_small_images_have_the_macs_of_their_modules() -> None:
     names = ("resnet20", "resnet56", "resnet110", "resnet18_cifar", "resnext29_8x64d")
     counted = [40_813_184, 125_747_840, 253_149_824, 555_422_720, 5_387_266_048]
     assert [named_network(name).evaluation.macs for name in names] == counted
+
+
+def test_dense_blocks_have_a_mass_of_growth_times_layers() -> None:
+    masses = {name: named_network(name).evaluation.mass for name in PUBLISHED if name.startswith("densenet")}
+    of_imagenet = {"densenet121": 1856, "densenet161": 3744, "densenet169": 2624, "densenet201": 3136}
+    assert masses == of_imagenet | {"densenet40_k12": 432, "densenet100_k12_bc": 576}
+
+
+DENSE: dict[str, Any] = {
+    "family": "densenet_bc",
+    "input": {"channels": 3, "height": 32, "width": 32},
+    "num_classes": 10,
+    "stem": "small",
+    "stem_channels": 16,
+    "growth": 4,
+    "stages": [{"layers": 2}, {"layers": 3}],
+}
+
+
+def test_compressions_make_different_networks() -> None:
+    """From 20 channels on, each percentage of the steps leaves another number of them."""
+    networks = [DENSE | {"stem_channels": 12, "compression": percent} for percent in range(50, 101, 5)]
+    assert len({decode_architecture(network).evaluation.params for network in networks}) == len(networks) == 11
 
 
 KEYWORDS: dict[str, Any] = {
@@ -299,6 +328,19 @@ def test_a_group_wider_than_all_stages_gives_the_same_network() -> None:
     assert decode_architecture(whole).definition()["width_per_group"] == 16
 
 
+def test_a_space_around_a_densenet_has_the_network() -> None:
+    for name in ("densenet121", "densenet40_k12"):
+        network = named_network(name)
+        space = decode_space(network.space_around())
+        numbers = [number for part in integers(dict(network.definition())) for number in part]
+        assert space.architecture(numbers) == network
+        ranges = dict[str, Any](space.to_json())
+        assert network.widths[0] in ranges["growth"]
+        own: list[dict[str, int]] = dict[str, Any](network.definition())["stages"]
+        for stage, axes in zip(own, ranges["stages"], strict=True):
+            assert axes["layers"]["min"] <= stage["layers"] <= axes["layers"]["max"]
+
+
 @pytest.mark.parametrize("name", ["regnet_x_400mf", "regnet_x_1_6gf", "regnet_x_8gf", "mlperf-tiny-resnet8"])
 def test_a_space_around_a_named_network_has_the_network(name: str) -> None:
     network = named_network(name)
@@ -320,6 +362,12 @@ def test_a_projection_norm_without_effect_gives_the_same_network() -> None:
     ("d", "field"),
     [
         (RESNET | {"block": "basic", "groups": 2}, "groups"),
+        (DENSE | {"stem_channels": 11}, "stages.0.layers"),
+        (DENSE | {"compression": 52}, "compression"),
+        (DENSE | {"compression": 45}, "compression"),
+        (DENSE | {"stem": "halving"}, "stem"),
+        (DENSE | {"stem": "imagenet", "input": {"channels": 3, "height": 4, "width": 32}}, "input"),
+        (DENSE | {"stages": [{"layers": 3}]}, "stages"),
         (RESNET | {"stem": "large"}, "stem"),
         (RESNET | {"stem_channels": 0}, "stem_channels"),
         (RESNET | {"bias": 2}, "bias"),
@@ -365,6 +413,12 @@ def test_an_invalid_definition_names_its_field(d: dict[str, Any], field: str) ->
             "stages.1.channels",
         ),
         (RESNET | {"stages": [3]}, "stages.0"),
+        (DENSE | {"growth": [1, 4]}, "stages.0.layers"),
+        (DENSE | {"compression": {"min": 50, "max": 60}}, "compression"),
+        (DENSE | {"bottleneck": [0, 4]}, "bottleneck"),
+        (DENSE | {"input": {"channels": 3, "resolution": [1, 32]}}, "input"),
+        (DENSE | {"stages": [{"layers": 4}]}, "stages"),
+        (DENSE | {"stages": [{"layers": 2, "channels": 8}] * 2}, "stages.0.channels"),
         (RESNET | {"stages": [{"channels": [8, 2], "repeats": 1}], "width_per_group": 16}, "width_per_group"),
         (mobilenet([*SEPARATE, (6, 24, 40, 1), (6, 24, 23, 1)]), "stages.3.repeats"),
         (mobilenet(SEPARATE) | {"input": {"channels": 3, "resolution": [0, 32]}}, "input.resolution.0"),

@@ -91,6 +91,9 @@ def near(rng: Random, space: dict[str, Any]) -> dict[str, Any]:
         return space | {"skip_channels": [rng.choice(axes[0]), *(one[-1] for one in axes), rng.randint(0, 8)]}
     stages = [dict(stage) for stage in space["stages"]]
     stage = rng.choice(stages)
+    if "layers" in stage:
+        stage["layers"] = [rng.choice(brute.expand(stage["layers"])), rng.choice((1, 2, 3, 4))]
+        return space | {"stages": stages}
     stage["channels"] = [rng.choice(brute.expand(stage["channels"])), rng.choice((1, 2, 3, 4, 6, 8, 16))]
     return space | {"stages": stages}
 

@@ -23,7 +23,7 @@ from tests.core.brute import Row, first_of_each_shape
 from tests.core.every_limit import FAMILIES, Small, flat, found, random_small
 from tests.oracle import nn_mass
 
-COUPLED = tuple(family for family in FAMILIES if family != "densenet_mlp")
+COUPLED = tuple(family for family in FAMILIES if family not in ("densenet_mlp", *residual_problems.OF_ONE_WIDTH))
 MINIMIZED = ("params", "macs", "weight_bytes", "peak_activation_bytes", "latency_ms")
 OBJECTIVES: tuple[Objective, ...] = (
     *(Maximize(), Maximize(), Maximize("macs"), Pareto(("params",))),

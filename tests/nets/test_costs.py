@@ -140,7 +140,7 @@ THEIR_OWN_NAMES = ("mnasnet", "efficientnet", "regnet")
 """Networks whose weights have other names in torchvision, which has a class for each."""
 
 ELSEWHERE = (
-    *("efficientnet_lite0", "mobilenet_v1", "proxyless_mobile"),
+    *("densenet40_k12", "densenet100_k12_bc", "efficientnet_lite0", "mobilenet_v1", "proxyless_mobile"),
     *("resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet18_cifar", "resnext29_8x64d"),
 )
 """Networks that torchvision does not have; tests/core/test_residual.py has the params that their sources publish."""
@@ -182,7 +182,10 @@ def test_named_networks_that_torchvision_lacks_have_the_costs_of_their_modules(n
 
 @pytest.mark.parametrize(
     "name",
-    ["mobilenet_v2", "mnasnet0_5", "efficientnet_b0", "resnet18", "resnext50_32x4d", "regnet_x_400mf", "regnet_x_8gf"],
+    [
+        *("mobilenet_v2", "mnasnet0_5", "efficientnet_b0", "densenet121"),
+        *("resnet18", "resnext50_32x4d", "regnet_x_400mf", "regnet_x_8gf"),
+    ],
 )
 def test_named_networks_give_torchvision_outputs(name: str) -> None:
     models = pytest.importorskip("torchvision").models

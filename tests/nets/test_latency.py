@@ -54,6 +54,23 @@ NETWORKS: dict[str, dict[str, Any]] = {
             {"expansion": 4, "channels": 12, "repeats": 3, "stride": 2},
         ],
     },
+    "dense blocks": {
+        **SMALL_IMAGE,
+        "family": "densenet_bc",
+        "stem_channels": 16,
+        "growth": 6,
+        "stages": [{"layers": 3}, {"layers": 1}, {"layers": 2}],
+    },
+    "plain dense blocks": {
+        **SMALL_IMAGE,
+        "family": "densenet_bc",
+        "stem": "small",
+        "stem_channels": 16,
+        "growth": 6,
+        "bottleneck": 0,
+        "compression": 100,
+        "stages": [{"layers": 3}, {"layers": 2}],
+    },
     "separable": {
         **SMALL_IMAGE,
         "family": "mobilenet_v1",

@@ -30,6 +30,7 @@ CNN = {
 
 
 STAGES: dict[str, dict[str, Any]] = {
+    "densenet_bc": {"stem": "small", "stem_channels": 16, "growth": 8, "stages": [{"layers": 2}, {"layers": 2}]},
     "ds_cnn": {"stem_channels": 8, "stem_kernel_height": 10, "stem_kernel_width": 4}
     | {"stages": [{"channels": 8, "repeats": 2, "stride": 1}]},
     "mobilenet_v1": {"stem_channels": 8, "stages": [{"channels": 8, "repeats": 2, "stride": 1}]},
@@ -86,7 +87,7 @@ def test_outputs_do_not_depend_on_the_memory_layout(family: str, images: Any, we
 
 @pytest.mark.parametrize("family", IMAGES)
 def test_feature_maps_have_channels_last_for_every_image_layout(family: str) -> None:
-    architecture = decode_architecture(CNN | {"family": family} if family.startswith("dense") else RESIDUAL[family])
+    architecture = decode_architecture(RESIDUAL.get(family, CNN | {"family": family}))
     module, maps = build(architecture, 3), []
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.BatchNorm2d | nn.ReLU):
