@@ -28,6 +28,15 @@ DEPTHWISE: dict[str, Any] = {
     "depth": {"min": 3, "max": 6},
     "skip_channels": {"min": 0, "max": 40, "step": 4},
 }
+DENSE: dict[str, Any] = {
+    "family": "densenet_bc",
+    "input": {"channels": 3, "resolution": [16, 20]},
+    "num_classes": 10,
+    "stem": "small",
+    "stem_channels": 16,
+    "growth": [4, 8],
+    "stages": [{"layers": {"min": 1, "max": 4}}, {"layers": [2, 3]}],
+}
 SEARCHES = [
     ("densenet_cnn_depthwise", "densenet-cifar-depthwise", {"max_params": 300_000, "max_macs": 30_000_000}, 3),
     ("densenet_cnn_depthwise", DEPTHWISE, {"max_weight_bytes": 40_000}, 2),
@@ -95,7 +104,7 @@ def test_networks_of_several_numbers_of_parts_are_ranked_and_listed(
     assert items[-1]["arch_id"] in page
 
 
-@pytest.mark.parametrize("space", [DEPTHWISE, MLP])
+@pytest.mark.parametrize("space", [DENSE, DEPTHWISE, MLP])
 def test_a_network_of_the_family_is_compressed_and_has_a_front(client: TestClient, space: dict[str, Any]) -> None:
     best = client.post("/v1/searches/preview", json={"space": space, "top_k": 1}).json()["items"][0]
     objective = {"minimize": "params", "reference": best["architecture"]}
@@ -111,6 +120,8 @@ def test_a_network_of_the_family_is_compressed_and_has_a_front(client: TestClien
 @pytest.mark.parametrize(
     ("space", "field", "code"),
     [
+        (DENSE | {"compression": [50, 52]}, "space.compression", "not_a_multiple"),
+        (DENSE | {"growth": [3, 8]}, "space.stages.0.layers", "too_small"),
         (MLP | {"activation": "gelu"}, "space.activation", "unknown_choice"),
         (MLP | {"depth": {"min": 1, "max": 4}}, "space.depth.min", "too_small"),
         (MLP | {"skip_channels": [0, -1]}, "space.skip_channels.1", "too_small"),
