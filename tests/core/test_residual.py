@@ -56,6 +56,7 @@ PUBLISHED = {
     "resnet18_cifar": 11_173_962,
     "resnext29_8x64d": 34_426_698,
     "mlperf-tiny-resnet8": 78_186,
+    "mlperf-tiny-ad": 267_928,
     "densenet121": 7_978_856,
     "densenet161": 28_681_000,
     "densenet169": 14_149_480,
