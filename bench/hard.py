@@ -3,7 +3,9 @@
 `python -m bench.hard` writes hard.json, hard.md and the plot stages.svg into bench/results: one row a question, with
 the time of each and their ratios. `--before CHECKOUT` times an earlier checkout too; what is not measured this time
 keeps its earlier result. Times are processor time of one core, so that what else runs on the machine matters little.
-Solvers answer the questions that have a single answer. `--patience 3` stops a solver after three times what this
+Solvers answer the questions that have a single answer. "now" is a whole answer: its ranks, the proof of which limits
+bind, the certificate. "Solver's job" is the engine with what a solver is asked: tables that are ready, one proved
+optimum. `--patience 3` stops a solver after three times what this
 release took, and after a second at least: enough to see which of the two is faster.
 """
 
@@ -78,6 +80,9 @@ SELECTION = {
 
 SOLVERS = ("cp_sat", "highs")
 
+ENGINE = "engine"
+"""The engine with the job that solvers have: one proved optimum from ready tables, without the rest of an answer."""
+
 
 def questions(preset: str) -> dict[str, dict[str, Any]]:
     """Return a preset's questions by their kind."""
@@ -147,7 +152,8 @@ def row(case: str, found: dict[str, Any]) -> str:
     same = "" if before is None or before["seconds"] is None else _same(now, before)
     earlier = None if before is None else before["seconds"]
     cells = [case, f"{now['found']:,}", _seconds(now), _seconds(before), _ratio(earlier, now), same]
-    cells += [*map(_seconds, solvers), _rivalry(best, now)]
+    engine = found.get(ENGINE)
+    cells += [_seconds(engine), *map(_seconds, solvers), _rivalry(best, now), _rivalry(best, engine)]
     return f"| {' | '.join(cells)} |"
 
 
@@ -163,9 +169,9 @@ def _seconds(found: dict[str, Any] | None) -> str:
     return f"{found['seconds']:.3f}" if found["proved"] else f">{found['seconds']:.0f}"
 
 
-def _rivalry(best: dict[str, Any] | None, now: dict[str, Any]) -> str:
+def _rivalry(best: dict[str, Any] | None, now: dict[str, Any] | None) -> str:
     """Return the ratio of the faster solver; one that was stopped would have taken longer."""
-    if best is None:
+    if best is None or now is None:
         return "-"
     return f"{'' if best['proved'] else '>'}{_ratio(best['seconds'], now)}"
 
@@ -175,8 +181,11 @@ def _ratio(other: float | None, now: dict[str, Any]) -> str:
 
 
 HEAD = (
-    "| question | found | now, s | before, s | before / now | same answer | CP-SAT, s | HiGHS, s | solver / now |",
-    "|---|--:|--:|--:|--:|---|--:|--:|--:|",
+    (
+        "| question | found | now, s | before, s | before / now | same answer | solver's job, s | CP-SAT, s | HiGHS, s "
+        "| solver / now | solver / solver's job |"
+    ),
+    "|---|--:|--:|--:|--:|---|--:|--:|--:|--:|--:|",
 )
 
 
@@ -188,11 +197,12 @@ def summary(cases: dict[str, Any]) -> list[str]:
     median = f"{len(cases)} questions: median {statistics.median(seconds.values()):.3f} s, {late} over 2 s"
     lines = [f"{median}, the slowest {seconds[slowest]:.2f} s ({slowest})."]
     rivals = {case: [found[method] for method in SOLVERS if method in found] for case, found in cases.items()}
-    ahead = [case for case in cases if any(_is_faster(one, cases[case]["now"]) for one in rivals[case])]
-    asked = sum(bool(others) for others in rivals.values())
-    if asked:
-        named = f": {', '.join(ahead)}" if ahead else ""
-        lines.append(f"A solver is faster in {len(ahead)} of {asked} questions that solvers were asked{named}.")
+    for column, what in (("now", "the whole answer"), (ENGINE, "the solver's job: one optimum from ready tables")):
+        asked = [case for case, others in rivals.items() if others and column in cases[case]]
+        ahead = [case for case in asked if any(_is_faster(one, cases[case][column]) for one in rivals[case])]
+        if asked:
+            named = f" ({', '.join(ahead)})" if ahead else ""
+            lines.append(f"A solver is faster than {what}, in {len(ahead)} of {len(asked)} questions{named}.")
     pairs = [found for found in cases.values() if "before" in found]
     known = [found for found in pairs if found["before"]["seconds"] is not None]
     if known:
@@ -240,7 +250,7 @@ def main() -> None:
     parser.add_argument("--presets", nargs="*", choices=LIMITS, default=list(LIMITS))
     parser.add_argument("--kinds", nargs="*", help="only these kinds, the others' results kept as they are")
     parser.add_argument("--selection", action="store_true", help="only some questions, as `make bench` does")
-    parser.add_argument("--only", nargs="*", choices=("now", "before", *SOLVERS), help="only these columns")
+    parser.add_argument("--only", nargs="*", choices=("now", "before", ENGINE, *SOLVERS), help="only these columns")
     parser.add_argument("--stages", action="store_true", help="only time against the number of stages")
     parser.add_argument("--limit", type=float, default=120.0, help="seconds of each question")
     parser.add_argument("--patience", type=float, help="limit solvers to so many times what this release took")
@@ -249,7 +259,7 @@ def main() -> None:
     file = given.results / "hard.json"
     measured = json.loads(file.read_text()) if file.is_file() else {}
     measured = {"cases": measured.get("cases", {}), "stages": measured.get("stages", {})}
-    columns = given.only or ["now", *(["before"] if given.before else []), *SOLVERS]
+    columns = given.only or ["now", *(["before"] if given.before else []), ENGINE, *SOLVERS]
     for preset in () if given.stages else given.presets:
         for kind, question in questions(preset).items():
             if kind in (SELECTION.get(preset, ()) if given.selection else given.kinds or [kind]):
@@ -259,7 +269,13 @@ def main() -> None:
                 save(measured, given.results)
     for number in () if given.selection or given.kinds else STAGES:
         found = measured["stages"].setdefault(str(number), {})
-        _measure_all(found, [column for column in columns if column != "before"], STAGES[number], given, single=True)
+        _measure_all(
+            found,
+            [column for column in columns if column not in ("before", ENGINE)],
+            STAGES[number],
+            given,
+            single=True,
+        )
         print(f"{number} of {MOST_STAGES} stages: {found}", flush=True)
         save(measured, given.results)
     if measured["stages"]:
@@ -277,6 +293,8 @@ def _measure_all(
             found[column] = measure(HERE, asked, given.limit)
         elif column == "before" and given.before is not None:
             found[column] = measure(given.before, asked, given.limit)
+        elif column == ENGINE and single:
+            found[column] = measure_solver(column, question, given.limit)
         elif column in SOLVERS and single:
             limit = solver_limit(found.get("now"), given.limit, given.patience)
             found[column] = measure_solver(column, question, limit)

@@ -1,6 +1,8 @@
 """Ask a solver a question, in this process: `python -m bench.solvers METHOD QUESTION SECONDS`, the question as JSON.
 
-It prints the processor time of the solver without that of its model, its best value, and whether it is proved.
+It prints the processor time of the solver without that of its model, its best value, and whether it is proved. The
+method `engine` is this release's engine with the same job: ready tables, one proved optimum, no test of which limits
+bind, no evaluation and no certificate; its time is the median of repeated solves, as for whole questions.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import statistics
 import sys
 import time
 from dataclasses import replace
@@ -15,15 +18,39 @@ from fractions import Fraction
 from typing import Any
 
 from bench.answers import Answer
+from bench.asked import LONG, WARM_RUNS
 from bench.exact import SETUP, solve_with_cp_sat, solve_with_highs
 from bench.stages import request_of
 from nnmass_core.budget import Floor, Limit, MassLimit
 from nnmass_core.costs import COSTS
-from nnmass_core.engine.problem import PEAK, ChainProblem, Key
+from nnmass_core.engine.control import Control
+from nnmass_core.engine.listing import Listing, listable, listed_best
+from nnmass_core.engine.peaks import least_peaks
+from nnmass_core.engine.problem import PEAK, RANKING, ChainProblem, Key
+from nnmass_core.engine.sums.limited import best_paths
 from nnmass_core.request import Maximize, Minimize, SearchRequest
-from nnmass_core.search import chain_for
+from nnmass_core.search import LISTED, chain_for
 
-METHODS = {"cp_sat": solve_with_cp_sat, "highs": solve_with_highs}
+
+def solve_with_engine(problem: ChainProblem, seconds: float, *, of_peak: bool = False) -> Answer:
+    """Solve with the engine as `nnmass.search` does; arguments and value are those of `solve_with_cp_sat`."""
+    started = time.monotonic()
+    control = Control.timed(lambda: (time.monotonic() - started) / seconds)
+    others = RANKING if of_peak else tuple(key for key in RANKING if key.column != problem.keys[0].column)
+    problem = replace(problem, keys=others if of_peak else (problem.keys[0], *others))
+    if problem.chain.count() <= LISTED and listable(problem.chain):
+        found = listed_best(Listing(problem.chain, control), problem, 1, of_peak=of_peak, distinct_shapes=False)
+    elif of_peak:
+        found = least_peaks(problem, 1, control, distinct_shapes=False)
+    else:
+        found = best_paths(problem, 1, control)
+    value = None
+    if len(found.additive):
+        value = -found.bound if of_peak else float(found.additive[0, problem.keys[0].column])
+    return Answer(value=value, proved=found.complete, more={SETUP: 0.0})
+
+
+METHODS = {"cp_sat": solve_with_cp_sat, "highs": solve_with_highs, "engine": solve_with_engine}
 
 
 def problem_of(request: SearchRequest) -> tuple[ChainProblem, bool]:
@@ -76,6 +103,15 @@ def _timed(method: str, problem: ChainProblem, seconds: float, *, of_peak: bool 
     return answer, time.process_time() - started - answer.more[SETUP]
 
 
+def measured(method: str, question: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Return what `solved` does; the engine's time is the median of solves after a first one."""
+    found = solved(method, question, seconds)
+    if method != "engine" or found["seconds"] > LONG:
+        return found
+    again = [solved(method, question, seconds)["seconds"] for _ in range(WARM_RUNS)]
+    return found | {"seconds": statistics.median(again)}
+
+
 if __name__ == "__main__":
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    print(json.dumps(solved(sys.argv[1], json.loads(sys.argv[2]), float(sys.argv[3]))))
+    print(json.dumps(measured(sys.argv[1], json.loads(sys.argv[2]), float(sys.argv[3]))))

@@ -44,12 +44,18 @@ def test_questions_of_the_hard_set_are_measured_and_shown(tmp_path: Path) -> Non
     found = {"now": now | {"seconds": 0.5}, "before": now | {"seconds": 2.0}, "cp_sat": late}
     found["highs"] = {"seconds": 1.0, "proved": True}
     case = "densenet-mlp-mnist: front of params, MACs"
-    assert hard.row(case, found) == f"| {case} | {now['found']} | 0.500 | 2.000 | 4.0 | yes | >60 | 1.000 | 2.0 |"
+    assert (
+        hard.row(case, found) == f"| {case} | {now['found']} | 0.500 | 2.000 | 4.0 | yes | - | >60 | 1.000 | 2.0 | - |"
+    )
     stopped = found | {"highs": {"seconds": 1.0, "proved": False}}
-    assert hard.row(case, stopped).endswith("| >60 | >1 | >2.0 |")
-    assert hard.summary({case: stopped})[1] == "A solver is faster in 0 of 1 questions that solvers were asked."
+    assert hard.row(case, stopped).endswith("| - | >60 | >1 | >2.0 | - |")
+    assert hard.summary({case: stopped})[1] == "A solver is faster than the whole answer, in 0 of 1 questions."
     unproved = found | {"now": now | {"seconds": 0.5, "proved": False}}
-    assert hard.summary({case: unproved})[1].endswith(f"1 of 1 questions that solvers were asked: {case}.")
+    assert hard.summary({case: unproved})[1].endswith(f"in 1 of 1 questions ({case}).")
+    same_job = found | {"now": now | {"seconds": 2.0}, "engine": {"seconds": 0.25, "proved": True}}
+    assert hard.row(case, same_job).endswith("| 0.250 | >60 | 1.000 | 0.5 | 4.0 |")
+    whole, engine = hard.summary({case: same_job})[1:3]
+    assert (whole[-2:], "in 0 of 1 questions" in engine) == (").", True)
     hard.save({"cases": {case: found | {"before": refused}}, "stages": {}}, tmp_path)
     assert "| unknown | - |" in (tmp_path / "hard.md").read_text()
 
@@ -78,7 +84,7 @@ def test_solvers_give_the_value_of_each_single_answer() -> None:
             value = {"MACs": best.macs, "params": best.params, "peak, 1": best.peak_elements}
             value["weights"] = 4 * (best.weights + best.indices)
             expected = value.get(kind.partition(" ")[2], float(best.mass))
-            for method in hard.SOLVERS:
+            for method in (*hard.SOLVERS, hard.ENGINE):
                 found = hard.measure_solver(method, question, 60)
                 assert found["proved"]
                 assert found["value"] == pytest.approx(expected, rel=1e-6)
