@@ -218,7 +218,9 @@ def _numbers(part: Part | None) -> tuple[int, int, int]:
     if part is None:
         return (0, 0, 0)
     of: Any = part.definition
-    return (of.width, of.depth, of.skip_channels) if isinstance(of, Cell) else (part.width, of.repeats, 0)
+    if isinstance(of, Cell):
+        return (of.width, of.depth, of.skip_channels)
+    return (part.width, getattr(of, "repeats", 0), 0)  # a package's parts may have no blocks
 
 
 def _of_parts(nodes: Ints, target: Ints, parts: list[Part | None]) -> Stage:

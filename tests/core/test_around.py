@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from typing import Any
 
 import pytest
 
-from nnmass_core.architecture import Architecture
+from nnmass_core.architecture import Architecture, Evaluation
 from nnmass_core.budget import Budget
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import FAMILIES, decode_architecture
 from nnmass_core.families.proportional import ProportionalSpace
+from nnmass_core.families.wide_resnet_cifar import WideResNetCifar
 from nnmass_core.named.networks import named_network, named_networks
 from nnmass_core.named.presets import resolve_space, resolve_spaces
 from nnmass_core.named.scaling import KEPT_BY_DEFAULT, around
@@ -215,6 +217,24 @@ def test_searches_answer_as_a_list_of_all_networks(name: str, asked: dict[str, A
     else:
         masses = sorted((one.evaluation.mass for one in fitting), reverse=True)
         assert [one.evaluation.mass for one in found] == masses[: asked["top_k"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithoutRepeats(WideResNetCifar):
+    """A network whose parts say nothing about blocks, as those of a package may."""
+
+    def evaluate(self) -> Evaluation:
+        found = super().evaluate()
+        return replace(found, parts=tuple(replace(part, definition=self.input) for part in found.parts))
+
+
+def test_parts_need_not_have_blocks() -> None:
+    wide = references()["wide_resnet_cifar"]
+    assert isinstance(wide, WideResNetCifar)
+    plain = WithoutRepeats(input=wide.input, num_classes=wide.num_classes, stages=wide.stages)
+    chain = around(plain, width=[0.5, 1], depth=[0.5, 1]).spaces[0].chain()
+    assert chain.count() == 4
+    assert len({*chain.stages[0].integers[:, 1].tolist()}) == 2  # shapes differ in widths alone
 
 
 def test_widths_and_densities_are_limited_in_proportional_spaces() -> None:
