@@ -505,6 +505,23 @@ def spent(result: Mapping[str, Any]) -> str:
     return f"The most that fits is {most}, {proved}; the networks use at least {least}."
 
 
+def taken(result: Mapping[str, Any]) -> str:
+    """Return the limits that were taken from a reference, in a sentence; empty where there is none."""
+    found = result.get("within")
+    if found is None:
+        return ""
+    own = [_own_limit(name, bound, found["ratio"]) for name, bound in found["limits"].items()]
+    mass = number(found["reference"]["nn_mass"])
+    return f"Limits from the reference (NN-Mass {mass}; {found['reference']['arch_id']}): {joined(own)}."
+
+
+def _own_limit(name: str, bound: float, ratios: Mapping[str, float]) -> str:
+    known, ratio = _limited(name), ratios[name.removeprefix("max_")]
+    of = " of" if known is not None and known.unit else ""
+    scale = "" if ratio == 1 else f" ({ratio:g} of its)"
+    return f"{_exact_limit(name, bound)}{of} {limit_label(name)}{scale}"
+
+
 def _times(ratio: float) -> str:
     return f"{ratio:.2f} times fewer" if ratio >= 1 else f"{1 / ratio:.2f} times as many"
 
@@ -518,7 +535,7 @@ def request_summary(request: Mapping[str, Any]) -> str:
     limits = {
         name: value
         for name, value in request["budget"].items()
-        if name not in ("precision", "batch", "device", "devices")
+        if name not in ("precision", "batch", "device", "devices", "within", "ratio")
     }
     at = f" at {request['budget']['precision']}" if _counts_bytes(request) else ""
     at += f", batch {request['budget']['batch']:,}" if request["budget"].get("batch", 1) > 1 else ""

@@ -34,7 +34,7 @@ Watch = Callable[[Progress], None]
 """Takes how far a computation is, several times a second. What it raises ends the computation."""
 
 
-def search(space: Space, *, progress: Watch | None = None, **options: Unpack[SearchOptions]) -> Answer:
+def search(space: Space | None = None, *, progress: Watch | None = None, **options: Unpack[SearchOptions]) -> Answer:
     """Return the best architectures of a space within a budget, with a proof that there are none better.
 
     >>> answer = search("densenet-cifar", max_params="1M", max_macs="150M", top_k=3)
@@ -43,7 +43,7 @@ def search(space: Space, *, progress: Watch | None = None, **options: Unpack[Sea
 
     Args:
         space: The name of a preset, a full definition, a network to look around (see `scale`), or a list of several for
-            the same input and classes.
+            the same input and classes; with the option `within` it may be None: the preset of that network's family.
         progress: Is called with how far the search is, several times a second. What it raises ends the search.
         options: Limits, objective and how much of the answer is wanted; see `SearchOptions`.
 

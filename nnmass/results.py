@@ -60,6 +60,8 @@ class Certificate(FromJson):
             listed under it (`count`), and the `bound` that none of its networks exceeds.
         space_size_exact: False where `space_size` is an upper bound: several spaces may share networks that could not
             be counted once; else None.
+        within: Of a budget within a reference: the `reference`, the `limits` that were taken from it, and the `ratio`
+            of each to its cost, by the cost's name.
     """
 
     count: int
@@ -86,6 +88,7 @@ class Certificate(FromJson):
     first_rank: int = json_field(default=1)
     spaces: list[Json] | None = json_field(default=None)
     space_size_exact: bool | None = json_field(default=None)
+    within: Json | None = json_field(default=None)
 
     @property
     def outcome(self) -> str:

@@ -57,6 +57,11 @@ class SearchOptions(TypedDict, total=False):
             to the others.
         devices: Several devices in place of one: networks must fit each of them, and a limit on latency holds on each
             that has a latency profile at the precision.
+        within: A network whose params, MACs, weights and peak activations are limits, at `precision` and `batch`: a
+            name, a definition, an architecture of an answer, or an id (with a service). A `max_` limit replaces its
+            own.
+        ratio: Ratios of limits to the costs of `within`, such as `{"macs": 0.5}`; the costs that it does not name stay
+            at 1.
         precision: `fp32`, `fp16` or `int8`; by default that of the device (int8 for a microcontroller), and fp32
             without a device.
         batch: How many inputs run at a time, by default 1: their activations are in memory together, and a latency is
@@ -96,6 +101,8 @@ class SearchOptions(TypedDict, total=False):
     max_density: float | None
     device: str | Mapping[str, Any] | None
     devices: Sequence[str | Mapping[str, Any]] | None
+    within: str | Mapping[str, Any] | Architecture | None
+    ratio: Mapping[str, float] | None
     precision: str
     batch: int
     objective: Mapping[str, Any]
@@ -127,8 +134,13 @@ def around(
     return {"around": reference_of(reference), **chosen}
 
 
-def question_of(space: Space, options: SearchOptions) -> dict[str, object]:
-    """Return the body of a search. Raises DefinitionError that names the field, as `budget.max_params`."""
+def question_of(space: Space | None, options: SearchOptions) -> dict[str, object]:
+    """Return the body of a search. Raises DefinitionError that names the field, as `budget.max_params`.
+
+    Args:
+        space: The space; None for the one that goes with the reference of the budget.
+        options: The options.
+    """
     if unknown := options.keys() - SearchOptions.__annotations__.keys() - {*limit_names()}:
         raise TypeError(f"got an unexpected keyword argument {min(unknown)!r}")
     rest = {
@@ -137,15 +149,24 @@ def question_of(space: Space, options: SearchOptions) -> dict[str, object]:
         if name in ("objective", "spend", "structure", *RANKED) and value is not None
     }
     excluded = [reference_of(network) for network in options.get("exclude", ())]
-    where = space if isinstance(space, str | Mapping) else [*space]
-    return {"space": where, "budget": _budget_of(options), **rest, **({"exclude": excluded} if excluded else {})}
+    where = space if space is None or isinstance(space, str | Mapping) else [*space]
+    named = {} if where is None else {"space": where}
+    return {**named, "budget": _budget_of(options), **rest, **({"exclude": excluded} if excluded else {})}
 
 
 def _budget_of(options: SearchOptions) -> dict[str, object]:
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     costs = (costs_by_limit() | costs_by_floor()).items()
-    limits = {name: bound_of(cost, given[name], f"budget.{name}") for name, cost in costs if name in given}
-    limits |= {name: given[name] for name in (*NO_COSTS, "precision", "batch", "device") if name in given}
+    limits: dict[str, Any] = {
+        name: bound_of(cost, given[name], f"budget.{name}") for name, cost in costs if name in given
+    }
+    limits |= {name: given[name] for name in (*NO_COSTS, "precision", "batch", "device", "ratio") if name in given}
+    if "within" in given:
+        limits["within"] = reference_of(given["within"])
+    twice = [name for name in given.get("ratio", ()) if f"max_{name}" in limits]
+    if twice:
+        message = f"conflicts with max_{twice[0]}: give one of them"
+        raise DefinitionError.at(f"budget.ratio.{twice[0]}", "conflicts_with_limit", message)
     return limits | ({"devices": [*given["devices"]]} if "devices" in given else {})
 
 

@@ -203,6 +203,25 @@ class Spent:
         return {**figures, "network": _summary(self.network)}
 
 
+@dataclass(frozen=True)
+class Taken:
+    """What a budget has from its reference.
+
+    Args:
+        reference: The network.
+        limits: The limits that are its costs, by their names; those that others replaced are not among them.
+        ratio: Of each of these costs, the ratio of the limit to it.
+    """
+
+    reference: Architecture
+    limits: dict[str, float]
+    ratio: dict[str, float]
+
+    def to_json(self) -> JsonObject:
+        """Write it as JSON-ready objects."""
+        return {"reference": _summary(self.reference), "limits": self.limits, "ratio": self.ratio}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
     """What a search claims and can prove; docs/reference/bodies.md lists the fields as JSON.
@@ -238,6 +257,7 @@ class Certificate:
         spaces: For a request with several spaces, what is proved of each.
         space_size_exact: Whether `space_size` is exact. Otherwise it is at most that: several spaces may share networks
             that count more than once.
+        within: For a budget within a reference, the reference and the limits that are its costs; None for others.
     """
 
     count: int
@@ -263,6 +283,7 @@ class Certificate:
     first_rank: int = 1
     spaces: tuple[Share, ...] = ()
     space_size_exact: bool = True
+    within: Taken | None = None
 
     @property
     def value_proved(self) -> bool | None:
@@ -304,6 +325,7 @@ class Certificate:
             **({"resolution": self.resolution} if self.front else {}),
             **({} if self.spent is None else {"spent": self.spent.to_json()}),
             **({} if self.first_rank == 1 else {"first_rank": self.first_rank}),
+            **({} if self.within is None else {"within": self.within.to_json()}),
             **self._of_spaces(),
         }
 

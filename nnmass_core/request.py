@@ -41,8 +41,8 @@ from nnmass_core.families import architecture_schema, decode_architecture, known
 from nnmass_core.hardware.devices import Device, devices
 from nnmass_core.hardware.latency import Latency, LatencyModel, estimate, greatest
 from nnmass_core.named.networks import named_network, named_networks
-from nnmass_core.named.presets import resolve_spaces
 from nnmass_core.named.scaling import is_around
+from nnmass_core.named.within import Within, budget_within, space_or_preset
 from nnmass_core.spaces.base import AnySpace, Space
 from nnmass_core.spaces.densities import has_densities
 from nnmass_core.spaces.kept import (
@@ -66,7 +66,7 @@ costs that are maximized or minimized at any NN-Mass, weight_bytes as an objecti
 several devices, a batch, limits on density, depth and one memory, depth as an objective; stages that overlap or can be
 left out, and several numbers of cells, fronts in any two costs; kernels, squeeze-and-excitation, activations and stem
 strides of inverted residuals; several spaces, and several resolutions in every family of images; shares of a reference
-that are kept, and a reference where NN-Mass is maximized; spaces around a reference.
+that are kept, and a reference where NN-Mass is maximized; spaces around a reference; limits taken from a reference.
 """
 
 MOST_RESULTS = 1000
@@ -439,6 +439,7 @@ class SearchRequest:
         exclude: Networks that are no answer, at most 100, in any order; those of other spaces change nothing.
         first_rank: The rank at which the ranking starts; `first_rank + top_k - 1` is at most 10,000.
         structure: What the cells or stages of each network must have in common; nothing by default.
+        within: The network that limits of the budget were taken from; None for none.
 
     Raises:
         DefinitionError: A field is wrong, or the fields conflict; each problem names its field.
@@ -454,12 +455,14 @@ class SearchRequest:
     exclude: tuple[Architecture, ...] = ()
     first_rank: int = 1
     structure: Structure = ANY
+    within: Within | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "top_k", as_integer(self.top_k))
         object.__setattr__(self, "first_rank", as_integer(self.first_rank))
         distinct = {architecture.arch_id: architecture for architecture in self.exclude}
         object.__setattr__(self, "exclude", tuple(distinct[arch_id] for arch_id in sorted(distinct)))
+        object.__setattr__(self, "within", None if self.within is None else self.within.kept(self.budget))
         problems = list(check_integer(self.top_k, 1, MOST_RESULTS, "top_k"))
         problems += self._rank_problems(complete=not problems)
         problems += [
@@ -516,15 +519,15 @@ class SearchRequest:
         """
         if not 1 <= version <= VERSION:
             raise UnknownVersion(version, VERSION)
-        if "space" not in data:
-            raise DefinitionError.at("space", "required", "is required")
-        space = _under("space", lambda: resolve_spaces(_with_around(data["space"], find)))
         limits = data.get("budget", {})
         if not isinstance(limits, Mapping):
             raise DefinitionError.at("budget", "not_an_object", "must be an object")
-        budget = _under("budget", lambda: Budget(**_with_profile(limits, find_device)))
+        known = _under("budget", lambda: _with_network(_with_profile(limits, find_device), "within", find))
+        budget, within = _under("budget", lambda: budget_within(known))
+        asked = _under("space", lambda: {"space": _with_around(data["space"], find)} if "space" in data else {})
+        space = _under("space", lambda: space_or_preset(asked, within))
         wanted = data.get("objective", {"maximize": "nn_mass"})
-        objective = _under("objective", lambda: decode_objective(_with_reference(wanted, find)))
+        objective = _under("objective", lambda: decode_objective(_with_network(wanted, "reference", find)))
         if isinstance(objective, Pareto):
             for name in ("top_k", "first_rank"):
                 if name in data:
@@ -533,7 +536,7 @@ class SearchRequest:
         spend = _under("spend", lambda: decode_spend(data.get("spend")))
         ranked = {name: data[name] for name in RANKED if name in data}
         structure = _under("structure", lambda: decode_structure(data.get("structure")))
-        rest = {"spend": spend, "exclude": exclude, "structure": structure, **ranked}
+        rest = {"spend": spend, "exclude": exclude, "structure": structure, "within": within, **ranked}
         return cls(space=space, budget=budget, objective=objective, **rest)
 
     @cached_property
@@ -704,7 +707,7 @@ class SearchRequest:
         ranked: JsonObject = {"top_k": self.top_k, "diversity": self.diversity}
         return {
             "space": self.space.form,
-            "budget": self.budget.to_json(),
+            "budget": self.budget.to_json() | ({} if self.within is None else self.within.to_json()),
             "objective": self.objective.to_json(),
             **({} if isinstance(self.objective, Pareto) else ranked),
             "time_limit_seconds": float(self.time_limit_seconds),
@@ -718,7 +721,7 @@ class SearchRequest:
     def version(self) -> int:
         """The version of the JSON form: the earliest that has all of the request, so that earlier releases read it."""
         later = self.exclude or self.first_rank != 1 or self.structure != ANY or self.space.form_version > 1
-        if self.spend is not None or later:
+        if self.spend is not None or self.within is not None or later:
             return 2
         first = {name for name, cost in costs_by_limit().items() if cost.name not in LATER_LIMITED}
         if {name for name, _ in self.budget.bounds} - first or len(self.budget.devices) > 1 or self.budget.batch > 1:
@@ -779,11 +782,11 @@ def _profile(device: Any, find_device: FindDevice, field: str) -> Any:
     return device if profile is None else profile
 
 
-def _with_reference(objective: Any, find: Find) -> Any:
-    """Return the objective with an `arch_id` in place of a definition looked up."""
-    if not isinstance(objective, Mapping) or "reference" not in objective:
-        return objective
-    return {**objective, "reference": _under("reference", lambda: _looked_up(objective["reference"], find))}
+def _with_network(data: Any, field: str, find: Find) -> Any:
+    """Return an objective or a budget with an `arch_id` in place of a definition in its field looked up."""
+    if not isinstance(data, Mapping) or field not in data:
+        return data
+    return {**data, field: _under(field, lambda: _looked_up(data[field], find))}
 
 
 def _with_around(space: Any, find: Find) -> Any:

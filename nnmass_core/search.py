@@ -14,7 +14,16 @@ import numpy as np
 
 from nnmass_core.architecture import Architecture, Evaluation
 from nnmass_core.budget import AnyLimit, Budget, DensityLimit, Floor, Limit, MassLimit, quantities_of
-from nnmass_core.certificate import Certificate, DeviceFit, JointRelaxation, Ranked, SearchResult, Share, Spent
+from nnmass_core.certificate import (
+    Certificate,
+    DeviceFit,
+    JointRelaxation,
+    Ranked,
+    SearchResult,
+    Share,
+    Spent,
+    Taken,
+)
 from nnmass_core.codec import LARGEST_INTEGER
 from nnmass_core.costs import COSTS, LEAST_MASS, Cost, counts_of
 from nnmass_core.engine.chain import QUANTITIES, Chain, Ints, Stage
@@ -85,7 +94,14 @@ def search(request: SearchRequest, control: Control | None = None) -> SearchResu
     Raises:
         Interrupted: The control stopped the search.
     """
-    control = (control or Control()).never_back()
+    found, within = _answered(request, (control or Control()).never_back()), request.within
+    if within is None:
+        return found
+    taken = Taken(within.reference, within.limits(request.budget), dict(within.ratio))
+    return replace(found, certificate=replace(found.certificate, within=taken))
+
+
+def _answered(request: SearchRequest, control: Control) -> SearchResult:
     control.report(0.0, "building the space")
     costs = [cost for _, cost in request.costs]
     try:

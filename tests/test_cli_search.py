@@ -147,6 +147,22 @@ def test_an_option_spends_a_share_of_the_most_of_a_cost(share: str) -> None:
     assert re.search(r"The most that fits is [\d,]+ MACs, proved; the networks use at least [\d,]+ MACs\.", said)
 
 
+def test_an_option_takes_the_limits_of_a_reference() -> None:
+    done = run("search", "--within", "resnet18", "--ratio", "macs=55%", "--ratio", "depth=1", "--top-k", "1", "--json")
+    document = json.loads(done.stdout)
+    answer = nnmass.search(within="resnet18", ratio={"macs": 0.55, "depth": 1}, top_k=1)
+    assert (answer.request, answer.best) == (
+        document["request"],
+        nnmass.Answer.from_json(document, answer.request).best,
+    )
+    assert document["result"]["within"]["limits"]["max_macs"] == 997_740_339
+    said = run("search", "--within", "mlperf-tiny-resnet8", "--max-macs", "9M", "--top-k", "1").stdout
+    limits = "78,186 params, 314,664 bytes of weight memory and 196,608 bytes of activation memory"
+    assert f"Limits from the reference (NN-Mass 176; arch_24aecd025eb1a1208e8319997ca44204): {limits}." in said
+    small = run("compress", "resnet18", "--within", "resnet18", "--ratio", "params=0.5", "--top-k", "1", "--json")
+    assert json.loads(small.stdout)["items"][0]["params"] <= 11_689_512 // 2
+
+
 def test_options_say_what_cells_have_in_common() -> None:
     asked = ("search", *SMALL, "--widths", "equal", "--equal-density", "--equal-skip-channels", "--top-k", "3")
     document = json.loads(run(*asked, "--json").stdout)
@@ -342,6 +358,15 @@ def test_a_search_without_proof_exits_with_4() -> None:
         ((*SMALL, "--spend", "macs=1.5"), "--spend must be a number above 0 and at most 1"),
         ((*SMALL, "--spend", "beauty=0.5"), "--spend must be one of params, macs"),
         ((*SMALL, "--spend", "macs=0.5", "--pareto", "macs"), "--spend applies only where NN-Mass is maximized"),
+        (("--within", "resnet1"), '"resnet1" is not a file or a known network'),
+        (("--within", "mobilenet_v1"), "--space is required: no preset of mobilenet_v1 (mobilenet-v1-vww) has inputs"),
+        (
+            ("--within", "resnet18", "--ratio", "macs"),
+            "--ratio must be a cost and a ratio, such as macs=0.5 or macs=50%",
+        ),
+        (("--within", "resnet18", "--ratio", "mac=1"), "--ratio: mac must be one of params, macs"),
+        (("--within", "resnet18", "--ratio", "macs=1", "--max-macs", "1G"), "--ratio: macs conflicts with max_macs"),
+        ((*SMALL, "--ratio", "macs=1"), "--ratio requires within"),
         ((*SMALL, "--device", "rp2040", "--device", "toaster"), "must be one of"),
         ((*SMALL, "--device", "rp2040", "--device", "rp2040"), "--device must have different names"),
         ((*SMALL, "--widths", "rise"), "--widths must be one of equal, never_fall"),

@@ -14,7 +14,7 @@ from nnmass_core import mass
 from nnmass_core.architecture import Architecture, Image
 from nnmass_core.budget import Budget, least_mass_of, most_mass_of
 from nnmass_core.certificate import Certificate
-from nnmass_core.codec import decode
+from nnmass_core.codec import JsonObject, decode
 from nnmass_core.engine.bounds import Layer, Prices, layer, price
 from nnmass_core.engine.chain import Chain
 from nnmass_core.engine.completions import Completions
@@ -424,6 +424,17 @@ def spending_a_share() -> Figures:
     )
 
 
+def limits_of_a_reference() -> Figures:
+    named: JsonObject = {"within": "mlperf-tiny-resnet8", "ratio": {"macs": 0.55}}
+    asked = [SearchRequest.from_json({"budget": named | more}) for more in ({}, {"precision": "int8"})]
+    (params, macs, weights, peak), (*_, small) = (dict(one.budget.bounds).values() for one in asked)
+    return figures(
+        params=params,
+        macs=macs,
+        **{"weight bytes": weights, "peak bytes": peak, "peak bytes at int8": small},
+    )
+
+
 def several_devices() -> Figures:
     model = latency_model()
     operators = tuple(replace(one, call=one.call / 2, mac=9 * one.mac) for one in model.operators)
@@ -669,6 +680,7 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     83: front_without_its_best,
     50: limits_on_mass,
     51: spending_a_share,
+    89: limits_of_a_reference,
     52: sums_close_to_a_limit,
     53: bound_by_what_must_follow,
     54: limit_on_density,

@@ -42,6 +42,7 @@ from nnmass_core.families import architecture_schema, space_schema
 from nnmass_core.hardware.devices import device_schema, devices
 from nnmass_core.named.presets import presets
 from nnmass_core.named.scaling import around_schema
+from nnmass_core.named.within import ratio_schema
 from nnmass_core.request import (
     LAST_RANK,
     LONGEST_SECONDS,
@@ -71,7 +72,8 @@ Space = Annotated[
             ],
             "description": "A preset's name (`GET /v1/spaces`), a full definition, a network to look around, or a list "
             "of several: one ranking of all their networks, each once. Several spaces have the same input and the same "
-            "number of classes.",
+            "number of classes. May be omitted with `budget.within`: then it is the preset of the family of that "
+            "network for inputs of about its size, with its input, classes and all else that the preset does not vary.",
             "examples": ["densenet-cifar"],
         }
     ),
@@ -116,6 +118,11 @@ OneDevice = Annotated[
 ]
 
 
+AnyNetwork = Annotated[Any, WithJsonSchema(network_schema())]
+OneNetwork = Annotated[Any, WithJsonSchema(architecture_schema())]
+Ratio = Annotated[Any, WithJsonSchema({"anyOf": [ratio_schema(), {"type": "null"}]})]
+
+
 class BudgetBody(with_limits(Strict)):  # type: ignore[misc]  # a base that the table of costs gives
     """The limits of the hardware, from above and from below. All are hard; an empty budget allows everything."""
 
@@ -145,13 +152,21 @@ class BudgetBody(with_limits(Strict)):  # type: ignore[misc]  # a base that the 
         "is that of least bytes among theirs.",
         examples=[["stm32f746", "rp2040"]],
     )
+    within: AnyNetwork | None = Field(
+        None,
+        description="A network whose params, MACs, weights and peak activations, at the precision and batch, are "
+        "limits: a name, an id or a full definition. A `max_` limit that is given replaces the one of the network.",
+        examples=["mlperf-tiny-resnet8"],
+    )
+    ratio: Ratio = Field(
+        None,
+        description="Ratios of limits to the costs of `within`, by the names of costs; those of its four costs that it "
+        "does not name stay at 1. It may name others: `depth`, `memory_bytes` or a cost of an installed package.",
+        examples=[{"macs": 0.5}],
+    )
 
 
 Objective = Annotated[Any, WithJsonSchema(objective_schema())]
-
-
-AnyNetwork = Annotated[Any, WithJsonSchema(network_schema())]
-ExcludedNetwork = Annotated[Any, WithJsonSchema(architecture_schema())]
 
 
 class SpendBody(Strict):
@@ -176,7 +191,7 @@ class Question(Strict):
 
     model_config = ConfigDict(json_schema_extra={"examples": [QUESTION]})
 
-    space: Space
+    space: Space = Field(default_factory=lambda: None)
     budget: BudgetBody = Field(default_factory=BudgetBody, description="The limits of the hardware.")
     objective: Objective = Field(
         default_factory=lambda: {"maximize": "nn_mass"},
@@ -272,6 +287,15 @@ class SearchBudget(with_limits(BaseModel)):  # type: ignore[misc]  # a base that
         description="Several devices in place of `device`; left out otherwise.",
         examples=[["stm32f746", "rp2040"]],
     )
+    within: OneNetwork | None = Field(
+        None, description="Full definition of the network that limits were taken from; left out without one."
+    )
+    ratio: Ratio = Field(
+        None,
+        description="Of each cost whose limit was taken from `within`: the ratio of the limit to it. Other limits "
+        "replaced the network's.",
+        examples=[{"params": 1.0, "macs": 0.5, "weight_bytes": 1.0, "peak_activation_bytes": 1.0}],
+    )
 
 
 class SearchRequest(BaseModel):
@@ -300,7 +324,7 @@ class SearchRequest(BaseModel):
         description="Seconds after which the best found so far is the result.", examples=[60.0]
     )
     spend: SpendBody | None = Field(None, description="A share of the most of a cost, which networks must use.")
-    exclude: list[ExcludedNetwork] = Field(
+    exclude: list[OneNetwork] = Field(
         default_factory=list, description="Full definitions of networks that are no answer."
     )
     first_rank: int = Field(1, description="Rank at which the ranking starts.", examples=[11])
@@ -343,6 +367,21 @@ class Spent(BaseModel):
         description="The least of the cost that architectures of the ranking use.", examples=[142491853.0]
     )
     network: Reference = Field(description="The architecture that uses the most.")
+
+
+class Taken(BaseModel):
+    """What the budget has from the network that it is within."""
+
+    reference: Reference = Field(description="The network.")
+    limits: dict[str, int | float] = Field(
+        description="Limits that were taken from the network, each in its unit; those that others replaced are not "
+        "among them. Of a device's limit on the same cost, the lower one applies.",
+        examples=[{"max_params": 78186, "max_macs": 6250816}],
+    )
+    ratio: dict[str, float] = Field(
+        description="Ratio of each of these limits to the network's cost, by the name of the cost.",
+        examples=[{"params": 1.0, "macs": 0.5}],
+    )
 
 
 class JointRelaxation(BaseModel):
@@ -467,6 +506,9 @@ class Result(BaseModel):
         description="Rank at which the ranking starts. What is said of the best is said of rank 1, even where the "
         "ranking starts below it.",
         examples=[1],
+    )
+    within: Taken | None = Field(
+        None, description="With `budget.within`: the limits that were taken from the network; null without it."
     )
 
 

@@ -18,6 +18,8 @@ OPTIONS = {
     "budget.devices": "--device",
     "budget.precision": "--precision",
     "budget.batch": "--batch",
+    "budget.within": "--within",
+    "budget.ratio": "--ratio",
     "objective.minimize": "--minimize",
     "objective.maximize": "--maximize",
     "objective.min_nn_mass": "--min-nn-mass",

@@ -15,7 +15,7 @@ import typer
 
 from nnmass.cli.commands import evaluated
 from nnmass.cli.exit_codes import refuse
-from nnmass.cli.inputs import json_in
+from nnmass.cli.inputs import json_in, network_in
 from nnmass_core.costs import (
     LEAST_MASS,
     MOST_DENSITY,
@@ -85,8 +85,28 @@ Maximize = Annotated[
     str | None,
     typer.Option(metavar=f"<{'|'.join(sums())}>", help="Maximize this cost in place of NN-Mass."),
 ]
-Limits = Mapping[str, str | float | None]
+Limits = Mapping[str, Any]
 NO_LIMITS: Limits = {}
+WITHIN = {
+    "within": Annotated[
+        str | None,
+        typer.Option(
+            metavar="NETWORK",
+            help="Take params, MACs, weights and peak activations of this network as limits: a known name, an arch_id "
+            "(with --server), or a file with a definition. A --max option replaces its own limit.",
+        ),
+    ],
+    "ratio": Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COST=RATIO",
+            help="With --within: allow this ratio of one of its costs, such as macs=0.5 or macs=50%. May be repeated.",
+        ),
+    ],
+}
+"""The options of a budget within a reference."""
+RATIO = "--ratio must be a cost and a ratio, such as macs=0.5 or macs=50%"
+
 PrecisionOption = Annotated[Precision, typer.Option("--precision", help="Numeric precision for memory.")]
 BudgetPrecision = Annotated[
     Precision | None,
@@ -190,12 +210,13 @@ def with_limits(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def run(**given: Any) -> None:
-        command(limits={name: given.pop(name) for name in limit_names()}, **given)
+        command(limits={name: given.pop(name) for name in (*limit_names(), *WITHIN)}, **given)
 
     options = [_limit_option(name, cost, "Maximum") for name, cost in costs_by_limit().items()]
     options += [_limit_option(name, cost, "Minimum") for name, cost in costs_by_floor().items()]
     options += [_mass_option(name, word) for name, word in ((LEAST_MASS, "Minimum"), (MOST_MASS, "Maximum"))]
     options.append(_density_option())
+    options += [_option(name, kind) for name, kind in WITHIN.items()]
     parameters = [[one] if one.name != "limits" else options for one in signature.parameters.values()]
     vars(run)["__signature__"] = signature.replace(parameters=[*chain.from_iterable(parameters)])
     return run
@@ -253,7 +274,22 @@ def limits_of(
     found = [_profile_in(device) for device in devices or []]
     given = {"precision": None if precision is None else precision.value, "batch": batch}
     named = {"device": found[0]} if len(found) == 1 else {"devices": found} if found else {}
-    return cast("SearchOptions", {**limits, **named, **given})
+    within, ratios = limits.get("within"), limits.get("ratio")
+    reference = {} if within is None else {"within": within if within.startswith("arch_") else network_in(within)}
+    ratio = {"ratio": dict(ratio_of(text, RATIO) for text in ratios)} if ratios else {"ratio": None}
+    return cast("SearchOptions", {**limits, **reference, **ratio, **named, **given})
+
+
+def ratio_of(text: str, wanted: str) -> tuple[str, float]:
+    """Return the cost and the number of an option's value, such as macs=0.5 or macs=50%; else refuse with `wanted`."""
+    from decimal import Decimal, InvalidOperation  # imported here: few commands need it
+
+    quantity, _, share = text.partition("=")
+    try:
+        number = Decimal(share.removesuffix("%"))
+    except InvalidOperation:
+        refuse(wanted)
+    return quantity, float(number / 100 if share.endswith("%") else number)
 
 
 def _profile_in(device: str) -> Any:

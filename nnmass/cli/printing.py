@@ -103,6 +103,7 @@ def lines_of(answer: Answer) -> list[str]:
     said = [
         str(answer),
         formatting.savings(result),
+        formatting.taken(result),
         formatting.spent(result),
         formatting.binding(result, answer.request),
     ]

@@ -42,6 +42,7 @@ from nnmass.cli.options import (
     client_of,
     limits_of,
     note_place,
+    ratio_of,
     with_limits,
 )
 from nnmass_core.costs import LEAST_MASS
@@ -137,7 +138,8 @@ def search(
     Searches on this machine unless --server names a service. Every limit that you set is hard.
     """
     with exit_on_error({"space": "--preset" if preset else "--around" if around else "--space"}):
-        where = _space_of(preset or [], space or [], around, keep, width, depth)
+        within = limits["within"] is not None
+        where = _space_of(preset or [], space or [], around, keep, width, depth, within=within)
         if pareto is not None and save is not None:
             refuse("--save does not apply to a Pareto front: none of its networks is the best")
         objective = _objective_of(minimize, maximize, limits[LEAST_MASS], pareto)
@@ -305,14 +307,23 @@ def _device_row(device: NamedDevice) -> list[str]:
 
 
 def _space_of(
-    named: list[str], files: list[str], around: str | None, keep: str | None, width: str | None, depth: str | None
-) -> Space:
-    """Return the space of the options, or the list of all where there are several."""
+    named: list[str],
+    files: list[str],
+    around: str | None,
+    keep: str | None,
+    width: str | None,
+    depth: str | None,
+    *,
+    within: bool,
+) -> Space | None:
+    """Return the space of the options, or the list of all where there are several; None for that of --within."""
     if around is None:
         if given := [name for name, value in (("--keep", keep), ("--width", width), ("--depth", depth)) if value]:
             refuse(f"{given[0]} needs --around NETWORK")
         if not named and not files:
-            refuse("give --preset NAME (see `nnmass presets`), --space FILE, or --around NETWORK")
+            if within:
+                return None
+            refuse("give --preset NAME (see `nnmass presets`), --space FILE, --around NETWORK, or --within NETWORK")
     found: list[Any] = [*named] if around is None else [*named, around_of(_reference_in(around), keep, width, depth)]
     for file in files:
         read = json_in(file, "the space")
@@ -349,7 +360,9 @@ def _aimed(
     return options | {"objective": objective}
 
 
-def _searched(where: Space, name: str, options: SearchOptions, server: str | None, key_file: Path | None) -> Answer:
+def _searched(
+    where: Space | None, name: str, options: SearchOptions, server: str | None, key_file: Path | None
+) -> Answer:
     """Search on this machine, or through a service where one is named."""
 
     def run(client: Client | None, progress: Any) -> Answer:
@@ -365,14 +378,8 @@ def _searched(where: Space, name: str, options: SearchOptions, server: str | Non
 def _spend_of(text: str | None) -> JsonObject | None:
     if text is None:
         return None
-    from decimal import Decimal, InvalidOperation  # imported here: few searches need it
-
-    quantity, _, share = text.partition("=")
-    try:
-        percent = Decimal(share.removesuffix("%"))
-    except InvalidOperation:
-        refuse("--spend must be a cost and a share, such as macs=0.95 or macs=95%")
-    return {"quantity": quantity, "share": float(percent / 100 if share.endswith("%") else percent)}
+    quantity, share = ratio_of(text, "--spend must be a cost and a share, such as macs=0.95 or macs=95%")
+    return {"quantity": quantity, "share": share}
 
 
 def _ranked(top_k: int | None, first_rank: int | None, diversity: Diversity, time_limit: float) -> SearchOptions:
@@ -402,7 +409,7 @@ def _run(run: Run, server: str | None, key_file: Path | None) -> Answer:
             return run(client, bar)
 
 
-def _followed(client: Client, space: Space, name: str, progress: Any, options: SearchOptions) -> Answer:
+def _followed(client: Client, space: Space | None, name: str, progress: Any, options: SearchOptions) -> Answer:
     """Search through a service. On an interrupt, print how to find the search again."""
     found = client.submit(space, name=name, **options)
     note_place(found)

@@ -33,7 +33,7 @@ class SearchCalls(Calls):
 
     def submit(
         self,
-        space: Space,
+        space: Space | None = None,
         *,
         name: str = "",
         tags: Sequence[str] = (),
@@ -47,7 +47,8 @@ class SearchCalls(Calls):
         tags and note, that search itself is returned; under other ones, a new one with its result (`reused_from`).
 
         Args:
-            space: A preset's name, a full definition, or a list of several for the same input and classes.
+            space: A preset's name, a full definition, or a list of several for the same input and classes; with the
+                option `within` it may be None: the preset of that network's family.
             name: The name of the search, at most 200 characters.
             tags: Tags of the search, at most 20.
             note: A note on the search, at most 10,000 characters.
@@ -63,7 +64,7 @@ class SearchCalls(Calls):
 
     def search(
         self,
-        space: Space,
+        space: Space | None = None,
         *,
         name: str = "",
         tags: Sequence[str] = (),
@@ -75,7 +76,8 @@ class SearchCalls(Calls):
         """Submit a search, wait for it, and return its answer; `answer.search` is the search that the service stores.
 
         Args:
-            space: A preset's name, a full definition, or a list of several for the same input and classes.
+            space: A preset's name, a full definition, or a list of several for the same input and classes; with the
+                option `within` it may be None: the preset of that network's family.
             name: The name of the search, at most 200 characters.
             tags: Tags of the search, at most 20.
             fresh: Run the search even if an earlier equal one has a result.
@@ -187,11 +189,12 @@ class SearchCalls(Calls):
     def _submitted(self, body: Mapping[str, object], prefer: str) -> Search:
         return Search.from_json(self._transport.post(PLACE, body, once=True, prefer=prefer))
 
-    def preview(self, space: Space, **options: Unpack[SearchOptions]) -> Answer:
+    def preview(self, space: Space | None = None, **options: Unpack[SearchOptions]) -> Answer:
         """Return the answer to a search immediately; nothing is stored.
 
         Args:
-            space: A preset's name, a full definition, or a list of several for the same input and classes.
+            space: A preset's name, a full definition, or a list of several for the same input and classes; with the
+                option `within` it may be None: the preset of that network's family.
             options: Limits, objective and the size of the result; see `nnmass.search_options.SearchOptions`.
 
         Raises:

@@ -356,6 +356,38 @@ def test_a_floor_that_no_network_reaches_has_the_highest_that_one_does(client: T
     assert run_out["outcome"] == "nothing_fits"
 
 
+def test_a_reference_as_budget_is_stored_with_its_numbers_and_named_in_the_answer(
+    client: TestClient, worker: Context
+) -> None:
+    reference = named_network("mlperf-tiny-resnet8")
+    asked: dict[str, Any] = {"budget": {"within": "mlperf-tiny-resnet8", "ratio": {"macs": 0.75}}, "top_k": 3}
+    made = client.post("/v1/searches", json=asked)
+    assert search_tasks.run_next(worker)
+    search = client.get(made.headers["Location"]).json()
+    items = client.get(f"{made.headers['Location']}/architectures").json()["items"]
+    budget = search["request"]["budget"]
+    limits = {"max_params": 78_186, "max_macs": 9_376_224, "max_weight_bytes": 314_664}
+    limits |= {"max_peak_activation_bytes": 196_608}
+    assert {name: budget[name] for name in limits} == limits
+    assert (budget["within"], budget["ratio"]["macs"]) == (reference.definition(), 0.75)
+    within = search["result"]["within"]
+    assert (within["limits"], within["ratio"]) == (limits, budget["ratio"])
+    assert within["reference"]["arch_id"] == reference.arch_id
+    assert all(items[0][name.removeprefix("max_")] <= bound for name, bound in limits.items())
+    assert items[0]["architecture"]["input"] == reference.definition()["input"]
+    # the same question by its stored form, and by the reference's id, is the same search
+    again = [client.post("/v1/searches", json=search["request"]).json()]
+    by_id = {"within": {"arch_id": items[0]["arch_id"]}}
+    again.append(client.post("/v1/searches", json={"budget": asked["budget"], "top_k": 3}).json())
+    assert [(one["id"], one["reused"]) for one in again] == [(search["id"], True)] * 2
+    cheaper = client.post("/v1/searches/preview", json={"budget": by_id, "top_k": 1}).json()
+    assert cheaper["result"]["within"]["limits"]["max_params"] == items[0]["params"]
+    assert cheaper["items"][0]["nn_mass"] >= items[0]["nn_mass"]
+    for budget in ({}, {"within": "mobilenet_v1"}):
+        refused = client.post("/v1/searches", json={"budget": budget})
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "space")
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -394,6 +426,11 @@ def test_a_floor_that_no_network_reaches_has_the_highest_that_one_does(client: T
         ({"budget": {"devices": ["rp2040", "rp2040"]}}, "budget.devices"),
         ({"budget": {"device": "rp2040", "devices": ["rp2040"]}}, "budget.devices"),
         ({"budget": {"devices": ["rp2040"] * 9}}, "budget.devices"),
+        ({"budget": {"within": "resnet1"}}, "budget.within"),
+        ({"budget": {"within": {"arch_id": "arch_0"}}}, "budget.within.arch_id"),
+        ({"budget": {"ratio": {"macs": 0.5}}}, "budget.ratio"),
+        ({"budget": {"within": "resnet18", "ratio": {"mac": 0.5}}}, "budget.ratio.mac"),
+        ({"budget": {"within": "resnet18", "ratio": {"macs": 0}}}, "budget.ratio.macs"),
         ({"structure": {"widths": "rise"}}, "structure.widths"),
         ({"structure": {"depths": "equal"}}, "structure.depths"),
         ({"structure": {"density": "equal"}, "space": "resnet-tiny"}, "structure.density"),

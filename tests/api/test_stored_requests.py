@@ -31,6 +31,7 @@ SEARCHES: list[dict[str, Any]] = [
     {"objective": {"minimize": "macs", "reference": MLP}, "budget": {"device": "stm32f746"}, "diversity": "shape"},
     {"objective": {"pareto": ["nn_mass", "params"]}, "budget": {"device": profile(), "max_latency_ms": 5}},
     {"objective": {"pareto": ["nn_mass", "macs", "params"]}, "time_limit_seconds": 5},
+    {"budget": {"within": "mlperf-tiny-resnet8", "ratio": {"macs": 0.5}}, "top_k": 1},
 ]
 MEASUREMENTS: list[dict[str, Any]] = [
     {"kind": "ldi", "architecture": MLP, "dataset": "digits", "samples": 2},

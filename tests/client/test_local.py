@@ -92,6 +92,16 @@ def test_local_compress_and_evaluate_have_the_same_answers_as_a_service(client: 
     assert nnmass.space("resnet-tiny") == client.space("resnet-tiny")
 
 
+def test_the_limits_of_a_reference_are_the_same_with_a_service_and_by_its_id(client: Client) -> None:
+    (network,) = nnmass.evaluate(["mlperf-tiny-resnet8"])
+    here = nnmass.search(within=network, ratio={"macs": 0.75}, top_k=2)
+    assert here == client.search(within="mlperf-tiny-resnet8", ratio={"macs": 0.75}, top_k=2)
+    assert here.certificate.within is not None
+    assert here.certificate.within["limits"]["max_macs"] == 3 * network.macs // 4
+    best = here[0]
+    assert client.preview(within=best.arch_id, top_k=1) == nnmass.search(within=best, top_k=1)
+
+
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "resnext101_32x8d", "wide_resnet50_2"])
 def test_the_space_around_a_network_contains_it(name: str) -> None:
     (network,) = nnmass.evaluate([name])
@@ -130,6 +140,11 @@ def test_invalid_arguments_are_refused_before_a_request_is_sent(client: Client) 
         ("densenet-tiny", {"objective": {"minimize": "params", "min_nn_mass": -1}}, "objective.min_nn_mass"),
         ("densenet-tiny", {"spend": {"quantity": "macs", "share": 2}}, "spend.share"),
         ("densenet-tiny", {"min_params": 5, "max_params": 4}, "budget.min_params"),
+        (None, {}, "space"),
+        (None, {"within": "resnet1"}, "budget.within"),
+        (None, {"within": "resnet18", "ratio": {"macs": 0}}, "budget.ratio.macs"),
+        (None, {"within": "resnet18", "ratio": {"macs": 0.5}, "max_macs": "1G"}, "budget.ratio.macs"),
+        ("densenet-tiny", {"ratio": {"macs": 0.5}}, "budget.ratio"),
         ("densenet-tiny", {"objective": {"pareto": ["nn_mass", "macs"]}, "top_k": 3}, "top_k"),
         ("densenet-tiny", {"time_limit_seconds": 0}, "time_limit_seconds"),
     ],

@@ -23,6 +23,7 @@ from nnmass_core.budget import Budget
 from nnmass_core.costs import COSTS
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_space
+from nnmass_core.named.networks import named_network
 from nnmass_core.request import Minimize, Pareto, SearchRequest
 from nnmass_core.search import search
 from nnmass_core.verification.controls import random_control
@@ -106,6 +107,14 @@ def test_a_random_control_respects_the_limit() -> None:
     candidate = search(asked).ranking[0].architecture
     control = random_control(asked, candidate, frozenset(), seed=1)
     assert control is None or control.evaluation.report("fp32")["energy_pj"] <= energy(ROWS[len(ROWS) // 2])
+
+
+def test_a_ratio_makes_the_cost_of_a_reference_a_limit() -> None:
+    energy_of = named_network("resnet20").evaluation.report("fp32")["energy_pj"]
+    for ratio, limits in (({}, {}), ({"energy_pj": 0.25}, {"max_energy_pj": energy_of // 4})):
+        budget = {"within": "resnet20", "ratio": ratio}
+        bounds = SearchRequest.from_json({"space": SPACE, "budget": budget}).budget.bounds
+        assert {name: bound for name, bound in bounds if "energy" in name} == limits
 
 
 def test_a_space_that_is_too_large_for_exact_sums_is_refused() -> None:
