@@ -19,6 +19,7 @@ from nnmass.formatting import STRUCTURES
 from nnmass_core.codec import JsonObject, one_of
 from nnmass_core.costs import COSTS, LEAST_MASS, NO_COSTS, costs_by_floor, costs_by_limit
 from nnmass_core.errors import DefinitionError, Problem
+from nnmass_core.named.within import TAKEN, scaled
 
 Form = Mapping[str, Sequence[str]]
 """A submitted form: the values of each field."""
@@ -43,6 +44,8 @@ def form_field(field: str) -> str:
         return "around"
     if head in ("spend", "structure") and rest:
         return f"{head}_{rest}"
+    if field.startswith("budget.ratio."):
+        return f"ratio_{field.removeprefix('budget.ratio.')}"
     if head in ("budget", "objective"):
         return rest.split(".")[0] if rest else head
     return head
@@ -62,6 +65,8 @@ def search_body(form: Form) -> JsonObject:
     """Convert the form to the body of a search. Raises FormProblems for values that cannot be parsed."""
     problems: list[Problem] = []
     body: JsonObject = {"space": _space(form, problems), "budget": _budget(form, problems)}
+    if not body["space"] and not value(form, "space"):
+        del body["space"]  # that of the reference, if there is one
     body["objective"] = objective = _objective(form, problems)
     if "pareto" not in objective:
         body["top_k"] = _whole(form, "top_k", 10, problems)
@@ -152,6 +157,10 @@ def _budget(form: Form, problems: list[Problem]) -> JsonObject:
     for name in NO_COSTS:
         if value(form, name) and not (name == LEAST_MASS and _goal(form) == "least"):
             budget[name] = _real(form, name, None, problems)
+    if value(form, "within"):
+        budget["within"] = _network(value(form, "within"), "within", problems)
+    ratios = {name: _real(form, f"ratio_{name}", None, problems) for name in scaled() if value(form, f"ratio_{name}")}
+    budget |= {"ratio": ratios} if ratios else {}
     further = [name for name in form.get("devices", []) if name]
     devices = list(dict.fromkeys(filter(None, [value(form, "device"), *further])))
     if devices:
@@ -275,9 +284,14 @@ def filled(request: Mapping[str, Any]) -> dict[str, list[str]]:
     form = {"precision": budget["precision"], **_filled_space(request["space"])}
     keep = request["space"]["keep"] if "around" in form else []
     form["batch"] = str(budget.get("batch", 1))
-    limits = ((name, cost) for name, cost in (costs_by_limit() | costs_by_floor()).items() if name in budget)
+    own = {f"max_{name}" for name in budget.get("ratio", {})}  # the limits of the reference
+    known = costs_by_limit() | costs_by_floor()
+    limits = ((name, cost) for name, cost in known.items() if name in budget and name not in own)
     form |= {name: f"{budget[name]:,}" if cost.whole else _decimal(budget[name]) for name, cost in limits}
     form |= {name: _decimal(budget[name]) for name in NO_COSTS if name in budget}
+    form |= {"within": json.dumps(budget["within"])} if "within" in budget else {}
+    named_ratios = {name: ratio for name, ratio in budget.get("ratio", {}).items() if name not in TAKEN or ratio != 1}
+    form |= {f"ratio_{name}": _decimal(ratio) for name, ratio in named_ratios.items()}
     devices = budget.get("devices") or [budget.get("device", "")]
     named = [device["name"] if isinstance(device, Mapping) else device for device in devices]
     form["device"] = named[0]

@@ -60,6 +60,7 @@ def environment() -> Environment:
         ),
         *(
             formatting.relaxation,
+            formatting.taken,
             formatting.spent,
             formatting.savings,
             formatting.request_summary,

@@ -36,6 +36,7 @@ from nnmass_core.hardware.devices import devices, read_device
 from nnmass_core.named.networks import named_networks
 from nnmass_core.named.presets import presets
 from nnmass_core.named.scaling import KEPT, KEPT_BY_DEFAULT
+from nnmass_core.named.within import TAKEN, scaled
 from nnmass_core.request import SearchRequest
 from nnmass_core.spaces.base import AnySpace
 from nnmass_core.spaces.several import SEVERAL
@@ -72,6 +73,8 @@ def _form(
         "devices": [read_device(profile) for profile in catalog.devices_of(session, owner)] + list(devices().values()),
         "costs": list(COSTS.values()),
         "floors": costs_by_floor(),
+        "ratios": {f"ratio_{name}": COSTS[name] for name in scaled()},
+        "taken_costs": TAKEN,
         "fronts": _fronts(),
         "sums": sums(),
         "structures": STRUCTURES,

@@ -67,10 +67,27 @@ def test_a_form_filled_from_a_search_gives_the_same_request(site: Everything) ->
         {"space": "densenet-tiny", "budget": {"device": "rp2040", "precision": "fp32"}},
         {"space": {"around": "resnet20", "width": [0.5, 1.5], "depth": {"min": 0.5, "max": 2}}},
         {"space": {"around": "resnet20", "keep": ["stem", "resolution", "channels"], "depth": 2}},
+        {"budget": {"within": "resnet20", "ratio": {"macs": 0.5, "depth": 2, "params": 1}, "max_weight_bytes": 10**6}},
     ):
         request = site.client.post("/v1/searches", json=asked).json()["request"]
         body = checked(SearchBody, search_body(filled(request)))
         assert SearchRequest.from_json(body.model_dump(exclude_unset=True)).to_json() == request
+
+
+def test_the_form_takes_the_limits_and_the_space_of_a_reference(site: Everything) -> None:
+    form = {"preset": "", "within": "mlperf-tiny-resnet8", "ratio_macs": "0.75", "top_k": "1"}
+    part = site.client.post("/ui/preview", data=form, headers=OURS)
+    assert part.status_code == 200
+    assert "78,186 params, 9,376,224 MACs (0.75 of its), 314,664 bytes of weight memory" in part.text
+    made = site.client.post("/searches", data=form, headers=OURS, follow_redirects=False)
+    again = site.client.get(f"/?like={made.headers['location'].rpartition('/')[2]}").text
+    for name, text in (("ratio_macs", "0.75"), ("ratio_params", ""), ("max_macs", ""), ("max_params", "")):
+        assert f'id="{name}" name="{name}" value="{text}"' in again
+    assert "mlperf-tiny-resnet8" in again  # among the names that the field suggests
+    refused = site.client.post("/searches", data={"preset": "", "ratio_macs": "0.5"}, headers=OURS)
+    assert re.search(r'id="problem-ratio"[^>]*>requires within<', refused.text)
+    refused = site.client.post("/searches", data={"preset": ""}, headers=OURS)
+    assert re.search(r'id="problem-space"[^>]*>is required, unless', refused.text)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +102,9 @@ def test_a_form_filled_from_a_search_gives_the_same_request(site: Everything) ->
         ("min_nn_mass", "much", "must be a number"),
         ("spend_share", "much", "must be a number of percent"),
         ("spend_share", "200", "must be less than or equal to 1"),
+        ("within", "resnet1", "must be one of"),
+        ("within", '{"family": NaN}', "NaN and Infinity are not JSON"),
+        ("ratio_depth", "half", "must be a number"),
         ("structure_widths", "rise", "must be one of equal, never_fall"),
         ("first_rank", "0", "must be greater than or equal to 1"),
         ("first_rank", "10000", "must be at most 9991"),

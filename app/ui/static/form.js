@@ -41,6 +41,7 @@ function place(slider) {
 
 function slide(event) {
   const slider = event.target;
+  if (!most[slider.dataset.slides]) return; // the space is not known before the first result
   const field = form.elements[slider.dataset.slides];
   const share = Number(slider.value) / 1000;
   field.value = share >= 1 ? "" : short(most[slider.dataset.slides] * 10 ** (DECADES * (share - 1))) + (field.dataset.unit === "bytes" ? "B" : "");
@@ -102,7 +103,7 @@ async function preview() {
     showProblems(fragment("found") || {});
     showBriefly();
     const found = fragment("most");
-    if (found && (space.value.trim() || form.elements.around.value.trim())) {
+    if (found && (space.value.trim() || form.elements.around.value.trim() || !preset.value)) {
       most = found;
       sliders.forEach(place);
     }
@@ -127,7 +128,7 @@ function mayReplaceSpace() {
 }
 
 async function loadDefinition() {
-  if (!mayReplaceSpace()) return;
+  if (!preset.value || !mayReplaceSpace()) return;
   const response = await fetch(`${root}/v1/spaces/${preset.value}`);
   if (!response.ok) return;
   space.value = loaded = JSON.stringify(await response.json(), null, 1);
@@ -155,14 +156,24 @@ function showUsualPrecision() {
 function fillDevice(event) {
   const chosen = event.target.selectedOptions[0];
   const limits = JSON.parse(chosen.dataset.limits || "{}");
+  // a limit in the form replaces that of a reference; the device limits memory without it, too
+  const shown = form.elements.within.value.trim() ? {} : limits;
   for (const field of form.querySelectorAll("[data-memory]")) {
-    field.value = field.name in limits ? limits[field.name].toLocaleString("en") : "";
+    field.value = field.name in shown ? shown[field.name].toLocaleString("en") : "";
   }
   form.elements.precision.value = "";
   showUsualPrecision();
   document.getElementById("device-about").textContent = chosen.dataset.about || "";
   sliders.forEach(place);
   ask();
+}
+
+// the limits that only repeat those of the device give way to those of the reference
+function clearDevice() {
+  const limits = JSON.parse(form.elements.device.selectedOptions[0].dataset.limits || "{}");
+  for (const field of form.querySelectorAll("[data-memory]")) {
+    if (field.name in limits && read(field.value) === limits[field.name]) field.value = "";
+  }
 }
 
 for (const slider of sliders) {
@@ -172,6 +183,7 @@ for (const slider of sliders) {
 form.addEventListener("input", (event) => {
   if (event.target.dataset.slides || event.target.id === "device") return;
   if (event.target === preset) choosePreset();
+  if (event.target.id === "within" && event.target.value.trim()) clearDevice();
   showPreset();
   showGoal();
   showUsualPrecision();
