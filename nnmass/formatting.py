@@ -518,7 +518,7 @@ def taken(result: Mapping[str, Any]) -> str:
 def _own_limit(name: str, bound: float, ratios: Mapping[str, float]) -> str:
     known, ratio = _limited(name), ratios[name.removeprefix("max_")]
     of = " of" if known is not None and known.unit else ""
-    scale = "" if ratio == 1 else f" ({ratio:g} of its)"
+    scale = "" if ratio == 1 else f" ({ratio:g} times its own)"
     return f"{_exact_limit(name, bound)}{of} {limit_label(name)}{scale}"
 
 

@@ -78,7 +78,7 @@ def test_the_form_takes_the_limits_and_the_space_of_a_reference(site: Everything
     form = {"preset": "", "within": "mlperf-tiny-resnet8", "ratio_macs": "0.75", "top_k": "1"}
     part = site.client.post("/ui/preview", data=form, headers=OURS)
     assert part.status_code == 200
-    assert "78,186 params, 9,376,224 MACs (0.75 of its), 314,664 bytes of weight memory" in part.text
+    assert "78,186 params, 9,376,224 MACs (0.75 times its own), 314,664 bytes of weight memory" in part.text
     made = site.client.post("/searches", data=form, headers=OURS, follow_redirects=False)
     again = site.client.get(f"/?like={made.headers['location'].rpartition('/')[2]}").text
     for name, text in (("ratio_macs", "0.75"), ("ratio_params", ""), ("max_macs", ""), ("max_params", "")):
