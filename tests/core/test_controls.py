@@ -17,7 +17,15 @@ from nnmass_core.families import decode_architecture, decode_space
 from nnmass_core.named.presets import resolve_space
 from nnmass_core.search import SearchRequest, search
 from nnmass_core.verification import controls
-from nnmass_core.verification.controls import BY_PARAMS, WINDOWS, params_control, random_control, tilt_to_mean
+from nnmass_core.verification.controls import (
+    BY_MACS,
+    BY_PARAMS,
+    WINDOWS,
+    macs_control,
+    params_control,
+    random_control,
+)
+from nnmass_core.verification.tilted import tilt_to_mean
 from tests.core import residual_problems
 from tests.core.brute import BYTES, Row, ranked
 from tests.core.problems import OTHER_FAMILIES, random_space
@@ -59,10 +67,13 @@ def costs(row: Row) -> tuple[int, ...]:
     return row.params, row.macs, row.weights, row.peak
 
 
-def best_by_params(all_networks: list[tuple[Architecture, Row]], candidate: Row, taken: frozenset[str]) -> str | None:
+def best_by(
+    first: str, all_networks: list[tuple[Architecture, Row]], candidate: Row, taken: frozenset[str]
+) -> str | None:
     """The control by the words of its definition."""
+    second = "macs" if first == "params" else "params"
     cheap = [
-        (-row.params, -row.macs, row.cells, network.arch_id)
+        (-getattr(row, first), -getattr(row, second), row.cells, network.arch_id)
         for network, row in all_networks
         if all(own <= most for own, most in zip(costs(row), costs(candidate), strict=True))
     ]
@@ -75,7 +86,7 @@ def small_space(rng: Random, family: str) -> dict[str, Any]:
     return residual_problems.random_space(rng, family, 200)
 
 
-def check_params_control(family: str, seed: int) -> None:
+def check_first_controls(family: str, seed: int) -> None:
     rng = Random(f"params control {family} {seed}")
     space = small_space(rng, family)
     found = networks(space)
@@ -86,30 +97,31 @@ def check_params_control(family: str, seed: int) -> None:
         precision = rng.choice(tuple(BYTES))
         budget = rng.choice(({}, {"precision": precision, "max_weight_bytes": row.weight_bytes(precision)}))
         fitting = [one for one in found if one[1].weight_bytes(precision) <= row.weight_bytes(precision)]
-        control = params_control(request(space, budget), candidate, taken)
-        expected = best_by_params(fitting if budget else found, row, taken | {candidate.arch_id})
-        assert (control and control.arch_id) == expected
-    assert params_control(request(space, budget), candidate, taken) == control
+        for first, choose in (("params", params_control), ("macs", macs_control)):
+            control = choose(request(space, budget), candidate, taken)
+            expected = best_by(first, fitting if budget else found, row, taken | {candidate.arch_id})
+            assert (control and control.arch_id) == expected
+    assert macs_control(request(space, budget), candidate, taken) == control
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.random_cases(12)
-def test_the_params_control_equals_brute_force(family: str, seed: int) -> None:
-    check_params_control(family, seed)
+def test_controls_by_params_and_by_macs_equal_brute_force(family: str, seed: int) -> None:
+    check_first_controls(family, seed)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.random_cases(3)
-def test_the_fallback_params_control_equals_brute_force(
+def test_the_fallback_controls_by_params_and_by_macs_equal_brute_force(
     family: str, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A small space is listed in full."""
     monkeypatch.setattr(controls, "CHECKS", 0)
-    check_params_control(family, seed)
+    check_first_controls(family, seed)
 
 
 def test_the_params_control_ignores_nn_mass() -> None:
-    assert all(key.column != MASS for key in BY_PARAMS)
+    assert all(key.column != MASS for key in (*BY_PARAMS, *BY_MACS))
 
 
 def test_the_cheapest_network_has_no_params_control() -> None:
@@ -234,7 +246,7 @@ def test_paths_are_drawn_with_the_probability_of_their_cost() -> None:
     figures = np.array([[network.evaluation.params, network.evaluation.macs] for network in found], np.float64)
     cost = figures.mean(axis=0)
     aim = figures[::3].mean(axis=0) / cost
-    tilted = tilt_to_mean(chain, cost, aim)
+    tilted = tilt_to_mean(chain, controls.COSTS, cost, aim)
     weight = np.exp(figures / cost @ tilted.tilt)
     expected = weight / weight.sum()
     assert expected @ figures / cost == pytest.approx(aim, rel=1e-4)
