@@ -1,8 +1,8 @@
 """Compare this checkout with another one: `python -m bench.against FOLDER [--rounds N] [--rows N]`.
 
 Searches, commands from a cold start, and a short load run alternately in both checkouts with the same interpreter, so
-that other load on the machine affects both. With --in-turn polls and lists, which take milliseconds, go to both
-services in turn while both run. Prints medians and ratios, and keeps them in bench/results/against.json.
+that other load on the machine affects both. With --in-turn commands, polls and lists, which take milliseconds, run in
+turn, the latter while both services run. Prints medians and ratios, and keeps them in bench/results/against.json.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -63,6 +64,9 @@ with running(2) as service:
 """
 TURNS = 40
 """How often each of the two services has its turn in a round."""
+
+STARTS = 8
+"""How often each command is started in a round."""
 
 PAGES_A_TURN = 10
 POLLING_SECONDS = 0.5
@@ -167,6 +171,20 @@ async def measure_in_turn(services: list[dict[str, str]], figures: list[Figures]
             await alternate(f"history: {name}", sides, paged)
 
 
+def start_in_turn(roots: tuple[Path, ...], figures: list[Figures]) -> None:
+    """Run each command from a cold start in all checkouts in turn, and add one round of their processor times."""
+    for name, arguments in COMMANDS.items():
+        busy: list[list[float]] = [[] for _ in roots]
+        for number in range(STARTS):
+            for place in range(len(roots)) if number % 2 else reversed(range(len(roots))):
+                before = resource.getrusage(resource.RUSAGE_CHILDREN)
+                run(roots[place], "-m", "app", *arguments)
+                after = resource.getrusage(resource.RUSAGE_CHILDREN)
+                busy[place].append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        for into, values in zip(figures, busy, strict=True):
+            into[f"cold start: {name}, processor s"].append(statistics.median(values))
+
+
 def serve_in_turn(roots: tuple[Path, ...], rows: int, figures: list[Figures]) -> None:
     """Run the services of all checkouts together, and add one round of their polls and lists."""
     cores = os.sched_getaffinity(0)
@@ -192,13 +210,14 @@ def main() -> None:
     parser.add_argument(
         "--in-turn",
         action="store_true",
-        help="measure polls and lists alone, of both services while both run; other work on the machine may go on",
+        help="measure commands, polls and lists alone, many times in turn; other work on the machine may go on",
     )
     chosen = parser.parse_args()
     roots = (chosen.folder.resolve(), ROOT)
     figures: list[Figures] = [defaultdict(list), defaultdict(list)]
     for number in range(1, chosen.rounds + 1):
         if chosen.in_turn:
+            start_in_turn(roots, figures)
             serve_in_turn(roots, chosen.rows, figures)
             continue
         if number == 1:  # compiles modules, and does not count
