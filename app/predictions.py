@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Row, and_, literal, or_, select
 from sqlalchemy.orm import Session
@@ -21,6 +22,7 @@ from nnmass_core.verification.evidence import Line, Point, lines_of
 COLUMNS: tuple[Any, ...] = (
     *(Verification.arch_id, Verification.family, Verification.task, Verification.widths, Verification.role),
     *(Verification.nn_mass, Verification.params, Verification.macs),
+    *(Verification.search_id, Verification.candidate_rank),
     *(Verification.dataset_key, Verification.recipe_digest, Verification.adaptation),
     *(VerificationSeed.seed, VerificationSeed.accuracy, VerificationSeed.data_digest),
 )
@@ -52,11 +54,16 @@ class Scope:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network: its point, and the rows of its trainings."""
+    """A trained network: its point, and why it was trained.
+
+    role: of its first training. places: search, rank and role of every training of the best of a search and of their
+    controls; a control has the rank of its candidate.
+    """
 
     scope: Scope
     point: Point
     role: str
+    places: frozenset[tuple[UUID, int, str]]
 
 
 def trained(session: Session, owner: str, family: str | None = None) -> list[Trained]:
@@ -131,7 +138,8 @@ def _trained(scope: Scope, rows: Sequence[Row[Any]]) -> Trained:
         accuracy=sum(by_seed.values()) / len(by_seed),
         runs=len(by_seed),
     )
-    return Trained(scope, point, first.role)
+    places = frozenset((row.search_id, row.candidate_rank, row.role) for row in rows if row.search_id is not None)
+    return Trained(scope, point, first.role, places)
 
 
 class Predictions:

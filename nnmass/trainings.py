@@ -181,7 +181,9 @@ class Evidence(FromJson):
         bands: The same within bands of networks of equal cost: the most expensive costs at most 25 % more than the
             cheapest.
         scope: What the compared trainings share: images, inputs, classes and recipe.
-        statement: The same in words; it states when NN-Mass is no better.
+        statement: The same in words, the difference to random networks first; it states when NN-Mass is no better.
+        against_random: How much more accurate the networks of rankings are than random networks: `near_budget`, that
+            use at least 90 % of a limit, and `random`, of similar cost; each with `n`, `value`, `low` and `high`.
         excluded: The number of trainings that you took out.
     """
 
@@ -191,6 +193,7 @@ class Evidence(FromJson):
     bands: tuple[Json, ...] = json_field(tuple, repr=False)
     scope: Json | None
     statement: str
+    against_random: Json | None = json_field(default=None)
     excluded: int = json_field(default=0)
 
 

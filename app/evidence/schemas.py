@@ -98,6 +98,26 @@ class Fit(BaseModel):
     )
 
 
+class Difference(BaseModel):
+    """Accuracy of the networks of rankings less that of their random controls, on average."""
+
+    n: int = Field(description="Number of pairs of a network and its control.", examples=[6])
+    value: float = Field(description="Mean difference of accuracy, from -1 to 1.", examples=[-0.004])
+    low: float | None = Field(
+        description="Lower end of the 95 % bootstrap interval over pairs; null below 5 pairs.", examples=[-0.012]
+    )
+    high: float | None = Field(description="Upper end of the interval.", examples=[0.003])
+
+
+class AgainstRandom(BaseModel):
+    """Networks of rankings beside their random controls; null where none were trained."""
+
+    near_budget: Difference | None = Field(
+        description="Beside random networks that use at least 90 % of a limit of the budget."
+    )
+    random: Difference | None = Field(description="Beside random networks of similar cost.")
+
+
 class EvidenceAnswer(BaseModel):
     """Accuracy against NN-Mass, params and MACs."""
 
@@ -113,6 +133,7 @@ class EvidenceAnswer(BaseModel):
     )
     scope: EvidenceScope | None = Field(description="Which trainings are compared; null without any.")
     others: list[EvidenceScope] = Field(description="Other evidence; select it with `dataset` and `recipe`.")
+    against_random: AgainstRandom = Field(description="Networks of rankings beside random ones: read this first.")
     overall: Measures = Field(description="Correlations over all networks.")
     difference: Differences = Field(description="How much better NN-Mass ranks than a cost.")
     outside_bands: OutsideBands = Field(description="Networks that no band contains.")

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy.orm import Session
 
@@ -13,6 +14,7 @@ from app.http.csv_files import csv_text
 from app.predictions import Scope, Trained, diverged, excluded, trained
 from nnmass_core.codec import JsonObject
 from nnmass_core.verification.evidence import evidence_of
+from nnmass_core.verification.pairs import difference_in_words, difference_of
 
 COLUMNS = (
     "dataset",
@@ -28,6 +30,12 @@ COLUMNS = (
     "macs",
 )
 FIGURES = ("accuracy", "runs", "adapted")
+
+RANDOM = {
+    "near_budget": "random networks near the budget",
+    "random": "random networks of similar cost",
+}
+"""Random controls in words, by their kind; what a search is worth shows beside the first."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +73,16 @@ class Gathered:
     def compute(self) -> dict[str, object]:
         """Return the evidence. Takes up to a second, and needs no session."""
         answer = evidence_of([item.point for item in self.trained])
+        against = {kind: difference_of(_differences(self.trained, kind)) for kind in RANDOM}
+        lead = [difference_in_words(found, RANDOM[kind]) for kind, found in against.items() if found]
+        answer["statement"] = " ".join([*lead, answer["statement"]])
         if self.diverged:
             answer["statement"] += f" Networks excluded because their training diverged: {self.diverged}."
         if self.excluded:
             answer["statement"] += f" Trainings excluded by their owner: {self.excluded}."
         return {
             **answer,
+            "against_random": against,
             "diverged": self.diverged,
             "excluded": self.excluded,
             "scope": self.scope,
@@ -89,6 +101,17 @@ def gather(session: Session, owner: str, filters: Filters) -> Gathered:
     left_out = _count(excluded(session, owner, filters.family), largest, filters)
     named = {scope: _named(scope, filters.family, len(those)) for scope, those in scopes.items()}
     return Gathered(found, lost, left_out, named.pop(largest) if largest is not None else None, list(named.values()))
+
+
+def _differences(networks: Iterable[Trained], kind: str) -> list[float]:
+    """Return the accuracy of each candidate less that of its random control of a kind."""
+    accuracies: dict[str, dict[tuple[UUID, int], float]] = {"candidate": {}, f"{kind}_control": {}}
+    for item in networks:
+        for search, rank, role in item.places:
+            if role in accuracies:
+                accuracies[role][search, rank] = item.point.accuracy
+    candidates, controls = accuracies.values()
+    return [candidates[place] - accuracy for place, accuracy in sorted(controls.items()) if place in candidates]
 
 
 def _count(left_out: Iterable[Scope], scope: Scope | None, filters: Filters) -> int:

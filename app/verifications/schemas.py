@@ -65,12 +65,14 @@ EXAMPLE: dict[str, JsonValue] = {
 
 
 class Role(StrEnum):
-    """Why a network is trained: requested directly, ranked by a search, or a control of equal cost."""
+    """Why a network is trained: requested directly, ranked by a search, or a control of equal cost or budget."""
 
     SINGLE = "single"
     CANDIDATE = "candidate"
     PARAMS_CONTROL = "params_control"
+    MACS_CONTROL = "macs_control"
     RANDOM_CONTROL = "random_control"
+    NEAR_BUDGET_CONTROL = "near_budget_control"
 
 
 Definition = Annotated[Any, WithJsonSchema(architecture_schema())]
@@ -102,8 +104,9 @@ RecipeDefinition = Annotated[
 class VerificationBody(Strict):
     """What to train: one of `arch_id`, `architecture` and `search`.
 
-    The first `top` architectures of a search are trained, each with its `controls`: networks of the same space and
-    similar cost, one chosen by params and one at random.
+    The first `top` architectures of a search are trained, each with its `controls`: networks of the same space. Those
+    by `params`, by `macs` and at `random` have a similar cost; one at random `near_budget` uses at least 90 % of a
+    limit.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
@@ -118,9 +121,9 @@ class VerificationBody(Strict):
     top: Annotated[int, Field(ge=1, le=MOST_TOP), WHOLE] | None = Field(
         None, description="Number of architectures of the ranking (default: 1).", examples=[3]
     )
-    controls: list[Literal["params", "random"]] = Field(
+    controls: list[Literal["params", "macs", "random", "near_budget"]] = Field(
         default_factory=list,
-        max_length=2,
+        max_length=4,
         description="Controls to train with each of them.",
         examples=[["params", "random"]],
     )
@@ -439,7 +442,7 @@ class MissingControl(BaseModel):
     """A control that the space does not contain."""
 
     candidate_rank: int = Field(description="Rank of the candidate whose control is missing, from 1.", examples=[1])
-    control: str = Field(description="The control: `params` or `random`.", examples=["params"])
+    control: str = Field(description="The control: `params`, `macs`, `random` or `near_budget`.", examples=["params"])
     message: str = Field(
         description="Why there is none, for people.", examples=["the space contains no other network of similar cost"]
     )

@@ -39,7 +39,7 @@ from nnmass_core.families import decode_architecture
 from nnmass_core.named.datasets import Dataset, problems_of, resolve_dataset
 from nnmass_core.named.recipes import Recipe, batch_problems, resolve_recipe
 from nnmass_core.request import SearchRequest
-from nnmass_core.verification.controls import params_control, random_control
+from nnmass_core.verification.controls import macs_control, near_budget_control, params_control, random_control
 from nnmass_core.wiring import MOST_LINKS, possible_links
 
 T = TypeVar("T")
@@ -47,6 +47,9 @@ QUEUE = "train"
 PLACE = "/v1/verifications"
 MOST_WEIGHTS = 100_000_000
 """The most weights of a file that is stored: 400 MB."""
+
+NO_SIMILAR = "the space contains no other network of similar cost with the same inputs"
+NO_NEAR = "the budget limits no cost, or no other network of the space with the same inputs uses 90 % of a limit"
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def with_controls(wanted: Plan) -> Plan:
             assert origin.rank is not None
             control = _control(kind, request, candidate, frozenset(taken), origin.rank)
             if control is None:
-                message = "the space contains no other network of similar cost with the same inputs"
+                message = NO_NEAR if kind == "near_budget" else NO_SIMILAR
                 missing.append(MissingControl(candidate_rank=origin.rank, control=kind, message=message))
             else:
                 if problems := _batch_problems(control, wanted.training):
@@ -128,10 +131,15 @@ def with_controls(wanted: Plan) -> Plan:
 def _control(
     kind: str, request: SearchRequest, candidate: Architecture, taken: frozenset[str], rank: int
 ) -> Architecture | None:
-    if kind == "params":
-        control = params_control(request, candidate, taken)
-    else:
-        control = random_control(request, candidate, taken, seed=rank)
+    match kind:
+        case "params":
+            control = params_control(request, candidate, taken)
+        case "macs":
+            control = macs_control(request, candidate, taken)
+        case "random":
+            control = random_control(request, candidate, taken, seed=rank)
+        case _:
+            control = near_budget_control(request, candidate, taken, seed=rank)
     # a space that varies the resolution contains networks for images of other sizes than the candidate's
     fits = control is not None and control.input_shape == candidate.input_shape
     return control if fits else None

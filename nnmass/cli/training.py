@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nnmass.trainings import Batch, Verification
 
 CONTROLS = ("params", "random")
+"""The controls that are trained by default."""
 
 
 def verify(
@@ -35,7 +36,8 @@ def verify(
         str | None,
         typer.Option(
             metavar="NAMES",
-            help="Controls for each network of a search: params, random, params,random (default) or none.",
+            help="Controls for each network of a search, comma-separated: params, macs, random, near_budget; or none "
+            "(default: params,random).",
         ),
     ] = None,
     seeds: Annotated[str, typer.Option(metavar="NUMBERS", help="Comma-separated seeds; one training each.")] = "0",
@@ -53,7 +55,8 @@ def verify(
 ) -> None:
     """Train a network, or the best networks of a search together with controls.
 
-    Controls are networks of equal cost. The table shows NN-Mass, params and MACs next to each accuracy.
+    Controls are networks of equal cost, or at random near the budget. The table shows NN-Mass, params and MACs next to
+    each accuracy.
 
     A worker with torch trains them, in the service at --server (default: http://127.0.0.1:8000).
     """

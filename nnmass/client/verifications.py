@@ -51,7 +51,8 @@ class VerificationCalls(Calls):
                 learning rate for them, more epochs where batches of 8 still make too few steps, and BatchNorm
                 statistics recomputed before each evaluation.
             top: How many of a search's ranking to train, 1 to 10, by default 1.
-            controls: `params`, `random` or both: for each, a network of the same cost is trained as well.
+            controls: Any of `params`, `macs` and `random`, for each of which a network of the same cost is trained as
+                well, and `near_budget`, a random network that uses at least 90 % of a limit.
             seeds: One training for each, at most 20.
             artifacts: Files to store for each seed: `weights`, `source`, `definition`, `onnx` and `metadata`, what the
                 ONNX file says about itself; by default all that the family of the network has.

@@ -198,24 +198,26 @@ def test_a_repeat_with_the_same_idempotency_key_trains_once(client: TestClient) 
 
 def test_the_best_of_a_search_is_trained_with_controls_of_equal_cost(client: TestClient, worker: Context) -> None:
     search_id = search(client, worker)
-    body = without("architecture") | {"search": search_id, "top": 3, "controls": ["params", "random"]}
+    controls = ["params", "macs", "random", "near_budget"]
+    body = without("architecture") | {"search": search_id, "top": 3, "controls": controls}
     answer = client.post("/v1/verifications", json=body)
     assert answer.status_code == 202, answer.text
     batch = answer.json()
     assert batch["missing_controls"] == []
     items = batch["items"]
     roles = [(item["role"], item["candidate_rank"]) for item in items]
-    kinds = ("candidate", "params_control", "random_control")
+    kinds = ("candidate", *(f"{name}_control" for name in controls))
     assert roles == [(kind, rank) for kind in kinds for rank in (1, 2, 3)]
-    assert len({item["arch_id"] for item in items}) == 9
+    assert len({item["arch_id"] for item in items}) == 15
     ranking = get(client, f"/v1/searches/{search_id}/architectures")["items"]
     assert [item["arch_id"] for item in items[:3]] == [place["arch_id"] for place in ranking]
     by_role = {(item["role"], item["candidate_rank"]): item for item in items}
     for rank in (1, 2, 3):
         candidate = by_role["candidate", rank]
-        dearest = by_role["params_control", rank]
-        assert dearest["params"] <= candidate["params"]
-        assert dearest["macs"] <= candidate["macs"]
+        for kind in ("params_control", "macs_control"):
+            assert by_role[kind, rank]["params"] <= candidate["params"]
+            assert by_role[kind, rank]["macs"] <= candidate["macs"]
+        assert 0.9 * 2500 <= by_role["near_budget_control", rank]["params"] <= 2500
         chance = by_role["random_control", rank]
         assert chance["params"] == pytest.approx(candidate["params"], rel=0.4)
         assert chance["params"] <= 2500
@@ -236,10 +238,13 @@ def test_training_from_a_search_without_results_is_refused(client: TestClient, w
 def test_a_search_without_possible_controls_is_reported(client: TestClient, worker: Context) -> None:
     space = SEARCH["space"] | {"depth": 4, "skip_channels": 8}
     search_id = search(client, worker, space=space)
-    body = without("architecture") | {"search": search_id, "top": 3, "controls": ["random", "params"]}
+    body = without("architecture") | {"search": search_id, "top": 3, "controls": ["random", "near_budget"]}
     batch = client.post("/v1/verifications", json=body).json()
     assert [item["role"] for item in batch["items"]] == ["candidate"]
-    assert [(m["control"], m["candidate_rank"]) for m in batch["missing_controls"]] == [("random", 1), ("params", 1)]
+    assert [(m["control"], m["candidate_rank"]) for m in batch["missing_controls"]] == [
+        ("random", 1),
+        ("near_budget", 1),
+    ]
 
 
 # its life
@@ -535,6 +540,31 @@ def test_evidence_reports_the_count_of_diverged_trainings(client: TestClient, ba
     evidence = get(client, "/v1/evidence")
     assert (evidence["n"], evidence["diverged"]) == (9, 1)
     assert "excluded because their training diverged: 1." in evidence["statement"]
+
+
+def test_evidence_leads_with_the_difference_to_random_networks(
+    client: TestClient, backend: Backend, worker: Context
+) -> None:
+    search_id = search(client, worker)
+    body = without("architecture") | {"search": search_id, "top": 3, "controls": ["random", "near_budget"]}
+    assert client.post("/v1/verifications", json=body).status_code == 202
+    hits = {"candidate": (8, 7, 9), "random_control": (7, 7, 7), "near_budget_control": (9, 9, 9)}
+    for role, of_ranks in hits.items():  # in this order they were queued
+        for rank, right in enumerate(of_ranks, start=1):
+            held = trainings.claim(backend.database)
+            training = get(client, f"/v1/verifications/{held.job_id}")
+            assert (training["role"], training["candidate_rank"]) == (role, rank)
+            trainings.finish(backend.database, held, {0: right})
+    evidence = get(client, "/v1/evidence")
+    assert evidence["against_random"] == {
+        "near_budget": {"n": 3, "value": pytest.approx(-0.1), "low": None, "high": None},
+        "random": {"n": 3, "value": pytest.approx(0.1), "low": None, "high": None},
+    }
+    assert evidence["statement"].startswith(
+        "The networks of rankings are on average 10.0 points less accurate than random networks near the budget "
+        "(3 pairs: no interval). The networks of rankings are on average 10.0 points more accurate than random "
+        "networks of similar cost (3 pairs: no interval). Over 9 networks"
+    )
 
 
 def test_an_excluded_training_is_no_evidence(client: TestClient, backend: Backend, worker: Context) -> None:
