@@ -7,18 +7,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Unpack
 
 from nnmass.errors import DefinitionError, NotPossible, Problem
-from nnmass.neighborhood import space_around
+from nnmass.neighborhood import compression_question
 from nnmass.results import Answer, Architecture, Architectures, NamedDevice, NamedSpace, Progress
 from nnmass.search_options import (
     Definition,
     Multipliers,
     Reference,
     SearchOptions,
+    Share,
     Space,
     around,
+    compression_of,
     definition_of,
     question_of,
-    reference_of,
 )
 from nnmass_core.architecture import BYTES_PER_ELEMENT
 from nnmass_core.architecture import Architecture as Network
@@ -128,29 +129,36 @@ def scale(
 def compress(
     reference: Reference,
     *,
-    minimize: str = "macs",
+    minimize: str | None = None,
+    keep_stages: Share = "usual",
+    keep_params: Share = "usual",
     space: Space | None = None,
     progress: Watch | None = None,
     **options: Unpack[SearchOptions],
 ) -> Answer:
-    """Return the networks of least cost that have at least the NN-Mass of a reference.
+    """Return smaller networks than a reference: of least cost, or of the most NN-Mass within a share of its cost.
 
     Args:
-        reference: The network to match: the name of a well-known network, or a definition.
-        minimize: The cost: `params`, `macs`, `weight_bytes`, `peak_activation_bytes` or `latency_ms`.
-        space: Where to look; the default is around the reference (see `space_around`).
+        reference: The network to compress: the name of a well-known network, or a definition.
+        minimize: The cost to minimize: `params`, `macs`, `weight_bytes`, `peak_activation_bytes` or
+            `latency_ms`; by default MACs, and none with a ratio.
+        keep_stages: The share of the NN-Mass of each of the reference's stages to keep, by default 0.8, and none with a
+            ratio. None or 0 keeps the NN-Mass as a whole where a cost is minimized.
+        keep_params: The share of the reference's params to keep, by default 0.95, and none with a ratio.
+        space: Where to look; the default is around the reference, with its resolution, stem, expansions and kernels.
         progress: Is called with how far the search is, several times a second. What it raises ends the search.
-        options: Limits and how much of the answer is wanted; see `SearchOptions`.
+        options: Limits and how much of the answer is wanted; see `SearchOptions`. Without `within`, `ratio` is of the
+            reference: NN-Mass is maximized within 0.5 of its MACs, or within `{"macs": 0.5, "params": 0.6}`.
 
     Returns:
-        The ranking, least cost first, and its certificate, which has the savings.
+        The ranking, best first, and its certificate, which has the savings and the network of one width multiplier.
 
     Raises:
         DefinitionError: A field is wrong, or the family of the reference defines no space around a network.
     """
-    objective = {"minimize": minimize, "reference": reference_of(reference)}
-    within = space_around(definition_of(reference)) if space is None else space
-    return _answer(question_of(within, {**options, "objective": objective}), progress)
+    ratio = options.pop("ratio", None) if options.get("within") is None else None
+    objective = compression_of(minimize, ratio, keep_stages, keep_params)
+    return _answer(compression_question(reference, reference, space, objective, options), progress)
 
 
 def evaluate(networks: Iterable[str | Definition], *, precision: str = "fp32", batch: int = 1) -> Architectures:

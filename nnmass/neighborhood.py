@@ -2,8 +2,53 @@
 
 from __future__ import annotations
 
-from nnmass.search_options import Definition, definition_of
+from collections.abc import Mapping
+from typing import Any
+
+from nnmass.search_options import (
+    Definition,
+    Reference,
+    SearchOptions,
+    Space,
+    definition_of,
+    question_of,
+    reference_of,
+)
 from nnmass_core.codec import JsonObject
+
+
+def compression_question(
+    reference: Reference,
+    definition: str | Definition,
+    space: Space | None,
+    objective: Mapping[str, Any],
+    options: SearchOptions,
+) -> dict[str, object]:
+    """Return the body of a search for a smaller network than a reference.
+
+    Args:
+        reference: The network as it was given.
+        definition: Its definition, or a name.
+        space: Where to look; None is around the reference, with widths that never fall where those of the reference do
+            not.
+        objective: The objective, as `compression_of` returns it.
+        options: Limits, and how much of the answer is wanted.
+
+    Raises:
+        DefinitionError: A field is wrong, or no space around the reference is defined.
+    """
+    asked: SearchOptions = {**options, "objective": {**objective, "reference": reference_of(reference)}}
+    if space is None:
+        from nnmass_core.families import decode_architecture  # imported here: the client needs no numpy
+        from nnmass_core.named.compression import compression_space, keeps_order
+
+        network = decode_architecture(definition_of(definition))
+        ratio = objective.get("ratio")
+        shares = {"macs": ratio} if ratio is not None and not isinstance(ratio, Mapping) else ratio
+        space = compression_space(network, shares)
+        if "structure" not in options and keeps_order(network) and len(network.widths) > 1:
+            asked["structure"] = {"widths": "never_fall"}
+    return question_of(space, asked)
 
 
 def space_around(network: str | Definition) -> JsonObject:

@@ -51,6 +51,8 @@ class Certificate(FromJson):
         elapsed_seconds: The duration of the search in seconds.
         reference: The reference of compress.
         savings: How many times fewer params and MACs the best has than the reference of compress.
+        uniform: With a reference, the network that one multiplier of all stages' channels (`width`) makes of it with at
+            most the MACs of the best.
         resolution: Of an incomplete Pareto front, by cost: each missing point has one here with as much NN-Mass that
             costs at most this much more.
         spent: With `spend`, the `most` of its cost within the limits and whether it is proved, the `least` that the
@@ -83,6 +85,7 @@ class Certificate(FromJson):
     elapsed_seconds: float = json_field(compare=False)
     reference: Json | None = json_field(default=None)
     savings: Json | None = json_field(default=None)
+    uniform: Json | None = json_field(default=None)
     resolution: Json | None = json_field(default=None)
     spent: Json | None = json_field(default=None)
     first_rank: int = json_field(default=1)

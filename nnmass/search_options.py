@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from nnmass.amounts import Amount, bound_of
 from nnmass.results import Architecture
-from nnmass_core.costs import NO_COSTS, costs_by_floor, costs_by_limit, limit_names
+from nnmass_core.costs import (
+    KEPT_PARAMS,
+    KEPT_STAGES,
+    NO_COSTS,
+    USUAL_KEPT,
+    costs_by_floor,
+    costs_by_limit,
+    limit_names,
+)
 from nnmass_core.errors import DefinitionError
 
 # untyped: the options of a TypedDict, by a name that is known when it runs
@@ -26,6 +34,12 @@ Reference = str | Definition
 
 Multipliers = float | Sequence[float] | Mapping[str, float]
 """Multipliers of width or depth: one number, several, or a range (`{"min": 0.5, "max": 1.5, "step": 0.1}`)."""
+
+Share = float | Literal["usual"] | None
+"""A share that is kept of a reference; `usual` is 0.8 of each stage and 0.95 of the params, and none with a ratio."""
+
+Ratio = float | Mapping[str, float]
+"""A share of a reference's MACs, or shares by cost: `{"macs": 0.5, "params": 0.6}`."""
 
 RANKED = ("top_k", "first_rank", "diversity", "time_limit_seconds")
 
@@ -102,7 +116,7 @@ class SearchOptions(TypedDict, total=False):
     device: str | Mapping[str, Any] | None
     devices: Sequence[str | Mapping[str, Any]] | None
     within: str | Mapping[str, Any] | Architecture | None
-    ratio: Mapping[str, float] | None
+    ratio: Ratio | None
     precision: str
     batch: int
     objective: Mapping[str, Any]
@@ -163,7 +177,8 @@ def _budget_of(options: SearchOptions) -> dict[str, object]:
     limits |= {name: given[name] for name in (*NO_COSTS, "precision", "batch", "device", "ratio") if name in given}
     if "within" in given:
         limits["within"] = reference_of(given["within"])
-    twice = [name for name in given.get("ratio", ()) if f"max_{name}" in limits]
+    ratio = given.get("ratio")
+    twice = [name for name in (ratio if isinstance(ratio, Mapping) else ()) if f"max_{name}" in limits]
     if twice:
         message = f"conflicts with max_{twice[0]}: give one of them"
         raise DefinitionError.at(f"budget.ratio.{twice[0]}", "conflicts_with_limit", message)
@@ -177,6 +192,27 @@ def reference_of(reference: Reference) -> str | Mapping[str, Any]:
     if isinstance(reference, str) and reference.startswith("arch_"):
         return {"arch_id": reference}
     return reference
+
+
+def compression_of(minimize: str | None, ratio: Ratio | None, stages: Share, params: Share) -> dict[str, Any]:
+    """Return the objective of a compression, without its reference.
+
+    Args:
+        minimize: The cost to minimize; None for MACs, and with a ratio.
+        ratio: The shares of the reference's costs within which NN-Mass is maximized; None minimizes.
+        stages: The share of each stage's NN-Mass to keep.
+        params: The share of the params to keep.
+
+    Raises:
+        DefinitionError: Both a ratio and a cost to minimize are given.
+    """
+    if ratio is not None and minimize is not None:
+        raise DefinitionError.at("minimize", "conflicts_with_ratio", "give either minimize or ratio")
+    goal = {"minimize": minimize or "macs"} if ratio is None else {"maximize": "nn_mass", "ratio": ratio}
+    shares = {KEPT_STAGES: stages, KEPT_PARAMS: params}
+    usual = USUAL_KEPT if ratio is None else {}
+    kept = {name: usual.get(name) if share == "usual" else share for name, share in shares.items()}
+    return {**goal, **{name: share for name, share in kept.items() if share}}
 
 
 def definition_of(network: str | Definition) -> Mapping[str, Any]:

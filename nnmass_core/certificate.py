@@ -222,6 +222,30 @@ class Taken:
         return {"reference": _summary(self.reference), "limits": self.limits, "ratio": self.ratio}
 
 
+@dataclass(frozen=True)
+class Uniform:
+    """The network of one multiplier of the width that needs at most the MACs of the best: docs/theory.md (93).
+
+    Args:
+        width: The multiplier of the reference's channels.
+        network: The network.
+        precision: The precision at which bytes are counted: `fp32`, `fp16` or `int8`.
+        batch: The inputs whose activations are counted.
+    """
+
+    width: float
+    network: Architecture
+    precision: str
+    batch: int
+
+    def to_json(self) -> JsonObject:
+        """Write it as JSON-ready objects."""
+        figures = self.network.evaluation.report(self.precision, self.batch)
+        definition = self.network.definition()
+        named: JsonObject = {"width": self.width, "arch_id": id_of(definition)}
+        return {**named, **figures, "batch": self.batch, "architecture": definition}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
     """What a search claims and can prove; docs/reference/bodies.md lists the fields as JSON.
@@ -244,6 +268,8 @@ class Certificate:
         pruned: The number of options and partial architectures that it excluded by a bound.
         reference: For compression, the reference.
         savings: For compression, how many times fewer params and MACs the best has than the reference.
+        uniform: For compression, the network of one width multiplier that needs at most the MACs of the best, where
+            the family has one.
         front: Whether the result is a Pareto front.
         resolution: For an incomplete Pareto front, by cost: each missing point has one here with as much NN-Mass that
             costs at most this much more.
@@ -275,6 +301,7 @@ class Certificate:
     pruned: int
     reference: Architecture | None = None
     savings: dict[str, float] | None = None
+    uniform: Uniform | None = None
     front: bool = False
     resolution: dict[str, float] | None = None
     joint_relaxation: JointRelaxation | None = None
@@ -322,6 +349,7 @@ class Certificate:
             "caveats": list(self.caveats),
             "explored": {"labels": self.labels, "pruned_by_bound": self.pruned},
             **({} if self.reference is None else {"reference": _summary(self.reference), "savings": self.savings}),
+            **({} if self.uniform is None else {"uniform": self.uniform.to_json()}),
             **({"resolution": self.resolution} if self.front else {}),
             **({} if self.spent is None else {"spent": self.spent.to_json()}),
             **({} if self.first_rank == 1 else {"first_rank": self.first_rank}),

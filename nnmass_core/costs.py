@@ -20,6 +20,12 @@ ENTRY_POINTS = "nnmass.costs"
 NANOSECONDS = 1_000_000
 """Nanoseconds of a millisecond: the engine counts whole nanoseconds, so that its sums are exact."""
 
+KEPT_STAGES, KEPT_PARAMS = "keep_stages", "keep_params"
+"""The shares of a reference that an objective can keep: spaces/kept.py."""
+
+USUAL_KEPT = {KEPT_STAGES: 0.8, KEPT_PARAMS: 0.95}
+"""What compress keeps unless asked otherwise: the shares of docs/accuracy.md."""
+
 LEAST_MASS, MOST_MASS = "min_nn_mass", "max_nn_mass"
 """The names of the limits on NN-Mass, which is no cost."""
 

@@ -26,6 +26,8 @@ from nnmass_core.codec import (
 )
 from nnmass_core.costs import (
     COSTS,
+    KEPT_PARAMS,
+    KEPT_STAGES,
     LEAST_MASS,
     MOST_DENSITY,
     MOST_MASS,
@@ -40,14 +42,13 @@ from nnmass_core.errors import DefinitionError, Problem, UnknownVersion
 from nnmass_core.families import architecture_schema, decode_architecture, known_architecture_schema
 from nnmass_core.hardware.devices import Device, devices
 from nnmass_core.hardware.latency import Latency, LatencyModel, estimate, greatest
+from nnmass_core.named.compression import limits_of_ratio
 from nnmass_core.named.networks import named_network, named_networks
 from nnmass_core.named.scaling import is_around
 from nnmass_core.named.within import Within, budget_within, space_or_preset
 from nnmass_core.spaces.base import AnySpace, Space
 from nnmass_core.spaces.densities import has_densities
 from nnmass_core.spaces.kept import (
-    KEPT_PARAMS,
-    KEPT_STAGES,
     NOTHING_KEPT,
     Kept,
     KeptParams,
@@ -90,6 +91,9 @@ Find = Callable[[str], object | None]
 
 FindDevice = Callable[[str], object | None]
 """Returns the profile of a device that is not built in, or None."""
+
+RATIOS = ("macs", "params")
+"""The costs of which a share of a reference's can be the limit."""
 
 NO_RANKS = "does not apply to a Pareto front, which has no ranks"
 
@@ -273,7 +277,8 @@ def decode_objective(data: object) -> Objective:
 
     Args:
         data: An object with exactly one of `maximize`, `minimize` and `pareto`; `minimize` also takes `min_nn_mass`,
-            and both it and `maximize` a `reference` with `keep_stages` and `keep_params`.
+            and both it and `maximize` a `reference` with `keep_stages` and `keep_params`. Its
+            `ratio` is a limit of the budget, which `SearchRequest.from_json` reads.
 
     Raises:
         DefinitionError: The objective is wrong; each problem names its field.
@@ -284,7 +289,7 @@ def decode_objective(data: object) -> Objective:
     if len(kinds) != 1:
         raise DefinitionError.at("", "required", "must have exactly one of maximize, minimize, pareto")
     of_reference = {"reference", KEPT_STAGES, KEPT_PARAMS}
-    further = {"minimize": {LEAST_MASS, *of_reference}, "maximize": of_reference}
+    further = {"minimize": {LEAST_MASS, *of_reference}, "maximize": {*of_reference, "ratio"}}
     allowed = {*kinds, *further.get(kinds[0], ())}
     problems = list(unknown_fields(data, allowed))
     if problems:
@@ -311,6 +316,7 @@ def objective_schema() -> JsonObject:
     largest = choice_schema(maximized(), "What to maximize.")
     compared: JsonObject = {**reference, "description": "Network to compress, which the answer is compared with."}
     kept = kept_schemas()
+    within: JsonObject = {"ratio": _ratio_schema(), **kept}
     return {
         "title": "Objective",
         "default": {"maximize": "nn_mass"},
@@ -319,11 +325,51 @@ def objective_schema() -> JsonObject:
             object_schema("MinimizeObjective", {"minimize": cost, "min_nn_mass": least}, optional=["min_nn_mass"]),
             object_schema("CompressObjective", {"minimize": cost, "reference": reference, **kept}, optional=kept),
             object_schema(
-                "CompressWithinObjective", {"maximize": largest, "reference": compared, **kept}, optional=kept
+                "CompressWithinObjective", {"maximize": largest, "reference": compared, **within}, optional=within
             ),
             object_schema("ParetoObjective", {"pareto": _fronts_schema()}),
         ],
     }
+
+
+def _ratio_schema() -> JsonObject:
+    share: JsonObject = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
+    shares: JsonObject = {
+        name: {**share, "description": f"Share of the reference's {COSTS[name].label}.", "examples": [0.5]}
+        for name in RATIOS
+    }
+    costs = object_schema("Ratio", shares, optional=RATIOS)
+    return {
+        "anyOf": [share, costs, {"type": "null"}],
+        "description": "Share of the reference's MACs that networks have at most, or shares of its MACs and params. "
+        "The request in the answer has it as limits of its budget.",
+        "examples": [0.5],
+    }
+
+
+def _limits_of_ratio(objective: Any, read: Objective, budget: Mapping[str, Any]) -> JsonObject:
+    """Return the limits that are shares of a reference's costs: docs/theory.md (93).
+
+    objective: as it is given. read: the objective. budget: what is limited otherwise.
+    """
+    ratio = objective.get("ratio") if isinstance(objective, Mapping) else None
+    if ratio is None:
+        return {}
+    reference = None if isinstance(read, Pareto) else read.reference
+    if reference is None:
+        raise DefinitionError.at("", "needs_reference", "requires a reference")
+    shares = ratio if isinstance(ratio, Mapping) else {"macs": ratio}
+    problems = list(unknown_fields(shares, set(RATIOS)))
+    for name, share in shares.items():
+        if name in RATIOS and not (_is_number(share) and 0 < share <= 1):
+            where = name if isinstance(ratio, Mapping) else ""
+            problems.append(Problem(where, "out_of_range", "must be a number above 0 and at most 1"))
+        elif name in RATIOS and COSTS[name].limit in budget:
+            message = f"does not go with the budget's {COSTS[name].limit}: give one of the two"
+            problems.append(Problem(name, "conflicts_with_budget", message))
+    if problems:
+        raise DefinitionError(problems)
+    return {COSTS[name].limit: most for name, most in limits_of_ratio(reference, shares).items()}
 
 
 def network_schema() -> JsonObject:
@@ -528,6 +574,9 @@ class SearchRequest:
         space = _under("space", lambda: space_or_preset(asked, within))
         wanted = data.get("objective", {"maximize": "nn_mass"})
         objective = _under("objective", lambda: decode_objective(_with_network(wanted, "reference", find)))
+        ratio = _under("objective.ratio", lambda: _limits_of_ratio(wanted, objective, known))
+        if ratio:
+            budget, within = _under("budget", lambda: budget_within({**known, **ratio}))
         if isinstance(objective, Pareto):
             for name in ("top_k", "first_rank"):
                 if name in data:

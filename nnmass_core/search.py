@@ -23,6 +23,7 @@ from nnmass_core.certificate import (
     Share,
     Spent,
     Taken,
+    Uniform,
 )
 from nnmass_core.codec import LARGEST_INTEGER
 from nnmass_core.costs import COSTS, LEAST_MASS, Cost, counts_of
@@ -51,6 +52,7 @@ from nnmass_core.engine.problem import (
 from nnmass_core.engine.solver import Solution, Solver
 from nnmass_core.engine.sums.limited import beats, best_paths
 from nnmass_core.hardware.latency import LatencyModel, greatest
+from nnmass_core.named.compression import uniform
 from nnmass_core.request import Maximize, Minimize, Objective, Pareto, SearchRequest
 from nnmass_core.spaces.base import AnySpace, Space
 from nnmass_core.spaces.caveats import LEAST_USE, caveats_of_network, caveats_of_ranking
@@ -548,8 +550,15 @@ class _Question:
             pruned=solution.pruned,
             reference=reference,
             savings=None if reference is None or best is None else _savings(reference.evaluation, best.evaluation),
+            uniform=None if best is None else self._uniform(best),
             first_rank=self._request.first_rank,
         )
+
+    def _uniform(self, best: Ranked) -> Uniform | None:
+        """Return the network of one width multiplier of the MACs of the best; None without a reference."""
+        reference, budget = self._request.reference, self._request.budget
+        found = None if reference is None else uniform(reference, {"macs": best.evaluation.macs})
+        return None if found is None else Uniform(float(found[0]), found[1], budget.precision, budget.batch)
 
     def _front_certificate(self, ranking: tuple[Ranked, ...], front: Front, *, feasible: bool | None) -> Certificate:
         best = max((float(ranked.evaluation.mass) for ranked in ranking), default=None)

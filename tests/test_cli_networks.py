@@ -27,6 +27,23 @@ def test_compress_prints_what_it_saves(tmp_path: Path) -> None:
     assert found["items"] == [item.raw for item in answer]
 
 
+def test_compress_keeps_shares_or_a_ratio_and_shows_one_multiplier() -> None:
+    kept = run("compress", "resnet20", "--top-k", "1").stdout
+    assert "keeping these shares lost 0.5 to 1.1 points" in kept
+    assert re.search(r"^ width x 0\.\d+ .* · .*$", kept, re.MULTILINE)
+    half = json.loads(run("compress", "resnet20", "--ratio", "50%", "--top-k", "1", "--json").stdout)
+    assert half["result"]["uniform"]["macs"] <= half["items"][0]["macs"] <= 40_813_184 // 2
+    assert half["items"] == [item.raw for item in nnmass.compress("resnet20", ratio=0.5, top_k=1)]
+    plain = json.loads(run("compress", "resnet20", "--keep-stages", "0", "--keep-params", "0", "--json").stdout)
+    assert plain["items"][0]["nn_mass"] >= 624
+    none = run("compress", "resnet20", "--ratio", "0.3", "--keep-stages", "95%", "--keep-params", "1")
+    assert none.exit_code == 3
+    for floor in ("each stage's NN-Mass", "the params"):
+        assert f"the share of {floor} to keep" in none.stdout
+    assert "--ratio must be a share" in run("compress", "resnet20", "--ratio", "half").stderr
+    assert "cannot be combined" in run("compress", "resnet20", "--ratio", "0.5", "--minimize", "params").stderr
+
+
 @pytest.mark.parametrize(
     ("name", "hint"),
     [("mobilenetv2", "Did you mean mobilenet_v2?"), ("resnet19", "Did you mean resnet"), ("zebra", "Known networks: ")],

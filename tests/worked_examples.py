@@ -26,6 +26,7 @@ from nnmass_core.families.concatenation import resolutions
 from nnmass_core.hardware.devices import Device
 from nnmass_core.hardware.fitting import error_of, least_squares
 from nnmass_core.hardware.latency import LatencyModel, estimate
+from nnmass_core.named.compression import compression_space, limits_of_ratio, uniform
 from nnmass_core.named.networks import named_network
 from nnmass_core.named.presets import resolve_space, resolve_spaces
 from nnmass_core.named.scaling import around
@@ -485,6 +486,21 @@ def shares_of_a_reference() -> Figures:
     return figures(**found)
 
 
+def share_of_a_reference() -> Figures:
+    reference = named_network("mobilenet_v2")
+    limits = limits_of_ratio(reference, {"macs": 0.5})
+    found = uniform(reference, limits)
+    assert found is not None
+    space = compression_space(reference, {"macs": 0.5})
+    form = {"space": space, "objective": {"maximize": "nn_mass", "reference": "mobilenet_v2", "ratio": 0.5}}
+    answer = search(SearchRequest.from_json(form | {"structure": {"widths": "never_fall"}, "top_k": 1}))
+    best, size = answer.ranking[0].evaluation, answer.certificate.space_size
+    assert size is not None
+    costs: dict[str, float | Fraction] = {"limit": limits["macs"], "a": found[0], "networks": size}
+    costs |= {"macs of N(a)": found[1].evaluation.macs, "macs of the best": best.macs, "m of the best": best.mass}
+    return figures(**costs)
+
+
 def sums_close_to_a_limit() -> Figures:
     space = resolve_space("densenet-tiny")
     chain = chain_of(space)
@@ -688,6 +704,7 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     60: several_devices,
     61: structures,
     92: shares_of_a_reference,
+    93: share_of_a_reference,
     67: left_out_stages,
     68: numbers_of_cells,
     65: lines_of_a_grid,

@@ -352,6 +352,22 @@ class Reference(BaseModel):
     macs: Macs
 
 
+class _Widened(BaseModel):
+    width: float = Field(description="The multiplier, a number of hundredths up to 1.", examples=[0.71])
+    arch_id: NetworkId
+    nn_mass: NnMass
+    precision: Precision = Field(description="Precision at which bytes are counted.", examples=["fp32"])
+    batch: int = Field(1, description="Inputs whose activations the figures are for.", examples=[1])
+
+
+class UniformWidth(with_costs(_Widened, timed=False)):  # type: ignore[misc]  # a base that the table of costs gives
+    """The reference with all channels times one multiplier: the widest that needs at most the MACs of the best."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra=with_parts)
+
+    architecture: Network
+
+
 class Spent(BaseModel):
     """The proof of the most of a cost, of which architectures must use a share."""
 
@@ -490,6 +506,11 @@ class Result(BaseModel):
         None,
         description="Compression: ratio of the reference's params and MACs to those of the best.",
         examples=[{"params": 2.1, "macs": 1.7}],
+    )
+    uniform: UniformWidth | None = Field(
+        None,
+        description="With a reference: the same with one multiplier of all channels. Null where the family has none, "
+        "or where nothing was found.",
     )
     resolution: dict[str, int | float] | None = Field(
         None,

@@ -92,7 +92,11 @@ def print_answer(answer: Answer) -> None:
     if answer.items:
         place = "rank" if answer.best is not None else "point"
         places = [formatting.count(item.raw[place]) for item in answer]
-        print_networks(answer.items, (place, places), answer.certificate.caveats, answer.request)
+        from nnmass.results import Architecture  # imported here, as the types of what is printed
+
+        beside = [Architecture.from_json(one) for one in [answer.certificate.uniform] if one is not None]
+        places += [f"width x {formatting.number(one.raw['width'])}" for one in beside]
+        print_networks([*answer.items, *beside], (place, places), answer.certificate.caveats, answer.request)
     for line in lines_of(answer):
         typer.echo(line)
 
@@ -103,6 +107,8 @@ def lines_of(answer: Answer) -> list[str]:
     said = [
         str(answer),
         formatting.savings(result),
+        formatting.uniform(result),
+        formatting.replayed(result, answer.request),
         formatting.taken(result),
         formatting.spent(result),
         formatting.binding(result, answer.request),

@@ -50,7 +50,7 @@ from nnmass_core.costs import LEAST_MASS
 if TYPE_CHECKING:
     from nnmass.client import Client
     from nnmass.results import Answer, NamedDevice
-    from nnmass.search_options import SearchOptions, Space
+    from nnmass.search_options import SearchOptions, Share, Space
     from nnmass_core.codec import JsonObject
 
     Run = Callable[["Client | None", Any], Answer]
@@ -203,7 +203,19 @@ def compress(
             metavar="NETWORK", help="File with a JSON definition (- for stdin), or a known name such as resnet50."
         ),
     ],
-    minimize: Annotated[str, typer.Option(metavar=COSTS, help="Cost to minimize.")] = "macs",
+    minimize: Annotated[str | None, typer.Option(metavar=COSTS, help="Cost to minimize (default: macs).")] = None,
+    keep_stages: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of the NN-Mass of each stage to keep; 0: keep the NN-Mass as a whole (default: 0.8; none with "
+            "--ratio).",
+        ),
+    ] = None,
+    keep_params: Annotated[
+        str | None,
+        typer.Option(metavar="SHARE", help="Share of the params to keep; 0: any (default: 0.95; none with --ratio)."),
+    ] = None,
     space: SpaceFile = None,
     limits: Limits = NO_LIMITS,
     device: Device = None,
@@ -223,25 +235,50 @@ def compress(
     as_json: Json = False,
     save: Save = None,
 ) -> None:
-    """Find a cheaper network with at least the NN-Mass of your network.
+    """Find a smaller network than yours, which keeps shares of its stages' NN-Mass and of its params.
 
     Searches similar networks unless --space names a space; networks with concatenation cells retain their widths.
+    Beside the answer stands your network with one multiplier of all widths and as many MACs.
     Searches on this machine unless --server names a service.
     """
     with exit_on_error({"space": "--space"}):
         network = _reference_in(reference)
         where = None if space is None else json_in(space, "the space")
+        of_reference: Any = limits["ratio"] if limits["within"] is None else None
+        if of_reference and minimize is not None:
+            refuse("--ratio cannot be combined with --minimize")
+        shares = _ratio_of(of_reference or [])
+        limits = {**limits, "ratio": None} if shares else limits
+        stages, params = _kept_of("--keep-stages", keep_stages), _kept_of("--keep-params", keep_params)
         options = limits_of(limits, device, precision, batch)
         options |= _ranked(top_k, first_rank, diversity, time_limit)
         options |= {"exclude": _networks(exclude or [])}
-        options |= {"structure": _structure(widths, density=equal_density, skip_channels=equal_skip_channels)}
+        rules = _structure(widths, density=equal_density, skip_channels=equal_skip_channels)
+        options |= {} if rules is None else {"structure": rules}
+        options |= {"ratio": shares} if shares else {}
 
         def run(client: Client | None, progress: Any) -> Answer:
             if client is not None:
-                return client.compress(network, minimize=minimize, space=where, progress=progress, **options)
+                return client.compress(
+                    network,
+                    minimize=minimize,
+                    keep_stages=stages,
+                    keep_params=params,
+                    space=where,
+                    progress=progress,
+                    **options,
+                )
             from nnmass.local import compress as compress_here
 
-            return compress_here(network, minimize=minimize, space=where, progress=progress, **options)
+            return compress_here(
+                network,
+                minimize=minimize,
+                keep_stages=stages,
+                keep_params=params,
+                space=where,
+                progress=progress,
+                **options,
+            )
 
         _finish(_run(run, server, key_file), as_json=as_json, save=save, time_limit=time_limit)
 
@@ -380,6 +417,30 @@ def _spend_of(text: str | None) -> JsonObject | None:
         return None
     quantity, share = ratio_of(text, "--spend must be a cost and a share, such as macs=0.95 or macs=95%")
     return {"quantity": quantity, "share": share}
+
+
+def _share(text: str, otherwise: str) -> float:
+    """Return a share, exactly, that is written as a number or in percent. otherwise: what to say if it is not one."""
+    from decimal import Decimal, InvalidOperation  # imported here: few searches need it
+
+    try:
+        number = Decimal(text.removesuffix("%"))
+    except InvalidOperation:
+        refuse(otherwise)
+    return float(number / 100 if text.endswith("%") else number)
+
+
+def _ratio_of(texts: list[str]) -> dict[str, float] | None:
+    """Return shares of the reference's costs by name; a number alone is one of its MACs."""
+    shares: dict[str, float] = {}
+    for text in texts:
+        cost, _, share = text.rpartition("=")
+        shares[cost or "macs"] = _share(share, "--ratio must be a share, such as 0.5, macs=0.5 or params=60%")
+    return shares or None
+
+
+def _kept_of(option: str, text: str | None) -> Share:
+    return "usual" if text is None else _share(text, f"{option} must be a share, such as 0.8 or 80%")
 
 
 def _ranked(top_k: int | None, first_rank: int | None, diversity: Diversity, time_limit: float) -> SearchOptions:

@@ -9,15 +9,17 @@ from typing import Unpack
 from nnmass.client.calls import Calls, as_json, path_of
 from nnmass.client.streams import Watch, follow, wait_for
 from nnmass.errors import SearchFailed
-from nnmass.neighborhood import space_around
+from nnmass.neighborhood import compression_question
 from nnmass.results import Answer, Architecture, Comparison, Event, Search
 from nnmass.search_options import (
     Definition,
     Multipliers,
     Reference,
     SearchOptions,
+    Share,
     Space,
     around,
+    compression_of,
     question_of,
     reference_of,
 )
@@ -135,24 +137,32 @@ class SearchCalls(Calls):
         self,
         reference: Reference,
         *,
-        minimize: str = "macs",
+        minimize: str | None = None,
+        keep_stages: Share = "usual",
+        keep_params: Share = "usual",
         space: Space | None = None,
         progress: Watch | None = None,
         timeout: float | None = None,
         **options: Unpack[SearchOptions],
     ) -> Answer:
-        """Search for the networks of least cost that have at least the NN-Mass of a reference.
+        """Search for smaller networks than a reference: of least cost, or of most NN-Mass within a share of its cost.
 
         Args:
             reference: A well-known network's name, a definition, or an `arch_id` that the service knows.
-            minimize: The name of a cost, such as `params`, `macs` or `peak_activation_bytes`.
+            minimize: The cost to minimize, such as `params` or `peak_activation_bytes`; by default MACs, and none with
+                a ratio.
+            keep_stages: The share of the NN-Mass of each of the reference's stages to keep, by default 0.8, and none
+                with a ratio. None or 0 keeps the NN-Mass as a whole where a cost is minimized.
+            keep_params: The share of the reference's params to keep, by default 0.95, and none with a ratio.
             space: The space to search; by default one around the reference.
             progress: Is called with each event.
             timeout: Seconds after which waiting ends, while the service continues; None sets no limit.
-            options: Limits and the size of the result; see `nnmass.search_options.SearchOptions`.
+            options: Limits and the size of the result; see `nnmass.search_options.SearchOptions`. Without `within`,
+                `ratio` is of the reference: NN-Mass is maximized within 0.5 of its MACs, or within
+                `{"macs": 0.5, "params": 0.6}`.
 
         Returns:
-            The ranking, least cost first, and its certificate, which has the savings.
+            The ranking, best first, and its certificate, which has the savings and the network of one width multiplier.
 
         Raises:
             InvalidRequest: A field is wrong; each problem names its field.
@@ -161,9 +171,11 @@ class SearchCalls(Calls):
             TimedOut: The search has not ended after `timeout` seconds.
             SearchFailed: The search ended without a result.
         """
-        named = reference_of(reference)
-        within = space if space is not None else space_around(self._definition(reference))
-        body = question_of(within, {**options, "objective": {"minimize": minimize, "reference": as_json(named)}})
+        ratio = options.pop("ratio", None) if options.get("within") is None else None
+        objective = compression_of(minimize, ratio, keep_stages, keep_params)
+        definition = reference_of(reference) if space is not None else self._definition(reference)
+        body = compression_question(reference, definition, space, objective, options)
+        body["objective"] = as_json(body["objective"])
         return self.answer(self.wait(self._submitted(body, AT_ONCE), progress=progress, timeout=timeout))
 
     def next_ranks(self, search: Search | str) -> Search:

@@ -18,16 +18,12 @@ import numpy as np
 
 from nnmass_core.architecture import Architecture, Evaluation, Part
 from nnmass_core.codec import JsonObject
+from nnmass_core.costs import KEPT_PARAMS, KEPT_STAGES, USUAL_KEPT
 from nnmass_core.engine.chain import Chain, Ints, Stage
 from nnmass_core.engine.control import stage_built
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.spaces.base import Space
 from nnmass_core.spaces.structure import NOTHING, chain_of_steps, joined_options
-
-KEPT_STAGES, KEPT_PARAMS = "keep_stages", "keep_params"
-
-USUAL = {KEPT_STAGES: 0.8, KEPT_PARAMS: 0.95}
-"""What compress keeps unless it is said otherwise: the shares of docs/accuracy.md."""
 
 DOCS = {
     KEPT_STAGES: "Share of the NN-Mass of each of the reference's cells or stages that networks have at least, or of "
@@ -107,7 +103,7 @@ def decode_kept(data: Mapping[str, Any]) -> Kept:
 
 def kept_schemas() -> JsonObject:
     """Describe the fields of an objective as JSON Schema."""
-    return {name: {**SHARE, "description": text, "examples": [USUAL[name]]} for name, text in DOCS.items()}
+    return {name: {**SHARE, "description": text, "examples": [USUAL_KEPT[name]]} for name, text in DOCS.items()}
 
 
 def _is_share(share: object) -> bool:
