@@ -17,7 +17,7 @@ from app.jobs.lifecycle import State
 from nnmass.amounts import bound_of
 from nnmass.formatting import STRUCTURES
 from nnmass_core.codec import JsonObject, one_of
-from nnmass_core.costs import COSTS, LEAST_MASS, NO_COSTS, costs_by_floor, costs_by_limit
+from nnmass_core.costs import COSTS, LEAST_MASS, NO_COSTS, USUAL_KEPT, costs_by_floor, costs_by_limit
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.named.within import TAKEN, scaled
 
@@ -25,6 +25,12 @@ Form = Mapping[str, Sequence[str]]
 """A submitted form: the values of each field."""
 
 Body = TypeVar("Body", bound=BaseModel)
+
+_SHARES = {name: name for name in USUAL_KEPT}
+"""By its name in an objective that minimizes a cost, the form's field of a share of the reference."""
+
+_SHARES_WITHIN = {"ratio": "ratio", **{name: f"within_{name}" for name in USUAL_KEPT}}
+"""The same in one that maximizes NN-Mass; the form has a usual value for the first alone."""
 
 
 class FormProblems(Exception):
@@ -79,7 +85,7 @@ def search_body(form: Form) -> JsonObject:
         body["exclude"] = excluded
     if value(form, "spend_share") and _goal(form) == "most":
         quantity = value(form, "spend_quantity") or "macs"
-        body["spend"] = {"quantity": quantity, "share": _share(value(form, "spend_share"), problems)}
+        body["spend"] = {"quantity": quantity, "share": _share(value(form, "spend_share"), "spend.share", problems)}
     body["time_limit_seconds"] = _real(form, "time_limit_seconds", 60.0, problems)
     body["name"], body["note"] = value(form, "name"), value(form, "note")
     body["tags"] = words(value(form, "tags"))
@@ -177,8 +183,18 @@ def _objective(form: Form, problems: list[Problem]) -> JsonObject:
         return {"minimize": cost, **least}
     if goal == "largest":
         return {"maximize": cost}
-    if goal == "compress":
-        return {"minimize": cost, "reference": _network(value(form, "reference"), "reference", problems)}
+    if goal in ("compress", "within"):
+        reference = _network(value(form, "reference"), "reference", problems)
+        fields = _SHARES if goal == "compress" else _SHARES_WITHIN
+        shares = {
+            name: _share(value(form, field), f"objective.{name}", problems)
+            for name, field in fields.items()
+            if value(form, field)
+        }
+        return {
+            **({"minimize": cost} if goal == "compress" else {"maximize": "nn_mass"}),
+            "reference": reference,
+        } | shares
     return {"maximize": "nn_mass"}
 
 
@@ -198,12 +214,12 @@ def _network(text: str, field: str, problems: list[Problem]) -> Any:
     return {"arch_id": text} if text.startswith("arch_") else text
 
 
-def _share(text: str, problems: list[Problem]) -> float | None:
+def _share(text: str, field: str, problems: list[Problem]) -> float | None:
     """Return a share, exactly, that was written in percent."""
     try:
         return float(Decimal(text.removesuffix("%").strip()) / 100)
     except InvalidOperation:
-        problems.append(Problem("spend.share", "not_a_number", "must be a number of percent"))
+        problems.append(Problem(field, "not_a_number", "must be a number of percent"))
         return None
 
 
@@ -278,6 +294,15 @@ def _decimal(value: float) -> str:
     return format(Decimal(repr(value)), "f")
 
 
+def _kept_of(objective: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, str]:
+    """Return the form's fields of the shares that an objective keeps."""
+    return {field: _in_percent(objective[name]) if name in objective else "" for name, field in fields.items()}
+
+
+def _in_percent(share: float) -> str:
+    return format(Decimal(repr(share)) * 100, "f")
+
+
 def filled(request: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the form that would submit this request again."""
     objective, budget = request["objective"], request["budget"]
@@ -298,18 +323,22 @@ def filled(request: Mapping[str, Any]) -> dict[str, list[str]]:
     if "pareto" in objective:
         order = list(COSTS)  # the form has each pair once; the other order has the same points
         form |= {"goal": "front", "cost": "+".join(sorted(objective["pareto"][1:], key=order.index))}
+    elif "maximize" in objective and "reference" in objective:
+        # the budget has the limit that a ratio was
+        form |= {"goal": "within", "reference": json.dumps(objective["reference"])}
+        form |= _kept_of(objective, _SHARES_WITHIN)
     elif objective.get("maximize", "nn_mass") != "nn_mass":
         form |= {"goal": "largest", "cost": objective["maximize"]}
     elif "minimize" in objective:
         form["cost"] = objective["minimize"]
         if "reference" in objective:
-            form |= {"goal": "compress", "reference": json.dumps(objective["reference"])}
+            form |= {"goal": "compress", "reference": json.dumps(objective["reference"])} | _kept_of(objective, _SHARES)
         else:
             # the form has one field for the limits of both
             least = [one[LEAST_MASS] for one in (objective, budget) if LEAST_MASS in one]
             form |= {"goal": "least", LEAST_MASS: f"{max(least)}" if least else ""}
     if spend := request.get("spend"):
-        form |= {"spend_quantity": spend["quantity"], "spend_share": format(Decimal(repr(spend["share"])) * 100, "f")}
+        form |= {"spend_quantity": spend["quantity"], "spend_share": _in_percent(spend["share"])}
     form |= {f"structure_{name}": rule for name, rule in (request.get("structure") or {}).items()}
     form["exclude"] = "\n".join(map(json.dumps, request.get("exclude", [])))
     asked = ("top_k", "first_rank", "diversity", "time_limit_seconds")

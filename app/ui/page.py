@@ -63,6 +63,8 @@ def environment() -> Environment:
             formatting.taken,
             formatting.spent,
             formatting.savings,
+            formatting.uniform,
+            formatting.replayed,
             formatting.request_summary,
             formatting.milliseconds,
             formatting.latency,

@@ -100,8 +100,9 @@ WITHIN = {
         list[str] | None,
         typer.Option(
             metavar="COST=RATIO",
-            help="With --within: allow this ratio of one of its costs, such as macs=0.5 or macs=50%. In compress, without "
-            "it: maximize NN-Mass within this share of the network, 0.5 (of its MACs) or params=60%. May be repeated.",
+            help="With --within: allow this ratio of one of its costs, such as macs=0.5 or macs=50%. In compress, "
+            "without it: maximize NN-Mass within this share of the network's MACs, 0.5, or of its params, params=60%. "
+            "May be repeated.",
         ),
     ],
 }

@@ -147,6 +147,30 @@ def test_problems_of_the_objective_are_shown_next_to_their_fields() -> None:
     assert "must be one of mobilenet_v2" in FormProblems(compress.value.problems).by_field["reference"][0]
 
 
+def test_a_compression_goes_through_the_form_and_back(client: TestClient, worker: Context) -> None:
+    space = json.dumps({"around": "resnet20", "width": [0.5, 0.75, 1], "depth": [0.5, 1]})
+    form = {"space": space, "reference": "resnet20", "top_k": "3", "cost": "macs"}
+    least = form | {"goal": "compress", "keep_stages": "50", "keep_params": "37.5%"}
+    within = form | {"goal": "within", "ratio": "60", "keep_stages": "80", "within_keep_params": "20"}
+    for sent, name, kept in (
+        (least, "minimize", {"keep_stages": 0.5, "keep_params": 0.375}),
+        (within, "maximize", {"keep_params": 0.2}),
+    ):
+        path = client.post("/searches", data=sent, headers=OURS, follow_redirects=False).headers["location"]
+        assert search_tasks.run_next(worker)
+        request = client.get(f"/v1{path}").json()["request"]
+        assert name in request["objective"]
+        assert {key: share for key, share in request["objective"].items() if key.startswith("keep")} == kept
+        again = checked(SearchBody, search_body(filled(request)))
+        body = SearchRequest.from_json(again.model_dump(exclude_unset=True)).to_json()
+        assert {key: body[key] for key in ("space", "budget", "objective")} == {
+            key: request[key] for key in ("space", "budget", "objective")
+        }
+        page = client.get(path).text
+        assert '<tr id="uniform">' in page
+        assert "In the replay of public benchmarks" in page
+
+
 def test_floors_are_shown_on_the_page_of_a_search(client: TestClient, worker: Context) -> None:
     form = FORM | {"min_params": "9k", "min_nn_mass": "1", "max_nn_mass": "40", "name": "floored"}
     path = client.post("/searches", data=form, headers=OURS, follow_redirects=False).headers["location"]
