@@ -98,7 +98,7 @@ class Fit(BaseModel):
     )
 
 
-class Difference(BaseModel):
+class AccuracyDifference(BaseModel):
     """Accuracy of the networks of rankings less that of their random controls, on average."""
 
     n: int = Field(description="Number of pairs of a network and its control.", examples=[6])
@@ -112,10 +112,10 @@ class Difference(BaseModel):
 class AgainstRandom(BaseModel):
     """Networks of rankings beside their random controls; null where none were trained."""
 
-    near_budget: Difference | None = Field(
+    near_budget: AccuracyDifference | None = Field(
         description="Beside random networks that use at least 90 % of a limit of the budget."
     )
-    random: Difference | None = Field(description="Beside random networks of similar cost.")
+    random: AccuracyDifference | None = Field(description="Beside random networks of similar cost.")
 
 
 class EvidenceAnswer(BaseModel):
