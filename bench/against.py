@@ -74,11 +74,19 @@ POLLING_SECONDS = 0.5
 Figures = dict[str, list[float]]
 
 
+def environment_of(root: Path) -> dict[str, str]:
+    """Return the environment in which Python takes its modules from a checkout, and stores their bytecode there.
+
+    Else a command that finds no bytecode would compile all that it imports at every start.
+    """
+    kept = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {"PYTHONPATH": str(root)}
+
+
 def run(root: Path, *arguments: str) -> str:
     """Run Python in a checkout and return what it prints."""
-    environment = os.environ | {"PYTHONPATH": str(root)}
     command = [sys.executable, *arguments]
-    done = subprocess.run(command, cwd=root, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, cwd=root, env=environment_of(root), check=True, stdout=subprocess.PIPE, text=True)
     return done.stdout
 
 
@@ -119,9 +127,8 @@ class Side:
 def serving(root: Path, rows: int) -> Iterator[dict[str, str]]:
     """Run the service of a checkout with a history, and yield its address and key."""
     command = [sys.executable, "-c", SERVE, str(rows)]
-    environment = os.environ | {"PYTHONPATH": str(root)}
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=root, env=environment, stdin=pipe, stdout=pipe, text=True) as process:
+    with subprocess.Popen(command, cwd=root, env=environment_of(root), stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdout is not None
         yield json.loads(process.stdout.readline())
 
