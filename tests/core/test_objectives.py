@@ -192,7 +192,7 @@ def test_a_front_stopped_by_the_time_limit_has_only_true_points(costs: tuple[str
     whole = {cells_of(place) for place in run(space, {}, Pareto(costs)).ranking}
     looks = iter(range(10**9))
     request = SearchRequest(space=decode_space(space), budget=Budget(), objective=Pareto(costs))
-    cut = search(request, Control(expired=lambda: next(looks) > 60))
+    cut = search(request, Control(expired=lambda: next(looks) > 45))
     assert not cut.certificate.optimal
     assert cut.certificate.resolution is not None
     assert set(cut.certificate.resolution) == set(costs)
