@@ -301,7 +301,9 @@ def certificate(result: Mapping[str, Any], request: Mapping[str, Any]) -> str:
         return f"Timed out after {took}{looked if size else tables}"
     if "pareto" in request["objective"]:
         kind = "the exact front" if result["optimal"] else "part of the front"
-        return f"{count(result['count'])} points: {kind} over {size}, in {took}."
+        shown = count(result["count"])
+        shown += f" of {count(found)}" if (found := result.get("thinned_from")) else ""
+        return f"{shown} points: {kind} over {size}, in {took}."
     first = result.get("first_rank", 1)
     if first > 1:
         return _ranks(first, result, size, took)

@@ -55,6 +55,7 @@ class Certificate(FromJson):
             most the MACs of the best.
         resolution: Of an incomplete Pareto front, by cost: each missing point has one here with as much NN-Mass that
             costs at most this much more.
+        thinned_from: Of a Pareto front that was thinned to `points`, the number of points that were found.
         spent: With `spend`, the `most` of its cost within the limits and whether it is proved, the `least` that the
             networks use, and the `network` that uses the most.
         first_rank: The rank at which the ranking starts. What is said of the best is said of rank 1.
@@ -87,6 +88,7 @@ class Certificate(FromJson):
     savings: Json | None = json_field(default=None)
     uniform: Json | None = json_field(default=None)
     resolution: Json | None = json_field(default=None)
+    thinned_from: int | None = json_field(default=None)
     spent: Json | None = json_field(default=None)
     first_rank: int = json_field(default=1)
     spaces: list[Json] | None = json_field(default=None)

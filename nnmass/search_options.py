@@ -83,7 +83,7 @@ class SearchOptions(TypedDict, total=False):
         objective: `{"maximize": "nn_mass"}` (default) or a cost that is a sum, such as `{"maximize": "params"}`;
             `{"minimize": "params" | "macs" | "weight_bytes" | "peak_activation_bytes" | "latency_ms" | "depth",
             "min_nn_mass": 755}` with or without the NN-Mass; or `{"pareto": ["nn_mass", "macs"]}`, with one cost or
-            two.
+            two, and with `"points": 50` for at most as many points of it.
         spend: `{"quantity": "macs", "share": 0.95}` leaves out networks that use less than this share of the most MACs
             that any network within the limits uses; None, the default, leaves out none.
         exclude: Networks that are no answer, at most 100: names, ids (with a service), definitions, or architectures of

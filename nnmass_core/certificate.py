@@ -273,6 +273,7 @@ class Certificate:
         front: Whether the result is a Pareto front.
         resolution: For an incomplete Pareto front, by cost: each missing point has one here with as much NN-Mass that
             costs at most this much more.
+        thinned_from: For a front that was thinned, the number of points that were found; all else is said of these.
         joint_relaxation: For an infeasible request that no single limit makes feasible, the least common factor on all
             limits that does; None for other requests, and when the time ran out.
         unfinished: What the time limit left open besides the ranking: `binding`, `relaxation`, `joint_relaxation`, or
@@ -304,6 +305,7 @@ class Certificate:
     uniform: Uniform | None = None
     front: bool = False
     resolution: dict[str, float] | None = None
+    thinned_from: int | None = None
     joint_relaxation: JointRelaxation | None = None
     unfinished: tuple[str, ...] = ()
     spent: Spent | None = None
@@ -351,6 +353,7 @@ class Certificate:
             **({} if self.reference is None else {"reference": _summary(self.reference), "savings": self.savings}),
             **({} if self.uniform is None else {"uniform": self.uniform.to_json()}),
             **({"resolution": self.resolution} if self.front else {}),
+            **({} if self.thinned_from is None else {"thinned_from": self.thinned_from}),
             **({} if self.spent is None else {"spent": self.spent.to_json()}),
             **({} if self.first_rank == 1 else {"first_rank": self.first_rank}),
             **({} if self.within is None else {"within": self.within.to_json()}),

@@ -67,7 +67,8 @@ costs that are maximized or minimized at any NN-Mass, weight_bytes as an objecti
 several devices, a batch, limits on density, depth and one memory, depth as an objective; stages that overlap or can be
 left out, and several numbers of cells, fronts in any two costs; kernels, squeeze-and-excitation, activations and stem
 strides of inverted residuals; several spaces, and several resolutions in every family of images; shares of a reference
-that are kept, and a reference where NN-Mass is maximized; spaces around a reference; limits taken from a reference.
+that are kept, and a reference where NN-Mass is maximized; spaces around a reference; limits taken from a reference;
+fronts that are thinned.
 """
 
 MOST_RESULTS = 1000
@@ -175,28 +176,36 @@ class Minimize:
         return {"minimize": self.cost, "min_nn_mass": self.min_nn_mass}
 
 
+POINTS = (3, 100_000)
+"""The least and the greatest number of points to which a front is thinned: its ends are up to three."""
+
+
 @dataclass(frozen=True)
 class Pareto:
     """The front of NN-Mass against one cost or two.
 
     Args:
         costs: The name of one cost, or the names of two different ones. Points are ascending in the first.
+        points: The most points of the answer, 3 or more: the front is found as a whole, and thinned then. None: all.
 
     Raises:
-        DefinitionError: A front cannot have these costs.
+        DefinitionError: A front cannot have these costs, or this number of points; the problem names its field.
     """
 
     costs: tuple[str, ...]
+    points: int | None = None
 
     def __post_init__(self) -> None:
         known, different = set(self.costs) <= set(objectives()), len(set(self.costs)) == len(self.costs)
         if not (known and different and len(self.costs) in (1, 2)):
             message = f"must be nn_mass and one or two different ones of {', '.join(objectives())}"
             raise DefinitionError.at("pareto", "unknown_choice", message)
+        if self.points is not None and (problems := list(check_integer(self.points, *POINTS, "points"))):
+            raise DefinitionError(problems)
 
     def to_json(self) -> JsonObject:
         """Write the objective in the form of the request."""
-        return {"pareto": ["nn_mass", *self.costs]}
+        return {"pareto": ["nn_mass", *self.costs], **({} if self.points is None else {"points": self.points})}
 
 
 Objective = Maximize | Minimize | Pareto
@@ -289,7 +298,11 @@ def decode_objective(data: object) -> Objective:
     if len(kinds) != 1:
         raise DefinitionError.at("", "required", "must have exactly one of maximize, minimize, pareto")
     of_reference = {"reference", KEPT_STAGES, KEPT_PARAMS}
-    further = {"minimize": {LEAST_MASS, *of_reference}, "maximize": {*of_reference, "ratio"}}
+    further = {
+        "minimize": {LEAST_MASS, *of_reference},
+        "maximize": {*of_reference, "ratio"},
+        "pareto": {"points"},
+    }
     allowed = {*kinds, *further.get(kinds[0], ())}
     problems = list(unknown_fields(data, allowed))
     if problems:
@@ -327,7 +340,9 @@ def objective_schema() -> JsonObject:
             object_schema(
                 "CompressWithinObjective", {"maximize": largest, "reference": compared, **within}, optional=within
             ),
-            object_schema("ParetoObjective", {"pareto": _fronts_schema()}),
+            object_schema(
+                "ParetoObjective", {"pareto": _fronts_schema(), "points": _points_schema()}, optional=["points"]
+            ),
         ],
     }
 
@@ -390,6 +405,16 @@ def _fronts_schema() -> JsonObject:
         "description": "The figures of the front: `nn_mass`, and one cost or two different ones. "
         "Points are ascending in the first cost.",
         "examples": [["nn_mass", "params"]],
+    }
+
+
+def _points_schema() -> JsonObject:
+    least, most = POINTS
+    return {
+        "anyOf": [{"type": "integer", "minimum": least, "maximum": most}, {"type": "null"}],
+        "description": "The most points of the answer. The front is found and proved as a whole, and thinned then: its "
+        "ends stay, and the others are taken evenly along it. Null or left out: all points.",
+        "examples": [50],
     }
 
 
@@ -456,7 +481,8 @@ def _decode_pareto(data: Mapping[str, Any]) -> Objective:
     names = data["pareto"]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or names[:1] != ["nn_mass"]:
         raise DefinitionError.at("pareto", "unknown_choice", "must be a list that starts with nn_mass")
-    return Pareto(tuple(names[1:]))
+    points: Any = as_integer(data.get("points"))  # whatever it is: the front checks it
+    return Pareto(tuple(names[1:]), points)
 
 
 def _is_number(value: object) -> bool:
@@ -782,7 +808,7 @@ class SearchRequest:
                 early = least is not None if reference is None else not has_later_fields(reference)
                 early &= kept == NOTHING_KEPT
                 return 1 if early and name not in LATER_COSTS else 2
-            case Pareto(costs=names):
+            case Pareto(costs=names, points=None):
                 return 2 if LATER_COSTS & {*names} or (len(names) > 1 and names not in FIRST_PAIRS) else 1
         return 2
 

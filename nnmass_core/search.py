@@ -34,7 +34,7 @@ from nnmass_core.engine.fronts.labels import TooManyLabels, fits
 from nnmass_core.engine.fronts.optima import ends_of_front, front_of_optima
 from nnmass_core.engine.joint_relaxation import EASIEST, least_factor
 from nnmass_core.engine.listing import Listing, listable, listed_beats, listed_best, listed_front
-from nnmass_core.engine.pareto import Front
+from nnmass_core.engine.pareto import Front, thinned
 from nnmass_core.engine.peaks import admits_below, front_of_peak, least_peak, least_peaks, least_possible
 from nnmass_core.engine.problem import (
     MASS,
@@ -431,7 +431,8 @@ class _Question:
             front = self._front(problem, self._objective)
         except OutOfTime:
             return SearchResult((), self._front_certificate((), Front([], None, 0, 0), feasible=None))
-        ranking = self._ranked([list(point.integers) for point in front.points])
+        kept = thinned(front.points, self._objective.points)
+        ranking = self._ranked([list(point.integers) for point in kept])
         return SearchResult(ranking, self._front_certificate(ranking, front, feasible=bool(ranking)))
 
     def _with_copies(self, problem: ChainProblem, k: int) -> Solution:
@@ -585,6 +586,7 @@ class _Question:
             pruned=front.pruned,
             front=True,
             resolution=None if gaps is None else self._in_units(gaps),
+            thinned_from=len(front.points) if len(front.points) > len(ranking) else None,
         )
 
     def _shares(self, ranking: tuple[Ranked, ...], solution: Solution | None, bound: float | None) -> tuple[Share, ...]:

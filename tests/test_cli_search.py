@@ -68,6 +68,7 @@ def test_a_space_is_read_from_a_file_or_standard_input(tmp_path: Path) -> None:
         (("--pareto", "macs"), {"pareto": ["nn_mass", "macs"]}),
         (("--pareto", "params, macs"), {"pareto": ["nn_mass", "params", "macs"]}),
         (("--pareto", "weight_bytes,macs"), {"pareto": ["nn_mass", "weight_bytes", "macs"]}),
+        (("--pareto", "macs", "--points", "5"), {"pareto": ["nn_mass", "macs"], "points": 5}),
         ((), {"maximize": "nn_mass"}),
     ],
 )
@@ -287,6 +288,11 @@ def test_a_front_is_printed_without_ranks_and_without_a_best_network() -> None:
     assert done.stdout.split()[:2] == ["point", "NN-Mass"]
     for word in ("rank", "by the best", "The best", "--save"):
         assert word not in done.stdout
+    thinned = run(
+        "search", "--preset", "densenet-mlp-mnist", "--pareto", "params", "--max-macs", "20k", "--points", "7"
+    )
+    whole = next(line for line in done.stdout.splitlines() if "the exact front" in line).split()[0]
+    assert f"7 of {whole} points: the exact front" in thinned.stdout
     refused = run("search", "--preset", "densenet-mlp-mnist", "--pareto", "params", "--save", "best.json")
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert "--save does not apply to a Pareto front" in refused.stderr
@@ -393,6 +399,8 @@ def test_a_search_without_proof_exits_with_4() -> None:
         ((*SMALL, "--minimize", "macs", "--min-nn-mass", "-1"), "--min-nn-mass must be a number"),
         ((*SMALL, "--pareto", "macs", "--minimize", "macs"), "--pareto cannot be combined with"),
         ((*SMALL, "--pareto", "beauty"), "--pareto must be nn_mass and one or two different ones of"),
+        ((*SMALL, "--points", "9"), "--points applies only to a Pareto front"),
+        ((*SMALL, "--pareto", "macs", "--points", "2"), "--points must be"),
         ((*SMALL, "--pareto", "macs,macs"), "--pareto must be nn_mass and one or two different ones of"),
         ((*SMALL, "--pareto", "macs,latency_ms"), "--pareto requires a device with a latency profile"),
         ((*SMALL, "--pareto", "macs", "--top-k", "3"), "--top-k does not apply to a Pareto front"),

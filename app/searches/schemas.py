@@ -518,6 +518,12 @@ class Result(BaseModel):
         "this much more, in the unit of each cost; null if exact.",
         examples=[{"params": 1024}],
     )
+    thinned_from: int | None = Field(
+        None,
+        description="Pareto front with `points`: the number of points that were found, where it is larger. What is "
+        "proved is said of all of them.",
+        examples=[1276],
+    )
     spent: Spent | None = Field(
         None,
         description="With `spend`: the proof of the most of its cost; null without it, or if nothing was found.",

@@ -20,6 +20,7 @@ from nnmass_core.codec import JsonObject, one_of
 from nnmass_core.costs import COSTS, LEAST_MASS, NO_COSTS, USUAL_KEPT, costs_by_floor, costs_by_limit
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.named.within import TAKEN, scaled
+from nnmass_core.request import POINTS
 
 Form = Mapping[str, Sequence[str]]
 """A submitted form: the values of each field."""
@@ -177,7 +178,8 @@ def _budget(form: Form, problems: list[Problem]) -> JsonObject:
 def _objective(form: Form, problems: list[Problem]) -> JsonObject:
     goal, cost = _goal(form), value(form, "cost") or "params"
     if goal == "front":
-        return {"pareto": ["nn_mass", *cost.split("+")]}
+        points = {"points": _whole(form, "points", POINTS[0], problems)} if value(form, "points") else {}
+        return {"pareto": ["nn_mass", *cost.split("+")], **points}
     if goal == "least":
         least = {LEAST_MASS: _real(form, LEAST_MASS, None, problems)} if value(form, LEAST_MASS) else {}
         return {"minimize": cost, **least}
@@ -323,6 +325,7 @@ def filled(request: Mapping[str, Any]) -> dict[str, list[str]]:
     if "pareto" in objective:
         order = list(COSTS)  # the form has each pair once; the other order has the same points
         form |= {"goal": "front", "cost": "+".join(sorted(objective["pareto"][1:], key=order.index))}
+        form |= {"points": str(objective["points"])} if "points" in objective else {}
     elif "maximize" in objective and "reference" in objective:
         # the budget has the limit that a ratio was
         form |= {"goal": "within", "reference": json.dumps(objective["reference"])}

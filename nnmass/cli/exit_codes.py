@@ -24,6 +24,7 @@ OPTIONS = {
     "objective.maximize": "--maximize",
     "objective.min_nn_mass": "--min-nn-mass",
     "objective.pareto": "--pareto",
+    "objective.points": "--points",
     "objective.reference": "the reference",
     "spend": "--spend",
     "spend.quantity": "--spend",

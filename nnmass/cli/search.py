@@ -118,6 +118,10 @@ def search(
         str | None,
         typer.Option(metavar="COSTS", help="Pareto front of NN-Mass and a cost, or two: macs, or params,latency_ms."),
     ] = None,
+    points: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="With --pareto: at most N points of the front, 3 or more (default: all)."),
+    ] = None,
     widths: Widths = None,
     exclude: Exclude = None,
     top_k: TopK = None,
@@ -142,7 +146,7 @@ def search(
         where = _space_of(preset or [], space or [], around, keep, width, depth, within=within)
         if pareto is not None and save is not None:
             refuse("--save does not apply to a Pareto front: none of its networks is the best")
-        objective = _objective_of(minimize, maximize, limits[LEAST_MASS], pareto)
+        objective = _objective_of(minimize, maximize, limits[LEAST_MASS], pareto, points)
         options = _aimed(objective, limits, device, precision, batch) | {"spend": _spend_of(spend)}
         options |= _ranked(top_k, first_rank, diversity, time_limit)
         options |= {"exclude": _networks(exclude or [])}
@@ -375,15 +379,22 @@ def _reference_in(place: str) -> Any:
 
 
 def _objective_of(
-    minimize: str | None, maximize: str | None, least: float | str | None, pareto: str | None
+    minimize: str | None,
+    maximize: str | None,
+    least: float | str | None,
+    pareto: str | None,
+    points: int | None = None,
 ) -> JsonObject:
     """Return the objective. least: the least NN-Mass, which is part of it where a cost is minimized."""
     given = {"--pareto": pareto, "--minimize": minimize, "--maximize": maximize}
     asked = [option for option, value in given.items() if value is not None]
     if len(asked) > 1:
         refuse(f"{asked[0]} cannot be combined with {asked[1]}")
+    if points is not None and pareto is None:
+        refuse("--points applies only to a Pareto front: give --pareto")
     if pareto is not None:
-        return {"pareto": ["nn_mass", *(cost.strip() for cost in pareto.split(","))]}
+        thinned = {} if points is None else {"points": points}
+        return {"pareto": ["nn_mass", *(cost.strip() for cost in pareto.split(","))], **thinned}
     if minimize is None:
         return {"maximize": "nn_mass" if maximize is None else maximize}
     return {"minimize": minimize} | ({} if least is None else {LEAST_MASS: least})

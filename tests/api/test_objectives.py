@@ -110,6 +110,17 @@ def test_a_front_in_two_costs_has_every_point_in_pages_and_files(client: TestCli
         assert not all(a <= b for a, b in zip(one, another, strict=True))
 
 
+def test_a_front_is_thinned_to_the_points_that_are_asked_for(client: TestClient, worker: Context) -> None:
+    whole, every = run(client, worker, {"objective": {"pareto": ["nn_mass", "params"]}})
+    thinned, items = run(client, worker, {"objective": {"pareto": ["nn_mass", "params"], "points": 5}})
+    assert [item["point"] for item in items] == [1, 2, 3, 4, 5]
+    assert items[0]["arch_id"] == every[0]["arch_id"]
+    assert items[-1]["nn_mass"] == whole["result"]["best_nn_mass"] == thinned["result"]["best_nn_mass"]
+    assert whole["result"]["count"] > 5
+    assert (thinned["result"]["thinned_from"], whole["result"]["thinned_from"]) == (whole["result"]["count"], None)
+    assert thinned["result"]["optimal"]
+
+
 def test_a_point_of_a_front_has_no_rank(client: TestClient, worker: Context) -> None:
     search, items = run(client, worker, {"objective": {"pareto": ["nn_mass", "params"]}})
     assert [(item["rank"], item["point"]) for item in items[:3]] == [(None, 1), (None, 2), (None, 3)]
@@ -413,6 +424,8 @@ def test_a_reference_as_budget_is_stored_with_its_numbers_and_named_in_the_answe
         ({"budget": {"max_nn_mass": 1}, "objective": {"minimize": "macs", "min_nn_mass": 2}}, "objective.min_nn_mass"),
         ({"objective": {"pareto": ["nn_mass", "macs"]}, "top_k": 5}, "top_k"),
         ({"objective": {"pareto": ["nn_mass", "macs", "macs"]}}, "objective.pareto"),
+        ({"objective": {"pareto": ["nn_mass", "macs"], "points": 2}}, "objective.points"),
+        ({"objective": {"maximize": "nn_mass", "points": 9}}, "objective.points"),
         ({"objective": {"pareto": ["nn_mass", "macs", "params", "weight_bytes"]}}, "objective.pareto"),
         ({"objective": {"pareto": ["nn_mass", "macs"]}, "diversity": "shape"}, "diversity"),
         ({"objective": {"minimize": "latency_ms", "min_nn_mass": 1}}, "objective.minimize"),

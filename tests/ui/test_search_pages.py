@@ -53,6 +53,7 @@ def test_a_form_filled_from_a_search_gives_the_same_request(site: Everything) ->
         {"space": "resnet-tiny", "objective": {"minimize": "macs", "min_nn_mass": 20.5}},
         {"space": "mobilenet-v2-imagenet", "objective": {"minimize": "params", "reference": "mobilenet_v2"}},
         {"space": "densenet-tiny", "objective": {"pareto": ["nn_mass", "params", "macs"]}},
+        {"space": "densenet-tiny", "objective": {"pareto": ["nn_mass", "params"], "points": 20}},
         {"space": "densenet-tiny", "objective": {"pareto": ["nn_mass", "macs", "peak_activation_bytes"]}},
         {"space": "densenet-tiny", "objective": {"maximize": "weight_bytes"}},
         {"space": "densenet-tiny", "spend": {"quantity": "params", "share": 0.925}},
