@@ -56,10 +56,15 @@ def sizes(space: dict[str, Any]) -> list[tuple[int, int]]:
     return found
 
 
-def body(w: int, d: int, t: int, positions: int) -> Option:
+def taps(space: dict[str, Any]) -> int:
+    """Return the numbers of a kernel: 3x3, of signals 1x3."""
+    return 3 if 1 in (space["input"]["height"], space["input"]["width"]) else 9
+
+
+def body(w: int, d: int, t: int, positions: int, kernel: int = 9) -> Option:
     """Layers 1 .. d-1 of a cell: layer 1 normalizes its output, layer j >= 2 its input."""
     taken = [0 if j < 2 else min(w * (j - 1), t) for j in range(1, d)]
-    weights = sum(9 * (w + more) * w for more in taken)
+    weights = sum(kernel * (w + more) * w for more in taken)
     norm = sum(w + more for more in taken)
     live = 0 if d == 1 else (d * w + t) if d >= 3 and t > 0 else 2 * w
     mass = Fraction(2 * d * sum(taken), (d - 1) * (d - 2)) if d >= 3 else Fraction(0)
@@ -67,15 +72,15 @@ def body(w: int, d: int, t: int, positions: int) -> Option:
     return Option((weights + 2 * norm, weights * positions, weights + 4 * norm, indices), live * positions, mass)
 
 
-def entry(w_in: int, w: int, before: int, after: int) -> Option:
+def entry(w_in: int, w: int, before: int, after: int, kernel: int = 9) -> Option:
     """A cell's first layer, with the BatchNorm of its output."""
-    weights = 9 * w_in * w
+    weights = kernel * w_in * w
     return Option((weights + 2 * w, weights * after, weights + 4 * w, 0), w_in * before + w * after)
 
 
 def head(w: int, size: tuple[int, int], classes: int) -> Option:
     """Pooling and the Linear layer."""
-    pooled = w * (size[0] // 2) * (size[1] // 2)
+    pooled = w * math.prod(side // 2 if side > 1 else 1 for side in size)
     params = pooled * classes + classes
     peak = max(w * size[0] * size[1] + pooled, pooled + classes)
     return Option((params, pooled * classes, params, 0), peak)
@@ -92,7 +97,7 @@ def add_cells(model: Model, space: dict[str, Any]) -> list[dict[int, cp_model.In
     """Add a boolean for each triple of each cell, exactly one a cell; return booleans of each cell's widths."""
     widths: list[dict[int, cp_model.IntVar]] = []
     for cell, (height, width) in enumerate(sizes(space)):
-        model.cells.append({abc: model.choice(body(*abc, height * width)) for abc in triples(space, cell)})
+        model.cells.append({abc: model.choice(body(*abc, height * width, taps(space))) for abc in triples(space, cell)})
         model.cp.add_exactly_one(model.cells[-1].values())
         widths.append({})
         for w in sorted({abc[0] for abc in model.cells[-1]}):
@@ -103,11 +108,11 @@ def add_cells(model: Model, space: dict[str, Any]) -> list[dict[int, cp_model.In
 
 def add_meetings(model: Model, space: dict[str, Any], widths: list[dict[int, cp_model.IntVar]]) -> None:
     """Add a boolean for each pair of widths that meet, with the costs of the layer between them."""
-    size = [height * width for height, width in sizes(space)]
+    size, kernel = [height * width for height, width in sizes(space)], taps(space)
     for w, variable in widths[0].items():
-        model.cp.add(model.choice(entry(space["input"]["channels"], w, size[0], size[0])) == variable)
+        model.cp.add(model.choice(entry(space["input"]["channels"], w, size[0], size[0], kernel)) == variable)
     for cell, (before, after) in enumerate(itertools.pairwise(widths), start=1):
-        pairs = {(a, b): model.choice(entry(a, b, size[cell - 1], size[cell])) for a in before for b in after}
+        pairs = {(a, b): model.choice(entry(a, b, size[cell - 1], size[cell], kernel)) for a in before for b in after}
         for a, variable in before.items():
             model.cp.add(sum(pairs[a, b] for b in after) == variable)
         for b, variable in after.items():
