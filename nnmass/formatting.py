@@ -521,7 +521,7 @@ def replayed(result: Mapping[str, Any], request: Mapping[str, Any]) -> str:
         said = "keeping these shares lost 0.5 to 1.1 points of accuracy at 1.3 to 1.4 times fewer MACs"
     elif objective.get("minimize") == "macs" and not KEPT.keys() & objective.keys():
         said = "the fewest MACs at a reference's NN-Mass lost 1 to 9 points of accuracy at 1.5 to 2.8 times fewer MACs"
-    elif objective.get("maximize") == "nn_mass" and "max_macs" in request["budget"]:
+    elif objective.get("maximize") == "nn_mass" and COSTS["macs"].limit in request["budget"]:
         said = "the most NN-Mass within 80 % of the MACs lost 0.6 to 0.9 points of accuracy, within 50 % 2.4 to 5.4"
     else:
         said, tested = "this rule was not tried", ""

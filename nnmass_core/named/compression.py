@@ -124,9 +124,11 @@ def _in_proportion(reference: Architecture, limits: Mapping[str, int]) -> JsonOb
 def _in_steps(reference: Architecture, least: int) -> Iterator[tuple[Fraction, Architecture]]:
     """Yield narrower networks with at least some channels in each stage, where the reference has as many."""
     for width, network in _narrower(reference):
+        if not isinstance(network, Separate):  # its stages have no channels of their own
+            return
         form: dict[str, Any] = network.definition()
         parts = reference.evaluation.parts
-        if len(form.get("stages", ())) == len(parts):
+        if len(form["stages"]) == len(parts):
             channels = [max(own, min(part.width, least)) for own, part in zip(network.widths, parts, strict=True)]
             stages = [stage | {"channels": c} for stage, c in zip(form["stages"], channels, strict=True)]
             with suppress(DefinitionError):  # such as neighbors that are one stage

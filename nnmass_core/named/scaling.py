@@ -195,7 +195,13 @@ def around_schema(network: JsonObject) -> JsonObject:
     )
     properties: JsonObject = {
         "around": {**network, "description": "The reference."},
-        "keep": {"type": "array", "items": names, "description": about, "examples": [list(KEPT_BY_DEFAULT)]},
+        "keep": {
+            "type": "array",
+            "items": names,
+            "maxItems": len(KEPT),
+            "description": about,
+            "examples": [list(KEPT_BY_DEFAULT)],
+        },
         "width": multipliers_schema(
             "WidthRange", MOST_WIDTH, "Multipliers of the channels, or of the widths of cells.", WIDTHS
         ),
@@ -209,6 +215,8 @@ def around_schema(network: JsonObject) -> JsonObject:
 def _decode_keep(keep: object) -> tuple[str, ...]:
     if not isinstance(keep, list | tuple):
         raise DefinitionError.at("keep", "not_a_list", "must be a list of names")
+    if len(keep) > len(KEPT):
+        raise DefinitionError.at("keep", "bad_length", f"must have at most {len(KEPT)} entries")
     problems = [
         Problem(f"keep.{place}", "unknown_choice", one_of(name, KEPT))
         for place, name in enumerate(keep)

@@ -473,7 +473,7 @@ IN_BODIES: list[tuple[str, dict[str, Any], str]] = [
     ("POST /v1/verifications", GOOD_VERIFICATION | {"artifacts": ["weights"] * 6}, "artifacts"),
     ("POST /v1/verifications", GOOD_VERIFICATION | {"dataset": LONG_PATH}, "dataset.path"),
     ("POST /v1/verifications", GOOD_VERIFICATION | {"search": ID, "top": 11}, "top"),
-    ("POST /v1/verifications", GOOD_VERIFICATION | {"search": ID, "controls": ["params"] * 3}, "controls"),
+    ("POST /v1/verifications", GOOD_VERIFICATION | {"search": ID, "controls": ["params"] * 5}, "controls"),
     ("POST /v1/verifications", GOOD_VERIFICATION | {"arch_id": "x" * 65}, "arch_id"),
     ("POST /v1/measurements", GOOD_MEASUREMENT | {"samples": 257}, "samples"),
     ("POST /v1/measurements", GOOD_MEASUREMENT | {"seeds": list(range(21))}, "seeds"),

@@ -252,11 +252,12 @@ def test_the_openapi_document_describes_families_and_errors(client: TestClient) 
     document = client.get("/openapi.json").json()
     assert document["openapi"].startswith("3.1")
     body = document["components"]["schemas"]["SearchBody"]
-    preset, definition, several = body["properties"]["space"]["anyOf"]
+    preset, definition, around, several = body["properties"]["space"]["anyOf"]
     assert (several["type"], several["minItems"], several["maxItems"]) == ("array", 2, 8)
     assert preset == {"$ref": "#/components/schemas/PresetName"}
     assert "densenet-cifar" in document["components"]["schemas"]["PresetName"]["enum"]
     assert definition == {"$ref": "#/components/schemas/Space"}
+    assert around == {"$ref": "#/components/schemas/AroundSpace"}
     assert {"$ref": "#/components/schemas/DenseNetCnnSpace"} in document["components"]["schemas"]["Space"]["oneOf"]
     for path, methods in document["paths"].items():
         for method, operation in methods.items():

@@ -342,6 +342,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"around": {"family": "resnet"}}, "around.input", "required"),
     ({"around": "resnet18", "keep": ["stemm"]}, "keep.0", "unknown_choice"),
     ({"around": "resnet18", "keep": "stem"}, "keep", "not_a_list"),
+    ({"around": "resnet18", "keep": ["stem"] * 8}, "keep", "bad_length"),
     ({"around": "resnet18", "width": 0}, "width", "out_of_range"),
     ({"around": "resnet18", "width": [1, True]}, "width.1", "out_of_range"),
     ({"around": "resnet18", "depth": {"min": 1, "max": 3.5}}, "depth.max", "out_of_range"),
