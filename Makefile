@@ -35,14 +35,15 @@ coverage: .venv-dev/installed ## Run the tests as `make test` does, and report w
 	@.venv-dev/bin/coverage combine --quiet
 	@.venv-dev/bin/coverage report --skip-covered
 
-SLOW_TESTS = chaos deploy generated gpu nets processes ui api/test_bad_input.py api/test_fuzz.py \
-	api/test_made_by_worker.py core/test_controls.py core/test_evidence.py core/test_limited.py \
-	core/test_random_cpsat.py core/test_search_cpsat.py jobs/test_verification_tasks.py test_cli_export.py \
-	test_docs.py test_notebooks.py test_public_cases.py test_study.py
+SLOW_TESTS = chaos client deploy generated gpu guide nets processes ui api/test_bad_input.py api/test_fuzz.py \
+	api/test_made_by_worker.py api/test_tenants.py core/test_controls.py core/test_evidence.py core/test_limited.py \
+	core/test_peaks.py core/test_random_cpsat.py core/test_search_cpsat.py core/test_search_exact.py \
+	core/test_structure.py jobs/test_verification_tasks.py test_cli_export.py test_cli_processes.py test_docs.py \
+	test_notebooks.py test_public_cases.py test_study.py
 
 test-quick: .venv-dev/installed ## Run the tests that need no servers, browser or torch: two to three minutes on two cores
 	@.venv-dev/bin/python -m pytest --numprocesses logical --dist loadfile -q -m "not slow and not servers and not processes" \
-		--most-cases 3 $(addprefix --ignore tests/,$(SLOW_TESTS))
+		--most-cases 1 $(addprefix --ignore tests/,$(SLOW_TESTS))
 
 check: .venv-dev/installed ## Lint, formatting, spelling, wording, types and import contracts, as CI runs them
 	.venv-dev/bin/ruff check .
