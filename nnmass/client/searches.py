@@ -130,8 +130,7 @@ class SearchCalls(Calls):
             TimedOut: The search has not ended after `timeout` seconds.
             SearchFailed: The search ended without a result.
         """
-        body = question_of(around(reference, keep, width, depth), options)
-        return self.answer(self.wait(self._submitted(body, AT_ONCE), progress=progress, timeout=timeout))
+        return self.search(around(reference, keep, width, depth), progress=progress, timeout=timeout, **options)
 
     def compress(
         self,
