@@ -82,12 +82,12 @@ class ProportionalSpace(Space):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> NoReturn:
         """Not here: `named.scaling` reads it, since a form may name its reference."""
-        raise NotImplementedError
+        raise NotImplementedError  # no registry has this class, so that nothing reads a form with it
 
     @classmethod
     def schema(cls) -> NoReturn:
         """Not here: `named.scaling` describes it."""
-        raise NotImplementedError
+        raise NotImplementedError  # as above
 
     def to_json(self) -> JsonObject:
         form: JsonObject = self.asked
