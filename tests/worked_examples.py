@@ -9,10 +9,14 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import Matern, WhiteKernel
 
 from nnmass_core import mass
 from nnmass_core.architecture import Architecture, Image
 from nnmass_core.budget import Budget, least_mass_of, most_mass_of
+from nnmass_core.campaigns.fit import left_out
+from nnmass_core.campaigns.pool import Score
 from nnmass_core.certificate import Certificate
 from nnmass_core.codec import JsonObject, decode
 from nnmass_core.engine.bounds import Layer, Prices, layer, price
@@ -149,6 +153,27 @@ def signals() -> Figures:
     )
     figures_of_plain = costs(plain) | figures(peak=plain.evaluation.peak_elements, m=plain.evaluation.mass)
     return figures_of_plain | {f"{name} of depthwise": value for name, value in costs(depthwise).items()}
+
+
+def fitted_score() -> Figures:
+    """Return the scores of two options."""
+    score = Score(np.array([3e-6, 0.0, 0.02]), np.array([1.5]), 1e-4)
+    first, second = score.of(np.array([[8714.0, 8584, 25], [610, 600, 0]]), np.log([[3.0], [1.0]])).tolist()
+    return figures(**{"score of the first": first, "score of the second": second})
+
+
+def left_out_results() -> Figures:
+    """Return the leave-one-out errors of a process with given hyperparameters."""
+    kernel = Matern(1.0, nu=2.5) + WhiteKernel(0.01)
+    process = GaussianProcessRegressor(kernel, optimizer=None).fit(np.array([[0.0], [1], [2]]), np.array([-1, 0.5, 1]))
+    errors, deviations = left_out(process)
+    return figures(
+        **{
+            "error of the first": errors[0],
+            "error of the last": errors[2],
+            "deviation of the second": deviations[1],
+        }
+    )
 
 
 def several_cells_of_an_mlp() -> Figures:
@@ -726,4 +751,6 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     95: nodes_of_dense_blocks,
     96: several_cells_of_an_mlp,
     97: signals,
+    98: fitted_score,
+    99: left_out_results,
 }

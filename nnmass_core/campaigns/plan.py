@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 
-from nnmass_core.campaigns.pool import Pool
+from nnmass_core.campaigns.fit import Fitted, fit
+from nnmass_core.campaigns.pool import Candidates, Pool
 from nnmass_core.campaigns.spread import Role, in_order, spread
 from nnmass_core.errors import DefinitionError, Problem
 
 Strategy = Literal["spread-fit-confirm", "random", "top"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 """`spread-fit-confirm`: see `plan`. `random`: networks near the budget. `top`: the ranking of a search by NN-Mass."""
+
+TOP = 64
+"""The networks of the greatest fitted score that are considered beside the candidates."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,10 @@ def plan(
     """Return what to train in the next round; nothing where the trainings are spent or no network is left.
 
     The first round of `spread-fit-confirm` takes half of the trainings: `nnmass_core.campaigns.spread`. Each later one
-    fits a model to everything measured, and takes the best predicted and the most uncertain networks. The rounds after
-    the first divide the other half evenly. `random` and `top` have the same rounds.
+    fits two models to everything measured, a sum over stages and a Gaussian process (`nnmass_core.campaigns.fit`). Of
+    the candidates and the networks of the greatest sum it takes those of the greatest expected improvement: the best
+    predicted and the most uncertain ones. With too few results it takes those that `spend` the budget, without a
+    prediction. The rounds after the first divide the other half evenly. `random` and `top` have the same rounds.
 
     The plan depends on its arguments alone. Call it with the results that were known when the round began: in the
     middle of a round it would plan the rest of the trainings anew.
@@ -91,6 +97,7 @@ def plan(
 
     Raises:
         DefinitionError: trainings, rounds or strategy is wrong; each problem names its field.
+        NotPossible: scikit-learn is not installed.
     """
     _check(trainings, rounds, strategy)
     results = sorted(measured, key=lambda one: (one.key, one.seed))
@@ -106,8 +113,46 @@ def plan(
         return [Proposal(candidates.keys[row], role) for row in rows]
     if spent == 0:
         return [Proposal(key, role) for key, role in spread(candidates, count, seed, taken)]
-    rows = in_order(candidates, "spend", seed, taken)[:count]
-    return [Proposal(candidates.keys[row], "spend") for row in rows]
+    fitted = fit_results(pool, results, candidates)
+    if fitted is None:
+        rows = in_order(candidates, "spend", seed, taken)[:count]
+        return [Proposal(candidates.keys[row], "spend") for row in rows]
+    return _best_of(candidates.joined(pool.best(fitted.score, TOP, taken).networks), fitted, count, taken)
+
+
+def fit_results(pool: Pool, measured: Iterable[Measured], candidates: Candidates) -> Fitted | None:
+    """Return the models fitted to the mean accuracy of each network; None with too few results.
+
+    Args:
+        pool: The networks within the budget.
+        measured: The results, one for each training.
+        candidates: The pool's candidates, by which figures are standardized.
+
+    Raises:
+        NotPossible: scikit-learn is not installed.
+    """
+    accuracies = dict(leaders(measured))
+    networks = pool.describe(sorted(accuracies))
+    return fit(networks, np.array([accuracies[key] for key in networks.keys]), candidates)
+
+
+def _best_of(candidates: Candidates, fitted: Fitted, count: int, taken: Collection[str]) -> list[Proposal]:
+    """Return the networks of the greatest expected improvement, each as if those before it were measured."""
+    free = candidates.take(np.array([row for row, key in enumerate(candidates.keys) if key not in taken], np.int64))
+    found: list[Proposal] = []
+    left = np.ones(len(free), bool)
+    mean, first = fitted.predict(free) if len(free) else (np.zeros(0), np.zeros(0))
+    deviation = first
+    while len(found) < count and left.any():
+        improvement = fitted.improvement(mean, deviation)
+        row = int(np.argmax(np.where(left, improvement, -np.inf)))
+        role: Role = "best_predicted" if mean[row] == mean[left].max() else "most_uncertain"
+        left[row] = False
+        low, high = fitted.interval(mean[row], first[row])
+        found.append(Proposal(free.keys[row], role, Prediction(float(mean[row]), low, high, fitted.error)))
+        if len(found) < count:
+            deviation = fitted.deviation_after(free, free.take(np.flatnonzero(~left)))
+    return found
 
 
 def confirmations(measured: Iterable[Measured], confirm: int) -> list[Proposal]:

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
+COLUMNS = ("params", "macs", "nn_mass", "depth", "width", "share", "terms")
+"""The columns of `Candidates`, in the order of its fields."""
+
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
@@ -42,8 +45,16 @@ class Candidates:
 
     def take(self, rows: Rows) -> Candidates:
         """Return some of the networks. rows: their positions."""
-        columns = (self.params, self.macs, self.nn_mass, self.depth, self.width, self.share, self.terms)
-        return Candidates(tuple(self.keys[row] for row in rows), *(column[rows] for column in columns))
+        return Candidates(tuple(self.keys[row] for row in rows), *(getattr(self, name)[rows] for name in COLUMNS))
+
+    def joined(self, others: Candidates) -> Candidates:
+        """Return these networks and the others that are not among them."""
+        known = {*self.keys}
+        more = others.take(np.array([row for row, key in enumerate(others.keys) if key not in known], np.int64))
+        return Candidates(
+            (*self.keys, *more.keys),
+            *(np.concatenate([getattr(self, name), getattr(more, name)]) for name in COLUMNS),
+        )
 
 
 @dataclass(frozen=True, eq=False)
