@@ -30,7 +30,8 @@ needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the tables of the pub
 
 def benchmark(**columns: list[float]) -> Benchmark:
     measures = {name: np.array(values, float) for name, values in columns.items() if name != "accuracy"}
-    return Benchmark("toy", np.array(columns["accuracy"], float), measures, measures["nn_mass"][:, None])
+    mass = measures["nn_mass"][:, None]
+    return Benchmark("toy", np.array(columns["accuracy"], float), measures, np.arange(len(mass))[:, None], mass)
 
 
 TOY = benchmark(

@@ -36,12 +36,14 @@ class Benchmark:
         name: Of the benchmark; for TransNAS-Bench-101 with the task.
         accuracy: In percent, (n,).
         measures: Values by name, (n,) each: those of `OWN`, and the proxies of the file.
+        choices: What distinguishes the networks, a row of small integers each, (n, positions).
         stages: NN-Mass of each stage, (n, stages); None where stages differ from network to network.
     """
 
     name: str
     accuracy: Floats
     measures: Mapping[str, Floats]
+    choices: NDArray[np.int64]
     stages: Floats | None = None
 
     def __len__(self) -> int:
@@ -50,7 +52,8 @@ class Benchmark:
     def part(self, name: str, rows: NDArray[np.bool_]) -> Benchmark:
         """Return the benchmark of some of the networks. rows: whether each belongs to it, (n,)."""
         measures = {measure: values[rows] for measure, values in self.measures.items()}
-        return Benchmark(name, self.accuracy[rows], measures, None if self.stages is None else self.stages[rows])
+        stages = None if self.stages is None else self.stages[rows]
+        return Benchmark(name, self.accuracy[rows], measures, self.choices[rows], stages)
 
 
 def read(folder: Path) -> tuple[Benchmark, ...]:
@@ -83,12 +86,17 @@ def inverted_residual_mass(channels: int, expansion: int) -> float:
 
 
 def _benchmark(
-    name: str, accuracy: Iterable[float], blocks: Iterable[int], stages: list[list[float]], **measures: Iterable[float]
+    name: str,
+    accuracy: Iterable[float],
+    blocks: Iterable[int],
+    choices: list[list[int]],
+    stages: list[list[float]],
+    **measures: Iterable[float],
 ) -> Benchmark:
     by_stage = np.array(stages, np.float64)
     columns = {"nn_mass": by_stage.sum(axis=1), **measures, "blocks": blocks}
     arrays = {measure: np.array([*values], np.float64) for measure, values in columns.items()}
-    return Benchmark(name, np.array([*accuracy], np.float64), arrays, by_stage)
+    return Benchmark(name, np.array([*accuracy], np.float64), arrays, np.array(choices), by_stage)
 
 
 MACRO_CHANNELS, MACRO_BLOCKS, MACRO_EXPANSIONS = (64, 128, 256), (2, 3, 3), {"1": 3, "2": 6}
@@ -110,6 +118,14 @@ def _macro(rows: list[Row]) -> Iterator[Benchmark]:
         "NAS-Bench-Macro",
         (float(np.mean([float(row["accuracy"]) for row in found])) for found in by_network.values()),
         (sum(len(stage.replace("0", "")) for stage in network) for network in by_network),
+        [
+            [
+                int(digit)
+                for stage, blocks in zip(network, MACRO_BLOCKS, strict=True)
+                for digit in stage.ljust(blocks, "0")
+            ]
+            for network in by_network
+        ],
         [
             [
                 sum(inverted_residual_mass(channels, MACRO_EXPANSIONS[block]) for block in stage[1:])
@@ -139,6 +155,7 @@ def _accel(rows: list[Row]) -> Iterator[Benchmark]:
         "Accel-NASBench",
         (float(row["top1"]) for row in rows),
         (sum(repeats for _, _, repeats, _ in network) for network in networks),
+        [[value for stage in network for value in stage] for network in networks],
         [
             [
                 # a stage changes the channels: its first block has no shortcut
@@ -152,7 +169,7 @@ def _accel(rows: list[Row]) -> Iterator[Benchmark]:
     )
 
 
-TRANSNAS_STEM = 64
+TRANSNAS_STEM, TRANSNAS_MODULES = 64, 6
 TRANSNAS_GIVEN = ("task", "blocks", "accuracy", *COSTS)
 
 
@@ -169,11 +186,12 @@ def _transnas(rows: list[Row]) -> Iterator[Benchmark]:
             f"TransNAS-Bench-101 macro, {task}",
             (float(row["accuracy"]) for row in of_task),
             (2 * len(network) for network in networks),
+            [[*network, *([0] * (TRANSNAS_MODULES - len(network)))] for network in networks],
             [[_transnas_mass(network)] for network in networks],
             **{cost: [float(row[cost]) for row in of_task] for cost in COSTS},
         )
         measures = {name: np.array([float(row[name]) for row in of_task]) for name in proxies}
-        yield Benchmark(found.name, found.accuracy, {**found.measures, **measures})
+        yield Benchmark(found.name, found.accuracy, {**found.measures, **measures}, found.choices)
 
 
 def _transnas_mass(network: list[int]) -> float:
