@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -46,7 +46,7 @@ from nnmass_core.spaces.axis import (
 from nnmass_core.spaces.base import Fields, Space, decode_choice, decode_integer
 from nnmass_core.spaces.images import Images, decode_images, images_schema
 from nnmass_core.spaces.joined import together
-from nnmass_core.spaces.structure import NOTHING, PartValues
+from nnmass_core.spaces.structure import NEVER_FALL, NOTHING, PartValues, check_rising
 
 
 def distinct_cells(shapes: Iterable[tuple[int, int, int]], skip_channels: Axis) -> Ints:
@@ -77,6 +77,8 @@ def densities(cells: Ints) -> Ints:
     # in lowest terms, of whole numbers below 2**31: the links of a cell are at most w (d-1)(d-2) / 2
     return np.where(cells[:, 0] == 0, NOTHING, (numerator // common << 31) + denominator // common)
 
+
+WIDTH_RULES = ("doubling", NEVER_FALL)
 
 CELL = 3
 """The integers of a cell: width, depth and skip channels."""
@@ -113,7 +115,7 @@ class ConcatenationCnnSpace(Space):
         image = fields.read("input", decode_images)
         classes = fields.read("num_classes", lambda value: decode_integer(value, *CLASSES))
         cells = fields.read("cells", lambda value: decode_axis(value, (1, MOST_CELLS)))
-        width_rule = fields.read("width_rule", lambda value: decode_choice(value, ("doubling",)), default=None)
+        width_rule = fields.read("width_rule", lambda value: decode_choice(value, WIDTH_RULES), default=None)
         depth_rule = fields.read("depth_rule", lambda value: decode_choice(value, ("equal",)), default=None)
         fields.stop_if_wrong()
         bounds = {"width": WIDTH, "depth": DEPTH, "skip_channels": SKIP_CHANNELS}
@@ -131,11 +133,16 @@ class ConcatenationCnnSpace(Space):
         )
 
     def cross_check(self) -> Iterator[Problem]:
-        for name, rule, axes in (("width", self.width_rule, self.width), ("depth", self.depth_rule, self.depth)):
+        tied = "doubling" if self.doubles else None
+        for name, rule, axes in (("width", tied, self.width), ("depth", self.depth_rule, self.depth)):
             if rule and any(axis != axes[0] for axis in axes):
-                yield Problem(name, "conflicts_with_rule", f"must be one value for all cells when {name}_rule is set")
-        if self.width_rule and self.width[0].largest * 2 ** (self.cells.largest - 1) > WIDTH[1]:
+                yield Problem(
+                    name, "conflicts_with_rule", f"must be one value for all cells when {name}_rule is {rule}"
+                )
+        if self.doubles and self.width[0].largest * 2 ** (self.cells.largest - 1) > WIDTH[1]:
             yield Problem("width.max", "too_large", f"doubles to more than {WIDTH[1]} by the last cell")
+        if self.width_rule == NEVER_FALL:
+            yield from check_rising([axis.values for axis in self.width])
         yield from check_final_map(self.input.images[0], self.cells.largest)
 
     def to_json(self) -> JsonObject:
@@ -172,7 +179,9 @@ class ConcatenationCnnSpace(Space):
                 "t_c, the maximum number of skip channels of a layer.",
                 example={"min": 0, "max": 512, "step": 4},
             ),
-            "width_rule": choice_schema(("doubling",), "Ties the widths to w, 2w, 4w, ..."),
+            "width_rule": choice_schema(
+                WIDTH_RULES, "Rule for the widths: w, 2w, 4w, ..., or no cell narrower than the one before it."
+            ),
             "depth_rule": choice_schema(("equal",), "Gives all cells one depth."),
         }
         return object_schema(cls.__name__, properties, optional=("width_rule", "depth_rule"))
@@ -182,7 +191,7 @@ class ConcatenationCnnSpace(Space):
         depths = [len(axis.values) for axis in self.depth]
         bodies = sum(w * d * len(t.values) for w, d, t in zip(widths, depths, self.skip_channels, strict=True))
         ties = depths[0] if self.depth_rule else 1
-        entries = sum(w if self.width_rule else a * w for a, w in zip([1, *widths], widths, strict=False))
+        entries = sum(w if self.doubles else a * w for a, w in zip([1, *widths], widths, strict=False))
         ends = sum(widths[count - 1] * ties for count in self.cells.values)
         of_one = bodies + entries * ties + ends + 2 * len(widths) * (len(self.cells.values) > 1)
         return self.input.options(of_one)
@@ -239,8 +248,14 @@ class ConcatenationCnnSpace(Space):
         return self.network(input=image, num_classes=self.num_classes, cells=cells)
 
     @property
+    def doubles(self) -> bool:
+        """Whether each cell is twice as wide as the one before it."""
+        return self.width_rule == "doubling"
+
+    @property
     def form_version(self) -> int:
-        return self.input.form_version if isinstance(self.cells.form, int) else 2
+        early = isinstance(self.cells.form, int) and self.width_rule != NEVER_FALL
+        return self.input.form_version if early else 2
 
     def part_values(self, name: str) -> PartValues | None:
         column = {"widths": 0, "skip_channels": 2}.get(name)
@@ -265,9 +280,22 @@ class ConcatenationCnnSpace(Space):
     def varies_width(self) -> bool:
         return len(self.cells.values) > 1 or any(len(axis.values) > 1 for axis in self.width)
 
+    @cached_property
+    def _widths(self) -> list[tuple[int, ...]]:
+        """The widths of each cell; where they never fall, without those that no network has."""
+        widths = [axis.values for axis in self.width]
+        if self.width_rule != NEVER_FALL:
+            return widths
+        for cell in range(1, len(widths)):
+            widths[cell] = tuple(width for width in widths[cell] if width >= widths[cell - 1][0])
+        for cell in reversed(range(len(widths) - 1)):
+            if cell + 1 not in self.cells.values:  # else a network may end with it
+                widths[cell] = tuple(width for width in widths[cell] if width <= widths[cell + 1][-1])
+        return widths
+
     def _states(self, cell: int) -> States:
-        base = np.array(self.width[cell].values, np.int64)
-        width = base * 2**cell if self.width_rule else base
+        base = np.array(self._widths[cell], np.int64)
+        width = base * 2**cell if self.doubles else base
         if not self.depth_rule:
             return States(width, np.zeros_like(width))
         depths = np.array(self.depth[cell].values, np.int64)
@@ -286,8 +314,11 @@ class ConcatenationCnnSpace(Space):
         ties = len(self.depth[0].values) if self.depth_rule else 1
         widths_before, widths = len(before.width) // ties, len(states.width) // ties
         source, target = _all_pairs(widths_before, widths)
-        if self.width_rule:
+        if self.doubles:
             source = target = np.arange(widths)
+        elif self.width_rule == NEVER_FALL:
+            rising = before.width[source * ties] <= states.width[target * ties]
+            source, target = source[rising], target[rising]
         depth = np.tile(np.arange(ties), len(source))
         return np.repeat(source, ties) * ties + depth, np.repeat(target, ties) * ties + depth
 

@@ -50,6 +50,7 @@ from nnmass_core.hardware.latency import Work, depthwise
 from nnmass_core.spaces.axis import Axis, decode_axis, single_axis_schema
 from nnmass_core.spaces.base import Fields, decode_choice, decode_integer
 from nnmass_core.spaces.images import decode_images, images_schema
+from nnmass_core.spaces.structure import NEVER_FALL, form_of_rule, width_rule_schema
 
 BOUNDS = {
     "expansion": EXPANSION,
@@ -93,6 +94,7 @@ class MobileNetV2Space(StridedSpace):
             "stages": fields.read("stages", lambda value: decode_stages(value, BOUNDS, 1, MOST_STAGES, DEFAULTS)),
             "activation": fields.read("activation", lambda value: decode_choice(value, ACTIVATIONS), ACTIVATIONS[0]),
             "stem_stride": fields.read("stem_stride", lambda value: decode_integer(value, *STRIDE), STRIDE[1]),
+            "width_rule": fields.read("width_rule", lambda value: decode_choice(value, (NEVER_FALL,)), None),
         }
         fields.stop_if_wrong()
         return cls(**found)
@@ -113,6 +115,7 @@ class MobileNetV2Space(StridedSpace):
             "stages": encode_stages(self.stages, DEFAULTS),
             **({} if self.activation == ACTIVATIONS[0] else {"activation": self.activation}),
             **({} if self.stem_stride == STRIDE[1] else {"stem_stride": self.stem_stride}),
+            **form_of_rule(self.width_rule),
         }
 
     @classmethod
@@ -127,8 +130,9 @@ class MobileNetV2Space(StridedSpace):
             "stages": stages_schema("MobileNetV2Stages", BOUNDS, DOCS, 1, MOST_STAGES, DEFAULTS),
             "activation": field_schema(MobileNetV2, "activation"),
             "stem_stride": field_schema(MobileNetV2, "stem_stride"),
+            "width_rule": width_rule_schema(),
         }
-        return object_schema(cls.__name__, properties, optional=("activation", "stem_stride"))
+        return object_schema(cls.__name__, properties, optional=("activation", "stem_stride", "width_rule"))
 
     @property
     def last_widths(self) -> tuple[int, ...]:
@@ -194,7 +198,7 @@ class MobileNetV2Space(StridedSpace):
     def form_version(self) -> int:
         usual = {name: (value,) for name, value in DEFAULTS.items()}
         added = any(stage[name].values != values for stage in self.stages for name, values in usual.items())
-        plain = (self.activation, self.stem_stride) == (ACTIVATIONS[0], STRIDE[1])
+        plain = (self.activation, self.stem_stride, self.width_rule) == (ACTIVATIONS[0], STRIDE[1], None)
         return 2 if self.runs.ambiguous or added or not plain else 1
 
     def shared(self) -> tuple[object, ...]:

@@ -210,6 +210,11 @@ def check_stages(stages: tuple[StageAxes, ...], least: int) -> Iterator[Problem]
                 yield Problem(f"stages.{number}.repeats", "too_small", message)
 
 
+def always_there(stages: tuple[StageAxes, ...]) -> list[tuple[int, ...]]:
+    """Return the channels of each stage that all networks of a space have."""
+    return [stage["channels"].values for stage in stages if stage["repeats"].values[0]]
+
+
 def varies_width(stages: tuple[StageAxes, ...]) -> bool:
     """Return whether networks of a space differ in channels, or in which stages they have."""
     return any({0} < set(stage["repeats"].values) or len(stage["channels"].values) > 1 for stage in stages)

@@ -49,6 +49,7 @@ from nnmass_core.families.residual_space import (
     Head,
     LargestStage,
     Place,
+    always_there,
     build_stages,
     check_stages,
     form_version,
@@ -77,7 +78,15 @@ from nnmass_core.mass import Integers, basic_block_terms, bottleneck_terms, larg
 from nnmass_core.spaces.base import Fields, Space, decode_choice, decode_integer
 from nnmass_core.spaces.images import Images, decode_images, images_schema
 from nnmass_core.spaces.multipliers import UNIT, scaled_channels
-from nnmass_core.spaces.structure import PartValues, only_present
+from nnmass_core.spaces.structure import (
+    NEVER_FALL,
+    PartValues,
+    check_rising,
+    form_of_rule,
+    only_present,
+    ruled,
+    width_rule_schema,
+)
 
 BLOCKS = ("basic", "bottleneck", "regnet_x")
 LEAST_STAGES, MOST_STAGES = 1, 8
@@ -466,6 +475,7 @@ class ResNetSpace(Space):
     num_classes: int
     kind: Kind
     stages: tuple[StageAxes, ...]
+    width_rule: str | None = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -476,6 +486,7 @@ class ResNetSpace(Space):
             "stages": fields.read(
                 "stages", lambda value: decode_stages(value, SPACE_BOUNDS, LEAST_STAGES, MOST_STAGES)
             ),
+            "width_rule": fields.read("width_rule", lambda value: decode_choice(value, (NEVER_FALL,)), None),
         }
         kind = {
             "block": fields.read("block", lambda value: decode_choice(value, BLOCKS)),
@@ -497,6 +508,8 @@ class ResNetSpace(Space):
     def cross_check(self) -> Iterator[Problem]:
         yield from self.kind.problems([stage["channels"].values for stage in self.stages])
         yield from check_stages(self.stages, LEAST_STAGES)
+        if self.width_rule is not None:
+            yield from check_rising(always_there(self.stages))
 
     def to_json(self) -> JsonObject:
         return {
@@ -508,14 +521,16 @@ class ResNetSpace(Space):
             "groups": self.kind.groups,
             "width_per_group": self.kind.width_per_group,
             **self.kind.added,
+            **form_of_rule(self.width_rule),
         }
 
     @classmethod
     def schema(cls) -> JsonObject:
         same = {name: field_schema(ResNet, name) for name in ("num_classes", *KIND)}
         stages = stages_schema("ResNetStages", SPACE_BOUNDS, DOCS | {"repeats": LEFT_OUT}, LEAST_STAGES, MOST_STAGES)
-        properties: JsonObject = {"family": cls.family_schema(), "input": images_schema(), **same, "stages": stages}
-        return object_schema(cls.__name__, properties, optional=OPTIONAL)
+        own: JsonObject = {"family": cls.family_schema(), "input": images_schema()}
+        properties = {**own, **same, "stages": stages, "width_rule": width_rule_schema()}
+        return object_schema(cls.__name__, properties, optional=(*OPTIONAL, "width_rule"))
 
     def option_bound(self) -> int:
         return self.input.options(option_bound(self.stages, LEAST_STAGES))
@@ -531,9 +546,10 @@ class ResNetSpace(Space):
     def chain(self, model: LatencyModel | None = None) -> Chain:
         blocks, frame, classes = self.kind.blocks(), self.kind.frame, self.num_classes
         head = Head(lambda c, at: head_costs(c, at, classes), lambda c, at: head_work(c, at, classes))
-        return self.input.chain(
+        chain = self.input.chain(
             lambda image: staged_chain(blocks, frame(image), self.stages, LEAST_STAGES, head, model)
         )
+        return ruled(self.part_values, chain, self.width_rule)
 
     def architecture(self, integers: Sequence[int]) -> Architecture:
         image, integers = self.input.read(integers)
@@ -544,7 +560,7 @@ class ResNetSpace(Space):
     @property
     def form_version(self) -> int:
         later = bool(self.kind.added) or self.kind.block == "regnet_x"
-        return max(self.input.form_version, form_version(self.stages), 2 if later else 1)
+        return max(self.input.form_version, form_version(self.stages), 2 if later or self.width_rule is not None else 1)
 
     def part_values(self, name: str) -> PartValues | None:
         columns = tuple((2 * stage,) for stage in range(len(self.stages)))

@@ -40,8 +40,9 @@ from nnmass_core.families.separable import (
 from nnmass_core.families.strided_space import StridedSpace
 from nnmass_core.hardware.latency import Work
 from nnmass_core.spaces.axis import Axis, decode_axis, single_axis_schema
-from nnmass_core.spaces.base import Fields, decode_integer
+from nnmass_core.spaces.base import Fields, decode_choice, decode_integer
 from nnmass_core.spaces.images import decode_images, images_schema
+from nnmass_core.spaces.structure import NEVER_FALL, form_of_rule, width_rule_schema
 
 BOUNDS = {"channels": CHANNELS, "repeats": (0, REPEATS[1]), "stride": STRIDE}
 SPACE_DOCS = DOCS | {"repeats": "Blocks in the stage; 0 leaves it out, with its stride."}
@@ -77,6 +78,7 @@ class SeparableSpace(StridedSpace):
             "stem_channels": fields.read("stem_channels", lambda value: decode_axis(value, CHANNELS)),
             "stem_stride": fields.read("stem_stride", lambda value: decode_integer(value, *STRIDE), STEM_STRIDE),
             "stages": fields.read("stages", _decode_stages),
+            "width_rule": fields.read("width_rule", lambda value: decode_choice(value, (NEVER_FALL,)), None),
             **{name: fields.read(name, read) for name, read in cls.stem_readers().items()},
         }
         fields.stop_if_wrong()
@@ -105,6 +107,7 @@ class SeparableSpace(StridedSpace):
             "stem_stride": self.stem_stride,
             **self.stem_form(),
             "stages": encode_stages(tuple(StageAxes(stage.named[: len(BOUNDS)]) for stage in self.stages)),
+            **form_of_rule(self.width_rule),
         }
 
     @classmethod
@@ -118,8 +121,9 @@ class SeparableSpace(StridedSpace):
             "stem_stride": field_schema(cls.network, "stem_stride"),
             **{name: field_schema(cls.network, name) for name in cls.stem_readers()},
             "stages": stages_schema(f"{cls.network.__name__}Stages", BOUNDS, SPACE_DOCS, 1, MOST_STAGES),
+            "width_rule": width_rule_schema(),
         }
-        return object_schema(cls.__name__, properties, optional=("stem_stride",))
+        return object_schema(cls.__name__, properties, optional=("stem_stride", "width_rule"))
 
     def block(
         self, i: Ints, o: Ints, expansion: Ints, before: Ints, after: Ints, joined: Ints, kernel: Ints, se: Ints

@@ -10,7 +10,7 @@ import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import ClassVar, Protocol
 
@@ -22,12 +22,13 @@ from nnmass_core.errors import Problem
 from nnmass_core.families.costs import Costs, stage_of, timed
 from nnmass_core.families.mobilenet_v2 import EXPANSION, KERNEL
 from nnmass_core.families.residual import REPEATS, StageAxes, repeated
+from nnmass_core.families.residual_space import always_there
 from nnmass_core.hardware.latency import LatencyModel, Work
 from nnmass_core.spaces.axis import Axis
 from nnmass_core.spaces.base import MOST_OPTIONS, Space
 from nnmass_core.spaces.images import Images
 from nnmass_core.spaces.runs import Runs, distinct, grid, leading_on
-from nnmass_core.spaces.structure import PartValues, only_present
+from nnmass_core.spaces.structure import PartValues, check_rising, only_present, ruled
 
 AXES = ("expansion", "channels", "repeats", "stride", "kernel", "se")
 """The axes of a stage. A family without some of them has stages of one value there: 1, 3 and 0."""
@@ -138,6 +139,7 @@ class StridedSpace(Space):
     stem_channels: Axis
     stages: tuple[StageAxes, ...]
     stem_stride: int
+    width_rule: str | None = field(default=None, kw_only=True)
 
     @property
     def last_widths(self) -> tuple[int, ...]:
@@ -177,6 +179,8 @@ class StridedSpace(Space):
             yield Problem(f"stages.{number - 1}.repeats", "too_many_blocks", message)
         if not any(stage["repeats"].largest for stage in self.stages):
             yield Problem("stages", "no_blocks", "must have a stage with at least one block")
+        if self.width_rule is not None:
+            yield from check_rising(always_there(self.stages))
 
     @cached_property
     def runs(self) -> Runs:
@@ -217,9 +221,10 @@ class StridedSpace(Space):
         chained.append(stage_of(np.arange(counts[-1]), zeros, self.head_costs(*ends), latency=latency))
         shape = tuple(self.column(stage, name) for stage in range(len(self.stages)) for name in ("channels", "repeats"))
         if not self.runs.ambiguous:
-            return Chain(tuple(chained), (*counts, 1), shape)
+            return ruled(self.part_values, Chain(tuple(chained), (*counts, 1), shape), self.width_rule)
         lacking = lacking_last(self.ends, len(self.axes))
-        return Chain(leading_on(chained, counts), (*counts, 1), shape, parts=lacking)
+        chain = Chain(leading_on(chained, counts), (*counts, 1), shape, parts=lacking)
+        return ruled(self.part_values, chain, self.width_rule)
 
     def column(self, stage: int, name: str) -> int:
         """Return where the integers of a path have a field of a stage, from 0."""

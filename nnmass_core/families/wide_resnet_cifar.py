@@ -33,6 +33,7 @@ from nnmass_core.families.residual_space import (
     Head,
     LargestStage,
     Place,
+    always_there,
     build_stages,
     check_stages,
     form_version,
@@ -50,9 +51,17 @@ from nnmass_core.families.residual_space import (
 from nnmass_core.families.resnet import head_costs, head_work
 from nnmass_core.hardware.latency import LatencyModel, Work, convolution, elementwise
 from nnmass_core.mass import Integers, basic_block_terms, larger
-from nnmass_core.spaces.base import Fields, Space, decode_integer
+from nnmass_core.spaces.base import Fields, Space, decode_choice, decode_integer
 from nnmass_core.spaces.images import Images, decode_images, images_schema
-from nnmass_core.spaces.structure import PartValues, only_present
+from nnmass_core.spaces.structure import (
+    NEVER_FALL,
+    PartValues,
+    check_rising,
+    form_of_rule,
+    only_present,
+    ruled,
+    width_rule_schema,
+)
 
 STAGES = (3, 8)
 STEM = 16
@@ -187,6 +196,7 @@ class WideResNetCifarSpace(Space):
     input: Images
     num_classes: int
     stages: tuple[StageAxes, ...]
+    width_rule: str | None = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -195,12 +205,15 @@ class WideResNetCifarSpace(Space):
             "input": fields.read("input", decode_images),
             "num_classes": fields.read("num_classes", lambda value: decode_integer(value, *CLASSES)),
             "stages": fields.read("stages", lambda value: decode_stages(value, SPACE_BOUNDS, *STAGES)),
+            "width_rule": fields.read("width_rule", lambda value: decode_choice(value, (NEVER_FALL,)), None),
         }
         fields.stop_if_wrong()
         return cls(**found)
 
     def cross_check(self) -> Iterator[Problem]:
         yield from check_stages(self.stages, STAGES[0])
+        if self.width_rule is not None:
+            yield from check_rising(always_there(self.stages))
 
     def to_json(self) -> JsonObject:
         return {
@@ -208,6 +221,7 @@ class WideResNetCifarSpace(Space):
             "input": self.input.form,
             "num_classes": self.num_classes,
             "stages": encode_stages(self.stages),
+            **form_of_rule(self.width_rule),
         }
 
     @classmethod
@@ -217,8 +231,9 @@ class WideResNetCifarSpace(Space):
             "input": images_schema(),
             "num_classes": field_schema(WideResNetCifar, "num_classes"),
             "stages": stages_schema("WideResNetStages", SPACE_BOUNDS, DOCS | {"repeats": LEFT_OUT}, *STAGES),
+            "width_rule": width_rule_schema(),
         }
-        return object_schema(cls.__name__, properties)
+        return object_schema(cls.__name__, properties, optional=("width_rule",))
 
     def option_bound(self) -> int:
         return self.input.options(option_bound(self.stages, STAGES[0]))
@@ -230,9 +245,10 @@ class WideResNetCifarSpace(Space):
     def chain(self, model: LatencyModel | None = None) -> Chain:
         classes = self.num_classes
         head = Head(lambda c, at: wide_head(c, at, classes), lambda c, at: wide_head_work(c, at, classes))
-        return self.input.chain(
+        chain = self.input.chain(
             lambda image: staged_chain(WideBlocks(), frame_of(image), self.stages, STAGES[0], head, model)
         )
+        return ruled(self.part_values, chain, self.width_rule)
 
     def architecture(self, integers: Sequence[int]) -> Architecture:
         image, integers = self.input.read(integers)
@@ -242,7 +258,7 @@ class WideResNetCifarSpace(Space):
 
     @property
     def form_version(self) -> int:
-        return max(self.input.form_version, form_version(self.stages))
+        return max(self.input.form_version, form_version(self.stages), 1 if self.width_rule is None else 2)
 
     def part_values(self, name: str) -> PartValues | None:
         columns = tuple((2 * stage,) for stage in range(len(self.stages)))

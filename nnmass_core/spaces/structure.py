@@ -7,7 +7,7 @@ chain with an automaton). The engine then needs no change, whatever the question
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,11 @@ class Structure:
 
 ANY = Structure()
 """Asks for nothing."""
+
+NEVER_FALL = "never_fall"
+"""The rule of a space of stages for their widths, and one of a space of cells."""
+
+RISING = Structure(widths=NEVER_FALL)
 
 
 def decode_structure(data: object) -> Structure:
@@ -217,6 +222,47 @@ def joined_options(keys: Ints, wanted: Ints, options: Ints, places: Ints) -> tup
         raise DefinitionError.at("", "too_large", f"needs more than {MOST_OPTIONS:,} options of a stage in this space")
     place, option = runs(low, end)
     return places[place], order[option]
+
+
+def width_rule_schema() -> JsonObject:
+    """Describe the rule of a space of stages for their widths as JSON Schema."""
+    return choice_schema((NEVER_FALL,), "Rule for the channels: no stage has fewer than the one before it.")
+
+
+def form_of_rule(width_rule: str | None) -> JsonObject:
+    """Return the field of a space's JSON form that has the rule for the widths; no field without one."""
+    return {} if width_rule is None else {"width_rule": width_rule}
+
+
+def ruled(part_values: Callable[[str], PartValues | None], chain: Chain, width_rule: str | None) -> Chain:
+    """Return the chain of a space with a rule for the widths of its stages; without one the chain itself.
+
+    Args:
+        part_values: Returns where the chain has a value of each part, by a field of the structure.
+        chain: The chain of all networks.
+        width_rule: `never_fall`, or None.
+
+    Raises:
+        DefinitionError: The chain would have too many options.
+        OutOfTime: A search has no time left for its tables.
+    """
+    return chain if width_rule is None else structured(part_values, chain, RISING)
+
+
+def check_rising(widths: Sequence[Sequence[int]]) -> Iterator[Problem]:
+    """Yield a problem where no network has widths that never fall.
+
+    Args:
+        widths: The widths, ascending, of each part, from input to output.
+    """
+    least = 0
+    for number, values in enumerate(widths, start=1):
+        able = [value for value in values if value >= least]
+        if not able:
+            message = f"leaves no network: part {number} is always narrower than one before it"
+            yield Problem("width_rule", "conflicts_with_rule", message)
+            return
+        least = able[0]
 
 
 def chain_of_steps(chain: Chain, steps: list[tuple[Stage, Ints, Ints, Ints]], counts: list[int]) -> Chain:

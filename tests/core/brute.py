@@ -91,7 +91,9 @@ def shapes_of(space: dict[str, Any], count: int) -> list[tuple[tuple[int, int], 
     """Return every tuple of (width, depth) of so many cells, the first that the space describes."""
     most = max(expand(space.get("cells", 1)))
     widths = list(itertools.product(*axes(space["width"], most)[:count]))
-    if space.get("width_rule"):
+    if space.get("width_rule") == "never_fall":
+        widths = [ws for ws in widths if list(ws) == sorted(ws)]
+    if space.get("width_rule") == "doubling":
         widths = [tuple(w * 2**c for c in range(count)) for w in expand(space["width"])]
     depths = list(itertools.product(*axes(space["depth"], most)[:count]))
     if space.get("depth_rule"):

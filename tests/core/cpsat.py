@@ -86,9 +86,14 @@ def head(w: int, size: tuple[int, int], classes: int) -> Option:
     return Option((params, pooled * classes, params, 0), peak)
 
 
+def doubles(space: dict[str, Any]) -> bool:
+    """Return whether a space's widths are w, 2w, 4w, ..."""
+    return space.get("width_rule") == "doubling"
+
+
 def triples(space: dict[str, Any], cell: int) -> Iterator[tuple[int, int, int]]:
     """Return a cell's distinct (width, depth, skip channels)."""
-    widths = [w * 2**cell if "width_rule" in space else w for w in axes(space["width"], space["cells"])[cell]]
+    widths = [w * 2**cell if doubles(space) else w for w in axes(space["width"], space["cells"])[cell]]
     depths, skips = (axes(space[name], space["cells"])[cell] for name in ("depth", "skip_channels"))
     yield from sorted({(w, d, min(t, w * max(d - 2, 0))) for w, d, t in itertools.product(widths, depths, skips)})
 
@@ -117,13 +122,15 @@ def add_meetings(model: Model, space: dict[str, Any], widths: list[dict[int, cp_
             model.cp.add(sum(pairs[a, b] for b in after) == variable)
         for b, variable in after.items():
             model.cp.add(sum(pairs[a, b] for a in before) == variable)
+        if space.get("width_rule") == "never_fall":
+            model.cp.add(sum(variable for (a, b), variable in pairs.items() if b < a) == 0)
     for w, variable in widths[-1].items():
         model.cp.add(model.choice(head(w, sizes(space)[-1], space["num_classes"])) == variable)
 
 
 def add_rules(model: Model, space: dict[str, Any], widths: list[dict[int, cp_model.IntVar]]) -> None:
     """Tie widths and depths together where the space does."""
-    if "width_rule" in space:
+    if doubles(space):
         for first, second in itertools.pairwise(widths):
             for w, variable in first.items():
                 model.cp.add(variable == second[2 * w])

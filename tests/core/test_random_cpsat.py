@@ -18,7 +18,7 @@ from nnmass_core.families import decode_space
 from nnmass_core.request import Maximize, Minimize, Objective, Pareto, SearchRequest
 from nnmass_core.search import search
 from tests.core.brute import BYTES, LIMITS, axes, row
-from tests.core.cpsat import Model, build, cost_of, forbid, mass_of, solve
+from tests.core.cpsat import Model, build, cost_of, doubles, forbid, mass_of, solve
 from tests.core.problems import random_image
 from tests.oracle import Cells, canonical
 from tests.parsed import parsed
@@ -28,7 +28,7 @@ COSTS = {"params": "params", "macs": "macs", "peak_activation_bytes": "peak"}
 
 def random_space(rng: Random) -> dict[str, Any]:
     cells = rng.randint(1, 3)
-    rules = {"width_rule": "doubling"} if rng.random() < 0.3 else {}
+    rules = {"width_rule": rng.choice(("doubling", "never_fall"))} if rng.random() < 0.5 else {}
     rules |= {"depth_rule": "equal"} if rng.random() < 0.3 else {}
     low, step = rng.randint(1, 12), rng.randint(1, 9)
     return {
@@ -49,7 +49,7 @@ def random_cells(rng: Random, space: dict[str, Any]) -> Cells:
     count = space["cells"]
     w = [rng.choice(values) for values in widths]
     d = [rng.choice(values) for values in depths]
-    w = [w[0] * 2**c for c in range(count)] if "width_rule" in space else w
+    w = [w[0] * 2**c for c in range(count)] if doubles(space) else sorted(w) if "width_rule" in space else w
     d = [d[0]] * count if "depth_rule" in space else d
     return canonical(tuple(zip(w, d, [rng.choice(values) for values in skips], strict=True)))
 

@@ -46,6 +46,7 @@ WIDE = space_of(3, span(16, 128, 16), span(4, 12), span(0, 240, 10))
 FOUR = space_of(4, span(8, 64, 8), span(3, 9), span(0, 150, 6))
 GREAT = space_of(4, span(8, 96, 8), span(3, 14), span(0, 200, 8))
 DOUBLING = space_of(3, span(8, 48, 4), span(3, 16), span(0, 160, 5), width_rule="doubling")
+RISING = space_of(3, span(8, 64, 8), span(3, 10), span(0, 160, 10), width_rule="never_fall")
 EQUAL = space_of(3, span(8, 96, 8), span(3, 14), span(0, 160, 5), depth_rule="equal")
 PUBLISHED = space_of(3, [16, 32, 48], span(6, 16), span(0, 320, 5), width_rule="doubling", depth_rule="equal")
 SMALL = space_of(3, span(8, 32, 8), span(1, 6), span(0, 40, 5))
@@ -80,6 +81,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "great-tight": (GREAT, {"max_params": 60_000, "max_macs": 9_000_000, "max_peak_activation_bytes": 200_000}),
     "doubling-middling": (DOUBLING, {"max_params": 400_000, "max_macs": 60_000_000}),
     "doubling-memory": (DOUBLING, {"max_weight_bytes": 1_500_000, "max_peak_activation_bytes": 300_000}),
+    "rising-middling": (RISING, {"max_params": 200_000, "max_macs": 30_000_000}),
     "equal-middling": (EQUAL, {"max_params": 300_000, "max_macs": 45_000_000}),
     "equal-tight": (EQUAL, {"max_macs": 4_000_000, "max_peak_activation_bytes": 150_000}),
     "published-middling": (PUBLISHED, {"max_params": 2_000_000, "max_macs": 400_000_000}),

@@ -136,6 +136,8 @@ BAD = [
     ({"width_rule": 2}, "width_rule", "unknown_choice"),
     ({"depth_rule": "doubling"}, "depth_rule", "unknown_choice"),
     ({"width_rule": "doubling", "width": [[16], [32], [64]]}, "width", "conflicts_with_rule"),
+    ({"width_rule": "never_fall", "width": [[16], [32], [24]]}, "width_rule", "conflicts_with_rule"),
+    ({"width_rule": "never_fall", "width": [[32], [16, 64], [48]]}, "width_rule", "conflicts_with_rule"),
     ({"depth_rule": "equal", "depth": [[4], [5], [6]]}, "depth", "conflicts_with_rule"),
     ({"width_rule": "doubling", "width": {"min": 16, "max": 2049}}, "width.max", "too_large"),
     ({"width": {"min": 1, "max": 4096}}, "", "too_large"),
