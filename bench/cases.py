@@ -62,6 +62,6 @@ CASES = {
     for cells in (3, 4)
     for name, budget in BUDGETS.items()
 } | {
-    f"mobilenet-{name}": Case(f"mobilenet-{name}", presets()["mobilenet-v2-imagenet"].space.to_json(), budget)
+    f"mobilenet-{name}": Case(f"mobilenet-{name}", presets()["mobilenet-v2-imagenet-free"].space.to_json(), budget)
     for name, budget in MOBILENET_BUDGETS.items()
 }

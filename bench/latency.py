@@ -26,9 +26,9 @@ RESULTS = Path(__file__).parent / "results" / "latency.json"
 LIMITS = {
     "densenet-cifar": (2.0, 5.0, 15.0),
     "densenet-cifar-depthwise": (3.0, 8.0),
-    "mobilenet-v2-tiny": (1.0, 2.5),
-    "resnet-tiny": (2.0, 6.0),
-    "wide-resnet-cifar": (25.0,),
+    "mobilenet-v2-tiny-free": (1.0, 2.5),
+    "resnet-tiny-free": (2.0, 6.0),
+    "wide-resnet-cifar-free": (25.0,),
 }
 """Limits in milliseconds, by space."""
 

@@ -33,8 +33,8 @@ class Row:
 ROWS = (
     Row("NN-Mass CIFAR-A", "CIFAR-10", "densenet-cifar", 5_020_000, 975_000_000, 3.00),
     Row("NN-Mass CIFAR-C", "CIFAR-10", "densenet-cifar", 3_820_000, 600_000_000, 3.18),
-    Row("NN-Mass-A", "ImageNet", "mobilenet-v2-imagenet", 2_300_000, 200_000_000, 27.1),
-    Row("NN-Mass-B", "ImageNet", "mobilenet-v2-imagenet", 3_700_000, 393_000_000, 26.7),
+    Row("NN-Mass-A", "ImageNet", "mobilenet-v2-imagenet-free", 2_300_000, 200_000_000, 27.1),
+    Row("NN-Mass-B", "ImageNet", "mobilenet-v2-imagenet-free", 3_700_000, 393_000_000, 26.7),
 )
 
 

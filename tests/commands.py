@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from nnmass.cli import app
 
-SMALL = ("--preset", "densenet-tiny", "--max-params", "100k")
+SMALL = ("--preset", "densenet-tiny-free", "--max-params", "100k")
 """A search that takes a moment."""
 
 

@@ -170,11 +170,11 @@ def test_a_fitted_profile_is_a_device_of_searches(tmp_path: Path) -> None:
         top_k=1,
     )
     assert network.latency_ms == pytest.approx(1.5 + network.macs / 1e8, rel=1e-3)
-    found = run("search", "--preset", "mobilenet-v2-tiny", "--device", str(written), "--max-latency-ms", "2")
+    found = run("search", "--preset", "mobilenet-v2-tiny-free", "--device", str(written), "--max-latency-ms", "2")
     assert found.exit_code == 0
     assert "Outside the range of the networks that were timed: input.height, input.width" in found.stdout
     assert "Note: Some latencies are extrapolated" in found.stdout
-    refused = run("search", "--preset", "densenet-tiny", "--device", str(written), "--max-latency-ms", "2")
+    refused = run("search", "--preset", "densenet-tiny-free", "--device", str(written), "--max-latency-ms", "2")
     assert "--device has a profile fitted to networks of mobilenet_v2, which says nothing about d" in refused.stderr
 
 
@@ -184,7 +184,7 @@ def test_a_time_of_throughput_is_named_so(tmp_path: Path) -> None:
     assert (profile["latency"]["measure"], profile["latency"]["batch"]) == ("throughput", 64)
     written = tmp_path / "board.json"
     written.write_text(json.dumps(profile), encoding="utf-8")
-    found = run("search", "--preset", "mobilenet-v2-tiny", "--device", str(written), "--max-latency-ms", "2")
+    found = run("search", "--preset", "mobilenet-v2-tiny-free", "--device", str(written), "--max-latency-ms", "2")
     assert "Time an image in batches of 64 of the best: " in found.stdout
 
 

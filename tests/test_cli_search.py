@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("no_settings_of_the_user")
 
 def test_a_search_prints_its_ranking_and_what_is_proved() -> None:
     done = run("search", *SMALL, "--max-macs", "60M", "--top-k", "3")
-    answer = nnmass.search("densenet-tiny", max_params="100k", max_macs="60M", top_k=3)
+    answer = nnmass.search("densenet-tiny-free", max_params="100k", max_macs="60M", top_k=3)
     assert (done.exit_code, done.stderr) == (0, "")
     for item in answer:
         assert f"{item.rank} " in done.stdout
@@ -40,7 +40,7 @@ def test_search_prints_one_json_document_that_evaluate_reads(tmp_path: Path) -> 
     done = run("search", *SMALL, "--top-k", "3", "--json", "--save", str(path))
     document = json.loads(done.stdout)
     assert (done.exit_code, done.stderr) == (0, "")
-    answer = nnmass.search("densenet-tiny", max_params="100k", top_k=3)
+    answer = nnmass.search("densenet-tiny-free", max_params="100k", top_k=3)
     assert nnmass.Answer.from_json(document, document["request"]) == answer
     assert answer.best is not None
     assert json.loads(path.read_text()) == answer.best.definition
@@ -49,12 +49,12 @@ def test_search_prints_one_json_document_that_evaluate_reads(tmp_path: Path) -> 
 
 
 def test_a_space_is_read_from_a_file_or_standard_input(tmp_path: Path) -> None:
-    definition = json.dumps(nnmass.space("resnet-tiny"))
+    definition = json.dumps(nnmass.space("resnet-tiny-free"))
     path = tmp_path / "space.json"
     path.write_text(definition)
     documents = [
         json.loads(run("search", *place, "--max-params", "1M", "--json", given=definition).stdout)
-        for place in (("--space", str(path)), ("--space", "-"), ("--preset", "resnet-tiny"))
+        for place in (("--space", str(path)), ("--space", "-"), ("--preset", "resnet-tiny-free"))
     ]
     assert documents[0]["items"] == documents[1]["items"] == documents[2]["items"]
 
@@ -129,7 +129,7 @@ def test_an_option_limits_the_density_of_every_cell() -> None:
     assert "density" in document["result"]["binding"][-1]
     text = run("search", *SMALL, "--max-density", "0.5").stdout
     assert re.search(r"Unused by the best: [\d,]+ params and [\d.]+ density\.", text)
-    refused = run("search", "--preset", "mobilenet-v2-tiny", "--max-density", "0.5")
+    refused = run("search", "--preset", "mobilenet-v2-tiny-free", "--max-density", "0.5")
     assert (refused.exit_code, "--max-density is not available for mobilenet_v2" in refused.stderr) == (2, True)
 
 
@@ -140,7 +140,7 @@ def test_an_option_spends_a_share_of_the_most_of_a_cost(share: str) -> None:
     assert document["request"]["spend"] == {"quantity": "macs", "share": 0.95}
     spent = document["result"]["spent"]
     assert document["items"][0]["macs"] >= spent["least"]
-    answer = nnmass.search("densenet-tiny", max_params="100k", spend={"quantity": "macs", "share": 0.95}, top_k=1)
+    answer = nnmass.search("densenet-tiny-free", max_params="100k", spend={"quantity": "macs", "share": 0.95}, top_k=1)
     assert answer.certificate.spent == spent
     assert "limited by" in str(formatting.binding(document["result"], document["request"])).lower()
     said = run("search", *SMALL, "--spend", f"macs={share}", "--top-k", "1").stdout
@@ -174,20 +174,20 @@ def test_options_say_what_cells_have_in_common() -> None:
     assert document["request"]["structure"] == rules
     for item in document["items"]:
         assert len({(cell["width"], cell["skip_channels"], cell["density"]) for cell in item["cells"]}) == 1
-    answer = nnmass.search("densenet-tiny", max_params="100k", structure=rules, top_k=3)
+    answer = nnmass.search("densenet-tiny-free", max_params="100k", structure=rules, top_k=3)
     assert [one.arch_id for one in answer] == [item["arch_id"] for item in document["items"]]
 
 
 def test_several_devices_limit_a_search(tmp_path: Path) -> None:
     mine = tmp_path / "mine.json"
     mine.write_text(json.dumps({"name": "mine", "flash_bytes": 90_000}))
-    asked = ("search", "--preset", "densenet-tiny", "--device", "rp2040", "--device", str(mine), "--top-k", "1")
+    asked = ("search", "--preset", "densenet-tiny-free", "--device", "rp2040", "--device", str(mine), "--top-k", "1")
     document = json.loads(run(*asked, "--json").stdout)
     assert [fit["device"] for fit in document["items"][0]["devices"]] == ["rp2040", "mine"]
     said = run(*asked).stdout
     assert re.search(r"Unused by the best on rp2040: [\d.]+ MB weight memory and", said)
     assert re.search(r"Unused by the best on mine: [\d.]+ k?B weight memory\.", said)
-    answer = nnmass.search("densenet-tiny", devices=["rp2040", json.loads(mine.read_text())], top_k=1)
+    answer = nnmass.search("densenet-tiny-free", devices=["rp2040", json.loads(mine.read_text())], top_k=1)
     assert answer.best is not None
     assert answer.best.devices == document["items"][0]["devices"]
     assert answer.request["budget"]["precision"] == "int8"
@@ -208,14 +208,14 @@ def test_options_continue_a_ranking_and_exclude_networks(tmp_path: Path) -> None
     assert "Rank 5 of" in run("search", *SMALL, "--top-k", "1", "--first-rank", "5").stdout
     said = run("search", *SMALL, "--top-k", "1", "--exclude", str(first), "--exclude", "resnet50").stdout
     assert "architectures (3 excluded), proved" in said
-    answer = nnmass.search("densenet-tiny", max_params="100k", top_k=6)
-    rest = nnmass.search("densenet-tiny", max_params="100k", top_k=2, exclude=answer[:3], first_rank=2)
+    answer = nnmass.search("densenet-tiny-free", max_params="100k", top_k=6)
+    rest = nnmass.search("densenet-tiny-free", max_params="100k", top_k=2, exclude=answer[:3], first_rank=2)
     assert [one.arch_id for one in rest] == [one.arch_id for one in answer[4:6]]
     assert rest.certificate.first_rank == 2
 
 
 def test_a_rank_below_the_last_network_has_none() -> None:
-    few = ("--preset", "densenet-tiny", "--max-params", "7k", "--first-rank", "5000")
+    few = ("--preset", "densenet-tiny-free", "--max-params", "7k", "--first-rank", "5000")
     done = run("search", *few)
     assert done.exit_code == 0
     assert "Fewer than 5,000 of" in done.stdout
@@ -261,11 +261,11 @@ def test_what_the_time_limit_left_open_is_said() -> None:
 
 
 def test_an_infeasible_search_reports_sufficient_limits() -> None:
-    done = run("search", "--preset", "densenet-tiny", "--max-params", "100", "--save", "/nowhere/at/all")
+    done = run("search", "--preset", "densenet-tiny-free", "--max-params", "100", "--save", "/nowhere/at/all")
     assert done.exit_code == 3
     assert re.search(r"None of [\d,]+ architectures fits", done.stdout)
     assert re.search(r"Raise the params limit to at least [\d,]+\.", done.stdout)
-    found = json.loads(run("search", "--preset", "densenet-tiny", "--max-params", "100", "--json").stdout)
+    found = json.loads(run("search", "--preset", "densenet-tiny-free", "--max-params", "100", "--json").stdout)
     assert found["result"]["relaxation"]["max_params"] > 100
 
 
@@ -314,22 +314,31 @@ def test_tables_name_the_precision_and_the_resolution_where_it_varies() -> None:
 
 def test_several_spaces_are_one_question() -> None:
     limits = ("--max-params", "200k", "--max-macs", "20M", "--top-k", "3")
-    both = run("search", "--preset", "resnet-tiny", "--preset", "mobilenet-v2-tiny", *limits)
+    both = run("search", "--preset", "resnet-tiny-free", "--preset", "mobilenet-v2-tiny-free", *limits)
     assert both.exit_code == 0
     assert re.search(r"^ rank .* space   stages", both.stdout, re.MULTILINE)
     assert "The best of 34,865,152 architectures in 2 spaces, proved in" in both.stdout
     assert "Space 1 (resnet): 28,672 architectures, 0 listed, none has more than 697.6 NN-Mass." in both.stdout
-    definitions = [nnmass.space(name) for name in ("resnet-tiny", "mobilenet-v2-tiny")]
+    definitions = [nnmass.space(name) for name in ("resnet-tiny-free", "mobilenet-v2-tiny-free")]
     given = run("search", "--space", "-", *limits, "--json", given=json.dumps(definitions))
     assert [item["space"] for item in json.loads(given.stdout)["items"]] == [2, 2, 2]
     minimized = ("--minimize", "macs", "--max-params", "200k", "--top-k", "1")
-    least = run("search", "--preset", "resnet-tiny", "--preset", "mobilenet-v2-tiny", *minimized)
+    least = run("search", "--preset", "resnet-tiny-free", "--preset", "mobilenet-v2-tiny-free", *minimized)
     assert re.search(
         r"Space 1 \(resnet\): 28,672 architectures, \d listed, none has less than [\d,]+ MACs\.", least.stdout
     )
-    nothing = run("search", "--preset", "resnet-tiny", "--preset", "mobilenet-v2-tiny", "--max-params", "100")
+    nothing = run("search", "--preset", "resnet-tiny-free", "--preset", "mobilenet-v2-tiny-free", "--max-params", "100")
     assert (nothing.exit_code, nothing.stdout.count("none fits.")) == (3, 2)
-    front = run("search", "--preset", "resnet-tiny", "--preset", "mobilenet-v2-tiny", *limits[:4], "--pareto", "params")
+    front = run(
+        "search",
+        "--preset",
+        "resnet-tiny-free",
+        "--preset",
+        "mobilenet-v2-tiny-free",
+        *limits[:4],
+        "--pareto",
+        "params",
+    )
     assert re.search(r"Space 2 \(mobilenet_v2\): 34,836,480 architectures, \d+ listed\.", front.stdout)
 
 
@@ -344,7 +353,7 @@ def test_a_search_without_proof_exits_with_4() -> None:
     [
         ((), "give --preset NAME"),
         (
-            ("--preset", "resnet-tiny", "--preset", "densenet-tiny"),
+            ("--preset", "resnet-tiny-free", "--preset", "densenet-tiny-free"),
             "--preset: 1 must have the input of the first space",
         ),
         (("--preset", "resnet-tin"), "--preset must be a full definition or one of"),
@@ -368,7 +377,10 @@ def test_a_search_without_proof_exits_with_4() -> None:
         ((*SMALL, "--spend", "beauty=0.5"), "--spend must be one of params, macs"),
         ((*SMALL, "--spend", "macs=0.5", "--pareto", "macs"), "--spend applies only where NN-Mass is maximized"),
         (("--within", "resnet1"), '"resnet1" is not a file or a known network'),
-        (("--within", "mobilenet_v1"), "--space is required: no preset of mobilenet_v1 (mobilenet-v1-vww) has inputs"),
+        (
+            ("--within", "mobilenet_v1"),
+            "--space is required: no preset of mobilenet_v1 (mobilenet-v1-vww) has inputs",
+        ),
         (
             ("--within", "resnet18", "--ratio", "macs"),
             "--ratio must be a cost and a ratio, such as macs=0.5 or macs=50%",
@@ -379,8 +391,8 @@ def test_a_search_without_proof_exits_with_4() -> None:
         ((*SMALL, "--device", "rp2040", "--device", "toaster"), "must be one of"),
         ((*SMALL, "--device", "rp2040", "--device", "rp2040"), "--device must have different names"),
         ((*SMALL, "--widths", "rise"), "--widths must be one of equal, never_fall"),
-        (("--preset", "resnet-tiny", "--equal-density"), "--equal-density means nothing for resnet"),
-        (("--preset", "resnet-tiny", "--equal-skip-channels"), "--equal-skip-channels means nothing for resnet"),
+        (("--preset", "resnet-tiny-free", "--equal-density"), "--equal-density means nothing for resnet"),
+        (("--preset", "resnet-tiny-free", "--equal-skip-channels"), "--equal-skip-channels means nothing for resnet"),
         ((*SMALL, "--first-rank", "0"), "--first-rank must be at least 1"),
         ((*SMALL, "--first-rank", "9992"), "--first-rank must be at most 9991"),
         ((*SMALL, "--exclude", "resnet5"), '"resnet5" is not a file or a known network. Did you mean resnet56?'),
@@ -453,7 +465,7 @@ def test_an_invalid_space_names_its_fields() -> None:
 
 def test_a_search_without_limits_prints_a_note() -> None:
     note = "Note: The request sets no limit"
-    assert note in run("search", "--preset", "densenet-tiny", "--top-k", "1").stdout
+    assert note in run("search", "--preset", "densenet-tiny-free", "--top-k", "1").stdout
     assert note not in run("search", *SMALL, "--top-k", "1").stdout
 
 
@@ -462,7 +474,7 @@ def test_a_limit_on_latency_accepts_a_profile_in_a_file(tmp_path: Path) -> None:
     path.write_text(json.dumps(profile()), encoding="utf-8")
     done = run("search", *SMALL, "--device", str(path), "--max-latency-ms", "4ms", "--top-k", "2")
     assert (done.exit_code, done.stderr) == (0, "")
-    answer = nnmass.search("densenet-tiny", max_params="100k", max_latency_ms=4, device=profile(), top_k=2)
+    answer = nnmass.search("densenet-tiny-free", max_params="100k", max_latency_ms=4, device=profile(), top_k=2)
     assert answer.best is not None
     assert answer.best.latency_ms is not None
     assert answer.best.latency is not None

@@ -376,7 +376,7 @@ def best_completion() -> Figures:
 
 
 def least_peak() -> Figures:
-    asked = partial(SearchRequest, space=resolve_space("densenet-tiny"), budget=Budget(max_params=200_000))
+    asked = partial(SearchRequest, space=resolve_space("densenet-tiny-free"), budget=Budget(max_params=200_000))
     ranking = search(asked(objective=Minimize("peak_activation_bytes", 192.0))).ranking
     points = search(asked(objective=Pareto(("peak_activation_bytes",)))).ranking
     named = {"first": ranking[0], "second": ranking[1], "lowest": points[0]}
@@ -402,7 +402,7 @@ def overlapping_stages() -> Figures:
 
 
 def front_by_labels() -> Figures:
-    asked = partial(SearchRequest, space=resolve_space("densenet-tiny"), budget=Budget(max_params=200_000))
+    asked = partial(SearchRequest, space=resolve_space("densenet-tiny-free"), budget=Budget(max_params=200_000))
     in_two = search(asked(objective=Pareto(("params", "macs")))).ranking
     in_params = search(asked(objective=Pareto(("params",)))).ranking
     best = max(in_two, key=lambda one: one.evaluation.mass)
@@ -418,7 +418,7 @@ def front_by_labels() -> Figures:
 
 def front_without_its_best() -> Figures:
     objective, budget = Pareto(("params",)), Budget(max_params=200_000)
-    asked = partial(SearchRequest, space=resolve_space("densenet-tiny"), budget=budget, objective=objective)
+    asked = partial(SearchRequest, space=resolve_space("densenet-tiny-free"), budget=budget, objective=objective)
     whole = search(asked()).ranking
     rest = search(asked(exclude=(whole[-1].architecture,))).ranking
     masses = {"m of the best": whole[-1].evaluation.mass, "m without the best": rest[-1].evaluation.mass}
@@ -439,7 +439,7 @@ def limits_on_mass() -> Figures:
 
 
 def spending_a_share() -> Figures:
-    space, budget = resolve_space("densenet-tiny"), Budget(max_params=100_000)
+    space, budget = resolve_space("densenet-tiny-free"), Budget(max_params=100_000)
     plain = search(SearchRequest(space=space, budget=budget, top_k=1))
     found = search(SearchRequest(space=space, budget=budget, top_k=1, spend=Spend("macs", 0.95)))
     spent = found.certificate.spent
@@ -482,7 +482,7 @@ def several_devices() -> Figures:
 
 
 def structures() -> Figures:
-    space = resolve_space("densenet-tiny")
+    space = resolve_space("densenet-tiny-free")
     found = {"all": chain_for(space, Budget(), ()).count()}
     for name, rule in (("widths", "equal"), ("widths", "never_fall"), ("density", "equal"), ("skip_channels", "equal")):
         kept = chain_for(space, Budget(), (), Structure(**{name: rule}))
@@ -527,7 +527,7 @@ def share_of_a_reference() -> Figures:
 
 
 def sums_close_to_a_limit() -> Figures:
-    space = resolve_space("densenet-tiny")
+    space = resolve_space("densenet-tiny-free")
     chain = chain_of(space)
     reach = Reach(chain, Key(chain.quantities.index("macs"), 1))
     best = search(most_macs_of(space)).ranking[0].evaluation
@@ -546,7 +546,7 @@ def most_macs_of(space: Space) -> SearchRequest:
 
 
 def bound_by_what_must_follow() -> Figures:
-    best = search(most_macs_of(resolve_space("densenet-tiny"))).ranking[0].evaluation
+    best = search(most_macs_of(resolve_space("densenet-tiny-free"))).ranking[0].evaluation
     return figures(**{"m of the best": best.mass})
 
 
@@ -571,13 +571,13 @@ def left_out_stages() -> Figures:
 
 
 def numbers_of_cells() -> Figures:
-    tiny = resolve_space("densenet-tiny").to_json()
+    tiny = resolve_space("densenet-tiny-free").to_json()
     sizes = {f"networks of {m}": decode_space(tiny | {"cells": m}).chain().count() for m in (1, 2, 3)}
     return figures(**sizes, space_size=decode_space(tiny | {"cells": [1, 2, 3]}).chain().count())
 
 
 def several_resolutions() -> Figures:
-    tiny = resolve_space("resnet-tiny").to_json()
+    tiny = resolve_space("resnet-tiny-free").to_json()
     spaces = [decode_space(tiny | {"input": {"channels": 3, "resolution": sides}}) for sides in ([64], [48, 64, 80])]
     one, several = (
         search(SearchRequest(space=space, budget=Budget(max_params=500_000, max_macs=50_000_000), top_k=1))
@@ -592,12 +592,12 @@ def several_resolutions() -> Figures:
 
 def several_spaces() -> Figures:
     budget = Budget(max_params=200_000, max_macs=20_000_000)
-    spaces = resolve_spaces(["resnet-tiny", "mobilenet-v2-tiny"])
+    spaces = resolve_spaces(["resnet-tiny-free", "mobilenet-v2-tiny-free"])
     answer = search(SearchRequest(space=spaces, budget=budget, top_k=5))
     first, second = (share.bound for share in answer.certificate.spaces)
     assert first is not None
     assert second is not None
-    tiny = resolve_space("densenet-tiny").to_json()
+    tiny = resolve_space("densenet-tiny-free").to_json()
     narrow, wide, both = (
         tiny | {"width": {"min": low, "max": high, "step": 8}} for low, high in ((8, 32), (24, 64), (24, 32))
     )
@@ -621,7 +621,7 @@ def fitted_profile() -> Figures:
 
 
 def limit_on_density() -> Figures:
-    space = resolve_space("densenet-tiny")
+    space = resolve_space("densenet-tiny-free")
     plain, within = (
         search(SearchRequest(space=space, budget=Budget(max_params=100_000, max_density=most), top_k=1))
         for most in (None, 0.75)
@@ -631,7 +631,7 @@ def limit_on_density() -> Figures:
 
 def depth() -> Figures:
     named = {name: named_network(name).evaluation.depth for name in ("resnet18", "resnet50", "mobilenet_v2")}
-    space = resolve_space("densenet-tiny")
+    space = resolve_space("densenet-tiny-free")
     budgets = Budget(max_params=100_000), Budget(max_params=100_000, max_depth=10)
     best = (search(SearchRequest(space=space, budget=budget, top_k=1)).ranking[0] for budget in budgets)
     first, second = (one.evaluation for one in best)
@@ -646,7 +646,7 @@ def depth() -> Figures:
 
 
 def one_memory() -> Figures:
-    space = resolve_space("densenet-tiny")
+    space = resolve_space("densenet-tiny-free")
     best, none = (search(SearchRequest(space=space, budget=Budget(max_memory_bytes=size))) for size in (500_000, 1))
     evaluation = best.ranking[0].evaluation
     report, relaxation = evaluation.report("fp32"), none.certificate.relaxation or {}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from nnmass_core.codec import JsonObject, one_of
 from nnmass_core.errors import DefinitionError, Problem
@@ -39,6 +40,18 @@ MNIST = {"channels": 1, "height": 28, "width": 28}
 
 Described: TypeAlias = tuple[str, dict[str, object]]
 """A preset's description and definition."""
+
+NEVER_FALL = {"width_rule": "never_fall"}
+"""What keeps the proportions of stages: no stage has fewer channels than the one before it."""
+
+EXPANSION = {"min": 3, "max": 6}
+"""The expansions of inverted residuals that hand-designed networks have after the first stage."""
+
+
+def _free(proportioned: Callable[[], Described], about: str, **fields: object) -> Described:
+    """Return a preset without its rule for the widths and with other fields."""
+    _, definition = proportioned()
+    return about, {name: value for name, value in definition.items() if name != "width_rule"} | fields
 
 
 def _densenet_bc_cifar() -> Described:
@@ -130,9 +143,14 @@ def _densenet_tiny() -> Described:
         "width": {"min": 8, "max": 64, "step": 8},
         "depth": {"min": 3, "max": 12},
         "skip_channels": {"min": 0, "max": 128, "step": 4},
+        **NEVER_FALL,
     }
     about = "Small gray images (28x28), two narrow cells: networks that train in minutes on a CPU."
     return about, definition
+
+
+def _densenet_tiny_free() -> Described:
+    return _free(_densenet_tiny, "As densenet-tiny, with widths that may fall.")
 
 
 def _ds_cnn_keywords() -> Described:
@@ -179,13 +197,17 @@ def _mobilenet_v1_vww() -> Described:
             {"channels": {"min": 64, "max": 256, "step": 32}, "repeats": {"min": 1, "max": 8}, "stride": 2},
             {"channels": {"min": 128, "max": 512, "step": 64}, "repeats": {"min": 1, "max": 3}, "stride": 2},
         ],
+        **NEVER_FALL,
     }
     about = "Around MLPerf Tiny's network for visual wake words: 96x96 images, five stages without skips."
     return about, definition
 
 
-def _mobilenet_stage(channels: Any, most_repeats: int, stride: int, least_expansion: int = 1) -> JsonObject:
-    expansion = {"min": least_expansion, "max": 6} if stride == 2 or least_expansion > 1 else 1
+def _mobilenet_v1_vww_free() -> Described:
+    return _free(_mobilenet_v1_vww, "As mobilenet-v1-vww, with widths that may fall.")
+
+
+def _mobilenet_stage(channels: Any, most_repeats: int, stride: int, expansion: Any = EXPANSION) -> JsonObject:
     return {
         "expansion": expansion,
         "channels": channels,
@@ -194,25 +216,39 @@ def _mobilenet_stage(channels: Any, most_repeats: int, stride: int, least_expans
     }
 
 
+def _any_expansion(preset: Callable[[], Described]) -> list[JsonObject]:
+    """Return the stages of a preset with expansions up to 6 after the first."""
+    first, *others = cast("list[JsonObject]", preset()[1]["stages"])
+    # with a stride of 1 an expansion of 1 could go on a run of the stage before
+    return [first, *({**stage, "expansion": {"min": 3 - cast("int", stage["stride"]), "max": 6}} for stage in others)]
+
+
 def _mobilenet_v2_imagenet() -> Described:
     definition = {
         "family": "mobilenet_v2",
-        "input": {"channels": 3, "resolution": [160, 192, 224]},
+        "input": {"channels": 3, "height": 224, "width": 224},
         "num_classes": 1000,
         "stem_channels": [16, 24, 32],
         "last_channels": 1280,
         "stages": [
-            _mobilenet_stage([8, 16, 24], 3, 1),
+            _mobilenet_stage([8, 16, 24], 3, 1, 1),
             _mobilenet_stage({"min": 16, "max": 40, "step": 8}, 4, 2),
             _mobilenet_stage({"min": 24, "max": 56, "step": 8}, 5, 2),
             _mobilenet_stage({"min": 48, "max": 80, "step": 8}, 6, 2),
-            _mobilenet_stage({"min": 88, "max": 128, "step": 8}, 6, 1, 2),
+            _mobilenet_stage({"min": 88, "max": 128, "step": 8}, 6, 1),
             _mobilenet_stage({"min": 136, "max": 216, "step": 16}, 6, 2),
-            _mobilenet_stage({"min": 240, "max": 400, "step": 32}, 3, 1, 2),
+            _mobilenet_stage({"min": 240, "max": 400, "step": 32}, 3, 1),
         ],
+        **NEVER_FALL,
     }
-    about = "Around MobileNetV2 for ImageNet: expansion, channels and repeats of seven stages, and the resolution."
+    about = "Around MobileNetV2 for ImageNet: expansion, channels and repeats of seven stages."
     return about, definition
+
+
+def _mobilenet_v2_imagenet_free() -> Described:
+    about = "As mobilenet-v2-imagenet, with any expansions, widths that may fall, and the resolution."
+    images = {"channels": 3, "resolution": [160, 192, 224]}
+    return _free(_mobilenet_v2_imagenet, about, input=images, stages=_any_expansion(_mobilenet_v2_imagenet))
 
 
 def _mobilenet_v2_tiny() -> Described:
@@ -223,14 +259,20 @@ def _mobilenet_v2_tiny() -> Described:
         "stem_channels": [8, 16],
         "last_channels": [64, 128, 256],
         "stages": [
-            _mobilenet_stage([8, 16], 2, 1),
+            _mobilenet_stage([8, 16], 2, 1, 1),
             _mobilenet_stage({"min": 8, "max": 32, "step": 8}, 3, 2),
             _mobilenet_stage({"min": 16, "max": 64, "step": 8}, 4, 2),
             _mobilenet_stage({"min": 32, "max": 96, "step": 16}, 4, 2),
         ],
+        **NEVER_FALL,
     }
     about = "Four short stages for small color images (64x64), for microcontrollers."
     return about, definition
+
+
+def _mobilenet_v2_tiny_free() -> Described:
+    about = "As mobilenet-v2-tiny, with any expansions and widths that may fall."
+    return _free(_mobilenet_v2_tiny, about, stages=_any_expansion(_mobilenet_v2_tiny))
 
 
 def _resnet_imagenet() -> Described:
@@ -245,9 +287,14 @@ def _resnet_imagenet() -> Described:
             {"channels": {"min": 128, "max": 512, "step": 32}, "repeats": {"min": 1, "max": 36}},
             {"channels": {"min": 256, "max": 1024, "step": 64}, "repeats": {"min": 1, "max": 6}},
         ],
+        **NEVER_FALL,
     }
     about = "Around ResNet-50 for ImageNet: planes and repeats of four bottleneck stages."
     return about, definition
+
+
+def _resnet_imagenet_free() -> Described:
+    return _free(_resnet_imagenet, "As resnet-imagenet, with widths that may fall.")
 
 
 def _resnet_tiny() -> Described:
@@ -261,9 +308,14 @@ def _resnet_tiny() -> Described:
             {"channels": {"min": 16, "max": 128, "step": 16}, "repeats": {"min": 1, "max": 4}},
             {"channels": {"min": 32, "max": 256, "step": 32}, "repeats": {"min": 1, "max": 4}},
         ],
+        **NEVER_FALL,
     }
     about = "Three short stages of basic blocks for small color images (64x64)."
     return about, definition
+
+
+def _resnet_tiny_free() -> Described:
+    return _free(_resnet_tiny, "As resnet-tiny, with widths that may fall.")
 
 
 def _wide_resnet_cifar() -> Described:
@@ -276,9 +328,14 @@ def _wide_resnet_cifar() -> Described:
             {"channels": {"min": 32, "max": 384, "step": 32}, "repeats": {"min": 1, "max": 8}},
             {"channels": {"min": 64, "max": 768, "step": 64}, "repeats": {"min": 1, "max": 8}},
         ],
+        **NEVER_FALL,
     }
     about = "Wide residual networks for CIFAR: channels and repeats of three stages, WRN-40-2 to beyond WRN-28-10."
     return about, definition
+
+
+def _wide_resnet_cifar_free() -> Described:
+    return _free(_wide_resnet_cifar, "As wide-resnet-cifar, with widths that may fall.")
 
 
 MAKERS = {
@@ -288,14 +345,21 @@ MAKERS = {
     "densenet-bc-cifar": _densenet_bc_cifar,
     "densenet-mlp-mnist": _densenet_mlp_mnist,
     "densenet-tiny": _densenet_tiny,
+    "densenet-tiny-free": _densenet_tiny_free,
     "ds-cnn-keywords": _ds_cnn_keywords,
     "mlp-anomaly": _mlp_anomaly,
     "mobilenet-v1-vww": _mobilenet_v1_vww,
+    "mobilenet-v1-vww-free": _mobilenet_v1_vww_free,
     "mobilenet-v2-imagenet": _mobilenet_v2_imagenet,
+    "mobilenet-v2-imagenet-free": _mobilenet_v2_imagenet_free,
     "mobilenet-v2-tiny": _mobilenet_v2_tiny,
+    "mobilenet-v2-tiny-free": _mobilenet_v2_tiny_free,
     "resnet-imagenet": _resnet_imagenet,
+    "resnet-imagenet-free": _resnet_imagenet_free,
     "resnet-tiny": _resnet_tiny,
+    "resnet-tiny-free": _resnet_tiny_free,
     "wide-resnet-cifar": _wide_resnet_cifar,
+    "wide-resnet-cifar-free": _wide_resnet_cifar_free,
 }
 """What makes a preset's description and definition, by the preset's name."""
 

@@ -44,7 +44,13 @@ Drawn = tuple[str, Architecture]
 
 SEED = 0
 WARM_UP, LEAST_RUNS, MOST_RUNS, RUN_SECONDS = 3, 5, 60, 0.025
-SPACES = ("densenet-cifar", "densenet-cifar-depthwise", "mobilenet-v2-tiny", "resnet-tiny", "wide-resnet-cifar")
+SPACES = (
+    "densenet-cifar",
+    "densenet-cifar-depthwise",
+    "mobilenet-v2-tiny-free",
+    "resnet-tiny-free",
+    "wide-resnet-cifar-free",
+)
 """The spaces whose networks are measured."""
 
 FITTED_EACH, HELD_OUT_EACH = 3, 4

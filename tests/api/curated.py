@@ -15,7 +15,7 @@ from tests.conftest import Backend
 from worker import search_tasks
 from worker.process import Context
 
-SMALL: dict[str, Any] = {"space": "densenet-tiny", "budget": {"max_params": 100_000}, "top_k": 3}
+SMALL: dict[str, Any] = {"space": "densenet-tiny-free", "budget": {"max_params": 100_000}, "top_k": 3}
 MLP: dict[str, Any] = {
     "family": "densenet_mlp",
     "in_features": 64,

@@ -103,7 +103,7 @@ def _like_a_get(service: Everything, path: str, query: dict[str, str]) -> tuple[
 
 @pytest.mark.parametrize("label", [label for label in OPERATIONS if label.startswith("GET ")])
 def test_head_is_answered_as_get_on_every_route(service: Everything, label: str) -> None:
-    path = label.removeprefix("GET ").replace("/spaces/{name}", "/spaces/densenet-tiny").format(**service.ids)
+    path = label.removeprefix("GET ").replace("/spaces/{name}", "/spaces/densenet-tiny-free").format(**service.ids)
     form = "onnx" if path.startswith("/v1/verifications/") else "json"
     values = {"format": form, "ids": ",".join([service.ids["search_id"], service.waiting[0]])}
     required = {name: values[name] for name, one in _queries(OPERATIONS[label]).items() if one.get("required")}

@@ -71,7 +71,7 @@ def test_the_same_network_has_the_same_id(client: TestClient) -> None:
 
 
 def test_a_network_lists_the_searches_that_ranked_it(client: TestClient, worker: Context) -> None:
-    search = client.post("/v1/searches", json={"space": "densenet-tiny", "top_k": 3, "name": "tiny"}).json()
+    search = client.post("/v1/searches", json={"space": "densenet-tiny-free", "top_k": 3, "name": "tiny"}).json()
     assert search_tasks.run_next(worker)
     ranked = client.get(f"/v1/searches/{search['id']}/architectures").json()["items"][1]
     about = client.get(f"/v1/architectures/{ranked['arch_id']}").json()

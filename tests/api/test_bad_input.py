@@ -322,7 +322,13 @@ def _good_bodies(service: Everything, label: str) -> tuple[Any, list[Any]]:
 
 
 SUBMIT = "POST /v1/searches"
-SPACES = ("densenet-cifar", "densenet-mlp-mnist", "mobilenet-v2-tiny", "resnet-tiny", "wide-resnet-cifar")
+SPACES = (
+    "densenet-cifar",
+    "densenet-mlp-mnist",
+    "mobilenet-v2-tiny-free",
+    "resnet-tiny-free",
+    "wide-resnet-cifar-free",
+)
 
 
 def _places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:

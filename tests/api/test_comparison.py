@@ -99,7 +99,7 @@ def test_an_unfinished_search_shares_no_architectures_in_a_comparison(client: Te
 def test_different_kinds_of_searches_are_compared(client: TestClient, worker: Context) -> None:
     specified = {"space": MLP, "objective": {"pareto": ["nn_mass", "params"]}}
     front = run(client, worker, client.post("/v1/searches", json=specified).json())
-    residual = finished(client, worker, space="resnet-tiny")
+    residual = finished(client, worker, space="resnet-tiny-free")
     empty = finished(client, worker, space=MLP, budget={"max_params": 1})
     answer = compare(client, front["id"], residual["id"], empty["id"])
     assert [item["best"] and item["best"]["rank"] for item in answer["items"]] == [None, 1, None]

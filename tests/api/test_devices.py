@@ -110,7 +110,7 @@ def test_a_profile_fitted_to_networks_is_one_for_their_family(client: TestClient
     refused = client.post("/v1/searches", json={"space": SMALL_GREY, "budget": budget})
     assert refused.status_code == 422
     assert [(one["field"], one["code"]) for one in refused.json()["errors"]] == [("budget.device", "unknown_family")]
-    made = client.post("/v1/searches", json={"space": "mobilenet-v2-tiny", "budget": budget, "top_k": 1}).json()
+    made = client.post("/v1/searches", json={"space": "mobilenet-v2-tiny-free", "budget": budget, "top_k": 1}).json()
     assert search_tasks.run_next(worker)
     (best,) = client.get(f"/v1/searches/{made['id']}/architectures").json()["items"]
     assert (best["latency"]["measure"], best["latency"]["batch"]) == ("latency", 6)

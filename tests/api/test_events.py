@@ -39,7 +39,7 @@ from tests.conftest import Backend
 from worker import search_tasks
 from worker.process import Context
 
-SMALL = {"space": "densenet-tiny", "budget": {"max_params": 100_000}}
+SMALL = {"space": "densenet-tiny-free", "budget": {"max_params": 100_000}}
 UNKNOWN = "00000000-0000-7000-8000-000000000000"
 
 Reported = tuple[int, str, dict[str, Any]]

@@ -199,7 +199,7 @@ def _aimed(service: Everything) -> dict[str, Any]:
 
 def _pool(service: Everything, method: str, path: str, name: str) -> list[str]:
     if path.startswith("/v1/spaces"):
-        return ["densenet-tiny"]
+        return ["densenet-tiny-free"]
     if name != "search_id" or path.endswith("/events"):  # the stream of what has not ended does not end
         return [service.ids[name]]
     *gone, kept = service.waiting

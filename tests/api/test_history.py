@@ -33,8 +33,8 @@ ASKED: tuple[dict[str, Any], ...] = (
     SMALL | {"name": 'Straße "7" \\ 家 \u2028', "note": "line\nline", "tags": ["zebra", 'a "b"', "ü", "mobile"]},
     SMALL | {"objective": {"minimize": "params", "min_nn_mass": 2.0}},
     SMALL | {"objective": {"minimize": "macs", "reference": REFERENCE}},
-    {"space": "densenet-tiny", "objective": {"pareto": ["nn_mass", "macs"]}},
-    {"space": "densenet-tiny", "budget": {"max_params": 1}},
+    {"space": "densenet-tiny-free", "objective": {"pareto": ["nn_mass", "macs"]}},
+    {"space": "densenet-tiny-free", "budget": {"max_params": 1}},
 )
 
 

@@ -20,7 +20,7 @@ from app.storage.models import ApiKey, Base
 from tests.clients import client_of
 from tests.conftest import Backend
 
-SEARCH = {"space": "densenet-tiny", "fresh": True}
+SEARCH = {"space": "densenet-tiny-free", "fresh": True}
 ALL = {Scope.READ, Scope.SEARCH, Scope.TRAIN}
 
 

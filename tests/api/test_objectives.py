@@ -15,7 +15,7 @@ from worker.process import Context
 
 
 def run(client: TestClient, worker: Context, body: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    answer = client.post("/v1/searches", json={"space": "densenet-tiny"} | body)
+    answer = client.post("/v1/searches", json={"space": "densenet-tiny-free"} | body)
     assert answer.status_code == 202, answer.text
     assert search_tasks.run_next(worker)
     url = answer.headers["Location"]
@@ -40,7 +40,8 @@ def test_compress_accepts_a_definition_or_an_id(client: TestClient, worker: Cont
     body = {"budget": {"max_macs": 200_000_000}, "top_k": 1}
     by_id, found = run(client, worker, body | {"objective": _compress({"arch_id": reference["arch_id"]})})
     same = client.post(
-        "/v1/searches", json={"space": "densenet-tiny"} | body | {"objective": _compress(reference["architecture"])}
+        "/v1/searches",
+        json={"space": "densenet-tiny-free"} | body | {"objective": _compress(reference["architecture"])},
     ).json()
     assert (same["id"], same["reused"]) == (by_id["id"], True)
     result = by_id["result"]
@@ -76,7 +77,7 @@ def test_compress_keeps_shares_of_stages_and_params(client: TestClient, worker: 
     assert none["result"]["relaxation"].keys() == {"max_macs", *kept}
     off, _ = run(client, worker, {"space": around, "objective": objective | {"keep_stages": None, "keep_params": 0}})
     assert off["request"]["objective"].keys() == {"minimize", "reference"}
-    wrong = client.post("/v1/searches", json={"space": "resnet-imagenet", "objective": objective | kept})
+    wrong = client.post("/v1/searches", json={"space": "resnet-imagenet-free", "objective": objective | kept})
     assert wrong.status_code == 422
     assert [error["field"] for error in wrong.json()["errors"]] == ["objective.keep_stages"]
 
@@ -171,7 +172,9 @@ def test_a_share_of_the_most_macs_is_spent(client: TestClient, worker: Context) 
     page = client.get(f"/searches/{search['id']}").text
     assert "Most NN-Mass with 95 % of the most MACs within 100 k params" in page
     assert f"The most that fits is {dearest['macs']:,} MACs, proved; the networks use at least" in page
-    wrong = client.post("/v1/searches", json={"space": "densenet-tiny", "spend": {"quantity": "beauty", "share": 1}})
+    wrong = client.post(
+        "/v1/searches", json={"space": "densenet-tiny-free", "spend": {"quantity": "beauty", "share": 1}}
+    )
     assert wrong.json()["errors"][0]["field"] == "spend.quantity"
 
 
@@ -214,7 +217,7 @@ def test_the_activations_of_a_batch_are_in_memory_together(client: TestClient, w
     lines = client.get(f"/v1/searches/{search['id']}/export", params={"format": "csv"}).text.splitlines()
     heads = lines[0].split(",")
     assert lines[1].split(",")[heads.index("batch")] == "8"
-    form = {"preset": "densenet-tiny", "max_peak_activation_bytes": "2.4MB", "batch": "8"}
+    form = {"preset": "densenet-tiny-free", "max_peak_activation_bytes": "2.4MB", "batch": "8"}
     shown = client.post("/ui/preview", data=form, headers={"Origin": str(client.base_url)}).text
     assert "batch 8" in shown
     wrong = client.post("/ui/preview", data=form | {"batch": "0"}, headers={"Origin": str(client.base_url)})
@@ -272,7 +275,7 @@ def test_the_cells_of_a_network_have_something_in_common(client: TestClient, wor
     assert "structure" not in free["request"]
     assert int(search["result"]["space_size"]) < int(free["result"]["space_size"])
     assert "widths that never fall" in client.get(f"/searches/{search['id']}").text
-    preview = client.post("/v1/searches/preview", json={"space": "densenet-tiny"} | asked).json()
+    preview = client.post("/v1/searches/preview", json={"space": "densenet-tiny-free"} | asked).json()
     assert [item["arch_id"] for item in preview["items"]] == [item["arch_id"] for item in items]
 
 
@@ -289,7 +292,7 @@ def test_later_ranks_and_excluded_networks(client: TestClient, worker: Context) 
     assert [item["arch_id"] for item in rest] == [items[rank]["arch_id"] for rank in (1, 3, 4)]
     assert len(without["request"]["exclude"]) == 3
     same = client.post(
-        "/v1/searches", json={"space": "densenet-tiny", "budget": budget, "top_k": 3, "exclude": out[::-1]}
+        "/v1/searches", json={"space": "densenet-tiny-free", "budget": budget, "top_k": 3, "exclude": out[::-1]}
     ).json()
     assert (same["id"], same["reused"]) == (without["id"], True)
     # the page of a comparison shows the first network of each, whatever its rank
@@ -312,7 +315,7 @@ def test_an_excluded_architecture_is_used(client: TestClient, worker: Context) -
     definition = run(client, worker, {"budget": {"max_params": 100_000}, "top_k": 1})[1][0]["architecture"]
     other = {**definition, "num_classes": 7}
     arch_id = client.post("/v1/architectures", json=other).json()["arch_id"]
-    made = client.post("/v1/searches", json={"space": "densenet-tiny", "exclude": [{"arch_id": arch_id}]}).json()
+    made = client.post("/v1/searches", json={"space": "densenet-tiny-free", "exclude": [{"arch_id": arch_id}]}).json()
     refused = client.delete(f"/v1/architectures/{arch_id}")
     assert refused.status_code == 409
     assert f"search {made['id']}" in refused.json()["detail"]
@@ -407,7 +410,7 @@ def test_a_reference_as_budget_is_stored_with_its_numbers_and_named_in_the_answe
         ({"budget": {"min_params": -1}}, "budget.min_params"),
         ({"budget": {"max_nn_mass": "much"}}, "budget.max_nn_mass"),
         ({"budget": {"max_density": 1.5}}, "budget.max_density"),
-        ({"budget": {"max_density": 0.5}, "space": "mobilenet-v2-tiny"}, "budget.max_density"),
+        ({"budget": {"max_density": 0.5}, "space": "mobilenet-v2-tiny-free"}, "budget.max_density"),
         ({"budget": {"min_latency_ms": 3}}, "budget.min_latency_ms"),
         ({"budget": {"min_depth": 7, "max_depth": 6}}, "budget.min_depth"),
         ({"budget": {"max_depth": 1.5}}, "budget.max_depth"),
@@ -446,7 +449,7 @@ def test_a_reference_as_budget_is_stored_with_its_numbers_and_named_in_the_answe
         ({"budget": {"within": "resnet18", "ratio": {"macs": 0}}}, "budget.ratio.macs"),
         ({"structure": {"widths": "rise"}}, "structure.widths"),
         ({"structure": {"depths": "equal"}}, "structure.depths"),
-        ({"structure": {"density": "equal"}, "space": "resnet-tiny"}, "structure.density"),
+        ({"structure": {"density": "equal"}, "space": "resnet-tiny-free"}, "structure.density"),
         ({"first_rank": 0}, "first_rank"),
         ({"first_rank": 10_000}, "first_rank"),
         ({"first_rank": 2, "objective": {"pareto": ["nn_mass", "macs"]}}, "first_rank"),
@@ -457,5 +460,5 @@ def test_a_reference_as_budget_is_stored_with_its_numbers_and_named_in_the_answe
 )
 def test_an_invalid_objective_names_its_field(client: TestClient, body: dict[str, Any], field: str) -> None:
     for route in ("/v1/searches", "/v1/searches/preview"):
-        answer = client.post(route, json={"space": "densenet-tiny"} | body)
+        answer = client.post(route, json={"space": "densenet-tiny-free"} | body)
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)

@@ -45,7 +45,7 @@ def test_the_json_export_has_the_search_and_its_whole_ranking(client: TestClient
     assert client.get(f"/v1/searches/{search['id']}/export").json() == document
 
 
-@pytest.mark.parametrize("space", ["densenet-tiny", "mobilenet-v2-tiny", "densenet-mlp-mnist"])
+@pytest.mark.parametrize("space", ["densenet-tiny-free", "mobilenet-v2-tiny-free", "densenet-mlp-mnist"])
 def test_the_csv_export_has_a_line_for_each_architecture(client: TestClient, worker: Context, space: str) -> None:
     budget = {"max_params": 120_000, "max_macs": 20_000_000, "precision": "int8"}
     search_id = finished(client, worker, space=space, budget=budget, top_k=40)["id"]

@@ -25,7 +25,7 @@ from tests.conftest import Backend
 from worker import search_tasks
 from worker.process import Context
 
-SMALL = {"space": "densenet-tiny", "budget": {"max_params": 100_000}}
+SMALL = {"space": "densenet-tiny-free", "budget": {"max_params": 100_000}}
 
 
 def post(client: TestClient, body: Any, **headers: str) -> Any:
@@ -216,7 +216,7 @@ def test_a_search_whose_source_gives_no_result_runs_itself(client: TestClient, w
 
 
 def test_a_preset_and_its_definition_are_the_same_request(client: TestClient) -> None:
-    definition = client.get("/v1/spaces/densenet-tiny").json()
+    definition = client.get("/v1/spaces/densenet-tiny-free").json()
     assert post(client, SMALL).json()["id"] == post(client, SMALL | {"space": definition}).json()["id"]
 
 
@@ -317,7 +317,7 @@ def test_no_ranks_follow_a_front_a_short_ranking_and_the_last_rank(
 
 
 def test_several_spaces_are_one_search(client: TestClient, worker: Context) -> None:
-    spaces = ["resnet-tiny", "mobilenet-v2-tiny"]
+    spaces = ["resnet-tiny-free", "mobilenet-v2-tiny-free"]
     asked = {"space": spaces, "budget": {"max_params": 200_000, "max_macs": 20_000_000}, "top_k": 3}
     path = f"/v1/searches/{post(client, asked).json()['id']}"
     assert search_tasks.run_next(worker)
@@ -334,7 +334,7 @@ def test_several_spaces_are_one_search(client: TestClient, worker: Context) -> N
     following = client.post(f"{path}/next").json()
     assert following["request"]["space"] == found["request"]["space"]
     for wrong, field in (
-        ({"space": ["resnet-tiny", "densenet-tiny"]}, "space.1"),
+        ({"space": ["resnet-tiny-free", "densenet-tiny-free"]}, "space.1"),
         ({"space": [*spaces, {"family": "resnet"}]}, "space.2.input"),
         ({"diversity": "shape"}, "diversity"),
     ):
@@ -367,14 +367,14 @@ def test_a_search_around_a_network_is_like_any_other(client: TestClient, worker:
 
 
 def test_an_infeasible_request_reports_the_smallest_sufficient_limit(client: TestClient, worker: Context) -> None:
-    search = post(client, {"space": "densenet-tiny", "budget": {"max_params": 100, "max_macs": 10**9}}).json()
+    search = post(client, {"space": "densenet-tiny-free", "budget": {"max_params": 100, "max_macs": 10**9}}).json()
     search_tasks.run_next(worker)
     result = client.get(f"/v1/searches/{search['id']}").json()["result"]
     assert (result["count"], result["feasible"], result["objective_value"]) == (0, False, None)
     least = result["relaxation"]["max_params"]
     assert least > 100
     assert result["relaxation"]["max_macs"] is None
-    relaxed = {"space": "densenet-tiny", "budget": {"max_params": least, "max_macs": 10**9}}
+    relaxed = {"space": "densenet-tiny-free", "budget": {"max_params": least, "max_macs": 10**9}}
     assert client.post("/v1/searches/preview", json=relaxed).json()["result"]["count"] == 1
     relaxed["budget"] = {"max_params": least - 1, "max_macs": 10**9}
     assert client.post("/v1/searches/preview", json=relaxed).json()["result"]["count"] == 0
@@ -391,14 +391,14 @@ def test_that_nothing_fits_is_an_outcome_of_its_own(
 ) -> None:
     budgets: dict[str, dict[str, Any]] = {"proved": {}, "nothing_fits": {"max_params": 100}}
     made = {
-        outcome: post(client, {"space": "densenet-tiny", "budget": budget}).json()
+        outcome: post(client, {"space": "densenet-tiny-free", "budget": budget}).json()
         for outcome, budget in budgets.items()
     }
     assert {one["outcome"] for one in made.values()} == {None}
     while search_tasks.run_next(worker):
         pass
     limits = {"max_params": 200_000, "max_macs": 30_000_000}
-    made["not_proved"] = post(client, {"space": "densenet-tiny", "budget": limits}).json()
+    made["not_proved"] = post(client, {"space": "densenet-tiny-free", "budget": limits}).json()
     with monkeypatch.context() as patched:
         patched.setattr(search_tasks, "search", unproved)
         assert search_tasks.run_next(worker)
@@ -413,7 +413,7 @@ def test_that_nothing_fits_is_an_outcome_of_its_own(
         assert [one["id"] for one in listed] == [stored["id"]]
     assert client.get("/v1/searches", params={"outcome": "succeeded"}).status_code == 422
     for outcome, budget in budgets.items():
-        preview = client.post("/v1/searches/preview", json={"space": "densenet-tiny", "budget": budget}).json()
+        preview = client.post("/v1/searches/preview", json={"space": "densenet-tiny-free", "budget": budget}).json()
         assert preview["outcome"] == outcome
     compared = client.get(
         "/v1/searches/compare", params={"ids": f"{made['proved']['id']},{made['nothing_fits']['id']}"}

@@ -39,7 +39,7 @@ from tests.networks import MLP
 from tests.servers import PostgresServer, RedisServer
 
 KINDS = ("searches", "verifications")
-FRESH = {"space": "densenet-tiny", "fresh": True}
+FRESH = {"space": "densenet-tiny-free", "fresh": True}
 
 
 def test_readiness_names_missing_workers(client: TestClient) -> None:
@@ -52,7 +52,7 @@ def test_readiness_names_missing_workers(client: TestClient) -> None:
     assert len(state["advice"]) == 4
     for queue, advice in zip(("search", "train", "files", "maintenance"), state["advice"], strict=True):
         assert f"`nnmass worker {queue}`" in advice
-    client.post("/v1/searches", json={"space": "densenet-tiny"})
+    client.post("/v1/searches", json={"space": "densenet-tiny-free"})
     queue = client.get("/readyz").json()["queues"]["search"]
     assert (queue["queued"], queue["running"], queue["workers"]) == (1, 0, 0)
     assert queue["oldest_seconds"] >= 0
@@ -182,7 +182,7 @@ def test_more_concurrent_requests_than_threads_or_connections_are_answered(backe
     async def send() -> list[int]:
         wire = httpx2.ASGITransport(create_app(backend.settings))
         async with httpx2.AsyncClient(transport=wire, base_url=ADDRESS, timeout=60) as client:
-            reported = await client.post("/v1/searches", json={"space": "densenet-tiny"})
+            reported = await client.post("/v1/searches", json={"space": "densenet-tiny-free"})
             reads = (client.get("/v1/searches") for _ in range(150))
             writes = (client.patch(f"/v1/searches/{reported.json()['id']}", json={"name": str(i)}) for i in range(50))
             answers = await asyncio.gather(*reads, *writes)
@@ -203,9 +203,12 @@ def test_requests_are_answered_with_503_while_the_database_is_unavailable(redis:
         engine.dispose()
         settings = Settings(data_dir=tmp_path, database_url=url, broker_url=redis.url)
         with client_of(create_app(settings)) as client:
-            search_id = client.post("/v1/searches", json={"space": "densenet-tiny"}).json()["id"]
+            search_id = client.post("/v1/searches", json={"space": "densenet-tiny-free"}).json()["id"]
             server.kill()
-            for answer in (client.get("/v1/searches"), client.post("/v1/searches", json={"space": "densenet-tiny"})):
+            for answer in (
+                client.get("/v1/searches"),
+                client.post("/v1/searches", json={"space": "densenet-tiny-free"}),
+            ):
                 assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
                 assert answer.headers["Retry-After"]
             assert client.get("/readyz").status_code == 503
@@ -223,7 +226,9 @@ def test_requests_succeed_while_the_broker_is_down(backend: Backend, tmp_path: P
         with client_of(create_app(settings)) as client:
             server.kill()
             for top_k in range(1, 6):
-                assert client.post("/v1/searches", json={"space": "densenet-tiny", "top_k": top_k}).status_code == 202
+                assert (
+                    client.post("/v1/searches", json={"space": "densenet-tiny-free", "top_k": top_k}).status_code == 202
+                )
             state = client.get("/readyz")
             assert state.status_code == 200
             assert "broker" in state.json()["missing"]
@@ -239,7 +244,7 @@ def test_a_redis_that_may_evict_keys_is_refused(tmp_path: Path) -> None:
 
 def test_listed_spaces_read_back_equal(client: TestClient) -> None:
     items = client.get("/v1/spaces").json()["items"]
-    assert {"densenet-cifar", "densenet-cifar-free", "densenet-tiny"} <= {item["name"] for item in items}
+    assert {"densenet-cifar", "densenet-cifar-free", "densenet-tiny-free"} <= {item["name"] for item in items}
     for item in items:
         definition = client.get(f"/v1/spaces/{item['name']}").json()
         assert definition["family"] == item["family"]
@@ -299,7 +304,7 @@ def test_a_postgresql_without_schema_is_unavailable(
     url = postgres.create_database("without_schema")
     settings = Settings(data_dir=tmp_path, database_url=SecretStr(url), broker_url=SecretStr(redis.url))
     with client_of(create_app(settings)) as client:
-        assert client.post("/v1/searches", json={"space": "densenet-tiny"}).status_code == 503
+        assert client.post("/v1/searches", json={"space": "densenet-tiny-free"}).status_code == 503
 
 
 def test_settings_do_not_show_secrets(backend: Backend) -> None:
@@ -345,7 +350,7 @@ def test_concurrent_writers_of_every_kind_succeed(backend: Backend) -> None:
                     send("PATCH", search, n, json={"note": str(n)}),
                     send("POST", f"{search}/{again}", n),
                     send("POST", f"{verification}/{again}", n),
-                    send("POST", "/v1/searches/preview", n, json={"space": "densenet-tiny"}),
+                    send("POST", "/v1/searches/preview", n, json={"space": "densenet-tiny-free"}),
                     send("GET", f"/v1/architectures/{arch_id}/export?format=onnx&seed={n}", n),
                     send("GET", "/v1/searches", n),
                 ]

@@ -26,7 +26,7 @@ SPACE = {
     "activation": "relu",
 }
 SEARCHES: list[dict[str, Any]] = [
-    {"space": "densenet-tiny"},
+    {"space": "densenet-tiny-free"},
     {"objective": {"minimize": "params", "min_nn_mass": 10}, "budget": {"max_macs": 10**6, "precision": "int8"}},
     {"objective": {"minimize": "macs", "reference": MLP}, "budget": {"device": "stm32f746"}, "diversity": "shape"},
     {"objective": {"pareto": ["nn_mass", "params"]}, "budget": {"device": profile(), "max_latency_ms": 5}},

@@ -309,7 +309,7 @@ def _properties(document: dict[str, Any], node: Any, seen: frozenset[str] = froz
 
 
 def test_a_repeated_idempotency_key_of_another_owner_makes_a_new_search(world: World) -> None:
-    body = {"space": "densenet-tiny"}
+    body = {"space": "densenet-tiny-free"}
     reported = [
         client.post("/v1/searches", json=body, headers={"Idempotency-Key": "same"})
         for client in (world.alice, world.bob)

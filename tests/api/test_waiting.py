@@ -17,7 +17,7 @@ from tests.api.test_verifications import BODY as TRAINING
 from tests.conftest import Backend
 from tests.networks import MLP
 
-SEARCH: dict[str, Any] = {"space": "densenet-tiny", "fresh": True}
+SEARCH: dict[str, Any] = {"space": "densenet-tiny-free", "fresh": True}
 MEASUREMENT: dict[str, Any] = {"kind": "peak", "architecture": MLP}
 SILENT = "whose workers have sent no heartbeat for 15 s; `nnmass worker {0}` starts one"
 

@@ -33,7 +33,7 @@ from tests.api import trainings
 from tests.client.service import Service, wait_until
 from tests.client.test_local import MLP
 
-SMALL: dict[str, Any] = {"space": "densenet-tiny", "max_params": 100_000}
+SMALL: dict[str, Any] = {"space": "densenet-tiny-free", "max_params": 100_000}
 UNKNOWN_ID = "00000000-0000-7000-8000-000000000000"
 
 
@@ -142,7 +142,7 @@ def test_a_failed_search_raises_an_error_with_its_reason(client: Client, service
 
 
 def test_compare_shows_differences_of_searches(client: Client) -> None:
-    two = [client.search("densenet-tiny", max_params=limit, top_k=5).search for limit in (100_000, 120_000)]
+    two = [client.search("densenet-tiny-free", max_params=limit, top_k=5).search for limit in (100_000, 120_000)]
     assert all(two)
     found = client.compare(*[one for one in two if one])
     assert "request.budget.max_params" in [one["field"] for one in found.differences]
@@ -152,7 +152,7 @@ def test_compare_shows_differences_of_searches(client: Client) -> None:
 
 def test_an_error_of_the_service_names_the_field(client: Client) -> None:
     with pytest.raises(InvalidRequest, match="note must have at most") as refused:
-        client.submit("densenet-tiny", note="x" * 20_000)
+        client.submit("densenet-tiny-free", note="x" * 20_000)
     assert (refused.value.status, refused.value.code) == (422, "invalid_request")
     assert refused.value.problems[0].field == "note"
     with pytest.raises(NotFound, match="no such search"):

@@ -35,7 +35,7 @@ from tests.core.latencies import profile
 from worker import files_tasks
 from worker.process import Context
 
-SMALL = ("--preset", "densenet-tiny", "--max-params", "100k")
+SMALL = ("--preset", "densenet-tiny-free", "--max-params", "100k")
 
 
 class Run:
@@ -81,7 +81,7 @@ def test_a_search_has_the_same_answer_with_and_without_a_service(run: Run, servi
 
 
 def test_exit_codes_are_the_same_with_and_without_a_service(run: Run) -> None:
-    assert run("search", "--preset", "densenet-tiny", "--max-params", "100").exit_code == 3
+    assert run("search", "--preset", "densenet-tiny-free", "--max-params", "100").exit_code == 3
     wrong = run("search", *SMALL, "--top-k", "0")
     assert (wrong.exit_code, wrong.stderr) == (2, "nnmass: --top-k must be greater than or equal to 1\n")
 
@@ -94,13 +94,15 @@ def test_a_failed_search_exits_with_1(run: Run, service: Service) -> None:
         service.write(lifecycle.fail, held, "broken", "the engine broke")
 
     worker = at_work(service, "search", fail)
-    done = run("search", "--preset", "densenet-tiny", "--max-params", "99k")
+    done = run("search", "--preset", "densenet-tiny-free", "--max-params", "99k")
     worker.join()
     assert (done.exit_code, done.stderr) == (1, "nnmass: the search ended as failed: the engine broke\n")
 
 
 def test_history_lists_searches_and_show_prints_one(run: Run, client: Client) -> None:
-    answer = client.search("densenet-tiny", max_params="90k", name="evil \x1b[31m [bold]name", tags=["listed"], top_k=3)
+    answer = client.search(
+        "densenet-tiny-free", max_params="90k", name="evil \x1b[31m [bold]name", tags=["listed"], top_k=3
+    )
     assert answer.search is not None
     (listed,) = run.json("history", "--tag", "listed")["items"]
     assert listed["id"] == answer.search.id
@@ -116,7 +118,7 @@ def test_history_lists_searches_and_show_prints_one(run: Run, client: Client) ->
 
 
 def test_next_prints_the_ranks_that_follow(run: Run, client: Client) -> None:
-    answer = client.search("densenet-tiny", max_params="90k", name="ranks", top_k=2)
+    answer = client.search("densenet-tiny-free", max_params="90k", name="ranks", top_k=2)
     assert answer.search is not None
     found = run.json("next", answer.search.id)
     assert [item["rank"] for item in found["items"]] == [3, 4]
@@ -124,7 +126,7 @@ def test_next_prints_the_ranks_that_follow(run: Run, client: Client) -> None:
     shown = run("next", answer.search.id)
     assert (shown.exit_code, shown.stderr) == (0, "")
     assert "Ranks 3 to 4 of" in shown.stdout
-    front = client.search("densenet-tiny", max_params="90k", objective={"pareto": ["nn_mass", "params"]})
+    front = client.search("densenet-tiny-free", max_params="90k", objective={"pareto": ["nn_mass", "params"]})
     assert front.search is not None
     refused = run("next", front.search.id)
     assert refused.exit_code == 1
@@ -136,18 +138,20 @@ def test_devices_of_a_service_are_listed_and_suggested(run: Run, client: Client)
     client.keep_device(profile("lab-board"))
     try:
         assert "lab-board" in run("devices").stdout
-        wrong = run("search", "--preset", "densenet-tiny", "--device", "lab-bord")
+        wrong = run("search", "--preset", "densenet-tiny-free", "--device", "lab-bord")
         assert (wrong.exit_code, wrong.stdout) == (2, "")
         assert wrong.stderr.endswith(', or a profile; did you mean "lab-board"?\n')
-        assert run("search", "--preset", "densenet-tiny", "--device", "lab-board", "--top-k", "1").exit_code == 0
+        assert run("search", "--preset", "densenet-tiny-free", "--device", "lab-board", "--top-k", "1").exit_code == 0
     finally:
         client.delete_device("lab-board")
 
 
 def test_a_search_that_reuses_a_result_says_so(run: Run, client: Client) -> None:
-    first = client.search("densenet-tiny", max_params="92k", name="A", top_k=1).search
+    first = client.search("densenet-tiny-free", max_params="92k", name="A", top_k=1).search
     assert first is not None
-    done = run("search", "--preset", "densenet-tiny", "--max-params", "92k", "--top-k", "1", "--name", "Second name")
+    done = run(
+        "search", "--preset", "densenet-tiny-free", "--max-params", "92k", "--top-k", "1", "--name", "Second name"
+    )
     assert f"Reused: the result of the equal search {first.id}.\n" in done.stdout
     (other,) = client.history(q="second name")
     assert (other.name, other.reused_from) == ("Second name", first.id)
@@ -170,7 +174,7 @@ def test_a_search_in_which_nothing_fits_has_that_state(run: Run, client: Client)
 
 def test_show_prints_a_queued_search(run: Run, client: Client, service: Service) -> None:
     service.rest()
-    search = client.submit("densenet-tiny", max_params="91k")
+    search = client.submit("densenet-tiny-free", max_params="91k")
     done = run("show", search.id)
     assert (done.exit_code, "waiting for a worker" in done.stdout) == (0, True)
     client.cancel(search)
@@ -379,7 +383,17 @@ def test_the_key_is_read_from_a_file(tmp_path: Path) -> None:
 
 def test_an_interrupt_message_names_the_command_that_continues(service: Service, client: Client) -> None:
     service.rest()
-    command = [sys.executable, "-m", "nnmass", "search", "--preset", "densenet-tiny", "--max-params", "77k", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "nnmass",
+        "search",
+        "--preset",
+        "densenet-tiny-free",
+        "--max-params",
+        "77k",
+        "--json",
+    ]
     process = subprocess.Popen(
         [*command, "--server", service.address], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

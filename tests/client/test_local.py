@@ -28,12 +28,15 @@ MLP: dict[str, Any] = {
 LARGE = ("torch", "scipy", "pydantic", "sqlalchemy", "fastapi", "celery", "typer", "rich", "pandas")
 
 QUESTIONS: list[tuple[str, SearchOptions]] = [
-    ("densenet-tiny", {"max_params": "100k", "top_k": 150}),
+    ("densenet-tiny-free", {"max_params": "100k", "top_k": 150}),
     ("densenet-mlp-mnist", {"max_weight_bytes": "40 KB", "precision": "int8", "diversity": "shape"}),
-    ("resnet-tiny", {"objective": {"minimize": "macs", "min_nn_mass": 500.0}, "max_peak_activation_bytes": "300 KiB"}),
-    ("resnet-tiny", {"objective": {"pareto": ["nn_mass", "params"]}, "max_macs": "40M"}),
-    ("densenet-tiny", {"max_params": 10, "max_macs": "1M"}),
-    ("densenet-tiny", {"device": "stm32f407", "max_peak_activation_bytes": "64 KiB"}),
+    (
+        "resnet-tiny-free",
+        {"objective": {"minimize": "macs", "min_nn_mass": 500.0}, "max_peak_activation_bytes": "300 KiB"},
+    ),
+    ("resnet-tiny-free", {"objective": {"pareto": ["nn_mass", "params"]}, "max_macs": "40M"}),
+    ("densenet-tiny-free", {"max_params": 10, "max_macs": "1M"}),
+    ("densenet-tiny-free", {"device": "stm32f407", "max_peak_activation_bytes": "64 KiB"}),
 ]
 
 
@@ -68,7 +71,7 @@ def test_a_network_is_scaled_here_as_by_a_service(client: Client) -> None:
 
 
 def test_answers_that_differ_are_not_equal() -> None:
-    three, two = (nnmass.search("resnet-tiny", max_params="1M", top_k=k) for k in (3, 2))
+    three, two = (nnmass.search("resnet-tiny-free", max_params="1M", top_k=k) for k in (3, 2))
     assert three != two
     assert three.items[:2] == two.items
     assert three[0] == two.best
@@ -89,7 +92,7 @@ def test_local_compress_and_evaluate_have_the_same_answers_as_a_service(client: 
             assert (network.weight_bytes, network.macs) == (one.weight_bytes, one.macs)
     assert nnmass.spaces() == client.spaces()
     assert nnmass.devices() == client.devices()
-    assert nnmass.space("resnet-tiny") == client.space("resnet-tiny")
+    assert nnmass.space("resnet-tiny-free") == client.space("resnet-tiny-free")
 
 
 def test_the_limits_of_a_reference_are_the_same_with_a_service_and_by_its_id(client: Client) -> None:
@@ -122,10 +125,10 @@ def test_the_space_around_a_network_of_cells_has_their_widths() -> None:
 def test_invalid_arguments_are_refused_before_a_request_is_sent(client: Client) -> None:
     for ask in (nnmass.search, client.submit):
         with pytest.raises(DefinitionError) as refused:
-            ask("densenet-tiny", max_params="1.2")
+            ask("densenet-tiny-free", max_params="1.2")
         assert [problem.field for problem in refused.value.problems] == ["budget.max_params"]
         with pytest.raises(TypeError, match="max_param"):
-            ask("densenet-tiny", max_param=3)  # type: ignore[call-arg]
+            ask("densenet-tiny-free", max_param=3)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(
@@ -133,20 +136,20 @@ def test_invalid_arguments_are_refused_before_a_request_is_sent(client: Client) 
     [
         ("nowhere", {}, "space"),
         ({"family": "resnet"}, {}, "space.input"),
-        ("densenet-tiny", {"max_params": -1}, "budget.max_params"),
-        ("densenet-tiny", {"precision": "fp64"}, "budget.precision"),
-        ("densenet-tiny", {"device": "toaster"}, "budget.device"),
-        ("densenet-tiny", {"top_k": 0}, "top_k"),
-        ("densenet-tiny", {"objective": {"minimize": "params", "min_nn_mass": -1}}, "objective.min_nn_mass"),
-        ("densenet-tiny", {"spend": {"quantity": "macs", "share": 2}}, "spend.share"),
-        ("densenet-tiny", {"min_params": 5, "max_params": 4}, "budget.min_params"),
+        ("densenet-tiny-free", {"max_params": -1}, "budget.max_params"),
+        ("densenet-tiny-free", {"precision": "fp64"}, "budget.precision"),
+        ("densenet-tiny-free", {"device": "toaster"}, "budget.device"),
+        ("densenet-tiny-free", {"top_k": 0}, "top_k"),
+        ("densenet-tiny-free", {"objective": {"minimize": "params", "min_nn_mass": -1}}, "objective.min_nn_mass"),
+        ("densenet-tiny-free", {"spend": {"quantity": "macs", "share": 2}}, "spend.share"),
+        ("densenet-tiny-free", {"min_params": 5, "max_params": 4}, "budget.min_params"),
         (None, {}, "space"),
         (None, {"within": "resnet1"}, "budget.within"),
         (None, {"within": "resnet18", "ratio": {"macs": 0}}, "budget.ratio.macs"),
         (None, {"within": "resnet18", "ratio": {"macs": 0.5}, "max_macs": "1G"}, "budget.ratio.macs"),
-        ("densenet-tiny", {"ratio": {"macs": 0.5}}, "budget.ratio"),
-        ("densenet-tiny", {"objective": {"pareto": ["nn_mass", "macs"]}, "top_k": 3}, "top_k"),
-        ("densenet-tiny", {"time_limit_seconds": 0}, "time_limit_seconds"),
+        ("densenet-tiny-free", {"ratio": {"macs": 0.5}}, "budget.ratio"),
+        ("densenet-tiny-free", {"objective": {"pareto": ["nn_mass", "macs"]}, "top_k": 3}, "top_k"),
+        ("densenet-tiny-free", {"time_limit_seconds": 0}, "time_limit_seconds"),
     ],
 )
 def test_local_errors_name_the_same_fields_as_a_service(client: Client, space: Any, options: Any, field: str) -> None:
@@ -168,12 +171,12 @@ def test_evaluate_errors_name_index_and_field() -> None:
 
 def test_an_architecture_id_is_refused_without_a_service() -> None:
     with pytest.raises(DefinitionError, match="names an unknown architecture"):
-        nnmass.compress(f"arch_{'0' * 32}", space="resnet-tiny")
+        nnmass.compress(f"arch_{'0' * 32}", space="resnet-tiny-free")
 
 
 def test_a_progress_callback_is_called_and_can_stop_the_search() -> None:
     reported: list[Progress] = []
-    nnmass.search("densenet-tiny", max_params="100k", progress=reported.append)
+    nnmass.search("densenet-tiny-free", max_params="100k", progress=reported.append)
     assert reported[0].message == "building the space"
     assert all(0 <= one.fraction <= 1 for one in reported)
 
@@ -181,12 +184,12 @@ def test_a_progress_callback_is_called_and_can_stop_the_search() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        nnmass.search("densenet-tiny", max_params="100k", progress=enough)
+        nnmass.search("densenet-tiny-free", max_params="100k", progress=enough)
 
 
 def test_several_spaces_are_one_question() -> None:
     pytest.importorskip("pandas", reason="pandas is optional")
-    spaces: list[Any] = ["resnet-tiny", nnmass.space("mobilenet-v2-tiny")]
+    spaces: list[Any] = ["resnet-tiny-free", nnmass.space("mobilenet-v2-tiny-free")]
     answer = nnmass.search(spaces, max_params="200k", max_macs="20M", top_k=3)
     assert [item.space for item in answer] == [2, 2, 2]
     assert answer.certificate.spaces is not None
@@ -194,7 +197,7 @@ def test_several_spaces_are_one_question() -> None:
     assert answer.certificate.space_size_exact is None
     assert list(answer.to_pandas()["space"]) == [2, 2, 2]
     assert "<th>space</th>" in answer._repr_html_()
-    one = nnmass.search("resnet-tiny", max_params="200k", top_k=1)
+    one = nnmass.search("resnet-tiny-free", max_params="200k", top_k=1)
     assert (one[0].space, one.certificate.spaces) == (None, None)
     assert "space" not in one.to_pandas().columns
 
@@ -226,12 +229,12 @@ def test_tables_name_the_precision_and_the_resolution_where_it_varies() -> None:
 
 
 def test_a_front_has_no_best_network() -> None:
-    front = nnmass.search("resnet-tiny", objective={"pareto": ["nn_mass", "params"]}, max_macs="40M")
+    front = nnmass.search("resnet-tiny-free", objective={"pareto": ["nn_mass", "params"]}, max_macs="40M")
     assert front.best is None
     assert [(item.rank, item.point) for item in front[:2]] == [(None, 1), (None, 2)]
     assert "<th>point</th>" in front._repr_html_()
     assert "<th>rank</th>" not in front._repr_html_()
-    ranking = nnmass.search("resnet-tiny", max_macs="40M", top_k=1)
+    ranking = nnmass.search("resnet-tiny-free", max_macs="40M", top_k=1)
     assert (ranking[0].rank, ranking[0].point) == (1, None)
 
 
@@ -253,15 +256,15 @@ def test_a_front_has_no_best_network() -> None:
     ],
 )
 def test_what_limits_an_answer_is_said_for_its_objective(options: dict[str, Any], said: str) -> None:
-    answer = nnmass.search("resnet-tiny", **options)
+    answer = nnmass.search("resnet-tiny-free", **options)
     assert formatting.binding(answer.certificate.raw, answer.request) == said
 
 
 def test_a_limit_that_restricts_a_minimum_is_said_to_lower_the_cost() -> None:
-    free = nnmass.search("resnet-tiny", objective={"minimize": "macs", "min_nn_mass": 900.0}, top_k=1)
+    free = nnmass.search("resnet-tiny-free", objective={"minimize": "macs", "min_nn_mass": 900.0}, top_k=1)
     assert free.best is not None
     tight = nnmass.search(
-        "resnet-tiny",
+        "resnet-tiny-free",
         objective={"minimize": "macs", "min_nn_mass": 900.0},
         max_params=free.best.params - 1,
         top_k=1,
@@ -272,7 +275,7 @@ def test_a_limit_that_restricts_a_minimum_is_said_to_lower_the_cost() -> None:
 
 def test_an_answer_converts_to_a_data_frame() -> None:
     pytest.importorskip("pandas", reason="pandas is optional")
-    answer = nnmass.search("densenet-tiny", max_params="100k", max_macs="60M", top_k=12)
+    answer = nnmass.search("densenet-tiny-free", max_params="100k", max_macs="60M", top_k=12)
     frame = answer.to_pandas()
     assert list(frame["rank"]) == list(range(1, 13))
     assert list(frame["nn_mass"]) == [item.nn_mass for item in answer]
@@ -288,7 +291,7 @@ def test_a_data_frame_without_pandas_names_the_package_to_install(monkeypatch: p
 
 
 def test_an_answer_has_an_html_representation() -> None:
-    answer = nnmass.search("densenet-tiny", max_params="100k", top_k=30)
+    answer = nnmass.search("densenet-tiny-free", max_params="100k", top_k=30)
     shown = answer._repr_html_()
     assert shown.count("<tr>") == 21
     assert "proved in" in shown
@@ -310,7 +313,7 @@ def test_importing_nnmass_loads_no_heavy_modules() -> None:
     assert loaded_by("import nnmass") == set()
     assert loaded_by("import nnmass; assert 'numpy' not in sys.modules; assert 'httpx2' not in sys.modules") == set()
     everything = (
-        "import nnmass; nnmass.search('resnet-tiny', max_params='1M'); nnmass.compress('resnet18');"
+        "import nnmass; nnmass.search('resnet-tiny-free', max_params='1M'); nnmass.compress('resnet18');"
         "nnmass.evaluate(['resnet18']); nnmass.diagram('resnet18'); nnmass.export('resnet18'); nnmass.spaces();"
         "assert 'httpx2' not in sys.modules"
     )

@@ -28,7 +28,7 @@ STEPS = 40
 def reported(service: Service, client: Client) -> str:
     """Submit a search and store many progress events of a worker; returns its id."""
     service.rest()
-    search = client.submit("densenet-tiny", max_params="100k", fresh=True, note="a line\u2028separator")
+    search = client.submit("densenet-tiny-free", max_params="100k", fresh=True, note="a line\u2028separator")
     held = service.write(lifecycle.claim, "search", "test/1", 60.0)
     assert isinstance(held, Claim)
     for step in range(STEPS):
@@ -51,7 +51,7 @@ def test_a_stream_resumes_after_a_broken_connection(service: Service, client: Cl
 
 def test_a_head_of_a_stream_or_page_ends_at_once_and_keeps_the_connection(service: Service, client: Client) -> None:
     service.rest()
-    search = client.submit("densenet-tiny", max_params="100k", fresh=True)
+    search = client.submit("densenet-tiny-free", max_params="100k", fresh=True)
     connection = HTTPConnection(service.address.removeprefix("http://"), timeout=20)
     with closing(connection):
         for path, kind, has_length in (
@@ -78,7 +78,7 @@ def test_a_stream_resumes_after_a_restart_of_the_service(sqlite_file: Path, tmp_
     with serving(settings, database) as first:
         port = int(first.address.rpartition(":")[2])
         client = Client(first.address)
-        search = client.submit("densenet-tiny", max_params="100k")
+        search = client.submit("densenet-tiny-free", max_params="100k")
         waiting = threading.Thread(target=lambda: ended.append(client.wait(search, progress=seen.append)))
         waiting.start()
         deadline = time.monotonic() + 10

@@ -62,7 +62,7 @@ def client_of(script: Scripted, **more: Any) -> Client:
 @pytest.mark.parametrize("first", [BUSY, (429, {"Retry-After": "0"}, {"code": "too_many"}), (CUT, {}, "")])
 def test_a_repeated_request_has_the_same_idempotency_key(first: Any) -> None:
     with scripted(first, first, OK) as script, client_of(script) as client:
-        assert client.submit("resnet-tiny").id == "1"
+        assert client.submit("resnet-tiny-free").id == "1"
     assert [seen.method for seen in script.seen] == ["POST"] * 3
     assert len({seen.headers["Idempotency-Key"] for seen in script.seen}) == 1
     assert script.seen[0].body == script.seen[2].body
@@ -70,8 +70,8 @@ def test_a_repeated_request_has_the_same_idempotency_key(first: Any) -> None:
 
 def test_separate_requests_have_different_idempotency_keys() -> None:
     with scripted(OK) as script, client_of(script) as client:
-        client.submit("resnet-tiny")
-        client.submit("resnet-tiny")
+        client.submit("resnet-tiny-free")
+        client.submit("resnet-tiny-free")
     assert len({seen.headers["Idempotency-Key"] for seen in script.seen}) == 2
 
 
@@ -159,9 +159,9 @@ def test_an_error_names_every_problem() -> None:
     body = {"code": "invalid_request", "detail": "2 fields are not valid", "errors": errors}
     with scripted((422, {}, body)) as script, client_of(script) as client:
         with pytest.raises(InvalidRequest, match=r"budget\.max_params must be at least 0; is odd") as refused:
-            client.submit("resnet-tiny")
+            client.submit("resnet-tiny-free")
         with pytest.raises(DefinitionError):
-            client.submit("resnet-tiny")
+            client.submit("resnet-tiny-free")
     assert [problem.code for problem in refused.value.problems] == ["too_small", "odd"]
 
 
@@ -234,18 +234,18 @@ def guarded(sqlite_file: Path, tmp_path: Path) -> Iterator[tuple[Service, dict[s
 def test_a_key_is_required_and_its_scopes_apply(guarded: tuple[Service, dict[str, str]]) -> None:
     service, tokens = guarded
     with Client(service.address) as client, pytest.raises(Unauthorized) as refused:
-        client.submit("resnet-tiny")
+        client.submit("resnet-tiny-free")
     assert refused.value.status == 401
     with Client(service.address, tokens["read"]) as client:
         assert list(client.history()) == []
         with pytest.raises(Unauthorized, match="scope search") as refused:
-            client.submit("resnet-tiny")
+            client.submit("resnet-tiny-free")
         assert refused.value.status == 403
     with Client(service.address, tokens["search"]) as client:
-        search = client.submit("resnet-tiny")
+        search = client.submit("resnet-tiny-free")
         assert [one.id for one in client.history()] == [search.id]
         service.work()
-        best = client.search("resnet-tiny", max_params="1M", top_k=1)[0]
+        best = client.search("resnet-tiny-free", max_params="1M", top_k=1)[0]
     with Client(service.address, tokens["read"]) as client:
         assert client.export(best) == nnmass.export(best)
         with pytest.raises(Unauthorized):

@@ -64,7 +64,7 @@ def test_the_peak_of_a_batch_is_limited_as_brute_force_says(family: str, seed: i
 
 
 def test_a_batch_of_one_is_the_request_without_it() -> None:
-    space = resolve_space("densenet-tiny")
+    space = resolve_space("densenet-tiny-free")
     plain, one = (
         SearchRequest(space=space, budget=Budget(max_params=50_000, **{PEAK: 600_000}, **more))  # type: ignore[arg-type]
         for more in ({}, {"batch": 1})
@@ -82,7 +82,7 @@ def test_a_batch_of_one_is_the_request_without_it() -> None:
 
 
 def test_a_front_in_the_peak_is_that_of_one_input_times_the_batch() -> None:
-    space = resolve_space("resnet-tiny")
+    space = resolve_space("resnet-tiny-free")
     single, several = (
         search(SearchRequest(space=space, budget=Budget(batch=batch), objective=Pareto(("peak_activation_bytes",))))
         for batch in (1, 5)
@@ -92,7 +92,7 @@ def test_a_front_in_the_peak_is_that_of_one_input_times_the_batch() -> None:
 
 
 def test_a_latency_is_that_of_a_profile_of_the_same_batch() -> None:
-    space = resolve_space("densenet-tiny")
+    space = resolve_space("densenet-tiny-free")
     eight = profile("board")
     eight["latency"]["batch"] = 8
     best = search(SearchRequest(space=space, budget=Budget(device=eight, batch=8, max_latency_ms=5), top_k=1))
@@ -123,7 +123,7 @@ def test_a_wrong_batch_is_refused(batch: Any) -> None:
 
 
 def test_a_batch_whose_bytes_are_not_exact_is_refused() -> None:
-    space = resolve_space("densenet-tiny").to_json() | {"input": {"channels": 1024, "height": 8192, "width": 8192}}
+    space = resolve_space("densenet-tiny-free").to_json() | {"input": {"channels": 1024, "height": 8192, "width": 8192}}
     with pytest.raises(DefinitionError) as refused:
         SearchRequest(space=decode_space(space), budget=Budget(batch=65_536))
     assert [(problem.field, problem.code) for problem in refused.value.problems] == [("budget.batch", "too_large")]

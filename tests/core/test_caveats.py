@@ -160,9 +160,9 @@ def test_less_than_60_percent_of_every_limit_is_a_caveat(name: str) -> None:
 
 def test_unused_limits_are_no_caveat_of_a_minimum_or_a_front() -> None:
     wide = {"max_params": 10**9, "max_macs": 10**12}
-    assert caveats("densenet-tiny", Maximize(), **wide) == ("limits_used_below_60",)
-    assert caveats("densenet-tiny", Minimize("macs", 10.0), **wide) == ()
-    assert caveats("densenet-tiny", Pareto(("params",)), **wide) == ()
+    assert caveats("densenet-tiny-free", Maximize(), **wide) == ("limits_used_below_60",)
+    assert caveats("densenet-tiny-free", Minimize("macs", 10.0), **wide) == ()
+    assert caveats("densenet-tiny-free", Pareto(("params",)), **wide) == ()
 
 
 def test_a_limit_on_latency_counts_as_the_others_do() -> None:

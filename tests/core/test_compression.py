@@ -101,5 +101,5 @@ def test_a_network_around_a_reference_keeps_its_expansions_and_kernels() -> None
 )
 def test_a_wrong_ratio_names_the_field(objective: Any, budget: Any, field: str, code: str) -> None:
     with pytest.raises(DefinitionError) as caught:
-        SearchRequest.from_json({"space": "resnet-imagenet", "objective": objective, "budget": budget})
+        SearchRequest.from_json({"space": "resnet-imagenet-free", "objective": objective, "budget": budget})
     assert [(problem.field, problem.code) for problem in caught.value.problems] == [(f"objective.{field}", code)]

@@ -36,8 +36,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "densenet-mlp-mnist": {"max_params": 30_000},
     "densenet-cifar": {"max_params": 1_000_000},
     "densenet-cifar-free": {"max_params": 1_000_000, "max_macs": 150_000_000},
-    "mobilenet-v2-imagenet": {"max_params": 2_300_000, "max_macs": 200_000_000},
-    "resnet-tiny": {"max_params": 500_000},
+    "mobilenet-v2-imagenet-free": {"max_params": 2_300_000, "max_macs": 200_000_000},
+    "resnet-tiny-free": {"max_params": 500_000},
 }
 TINY: dict[str, Any] = {
     "family": "densenet_cnn",
@@ -214,7 +214,7 @@ def test_random_controls_are_drawn_uniformly_from_the_window(listed: int, monkey
 
 
 def test_a_seed_determines_the_random_control() -> None:
-    search_request = SearchRequest(space=resolve_space("densenet-tiny"), budget=Budget())
+    search_request = SearchRequest(space=resolve_space("densenet-tiny-free"), budget=Budget())
     candidate = search(SearchRequest(space=search_request.space, budget=Budget(max_params=80_000), top_k=1)).ranking[0]
     drawn = [random_control(search_request, candidate.architecture, frozenset(), seed) for seed in (5, 5, 6, 7)]
     assert drawn[0] == drawn[1]

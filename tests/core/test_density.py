@@ -118,7 +118,7 @@ def test_networks_of_fewer_cells_keep_the_limit_too() -> None:
 
 
 def test_a_structure_and_a_limit_on_density_go_together() -> None:
-    space = resolve_space("densenet-tiny")
+    space = resolve_space("densenet-tiny-free")
     equal = SearchRequest(space=space, budget=Budget(), structure=Structure(widths="equal"), top_k=1000)
     limited = search(replace(equal, budget=Budget(max_density=0.4), top_k=1)).ranking[0]
     widths = limited.architecture.widths
@@ -142,7 +142,7 @@ def test_a_limit_at_the_evidence_removes_the_caveat() -> None:
 
 
 def test_a_limit_on_density_is_part_of_the_form_and_of_the_digest() -> None:
-    space = resolve_space("densenet-tiny")
+    space = resolve_space("densenet-tiny-free")
     plain = SearchRequest(space=space, budget=Budget())
     limited = SearchRequest(space=space, budget=Budget(max_density=0.8))
     assert (plain.version, limited.version) == (1, 2)
@@ -160,5 +160,5 @@ def test_an_invalid_density_names_its_field(bound: Any) -> None:
 
 def test_a_family_without_densities_refuses_the_limit() -> None:
     with pytest.raises(DefinitionError) as refused:
-        SearchRequest(space=resolve_space("mobilenet-v2-tiny"), budget=Budget(max_density=0.5))
+        SearchRequest(space=resolve_space("mobilenet-v2-tiny-free"), budget=Budget(max_density=0.5))
     assert [(p.field, p.code) for p in refused.value.problems] == [("budget.max_density", "no_density")]

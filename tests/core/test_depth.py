@@ -76,7 +76,7 @@ def test_fronts_in_depth_equal_brute_force(family: str, seed: int) -> None:
 
 
 def test_depth_counts_what_a_preset_says() -> None:
-    request = SearchRequest(space=resolve_space("densenet-tiny"), budget=Budget(max_depth=12, max_params=100_000))
+    request = SearchRequest(space=resolve_space("densenet-tiny-free"), budget=Budget(max_depth=12, max_params=100_000))
     answer = search(request)
     assert [sum(cell.depth for cell in place.architecture.cells) for place in answer.ranking] == [  # type: ignore[attr-defined]
         place.evaluation.depth for place in answer.ranking
@@ -86,7 +86,7 @@ def test_depth_counts_what_a_preset_says() -> None:
 
 
 def test_the_least_depth_that_is_enough_is_reported() -> None:
-    request = SearchRequest(space=resolve_space("resnet-tiny"), budget=Budget(max_depth=2))
+    request = SearchRequest(space=resolve_space("resnet-tiny-free"), budget=Budget(max_depth=2))
     certificate = search(request).certificate
     assert (certificate.feasible, certificate.relaxation) == (False, {"max_depth": 7})
 
@@ -94,7 +94,7 @@ def test_the_least_depth_that_is_enough_is_reported() -> None:
 def test_a_family_without_layers_refuses_limits_on_depth_and_depth_as_an_objective(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    space = resolve_space("densenet-tiny")
+    space = resolve_space("densenet-tiny-free")
     monkeypatch.setattr(type(space), "layers", Space.layers)
     asked: list[tuple[dict[str, Any], Objective, str]] = [
         ({"max_depth": 5}, Maximize(), "budget.max_depth"),
@@ -110,7 +110,7 @@ def test_a_family_without_layers_refuses_limits_on_depth_and_depth_as_an_objecti
 
 
 def test_questions_on_depth_have_version_2_of_the_form() -> None:
-    space = resolve_space("densenet-tiny")
+    space = resolve_space("densenet-tiny-free")
     asked: list[tuple[dict[str, Any], Objective]] = [
         ({"max_depth": 12}, Maximize()),
         ({"min_depth": 12}, Maximize()),
@@ -124,7 +124,9 @@ def test_questions_on_depth_have_version_2_of_the_form() -> None:
         assert SearchRequest.from_json(request.to_json(), version=2) == request
 
 
-@pytest.mark.parametrize("preset", ["densenet-tiny", "resnet-tiny", "wide-resnet-cifar", "mobilenet-v2-tiny"])
+@pytest.mark.parametrize(
+    "preset", ["densenet-tiny-free", "resnet-tiny-free", "wide-resnet-cifar-free", "mobilenet-v2-tiny-free"]
+)
 def test_depth_is_that_of_networks_of_every_resolution(preset: str) -> None:
     space = resolve_space(preset).to_json() | {"input": {"channels": 3, "resolution": [32, 48]}}
     request = SearchRequest(space=decode_space(space), budget=Budget(max_params=300_000), objective=Maximize("depth"))

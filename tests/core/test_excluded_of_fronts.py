@@ -112,7 +112,7 @@ def positions(chain: Chain, integers: tuple[int, ...]) -> list[int]:
 
 
 def test_a_front_of_a_large_space_without_its_points() -> None:
-    asked = {"space": resolve_space("densenet-tiny"), "budget": Budget(max_params=200_000)}
+    asked = {"space": resolve_space("densenet-tiny-free"), "budget": Budget(max_params=200_000)}
     whole = search(SearchRequest(**asked, objective=Pareto(("params",))))  # type: ignore[arg-type]
     points = [one.architecture for one in whole.ranking]
     out = (*points[::3], points[-1])

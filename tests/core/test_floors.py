@@ -200,7 +200,7 @@ def test_a_reported_nn_mass_as_a_limit_admits_the_same_network() -> None:
     # 784.1333333333333 as a double lies above 11762 / 15, which it stands for; 4.666666666666667 above 14 / 3
     assert most_mass_of(784.1333333333333) >= Fraction(11762, 15)
     assert most_mass_of(784.1333333333332) < Fraction(11762, 15)
-    space = resolve_space("densenet-tiny")
+    space = resolve_space("densenet-tiny-free")
     budgets: list[dict[str, Any]] = [{"max_params": 100_000}, {"max_macs": 20_000_000}]
     for limits in budgets:
         best = search(SearchRequest(space=space, budget=Budget(**limits), top_k=1)).ranking[0]
@@ -242,12 +242,12 @@ def test_an_invalid_floor_names_its_field(limits: dict[str, Any], field: str, co
 )
 def test_a_least_nn_mass_above_the_budgets_greatest_names_its_field(objective: Minimize, field: str) -> None:
     with pytest.raises(DefinitionError) as refused:
-        SearchRequest(space=resolve_space("densenet-tiny"), budget=Budget(max_nn_mass=10), objective=objective)
+        SearchRequest(space=resolve_space("densenet-tiny-free"), budget=Budget(max_nn_mass=10), objective=objective)
     assert [(problem.field, problem.code) for problem in refused.value.problems] == [(field, "min_above_max")]
 
 
 def test_only_upper_limits_on_costs_count_for_the_caveats_of_limits() -> None:
-    space = resolve_space("densenet-tiny")
+    space = resolve_space("densenet-tiny-free")
 
     def caveats(**limits: Any) -> tuple[str, ...]:
         return search(SearchRequest(space=space, budget=Budget(**limits), top_k=1)).certificate.caveats
@@ -262,12 +262,12 @@ def test_only_upper_limits_on_costs_count_for_the_caveats_of_limits() -> None:
 @pytest.mark.parametrize(
     ("space", "version"),
     [
-        (resolve_space("resnet-tiny").to_json(), 1),
-        (resolve_space("resnet-tiny").to_json() | {"stages": [{"channels": 8, "repeats": [0, 1]}] * 2}, 2),
-        (resolve_space("densenet-tiny").to_json() | {"cells": 1}, 1),
-        (resolve_space("densenet-tiny").to_json() | {"cells": [1]}, 2),
-        (resolve_space("densenet-tiny").to_json() | {"cells": {"min": 1, "max": 2}}, 2),
-        (resolve_space("mobilenet-v2-tiny").to_json(), 1),
+        (resolve_space("resnet-tiny-free").to_json(), 1),
+        (resolve_space("resnet-tiny-free").to_json() | {"stages": [{"channels": 8, "repeats": [0, 1]}] * 2}, 2),
+        (resolve_space("densenet-tiny-free").to_json() | {"cells": 1}, 1),
+        (resolve_space("densenet-tiny-free").to_json() | {"cells": [1]}, 2),
+        (resolve_space("densenet-tiny-free").to_json() | {"cells": {"min": 1, "max": 2}}, 2),
+        (resolve_space("mobilenet-v2-tiny-free").to_json(), 1),
         (AROUND_MOBILENET, 2),
     ],
 )
@@ -282,13 +282,13 @@ def test_the_form_of_a_request_has_the_version_of_its_space(space: dict[str, Any
 )
 def test_the_form_of_a_request_has_the_version_of_its_reference(name: str, version: int) -> None:
     objective = Minimize("macs", reference=named_network(name))
-    request = SearchRequest(space=resolve_space("mobilenet-v2-tiny"), budget=Budget(), objective=objective)
+    request = SearchRequest(space=resolve_space("mobilenet-v2-tiny-free"), budget=Budget(), objective=objective)
     assert request.version == version
     assert SearchRequest.from_json(request.to_json(), version=version) == request
 
 
 def test_the_form_of_a_request_without_floors_stays_that_of_version_1() -> None:
-    space = resolve_space("densenet-tiny")
+    space = resolve_space("densenet-tiny-free")
     old = SearchRequest(space=space, budget=Budget(max_params=100_000))
     new = SearchRequest(space=space, budget=Budget(max_params=100_000, min_params=1))
     assert (old.version, new.version) == (1, 2)

@@ -47,7 +47,7 @@ def test_labels_that_differ_only_in_limits_that_they_keep_are_compared() -> None
 
 
 def test_masses_of_three_words_have_a_whole_front() -> None:
-    space, budget = presets()["resnet-imagenet"].space, Budget(max_params=12_000_000, max_macs=2_000_000_000)
+    space, budget = presets()["resnet-imagenet-free"].space, Budget(max_params=12_000_000, max_macs=2_000_000_000)
     result = search(SearchRequest(space=space, budget=budget, objective=Pareto(("params", "macs"))))
     assert (result.certificate.optimal, len(result.ranking)) == (True, 1572)  # single points: 477 in two minutes
 
@@ -78,7 +78,7 @@ def test_a_front_in_any_two_costs_equals_brute_force(costs: tuple[str, str], see
 def test_a_front_whose_labels_take_too_long_has_points_all_over_its_range(
     costs: tuple[str, ...], least: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    space = presets()["densenet-tiny"].space
+    space = presets()["densenet-tiny-free"].space
     request = SearchRequest(space=space, budget=Budget(max_params=200_000), objective=Pareto(costs))
     whole = {one.architecture: one.evaluation for one in search(request).ranking}
     monkeypatch.setattr("nnmass_core.search.LABELS_SHARE", -1.0)

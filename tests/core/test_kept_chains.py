@@ -8,7 +8,7 @@ import nnmass_core.search as searching
 from nnmass_core.engine.chain import Chain
 from nnmass_core.named.presets import presets
 
-NAMES = ("densenet-tiny", "mobilenet-v2-tiny", "resnet-tiny", "densenet-mlp-mnist")
+NAMES = ("densenet-tiny-free", "mobilenet-v2-tiny-free", "resnet-tiny-free", "densenet-mlp-mnist")
 
 
 @pytest.fixture

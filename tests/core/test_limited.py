@@ -219,7 +219,7 @@ def test_the_first_of_two_solves_leaves_time_for_the_second() -> None:
     assert all(place.evaluation.macs >= spent.least for place in result.ranking)
 
 
-@pytest.fixture(scope="module", params=["densenet-mlp-mnist", "resnet-tiny", "wide-resnet-cifar"])
+@pytest.fixture(scope="module", params=["densenet-mlp-mnist", "resnet-tiny-free", "wide-resnet-cifar-free"])
 def listed_preset(request: pytest.FixtureRequest) -> Listing:
     return Listing(chain_of(resolve_space(request.param)), Control())
 
@@ -245,7 +245,7 @@ def test_the_walk_agrees_with_the_list_of_a_space(name: str, sign: int, listed_p
 
 
 def test_the_fewest_macs_above_a_floor_of_one_nn_mass_are_found_from_few_partial_paths() -> None:
-    chain = chain_of(resolve_space("mobilenet-v2-imagenet"))
+    chain = chain_of(resolve_space("mobilenet-v2-imagenet-free"))
     params, macs = (chain.quantities.index(name) for name in ("params", "macs"))
     problem = ChainProblem(chain, floors=((macs, 50_000_000),), most_mass=Fraction(19_168, 10))
     problem = problem.capped(params, 2_300_000).capped(macs, 200_000_000)

@@ -136,7 +136,7 @@ def test_small_spaces_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.listed
 @pytest.mark.parametrize("objective", [Maximize(), Minimize("macs", 1200.0)])
 def test_a_list_proves_the_rank_and_which_limits_bind(objective: Objective) -> None:
-    space = resolve_space("resnet-tiny")
+    space = resolve_space("resnet-tiny-free")
     budget = Budget(max_params=1_000_000, max_macs=100_000_000)
     certificate = search.search(SearchRequest(space=space, budget=budget, objective=objective)).certificate
     assert certificate.labels == certificate.space_size == 28_672

@@ -127,7 +127,7 @@ def test_a_share_is_spent_in_one_memory_as_brute_force_says(seed: int, monkeypat
 
 
 def test_a_preset_is_proved_and_uses_the_memory_exactly() -> None:
-    request = SearchRequest(space=resolve_space("densenet-tiny"), budget=Budget(max_memory_bytes=500_000), top_k=3)
+    request = SearchRequest(space=resolve_space("densenet-tiny-free"), budget=Budget(max_memory_bytes=500_000), top_k=3)
     answer = search(request)
     assert answer.certificate.optimal
     assert answer.certificate.binding == (TOGETHER,)
@@ -142,7 +142,7 @@ def test_a_preset_is_proved_and_uses_the_memory_exactly() -> None:
 
 
 def test_a_search_in_one_memory_that_is_cut_short_claims_no_more_than_it_proves() -> None:
-    request = SearchRequest(space=resolve_space("densenet-tiny"), budget=Budget(max_memory_bytes=500_000), top_k=1)
+    request = SearchRequest(space=resolve_space("densenet-tiny-free"), budget=Budget(max_memory_bytes=500_000), top_k=1)
     true = search(request).ranking[0].evaluation.mass
     for patience in (0, 1, 3, 10, 30):
         looks = iter(range(10**6))
@@ -156,14 +156,14 @@ def test_a_front_does_not_go_with_one_memory() -> None:
     for costs in (("params",), ("peak_activation_bytes",), ("macs", "params")):
         with pytest.raises(DefinitionError) as refused:
             SearchRequest(
-                space=resolve_space("resnet-tiny"), budget=Budget(max_memory_bytes=5), objective=Pareto(costs)
+                space=resolve_space("resnet-tiny-free"), budget=Budget(max_memory_bytes=5), objective=Pareto(costs)
             )
         problems = [(problem.field, problem.code) for problem in refused.value.problems]
         assert problems == [("budget.max_memory_bytes", "conflicts_with_objective")]
 
 
 def test_a_question_of_one_memory_has_version_2_of_the_form() -> None:
-    request = SearchRequest(space=resolve_space("resnet-tiny"), budget=Budget(max_memory_bytes=10**6))
+    request = SearchRequest(space=resolve_space("resnet-tiny-free"), budget=Budget(max_memory_bytes=10**6))
     assert request.version == 2
     assert SearchRequest.from_json(request.to_json(), version=2) == request
 
@@ -171,7 +171,7 @@ def test_a_question_of_one_memory_has_version_2_of_the_form() -> None:
 @pytest.mark.random_cases(10)
 def test_controls_keep_one_memory(seed: int) -> None:
     rng = Random(f"memory controls {seed}")
-    space = resolve_space(rng.choice(("densenet-tiny", "resnet-tiny", "mobilenet-v2-tiny")))
+    space = resolve_space(rng.choice(("densenet-tiny-free", "resnet-tiny-free", "mobilenet-v2-tiny-free")))
     least = search(SearchRequest(space=space, budget=Budget(max_memory_bytes=1))).certificate.relaxation
     assert least is not None
     bound = int(float(least[TOGETHER] or 0) * rng.choice((1.1, 1.5, 3)))

@@ -102,8 +102,8 @@ def test_controls_near_the_budget_are_drawn_uniformly(listed: int, monkeypatch: 
 @pytest.mark.parametrize(
     ("preset", "limits"),
     [
-        ("mobilenet-v2-tiny", {"max_params": 100_000, "max_macs": 8_000_000}),
-        ("resnet-imagenet", {"max_macs": 10**9}),
+        ("mobilenet-v2-tiny-free", {"max_params": 100_000, "max_macs": 8_000_000}),
+        ("resnet-imagenet-free", {"max_macs": 10**9}),
         ("densenet-cifar-free", {"max_params": 10**6, "max_peak_activation_bytes": 500_000}),
     ],
 )
@@ -122,7 +122,7 @@ def test_without_a_limit_on_a_cost_nothing_is_near_the_budget(limits: dict[str, 
 
 
 def test_costs_below_the_aim_are_not_raised_but_for_the_nearest() -> None:
-    chain = resolve_space("densenet-tiny").chain()
+    chain = resolve_space("densenet-tiny-free").chain()
     columns = [chain.quantities.index(name) for name in ("params", "macs")]
     usual = tilt_below(chain, columns, np.array([1e15, 1e15]), 0.95)
     assert sorted(usual.tilt != 0) == [False, True]

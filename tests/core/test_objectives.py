@@ -136,7 +136,7 @@ def test_limits_that_prices_do_not_need_do_not_bind_without_new_prices(
     monkeypatch.setattr(solver, "best_prices", counted)
     found = search(
         SearchRequest(
-            space=resolve_space("wide-resnet-cifar"),
+            space=resolve_space("wide-resnet-cifar-free"),
             budget=Budget(max_params=2_000_000, max_macs=300_000_000),
             objective=Minimize(cost, 0.8 * 2448),
             top_k=1,

@@ -143,7 +143,7 @@ def test_a_rank_that_is_cut_short_is_not_proved() -> None:
 
 
 def test_a_request_that_excludes_nothing_keeps_its_form_and_its_digest() -> None:
-    space, budget = resolve_space("densenet-tiny"), Budget(max_params=100_000)
+    space, budget = resolve_space("densenet-tiny-free"), Budget(max_params=100_000)
     plain = SearchRequest(space=space, budget=budget)
     best = [place.architecture for place in search(plain).ranking]
     other = SearchRequest(space=space, budget=budget, exclude=(best[1], best[0], best[1]), first_rank=3.0)  # type: ignore[arg-type]
@@ -162,7 +162,7 @@ def test_a_request_that_excludes_nothing_keeps_its_form_and_its_digest() -> None
 
 def test_networks_are_excluded_by_name_id_and_definition() -> None:
     known = named_network("resnet50")
-    asked = {"space": "resnet-tiny", "exclude": ["mobilenet_v2", {"arch_id": known.arch_id}]}
+    asked = {"space": "resnet-tiny-free", "exclude": ["mobilenet_v2", {"arch_id": known.arch_id}]}
     read = SearchRequest.from_json(asked, {known.arch_id: known.definition()}.get)
     assert {one.arch_id for one in read.exclude} == {named_network("mobilenet_v2").arch_id, known.arch_id}
     # those that the space does not contain change nothing
@@ -189,10 +189,12 @@ def test_networks_are_excluded_by_name_id_and_definition() -> None:
 )
 def test_an_invalid_field_is_named(asked: dict[str, Any], field: str) -> None:
     with pytest.raises(DefinitionError) as refused:
-        SearchRequest.from_json({"space": "densenet-tiny", **asked})
+        SearchRequest.from_json({"space": "densenet-tiny-free", **asked})
     assert field in [problem.field for problem in refused.value.problems]
 
 
 def test_a_front_has_no_ranks() -> None:
     with pytest.raises(DefinitionError, match="first_rank: does not apply to a Pareto front, which has no ranks"):
-        SearchRequest(space=resolve_space("densenet-tiny"), budget=Budget(), objective=Pareto(("macs",)), first_rank=2)
+        SearchRequest(
+            space=resolve_space("densenet-tiny-free"), budget=Budget(), objective=Pareto(("macs",)), first_rank=2
+        )

@@ -409,8 +409,8 @@ def test_progress_never_falls_and_stays_between_zero_and_one(seed: int) -> None:
     ("preset", "budget"),
     [
         ("densenet-cifar-free", Budget(max_params=1_000_000, max_macs=150_000_000)),
-        ("densenet-tiny", Budget(max_params=200_000)),
-        ("densenet-tiny", Budget(max_params=0)),
+        ("densenet-tiny-free", Budget(max_params=200_000)),
+        ("densenet-tiny-free", Budget(max_params=0)),
     ],
 )
 def test_progress_never_falls_during_the_computation_of_binding_limits(preset: str, budget: Budget) -> None:

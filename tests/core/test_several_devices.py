@@ -234,7 +234,7 @@ def test_one_device_in_a_list_is_that_device() -> None:
         "max_weight_bytes": 2**20,
         "max_peak_activation_bytes": 264 * 2**10,
     }
-    space = resolve_space("densenet-tiny")
+    space = resolve_space("densenet-tiny-free")
     requests = [SearchRequest(space=space, budget=budget) for budget in (both, Budget(device="rp2040"))]
     assert [one.version for one in requests] == [2, 1]
     assert SearchRequest.from_json(requests[0].to_json()) == requests[0]
@@ -264,17 +264,17 @@ TWO = [profile("a"), profile("b")]
 )
 def test_an_invalid_field_is_named(asked: dict[str, Any], field: str) -> None:
     with pytest.raises(DefinitionError) as refused:
-        SearchRequest.from_json({"space": "densenet-tiny", **asked})
+        SearchRequest.from_json({"space": "densenet-tiny-free", **asked})
     assert [problem.field for problem in refused.value.problems] == [field]
 
 
 def test_a_profile_without_an_operator_is_named_by_its_place() -> None:
     lacking = profile("b")
     lacking["latency"]["operators"] = lacking["latency"]["operators"][:1]
-    asked = {"space": "densenet-tiny", "budget": {"devices": [profile("a"), lacking], "max_latency_ms": 5}}
+    asked = {"space": "densenet-tiny-free", "budget": {"devices": [profile("a"), lacking], "max_latency_ms": 5}}
     with pytest.raises(DefinitionError) as refused:
         SearchRequest.from_json(asked)
     assert [problem.field for problem in refused.value.problems] == ["budget.devices.1"]
     budget = Budget(devices=[profile("a"), profile("b")])
     with pytest.raises(DefinitionError, match="applies to one device"):
-        SearchRequest(space=resolve_space("densenet-tiny"), budget=budget, spend=Spend("latency_ms", 0.5))
+        SearchRequest(space=resolve_space("densenet-tiny-free"), budget=budget, spend=Spend("latency_ms", 0.5))

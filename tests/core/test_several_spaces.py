@@ -292,9 +292,9 @@ def check_size(rng: Random, *, one: bool) -> None:
 
 
 def test_what_spaces_share_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny = resolve_space("densenet-tiny").to_json()
+    tiny = resolve_space("densenet-tiny-free").to_json()
     half, other = tiny | {"width": {"min": 8, "max": 32, "step": 8}}, tiny | {"width": [32, 40, 128]}
-    spaces = resolve_spaces(["densenet-tiny", half, other])
+    spaces = resolve_spaces(["densenet-tiny-free", half, other])
     size = search(SearchRequest(space=spaces, budget=Budget(max_params=100_000), top_k=1)).certificate
     apart = decode_space(tiny | {"width": [128]}).chain().count()
     pairs = decode_space(tiny | {"width": [32, 40]}).chain().count()
@@ -307,7 +307,7 @@ def test_what_spaces_share_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_copies_leave_no_rank_empty() -> None:
-    tiny = resolve_space("densenet-tiny")
+    tiny = resolve_space("densenet-tiny-free")
     inner = decode_space(tiny.to_json() | {"width": {"min": 8, "max": 56, "step": 8}})
     budget = Budget(max_params=100_000)
     for first_rank in (1, 4):
@@ -320,7 +320,7 @@ def test_copies_leave_no_rank_empty() -> None:
 
 
 def test_a_list_keeps_its_form_and_one_space_is_that_space() -> None:
-    asked: dict[str, Any] = {"space": ["resnet-tiny", "mobilenet-v2-tiny"], "budget": {"max_params": 10**5}}
+    asked: dict[str, Any] = {"space": ["resnet-tiny-free", "mobilenet-v2-tiny-free"], "budget": {"max_params": 10**5}}
     request = SearchRequest.from_json(asked)
     assert (request.version, request.space.family) == (2, "several")
     assert request.to_json()["space"] == [resolve_space(name).to_json() for name in asked["space"]]
@@ -336,13 +336,13 @@ def test_a_list_keeps_its_form_and_one_space_is_that_space() -> None:
     ("asked", "field"),
     [
         ({"space": []}, "space"),
-        ({"space": ["resnet-tiny"] * 9}, "space"),
-        ({"space": ["resnet-tiny"]}, "space"),
-        ({"space": ["resnet-tiny", "nothing"]}, "space.1"),
-        ({"space": ["resnet-tiny", {"family": "resnet"}]}, "space.1.input"),
-        ({"space": ["resnet-tiny", "mobilenet-v2-tiny", "resnet-tiny"]}, "space.2"),
-        ({"space": ["resnet-tiny", "densenet-cifar"]}, "space.1"),
-        ({"space": ["densenet-tiny", "densenet-mlp-mnist"]}, "space.1"),
+        ({"space": ["resnet-tiny-free"] * 9}, "space"),
+        ({"space": ["resnet-tiny-free"]}, "space"),
+        ({"space": ["resnet-tiny-free", "nothing"]}, "space.1"),
+        ({"space": ["resnet-tiny-free", {"family": "resnet"}]}, "space.1.input"),
+        ({"space": ["resnet-tiny-free", "mobilenet-v2-tiny-free", "resnet-tiny-free"]}, "space.2"),
+        ({"space": ["resnet-tiny-free", "densenet-cifar"]}, "space.1"),
+        ({"space": ["densenet-tiny-free", "densenet-mlp-mnist"]}, "space.1"),
         ({"diversity": "shape"}, "diversity"),
         ({"structure": {"density": "equal"}}, "structure.density"),
         ({"budget": {"max_density": 0.5}}, "budget.max_density"),
@@ -350,9 +350,9 @@ def test_a_list_keeps_its_form_and_one_space_is_that_space() -> None:
 )
 def test_an_invalid_field_is_named(asked: dict[str, Any], field: str) -> None:
     with pytest.raises(DefinitionError) as refused:
-        SearchRequest.from_json({"space": ["resnet-tiny", "mobilenet-v2-tiny"], **asked})
+        SearchRequest.from_json({"space": ["resnet-tiny-free", "mobilenet-v2-tiny-free"], **asked})
     assert field in [problem.field for problem in refused.value.problems]
-    other = resolve_space("resnet-tiny").to_json() | {"num_classes": 11}
+    other = resolve_space("resnet-tiny-free").to_json() | {"num_classes": 11}
     with pytest.raises(DefinitionError) as refused:
-        SearchRequest.from_json({"space": ["resnet-tiny", other]})
+        SearchRequest.from_json({"space": ["resnet-tiny-free", other]})
     assert [problem.field for problem in refused.value.problems] == ["space.1.num_classes"]

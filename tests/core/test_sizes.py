@@ -90,7 +90,7 @@ def test_what_can_be_maximized_follows_from_the_table_of_costs() -> None:
 
 def test_the_most_latency_needs_a_device_with_latencies() -> None:
     with pytest.raises(DefinitionError) as refused:
-        SearchRequest(space=resolve_space("densenet-tiny"), budget=Budget(), objective=Maximize("latency_ms"))
+        SearchRequest(space=resolve_space("densenet-tiny-free"), budget=Budget(), objective=Maximize("latency_ms"))
     assert [problem.field for problem in refused.value.problems] == ["objective.maximize"]
 
 
@@ -111,7 +111,7 @@ def test_the_most_latency_needs_a_device_with_latencies() -> None:
 def test_an_objective_that_earlier_releases_cannot_read_has_version_2(
     objective: Objective, version: int, form: dict[str, Any]
 ) -> None:
-    request = SearchRequest(space=resolve_space("densenet-tiny"), budget=Budget(), objective=objective)
+    request = SearchRequest(space=resolve_space("densenet-tiny-free"), budget=Budget(), objective=objective)
     assert (request.version, request.to_json()["objective"]) == (version, form)
     assert decode_objective(form) == objective
 
@@ -131,14 +131,14 @@ def test_the_bound_of_a_maximized_cost_is_valid_without_any_time() -> None:
 
 
 def test_whole_numbers_may_be_written_as_doubles() -> None:
-    space = resolve_space("densenet-tiny")
+    space = resolve_space("densenet-tiny-free")
     budget = Budget(max_params=1e5, min_macs=1e6)  # as JSON readers of other languages give them
     assert budget == Budget(max_params=100_000, min_macs=1_000_000)
     assert all(type(bound) is int for _, bound in budget.bounds)
     request = SearchRequest(space=space, budget=budget, top_k=3.0)  # type: ignore[arg-type]
     assert (request.top_k, type(request.top_k)) == (3, int)
     assert request.digest == SearchRequest(space=space, budget=budget, top_k=3).digest
-    data = {"space": "densenet-tiny", "budget": {"max_params": 1e5}, "top_k": 3.0}
+    data = {"space": "densenet-tiny-free", "budget": {"max_params": 1e5}, "top_k": 3.0}
     assert len(search(SearchRequest.from_json(data)).ranking) == 3
     for wrong in (1.5, 2.0**60, float("nan"), float("inf")):
         with pytest.raises(DefinitionError):

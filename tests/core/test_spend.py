@@ -93,7 +93,7 @@ def test_a_spend_that_is_cut_short_claims_no_more_than_it_proves() -> None:
 
 
 def test_a_request_without_a_spend_keeps_its_form_and_its_digest() -> None:
-    space = resolve_space("densenet-tiny")
+    space = resolve_space("densenet-tiny-free")
     plain = SearchRequest(space=space, budget=Budget(max_params=100_000))
     spending_some = SearchRequest(space=space, budget=Budget(max_params=100_000), spend=Spend("macs", 0.95))
     assert (plain.version, spending_some.version) == (1, 2)
@@ -106,7 +106,7 @@ def test_a_request_without_a_spend_keeps_its_form_and_its_digest() -> None:
 
 
 def test_the_proof_of_the_most_is_part_of_the_certificate_and_of_its_digest() -> None:
-    space = resolve_space("densenet-tiny")
+    space = resolve_space("densenet-tiny-free")
     results = [
         search(SearchRequest(space=space, budget=Budget(max_params=100_000), top_k=1, spend=spend))
         for spend in (None, Spend("macs", 0.5), Spend("macs", 0.51))
@@ -136,7 +136,7 @@ def test_the_proof_of_the_most_is_part_of_the_certificate_and_of_its_digest() ->
 )
 def test_an_invalid_spend_names_its_field(spend: Any, field: str) -> None:
     with pytest.raises(DefinitionError) as refused:
-        SearchRequest.from_json({"space": "densenet-tiny", "spend": spend})
+        SearchRequest.from_json({"space": "densenet-tiny-free", "spend": spend})
     assert [problem.field for problem in refused.value.problems] == [field]
 
 
@@ -144,6 +144,6 @@ def test_an_invalid_spend_names_its_field(spend: Any, field: str) -> None:
 def test_a_spend_applies_only_where_nn_mass_is_maximized(objective: Objective) -> None:
     with pytest.raises(DefinitionError) as refused:
         SearchRequest(
-            space=resolve_space("densenet-tiny"), budget=Budget(), objective=objective, spend=Spend("macs", 0.5)
+            space=resolve_space("densenet-tiny-free"), budget=Budget(), objective=objective, spend=Spend("macs", 0.5)
         )
     assert [problem.field for problem in refused.value.problems] == ["spend"]

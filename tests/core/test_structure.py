@@ -146,7 +146,7 @@ def test_controls_keep_the_structure(family: str) -> None:
 
 
 def test_a_preset_counts_the_networks_of_a_structure() -> None:
-    space = resolve_space("densenet-tiny")
+    space = resolve_space("densenet-tiny-free")
     whole = chain_of(space)
     sizes = {}
     for rules in ({"widths": "equal"}, {"widths": "never_fall"}, {"density": "equal"}, {"skip_channels": "equal"}):
@@ -207,7 +207,7 @@ def test_a_structure_that_needs_too_many_options_names_its_field(monkeypatch: py
 
 
 def test_a_request_without_a_structure_keeps_its_form_and_its_digest() -> None:
-    space = resolve_space("densenet-tiny")
+    space = resolve_space("densenet-tiny-free")
     plain = SearchRequest(space=space, budget=Budget())
     other = SearchRequest(space=space, budget=Budget(), structure=Structure(widths="equal", density="equal"))
     assert (plain.version, other.version) == (1, 2)
@@ -222,13 +222,13 @@ def test_a_request_without_a_structure_keeps_its_form_and_its_digest() -> None:
 @pytest.mark.parametrize(
     ("space", "asked", "field"),
     [
-        ("densenet-tiny", {"widths": "rise"}, "structure.widths"),
-        ("densenet-tiny", {"widths": 5}, "structure.widths"),
-        ("densenet-tiny", {"density": "never_fall"}, "structure.density"),
-        ("densenet-tiny", {"depths": "equal"}, "structure.depths"),
-        ("densenet-tiny", "equal", "structure"),
-        ("resnet-tiny", {"density": "equal"}, "structure.density"),
-        ("mobilenet-v2-imagenet", {"skip_channels": "equal"}, "structure.skip_channels"),
+        ("densenet-tiny-free", {"widths": "rise"}, "structure.widths"),
+        ("densenet-tiny-free", {"widths": 5}, "structure.widths"),
+        ("densenet-tiny-free", {"density": "never_fall"}, "structure.density"),
+        ("densenet-tiny-free", {"depths": "equal"}, "structure.depths"),
+        ("densenet-tiny-free", "equal", "structure"),
+        ("resnet-tiny-free", {"density": "equal"}, "structure.density"),
+        ("mobilenet-v2-imagenet-free", {"skip_channels": "equal"}, "structure.skip_channels"),
     ],
 )
 def test_an_invalid_field_is_named(space: str, asked: Any, field: str) -> None:

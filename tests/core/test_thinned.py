@@ -45,7 +45,7 @@ def test_a_thinned_front_has_its_ends_and_lies_evenly(costs: int, seed: int) -> 
 
 
 @pytest.mark.parametrize("costs", [("params",), ("macs", "peak_activation_bytes"), ("params", "macs")])
-@pytest.mark.parametrize("preset", ["resnet-tiny", "mobilenet-v2-tiny"])
+@pytest.mark.parametrize("preset", ["resnet-tiny-free", "mobilenet-v2-tiny-free"])
 def test_points_of_a_thinned_front_are_points_of_the_whole(preset: str, costs: tuple[str, ...]) -> None:
     space, budget = resolve_space(preset), Budget(max_params=200_000)
     whole = search(SearchRequest(space=space, budget=budget, objective=Pareto(costs)))
@@ -66,7 +66,7 @@ def test_points_of_a_thinned_front_are_points_of_the_whole(preset: str, costs: t
 
 
 def test_a_front_that_runs_out_of_time_is_thinned_too() -> None:
-    space = resolve_space("mobilenet-v2-imagenet")
+    space = resolve_space("mobilenet-v2-imagenet-free")
     asked = SearchRequest(space=space, budget=Budget(), objective=Pareto(("params", "macs"), 3))
     result = search(asked, out_of_time_after(40))
     certificate = result.certificate
@@ -76,7 +76,7 @@ def test_a_front_that_runs_out_of_time_is_thinned_too() -> None:
 
 @pytest.mark.parametrize("points", [2, 0, -5, 100_001, 2.5, "9", True])
 def test_a_wrong_number_of_points_names_its_field(points: object) -> None:
-    form = {"space": "resnet-tiny", "objective": {"pareto": ["nn_mass", "macs"], "points": points}}
+    form = {"space": "resnet-tiny-free", "objective": {"pareto": ["nn_mass", "macs"], "points": points}}
     with pytest.raises(DefinitionError) as refused:
         SearchRequest.from_json(form)
     assert [problem.field for problem in refused.value.problems] == ["objective.points"]
@@ -84,7 +84,7 @@ def test_a_wrong_number_of_points_names_its_field(points: object) -> None:
 
 def test_points_are_part_of_the_stored_form_only_where_they_are_given() -> None:
     plain, none, some = (
-        SearchRequest.from_json({"space": "resnet-tiny", "objective": {"pareto": ["nn_mass", "macs"], **more}})
+        SearchRequest.from_json({"space": "resnet-tiny-free", "objective": {"pareto": ["nn_mass", "macs"], **more}})
         for more in ({}, {"points": None}, {"points": 9.0})
     )
     assert plain.digest == none.digest != some.digest

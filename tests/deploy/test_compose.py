@@ -558,7 +558,7 @@ def test_a_search_is_answered_by_all_services_together(machine: Machine) -> None
         )
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{machine.url}/v1/searches", timeout=10)
-        search = call(machine, "/v1/searches", {"space": "densenet-tiny"})
+        search = call(machine, "/v1/searches", {"space": "densenet-tiny-free"})
         ended = _ended(machine, search["id"])
         assert ended["status"] == "succeeded", ended
         assert ended["result"]["optimal"]

@@ -155,7 +155,7 @@ def test_the_cost_is_in_the_form_and_in_the_openapi_document(client: TestClient)
     assert 'data-slides="max_energy_pj"' in form
     assert '<option value="energy_pj"' in form
     goal = {"goal": "least", "cost": "energy_pj", "min_nn_mass": "5"}
-    sent = {"preset": "densenet-tiny", "max_energy_pj": "500M", **goal}
+    sent = {"preset": "densenet-tiny-free", "max_energy_pj": "500M", **goal}
     assert "proved in" in client.post("/ui/preview", data=sent, headers={"Origin": str(client.base_url)}).text
     document = client.get("/openapi.json").json()
     schemas = document["components"]["schemas"]
@@ -165,7 +165,7 @@ def test_the_cost_is_in_the_form_and_in_the_openapi_document(client: TestClient)
 
 
 def command(*arguments: str) -> Any:
-    return CliRunner().invoke(app, [*arguments, "--preset", "densenet-tiny"])
+    return CliRunner().invoke(app, [*arguments, "--preset", "densenet-tiny-free"])
 
 
 def test_the_cost_is_an_option_of_the_command_line() -> None:

@@ -22,7 +22,7 @@ from tests.conftest import POSTGRES, Backend
 from worker import process, search_tasks
 from worker.process import Context
 
-SMALL: dict[str, Any] = {"space": "densenet-tiny", "budget": {"max_params": 100_000}, "fresh": True}
+SMALL: dict[str, Any] = {"space": "densenet-tiny-free", "budget": {"max_params": 100_000}, "fresh": True}
 # eight cells with 1,000 results of different shapes: long enough to be interrupted
 LONG: dict[str, Any] = {
     "space": {

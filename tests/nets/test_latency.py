@@ -275,7 +275,7 @@ def test_calibration_of_this_machine_gives_a_profile(monkeypatch: pytest.MonkeyP
     """The whole way, with few operators and networks: what is measured here is not judged."""
     monkeypatch.setattr(operators, "COUNTS", dict.fromkeys(COUNTS, 6))
     monkeypatch.setattr(calibration, "COUNTS", dict.fromkeys(COUNTS, 6))
-    monkeypatch.setattr(calibration, "SPACES", ("mobilenet-v2-tiny", "resnet-tiny"))
+    monkeypatch.setattr(calibration, "SPACES", ("mobilenet-v2-tiny-free", "resnet-tiny-free"))
     monkeypatch.setattr(calibration, "HELD_OUT_EACH", 2)
     heard: list[float] = []
     threads = torch.get_num_threads()

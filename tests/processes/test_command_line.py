@@ -59,7 +59,7 @@ def weights_in(path: Path) -> int:
 
 def test_the_command_line_exports_a_proved_architecture_to_onnx(service: Service, tmp_path: Path) -> None:
     printed = nnmass(
-        service, tmp_path, "search", "--preset", "densenet-tiny", *BUDGET, "--name", "first", "--save", "best.json"
+        service, tmp_path, "search", "--preset", "densenet-tiny-free", *BUDGET, "--name", "first", "--save", "best.json"
     )
     assert "architectures, proved in" in printed
     assert "Next: nnmass export best.json --format onnx -o best.onnx" in printed

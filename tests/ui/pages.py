@@ -16,7 +16,7 @@ from tests.api.everything import Everything
 from tests.clients import ADDRESS, client_of
 
 OURS = {"Origin": ADDRESS}
-FORM = {"preset": "densenet-tiny", "max_params": "20k", "max_macs": "2M", "name": "first"}
+FORM = {"preset": "densenet-tiny-free", "max_params": "20k", "max_macs": "2M", "name": "first"}
 
 
 def key_of(app: FastAPI, owner: str, *scopes: Scope) -> str:

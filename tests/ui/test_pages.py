@@ -79,7 +79,7 @@ def test_a_proved_architecture_is_exported_to_onnx_from_an_empty_form(
     with visit(browser, service.address) as visitor:
         page = visitor.page
         page.goto("/")
-        page.get_by_label("Space to search").select_option("densenet-tiny")
+        page.get_by_label("Space to search").select_option("densenet-tiny-free")
         page.get_by_label("Params such as").fill("60k")
         page.get_by_label("MACs such as").fill("12M")
         expect(page.locator("#answer")).to_contain_text(re.compile(r"The best of [\d,]+ architectures, proved in"))
@@ -145,7 +145,7 @@ def test_an_edited_space_is_lost_only_if_its_editor_says_so(service: Service, br
         page.get_by_text("Edit the space").click()
         page.get_by_role("button", name="Load preset").click()
         expect(definition).to_have_value(re.compile("densenet_cnn"))
-        preset.select_option("densenet-tiny")
+        preset.select_option("densenet-tiny-free")
         expect(definition).to_have_value("")  # nothing of it was anybody's own
         page.get_by_role("button", name="Load preset").click()
         expect(definition).to_have_value(re.compile('"num_classes": 10'))
@@ -162,7 +162,7 @@ def test_an_edited_space_is_lost_only_if_its_editor_says_so(service: Service, br
         page.get_by_role("button", name="Clear").click()
         page.get_by_role("button", name="Load preset").click()
         assert said == ["The definition of the space has been edited. Discard it?"] * 3
-        assert (definition.input_value(), preset.input_value()) == (edited, "densenet-tiny")
+        assert (definition.input_value(), preset.input_value()) == (edited, "densenet-tiny-free")
         preset.select_option("densenet-mlp-mnist")
         expect(definition).to_have_value("")
         assert (len(said), preset.input_value()) == (4, "densenet-mlp-mnist")
@@ -187,7 +187,7 @@ def test_the_live_result_fits_next_to_the_form(service: Service, browser: Browse
                 if table.count():
                     break
             assert table.evaluate("place => place.scrollWidth <= place.clientWidth"), preset
-            if preset in ("densenet-cifar", "mobilenet-v2-imagenet"):
+            if preset in ("densenet-cifar", "mobilenet-v2-imagenet-free"):
                 keep(page, f"live-{preset}")
 
 

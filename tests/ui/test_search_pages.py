@@ -49,23 +49,31 @@ def test_a_form_without_a_precision_has_that_of_its_device(site: Everything) -> 
 
 def test_a_form_filled_from_a_search_gives_the_same_request(site: Everything) -> None:
     for asked in (
-        {"space": "densenet-tiny", "budget": {"max_weight_bytes": 80_000, "precision": "int8"}, "top_k": 3},
-        {"space": "resnet-tiny", "objective": {"minimize": "macs", "min_nn_mass": 20.5}},
-        {"space": "mobilenet-v2-imagenet", "objective": {"minimize": "params", "reference": "mobilenet_v2"}},
-        {"space": "densenet-tiny", "objective": {"pareto": ["nn_mass", "params", "macs"]}},
-        {"space": "densenet-tiny", "objective": {"pareto": ["nn_mass", "params"], "points": 20}},
-        {"space": "densenet-tiny", "objective": {"pareto": ["nn_mass", "macs", "peak_activation_bytes"]}},
-        {"space": "densenet-tiny", "objective": {"maximize": "weight_bytes"}},
-        {"space": "densenet-tiny", "spend": {"quantity": "params", "share": 0.925}},
-        {"space": "densenet-tiny", "exclude": ["mobilenet_v2", "resnet50"], "first_rank": 11},
-        {"space": "densenet-tiny", "objective": {"minimize": "weight_bytes"}},
-        {"space": "densenet-tiny", "budget": {"device": "rp2040"}},
-        {"space": "densenet-tiny", "structure": {"widths": "never_fall", "density": "equal"}},
-        {"space": "densenet-tiny", "budget": {"devices": ["stm32f746", "rp2040", "rtx-4090"]}},
-        {"space": "densenet-tiny", "budget": {"min_params": 20_000, "min_nn_mass": 20.5, "max_nn_mass": 1e2}},
-        {"space": "resnet-tiny", "budget": {"max_nn_mass": 90}, "objective": {"minimize": "macs", "min_nn_mass": 20}},
-        {"space": "densenet-tiny", "budget": {"min_macs": 9_000_000}, "objective": {"pareto": ["nn_mass", "params"]}},
-        {"space": "densenet-tiny", "budget": {"device": "rp2040", "precision": "fp32"}},
+        {"space": "densenet-tiny-free", "budget": {"max_weight_bytes": 80_000, "precision": "int8"}, "top_k": 3},
+        {"space": "resnet-tiny-free", "objective": {"minimize": "macs", "min_nn_mass": 20.5}},
+        {"space": "mobilenet-v2-imagenet-free", "objective": {"minimize": "params", "reference": "mobilenet_v2"}},
+        {"space": "densenet-tiny-free", "objective": {"pareto": ["nn_mass", "params", "macs"]}},
+        {"space": "densenet-tiny-free", "objective": {"pareto": ["nn_mass", "params"], "points": 20}},
+        {"space": "densenet-tiny-free", "objective": {"pareto": ["nn_mass", "macs", "peak_activation_bytes"]}},
+        {"space": "densenet-tiny-free", "objective": {"maximize": "weight_bytes"}},
+        {"space": "densenet-tiny-free", "spend": {"quantity": "params", "share": 0.925}},
+        {"space": "densenet-tiny-free", "exclude": ["mobilenet_v2", "resnet50"], "first_rank": 11},
+        {"space": "densenet-tiny-free", "objective": {"minimize": "weight_bytes"}},
+        {"space": "densenet-tiny-free", "budget": {"device": "rp2040"}},
+        {"space": "densenet-tiny-free", "structure": {"widths": "never_fall", "density": "equal"}},
+        {"space": "densenet-tiny-free", "budget": {"devices": ["stm32f746", "rp2040", "rtx-4090"]}},
+        {"space": "densenet-tiny-free", "budget": {"min_params": 20_000, "min_nn_mass": 20.5, "max_nn_mass": 1e2}},
+        {
+            "space": "resnet-tiny-free",
+            "budget": {"max_nn_mass": 90},
+            "objective": {"minimize": "macs", "min_nn_mass": 20},
+        },
+        {
+            "space": "densenet-tiny-free",
+            "budget": {"min_macs": 9_000_000},
+            "objective": {"pareto": ["nn_mass", "params"]},
+        },
+        {"space": "densenet-tiny-free", "budget": {"device": "rp2040", "precision": "fp32"}},
         {"space": {"around": "resnet20", "width": [0.5, 1.5], "depth": {"min": 0.5, "max": 2}}},
         {"space": {"around": "resnet20", "keep": ["stem", "resolution", "channels"], "depth": 2}},
         {"budget": {"within": "resnet20", "ratio": {"macs": 0.5, "depth": 2, "params": 1}, "max_weight_bytes": 10**6}},
@@ -140,9 +148,9 @@ def test_a_problem_is_shown_next_to_its_field(site: Everything, field: str, valu
 
 def test_problems_of_the_objective_are_shown_next_to_their_fields() -> None:
     with pytest.raises(FormProblems) as least:
-        search_body({"preset": ["densenet-tiny"], "goal": ["least"], "cost": ["macs"], "min_nn_mass": ["lots"]})
+        search_body({"preset": ["densenet-tiny-free"], "goal": ["least"], "cost": ["macs"], "min_nn_mass": ["lots"]})
     assert least.value.by_field == {"min_nn_mass": ["must be a number"]}
-    form = {"preset": ["densenet-tiny"], "goal": ["compress"], "cost": ["macs"], "reference": ["nobody"]}
+    form = {"preset": ["densenet-tiny-free"], "goal": ["compress"], "cost": ["macs"], "reference": ["nobody"]}
     with pytest.raises(DefinitionError) as compress:
         SearchRequest.from_json(checked(SearchBody, search_body(form)).model_dump(exclude_unset=True))
     assert "must be one of mobilenet_v2" in FormProblems(compress.value.problems).by_field["reference"][0]
@@ -234,7 +242,13 @@ def test_the_page_of_a_search_shows_what_is_left_of_each_device(client: TestClie
 
 
 def test_a_button_searches_the_ranks_that_follow(client: TestClient, worker: Context) -> None:
-    asked = {"space": "densenet-tiny", "budget": {"max_params": 30_000}, "top_k": 3, "name": "ranks", "tags": ["edge"]}
+    asked = {
+        "space": "densenet-tiny-free",
+        "budget": {"max_params": 30_000},
+        "top_k": 3,
+        "name": "ranks",
+        "tags": ["edge"],
+    }
     place = client.post("/v1/searches", json=asked).headers["location"].removeprefix("/v1")
     assert client.post(f"{place}/next", headers=OURS).status_code == 409  # it has not run
     assert search_tasks.run_next(worker)
@@ -255,7 +269,7 @@ def test_the_live_result_equals_that_of_the_api(site: Everything) -> None:
     part = site.client.post("/ui/preview", data=FORM, headers=OURS)
     reported = site.client.post(
         "/v1/searches/preview",
-        json={"space": "densenet-tiny", "budget": {"max_params": 20_000, "max_macs": 2_000_000}},
+        json={"space": "densenet-tiny-free", "budget": {"max_params": 20_000, "max_macs": 2_000_000}},
     ).json()
     assert part.status_code == 200
     assert f"The best of {int(reported['result']['space_size']):,} architectures, proved in" in part.text
@@ -264,7 +278,7 @@ def test_the_live_result_equals_that_of_the_api(site: Everything) -> None:
 
 
 def test_an_infeasible_budget_shows_the_sufficient_limit(site: Everything) -> None:
-    part = site.client.post("/ui/preview", data={"preset": "densenet-tiny", "max_params": "10"}, headers=OURS)
+    part = site.client.post("/ui/preview", data={"preset": "densenet-tiny-free", "max_params": "10"}, headers=OURS)
     assert re.search(r"None of [\d,]+ architectures fits, proved in", part.text)
     assert re.search(r"Raise the params limit to at least [\d,]+\.", part.text)
 
@@ -287,7 +301,11 @@ def test_that_nothing_fits_is_a_state_of_its_own_on_the_pages(site: Everything) 
 
 
 def test_a_list_of_spaces_is_one_question(client: TestClient, worker: Context) -> None:
-    form = {"space": json.dumps(["resnet-tiny", "mobilenet-v2-tiny"]), "max_params": "200k", "max_macs": "20M"}
+    form = {
+        "space": json.dumps(["resnet-tiny-free", "mobilenet-v2-tiny-free"]),
+        "max_params": "200k",
+        "max_macs": "20M",
+    }
     made = client.post("/searches", data=form | {"top_k": "2"}, headers=OURS, follow_redirects=False)
     assert made.status_code == 303, made.text
     assert search_tasks.run_next(worker)
@@ -301,7 +319,9 @@ def test_a_list_of_spaces_is_one_question(client: TestClient, worker: Context) -
     assert "mobilenet_v2" in client.get(f"/?like={made.headers['location'].split('/')[-1]}").text
     assert "several" in client.get("/searches?family=several").text
     assert client.get(f"{made.headers['location']}/more").status_code == 200
-    wrong = client.post("/searches", data=form | {"space": json.dumps(["resnet-tiny", "densenet-tiny"])}, headers=OURS)
+    wrong = client.post(
+        "/searches", data=form | {"space": json.dumps(["resnet-tiny-free", "densenet-tiny-free"])}, headers=OURS
+    )
     assert wrong.status_code == 422
     assert "must have the input of the first space" in wrong.text
 
@@ -401,7 +421,7 @@ def test_a_search_stored_by_a_newer_release_has_a_page_and_can_be_compared(site:
 
 
 def test_a_filled_form_keeps_every_digit_of_a_limit() -> None:
-    request = {"space": "densenet-tiny", "objective": {"maximize": "nn_mass"}}
+    request = {"space": "densenet-tiny-free", "objective": {"maximize": "nn_mass"}}
     for bound in (1234567.891, 0.000012, 5.0):
         budget = {"precision": "fp32", "max_latency_ms": bound}
         assert float(filled({**request, "budget": budget, "top_k": 1})["max_latency_ms"][0]) == bound

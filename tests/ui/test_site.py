@@ -39,7 +39,7 @@ def test_every_page_loads_files_only_from_the_service(site: Everything) -> None:
 
 
 def test_the_api_refuses_forms_and_pages_refuse_forms_of_other_origins(site: Everything) -> None:
-    form = {"space": "densenet-tiny"}
+    form = {"space": "densenet-tiny-free"}
     assert site.client.post("/v1/searches", data=form, headers=OURS).status_code == 415
     assert site.client.post("/searches", data=FORM).status_code == 415
     stranger = {"Origin": "http://elsewhere.example"}
@@ -180,7 +180,7 @@ def test_signing_in_requires_a_valid_key(keyed: Everything) -> None:
 def test_a_cookie_does_not_authorize_writes_from_another_origin(keyed: Everything) -> None:
     assert keyed.key is not None
     with closing(signed_in(keyed.app, keyed.key)) as visitor:
-        body = {"space": "densenet-tiny"}
+        body = {"space": "densenet-tiny-free"}
         assert visitor.post("/v1/searches", json=body, headers={"Origin": "http://evil.example"}).status_code == 403
         assert visitor.post("/v1/searches", json=body, headers={"Sec-Fetch-Site": "same-site"}).status_code == 403
         assert visitor.post("/v1/searches", json=body, headers=OURS).status_code == 202
