@@ -162,8 +162,9 @@ def near_budget_control(
     """Return a random network of the request's space that nearly uses up the budget, or None.
 
     It satisfies every upper limit on a cost, and uses at least 90 % of one of them, depth aside: what somebody finds
-    who only spends the budget. It has the inputs of the candidate, whose cost plays no part. None where no cost is
-    limited, or no such network is found.
+    who only spends the budget. A limit on the peak, or on weights and activations together, counts only where no sum
+    over the layers is limited: one layer can use it up, in a network that spends nothing else. It has the inputs of the
+    candidate, whose cost plays no part. None where no cost is limited, or no such network is found.
 
     Distribution: uniform over these networks where the space is small enough to be listed. Elsewhere up to three
     million draws from the tilted distribution whose mean costs are at most 95 % of the limits, chosen as in
@@ -224,14 +225,15 @@ class _NearBudget:
         sums = path_sums(self.chain, paths)
         fits = np.all(sums <= self.most, axis=1)
         share = (sums[:, self.spent] / self.most[self.spent]).max(axis=1, initial=0.0)
-        if self.peak or self.shared:
+        if self.shared or (self.peak and not self.spent):
             peaks = self.chain.path_peaks(paths)
-            if self.peak:
+            if self.peak and not self.spent:
                 share = np.maximum(share, peaks / self.peak)
             if self.shared:
                 used = self.shared.used(sums, peaks) / self.shared.bound
                 fits &= used <= 1
-                share = np.maximum(share, used)
+                if not self.spent:
+                    share = np.maximum(share, used)
         near: Mask = fits & (share >= NEAR)
         return near
 
