@@ -27,6 +27,7 @@ from nnmass_core.codec import sha256_of
 from nnmass_core.named.recipes import Recipe
 from scripts.running import END_WITHIN_SECONDS, service
 from scripts.study_page import write
+from scripts.study_within import bodies, write_within
 
 ROOT = Path(__file__).parents[1]
 SEEDS = [0, 1]
@@ -93,17 +94,22 @@ def main() -> None:
     for part in _parts(given.images):
         if given.only in (None, part.name):
             _run(part, given.folder, given.workers)
-    write({path.stem: json.loads(path.read_text()) for path in sorted(given.folder.glob("*.json"))}, given.docs)
-    print(f"wrote {given.docs / 'study.md'}")
+    parts = {path.stem: json.loads(path.read_text()) for path in sorted(given.folder.glob("*.json"))}
+    if (within := parts.pop("within", None)) is not None:
+        write_within(within, given.docs)
+        print(f"wrote {given.docs / 'study-within.md'}")
+    if parts:
+        write(parts, given.docs)
+        print(f"wrote {given.docs / 'study.md'}")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, help="CIFAR-10 as an image folder or a .zip of one: adds the CNN grid")
+    parser.add_argument("--images", type=Path, help="CIFAR-10 as an image folder or a .zip of one: adds the CNNs")
     parser.add_argument("--folder", type=Path, default=ROOT / "build/study", help="where the history is kept")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where the page is written")
     parser.add_argument("--workers", type=int, default=1, help="networks trained at once, each on half of the cores")
-    parser.add_argument("--only", choices=("mlp", "optimum", "cnn"), help="run one part alone")
+    parser.add_argument("--only", choices=("mlp", "optimum", "cnn", "within"), help="run one part alone")
     return parser.parse_args()
 
 
@@ -112,9 +118,9 @@ def _parts(images: Path | None) -> Iterator[Part]:
     yield Part("optimum", train_optimum, {})
     if images is not None:
         path = images.resolve(strict=True)
-        yield Part(
-            "cnn", partial(train_grid, bodies=list(cnn_bodies(path.name))), {"NNMASS_DATA_ROOT": str(path.parent)}
-        )
+        root = {"NNMASS_DATA_ROOT": str(path.parent)}
+        yield Part("cnn", partial(train_grid, bodies=list(cnn_bodies(path.name))), root)
+        yield Part("within", partial(train_grid, bodies=bodies(path.name)), root)
 
 
 def mlp_bodies() -> Iterator[dict[str, Any]]:

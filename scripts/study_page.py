@@ -51,10 +51,10 @@ def write(parts: Mapping[str, dict[str, Any]], docs: Path) -> None:
             plot_grid(_grid(part), overall, lines[0] if lines else None, folder / f"{name}.svg")
         else:
             plot_optimum(_by_search(part), folder / f"{name}.svg")
-    (docs / "study.md").write_text("\n\n".join(map(_wrapped, _page(parts))) + "\n")
+    (docs / "study.md").write_text("\n\n".join(map(wrapped, _page(parts))) + "\n")
 
 
-def _wrapped(block: str) -> str:
+def wrapped(block: str) -> str:
     """Wrap the lines of a paragraph; all other blocks stay unchanged."""
     if block.startswith(("#", "|", "!", "-")) or "\n" in block:
         return block
@@ -101,7 +101,7 @@ def _opening(grids: Mapping[str, dict[str, Any]], optimum: dict[str, Any] | None
     rows = [[GRIDS[name][0], part["evidence"]["n"], *_spearmans(part["evidence"])] for name, part in grids.items()]
     if rows:
         yield "Spearman's rank correlation with test accuracy, and its 95 % bootstrap interval over networks:"
-        yield _table(["grid", "networks", *MEASURES.values()], rows)
+        yield table(["grid", "networks", *MEASURES.values()], rows)
     for search in _by_search(optimum) if optimum else ():
         reported = " ".join(_against_controls(search["networks"]))
         yield f"The best three of a search beside controls of equal cost ({search['name']}): {reported}"
@@ -127,7 +127,7 @@ def _estimate(figure: dict[str, Any]) -> str:
     return f"{figure['value']:+.2f} ({figure['low']:+.2f} to {figure['high']:+.2f})"
 
 
-def _table(headings: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+def table(headings: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     """Write a Markdown table; all columns but the first contain figures."""
     heads = list(headings)
     lines = [heads, ["---"] + ["--:"] * (len(heads) - 1), *rows]
@@ -157,7 +157,7 @@ def _grid_section(name: str, part: dict[str, Any]) -> Iterator[str]:
     yield f"{about.format(**data, part=part_of_it)} {_trained(networks)} {_apart(networks)}"
     yield f"![test accuracy against NN-Mass, params and MACs](study/{name}.svg)"
     yield f"The service's own words:\n\n> {evidence['statement']}"
-    yield _table(["correlation with accuracy", *MEASURES.values()], _correlations(evidence))
+    yield table(["correlation with accuracy", *MEASURES.values()], _correlations(evidence))
     yield f"{_differences(evidence['difference'])} {_by_depth(networks, evidence)}"
     yield from _without_zero(points_of(part["csv"]))
     yield from _bands(evidence)
@@ -227,7 +227,7 @@ def _bands(evidence: dict[str, Any]) -> Iterator[str]:
         "Within bands of equal cost (the dearest network costs at most 1.25 times the cheapest), Spearman's rho; "
         f"intervals of so few networks are wide. {left}"
     )
-    yield _table(
+    yield table(
         ["band", "networks", *MEASURES.values()],
         (
             [f"{band['min']:,} to {band['max']:,} {MEASURES[band['cost']]}", band["n"]]
@@ -265,7 +265,7 @@ def _top(top: dict[str, Any]) -> str:
 def _networks_table(networks: list[dict[str, Any]]) -> str:
     headings = ["depth", "t_c", "NN-Mass", "params", "MACs", "accuracy", "std over seeds"]
     ordered = sorted(networks, key=lambda item: (item["depth"], item["nn_mass"]))
-    return _table(headings, ([item["depth"], item["skips"], *_figures(item)] for item in ordered))
+    return table(headings, ([item["depth"], item["skips"], *_figures(item)] for item in ordered))
 
 
 def _figures(item: dict[str, Any]) -> list[str]:
@@ -306,7 +306,7 @@ def _search_section(search: dict[str, Any]) -> Iterator[str]:
     )
     ordered = sorted(search["networks"], key=lambda item: (item["candidate_rank"], list(ROLES).index(item["role"])))
     headings = ["network", "of rank", "width x depth", "t_c", "NN-Mass", "params", "MACs", "accuracy", "std over seeds"]
-    yield _table(headings, map(_optimum_row, ordered))
+    yield table(headings, map(_optimum_row, ordered))
     for missing in search["missing_controls"]:
         yield f"No {missing['control']} control of rank {missing['candidate_rank']}: {missing['message']}."
     best = max(search["networks"], key=lambda item: float(item["accuracy"]["mean"]))
@@ -357,7 +357,7 @@ def _conditions(parts: Mapping[str, dict[str, Any]]) -> Iterator[str]:
         scope = part["evidence"]["scope"]
         data = f"`{scope['dataset']}`, {first['data']['train']:,} + {first['data']['test']:,} images"
         rows.append([name, data, f"`{first['data']['digest']}`", recipe, f"{seconds:,.0f}"])
-    yield _table(["part", "data", "digest of the images", "digest of the recipe", "seconds of training"], rows)
+    yield table(["part", "data", "digest of the images", "digest of the recipe", "seconds of training"], rows)
     yield "The seconds depend on what else the machine did meanwhile."
     own = [part["verifications"][0] for part in parts.values() if part["verifications"][0]["recipe_name"] is None]
     for item in own:
