@@ -117,6 +117,13 @@ def _answered(request: SearchRequest, control: Control) -> SearchResult:
     return question.front() if isinstance(request.objective, Pareto) else question.ranking()
 
 
+def problem_of(request: SearchRequest) -> ChainProblem:
+    """Return the engine's problem of a request that ranks: its chain, its order and all its limits but `spend`."""
+    costs = [cost for _, cost in request.costs]
+    chains = [_chain_of_one(one, request.budget, costs, request.structure) for one in request.space.spaces]
+    return _Question(request, chains, Control()).problem()
+
+
 def chain_for(space: AnySpace, budget: Budget, costs: Iterable[Cost], structure: Structure = ANY) -> Chain:
     """Return the chain of the networks of a space that keep a structure, with what these costs need.
 
@@ -361,6 +368,10 @@ class _Question:
         best = next(iter(ranking if first_rank == 1 else self._ranked(rows[:1])), None)
         certificate = self._certificate(ranking, best, solution)
         return SearchResult(ranking, certificate if first is None else replace(certificate, spent=self._spent(first)))
+
+    def problem(self) -> ChainProblem:
+        """Return the engine's problem of the request with all its limits but `spend`."""
+        return self._problem(self._limits)
 
     def _problem(self, limits: tuple[HardLimit, ...]) -> ChainProblem:
         """Return the engine's problem of the request with other limits."""
@@ -936,4 +947,4 @@ def _excluded(request: SearchRequest) -> Excluded | None:
     return Excluded(params, macs, lambda integers: request.space.architecture(integers).arch_id in ids)
 
 
-__all__ = ["SearchRequest", "SearchResult", "chain_of", "search"]
+__all__ = ["SearchRequest", "SearchResult", "chain_of", "problem_of", "search"]

@@ -43,6 +43,13 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def once(self) -> Candidates:
+        """Return the networks without repetitions: of each key the first."""
+        first: dict[str, int] = {}
+        for row, key in enumerate(self.keys):
+            first.setdefault(key, row)
+        return self.take(np.array([*first.values()], np.int64))
+
     def take(self, rows: Rows) -> Candidates:
         """Return some of the networks. rows: their positions."""
         return Candidates(tuple(self.keys[row] for row in rows), *(getattr(self, name)[rows] for name in COLUMNS))

@@ -177,7 +177,7 @@ def near_budget_control(
         seed: Draws the network.
     """
     taken |= {candidate.arch_id}
-    near = _NearBudget.of(request)
+    near = NearBudget.of(request)
     if not near.limits_anything:
         return None
     space = request.space
@@ -189,7 +189,7 @@ def near_budget_control(
 
 
 @dataclass(frozen=True, eq=False)
-class _NearBudget:
+class NearBudget:
     """What networks near a budget keep.
 
     chain: the paths within the peak. most: the largest sum of every quantity, infinite without a limit. spent: the
@@ -204,8 +204,10 @@ class _NearBudget:
     shared: SharedMemory | None
 
     @classmethod
-    def of(cls, request: ControlRequest) -> _NearBudget:
+    def of(cls, request: ControlRequest, narrower: Chain | None = None) -> NearBudget:
+        """Return what networks near a request's budget keep. narrower: a chain with fewer paths than the space's."""
         chain, bounds = _limited(request)
+        chain = chain if narrower is None else narrower
         shared = _memory(request, chain, bounds)
         peak = bounds.get(PEAK)
         layers = {quantity for limit in request.budget.limits() if limit.cost.layers for quantity in limit.quantities}

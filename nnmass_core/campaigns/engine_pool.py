@@ -1,0 +1,205 @@
+"""A campaign's networks from the space of a search: the exact engine finds optima, random ones come from its chain."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnmass_core.architecture import Architecture
+from nnmass_core.campaigns.pool import Best, Candidates, Floats, Score
+from nnmass_core.campaigns.spread import SHARE
+from nnmass_core.engine.chain import QUANTITIES, Chain, Ints
+from nnmass_core.engine.control import Control
+from nnmass_core.engine.problem import RANKING, ChainProblem, Key
+from nnmass_core.engine.solver import Solver
+from nnmass_core.errors import DefinitionError
+from nnmass_core.hardware.latency import greatest
+from nnmass_core.request import Maximize, SearchRequest
+from nnmass_core.search import problem_of
+from nnmass_core.verification.controls import NearBudget
+from nnmass_core.verification.tilted import path_sums
+
+DRAWN = 1000
+"""The most random networks near the budget among the candidates."""
+
+CHECKS = 300
+"""Checks of its control after which the engine stops proving: a limit on work that no clock changes."""
+
+EQUAL = 64
+"""Networks of equal params and MACs among which a known one is looked for."""
+
+MASS, PARAMS, MACS = (QUANTITIES.index(name) for name in ("nn_mass", "params", "macs"))
+
+
+class EnginePool:
+    """The networks of a search's space within its budget; their keys are `arch_id`s.
+
+    Args:
+        request: The space and the limits. What else it asks for, such as `top_k`, plays no part.
+        known: Networks that were measured before. Those that are not in the space or not within the budget are left
+            out where networks are described.
+
+    Raises:
+        DefinitionError: The request does not maximize, or its budget limits no cost.
+    """
+
+    def __init__(self, request: SearchRequest, known: Iterable[Architecture] = ()) -> None:
+        if not isinstance(request.objective, Maximize):
+            message = "must be a maximum: a campaign looks for the most accurate network within a budget"
+            raise DefinitionError.at("objective", "not_applicable", message)
+        self._limits = [limit for limit in request.budget.limits() if not limit.cost.layers and limit.bound > 0]
+        if not self._limits:
+            message = "must limit a cost such as params or MACs: a campaign compares networks near the limits"
+            raise DefinitionError.at("budget", "required", message)
+        self._request = request
+        self._problem = problem_of(request)
+        self._known = {architecture.arch_id: architecture for architecture in known}
+        self._networks: dict[str, Architecture] = {}
+        self._figures: Candidates | None = None
+
+    def architecture(self, key: str) -> Architecture:
+        """Return a network that the pool gave, or a known one.
+
+        Raises:
+            KeyError: It is neither.
+        """
+        return self._networks[key] if key in self._networks else self._known[key]
+
+    def candidates(self, seed: int) -> Candidates:
+        """Return the optima by NN-Mass, `spend`, MACs and params, and random networks near the budget.
+
+        Where the engine cannot prove an optimum in a fixed amount of work, its best network stands for it.
+        """
+        chain = self._problem.chain
+        most_macs = self._first(self._problem, _most(MACS))
+        optima = [self._first(self._problem, RANKING), most_macs, self._first(self._problem, _most(PARAMS))]
+        if len(most_macs):
+            least = int(np.ceil(SHARE * path_sums(chain, most_macs)[0, MACS]))
+            floors = dict(self._problem.floors)
+            floors[MACS] = max(least, floors.get(MACS, 0))
+            optima.append(self._first(replace(self._problem, floors=tuple(floors.items())), RANKING))
+        near = NearBudget.of(self._request, chain)
+        drawn = near.draw(np.random.Generator(np.random.PCG64(seed)))
+        admitted = drawn[self._admits(near.chain, drawn)][:DRAWN]
+        return self._of(chain, np.concatenate(optima)).joined(self._of(near.chain, admitted))
+
+    def describe(self, keys: Sequence[str]) -> Candidates:
+        """Return the figures of measured networks, in this order, without those that are not within the budget."""
+        for key in keys:
+            if key not in self._networks and key in self._known:
+                self._locate(self._known[key])
+        figures = self._figures or self._of(self._problem.chain, self._no_path())
+        row = {key: row for row, key in enumerate(figures.keys)}
+        return figures.take(np.array([row[key] for key in keys if key in row], np.int64))
+
+    def best(self, score: Score, count: int, taken: Collection[str]) -> Best:
+        """Return the networks of the greatest score in the whole space, proved unless that takes too much work."""
+        chain = self._problem.chain
+        scores = [score.of(costs, terms) for costs, terms in _options(chain)]
+        least = [int(one.min(initial=0)) for one in scores]
+        above = iter([one - low for one, low in zip(scores, least, strict=True)])
+        scored = chain.with_quantities({"score": lambda stage: next(above)})
+        column = scored.quantities.index("score")
+        problem = replace(self._problem, chain=scored, keys=(Key(column, 1), *RANKING))
+        # a network of several spaces is a path of each
+        paths, bound, proved = _solved(problem, (count + len(taken)) * len(self._request.space.spaces))
+        networks, reached = self._of(chain, paths), path_sums(scored, paths)[:, column].astype(np.int64) + sum(least)
+        by_key = dict(zip(reversed(self._keys(chain, paths)), reached[::-1].tolist(), strict=True))
+        networks = networks.take(
+            np.array([i for i, key in enumerate(networks.keys) if key not in taken][:count], np.int64)
+        )
+        return Best(networks, np.array([by_key[key] for key in networks.keys], np.int64), bound + sum(least), proved)
+
+    def _first(self, problem: ChainProblem, keys: tuple[Key, ...]) -> Ints:
+        """Return the first path in an order, (0 or 1, stages)."""
+        return _solved(replace(problem, keys=keys), 1)[0]
+
+    def _admits(self, chain: Chain, paths: Ints) -> NDArray[np.bool_]:
+        """Return which paths within the upper limits keep the lower ones and those on NN-Mass too, (n,)."""
+        sums = path_sums(chain, paths)
+        kept = np.ones(len(paths), bool)
+        for column, bound in self._problem.floors:
+            kept &= sums[:, column] >= bound
+        if self._problem.limits_mass:
+            kept &= np.array([self._problem.admits_mass(chain.path_mass(path)) for path in paths.tolist()], bool)
+        return kept
+
+    def _locate(self, architecture: Architecture) -> None:
+        """Describe a known network if the space and the budget have it: it is among those of its params and MACs."""
+        figures, caps, floors = architecture.evaluation, dict(self._problem.caps), dict(self._problem.floors)
+        for column, value in ((PARAMS, figures.params), (MACS, figures.macs)):
+            if not floors.get(column, 0) <= value <= caps.get(column, value):
+                return
+            caps[column] = floors[column] = value
+        problem = replace(self._problem, caps=tuple(caps.items()), floors=tuple(floors.items()))
+        paths = _solved(problem, EQUAL)[0]
+        keys = self._keys(problem.chain, paths)
+        if architecture.arch_id in keys:
+            self._of(problem.chain, paths[[keys.index(architecture.arch_id)]])
+
+    def _keys(self, chain: Chain, paths: Ints) -> list[str]:
+        return [self._request.space.architecture(integers).arch_id for integers in chain.path_integers(paths).tolist()]
+
+    def _of(self, chain: Chain, paths: Ints) -> Candidates:
+        """Return the networks of paths, each once, and keep them. paths: (n, stages)."""
+        found = [self._request.space.architecture(integers) for integers in chain.path_integers(paths).tolist()]
+        sums = path_sums(chain, paths)
+        networks = Candidates(
+            tuple(one.arch_id for one in found),
+            params=sums[:, PARAMS],
+            macs=sums[:, MACS],
+            nn_mass=sums[:, MASS],
+            depth=np.array([one.evaluation.depth for one in found], np.float64),
+            width=np.array([np.log2(one.widths).mean() for one in found], np.float64),
+            share=np.array([self._share(one) for one in found], np.float64),
+            terms=np.log1p(_integers(chain, paths)),
+        )
+        networks = networks.once()
+        self._networks |= {one.arch_id: one for one in found}
+        self._figures = networks if self._figures is None else self._figures.joined(networks)
+        return networks
+
+    def _share(self, architecture: Architecture) -> float:
+        """Return the largest share of a limit that a network uses."""
+        latency = greatest(self._request.latencies_of(architecture))
+        return max(limit.used(architecture.evaluation, latency) / limit.bound for limit in self._limits)
+
+    def _no_path(self) -> Ints:
+        return np.zeros((0, len(self._problem.chain.stages)), np.int64)
+
+
+def _most(column: int) -> tuple[Key, ...]:
+    """Return the order by most of a cost, then the ranking order."""
+    return (Key(column, 1), *(key for key in RANKING if key.column != column))
+
+
+def _solved(problem: ChainProblem, count: int) -> tuple[Ints, int, bool]:
+    """Return the best paths, (n, stages), a bound on the first key rounded down, and whether they are proved."""
+    checks = iter(range(CHECKS))
+    solver = Solver(problem, count, Control(expired=lambda: next(checks, None) is None))
+    solution = solver.solve()
+    bound = (
+        solution.additive[0, problem.keys[0].column] if solution.complete and len(solution.additive) else solution.bound
+    )
+    return solver.pool.paths, int(np.floor(bound)) if np.isfinite(bound) else 0, solution.complete
+
+
+def _options(chain: Chain) -> Iterator[tuple[Floats, Floats]]:
+    """Yield of each stage its options' params, MACs and NN-Mass, (options, 3), and their terms, (options, terms).
+
+    The terms of other stages are 0.
+    """
+    widths = [stage.integers.shape[1] for stage in chain.stages]
+    for place, stage in enumerate(chain.stages):
+        terms = np.zeros((len(stage), sum(widths)))
+        first = sum(widths[:place])
+        terms[:, first : first + widths[place]] = np.log1p(stage.integers)
+        yield stage.additive[:, [PARAMS, MACS, MASS]], terms
+
+
+def _integers(chain: Chain, paths: Ints) -> Ints:
+    """Return the integers of paths, stage by stage, (n, integers): parts that a path lacks stay where they are."""
+    return np.concatenate([stage.integers[paths[:, i]] for i, stage in enumerate(chain.stages)], axis=1)
