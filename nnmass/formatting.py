@@ -405,6 +405,12 @@ def _devices(budget: Mapping[str, Any]) -> list[Any]:
     return budget.get("devices") or ([budget["device"]] if budget.get("device") else [])
 
 
+def unused(item: Mapping[str, Any]) -> str:
+    """Return the share of each upper limit that an architecture leaves unused; a dash where it is not known."""
+    shares = item.get("unused") or {}
+    return ", ".join(f"{limit_label(name)} {100 * share:.1f} %" for name, share in shares.items()) or "-"
+
+
 def slack(item: Mapping[str, Any]) -> str:
     """Return the slack of a ranking's first under each limit, in a sentence; empty where there is none."""
     slack = item.get("slack") or {}

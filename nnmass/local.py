@@ -188,6 +188,7 @@ def _evaluated(network: Network, precision: str, batch: int) -> Architecture:
         {
             "arch_id": network.arch_id,
             **figures,
+            "nn_mass_per_width": float(network.evaluation.mass_per_width),
             **{cost.name: None for cost in COSTS.values() if cost.timed},
             "latency": None,
             **({} if batch == 1 else {"batch": batch}),

@@ -121,6 +121,9 @@ class Architecture(FromJson):
         latency_ms: The estimate for a batch in milliseconds, if the budget's device has a latency model.
         latency: The device of the estimate, and the band in which a measurement should lie.
         slack: The distance to each limit of a ranking's budget, in its unit, else empty.
+        unused: The share of each upper limit of a ranking's budget that is unused, from 0 to 1; None where it is not
+            known.
+        nn_mass_per_width: The sum of NN-Mass / width over its cells or stages; None where it is not known.
         devices: Of a budget with several devices, the slack and the latency on each; None for others.
         caveats: Codes of what makes the network unusual, such as `channels_below_8`; None where they are not known.
         definition: Determines its layers; training, export and diagrams use it.
@@ -142,6 +145,8 @@ class Architecture(FromJson):
     latency_ms: float | None = json_field(default=None)
     latency: Json | None = json_field(default=None)
     slack: Json = json_field(default_factory=dict)
+    unused: Json | None = json_field(default=None)
+    nn_mass_per_width: float | None = json_field(default=None)
     devices: list[Json] | None = json_field(default=None)
     caveats: tuple[str, ...] | None = json_field(tuple, default=None)
     definition: Json = json_field(
@@ -201,9 +206,10 @@ class Architectures(Sequence[Architecture]):
     def to_pandas(self) -> DataFrame:
         """Return a DataFrame with one row per network.
 
-        Figures have their names, the slack under each limit is `slack_max_params`, and the width (or channels) of each
-        cell or stage is `width_1`, `width_2` and so on. Bytes are those of the column `precision`. Where the input's
-        resolution varies, it is in `input_height` and `input_width`.
+        Figures have their names, the slack under each limit is `slack_max_params`, the share of an upper limit that is
+        unused `unused_max_params`, and the width (or channels) of each cell or stage is `width_1`, `width_2` and so on.
+        Bytes are those of the column `precision`. Where the input's resolution varies, it is in `input_height` and
+        `input_width`.
 
         Raises:
             NotPossible: pandas is not installed.

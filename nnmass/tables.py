@@ -46,6 +46,7 @@ def _size(item: Mapping[str, Any]) -> JsonObject:
 def _row(item: Mapping[str, Any]) -> JsonObject:
     ranked = {name: item[name] for name in PLACES if item.get(name) is not None}
     slack = {f"slack_{name}": left for name, left in (item.get("slack") or {}).items()}
+    unused = {f"unused_{name}": share for name, share in (item.get("unused") or {}).items()}
     widths = {f"width_{n}": width_of(part) for n, part in enumerate(parts_of(item), start=1)}
     return (
         ranked
@@ -53,6 +54,7 @@ def _row(item: Mapping[str, Any]) -> JsonObject:
         | {name: item.get(name) for name in ("nn_mass", *COSTS, "precision")}
         | ({"batch": item["batch"]} if item.get("batch", 1) > 1 else {})
         | slack
+        | unused
         | widths
     )
 

@@ -142,6 +142,11 @@ class Evaluation:
         """The most activation elements alive at the same time for one input: docs/theory.md (22)."""
         return max(step.peak_elements for step in self.steps)
 
+    @property
+    def mass_per_width(self) -> Fraction:
+        """The sum of NN-Mass / width over the parts, which no search has as its goal: docs/theory.md (100)."""
+        return sum((part.mass / part.width for part in self.parts), start=Fraction(0))
+
     def report(self, precision: str, batch: int = 1) -> dict[str, Any]:
         """Return the evaluation as JSON-ready figures.
 

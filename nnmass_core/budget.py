@@ -236,6 +236,24 @@ AnyLimit = Limit | Floor | MassLimit | DensityLimit
 """What a budget may set: an upper limit on a cost, a lower one, a limit on NN-Mass, or one on density."""
 
 
+def unused_of(limits: Iterable[object], slack: Mapping[str, float]) -> dict[str, float]:
+    """Return the share of each upper limit that a network leaves unused, by the limit's name.
+
+    Args:
+        limits: The limits of a search; those from below have no share.
+        slack: The distance of the network to each of them, by its name.
+
+    Returns:
+        Shares from 0 to 1. Of a limit of 0 nothing is unused.
+    """
+    upper = (one for one in limits if isinstance(one, Limit | MassLimit | DensityLimit))
+    return {
+        one.name: slack[one.name] / one.bound if one.bound else 0.0
+        for one in upper
+        if not isinstance(one, MassLimit) or not one.lower
+    }
+
+
 def check_batch(batch: int, precision: str, evaluations: Iterable[Evaluation]) -> None:
     """Check a batch for which networks are evaluated.
 

@@ -70,6 +70,7 @@ class Ranked:
         architecture: The architecture.
         evaluation: Its NN-Mass and costs.
         slack: Its distance to each limit of the budget, by the limit's name, in the limit's unit.
+        unused: The share of each upper limit that it leaves unused, by the limit's name.
         latency: Its estimated latency, where the budget's device has a latency profile.
         caveats: Codes of what makes the network unusual: docs/theory.md (36).
         of_front: Whether it is a point of a front. No point of a front is better than another, so it has no rank.
@@ -82,6 +83,7 @@ class Ranked:
     architecture: Architecture
     evaluation: Evaluation
     slack: dict[str, float]
+    unused: dict[str, float]
     latency: Latency | None = None
     caveats: tuple[str, ...] = ()
     of_front: bool = False
@@ -103,6 +105,7 @@ class Ranked:
             "arch_id": arch_id,
             **({} if self.space is None else {"space": self.space}),
             **self.evaluation.report(precision, self.batch),
+            "nn_mass_per_width": float(self.evaluation.mass_per_width),
             **{
                 cost.name: cost.value(self.evaluation, self.latency, BYTES_PER_ELEMENT[precision])
                 for cost in COSTS.values()
@@ -110,6 +113,7 @@ class Ranked:
             },
             "latency": None if self.latency is None else self.latency.to_json(),
             "slack": self.slack,
+            "unused": self.unused,
             **({"devices": [fit.to_json() for fit in self.devices]} if self.devices else {}),
             **({} if self.batch == 1 else {"batch": self.batch}),
             "caveats": list(self.caveats),

@@ -49,6 +49,8 @@ FIGURES = (
     "precision",
     "latency",
     "slack",
+    "unused",
+    "nn_mass_per_width",
     "cells",
     "stages",
     "architecture",

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from nnmass_core.architecture import Architecture, Evaluation
-from nnmass_core.budget import AnyLimit, Budget, DensityLimit, Floor, Limit, MassLimit, quantities_of
+from nnmass_core.budget import AnyLimit, Budget, DensityLimit, Floor, Limit, MassLimit, quantities_of, unused_of
 from nnmass_core.certificate import (
     Certificate,
     DeviceFit,
@@ -515,11 +515,13 @@ class _Question:
             latencies = self._request.latencies_of(architecture)
             latency = greatest(latencies)
             slack = {limit.name: limit.slack(evaluation, latency) for limit in self._limits}
+            unused = unused_of(self._limits, slack)
             number = integers[0] if several else 0
             caveats = caveats_of_network(architecture, space.spaces[number].densest_evidence, latencies)
             fit, place = self._fit(architecture), number + 1 if several else None
             batch = self._request.budget.batch
-            ranked.append(Ranked(rank, architecture, evaluation, slack, latency, caveats, of_front, fit, batch, place))
+            figures = (rank, architecture, evaluation, slack, unused, latency)
+            ranked.append(Ranked(*figures, caveats, of_front, fit, batch, place))
         return tuple(ranked)
 
     def _fit(self, architecture: Architecture) -> tuple[DeviceFit, ...]:

@@ -658,6 +658,9 @@ def one_memory() -> Figures:
     )
 
 
+PER_WIDTH = ("resnet18", "mobilenet_v2", "densenet121", "mlperf-tiny-vww")
+"""Named networks of families whose width is not that of a cell."""
+
 EXAMPLES: dict[int, Callable[[], Figures]] = {
     1: lambda: {f"L_{j}": str(mass.layer_links(W, j, T)) for j in range(5)},
     2: lambda: figures(t=mass.canonical_skip_channels(W, D, 500)),
@@ -753,4 +756,8 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
     97: signals,
     98: fitted_score,
     99: left_out_results,
+    100: lambda: (
+        figures(densenet_cnn=densenet(*OPTIMUM).evaluation.mass_per_width)
+        | figures(**{name: named_network(name).evaluation.mass_per_width for name in PER_WIDTH})
+    ),
 }

@@ -59,6 +59,10 @@ class EvaluateBody(Strict):
 class _Mass(BaseModel):
     arch_id: NetworkId
     nn_mass: NnMass
+    nn_mass_per_width: float = Field(
+        description="Sum of NN-Mass / width over the cells or stages, without a unit; never an objective.",
+        examples=[23.2],
+    )
     precision: Precision = Field(description="Precision at which bytes are counted.", examples=["fp32"])
     batch: int = Field(1, description="Inputs whose activations the figures are for.", examples=[1])
 

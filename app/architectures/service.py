@@ -42,7 +42,9 @@ def evaluate(definitions: list[Any], precision: str, batch: int) -> list[JsonObj
 def _figures(architecture: Architecture, precision: str, batch: int) -> JsonObject:
     figures = architecture.evaluation.report(precision, batch)
     caveats = list(caveats_of(architecture))
-    return {"arch_id": architecture.arch_id, **figures, "batch": batch, "caveats": caveats}
+    per_width = float(architecture.evaluation.mass_per_width)
+    counted = {"nn_mass_per_width": per_width, "batch": batch}
+    return {"arch_id": architecture.arch_id, **figures, **counted, "caveats": caveats}
 
 
 def _decode_all(definitions: list[Any]) -> list[Architecture]:
@@ -81,6 +83,7 @@ def about(session: Session, owner: str, arch_id: str) -> JsonObject:
         "arch_id": arch_id,
         "registered": session.get(RegisteredArchitecture, (owner, arch_id)) is not None,
         **architecture.evaluation.report(USUAL_PRECISION),
+        "nn_mass_per_width": float(architecture.evaluation.mass_per_width),
         "caveats": list(caveats_of(architecture)),
         "architecture": architecture.definition(),
         "searches": [

@@ -47,10 +47,12 @@ def table(session: Session, owner: str, search_id: UUID) -> str:
     slack = [f"slack_{name}" for name in limits]
     batch = ["batch"] if request.budget.batch > 1 else []
     figures = ["arch_id", "nn_mass", *COSTS, "precision", *batch]
-    columns = [place, *which, *figures, *size, *widths, *slack, "architecture"]
+    upper = [name for name in limits if not formatting.is_floor(name)]
+    unused = [f"unused_{name}" for name in upper]
+    columns = [place, *which, *figures, *size, *widths, *slack, *unused, "architecture"]
     counted = [request.budget.precision, *([request.budget.batch] if batch else [])]
     lines = (
-        _line(one, counted, limits, parts, sized=bool(size), several=bool(which))
+        _line(one, counted, (limits, upper), parts, sized=bool(size), several=bool(which))
         for one in _ranking(session, owner, row)
     )
     return csv_text(columns, lines)
@@ -62,9 +64,18 @@ def _ranking(session: Session, owner: str, row: Search) -> list[RankedArchitectu
 
 
 def _line(
-    place: RankedArchitecture, counted: list[Any], limits: list[str], parts: int, *, sized: bool, several: bool
+    place: RankedArchitecture,
+    counted: list[Any],
+    names: tuple[list[str], list[str]],
+    parts: int,
+    *,
+    sized: bool,
+    several: bool,
 ) -> list[Any]:
-    """Return the line of an architecture. counted: precision, and the batch where there is one."""
+    """Return the line of an architecture.
+
+    counted: precision, and the batch where there is one. names: of the limits, and of those from above.
+    """
     figures = place.figures
     widths = [*map(width_of, parts_of(figures))]
     size = (formatting.sides({"architecture": place.architecture}) or (None, None)) if sized else ()
@@ -77,6 +88,7 @@ def _line(
         *size,
         *widths,
         *[None] * (parts - len(widths)),
-        *(figures["slack"][name] for name in limits),
+        *(figures["slack"][name] for name in names[0]),
+        *((figures.get("unused") or {}).get(name) for name in names[1]),
         json.dumps(place.architecture, separators=(",", ":")),
     ]

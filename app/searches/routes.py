@@ -233,7 +233,7 @@ def export_search(
     """Return a search as a file: the search with its full ranking as JSON, or only the ranking as CSV.
 
     The CSV table has a row for each architecture: its figures, the width of each cell or the channels of each stage,
-    the slack under each limit, and in the last column its definition as JSON.
+    the slack under each limit, the unused share of each upper limit, and in the last column its definition as JSON.
     """
     attachment = f'attachment; filename="search-{search_id}.{format}"'
     if format == "csv":

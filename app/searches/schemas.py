@@ -684,6 +684,18 @@ class RankedItem(with_costs(_Place, timed=True)):  # type: ignore[misc]  # a bas
         description="Distance to each limit of the budget, in the unit of the limit.",
         examples=[{"max_params": 294, "max_macs": 240512}],
     )
+    nn_mass_per_width: float | None = Field(
+        None,
+        description="Sum of NN-Mass / width over the cells or stages, without a unit; null in rankings that were "
+        "stored without it.",
+        examples=[23.2],
+    )
+    unused: dict[str, float] | None = Field(
+        None,
+        description="Share of each upper limit of the budget that is unused, from 0 to 1; null in rankings that were "
+        "stored without it.",
+        examples=[{"max_params": 0.0003, "max_macs": 0.0024}],
+    )
     space: int | None = Field(
         None,
         description="Of several spaces: the position of the first that has the architecture, from 1.",

@@ -82,6 +82,7 @@ def show(
     context = {
         "about": about,
         "figures": architecture.evaluation.report(precision, inputs),
+        "mass_per_width": float(architecture.evaluation.mass_per_width),
         "parts": [part.report() for part in architecture.evaluation.parts],
         "costs": charted().values(),
         "precision": precision,

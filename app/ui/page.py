@@ -61,6 +61,7 @@ def environment() -> Environment:
         *(
             formatting.relaxation,
             formatting.taken,
+            formatting.unused,
             formatting.spent,
             formatting.savings,
             formatting.uniform,

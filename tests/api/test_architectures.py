@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from fastapi.testclient import TestClient
 
+from nnmass import formatting
 from worker import search_tasks
 from worker.process import Context
 
@@ -42,6 +43,17 @@ def test_an_evaluated_network_has_its_own_caveats(client: TestClient) -> None:
     about = client.post("/v1/architectures", json=narrow).json()
     assert about["caveats"] == ["channels_below_8"]
     assert "Some layers have fewer than 8 channels." in client.get(f"/architectures/{about['arch_id']}").text
+
+
+def test_the_nn_mass_per_width_is_shown_and_no_objective(client: TestClient) -> None:
+    about = client.post("/v1/architectures", json=CNN).json()
+    per_width = sum(cell["nn_mass"] / cell["width"] for cell in about["cells"])
+    assert about["nn_mass_per_width"] == pytest.approx(per_width)
+    page = client.get(f"/architectures/{about['arch_id']}").text
+    assert f"Each divided by its width, they add up to {formatting.number(about['nn_mass_per_width'])}" in page
+    body = {"space": "densenet-tiny", "objective": {"maximize": "nn_mass_per_width"}}
+    refused = client.post("/v1/searches", json=body)
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "objective.maximize")
 
 
 def test_a_network_is_evaluated_for_a_batch(client: TestClient) -> None:

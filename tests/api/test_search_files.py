@@ -57,7 +57,7 @@ def test_the_csv_export_has_a_line_for_each_architecture(client: TestClient, wor
         assert list(line) == [
             *("rank", "arch_id", "nn_mass", "params", "macs", "weight_bytes", "peak_activation_bytes", "latency_ms"),
             *("depth", "memory_bytes", "precision", *(f"width_{i + 1}" for i in range(len(parts)))),
-            *("slack_max_params", "slack_max_macs", "architecture"),
+            *("slack_max_params", "slack_max_macs", "unused_max_params", "unused_max_macs", "architecture"),
         ]
         assert line["precision"] == item["precision"] == "int8"
         assert (line["arch_id"], float(line["nn_mass"]), line["latency_ms"]) == (item["arch_id"], item["nn_mass"], "")
@@ -68,6 +68,7 @@ def test_the_csv_export_has_a_line_for_each_architecture(client: TestClient, wor
         assert {f"slack_{name}": int(line[f"slack_{name}"]) for name in item["slack"]} == {
             f"slack_{name}": left for name, left in item["slack"].items()
         }
+        assert {name: float(line[f"unused_{name}"]) for name in item["unused"]} == item["unused"]
         assert json.loads(line["architecture"]) == item["architecture"]
 
 

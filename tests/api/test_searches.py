@@ -74,6 +74,7 @@ def test_the_ranking_is_paged_in_order(client: TestClient, worker: Context) -> N
     assert [item["nn_mass"] for item in items] == sorted((item["nn_mass"] for item in items), reverse=True)
     for item in items:
         assert item["slack"] == {"max_params": 100_000 - item["params"]}
+        assert item["unused"] == {"max_params": pytest.approx(1 - item["params"] / 100_000)}
         assert item["params"] <= 100_000
         assert item["predicted_accuracy"] is None
         assert len(item["cells"]) == len(item["architecture"]["cells"]) == 2

@@ -46,6 +46,9 @@ def test_a_local_search_has_the_same_answer_as_a_service(client: Client, space: 
     there = client.search(space, **options)
     assert here == there
     assert [item.slack for item in here] == [item.slack for item in there]
+    assert [item.unused for item in here] == [item.unused for item in there]
+    assert [item.nn_mass_per_width for item in here] == [item.nn_mass_per_width for item in there]
+    assert not any(item.unused is None or item.nn_mass_per_width is None for item in here)
     assert [item.parts for item in here] == [item.parts for item in there]
     assert here.certificate.space_size
     assert (here.search is None, there.search is not None) == (True, True)
@@ -279,7 +282,9 @@ def test_an_answer_converts_to_a_data_frame() -> None:
     frame = answer.to_pandas()
     assert list(frame["rank"]) == list(range(1, 13))
     assert list(frame["nn_mass"]) == [item.nn_mass for item in answer]
-    assert {"slack_max_params", "slack_max_macs", "width_1", "width_2"} <= set(frame.columns)
+    limits = {f"{share}_max_{cost}" for share in ("slack", "unused") for cost in ("params", "macs")}
+    assert {*limits, "width_1", "width_2"} <= set(frame.columns)
+    assert list(frame["unused_max_params"]) == [pytest.approx(1 - item.params / 100_000) for item in answer]
     assert "width_3" not in frame.columns
     assert "rank" not in nnmass.evaluate([MLP]).to_pandas().columns
 

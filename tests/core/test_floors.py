@@ -138,6 +138,9 @@ def test_a_ranking_under_floors_equals_brute_force(family: str, seed: int) -> No
             slack = float(value(small, row, name)) - bound
             assert place.slack[name] == pytest.approx(slack if name.startswith("min_") else -slack)
             assert place.slack[name] >= 0
+        upper = {name: bound for name, bound in limits.items() if not name.startswith("min_")}
+        shares = {name: 1 - float(value(small, row, name)) / bound if bound else 0 for name, bound in upper.items()}
+        assert place.unused == pytest.approx(shares)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

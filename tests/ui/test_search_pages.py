@@ -224,6 +224,17 @@ def test_a_limit_on_density_is_shown_on_the_page_of_a_search(client: TestClient,
     )
 
 
+def test_the_ranking_shows_the_unused_share_of_each_limit(client: TestClient, worker: Context) -> None:
+    form = FORM | {"max_params": "120k", "max_macs": "30M", "top_k": "3"}
+    path = client.post("/searches", data=form, headers=OURS, follow_redirects=False).headers["location"]
+    assert search_tasks.run_next(worker)
+    page, items = client.get(path).text, client.get(f"/v1{path}/architectures").json()["items"]
+    assert len(items) == 3
+    for item in items:
+        params, macs = (100 * (1 - item[cost] / bound) for cost, bound in (("params", 120_000), ("macs", 30_000_000)))
+        assert f"<td>params {params:.1f} %, MACs {macs:.1f} %</td>" in page
+
+
 def test_the_page_of_a_search_shows_what_is_left_of_each_device(client: TestClient, worker: Context) -> None:
     form = FORM | {"device": "rp2040", "devices": ["stm32f407", "rp2040"]}
     path = client.post("/searches", data=form, headers=OURS, follow_redirects=False).headers["location"]
