@@ -18,6 +18,9 @@ Strategy = Literal["spread-fit-confirm", "random", "top"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 """`spread-fit-confirm`: see `plan`. `random`: networks near the budget. `top`: the ranking of a search by NN-Mass."""
 
+ROUNDS = 5
+"""The rounds of a campaign unless said otherwise: docs/benchmarks.md compares them."""
+
 TOP = 64
 """The networks of the greatest fitted score that are considered beside the candidates."""
 
