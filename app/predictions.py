@@ -24,7 +24,8 @@ COLUMNS: tuple[Any, ...] = (
     *(Verification.nn_mass, Verification.params, Verification.macs),
     *(Verification.search_id, Verification.candidate_rank),
     *(Verification.dataset_key, Verification.recipe_digest, Verification.adaptation),
-    *(VerificationSeed.seed, VerificationSeed.accuracy, VerificationSeed.data_digest),
+    *(VerificationSeed.seed, VerificationSeed.accuracy, VerificationSeed.validation_accuracy),
+    VerificationSeed.data_digest,
 )
 """The columns read of each trained seed: definitions and results would be most of the data."""
 
@@ -57,13 +58,15 @@ class Trained:
     """A trained network: its point, and why it was trained.
 
     role: of its first training. places: search, rank and role of every training of the best of a search and of their
-    controls; a control has the rank of its candidate.
+    controls; a control has the rank of its candidate. validation_accuracy: the mean over the seeds, or None where the
+    recipe holds out no images.
     """
 
     scope: Scope
     point: Point
     role: str
     places: frozenset[tuple[UUID, int, str]]
+    validation_accuracy: float | None
 
 
 def trained(session: Session, owner: str, family: str | None = None) -> list[Trained]:
@@ -139,7 +142,9 @@ def _trained(scope: Scope, rows: Sequence[Row[Any]]) -> Trained:
         runs=len(by_seed),
     )
     places = frozenset((row.search_id, row.candidate_rank, row.role) for row in rows if row.search_id is not None)
-    return Trained(scope, point, first.role, places)
+    validated = {row.seed: row.validation_accuracy for row in rows}
+    held_out = None if None in validated.values() else sum(validated.values()) / len(validated)
+    return Trained(scope, point, first.role, places, held_out)
 
 
 class Predictions:

@@ -21,11 +21,14 @@ class Accuracy(FromJson):
         mean: The mean over the seeds.
         std: The standard deviation of a sample; None for one seed.
         by_seed: The accuracy of each seed.
+        validation: `mean`, `std` and `by_seed` of the accuracy on the validation images, to choose networks by; None
+            where the recipe holds out none.
     """
 
     mean: float
     std: float | None
     by_seed: tuple[Json, ...] = json_field(tuple)
+    validation: Json | None = json_field(default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +41,8 @@ class TrainingResult(FromJson):
         device: The device that ran the training.
         seconds: The seconds spent in epochs, over all seeds.
         versions: The versions of the software that ran it.
-        data: The numbers of training and test images and their digest; for an image folder also its `layout`,
-            `decisions` about its files, and what was `left_out`.
+        data: The numbers of training, validation and test images and their digest; for an image folder also its
+            `layout`, `decisions` about its files, and what was `left_out`.
         confusion: Counts of test images, `matrix[true][predicted]`; None in lists.
         adaptation: How the recipe was adapted to few images; None where it was trained as requested.
         warnings: Reasons to doubt the result, such as an accuracy at chance level; each has a `code` and a `message`.

@@ -110,7 +110,13 @@ def integer(
 
 
 def number(
-    minimum: float, maximum: float, doc: str, default: Any = dataclasses.MISSING, *, example: float | None = None
+    minimum: float,
+    maximum: float,
+    doc: str,
+    default: Any = dataclasses.MISSING,
+    *,
+    example: float | None = None,
+    added: bool = False,
 ) -> Any:
     """Declare a field that holds a double, with inclusive bounds.
 
@@ -120,8 +126,9 @@ def number(
         doc: A sentence that describes the field, for the JSON Schema.
         default: The value of a field that is left out; without one the field is required.
         example: A value for the documentation; without one the default, or the first value that is allowed.
+        added: Whether the field came later: it is not written at its default, so that older values keep their form.
     """
-    return _declared(Number(minimum, maximum, doc), default, example)
+    return _declared(Number(minimum, maximum, doc), default, example, added=added)
 
 
 def text(

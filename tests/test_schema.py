@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from app.storage import migrate
 from app.storage.db import make_engine
-from app.storage.models import Base, Job, JobEvent, Search
+from app.storage.models import Base, Job, JobEvent, Search, Verification, VerificationEpoch
 from tests.conftest import BOTH, SQLITE
 from tests.servers import PostgresServer
 
@@ -191,6 +191,36 @@ def test_the_migration_adds_the_outcome_of_stored_searches(
     with Session(engine) as session:
         row = session.get_one(Search, UUID(int=1))
         assert (row.outcome, row.result) == (outcome, result)
+    engine.dispose()
+
+
+def test_a_downgrade_removes_trainings_with_a_validation_part_alone(empty_url: str) -> None:
+    """An older release cannot read their recipes, and their epochs have no figures of the test images."""
+    engine = make_engine(empty_url)
+    migrate.upgrade(engine)
+    with Session(engine) as session:
+        for number, recipe in enumerate(({"epochs": 2}, {"epochs": 2, "validation": 0.1}), start=1):
+            job = Job(id=UUID(int=number), kind="verification", queue="train", owner="local", state="succeeded")
+            job.notified_at = job.created_at = MOMENT
+            job.attempt = job.fence = job.event_count = 0
+            job.progress_fraction, job.progress_message = 1.0, ""
+            figures = dict.fromkeys(("arch_id", "family", "task", "dataset_key", "recipe_digest", "core_version"), "x")
+            row = Verification(
+                **figures, job=job, role="single", definition={}, widths=[], nn_mass=1.0, params=1, macs=1
+            )
+            row.dataset, row.recipe, row.seeds, row.kept, row.log = {}, recipe, [0], [], ""
+            session.add(row)
+            tested = dict.fromkeys(("test_loss", "test_accuracy"), 0.5 if number == 1 else None)
+            rest = dict.fromkeys(("train_loss", "train_accuracy", "learning_rate", "images_per_second", "seconds"), 1.0)
+            session.flush()
+            session.add(VerificationEpoch(verification_id=job.id, seed=0, epoch=1, **tested, **rest))
+        session.commit()
+    with engine.connect() as connection:
+        command.downgrade(migrate.alembic_config(connection), "0017")
+    with engine.connect() as connection:
+        for name in ("jobs", "verifications", "verification_epochs"):
+            assert connection.execute(text(f"SELECT count(*) FROM {name}")).scalar_one() == 1, name
+        assert connection.execute(text("SELECT test_loss FROM verification_epochs")).scalar_one() == 0.5
     engine.dispose()
 
 

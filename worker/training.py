@@ -51,6 +51,7 @@ from nnmass_core.training.loop import (
     make_deterministic,
     make_fabric,
 )
+from nnmass_core.training.validation import held_out
 
 # untyped: the worker's order is parsed JSON, which Order.from_json reads
 
@@ -171,17 +172,18 @@ def train_here(order: Order, send_event: SendEvent) -> None:
     send_event("progress", fraction=0.0, message="reading the dataset")
     shape, classes = order.architecture.input_shape, order.architecture.num_classes
     data = load(resolve_dataset(order.data), shape, classes, order.data_root, _reading(send_event))
+    held = held_out(data, order.recipe.validation)
     if fabric.is_global_zero:
-        for line in described(data):
+        for line in described(data, held):
             log.info("%s", line)
     check_data(order.data_digest, data.digest)
-    adaptation = adaptation_of(order.recipe, len(data.train)) if order.adapt else None
+    adaptation = adaptation_of(order.recipe, len(data.train) - held) if order.adapt else None
     send_event("adaptation", adaptation=None if adaptation is None else adaptation.to_json())
     recipe = adaptation or order.recipe
     for seed in order.seeds:
         if seed not in order.finished:
             _Run(order, fabric, data, recipe, seed, send_event).run()
-    send_event("done", result=_figures(order, fabric, data, adaptation))
+    send_event("done", result=_figures(order, fabric, data, held, adaptation))
 
 
 def _reading(send_event: SendEvent) -> Callable[[int, int], None]:
@@ -197,11 +199,21 @@ def _reading(send_event: SendEvent) -> Callable[[int, int], None]:
     return progress
 
 
-def described(data: Data) -> Iterator[str]:
-    """Yield what was read, line by line."""
+def described(data: Data, held: int) -> Iterator[str]:
+    """Yield what was read, line by line; `held` of the training images are held out for validation."""
     train, test = counted(len(data.train), "training image"), counted(len(data.test), "test image")
     yield f"read {train} and {test} of the classes {joined(data.classes)}"
+    if held:
+        yield f"hold out {counted(held, 'training image')} for validation"
     yield from data.found.lines()
+
+
+def figures_of(done: Epoch) -> Iterator[str]:
+    """Yield the loss and the accuracy of an epoch on each part of the images on which they were measured."""
+    for name in ("train", "validation", "test"):
+        loss, accuracy = getattr(done, f"{name}_loss"), getattr(done, f"{name}_accuracy")
+        if loss is not None:
+            yield f"{name} loss {loss:.4f} accuracy {accuracy:.4f}"
 
 
 def _silent(event: str, **fields: Any) -> None:
@@ -233,9 +245,10 @@ class _Run:
         seed: int,
         send_event: SendEvent,
     ) -> None:
-        self._order, self._fabric, self._data, self._seed, self._send_event = order, fabric, data, seed, send_event
-        self._recipe, self._epochs = recipe, trained_recipe(recipe).epochs
-        self._images = len(data.train)
+        self._order, self._fabric, self._seed, self._send_event = order, fabric, seed, send_event
+        self._training = Training(fabric, order.architecture, data, recipe, seed)
+        self._data, self._epochs = self._training.data, trained_recipe(recipe).epochs
+        self._images = len(self._data.train)
         self._steps = len(batch_sizes(self._images, trained_recipe(recipe).batch_size, fabric.world_size))
         self._reported = self._kept = self._epoch_started = time.monotonic()
         self._first_step = 0
@@ -243,19 +256,17 @@ class _Run:
 
     def run(self) -> None:
         """Train from the newest intact checkpoint, and write the results."""
-        order = self._order
-        training = Training(self._fabric, order.architecture, self._data, self._recipe, self._seed)
-        self._resume(training)
-        outcome = training.run(self)
+        self._resume()
+        outcome = self._training.run(self)
         if self._fabric.is_global_zero:
-            self._finish(training, outcome)
+            self._finish(outcome)
 
-    def _resume(self, training: Training) -> None:
+    def _resume(self) -> None:
         for known in self._order.resume:
             if known["seed"] == self._seed:
                 state = read_checkpoint(self._order.folder / known["file"], known["sha256"])
                 if state is not None:
-                    training.restore(state)
+                    self._training.restore(state)
                     self._first_step = state["steps_done"]
                     log.info("seed %d resumes at epoch %d, step %d", self._seed, known["epoch"], known["step"])
                     return
@@ -287,11 +298,8 @@ class _Run:
             return
         self._progress(done.epoch, 0, 1, now)
         self._send_event("epoch", **vars(done), seconds=seconds, images_per_second=rate)
-        log.info(
-            "seed %d, epoch %d of %d: train loss %.4f accuracy %.4f, test loss %.4f accuracy %.4f, %.0f images/s",
-            *(done.seed, done.epoch, self._epochs),
-            *(done.train_loss, done.train_accuracy, done.test_loss, done.test_accuracy, rate),
-        )
+        place = f"seed {done.seed}, epoch {done.epoch} of {self._epochs}"
+        log.info("%s: %s, %.0f images/s", place, ", ".join(figures_of(done)), rate)
 
     def on_checkpoint(self, state: State, epoch: int, step: int) -> None:
         """Write a checkpoint."""
@@ -319,7 +327,7 @@ class _Run:
         place = f"seed {seeds_done + 1} of {len(order.seeds)}, epoch {epoch} of {self._epochs}"
         self._send_event("progress", fraction=fraction, message=place, seed=self._seed, epoch=epoch, **pace)
 
-    def _finish(self, training: Training, outcome: Outcome) -> None:
+    def _finish(self, outcome: Outcome) -> None:
         make = {
             "weights": self._weights,
             "source": self._text,
@@ -330,7 +338,7 @@ class _Run:
         files: dict[str, JsonObject] = {}
         for kind, content_of in make.items():
             if kind in self._order.artifacts:
-                files[kind] = self._file(kind, content_of(_Made(training, outcome, files), kind))
+                files[kind] = self._file(kind, content_of(_Made(self._training, outcome, files), kind))
         self._send_event(
             "seed", seed=self._seed, data_digest=self._data.digest, **vars(outcome), files=[*files.values()]
         )
@@ -369,6 +377,8 @@ class _Run:
             classes=data.classes,
             accuracy=made.outcome.accuracy,
             test_inputs=len(data.test),
+            validation_accuracy=made.outcome.validation_accuracy,
+            validation_inputs=None if data.validation is None else len(data.validation),
             dataset=resolve_dataset(self._order.data).to_json(),
             data_digest=data.digest,
             weights_file=None if weights is None else {name: str(weights[name]) for name in ("name", "sha256")},
@@ -431,8 +441,11 @@ def read_checkpoint(path: Path, sha256: str) -> State | None:
     return state
 
 
-def _figures(order: Order, fabric: Fabric, data: Data, adaptation: Adaptation | None) -> JsonObject:
-    """Return what a reader needs, in addition to the accuracies, to judge and repeat the run."""
+def _figures(order: Order, fabric: Fabric, data: Data, held: int, adaptation: Adaptation | None) -> JsonObject:
+    """Return what a reader needs, in addition to the accuracies, to judge and repeat the run.
+
+    held: how many of the training images are held out for validation.
+    """
     module = build(order.architecture, order.seeds[0])
     shape = order.architecture.input_shape
     counted = measure.count(module, shape)
@@ -443,7 +456,8 @@ def _figures(order: Order, fabric: Fabric, data: Data, adaptation: Adaptation | 
         "processes": order.processes,
         "threads": torch.get_num_threads(),
         "data": {
-            "train": len(data.train),
+            "train": len(data.train) - held,
+            "validation": held,
             "test": len(data.test),
             "classes": list(data.classes),
             "digest": data.digest,

@@ -167,6 +167,8 @@ class Recorder(Listener):
             "data_digest": seed["data_digest"],
             "accuracy": seed["accuracy"],
             "test_loss": seed["test_loss"],
+            "validation_loss": seed["validation_loss"],
+            "validation_accuracy": seed["validation_accuracy"],
             "confusion": seed["confusion"],
         }
         artifacts = [self._artifact(file) for file in files]

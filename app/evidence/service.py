@@ -29,7 +29,7 @@ COLUMNS = (
     "params",
     "macs",
 )
-FIGURES = ("accuracy", "runs", "adapted")
+FIGURES = ("accuracy", "runs", "adapted", "validation_accuracy")
 
 RANDOM = {
     "near_budget": "random networks near the budget",
@@ -151,4 +151,5 @@ def _line(scope: Scope, item: Trained) -> list[Any]:
     widths = "x".join(map(str, point.widths))
     what = [scope.dataset, scope.data_digest, scope.task, scope.recipe, point.family, item.role, point.arch_id, widths]
     adapted = scope.adapted or ""
-    return [*what, point.nn_mass, point.params, point.macs, point.accuracy, point.runs, adapted]
+    validated = "" if item.validation_accuracy is None else item.validation_accuracy
+    return [*what, point.nn_mass, point.params, point.macs, point.accuracy, point.runs, adapted, validated]

@@ -258,7 +258,11 @@ class Verification(Base):
 
 
 class VerificationEpoch(Base):
-    """The figures of one epoch of one seed. An attempt that repeats the epoch writes the same figures again."""
+    """The figures of one epoch of one seed. An attempt that repeats the epoch writes the same figures again.
+
+    Where a part of the training images is held out for validation, the figures of the test images are null before the
+    last epoch; elsewhere those of the validation images always are.
+    """
 
     __tablename__ = "verification_epochs"
 
@@ -267,15 +271,21 @@ class VerificationEpoch(Base):
     epoch: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     train_loss: Mapped[float]
     train_accuracy: Mapped[float]
-    test_loss: Mapped[float]
-    test_accuracy: Mapped[float]
+    test_loss: Mapped[float | None]
+    test_accuracy: Mapped[float | None]
+    validation_loss: Mapped[float | None]
+    validation_accuracy: Mapped[float | None]
     learning_rate: Mapped[float]
     images_per_second: Mapped[float]
     seconds: Mapped[float]
 
 
 class VerificationSeed(Base):
-    """The result of one seed: test accuracy and loss after the last epoch, and counts of true and predicted classes."""
+    """The result of one seed: accuracy and loss after the last epoch, and counts of true and predicted classes.
+
+    `accuracy`, `test_loss` and the counts are of the test images. The figures of the validation images are null where
+    none are held out.
+    """
 
     __tablename__ = "verification_seeds"
 
@@ -283,6 +293,8 @@ class VerificationSeed(Base):
     seed: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     accuracy: Mapped[float]
     test_loss: Mapped[float]
+    validation_loss: Mapped[float | None]
+    validation_accuracy: Mapped[float | None]
     confusion: Mapped[list[list[int]]] = mapped_column(Json, deferred=True)
     data_digest: Mapped[str] = mapped_column(String(80))
 

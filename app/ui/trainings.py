@@ -134,7 +134,7 @@ def _rewritable(found: VerificationAnswer) -> list[int]:
 
 def _curve(run: Mapping[str, Any]) -> JsonObject:
     """Return a chart's data for one seed."""
-    names = ("epoch", "train_loss", "test_loss", "train_accuracy", "test_accuracy")
+    names = ("epoch", "train_loss", "train_accuracy", "test_accuracy", "validation_accuracy")
     return {"seed": run["seed"], **{name: [epoch[name] for epoch in run["epochs"]] for name in names}}
 
 

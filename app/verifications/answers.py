@@ -88,7 +88,10 @@ def _planned_adaptation(row: Verification) -> JsonObject | None:
     known = datasets().get(row.dataset["name"])  # another release may have stored a dataset that this one lacks
     if row.job.state in ENDED or not row.adapt or known is None or known.train is None:
         return None
-    planned = adaptation_of(resolve_recipe(row.recipe), known.train)
+    recipe = resolve_recipe(row.recipe)
+    if recipe.validation:  # how many images are left depends on the sizes of the classes
+        return None
+    planned = adaptation_of(recipe, known.train)
     return None if planned is None else planned.to_json()
 
 

@@ -15,11 +15,14 @@ from app.jobs.lifecycle import Claim, Event, State
 from app.storage.db import now
 from app.storage.models import Artifact, Checkpoint, Job, Verification, VerificationEpoch, VerificationSeed
 from app.verifications import repository
-from nnmass_core.codec import JsonObject, sha256_of
+from nnmass_core.codec import JsonObject, JsonValue, sha256_of
 from nnmass_core.verification.chance import chance_warning
 
 EPOCH_FIGURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "learning_rate")
 """The fields that are bit-identical when a training is repeated on a CPU; times are not."""
+
+VALIDATION_FIGURES = ("validation_loss", "validation_accuracy")
+"""The same of the validation images, null where none are held out."""
 
 
 class EpochFigures(TypedDict):
@@ -29,8 +32,10 @@ class EpochFigures(TypedDict):
     epoch: int
     train_loss: float
     train_accuracy: float
-    test_loss: float
-    test_accuracy: float
+    test_loss: float | None
+    test_accuracy: float | None
+    validation_loss: float | None
+    validation_accuracy: float | None
     learning_rate: float
     images_per_second: float
     seconds: float
@@ -54,6 +59,8 @@ class SeedOutcome(TypedDict):
     data_digest: str
     accuracy: float
     test_loss: float
+    validation_loss: float | None
+    validation_accuracy: float | None
     confusion: list[list[int]]
 
 
@@ -178,23 +185,43 @@ def _result(
     figures: JsonObject,
 ) -> JsonObject:
     by_seed = {seed.seed: seed for seed in ended}
-    accuracies = [by_seed[number].accuracy for number in row.seeds]
+    seeds = [by_seed[number] for number in row.seeds]
     return {
         "accuracy": {
-            "mean": statistics.fmean(accuracies),
-            "std": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
-            "by_seed": [
-                {"seed": number, "accuracy": by_seed[number].accuracy, "test_loss": by_seed[number].test_loss}
-                for number in row.seeds
-            ],
+            **_over_seeds([seed.accuracy for seed in seeds]),
+            "by_seed": [{"seed": seed.seed, "accuracy": seed.accuracy, "test_loss": seed.test_loss} for seed in seeds],
+            "validation": _validation(seeds),
         },
         "seconds": sum(epoch.seconds for epoch in epochs),
         **figures,
     }
 
 
+def _validation(seeds: Sequence[VerificationSeed]) -> JsonObject | None:
+    """Return the accuracy on the validation images over the seeds; None where none are held out."""
+    accuracies = [seed.validation_accuracy for seed in seeds if seed.validation_accuracy is not None]
+    if not accuracies:
+        return None
+    by_seed: list[JsonValue] = [
+        {"seed": seed.seed, "accuracy": seed.validation_accuracy, "loss": seed.validation_loss} for seed in seeds
+    ]
+    return {**_over_seeds(accuracies), "by_seed": by_seed}
+
+
+def _over_seeds(accuracies: Sequence[float]) -> JsonObject:
+    """Return the mean and the sample standard deviation of accuracies, which is null for one."""
+    std = statistics.stdev(accuracies) if len(accuracies) > 1 else None
+    return {"mean": statistics.fmean(accuracies), "std": std}
+
+
 def _digest(ended: Sequence[VerificationSeed], epochs: Sequence[VerificationEpoch], adapted: JsonObject | None) -> str:
-    figures = [[e.seed, e.epoch, *(getattr(e, name) for name in EPOCH_FIGURES)] for e in epochs]
+    figures = [[e.seed, e.epoch, *(getattr(e, name) for name in EPOCH_FIGURES), *_validated(e)] for e in epochs]
     outcomes = [[seed.seed, seed.accuracy, seed.test_loss] for seed in ended]
     how = {} if adapted is None else {"adaptation": adapted["digest"]}
     return sha256_of({"epochs": figures, "seeds": outcomes} | how)
+
+
+def _validated(epoch: VerificationEpoch) -> list[float]:
+    """Return the figures of the validation images; none where none are held out, as the digest always was."""
+    figures = (getattr(epoch, name) for name in VALIDATION_FIGURES)
+    return [figure for figure in figures if figure is not None]

@@ -164,13 +164,26 @@ class VerificationChanges(Strict):
 
 
 class EpochItem(BaseModel):
-    """One epoch: mean losses, accuracies, and the learning rate of the last step."""
+    """One epoch: mean losses, accuracies, and the learning rate of the last step.
+
+    Where the recipe holds out images for validation, the test images are read only after the last epoch.
+    """
 
     epoch: int = Field(description="Number of the epoch, from 1.", examples=[1])
     train_loss: float = Field(description="Mean loss over the training images, in nats.", examples=[0.412])
     train_accuracy: float = Field(description="Accuracy on the training images in [0, 1].", examples=[0.884])
-    test_loss: float = Field(description="Mean loss over the test images, in nats.", examples=[0.298])
-    test_accuracy: float = Field(description="Accuracy on the test images in [0, 1].", examples=[0.917])
+    test_loss: float | None = Field(
+        description="Mean loss over the test images, in nats; null where they are not read.", examples=[0.298]
+    )
+    test_accuracy: float | None = Field(
+        description="Accuracy on the test images in [0, 1]; null where they are not read.", examples=[0.917]
+    )
+    validation_loss: float | None = Field(
+        description="Mean loss over the validation images, in nats; null where none are held out.", examples=[0.305]
+    )
+    validation_accuracy: float | None = Field(
+        description="Accuracy on the validation images in [0, 1]; null where none are held out.", examples=[0.914]
+    )
     learning_rate: float = Field(description="Learning rate of the last step.", examples=[0.001])
     images_per_second: float = Field(description="Training images per second.", examples=[21500.0])
     seconds: float = Field(description="Duration of the epoch in seconds.", examples=[0.21])
@@ -194,12 +207,31 @@ class SeedAccuracy(BaseModel):
     test_loss: float = Field(description="Mean loss over the test images, in nats.", examples=[0.254])
 
 
+class SeedValidation(BaseModel):
+    """The accuracy of one seed on its validation images, after its last epoch."""
+
+    seed: int = Field(description="The seed, which drew the images.", examples=[0])
+    accuracy: float = Field(description="Accuracy on the validation images in [0, 1].", examples=[0.928])
+    loss: float = Field(description="Mean loss over the validation images, in nats.", examples=[0.259])
+
+
+class ValidationAccuracy(BaseModel):
+    """Accuracy over the seeds on the images held out for validation: what to choose networks by."""
+
+    mean: float = Field(description="Mean accuracy in [0, 1].", examples=[0.927])
+    std: float | None = Field(description="Sample standard deviation; null for one seed.", examples=[0.004])
+    by_seed: list[SeedValidation] = Field(description="The figures of each seed, in the order of `seeds`.")
+
+
 class Accuracy(BaseModel):
     """Test accuracy over the seeds."""
 
     mean: float = Field(description="Mean test accuracy in [0, 1].", examples=[0.929])
     std: float | None = Field(description="Sample standard deviation; null for one seed.", examples=[0.003])
     by_seed: list[SeedAccuracy] = Field(description="The figures of each seed, in the order of `seeds`.")
+    validation: ValidationAccuracy | None = Field(
+        None, description="The same on the validation images; null where the recipe holds out none."
+    )
 
 
 class Confusion(BaseModel):
@@ -244,7 +276,10 @@ class DataRead(BaseModel):
     For an image folder, it also has how the folder was read.
     """
 
-    train: int = Field(description="Number of training images.", examples=[4000])
+    train: int = Field(description="Number of training images, without those held out.", examples=[4000])
+    validation: int = Field(
+        0, description="Number of training images that the recipe holds out for validation.", examples=[0]
+    )
     test: int = Field(description="Number of test images.", examples=[1000])
     digest: str = Field(description="Digest of the images.", examples=[DIGEST_EXAMPLE])
     layout: str = Field(
@@ -274,7 +309,7 @@ class Pace(BaseModel):
 class AdaptedRecipe(BaseModel):
     """How a recipe is adapted to few training images. BatchNorm statistics are recomputed before each evaluation."""
 
-    images: int = Field(description="Number of training images.", examples=[160])
+    images: int = Field(description="Number of training images, without those held out.", examples=[160])
     requested: Pace = Field(description="The recipe as requested.")
     trained: Pace = Field(description="The recipe as trained.")
     batch_norm: Literal["recomputed"] = Field(
@@ -391,8 +426,8 @@ class VerificationSummary(BaseModel):
     recipe_digest: RecipeDigest
     adapt: bool = Field(description="Whether the recipe may be adapted to few images.", examples=[True])
     adaptation: AdaptedRecipe | None = Field(
-        description="How the recipe is adapted. Before the training this is known only for datasets of known size; "
-        "null when the recipe is trained as requested, or when that is not known yet."
+        description="How the recipe is adapted. Before the training this is known only for datasets of known size and "
+        "recipes that hold out no images; null when the recipe is trained as requested, or when that is not known yet."
     )
     seeds: list[int] = Field(description="One training for each seed.", examples=[[0, 1]])
     created_at: CreatedAt

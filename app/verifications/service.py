@@ -36,8 +36,8 @@ from nnmass_core.codec import JsonObject
 from nnmass_core.errors import DefinitionError, Problem
 from nnmass_core.export.pytorch_source import artifact_kinds
 from nnmass_core.families import decode_architecture
-from nnmass_core.named.datasets import Dataset, problems_of, resolve_dataset
-from nnmass_core.named.recipes import Recipe, batch_problems, resolve_recipe
+from nnmass_core.named.datasets import Dataset, datasets, problems_of, resolve_dataset
+from nnmass_core.named.recipes import Recipe, batch_problems, resolve_recipe, validation_problems
 from nnmass_core.request import SearchRequest
 from nnmass_core.verification.controls import macs_control, near_budget_control, params_control, random_control
 from nnmass_core.wiring import MOST_LINKS, possible_links
@@ -221,6 +221,9 @@ def _check_fit(architecture: Architecture, training: TrainingOptions) -> None:
             Problem("recipe.augmentation", "no_images", "applies only to images, and this dataset has none")
         )
     problems += _batch_problems(architecture, training)
+    about = datasets()[training.dataset.name]
+    held_out = validation_problems(training.recipe, about.train, about.num_classes)
+    problems += [problem.under("recipe") for problem in held_out]
     problems += _artifact_problems(architecture, training.kinds_for(architecture))
     if problems:
         raise DefinitionError(problems)

@@ -137,10 +137,11 @@ def _search_row(search: Search) -> list[str]:
 
 
 def print_trainings(trainings: Sequence[Verification]) -> None:
-    """Print trained networks, with NN-Mass next to its baselines."""
-    figures = ("rank", "NN-Mass", "params", "MACs", "test accuracy")
+    """Print trained networks, with NN-Mass next to its baselines, and validation accuracy where there is one."""
+    validated = any(training.recipe.get("validation") for training in trainings)
+    figures = ("rank", "NN-Mass", "params", "MACs", *(("validation",) if validated else ()), "test accuracy")
     heads = [("role", LEFT), *((name, RIGHT) for name in figures), ("state", LEFT)]
-    print_table(heads, map(_training_row, trainings))
+    print_table(heads, (_training_row(training, validated=validated) for training in trainings))
 
 
 def print_places(trainings: Iterable[Verification], url: str) -> None:
@@ -166,11 +167,16 @@ def print_data(trainings: Iterable[Verification]) -> None:
         typer.echo(plain(line))
 
 
-def _training_row(training: Verification) -> list[str]:
+def _training_row(training: Verification, *, validated: bool) -> list[str]:
     figures = [f"{training.nn_mass:,.1f}", formatting.count(training.params), formatting.count(training.macs)]
     role = training.role.replace("_", " ")
     state = training.status if training.error is None else f"{training.status}: {training.error.message}"
-    return [role, formatting.count(training.candidate_rank), *figures, accuracy_of(training), state]
+    accuracy = None if training.result is None else training.result.accuracy
+    if validated:
+        held_out = None if accuracy is None else accuracy.validation
+        figures.append(_mean(None if held_out is None else (held_out["mean"], held_out["std"])))
+    tested = _mean(None if accuracy is None else (accuracy.mean, accuracy.std))
+    return [role, formatting.count(training.candidate_rank), *figures, tested, state]
 
 
 def notes_of(trainings: Sequence[Verification]) -> list[str]:
@@ -195,12 +201,12 @@ def _notes(training: Verification) -> Iterator[str]:
         yield f"Warning about {training.role.replace('_', ' ')}{rank}: {warning['message']}"
 
 
-def accuracy_of(training: Verification) -> str:
-    """Return a training's accuracy over its seeds: 0.902, or 0.902 ± 0.004."""
-    if training.result is None:
+def _mean(found: tuple[float, float | None] | None) -> str:
+    """Return an accuracy over seeds, given by its mean and deviation: 0.902, or 0.902 ± 0.004."""
+    if found is None:
         return formatting.UNKNOWN
-    found = training.result.accuracy
-    return f"{found.mean:.3f}" if found.std is None else f"{found.mean:.3f} ± {found.std:.3f}"
+    mean, std = found
+    return f"{mean:.3f}" if std is None else f"{mean:.3f} ± {std:.3f}"
 
 
 def write_file(path: Path, content: bytes) -> None:

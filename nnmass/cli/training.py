@@ -146,7 +146,8 @@ def _evidence(client: Client, training: Verification) -> str:
 def _said(event: Event) -> str:
     if event.epoch is None:
         return event.message
-    return f"{event.message}, test accuracy {event.epoch['test_accuracy']:.3f}"
+    part = "test" if event.epoch.get("validation_accuracy") is None else "validation"
+    return f"{event.message}, {part} accuracy {event.epoch[f'{part}_accuracy']:.3f}"
 
 
 def _print(batch: Batch, ended: list[Verification], statement: str, url: str, *, as_json: bool) -> None:

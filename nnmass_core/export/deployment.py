@@ -112,6 +112,9 @@ class Trained:
         classes: The names of the classes, in the order of the scores.
         accuracy: The share of the test inputs that the network classifies correctly.
         test_inputs: The number of test inputs.
+        validation_accuracy: The share of the inputs held out for validation that it classifies correctly; None where
+            the recipe holds out none.
+        validation_inputs: The number of those inputs, or None.
         dataset: The dataset in public JSON.
         data_digest: The digest of the inputs and labels.
         weights_file: `name` and `sha256` of the file of these weights, None where it is not stored.
@@ -127,6 +130,8 @@ class Trained:
     dataset: JsonObject
     data_digest: str
     weights_file: Mapping[str, str] | None
+    validation_accuracy: float | None = None
+    validation_inputs: int | None = None
 
 
 def metadata(
@@ -172,7 +177,8 @@ def rewritten(about: JsonObject, options: FileOptions) -> JsonObject:
         options: How the new file is written.
     """
     architecture = decode_architecture(about["definition"])
-    return about | {"nnmass_version": __version__, **_written(options, architecture.input_shape)}
+    added = {"validation_accuracy": None, "validation_inputs": None}  # files of earlier releases lack these fields
+    return {**added, **about, "nnmass_version": __version__, **_written(options, architecture.input_shape)}
 
 
 def _written(options: FileOptions, shape: tuple[int, ...]) -> JsonObject:
@@ -187,7 +193,7 @@ def _written(options: FileOptions, shape: tuple[int, ...]) -> JsonObject:
 
 def _untrained() -> JsonObject:
     nothing = ("input_image", "input_channels", "input_range", "mean", "std", "classes")
-    of_test = ("accuracy", "test_inputs", "dataset", "data_digest")
+    of_test = ("accuracy", "test_inputs", "validation_accuracy", "validation_inputs", "dataset", "data_digest")
     return {"input_values": "none: the network is not trained"} | dict.fromkeys((*nothing, *of_test))
 
 
@@ -207,6 +213,8 @@ def _of_training(trained: Trained, shape: tuple[int, ...]) -> JsonObject:
         "classes": list(trained.classes),
         "accuracy": trained.accuracy,
         "test_inputs": trained.test_inputs,
+        "validation_accuracy": trained.validation_accuracy,
+        "validation_inputs": trained.validation_inputs,
         "dataset": {name: value for name, value in trained.dataset.items() if name != "path"},
         "data_digest": trained.data_digest,
     }

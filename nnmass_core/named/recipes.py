@@ -12,13 +12,15 @@ from nnmass_core.errors import DefinitionError, Problem
 
 LEAST_LEARNING_RATE = 1e-8
 MOST_EPOCHS = 1_000
+MOST_HELD_OUT = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Value):
     """How a network is trained. The digest of its JSON form accompanies every accuracy that it produced.
 
-    Inputs are standardized by the mean and deviation of each channel of the training images; the loss is cross entropy.
+    Inputs are standardized by the mean and deviation of each channel of the images that are trained on; the loss is
+    cross entropy.
     """
 
     optimizer: str = choice(("sgd", "adam", "adamw"), "Optimizer.")
@@ -45,6 +47,16 @@ class Recipe(Value):
     precision: str = choice(
         ("fp32", "fp16-mixed", "bf16-mixed"), "Precision of the forward pass; weights are always fp32.", default="fp32"
     )
+    validation: float = number(
+        0.0,
+        MOST_HELD_OUT,
+        "Share of the training images of each class that is held out from training, drawn by the seed. Loss and "
+        "accuracy are then measured on these images after each epoch, and on the test images only after the last one. "
+        "At 0 they are measured on the test images after each epoch.",
+        default=0.0,
+        example=0.1,
+        added=True,
+    )
 
     def cross_check(self) -> Iterator[Problem]:
         """Yield problems between fields that are each valid."""
@@ -52,7 +64,7 @@ class Recipe(Value):
             yield Problem("momentum", "conflicts_with_optimizer", "applies only to sgd")
 
     def to_json(self) -> JsonObject:
-        """Write the recipe as JSON-ready objects with all fields."""
+        """Write the recipe as JSON-ready objects; a field that came later is left out at its default."""
         return encode(self)
 
     @property
@@ -133,6 +145,20 @@ def batch_problems(recipe: Recipe, architecture: Architecture) -> Iterator[Probl
             "at its 1x1 feature maps"
         )
         yield Problem("batch_size", "too_small", message)
+
+
+def validation_problems(recipe: Recipe, images: int | None, classes: int | None) -> Iterator[Problem]:
+    """Yield the reason why a recipe holds out no image of some class, as far as the numbers of a data set show it.
+
+    images, classes: of the training part; None where they are not known. Of n images of a class, the share times n is
+    held out, rounded; if the mean over the classes is at most a half, some class has none.
+    """
+    if recipe.validation and images is not None and classes is not None and images * recipe.validation <= classes / 2:
+        message = (
+            f"must be more than {classes / (2 * images):.3g} to hold out an image of each class: there are {images:,} "
+            f"training images of {classes:,} classes"
+        )
+        yield Problem("validation", "too_small", message)
 
 
 def resolve_recipe(data: object) -> Recipe:

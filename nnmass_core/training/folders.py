@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from nnmass_core.codec import JsonObject, printable, sha256_of
 from nnmass_core.errors import NotPossible
 from nnmass_core.named.datasets import data_root, in_words
-from nnmass_core.training.images import Data, Images, held, moments
+from nnmass_core.training.images import Data, Images, held, standardization
 from nnmass_core.training.layout import (
     HIDDEN,
     Classes,
@@ -44,9 +44,6 @@ LARGEST_ZIP_BYTES = 20 << 30
 
 LARGEST_HELD_BYTES = 2 << 30
 """The most bytes of all images, decoded; larger sets stay on disk and are read when needed."""
-
-SAMPLE = 2_048
-"""The number of images on disk from which mean and deviation are computed."""
 
 MOST_READING_PROCESSES = 8
 
@@ -437,13 +434,9 @@ def _found(listing: Listing, layout: Layout, broken: list[str], decisions: list[
 
 
 def _on_disk(parts: list[Files], classes: tuple[Classes, Classes], digest: str, found: Found) -> Data:
-    """Return images that are read when they are needed.
-
-    Mean and deviation are of at most 2,048 training images, evenly spaced.
-    """
+    """Return images that are read when they are needed."""
     train, test = (Images(part, _labels(labels)) for part, labels in zip(parts, classes, strict=True))
-    sample = torch.linspace(0, len(train) - 1, min(SAMPLE, len(train)), dtype=torch.float64).long()
-    mean, std = moments(parts[0], sample.tolist())
+    mean, std = standardization(train)
     return Data(train, test, tuple(map(printable, classes[0])), mean, std, f"sha256:{digest}", found)
 
 

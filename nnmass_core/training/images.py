@@ -18,6 +18,9 @@ from nnmass_core.training.layout import NOTHING, Found
 AT_ONCE = 256
 """Inputs processed together when all of them are read."""
 
+SAMPLE = 2_048
+"""The number of images on disk from which mean and deviation are computed."""
+
 
 class Pixels(Protocol):
     """Inputs of one shape, in memory or on disk."""
@@ -56,6 +59,26 @@ class Held:
         return self.whole[indices]
 
 
+class Part:
+    """Inputs at some indices of others, which are neither copied nor read."""
+
+    def __init__(self, whole: Pixels, indices: Tensor) -> None:
+        self._whole, self._indices = whole, indices
+        self.reading_processes = whole.reading_processes
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input."""
+        return self._whole.shape
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def at(self, indices: list[int]) -> Tensor:
+        """Return the inputs at some indices of the part. Raises NotPossible where one is broken."""
+        return self._whole.at(self._indices[indices].tolist())
+
+
 class Images(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
     """Inputs with their labels, fetched by whole batches of keys.
 
@@ -65,7 +88,7 @@ class Images(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(self, pixels: Pixels, labels: Tensor, augmentation: str = "none", seed: int = 0) -> None:
         assert len(pixels) == len(labels)
-        self._pixels, self.labels = pixels, labels
+        self.pixels, self.labels = pixels, labels
         self._seed = seed
         self._augment = _augmentation(augmentation, pixels.shape)
 
@@ -75,30 +98,34 @@ class Images(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
         An image is augmented in the network's input size. Raises NotPossible (`no_images`) for inputs that are not
         images.
         """
-        return Images(self._pixels, self.labels, augmentation, seed)
+        return Images(self.pixels, self.labels, augmentation, seed)
+
+    def part(self, indices: Tensor) -> Images:
+        """Return the images at some indices, (n,) of int64, not augmented."""
+        return Images(Part(self.pixels, indices), self.labels[indices])
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one input: (channels, height, width) of an image, else (features,) or (1, features)."""
-        return self._pixels.shape
+        return self.pixels.shape
 
     @property
     def kind(self) -> torch.dtype:
         """The type of the values: uint8 of images, float32 of points."""
-        return self._pixels.at([0]).dtype
+        return self.pixels.at([0]).dtype
 
     @property
     def reading_processes(self) -> int:
         """How many reading processes are useful; 0 for inputs in memory."""
-        return self._pixels.reading_processes
+        return self.pixels.reading_processes
 
     def __len__(self) -> int:
-        return len(self._pixels)
+        return len(self.pixels)
 
     def __getitems__(self, keys: list[int]) -> tuple[Tensor, Tensor]:
         """Return (inputs, labels): (n, *shape), uint8 for images and float32 for points, and (n,), int64."""
         indices = [key % len(self) for key in keys]
-        batch = self._pixels.at(indices)
+        batch = self.pixels.at(indices)
         if self._augment is not None:
             batch = self._augmented(self._augment, batch, keys)
         return batch, self.labels[indices]
@@ -138,7 +165,8 @@ class Data:
 
     mean, std: of each channel over the training images, pixels in [0, 1]; 0 and 1 for points, which are not
     standardized. digest: SHA-256 of the inputs and labels, or of the files' names and sizes and of what was decided
-    about them if they are not in memory. found: how an image folder was read, and what of it is left out.
+    about them if they are not in memory. found: how an image folder was read, and what of it is left out. validation:
+    the images that a recipe holds out, which are no longer in `train`; the digest is of the whole data set.
     """
 
     train: Images
@@ -148,6 +176,7 @@ class Data:
     std: tuple[float, ...]
     digest: str
     found: Found = NOTHING
+    validation: Images | None = None
 
 
 class Standardize(nn.Module):
@@ -186,6 +215,19 @@ def moments(pixels: Pixels, indices: Iterable[int]) -> tuple[tuple[float, ...], 
     return tuple(mean), tuple(1.0 if one < 1e-6 else one for one in std)
 
 
+def standardization(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation of each channel, pixels in [0, 1]; 0 and 1 for points, which are not standardized.
+
+    Of images on disk at most 2,048 are read, evenly spaced.
+    """
+    if images.kind != torch.uint8:
+        return (0.0,) * images.shape[0], (1.0,) * images.shape[0]
+    if not images.reading_processes:
+        return moments(images.pixels, range(len(images)))
+    sample = torch.linspace(0, len(images) - 1, min(SAMPLE, len(images)), dtype=torch.float64).long()
+    return moments(images.pixels, sample.tolist())
+
+
 def digest_of(*tensors: Tensor) -> str:
     """Return the SHA-256 of the shapes, types and values of some tensors."""
     digest = hashlib.sha256()
@@ -203,13 +245,9 @@ def held(
     found: Found = NOTHING,
 ) -> Data:
     """Return a data set whose (inputs, labels) are in memory: uint8 is standardized, other types are not."""
-    images = Held(train[0])
-    if train[0].dtype == torch.uint8:
-        mean, std = moments(images, range(len(images)))
-    else:
-        mean, std = (0.0,) * images.shape[0], (1.0,) * images.shape[0]
-    digest = digest_of(*train, *test)
-    return Data(Images(images, train[1]), Images(Held(test[0]), test[1]), tuple(classes), mean, std, digest, found)
+    images, tested = (Images(Held(inputs), labels) for inputs, labels in (train, test))
+    mean, std = standardization(images)
+    return Data(images, tested, tuple(classes), mean, std, digest_of(*train, *test), found)
 
 
 def every_fifth(labels: Tensor) -> Tensor:

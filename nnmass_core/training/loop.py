@@ -30,6 +30,7 @@ from nnmass_core.named.recipes import Recipe
 from nnmass_core.nets import build
 from nnmass_core.nets.concatenation import with_wiring
 from nnmass_core.training.data import Data, Images, Standardize
+from nnmass_core.training.validation import with_validation
 
 # untyped: torch and Lightning leave their states untyped
 
@@ -49,23 +50,43 @@ State = dict[str, Any]
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch, numbered from 1: mean losses, accuracies in [0, 1], the learning rate of its last step."""
+    """One epoch, numbered from 1: mean losses, accuracies in [0, 1], the learning rate of its last step.
+
+    With a validation part, the figures of the test images are None before the last epoch; without one, those of the
+    validation images always are.
+    """
 
     seed: int
     epoch: int
     train_loss: float
     train_accuracy: float
-    test_loss: float
-    test_accuracy: float
+    test_loss: float | None
+    test_accuracy: float | None
     learning_rate: float
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a training: test accuracy in [0, 1], test loss, and counts as confusion[true][predicted]."""
+    """The result of a training: test accuracy in [0, 1], test loss, and counts as confusion[true][predicted].
+
+    The figures of the validation images, after the last epoch too, are None without a validation part.
+    """
 
     accuracy: float
     test_loss: float
+    confusion: list[list[int]]
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """Figures over some images: accuracy in [0, 1], mean loss in nats, and counts as confusion[true][predicted]."""
+
+    accuracy: float
+    loss: float
     confusion: list[list[int]]
 
 
@@ -163,7 +184,9 @@ class _Seen:
 class Training:
     """The training of one network with a recipe, or with a recipe that was adapted to the number of images.
 
-    Raises NotPossible (`batch_too_small`) where BatchNorm would see one value per channel, or a process no image.
+    data: the images, without those that the recipe holds out for validation in `train`. Raises NotPossible:
+    `batch_too_small` where BatchNorm would see one value per channel, or a process no image; `class_too_small` where
+    the recipe holds out no image of a class.
     """
 
     def __init__(
@@ -172,11 +195,11 @@ class Training:
         self.module = build(architecture, seed)
         self._recipe_digest, self._adapted = recipe.digest, isinstance(recipe, Adaptation)
         recipe = trained_recipe(recipe)
+        self.data = data = with_validation(data, recipe.validation, seed)
         self._fabric, self._recipe, self._seed, self._data_digest = fabric, recipe, seed, data.digest
         # dropout draws from the global generator, and must not depend on earlier trainings in this process
         torch.manual_seed(seed * 1_000_003 + fabric.global_rank)
         self._train = data.train.augmented(recipe.augmentation, seed)
-        self._plain, self._test = data.train, data.test
         self._classes = len(data.classes)
         self._standardize = Standardize(data, architecture.input_shape).to(fabric.device)
         optimizer = make_optimizer(self.module, recipe)
@@ -194,10 +217,12 @@ class Training:
         """Train to the end. Raises NotPossible (`diverged`) when the loss diverges."""
         while self._epochs_done < self._recipe.epochs:
             loss, accuracy = self.train_epoch(host)
-            self._outcome = self._evaluate()
+            validated, tested = self._evaluations()
             done = self._epochs_done = self._epochs_done + 1
-            tested = (self._outcome.test_loss, self._outcome.accuracy)
-            host.epoch(Epoch(self._seed, done, loss, accuracy, *tested, self._rate))
+            of_validation = _figures(validated)
+            if tested is not None:
+                self._outcome = Outcome(tested.accuracy, tested.loss, tested.confusion, *of_validation)
+            host.epoch(Epoch(self._seed, done, loss, accuracy, *_figures(tested), self._rate, *of_validation))
             host.on_checkpoint(self.state(), done, 0)
         assert self._outcome is not None
         return self._outcome
@@ -285,16 +310,25 @@ class Training:
     def _share(self) -> tuple[int, int]:
         return self._fabric.global_rank, self._fabric.world_size
 
-    def _evaluate(self) -> Outcome:
+    def _evaluations(self) -> tuple[_Evaluation | None, _Evaluation | None]:
+        """Return the figures of this epoch over the validation images and over the test images.
+
+        With a validation part the test images are read only after the last epoch, so that nothing is chosen by them.
+        """
         self.module.eval()
         if self._adapted and self._fabric.is_global_zero:
             self._recompute_statistics()
         self._share_statistics()
+        held_out, is_last = self.data.validation, self._epochs_done + 1 == self._recipe.epochs
+        validated = None if held_out is None else self._evaluate(held_out, "validation")
+        return validated, self._evaluate(self.data.test, "test") if held_out is None or is_last else None
+
+    def _evaluate(self, images: Images, name: str) -> _Evaluation:
         pairs, total = torch.zeros(self._classes**2, dtype=torch.int64), torch.zeros(())
-        keys = in_order(len(self._test), TEST_BATCH, self._share)
+        keys = in_order(len(images), TEST_BATCH, self._share)
         # the plain module: DDP's would wait at every batch for the other processes, which may have fewer batches
         with torch.no_grad(), self._fabric.autocast():
-            for batch in loader(self._test, keys):
+            for batch in loader(images, keys):
                 x, labels = self._placed(*batch)
                 scores = self.module(x).float()
                 pair = labels * self._classes + scores.argmax(1)
@@ -303,8 +337,8 @@ class Training:
         counts = self._over_all_processes(pairs).reshape(self._classes, self._classes)
         loss = float(self._over_all_processes(total) / counts.sum())
         if not math.isfinite(loss):
-            raise NotPossible("diverged", f"the test loss of epoch {self._epochs_done + 1} is {loss}")
-        return Outcome(int(counts.trace()) / int(counts.sum()), loss, counts.tolist())
+            raise NotPossible("diverged", f"the {name} loss of epoch {self._epochs_done + 1} is {loss}")
+        return _Evaluation(int(counts.trace()) / int(counts.sum()), loss, counts.tolist())
 
     def _recompute_statistics(self) -> None:
         """Set the running statistics of BatchNorm to means over all training images, which are not augmented.
@@ -317,10 +351,11 @@ class Training:
         for norm in norms:
             norm.train()
         seen = 0
-        sizes = batch_sizes(len(self._plain), TEST_BATCH)
-        keys = (batch.tolist() for batch in torch.arange(len(self._plain)).split(sizes))
+        images = self.data.train
+        sizes = batch_sizes(len(images), TEST_BATCH)
+        keys = (batch.tolist() for batch in torch.arange(len(images)).split(sizes))
         with torch.no_grad(), self._fabric.autocast():
-            for batch in loader(self._plain, keys) if norms else ():
+            for batch in loader(images, keys) if norms else ():
                 x, _ = self._placed(*batch)
                 seen += len(x)
                 for norm in norms:
@@ -350,7 +385,7 @@ class Training:
             "schedule": self._schedule.state_dict() if self._schedule is not None else {},
             "precision": self._fabric.strategy.precision.state_dict(),
             "generators": self._generators(),
-            "outcome": None if self._outcome is None else vars(self._outcome),
+            "outcome": None if self._outcome is None else _written(self._outcome),
         }
 
     def restore(self, state: State) -> None:
@@ -374,6 +409,16 @@ class Training:
         self._epochs_done, self._steps_done = state["epochs_done"], state["steps_done"]
         self._sums = state["sums"] if self._fabric.is_global_zero else torch.zeros(3, dtype=torch.float64)
         self._outcome = None if state["outcome"] is None else Outcome(**state["outcome"])
+
+
+def _figures(evaluation: _Evaluation | None) -> tuple[float | None, float | None]:
+    """Return loss and accuracy of an evaluation, or None for both where there is none."""
+    return (None, None) if evaluation is None else (evaluation.loss, evaluation.accuracy)
+
+
+def _written(outcome: Outcome) -> State:
+    """Return an outcome for a state; without a validation part it has the form of releases that knew none."""
+    return {name: value for name, value in vars(outcome).items() if value is not None}
 
 
 def make_optimizer(module: nn.Module, recipe: Recipe) -> Optimizer:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from fastapi.testclient import TestClient
 from app.jobs import lifecycle
 from app.storage.models import Verification
 from app.verifications import service
+from nnmass_core.codec import sha256_of
 from nnmass_core.families import decode_architecture
 from nnmass_core.named.adaptation import adaptation_of
 from nnmass_core.named.networks import named_network
@@ -32,6 +34,7 @@ RESNET: dict[str, Any] = {  # its last feature maps are 1 x 1
     "block": "basic",
     "stages": [{"channels": 16, "repeats": 1}] * 4,
 }
+HELD_OUT = replace(resolve_recipe("mlp-paper"), validation=0.1).to_json()
 BODY: dict[str, Any] = {"architecture": MLP, "dataset": "digits", "recipe": "mlp-paper", "seeds": [0]}
 SEARCH: dict[str, Any] = {
     "space": {
@@ -159,6 +162,14 @@ def test_a_network_queued_for_training_is_read_by_its_id(client: TestClient) -> 
             },
             ("recipe.batch_size", "too_small"),
         ),
+        (
+            {"recipe": resolve_recipe("mlp-paper").to_json() | {"validation": 0.6}},
+            ("recipe.validation", "too_large"),
+        ),
+        (
+            {"recipe": resolve_recipe("mlp-paper").to_json() | {"validation": 0.001}},
+            ("recipe.validation", "too_small"),
+        ),
         ({"adapt": "no"}, ("adapt", None)),
         ({"seeds": []}, ("seeds", "too_short")),
         ({"seeds": [1, 1]}, ("seeds", "duplicate")),
@@ -279,6 +290,42 @@ def test_a_training_shows_its_epochs_results_and_files(client: TestClient, backe
     listed = get(client, "/v1/verifications")["items"][0]["result"]
     assert listed["accuracy"]["mean"] == pytest.approx(0.7)
     assert "confusion" not in listed  # a megabyte for a thousand classes
+
+
+def test_a_training_shows_its_validation_accuracy_apart_from_the_test_accuracy(
+    client: TestClient, backend: Backend
+) -> None:
+    plain, validated = verify(client), verify(client, recipe=HELD_OUT, seeds=[0, 1])
+    assert (plain["recipe"].get("validation"), validated["recipe"]["validation"]) == (None, 0.1)
+    assert validated["adaptation"] is None, "how many images are left depends on the sizes of the classes"
+    trainings.finish(backend.database, trainings.claim(backend.database), {0: 8})
+    held = trainings.claim(backend.database)
+    trainings.epoch(backend.database, held, 0, 1, validated=0.5, tested=False)
+    path = f"/v1/verifications/{validated['id']}"
+    (running,) = get(client, path)["runs"][0]["epochs"]
+    assert (running["test_accuracy"], running["test_loss"]) == (None, None)
+    assert (running["validation_accuracy"], running["validation_loss"]) == (0.5, 1.0)
+    trainings.finish(backend.database, held, {0: 8, 1: 6}, validated=0.75)
+    accuracy = get(client, path)["result"]["accuracy"]
+    assert accuracy["mean"] == pytest.approx(0.7)
+    by_seed = [{"seed": seed, "accuracy": 0.75, "loss": 0.5} for seed in (0, 1)]
+    assert accuracy["validation"] == {"mean": 0.75, "std": 0.0, "by_seed": by_seed}
+    before = get(client, f"/v1/verifications/{plain['id']}")
+    assert before["result"]["accuracy"]["validation"] is None
+    assert before["runs"][0]["epochs"][0]["validation_accuracy"] is None
+    table = list(csv.DictReader(io.StringIO(client.get("/v1/evidence", params={"format": "csv"}).text)))
+    assert {(row["accuracy"], row["validation_accuracy"]) for row in table} == {("0.8", ""), ("0.7", "0.75")}
+
+
+def test_the_result_digest_tells_validation_figures_apart(client: TestClient, backend: Backend) -> None:
+    digests = []
+    for validated in (None, 0.5, 0.75):
+        started = verify(client)
+        trainings.finish(backend.database, trainings.claim(backend.database), {0: 8}, validated=validated)
+        digests.append(get(client, f"/v1/verifications/{started['id']}")["result_digest"])
+    assert len(set(digests)) == 3
+    as_before = {"epochs": [[0, 1, 1.0, 0.5, 1.0, 0.4, 0.1]], "seeds": [[0, 0.8, 1.0]]}
+    assert digests[0] == f"sha256:{sha256_of(as_before)}", "that of releases without a validation part"
 
 
 def test_a_training_is_cancelled_retried_and_replayed(client: TestClient, backend: Backend) -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +28,7 @@ from nnmass.cli import app, deletion
 from nnmass.errors import DefinitionError
 from nnmass_core.export.deployment import USUAL, metadata_file
 from nnmass_core.families import decode_architecture
+from nnmass_core.named.recipes import resolve_recipe
 from tests.api import trainings
 from tests.client.service import Service, wait_until
 from tests.client.test_local import MLP
@@ -257,6 +259,27 @@ def test_verify_trains_the_best_of_a_search_and_prints_its_accuracy(
     assert (wrong.exit_code, "opset does not apply to weights" in wrong.stderr) == (2, True)
     wrong = run("export", training, "--format", "torchscript", "-o", str(weights))
     assert (wrong.exit_code, "--format must be one of" in wrong.stderr) == (2, True)
+
+
+def test_verify_prints_the_validation_accuracy_where_the_recipe_holds_out_images(
+    run: Run, service: Service, tmp_path: Path
+) -> None:
+    definition, recipe = tmp_path / "network.json", tmp_path / "recipe.json"
+    definition.write_text(json.dumps({**MLP, "depth": 29}))
+    recipe.write_text(json.dumps(replace(resolve_recipe("mlp-paper"), validation=0.1).to_json()))
+
+    def train() -> None:
+        held = trainings.claim(service.database)
+        trainings.epoch(service.database, held, 0, 1, validated=0.625, tested=False)
+        trainings.finish(service.database, held, {0: 9}, validated=0.75)
+
+    worker = at_work(service, "train", train)
+    done = run("verify", str(definition), "--dataset", "mnist-5k", "--recipe", str(recipe))
+    worker.join()
+    assert done.exit_code == 0, done.stderr
+    head, _, row = done.stdout.strip().splitlines()[:3]
+    assert head.split()[-4:] == ["validation", "test", "accuracy", "state"]
+    assert row.split()[-3:] == ["0.750", "0.900", "succeeded"]
 
 
 def test_the_onnx_file_of_a_training_is_written_with_other_options(

@@ -11,7 +11,7 @@ import pytest
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_architecture
 from nnmass_core.named.datasets import resolve_dataset
-from nnmass_core.named.recipes import Recipe, batch_problems, recipe_name, recipes, resolve_recipe
+from nnmass_core.named.recipes import Recipe, batch_problems, recipe_name, recipes, resolve_recipe, validation_problems
 
 PAPER: dict[str, dict[str, Any]] = {
     "mlp-paper": {"optimizer": "adam", "learning_rate": 1e-3},
@@ -58,6 +58,27 @@ def test_a_recipe_reads_back_from_json_and_equal_ones_share_a_digest() -> None:
     assert recipe_name(replace(whole, epochs=3).digest) is None
 
 
+def test_a_recipe_without_validation_has_the_digest_that_it_always_had() -> None:
+    """The field came later: at 0 it is not written."""
+    recipe = recipes()["mlp-paper"].recipe
+    assert recipe.digest == "sha256:b1ac975c6fa25b1429d7df9d1520d75c3b6ab17c2c3599a45797b2dd74848be2"
+    assert replace(recipe, validation=0.0).digest == recipe.digest
+    held_out = replace(recipe, validation=0.1)
+    assert held_out.digest != recipe.digest
+    assert resolve_recipe(held_out.to_json()) == held_out
+
+
+def test_a_share_that_holds_out_no_image_of_a_class_is_refused() -> None:
+    """4,000 images of 10 classes: a share of 0.00125 of 400 is half an image, which rounds to none."""
+    recipe = recipes()["mlp-paper"].recipe
+    for share, refused in ((0.0, False), (1e-4, True), (0.00125, True), (0.0013, False), (0.1, False)):
+        found = list(validation_problems(replace(recipe, validation=share), 4_000, 10))
+        assert [(problem.field, problem.code) for problem in found] == (
+            [("validation", "too_small")] if refused else []
+        )
+    assert not list(validation_problems(replace(recipe, validation=1e-4), None, None))
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -71,6 +92,8 @@ def test_a_recipe_reads_back_from_json_and_equal_ones_share_a_digest() -> None:
         ({"epochs": 1.5}, ("epochs", "not_an_integer")),
         ({"epochs": 1001}, ("epochs", "too_large")),
         ({"batch_size": 0}, ("batch_size", "too_small")),
+        ({"validation": 0.51}, ("validation", "too_large")),
+        ({"validation": -0.1}, ("validation", "too_small")),
         ({"warmup": 5}, ("warmup", "unknown_field")),
     ],
 )

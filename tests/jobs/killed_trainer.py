@@ -40,7 +40,7 @@ before(training._Run, "on_step", lambda run, epoch, step, steps: f"epoch {epoch}
 before(training._Run, "epoch", lambda run, done: f"end of epoch {done.epoch}")
 before(training._Run, "on_checkpoint", lambda run, state, epoch, step: f"before the checkpoint of epoch {epoch}")
 before(training, "_sync_folder", lambda folder: "checkpoint renamed, not reported")
-before(training._Run, "_finish", lambda run, made, outcome: "before the files")
+before(training._Run, "_finish", lambda run, outcome: "before the files")
 before(training, "_figures", lambda *args: "at the end")
 _replace = Path.replace
 

@@ -36,6 +36,7 @@ from nnmass_core.named.datasets import resolve_dataset
 from nnmass_core.named.recipes import Recipe, resolve_recipe
 from nnmass_core.nets import assemble, build
 from nnmass_core.training.data import Standardize, load
+from nnmass_core.training.validation import held_out
 from nnmass_core.wiring import Wiring
 from tests.clients import client_of
 from tests.conftest import POSTGRES, SQLITE, Backend
@@ -220,6 +221,56 @@ def test_an_onnx_file_of_a_training_has_all_that_deployment_needs(bench: Bench) 
     said = client.get(place, params=asked | {"format": "metadata"}).json()
     assert said == about | {"batch": 7, "opset": 13, "input_shape": [7, 64]}
     assert client.get(place, params={"format": "onnx"}).content == content["model-seed3.onnx"]
+
+
+def test_a_validation_part_is_measured_after_each_epoch_and_the_test_part_after_the_last(bench: Bench) -> None:
+    recipe = replace(RECIPE, validation=0.2, epochs=2)
+    answer = calm(bench, recipe=recipe.to_json(), artifacts=["metadata"])
+    for run in answer["runs"]:
+        assert [epoch["validation_accuracy"] is None for epoch in run["epochs"]] == [False, False]
+        assert [epoch["test_accuracy"] is None for epoch in run["epochs"]] == [True, False]
+        assert run["epochs"][-1]["test_accuracy"] == run["accuracy"]
+    result = answer["result"]
+    architecture = decode_architecture(MLP)
+    data = load(resolve_dataset("digits"), architecture.input_shape, architecture.num_classes, Path())
+    held = held_out(data, 0.2)
+    assert (result["data"]["train"], result["data"]["validation"]) == (len(data.train) - held, held)
+    assert answer["adaptation"]["images"] == len(data.train) - held
+    last = [run["epochs"][-1] for run in answer["runs"]]
+    validation = result["accuracy"]["validation"]
+    assert validation["by_seed"] == [
+        {"seed": seed, "accuracy": epoch["validation_accuracy"], "loss": epoch["validation_loss"]}
+        for seed, epoch in enumerate(last)
+    ]
+    assert validation["mean"] == pytest.approx(sum(epoch["validation_accuracy"] for epoch in last) / 2)
+    with bench.context.database.read() as session:
+        rows = session.scalars(select(Artifact).options(undefer(Artifact.content)))
+        said = json.loads(min(rows, key=lambda row: row.name).content)
+        assert "for validation" in service.log(session, OWNER, UUID(answer["id"]))
+    assert (said["validation_accuracy"], said["validation_inputs"]) == (last[0]["validation_accuracy"], held)
+    events = [event.data["epoch"] for event in bench.rows(JobEvent, UUID(answer["id"])) if "epoch" in event.data]
+    assert [event["test_accuracy"] is None for event in events] == [True, False, True, False]
+    again = calm(bench, recipe=recipe.to_json(), artifacts=[])
+    assert again["result_digest"] == answer["result_digest"]
+
+
+@on_sqlite
+def test_a_class_with_too_few_images_to_hold_any_out_fails_the_training(bench: Bench, tmp_path: Path) -> None:
+    settings = bench.context.settings.model_copy(update={"data_root": tmp_path})
+    for label in ("cat", "dog"):
+        for i in range(10):
+            place = tmp_path / "set" / label / f"{i}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), 20 * i).save(place)
+    verification_id = bench.submit(
+        architecture=MLP | {"num_classes": 2},
+        dataset={"name": "imagefolder", "path": "set"},
+        recipe=replace(RECIPE, validation=0.01).to_json(),
+    )
+    assert train_tasks.run_next(replace(bench.context, settings=settings))
+    job, _ = bench.look(verification_id)
+    assert (job.state, job.error_code) == ("failed", "class_too_small")
+    assert str(job.error_message).startswith("recipe.validation of 0.01 holds out no image of the class cat, ")
 
 
 @pytest.mark.slow

@@ -84,6 +84,8 @@ CASES: dict[str, tuple[dict[str, Any], Recipe | Adaptation]] = {
     "cosine, bf16": (CNN, COSINE),
     "dropout": (MOBILE, ADAM),
     "adapted": (CNN, ADAPTED),
+    "validation": (CNN, replace(SGD, validation=0.2)),
+    "validation, adapted": (CNN, replace(ADAPTED, recipe=replace(ADAPTED.recipe, validation=0.2), images=1153)),
 }
 
 

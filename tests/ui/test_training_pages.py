@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from html import unescape
 from typing import Any
 from uuid import UUID
@@ -52,6 +53,31 @@ def test_pages_show_how_a_recipe_is_adapted_and_that_an_accuracy_is_at_chance_le
         evidence = site.client.get("/evidence", params={"recipe": "imagenet-paper", "adapted": adapted})
         assert "recipe imagenet-paper" in evidence.text
         assert ("adapted to few images" in evidence.text) == adapted
+    site.restore()
+
+
+def test_the_page_of_a_training_with_a_validation_part_shows_its_figures(site: Everything) -> None:
+    database = site.app.state.database
+    recipe = replace(resolve_recipe("mlp-paper"), validation=0.1).to_json()
+    body = {"architecture": MLP | {"depth": 9}, "dataset": "digits", "recipe": recipe}
+    started = site.client.post("/v1/verifications", json=body).json()["id"]
+    held = trainings.claim(database)
+    trainings.epoch(database, held, 0, 1, validated=0.625, tested=False)
+    running = site.client.get(f"/verifications/{started}").text
+    assert "10.00 % of the training images held out" in running
+    assert 'data-validated="true"' in running
+    row = re.findall(r"<td[^>]*>([^<]*)</td>", running.partition('id="epochs-0"')[2].partition("</tbody>")[0])
+    assert row[:7] == ["1", "1", "1", "-", "50.00 %", "62.50 %", "-"]
+    (curves,) = re.findall(r'id="runs">(.*?)</script>', running)
+    assert json.loads(curves)[0]["validation_accuracy"] == [0.625]
+    trainings.finish(database, held, {0: 9}, validated=0.75)
+    ended = site.client.get(f"/verifications/{started}").text
+    assert re.search(r'id="validation">validation accuracy<b>75.00 %</b>', ended)
+    plain = site.client.get(f"/verifications/{site.ids['verification_id']}").text
+    assert 'data-validated="false"' in plain
+    assert "validation" not in plain.replace("data-validated", "").replace("validation_accuracy", "").replace(
+        " Valid/", ""
+    )
     site.restore()
 
 

@@ -85,20 +85,23 @@ function epochsApart(last) {
 
 function curves(place) {
   const runs = data("runs");
-  const names = ["epoch", "train_loss", "test_loss", "train_accuracy", "test_accuracy"];
+  const names = ["epoch", "train_loss", "train_accuracy", "test_accuracy", "validation_accuracy"];
+  // with a validation part the test images are read after the last epoch only: a diamond beside the curve
+  const isValidated = place.dataset.validated === "true";
   let loaded = false;
   function show() {
     const drawn = runs.flatMap((run) => run.epoch);
     if (!loaded || drawn.length === 0) return;
     // copies: Plotly takes an array that it already has for unchanged, and draws none of its new points
     const traces = runs.filter((run) => run.epoch.length).flatMap((run) => [
-      { name: `seed ${run.seed}, test accuracy`, x: [...run.epoch], y: [...run.test_accuracy], mode: "lines+markers", marker: { size: 5 }, cliponaxis: false },
+      ...(isValidated ? [{ name: `seed ${run.seed}, validation accuracy`, x: [...run.epoch], y: [...run.validation_accuracy], mode: "lines+markers", marker: { size: 5 }, cliponaxis: false }] : []),
+      { name: `seed ${run.seed}, test accuracy`, x: [...run.epoch], y: [...run.test_accuracy], mode: "lines+markers", marker: isValidated ? { size: 10, symbol: "diamond" } : { size: 5 }, cliponaxis: false },
       { name: `seed ${run.seed}, train loss`, x: [...run.epoch], y: [...run.train_loss], mode: "lines", line: { dash: "dot" }, yaxis: "y2" },
     ]);
     place.hidden = false;
     document.getElementById("no-epochs").hidden = true;
     draw(place, traces, { uirevision: "curves", xaxis: { title: { text: "epoch" }, tick0: 0, dtick: epochsApart(Math.max(...drawn)) },
-      yaxis: { title: { text: "test accuracy" }, tickformat: ".0%", range: [0, 1] },
+      yaxis: { title: { text: isValidated ? "accuracy" : "test accuracy" }, tickformat: ".0%", range: [0, 1] },
       yaxis2: { title: { text: "train loss" }, overlaying: "y", side: "right", showgrid: false, rangemode: "tozero" } });
     place.dataset.drawn = String(drawn.length);
   }
