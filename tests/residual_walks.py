@@ -204,7 +204,33 @@ def walk_dense_bc(d: dict[str, Any]) -> tuple[Tape, Fraction]:
     return tape, mass
 
 
+def walk_convnext(d: dict[str, Any]) -> tuple[Tape, Fraction]:
+    """Walk a `convnext` definition. LayerNorm and GELU work in place, and a Linear of maps is a 1x1 convolution."""
+    tape, mass = Tape(), Fraction(0)
+    height, width, i = d["input"]["height"], d["input"]["width"], d["input"]["channels"]
+    x = tape.write("x", i * height * width, [])
+    for s, stage in enumerate(d["stages"]):
+        c, size = stage["channels"], 2 if s else d.get("patch", 4)
+        height, width = height // size, width // size
+        tape.params += 2 * (i if s else c)
+        x = tape.conv(f"{s} enter", x, size, i, c, height * width, bias=True)
+        for r in range(stage["repeats"]):
+            name, inner = f"{s}.{r}", d.get("expansion", 4) * c
+            y = tape.conv(f"{name} depthwise", x, 7, c, c, height * width, groups=c, bias=True)
+            tape.params += 2 * c
+            y = tape.conv(f"{name} 1", y, 1, c, inner, height * width, bias=True)
+            y = tape.conv(f"{name} 2", y, 1, inner, c, height * width, bias=True)
+            tape.params += c
+            x = add(tape, y, x)
+            mass += 2 * c
+        i = c
+    tape.params += 2 * i
+    finish(tape, x, i, d["num_classes"])
+    return tape, mass
+
+
 WALKS = {
+    "convnext": walk_convnext,
     "densenet_bc": walk_dense_bc,
     "ds_cnn": walk_separable,
     "mobilenet_v1": walk_separable,

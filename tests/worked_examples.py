@@ -212,6 +212,11 @@ def dense_blocks() -> Figures:
     return first | all_figures("densenet121") | others
 
 
+def convnext_tiny() -> Figures:
+    first, networks = costs_of_first_stage(named_network("convnext_tiny")), resolve_space("convnext-imagenet").chain()
+    return first | all_figures("convnext_tiny") | figures(networks=networks.count())
+
+
 def nodes_of_dense_blocks() -> Figures:
     chain = resolve_space("densenet-bc-cifar").chain()
     nodes = {f"nodes before block {number}": chain.nodes[number] for number in (1, 2, 3)}
@@ -760,4 +765,5 @@ EXAMPLES: dict[int, Callable[[], Figures]] = {
         figures(densenet_cnn=densenet(*OPTIMUM).evaluation.mass_per_width)
         | figures(**{name: named_network(name).evaluation.mass_per_width for name in PER_WIDTH})
     ),
+    101: convnext_tiny,
 }

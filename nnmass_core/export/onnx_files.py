@@ -7,7 +7,7 @@ of its own translation: in a small network more than half of the file. No runtim
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Any
 
@@ -27,9 +27,6 @@ UNFIT = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, onnx
 
 AXES_ARE_INPUTS = 18
 """The version of ONNX's operators since which ReduceMean reads its axes as an input."""
-
-HARD_SWISH = 14
-"""The version of ONNX's operators since which there is HardSwish."""
 
 # untyped: the messages of ONNX are protocol buffers, whose fields no type checker knows
 
@@ -99,14 +96,15 @@ def _converted(model: Any, opset: int) -> Any:
 
     The converter of ONNX goes up. It does not go down over `Split` and `ReduceMean`, whose forms differ little: here
     the axes of a mean become an attribute, and attributes that an older version does not have go where they say what
-    that version does. HardSwish becomes the product that it is short for.
+    that version does. HardSwish, GELU and LayerNormalization become the steps that they are short for.
     """
     (own,) = (one for one in model.opset_import if one.domain == "")
     if opset > own.version:
         return version_converter.convert_version(model, opset)
     if opset < own.version:
-        if opset < HARD_SWISH:
-            _write_out_hard_swish(model.graph)
+        for operator, since, steps_of in WRITTEN_OUT:
+            if opset < since:
+                _write_out(model.graph, operator, steps_of)
         known = {tensor.name: tensor for tensor in model.graph.initializer}
         for node in model.graph.node:
             _lower(node, own.version, opset, known)
@@ -117,19 +115,77 @@ def _converted(model: Any, opset: int) -> Any:
     return model
 
 
-def _write_out_hard_swish(graph: Any) -> None:
-    """Write x HardSigmoid(x) for HardSwish(x)."""
-    nodes = []
-    for node in graph.node:
-        if node.op_type != "HardSwish":
-            nodes.append(node)
-            continue
-        ((x,), (y,)) = node.input, node.output
-        gate = f"{y}_gate"
-        nodes.append(helper.make_node("HardSigmoid", [x], [gate], f"{node.name}_gate", alpha=1 / 6, beta=0.5))
-        nodes.append(helper.make_node("Mul", [x, gate], [y], node.name))
+Nodes = list[Any]
+
+
+def _write_out(graph: Any, operator: str, steps_of: Callable[[Any, Any], Nodes]) -> None:
+    """Write steps in the place of each operator of a kind.
+
+    Args:
+        graph: The graph, which is changed.
+        operator: The kind.
+        steps_of: Returns the steps for a node; it may add constants to the graph.
+    """
+    nodes = [step for node in graph.node for step in (steps_of(graph, node) if node.op_type == operator else [node])]
     del graph.node[:]
     graph.node.extend(nodes)
+
+
+def _constant(graph: Any, name: str, value: float) -> str:
+    graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
+    return name
+
+
+def _step(operator: str, inputs: list[str], output: str, **attributes: Any) -> Any:
+    return helper.make_node(operator, inputs, [output], output, **attributes)
+
+
+def _hard_swish(graph: Any, node: Any) -> Nodes:
+    """Return x HardSigmoid(x)."""
+    ((x,), (y,)) = node.input, node.output
+    gate = f"{y}_gate"
+    return [_step("HardSigmoid", [x], gate, alpha=1 / 6, beta=0.5), _step("Mul", [x, gate], y)]
+
+
+def _gelu(graph: Any, node: Any) -> Nodes:
+    """Return x (1 + erf(x / sqrt(2))) / 2."""
+    ((x,), (y,)) = node.input, node.output
+    shrunk, erf, more, gate = (f"{y}_{part}" for part in ("shrunk", "erf", "more", "gate"))
+    return [
+        _step("Mul", [x, _constant(graph, f"{y}_root", 0.5**0.5)], shrunk),
+        _step("Erf", [shrunk], erf),
+        _step("Add", [erf, _constant(graph, f"{y}_one", 1.0)], more),
+        _step("Mul", [more, _constant(graph, f"{y}_half", 0.5)], gate),
+        _step("Mul", [x, gate], y),
+    ]
+
+
+def _layer_norm(graph: Any, node: Any) -> Nodes:
+    """Return the difference to the mean of the last axis, divided by a root, and scaled."""
+    (x, scale, bias), y = node.input, node.output[0]
+    names = [f"{y}_{part}" for part in ("mean", "centered", "square", "variance", "sum", "root", "unit", "scaled")]
+    mean, centered, square, variance, total, root, unit, scaled = names
+    epsilon = next(one.f for one in node.attribute if one.name == "epsilon")
+    last = {"axes": [-1], "keepdims": 1}
+    return [
+        _step("ReduceMean", [x], mean, **last),
+        _step("Sub", [x, mean], centered),
+        _step("Mul", [centered, centered], square),
+        _step("ReduceMean", [square], variance, **last),
+        _step("Add", [variance, _constant(graph, f"{y}_epsilon", epsilon)], total),
+        _step("Sqrt", [total], root),
+        _step("Div", [centered, root], unit),
+        _step("Mul", [unit, scale], scaled),
+        _step("Add", [scaled, bias], y),
+    ]
+
+
+WRITTEN_OUT: tuple[tuple[str, int, Callable[[Any, Any], Nodes]], ...] = (
+    ("HardSwish", 14, _hard_swish),
+    ("LayerNormalization", 17, _layer_norm),
+    ("Gelu", 20, _gelu),
+)
+"""Operators that older versions lack: since which version there is one, and what is written for it before."""
 
 
 def _lower(node: Any, version: int, opset: int, known: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ from nnmass_core.export.source_templates import (
     BOTTLENECK,
     CELL,
     CNN_LAYER,
+    CONVNEXT,
     DENSE_BC,
     DENSE_BOTTLENECK,
     DENSE_PLAIN,
@@ -47,6 +48,7 @@ from nnmass_core.export.source_templates import (
 )
 from nnmass_core.families import FAMILIES, decode_architecture
 from nnmass_core.families.concatenation import ConcatenationCnn, Head, kernel_of, pool_of, resolutions
+from nnmass_core.families.convnext import KERNEL, ConvNeXt
 from nnmass_core.families.densenet_bc import DenseNetBc
 from nnmass_core.families.densenet_cnn import DenseNetCnn
 from nnmass_core.families.densenet_cnn_depthwise import DenseNetCnnDepthwise
@@ -256,6 +258,17 @@ def _separable(network: SeparableNetwork, seed: int) -> str:
     return PLAIN_IMPORTS + Template(SEPARABLE_BLOCKS).substitute(places)
 
 
+def _convnext(network: ConvNeXt, seed: int) -> str:
+    places = _image(network) | {
+        "stages": [(stage.channels, stage.repeats) for stage in network.stages],
+        "patch": network.patch,
+        "expansion": network.expansion,
+        "kernel": KERNEL,
+        "padding": KERNEL // 2,
+    }
+    return TORCH_IMPORTS + Template(CONVNEXT).substitute(places)
+
+
 def _densenet_bc(network: DenseNetBc, seed: int) -> str:
     stem, bottleneck = STEMS[network.stem], network.bottleneck
     layer = {"growth": network.growth, "inner": bottleneck * network.growth}
@@ -298,6 +311,7 @@ def _by_source(layer: Layer, width: int) -> dict[int, list[int]]:
 
 
 WRITERS: dict[type[Architecture], Callable[[Any, int], str]] = {
+    ConvNeXt: _convnext,
     DenseNetBc: _densenet_bc,
     DenseNetCnn: _dense_cnn(PLAIN),
     DenseNetCnnDepthwise: _dense_cnn(SEPARABLE),

@@ -526,3 +526,74 @@ DENSE_PLAIN = '''    """BatchNorm, ReLU and a 3x3 convolution; the result joins 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([x, self.conv1(torch.relu(self.norm1(x)))], dim=1)
 '''
+
+CONVNEXT = '''
+STAGES = $stages
+"""Channels and blocks of each stage."""
+
+
+class Norm(nn.LayerNorm):
+    """LayerNorm over the channels of maps."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class Permute(nn.Module):
+    """Another order of the axes."""
+
+    def __init__(self, *order: int) -> None:
+        super().__init__()
+        self.order = order
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(self.order)
+
+
+class Block(nn.Module):
+    """Depthwise convolution, LayerNorm, Linear, GELU and Linear, scaled and added to the input."""
+
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.block = nn.Sequential(
+            nn.Conv2d(c, c, $kernel, padding=$padding, groups=c),
+            Permute(0, 2, 3, 1),
+            nn.LayerNorm(c, 1e-6),
+            nn.Linear(c, $expansion * c),
+            nn.GELU(),
+            nn.Linear($expansion * c, c),
+            Permute(0, 3, 1, 2),
+        )
+        self.layer_scale = nn.Parameter(torch.full((c, 1, 1), 1e-6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layer_scale * self.block(x)
+
+
+class Network(nn.Module):
+    """Images (n, $channels, $height, $width) to scores (n, $classes)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        i = STAGES[0][0]
+        features: list[nn.Module] = [nn.Sequential(nn.Conv2d($channels, i, $patch, $patch), Norm(i, 1e-6))]
+        for k, (c, blocks) in enumerate(STAGES):
+            if k:
+                features.append(nn.Sequential(Norm(i, 1e-6), nn.Conv2d(i, c, 2, 2)))
+            features.append(nn.Sequential(*(Block(c) for _ in range(blocks))))
+            i = c
+        self.features = nn.Sequential(*features)
+        self.classifier = nn.Sequential(Norm(i, 1e-6), nn.Flatten(1), nn.Linear(i, $classes))
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.features(x).mean((2, 3), keepdim=True))
+
+
+def build() -> nn.Module:
+    """Return the network."""
+    return Network()
+'''

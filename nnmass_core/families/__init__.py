@@ -13,6 +13,8 @@ from typing import Any
 from nnmass_core.architecture import ARCH_ID, DEFINITION_VERSION, Architecture
 from nnmass_core.codec import JsonObject, as_integer, choice_schema, decode, json_schema, object_schema, one_of
 from nnmass_core.errors import DefinitionError
+from nnmass_core.families.convnext import ConvNeXt
+from nnmass_core.families.convnext_space import ConvNeXtSpace
 from nnmass_core.families.densenet_bc import DenseNetBc
 from nnmass_core.families.densenet_bc_space import DenseNetBcSpace
 from nnmass_core.families.densenet_cnn import DenseNetCnn, DenseNetCnnSpace
@@ -63,6 +65,7 @@ FAMILIES = Registry(
     lambda family: family.architecture.family,
     _fault,
     (
+        Family(ConvNeXt, ConvNeXtSpace),
         Family(DenseNetBc, DenseNetBcSpace),
         Family(DenseNetCnn, DenseNetCnnSpace),
         Family(DenseNetCnnDepthwise, DenseNetCnnDepthwiseSpace),

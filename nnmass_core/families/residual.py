@@ -184,7 +184,7 @@ class ResidualNetwork(ImageArchitecture):
             parts += [first.work(), repeated(last.work(), more)]  # the blocks after the first are equal
         return (*parts, head)
 
-    def smallest_normalized_map(self) -> int:
+    def smallest_normalized_map(self) -> int | None:
         return area(self.built()[-1].size)
 
     def space_around(self) -> JsonObject:

@@ -45,8 +45,10 @@ KINDS = (
     "depthwise_5x5",
     "depthwise_7x7",
     "grouped_3x3",
+    "patches",
     "linear",
     "normalise",
+    "layer_norm",
     "activate",
     "add",
     "pool",
@@ -146,6 +148,19 @@ def grouped(h: Count, groups: int, before: Count, after: Count) -> Operators:
     return Operators("grouped_3x3", 0 * h + 1, weights * after, h * before, h * after, weights, 0 * h)
 
 
+def patches(kernel: int, i: Count, o: Count, before: Count, after: Count) -> Operators:
+    """Return a convolution from i to o channels whose stride is its kernel: it reads each position once.
+
+    Args:
+        kernel: Height, width and stride of the kernel, 2 or more.
+        i: The channels of the input.
+        o: The channels of the output.
+        before: The positions (height x width) of an input map.
+        after: The positions of an output map.
+    """
+    return convolution(kernel, i, o, before, after)._replace(kind="patches")
+
+
 def linear(i: Count, o: Count) -> Operators:
     """Return a Linear layer from i to o numbers.
 
@@ -157,10 +172,10 @@ def linear(i: Count, o: Count) -> Operators:
 
 
 def elementwise(kind: str, elements: Count, calls: Count) -> Operators:
-    """Return calls of `normalise`, `activate` or `add`.
+    """Return calls of `normalise`, `layer_norm`, `activate` or `add`.
 
     Args:
-        kind: `normalise`, `activate` or `add`, which stands for the scaling of squeeze-and-excitation too.
+        kind: `normalise` for BatchNorm, `layer_norm`, `activate`, or `add`, which stands for the scaling of maps too.
         elements: The elements that all calls write in total.
         calls: The number of calls.
     """

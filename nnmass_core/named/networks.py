@@ -98,6 +98,14 @@ DENSENETS = {
 }
 """Growth and layers of each block (Huang et al., CVPR 2017, table 1); 161 as torchvision has it."""
 
+CONVNEXTS = {
+    "convnext_tiny": ((96, 192, 384, 768), (3, 3, 9, 3)),
+    "convnext_small": ((96, 192, 384, 768), (3, 3, 27, 3)),
+    "convnext_base": ((128, 256, 512, 1024), (3, 3, 27, 3)),
+    "convnext_large": ((192, 384, 768, 1536), (3, 3, 27, 3)),
+}
+"""Channels and blocks of each stage (Liu et al., CVPR 2022, section 3)."""
+
 SMALL_IMAGES: JsonObject = {"input": {"channels": 3, "height": 32, "width": 32}, "num_classes": 10}
 CIFAR_RESNETS = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9, "resnet110": 18}
 """Blocks of each of the three stages of 16, 32 and 64 channels (He et al., CVPR 2016, section 4.2)."""
@@ -172,6 +180,11 @@ def _regnet(group_width: int, channels: tuple[int, ...], repeats: tuple[int, ...
     return decode_architecture({"family": "resnet", **IMAGENET, **kind, **stem, "stages": stages})
 
 
+def _convnext(channels: tuple[int, ...], repeats: tuple[int, ...]) -> Architecture:
+    stages = [{"channels": c, "repeats": n} for c, n in zip(channels, repeats, strict=True)]
+    return decode_architecture({"family": "convnext", **IMAGENET, "stages": stages})
+
+
 def _densenet(growth: int, layers: tuple[int, ...]) -> Architecture:
     form: JsonObject = {"family": "densenet_bc", **IMAGENET, "stem_channels": 2 * growth, "growth": growth}
     return decode_architecture(form | {"stages": [{"layers": n} for n in layers]})
@@ -213,6 +226,7 @@ def named_networks() -> dict[str, Architecture]:
         | {name: _resnet(*form) for name, form in RESNETS.items()}
         | small
         | {f"regnet_x_{name}": _regnet(*form) for name, form in REGNETS.items()}
+        | {name: _convnext(*form) for name, form in CONVNEXTS.items()}
         | {name: _densenet(*form) for name, form in DENSENETS.items()}
         | {name: _densenet_of_small_images(*form) for name, form in CIFAR_DENSENETS.items()}
     )

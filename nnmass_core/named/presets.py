@@ -54,6 +54,25 @@ def _free(proportioned: Callable[[], Described], about: str, **fields: object) -
     return about, {name: value for name, value in definition.items() if name != "width_rule"} | fields
 
 
+def _convnext_imagenet() -> Described:
+    definition = {
+        "family": "convnext",
+        "input": {"channels": 3, "height": 224, "width": 224},
+        "num_classes": 1000,
+        "patch": 4,
+        "expansion": 4,
+        "width_rule": "never_fall",
+        "stages": [
+            {"channels": {"min": 48, "max": 128, "step": 8}, "repeats": {"min": 2, "max": 4}},
+            {"channels": {"min": 128, "max": 256, "step": 16}, "repeats": {"min": 2, "max": 4}},
+            {"channels": {"min": 256, "max": 512, "step": 32}, "repeats": {"min": 3, "max": 27}},
+            {"channels": {"min": 512, "max": 1024, "step": 64}, "repeats": {"min": 2, "max": 4}},
+        ],
+    }
+    about = "Around ConvNeXt-T to ConvNeXt-B for ImageNet: channels and blocks of four stages, widths that never fall."
+    return about, definition
+
+
 def _densenet_bc_cifar() -> Described:
     definition = {
         "family": "densenet_bc",
@@ -339,6 +358,7 @@ def _wide_resnet_cifar_free() -> Described:
 
 
 MAKERS = {
+    "convnext-imagenet": _convnext_imagenet,
     "densenet-cifar": _densenet_cifar,
     "densenet-cifar-free": _densenet_cifar_free,
     "densenet-cifar-depthwise": _densenet_cifar_depthwise,

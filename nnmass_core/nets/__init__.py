@@ -18,6 +18,7 @@ from torch import nn
 from nnmass_core.architecture import Architecture
 from nnmass_core.errors import NotPossible
 from nnmass_core.families import FAMILIES
+from nnmass_core.families.convnext import ConvNeXt
 from nnmass_core.families.densenet_bc import DenseNetBc
 from nnmass_core.families.densenet_cnn import DenseNetCnn
 from nnmass_core.families.densenet_cnn_depthwise import DenseNetCnnDepthwise
@@ -29,6 +30,7 @@ from nnmass_core.families.wide_resnet_cifar import WideResNetCifar
 from nnmass_core.wiring import Wiring, draw_wiring
 
 MODULES: dict[type[Architecture], str] = {
+    ConvNeXt: "nnmass_core.nets.convnext:ConvNeXtModule",
     DenseNetBc: "nnmass_core.nets.densenet_bc:DenseNetBcModule",
     DenseNetCnn: "nnmass_core.nets.densenet_cnn:DenseNetCnnModule",
     DenseNetCnnDepthwise: "nnmass_core.nets.densenet_cnn_depthwise:DenseNetCnnDepthwiseModule",

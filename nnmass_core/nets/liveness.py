@@ -23,16 +23,20 @@ from nnmass_core.wiring import Wiring
 
 WRITING: tuple[type[nn.Module], ...] = (nn.Conv2d, nn.Linear, nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d)
 WRITING_CALLS: set[Any] = {concatenate, functional.adaptive_avg_pool2d}
-ACTIVATIONS: tuple[type[nn.Module], ...] = (nn.ReLU, nn.ReLU6, nn.ELU, nn.Hardswish, nn.SiLU, nn.Sigmoid)
-IN_PLACE: tuple[type[nn.Module], ...] = (nn.BatchNorm1d, nn.BatchNorm2d, *ACTIVATIONS, nn.Dropout, nn.Flatten)
-IN_PLACE_CALLS: set[Any] = {operator.add, operator.iadd, operator.mul, torch.flatten, "flatten"}
+ACTIVATIONS: tuple[type[nn.Module], ...] = (nn.ReLU, nn.ReLU6, nn.ELU, nn.GELU, nn.Hardswish, nn.SiLU, nn.Sigmoid)
+NORMS: tuple[type[nn.Module], ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm)
+IN_PLACE: tuple[type[nn.Module], ...] = (*NORMS, *ACTIVATIONS, nn.Dropout, nn.Flatten)
+IN_PLACE_CALLS: set[Any] = {
+    *(operator.add, operator.iadd, operator.mul),
+    *(torch.flatten, "flatten", functional.layer_norm),
+}
 """Steps that work in a tensor of their result's size, if nothing reads it later: a residual sum in one of its terms,
-the scaling of squeeze-and-excitation in the maps that it scales."""
+the scaling of maps in the maps."""
 
 VIEWS: tuple[type[nn.Module], ...] = (nn.Identity,)
 VIEW_CALLS: set[Any] = {
     send,  # first half of gather-and-concatenate, which counts as one step without temporaries: its concatenation
-    operator.getitem,
+    *(operator.getitem, torch.permute, "permute"),
 }
 """Steps whose result is their input, or a part of it."""
 

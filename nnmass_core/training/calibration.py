@@ -63,9 +63,9 @@ PASSES = 2
 """How often a network is timed, with others in between: the minimum counts, since other load only adds time."""
 
 GROUPS = (
-    ("convolution_1x1", "convolution_3x3", "convolution_7x7", "grouped_3x3", "linear"),
+    ("convolution_1x1", "convolution_3x3", "convolution_7x7", "grouped_3x3", "patches", "linear"),
     ("depthwise_3x3", "depthwise_5x5", "depthwise_7x7"),
-    ("normalise", "activate", "add", "pool"),
+    ("normalise", "layer_norm", "activate", "add", "pool"),
     ("send", "concatenate"),
 )
 """Operators that slow down alike within a network: by what they compute, or by what they move."""

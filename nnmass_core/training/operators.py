@@ -25,8 +25,10 @@ COUNTS = {
     "depthwise_7x7": 12,
     "convolution_7x7": 6,
     "grouped_3x3": 12,
+    "patches": 12,
     "linear": 20,
     "normalise": 16,
+    "layer_norm": 12,
     "activate": 12,
     "add": 12,
     "pool": 12,
@@ -105,6 +107,15 @@ def _grouped(rng: random.Random, device: torch.device) -> Case:
     return _of_module(latency.grouped(h, groups, side * side, after * after), layer, _maps(h, side, device))
 
 
+def _patches(rng: random.Random, device: torch.device) -> Case:
+    kernel = rng.choice((2, 2, 4))
+    i, o = 3 if kernel == 4 else _between(rng, *CHANNELS), _between(rng, *CHANNELS)
+    after = rng.choice(SIDES)
+    side = kernel * after
+    layer = nn.Conv2d(i, o, kernel, kernel)
+    return _of_module(latency.patches(kernel, i, o, side * side, after * after), layer, _maps(i, side, device))
+
+
 def _linear(rng: random.Random, device: torch.device) -> Case:
     i, o = _between(rng, 8, 4096), _between(rng, 2, 1024)
     return Case(latency.linear(i, o), _run(nn.Linear(i, o).to(device).eval(), torch.randn(1, i, device=device)))
@@ -118,6 +129,12 @@ def _normalize(rng: random.Random, device: torch.device) -> Case:
     c, side = _between(rng, *CHANNELS), rng.choice(SIDES)
     work = latency.elementwise("normalise", c * side * side, 1)
     return _of_module(work, nn.BatchNorm2d(c), _maps(c, side, device))
+
+
+def _layer_norm(rng: random.Random, device: torch.device) -> Case:
+    c, side = _between(rng, *CHANNELS), rng.choice(SIDES)
+    work = latency.elementwise("layer_norm", c * side * side, 1)
+    return Case(work, _run(nn.LayerNorm(c).to(device).eval(), torch.randn(1, side, side, c, device=device)))
 
 
 def _activate(rng: random.Random, device: torch.device) -> Case:
@@ -172,8 +189,10 @@ _MAKERS: dict[str, Callable[[random.Random, torch.device], Case]] = {
     "depthwise_5x5": _depthwise(5),
     "depthwise_7x7": _depthwise(7),
     "grouped_3x3": _grouped,
+    "patches": _patches,
     "linear": _linear,
     "normalise": _normalize,
+    "layer_norm": _layer_norm,
     "activate": _activate,
     "add": _add,
     "pool": _pool,

@@ -37,6 +37,13 @@ DENSE: dict[str, Any] = {
     "growth": [4, 8],
     "stages": [{"layers": {"min": 1, "max": 4}}, {"layers": [2, 3]}],
 }
+CONVNEXT: dict[str, Any] = {
+    "family": "convnext",
+    "input": {"channels": 3, "resolution": [16, 20]},
+    "num_classes": 10,
+    "patch": 2,
+    "stages": [{"channels": [8, 12], "repeats": {"min": 1, "max": 3}}, {"channels": [16, 24], "repeats": [1, 2]}],
+}
 SEARCHES = [
     ("densenet_cnn_depthwise", "densenet-cifar-depthwise", {"max_params": 300_000, "max_macs": 30_000_000}, 3),
     ("densenet_cnn_depthwise", DEPTHWISE, {"max_weight_bytes": 40_000}, 2),
@@ -104,7 +111,7 @@ def test_networks_of_several_numbers_of_parts_are_ranked_and_listed(
     assert items[-1]["arch_id"] in page
 
 
-@pytest.mark.parametrize("space", [DENSE, DEPTHWISE, MLP])
+@pytest.mark.parametrize("space", [CONVNEXT, DENSE, DEPTHWISE, MLP])
 def test_a_network_of_the_family_is_compressed_and_has_a_front(client: TestClient, space: dict[str, Any]) -> None:
     best = client.post("/v1/searches/preview", json={"space": space, "top_k": 1}).json()["items"][0]
     objective = {"minimize": "params", "reference": best["architecture"]}

@@ -80,8 +80,9 @@ def depth_of(space: dict[str, Any], row: Row) -> int:
         case "densenet_bc":
             layers = sum(stage[1] for stage in row.cells[1:])
             return len(row.cells[1:]) + layers * (2 if space["bottleneck"] else 1)
-        case "wide_resnet_cifar":
-            return 1 + 2 * sum(stage[-1] for stage in row.cells)
+        case "convnext" | "wide_resnet_cifar" as family:
+            outside, each = (len(row.cells), 3) if family == "convnext" else (1, 2)
+            return outside + each * sum(stage[-1] for stage in row.cells)
         case "ds_cnn" | "mobilenet_v1":
             return 1 + 2 * sum(stage[1] for stage in row.cells[1:])
         case "mobilenet_v2":

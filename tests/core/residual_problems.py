@@ -21,10 +21,14 @@ SEPARABLE = ("ds_cnn", "mobilenet_v1")
 SIZED = ("densenet_bc", *SEPARABLE, "mobilenet_v2")
 """Families whose integers start with the size of the image, and the channels outside the stages."""
 
+ROUNDING_DOWN = ("convnext", "densenet_bc")
+"""Families whose maps round down, so that too small images leave none."""
+
 OF_ONE_WIDTH = ("densenet_bc",)
 """Families whose stages have one width in each network."""
 
 AXES = {
+    "convnext": ("channels", "repeats"),
     "densenet_bc": ("layers",),
     "ds_cnn": ("channels", "repeats", "stride"),
     "mobilenet_v1": ("channels", "repeats", "stride"),
@@ -84,7 +88,7 @@ def row(d: dict[str, Any]) -> ResidualRow:
 
 
 def _base(rng: Random, family: str) -> dict[str, Any]:
-    side = rng.choice((8, 9, 16, 33) if family == "densenet_bc" else (1, 2, 7, 16, 33))
+    side = rng.choice((8, 9, 16, 33) if family in ROUNDING_DOWN else (1, 2, 7, 16, 33))
     image = {"channels": rng.randint(1, 4), "height": side, "width": rng.choice((side, side + 3))}
     base: dict[str, Any] = {"family": family, "input": image, "num_classes": rng.randint(1, 12)}
     if family == "resnet":
@@ -97,6 +101,8 @@ def _base(rng: Random, family: str) -> dict[str, Any]:
         base |= rng.choice(({}, {"first_stride": 2}))
         base |= rng.choice(({}, {"stem_channels": rng.choice((1, 4, 16))}))
         base |= rng.choice(({}, {"bias": 1}, {"projection_norm": 0}, {"bias": 1, "projection_norm": 0}))
+    if family == "convnext":
+        base |= rng.choice(({}, {"patch": 1}, {"patch": 2}, {"patch": 3})) | rng.choice(({}, {"expansion": 1}))
     if family == "densenet_bc":
         base |= {"stem": rng.choice(("imagenet", "small")), "bottleneck": rng.choice((0, 1, 2, 4))}
     if family in SEPARABLE:
@@ -108,7 +114,10 @@ def _base(rng: Random, family: str) -> dict[str, Any]:
 
 
 def number_of_stages(rng: Random, base: dict[str, Any]) -> int:
-    """Return how many stages a network has; transitions of a `densenet_bc` leave a map for its last block."""
+    """Return how many stages a network has, so many that a map is left for the last one."""
+    if base["family"] == "convnext":
+        smallest = min(base["input"]["height"], base["input"]["width"]) // base.get("patch", 4)
+        return rng.randint(1, min(4, smallest.bit_length()))
     if base["family"] == "densenet_bc":
         return rng.choice((2, 3, 4)) if base["stem"] == "small" else 2
     return rng.randint(LEAST[base["family"]], 4)

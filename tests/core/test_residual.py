@@ -57,6 +57,10 @@ PUBLISHED = {
     "resnext29_8x64d": 34_426_698,
     "mlperf-tiny-resnet8": 78_186,
     "mlperf-tiny-ad": 267_928,
+    "convnext_tiny": 28_589_128,
+    "convnext_small": 50_223_688,
+    "convnext_base": 88_591_464,
+    "convnext_large": 197_767_336,
     "densenet121": 7_978_856,
     "densenet161": 28_681_000,
     "densenet169": 14_149_480,
@@ -110,6 +114,17 @@ def test_dense_blocks_have_a_mass_of_growth_times_layers() -> None:
     of_imagenet = {"densenet121": 1856, "densenet161": 3744, "densenet169": 2624, "densenet201": 3136}
     assert masses == of_imagenet | {"densenet40_k12": 432, "densenet100_k12_bc": 576}
 
+
+def test_convnext_blocks_have_a_mass_of_twice_their_channels() -> None:
+    assert named_network("convnext_tiny").evaluation.mass == 2 * (3 * 96 + 3 * 192 + 9 * 384 + 3 * 768) == 13_248
+
+
+CONVNEXT: dict[str, Any] = {
+    "family": "convnext",
+    "input": {"channels": 3, "height": 32, "width": 32},
+    "num_classes": 10,
+    "stages": [{"channels": 8, "repeats": 1}, {"channels": 16, "repeats": 1}],
+}
 
 DENSE: dict[str, Any] = {
     "family": "densenet_bc",
@@ -342,7 +357,9 @@ def test_a_space_around_a_densenet_has_the_network() -> None:
             assert axes["layers"]["min"] <= stage["layers"] <= axes["layers"]["max"]
 
 
-@pytest.mark.parametrize("name", ["regnet_x_400mf", "regnet_x_1_6gf", "regnet_x_8gf", "mlperf-tiny-resnet8"])
+@pytest.mark.parametrize(
+    "name", ["convnext_tiny", "regnet_x_400mf", "regnet_x_1_6gf", "regnet_x_8gf", "mlperf-tiny-resnet8"]
+)
 def test_a_space_around_a_named_network_has_the_network(name: str) -> None:
     network = named_network(name)
     space = decode_space(network.space_around())
@@ -363,6 +380,11 @@ def test_a_projection_norm_without_effect_gives_the_same_network() -> None:
     ("d", "field"),
     [
         (RESNET | {"block": "basic", "groups": 2}, "groups"),
+        (CONVNEXT | {"patch": 33}, "patch"),
+        (CONVNEXT | {"patch": 17}, "input"),
+        (CONVNEXT | {"expansion": 0}, "expansion"),
+        (CONVNEXT | {"stages": [{"channels": 8, "repeats": 0}]}, "stages.0.repeats"),
+        (CONVNEXT | {"stem_channels": 8}, "stem_channels"),
         (DENSE | {"stem_channels": 11}, "stages.0.layers"),
         (DENSE | {"compression": 52}, "compression"),
         (DENSE | {"compression": 45}, "compression"),
@@ -414,6 +436,9 @@ def test_an_invalid_definition_names_its_field(d: dict[str, Any], field: str) ->
             "stages.1.channels",
         ),
         (RESNET | {"stages": [3]}, "stages.0"),
+        (CONVNEXT | {"patch": [2, 4]}, "patch"),
+        (CONVNEXT | {"input": {"channels": 3, "resolution": [7, 32]}}, "input"),
+        (CONVNEXT | {"stages": [{"channels": [8, 16], "repeats": [0, 1]}]}, "stages.0.repeats.0"),
         (DENSE | {"growth": [1, 4]}, "stages.0.layers"),
         (DENSE | {"compression": {"min": 50, "max": 60}}, "compression"),
         (DENSE | {"bottleneck": [0, 4]}, "bottleneck"),

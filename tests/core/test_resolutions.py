@@ -43,6 +43,8 @@ def of_sizes(rng: Random, family: str, most: int = 150) -> tuple[dict[str, Any],
     space = random_space(rng, most, family) if of_cells else residual_problems.random_space(rng, family, most)
     sides = random_axis(rng, SIDES, 3)
     space |= {"input": {"channels": space["input"]["channels"], "resolution": sides}}
+    if family == "convnext":
+        space |= {"patch": 1}  # larger patches of small images leave no map for four stages
     if family in residual_problems.SIZED:
         return space, residual_problems.ranked(space)
     ranked = brute.ranked if of_cells else residual_problems.ranked
@@ -105,7 +107,8 @@ def test_one_resolution_is_the_same_space_as_an_image(name: str) -> None:
     if plain.family not in residual_problems.SIZED:
         assert one.architecture(first).arch_id == plain.architecture(first).arch_id
         assert two.architecture([side, side, *first]).arch_id == plain.architecture(first).arch_id
-        assert (plain.form_version, one.form_version, two.form_version) == (1, 2, 2)
+        earliest = 2 if plain.family == "convnext" else 1  # the first form of requests has no such family
+        assert (plain.form_version, one.form_version, two.form_version) == (earliest, 2, 2)
     for space in (one, two):
         again = decode_space(space.to_json())
         assert (again, again.digest, hash(again)) == (space, space.digest, hash(space))

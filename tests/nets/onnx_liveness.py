@@ -6,16 +6,28 @@ step) each write a new tensor. Elementwise operators and reshapes work in place 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 
 import onnx
 
 WRITING = {"Conv", "Gemm", "MatMul", "AveragePool", "GlobalAveragePool", "MaxPool", "ReduceMean", "Concat"}
-GATES = {"Sigmoid", "HardSigmoid"}
-IN_PLACE = {"BatchNormalization", "Relu", "Clip", "Elu", "HardSwish", "Add", "Mul", "Flatten", "Reshape"} | GATES
-GATHERING = {"Gather", "Split", "Identity"}
-"""Operators whose results are read as parts of their input."""
+GATES = {"Sigmoid", "HardSigmoid", "Erf"}
+IN_PLACE = {
+    "BatchNormalization",
+    "LayerNormalization",
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "Sqrt",
+    "Flatten",
+    "Reshape",
+} | GATES
+IN_PLACE |= {"Relu", "Clip", "Elu", "Gelu", "HardSwish"}
+GATHERING = {"Gather", "Split", "Identity", "Transpose"}
+"""Operators whose results are read as their input, or as parts of it."""
 
 
 def sizes(model: onnx.ModelProto) -> dict[str, int]:
@@ -28,15 +40,28 @@ def sizes(model: onnx.ModelProto) -> dict[str, int]:
 def activation_steps(graph: onnx.GraphProto) -> Iterator[tuple[str, list[str], str]]:
     """Yield the operator, the activations that it reads, and its results, one at a time; sizes are no activations."""
     activations = {graph.input[0].name}
-    gated = {node.output[0]: node.input[0] for node in graph.node if node.op_type in GATES}
-    scaled = {name for node in graph.node for name in node.input if gated.get(name) in node.input}
+    gates = set[str]().union(*gates_of_activations(graph))
     for node in graph.node:
         # x times sigmoid(x) is one activation of x
-        read = [name for name in node.input if name in activations and name not in scaled]
-        if read and node.op_type != "Shape" and not scaled & {*node.output}:
+        read = [name for name in node.input if name in activations and name not in gates]
+        if read and node.op_type != "Shape" and not gates & {*node.output}:
             activations.update(node.output)
             for result in node.output:
                 yield node.op_type, read, result
+
+
+def gates_of_activations(graph: onnx.GraphProto) -> Iterator[set[str]]:
+    """Yield the values between a tensor and its product with a function of it: those of x sigmoid(x), or of GELU."""
+    constants = {tensor.name for tensor in graph.initializer}
+    reads = {node.output[0]: [name for name in node.input if name not in constants] for node in graph.node}
+    elementwise = {node.output[0] for node in graph.node if node.op_type in GATES | {"Mul", "Add"}}
+    for node in graph.node:
+        for x, gate in itertools.permutations(reads[node.output[0]], 2) if node.op_type == "Mul" else ():
+            between = [gate]
+            while between[-1] in elementwise and len(reads[between[-1]]) == 1:
+                between += reads[between[-1]]
+            if x in between:
+                yield {*between[: between.index(x)]}
 
 
 def peak(model: onnx.ModelProto) -> int:

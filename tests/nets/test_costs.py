@@ -68,7 +68,8 @@ def test_the_shapes_of_layers_are_those_of_the_module(family: str, pytestconfig:
         seen: list[tuple[int, ...]] = []
 
         def note(module: Any, inputs: Any, output: Any, seen: list[tuple[int, ...]] = seen) -> None:
-            seen.append(tuple(output.shape[1:]))
+            of_maps = isinstance(module, torch.nn.Linear) and output.ndim > 2  # their channels come last
+            seen.append((output.shape[-1], *output.shape[1:-1]) if of_maps else tuple(output.shape[1:]))
 
         with torch.device("meta"):
             module = assemble(architecture, draw_wiring(architecture, 0)).eval()
@@ -94,7 +95,7 @@ def test_the_depth_is_the_longest_path_of_the_module(family: str, pytestconfig: 
         with torch.device("meta"):
             module = torch.fx.symbolic_trace(assemble(architecture, draw_wiring(architecture, 0)).eval())
         named = [name for name, layer in module.named_modules() if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear)]
-        layers = {name: int(not name.endswith((*BETWEEN, "classifier.1"))) for name in named}
+        layers = {name: int(not name.endswith((*BETWEEN, "classifier.1", "classifier.2"))) for name in named}
         longest: dict[Any, int] = {}
         for node in module.graph.nodes:
             before = max((longest[other] for other in node.all_input_nodes), default=0)
@@ -183,7 +184,7 @@ def test_named_networks_that_torchvision_lacks_have_the_costs_of_their_modules(n
 @pytest.mark.parametrize(
     "name",
     [
-        *("mobilenet_v2", "mnasnet0_5", "efficientnet_b0", "densenet121"),
+        *("convnext_tiny", "mobilenet_v2", "mnasnet0_5", "efficientnet_b0", "densenet121"),
         *("resnet18", "resnext50_32x4d", "regnet_x_400mf", "regnet_x_8gf"),
     ],
 )

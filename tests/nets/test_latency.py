@@ -54,6 +54,18 @@ NETWORKS: dict[str, dict[str, Any]] = {
             {"expansion": 4, "channels": 12, "repeats": 3, "stride": 2},
         ],
     },
+    "convnext": {
+        **SMALL_IMAGE,
+        "family": "convnext",
+        "stages": [{"channels": 8, "repeats": 2}, {"channels": 12, "repeats": 1}],
+    },
+    "convnext of pixels": {
+        **SMALL_IMAGE,
+        "family": "convnext",
+        "patch": 1,
+        "expansion": 3,
+        "stages": [{"channels": 8, "repeats": 1}, {"channels": 8, "repeats": 2}],
+    },
     "dense blocks": {
         **SMALL_IMAGE,
         "family": "densenet_bc",
@@ -153,7 +165,8 @@ def size(node: Any) -> int:
 
 PLAIN: dict[Any, str] = {
     (nn.BatchNorm1d, nn.BatchNorm2d): "normalise",
-    (nn.ReLU, nn.ReLU6, nn.ELU, nn.Hardswish, nn.SiLU, nn.Sigmoid): "activate",
+    (nn.LayerNorm,): "layer_norm",
+    (nn.ReLU, nn.ReLU6, nn.ELU, nn.GELU, nn.Hardswish, nn.SiLU, nn.Sigmoid): "activate",
     (nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d): "pool",
 }
 
@@ -167,20 +180,30 @@ def figures_of(module: fx.GraphModule, node: fx.Node) -> tuple[str, tuple[int, .
     read, written = size(node.args[0]), size(node)
     if isinstance(layer, nn.Conv2d):
         weights = layer.weight.numel()
-        macs = weights * written // layer.out_channels
-        kernel = max(layer.kernel_size)
-        kind = "convolution" if layer.groups == 1 else "depthwise" if layer.groups == layer.in_channels else "grouped"
-        return f"{kind}_{kernel}x{kernel}", (1, macs, read, written, weights, 0)
+        return kind_of(layer), (1, weights * written // layer.out_channels, read, written, weights, 0)
     if isinstance(layer, nn.Linear):
-        return "linear", (1, layer.weight.numel(), read, written, layer.weight.numel(), 0)
+        macs, of_maps = layer.weight.numel() * written // layer.out_features, node.meta["tensor_meta"].shape[1:-1]
+        kind = "convolution_1x1" if of_maps else "linear"
+        return kind, (1, macs, read, written, layer.weight.numel(), 0)
     plain = next((kind for kinds, kind in PLAIN.items() if isinstance(layer, kinds)), None)
     assert plain or isinstance(layer, nn.Dropout | nn.Identity | nn.Flatten), f"no rule for {layer}"
     return (plain, (1, 0, read, written, 0, 0)) if plain else None
 
 
+def kind_of(layer: nn.Conv2d) -> str:
+    """Return the kind of operator that a convolution is."""
+    kernel = max(layer.kernel_size)
+    if kernel > 1 and layer.stride == layer.kernel_size:
+        return "patches"
+    kind = "convolution" if layer.groups == 1 else "depthwise" if layer.groups == layer.in_channels else "grouped"
+    return f"{kind}_{kernel}x{kernel}"
+
+
 def figures_of_call(node: fx.Node) -> tuple[str, tuple[int, ...]] | None:
     if node.target in (operator.add, operator.iadd, operator.mul):
         return "add", (1, 0, size(node), size(node), 0, 0)
+    if node.target is functional.layer_norm:
+        return "layer_norm", (1, 0, size(node), size(node), 0, 0)
     if node.target is functional.adaptive_avg_pool2d:
         return "pool", (1, 0, size(node.args[0]), size(node), 0, 0)
     if node.target is concatenate:
@@ -190,7 +213,9 @@ def figures_of_call(node: fx.Node) -> tuple[str, tuple[int, ...]] | None:
         shape = output.meta["tensor_meta"].shape  # type: ignore[union-attr]
         moved = sum(sizes) * shape.numel() // shape[1]  # type: ignore[arg-type]
         return "send", (1, 0, moved, moved, 0, len(sizes))  # type: ignore[arg-type]
-    assert node.target in (operator.getitem, torch.flatten, "flatten"), f"no rule for {node.target}"
+    assert node.target in (operator.getitem, torch.flatten, "flatten", torch.permute, "permute"), (
+        f"no rule for {node.target}"
+    )
     return None
 
 
@@ -199,7 +224,7 @@ def test_the_operators_of_a_family_equal_those_that_its_module_runs(name: str) -
     compare(decode_architecture(NETWORKS[name]))
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "resnet50", "resnext50_32x4d"])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "resnet50", "resnext50_32x4d", "convnext_tiny"])
 def test_the_operators_of_named_networks_equal_those_that_their_modules_run(name: str) -> None:
     compare(named_networks()[name])
 

@@ -47,7 +47,7 @@ def exported(d: dict[str, Any], seed: int) -> Any:
     """Return the ONNX graph of a network, by torch's older exporter: it takes a thirtieth of the time of the newer."""
     architecture, file = decode_architecture(d), io.BytesIO()
     example = torch.zeros(1, *architecture.input_shape)
-    torch.onnx.export(build(architecture, seed).eval(), (example,), file, dynamo=False)
+    torch.onnx.export(build(architecture, seed).eval(), (example,), file, dynamo=False, opset_version=20)
     return onnx.load_from_string(file.getvalue())
 
 

@@ -30,6 +30,7 @@ CNN = {
 
 
 STAGES: dict[str, dict[str, Any]] = {
+    "convnext": {"patch": 2, "stages": [{"channels": 8, "repeats": 2}, {"channels": 16, "repeats": 1}]},
     "densenet_bc": {"stem": "small", "stem_channels": 16, "growth": 8, "stages": [{"layers": 2}, {"layers": 2}]},
     "ds_cnn": {"stem_channels": 8, "stem_kernel_height": 10, "stem_kernel_width": 4}
     | {"stages": [{"channels": 8, "repeats": 2, "stride": 1}]},
