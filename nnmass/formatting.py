@@ -19,7 +19,7 @@ from nnmass_core.costs import (
     costs_by_limit,
     limit_names,
 )
-from nnmass_core.export.parts import parts_of
+from nnmass_core.export.parts import is_dense_block, parts_of
 
 CAVEATS = {
     "no_limits": "The request sets no limit, so no network is left out for its cost. Set the limits of your hardware.",
@@ -256,8 +256,8 @@ def shape(item: Mapping[str, Any]) -> str:
 
 
 def _part(part: Mapping[str, Any]) -> str:
-    """Return a part in short form: width x depth and skip channels, channels x blocks, or the family's own fields."""
-    if "layers" in part and "width" in part:
+    """Return a part in short form, as its heading says (export/parts.py), or the family's own fields."""
+    if is_dense_block(part):
         return f"{part['width']}x{part['layers']}"
     if "skip_channels" in part:
         return f"{part['width']}x{part['depth']}, {part['skip_channels']}"

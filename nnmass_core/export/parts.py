@@ -6,7 +6,7 @@ depends on the kind of part is decided here and nowhere else, and this module lo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 HEADINGS = {
@@ -14,6 +14,9 @@ HEADINGS = {
     "stages": "stages: channels x blocks",
 }
 """The heading of a column that shows networks by their parts, by the key of the list (`PartName`)."""
+
+BLOCKS_HEADING = "stages: growth x layers"
+"""The heading of stages that are dense blocks."""
 
 ANY_HEADING = "cells or stages"
 
@@ -46,6 +49,18 @@ def heading_of(networks: Iterable[Mapping[str, Any]]) -> str:
     Args:
         networks: The figures of each network in the column.
     """
-    rows = list(networks)
-    found = [heading for name, heading in HEADINGS.items() if any(name in row for row in rows)]
-    return " or ".join(found) or ANY_HEADING
+    found = {_heading(name, row[name]) for row in networks for name in HEADINGS if name in row}
+    return " or ".join(heading for heading in (*HEADINGS.values(), BLOCKS_HEADING) if heading in found) or ANY_HEADING
+
+
+def is_dense_block(part: Mapping[str, Any]) -> bool:
+    """Return whether a part is a dense block: its width is the growth of its layers.
+
+    Args:
+        part: One entry of `parts_of`.
+    """
+    return "layers" in part and "width" in part
+
+
+def _heading(name: str, parts: Sequence[Mapping[str, Any]]) -> str:
+    return BLOCKS_HEADING if any(map(is_dense_block, parts)) else HEADINGS[name]

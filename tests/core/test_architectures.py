@@ -66,6 +66,8 @@ def test_networks_without_parts_have_none_to_show() -> None:
         (["densenet_cnn", "densenet_mlp"], "cells: width x depth, skip channels"),
         (["resnet", "mobilenet_v2"], "stages: channels x blocks"),
         (["resnet", "densenet_cnn"], "cells: width x depth, skip channels or stages: channels x blocks"),
+        (["densenet_bc"], "stages: growth x layers"),
+        (["densenet_bc", "convnext"], "stages: channels x blocks or stages: growth x layers"),
         ([], "cells or stages"),
     ],
 )
