@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from nnmass_core.architecture import Architecture
+from nnmass_core.architecture import Architecture, ImageArchitecture
 from nnmass_core.codec import JsonObject, Value, choice, decode, encode, integer, number, one_of, sha256_of
 from nnmass_core.errors import DefinitionError, Problem
 
@@ -137,13 +137,15 @@ def recipes() -> dict[str, NamedRecipe]:
     return {item.name: item for item in named}
 
 
+ONE_VALUE = "in a batch of one input, BatchNorm would see one value per channel"
+"""Why a network cannot be trained: every normalized value would be 0."""
+
+
 def batch_problems(recipe: Recipe, architecture: Architecture) -> Iterator[Problem]:
     """Yield the reason why a network cannot be trained in a recipe's batches, as far as its family defines its maps."""
     if recipe.batch_size == 1 and architecture.smallest_normalized_map() == 1:
-        message = (
-            "must be at least 2 for this network: in a batch of one image, BatchNorm would see one value per channel "
-            "at its 1x1 feature maps"
-        )
+        of_maps = " at its 1x1 feature maps" if isinstance(architecture, ImageArchitecture) else ""
+        message = f"must be at least 2 for this network: {ONE_VALUE}{of_maps}"
         yield Problem("batch_size", "too_small", message)
 
 

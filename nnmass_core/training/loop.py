@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 from nnmass_core.architecture import Architecture
 from nnmass_core.errors import NotPossible
 from nnmass_core.named.adaptation import Adaptation, batch_sizes, trained_recipe
-from nnmass_core.named.recipes import Recipe
+from nnmass_core.named.recipes import ONE_VALUE, Recipe
 from nnmass_core.nets import build
 from nnmass_core.nets.concatenation import with_wiring
 from nnmass_core.training.data import Data, Images, Standardize
@@ -454,10 +454,8 @@ def check_batches(module: nn.Module, shape: tuple[int, ...], smallest: int) -> N
         message = "recipe.batch_size must be at least the number of processes that share a batch"
         raise NotPossible("batch_too_small", message)
     if smallest == 1 and smallest_normalized_map(module, shape) == 1:
-        message = (
-            "recipe.batch_size must be at least 2 for each process: in a batch of one image, BatchNorm would see one "
-            "value per channel at the network's 1x1 feature maps"
-        )
+        of_maps = " at the network's 1x1 feature maps" if len(shape) == 3 else ""
+        message = f"recipe.batch_size must be at least 2 for each process: {ONE_VALUE}{of_maps}"
         raise NotPossible("batch_too_small", message)
 
 

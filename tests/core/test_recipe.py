@@ -127,6 +127,15 @@ def test_a_batch_of_one_image_is_refused_at_maps_of_one_position(side: int, stag
     assert not list(batch_problems(replace(recipe, batch_size=2), network))
 
 
+def test_a_batch_of_one_input_is_refused_with_batchnorm_of_linear_layers() -> None:
+    form = {"family": "densenet_mlp", "in_features": 6, "num_classes": 3, "width": 4, "depth": 3, "skip_channels": 0}
+    recipe = replace(resolve_recipe("mlp-paper"), batch_size=1)
+    (problem,) = batch_problems(recipe, decode_architecture(form | {"activation": "relu", "batchnorm": 1}))
+    assert (problem.field, problem.code) == ("batch_size", "too_small")
+    assert problem.text().endswith("in a batch of one input, BatchNorm would see one value per channel")
+    assert not list(batch_problems(recipe, decode_architecture(form | {"activation": "relu"})))
+
+
 @pytest.mark.parametrize(
     ("path", "code"), [("a" * 401, "too_long"), (5, "not_a_string"), ("../x", None), ("/x", None), ("a\\b", None)]
 )
