@@ -254,6 +254,11 @@ MLP: dict[str, Any] = {
     "activation": "relu",
 }
 IMAGES: dict[str, Any] = {"input": {"channels": 3, "height": 64, "width": 64}, "num_classes": 10}
+SEPARABLE: dict[str, Any] = {
+    "stem_channels": 8,
+    "stem_stride": 2,
+    "stages": [{"channels": 8, "repeats": 1, "stride": 1}],
+}
 NETWORKS: list[dict[str, Any]] = [
     MLP,
     {"family": "densenet_cnn_depthwise", **IMAGES, "cells": [{"width": 8, "depth": 4, "skip_channels": 4}]},
@@ -273,6 +278,19 @@ NETWORKS: list[dict[str, Any]] = [
         "width_per_group": 64,
     },
     {"family": "wide_resnet_cifar", **IMAGES, "stages": [{"channels": 16, "repeats": 1}] * 3},
+    {"family": "convnext", **IMAGES, "patch": 4, "expansion": 4, "stages": [{"channels": 8, "repeats": 1}]},
+    {
+        "family": "densenet_bc",
+        **IMAGES,
+        "stem": "small",
+        "stem_channels": 16,
+        "growth": 4,
+        "bottleneck": 4,
+        "compression": 50,
+        "stages": [{"layers": 2}] * 2,
+    },
+    {"family": "mobilenet_v1", **IMAGES, **SEPARABLE},
+    {"family": "ds_cnn", **IMAGES, **SEPARABLE, "stem_kernel_height": 10, "stem_kernel_width": 4},
 ]
 MLP_SPACE = MLP | {"depth": {"min": 4, "max": 6}}
 OBJECTIVES: list[dict[str, Any]] = [
