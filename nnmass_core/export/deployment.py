@@ -26,7 +26,7 @@ OPSETS = range(13, 23)
 
 USUAL_OPSET = 18
 
-FILES_VERSION = 2
+FILES_VERSION = 3
 """The version of what is written. Raise it with every change of the content: stored files are then written anew."""
 
 APPLYING: dict[str, tuple[str, ...]] = {
@@ -167,6 +167,16 @@ def _output(architecture: Architecture) -> str:
     if architecture.classifies:
         return f"{architecture.num_classes} scores before softmax, one for each class"
     return f"{architecture.num_classes} numbers, a reconstruction of the input"
+
+
+def output_name(about: JsonObject) -> str:
+    """Return the name of what a network gives in an ONNX file: `scores`, or `reconstruction` of an autoencoder.
+
+    Args:
+        about: What the file says about itself; empty for a module of no definition.
+    """
+    classifies = not about or decode_architecture(about["definition"]).classifies
+    return "scores" if classifies else "reconstruction"
 
 
 def rewritten(about: JsonObject, options: FileOptions) -> JsonObject:

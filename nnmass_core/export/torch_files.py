@@ -19,7 +19,7 @@ from torch.nn.utils import fusion
 from nnmass_core.architecture import Architecture
 from nnmass_core.codec import JsonObject
 from nnmass_core.errors import NotPossible
-from nnmass_core.export.deployment import USUAL, FileOptions, Trained, metadata, metadata_file, rewritten
+from nnmass_core.export.deployment import USUAL, FileOptions, Trained, metadata, metadata_file, output_name, rewritten
 from nnmass_core.families import decode_architecture
 from nnmass_core.nets import build
 
@@ -154,7 +154,7 @@ def _onnx(module: nn.Module, shape: tuple[int, ...], path: Path, about: JsonObje
     exported: Any = torch.onnx.export(
         program,
         input_names=["input"],
-        output_names=["scores"],
+        output_names=[output_name(about)],
         dynamo=True,
         optimize=False,
         verbose=False,

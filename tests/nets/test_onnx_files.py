@@ -202,6 +202,14 @@ def test_the_peak_holds_over_the_file_that_is_given_out(networks: dict[str, Netw
             assert found == simulated <= network.architecture.evaluation.peak_elements, (family, options)
 
 
+def test_the_output_of_an_autoencoder_is_named_reconstruction(tmp_path: Path) -> None:
+    form = {"family": "densenet_mlp", "in_features": 6, "num_classes": 6, "width": 4, "depth": 2, "skip_channels": 0}
+    for outputs, name in (("classes", "scores"), ("reconstruction", "reconstruction")):
+        architecture = decode_architecture(form | {"activation": "relu", "outputs": outputs})
+        write(architecture, SEED, "onnx", tmp_path / "network.onnx")
+        assert [output.name for output in onnx.load(tmp_path / "network.onnx").graph.output] == [name]
+
+
 TRACES = (str(Path(__file__).parents[2]), sys.prefix, 'File "', "stack_trace", "fx_node")
 
 
