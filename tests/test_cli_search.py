@@ -167,6 +167,21 @@ def test_an_option_takes_the_limits_of_a_reference() -> None:
     assert json.loads(small.stdout)["items"][0]["params"] <= 0.6 * 11_689_512
 
 
+@pytest.mark.parametrize(
+    ("asked", "limits"),
+    [
+        (("search", "--within", "convnext_tiny"), {"params": 28_589_128, "macs": 4_455_531_264}),
+        (("search", "--around", "convnext_tiny", "--max-macs", "2G"), {"macs": 2 * 10**9}),
+        (("scale", "convnext_tiny", "--max-macs", "2G"), {"macs": 2 * 10**9}),
+        (("compress", "convnext_tiny"), {"macs": 4_455_531_264 - 1}),
+    ],
+)
+def test_a_convnext_is_a_reference(asked: tuple[str, ...], limits: dict[str, int]) -> None:
+    (best,) = json.loads(run(*asked, "--top-k", "1", "--json").stdout)["items"]
+    assert best["architecture"]["family"] == "convnext"
+    assert all(best[cost] <= most for cost, most in limits.items())
+
+
 def test_options_say_what_cells_have_in_common() -> None:
     asked = ("search", *SMALL, "--widths", "equal", "--equal-density", "--equal-skip-channels", "--top-k", "3")
     document = json.loads(run(*asked, "--json").stdout)
