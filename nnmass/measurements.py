@@ -127,6 +127,7 @@ def fitted(found: Measurements, about: Mapping[str, object], known: Mapping[str,
         "held_out": encode(error_of(fit.estimates, milliseconds, len(families))),
         "measure": found.measure,
         "fitted_to": [encode(family) for family in families],
+        "on_chip_elements": fit.on_chip,
     }
     try:
         profile = read_device({**about, "latency": latency}).definition()

@@ -294,7 +294,11 @@ def latency() -> Figures:
     by_kind: dict[str, int] = {}
     for operators in (each for part in work for each in part):
         by_kind[operators.kind] = by_kind.get(operators.kind, 0) + model.nanoseconds((operators,))
-    return figures(**by_kind, total=estimate(model, "example", work).nanoseconds)
+    far = tuple(replace(one, off_chip=2.0 * (one.kind == "activate")) for one in model.operators)
+    activations = [each for part in work for each in part if each.kind == "activate"]
+    off_chip = sum(replace(model, operators=far, on_chip_elements=5).nanoseconds((each,)) for each in activations)
+    total = estimate(model, "example", work).nanoseconds
+    return figures(**by_kind, total=total, **{"activate off the chip": off_chip})
 
 
 def skip_operators() -> Figures:

@@ -6,7 +6,7 @@ whoever measured them: docs/theory.md (78). scipy is loaded when first needed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -40,6 +40,12 @@ PRICES = {
 }
 """The quantities fitted for each kind: one of those that rise and fall together."""
 
+OFF_CHIP = "off_chip"
+"""The quantity of each kind that is counted beyond the elements on the chip, where networks are fitted."""
+
+ON_CHIP = (0, *(2**n for n in range(16, 22)))
+"""The elements on the chip that are tried; 0 stands for no `off_chip` times."""
+
 FIELDS = {"call": "calls", "mac": "macs", "read": "read", "written": "written", "weight": "weights", "piece": "pieces"}
 """The fields of `OperatorTime`, and those of `Operators`, in their order."""
 
@@ -58,11 +64,13 @@ class NetworkFit:
 
     Args:
         operators: The times, fitted to all networks.
-        prices: The same in the order of `COLUMNS`, in nanoseconds, (m,).
+        on_chip: The elements on the chip that these times count from, one of `ON_CHIP`.
+        prices: The times in the order of `COLUMNS`, in nanoseconds, (m,).
         estimates: Milliseconds of each network, (n,), from a fit to other networks.
     """
 
     operators: tuple[OperatorTime, ...]
+    on_chip: int
     prices: Floats
     estimates: Floats
 
@@ -96,44 +104,80 @@ def fit_networks(works: Sequence[Sequence[Work]], milliseconds: Sequence[float])
     Raises:
         DefinitionError: There are too few networks for the times to fit.
     """
-    figures, times = figures_of(works), np.array(milliseconds, np.float64)
-    terms = _terms(figures)
-    needed = _networks_for(len(terms))
+    times = np.array(milliseconds, np.float64)
+    tried = _tried(works)
+    needed = _networks_for(tried[0].shape[1])
     if len(times) < needed:
-        message = f"needs at least {needed} networks to fit {len(terms)} times, and has {len(times)}"
+        message = f"needs at least {needed} networks to fit {tried[0].shape[1]} times, and has {len(times)}"
         raise DefinitionError.at("", "too_few_networks", message)
-    used = figures[:, terms]
     estimates = np.empty_like(times)
-    for held_out in np.array_split(np.random.default_rng(SEED).permutation(len(times)), FOLDS):
-        others = np.setdiff1d(np.arange(len(times)), held_out)
-        estimates[held_out] = used[held_out] @ least_squares(used[others], times[others])
+    for held_out, others in _folds(len(times)):
+        figures = tried[_chosen({n: each[others] for n, each in tried.items()}, times[others])]
+        estimates[held_out] = figures[held_out] @ least_squares(figures[others], times[others])
     if not estimates.all():
         raise DefinitionError.at("", "too_few_networks", "has a network that has nothing in common with the others")
+    on_chip = _chosen(tried, times)
+    figures = figures_of(works, on_chip)
     prices = np.zeros(figures.shape[1])
-    prices[terms] = least_squares(used, times) * NANOSECONDS
-    return NetworkFit(_operators(works, prices), prices, estimates)
+    prices[_terms(figures)] = least_squares(tried[on_chip], times) * NANOSECONDS
+    return NetworkFit(_operators(works, prices), on_chip, prices, estimates)
 
 
-COLUMNS = [(kind, name) for kind in KINDS for name in PRICES[kind]]
+def _tried(works: Sequence[Sequence[Work]]) -> dict[int, Floats]:
+    """Return, for each of `ON_CHIP`, the figures that have a time of their own.
+
+    Elements on a chip are tried where the networks are as many as the times when a fifth of four fifths is held out.
+    """
+    tried: dict[int, Floats] = {}
+    for on_chip in ON_CHIP:
+        figures = figures_of(works, on_chip)
+        terms = _terms(figures)
+        if not tried or _networks_for(_networks_for(len(terms))) <= len(works):
+            tried[on_chip] = figures[:, terms]
+    return tried
+
+
+def _folds(n: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield the places of each part of n networks, and those of all others."""
+    for held_out in np.array_split(np.random.default_rng(SEED).permutation(n), FOLDS):
+        yield held_out, np.setdiff1d(np.arange(n), held_out)
+
+
+def _chosen(tried: Mapping[int, Floats], times: Floats) -> int:
+    """Return the elements on the chip with the least squared relative error of networks that were not fitted."""
+    if len(tried) == 1:
+        return next(iter(tried))
+    errors = dict.fromkeys(tried, 0.0)
+    for on_chip, figures in tried.items():
+        for held_out, others in _folds(len(times)):
+            shares = figures[held_out] @ least_squares(figures[others], times[others]) / times[held_out]
+            errors[on_chip] += float(((shares - 1) ** 2).sum())
+    return min(errors, key=errors.__getitem__)
+
+
+COLUMNS = [(kind, name) for kind in KINDS for name in (*PRICES[kind], OFF_CHIP)]
 """The kinds and quantities whose times are fitted."""
 
 
-def figures_of(works: Sequence[Sequence[Work]]) -> Floats:
+def figures_of(works: Sequence[Sequence[Work]], on_chip: int = 0) -> Floats:
     """Return how much of each of `COLUMNS` each network contains, (n, m).
 
     Args:
         works: The operators of each network, stage by stage.
+        on_chip: The elements on the chip; with 0 nothing counts as off the chip.
     """
-    return np.array([sum(map(_figures, work), np.zeros(len(COLUMNS))) for work in works])
+    return np.array([sum((_figures(part, on_chip) for part in work), np.zeros(len(COLUMNS))) for work in works])
 
 
-@lru_cache(maxsize=4096)
-def _figures(part: Work) -> Floats:
+@lru_cache(maxsize=32_768)
+def _figures(part: Work, on_chip: int) -> Floats:
     """Return how much of each of `COLUMNS` a stage contains, (m,); many networks of a table have a stage in common."""
     figures = dict.fromkeys(COLUMNS, 0)
     for each in part:
         for name in PRICES[each.kind]:
             figures[each.kind, name] += getattr(each, FIELDS[name])
+        if on_chip:
+            figures[each.kind, OFF_CHIP] += each.off_chip(on_chip)
     return np.array([*figures.values()], np.float64)
 
 

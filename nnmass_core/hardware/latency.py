@@ -3,7 +3,8 @@
 A family defines the operators that its layers run (`Operators`, closed forms in the architecture's integers, like its
 other costs). A device's profile defines, for each kind of operator, the time of a call, a multiply-accumulate, an
 element read or written, a weight and a piece of a concatenation. The sum of the products is the latency (docs/theory.md
-(32)): a sum over stages, which the exact engine accepts as a limit and as an objective.
+(32)): a sum over stages, which the exact engine accepts as a limit and as an objective. A profile fitted to networks
+may add a time for each element written beyond what its device holds on the chip.
 """
 
 from __future__ import annotations
@@ -60,6 +61,9 @@ KINDS = (
 LONGEST = 2.0**45
 """The most nanoseconds of a stage, ten hours: longer times are reported as this, so that sums stay exact."""
 
+MOST_ON_CHIP = 2**40
+"""The most elements that can be on a chip: times the calls of a stage they are below 2^63."""
+
 MEASURES = ("latency", "throughput")
 """What a profile estimates: the time of one run, or the time that an image takes of many runs in batches."""
 
@@ -98,6 +102,15 @@ class Operators(NamedTuple):
             n: The number of layers.
         """
         return Operators(self.kind, *(n * figure for figure in self[1:]))
+
+    def off_chip(self, on_chip: int) -> Count:
+        """Return the elements written beyond those that stay on the chip: docs/theory.md (32).
+
+        Args:
+            on_chip: The elements of an output that stay there. Operators whose outputs differ count by their mean.
+        """
+        beyond = self.written - on_chip * self.calls
+        return np.maximum(beyond, 0) if isinstance(beyond, np.ndarray) else max(beyond, 0)
 
 
 Work = tuple[Operators, ...]
@@ -196,7 +209,10 @@ def pool(read: Count, written: Count) -> Operators:
 
 @dataclass(frozen=True, kw_only=True)
 class OperatorTime(Value):
-    """The time of an operator of one kind, in nanoseconds: per call, and per unit of each quantity."""
+    """The time of an operator of one kind, in nanoseconds: per call, and per unit of each quantity.
+
+    `off_chip` comes on top of `written`, for elements of an output beyond the model's `on_chip_elements`.
+    """
 
     kind: str = choice(KINDS, "Kind of operator.")
     call: float = number(0, 1e15, "Time of a call in nanoseconds.", example=21000.0)
@@ -206,6 +222,12 @@ class OperatorTime(Value):
     weight: float = number(0, 1e9, "Time of an element of the weights, in nanoseconds.", default=0.0, example=0.1)
     piece: float = number(
         0, 1e12, "Time of a tensor split off or concatenated, in nanoseconds.", default=0.0, example=900.0
+    )
+    off_chip: float = number(
+        *(0, 1e9, "More time of an element written beyond `on_chip_elements`, in nanoseconds."),
+        default=0.0,
+        example=0.1,
+        added=True,
     )
 
     @property
@@ -292,6 +314,7 @@ class LatencyModel(Value):
         measure: What the milliseconds are: `latency`, of one run, or `throughput`, 1,000 by the images of a second.
         batch: Images of a run.
         fitted_to: The networks whose measured times were fitted, by family; empty where operators were timed.
+        on_chip_elements: The elements of an operator's output that take no `off_chip` time.
 
     Raises:
         DefinitionError: A field is wrong; each problem names its field.
@@ -310,6 +333,11 @@ class LatencyModel(Value):
     fitted_to: tuple[TimedFamily, ...] = sequence(
         TimedFamily, 0, 100, "Networks whose times were fitted; empty where operators were timed.", (), added=True
     )
+    on_chip_elements: int = integer(
+        *(0, MOST_ON_CHIP, "Elements of an operator's output that take no `off_chip` time.", 0),
+        example=262_144,
+        added=True,
+    )
 
     def cross_check(self) -> Iterator[Problem]:
         """Yield problems between fields that are each valid."""
@@ -322,6 +350,11 @@ class LatencyModel(Value):
     def prices(self) -> dict[str, tuple[float, ...]]:
         """The times of each kind, in the order of the fields of `Operators`."""
         return {operator.kind: operator.prices for operator in self.operators}
+
+    @cached_property
+    def _off_chip(self) -> dict[str, float]:
+        """The times of the kinds that take one beyond the elements on the chip."""
+        return {operator.kind: operator.off_chip for operator in self.operators if operator.off_chip}
 
     @cached_property
     def digest(self) -> str:
@@ -372,6 +405,8 @@ class LatencyModel(Value):
         """
         products = (p * n for each in work for p, n in zip(self.prices[each.kind], each[1:], strict=True))
         total: Any = sum(products, 0.0)
+        beyond = ((self._off_chip[each.kind], each) for each in work if each.kind in self._off_chip)
+        total = sum((price * each.off_chip(self.on_chip_elements) for price, each in beyond), total)
         if isinstance(total, np.ndarray):
             return np.rint(np.minimum(total, LONGEST)).astype(np.int64)
         return round(min(total, LONGEST))

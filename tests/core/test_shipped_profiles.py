@@ -52,7 +52,7 @@ def test_a_search_with_a_shipped_profile_is_exact(name: str, objective: Objectiv
 
 
 def by_quantity(operators: Iterable[OperatorTime]) -> dict[tuple[str, int], float]:
-    return {(one.kind, place): price for one in operators for place, price in enumerate(one.prices)}
+    return {(one.kind, place): price for one in operators for place, price in enumerate((*one.prices, one.off_chip))}
 
 
 @pytest.mark.skipif(not DATA.is_file(), reason="the table of the public benchmark is not here")
@@ -65,6 +65,7 @@ def test_the_shipped_profiles_are_those_of_the_table() -> None:
         fit = fit_networks([table.works[place] for place in timed], milliseconds[timed].tolist())
         kept = devices()[board.name].latency
         assert kept is not None
+        assert kept.on_chip_elements == fit.on_chip
         assert by_quantity(kept.operators) == pytest.approx(by_quantity(fit.operators), rel=1e-4, abs=1e-12)
         assert encode(kept.held_out) == pytest.approx(encode(error_of(fit.estimates, milliseconds[timed], 1)), rel=1e-4)
         assert kept.fitted_to == (replace(ranges, networks=len(timed)),)
