@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from nnmass_core.architecture import Architecture
 from nnmass_core.campaigns.pool import Best, Candidates, Floats, Score
 from nnmass_core.campaigns.spread import SHARE
+from nnmass_core.codec import JsonValue
 from nnmass_core.engine.chain import QUANTITIES, Chain, Ints
 from nnmass_core.engine.control import Control
 from nnmass_core.engine.problem import RANKING, ChainProblem, Key
@@ -19,8 +20,8 @@ from nnmass_core.errors import DefinitionError
 from nnmass_core.hardware.latency import greatest
 from nnmass_core.request import Maximize, SearchRequest
 from nnmass_core.search import problem_of
-from nnmass_core.verification.controls import NearBudget
-from nnmass_core.verification.tilted import path_sums
+from nnmass_core.verification.controls import LISTED, NearBudget
+from nnmass_core.verification.tilted import every_path, path_sums
 
 DRAWN = 1000
 """The most random networks near the budget among the candidates."""
@@ -128,17 +129,32 @@ class EnginePool:
         return kept
 
     def _locate(self, architecture: Architecture) -> None:
-        """Describe a known network if the space and the budget have it: it is among those of its params and MACs."""
+        """Describe a known network if the space and the budget have it: it is among those of its params and MACs.
+
+        Chains of the options whose integers stand in its definition are looked at first: few networks consist of these.
+        """
         figures, caps, floors = architecture.evaluation, dict(self._problem.caps), dict(self._problem.floors)
         for column, value in ((PARAMS, figures.params), (MACS, figures.macs)):
             if not floors.get(column, 0) <= value <= caps.get(column, value):
                 return
             caps[column] = floors[column] = value
         problem = replace(self._problem, caps=tuple(caps.items()), floors=tuple(floors.items()))
-        paths = _solved(problem, EQUAL)[0]
-        keys = self._keys(problem.chain, paths)
-        if architecture.arch_id in keys:
-            self._of(problem.chain, paths[[keys.index(architecture.arch_id)]])
+        numbers, whole = [*_numbers(architecture.definition())], problem.chain
+        for chain in (_with_runs(whole, numbers), _with_numbers(whole, numbers), whole):
+            paths = self._equal(replace(problem, chain=chain))
+            keys = self._keys(chain, paths)
+            if architecture.arch_id in keys:
+                self._of(chain, paths[[keys.index(architecture.arch_id)]])
+                return
+
+    def _equal(self, problem: ChainProblem) -> Ints:
+        """Return the paths, or some of them, whose params and MACs are those that the limits leave, (n, stages)."""
+        if not 0 < problem.chain.count() <= LISTED:
+            return _solved(problem, EQUAL)[0] if problem.chain.count() else self._no_path()
+        paths, caps = every_path(problem.chain), dict(problem.caps)
+        equal = path_sums(problem.chain, paths)[:, [PARAMS, MACS]] == [caps[PARAMS], caps[MACS]]
+        found: Ints = paths[equal.all(axis=1)]
+        return found
 
     def _keys(self, chain: Chain, paths: Ints) -> list[str]:
         return [self._request.space.architecture(integers).arch_id for integers in chain.path_integers(paths).tolist()]
@@ -169,6 +185,37 @@ class EnginePool:
 
     def _no_path(self) -> Ints:
         return np.zeros((0, len(self._problem.chain.stages)), np.int64)
+
+
+def _numbers(definition: JsonValue) -> Iterator[int]:
+    """Yield every integer of a definition, in its order."""
+    if isinstance(definition, int):
+        yield int(definition)
+    elif isinstance(definition, Mapping | list):
+        for inner in definition.values() if isinstance(definition, Mapping) else definition:
+            yield from _numbers(inner)
+
+
+def _with_numbers(chain: Chain, numbers: list[int]) -> Chain:
+    """Return the chain of the options whose integers are all among some numbers or 0."""
+    return _taking(chain, [np.all(np.isin(stage.integers, [0, *numbers]), axis=1) for stage in chain.stages])
+
+
+def _with_runs(chain: Chain, numbers: list[int]) -> Chain:
+    """Return the chain of the options whose integers follow one another among some numbers, or are all 0."""
+    kept: list[NDArray[np.bool_]] = []
+    for stage in chain.stages:
+        width = stage.integers.shape[1]
+        rows: NDArray[np.bool_] = np.all(stage.integers == 0, axis=1)
+        for first in range(len(numbers) - width + 1):
+            rows |= np.all(stage.integers == numbers[first : first + width], axis=1)
+        kept.append(rows)
+    return _taking(chain, kept)
+
+
+def _taking(chain: Chain, rows: list[NDArray[np.bool_]]) -> Chain:
+    stages = tuple(stage.take(np.flatnonzero(kept)) for stage, kept in zip(chain.stages, rows, strict=True))
+    return Chain(stages, chain.nodes, chain.shape_columns, chain.quantities, chain.parts)
 
 
 def _most(column: int) -> tuple[Key, ...]:

@@ -18,9 +18,10 @@ from nnmass_core.campaigns.pool import ListPool, Score
 from nnmass_core.engine.chain import Chain, Ints
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_space
+from nnmass_core.named.presets import resolve_space
 from nnmass_core.request import Minimize, SearchRequest
 from nnmass_core.search import problem_of
-from nnmass_core.verification.tilted import every_path
+from nnmass_core.verification.tilted import every_path, tilt_below
 
 IMAGE = {"channels": 3, "height": 32, "width": 32}
 SPACES: dict[str, dict[str, Any]] = {
@@ -130,6 +131,18 @@ def test_a_campaign_repeats_its_plan_with_a_fresh_pool() -> None:
     assert len({each.key for each in done}) == 16
     best = max(accuracy(network) for network in within("densenet_mlp")[2])
     assert max(result.accuracy or 0 for result in measured) >= best - 0.2
+
+
+@pytest.mark.parametrize("preset", ["mobilenet-v2-tiny", "densenet-cifar-free", "resnet-tiny", "densenet-mlp-mnist"])
+def test_measured_networks_of_large_spaces_are_found_again(preset: str) -> None:
+    one = SearchRequest(space=resolve_space(preset), budget=Budget(max_params=900_000))
+    space, chain = one.space, problem_of(one).chain
+    drawn = tilt_below(chain, [1], np.array([900_000.0]), 0.5).draw(4, np.random.default_rng(0))
+    networks = [space.architecture(integers) for integers in chain.path_integers(drawn).tolist()]
+    inside = [network for network in networks if network.evaluation.params <= 900_000]
+    keys = [network.arch_id for network in inside]
+    assert keys
+    assert EnginePool(one, networks).describe(keys).keys == tuple(keys)
 
 
 def test_known_networks_outside_the_budget_are_left_out() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from nnmass_core.campaigns.plan import Measured, Proposal, confirmations, leaders, plan
+from nnmass_core.campaigns.plan import Measured, Proposal, Strategy, confirmations, leaders, plan
 from nnmass_core.campaigns.pool import Candidates, ListPool, Score, costs_of
 from nnmass_core.errors import DefinitionError
 
@@ -33,7 +35,7 @@ def accuracy_of(pool: ListPool, key: str) -> float:
     return float(80 + 3 * one.terms[0, 0] + 2 * one.terms[0, 1] - (one.terms[0, 2] - 1) ** 2)
 
 
-def run(pool: ListPool, trainings: int, rounds: int, strategy: str = "spread-fit-confirm") -> list[list[Proposal]]:
+def run(pool: ListPool, trainings: int, rounds: int, strategy: Strategy = "spread-fit-confirm") -> list[list[Proposal]]:
     """Run a campaign with the made-up accuracy and return its rounds."""
     done: list[list[Proposal]] = []
     measured: list[Measured] = []
@@ -49,7 +51,7 @@ def run(pool: ListPool, trainings: int, rounds: int, strategy: str = "spread-fit
     [(16, 2, [8, 8]), (9, 3, [5, 2, 2]), (8, 1, [8]), (1, 2, [1]), (3, 9, [2, 1])],
 )
 def test_rounds_spend_the_trainings_and_never_repeat_a_network(
-    strategy: str, trainings: int, rounds: int, sizes: list[int]
+    strategy: Strategy, trainings: int, rounds: int, sizes: list[int]
 ) -> None:
     done = run(ListPool(networks(60)), trainings, rounds, strategy)
     assert [len(proposals) for proposals in done] == sizes
@@ -64,9 +66,9 @@ def test_the_first_round_has_every_control() -> None:
     mass, macs = listed.nn_mass, listed.macs
     full = np.flatnonzero(macs >= 0.95 * macs.max())
     rows = {
-        "most_macs": np.argmax(macs),
-        "spend": min(full, key=lambda row: (-mass[row], macs[row])),
-        "most_params": np.argmax(listed.params),
+        "most_macs": int(np.argmax(macs)),
+        "spend": min(full.tolist(), key=lambda row: (-mass[row], macs[row])),
+        "most_params": int(np.argmax(listed.params)),
         "most_nn_mass": min(range(60), key=lambda row: (-mass[row], macs[row])),
     }
     assert len({*rows.values()}) == 3
@@ -83,8 +85,8 @@ def test_a_spread_covers_the_networks_near_the_budget_better_than_chance() -> No
     places = np.log(np.column_stack([near.macs, near.params, near.nn_mass]))
     places = (places - places.mean(axis=0)) / places.std(axis=0)
 
-    def gap(strategy: str) -> float:
-        keys = {one.key for one in plan(pool, [], 24, 2, strategy, 0)}  # type: ignore[arg-type]
+    def gap(strategy: Strategy) -> float:
+        keys = {one.key for one in plan(pool, [], 24, 2, strategy, 0)}
         rows = [row for row, key in enumerate(near.keys) if key in keys]
         return float(((places[:, None] - places[rows][None]) ** 2).sum(axis=2).min(axis=1).max())
 
@@ -141,7 +143,7 @@ def test_the_list_gives_the_greatest_scores() -> None:
 
 @pytest.mark.parametrize(("field", "value"), [("trainings", 0), ("rounds", 0), ("strategy", "best")])
 def test_a_wrong_argument_is_named(field: str, value: object) -> None:
-    arguments = {"trainings": 16, "rounds": 2, "strategy": "top"} | {field: value}
+    arguments: dict[str, Any] = {"trainings": 16, "rounds": 2, "strategy": "top"} | {field: value}
     with pytest.raises(DefinitionError) as caught:
         plan(ListPool(networks(5)), [], seed=0, **arguments)
     assert [problem.field for problem in caught.value.problems] == [field]
