@@ -133,9 +133,10 @@ def surplus_prices(prices: Prices, row: int, budget: Floats, stages: int) -> Pri
     return Prices(multipliers, _constant(multipliers, budget, stages), 0.0, [], weight=0.0)
 
 
-def unpriced(prices: Prices, row: int, budget: Floats, stages: int) -> Prices:
-    """Return prices of all constraints from those of all but constraint `row`, which they leave out."""
-    multipliers = np.insert(prices.multipliers, row, 0.0)
+def with_unpriced(prices: Prices, priced: NDArray[np.bool_], budget: Floats, stages: int) -> Prices:
+    """Return prices of all constraints from prices of some of them: those of the others are 0. priced: (rows,)."""
+    multipliers = np.zeros(len(budget))
+    multipliers[priced] = prices.multipliers
     return Prices(multipliers, _constant(multipliers, budget, stages), prices.bound, prices.path)
 
 

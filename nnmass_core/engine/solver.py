@@ -29,7 +29,7 @@ from nnmass_core.engine.bounds import (
     price,
     spread_prices,
     surplus_prices,
-    unpriced,
+    with_unpriced,
 )
 from nnmass_core.engine.chain import Chain, Floats, Ints, Stage
 from nnmass_core.engine.control import Control
@@ -199,7 +199,7 @@ class Solver:
         if prices is None:
             return True
         self._most_labels = most_labels
-        prices = self._kept(prices)
+        prices = prices[:PRICES_KEPT]
         bounds = option_bounds(self._layers, self._nodes, prices)
         if self._enumerate(prices, bounds, threshold - _tolerance(threshold)):
             return True
@@ -237,7 +237,7 @@ class Solver:
         self._improve([attempt.path for attempt in prices])
         if self._has_enough():
             return False, prices[0].bound
-        prices = self._kept(prices)
+        prices = prices[:PRICES_KEPT]
         if not np.isfinite(self.pool.worst(self._first)):
             surplus = self._surplus_prices()
             if surplus is None:
@@ -282,22 +282,6 @@ class Solver:
         value = float(self._beaten)
         quantum = 1 / (self.chain.common_denominator if self._first.column == MASS else 1)
         return value + quantum / 2 - _tolerance(value)
-
-    def _kept(self, prices: list[Prices]) -> list[Prices]:
-        """Return the tightest prices, and with them the tightest that leave out a limit to which the first key goes.
-
-        The tightest ones price such a limit alone, since a mixture of paths meets it: they leave nearly every partial
-        path. The others know what it takes to get there.
-        """
-        kept = prices[:PRICES_KEPT]
-        for row, key in enumerate(self._row_keys):
-            if key == self._first:
-                others = np.arange(len(self._budget)) != row
-                layers = [replace(this, use=this.use[:, others]) for this in self._layers]
-                known = ("worthy", self._first, *(k for k in self._row_keys if k != key))
-                found = self._best_prices(known, layers, self._budget[others], self._reach[others], self._worst)
-                kept.append(unpriced(found[0], row, self._budget, len(layers)))
-        return kept
 
     def _surplus_prices(self) -> list[Prices] | None:
         """Return prices that separate paths that can still be feasible from others, or None when no path can.
@@ -351,10 +335,17 @@ class Solver:
         self._layers = [replace(this, use=this.use[:, tight]) for this in self._layers]
 
     def _prices(self, best: float) -> list[Prices]:
+        """Return the tightest prices first. best: no path's first key exceeds it, (38)."""
         spread = max(best - self._worst, 1e-9)
         self._reach = reach = spread / np.maximum(self._budget - self._least, 1.0)
-        known = ("worthy", self._first, *self._row_keys)
-        prices = self._best_prices(known, self._layers, self._budget, reach, self._worst)
+        own = np.array([key == self._first for key in self._row_keys], bool)
+        layers = [replace(this, use=this.use[:, ~own]) for this in self._layers] if own.any() else self._layers
+        known = ("worthy", self._first, *(key for key in self._row_keys if key != self._first))
+        prices = self._best_prices(known, layers, self._budget[~own], reach[~own], self._worst)
+        if own.any():
+            prices = [with_unpriced(one, ~own, self._budget, len(layers)) for one in prices]
+            prices += [price(self._layers, self._nodes, self._budget, row) for row in np.eye(len(own))[own]]
+            prices.sort(key=lambda one: one.bound)
         kept = [dict(zip(self._row_keys, one.multipliers.tolist(), strict=True)) for one in prices[:PRICES_KEPT]]
         self.chain.memory["latest", self._first] = _Latest(kept, prices[0].bound)
         return prices
@@ -439,16 +430,18 @@ class Solver:
 
     def _lower_threshold(self, prices: list[Prices]) -> tuple[bool, float]:
         """Enumerate down from the bound until the best k are known; return as `_run`."""
-        bound, step, covered, least = self._tightened(prices[0]), FIRST_STEP, np.inf, self._least_better()
+        bound, step, covered, least = self._tightened(prices), FIRST_STEP, np.inf, self._least_better()
         if bound == -np.inf or bound < least:  # the filter admits no path, or none that is better
             return True, bound
         bounds = option_bounds(self._layers, self._nodes, prices)
         if not np.isfinite(self.pool.worst(self._first)):
             self._dive(prices, bounds, bound - (bound - self._worst) * step)
-        complete = False
+        complete, before = False, 0
         while not complete:
             known = self.pool.worst(self._first)
             goal = max(known if np.isfinite(known) else self._worst, least)
+            if bound - goal <= 4 * _tolerance(bound):
+                step = 1.0  # nothing lies between
             threshold = bound - (bound - goal) * step if step < 1 else goal
             threshold -= _tolerance(threshold)
             labels = self.labels
@@ -457,16 +450,22 @@ class Solver:
             covered = threshold
             # with a margin: an equal mass can round to a double just below the threshold
             complete = step >= 1 or self.pool.worst(self._first) >= threshold + _tolerance(threshold) / 2
-            step *= 4 if self.labels - labels < LITTLE else 2  # the fixed cost of another threshold then counts
+            took = self.labels - labels
+            step *= 4 if took < max(LITTLE, 2 * before) else 2  # the cost of another threshold as such then counts
+            before = took
         best = float(self.pool.additive[0, self._first.column] * self._first.sign) if len(self.pool) else -np.inf
         return complete, best if complete else max(best, min(bound, covered))
 
-    def _tightened(self, prices: Prices) -> float:
-        """Return the bound of the prices on the paths that the filter admits."""
-        survey = Survey(self._layers, self._nodes, self._budget, [prices], -np.inf)
+    def _tightened(self, prices: list[Prices]) -> float:
+        """Return the tightest bound of the prices on the paths that the filter admits."""
+        of_value = [one for one in prices if one.weight]
+        survey = Survey(self._layers, self._nodes, self._budget, of_value, -np.inf)
         onward, start = self._within.onward(survey) if self._within else None, np.zeros(1, np.int64)
         following = onward.best(0, start, start) if onward else None
-        return prices.bound if following is None else min(prices.bound, float(following[0][0, 0]) + prices.constant)
+        if following is None:
+            return prices[0].bound
+        constants = np.array([one.constant for one in of_value])
+        return min(prices[0].bound, float((following[0][0] + constants).min()))
 
     def _enumerate(self, prices: list[Prices], bounds: list[Floats], threshold: float) -> bool:
         """Offer every feasible path that reaches the threshold and may enter the pool; False when it was cut short."""

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from nnmass_core.budget import Budget
+from nnmass_core.engine import solver
+from nnmass_core.engine.bounds import best_prices
 from nnmass_core.engine.chain import Chain, Ints
 from nnmass_core.engine.control import Control
 from nnmass_core.engine.listing import Listing, listed_best
@@ -281,3 +283,20 @@ def test_a_range_of_nn_mass_skips_the_sums_that_no_network_has() -> None:
     assert found.additive[0, [params, macs]].tolist() == [874_290, 86_338_048]
     assert found.labels < 200_000
     assert beats(problem, found.masses[0], out_of_time_after(0)) is False
+
+
+def test_a_limit_between_two_sums_takes_no_more_than_the_lower_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    priced: list[int] = []
+
+    def counted(*given: Any) -> Any:
+        priced.append(1)
+        return best_prices(*given)
+
+    monkeypatch.setattr(solver, "best_prices", counted)
+    chain = chain_of(resolve_space("wide-resnet-cifar-free"))
+    params, macs = (chain.quantities.index(name) for name in ("params", "macs"))
+    problem = ChainProblem(chain, floors=((macs, 75_000_000),)).capped(params, 2_000_000).capped(macs, 300_000_000)
+    between, at = (best_paths(replace(problem, most_mass=Fraction(m)), 1, Control()) for m in ("1958.4", "1936"))
+    assert between.masses == at.masses == [Fraction(1936)]
+    assert between.labels == at.labels < 10_000
+    assert len(priced) == 2

@@ -117,8 +117,11 @@ class _Walk:
             if near > reach.farthest or reach.occurs(near):
                 break
             near = reach.first(near + 1)
-        if near <= reach.farthest:
-            self._open = Fraction(self._key.sign * reach.value(near), self._unit)
+        if near > reach.farthest:
+            return
+        limit, up = Fraction(reach.value(near), self._unit), self._key.sign > 0
+        self._open = self._key.sign * limit
+        self._problem = replace(self._problem, most_mass=limit) if up else replace(self._problem, least_mass=limit)
 
     def beats(self, value: Fraction) -> bool | None:
         """See `beats`."""
