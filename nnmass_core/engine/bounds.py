@@ -56,6 +56,13 @@ class Layer:
         numbers[self.groups.starts[1:]] = 1
         return np.cumsum(numbers)
 
+    @cached_property
+    def edges(self) -> list[int]:
+        """Where the options of each node start, and where those of the last one end; without nodes after the last."""
+        last = int(self.source[-1]) if len(self.source) else -1
+        edges: list[int] = np.searchsorted(self.source, np.arange(last + 2)).tolist()
+        return edges
+
     def kept(self, keep: NDArray[np.bool_] | Ints) -> Layer:
         """Return the layer with only these options, given as a mask or as ascending positions."""
         source, target = self.source[keep], self.target[keep]
@@ -95,8 +102,8 @@ def best_path(layers: list[Layer], values: list[Floats], onward: list[Floats]) -
     """Return one path, as positions in each layer, whose sum of `values` is onward[0]."""
     node, path = 0, []
     for this, value, after in zip(layers, values, onward[1:], strict=True):
-        low, high = np.searchsorted(this.source, [node, node + 1])
-        position = int(low + np.argmax(value[low:high] + after[this.target[low:high]]))
+        low, high = this.edges[node : node + 2]
+        position = low + int((value[low:high] + after[this.target[low:high]]).argmax())
         path.append(position)
         node = int(this.target[position])
     return path
