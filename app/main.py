@@ -16,6 +16,7 @@ from app.architectures import routes as architectures
 from app.auth.callers import Callers
 from app.auth.keys import Scope
 from app.auth.rate_limits import RateLimits
+from app.campaigns import routes as campaigns
 from app.config import Settings
 from app.devices import routes as devices
 from app.evidence import routes as evidence
@@ -58,7 +59,13 @@ FEATURES = {
         exports.router,
         evidence.router,
     ),
-    Scope.TRAIN: (verifications.router, verifications.names, exports.of_trainings, measurements.router),
+    Scope.TRAIN: (
+        verifications.router,
+        verifications.names,
+        exports.of_trainings,
+        measurements.router,
+        campaigns.router,
+    ),
 }
 """The scope that a feature's routes need in addition to `read`; each of its routes requires it."""
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from app.cli import app as command_line
 from app.config import Settings
 from app.exports import service as exports
-from app.jobs import lifecycle, retention
+from app.jobs import lifecycle, retention, rounds
 from app.jobs.lifecycle import State
 from app.jobs.retention import SEARCHES, VERIFICATIONS, PruneReport, RetentionPolicy, age_of
 from app.jobs.sweeper import PRUNE_EVERY_SECONDS, Sweeper
@@ -78,6 +78,8 @@ class World:
 @pytest.fixture
 def world(backend: Backend, worker: Context) -> World:
     world = World(client_of(create_app(backend.settings)), backend)
+    for name, age, seed in (("old", OLD, 7), ("new", NEW, 8)):
+        _campaign(world, worker, name, age, seed)
     _searches(world, worker)
     _trainings(world)
     _others(world)
@@ -165,6 +167,21 @@ def _others(world: World) -> None:
         world.end(name, made, age, State.SUCCEEDED)
 
 
+def _campaign(world: World, worker: Context, name: str, age: timedelta, seed: int) -> None:
+    """Run a campaign of one network; its training ended long ago."""
+    question = {field: value for field, value in SEARCH.items() if field != "top_k"}
+    body = {"search": question, "strategy": "top", "trainings": 1, "confirm": 0, "rounds": 1, "seeds": [seed]}
+    body |= {"dataset": "digits", "recipe": "mlp-paper"}
+    made = world.client.post("/v1/campaigns", json=body).json()["id"]
+    assert search_tasks.run_next(worker)
+    held = trainings.claim(world.backend.database)
+    trainings.finish(world.backend.database, held, {seed: 7})
+    rounds.advance(world.backend.database)
+    assert search_tasks.run_next(worker)
+    world.end(f"{name} campaign", made, age)
+    world.end(f"training of the {name} campaign", held.job_id, OLD)
+
+
 def prune(world: World, *arguments: str) -> tuple[PruneReport, str]:
     """Run the command, and read what it prints."""
     urls = {"database_url": "NNMASS_DATABASE_URL", "broker_url": "NNMASS_BROKER_URL"}
@@ -213,6 +230,11 @@ CASES: list[tuple[list[str], set[str]]] = [
     (["--keep-tagged"], OLD_SEARCHES - {"old and tagged"}),
     (["--kind", "verifications"], OLD_TRAININGS),
     (["--kind", "searches", "--kind", "verifications"], OLD_SEARCHES | OLD_TRAININGS | {"old, trained long ago"}),
+    (["--kind", "campaigns"], {"old campaign"}),
+    (
+        ["--kind", "campaigns", "--kind", "verifications"],
+        OLD_TRAININGS | {"old campaign", "training of the old campaign"},
+    ),
     (["--kind", "measurements"], {"old measurement"}),
     (["--kind", "exports"], {"old export", "file of the old training"}),
     (["--kind", "exports", "--kind", "verifications"], OLD_TRAININGS | {"old export"}),

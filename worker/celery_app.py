@@ -8,9 +8,10 @@ from collections.abc import Callable
 from celery import Celery
 
 from app.config import Settings
-from app.jobs import broker, lifecycle
+from app.jobs import broker, lifecycle, rounds
+from app.jobs.sweeper import Sweeper
 from app.processes.parent_watch import watch_parent
-from worker import files_tasks, maintenance_tasks, process, search_tasks, train_tasks
+from worker import files_tasks, process, search_tasks, train_tasks
 from worker.process import Context
 
 log = logging.getLogger("nnmass.worker")
@@ -23,14 +24,15 @@ process.connect(app, settings)
 
 @app.task(name=broker.LOOK["search"])
 def look_for_search() -> None:
-    """Run the oldest queued search."""
+    """Run the oldest queued search, or the next step of a campaign."""
     look("search", search_tasks.run_next)
 
 
 @app.task(name=broker.LOOK["train"])
 def look_for_training() -> None:
-    """Run the oldest queued training."""
+    """Run the oldest queued training; a campaign may have waited for it."""
     look("train", train_tasks.run_next)
+    rounds.advance(process.context(notify).database)
 
 
 @app.task(name=broker.LOOK["files"])
@@ -43,7 +45,7 @@ def look(queue: str, run_next: Callable[[Context], bool]) -> None:
     """Run the oldest job of a queue; notify the queue again while it has more."""
     if process.is_stopping():
         return  # notifications fetched earlier must start no work now
-    context = process.context()
+    context = process.context(notify)
     if run_next(context) and not process.is_stopping():
         with context.database.read() as session:
             more = lifecycle.queued(session, queue)
@@ -53,8 +55,9 @@ def look(queue: str, run_next: Callable[[Context], bool]) -> None:
 
 @app.task(name=broker.LOOK["maintenance"])
 def look_after_jobs() -> None:
-    """Sweep now."""
-    maintenance_tasks.sweep(process.context(), notify)
+    """Sweep now: a notification on this queue starts a sweep immediately, not at the next interval."""
+    context = process.context(notify)
+    Sweeper(context.database, context.settings, notify).sweep()
 
 
 def notify(queue: str) -> None:

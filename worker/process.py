@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from multiprocessing.synchronize import Event
@@ -33,15 +34,18 @@ class Context:
     worker: str
 
 
-def context() -> Context:
-    """Return this process's context; a forked process gets its own, since connections cannot be shared."""
-    return _context_of(os.getpid())
+def context(announce: Callable[[str], None]) -> Context:
+    """Return this process's context; a forked process gets its own, since connections cannot be shared.
+
+    announce: called with each queue in which a committed transaction put work.
+    """
+    return _context_of(os.getpid(), announce)
 
 
 @lru_cache(maxsize=1)
-def _context_of(pid: int) -> Context:
+def _context_of(pid: int, announce: Callable[[str], None]) -> Context:
     settings = Settings()
-    return Context(settings, Database(settings.sqlalchemy_url), worker_name(pid))
+    return Context(settings, Database(settings.sqlalchemy_url, announce), worker_name(pid))
 
 
 def worker_name(pid: int) -> str:
@@ -80,7 +84,7 @@ def connect(celery: Celery, settings: Settings) -> None:
         dispatcher = Dispatcher(settings)
         dispatcher.start()
         (queue,) = sender.task_consumer.queues
-        database = Database(settings.sqlalchemy_url)
+        database = Database(settings.sqlalchemy_url, dispatcher.notify)
         Sweeper(database, settings, dispatcher.notify, worker=(worker_name(os.getpid()), queue.name)).start()
         if broker.LOOK[queue.name] in celery.tasks:
             dispatcher.notify(queue.name)

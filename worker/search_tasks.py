@@ -1,4 +1,4 @@
-"""Run searches: load, compute without an open session, save in one fenced transaction."""
+"""The queue `search`: steps of campaigns, and searches: load, compute without an open session, save under the fence."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from sqlalchemy import update
 from sqlalchemy.orm import Session, joinedload
 
+from app.campaigns import repository as campaigns
 from app.jobs import lifecycle
 from app.jobs.lifecycle import Claim
 from app.searches import repository, service
@@ -22,6 +23,7 @@ from nnmass_core.engine.control import Control
 from nnmass_core.errors import DefinitionError, UnknownVersion
 from nnmass_core.request import SearchRequest
 from nnmass_core.search import search
+from worker import campaign_tasks
 from worker.heartbeat import Heartbeat
 from worker.job_runner import Failed
 from worker.job_runner import run_next as run_next_of
@@ -31,8 +33,8 @@ log = logging.getLogger("nnmass.search")
 
 
 def run_next(context: Context) -> bool:
-    """Claim the oldest queued search and run it. Return False when there is none."""
-    return run_next_of(context, QUEUE, {KIND: _run})
+    """Claim the oldest job of the queue and run it. Return False when there is none."""
+    return run_next_of(context, QUEUE, {KIND: _run, campaigns.KIND: campaign_tasks.advance})
 
 
 def _run(context: Context, claim: Claim) -> None:

@@ -41,6 +41,7 @@ class Kind(StrEnum):
 
     SEARCHES = "searches"
     VERIFICATIONS = "verifications"
+    CAMPAIGNS = "campaigns"
     MEASUREMENTS = "measurements"
     EXPORTS = "exports"
 

@@ -6,6 +6,8 @@
       └──lease expired───┘            failed, cancelled ──retry──> queued
                                       all but running ──delete──> gone
 
+A running job without a lease is parked: it holds no worker, while others work for it (app/jobs/rounds.py).
+
 A job with a source takes the result of that job, an equal one: it is added as succeeded if its source has succeeded,
 else it waits until its source has ended.
 
@@ -133,7 +135,7 @@ def enqueue(session: Session, job_id: UUID, *, kind: str, queue: str, owner: str
     Raises Unserved where the service cannot do the work of this queue, and TooMany when the owner has too many waiting
     jobs.
     """
-    _check_served(session, queue)
+    check_served(session, queue)
     moment = _check_room(session, owner, job_id)
     job = Job(id=job_id, kind=kind, queue=queue, owner=owner, source_id=source_id, state=State.QUEUED)
     _add(session, job, 0.0, WAITING, Event.STATUS, moment)
@@ -168,8 +170,8 @@ def _log_queued(job_id: UUID, kind: str, queue: str) -> None:
     tracing.queued(job_id)
 
 
-def _check_served(session: Session, queue: str) -> None:
-    """Refuse a job that would have to fail."""
+def check_served(session: Session, queue: str) -> None:
+    """Refuse work that would have to fail. Raises Unserved."""
     reason = refusal(session, queue)
     if reason is not None:
         raise Unserved(reason)
@@ -312,6 +314,37 @@ def release(session: Session, claim: Claim) -> bool:
     return bool(_change(session, put_back, Event.STATUS))
 
 
+def park(session: Session, claim: Claim, fraction: float, message: str) -> bool:
+    """Give up the worker until `unpark`, while others work for the job. Return False when it is not this worker's.
+
+    The claim ends, and attempts count anew: a worker has done its part.
+    """
+    parked = _held(claim).values(
+        lease_until=None,
+        worker=None,
+        attempt=0,
+        fence=Job.fence + 1,
+        progress_fraction=fraction,
+        progress_message=message[:LONGEST_MESSAGE],
+    )
+    return bool(_change(session, parked, Event.PROGRESS))
+
+
+def report_parked(session: Session, job_id: UUID, fraction: float, message: str) -> None:
+    """Store the progress of a parked job, and add its event if the message is another one."""
+    said = message[:LONGEST_MESSAGE]
+    progress = update(Job).where(_parked(job_id), Job.progress_message != said)
+    _change(session, progress.values(progress_fraction=fraction, progress_message=said), Event.PROGRESS)
+
+
+def unpark(session: Session, job_id: UUID) -> bool:
+    """Queue a parked job again, as if it had just been added; return whether it was parked."""
+    again = _change(session, update(Job).where(_parked(job_id)).values(**_waiting(now(session))), Event.STATUS)
+    for job in again:
+        announce_work(session, job.queue)
+    return bool(again)
+
+
 def give_up_attempt(session: Session, claim: Claim, code: str, message: str, most_attempts: int) -> bool:
     """Put the job back after an attempt that died although its worker lives, or fail it after its last attempt.
 
@@ -346,7 +379,7 @@ def retry(session: Session, job_id: UUID) -> bool:
     found = session.execute(select(Job.owner, Job.queue).where(given_up)).one_or_none()
     if found is None:
         return False
-    _check_served(session, found.queue)
+    check_served(session, found.queue)
     moment = _check_room(session, found.owner, job_id)
     again = _change(
         session,
@@ -503,6 +536,10 @@ def _mine(claim: Claim) -> ColumnElement[bool]:
 
 def _held(claim: Claim) -> Update:
     return update(Job).where(_mine(claim))
+
+
+def _parked(job_id: UUID) -> ColumnElement[bool]:
+    return and_(Job.id == job_id, Job.state == State.RUNNING, Job.lease_until.is_(None))
 
 
 def _waiting(notified_at: datetime) -> dict[str, object]:

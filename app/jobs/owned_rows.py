@@ -10,9 +10,9 @@ from sqlalchemy import BindParameter, Select, select
 from sqlalchemy.orm import contains_eager
 
 from app.jobs.lifecycle import State
-from app.storage.models import Job, Measurement, Search, Verification
+from app.storage.models import Campaign, Job, Measurement, Search, Verification
 
-Owned = TypeVar("Owned", Search, Verification, Measurement)
+Owned = TypeVar("Owned", Search, Verification, Measurement, Campaign)
 Query = TypeVar("Query", bound=Select[*tuple[Any, ...]])
 
 

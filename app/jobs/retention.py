@@ -1,9 +1,9 @@
 """Delete old data: jobs that ended long ago, with all their rows and files, and nothing else.
 
 All other rows stay as they are, to the last column. A search therefore stays for as long as a training refers to it,
-and a training for as long as another is a replay of it: deleting them would change those. Files that were written from
-the weights of a training go with it. Queued and running jobs are never deleted, however old, and a training stays while
-a worker is to write a file of it.
+and a training for as long as another is a replay of it or a campaign refers to it: deleting them would change those.
+Files that were written from the weights of a training go with it. Queued and running jobs are never deleted, however
+old, and a training stays while a worker is to write a file of it.
 
 Deletion runs in batches, one transaction each. A batch locks its rows first and checks them again, so that whatever a
 user retries, tags or trains meanwhile stays.
@@ -30,6 +30,8 @@ from app.storage.db import Database, UtcDateTime, now
 from app.storage.models import (
     Artifact,
     Base,
+    Campaign,
+    CampaignTraining,
     Checkpoint,
     Export,
     Job,
@@ -47,8 +49,15 @@ AT_ONCE = 500
 """The most jobs of a batch, beside files that go with trainings: some thousand rows, deleted in part of a second."""
 
 SEARCHES, VERIFICATIONS, MEASUREMENTS, EXPORTS = "searches", "verifications", "measurements", "exports"
-KINDS = {VERIFICATIONS: "verification", MEASUREMENTS: "measurement", EXPORTS: "export", SEARCHES: "search"}
-"""What can be deleted, and the kind of its jobs. Searches are last: by then, deleted trainings no longer need them."""
+CAMPAIGNS = "campaigns"
+KINDS = {
+    CAMPAIGNS: "campaign",
+    VERIFICATIONS: "verification",
+    MEASUREMENTS: "measurement",
+    EXPORTS: "export",
+    SEARCHES: "search",
+}
+"""What can be deleted, and the kind of its jobs. What refers to others is first: they are no longer needed then."""
 
 AGE = re.compile(r"(\d{1,6})([hdw])")
 UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
@@ -70,6 +79,7 @@ BELONGING: dict[str, tuple[Belonging, ...]] = {
         (Artifact, Artifact.verification_id),
         *ALWAYS,
     ),
+    CAMPAIGNS: ((Campaign, Campaign.id), (CampaignTraining, CampaignTraining.campaign_id), *ALWAYS),
     MEASUREMENTS: ((Measurement, Measurement.id), *ALWAYS),
     EXPORTS: ((Export, Export.id), *ALWAYS),
 }
@@ -136,13 +146,16 @@ def prune(
 ) -> Iterator[PruneReport]:
     """Delete what the policy covers. Yield what each batch deleted, or in a dry run would delete."""
     going: set[UUID] = set()
+    campaigns: set[UUID] = set()
     for kind in KINDS:
         if kind not in policy.kinds:
             continue
         criteria = _Criteria(kind, before, keep_tagged=policy.keep_tagged)
         if kind == VERIFICATIONS:
-            going = _unneeded(database, criteria)
+            going = _unneeded(database, criteria, campaigns)
         for batch in _batches(database, criteria, going):
+            if kind == CAMPAIGNS:
+                campaigns.update(batch)
             yield (_count_only if dry_run else _delete)(database, training_dir, criteria, batch)
 
 
@@ -172,7 +185,8 @@ class _Criteria:
             return ~exists().where(Verification.search_id == Job.id)
         if self.kind == VERIFICATIONS:
             replay = aliased(Verification)
-            return ~exists().where(replay.replay_of == Job.id, replay.id.not_in(going))
+            repeated = exists().where(replay.replay_of == Job.id, replay.id.not_in(going))
+            return ~repeated & ~exists().where(CampaignTraining.verification_id == Job.id)
         return literal(True)
 
 
@@ -214,12 +228,18 @@ def _pages(database: Database, criteria: _Criteria) -> Iterator[list[UUID]]:
         page = query.where(tuple_(Job.finished_at, Job.id) > last)
 
 
-def _unneeded(database: Database, criteria: _Criteria) -> set[UUID]:
-    """Return the trainings that are old enough and that no remaining replay refers to."""
+def _unneeded(database: Database, criteria: _Criteria, campaigns: set[UUID]) -> set[UUID]:
+    """Return the trainings that are old enough and that no remaining replay or campaign refers to.
+
+    campaigns: those that are deleted, or in a dry run would be.
+    """
     going = {job_id for ids in _pages(database, criteria) for job_id in ids}
     with database.read() as session:
         replays = select(Verification.id, Verification.replay_of).where(Verification.replay_of.is_not(None))
         repeated = dict(session.execute(replays).all())
+        named = select(CampaignTraining.campaign_id, CampaignTraining.verification_id)
+        kept = {training for campaign, training in session.execute(named) if campaign not in campaigns}
+    going -= kept
     staying = [replay for replay in repeated if replay not in going]
     while staying:
         first = repeated.get(staying.pop())

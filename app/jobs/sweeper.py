@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from app.config import Settings
-from app.jobs import lifecycle, requirements, retention
+from app.jobs import lifecycle, requirements, retention, rounds
 from app.jobs.retention import PruneReport
 from app.storage.db import Database
 
@@ -62,6 +62,7 @@ class Sweeper:
         """Sweep once, if needed."""
         self._beat()
         self._recover_jobs()
+        rounds.advance(self._database)
         self._tidy()
         self._prune()
 

@@ -34,7 +34,6 @@ IMPORTED = (
     "celery.fixups.django",
     "worker.consumer",
     "worker.files_tasks",
-    "worker.maintenance_tasks",
     "worker.search_tasks",
     "worker.train_tasks",
 )

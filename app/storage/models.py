@@ -328,6 +328,66 @@ class Artifact(Base):
     content: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
 
 
+class Campaign(Base):
+    """A campaign: the search whose networks are trained, how many of them and how, and once it has ended the answer.
+
+    `kept` lists the kinds of files to store, null for all. `paused`: no round begins.
+    """
+
+    __tablename__ = "campaigns"
+
+    id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    family: Mapped[str] = mapped_column(String(64))
+    request: Mapped[dict[str, Any]] = mapped_column(Json)
+    request_version: Mapped[int]
+    dataset: Mapped[dict[str, Any]] = mapped_column(Json)
+    dataset_key: Mapped[str] = mapped_column(String(500))
+    recipe: Mapped[dict[str, Any]] = mapped_column(Json)
+    recipe_digest: Mapped[str] = mapped_column(String(80))
+    adapt: Mapped[bool]
+    kept: Mapped[list[str] | None] = mapped_column(Json)
+    seeds: Mapped[list[int]] = mapped_column(Json)
+    strategy: Mapped[str] = mapped_column(String(32))
+    trainings: Mapped[int]
+    confirm: Mapped[int]
+    rounds: Mapped[int]
+    paused: Mapped[bool] = mapped_column(default=False)
+    core_version: Mapped[str] = mapped_column(String(32))
+    result: Mapped[dict[str, Any] | None] = mapped_column(Json)
+
+    job: Mapped[Job] = relationship(lazy="raise")
+
+
+class CampaignTraining(Base):
+    """A training of a campaign: a network at seeds, the verification that trains it, and what was predicted before.
+
+    They are numbered from 1 in the order in which they were chosen. `known`: the verification had succeeded before and
+    cost nothing. `verification_id` is null once that verification was deleted. `first_seed` is the first of the seeds:
+    no network is trained twice at the same.
+    """
+
+    __tablename__ = "campaign_trainings"
+    __table_args__ = (
+        Index("uq_campaign_trainings_network", "campaign_id", "arch_id", "first_seed", unique=True),
+        Index("ix_campaign_trainings_verification_id", "verification_id"),
+    )
+
+    campaign_id: Mapped[UUID] = mapped_column(ForeignKey("campaigns.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    round: Mapped[int]
+    role: Mapped[str] = mapped_column(String(32))
+    arch_id: Mapped[str] = mapped_column(String(64))
+    definition: Mapped[dict[str, Any]] = mapped_column(Json)
+    nn_mass: Mapped[float]
+    params: Mapped[int] = mapped_column(BigInteger)
+    macs: Mapped[int] = mapped_column(BigInteger)
+    seeds: Mapped[list[int]] = mapped_column(Json)
+    first_seed: Mapped[int] = mapped_column(BigInteger)
+    known: Mapped[bool]
+    predicted: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    verification_id: Mapped[UUID | None] = mapped_column(ForeignKey("verifications.id", ondelete="SET NULL"))
+
+
 class IdempotencyKey(Base):
     """The first response to a request with an Idempotency-Key."""
 

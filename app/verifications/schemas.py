@@ -65,7 +65,7 @@ EXAMPLE: dict[str, JsonValue] = {
 
 
 class Role(StrEnum):
-    """Why a network is trained: requested directly, ranked by a search, or a control of equal cost or budget."""
+    """Why a network is trained: on request, ranked by a search, a control of equal cost or budget, or by a campaign."""
 
     SINGLE = "single"
     CANDIDATE = "candidate"
@@ -73,6 +73,7 @@ class Role(StrEnum):
     MACS_CONTROL = "macs_control"
     RANDOM_CONTROL = "random_control"
     NEAR_BUDGET_CONTROL = "near_budget_control"
+    CAMPAIGN = "campaign"
 
 
 Definition = Annotated[Any, WithJsonSchema(architecture_schema())]
@@ -101,7 +102,35 @@ RecipeDefinition = Annotated[
 ]
 
 
-class VerificationBody(Strict):
+class TrainingFields(Strict):
+    """How networks are trained."""
+
+    dataset: DatasetField
+    recipe: RecipeField
+    adapt: bool = Field(
+        default=True,
+        description="Whether to adapt a recipe that makes fewer than 20 steps an epoch on this dataset: smaller "
+        "batches, a learning rate for them, more epochs where batches of 8 still make too few steps, and "
+        "BatchNorm statistics recomputed before each evaluation.",
+        examples=[True],
+    )
+    seeds: list[Seed] = Field(
+        default_factory=lambda: [0],
+        min_length=1,
+        max_length=MOST_SEEDS,
+        description="One training for each seed, which draws wiring, initial weights and image order.",
+        examples=[[0, 1]],
+    )
+    artifacts: list[Literal["weights", "source", "definition", "onnx", "metadata"]] | None = Field(
+        None,
+        max_length=MOST_ARTIFACTS,
+        description="Files to store for each seed; by default all that the family has. The files of one seed belong "
+        "together: the `source` of another seed has another wiring, and refuses the `weights`.",
+        examples=[["weights", "source"]],
+    )
+
+
+class VerificationBody(TrainingFields):
     """What to train: one of `arch_id`, `architecture` and `search`.
 
     The first `top` architectures of a search are trained, each with its `controls`: networks of the same space. Those
@@ -126,29 +155,6 @@ class VerificationBody(Strict):
         max_length=4,
         description="Controls to train with each of them.",
         examples=[["params", "random"]],
-    )
-    dataset: DatasetField
-    recipe: RecipeField
-    adapt: bool = Field(
-        default=True,
-        description="Whether to adapt a recipe that makes fewer than 20 steps an epoch on this dataset: smaller "
-        "batches, a learning rate for them, more epochs where batches of 8 still make too few steps, and "
-        "BatchNorm statistics recomputed before each evaluation.",
-        examples=[True],
-    )
-    seeds: list[Seed] = Field(
-        default_factory=lambda: [0],
-        min_length=1,
-        max_length=MOST_SEEDS,
-        description="One training for each seed, which draws wiring, initial weights and image order.",
-        examples=[[0, 1]],
-    )
-    artifacts: list[Literal["weights", "source", "definition", "onnx", "metadata"]] | None = Field(
-        None,
-        max_length=MOST_ARTIFACTS,
-        description="Files to store for each seed; by default all that the family has. The files of one seed belong "
-        "together: the `source` of another seed has another wiring, and refuses the `weights`.",
-        examples=[["weights", "source"]],
     )
 
 

@@ -25,6 +25,7 @@ from app.verifications.schemas import (
     Batch,
     MissingControl,
     Role,
+    TrainingFields,
     VerificationAnswer,
     VerificationBody,
     VerificationChanges,
@@ -94,7 +95,7 @@ class Plan:
 
 def plan(session: Session, owner: str, body: VerificationBody) -> Plan:
     """Return what a request trains, without its controls. Raises DefinitionError or Invalid that names the field."""
-    training = _training_of(body)
+    training = training_of(body)
     _check_source(body)
     if body.search is not None:
         return _plan_of_search(session, owner, body, training, body.search)
@@ -161,7 +162,7 @@ def submit(
 def _submit(session: Session, owner: str, wanted: Plan) -> Submission:
     if wanted.search is not None and repository.keep_search(session, wanted.search.id) is None:
         raise _unknown_search()
-    rows = [_create(session, owner, network, wanted.training, origin) for network, origin in wanted.networks]
+    rows = [create(session, owner, network, wanted.training, origin) for network, origin in wanted.networks]
     answers = [answer(session, row) for row in rows]
     if wanted.search is None:
         return Submission(202, answers[0].model_dump(mode="json"), f"{PLACE}/{rows[0].id}")
@@ -169,7 +170,8 @@ def _submit(session: Session, owner: str, wanted: Plan) -> Submission:
     return Submission(202, batch.model_dump(mode="json"), f"{PLACE}?search={wanted.search.id}")
 
 
-def _training_of(body: VerificationBody) -> TrainingOptions:
+def training_of(body: TrainingFields) -> TrainingOptions:
+    """Read how a request trains. Raises DefinitionError or Invalid that names the field."""
     problems: list[Problem] = []
     dataset = _resolved("dataset", lambda: resolve_dataset(body.dataset), problems)
     recipe = _resolved("recipe", lambda: resolve_recipe(body.recipe), problems)
@@ -214,6 +216,12 @@ def _architecture(session: Session, owner: str, body: VerificationBody) -> Archi
 
 
 def _check_fit(architecture: Architecture, training: TrainingOptions) -> None:
+    if problems := problems_with(architecture, training):
+        raise DefinitionError(problems)
+
+
+def problems_with(architecture: Architecture, training: TrainingOptions) -> list[Problem]:
+    """Return why a network cannot be trained so, each with the field of the request that says so."""
     shape, classes = architecture.input_shape, architecture.num_classes
     problems = list(problems_of(training.dataset, shape, classes, classifies=architecture.classifies))
     if training.recipe.augmentation != "none" and training.dataset.name.startswith("synthetic"):
@@ -225,8 +233,7 @@ def _check_fit(architecture: Architecture, training: TrainingOptions) -> None:
     held_out = validation_problems(training.recipe, about.train, about.num_classes)
     problems += [problem.under("recipe") for problem in held_out]
     problems += _artifact_problems(architecture, training.kinds_for(architecture))
-    if problems:
-        raise DefinitionError(problems)
+    return problems
 
 
 def _batch_problems(architecture: Architecture, training: TrainingOptions) -> list[Problem]:
@@ -272,9 +279,10 @@ def _unknown_search() -> Invalid:
     return Invalid.at("search", "unknown_search", "names an unknown search")
 
 
-def _create(
+def create(
     session: Session, owner: str, architecture: Architecture, training: TrainingOptions, origin: Origin
 ) -> Verification:
+    """Add a training and queue it. Raises what `lifecycle.enqueue` raises."""
     job = lifecycle.enqueue(session, new_id(), kind=KIND, queue=QUEUE, owner=owner)
     figures = architecture.evaluation
     row = Verification(
@@ -392,7 +400,7 @@ def _replay(session: Session, owner: str, first: Verification) -> Submission:
     if not repository.keep(session, first.id):  # retention may have deleted it meanwhile
         _unknown()
     origin = Origin(Role(first.role), search_id, first.candidate_rank, replay_of=first.id)
-    row = _create(session, owner, decode_architecture(first.definition), training, origin)
+    row = create(session, owner, decode_architecture(first.definition), training, origin)
     return Submission(202, answer(session, row).model_dump(mode="json"), f"{PLACE}/{row.id}")
 
 

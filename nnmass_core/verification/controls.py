@@ -177,15 +177,29 @@ def near_budget_control(
         seed: Draws the network.
     """
     taken |= {candidate.arch_id}
+    networks = near_budget_networks(request, seed)
+    return next((a for a in networks if a.arch_id not in taken and a.input_shape == candidate.input_shape), None)
+
+
+def near_budget_networks(request: ControlRequest, seed: int) -> Iterator[Architecture]:
+    """Yield different networks of the request's space that nearly use up the budget, in a random order.
+
+    They are drawn as in `near_budget_control`, and none where no cost is limited. The same seed gives the same networks
+    in the same order on one version of numpy and scipy.
+
+    Args:
+        request: The space and the budget.
+        seed: Draws the networks.
+    """
     near = NearBudget.of(request)
     if not near.limits_anything:
-        return None
-    space = request.space
+        return
+    seen: set[str] = set()
     for integers in near.chain.path_integers(near.draw(np.random.Generator(np.random.PCG64(seed)))).tolist():
-        found = space.architecture(integers)
-        if found.arch_id not in taken and found.input_shape == candidate.input_shape:
-            return found
-    return None
+        found = request.space.architecture(integers)
+        if found.arch_id not in seen:
+            seen.add(found.arch_id)
+            yield found
 
 
 @dataclass(frozen=True, eq=False)

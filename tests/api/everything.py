@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from app.auth import keys
 from app.auth.keys import Scope
 from app.config import Settings
-from app.jobs import lifecycle
+from app.jobs import lifecycle, rounds
 from app.main import create_app
 from app.storage.db import Database
 from app.storage.models import Export, Measurement
@@ -125,6 +125,7 @@ def _make(client: TestClient, worker: Context) -> dict[str, str]:
             assert lifecycle.succeed(session, held)
             session.get_one(Export, held.job_id).content = b"made"
     return {
+        "campaign_id": _campaign(client, worker),
         "search_id": search,
         "verification_id": trained["id"],
         "measurement_id": measurement,
@@ -132,6 +133,19 @@ def _make(client: TestClient, worker: Context) -> dict[str, str]:
         "name": "weights-seed0.pt",
         "device_name": _post(client, "/v1/devices", profile())["name"],
     }
+
+
+def _campaign(client: TestClient, worker: Context) -> str:
+    """Run a campaign of one network and one further seed."""
+    question = {name: value for name, value in MLP_SEARCH.items() if name != "top_k"}
+    only_one = {"trainings": 1, "rounds": 1, "confirm": 1, "strategy": "top"}
+    made = str(_post(client, "/v1/campaigns", TRAINING | only_one | {"search": question})["id"])
+    for seed in (0, 1):
+        assert search_tasks.run_next(worker)
+        trainings.finish(worker.database, trainings.claim(worker.database), {seed: 6})
+        rounds.advance(worker.database)
+    assert search_tasks.run_next(worker)
+    return made
 
 
 def _post(client: TestClient, path: str, body: dict[str, Any]) -> dict[str, Any]:

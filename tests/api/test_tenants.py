@@ -128,7 +128,9 @@ def _order(client: TestClient, best: str, trained: str) -> dict[str, str]:
         assert client.get(f"/v1/{source}/export?format=onnx").status_code == 202
     device = _post(client, "/v1/devices", profile("alices-board", title=MARK))["name"]
     _post(client, "/v1/searches", {**MLP_SEARCH, "objective": {"minimize": "params", "reference": REFERENCE}})
-    return {"measurement_id": measurement, "registered": registered, "device_name": device}
+    question = {name: value for name, value in MLP_SEARCH.items() if name != "top_k"}
+    campaign = _post(client, "/v1/campaigns", TRAINING | {"search": question, "strategy": "top"})["id"]
+    return {"campaign_id": campaign, "measurement_id": measurement, "registered": registered, "device_name": device}
 
 
 def _post(client: TestClient, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -175,7 +177,7 @@ def _leaks_of(world: World, path: str, method: str, about: dict[str, Any]) -> It
             yield f"{method} {path}: {answers[0].status_code} {answers[0].text[:100]}, unknown {answers[1].status_code}"
 
 
-_IDS = ("search_id", "verification_id", "measurement_id")
+_IDS = ("search_id", "verification_id", "measurement_id", "campaign_id")
 _BODIES: dict[tuple[str, str], Any] = {
     ("patch", "/v1/searches/{search_id}"): {"name": "bob was here"},
     ("patch", "/v1/verifications/{verification_id}"): {"excluded": True},
@@ -220,8 +222,8 @@ def _leaks_by_body(world: World) -> Iterator[str]:
 
 def _leaks_to_a_twin(world: World) -> Iterator[str]:
     """An owner of the same networks sees only their own searches, trainings and files of them."""
-    alices = [world.alices[name] for name in ("search_id", "verification_id", "measurement_id")]
-    for path in ("/v1/searches", "/v1/verifications", f"/v1/architectures/{world.alices['arch_id']}"):
+    alices = [world.alices[name] for name in _IDS]
+    for path in ("/v1/searches", "/v1/verifications", "/v1/campaigns", f"/v1/architectures/{world.alices['arch_id']}"):
         said = world.twin.get(path).text
         if MARK in said or any(identity in said for identity in alices):
             yield f"{path} reveals a resource of alice to the twin"
@@ -344,7 +346,7 @@ def _call(client: TestClient, world: World, path: str, method: str, about: dict[
 
 
 def test_every_route_needs_a_key_with_its_scope(world: World) -> None:
-    training = {"verifications", "measurements"}
+    training = {"verifications", "measurements", "campaigns"}
     only = {scope: make_key(world.backend, "carol", {scope}) for scope in Scope}
     nothing = make_key(world.backend, "carol", set())
     tags = {tag for _, _, about in world.operations for tag in about["tags"]}

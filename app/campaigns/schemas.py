@@ -1,0 +1,266 @@
+"""Requests and responses about campaigns."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from app.http.fields import (
+    UUID_EXAMPLE,
+    WHOLE,
+    CoreVersion,
+    CreatedAt,
+    DatasetWithOptions,
+    DoneFraction,
+    FailureCode,
+    FailureMessage,
+    FamilyName,
+    FinishedAt,
+    HeartbeatAt,
+    Macs,
+    Network,
+    NetworkId,
+    NextCursor,
+    NnMass,
+    Params,
+    ProgressMessage,
+    RecipeDigest,
+    StartedAt,
+    Status,
+)
+from app.jobs.lifecycle import State
+from app.jobs.waiting import Waiting
+from app.searches.schemas import Question, StoredRequest
+from app.verifications.schemas import RecipeDefinition, TrainingFields
+
+MOST_TRAININGS, MOST_CONFIRM, MOST_ROUNDS = 200, 20, 20
+
+EXAMPLE: dict[str, JsonValue] = {
+    "search": {
+        "space": {
+            "family": "densenet_mlp",
+            "in_features": 784,
+            "num_classes": 10,
+            "width": {"min": 8, "max": 64, "step": 8},
+            "depth": {"min": 4, "max": 16},
+            "skip_channels": {"min": 0, "max": 64},
+            "activation": "relu",
+        },
+        "budget": {"max_params": 50000},
+    },
+    "strategy": "random",
+    "trainings": 16,
+    "confirm": 3,
+    "rounds": 2,
+    "dataset": "mnist-5k",
+    "recipe": "mlp-paper",
+    "seeds": [0],
+}
+
+
+class Strategy(StrEnum):
+    """How networks are chosen: those that the search ranks first, or at random near the budget."""
+
+    TOP = "top"
+    RANDOM = "random"
+
+
+class TrainingRole(StrEnum):
+    """Why a network is trained: the search ranks it, it is a random one near the budget, or it confirms the leader."""
+
+    RANKED = "ranked"
+    NEAR_BUDGET = "near_budget"
+    CONFIRM = "confirm"
+
+
+class CampaignBody(TrainingFields):
+    """A campaign to run: a search's question, how many of its networks to train, and how.
+
+    The `search` has an objective that ranks networks; `top_k` and `first_rank` do not apply.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    search: Question = Field(description="The question whose networks are trained: space, budget and objective.")
+    strategy: Annotated[Strategy, Field(strict=False)] = Field(
+        description="`top`: those that the search ranks first. `random`: at random among those that keep every upper "
+        "limit and use at least 90 % of one.",
+        examples=[Strategy.RANDOM],
+    )
+    trainings: Annotated[int, Field(ge=1, le=MOST_TRAININGS), WHOLE] = Field(
+        16,
+        description="Number of networks to train, each at all `seeds`. Networks that were trained on this data by this "
+        "recipe before are taken as they are, and do not count.",
+        examples=[16],
+    )
+    confirm: Annotated[int, Field(ge=0, le=MOST_CONFIRM), WHOLE] = Field(
+        3,
+        description="Number of further seeds at which the network of most accuracy is trained in the end. They have no "
+        "part in choosing it, and do not count as `trainings`.",
+        examples=[3],
+    )
+    rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS), WHOLE] = Field(
+        2, description="Number of rounds: the networks of one are chosen when those before have ended.", examples=[2]
+    )
+
+
+class OverSeedsItem(BaseModel):
+    """A mean test accuracy over seeds, with Student's t interval."""
+
+    n: int = Field(description="Number of seeds.", examples=[3])
+    mean: float = Field(description="Mean test accuracy in [0, 1].", examples=[0.941])
+    std: float | None = Field(description="Sample standard deviation; null for one seed.", examples=[0.004])
+    low: float | None = Field(
+        description="Lower end of the 95 % interval of the mean; null for one seed.", examples=[0.931]
+    )
+    high: float | None = Field(
+        description="Upper end of the 95 % interval of the mean; null for one seed.", examples=[0.951]
+    )
+
+
+class CampaignPrediction(BaseModel):
+    """What was predicted of a network before it was trained."""
+
+    value: float = Field(description="Predicted test accuracy in [0, 1].", examples=[0.938])
+    low: float | None = Field(description="Lower end of its 95 % interval; null if unknown.", examples=[0.925])
+    high: float | None = Field(description="Upper end of its 95 % interval; null if unknown.", examples=[0.951])
+
+
+class DifferenceToRandom(BaseModel):
+    """The accuracy of the best less the mean of random networks near the budget, with an interval over these."""
+
+    n: int = Field(description="Number of random networks.", examples=[8])
+    value: float = Field(description="The difference, in [-1, 1].", examples=[0.012])
+    low: float | None = Field(description="Lower end of its 95 % bootstrap interval; null below 5.", examples=[0.006])
+    high: float | None = Field(description="Upper end of its 95 % bootstrap interval; null below 5.", examples=[0.019])
+
+
+class BestNetwork(BaseModel):
+    """The network of most accuracy among those that were measured; of equal ones that of fewest params."""
+
+    arch_id: NetworkId
+    architecture: Network
+    role: TrainingRole = Field(description="Why it was trained.")
+    nn_mass: NnMass
+    params: Params
+    macs: Macs
+    verification: UUID | None = Field(description="Its training; null if it was deleted.", examples=[UUID_EXAMPLE])
+    accuracy: OverSeedsItem = Field(
+        description="Test accuracy over the seeds by which it was chosen. Being the best of several flatters it."
+    )
+    confirmed: OverSeedsItem | None = Field(
+        description="Test accuracy over the further seeds, which had no part in choosing it; null without any."
+    )
+    predicted: CampaignPrediction | None = Field(description="What was predicted of it; null if nothing was.")
+
+
+class CampaignResult(BaseModel):
+    """The answer of a campaign: the best measured network, and what it is compared with."""
+
+    best: BestNetwork | None = Field(description="The best measured network; null if none was measured.")
+    against_random: DifferenceToRandom | None = Field(
+        description="Its accuracy, at the further seeds where it has any, less that of the random networks near the "
+        "budget; null without any."
+    )
+    trained: int = Field(description="Number of networks that were trained for it.", examples=[16])
+    known: int = Field(description="Number of networks that had been trained before.", examples=[0])
+    without_accuracy: int = Field(
+        description="Number of these networks without an accuracy: their training failed, was cancelled or deleted, or "
+        "was taken out of the evidence.",
+        examples=[0],
+    )
+    statement: str = Field(
+        description="The same in words.",
+        examples=["The best of 16 measured networks has a test accuracy of 94.1 %. [...]"],
+    )
+
+
+class CampaignTrainingItem(BaseModel):
+    """A training of a campaign."""
+
+    round: int = Field(description="Round in which it was chosen, from 1.", examples=[1])
+    role: TrainingRole = Field(description="Why the network is trained.")
+    arch_id: NetworkId
+    nn_mass: NnMass
+    params: Params
+    macs: Macs
+    seeds: list[int] = Field(description="Seeds of the training.", examples=[[0]])
+    known: bool = Field(description="Whether it had been trained before, at no cost.", examples=[False])
+    verification: UUID | None = Field(description="Its verification; null if it was deleted.", examples=[UUID_EXAMPLE])
+    status: State | None = Field(description="Status of the verification; null if it was deleted.")
+    error: str | None = Field(
+        description="Why it failed; null unless it has failed.", examples=["the loss is not a number"]
+    )
+    accuracy: float | None = Field(
+        description="Mean test accuracy over its seeds, in [0, 1]; null before the end of all, and without a result.",
+        examples=[0.934],
+    )
+    predicted: CampaignPrediction | None = Field(
+        description="What was predicted before it was trained; null if nothing was."
+    )
+
+
+class CampaignProgress(BaseModel):
+    """Progress of a campaign."""
+
+    fraction: DoneFraction
+    message: ProgressMessage
+
+
+class CampaignError(BaseModel):
+    """Why a campaign failed."""
+
+    code: FailureCode
+    message: FailureMessage
+
+
+class CampaignSummary(BaseModel):
+    """A campaign and its status, without its trainings."""
+
+    id: UUID = Field(description="Id of the campaign.", examples=[UUID_EXAMPLE])
+    status: Status
+    family: FamilyName
+    strategy: Strategy = Field(description="How networks are chosen.")
+    trainings: int = Field(description="Number of networks to train.", examples=[16])
+    confirm: int = Field(description="Number of further seeds of the best.", examples=[3])
+    rounds: int = Field(description="Number of rounds.", examples=[2])
+    dataset: DatasetWithOptions
+    recipe_name: str | None = Field(
+        description="Name of the recipe; null for a definition of your own.", examples=["mlp-paper"]
+    )
+    recipe_digest: RecipeDigest
+    adapt: bool = Field(description="Whether the recipe may be adapted to few images.", examples=[True])
+    seeds: list[int] = Field(description="Seeds at which each network is trained.", examples=[[0]])
+    created_at: CreatedAt
+    started_at: StartedAt
+    finished_at: FinishedAt
+    heartbeat_at: HeartbeatAt
+    attempts: int = Field(description="How many times a worker has begun its present step.", examples=[1])
+    progress: CampaignProgress = Field(description="How far it is.")
+    waiting: Waiting | None = Field(description="What a queued campaign waits for; null in every other state.")
+    result: CampaignResult | None = Field(description="The answer; null until it has succeeded.")
+    error: CampaignError | None = Field(description="Why it failed; null unless it has failed.")
+
+
+class CampaignAnswer(CampaignSummary):
+    """A full campaign."""
+
+    search: StoredRequest = Field(description="The question whose networks are trained.")
+    recipe: RecipeDefinition
+    core_version: CoreVersion
+    items: list[CampaignTrainingItem] = Field(description="Its trainings, in the order in which they were chosen.")
+    warning: str | None = Field(
+        description="Why its trainings are going to fail, and what to do: no live training worker has torch. Null "
+        "otherwise.",
+        examples=["no running train worker has torch: this fails when one of them takes it"],
+    )
+
+
+class CampaignList(BaseModel):
+    """One page of campaigns, newest first."""
+
+    items: list[CampaignSummary] = Field(description="The campaigns of the page.")
+    next_cursor: NextCursor

@@ -1,0 +1,145 @@
+"""Operations on campaigns. Functions take a session and core values, and are independent of HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app.campaigns import repository
+from app.campaigns.answers import answer, summaries
+from app.campaigns.repository import KIND, Filters
+from app.campaigns.schemas import CampaignAnswer, CampaignBody, CampaignSummary, Strategy
+from app.errors import Invalid, NotFound, WrongState
+from app.http.idempotency import Submission, fingerprint_of, once
+from app.http.pagination import Paging
+from app.jobs import lifecycle
+from app.jobs.rounds import QUEUE
+from app.searches import service as searches
+from app.storage.ids import new_id
+from app.storage.models import Campaign
+from app.verifications import service as verifications
+from nnmass_core import __version__
+from nnmass_core.codec import JsonObject
+from nnmass_core.errors import DefinitionError, Problem
+from nnmass_core.named.datasets import Dataset, problems_of
+from nnmass_core.request import Pareto, SearchRequest
+from nnmass_core.spaces.base import AnySpace
+
+PLACE = "/v1/campaigns"
+OWN_SIZE = "does not apply: a campaign trains as many networks as `trainings` says, from the first rank"
+
+
+def submit(session: Session, owner: str, body: CampaignBody, idempotency_key: str | None) -> Submission:
+    """Store a campaign for the workers. Raises DefinitionError or Invalid that names the field."""
+    fingerprint = fingerprint_of(PLACE, body)
+    return once(session, owner, idempotency_key, fingerprint, lambda: _submit(session, owner, body))
+
+
+def _submit(session: Session, owner: str, body: CampaignBody) -> Submission:
+    training = verifications.training_of(body)
+    request = _request_of(session, owner, body)
+    if problems := _misfits(request.space, training.dataset):
+        raise DefinitionError(problems)
+    lifecycle.check_served(session, verifications.QUEUE)
+    job = lifecycle.enqueue(session, new_id(), kind=KIND, queue=QUEUE, owner=owner)
+    row = Campaign(
+        id=job.id,
+        job=job,
+        family=request.space.family,
+        request=request.to_json(),
+        request_version=request.version,
+        dataset=training.dataset.to_json(),
+        dataset_key=training.dataset.key,
+        recipe=training.recipe.to_json(),
+        recipe_digest=training.recipe.digest,
+        adapt=training.adapt,
+        kept=training.artifact_kinds,
+        seeds=training.seeds,
+        strategy=body.strategy,
+        trainings=body.trainings,
+        confirm=body.confirm,
+        rounds=body.rounds,
+        core_version=__version__,
+    )
+    session.add(row)
+    session.flush()
+    return Submission(202, answer(session, row).model_dump(mode="json"), f"{PLACE}/{row.id}")
+
+
+def _request_of(session: Session, owner: str, body: CampaignBody) -> SearchRequest:
+    if own := [name for name in ("top_k", "first_rank") if name in body.search.model_fields_set]:
+        raise DefinitionError([Problem(f"search.{name}", "not_applicable", OWN_SIZE) for name in own])
+    try:
+        request = searches.read(session, owner, body.search)
+    except DefinitionError as error:
+        raise error.under("search") from error
+    if isinstance(request.objective, Pareto):
+        raise Invalid.at("search.objective", "not_a_ranking", "must rank networks, which a Pareto front does not")
+    if body.strategy == Strategy.RANDOM and not request.budget.limits():
+        raise Invalid.at("search.budget", "no_limits", "must limit a cost from above: random networks are near a limit")
+    return replace(request, top_k=body.trainings)
+
+
+def _misfits(space: AnySpace, dataset: Dataset) -> Sequence[Problem]:
+    """Return why no network of a space can be trained on a data set, as far as inputs and classes say."""
+    problems: list[Problem] = []
+    for one in space.spaces:
+        largest = one.largest()
+        for shape in one.inputs():
+            found = list(problems_of(dataset, shape, largest.num_classes, classifies=largest.classifies))
+            if not found:
+                return []
+            problems = problems or found
+    return problems
+
+
+def get(session: Session, owner: str, campaign_id: UUID) -> Campaign:
+    """Return a campaign. Raises NotFound."""
+    found = repository.get(session, owner, campaign_id)
+    if found is None:
+        raise NotFound("there is no such campaign")
+    return found
+
+
+def show(session: Session, owner: str, campaign_id: UUID) -> CampaignAnswer:
+    """Return the response for a campaign. Raises NotFound."""
+    return answer(session, get(session, owner, campaign_id))
+
+
+def whole(session: Session, owner: str, campaign_id: UUID) -> JsonObject:
+    """Return a campaign as in its last event. Raises NotFound."""
+    return show(session, owner, campaign_id).model_dump(mode="json")
+
+
+def list_page(
+    session: Session, owner: str, filters: Filters, paging: Paging
+) -> tuple[list[CampaignSummary], str | None]:
+    """Return one page of campaigns, newest first, and the cursor of the next."""
+    scope = {"list": "campaigns", "owner": owner, "filters": repr(filters)}
+    rows, following = paging.page(
+        scope, lambda before, limit: repository.page(session, owner, filters, before, limit), lambda row: str(row.id)
+    )
+    return summaries(session, rows), following
+
+
+def cancel(session: Session, owner: str, campaign_id: UUID) -> None:
+    """Cancel a campaign and those of its trainings that have not ended; an ended one does not change.
+
+    Raises NotFound.
+    """
+    get(session, owner, campaign_id)
+    if lifecycle.cancel(session, campaign_id):
+        for verification_id in repository.own_trainings(session, campaign_id):
+            lifecycle.cancel(session, verification_id)
+
+
+def delete(session: Session, owner: str, campaign_id: UUID) -> None:
+    """Delete a campaign; its trainings stay. Raises NotFound, WrongState while it runs."""
+    get(session, owner, campaign_id)
+    if not lifecycle.delete(session, campaign_id):
+        session.expire_all()
+        get(session, owner, campaign_id)  # it may no longer exist
+        raise WrongState("the campaign is running; cancel it first")
