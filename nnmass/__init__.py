@@ -49,7 +49,18 @@ if TYPE_CHECKING:
         Progress,
         Search,
     )
-    from nnmass.trainings import Accuracy, Batch, Evidence, KnownArchitecture, Readiness, TrainingResult, Verification
+    from nnmass.trainings import (
+        Accuracy,
+        Batch,
+        Campaign,
+        CampaignResult,
+        CampaignTraining,
+        Evidence,
+        KnownArchitecture,
+        Readiness,
+        TrainingResult,
+        Verification,
+    )
 
 PLACES = {
     "nnmass.measurements": ("calibrate",),
@@ -67,7 +78,8 @@ PLACES = {
         *("NamedSpace", "Progress", "Search"),
     ),
     "nnmass.trainings": (
-        *("Accuracy", "Batch", "Evidence", "KnownArchitecture", "Readiness", "TrainingResult", "Verification"),
+        *("Accuracy", "Batch", "Campaign", "CampaignResult", "CampaignTraining", "Evidence", "KnownArchitecture"),
+        *("Readiness", "TrainingResult", "Verification"),
     ),
 }
 PLACE = {name: module for module, names in PLACES.items() for name in names}
@@ -78,6 +90,9 @@ __all__ = [
     "Architecture",
     "Architectures",
     "Batch",
+    "Campaign",
+    "CampaignResult",
+    "CampaignTraining",
     "Certificate",
     "Client",
     "Comparison",

@@ -155,6 +155,117 @@ class Batch(FromJson):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CampaignTraining(FromJson):
+    """A training of a campaign.
+
+    Attributes:
+        round: The round in which it was chosen, from 1.
+        role: `ranked`, `near_budget`, or `confirm` for the leader at a further seed.
+        arch_id: The id of the network.
+        nn_mass: The NN-Mass of the network.
+        params: Trainable parameters of the network.
+        macs: Multiply-accumulates of the network for one input.
+        seeds: The seeds.
+        known: Whether the network had been trained before, at no cost.
+        verification: The id of its training; None if that was deleted.
+        status: The state of the training; None if it was deleted.
+        error: Why it failed, else None.
+        accuracy: The mean test accuracy over the seeds, in [0, 1]; None before the end, and without a result.
+        predicted: What was predicted of it before: `value`, `low` and `high`; None if nothing was.
+    """
+
+    round: int
+    role: str
+    arch_id: str
+    nn_mass: float
+    params: int
+    macs: int
+    seeds: tuple[int, ...] = json_field(tuple)
+    known: bool
+    verification: str | None
+    status: str | None
+    error: str | None
+    accuracy: float | None
+    predicted: Json | None = json_field(default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CampaignResult(FromJson):
+    """The answer of a campaign.
+
+    Attributes:
+        best: The best measured network: `arch_id`, `architecture`, its figures, `accuracy` over the seeds by which it
+            was chosen, `confirmed` over further seeds, and what was `predicted`; None if none was measured.
+        against_random: Its accuracy less that of random networks near the budget: `n`, `value`, `low` and `high`; None
+            without any.
+        trained: The number of networks that were trained for it.
+        known: The number of networks that had been trained before.
+        without_accuracy: The number of these networks without an accuracy.
+        statement: The same in words.
+    """
+
+    best: Json | None
+    against_random: Json | None
+    trained: int
+    known: int
+    without_accuracy: int
+    statement: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Campaign(Job):
+    """A campaign and its state.
+
+    Attributes:
+        id: The id of the campaign.
+        status: `queued`, `running`, `succeeded`, `failed` or `cancelled`.
+        created_at: When it was submitted.
+        started_at: When a worker started it; None before.
+        finished_at: When it ended; None before.
+        heartbeat_at: When its worker last reported; None without such a report.
+        attempts: How often a worker has started its present step.
+        progress: How far it is.
+        error: Why it failed, else None.
+        waiting: What it waits for while it is queued: `queue`, `place` in it from 1, and `workers` that serve it.
+        family: The family of the networks.
+        strategy: How networks are chosen.
+        trainings: The number of networks to train.
+        confirm: The number of further seeds of the best.
+        rounds: The number of rounds.
+        dataset: The data set.
+        recipe_name: The name of the recipe, if it has one.
+        recipe_digest: The hash of the recipe.
+        seeds: The seeds at which each network is trained.
+        result: The answer, once it has succeeded.
+        search: The question whose networks are trained; empty in lists.
+        items: Its trainings, in the order in which they were chosen; empty in lists.
+        warning: Why its trainings are going to fail, and what to do: no worker has torch; else None.
+    """
+
+    family: str
+    strategy: str
+    trainings: int
+    confirm: int
+    rounds: int
+    dataset: Json
+    recipe_name: str | None
+    recipe_digest: str
+    seeds: tuple[int, ...] = json_field(tuple)
+    result: CampaignResult | None = json_field(CampaignResult.from_json)
+    search: Json = json_field(default_factory=dict, repr=False)
+    items: tuple[CampaignTraining, ...] = json_field(several(CampaignTraining), default=(), repr=False)
+    warning: str | None = json_field(default=None)
+
+    def to_pandas(self) -> DataFrame:
+        """Return a DataFrame with one row per training.
+
+        Raises:
+            NotPossible: pandas is not installed.
+        """
+        return tables.frame([dict(item.raw) for item in self.items])
+
+
+@dataclass(frozen=True, kw_only=True)
 class KnownArchitecture(Architecture):
     """An architecture stored by the service: its figures at fp32, the searches that ranked it, and what was made of it.
 

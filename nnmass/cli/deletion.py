@@ -50,6 +50,11 @@ STORED = {
         "the training {} with its files and its evidence",
         lambda client, verification_id: client.delete_verification(verification_id),
     ),
+    "campaign": Stored(
+        "Delete a campaign; its trainings stay, as evidence.",
+        "the campaign {}",
+        lambda client, campaign_id: client.delete_campaign(campaign_id),
+    ),
     "measurement": Stored(
         "Delete a measurement with its figures.",
         "the measurement {}",

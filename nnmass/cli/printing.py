@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from nnmass.results import Answer, Architecture, Search
-    from nnmass.trainings import Verification
+    from nnmass.trainings import Campaign, CampaignTraining, Verification
 
 WIDE = 1000
 """Width of a table in a file, where lines need not be folded."""
@@ -142,6 +142,21 @@ def print_trainings(trainings: Sequence[Verification]) -> None:
     figures = ("rank", "NN-Mass", "params", "MACs", *(("validation",) if validated else ()), "test accuracy")
     heads = [("role", LEFT), *((name, RIGHT) for name in figures), ("state", LEFT)]
     print_table(heads, (_training_row(training, validated=validated) for training in trainings))
+
+
+def print_campaign(campaign: Campaign) -> None:
+    """Print the trainings of a campaign, in the order in which they were chosen."""
+    figures = ("round", "NN-Mass", "params", "MACs", "seeds", "test accuracy")
+    heads = [("role", LEFT), *((name, RIGHT) for name in figures), ("state", LEFT)]
+    print_table(heads, map(_chosen_row, campaign.items))
+
+
+def _chosen_row(one: CampaignTraining) -> list[str]:
+    figures = [f"{one.nn_mass:,.1f}", formatting.count(one.params), formatting.count(one.macs)]
+    accuracy = formatting.UNKNOWN if one.accuracy is None else f"{one.accuracy:.3f}"
+    state = "known" if one.known else (one.status or "deleted") + (f": {one.error}" if one.error else "")
+    seeds = ", ".join(map(str, one.seeds))
+    return [one.role.replace("_", " "), str(one.round), *figures, seeds, accuracy, state]
 
 
 def print_places(trainings: Iterable[Verification], url: str) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from nnmass.cli import calibrate, deletion, history, networks, search, training
+from nnmass.cli import calibrate, campaigns, deletion, history, networks, search, training
 from nnmass.cli.commands import CommandLine, Group
 from nnmass.cli.exit_codes import refuse
 
@@ -70,6 +70,7 @@ def command_line(group: type[Group]) -> CommandLine:
     line.command()(networks.diagram)
     line.command(epilog=EXIT_CODES)(training.verify)
     line.command()(training.exclude)
+    line.command(epilog=EXIT_CODES)(campaigns.campaign)
     line.command()(history.history)
     line.command()(history.show)
     line.add_typer(deletion.app, name="delete")

@@ -143,13 +143,13 @@ def search(
     """
     with exit_on_error({"space": "--preset" if preset else "--around" if around else "--space"}):
         within = limits["within"] is not None
-        where = _space_of(preset or [], space or [], around, keep, width, depth, within=within)
+        where = space_of(preset or [], space or [], around, keep, width, depth, within=within)
         if pareto is not None and save is not None:
             refuse("--save does not apply to a Pareto front: none of its networks is the best")
-        objective = _objective_of(minimize, maximize, limits[LEAST_MASS], pareto, points)
-        options = _aimed(objective, limits, device, precision, batch) | {"spend": _spend_of(spend)}
+        objective = objective_of(minimize, maximize, limits[LEAST_MASS], pareto, points)
+        options = aimed(objective, limits, device, precision, batch) | {"spend": spend_of(spend)}
         options |= _ranked(top_k, first_rank, diversity, time_limit)
-        options |= {"exclude": _networks(exclude or [])}
+        options |= {"exclude": networks_of(exclude or [])}
         options |= {"structure": _structure(widths, density=equal_density, skip_channels=equal_skip_channels)}
         _finish(_searched(where, name, options, server, key_file), as_json=as_json, save=save, time_limit=time_limit)
 
@@ -192,10 +192,10 @@ def scale(
     """
     with exit_on_error({"space.around": "NETWORK", "space": "NETWORK"}):
         where = around_of(_reference_in(reference), keep, width, depth)
-        objective = _objective_of(minimize, maximize, limits[LEAST_MASS], None)
-        options = _aimed(objective, limits, device, precision, batch) | {"spend": _spend_of(spend)}
+        objective = objective_of(minimize, maximize, limits[LEAST_MASS], None)
+        options = aimed(objective, limits, device, precision, batch) | {"spend": spend_of(spend)}
         options |= _ranked(top_k, first_rank, diversity, time_limit)
-        options |= {"exclude": _networks(exclude or [])}
+        options |= {"exclude": networks_of(exclude or [])}
         _finish(_searched(where, name, options, server, key_file), as_json=as_json, save=save, time_limit=time_limit)
 
 
@@ -256,7 +256,7 @@ def compress(
         stages, params = _kept_of("--keep-stages", keep_stages), _kept_of("--keep-params", keep_params)
         options = limits_of(limits, device, precision, batch)
         options |= _ranked(top_k, first_rank, diversity, time_limit)
-        options |= {"exclude": _networks(exclude or [])}
+        options |= {"exclude": networks_of(exclude or [])}
         rules = _structure(widths, density=equal_density, skip_channels=equal_skip_channels)
         options |= {} if rules is None else {"structure": rules}
         options |= {"ratio": shares} if shares else {}
@@ -347,7 +347,7 @@ def _device_row(device: NamedDevice) -> list[str]:
     return [device.name, *memory, device.default_precision or formatting.UNKNOWN, device.title]
 
 
-def _space_of(
+def space_of(
     named: list[str],
     files: list[str],
     around: str | None,
@@ -378,7 +378,7 @@ def _reference_in(place: str) -> Any:
     return place if place.startswith("arch_") else network_in(place)
 
 
-def _objective_of(
+def objective_of(
     minimize: str | None,
     maximize: str | None,
     least: float | str | None,
@@ -400,7 +400,7 @@ def _objective_of(
     return {"minimize": minimize} | ({} if least is None else {LEAST_MASS: least})
 
 
-def _aimed(
+def aimed(
     objective: JsonObject, limits: Limits, device: list[str] | None, precision: Precision | None, batch: int | None
 ) -> SearchOptions:
     """Return the limits and the objective of a search; a least NN-Mass that the objective has is no limit as well."""
@@ -423,7 +423,8 @@ def _searched(
     return _run(run, server, key_file)
 
 
-def _spend_of(text: str | None) -> JsonObject | None:
+def spend_of(text: str | None) -> JsonObject | None:
+    """Return the share of a cost that networks must use, or None."""
     if text is None:
         return None
     quantity, share = ratio_of(text, "--spend must be a cost and a share, such as macs=0.95 or macs=95%")
@@ -465,7 +466,7 @@ def _structure(widths: str | None, **equal: bool) -> dict[str, str] | None:
     return rules | ({} if widths is None else {"widths": widths}) or None
 
 
-def _networks(places: list[str]) -> list[Any]:
+def networks_of(places: list[str]) -> list[Any]:
     """Return the networks of files, known names and ids."""
     named = [[place] if place.startswith("arch_") else [one for _, one in networks_in(place)] for place in places]
     return [network for networks in named for network in networks]

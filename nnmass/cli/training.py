@@ -67,12 +67,12 @@ def verify(
         network = what if of_search or what.startswith("arch_") else network_in(what)
         batch = client.verify(
             network,
-            dataset=_named(dataset, "--dataset"),
-            recipe=_named(recipe, "--recipe"),
+            dataset=named(dataset, "--dataset"),
+            recipe=named(recipe, "--recipe"),
             adapt=adapt,
             top=top,
             controls=_controls(controls, of_search=of_search),
-            seeds=_numbers(seeds),
+            seeds=numbers_of(seeds),
         )
         if batch.items[0].warning:
             typer.echo(f"nnmass: {batch.items[0].warning}", err=True)
@@ -106,12 +106,13 @@ def _controls(names: str | None, *, of_search: bool) -> list[str]:
     return [name.strip() for name in names.split(",") if name.strip() not in ("", "none")]
 
 
-def _named(text: str, option: str) -> Any:
+def named(text: str, option: str) -> Any:
     """Return a name unchanged, or the content of a JSON file."""
     return json_in(text, option) if text.endswith(".json") else text
 
 
-def _numbers(text: str) -> list[int]:
+def numbers_of(text: str) -> list[int]:
+    """Return the seeds of an option."""
     try:
         return [int(number) for number in text.split(",")]
     except ValueError:

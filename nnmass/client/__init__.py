@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from nnmass.client.architectures import ArchitectureCalls
 from nnmass.client.calls import path_of
+from nnmass.client.campaigns import CampaignCalls
 from nnmass.client.searches import SearchCalls
 from nnmass.client.transport import SECONDS, Transport
 from nnmass.client.verifications import VerificationCalls
@@ -15,7 +16,7 @@ from nnmass.trainings import Named, Readiness
 from nnmass_core.codec import JsonObject
 
 
-class Client(SearchCalls, ArchitectureCalls, VerificationCalls):
+class Client(SearchCalls, ArchitectureCalls, VerificationCalls, CampaignCalls):
     """Sends requests to a service, and returns the same types as the local functions.
 
     Requests without a response are safely repeated a few times; after 429 and 503 the client waits as long as the

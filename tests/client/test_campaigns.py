@@ -1,0 +1,112 @@
+"""Campaigns through the client and the command line, with a worker that ends trainings without torch."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from app.jobs import lifecycle, rounds
+from app.storage.models import Verification
+from nnmass import Client
+from nnmass.cli import app
+from nnmass.errors import InvalidRequest, NotFound, WrongState
+from tests.api import trainings
+from tests.api.test_verifications import SEARCH
+from tests.client.service import Service, wait_until
+
+SPACE, LIMIT = SEARCH["space"], {"max_params": 2500}
+HOW: dict[str, Any] = {"dataset": "digits", "recipe": "mlp-paper"}
+
+
+@contextmanager
+def training(service: Service) -> Iterator[None]:
+    """End trainings meanwhile, each with an accuracy that follows from its network."""
+    ended = threading.Event()
+
+    def train() -> None:
+        while not ended.wait(0.02):
+            held = service.write(lifecycle.claim, "train", "test/2", 60.0)
+            if held is None:
+                continue
+            with service.database.read() as session:
+                row = session.get_one(Verification, held.job_id)
+            trainings.finish(service.database, held, {seed: int(row.arch_id[-3:], 16) % 10 for seed in row.seeds})
+            rounds.advance(service.database)
+
+    worker = threading.Thread(target=train)
+    worker.start()
+    yield
+    ended.set()
+    worker.join()
+
+
+def test_a_campaign_through_the_client(service: Service, client: Client) -> None:
+    began = datetime.now(UTC)
+    made = client.campaign(SPACE, **HOW, strategy="random", trainings=3, confirm=1, seeds=[4], **LIMIT)
+    events = []
+    with training(service):
+        ended = client.wait_campaign(made, progress=events.append, timeout=60)
+    assert (ended.status, len(ended.items), events[-1].name) == ("succeeded", 4, "done")
+    assert ended.result is not None
+    assert ended.result.best is not None
+    assert ended.result.best["accuracy"]["mean"] == max(item.accuracy or 0 for item in ended.items)
+    assert (ended.result.trained, ended.items[-1].role, ended.items[-1].seeds) == (3, "confirm", (0,))
+    assert client.wait_campaign(made.id) == ended
+    assert [event.id for event in client.campaign_events(made)] == [event.id for event in events]
+    (listed,) = client.campaigns(status="succeeded", family="densenet_mlp", created_after=began)
+    assert (listed.id, listed.items) == (made.id, ())
+    service.rest()
+    other = client.campaign(SPACE, **HOW, strategy="top", adapt=False, artifacts=[], **LIMIT)
+    assert client.cancel_campaign(other).status == "cancelled"
+    for campaign in (other, made.id):
+        client.delete_campaign(campaign)
+    with pytest.raises(NotFound):
+        client.find_campaign(other)
+
+
+def test_a_running_campaign_cannot_be_deleted(service: Service, client: Client) -> None:
+    made = client.campaign(SPACE, **HOW, strategy="top", trainings=1, seeds=[5], **LIMIT)
+    service.work()
+    wait_until(lambda: client.find_campaign(made).status == "running")
+    with pytest.raises(WrongState):
+        client.delete_campaign(made)
+    client.cancel_campaign(made)
+
+
+def test_what_the_service_refuses_names_the_field(client: Client) -> None:
+    with pytest.raises(InvalidRequest, match=r"search\.top_k"):
+        client.campaign(SPACE, **HOW, strategy="top", top_k=3, **LIMIT)
+
+
+def test_a_campaign_through_the_command_line(service: Service, client: Client, tmp_path: Any) -> None:
+    space = tmp_path / "space.json"
+    space.write_text(json.dumps(SPACE))
+    run = CliRunner(env={"NNMASS_SERVER": service.address})
+    command = ["campaign", "--space", str(space), "--max-params", "2500", "--dataset", "digits"]
+    command += ["--recipe", "mlp-paper", "--strategy", "random", "--trainings", "2", "--confirm", "1"]
+    with training(service):
+        done = run.invoke(app, [*command, "--seeds", "7"])
+    assert done.exit_code == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith((" near budget", " confirm"))]
+    assert [row[0] for row in rows] == ["near", "near", "confirm"]
+    assert {row[-1] for row in rows} <= {"succeeded", "known"}
+    assert "The best of 2 measured networks has a test accuracy of" in done.stdout
+    assert "Next: nnmass export " in done.stdout
+    service.rest()
+    queued = json.loads(run.invoke(app, [*command, "--seeds", "8", "--no-wait", "--json"]).stdout)
+    assert (queued["status"], queued["search"]["budget"]["max_params"]) == ("queued", 2500)
+    assert run.invoke(app, ["delete", "campaign", queued["id"], "--yes"]).exit_code == 0
+    for wrong, said in (
+        (["--max-params", "-1"], "--max-params"),
+        (["--rounds", "0"], "--rounds"),
+        (["--dataset", "no"], "--dataset"),
+    ):
+        refused = run.invoke(app, [*command, *wrong])
+        assert (refused.exit_code, said in refused.stderr) == (2, True), refused.stderr
