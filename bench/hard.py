@@ -99,7 +99,7 @@ ENGINE = "engine"
 def questions(preset: str) -> dict[str, dict[str, Any]]:
     """Return a preset's questions by their kind."""
     limits = LIMITS[preset]
-    asked: dict[str, Any] = {"space": preset, **limits}
+    asked: dict[str, Any] = {"space": preset, "spend": None, **limits}
     least = SHARE * MOST[preset]
     peak, one = {"minimize": PEAK, "min_nn_mass": least}, asked | {"top_k": 1}
     return {

@@ -534,7 +534,7 @@ def replayed(result: Mapping[str, Any], request: Mapping[str, Any]) -> str:
     return f"In the replay of public benchmarks {said}{f'; {tested}' if tested else ''}."
 
 
-def spent(result: Mapping[str, Any]) -> str:
+def spent(result: Mapping[str, Any], request: Mapping[str, Any]) -> str:
     """Return the most of a cost of which a share is used, in a sentence; empty where none has to be."""
     found = result.get("spent")
     if found is None:
@@ -542,7 +542,29 @@ def spent(result: Mapping[str, Any]) -> str:
     known = COSTS[found["quantity"]]
     most, least = (f"{_exact(known, found[name])} {known.label}" for name in ("most", "least"))
     proved = "proved" if found["optimal"] else "not proved within the time limit"
-    return f"The most that fits is {most}, {proved}; the networks use at least {least}."
+    said = f"The most that fits is {most}, {proved}; the networks use at least {least}."
+    if not (request.get("spend") or {}).get("default"):
+        return said
+    share = f"{_percent(found['share'])} is the default of spaces that keep proportions"
+    return f"{said} {share}: --no-spend, or null as `spend`, admits networks that use less."
+
+
+def most_spent(result: Mapping[str, Any]) -> str:
+    """Return what the network is that uses the most of a cost, in a sentence; empty where no share has to be used."""
+    found = result.get("spent")
+    if found is None:
+        return ""
+    network, known = found["network"], COSTS[found["quantity"]]
+    shown = dict.fromkeys((COSTS["params"], COSTS["macs"], known))
+    figures = ", ".join(_labeled(one, network.get(one.name)) for one in shown)
+    return (
+        f"For comparison, the network of most {known.label}: {figures}; NN-Mass {number(network['nn_mass'])} "
+        f"({shape(network)})."
+    )
+
+
+def _labeled(known: Cost, value: float | None) -> str:
+    return f"{of_cost(known, value)}{' of' if known.unit else ''} {known.label}"
 
 
 def taken(result: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Unpack
 
 from nnmass.errors import DefinitionError, NotPossible, Problem
@@ -54,11 +54,10 @@ def search(space: Space | None = None, *, progress: Watch | None = None, **optio
     Raises:
         DefinitionError: A field is wrong; each problem names its field.
     """
-    return _answer(question_of(space, options), progress)
+    return _answer(SearchRequest.asked(question_of(space, options)), progress)
 
 
-def _answer(question: Mapping[str, object], progress: Watch | None) -> Answer:
-    request = SearchRequest.from_json(question)
+def _answer(request: SearchRequest, progress: Watch | None) -> Answer:
     started = time.monotonic()
     watched = {} if progress is None else {"report": _reporting(progress)}
     from nnmass_core.search import search as search_exactly  # here: evaluating and drawing do without the engine
@@ -88,7 +87,8 @@ def next_ranks(answer: Answer, *, progress: Watch | None = None) -> Answer:
         message = "no ranks follow: it is a front, has fewer than `top_k`, or reaches the last rank"
         raise NotPossible("no_ranks", message)
     first, last = ranks
-    return _answer({**answer.request, "first_rank": first, "top_k": last - first + 1}, progress)
+    following = {**answer.request, "first_rank": first, "top_k": last - first + 1}
+    return _answer(SearchRequest.from_json(following), progress)
 
 
 def scale(
@@ -103,7 +103,7 @@ def scale(
     """Return the best networks that are a network made wider or narrower, deeper or shallower, within a budget.
 
     >>> nnmass.scale("resnet50", max_macs="2G", top_k=1).best.macs
-    1989736448
+    1946247168
 
     Args:
         reference: The name of a well-known network, a definition, or a network of an answer.
@@ -158,7 +158,8 @@ def compress(
     """
     ratio = options.pop("ratio", None) if options.get("within") is None else None
     objective = compression_of(minimize, ratio, keep_stages, keep_params)
-    return _answer(compression_question(reference, reference, space, objective, options), progress)
+    question = compression_question(reference, reference, space, objective, options)
+    return _answer(SearchRequest.from_json(question), progress)
 
 
 def evaluate(networks: Iterable[str | Definition], *, precision: str = "fp32", batch: int = 1) -> Architectures:

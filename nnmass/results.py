@@ -57,7 +57,7 @@ class Certificate(FromJson):
             costs at most this much more.
         thinned_from: Of a Pareto front that was thinned to `points`, the number of points that were found.
         spent: With `spend`, the `most` of its cost within the limits and whether it is proved, the `least` that the
-            networks use, and the `network` that uses the most.
+            networks use, and the `network` that uses the most, with all its figures.
         first_rank: The rank at which the ranking starts. What is said of the best is said of rank 1.
         spaces: Of several spaces, for each: its position from 1 (`space`), its `networks`, how many of the ranking are
             listed under it (`count`), and the `bound` that none of its networks exceeds.

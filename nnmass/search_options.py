@@ -85,7 +85,9 @@ class SearchOptions(TypedDict, total=False):
             "min_nn_mass": 755}` with or without the NN-Mass; or `{"pareto": ["nn_mass", "macs"]}`, with one cost or
             two, and with `"points": 50` for at most as many points of it.
         spend: `{"quantity": "macs", "share": 0.95}` leaves out networks that use less than this share of the most MACs
-            that any network within the limits uses; None, the default, leaves out none.
+            that any network within the limits uses; None leaves out none. Without it 0.95 of the MACs are used where
+            NN-Mass is maximized, MACs or params are limited, and the space keeps proportions: a preset that is not
+            `*-free`, around a network, or that of `within`.
         exclude: Networks that are no answer, at most 100: names, ids (with a service), definitions, or architectures of
             an answer.
         structure: What the cells or stages of each network must have in common: any of `{"widths": "equal" |
@@ -160,7 +162,7 @@ def question_of(space: Space | None, options: SearchOptions) -> dict[str, object
     rest = {
         name: value
         for name, value in options.items()
-        if name in ("objective", "spend", "structure", *RANKED) and value is not None
+        if name in ("objective", "spend", "structure", *RANKED) and (value is not None or name == "spend")
     }
     excluded = [reference_of(network) for network in options.get("exclude", ())]
     where = space if space is None or isinstance(space, str | Mapping) else [*space]

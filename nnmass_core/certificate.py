@@ -190,7 +190,9 @@ class Spent:
         bound: No network within the limits uses more.
         optimal: `most` is proved.
         least: The fewest units that networks of the ranking use.
-        network: The network that uses the most.
+        network: The network that uses the most; of several the one that ranks first.
+        precision: The precision at which bytes are counted: `fp32`, `fp16` or `int8`.
+        batch: The inputs whose activations are counted.
     """
 
     quantity: str
@@ -200,11 +202,13 @@ class Spent:
     optimal: bool
     least: float
     network: Architecture
+    precision: str
+    batch: int
 
     def to_json(self) -> JsonObject:
         """Write it as JSON-ready objects."""
         figures = {name: getattr(self, name) for name in ("quantity", "share", "most", "bound", "optimal", "least")}
-        return {**figures, "network": _summary(self.network)}
+        return {**figures, "network": _with_figures(self.network, self.precision, self.batch)}
 
 
 @dataclass(frozen=True)
@@ -244,10 +248,7 @@ class Uniform:
 
     def to_json(self) -> JsonObject:
         """Write it as JSON-ready objects."""
-        figures = self.network.evaluation.report(self.precision, self.batch)
-        definition = self.network.definition()
-        named: JsonObject = {"width": self.width, "arch_id": id_of(definition)}
-        return {**named, **figures, "batch": self.batch, "architecture": definition}
+        return {"width": self.width, **_with_figures(self.network, self.precision, self.batch)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -367,6 +368,12 @@ class Certificate:
     def _of_spaces(self) -> JsonObject:
         said: JsonObject = {"spaces": [share.to_json() for share in self.spaces]} if self.spaces else {}
         return said if self.space_size_exact else {**said, "space_size_exact": False}
+
+
+def _with_figures(network: Architecture, precision: str, batch: int) -> JsonObject:
+    """Return a network that stands beside a ranking: its id, its figures and its definition."""
+    definition, figures = network.definition(), network.evaluation.report(precision, batch)
+    return {"arch_id": id_of(definition), **figures, "batch": batch, "architecture": definition}
 
 
 def _summary(reference: Architecture) -> JsonObject:

@@ -306,6 +306,13 @@ def _check_sequence(spec: Sequence, value: Any, field: str) -> Iterator[Problem]
         yield Problem(field, "bad_length", f"must have {spec.minimum} to {spec.maximum} entries")
 
 
+def is_number(value: object) -> bool:
+    """Return whether a value can be compared with limits; integers of any size can, where a float would overflow."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def as_integer(data: object) -> object:
     """Convert 1e6 to an integer; leave every other value unchanged (JSON does not distinguish 1.0 from 1)."""
     return int(data) if isinstance(data, float) and data.is_integer() else data

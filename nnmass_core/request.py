@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -19,6 +18,7 @@ from nnmass_core.codec import (
     check_integer,
     choice_schema,
     has_later_fields,
+    is_number,
     object_schema,
     one_of,
     sha256_of,
@@ -45,6 +45,7 @@ from nnmass_core.hardware.latency import Latency, LatencyModel, estimate, greate
 from nnmass_core.named.compression import limits_of_ratio
 from nnmass_core.named.networks import named_network, named_networks
 from nnmass_core.named.scaling import is_around
+from nnmass_core.named.spending import USUAL_SPEND, Spend, decode_spend, keeps_proportions
 from nnmass_core.named.within import Within, budget_within, space_or_preset
 from nnmass_core.spaces.base import AnySpace, Space
 from nnmass_core.spaces.densities import has_densities
@@ -157,7 +158,7 @@ class Minimize:
         if self.min_nn_mass is not None and self.reference is not None:
             raise DefinitionError.at("min_nn_mass", "conflicts_with_reference", "give either min_nn_mass or reference")
         least = self.min_nn_mass
-        if least is not None and not (_is_number(least) and 0 <= least <= LARGEST_MASS):
+        if least is not None and not (is_number(least) and 0 <= least <= LARGEST_MASS):
             raise DefinitionError.at("min_nn_mass", "out_of_range", f"must be a number from 0 to {LARGEST_MASS:g}")
 
     @property
@@ -219,61 +220,6 @@ def _check_kept(kept: Kept, reference: Architecture | None) -> None:
 
 def _reference_form(reference: Architecture | None, kept: Kept) -> JsonObject:
     return {} if reference is None else {"reference": reference.definition(), **kept.to_json()}
-
-
-@dataclass(frozen=True)
-class Spend:
-    """Admit only networks that use at least a share of the most that any network within the limits uses of a cost.
-
-    Args:
-        quantity: The name of a cost that is a sum over the layers, such as `macs`.
-        share: The share, above 0 and at most 1, exact as the decimal that it is written as: docs/theory.md (51).
-
-    Raises:
-        DefinitionError: The quantity cannot be spent, or the share is out of range.
-    """
-
-    quantity: str
-    share: float
-
-    def __post_init__(self) -> None:
-        problems: list[Problem] = []
-        if self.quantity not in sums():
-            problems.append(Problem("quantity", "unknown_choice", one_of(self.quantity, sums())))
-        if not _is_number(self.share) or not 0 < self.share <= 1:
-            problems.append(Problem("share", "out_of_range", "must be a number above 0 and at most 1"))
-        if problems:
-            raise DefinitionError(problems)
-        object.__setattr__(self, "share", float(self.share))
-
-    def least(self, most: int) -> int:
-        """Return the fewest elements of the cost that are the share of `most` elements: docs/theory.md (51)."""
-        return math.ceil(Fraction(repr(self.share)) * most)
-
-    def to_json(self) -> JsonObject:
-        """Write it in the form of the request."""
-        return {"quantity": self.quantity, "share": self.share}
-
-
-def decode_spend(data: object) -> Spend | None:
-    """Read a spend from parsed JSON; null is none.
-
-    Args:
-        data: An object with `quantity` and `share`, or None.
-
-    Raises:
-        DefinitionError: A field is wrong or missing; each problem names it.
-    """
-    if data is None:
-        return None
-    if not isinstance(data, Mapping):
-        raise DefinitionError.at("", "not_an_object", "must be an object or null")
-    problems = list(unknown_fields(data, {"quantity", "share"}))
-    problems += [Problem(name, "required", "is required") for name in ("quantity", "share") if name not in data]
-    if problems:
-        raise DefinitionError(problems)
-    quantity = data["quantity"]
-    return Spend(quantity if isinstance(quantity, str) else "", data["share"])
 
 
 def maximized() -> list[str]:
@@ -376,7 +322,7 @@ def _limits_of_ratio(objective: Any, read: Objective, budget: Mapping[str, Any])
     shares = ratio if isinstance(ratio, Mapping) else {"macs": ratio}
     problems = list(unknown_fields(shares, set(RATIOS)))
     for name, share in shares.items():
-        if name in RATIOS and not (_is_number(share) and 0 < share <= 1):
+        if name in RATIOS and not (is_number(share) and 0 < share <= 1):
             where = name if isinstance(ratio, Mapping) else ""
             problems.append(Problem(where, "out_of_range", "must be a number above 0 and at most 1"))
         elif name in RATIOS and COSTS[name].limit in budget:
@@ -485,13 +431,6 @@ def _decode_pareto(data: Mapping[str, Any]) -> Objective:
     return Pareto(tuple(names[1:]), points)
 
 
-def _is_number(value: object) -> bool:
-    """Return whether a value can be compared with limits; integers of any size can, where a float would overflow."""
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 @dataclass(frozen=True, kw_only=True)
 class SearchRequest:
     """What to search: the best `top_k` architectures of `space` within `budget` by `objective`.
@@ -560,7 +499,7 @@ class SearchRequest:
                 message = f"is not available for {space.family}, whose networks have no cells with a density"
                 problems.append(Problem(f"budget.{MOST_DENSITY}", "no_density", message))
         limit = self.time_limit_seconds
-        if not _is_number(limit) or not 0 < limit <= LONGEST_SECONDS:
+        if not is_number(limit) or not 0 < limit <= LONGEST_SECONDS:
             message = f"must be above 0 and at most {LONGEST_SECONDS}"
             problems.append(Problem("time_limit_seconds", "out_of_range", message))
         if problems:
@@ -613,6 +552,35 @@ class SearchRequest:
         structure = _under("structure", lambda: decode_structure(data.get("structure")))
         rest = {"spend": spend, "exclude": exclude, "structure": structure, "within": within, **ranked}
         return cls(space=space, budget=budget, objective=objective, **rest)
+
+    @classmethod
+    def asked(
+        cls,
+        data: Mapping[str, Any],
+        find: Find = lambda arch_id: None,
+        find_device: FindDevice = lambda name: None,
+    ) -> Self:
+        """Read a question from outside: as `from_json`, and where it has no field `spend`, with the usual one.
+
+        That applies where NN-Mass is maximized within a limit on MACs or params, in a space that keeps proportions.
+        What was stored has the answer to this already, and is read by `from_json`.
+
+        Args:
+            data: the fields of the request.
+            find: as of `from_json`.
+            find_device: as of `from_json`.
+
+        Raises:
+            DefinitionError: names the field, as `budget.max_params`.
+        """
+        request = cls.from_json(data, find, find_device)
+        usual = "spend" not in data and request.usually_spends(data.get("space"))
+        return replace(request, spend=USUAL_SPEND) if usual else request
+
+    def usually_spends(self, space: object) -> bool:
+        """Return whether a question without the field `spend` has the usual one. space: as the question gives it."""
+        limited = {name for name, _ in self.budget.bounds} & {COSTS[name].limit for name in ("macs", "params")}
+        return bool(limited) and self.objective == Maximize() and keeps_proportions(space)
 
     @cached_property
     def costs(self) -> tuple[tuple[str, Cost], ...]:
@@ -786,11 +754,17 @@ class SearchRequest:
             "objective": self.objective.to_json(),
             **({} if isinstance(self.objective, Pareto) else ranked),
             "time_limit_seconds": float(self.time_limit_seconds),
-            **({} if self.spend is None else {"spend": self.spend.to_json()}),
+            **self._spend_form(),
             **({"exclude": [architecture.definition() for architecture in self.exclude]} if self.exclude else {}),
             **({} if self.first_rank == 1 else {"first_rank": self.first_rank}),
             **({} if self.structure == ANY else {"structure": self.structure.to_json()}),
         }
+
+    def _spend_form(self) -> JsonObject:
+        """Return the field `spend`: null where a question without it would have the usual one, so that none is kept."""
+        if self.spend is not None:
+            return {"spend": self.spend.to_json()}
+        return {"spend": None} if self.usually_spends(self.space.form) else {}
 
     @property
     def version(self) -> int:
@@ -815,7 +789,10 @@ class SearchRequest:
     @property
     def digest(self) -> str:
         """The request's identity: equal requests to the same core, by the same rules of costs, have equal digests."""
-        return f"sha256:{sha256_of({'core_version': __version__, 'rules': RULES, 'request': self.to_json()})}"
+        form = self.to_json()
+        if self.spend is not None:  # who asked for it changes no answer
+            form["spend"] = replace(self.spend, default=False).to_json()
+        return f"sha256:{sha256_of({'core_version': __version__, 'rules': RULES, 'request': form})}"
 
 
 def following_ranks(request: Mapping[str, Any], count: int) -> tuple[int, int] | None:

@@ -423,6 +423,8 @@ class _Question:
             optimal=self._most_is_proved(first),
             least=float(cost.in_units(spend.least(most), *self._counted)),
             network=self._request.space.architecture(first.integers[0].tolist()),
+            precision=self._request.budget.precision,
+            batch=self._request.budget.batch,
         )
 
     def _most_is_proved(self, first: Solution) -> bool:

@@ -533,3 +533,23 @@ def test_the_limit_that_is_enough_is_printed_with_all_its_digits() -> None:
         "Raise the params limit to at least 276,986.",
         "Changing the MACs limit alone does not help.",
     ]
+
+
+def test_a_default_share_is_said_and_can_be_switched_off() -> None:
+    asked = ("search", "--preset", "resnet-tiny", "--max-params", "200k", "--top-k", "1")
+    said = run(*asked).stdout
+    assert "95 % is the default of spaces that keep proportions: --no-spend" in said
+    assert re.search(r"For comparison, the network of most MACs: [\d,]+ params, [\d,]+ MACs; NN-Mass", said)
+    off = run(*asked, "--no-spend")
+    assert "The most that fits" not in off.stdout
+    assert "For comparison" not in off.stdout
+    assert nnmass.search("resnet-tiny", max_params="200k", spend=None, top_k=1).certificate.spent is None
+    explicit = run(*asked, "--spend", "macs=95%").stdout
+    assert "The most that fits" in explicit
+    assert "is the default" not in explicit
+    both = run(*asked, "--spend", "macs=95%", "--no-spend")
+    assert both.exit_code == 2
+    assert "--spend conflicts with --no-spend" in both.output
+    scaled = ("scale", "resnet20", "--max-macs", "30M", "--top-k", "1")
+    assert "is the default" in run(*scaled).stdout
+    assert "is the default" not in run(*scaled, "--no-spend").stdout

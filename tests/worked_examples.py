@@ -34,7 +34,8 @@ from nnmass_core.named.compression import compression_space, limits_of_ratio, un
 from nnmass_core.named.networks import named_network
 from nnmass_core.named.presets import resolve_space, resolve_spaces
 from nnmass_core.named.scaling import around
-from nnmass_core.request import Maximize, Minimize, Pareto, SearchRequest, Spend
+from nnmass_core.named.spending import Spend
+from nnmass_core.request import Maximize, Minimize, Pareto, SearchRequest
 from nnmass_core.search import chain_for, chain_of, search
 from nnmass_core.spaces.base import Space
 from nnmass_core.spaces.kept import Kept

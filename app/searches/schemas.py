@@ -181,6 +181,12 @@ class SpendBody(Strict):
         description="Share of the most of the cost that any architecture within the limits uses.",
         examples=[0.95],
     )
+    default: bool = Field(
+        False,
+        description="In a stored request: true if the question had no field `spend`, so that this is the default. It "
+        "changes no answer.",
+        examples=[False],
+    )
 
 
 Structure = Annotated[Any, WithJsonSchema({"anyOf": [structure_schema(), {"type": "null"}]})]
@@ -217,7 +223,9 @@ class Question(Strict):
     spend: SpendBody | None = Field(
         None,
         description="Leaves out architectures that use less than a share of the most of a cost that any architecture "
-        "within the limits uses. Only where NN-Mass is maximized. Off if null or omitted.",
+        "within the limits uses. Only where NN-Mass is maximized. Off if null. If omitted: 0.95 of the MACs where "
+        "MACs or params are limited and every space is a preset that is not `*-free`, around a network, or that of "
+        "`budget.within`; off otherwise.",
         examples=[{"quantity": "macs", "share": 0.95}],
     )
     exclude: list[AnyNetwork] = Field(
@@ -301,7 +309,8 @@ class SearchBudget(with_limits(BaseModel)):  # type: ignore[misc]  # a base that
 class SearchRequest(BaseModel):
     """A complete request: presets resolved and defaults filled in. A Pareto front has no `top_k` and `diversity`.
 
-    `spend`, `exclude`, `first_rank` and `structure` are left out where they change nothing.
+    `exclude`, `first_rank` and `structure` are left out where they change nothing. `spend` is left out where there is
+    none and a question without it has none, either; it is null where a question without it would have the default.
     """
 
     space: Annotated[
@@ -352,16 +361,27 @@ class Reference(BaseModel):
     macs: Macs
 
 
-class _Widened(BaseModel):
-    width: float = Field(description="The multiplier, a number of hundredths up to 1.", examples=[0.71])
+class _Beside(BaseModel):
     arch_id: NetworkId
     nn_mass: NnMass
     precision: Precision = Field(description="Precision at which bytes are counted.", examples=["fp32"])
     batch: int = Field(1, description="Inputs whose activations the figures are for.", examples=[1])
 
 
+class _Widened(_Beside):
+    width: float = Field(description="The multiplier, a number of hundredths up to 1.", examples=[0.71])
+
+
 class UniformWidth(with_costs(_Widened, timed=False)):  # type: ignore[misc]  # a base that the table of costs gives
     """The reference with all channels times one multiplier: the widest that needs at most the MACs of the best."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra=with_parts)
+
+    architecture: Network
+
+
+class MostSpent(with_costs(_Beside, timed=False)):  # type: ignore[misc]  # a base that the table of costs gives
+    """The architecture within the limits that uses the most of the cost, which stands beside the ranking."""
 
     model_config = ConfigDict(extra="allow", json_schema_extra=with_parts)
 
@@ -382,7 +402,7 @@ class Spent(BaseModel):
     least: float = Field(
         description="The least of the cost that architectures of the ranking use.", examples=[142491853.0]
     )
-    network: Reference = Field(description="The architecture that uses the most.")
+    network: MostSpent = Field(description="The architecture that uses the most; of several the one that ranks first.")
 
 
 class Taken(BaseModel):

@@ -73,7 +73,7 @@ def _submit_next(session: Session, owner: str, search_id: UUID) -> Submission:
     if ranks is None:
         raise WrongState(NO_RANKS if row.result is not None else "the search has no ranking yet")
     first, last = ranks
-    more = {"first_rank": first, "top_k": last - first + 1}
+    more = {"first_rank": first, "top_k": last - first + 1, "spend": row.request.get("spend")}
     said = {"name": row.name, "tags": [tag.tag for tag in row.tags], "note": row.note}
     return submit(session, owner, SearchBody.model_validate({**row.request, **more, **said}), None)
 
@@ -238,7 +238,7 @@ def ranking(session: Session, owner: str, search_id: UUID, paging: Paging) -> tu
 
 def read(session: Session, owner: str, question: Question) -> SearchRequest:
     """Convert a REST request to the core's request. Raises DefinitionError that names the field."""
-    return SearchRequest.from_json(
+    return SearchRequest.asked(
         question.model_dump(exclude_unset=True),
         lambda arch_id: catalog.definition(session, owner, arch_id),
         lambda name: catalog.known_device(session, owner, name),

@@ -84,9 +84,8 @@ def search_body(form: Form) -> JsonObject:
         body["structure"] = rules
     if excluded := _excluded(value(form, "exclude"), problems):
         body["exclude"] = excluded
-    if value(form, "spend_share") and _goal(form) == "most":
-        quantity = value(form, "spend_quantity") or "macs"
-        body["spend"] = {"quantity": quantity, "share": _share(value(form, "spend_share"), "spend.share", problems)}
+    if _goal(form) == "most":
+        body |= _spend(form, problems)
     body["time_limit_seconds"] = _real(form, "time_limit_seconds", 60.0, problems)
     body["name"], body["note"] = value(form, "name"), value(form, "note")
     body["tags"] = words(value(form, "tags"))
@@ -95,6 +94,17 @@ def search_body(form: Form) -> JsonObject:
     if problems:
         raise FormProblems(problems)
     return body
+
+
+def _spend(form: Form, problems: list[Problem]) -> JsonObject:
+    """Return the field `spend` of a search: a share, null for none, or no field, which has the default."""
+    text = value(form, "spend_share")
+    if value(form, "spend") == "none":
+        return {"spend": None}
+    if value(form, "spend") == "share" or text:
+        quantity = value(form, "spend_quantity") or "macs"
+        return {"spend": {"quantity": quantity, "share": _share(text, "spend.share", problems)}}
+    return {}
 
 
 def chosen_state(text: str) -> State | None:
@@ -340,7 +350,9 @@ def filled(request: Mapping[str, Any]) -> dict[str, list[str]]:
             # the form has one field for the limits of both
             least = [one[LEAST_MASS] for one in (objective, budget) if LEAST_MASS in one]
             form |= {"goal": "least", LEAST_MASS: f"{max(least)}" if least else ""}
-    if spend := request.get("spend"):
+    spend = request.get("spend")
+    form["spend"] = "none" if spend is None else "share"  # the default of a new question may be another one
+    if spend is not None:
         form |= {"spend_quantity": spend["quantity"], "spend_share": _in_percent(spend["share"])}
     form |= {f"structure_{name}": rule for name, rule in (request.get("structure") or {}).items()}
     form["exclude"] = "\n".join(map(json.dumps, request.get("exclude", [])))

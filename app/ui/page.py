@@ -63,6 +63,7 @@ def environment() -> Environment:
             formatting.taken,
             formatting.unused,
             formatting.spent,
+            formatting.most_spent,
             formatting.savings,
             formatting.uniform,
             formatting.replayed,

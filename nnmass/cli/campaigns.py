@@ -93,7 +93,8 @@ def campaign(
         where = space_of(preset or [], space or [], None, None, None, None, within=limits["within"] is not None)
         objective = objective_of(minimize, maximize, limits[LEAST_MASS], None)
         options: Any = aimed(objective, limits, device, precision, batch)
-        options |= {"spend": spend_of(spend), "exclude": networks_of(exclude or []), "time_limit_seconds": time_limit}
+        options |= {"spend": None} | spend_of(spend, none=False)
+        options |= {"exclude": networks_of(exclude or []), "time_limit_seconds": time_limit}
         made = client.campaign(
             where,
             dataset=named(dataset, "--dataset"),

@@ -110,7 +110,8 @@ def lines_of(answer: Answer) -> list[str]:
         formatting.uniform(result),
         formatting.replayed(result, answer.request),
         formatting.taken(result),
-        formatting.spent(result),
+        formatting.spent(result, answer.request),
+        formatting.most_spent(result),
         formatting.binding(result, answer.request),
     ]
     said += [*formatting.spaces(result, answer.request), *formatting.relaxation(result)]

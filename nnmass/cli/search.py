@@ -71,9 +71,11 @@ SpendOption = Annotated[
     typer.Option(
         "--spend",
         metavar="COST=SHARE",
-        help="Use at least this share of the most of a cost that fits, such as macs=0.95 or macs=95%.",
+        help="Use at least this share of the most of a cost that fits, such as macs=0.95 or macs=95% (the default of "
+        "presets that are not *-free, of --around and --within, if MACs or params are limited).",
     ),
 ]
+NoSpend = Annotated[bool, typer.Option("--no-spend", help="Admit networks that use less, where --spend has a default.")]
 SpaceFile = Annotated[
     str | None, typer.Option("--space", metavar="FILE", help="File with a JSON definition of the space (- for stdin).")
 ]
@@ -134,6 +136,7 @@ def search(
     *,
     equal_density: EqualDensity = False,
     equal_skip_channels: EqualSkips = False,
+    no_spend: NoSpend = False,
     as_json: Json = False,
     save: Save = None,
 ) -> None:
@@ -147,7 +150,7 @@ def search(
         if pareto is not None and save is not None:
             refuse("--save does not apply to a Pareto front: none of its networks is the best")
         objective = objective_of(minimize, maximize, limits[LEAST_MASS], pareto, points)
-        options = aimed(objective, limits, device, precision, batch) | {"spend": spend_of(spend)}
+        options = aimed(objective, limits, device, precision, batch) | spend_of(spend, none=no_spend)
         options |= _ranked(top_k, first_rank, diversity, time_limit)
         options |= {"exclude": networks_of(exclude or [])}
         options |= {"structure": _structure(widths, density=equal_density, skip_channels=equal_skip_channels)}
@@ -183,6 +186,7 @@ def scale(
     server: Server = None,
     key_file: KeyFile = None,
     *,
+    no_spend: NoSpend = False,
     as_json: Json = False,
     save: Save = None,
 ) -> None:
@@ -193,7 +197,7 @@ def scale(
     with exit_on_error({"space.around": "NETWORK", "space": "NETWORK"}):
         where = around_of(_reference_in(reference), keep, width, depth)
         objective = objective_of(minimize, maximize, limits[LEAST_MASS], None)
-        options = aimed(objective, limits, device, precision, batch) | {"spend": spend_of(spend)}
+        options = aimed(objective, limits, device, precision, batch) | spend_of(spend, none=no_spend)
         options |= _ranked(top_k, first_rank, diversity, time_limit)
         options |= {"exclude": networks_of(exclude or [])}
         _finish(_searched(where, name, options, server, key_file), as_json=as_json, save=save, time_limit=time_limit)
@@ -423,12 +427,14 @@ def _searched(
     return _run(run, server, key_file)
 
 
-def spend_of(text: str | None) -> JsonObject | None:
-    """Return the share of a cost that networks must use, or None."""
+def spend_of(text: str | None, *, none: bool) -> SearchOptions:
+    """Return the share to be spent; without one and without `none` there is no option, which has a default."""
     if text is None:
-        return None
+        return {"spend": None} if none else {}
+    if none:
+        refuse("--spend conflicts with --no-spend: give one of them")
     quantity, share = ratio_of(text, "--spend must be a cost and a share, such as macs=0.95 or macs=95%")
-    return {"quantity": quantity, "share": share}
+    return {"spend": {"quantity": quantity, "share": share}}
 
 
 def _share(text: str, otherwise: str) -> float:

@@ -462,3 +462,31 @@ def test_an_invalid_objective_names_its_field(client: TestClient, body: dict[str
     for route in ("/v1/searches", "/v1/searches/preview"):
         answer = client.post(route, json={"space": "densenet-tiny-free"} | body)
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
+
+
+def test_a_stored_search_keeps_the_spend_that_it_had(client: TestClient, worker: Context) -> None:
+    tiny = {"space": "resnet-tiny", "budget": {"max_params": 200_000}, "top_k": 1}
+    around = {"space": {"around": "resnet20"}, "budget": {"max_params": 200_000}, "top_k": 1}
+    for asked, spend in ((tiny, {}), (tiny, {"spend": None}), (around, {}), (around, {"spend": None})):
+        search, items = run(client, worker, asked | spend)
+        request = search["request"]
+        if spend:
+            assert (request.get("spend"), search["result"].get("spent")) == (None, None)
+        else:
+            assert request["spend"] == {"quantity": "macs", "share": 0.95, "default": True}
+            spent = search["result"]["spent"]
+            assert min(item["macs"] for item in items) >= spent["least"] >= 0.95 * spent["most"]
+            assert spent["network"]["macs"] == spent["most"]
+            assert set(spent["network"]) >= {"arch_id", "weight_bytes", "peak_activation_bytes", "architecture"}
+        again = client.post("/v1/searches", json=request).json()
+        assert (again["id"], again["reused"]) == (search["id"], True)
+        following = client.post(f"/v1/searches/{search['id']}/next").json()
+        assert following["request"].get("spend") == request.get("spend")
+        assert search_tasks.run_next(worker)
+
+
+def test_an_equal_search_is_found_whoever_asked_for_the_spend(client: TestClient, worker: Context) -> None:
+    tiny = {"space": "resnet-tiny", "budget": {"max_params": 150_000}, "top_k": 1}
+    default, _ = run(client, worker, tiny)
+    explicit = client.post("/v1/searches", json=tiny | {"spend": {"quantity": "macs", "share": 0.95}}).json()
+    assert (explicit["id"], explicit["reused"]) == (default["id"], True)

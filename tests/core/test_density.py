@@ -13,7 +13,8 @@ from nnmass_core.budget import Budget, DensityLimit
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_space
 from nnmass_core.named.presets import resolve_space
-from nnmass_core.request import Maximize, Minimize, Objective, Pareto, SearchRequest, Spend
+from nnmass_core.named.spending import Spend
+from nnmass_core.request import Maximize, Minimize, Objective, Pareto, SearchRequest
 from nnmass_core.search import search
 from nnmass_core.spaces.structure import Structure
 from tests.core.brute import Row, first_of_each_shape

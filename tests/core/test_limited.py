@@ -20,7 +20,8 @@ from nnmass_core.engine.problem import RANKING, ChainProblem, Key
 from nnmass_core.engine.sums.limited import Effort, beats, best_paths
 from nnmass_core.engine.sums.reach import NONE, Reach
 from nnmass_core.named.presets import resolve_space
-from nnmass_core.request import Maximize, Minimize, SearchRequest, Spend
+from nnmass_core.named.spending import Spend
+from nnmass_core.request import Maximize, Minimize, SearchRequest
 from nnmass_core.search import chain_of, search
 from tests.core.random_chains import Path, every_path, first_of_each_shape, out_of_time_after, random_chain
 from tests.core.test_random_chains import moments

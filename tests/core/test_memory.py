@@ -13,7 +13,8 @@ from nnmass_core.engine.sums import limited, shared_memory
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_space
 from nnmass_core.named.presets import resolve_space
-from nnmass_core.request import Maximize, Minimize, Objective, Pareto, SearchRequest, Spend
+from nnmass_core.named.spending import Spend
+from nnmass_core.request import Maximize, Minimize, Objective, Pareto, SearchRequest
 from nnmass_core.search import search
 from nnmass_core.verification.controls import params_control, random_control
 from tests.core.brute import BYTES, Row, first_of_each_shape

@@ -14,7 +14,8 @@ from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_space
 from nnmass_core.named.networks import named_network
 from nnmass_core.named.presets import resolve_space
-from nnmass_core.request import LAST_RANK, Maximize, Minimize, Objective, Pareto, SearchRequest, Spend
+from nnmass_core.named.spending import Spend
+from nnmass_core.request import LAST_RANK, Maximize, Minimize, Objective, Pareto, SearchRequest
 from nnmass_core.search import search
 from tests.core.brute import Row, first_of_each_shape
 from tests.core.every_limit import FAMILIES, Small, flat, found, random_small

@@ -16,7 +16,8 @@ from nnmass_core.families import decode_space
 from nnmass_core.hardware.devices import Device
 from nnmass_core.hardware.latency import LatencyModel, estimate
 from nnmass_core.named.presets import resolve_space
-from nnmass_core.request import Maximize, Minimize, Objective, Pareto, SearchRequest, Spend
+from nnmass_core.named.spending import Spend
+from nnmass_core.request import Maximize, Minimize, Objective, Pareto, SearchRequest
 from nnmass_core.search import search
 from nnmass_core.verification.controls import params_control, random_control
 from tests.core.brute import Row

@@ -14,7 +14,8 @@ from nnmass_core.errors import DefinitionError
 from nnmass_core.families import decode_space
 from nnmass_core.hardware.latency import estimate
 from nnmass_core.named.presets import resolve_space, resolve_spaces
-from nnmass_core.request import Maximize, Minimize, Objective, Pareto, SearchRequest, Spend
+from nnmass_core.named.spending import Spend
+from nnmass_core.request import Maximize, Minimize, Objective, Pareto, SearchRequest
 from nnmass_core.search import SearchResult, search
 from nnmass_core.spaces import several
 from nnmass_core.spaces.structure import Structure

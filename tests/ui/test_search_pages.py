@@ -77,10 +77,37 @@ def test_a_form_filled_from_a_search_gives_the_same_request(site: Everything) ->
         {"space": {"around": "resnet20", "width": [0.5, 1.5], "depth": {"min": 0.5, "max": 2}}},
         {"space": {"around": "resnet20", "keep": ["stem", "resolution", "channels"], "depth": 2}},
         {"budget": {"within": "resnet20", "ratio": {"macs": 0.5, "depth": 2, "params": 1}, "max_weight_bytes": 10**6}},
+        {"space": "resnet-tiny", "budget": {"max_params": 200_000}},
+        {"space": "resnet-tiny", "budget": {"max_params": 200_000}, "spend": None},
+        {"space": {"around": "resnet20"}, "budget": {"max_params": 200_000}},
+        {"space": {"around": "resnet20"}, "budget": {"max_params": 200_000}, "spend": None},
     ):
         request = site.client.post("/v1/searches", json=asked).json()["request"]
         body = checked(SearchBody, search_body(filled(request)))
-        assert SearchRequest.from_json(body.model_dump(exclude_unset=True)).to_json() == request
+        if request.get("spend"):
+            request["spend"].pop("default", None)  # the form shows the share, and whoever submits it asks for it
+        assert SearchRequest.asked(body.model_dump(exclude_unset=True)).to_json() == request
+
+
+def test_the_form_offers_the_default_share(site: Everything) -> None:
+    form = {"preset": "resnet-tiny", "max_params": "200k", "top_k": "1"}
+    assert '<option value="" selected>Default: 95 %' in site.client.get("/").text
+    usual = {"quantity": "macs", "share": 0.95}
+    for chosen, spend in (
+        ({"spend": ""}, usual | {"default": True}),
+        ({"spend": "none", "spend_share": "95"}, None),
+        ({"spend": "share", "spend_share": "90", "spend_quantity": "params"}, {"quantity": "params", "share": 0.9}),
+    ):
+        made = site.client.post("/searches", data=form | chosen, headers=OURS, follow_redirects=False)
+        assert site.client.get(f"/v1{made.headers['location']}").json()["request"].get("spend") == spend
+        again = site.client.get(f"/?like={made.headers['location'].rpartition('/')[2]}").text
+        assert f'<option value="{"none" if spend is None else "share"}" selected>' in again
+    part = site.client.post("/ui/preview", data=form, headers=OURS).text
+    assert '<tr id="most_spent">' in part
+    assert "95 % is the default of spaces that keep proportions" in part
+    assert (
+        '<tr id="most_spent">' not in site.client.post("/ui/preview", data=form | {"spend": "none"}, headers=OURS).text
+    )
 
 
 def test_the_form_takes_the_limits_and_the_space_of_a_reference(site: Everything) -> None:
