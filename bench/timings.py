@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from bench.replay.benchmarks import ACCEL_CHANNELS, Row, rows_of
 from nnmass.measurements import Fitted, Measurements, Timed, fitted
 from nnmass_core.budget import Budget
+from nnmass_core.certificate import Ranked
 from nnmass_core.codec import JsonObject
 from nnmass_core.families import decode_architecture, decode_space
 from nnmass_core.families.mobilenet_v2 import MobileNetV2
@@ -30,7 +31,7 @@ from nnmass_core.hardware.devices import Device, read_device
 from nnmass_core.hardware.fitting import ON_CHIP, error_of, figures_of, fit_networks, least_squares
 from nnmass_core.hardware.latency import Work
 from nnmass_core.request import SearchRequest
-from nnmass_core.search import Ranked, search
+from nnmass_core.search import search
 
 # untyped: results, as JSON holds them
 

@@ -199,18 +199,21 @@ def test_a_downgrade_removes_trainings_with_a_validation_part_alone(empty_url: s
     engine = make_engine(empty_url)
     migrate.upgrade(engine)
     with Session(engine) as session:
-        for number, recipe in enumerate(({"epochs": 2}, {"epochs": 2, "validation": 0.1}), start=1):
+        recipes: list[dict[str, Any]] = [{"epochs": 2}, {"epochs": 2, "validation": 0.1}]
+        for number, recipe in enumerate(recipes, start=1):
             job = Job(id=UUID(int=number), kind="verification", queue="train", owner="local", state="succeeded")
             job.notified_at = job.created_at = MOMENT
             job.attempt = job.fence = job.event_count = 0
             job.progress_fraction, job.progress_message = 1.0, ""
-            figures = dict.fromkeys(("arch_id", "family", "task", "dataset_key", "recipe_digest", "core_version"), "x")
+            names = ("arch_id", "family", "task", "dataset_key", "recipe_digest", "core_version")
+            figures: dict[str, str] = dict.fromkeys(names, "x")
             row = Verification(
                 **figures, job=job, role="single", definition={}, widths=[], nn_mass=1.0, params=1, macs=1
             )
             row.dataset, row.recipe, row.seeds, row.kept, row.log = {}, recipe, [0], [], ""
             session.add(row)
-            tested = dict.fromkeys(("test_loss", "test_accuracy"), 0.5 if number == 1 else None)
+            read = 0.5 if number == 1 else None
+            tested = dict.fromkeys(("test_loss", "test_accuracy"), read)
             rest = dict.fromkeys(("train_loss", "train_accuracy", "learning_rate", "images_per_second", "seconds"), 1.0)
             session.flush()
             session.add(VerificationEpoch(verification_id=job.id, seed=0, epoch=1, **tested, **rest))

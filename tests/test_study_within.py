@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from nnmass_core.named.networks import named_network
-from scripts.study_within import RANDOM, REFERENCE, RULES, SEEDS, SPACE_NAMES, bodies, picked, write_within
+from nnmass_core.request import SearchRequest
+from scripts.study_within import DEFAULT, RANDOM, REFERENCE, RULES, SEEDS, SPACE_NAMES, bodies, picked, write_within
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -92,3 +93,9 @@ def test_the_page_in_docs_agrees_with_its_points() -> None:
 def test_the_points_are_of_the_networks_that_searches_answer_today() -> None:
     now = {(one.space, "; ".join(one.rules), one.architecture.arch_id) for one in picked()}
     assert {(row["space"], row["rules"], row["arch_id"]) for row in points(DOCS)} == now
+
+
+def test_the_first_rule_is_the_default_of_a_search_within_a_reference() -> None:
+    asked = SearchRequest.asked({"budget": {"within": REFERENCE}})
+    assert asked.spend is not None
+    assert {"quantity": asked.spend.quantity, "share": asked.spend.share} == RULES[DEFAULT]["spend"]

@@ -163,7 +163,8 @@ def test_a_share_of_the_most_macs_is_spent(client: TestClient, worker: Context) 
     spent = search["result"]["spent"]
     assert (search["outcome"], spent["optimal"]) == ("proved", True)
     assert spent["most"] == spent["bound"] == dearest["macs"] == most["result"]["objective_value"]
-    assert spent["network"] == {key: dearest[key] for key in ("arch_id", "nn_mass", "params", "macs")}
+    assert {"arch_id", "nn_mass", "params", "macs", "architecture"} <= set(spent["network"])
+    assert spent["network"] == {key: dearest[key] for key in spent["network"]}
     assert all(item["macs"] >= spent["least"] >= 0.95 * dearest["macs"] for item in items)
     assert "spend" in search["result"]["binding"]
     plain, (best,) = run(client, worker, {"budget": asked["budget"], "top_k": 1, "spend": None})

@@ -14,14 +14,15 @@ from typer.testing import CliRunner
 
 from app.jobs import lifecycle, rounds
 from app.storage.models import Verification
-from nnmass import Client
+from nnmass import Client, Event
 from nnmass.cli import app
 from nnmass.errors import InvalidRequest, NotFound, WrongState
 from tests.api import trainings
 from tests.api.test_verifications import SEARCH
 from tests.client.service import Service, wait_until
 
-SPACE, LIMIT = SEARCH["space"], {"max_params": 2500}
+SPACE = SEARCH["space"]
+LIMIT: dict[str, Any] = {"max_params": 2500}
 HOW: dict[str, Any] = {"dataset": "digits", "recipe": "mlp-paper"}
 
 
@@ -50,7 +51,7 @@ def training(service: Service) -> Iterator[None]:
 def test_a_campaign_through_the_client(service: Service, client: Client) -> None:
     began = datetime.now(UTC)
     made = client.campaign(SPACE, **HOW, strategy="random", trainings=3, confirm=1, seeds=[4], **LIMIT)
-    events = []
+    events: list[Event] = []
     with training(service):
         ended = client.wait_campaign(made, progress=events.append, timeout=60)
     assert (ended.status, len(ended.items), events[-1].name) == ("succeeded", 4, "done")

@@ -20,7 +20,7 @@ def model(kinds: tuple[str, ...] = KINDS, **more: Any) -> LatencyModel:
     operators = tuple(
         OperatorTime(kind=kind, call=900.0 + 70 * n, mac=0.011 * n, **same) for n, kind in enumerate(kinds, start=1)
     )
-    known = {"runtime": "none", "threads": 1, "on_chip_elements": ON_CHIP}
+    known: dict[str, Any] = {"runtime": "none", "threads": 1, "on_chip_elements": ON_CHIP}
     return LatencyModel(**known, operators=operators, held_out=HELD_OUT, **more)
 
 

@@ -135,7 +135,8 @@ def test_a_training_with_a_part_is_the_training_on_the_rest() -> None:
 
 def test_the_test_images_are_read_once_after_the_last_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     for recipe, times in ((HELD_OUT, 1), (ADAM, ADAM.epochs)):
-        trained, host, read_at = training(MLP, recipe), RecordingHost(), []
+        trained, host = training(MLP, recipe), RecordingHost()
+        read_at: list[int] = []
         pixels = trained.data.test.pixels
         at = pixels.at
 
