@@ -227,6 +227,7 @@ class Campaign(Job):
         progress: How far it is.
         error: Why it failed, else None.
         waiting: What it waits for while it is queued: `queue`, `place` in it from 1, and `workers` that serve it.
+        paused: Whether it is paused.
         family: The family of the networks.
         strategy: How networks are chosen.
         trainings: The number of networks to train.
@@ -242,6 +243,7 @@ class Campaign(Job):
         warning: Why its trainings are going to fail, and what to do: no worker has torch; else None.
     """
 
+    paused: bool
     family: str
     strategy: str
     trainings: int

@@ -43,6 +43,7 @@ def _summary(row: Campaign, waits: Waiting | None) -> dict[str, object]:
     return {
         "id": row.id,
         "status": job.state,
+        "paused": row.paused,
         "family": row.family,
         "strategy": row.strategy,
         "trainings": row.trainings,

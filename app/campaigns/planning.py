@@ -49,7 +49,7 @@ class Standing:
     """What a campaign asks for, and how far it is.
 
     trainings: how many networks to train; confirm: how many further seeds of the leader. chosen: its trainings so far.
-    known: id, arch_id and seeds of earlier trainings on its data and by its recipe.
+    known: id, arch_id and seeds of earlier trainings on its data and by its recipe. paused: nothing new begins.
     """
 
     request: SearchRequest
@@ -60,6 +60,7 @@ class Standing:
     rounds: int
     chosen: Sequence[Training]
     known: Sequence[tuple[UUID, str, list[int]]]
+    paused: bool = False
 
     @property
     def networks(self) -> list[Training]:
@@ -73,8 +74,8 @@ class Standing:
 
     @property
     def waits(self) -> bool:
-        """Whether a training has not ended."""
-        return any(training.pending for training in self.chosen)
+        """Whether nothing is to be done now: it is paused, or a training has not ended."""
+        return self.paused or any(training.pending for training in self.chosen)
 
     @property
     def share(self) -> int:

@@ -59,6 +59,12 @@ def get(session: Session, owner: str, campaign_id: UUID) -> Campaign | None:
     return session.scalars(owned(Campaign, KIND, owner).where(Job.id == campaign_id)).one_or_none()
 
 
+def get_to_change(session: Session, owner: str, campaign_id: UUID) -> Campaign | None:
+    """Return a campaign, its job locked until the transaction ends: no worker stores a round meanwhile."""
+    query = owned(Campaign, KIND, owner).where(Job.id == campaign_id)
+    return session.scalars(query.with_for_update()).one_or_none()
+
+
 def of_worker(session: Session, campaign_id: UUID) -> Campaign:
     """Return a campaign with its job, for the worker that has claimed it."""
     return session.get_one(Campaign, campaign_id, options=[joinedload(Campaign.job)])

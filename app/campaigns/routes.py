@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 from uuid import UUID
@@ -9,10 +10,11 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
+from sqlalchemy.orm import Session
 
 from app.campaigns import service
 from app.campaigns.repository import Filters
-from app.campaigns.schemas import CampaignAnswer, CampaignBody, CampaignList
+from app.campaigns.schemas import CampaignAnswer, CampaignBody, CampaignChanges, CampaignList
 from app.http.dependencies import (
     Admitted,
     IdempotencyKey,
@@ -26,6 +28,7 @@ from app.http.dependencies import (
 )
 from app.http.event_streams import RESPONSES, LastEventId
 from app.http.fields import BODY_ERRORS, UUID_EXAMPLE, CreatedAfter, FamilyFilter, StatusFilter, problems
+from app.storage.db import Database
 from app.storage.ids import id_of
 
 router = APIRouter(prefix="/v1/campaigns", tags=["campaigns"])
@@ -65,6 +68,12 @@ def get_campaign(campaign_id: CampaignId, session: ReadSession, owner: Owner) ->
     return service.show(session, owner, campaign_id)
 
 
+@router.patch("/{campaign_id}", response_model=CampaignAnswer, responses=problems(404, 409, *BODY_ERRORS))
+def change_campaign(campaign_id: CampaignId, body: CampaignChanges, database: InTurn, owner: Owner) -> CampaignAnswer:
+    """Change how many networks a campaign trains. 409 if its last round has begun, or if it has ended."""
+    return _changed(database, owner, campaign_id, partial(service.change, changes=body))
+
+
 @router.delete("/{campaign_id}", status_code=204, responses=problems(404, 409, *BODY_ERRORS))
 def delete_campaign(campaign_id: CampaignId, session: WriteSession, owner: Owner) -> None:
     """Delete a campaign. Its trainings remain, as evidence. A running campaign returns 409."""
@@ -74,10 +83,19 @@ def delete_campaign(campaign_id: CampaignId, session: WriteSession, owner: Owner
 @router.post("/{campaign_id}/cancel", response_model=CampaignAnswer, responses=problems(404, *BODY_ERRORS))
 def cancel_campaign(campaign_id: CampaignId, database: InTurn, owner: Owner) -> CampaignAnswer:
     """Cancel a campaign with its trainings that have not ended. A campaign that has ended remains unchanged."""
-    with database.write() as session:
-        service.cancel(session, owner, campaign_id)
-    with database.read() as session:
-        return service.show(session, owner, campaign_id)
+    return _changed(database, owner, campaign_id, service.cancel)
+
+
+@router.post("/{campaign_id}/pause", response_model=CampaignAnswer, responses=problems(404, 409, *BODY_ERRORS))
+def pause_campaign(campaign_id: CampaignId, database: InTurn, owner: Owner) -> CampaignAnswer:
+    """Pause a campaign: the trainings of its round go on, and nothing else begins. One that has ended returns 409."""
+    return _changed(database, owner, campaign_id, partial(service.pause, paused=True))
+
+
+@router.post("/{campaign_id}/resume", response_model=CampaignAnswer, responses=problems(404, 409, *BODY_ERRORS))
+def resume_campaign(campaign_id: CampaignId, database: InTurn, owner: Owner) -> CampaignAnswer:
+    """Let a paused campaign go on. One that has ended returns 409."""
+    return _changed(database, owner, campaign_id, partial(service.pause, paused=False))
 
 
 @router.get("/{campaign_id}/events", response_class=Response, responses={**RESPONSES, **problems(404, 422, 503)})
@@ -96,3 +114,13 @@ def stream_campaign_events(
     found = service.get(session, owner, campaign_id)
     whole = partial(service.whole, owner=owner, campaign_id=campaign_id)
     return streams.response(found.job, last, whole, admitted)
+
+
+def _changed(
+    database: Database, owner: str, campaign_id: UUID, change: Callable[[Session, str, UUID], None]
+) -> CampaignAnswer:
+    """Change a campaign, and return it after the commit: writing its trainings must not hold the database's lock."""
+    with database.write() as session:
+        change(session, owner, campaign_id)
+    with database.read() as session:
+        return service.show(session, owner, campaign_id)

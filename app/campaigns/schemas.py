@@ -30,6 +30,7 @@ from app.http.fields import (
     RecipeDigest,
     StartedAt,
     Status,
+    Strict,
 )
 from app.jobs.lifecycle import State
 from app.jobs.waiting import Waiting
@@ -104,6 +105,19 @@ class CampaignBody(TrainingFields):
     )
     rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS), WHOLE] = Field(
         2, description="Number of rounds: the networks of one are chosen when those before have ended.", examples=[2]
+    )
+
+
+class CampaignChanges(Strict):
+    """Changes to a campaign that has not ended. Omitted fields remain unchanged."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"trainings": 24}]})
+
+    # a factory, since a documented default would suggest that omitting the field changes it
+    trainings: Annotated[int, Field(ge=1, le=MOST_TRAININGS), WHOLE] = Field(
+        default_factory=int,
+        description="Number of networks to train in all. The rounds that have not begun share what is left.",
+        examples=[24],
     )
 
 
@@ -222,6 +236,9 @@ class CampaignSummary(BaseModel):
 
     id: UUID = Field(description="Id of the campaign.", examples=[UUID_EXAMPLE])
     status: Status
+    paused: bool = Field(
+        description="Whether it is paused: the trainings of its round go on, and nothing else begins.", examples=[False]
+    )
     family: FamilyName
     strategy: Strategy = Field(description="How networks are chosen.")
     trainings: int = Field(description="Number of networks to train.", examples=[16])

@@ -11,11 +11,12 @@ from sqlalchemy.orm import Session
 from app.campaigns import repository
 from app.campaigns.answers import answer, summaries
 from app.campaigns.repository import KIND, Filters
-from app.campaigns.schemas import CampaignAnswer, CampaignBody, CampaignSummary, Strategy
+from app.campaigns.schemas import CampaignAnswer, CampaignBody, CampaignChanges, CampaignSummary, Strategy
 from app.errors import Invalid, NotFound, WrongState
 from app.http.idempotency import Submission, fingerprint_of, once
 from app.http.pagination import Paging
-from app.jobs import lifecycle
+from app.jobs import lifecycle, rounds
+from app.jobs.lifecycle import ENDED
 from app.jobs.rounds import QUEUE
 from app.searches import service as searches
 from app.storage.ids import new_id
@@ -100,8 +101,12 @@ def get(session: Session, owner: str, campaign_id: UUID) -> Campaign:
     """Return a campaign. Raises NotFound."""
     found = repository.get(session, owner, campaign_id)
     if found is None:
-        raise NotFound("there is no such campaign")
+        raise _unknown()
     return found
+
+
+def _unknown() -> NotFound:
+    return NotFound("there is no such campaign")
 
 
 def show(session: Session, owner: str, campaign_id: UUID) -> CampaignAnswer:
@@ -134,6 +139,36 @@ def cancel(session: Session, owner: str, campaign_id: UUID) -> None:
     if lifecycle.cancel(session, campaign_id):
         for verification_id in repository.own_trainings(session, campaign_id):
             lifecycle.cancel(session, verification_id)
+
+
+def pause(session: Session, owner: str, campaign_id: UUID, *, paused: bool) -> None:
+    """Let a campaign begin nothing new, or go on. Raises NotFound, WrongState where it has ended."""
+    _to_change(session, owner, campaign_id).paused = paused
+    session.flush()
+    rounds.advance_one(session, campaign_id)
+
+
+def change(session: Session, owner: str, campaign_id: UUID, changes: CampaignChanges) -> None:
+    """Change how many networks a campaign trains.
+
+    Raises NotFound, WrongState where it has ended, or has no round left that could take them.
+    """
+    found = _to_change(session, owner, campaign_id)
+    given = changes.model_dump(exclude_unset=True)
+    if given and max((one.row.round for one in repository.trainings(session, campaign_id)), default=0) >= found.rounds:
+        raise WrongState("the last round of the campaign has begun")
+    for name, value in given.items():
+        setattr(found, name, value)
+    session.flush()
+
+
+def _to_change(session: Session, owner: str, campaign_id: UUID) -> Campaign:
+    found = repository.get_to_change(session, owner, campaign_id)
+    if found is None:
+        raise _unknown()
+    if found.job.state in ENDED:
+        raise WrongState(f"the campaign has ended: it is {found.job.state}")
+    return found
 
 
 def delete(session: Session, owner: str, campaign_id: UUID) -> None:

@@ -33,6 +33,7 @@ def standing_of(session: Session, campaign_id: UUID) -> Standing:
         rounds=row.rounds,
         chosen=repository.trainings(session, campaign_id),
         known=repository.known(session, row.job.owner, row),
+        paused=row.paused,
     )
 
 

@@ -48,7 +48,8 @@ def advance_one(session: Session, campaign_id: UUID) -> None:
 
 def _said(row: Row[*tuple[Any, ...]]) -> str:
     """Return the message of a campaign between rounds."""
-    return f"round {row.round}: {row.ended} of {row.ended + row.pending} trainings have ended"
+    paused = "paused; " if row.paused else ""
+    return f"{paused}round {row.round}: {row.ended} of {row.ended + row.pending} trainings have ended"
 
 
 def _has_ended(row: Row[*tuple[Any, ...]]) -> bool:

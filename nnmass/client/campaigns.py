@@ -144,6 +144,40 @@ class CampaignCalls(Calls):
         """
         return Campaign.from_json(self._transport.post(path_of(PLACE, campaign, "cancel")))
 
+    def pause_campaign(self, campaign: Campaign | str, *, paused: bool = True) -> Campaign:
+        """Pause a campaign: the trainings of its round go on, and nothing else begins; or let it go on.
+
+        Args:
+            campaign: The campaign, as the client returned it, or its id.
+            paused: Whether it is paused.
+
+        Returns:
+            The campaign in its new state.
+
+        Raises:
+            NotFound: There is no such campaign.
+            WrongState: The campaign has ended.
+        """
+        return Campaign.from_json(self._transport.post(path_of(PLACE, campaign, "pause" if paused else "resume")))
+
+    def change_campaign(self, campaign: Campaign | str, *, trainings: int) -> Campaign:
+        """Change how many networks a campaign trains; the rounds that have not begun share what is left.
+
+        Args:
+            campaign: The campaign, as the client returned it, or its id.
+            trainings: The number of networks in all, 1 to 200.
+
+        Returns:
+            The campaign in its new state.
+
+        Raises:
+            InvalidRequest: The number is out of range.
+            NotFound: There is no such campaign.
+            WrongState: The last round of the campaign has begun, or it has ended.
+        """
+        answer = self._transport.send("PATCH", path_of(PLACE, campaign), body={"trainings": trainings})
+        return Campaign.from_json(answer.json())
+
     def delete_campaign(self, campaign: Campaign | str) -> None:
         """Delete a campaign; its trainings stay, as evidence.
 

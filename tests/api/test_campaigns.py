@@ -233,6 +233,47 @@ def test_canceling_a_campaign_cancels_its_trainings_and_no_others(client: TestCl
     assert client.post(f"/v1/campaigns/{campaign_id}/cancel").json()["status"] == "cancelled"
 
 
+def test_a_paused_campaign_begins_nothing_new(client: TestClient, worker: Context) -> None:
+    campaign_id = submit(client)
+    assert client.post(f"/v1/campaigns/{campaign_id}/pause").json()["paused"]
+    step(worker)  # a worker takes it, and gives it back
+    assert (show(client, campaign_id)["status"], show(client, campaign_id)["items"]) == ("running", [])
+    rounds.advance(worker.database)
+    assert not search_tasks.run_next(worker)
+    assert not client.post(f"/v1/campaigns/{campaign_id}/resume").json()["paused"]
+    step(worker)
+    assert client.post(f"/v1/campaigns/{campaign_id}/pause").status_code == 200
+    train(worker, [6, 7])
+    rounds.advance(worker.database)
+    paused = show(client, campaign_id)
+    assert (paused["status"], paused["progress"]["message"]) == (
+        "running",
+        "paused; round 1: 2 of 2 trainings have ended",
+    )
+    assert not search_tasks.run_next(worker)
+    assert client.post(f"/v1/campaigns/{campaign_id}/resume").json()["status"] == "queued"
+    assert search_tasks.run_next(worker)
+    assert [item["round"] for item in show(client, campaign_id)["items"]] == [1, 1, 2, 2]
+    client.post(f"/v1/campaigns/{campaign_id}/cancel")
+    for path in ("pause", "resume"):
+        assert client.post(f"/v1/campaigns/{campaign_id}/{path}").status_code == 409
+
+
+def test_the_number_of_trainings_changes_for_the_rounds_that_have_not_begun(
+    client: TestClient, worker: Context
+) -> None:
+    campaign_id = submit(client)
+    step(worker)
+    answer = client.patch(f"/v1/campaigns/{campaign_id}", json={"trainings": 5})
+    assert (answer.status_code, answer.json()["trainings"]) == (200, 5)
+    assert client.patch(f"/v1/campaigns/{campaign_id}", json={}).json()["trainings"] == 5
+    train(worker, [6, 7])
+    step(worker)
+    assert [item["round"] for item in show(client, campaign_id)["items"]] == [1, 1, 2, 2, 2]
+    assert client.patch(f"/v1/campaigns/{campaign_id}", json={"trainings": 9}).status_code == 409
+    assert problems(client.patch(f"/v1/campaigns/{campaign_id}", json={"trainings": 0})) == [("trainings", "too_small")]
+
+
 def test_deleting_a_campaign_keeps_its_trainings(client: TestClient, worker: Context, backend: Backend) -> None:
     campaign_id = submit(client)
     step(worker)

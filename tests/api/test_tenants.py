@@ -181,6 +181,7 @@ _IDS = ("search_id", "verification_id", "measurement_id", "campaign_id")
 _BODIES: dict[tuple[str, str], Any] = {
     ("patch", "/v1/searches/{search_id}"): {"name": "bob was here"},
     ("patch", "/v1/verifications/{verification_id}"): {"excluded": True},
+    ("patch", "/v1/campaigns/{campaign_id}"): {"trainings": 7},
 }
 
 

@@ -73,11 +73,15 @@ def test_a_campaign_through_the_client(service: Service, client: Client) -> None
 
 
 def test_a_running_campaign_cannot_be_deleted(service: Service, client: Client) -> None:
-    made = client.campaign(SPACE, **HOW, strategy="top", trainings=1, seeds=[5], **LIMIT)
+    made = client.campaign(SPACE, **HOW, strategy="top", trainings=1, rounds=1, seeds=[5], **LIMIT)
     service.work()
     wait_until(lambda: client.find_campaign(made).status == "running")
     with pytest.raises(WrongState):
         client.delete_campaign(made)
+    assert client.pause_campaign(made).paused
+    assert not client.pause_campaign(made, paused=False).paused
+    with pytest.raises(WrongState):
+        client.change_campaign(made, trainings=2)  # in the last of its rounds
     client.cancel_campaign(made)
 
 
