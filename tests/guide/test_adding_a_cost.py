@@ -16,6 +16,7 @@ PAGE = ROOT / "docs" / "adding-a-cost.md"
 PARTS = ("app", "nnmass", "nnmass_core", "worker")
 LITERAL = {
     "nnmass/search_options.py": "keyword arguments with types, which Python cannot compute",
+    "app/campaigns/schemas.py": "the example of a body",
     "app/searches/schemas.py": "the example of a body",
     "app/ui/searches.py": "how the empty form is filled",
     "nnmass/__init__.py": "an example in a docstring",
