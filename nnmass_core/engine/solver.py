@@ -436,6 +436,8 @@ class Solver:
         bounds = option_bounds(self._layers, self._nodes, prices)
         if not np.isfinite(self.pool.worst(self._first)):
             self._dive(prices, bounds, bound - (bound - self._worst) * step)
+        if self._beaten is not None and self._goes_to_limit(prices[0]):
+            step = 1.0  # every threshold below such a limit takes as many partial paths, and one better path is enough
         complete, before = False, 0
         while not complete:
             known = self.pool.worst(self._first)
@@ -455,6 +457,11 @@ class Solver:
             before = took
         best = float(self.pool.additive[0, self._first.column] * self._first.sign) if len(self.pool) else -np.inf
         return complete, best if complete else max(best, min(bound, covered))
+
+    def _goes_to_limit(self, prices: Prices) -> bool:
+        """Return whether prices bound the first key by its own limit."""
+        multipliers = zip(self._row_keys, prices.multipliers.tolist(), strict=True)
+        return any(key == self._first and multiplier > 0 for key, multiplier in multipliers)
 
     def _tightened(self, prices: list[Prices]) -> float:
         """Return the tightest bound of the prices on the paths that the filter admits."""

@@ -17,7 +17,7 @@ from nnmass_core.engine.chain import Chain, Ints
 from nnmass_core.engine.control import Control
 from nnmass_core.engine.listing import Listing, listed_best
 from nnmass_core.engine.problem import RANKING, ChainProblem, Key
-from nnmass_core.engine.sums.limited import Effort, beats, best_paths
+from nnmass_core.engine.sums.limited import Effort, _Walk, beats, best_paths
 from nnmass_core.engine.sums.reach import NONE, Reach
 from nnmass_core.named.presets import resolve_space
 from nnmass_core.named.spending import Spend
@@ -301,3 +301,11 @@ def test_a_limit_between_two_sums_takes_no_more_than_the_lower_sum(monkeypatch: 
     assert between.masses == at.masses == [Fraction(1936)]
     assert between.labels == at.labels < 10_000
     assert len(priced) == 2
+
+
+def test_more_below_a_limit_is_known_without_a_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = chain_of(resolve_space("resnet-imagenet-free"))
+    macs = chain.quantities.index("macs")
+    problem = ChainProblem(chain, (Key(macs, 1), RANKING[0], RANKING[2])).capped(macs, 2_000_000_000)
+    monkeypatch.setattr(_Walk, "_window", lambda *given: pytest.fail("a better one is known"))
+    assert beats(problem, Fraction(1_999_945_728), Control()) is True

@@ -10,6 +10,7 @@ docs/theory.md (52), (53).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -129,6 +130,10 @@ class _Walk:
             self._tighten()
         if self._open <= value:
             return False
+        next_below = Fraction(math.floor(value * self._unit), self._unit)  # sums are whole multiples of the unit
+        better = Solver(self._problem, 1, self._control, most_examined=self._effort.few).beats(next_below)
+        if better is not None:
+            return better
         solution = self.solve()
         if len(solution.masses):
             own = solution.masses[0] if self._of_mass else Fraction(solution.additive[0, self._key.column])
