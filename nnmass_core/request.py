@@ -578,7 +578,11 @@ class SearchRequest:
         return replace(request, spend=USUAL_SPEND) if usual else request
 
     def usually_spends(self, space: object) -> bool:
-        """Return whether a question without the field `spend` has the usual one. space: as the question gives it."""
+        """Return whether a question without the field `spend` has the usual one.
+
+        Args:
+            space: The space as the question gives it, a preset's name for example; None where it gives none.
+        """
         limited = {name for name, _ in self.budget.bounds} & {COSTS[name].limit for name in ("macs", "params")}
         return bool(limited) and self.objective == Maximize() and keeps_proportions(space)
 
