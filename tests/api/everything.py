@@ -32,6 +32,7 @@ from worker.process import Context
 
 METHODS = ("get", "post", "put", "patch", "delete")
 TRAINING: dict[str, Any] = {"dataset": "digits", "recipe": "mlp-paper", "seeds": [0]}
+QUESTION = {name: value for name, value in MLP_SEARCH.items() if name != "top_k"}
 PEAK: dict[str, Any] = {"by_seed": [{"seed": 0, "peak_activation_elements": 80}], "closed_form_elements": 80}
 AT_FIRST = "at-first.db"
 QUEUED = 12
@@ -50,13 +51,14 @@ class Everything:
     """A service, a client with all scopes, and the ids of its resources.
 
     ids: one succeeded resource of each kind, by the name of the path parameter. waiting: searches that are queued.
-    key: the client's API key; None where the service needs none.
+    campaign: one that has not ended. key: the client's API key; None where the service needs none.
     """
 
     app: FastAPI
     client: TestClient
     ids: dict[str, str]
     waiting: list[str]
+    campaign: str
     key: str | None
 
     def restore(self) -> None:
@@ -96,9 +98,10 @@ def everything(schema_file: Path, folder: Path, *, keyed: bool, **settings: Any)
     with closing(client_of(app, key=key)) as client, start_blocking_portal() as client.portal:
         ids = _make(client, Context(app.state.settings, database, "test/1"))
         waiting = [_post(client, "/v1/searches", MLP_SEARCH | {"fresh": True})["id"] for _ in range(QUEUED)]
+        campaign = _post(client, "/v1/campaigns", TRAINING | {"search": QUESTION, "strategy": "top"})["id"]
         with closing(sqlite3.connect(folder / "nnmass.db")) as now, closing(sqlite3.connect(folder / AT_FIRST)) as then:
             now.backup(then)
-        yield Everything(app, client, ids, waiting, key)
+        yield Everything(app, client, ids, waiting, campaign, key)
     database.dispose()
 
 
@@ -137,9 +140,8 @@ def _make(client: TestClient, worker: Context) -> dict[str, str]:
 
 def _campaign(client: TestClient, worker: Context) -> str:
     """Run a campaign of one network and one further seed."""
-    question = {name: value for name, value in MLP_SEARCH.items() if name != "top_k"}
     only_one = {"trainings": 1, "rounds": 1, "confirm": 1, "strategy": "top"}
-    made = str(_post(client, "/v1/campaigns", TRAINING | only_one | {"search": question})["id"])
+    made = str(_post(client, "/v1/campaigns", TRAINING | only_one | {"search": QUESTION})["id"])
     for seed in (0, 1):
         assert search_tasks.run_next(worker)
         trainings.finish(worker.database, trainings.claim(worker.database), {seed: 6})

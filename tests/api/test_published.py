@@ -16,7 +16,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "published.md"
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
 def test_the_service_proves_an_optimum_within_each_published_budget(client: TestClient, row: Row) -> None:
-    answer = client.post("/v1/searches/preview", json={"space": row.space, "budget": row.budget, "top_k": 1}).json()
+    asked = {"space": row.space, "budget": row.budget, "top_k": 1, "spend": None}
+    answer = client.post("/v1/searches/preview", json=asked).json()
     (best,), result = answer["items"], answer["result"]
     assert (result["optimal"], result["gap"]) == (True, 0.0)
     assert (best["params"] <= row.params, best["macs"] <= row.macs) == (True, True)
