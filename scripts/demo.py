@@ -15,15 +15,7 @@ from nnmass import Client
 from nnmass.cli.printing import print_answer
 from scripts.running import service
 
-SPACE = {
-    "family": "densenet_cnn",
-    "input": {"channels": 3, "height": 32, "width": 32},
-    "num_classes": 10,
-    "cells": 3,
-    "width": {"min": 16, "max": 256, "step": 16},
-    "depth": {"min": 4, "max": 32},
-    "skip_channels": {"min": 0, "max": 512, "step": 4},
-}
+SPACE = "densenet-cifar"
 
 console = Console()
 
