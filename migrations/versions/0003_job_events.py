@@ -31,7 +31,7 @@ jobs = sa.table(
 
 
 def upgrade() -> None:
-    """Apply the change. Jobs that are there get one event, which tells how they are now."""
+    """Apply the change. Jobs that are there get one event, with their present state."""
     # added in place: SQLite would drop the table to change it, and with it every row that refers to a job
     op.add_column("jobs", sa.Column("events", sa.Integer(), server_default="0", nullable=False))
     events = op.create_table(
