@@ -238,12 +238,15 @@ class Solver:
         if self._has_enough():
             return False, prices[0].bound
         prices = prices[:PRICES_KEPT]
+        bound = self._tightened(prices)
+        if bound == -np.inf or bound < self._least_better():  # the filter admits no path, or none that is better
+            return True, bound
         if not np.isfinite(self.pool.worst(self._first)):
             surplus = self._surplus_prices()
             if surplus is None:
                 return True, -np.inf
             prices += surplus
-        return self._lower_threshold(prices)
+        return self._lower_threshold(prices, bound)
 
     def _is_settled_soon(self) -> bool:
         """Return whether the latest prices of this objective settle, in few partial paths, whether there are enough.
@@ -428,32 +431,29 @@ class Solver:
             values.append(total - this.value[p] + this.value[options])
         return np.concatenate(found), np.concatenate(values)
 
-    def _lower_threshold(self, prices: list[Prices]) -> tuple[bool, float]:
-        """Enumerate down from the bound until the best k are known; return as `_run`."""
-        bound, step, covered, least = self._tightened(prices), FIRST_STEP, np.inf, self._least_better()
-        if bound == -np.inf or bound < least:  # the filter admits no path, or none that is better
-            return True, bound
+    def _lower_threshold(self, prices: list[Prices], bound: float) -> tuple[bool, float]:
+        """Enumerate down from a bound of all paths until the best k are known; return as `_run`."""
+        covered, least = np.inf, self._least_better()
         bounds = option_bounds(self._layers, self._nodes, prices)
         if not np.isfinite(self.pool.worst(self._first)):
-            self._dive(prices, bounds, bound - (bound - self._worst) * step)
+            self._dive(prices, bounds, bound - (bound - self._worst) * FIRST_STEP)
+        depth = max((bound - self._goal(least)) * FIRST_STEP, 4 * _tolerance(bound))
         if self._beaten is not None and self._goes_to_limit(prices[0]):
-            step = 1.0  # every threshold below such a limit takes as many partial paths, and one better path is enough
+            depth = np.inf  # every threshold below such a limit takes as many partial paths
         complete, before = False, 0
         while not complete:
-            known = self.pool.worst(self._first)
-            goal = max(known if np.isfinite(known) else self._worst, least)
-            if bound - goal <= 4 * _tolerance(bound):
-                step = 1.0  # nothing lies between
-            threshold = bound - (bound - goal) * step if step < 1 else goal
+            goal = self._goal(least)
+            threshold = max(bound - depth, goal)
+            last = threshold == goal
             threshold -= _tolerance(threshold)
             labels = self.labels
             if not self._enumerate(prices, bounds, threshold):
                 break
             covered = threshold
             # with a margin: an equal mass can round to a double just below the threshold
-            complete = step >= 1 or self.pool.worst(self._first) >= threshold + _tolerance(threshold) / 2
+            complete = last or self.pool.worst(self._first) >= threshold + _tolerance(threshold) / 2
             took = self.labels - labels
-            step *= 4 if took < max(LITTLE, 2 * before) else 2  # the cost of another threshold as such then counts
+            depth *= 4 if took < max(LITTLE, 2 * before) else 2  # the cost of another threshold as such then counts
             before = took
         best = float(self.pool.additive[0, self._first.column] * self._first.sign) if len(self.pool) else -np.inf
         return complete, best if complete else max(best, min(bound, covered))
@@ -462,6 +462,11 @@ class Solver:
         """Return whether prices bound the first key by its own limit."""
         multipliers = zip(self._row_keys, prices.multipliers.tolist(), strict=True)
         return any(key == self._first and multiplier > 0 for key, multiplier in multipliers)
+
+    def _goal(self, least: float) -> float:
+        """Return what the first key of the paths that are still of interest reaches; at least `least`."""
+        known = self.pool.worst(self._first)
+        return max(known if np.isfinite(known) else self._worst, least)
 
     def _tightened(self, prices: list[Prices]) -> float:
         """Return the tightest bound of the prices on the paths that the filter admits."""
