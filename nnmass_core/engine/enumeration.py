@@ -65,6 +65,10 @@ class Filter(Protocol):
         """Return what can follow partial paths; None where no tally bounds it."""
         ...
 
+    def reaching(self, floor: float) -> Filter:
+        """Return the filter of an enumeration of the paths whose first key reaches a floor."""
+        ...
+
 
 @dataclass(frozen=True)
 class Cut:

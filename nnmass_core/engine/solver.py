@@ -438,7 +438,7 @@ class Solver:
         if not np.isfinite(self.pool.worst(self._first)):
             self._dive(prices, bounds, bound - (bound - self._worst) * FIRST_STEP)
         depth = max((bound - self._goal(least)) * FIRST_STEP, 4 * _tolerance(bound))
-        if self._beaten is not None and self._goes_to_limit(prices[0]):
+        if self._beaten is not None and self._within is None and self._goes_to_limit(prices[0]):
             depth = np.inf  # every threshold below such a limit takes as many partial paths
         complete, before = False, 0
         while not complete:
@@ -521,7 +521,8 @@ class Solver:
         if not self._distinct_shapes:
             used = Key(self._second_key.column, -self._second_key.sign)
             limit = self._row_keys.index(used) if used in self._row_keys else None
-            of = layers, second, self._nodes, self._budget, prices, limit, self._within, floor
+            within = self._within.reaching(floor) if self._within else None
+            of = layers, second, self._nodes, self._budget, prices, limit, within, floor
             return Enumeration(*of, block=self._block)
         own = [numbers[this.rows] for numbers, this in zip(self.chain.shape_numbers, layers, strict=True)]
         prices = prices + spread_prices(prices[0], self._reach, self._budget, len(layers))

@@ -309,3 +309,12 @@ def test_more_below_a_limit_is_known_without_a_walk(monkeypatch: pytest.MonkeyPa
     problem = ChainProblem(chain, (Key(macs, 1), RANKING[0], RANKING[2])).capped(macs, 2_000_000_000)
     monkeypatch.setattr(_Walk, "_window", lambda *given: pytest.fail("a better one is known"))
     assert beats(problem, Fraction(1_999_945_728), Control()) is True
+
+
+def test_paths_that_no_sum_brings_below_a_limit_are_left_out_at_once() -> None:
+    chain = chain_of(resolve_space("densenet-cifar"))
+    params, macs = (chain.quantities.index(name) for name in ("params", "macs"))
+    problem = ChainProblem(chain, floors=((macs, 37_500_000),), most_mass=Fraction("591.36"))
+    problem = problem.capped(params, 1_000_000).capped(macs, 150_000_000)
+    found = best_paths(problem, 1, Control())
+    assert (found.complete, found.masses, found.labels < 1000) == (True, [Fraction(8869, 15)], True)

@@ -22,7 +22,7 @@ from nnmass_core.engine.problem import MASS, ChainProblem, Key
 from nnmass_core.engine.ranking import Pool
 from nnmass_core.engine.solver import Solution, Solver
 from nnmass_core.engine.sums.endings import MOST_ENDINGS
-from nnmass_core.engine.sums.reach import MOST_REMAINDERS, MOST_SUMS, Reach, Window, usable
+from nnmass_core.engine.sums.reach import MOST_REMAINDERS, MOST_SUMS, Nearest, Reach, Window, usable
 from nnmass_core.engine.sums.shared_memory import beats_in_memory, best_in_memory
 
 
@@ -131,7 +131,7 @@ class _Walk:
         if self._open <= value:
             return False
         next_below = Fraction(math.floor(value * self._unit), self._unit)  # sums are whole multiples of the unit
-        better = Solver(self._problem, 1, self._control, most_examined=self._effort.few).beats(next_below)
+        better = self._solver(1, distinct_shapes=False).beats(next_below)
         if better is not None:
             return better
         solution = self.solve()
@@ -158,10 +158,21 @@ class _Walk:
             pruned=self._pruned,
         )
 
+    def _solver(self, k: int, *, distinct_shapes: bool) -> Solver:
+        """Return a solver of the whole problem that gives up after few partial paths.
+
+        It refuses partial paths that no sum brings between the limit and what is still of interest. For sums other than
+        NN-Mass, finding what can follow takes longer than most such solves.
+        """
+        within = Nearest(self._reach, self._reach.first(self._distance_of(self._open))) if self._of_mass else None
+        few = self._effort.few
+        return Solver(
+            self._problem, k, self._control, distinct_shapes=distinct_shapes, within=within, most_examined=few
+        )
+
     def _at_once(self) -> bool:
         """Solve the whole problem if that takes few partial paths; return whether it does."""
-        few, distinct = self._effort.few, self._distinct_shapes
-        solver = Solver(self._problem, self._k, self._control, distinct_shapes=distinct, most_examined=few)
+        solver = self._solver(self._k, distinct_shapes=self._distinct_shapes)
         solution = solver.solve()
         self._take(solver)
         if not solution.complete and np.isfinite(solution.bound) and not self._of_mass:

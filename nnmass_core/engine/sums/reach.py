@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
@@ -94,6 +95,11 @@ class Reach:
     def value(self, distance: int) -> int:
         """Return the sum at a distance."""
         return self._best - self._key.sign * distance
+
+    def farthest_reaching(self, floor: float) -> int:
+        """Return the greatest distance of a sum that reaches a floor; the floor has the sign of the key."""
+        unit = self._chain.common_denominator if self._key.column == MASS else 1
+        return math.floor(self._key.sign * self._best - Fraction(floor) * unit)
 
     def first(self, start: int) -> int:
         """Return a distance of at least `start`, and at most the least one of a path; NONE where there is none."""
@@ -239,6 +245,33 @@ class Window:
     def onward(self, survey: Survey) -> Onward | None:
         """Return what must follow partial paths; None for a window of several distances."""
         return Onward(survey, self.reach, self.near, self.most_endings) if self.near == self.far else None
+
+    def reaching(self, floor: float) -> Window:
+        """Return the window itself, which is wanted whole."""
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Nearest:
+    """The paths from a distance on, as far as the floor of an enumeration allows, as a filter of partial paths."""
+
+    reach: Reach
+    near: int
+
+    def tally(self, stage: int) -> Ints:
+        """See `Window`."""
+        return self.reach.distances[stage]
+
+    def admits(self, stage: int, node: Ints, tally: Ints) -> NDArray[np.bool_]:
+        """Return which partial paths before a stage may end at the distance or beyond. node, tally so far: (n,)."""
+        return self.reach.follows(stage, node, self.near - tally) < NONE
+
+    def onward(self, survey: Survey) -> None:
+        """Return None: the paths have several distances."""
+
+    def reaching(self, floor: float) -> Window:
+        """Return the window from the distance to that of the farthest sum that reaches a floor."""
+        return Window(self.reach, self.near, self.reach.farthest_reaching(floor))
 
 
 def _prime_powers(number: int) -> list[int]:
