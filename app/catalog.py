@@ -1,4 +1,4 @@
-"""What an owner can refer to: architectures that they registered or that their jobs have, and device profiles."""
+"""What an owner can refer to: architectures that they registered or that their jobs or figures have, and devices."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from app.errors import NotFound
 from app.storage.models import (
     DeviceProfile,
+    EvidencePoint,
     Export,
     Job,
     Measurement,
@@ -59,7 +60,8 @@ def definition(session: Session, owner: str, arch_id: str) -> JsonObject | None:
         if found is not None:
             stored_definition: JsonObject = found["architecture"] if rows is Measurement else found
             return stored_definition
-    return None
+    beside = session.get(EvidencePoint, (owner, arch_id))
+    return None if beside is None else beside.definition
 
 
 def device(session: Session, owner: str, name: str) -> JsonObject | None:

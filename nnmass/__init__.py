@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         CampaignTraining,
         Evidence,
         KnownArchitecture,
+        OwnPoint,
         Readiness,
         TrainingResult,
         Verification,
@@ -79,7 +80,7 @@ PLACES = {
     ),
     "nnmass.trainings": (
         *("Accuracy", "Batch", "Campaign", "CampaignResult", "CampaignTraining", "Evidence", "KnownArchitecture"),
-        *("Readiness", "TrainingResult", "Verification"),
+        *("OwnPoint", "Readiness", "TrainingResult", "Verification"),
     ),
 }
 PLACE = {name: module for module, names in PLACES.items() for name in names}
@@ -107,6 +108,7 @@ __all__ = [
     "NnmassError",
     "NotFound",
     "NotPossible",
+    "OwnPoint",
     "Problem",
     "Progress",
     "Readiness",

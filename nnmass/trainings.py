@@ -301,6 +301,10 @@ class Evidence(FromJson):
         against_random: How much more accurate the networks of rankings are than random networks: `near_budget`, that
             use at least 90 % of a limit, and `random`, of similar cost; each with `n`, `value`, `low` and `high`.
         excluded: The number of trainings that you took out.
+        columns: The columns that you uploaded, each on the networks that have it: `name`, `n`, the correlations of
+            `column` and of the others, and `minus_nn_mass`, `minus_params` and `minus_macs`, its Spearman correlation
+            less theirs.
+        accuracy_column: Your column that is the accuracy; None for the test accuracy of trainings.
     """
 
     n: int
@@ -311,6 +315,33 @@ class Evidence(FromJson):
     statement: str
     against_random: Json | None = json_field(default=None)
     excluded: int = json_field(default=0)
+    columns: tuple[Json, ...] = json_field(tuple, default=(), repr=False)
+    accuracy_column: str | None = json_field(default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnPoint(FromJson):
+    """A network and the figures that you uploaded beside it.
+
+    Attributes:
+        arch_id: The id of the network.
+        name: The name that you gave it; empty if none.
+        family: The family of the network.
+        task: The shape of one input and the number of classes.
+        nn_mass: The NN-Mass of the network.
+        params: Trainable parameters of the network.
+        macs: Multiply-accumulates of the network for one input.
+        columns: The figures, by the names of their columns.
+    """
+
+    arch_id: str
+    name: str
+    family: str
+    task: str
+    nn_mass: float
+    params: int
+    macs: int
+    columns: Json
 
 
 @dataclass(frozen=True, kw_only=True)

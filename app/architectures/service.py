@@ -13,7 +13,7 @@ from app import catalog
 from app.errors import NotFound, WrongState
 from app.storage.db import after_commit, now
 from app.storage.locks import advisory_lock
-from app.storage.models import Export, Measurement, RegisteredArchitecture, Verification
+from app.storage.models import EvidencePoint, Export, Measurement, RegisteredArchitecture, Verification
 from nnmass.formatting import joined
 from nnmass_core.architecture import Architecture
 from nnmass_core.budget import check_batch
@@ -142,6 +142,7 @@ def _uses(session: Session, owner: str, arch_id: str) -> list[str]:
             f"export {row.format} with seed {row.seed}"
             for row, _ in catalog.made_of(session, Export, owner, arch_id, LISTED)
         ),
+        *(["the figures that you uploaded beside it"] if session.get(EvidencePoint, (owner, arch_id)) else []),
     ]
 
 

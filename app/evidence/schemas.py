@@ -109,6 +109,17 @@ class AccuracyDifference(BaseModel):
     high: float | None = Field(description="Upper end of the interval.", examples=[0.003])
 
 
+class OwnColumn(Measures):
+    """A column of yours beside NN-Mass, params and MACs, on the networks that have it."""
+
+    name: str = Field(description="Name of the column.", examples=["zico"])
+    n: int = Field(description="Number of networks that have it.", examples=[24])
+    column: Correlations = Field(description="Of the column with accuracy.")
+    minus_nn_mass: Estimate = Field(description="Rho of the column minus rho of NN-Mass.")
+    minus_params: Estimate = Field(description="Rho of the column minus rho of params.")
+    minus_macs: Estimate = Field(description="Rho of the column minus rho of MACs.")
+
+
 class AgainstRandom(BaseModel):
     """Networks of rankings beside their random controls; null where none were trained."""
 
@@ -132,12 +143,18 @@ class EvidenceAnswer(BaseModel):
         examples=[0],
     )
     scope: EvidenceScope | None = Field(description="Which trainings are compared; null without any.")
+    accuracy_column: str | None = Field(
+        description="Your column that is the accuracy here; null for the test accuracy of trainings.", examples=[None]
+    )
     others: list[EvidenceScope] = Field(description="Other evidence; select it with `dataset` and `recipe`.")
     against_random: AgainstRandom = Field(description="Networks of rankings beside random ones: read this first.")
     overall: Measures = Field(description="Correlations over all networks.")
     difference: Differences = Field(description="How much better NN-Mass ranks than a cost.")
     outside_bands: OutsideBands = Field(description="Networks that no band contains.")
     bands: list[Band] = Field(description="Correlations among networks of equal cost.")
+    columns: list[OwnColumn] = Field(
+        description="The columns that you uploaded (`POST /v1/evidence/points`), each on the networks that have it."
+    )
     top_k: TopK | None = Field(description="Shares of the best networks that are found; null for too few networks.")
     fit: Fit | None = Field(description="Linear fit of accuracy on log NN-Mass at equal width: that of most networks.")
     fits: list[Fit] = Field(description="All such fits, that of most networks first.")

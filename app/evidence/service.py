@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from app.errors import Invalid
+from app.evidence import columns
+from app.evidence.columns import Uploaded
 from app.http.csv_files import csv_text
 from app.predictions import Scope, Trained, diverged, excluded, trained
 from nnmass_core.codec import JsonObject
-from nnmass_core.verification.evidence import evidence_of
+from nnmass_core.verification.evidence import Point, evidence_of
 from nnmass_core.verification.pairs import difference_in_words, difference_of
 
-COLUMNS = (
-    "dataset",
-    "data_digest",
-    "task",
-    "recipe",
-    "family",
-    "role",
-    "arch_id",
-    "widths",
-    "nn_mass",
-    "params",
-    "macs",
-)
-FIGURES = ("accuracy", "runs", "adapted", "validation_accuracy")
+OF_TRAININGS = ("dataset", "recipe", "adapted")
+"""The filters that choose trainings."""
 
 RANDOM = {
     "near_budget": "random networks near the budget",
@@ -42,13 +32,21 @@ RANDOM = {
 class Filters:
     """Which trainings to include. dataset and recipe: a name, or the key or digest by which evidence names them.
 
-    adapted: only those with recipes that were adapted to few images, or only the others; None for both.
+    adapted: only those with recipes that were adapted to few images, or only the others; None for both. accuracy: the
+    owner's column to use in place of the test accuracy of trainings; then there are no trainings to choose.
     """
 
     dataset: str | None = None
     family: str | None = None
     recipe: str | None = None
     adapted: bool | None = None
+    accuracy: str | None = None
+
+    def check(self) -> None:
+        """Raise Invalid where a filter of trainings is given and there are none."""
+        given = [name for name in OF_TRAININGS if getattr(self, name) is not None]
+        if self.accuracy is not None and given:
+            raise Invalid.at(given[0], "conflicts_with_accuracy", "chooses trainings, and `accuracy` takes none")
 
     def admit(self, scope: Scope) -> bool:
         """Return whether trainings of a scope are included."""
@@ -58,23 +56,38 @@ class Filters:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """A network of the evidence. role: why it was trained, or `uploaded`. columns: the owner's own figures."""
+
+    point: Point
+    role: str
+    name: str
+    columns: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Gathered:
     """The input of evidence: the networks of one scope, and the names of the scopes.
 
-    diverged: how many more networks diverged. excluded: how many trainings their owner took out.
+    differences: of accuracy to random controls, by their kind. diverged: how many more networks diverged. excluded: how
+    many trainings their owner took out. accuracy: the owner's column that is the accuracy, or None.
     """
 
-    trained: list[Trained]
+    networks: list[Compared]
+    differences: dict[str, list[float]]
     diverged: int
     excluded: int
     scope: JsonObject | None
     others: list[JsonObject]
+    accuracy: str | None = None
 
     def compute(self) -> dict[str, object]:
-        """Return the evidence. Takes up to a second, and needs no session."""
-        answer = evidence_of([item.point for item in self.trained])
-        against = {kind: difference_of(_differences(self.trained, kind)) for kind in RANDOM}
+        """Return the evidence. Takes a second for tens of networks and needs no session."""
+        points = [item.point for item in self.networks]
+        answer = evidence_of(points)
+        against = {kind: difference_of(found) for kind, found in self.differences.items()}
         lead = [difference_in_words(found, RANDOM[kind]) for kind, found in against.items() if found]
+        lead += [] if self.accuracy is None else [f"Accuracy is the column {self.accuracy}."]
         answer["statement"] = " ".join([*lead, answer["statement"]])
         if self.diverged:
             answer["statement"] += f" Networks excluded because their training diverged: {self.diverged}."
@@ -82,25 +95,59 @@ class Gathered:
             answer["statement"] += f" Trainings excluded by their owner: {self.excluded}."
         return {
             **answer,
+            "columns": columns.comparisons(points, {item.point.arch_id: item.columns for item in self.networks}),
             "against_random": against,
             "diverged": self.diverged,
             "excluded": self.excluded,
             "scope": self.scope,
+            "accuracy_column": self.accuracy,
             "others": self.others,
         }
 
 
 def gather(session: Session, owner: str, filters: Filters) -> Gathered:
-    """Read the scope with the most networks that the filters include, and list the others."""
+    """Read the scope with the most networks that the filters include, and list the others.
+
+    Raises Invalid for filters that exclude each other and for an unknown column.
+    """
+    filters.check()
+    own = columns.uploaded(session, owner, filters.family)
+    if filters.accuracy is not None:
+        networks = _with_accuracy(session, owner, own, filters.accuracy)
+        return Gathered(networks, {kind: [] for kind in RANDOM}, 0, 0, None, [], filters.accuracy)
     scopes = _scopes(session, owner, filters)
     largest = _largest(scopes, filters)
     found = scopes[largest] if largest is not None else []
-    points = [item.point for item in found]
     gone = diverged(session, owner, largest, filters.family) if largest is not None else set()
-    lost = len(gone - {point.arch_id for point in points})
+    lost = len(gone - {item.point.arch_id for item in found})
     left_out = _count(excluded(session, owner, filters.family), largest, filters)
     named = {scope: _named(scope, filters.family, len(those)) for scope, those in scopes.items()}
-    return Gathered(found, lost, left_out, named.pop(largest) if largest is not None else None, list(named.values()))
+    scope = named.pop(largest) if largest is not None else None
+    differences = {kind: _differences(found, kind) for kind in RANDOM}
+    return Gathered([_compared(item, own) for item in found], differences, lost, left_out, scope, list(named.values()))
+
+
+def _compared(item: Trained, own: Mapping[str, Uploaded]) -> Compared:
+    beside = own.get(item.point.arch_id)
+    if beside is None:
+        return Compared(item.point, item.role, "", {})
+    return Compared(item.point, item.role, beside.name, beside.columns)
+
+
+def _with_accuracy(session: Session, owner: str, own: Mapping[str, Uploaded], column: str) -> list[Compared]:
+    """Return the networks with a column, which is their accuracy. Raises Invalid where the owner has none."""
+    if column not in {known["name"] for known in columns.columns_of(session, owner)}:
+        raise Invalid.at("accuracy", "unknown_column", "names a column that you have not uploaded")
+    return [
+        Compared(
+            replace(item.point, accuracy=item.columns[column]),
+            "uploaded",
+            item.name,
+            {name: value for name, value in item.columns.items() if name != column},
+        )
+        for item in own.values()
+        if column in item.columns
+    ]
 
 
 def _differences(networks: Iterable[Trained], kind: str) -> list[float]:
@@ -141,15 +188,34 @@ def _named(scope: Scope, family: str | None, n: int) -> JsonObject:
 
 
 def table(session: Session, owner: str, filters: Filters) -> str:
-    """Return the points of every scope that the filters include, as CSV."""
-    scopes = _scopes(session, owner, filters)
-    return csv_text(COLUMNS + FIGURES, (_line(scope, item) for scope, found in scopes.items() for item in found))
+    """Return the points of every scope that the filters include, as CSV, with the owner's columns last.
+
+    Raises what `gather` raises.
+    """
+    filters.check()
+    own = columns.uploaded(session, owner, filters.family)
+    names = [str(column["name"]) for column in columns.columns_of(session, owner)]
+    rows: list[tuple[dict[str, object], Compared]]
+    if filters.accuracy is not None:
+        found = _with_accuracy(session, owner, own, filters.accuracy)
+        names.remove(filters.accuracy)
+        rows = [({"task": own[item.point.arch_id].task}, item) for item in found]
+    else:
+        scopes = _scopes(session, owner, filters)
+        rows = [(_of_training(item), _compared(item, own)) for those in scopes.values() for item in those]
+    return csv_text(columns.TABLE + tuple(names), (_line(about, item, names) for about, item in rows))
 
 
-def _line(scope: Scope, item: Trained) -> list[Any]:
-    point = item.point
-    widths = "x".join(map(str, point.widths))
-    what = [scope.dataset, scope.data_digest, scope.task, scope.recipe, point.family, item.role, point.arch_id, widths]
-    adapted = scope.adapted or ""
-    validated = "" if item.validation_accuracy is None else item.validation_accuracy
-    return [*what, point.nn_mass, point.params, point.macs, point.accuracy, point.runs, adapted, validated]
+def _of_training(item: Trained) -> dict[str, object]:
+    """Return the columns of the table that say how a network was trained."""
+    return {
+        **{name: getattr(item.scope, name) for name in ("dataset", "data_digest", "task", "recipe", "adapted")},
+        "validation_accuracy": item.validation_accuracy,
+    }
+
+
+def _line(about: Mapping[str, object], item: Compared, names: Sequence[str]) -> list[object]:
+    """Return a line of the table; a figure that there is not is empty."""
+    cells = {**vars(item.point), **about, "role": item.role, "name": item.name}
+    cells["widths"] = "x".join(map(str, item.point.widths))
+    return [*(cells.get(column) for column in columns.TABLE), *(item.columns.get(name) for name in names)]

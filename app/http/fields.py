@@ -112,6 +112,9 @@ FamilyFilter = Annotated[
 
 Tag = Annotated[str, Field(min_length=1, max_length=64)]
 
+NetworkName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ,._+-]{0,63}$")]
+"""A name that a user gives a network. No spreadsheet reads such a name as a formula."""
+
 # Fields that several answers have. Every field of the document has a description, with its unit, and an example.
 
 Network = Annotated[

@@ -206,6 +206,8 @@ def problems_of(errors: Iterable[Mapping[str, Any]], body: Any) -> list[Problem]
 
 def _problem_of(item: Mapping[str, Any], body: Any) -> Problem:
     place: Sequence[Any] = item["loc"]
+    if place and place[-1] == "[key]":  # of an object whose keys are checked; the key itself is before it
+        place = place[:-1]
     where = place[0] if place else "body"
     path = ".".join(printable(part) for part in place[1:])
     field = path if where in ("body", "query", "path") else f"{where}.{path}"

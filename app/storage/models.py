@@ -162,6 +162,25 @@ class DeviceProfile(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class EvidencePoint(Base):
+    """Figures that an owner uploaded beside a network, by the names of their columns, and the network's own."""
+
+    __tablename__ = "evidence_points"
+
+    owner: Mapped[str] = mapped_column(String(64), primary_key=True)
+    arch_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64))
+    definition: Mapped[dict[str, Any]] = mapped_column(Json, deferred=True)
+    family: Mapped[str] = mapped_column(String(64))
+    task: Mapped[str] = mapped_column(String(64))
+    widths: Mapped[list[int]] = mapped_column(Json)
+    nn_mass: Mapped[float]
+    params: Mapped[int] = mapped_column(BigInteger)
+    macs: Mapped[int] = mapped_column(BigInteger)
+    columns: Mapped[dict[str, float]] = mapped_column(Json)
+    changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class Export(Base):
     """A file that a worker creates from an architecture; `content` is set once its job has succeeded.
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 app = CommandLine(no_args_is_help=True, help="Delete what a service stores.")
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="Its id.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="Its id, or its name.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -59,6 +59,16 @@ STORED = {
         "Delete a measurement with its figures.",
         "the measurement {}",
         lambda client, measurement_id: client.delete_measurement(measurement_id),
+    ),
+    "point": Stored(
+        "Delete the figures that you uploaded beside a network.",
+        "the figures beside {}",
+        lambda client, arch_id: client.delete_point(arch_id),
+    ),
+    "column": Stored(
+        "Delete one of your columns of figures.",
+        "the column {} with all its figures",
+        lambda client, name: client.delete_column(name),
     ),
     "architecture": Stored(
         "Delete a network that you registered and that nothing uses.",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from nnmass.cli.exit_codes import exit_on_error, refuse
+from nnmass_core.codec import JsonObject, JsonValue
 from nnmass_core.named.model_files import TAKEN, is_model_file
 
 HERE = "-"
@@ -16,15 +18,59 @@ HERE = "-"
 
 def json_in(place: str, what: str) -> Any:
     """Return the JSON of a file; - reads standard input. `what` names it in the error if it is not JSON."""
+    return _json_of(_text_in(place), what)
+
+
+def _text_in(place: str) -> str:
     try:
-        text = sys.stdin.read() if place == HERE else Path(place).read_text(encoding="utf-8")
+        return sys.stdin.read() if place == HERE else Path(place).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         refuse(f"cannot read {place}: {why}")
+
+
+def _json_of(text: str, what: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         refuse(f"{what} is not JSON: {error}")
+
+
+def points_in(place: str) -> list[JsonObject]:
+    """Return the points of a CSV or JSON file, as `Client.upload_points` takes them; empty cells are no figures."""
+    text = _text_in(place)
+    if not text.lstrip().startswith(("{", "[")):
+        return list(_points_of_table(place, text))
+    found = _json_of(text, "the file")
+    points = found.get("points") if isinstance(found, Mapping) else found
+    if not isinstance(points, list) or not all(isinstance(one, dict) and "values" in one for one in points):
+        refuse(f"{place} must contain a list of points, objects with values and arch_id or architecture")
+    return points
+
+
+def _points_of_table(place: str, text: str) -> Iterator[JsonObject]:
+    rows = csv.DictReader(text.splitlines())
+    identities = [name for name in ("arch_id", "network") if name in (rows.fieldnames or ())]
+    if len(identities) != 1:
+        refuse(f"{place} must have exactly one of the columns arch_id and network")
+    field = "arch_id" if identities == ["arch_id"] else "architecture"
+    for row in rows:
+        identity, name = row.pop(identities[0]), row.pop("name", None)
+        values: dict[str, JsonValue] = {}
+        for column, cell in row.items():
+            if column is None or cell is None:
+                refuse(f"line {rows.line_num} of {place} must have as many cells as the first line")
+            if cell:
+                values[column] = _number(cell, f"{column} in line {rows.line_num} of {place}")
+        named: JsonObject = {"name": name} if name else {}
+        yield {field: identity, "values": values, **named}
+
+
+def _number(cell: str, what: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        refuse(f"{what} is not a number: {cell}")
 
 
 def network_in(place: str) -> Any:

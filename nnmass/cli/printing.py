@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from nnmass.results import Answer, Architecture, Search
-    from nnmass.trainings import Campaign, CampaignTraining, Verification
+    from nnmass.trainings import Campaign, CampaignTraining, Evidence, Verification
 
 WIDE = 1000
 """Width of a table in a file, where lines need not be folded."""
@@ -143,6 +143,28 @@ def print_trainings(trainings: Sequence[Verification]) -> None:
     figures = ("rank", "NN-Mass", "params", "MACs", *(("validation",) if validated else ()), "test accuracy")
     heads = [("role", LEFT), *((name, RIGHT) for name in figures), ("state", LEFT)]
     print_table(heads, (_training_row(training, validated=validated) for training in trainings))
+
+
+def print_evidence(found: Evidence) -> None:
+    """Print the correlations with accuracy: of NN-Mass, params and MACs, and of each column beside them."""
+    rows = [("all", found.n, None, found.overall)]
+    rows += [(column["name"], column["n"], column["column"], column) for column in found.columns]
+    heads = [("networks with", LEFT), *((name, RIGHT) for name in ("networks", "column", "NN-Mass", "params", "MACs"))]
+    lines = []
+    for name, n, column, beside in rows:
+        measures = (column, *(beside[measure] for measure in ("nn_mass", "params", "macs")))
+        figures = [_estimate(None if measure is None else measure["spearman"]) for measure in measures]
+        lines.append([name, f"{n:,}", *figures])
+    print_table(heads, lines)
+    typer.echo("Spearman correlations with accuracy, with their 95 % intervals.")
+    typer.echo(found.statement)
+
+
+def _estimate(figure: Mapping[str, Any] | None) -> str:
+    if figure is None or figure["value"] is None:
+        return formatting.UNKNOWN
+    interval = "" if figure["low"] is None else f" ({figure['low']:.2f} to {figure['high']:.2f})"
+    return f"{figure['value']:.2f}{interval}"
 
 
 def print_campaign(campaign: Campaign) -> None:

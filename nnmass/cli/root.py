@@ -70,6 +70,8 @@ def command_line(group: type[Group]) -> CommandLine:
     line.command()(networks.diagram)
     line.command(epilog=EXIT_CODES)(training.verify)
     line.command()(training.exclude)
+    line.command()(training.evidence)
+    line.command()(training.upload)
     line.command(epilog=EXIT_CODES)(campaigns.campaign)
     line.command()(history.history)
     line.command()(history.show)

@@ -1,13 +1,14 @@
-"""Training commands of a service: train selected networks, together with controls of equal cost."""
+"""Training commands of a service: train selected networks with controls of equal cost, and read the evidence."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nnmass.cli.exit_codes import FAILED, exit_on_error, refuse
-from nnmass.cli.inputs import json_in, network_in
+from nnmass.cli.inputs import json_in, network_in, points_in
 from nnmass.cli.options import Json, KeyFile, Server, client_of, note_missing, note_place
 
 if TYPE_CHECKING:
@@ -98,6 +99,76 @@ def exclude(
         for verification_id in verification_ids:
             client.exclude(verification_id, excluded=not undo)
             typer.echo(f"{'back in' if undo else 'out of'} the evidence: {verification_id}")
+
+
+def evidence(
+    dataset: Annotated[str | None, typer.Option(metavar="NAME", help="Only trainings on this dataset.")] = None,
+    recipe: Annotated[str | None, typer.Option(metavar="NAME", help="Only trainings with this recipe.")] = None,
+    family: Annotated[str | None, typer.Option(metavar="NAME", help="Only networks of this family.")] = None,
+    accuracy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="Your column to use as accuracy (default: the test accuracy of trainings)."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Also write the points to this CSV file.")
+    ] = None,
+    server: Server = None,
+    key_file: KeyFile = None,
+    *,
+    adapted: Annotated[
+        bool | None, typer.Option("--adapted/--not-adapted", help="Only recipes adapted to few images, or the others.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show how well NN-Mass, params, MACs and your own columns order the accuracies of networks.
+
+    `nnmass upload` stores columns of your own.
+    """
+    from nnmass.cli.printing import print_evidence, print_json, write_file
+
+    filters: Any = {"dataset": dataset, "recipe": recipe, "family": family, "adapted": adapted, "accuracy": accuracy}
+    with exit_on_error({"accuracy": "--accuracy"}), client_of(server, key_file) as client:
+        found = client.evidence(**filters)
+        table = client.evidence_csv(**filters) if output is not None else ""
+    if output is not None:
+        write_file(output, table.encode())
+    if as_json:
+        print_json(dict(found.raw))
+    else:
+        print_evidence(found)
+
+
+def upload(
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="CSV file with a column arch_id or network (a known name), if you like name, and one column for each "
+            "figure; or JSON, as POST /v1/evidence/points takes it (- for stdin).",
+        ),
+    ],
+    server: Server = None,
+    key_file: KeyFile = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Store figures beside networks: another proxy, or an accuracy that you measured.
+
+    `nnmass evidence` compares them with NN-Mass, params and MACs. A figure replaces an earlier one of the same network
+    and column.
+    """
+    from nnmass.cli.printing import print_json
+
+    points = points_in(file)
+    with exit_on_error(), client_of(server, key_file) as client:
+        stored = client.upload_points(points)
+    if as_json:
+        print_json({"items": [dict(point.raw) for point in stored]})
+    else:
+        names = ", ".join(sorted({name for point in stored for name in point.columns}))
+        typer.echo(f"stored figures beside {len(stored):,} network{'s' if len(stored) != 1 else ''}; columns: {names}")
 
 
 def _controls(names: str | None, *, of_search: bool) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, Self
 from nnmass.client.architectures import ArchitectureCalls
 from nnmass.client.calls import path_of
 from nnmass.client.campaigns import CampaignCalls
+from nnmass.client.evidence import EvidenceCalls
 from nnmass.client.searches import SearchCalls
 from nnmass.client.transport import SECONDS, Transport
 from nnmass.client.verifications import VerificationCalls
@@ -16,7 +17,7 @@ from nnmass.trainings import Named, Readiness
 from nnmass_core.codec import JsonObject
 
 
-class Client(SearchCalls, ArchitectureCalls, VerificationCalls, CampaignCalls):
+class Client(SearchCalls, ArchitectureCalls, VerificationCalls, CampaignCalls, EvidenceCalls):
     """Sends requests to a service, and returns the same types as the local functions.
 
     Requests without a response are safely repeated a few times; after 429 and 503 the client waits as long as the

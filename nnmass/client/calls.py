@@ -74,7 +74,8 @@ def path_of(collection: str, thing: Job | str, *below: str) -> str:
 
 def given(**parameters: object) -> dict[str, str]:
     """Return the query parameters that are not None, as text."""
-    return {name: str(value).lower() for name, value in parameters.items() if value is not None}
+    present = {name: value for name, value in parameters.items() if value is not None}
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in present.items()}
 
 
 def as_json(value: Any) -> Any:

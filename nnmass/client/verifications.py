@@ -1,4 +1,4 @@
-"""Verifications of a service: trainings of networks, and their evidence about NN-Mass."""
+"""Verifications of a service: trainings of networks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nnmass.client.streams import Watch, follow, wait_for
 from nnmass.errors import DefinitionError
 from nnmass.results import Event, Search
 from nnmass.search_options import Definition, definition_of, is_id
-from nnmass.trainings import Batch, Evidence, Verification
+from nnmass.trainings import Batch, Verification
 from nnmass_core.export.artifacts import ARTIFACTS
 
 PLACE = "/v1/verifications"
@@ -354,30 +354,6 @@ class VerificationCalls(Calls):
             WrongState: A worker is writing a file; cancel it first.
         """
         self._transport.delete(path_of(PLACE, verification, "export"), {"format": "onnx", **given(seed=seed)})
-
-    def evidence(
-        self,
-        *,
-        dataset: str | None = None,
-        family: str | None = None,
-        recipe: str | None = None,
-        adapted: bool | None = None,
-    ) -> Evidence:
-        """Return how well NN-Mass, params and MACs order the accuracies of trained networks, with intervals.
-
-        Args:
-            dataset: Only trainings on the data set with this key.
-            family: Only networks of this family.
-            recipe: Only trainings with this recipe.
-            adapted: Only trainings whose recipe was adapted to few images, or only the others; None for both.
-        """
-        filters = {
-            "dataset": dataset,
-            "family": family,
-            "recipe": recipe,
-            "adapted": None if adapted is None else str(adapted).lower(),
-        }
-        return Evidence.from_json(self._transport.get("/v1/evidence", filters))
 
 
 def is_search(what: str | Definition | Search) -> bool:

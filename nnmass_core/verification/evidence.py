@@ -86,6 +86,19 @@ class Band(Measures):
     n: int
 
 
+class ColumnEvidence(Measures):
+    """The correlations of a column that somebody gave, beside those of the measures on the same networks.
+
+    minus_nn_mass and the others: Spearman's rho of the column less that of the measure, on the same resamples.
+    """
+
+    n: int
+    column: Correlations
+    minus_nn_mass: Estimate
+    minus_params: Estimate
+    minus_macs: Estimate
+
+
 class Evidence(TypedDict):
     """What `evidence_of` returns."""
 
@@ -103,7 +116,10 @@ class Evidence(TypedDict):
 
 @dataclass(frozen=True)
 class Point:
-    """One trained network: its mean test accuracy, in [0, 1], over `runs` seeds, and its measures."""
+    """One network: its mean test accuracy, in [0, 1], over `runs` seeds, and its measures.
+
+    Where somebody else measured the accuracy, `runs` is 0 and its unit is theirs.
+    """
 
     arch_id: str
     family: str
@@ -255,22 +271,49 @@ def _evidence(points: tuple[Point, ...]) -> Evidence:
     return answer
 
 
-def _spearman(points: Sequence[Point]) -> dict[str, Estimate]:
-    """Return Spearman's rho of every measure with accuracy, and NN-Mass's rho minus those of the costs."""
-    names = (*MEASURES, *(f"nn_mass_minus_{cost}" for cost in COSTS))
-    return _figures(names, lambda columns: _with_differences(_rhos(columns)), points, RESAMPLES)
+def compare_column(points: Sequence[Point], values: Sequence[float]) -> ColumnEvidence:
+    """Return how well a column orders accuracy, beside NN-Mass, params and MACs on the same networks.
+
+    values: the column's figure for each point; more should mean more accurate. Figures and intervals are as in
+    `evidence_of`.
+    """
+    return deepcopy(_compare_column(tuple(points), tuple(values)))  # callers must not change the cached objects
 
 
-def _kendall(points: Sequence[Point]) -> dict[str, Estimate]:
-    """Return Kendall's tau-b of every measure with accuracy."""
-    return _figures(MEASURES, _taus, points, SLOW_RESAMPLES)
+@lru_cache(maxsize=32)
+def _compare_column(points: tuple[Point, ...], values: tuple[float, ...]) -> ColumnEvidence:
+    columns = np.concatenate([np.array([values], np.float64), _columns_of(points)])
+    rho, tau = _spearman(("column", *MEASURES), columns), _kendall(("column", *MEASURES), columns)
+    return {
+        "n": len(points),
+        "column": {"spearman": rho["column"], "kendall": tau["column"]},
+        **_measures(rho, tau),
+        "minus_nn_mass": rho["column_minus_nn_mass"],
+        "minus_params": rho["column_minus_params"],
+        "minus_macs": rho["column_minus_macs"],
+    }
+
+
+def _columns_of(points: Sequence[Point]) -> Floats:
+    """Return the measures and accuracy, (4, networks)."""
+    return np.array([[getattr(point, name) for point in points] for name in (*MEASURES, "accuracy")], np.float64)
+
+
+def _spearman(names: tuple[str, ...], columns: Floats) -> dict[str, Estimate]:
+    """Return Spearman's rho of every named column with accuracy, and the first one's rho minus those of the others."""
+    every = (*names, *(f"{names[0]}_minus_{other}" for other in names[1:]))
+    return _figures(every, lambda drawn: _with_differences(_rhos(drawn)), columns, RESAMPLES)
+
+
+def _kendall(names: tuple[str, ...], columns: Floats) -> dict[str, Estimate]:
+    """Return Kendall's tau-b of every named column with accuracy."""
+    return _figures(names, _taus, columns, SLOW_RESAMPLES)
 
 
 def _figures(
-    names: tuple[str, ...], statistic: Callable[[Floats], Floats], points: Sequence[Point], resamples: int
+    names: tuple[str, ...], statistic: Callable[[Floats], Floats], columns: Floats, resamples: int
 ) -> dict[str, Estimate]:
-    """Return figures by name. statistic: maps columns, (4, ..., networks), to figures, (names, ...)."""
-    columns = np.array([[getattr(point, name) for point in points] for name in (*MEASURES, "accuracy")], np.float64)
+    """Return figures by name. statistic: maps columns, accuracy last, (k, ..., networks), to figures, (names, ...)."""
     resampled = _resampled(statistic, columns, resamples)
     return {name: _figure(*pair) for name, *pair in zip(names, statistic(columns), resampled, strict=True)}
 
@@ -306,9 +349,9 @@ def _resampled(statistic: Callable[[Floats], Floats], columns: Floats, resamples
 
 
 def _rhos(columns: Floats) -> Floats:
-    """Return Spearman's rho of every measure with accuracy; NaN where it is undefined.
+    """Return Spearman's rho of every column but the last with the last, accuracy; NaN where it is undefined.
 
-    columns: the measures and accuracy, (4, ..., networks). Returns (3, ...).
+    columns: (k, ..., networks). Returns (k - 1, ...).
     """
     from scipy.stats import rankdata
 
@@ -316,7 +359,7 @@ def _rhos(columns: Floats) -> Floats:
 
 
 def _correlated(columns: Floats, transformed: Callable[[Floats], Floats]) -> Floats:
-    """Return Pearson's r of every measure with accuracy, both transformed; NaN where it is undefined."""
+    """Return Pearson's r of every column with accuracy, both transformed; NaN where it is undefined."""
     from scipy.stats import pearsonr
 
     if columns.shape[-1] < 3:
@@ -332,12 +375,12 @@ def _correlated(columns: Floats, transformed: Callable[[Floats], Floats]) -> Flo
 
 
 def _with_differences(rhos: Floats) -> Floats:
-    """Return rhos with NN-Mass's minus that of each cost below them; rhos: (3, ...), as in MEASURES."""
+    """Return rhos with the first minus each of the others below them."""
     return np.concatenate([rhos, rhos[:1] - rhos[1:]])
 
 
 def _taus(columns: Floats) -> Floats:
-    """Return Kendall's tau-b of every measure with accuracy; NaN where it is undefined. Shapes as in `_rhos`."""
+    """Return Kendall's tau-b of every column with accuracy; NaN where it is undefined. Shapes as in `_rhos`."""
     from scipy.stats import kendalltau
 
     if columns.shape[-1] <= PAIRED:
@@ -357,17 +400,21 @@ def _signs(values: Floats) -> Floats:
 
 def _correlations(points: Sequence[Point]) -> tuple[Measures, Differences]:
     """Return the correlations by measure, and NN-Mass's Spearman's rho minus those of the costs."""
-    rho, tau = _spearman(points), _kendall(points)
-    measures: Measures = {
-        "nn_mass": {"spearman": rho["nn_mass"], "kendall": tau["nn_mass"]},
-        "params": {"spearman": rho["params"], "kendall": tau["params"]},
-        "macs": {"spearman": rho["macs"], "kendall": tau["macs"]},
-    }
+    columns = _columns_of(points)
+    rho, tau = _spearman(MEASURES, columns), _kendall(MEASURES, columns)
     differences: Differences = {
         "nn_mass_minus_params": rho["nn_mass_minus_params"],
         "nn_mass_minus_macs": rho["nn_mass_minus_macs"],
     }
-    return measures, differences
+    return _measures(rho, tau), differences
+
+
+def _measures(rho: dict[str, Estimate], tau: dict[str, Estimate]) -> Measures:
+    return {
+        "nn_mass": {"spearman": rho["nn_mass"], "kendall": tau["nn_mass"]},
+        "params": {"spearman": rho["params"], "kendall": tau["params"]},
+        "macs": {"spearman": rho["macs"], "kendall": tau["macs"]},
+    }
 
 
 def _bands(points: Sequence[Point]) -> tuple[list[Band], dict[str, int]]:
@@ -421,9 +468,10 @@ def _statement(answer: Evidence) -> str:
     if mass["value"] is None:
         return f"Over {n} networks NN-Mass or accuracy does not vary, so nothing can be said about NN-Mass."
     useful = mass["value"] > 0
+    runs = f" ({_count(answer['runs'], 'run')})" if answer["runs"] else ""
     figures = f"{_said(mass)} for NN-Mass, {_said(rho['params'])} for params, {_said(rho['macs'])} for MACs"
     sentences = [
-        f"Over {n} networks ({_count(answer['runs'], 'run')}) the Spearman correlation with accuracy is {figures}.",
+        f"Over {n} networks{runs} the Spearman correlation with accuracy is {figures}.",
         *([] if useful else ["More NN-Mass did not go with more accuracy."]),
         _compared("params", answer["difference"]["nn_mass_minus_params"], useful=useful),
         _compared("MACs", answer["difference"]["nn_mass_minus_macs"], useful=useful),

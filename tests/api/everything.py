@@ -135,7 +135,14 @@ def _make(client: TestClient, worker: Context) -> dict[str, str]:
         "arch_id": trained["arch_id"],
         "name": "weights-seed0.pt",
         "device_name": _post(client, "/v1/devices", profile())["name"],
+        "column_name": _column(client, trained["arch_id"]),
     }
+
+
+def _column(client: TestClient, arch_id: str) -> str:
+    """Upload a figure beside a network; returns the name of its column."""
+    _post(client, "/v1/evidence/points", {"points": [{"arch_id": arch_id, "values": {"zico": 1.5}}]})
+    return "zico"
 
 
 def _campaign(client: TestClient, worker: Context) -> str:

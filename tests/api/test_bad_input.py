@@ -405,7 +405,7 @@ def test_every_field_too_many_or_too_few_is_named(service: Everything, label: st
     for body in bodies:
         for place in _places(body):
             value = functools.reduce(operator.getitem, place, body)
-            if not isinstance(value, dict):
+            if not isinstance(value, dict) or place[-1:] == BY_NAME:
                 continue
             answer = service.client.request(method, where, json=_changed(body, place, {**value, "color": 1}))
             assert answer.status_code == 422, place
@@ -437,7 +437,11 @@ def _unbounded(document: dict[str, Any], schema: dict[str, Any], where: str) -> 
     inner = [(where, one) for way in ("anyOf", "oneOf", "allOf") for one in schema.get(way, [])]
     if not inner and not {"enum", "const", "format"} & set(schema):
         kind = schema.get("type", "anything")
-        if not all(bound & set(schema) for bound in BOUNDS.get(kind, [set()])) or schema.get("additionalProperties"):
+        free = bool(schema.get("additionalProperties"))
+        if free and {"propertyNames", "maxProperties"} <= set(schema):  # a limited number of names that are limited
+            free = False
+            inner += [(f"{where}.{name}", schema[name]) for name in ("propertyNames", "additionalProperties")]
+        if not all(bound & set(schema) for bound in BOUNDS.get(kind, [set()])) or free:
             yield f"{where}: {kind}"
     inner += [(f"{where}.{name}", one) for name, one in schema.get("properties", {}).items()]
     inner += [(f"{where}.*", schema["items"])] if "items" in schema else []
@@ -457,9 +461,13 @@ def test_every_value_in_a_request_has_a_limit(service: Everything) -> None:
     assert found == []
 
 
+BY_NAME = ("values",)
+"""The end of the place of an object whose keys are names that its sender chooses."""
+
 GOOD_SEARCH: dict[str, Any] = {"space": MLP_SPACE}
 GOOD_VERIFICATION: dict[str, Any] = {"architecture": MLP, "dataset": "digits", "recipe": "mlp-paper"}
 GOOD_MEASUREMENT: dict[str, Any] = {"kind": "peak", "architecture": MLP}
+GOOD_POINT: dict[str, Any] = {"architecture": MLP, "values": {"zico": 1}}
 LONG_PATH = {"name": "imagefolder", "path": "x" * 5000}
 ID = "01a20532-0877-7076-88e9-ddadfcb721fc"
 
@@ -505,6 +513,12 @@ IN_BODIES: list[tuple[str, dict[str, Any], str]] = [
     ("POST /v1/measurements", GOOD_MEASUREMENT | {"seeds": [2**32]}, "seeds.0"),
     ("POST /v1/measurements", {"kind": "peak", "architecture": {"arch_id": "x" * 100_000}}, "architecture.arch_id"),
     ("POST /v1/measurements", {"kind": "peak", "architecture": {"arch_id": 5}}, "architecture.arch_id"),
+    ("POST /v1/evidence/points", {"points": [GOOD_POINT] * 1001}, "points"),
+    ("POST /v1/evidence/points", {"points": [GOOD_POINT | {"values": dict.fromkeys("abcdefghi", 1)}]},
+     "points.0.values"),
+    ("POST /v1/evidence/points", {"points": [GOOD_POINT | {"name": "x" * 65}]}, "points.0.name"),
+    ("POST /v1/evidence/points", {"points": [GOOD_POINT, GOOD_POINT | {"values": {"x" * 41: 1}}]},
+     f"points.1.values.{'x' * 41}"),
 ]  # fmt: skip
 IN_ADDRESSES: list[tuple[str, str, str]] = [
     ("/v1/searches", "limit", "0"), ("/v1/searches", "limit", "101"), ("/v1/searches", "limit", str(2**63)),
@@ -532,6 +546,7 @@ IN_ADDRESSES: list[tuple[str, str, str]] = [
     ("/v1/verifications/{verification_id}/artifacts/{name}", "name", "x" * 101),
     ("/v1/evidence", "dataset", "x" * 501), ("/v1/evidence", "family", "x" * 65),
     ("/v1/evidence", "recipe", "x" * 101), ("/v1/evidence", "format", "xml"),
+    ("/v1/evidence", "accuracy", "x" * 101), ("/v1/evidence/points", "limit", "101"),
 ]  # fmt: skip
 IN_HEADERS: list[tuple[str, str, bytes]] = [
     ("POST /v1/searches", "Prefer", b"wait=1" + b"x" * 200),

@@ -38,6 +38,9 @@ from worker.process import Context
 MARK = "alices-secret"
 """What alice writes wherever text can be written; it must turn up in no answer to bob."""
 
+COLUMN = "alices_column"
+"""The column of figures that alice uploads beside her networks."""
+
 OPEN = {"/healthz", "/readyz"}
 METHODS = ("get", "post", "put", "patch", "delete")
 UNKNOWN_ID, UNKNOWN_ARCH = str(uuid4()), "arch_" + "0" * 32
@@ -130,7 +133,10 @@ def _order(client: TestClient, best: str, trained: str) -> dict[str, str]:
     _post(client, "/v1/searches", {**MLP_SEARCH, "objective": {"minimize": "params", "reference": REFERENCE}})
     question = {name: value for name, value in MLP_SEARCH.items() if name != "top_k"}
     campaign = _post(client, "/v1/campaigns", TRAINING | {"search": question, "strategy": "top"})["id"]
-    return {"campaign_id": campaign, "measurement_id": measurement, "registered": registered, "device_name": device}
+    points = [{"arch_id": arch, "name": MARK, "values": {COLUMN: 7.5}} for arch in (best, registered)]
+    _post(client, "/v1/evidence/points", {"points": points})
+    made = {"campaign_id": campaign, "measurement_id": measurement, "registered": registered, "device_name": device}
+    return made | {"column_name": COLUMN}
 
 
 def _post(client: TestClient, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -159,7 +165,13 @@ def find_leaks(world: World) -> Iterator[str]:
 def _leaks_of(world: World, path: str, method: str, about: dict[str, Any]) -> Iterator[str]:
     parameters = re.findall(r"\{(\w+)\}", path)
     queries = {p["name"]: p for p in about.get("parameters", []) if p["in"] == "query"}
-    unknown = {"arch_id": UNKNOWN_ARCH, "name": "nothing", "device_name": "nothing", **dict.fromkeys(_IDS, UNKNOWN_ID)}
+    unknown = {
+        "arch_id": UNKNOWN_ARCH,
+        "name": "nothing",
+        "device_name": "nothing",
+        "column_name": "nothing",
+        **dict.fromkeys(_IDS, UNKNOWN_ID),
+    }
     if parameters in (["name"], []):  # a list, or something everybody has
         for query in _queries(queries, world.alices):
             answer = world.bob.request(method.upper(), path, params=query)
@@ -193,6 +205,7 @@ def _queries(queries: dict[str, Any], alices: dict[str, str]) -> list[dict[str, 
         "ids": alices["search_id"],
         "tag": MARK,
         "q": MARK,
+        "accuracy": COLUMN,
     }
     asked = [{name: values[name]} for name in queries if name in values]
     formats = queries.get("format", {}).get("schema", {}).get("enum", [])
@@ -234,6 +247,8 @@ def _leaks_to_a_twin(world: World) -> Iterator[str]:
     if (seen["n"], seen["diverged"], seen["excluded"]) != (1, 0, 0):
         counts = f"{seen['n']} networks, {seen['diverged']} diverged and {seen['excluded']} excluded"
         yield f"the twin's evidence counts {counts}"
+    if seen["columns"] or world.twin.get("/v1/evidence/points").json()["items"]:
+        yield "the twin sees figures of alice"
     registered = _post(world.twin, "/v1/architectures", REFERENCE)["arch_id"]
     deleted = world.twin.delete(f"/v1/architectures/{registered}")
     if deleted.status_code != 204:
@@ -259,6 +274,7 @@ def _references(world: World) -> list[Reference]:
         ("/v1/searches/preview", compress),
         ("/v1/verifications", lambda arch: {**TRAINING, "arch_id": arch}),
         ("/v1/measurements", lambda arch: {"kind": "peak", "architecture": {"arch_id": arch}}),
+        ("/v1/evidence/points", lambda arch: {"points": [{"arch_id": arch, "values": {"zico": 1.0}}]}),
     ]
 
     def on(device: str) -> dict[str, Any]:

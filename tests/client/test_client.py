@@ -228,6 +228,34 @@ def test_a_training_reports_each_epoch(client: Client, service: Service) -> None
     assert client.evidence(dataset="mnist-5k", adapted=True).n == 0
 
 
+def test_figures_of_your_own_stand_beside_nn_mass(client: Client) -> None:
+    networks = [{**MLP, "depth": 20 + i} for i in range(6)]
+    points = [{"architecture": one, "name": f"net {i}", "values": {"zico": i}} for i, one in enumerate(networks)]
+    stored = client.upload_points(points)
+    assert [(one.name, one.columns) for one in stored] == [(f"net {i}", {"zico": i}) for i in range(6)]
+    client.upload_points([{"arch_id": one.arch_id, "values": {"published": -i}} for i, one in enumerate(stored)])
+    assert client.columns() == {"published": 6, "zico": 6}
+    assert sorted(one.arch_id for one in client.points()) == sorted(one.arch_id for one in stored)
+    found = client.evidence(accuracy="published", family="densenet_mlp")
+    (column,) = found.columns
+    assert (found.n, found.accuracy_column, column["name"]) == (6, "published", "zico")
+    assert column["column"]["spearman"]["value"] == pytest.approx(-1)
+    table = list(csv.DictReader(io.StringIO(client.evidence_csv(accuracy="published"))))
+    assert {row["name"]: row["zico"] for row in table} == {f"net {i}": f"{i}.0" for i in range(6)}
+    with pytest.raises(InvalidRequest) as refused:
+        client.upload_points([points[0], {**points[1], "values": {"params": 1}}])
+    assert refused.value.problems[0].field == "points.1.values.params"
+    with pytest.raises(DefinitionError) as unknown:
+        client.upload_points([{"architecture": "nonet", "values": {"zico": 1}}])
+    assert unknown.value.problems[0].field.startswith("points.0.architecture")
+    client.delete_column("published")
+    client.delete_point(stored[0].arch_id)
+    assert client.columns() == {"zico": 5}
+    with pytest.raises(NotFound):
+        client.delete_point(stored[0].arch_id)
+    client.delete_column("zico")
+
+
 def test_a_file_of_a_training_is_written_with_options(client: Client, service: Service) -> None:
     (training,) = client.verify(MLP, dataset="mnist-5k", recipe="mlp-paper", seeds=[0]).items
     with pytest.raises(WrongState, match="has not ended; its status is queued"):

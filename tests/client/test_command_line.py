@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -49,8 +50,8 @@ class Run:
     def __call__(self, *arguments: str, given: str | None = None) -> Any:
         return CliRunner(env={"NNMASS_SERVER": self.address}).invoke(app, list(arguments), input=given)
 
-    def json(self, *arguments: str) -> Any:
-        done = self(*arguments, "--json")
+    def json(self, *arguments: str, given: str | None = None) -> Any:
+        done = self(*arguments, "--json", given=given)
         assert done.exit_code == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -203,6 +204,47 @@ def test_trainings_are_excluded_and_included(run: Run, client: Client) -> None:
         assert client.verification(training).excluded is excluded
     client.delete_verification(training)
     assert run("exclude", training.id).exit_code == 2
+
+
+def test_figures_are_uploaded_from_a_table_and_compared(run: Run, client: Client, tmp_path: Path) -> None:
+    known = [client.register({**MLP, "depth": depth}).arch_id for depth in (30, 31, 32)]
+    table = tmp_path / "zico.csv"
+    lines = [f"{arch_id},net {i},{i},{'' if i else 0.5}" for i, arch_id in enumerate(known)]
+    table.write_text("\n".join(["arch_id,name,zico,published", *lines]) + "\n")
+    done = run("upload", str(table))
+    assert (done.exit_code, done.stdout) == (0, "stored figures beside 3 networks; columns: published, zico\n")
+    assert client.columns() == {"published": 1, "zico": 3}
+    points = [{"architecture": {**MLP, "depth": 30 + i}, "values": {"published": 0.5 + i / 10}} for i in range(3)]
+    items = run.json("upload", "-", given=json.dumps({"points": points}))["items"]
+    assert [(item["name"], item["columns"]["published"]) for item in items] == [
+        ("net 0", 0.5),
+        ("net 1", 0.6),
+        ("net 2", 0.7),
+    ]
+    written = tmp_path / "points.csv"
+    shown = run("evidence", "--accuracy", "published", "--csv", str(written))
+    assert shown.exit_code == 0, shown.stderr
+    assert re.search(r"zico +3 +1\.00 ", shown.stdout)
+    assert "Accuracy is the column published. 3 networks: too few" in shown.stdout
+    assert written.read_text() == client.evidence_csv(accuracy="published")
+    assert run.json("evidence", "--accuracy", "published")["columns"][0]["name"] == "zico"
+    unknown = run("evidence", "--accuracy", "snip")
+    assert (unknown.exit_code, unknown.stderr) == (
+        2,
+        "nnmass: --accuracy names a column that you have not uploaded\n",
+    )
+    for text, said in (
+        ("depth,zico\n1,2\n", "must have exactly one of the columns arch_id and network"),
+        ("arch_id,zico\na,b\n", "zico in line 2 of - is not a number: b"),
+        ("arch_id,zico\na\n", "line 2 of - must have as many cells as the first line"),
+        ("{}", "- must contain a list of points"),
+    ):
+        refused = run("upload", "-", given=text)
+        assert (refused.exit_code, said in refused.stderr) == (2, True), refused.stderr
+    assert run("delete", "point", known[0], "--yes").stdout == f"deleted the figures beside {known[0]}\n"
+    for column in ("zico", "published"):
+        assert run("delete", "column", column, "--yes").exit_code == 0
+    assert client.columns() == {}
 
 
 def test_delete_asks_first(run: Run, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nnmass_core.verification.evidence import FEWEST_RUNS, MEASURES, Line, Point, evidence_of, lines_of
+from nnmass_core.verification.evidence import (
+    FEWEST_RUNS,
+    MEASURES,
+    Line,
+    Point,
+    compare_column,
+    evidence_of,
+    lines_of,
+)
 from tests.parsed import parsed
 
 UNDEFINED = {"value": None, "low": None, "high": None}
@@ -78,6 +86,26 @@ def test_a_perfect_order_has_correlation_one_or_minus_one(sign: int) -> None:
         assert found["overall"]["params"][kind]["value"] == pytest.approx(-1)
     assert found["difference"]["nn_mass_minus_params"]["value"] == pytest.approx(sign + 1)
     assert found["top_k"]["nn_mass"] == (1 if sign > 0 else 0)
+
+
+def test_a_column_is_compared_as_nn_mass_is() -> None:
+    """NN-Mass itself, given as a column, has its own figures, and never differs from itself."""
+    points = random_points(40, 3)
+    found = parsed(compare_column(points, columns(points, "nn_mass")))
+    overall = found_in(points)["overall"]
+    assert found["column"]["spearman"] == overall["nn_mass"]["spearman"]
+    assert {name: found[name]["spearman"]["value"] for name in MEASURES} == pytest.approx(
+        {name: overall[name]["spearman"]["value"] for name in MEASURES}
+    )
+    assert found["minus_nn_mass"] == {"value": 0, "low": 0, "high": 0}
+    assert found["minus_params"] == found_in(points)["difference"]["nn_mass_minus_params"]
+    other = [-value for value in columns(points, "accuracy")]
+    assert parsed(compare_column(points, other))["column"]["kendall"]["value"] == pytest.approx(-1)
+
+
+def test_networks_without_trainings_have_no_count_of_runs() -> None:
+    points = [point(i, 10 * i + 10, 100 + i, 5000 + i, 90 - i, runs=0) for i in range(6)]
+    assert found_in(points)["statement"].startswith("Over 6 networks the Spearman correlation")
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])

@@ -81,6 +81,36 @@ def test_the_page_of_a_training_with_a_validation_part_shows_its_figures(site: E
     site.restore()
 
 
+def test_the_page_of_the_evidence_compares_own_columns(site: Everything) -> None:
+    body = {"architecture": MLP | {"depth": 5}, "dataset": "digits", "recipe": "mlp-paper"}
+    arch_id = site.client.post("/v1/verifications", json=body).json()["arch_id"]
+    trainings.train_all(site.app.state.database, [9])
+    points = [
+        {"arch_id": arch_id, "name": "ours", "values": {"snip": 7, "published": 0.5}},
+        {"architecture": MLP | {"depth": 6}, "name": "theirs", "values": {"published": 0.6}},
+    ]
+    try:
+        assert site.client.post("/v1/evidence/points", json={"points": points}).status_code == 200
+        page = site.client.get("/evidence").text
+        assert "<h2>Your columns</h2>" in page
+        assert '<th scope="row">snip, Spearman</th><td class="n">1</td>' in page
+        assert "published (2)</a>" in page
+        (shown,) = re.findall(r'id="points">(.*?)</script>', page)
+        (one,) = [point for point in json.loads(shown) if point["arch_id"] == arch_id]
+        assert (one["name"], one["snip"], one["published"]) == ("ours", 7, 0.5)
+        page = site.client.get("/evidence", params={"accuracy": "published"}).text
+        assert "Rank correlation with published" in page
+        assert 'data-accuracy="published"' in page
+        (shown,) = re.findall(r'id="points">(.*?)</script>', page)
+        assert {point["name"]: point["accuracy"] for point in json.loads(shown)} == {"ours": 0.5, "theirs": 0.6}
+        assert [point["snip"] for point in json.loads(shown)].count(None) == 1
+        (path,) = re.findall(r'href="(/v1/evidence[^"]*)"', page)
+        rows = csv.DictReader(io.StringIO(site.client.get(unescape(path)).text))
+        assert {row["name"] for row in rows} == {"ours", "theirs"}
+    finally:
+        site.restore()
+
+
 def test_the_csv_file_of_the_evidence_has_the_points_of_the_page(site: Everything) -> None:
     database = site.app.state.database
     for recipe, depths in (("mlp-paper", (5, 6, 7)), ("imagenet-paper", (8, 9))):

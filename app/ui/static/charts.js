@@ -124,18 +124,32 @@ function curves(place) {
 async function evidence(place) {
   const points = data("points");
   const measures = Object.entries(data("measures"));
+  const own = place.dataset.accuracy;
+  const across = 3;
+  const rows = Math.ceil(measures.length / across);
+  const numbered = (axis, number) => (number === 1 ? axis : `${axis}${number}`);
+  if (rows > 1) place.style.height = `${420 * rows}px`;
   function show() {
     const roles = [...new Set(points.map((p) => p.role))];
     const colors = [color("--accent"), color("--mark"), color("--front"), color("--quiet")];
+    const figure = own ? "%{y:,}" : "%{y:.2%}";
     const traces = measures.flatMap(([name], i) => roles.map((role, k) => {
-      const mine = points.filter((p) => p.role === role);
+      const mine = points.filter((p) => p.role === role && p[name] !== null);
       return { name: role.replace("_", " "), legendgroup: role, showlegend: i === 0, x: mine.map((p) => p[name]), y: mine.map((p) => p.accuracy),
-        mode: "markers", marker: { size: 8, color: colors[k % 4] }, customdata: mine.map((p) => p.arch_id), xaxis: `x${i + 1}`, yaxis: "y",
-        hovertemplate: "%{y:.2%}<br>%{x:,}<extra></extra>" };
+        mode: "markers", marker: { size: 8, color: colors[k % 4] }, customdata: mine.map((p) => p.arch_id), text: mine.map((p) => (p.name ? `${p.name}<br>` : "")),
+        xaxis: numbered("x", i + 1), yaxis: numbered("y", Math.floor(i / across) + 1), hovertemplate: `%{text}${figure}<br>%{x:,}<extra></extra>` };
     }));
     const axes = {};
-    measures.forEach(([, label], i) => { axes[`xaxis${i + 1}`] = { title: { text: label }, domain: [i / 3 + 0.02, (i + 1) / 3 - 0.02] }; });
-    draw(place, traces, { ...axes, yaxis: { title: { text: "test accuracy" }, tickformat: ".1%" } });
+    measures.forEach(([, label], i) => {
+      const column = i % across;
+      axes[`xaxis${i + 1}`] = { title: { text: label }, anchor: numbered("y", Math.floor(i / across) + 1),
+        domain: [column / across + 0.02, (column + 1) / across - 0.02] };
+    });
+    for (let row = 0; row < rows; row += 1) {
+      axes[numbered("yaxis", row + 1)] = { title: { text: own || "test accuracy" }, ...(own ? {} : { tickformat: ".1%" }),
+        anchor: numbered("x", row * across + 1), domain: [1 - (row + 1) / rows + (rows > 1 ? 0.08 : 0), 1 - row / rows] };
+    }
+    draw(place, traces, axes);
     place.dataset.drawn = String(points.length);
   }
   show();
