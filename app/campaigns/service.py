@@ -42,7 +42,7 @@ def submit(session: Session, owner: str, body: CampaignBody, idempotency_key: st
 def _submit(session: Session, owner: str, body: CampaignBody) -> Submission:
     training = verifications.training_of(body)
     request = _request_of(session, owner, body)
-    if problems := _misfits(request.space, training.dataset):
+    if problems := misfits(request.space, training.dataset):
         raise DefinitionError(problems)
     lifecycle.check_served(session, verifications.QUEUE)
     job = lifecycle.enqueue(session, new_id(), kind=KIND, queue=QUEUE, owner=owner)
@@ -84,7 +84,7 @@ def _request_of(session: Session, owner: str, body: CampaignBody) -> SearchReque
     return replace(request, top_k=body.trainings)
 
 
-def _misfits(space: AnySpace, dataset: Dataset) -> Sequence[Problem]:
+def misfits(space: AnySpace, dataset: Dataset) -> Sequence[Problem]:
     """Return why no network of a space can be trained on a data set, as far as inputs and classes say."""
     problems: list[Problem] = []
     for one in space.spaces:

@@ -9,6 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from app.architectures import service as architectures
+from app.campaigns import service as campaigns
 from app.exports import service as exports
 from app.http.dependencies import Owner, ReadSession, WriteSession
 from app.http.fields import LARGEST_SEED, ArchId
@@ -21,6 +22,7 @@ from app.verifications import service as verifications
 from nnmass.formatting import request_summary
 
 SearchId = Annotated[UUID, id_of("search")]
+CampaignId = Annotated[UUID, id_of("campaign")]
 VerificationId = Annotated[UUID, id_of("verification")]
 MeasurementId = Annotated[UUID, id_of("measurement")]
 WiringSeed = Annotated[int, Query(ge=0, le=LARGEST_SEED)]
@@ -66,6 +68,21 @@ def delete_verification(
     """Delete a verification."""
     verifications.delete(session, owner, verification_id)
     return go_to(request, "/verifications")
+
+
+@of_trainings.get("/campaigns/{campaign_id}/delete")
+def ask_campaign(request: Request, session: ReadSession, owner: Owner, campaign_id: CampaignId) -> Response:
+    """Ask before a campaign is deleted."""
+    row = campaigns.get(session, owner, campaign_id)
+    what = f"the campaign of {row.family} on {row.dataset['name']}"
+    return _ask(request, what, "Its answer is deleted; its trainings stay, as evidence.", f"/campaigns/{campaign_id}")
+
+
+@of_trainings.post("/campaigns/{campaign_id}/delete")
+def delete_campaign(request: Request, session: WriteSession, owner: Owner, campaign_id: CampaignId) -> Response:
+    """Delete a campaign."""
+    campaigns.delete(session, owner, campaign_id)
+    return go_to(request, "/campaigns")
 
 
 @of_trainings.get("/measurements/{measurement_id}/delete")

@@ -13,6 +13,11 @@ def percent(value: float | None) -> str:
     return UNKNOWN if value is None else f"{100 * value:.2f} %"
 
 
+def points(value: float) -> str:
+    """Return a difference of two fractions in percentage points, with its sign."""
+    return f"{100 * value:+.2f} points"
+
+
 def moment(value: datetime | None) -> str:
     """Return a moment in UTC, to the second."""
     return UNKNOWN if value is None else f"{value:%Y-%m-%d %H:%M:%S} UTC"

@@ -60,7 +60,7 @@ def form_field(field: str) -> str:
 
 def _said(problem: Problem) -> str:
     head, _, rest = problem.field.partition(".")
-    return problem.text(rest) if head in ("space", "exclude") else problem.message
+    return problem.text(rest) if head in ("space", "exclude", "search") else problem.message
 
 
 def value(form: Form, name: str) -> str:
@@ -270,13 +270,7 @@ def checked(body: type[Body], data: Mapping[str, Any]) -> Body:
 def verification_body(form: Form) -> JsonObject:
     """Convert the form to the body of a verification. Raises FormProblems for values that cannot be parsed."""
     problems: list[Problem] = []
-    body: JsonObject = {"dataset": value(form, "dataset"), "recipe": value(form, "recipe")}
-    if value(form, "unadapted"):
-        body["adapt"] = False
-    try:
-        body["seeds"] = [int(word) for word in words(value(form, "seeds") or "0")]
-    except ValueError:
-        problems.append(Problem("seeds", "not_an_integer", "must be whole numbers separated by commas"))
+    body = _training(form, problems)
     if value(form, "search"):
         body["search"] = value(form, "search")
         body["top"] = _whole(form, "top", 1, problems)
@@ -285,6 +279,41 @@ def verification_body(form: Form) -> JsonObject:
         body["arch_id"] = value(form, "arch_id")
     if problems:
         raise FormProblems(problems)
+    return body
+
+
+def campaign_body(form: Form, search: JsonObject) -> JsonObject:
+    """Convert the form to the body of a campaign of a question. Raises FormProblems for values that cannot be parsed.
+
+    A number that the form leaves empty has the default of the API.
+    """
+    problems: list[Problem] = []
+    body = {"search": search, "strategy": value(form, "strategy"), **_training(form, problems)}
+    numbers = [name for name in ("trainings", "rounds", "confirm") if value(form, name)]
+    body |= {name: _whole(form, name, 0, problems) for name in numbers}
+    if problems:
+        raise FormProblems(problems)
+    return body
+
+
+def campaign_changes(form: Form) -> JsonObject:
+    """Convert the form to changes of a campaign. Raises FormProblems for values that cannot be parsed."""
+    problems: list[Problem] = []
+    changes: JsonObject = {"trainings": _whole(form, "trainings", 0, problems)} if value(form, "trainings") else {}
+    if problems:
+        raise FormProblems(problems)
+    return changes
+
+
+def _training(form: Form, problems: list[Problem]) -> JsonObject:
+    """Return how networks are trained."""
+    body: JsonObject = {"dataset": value(form, "dataset"), "recipe": value(form, "recipe")}
+    if value(form, "unadapted"):
+        body["adapt"] = False
+    try:
+        body["seeds"] = [int(word) for word in words(value(form, "seeds") or "0")]
+    except ValueError:
+        problems.append(Problem("seeds", "not_an_integer", "must be whole numbers separated by commas"))
     return body
 
 

@@ -20,7 +20,7 @@ from app.errors import Invalid, ServiceError, Unauthenticated, Unavailable
 from app.http.dependencies import KEY_COOKIE
 from app.http.problem_json import problems_of
 from app.jobs import requirements
-from app.ui.formatting import estimate, moment, percent
+from app.ui.formatting import estimate, moment, percent, points
 from app.ui.forms import Form
 from nnmass import formatting
 from nnmass_core import __version__
@@ -73,6 +73,7 @@ def environment() -> Environment:
             estimate,
             moment,
             percent,
+            points,
         ),
     )
     made.policies["json.dumps_kwargs"] = {}  # in the order of the definition, not alphabetical

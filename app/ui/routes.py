@@ -11,7 +11,7 @@ from starlette.staticfiles import StaticFiles
 
 from app.auth.keys import Scope
 from app.http.dependencies import allows
-from app.ui import architectures, deletions, evidence, searches, sign_in, trainings
+from app.ui import architectures, campaigns, deletions, evidence, searches, sign_in, trainings
 
 STATIC = Path(__file__).parent / "static"
 KEPT = {"Cache-Control": "public, max-age=3600"}
@@ -24,7 +24,7 @@ ROUTERS: dict[Scope, tuple[APIRouter, ...]] = {
         deletions.of_architectures,
         evidence.router,
     ),
-    Scope.TRAIN: (trainings.router, deletions.of_trainings),
+    Scope.TRAIN: (trainings.router, campaigns.router, deletions.of_trainings),
 }
 """The scope that the pages' forms need; keys that may only read can see every page."""
 

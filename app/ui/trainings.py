@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -42,11 +42,16 @@ def choices(architecture: Architecture | None) -> dict[str, list[str]]:
     """Return the data sets that fit an architecture's inputs and classes, and the recipes."""
     if architecture is None:
         return {"datasets": [], "recipes": []}
-    usual = "mlp-paper" if len(architecture.input_shape) == 1 else "cifar-quick"
     return {
         "datasets": [name for name in datasets() if _fits(name, architecture)],
-        "recipes": sorted(recipes(), key=lambda name: name != usual),
+        "recipes": recipes_for(architecture.input_shape),
     }
+
+
+def recipes_for(shape: Sequence[int]) -> list[str]:
+    """Return the recipes, first the usual one for inputs of a shape."""
+    usual = "mlp-paper" if len(shape) == 1 else "cifar-quick"
+    return sorted(recipes(), key=lambda name: name != usual)
 
 
 def _fits(name: str, architecture: Architecture) -> bool:

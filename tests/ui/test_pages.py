@@ -32,6 +32,7 @@ MLP: Json = {
     "activation": "relu",
 }
 NETWORK: Json = MLP | {"depth": 8, "skip_channels": 4}
+FEW: Json = {"strategy": "random", "trainings": 2, "rounds": 2, "confirm": 1}
 SERIOUS = ("serious", "critical")
 
 
@@ -63,7 +64,10 @@ def trained(service: Service) -> dict[str, str]:
     recipe = replace(resolve_recipe("mlp-paper"), epochs=3).to_json()
     body = {"search": search["id"], "dataset": "mnist-5k", "recipe": recipe, "controls": ["random"]}
     first = post(service, "/v1/verifications", body)["items"][0]
-    return {"search": search["id"], "verification": first["id"], "arch": first["arch_id"]}
+    question = {"space": MLP, "budget": {"max_params": 7_000}}
+    body = {"search": question, "dataset": "mnist-5k", "recipe": recipe | {"epochs": 2}} | FEW
+    campaign = post(service, "/v1/campaigns", body)["id"]
+    return {"search": search["id"], "verification": first["id"], "arch": first["arch_id"], "campaign": campaign}
 
 
 def answered(page: Page, times: int) -> None:
@@ -267,6 +271,9 @@ def pages_of(trained: dict[str, str]) -> dict[str, str]:
         f"/verifications/{trained['verification']}": "verification",
         "/searches": "history",
         "/verifications": "verifications",
+        "/campaigns": "campaigns",
+        f"/campaigns/{trained['campaign']}": "campaign",
+        f"/searches/{trained['search']}/campaign": "new-campaign",
         "/evidence": "evidence",
         "/sign-in": "sign-in",
         "/searches/00000000-0000-0000-0000-000000000000": "error",
@@ -284,6 +291,16 @@ def finished(service: Service, browser: Browser, trained: dict[str, str]) -> dic
         expect(page.get_by_text("test accuracy").first).to_be_visible()
         for name in ("weights-seed0.pt", "network-seed0.py", "network-seed0.json", "model-seed0.onnx"):
             expect(page.get_by_role("link", name=name)).to_be_visible()
+        page.goto(f"/campaigns/{trained['campaign']}")
+        # it grows without a reload of the page, which comes with the end
+        page.evaluate("window.opened = true")
+        expect(page.locator("#progress-chart")).to_have_attribute("data-drawn", "1", timeout=120_000)
+        assert page.evaluate("window.opened"), "the page was not loaded again"
+        expect(page.locator("#trainings tbody tr").first).to_contain_text("succeeded")
+        keep(page, "campaign-live")
+        expect(page.get_by_role("heading", level=1)).to_contain_text("succeeded", timeout=240_000)
+        expect(page.locator("#progress-chart")).to_have_attribute("data-drawn", "2")
+        expect(page.locator("#campaign")).to_have_attribute("data-drawn", "params")
     return trained
 
 
@@ -364,6 +381,35 @@ def test_a_training_is_started_from_a_search(service: Service, browser: Browser,
             page.locator("tbody tr a").first.click()
             page.get_by_role("button", name="Cancel").click()
             page.goto(f"/verifications?search={finished['search']}&status=queued")
+
+
+def test_a_campaign_is_started_from_a_search_and_stopped(
+    service: Service, browser: Browser, finished: dict[str, str]
+) -> None:
+    with visit(browser, service.address) as visitor:
+        page = visitor.page
+        page.goto(f"/searches/{finished['search']}")
+        page.get_by_role("link", name="Start a campaign").click()
+        page.get_by_label("Dataset").select_option("mnist-5k")
+        page.get_by_label("Networks to train").fill("0")
+        # the browser itself allows a number that the service refuses
+        page.get_by_role("button", name="Start campaign").click()
+        expect(page.locator("#problem-trainings")).to_contain_text("greater than or equal to 1")
+        expect(page.get_by_label("Dataset")).to_have_value("mnist-5k")
+        keep(page, "new-campaign-problem")
+        page.get_by_label("Networks to train").fill("3")
+        page.get_by_role("button", name="Start campaign").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("densenet_mlp on mnist-5k")
+        page.get_by_role("button", name="Pause").click()
+        expect(page.locator("h1 .paused")).to_be_visible()
+        page.get_by_role("button", name="Resume").click()
+        expect(page.locator("h1 .paused")).to_be_hidden()
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("cancelled")
+        page.get_by_role("link", name="Delete").click()
+        page.get_by_role("button", name="Delete").click()
+        expect(page.get_by_role("heading", name="Campaigns")).to_be_visible()
+        visitor.complaints.clear()  # a browser notes that an answer was 422, which is how problems come
 
 
 def test_a_waiting_training_shows_its_place_as_others_leave(

@@ -142,6 +142,7 @@ def test_the_csv_file_of_the_evidence_has_the_points_of_the_page(site: Everythin
 
 def test_deleting_asks_first(site: Everything) -> None:
     arch = f"/architectures/{site.ids['arch_id']}"
+    campaign = f"/campaigns/{site.ids['campaign_id']}"
     own = "/architectures/" + site.client.post("/v1/architectures", json=MLP | {"depth": 9}).json()["arch_id"]
     site.client.get(f"{arch}/export/onnx?seed=3")
     of_training = f"/verifications/{site.ids['verification_id']}/export/onnx/delete?seed=0"
@@ -155,6 +156,7 @@ def test_deleting_asks_first(site: Everything) -> None:
             (search, f"{search}/delete", "the search “first of all”", "/searches"),
             (training, of_training, "the onnx file with seed 0", training),
             (training, f"{training}/delete", "the training of densenet_mlp on digits", "/verifications"),
+            (campaign, f"{campaign}/delete", "the campaign of densenet_mlp on digits", "/campaigns"),
             (measured, f"{measurement}/delete", "the measurement of peak", measured),
             (arch, f"{arch}/export/onnx/delete?seed=3", "the onnx file with seed 3", arch),
             (own, f"{own}/delete", "this architecture", "/searches"),
@@ -186,7 +188,7 @@ def test_a_network_that_only_a_reference_uses_has_no_delete_button(site: Everyth
 
 def test_no_page_deletes_with_one_click(site: Everything) -> None:
     deleting = [path for method, path in routes() if method == "POST" and path.endswith("/delete")]
-    assert len(deleting) == 6
+    assert len(deleting) == 7
     pages = [path for method, path in routes() if method == "GET"]
     assert set(deleting) <= set(pages), "each address that deletes has a page that asks"
     given: dict[str, dict[str, Any]] = {"/architectures": {"arch_id": site.ids["arch_id"]}}

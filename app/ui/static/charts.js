@@ -157,7 +157,84 @@ async function evidence(place) {
   place.on("plotly_click", (event) => { location.href = `${root}/architectures/${event.points[0].customdata}`; });
 }
 
-for (const [id, chart] of Object.entries({ chart: () => ranking, curves, evidence: () => evidence })) {
+// color and shape by role; networks of an unknown role are gray circles
+const ROLES = {
+  ranked: ["--accent", "circle"], best_predicted: ["--accent", "star"], most_uncertain: ["--accent", "diamond"], spread: ["--front", "circle"],
+  near_budget: ["--mark", "square"], random: ["--mark", "square"], most_nn_mass: ["--bad", "triangle-up"], spend: ["--bad", "triangle-down"],
+  most_macs: ["--bad", "cross"], most_params: ["--bad", "x"], confirm: ["--quiet", "circle-open"],
+};
+
+function campaign(place) {
+  const axis = document.getElementById("axis");
+  const second = document.getElementById("progress-chart");
+  const limits = data("limits");
+
+  function byRole(points, x) {
+    return [...new Set(points.map((p) => p.role))].map((role) => {
+      const mine = points.filter((p) => p.role === role);
+      const [name, symbol] = ROLES[role] || ["--quiet", "circle"];
+      return { name: role.replaceAll("_", " "), x: mine.map(x), y: mine.map((p) => p.accuracy), mode: "markers",
+        marker: { size: 10, color: color(name), symbol }, customdata: mine.map((p) => p.arch_id),
+        text: mine.map((p) => `${p.number}: ${p.name}<br>${role.replaceAll("_", " ")}${p.known ? ", known before" : ""}`),
+        hovertemplate: "%{text}<br>%{y:.2%}<br>%{x:,}<extra></extra>" };
+    });
+  }
+
+  function predictions(points, x) {
+    const some = points.filter((p) => p.predicted);
+    const ends = some.filter((p) => p.predicted.low !== null && p.predicted.high !== null).length === some.length;
+    return some.length === 0 ? [] : [{ name: "predicted, 95 % interval", x: some.map(x), y: some.map((p) => p.predicted.value), mode: "markers",
+      marker: { size: 7, symbol: "line-ew-open", color: color("--quiet") }, hovertemplate: "predicted %{y:.2%}<extra></extra>",
+      error_y: ends ? { type: "data", symmetric: false, color: color("--line"), thickness: 2, width: 4,
+        array: some.map((p) => p.predicted.high - p.predicted.value), arrayminus: some.map((p) => p.predicted.value - p.predicted.low) } : {} }];
+  }
+
+  function drawCosts(points) {
+    const bound = limits[axis.value];
+    const x = (p) => p[axis.value];
+    const shapes = bound ? [{ type: "line", x0: bound, x1: bound, yref: "paper", y0: 0, y1: 1, line: { color: color("--mark"), dash: "dash" } }] : [];
+    const annotations = bound ? [{ x: bound, yref: "paper", y: 1, text: "budget", showarrow: false, xanchor: "right", font: { color: color("--mark") } }] : [];
+    draw(place, [...predictions(points, x), ...byRole(points.filter((p) => p.accuracy !== null), x)],
+      { xaxis: { title: { text: axis.selectedOptions[0].textContent } }, yaxis: { title: { text: "test accuracy", standoff: 12 }, tickformat: ".1%" }, shapes, annotations });
+    place.dataset.drawn = axis.value;
+  }
+
+  function drawBest(points) {
+    const networks = points.filter((p) => p.role !== "confirm");
+    const measured = networks.filter((p) => p.accuracy !== null);
+    let best = -Infinity;
+    const line = measured.map((p) => (best = Math.max(best, p.accuracy)));
+    const starts = networks.filter((p, i) => i > 0 && p.round !== networks[i - 1].round);
+    const shapes = starts.map((p) => ({ type: "line", x0: p.number - 0.5, x1: p.number - 0.5, yref: "paper", y0: 0, y1: 1, line: { color: color("--line"), dash: "dot" } }));
+    const annotations = starts.map((p) => ({ x: p.number - 0.5, yref: "paper", y: 1, text: `round ${p.round}`, showarrow: false, xanchor: "left", yanchor: "bottom", font: { color: color("--quiet") } }));
+    const traces = [{ name: "best so far", x: measured.map((p) => p.number), y: line, mode: "lines", line: { shape: "hv", color: color("--accent"), width: 2 }, hovertemplate: "best so far %{y:.2%}<extra></extra>" }, ...byRole(measured, (p) => p.number)];
+    draw(second, traces, { showlegend: false, margin: { l: 60, r: 16, t: 28, b: 48 }, xaxis: { title: { text: "networks, in order of choice" }, dtick: Math.ceil(networks.length / 16), tick0: 1 },
+      yaxis: { title: { text: "test accuracy", standoff: 12 }, tickformat: ".1%" }, shapes, annotations });
+    second.dataset.drawn = String(measured.length);
+  }
+
+  function show() {
+    const points = data("points");
+    if (!points.some((p) => p.accuracy !== null)) return;
+    document.getElementById("measured").hidden = false;
+    document.getElementById("none-measured").hidden = true;
+    document.getElementById("chart-choice").hidden = false;
+    drawCosts(points);
+    drawBest(points);
+  }
+
+  return () => {
+    show();
+    axis.addEventListener("input", show);
+    document.addEventListener("renewed", show);
+    dark.addEventListener("change", show);
+    for (const chart of [place, second]) {
+      if (chart.on) chart.on("plotly_click", (event) => { const id = event.points[0].customdata; if (id) location.href = `${root}/architectures/${id}`; });
+    }
+  };
+}
+
+for (const [id, chart] of Object.entries({ chart: () => ranking, curves, evidence: () => evidence, campaign })) {
   const place = document.getElementById(id);
   if (!place) continue;
   const start = chart(place);

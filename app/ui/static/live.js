@@ -48,6 +48,7 @@ async function renew() {
     if (!now || now.dataset.changes === undefined) delete part.dataset.changes;
     if (now && now.innerHTML !== part.innerHTML) part.replaceChildren(...now.childNodes);
   }
+  document.dispatchEvent(new Event("renewed"));
   if (document.querySelector("[data-changes]")) setTimeout(renew, 3000);
 }
 
