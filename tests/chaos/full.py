@@ -26,7 +26,7 @@ from tests.chaos.processes import Process, planted
 from tests.processes.service import SHORT_LEASES, environment, wait_for
 from tests.servers import HOST, PostgresServer, RedisServer
 
-API, MAINTENANCE, FILES = "api", "maintenance", "files"
+API, MAINTENANCE, FILES, TRAIN = "api", "maintenance", "files", "train"
 SEARCH = ("search-1", "search-2", "search-3")
 USUAL = (API, MAINTENANCE, *SEARCH)
 LEAST = (API, *SEARCH[:2])
@@ -78,6 +78,7 @@ class FullMode:
             API: ["serve", "--port", str(self._port)],
             MAINTENANCE: ["worker", "maintenance"],
             FILES: ["worker", "files"],
+            TRAIN: ["worker", "train"],
         } | {name: ["worker", "search"] for name in SEARCH}
         self.processes = {
             name: Process(["app", *command], environment(settings | planted(plant)), self.folder / f"{name}.log")
@@ -140,11 +141,15 @@ class FullMode:
         time.sleep(seconds_down)
         self.postgres.start()
 
-    def heal(self) -> None:
-        """Repair what a row has broken, and leave none of its jobs to the next."""
+    def start_servers(self) -> None:
+        """Start those of PostgreSQL and Redis that do not run."""
         for server in (self.postgres, self.redis):
             if not server.running:
                 server.start()
+
+    def heal(self) -> None:
+        """Repair what a row has broken, and leave none of its jobs to the next."""
+        self.start_servers()
         self.redis.resume()
         for process in self.processes.values():
             if process.running:

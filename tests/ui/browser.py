@@ -79,7 +79,8 @@ def visit(
     page.on("response", lambda response: visitor.loaded.append(response))  # noqa: PLW0108 - a method of C has no name
     try:
         yield visitor
-        assert visitor.complaints == [] or not scripts  # that scripts are blocked is all it then complains of
+        # that scripts are blocked is all it then complains of
+        assert visitor.complaints == [] or not scripts, visitor.complaints
         foreign = [one.url for one in visitor.loaded if not one.url.startswith((address, "data:", "blob:"))]
         assert foreign == []
     finally:

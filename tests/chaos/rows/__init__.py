@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from tests.chaos.report import Outcome
-from tests.chaos.rows import brokers, clients, databases, suites, workers
+from tests.chaos.rows import brokers, campaigns, clients, databases, suites, workers
 from tests.chaos.stage import Stage
 
 Row = Callable[[Stage], Awaitable[Outcome]]
@@ -40,6 +40,7 @@ ROWS: dict[str, Row] = {
         workers.cancel_races,
         workers.blackout,
         workers.poison,
+        campaigns.campaign,
         databases.embedded_churn,
     )
 } | SUITES
