@@ -102,7 +102,6 @@ def test_stored_figures_are_those_of_the_benchmarks() -> None:
 
 @needs_data
 def test_a_campaign_on_a_benchmark_is_ahead_of_random_networks() -> None:
-    pytest.importorskip("sklearn", reason="scikit-learn comes with the extra `train`")
     benchmark = next(one for one in read(DATA) if one.name == "NAS-Bench-Macro, real networks")
     budgets = budgets_of(benchmark)[::4]
     found = np.mean([budget.shortfall(campaign(ROUNDS, budget, 16, 0)) for budget in budgets])

@@ -13,7 +13,7 @@ import numpy as np
 from bench.campaigns.budgets import Listed, budgets_of
 from bench.campaigns.rivals import RIVALS, SEEDLESS
 from bench.replay.benchmarks import Benchmark
-from nnmass_core.campaigns.plan import ROUNDS, Measured, plan
+from nnmass_core.campaigns.plan import ROUNDS, Measured, plan, share_of_round
 from nnmass_core.campaigns.pool import ListPool
 
 # untyped: results, as JSON holds them
@@ -35,7 +35,8 @@ DIGITS = 6
 def campaign(rounds: int, listed: Listed, trainings: int, seed: int) -> list[int]:
     """Return the rows that a campaign trains, in order."""
     pool, measured = ListPool(listed.networks), list[Measured]()
-    while proposals := plan(pool, measured, trainings, rounds, "spread-fit-confirm", seed):
+    for begun in range(rounds):
+        proposals = plan(pool, measured, share_of_round(trainings, len(measured), rounds, begun), seed).proposals
         measured += [Measured(one.key, float(listed.accuracy[int(one.key)])) for one in proposals]
     return [int(one.key) for one in measured]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnmass_core.architecture import Architecture
+from nnmass_core.budget import Limit
 from nnmass_core.campaigns.pool import Best, Candidates, Floats, Score
 from nnmass_core.campaigns.spread import SHARE
 from nnmass_core.codec import JsonValue
@@ -35,6 +36,25 @@ EQUAL = 64
 MASS, PARAMS, MACS = (QUANTITIES.index(name) for name in ("nn_mass", "params", "macs"))
 
 
+def check_question(request: SearchRequest) -> list[Limit]:
+    """Return the limits on costs that a network may use up.
+
+    Args:
+        request: The question of a campaign.
+
+    Raises:
+        DefinitionError: It does not maximize, or its budget limits no cost.
+    """
+    if not isinstance(request.objective, Maximize):
+        message = "must be a maximum: a campaign looks for the most accurate network within a budget"
+        raise DefinitionError.at("objective", "not_applicable", message)
+    limits = [limit for limit in request.budget.limits() if not limit.cost.layers and limit.bound > 0]
+    if not limits:
+        message = "must limit a cost such as params or MACs: a campaign compares networks near the limits"
+        raise DefinitionError.at("budget", "no_limits", message)
+    return limits
+
+
 class EnginePool:
     """The networks of a search's space within its budget; their keys are `arch_id`s.
 
@@ -42,20 +62,28 @@ class EnginePool:
         request: The space and the limits. What else it asks for, such as `top_k`, plays no part.
         known: Networks that were measured before. Those that are not in the space or not within the budget are left
             out where networks are described.
+        admits: Whether a network may be chosen; None for all. The engine's proofs are about all networks.
+        report: Is called with a message several times a second; it may raise Interrupted.
+
+    Attributes:
+        optima_proved: Whether the engine has proved every optimum among the candidates that it was asked for.
 
     Raises:
-        DefinitionError: The request does not maximize, or its budget limits no cost.
+        DefinitionError: `check_question` refuses the request.
     """
 
-    def __init__(self, request: SearchRequest, known: Iterable[Architecture] = ()) -> None:
-        if not isinstance(request.objective, Maximize):
-            message = "must be a maximum: a campaign looks for the most accurate network within a budget"
-            raise DefinitionError.at("objective", "not_applicable", message)
-        self._limits = [limit for limit in request.budget.limits() if not limit.cost.layers and limit.bound > 0]
-        if not self._limits:
-            message = "must limit a cost such as params or MACs: a campaign compares networks near the limits"
-            raise DefinitionError.at("budget", "required", message)
+    def __init__(
+        self,
+        request: SearchRequest,
+        known: Iterable[Architecture] = (),
+        admits: Callable[[Architecture], bool] | None = None,
+        report: Callable[[str], None] | None = None,
+    ) -> None:
+        self._limits = check_question(request)
         self._request = request
+        self._may_choose = admits or (lambda architecture: True)
+        self._report = report or (lambda message: None)
+        self.optima_proved = True
         self._problem = problem_of(request)
         self._known = {architecture.arch_id: architecture for architecture in known}
         self._networks: dict[str, Architecture] = {}
@@ -85,7 +113,7 @@ class EnginePool:
         near = NearBudget.of(self._request, chain)
         drawn = near.draw(np.random.Generator(np.random.PCG64(seed)))
         admitted = drawn[self._admits(near.chain, drawn)][:DRAWN]
-        return self._of(chain, np.concatenate(optima)).joined(self._of(near.chain, admitted))
+        return self._allowed(self._of(chain, np.concatenate(optima)).joined(self._of(near.chain, admitted)))
 
     def describe(self, keys: Sequence[str]) -> Candidates:
         """Return the figures of measured networks, in this order, without those that are not within the budget."""
@@ -106,9 +134,10 @@ class EnginePool:
         column = scored.quantities.index("score")
         problem = replace(self._problem, chain=scored, keys=(Key(column, 1), *RANKING))
         # a network of several spaces is a path of each
-        paths, bound, proved = _solved(problem, (count + len(taken)) * len(self._request.space.spaces))
+        paths, bound, proved = self._solved(problem, (count + len(taken)) * len(self._request.space.spaces))
         networks, reached = self._of(chain, paths), path_sums(scored, paths)[:, column].astype(np.int64) + sum(least)
         by_key = dict(zip(reversed(self._keys(chain, paths)), reached[::-1].tolist(), strict=True))
+        networks = self._allowed(networks)
         networks = networks.take(
             np.array([i for i, key in enumerate(networks.keys) if key not in taken][:count], np.int64)
         )
@@ -116,7 +145,24 @@ class EnginePool:
 
     def _first(self, problem: ChainProblem, keys: tuple[Key, ...]) -> Ints:
         """Return the first path in an order, (0 or 1, stages)."""
-        return _solved(replace(problem, keys=keys), 1)[0]
+        paths, _, proved = self._solved(replace(problem, keys=keys), 1)
+        self.optima_proved &= proved
+        return paths
+
+    def _solved(self, problem: ChainProblem, count: int) -> tuple[Ints, int, bool]:
+        """Return the best paths, (n, stages), a bound on the first key rounded down, and whether they are proved."""
+        checks = iter(range(CHECKS))
+        control = Control(lambda: next(checks, None) is None, lambda _, __: self._report("choosing networks"))
+        solver = Solver(problem, count, control)
+        solution = solver.solve()
+        known = solution.complete and len(solution.additive)
+        bound = solution.additive[0, problem.keys[0].column] if known else solution.bound
+        return solver.pool.paths, int(np.floor(bound)) if np.isfinite(bound) else 0, solution.complete
+
+    def _allowed(self, networks: Candidates) -> Candidates:
+        """Return the networks that may be chosen."""
+        kept = [row for row, key in enumerate(networks.keys) if self._may_choose(self.architecture(key))]
+        return networks.take(np.array(kept, np.int64))
 
     def _admits(self, chain: Chain, paths: Ints) -> NDArray[np.bool_]:
         """Return which paths within the upper limits keep the lower ones and those on NN-Mass too, (n,)."""
@@ -150,7 +196,7 @@ class EnginePool:
     def _equal(self, problem: ChainProblem) -> Ints:
         """Return the paths, or some of them, whose params and MACs are those that the limits leave, (n, stages)."""
         if not 0 < problem.chain.count() <= LISTED:
-            return _solved(problem, EQUAL)[0] if problem.chain.count() else self._no_path()
+            return self._solved(problem, EQUAL)[0] if problem.chain.count() else self._no_path()
         paths, caps = every_path(problem.chain), dict(problem.caps)
         equal = path_sums(problem.chain, paths)[:, [PARAMS, MACS]] == [caps[PARAMS], caps[MACS]]
         found: Ints = paths[equal.all(axis=1)]
@@ -221,17 +267,6 @@ def _taking(chain: Chain, rows: list[NDArray[np.bool_]]) -> Chain:
 def _most(column: int) -> tuple[Key, ...]:
     """Return the order by most of a cost, then the ranking order."""
     return (Key(column, 1), *(key for key in RANKING if key.column != column))
-
-
-def _solved(problem: ChainProblem, count: int) -> tuple[Ints, int, bool]:
-    """Return the best paths, (n, stages), a bound on the first key rounded down, and whether they are proved."""
-    checks = iter(range(CHECKS))
-    solver = Solver(problem, count, Control(expired=lambda: next(checks, None) is None))
-    solution = solver.solve()
-    bound = (
-        solution.additive[0, problem.keys[0].column] if solution.complete and len(solution.additive) else solution.bound
-    )
-    return solver.pool.paths, int(np.floor(bound)) if np.isfinite(bound) else 0, solution.complete
 
 
 def _options(chain: Chain) -> Iterator[tuple[Floats, Floats]]:

@@ -1,7 +1,7 @@
 """Two models of accuracy that a campaign fits to what it measured: a sum over stages, and a Gaussian process.
 
 The sum can be maximized over a whole space by the exact engine. The Gaussian process sees what is no sum, and says how
-uncertain it is. Both come from scikit-learn (the extra `train`).
+uncertain it is. Both come from scikit-learn, which the service depends on.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cho_solve
 
 from nnmass_core.campaigns.pool import Candidates, Floats, Score, costs_of
 from nnmass_core.errors import NotPossible
@@ -55,12 +54,14 @@ class Fitted:
     """The models, fitted.
 
     Args:
+        networks: How many networks they were fitted to.
         score: The sum over stages.
         score_error: The root mean square of its leave-one-out errors, in points.
         error: That of the Gaussian process: docs/theory.md (99).
         best: The best accuracy that was fitted.
     """
 
+    networks: int
     score: Score
     score_error: float
     error: float
@@ -118,7 +119,7 @@ def fit(measured: Candidates, accuracy: Floats, around: Candidates) -> Fitted | 
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
     except ModuleNotFoundError as missing:
-        message = "fitting a campaign's model requires the package scikit-learn; install the extra train"
+        message = "fitting a campaign's models requires scikit-learn: install nnmass-service, or the extra train"
         raise NotPossible("scikit_learn_missing", message) from missing
     scale = Scale.of(_figures(around))
     kernel = ConstantKernel(1.0, VARIANCES) * Matern(2.0, LENGTHS, nu=2.5) + WhiteKernel(0.03, NOISES)
@@ -130,7 +131,7 @@ def fit(measured: Candidates, accuracy: Floats, around: Candidates) -> Fitted | 
     errors, deviations = left_out(process)
     error = float(np.sqrt(np.mean(errors**2)))
     widening = max(1.0, float(np.sqrt(np.mean((errors / deviations) ** 2))))
-    return Fitted(score, score_error, error, float(accuracy.max()), process, scale, widening)
+    return Fitted(len(measured), score, score_error, error, float(accuracy.max()), process, scale, widening)
 
 
 def left_out(process: Any) -> tuple[Floats, Floats]:
@@ -138,6 +139,8 @@ def left_out(process: Any) -> tuple[Floats, Floats]:
 
     In points; its hyperparameters stay: docs/theory.md (99).
     """
+    from scipy.linalg import cho_solve  # loaded when first needed: the service's API imports this module
+
     precision = np.diag(cho_solve((process.L_, True), np.eye(len(process.L_))))
     scale = process._y_train_std  # noqa: SLF001 - see above
     return process.alpha_ / precision * scale, scale / np.sqrt(precision)

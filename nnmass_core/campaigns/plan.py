@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from nnmass_core.campaigns.fit import Fitted, fit
-from nnmass_core.campaigns.pool import Candidates, Pool
-from nnmass_core.campaigns.spread import Role, in_order, spread
-from nnmass_core.errors import DefinitionError, Problem
-
-Strategy = Literal["spread-fit-confirm", "random", "top"]
-STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
-"""`spread-fit-confirm`: see `plan`. `random`: networks near the budget. `top`: the ranking of a search by NN-Mass."""
+from nnmass_core.campaigns.pool import Best, Candidates, Pool
+from nnmass_core.campaigns.spread import Role, controls, in_order, spread
 
 ROUNDS = 5
 """The rounds of a campaign unless said otherwise: docs/benchmarks.md compares them."""
@@ -67,60 +61,116 @@ class Proposal:
         key: Of the network in the pool.
         role: Why it is trained.
         predicted: What the model expects; None where the choice needed no model.
-        seed: Which training of the network: 0 for the first, 1 and so on for those that confirm.
     """
 
     key: str
     role: Role
     predicted: Prediction | None = None
-    seed: int = 0
 
 
-def plan(
-    pool: Pool, measured: Iterable[Measured], trainings: int, rounds: int, strategy: Strategy, seed: int
-) -> list[Proposal]:
-    """Return what to train in the next round; nothing where the trainings are spent or no network is left.
+@dataclass(frozen=True)
+class Fit:
+    """What a round knew of its models, and the networks of the greatest fitted score.
 
-    The first round of `spread-fit-confirm` takes half of the trainings: `nnmass_core.campaigns.spread`. Each later one
-    fits two models to everything measured, a sum over stages and a Gaussian process (`nnmass_core.campaigns.fit`). Of
-    the candidates and the networks of the greatest sum it takes those of the greatest expected improvement: the best
-    predicted and the most uncertain ones. With too few results it takes those that `spend` the budget, without a
-    prediction. The rounds after the first divide the other half evenly. `random` and `top` have the same rounds.
+    Scores are a sum over stages in whole quanta of `nnmass_core.campaigns.fit.QUANTUM`, without a constant: they order
+    networks, and are no accuracy.
 
-    The plan depends on its arguments alone. Call it with the results that were known when the round began: in the
-    middle of a round it would plan the rest of the trainings anew.
+    Args:
+        networks: The networks that the models were fitted to.
+        error: The root mean square of the Gaussian process's leave-one-out errors, in points.
+        score_error: That of the fitted score, in points.
+        best: The greatest score of a network that was not measured; None where all are.
+        bound: No network within the budget has a greater score.
+        proved: Whether the engine proved that its networks have the greatest scores.
+    """
+
+    networks: int
+    error: float
+    score_error: float
+    best: int | None
+    bound: int
+    proved: bool
+
+    @classmethod
+    def of(cls, fitted: Fitted, best: Best) -> Fit:
+        """Return what a round knew."""
+        greatest = int(best.scores[0]) if len(best.scores) else None
+        return cls(fitted.networks, fitted.error, fitted.score_error, greatest, best.bound, best.proved)
+
+
+@dataclass(frozen=True)
+class Round:
+    """What to train in one round.
+
+    Args:
+        proposals: The networks; in the first round with those controls that are known, which cost nothing.
+        controls: Of the first round: the network that is first by each order (`nnmass_core.campaigns.spread.CONTROLS`).
+        fit: What the models said; None in the first round, and with too few results.
+    """
+
+    proposals: list[Proposal]
+    controls: Mapping[Role, str] = field(default_factory=dict)
+    fit: Fit | None = None
+
+
+def share_of_round(trainings: int, spent: int, rounds: int, begun: int) -> int:
+    """Return how many networks the next round trains: half of all in the first, then equal shares; 0 after the last.
+
+    Args:
+        trainings: The trainings of the campaign in all, each of another network, without those that confirm.
+        spent: The trainings so far.
+        rounds: The rounds of the campaign, at least 1.
+        begun: The rounds so far.
+    """
+    rest, left = trainings - spent, rounds - begun
+    if left <= 0 or rest <= 0:
+        return 0
+    if begun == 0 and left > 1:
+        return (trainings + 1) // 2
+    return -(-rest // left)
+
+
+def plan(pool: Pool, measured: Iterable[Measured], count: int, seed: int) -> Round:
+    """Return what to train in the next round; no network where none is left.
+
+    As long as no training is spent it is a spread over the budget that begins with the controls:
+    `nnmass_core.campaigns.spread`. Each later round fits two models to everything measured, a sum over stages and a
+    Gaussian process (`nnmass_core.campaigns.fit`). Of the candidates and the networks of the greatest sum it takes
+    those of the greatest expected improvement: the best predicted and the most uncertain ones. With too few results it
+    takes those that `spend` the budget, without a prediction.
+
+    The plan depends on its arguments alone. Call it with the results that were known when the round began.
 
     Args:
         pool: The networks within the budget.
         measured: The results so far, one for each training.
-        trainings: The trainings of the campaign in all, each of another network, without those that confirm.
-        rounds: The rounds in which they are planned, at least 1.
-        strategy: How networks are chosen.
+        count: How many networks to train: `share_of_round`.
         seed: Of everything that is random.
 
     Raises:
-        DefinitionError: trainings, rounds or strategy is wrong; each problem names its field.
         NotPossible: scikit-learn is not installed.
     """
-    _check(trainings, rounds, strategy)
     results = sorted(measured, key=lambda one: (one.key, one.seed))
-    spent = len({one.key for one in results if not one.known})
-    count = _end_of_round(spent, trainings, rounds) - spent
     if count <= 0:
-        return []
+        return Round([])
     candidates = pool.candidates(seed)
+    if not len(candidates):
+        return Round([])
     taken = {one.key for one in results}
-    if strategy != "spread-fit-confirm":
-        role: Role = "random" if strategy == "random" else "most_nn_mass"
-        rows = in_order(candidates, role, seed, taken)[:count]
-        return [Proposal(candidates.keys[row], role) for row in rows]
-    if spent == 0:
-        return [Proposal(key, role) for key, role in spread(candidates, count, seed, taken)]
+    if all(one.known for one in results):
+        first, chosen = controls(candidates), dict[str, Role]()
+        for role, key in first.items():
+            if key in taken:
+                chosen.setdefault(key, role)
+        chosen |= dict(spread(candidates, count, seed, taken))
+        return Round([Proposal(key, role) for key, role in chosen.items()], first)
     fitted = fit_results(pool, results, candidates)
     if fitted is None:
         rows = in_order(candidates, "spend", seed, taken)[:count]
-        return [Proposal(candidates.keys[row], "spend") for row in rows]
-    return _best_of(candidates.joined(pool.best(fitted.score, TOP, taken).networks), fitted, count, taken)
+        return Round([Proposal(candidates.keys[row], "spend") for row in rows])
+    best = pool.best(fitted.score, TOP, taken)
+    proposals = _best_of(candidates.joined(best.networks), fitted, count, taken)
+    return Round(proposals, fit=Fit.of(fitted, best))
 
 
 def fit_results(pool: Pool, measured: Iterable[Measured], candidates: Candidates) -> Fitted | None:
@@ -158,18 +208,6 @@ def _best_of(candidates: Candidates, fitted: Fitted, count: int, taken: Collecti
     return found
 
 
-def confirmations(measured: Iterable[Measured], confirm: int) -> list[Proposal]:
-    """Return further trainings of the leaders: one more seed for each of the `confirm` networks that lead.
-
-    Args:
-        measured: The results, one for each training.
-        confirm: How many trainings.
-    """
-    results = [*measured]
-    last = {key: max(one.seed for one in results if one.key == key) for key in {one.key for one in results}}
-    return [Proposal(key, "confirm", seed=last[key] + 1) for key, _ in leaders(results)[:confirm]]
-
-
 def leaders(measured: Iterable[Measured]) -> list[tuple[str, float]]:
     """Return every network with a result and its mean accuracy over seeds, best first; equal ones by their key."""
     by_key: defaultdict[str, list[float]] = defaultdict(list)
@@ -178,23 +216,3 @@ def leaders(measured: Iterable[Measured]) -> list[tuple[str, float]]:
             by_key[one.key].append(one.accuracy)
     means = [(key, float(np.mean(sorted(values)))) for key, values in by_key.items()]
     return sorted(means, key=lambda one: (-one[1], one[0]))
-
-
-def _end_of_round(spent: int, trainings: int, rounds: int) -> int:
-    """Return the number of trainings after the round that begins when so many are spent."""
-    first = (trainings + 1) // 2
-    ends = [first + (trainings - first) * number // max(rounds - 1, 1) for number in range(rounds)]
-    ends[-1] = trainings
-    return next((end for end in ends if end > spent), trainings)
-
-
-def _check(trainings: int, rounds: int, strategy: str) -> None:
-    problems = [
-        Problem(name, "out_of_range", "must be at least 1")
-        for name, value in (("trainings", trainings), ("rounds", rounds))
-        if value < 1
-    ]
-    if strategy not in STRATEGIES:
-        problems.append(Problem("strategy", "unknown_choice", f"must be one of {', '.join(STRATEGIES)}"))
-    if problems:
-        raise DefinitionError(problems)

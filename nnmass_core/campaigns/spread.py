@@ -18,12 +18,14 @@ Role = Literal[
     "spread",
     "best_predicted",
     "most_uncertain",
-    "confirm",
 ]
 """Why a network is trained."""
 
 SPREAD_ROLES: tuple[Role, ...] = ("most_macs", "spend", "most_params", "random", "most_nn_mass")
 """The networks that every spread begins with, in this order, so that every campaign compares NN-Mass with costs."""
+
+CONTROLS: tuple[Role, ...] = ("most_macs", "spend", "most_params", "most_nn_mass")
+"""Those of them that a ranking finds, in the same order."""
 
 NEAR = 0.9
 """A network is near the budget if it uses at least this share of a limit."""
@@ -67,6 +69,17 @@ def spread(candidates: Candidates, count: int, seed: int, taken: Collection[str]
         if len(chosen) < count and free[row] and row not in chosen:
             chosen[row] = "spread"
     return [(candidates.keys[row], role) for row, role in chosen.items()]
+
+
+def controls(candidates: Candidates) -> dict[Role, str]:
+    """Return the network that is first by each order of `CONTROLS`; nothing without candidates.
+
+    Args:
+        candidates: The networks within the budget.
+    """
+    if not len(candidates):
+        return {}
+    return {role: candidates.keys[in_order(candidates, role, 0, ())[0]] for role in CONTROLS}
 
 
 def in_order(candidates: Candidates, role: Role, seed: int, taken: Collection[str]) -> Rows:

@@ -123,11 +123,12 @@ def test_a_campaign_repeats_its_plan_with_a_fresh_pool() -> None:
         return 80 + 5 * float(np.log(network.evaluation.params)) - abs(network.widths[0] - 12)
 
     pool, measured, done = EnginePool(one), list[Measured](), list[Proposal]()
-    while proposals := plan(pool, measured, 16, 3, "spread-fit-confirm", 0):
+    for count in (8, 4, 4):
+        chosen = plan(pool, measured, count, 0)
         fresh = EnginePool(one, [pool.architecture(result.key) for result in measured])
-        assert plan(fresh, measured, 16, 3, "spread-fit-confirm", 0) == proposals
-        measured += [Measured(each.key, accuracy(pool.architecture(each.key))) for each in proposals]
-        done += proposals
+        assert plan(fresh, measured, count, 0) == chosen
+        measured += [Measured(each.key, accuracy(pool.architecture(each.key))) for each in chosen.proposals]
+        done += chosen.proposals
     assert len({each.key for each in done}) == 16
     best = max(accuracy(network) for network in within("densenet_mlp")[2])
     assert max(result.accuracy or 0 for result in measured) >= best - 0.2

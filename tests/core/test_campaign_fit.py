@@ -7,9 +7,8 @@ import pytest
 
 from nnmass_core.campaigns.plan import Measured, fit_results, plan
 from nnmass_core.campaigns.pool import ListPool, costs_of
+from nnmass_core.campaigns.spread import in_order
 from tests.core.test_campaign_plans import accuracy_of, networks
-
-sklearn = pytest.importorskip("sklearn", reason="scikit-learn comes with the extra `train`")
 
 POOL = ListPool(networks(200))
 LISTED = POOL.candidates(0)
@@ -69,26 +68,26 @@ def test_more_networks_make_predictions_around_them_more_certain() -> None:
 
 
 def test_later_rounds_take_predicted_networks_with_intervals() -> None:
-    first = plan(POOL, [], 16, 2, "spread-fit-confirm", 0)
-    second = plan(
-        POOL, [Measured(one.key, accuracy_of(POOL, one.key)) for one in first], 16, 2, "spread-fit-confirm", 0
-    )
-    assert {one.role for one in second} <= {"best_predicted", "most_uncertain"}
-    assert "best_predicted" in {one.role for one in second}
-    for one in second:
+    first = plan(POOL, [], 8, 0).proposals
+    second = plan(POOL, [Measured(one.key, accuracy_of(POOL, one.key)) for one in first], 8, 0)
+    assert second.fit is not None
+    assert (second.fit.networks, second.fit.proved) == (8, True)
+    assert second.fit.best is not None
+    assert second.fit.best <= second.fit.bound
+    assert {one.role for one in second.proposals} <= {"best_predicted", "most_uncertain"}
+    assert "best_predicted" in {one.role for one in second.proposals}
+    for one in second.proposals:
         assert one.predicted is not None
         assert one.predicted.low < one.predicted.accuracy < one.predicted.high
         assert one.predicted.error > 0
 
 
 def test_a_campaign_comes_closer_to_the_best_than_random_networks() -> None:
-    def shortfall(strategy: str, seed: int) -> float:
-        measured: list[Measured] = []
-        while proposals := plan(POOL, measured, 12, 3, strategy, seed):  # type: ignore[arg-type]
-            measured += [Measured(one.key, accuracy_of(POOL, one.key)) for one in proposals]
-        return float(ACCURACY.max() - max(one.accuracy or 0 for one in measured))
-
-    assert shortfall("spread-fit-confirm", 0) < 0.5 * np.mean([shortfall("random", seed) for seed in range(20)])
+    measured: list[Measured] = []
+    for count in (6, 3, 3):
+        measured += [Measured(one.key, accuracy_of(POOL, one.key)) for one in plan(POOL, measured, count, 0).proposals]
+    drawn = [ACCURACY[in_order(LISTED, "random", seed, ())[:12]].max() for seed in range(20)]
+    assert ACCURACY.max() - max(one.accuracy or 0 for one in measured) < 0.5 * np.mean(ACCURACY.max() - drawn)
 
 
 @pytest.mark.parametrize("accuracies", [[80.0, 81.0, 82.0], [80.0] * 8])
