@@ -659,3 +659,8 @@ def _limit(name: str, value: float) -> str:
     if known is None:
         return f"{limit_label(name)} {number(value)}"
     return f"{short(value)} {limit_label(name)}"
+
+
+def role(name: str) -> str:
+    """Return why a campaign trains a network, in words."""
+    return name.replace("_", " ").replace("nn mass", "NN-Mass").replace("macs", "MACs")

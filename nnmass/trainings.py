@@ -160,7 +160,8 @@ class CampaignTraining(FromJson):
 
     Attributes:
         round: The round in which it was chosen, from 1.
-        role: `ranked`, `near_budget`, or `confirm` for the leader at a further seed.
+        role: Why it is trained: `most_macs`, `random`, `best_predicted`, ..., or `confirm` for the leader at a further
+            seed.
         arch_id: The id of the network.
         nn_mass: The NN-Mass of the network.
         params: Trainable parameters of the network.
@@ -171,7 +172,9 @@ class CampaignTraining(FromJson):
         status: The state of the training; None if it was deleted.
         error: Why it failed, else None.
         accuracy: The mean test accuracy over the seeds, in [0, 1]; None before the end, and without a result.
-        predicted: What was predicted of it before: `value`, `low` and `high`; None if nothing was.
+        validation_accuracy: The same on the validation images, by which networks are chosen; None where none are held
+            out.
+        predicted: What was predicted of it before: `accuracy`, `low`, `high` and `error`; None if nothing was.
     """
 
     round: int
@@ -186,6 +189,7 @@ class CampaignTraining(FromJson):
     status: str | None
     error: str | None
     accuracy: float | None
+    validation_accuracy: float | None = json_field(default=None)
     predicted: Json | None = json_field(default=None)
 
 
@@ -194,10 +198,13 @@ class CampaignResult(FromJson):
     """The answer of a campaign.
 
     Attributes:
-        best: The best measured network: `arch_id`, `architecture`, its figures, `accuracy` over the seeds by which it
-            was chosen, `confirmed` over further seeds, and what was `predicted`; None if none was measured.
+        best: The best measured network: `arch_id`, `architecture`, its figures, test `accuracy` and `validation` over
+            the seeds by which it was chosen, `confirmed` over further seeds, and what was `predicted`; None if none was
+            measured.
+        chosen_by: The images on which accuracy has chosen it, `validation` or `test`; None if none was measured.
         against_random: Its accuracy less that of random networks near the budget: `n`, `value`, `low` and `high`; None
             without any.
+        against_controls: The same less each network that is first by an order: `role`, `arch_id`, `accuracy`, `value`.
         trained: The number of networks that were trained for it.
         known: The number of networks that had been trained before.
         without_accuracy: The number of these networks without an accuracy.
@@ -205,7 +212,9 @@ class CampaignResult(FromJson):
     """
 
     best: Json | None
+    chosen_by: str | None
     against_random: Json | None
+    against_controls: tuple[Json, ...] = json_field(tuple)
     trained: int
     known: int
     without_accuracy: int
@@ -236,9 +245,11 @@ class Campaign(Job):
         dataset: The data set.
         recipe_name: The name of the recipe, if it has one.
         recipe_digest: The hash of the recipe.
+        validation: The share of the training images that is held out to choose networks by.
         seeds: The seeds at which each network is trained.
         result: The answer, once it has succeeded.
         search: The question whose networks are trained; empty in lists.
+        choices: How the networks of each round were chosen: `round`, `proved`, `controls` and `fit`; empty in lists.
         items: Its trainings, in the order in which they were chosen; empty in lists.
         warning: Why its trainings are going to fail, and what to do: no worker has torch; else None.
     """
@@ -252,9 +263,11 @@ class Campaign(Job):
     dataset: Json
     recipe_name: str | None
     recipe_digest: str
+    validation: float
     seeds: tuple[int, ...] = json_field(tuple)
     result: CampaignResult | None = json_field(CampaignResult.from_json)
     search: Json = json_field(default_factory=dict, repr=False)
+    choices: tuple[Json, ...] = json_field(tuple, default=(), repr=False)
     items: tuple[CampaignTraining, ...] = json_field(several(CampaignTraining), default=(), repr=False)
     warning: str | None = json_field(default=None)
 

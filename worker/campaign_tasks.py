@@ -33,13 +33,13 @@ def advance(context: Context, claim: Claim) -> None:
         limit = standing.request.time_limit_seconds
         control = Control.timed(lambda: (time.monotonic() - started) / limit, heartbeat.report)
         try:
-            chosen = planning.next_trainings(standing, control)
+            step = planning.next_trainings(standing, control)
         except NothingToTrain as error:
             raise Failed(error.code, str(error)) from error
         except DefinitionError as error:  # a space may turn out too large for a rule of a structure
             raise Failed(error.problems[0].code, str(error)) from error
     with context.database.write() as session:
-        stored = steps.begin_round(session, claim, standing, chosen) if chosen else steps.succeed(session, claim)
+        stored = steps.begin_round(session, claim, standing, step) if step.chosen else steps.succeed(session, claim)
     if not stored:
         log.info(
             "campaign %s had ended or been claimed again before attempt %d could save", claim.job_id, claim.attempt

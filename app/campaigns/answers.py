@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlalchemy.orm import Session
 
@@ -14,7 +15,7 @@ from app.jobs.lifecycle import ENDED
 from app.jobs.waiting import Waiting
 from app.storage.models import Campaign
 from app.verifications.service import QUEUE as TRAINING_QUEUE
-from nnmass_core.named.recipes import recipe_name
+from nnmass_core.named.recipes import recipe_name, resolve_recipe
 
 
 def summaries(session: Session, rows: Sequence[Campaign]) -> list[CampaignSummary]:
@@ -32,6 +33,7 @@ def answer(session: Session, row: Campaign) -> CampaignAnswer:
             "search": row.request,
             "recipe": row.recipe,
             "core_version": row.core_version,
+            "choices": row.choices,
             "items": [_item(training) for training in trainings],
             "warning": None if row.job.state in ENDED else requirements.warning(session, TRAINING_QUEUE),
         }
@@ -39,7 +41,7 @@ def answer(session: Session, row: Campaign) -> CampaignAnswer:
 
 
 def _summary(row: Campaign, waits: Waiting | None) -> dict[str, object]:
-    job = row.job
+    job, recipe = row.job, resolve_recipe(row.recipe)
     return {
         "id": row.id,
         "status": job.state,
@@ -50,7 +52,8 @@ def _summary(row: Campaign, waits: Waiting | None) -> dict[str, object]:
         "confirm": row.confirm,
         "rounds": row.rounds,
         "dataset": row.dataset,
-        "recipe_name": recipe_name(row.recipe_digest),
+        "recipe_name": recipe_name(replace(recipe, validation=0.0).digest),
+        "validation": recipe.validation,
         "recipe_digest": row.recipe_digest,
         "adapt": row.adapt,
         "seeds": row.seeds,
@@ -84,5 +87,6 @@ def _item(training: Training) -> dict[str, object]:
         "status": training.state,
         "error": training.error,
         "accuracy": training.accuracy,
+        "validation_accuracy": training.validation,
         "predicted": row.predicted,
     }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, NamedTuple, TypeVarTuple
 from uuid import UUID
 
 from sqlalchemy import Select, select
@@ -17,6 +18,7 @@ from app.storage.models import Campaign, CampaignTraining, Job, Verification, Ve
 from app.verifications.repository import KIND as VERIFICATION_KIND
 
 KIND = "campaign"
+Columns = TypeVarTuple("Columns")
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,40 @@ class Filters:
     status: State | None = None
     family: str | None = None
     created_after: datetime | None = None
+
+
+class Accuracies(NamedTuple):
+    """The accuracies of one seed, in [0, 1]. validation: None where the recipe holds out no images."""
+
+    test: float
+    validation: float | None
+
+    @property
+    def choosing(self) -> float:
+        """The one that campaigns choose by: the test images are for the answer wherever there are others."""
+        return self.test if self.validation is None else self.validation
+
+
+@dataclass(frozen=True)
+class Known:
+    """A training of the owner that had succeeded before a campaign, on its data and by its recipe.
+
+    accuracies: by seed.
+    """
+
+    id: UUID
+    arch_id: str
+    definition: Any
+    seeds: list[int]
+    accuracies: dict[int, Accuracies]
+
+    def covers(self, seeds: Sequence[int]) -> bool:
+        """Return whether it has all these seeds."""
+        return set(seeds) <= set(self.seeds)
+
+    def choosing(self, seeds: Sequence[int]) -> float | None:
+        """Return the mean accuracy to choose by over seeds; None until all have ended."""
+        return _mean([self.accuracies.get(seed) for seed in seeds], lambda one: one.choosing)
 
 
 @dataclass(frozen=True)
@@ -39,7 +75,7 @@ class Training:
     row: CampaignTraining
     state: State | None
     error: str | None
-    accuracies: dict[int, float]
+    accuracies: dict[int, Accuracies]
 
     @property
     def pending(self) -> bool:
@@ -48,10 +84,28 @@ class Training:
 
     @property
     def accuracy(self) -> float | None:
-        """The mean over its seeds; None until all have ended."""
-        if not all(seed in self.accuracies for seed in self.row.seeds):
-            return None
-        return sum(self.accuracies[seed] for seed in self.row.seeds) / len(self.row.seeds)
+        """The mean test accuracy over its seeds; None until all have ended."""
+        return _mean(self._by_seed, lambda one: one.test)
+
+    @property
+    def validation(self) -> float | None:
+        """The mean accuracy on the validation images; None until all seeds have ended, and where there are none."""
+        return _mean(self._by_seed, lambda one: one.validation)
+
+    @property
+    def choosing(self) -> float | None:
+        """The mean accuracy by which campaigns choose; None until all seeds have ended."""
+        return _mean(self._by_seed, lambda one: one.choosing)
+
+    @property
+    def _by_seed(self) -> list[Accuracies | None]:
+        return [self.accuracies.get(seed) for seed in self.row.seeds]
+
+
+def _mean(found: Sequence[Accuracies | None], read: Callable[[Accuracies], float | None]) -> float | None:
+    values = [None if one is None else read(one) for one in found]
+    whole = [value for value in values if value is not None]
+    return sum(whole) / len(whole) if len(whole) == len(values) else None
 
 
 def get(session: Session, owner: str, campaign_id: UUID) -> Campaign | None:
@@ -102,37 +156,46 @@ def trainings(session: Session, campaign_id: UUID) -> list[Training]:
     ]
 
 
-def accuracies(session: Session, verification_ids: Select[UUID | None]) -> dict[UUID, dict[int, float]]:
+def accuracies(session: Session, verification_ids: Select[UUID | None]) -> dict[UUID, dict[int, Accuracies]]:
     """Return the accuracies by which campaigns choose and which they answer, by verification and seed.
 
-    The only place where they are read. They are those on the test images: choosing by them flatters the network that is
-    chosen, which the seeds of the confirmation, drawn afterwards, correct for in part.
+    The only place where they are read.
     """
+    columns = (VerificationSeed.accuracy, VerificationSeed.validation_accuracy)
     query = (
-        select(VerificationSeed.verification_id, VerificationSeed.seed, VerificationSeed.accuracy)
+        select(VerificationSeed.verification_id, VerificationSeed.seed, *columns)
         .join(Verification, Verification.id == VerificationSeed.verification_id)
         .where(Verification.id.in_(verification_ids), Verification.excluded.is_(False))
     )
-    found: dict[UUID, dict[int, float]] = defaultdict(dict)
-    for verification_id, seed, accuracy in session.execute(query):
-        found[verification_id][seed] = accuracy
+    found: dict[UUID, dict[int, Accuracies]] = defaultdict(dict)
+    for verification_id, seed, test, validation in session.execute(query):
+        found[verification_id][seed] = Accuracies(test, validation)
     return found
 
 
-def known(session: Session, owner: str, campaign: Campaign) -> list[tuple[UUID, str, list[int]]]:
-    """Return id, network and seeds of the owner's succeeded trainings on the data and by the recipe of a campaign."""
-    query = of_owner(
-        select(Verification.id, Verification.arch_id, Verification.seeds), Verification, VERIFICATION_KIND, owner
-    )
-    same = (
+def known(session: Session, campaign: Campaign) -> list[Known]:
+    """Return the trainings on the data and by the recipe of a campaign that had succeeded when it was submitted.
+
+    Later ones have no part in its choices, so that an attempt that is repeated chooses the same.
+    """
+    columns = (Verification.id, Verification.arch_id, Verification.definition, Verification.seeds)
+    before = (Job.state == State.SUCCEEDED, Job.finished_at <= campaign.job.created_at)
+    query = _same_scope(select(*columns), campaign).where(*before)
+    measured = accuracies(session, _same_scope(select(Verification.id), campaign).where(*before))
+    return [
+        Known(row.id, row.arch_id, row.definition, row.seeds, measured.get(row.id, {}))
+        for row in session.execute(query.order_by(Job.id))
+    ]
+
+
+def _same_scope(query: Select[*Columns], campaign: Campaign) -> Select[*Columns]:
+    """Limit a query to the owner's trainings on the data and by the recipe of a campaign that count as evidence."""
+    return of_owner(query, Verification, VERIFICATION_KIND, campaign.job.owner).where(
         Verification.dataset_key == campaign.dataset_key,
         Verification.recipe_digest == campaign.recipe_digest,
         Verification.adapt == campaign.adapt,
         Verification.excluded.is_(False),
-        Job.state == State.SUCCEEDED,
     )
-    rows = session.execute(query.where(*same).order_by(Job.id))
-    return [(verification_id, arch_id, seeds) for verification_id, arch_id, seeds in rows]
 
 
 def own_trainings(session: Session, campaign_id: UUID) -> Sequence[UUID]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.campaigns import repository
 from app.campaigns.answers import answer, summaries
 from app.campaigns.repository import KIND, Filters
-from app.campaigns.schemas import CampaignAnswer, CampaignBody, CampaignChanges, CampaignSummary, Strategy
+from app.campaigns.schemas import VALIDATION, CampaignAnswer, CampaignBody, CampaignChanges, CampaignSummary, Strategy
 from app.errors import Invalid, NotFound, WrongState
 from app.http.idempotency import Submission, fingerprint_of, once
 from app.http.pagination import Paging
@@ -22,10 +22,13 @@ from app.searches import service as searches
 from app.storage.ids import new_id
 from app.storage.models import Campaign
 from app.verifications import service as verifications
+from app.verifications.service import TrainingOptions
 from nnmass_core import __version__
+from nnmass_core.campaigns.engine_pool import check_question
 from nnmass_core.codec import JsonObject
 from nnmass_core.errors import DefinitionError, Problem
-from nnmass_core.named.datasets import Dataset, problems_of
+from nnmass_core.named.datasets import Dataset, datasets, problems_of
+from nnmass_core.named.recipes import validation_problems
 from nnmass_core.request import Pareto, SearchRequest
 from nnmass_core.spaces.base import AnySpace
 
@@ -40,7 +43,7 @@ def submit(session: Session, owner: str, body: CampaignBody, idempotency_key: st
 
 
 def _submit(session: Session, owner: str, body: CampaignBody) -> Submission:
-    training = verifications.training_of(body)
+    training = _holding_out(verifications.training_of(body), body)
     request = _request_of(session, owner, body)
     if problems := misfits(request.space, training.dataset):
         raise DefinitionError(problems)
@@ -70,6 +73,18 @@ def _submit(session: Session, owner: str, body: CampaignBody) -> Submission:
     return Submission(202, answer(session, row).model_dump(mode="json"), f"{PLACE}/{row.id}")
 
 
+def _holding_out(training: TrainingOptions, body: CampaignBody) -> TrainingOptions:
+    """Return how networks are trained with images held out to choose by. Raises DefinitionError where they are few."""
+    share = body.validation
+    if share is None:
+        named = isinstance(body.recipe, Mapping) and "validation" in body.recipe
+        share = training.recipe.validation if named else VALIDATION
+    recipe, about = replace(training.recipe, validation=share), datasets()[training.dataset.name]
+    if problems := [*validation_problems(recipe, about.train, about.num_classes)]:
+        raise DefinitionError(problems)
+    return replace(training, recipe=recipe)
+
+
 def _request_of(session: Session, owner: str, body: CampaignBody) -> SearchRequest:
     if own := [name for name in ("top_k", "first_rank") if name in body.search.model_fields_set]:
         raise DefinitionError([Problem(f"search.{name}", "not_applicable", OWN_SIZE) for name in own])
@@ -77,6 +92,11 @@ def _request_of(session: Session, owner: str, body: CampaignBody) -> SearchReque
         request = searches.read(session, owner, body.search)
     except DefinitionError as error:
         raise error.under("search") from error
+    if body.strategy == Strategy.PLANNED:
+        try:
+            check_question(request)
+        except DefinitionError as error:
+            raise error.under("search") from error
     if isinstance(request.objective, Pareto):
         raise Invalid.at("search.objective", "not_a_ranking", "must rank networks, which a Pareto front does not")
     if body.strategy == Strategy.RANDOM and not request.budget.limits():

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from app.campaigns import repository
-from app.campaigns.planning import Chosen, Standing
+from app.campaigns.planning import Choice, Chosen, Standing, Step
 from app.campaigns.results import result_of
 from app.jobs import lifecycle, rounds
 from app.jobs.lifecycle import Claim
@@ -32,7 +31,7 @@ def standing_of(session: Session, campaign_id: UUID) -> Standing:
         confirm=row.confirm,
         rounds=row.rounds,
         chosen=repository.trainings(session, campaign_id),
-        known=repository.known(session, row.job.owner, row),
+        known=repository.known(session, row),
         paused=row.paused,
     )
 
@@ -48,7 +47,7 @@ def wait(session: Session, claim: Claim) -> None:
         rounds.advance_one(session, claim.job_id)
 
 
-def begin_round(session: Session, claim: Claim, standing: Standing, chosen: Sequence[Chosen]) -> bool:
+def begin_round(session: Session, claim: Claim, standing: Standing, step: Step) -> bool:
     """Store and queue the trainings of a round, and give up the worker until they have ended.
 
     All in one transaction: an attempt that dies before leaves nothing, and one that dies after it leaves nothing to do.
@@ -58,7 +57,10 @@ def begin_round(session: Session, claim: Claim, standing: Standing, chosen: Sequ
     if not lifecycle.park(session, claim, 0.0, f"round {number} begins"):
         return False
     row = repository.of_worker(session, claim.job_id)
-    for place, one in enumerate(chosen, last + 1):
+    if not step.confirms:
+        made: Choice = {"round": number, "proved": step.proved, "controls": {**step.controls}, "fit": step.fit}
+        row.choices = [*row.choices, made]
+    for place, one in enumerate(step.chosen, last + 1):
         known = one.known if one.known is not None and verifications.keep(session, one.known) else None
         session.add(_training(session, row, one, known, place, number))
     session.flush()
@@ -96,5 +98,6 @@ def succeed(session: Session, claim: Claim) -> bool:
     """Finish a campaign with its answer. Return False when it is no longer this worker's."""
     if not lifecycle.succeed(session, claim):
         return False
-    repository.of_worker(session, claim.job_id).result = result_of(repository.trainings(session, claim.job_id))
+    row = repository.of_worker(session, claim.job_id)
+    row.result = result_of(repository.trainings(session, claim.job_id), row.choices)
     return True

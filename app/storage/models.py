@@ -350,7 +350,8 @@ class Artifact(Base):
 class Campaign(Base):
     """A campaign: the search whose networks are trained, how many of them and how, and once it has ended the answer.
 
-    `kept` lists the kinds of files to store, null for all. `paused`: no round begins.
+    `kept` lists the kinds of files to store, null for all. `paused`: no round begins. `choices`: of each round how its
+    networks were chosen.
     """
 
     __tablename__ = "campaigns"
@@ -372,6 +373,7 @@ class Campaign(Base):
     rounds: Mapped[int]
     paused: Mapped[bool] = mapped_column(default=False)
     core_version: Mapped[str] = mapped_column(String(32))
+    choices: Mapped[list[Any]] = mapped_column(Json, default=list, server_default="[]")
     result: Mapped[dict[str, Any] | None] = mapped_column(Json)
 
     job: Mapped[Job] = relationship(lazy="raise")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 from uuid import UUID
 
@@ -13,7 +13,14 @@ from app.campaigns import repository, service
 from app.campaigns.answers import answer
 from app.campaigns.planning import CONFIRM
 from app.campaigns.repository import Filters, Training
-from app.campaigns.schemas import CampaignAnswer, CampaignBody, CampaignChanges, CampaignTrainingItem, Strategy
+from app.campaigns.schemas import (
+    VALIDATION,
+    CampaignAnswer,
+    CampaignBody,
+    CampaignChanges,
+    CampaignTrainingItem,
+    Strategy,
+)
 from app.errors import Invalid
 from app.http.dependencies import CursorsDep, Owner, ReadSession, WriteSession
 from app.http.pagination import Paging
@@ -29,7 +36,7 @@ from nnmass_core.codec import JsonObject
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import FAMILIES, decode_architecture
 from nnmass_core.named.datasets import datasets, resolve_dataset
-from nnmass_core.named.recipes import recipe_name
+from nnmass_core.named.recipes import recipe_name, resolve_recipe
 from nnmass_core.request import Pareto, SearchRequest
 from nnmass_core.spaces.base import AnySpace
 from nnmass_core.spaces.several import SEVERAL
@@ -40,6 +47,7 @@ CampaignId = Annotated[UUID, id_of("campaign")]
 SearchId = Annotated[UUID, id_of("search")]
 
 STRATEGIES = {
+    "spread-fit-confirm": "spread near the budget, then where results promise most",
     "top": "the first of the ranking",
     "random": "random near the budget",
 }
@@ -53,6 +61,7 @@ USUAL = {
     **{name: str(CampaignBody.model_fields[name].default) for name in NUMBERS},
     **dict.fromkeys(("strategy", "dataset", "recipe", "unadapted"), ""),
     "seeds": "0",
+    "validation": str(VALIDATION),
 }
 """The form at first."""
 
@@ -177,7 +186,9 @@ def _filled(row: Campaign) -> dict[str, list[str]]:
     numbers = {name: str(getattr(row, name)) for name in NUMBERS}
     seeds = ", ".join(map(str, row.seeds))
     texts = numbers | {"strategy": row.strategy, "dataset": row.dataset["name"], "seeds": seeds}
-    texts |= {"recipe": recipe_name(row.recipe_digest) or "", "unadapted": "" if row.adapt else "1"}
+    recipe = resolve_recipe(row.recipe)
+    named = recipe_name(replace(recipe, validation=0.0).digest) or ""
+    texts |= {"recipe": named, "validation": f"{recipe.validation:g}", "unadapted": "" if row.adapt else "1"}
     return {name: [text] for name, text in texts.items()}
 
 

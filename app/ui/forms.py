@@ -291,6 +291,11 @@ def campaign_body(form: Form, search: JsonObject) -> JsonObject:
     body = {"search": search, "strategy": value(form, "strategy"), **_training(form, problems)}
     numbers = [name for name in ("trainings", "rounds", "confirm") if value(form, name)]
     body |= {name: _whole(form, name, 0, problems) for name in numbers}
+    if share := value(form, "validation"):
+        try:
+            body["validation"] = float(share)
+        except ValueError:
+            problems.append(Problem("validation", "not_a_number", "must be a number"))
     if problems:
         raise FormProblems(problems)
     return body

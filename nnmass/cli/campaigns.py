@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 class Strategy(StrEnum):
     """How networks are chosen."""
 
+    PLANNED = "spread-fit-confirm"
     TOP = "top"
     RANDOM = "random"
 
@@ -46,9 +47,6 @@ class Strategy(StrEnum):
 def campaign(
     dataset: Annotated[str, typer.Option(metavar="NAME", help="Dataset: mnist-5k, cifar10, ...; or a JSON file.")],
     recipe: Annotated[str, typer.Option(metavar="NAME", help="Recipe: mlp-paper, cifar-quick, ...; or a JSON file.")],
-    strategy: Annotated[
-        Strategy, typer.Option(help="top: the networks that a search ranks first. random: at random near the budget.")
-    ],
     preset: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Named space (see `nnmass presets`); may be repeated."),
@@ -57,9 +55,24 @@ def campaign(
         list[str] | None,
         typer.Option(metavar="FILE", help="File with a JSON definition of the space (- for stdin); may be repeated."),
     ] = None,
+    strategy: Annotated[
+        Strategy,
+        typer.Option(
+            help="spread-fit-confirm: half of them spread near the budget, the others where models of the results "
+            "expect the most. top: those that a search ranks first. random: at random near the budget."
+        ),
+    ] = Strategy.PLANNED,
     trainings: Annotated[int, typer.Option(metavar="N", help="Number of networks to train.")] = 16,
     confirm: Annotated[int, typer.Option(metavar="N", help="Number of further seeds of the best network.")] = 3,
-    rounds: Annotated[int, typer.Option(metavar="N", help="Number of rounds.")] = 2,
+    rounds: Annotated[int, typer.Option(metavar="N", help="Number of rounds.")] = 5,
+    validation: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of the training images that is held out to choose networks by (default: the recipe's, or 0.1); "
+            "at 0 the test accuracy chooses.",
+        ),
+    ] = None,
     seeds: Annotated[str, typer.Option(metavar="NUMBERS", help="Comma-separated seeds of each network.")] = "0",
     limits: Limits = NO_LIMITS,
     device: Device = None,
@@ -103,6 +116,7 @@ def campaign(
             trainings=trainings,
             confirm=confirm,
             rounds=rounds,
+            validation=validation,
             seeds=numbers_of(seeds),
             adapt=adapt,
             **options,
@@ -117,7 +131,7 @@ def _names() -> dict[str, str]:
     """Return the options that set the fields of the question, which the campaign has as `search`."""
     limits = {f"budget.{name}": cost.option for name, cost in costs_by_limit().items()}
     limits |= {f"budget.{name}": cost.floor_option for name, cost in costs_by_floor().items()}
-    own = {name: f"--{name}" for name in ("trainings", "confirm", "rounds", "strategy")}
+    own = {name: f"--{name}" for name in ("trainings", "confirm", "rounds", "strategy", "validation")}
     return own | {f"search.{field}": option for field, option in (OPTIONS | limits).items()}
 
 

@@ -169,17 +169,21 @@ def _estimate(figure: Mapping[str, Any] | None) -> str:
 
 def print_campaign(campaign: Campaign) -> None:
     """Print the trainings of a campaign, in the order in which they were chosen."""
-    figures = ("round", "NN-Mass", "params", "MACs", "seeds", "test accuracy")
+    validated = ("validation",) if campaign.validation else ()
+    figures = ("round", "NN-Mass", "params", "MACs", "seeds", "predicted", *validated, "test accuracy")
     heads = [("role", LEFT), *((name, RIGHT) for name in figures), ("state", LEFT)]
-    print_table(heads, map(_chosen_row, campaign.items))
+    print_table(heads, [_chosen_row(one, validated=bool(validated)) for one in campaign.items])
 
 
-def _chosen_row(one: CampaignTraining) -> list[str]:
+def _chosen_row(one: CampaignTraining, *, validated: bool) -> list[str]:
     figures = [f"{one.nn_mass:,.1f}", formatting.count(one.params), formatting.count(one.macs)]
-    accuracy = formatting.UNKNOWN if one.accuracy is None else f"{one.accuracy:.3f}"
+    low, high = (one.predicted["low"], one.predicted["high"]) if one.predicted else (None, None)
+    predicted = "" if low is None else f"{low:.3f} to {high:.3f}"
+    measured = [*([one.validation_accuracy] if validated else []), one.accuracy]
+    accuracies = [formatting.UNKNOWN if accuracy is None else f"{accuracy:.3f}" for accuracy in measured]
     state = "known" if one.known else (one.status or "deleted") + (f": {one.error}" if one.error else "")
     seeds = ", ".join(map(str, one.seeds))
-    return [one.role.replace("_", " "), str(one.round), *figures, seeds, accuracy, state]
+    return [formatting.role(one.role), str(one.round), *figures, seeds, predicted, *accuracies, state]
 
 
 def print_places(trainings: Iterable[Verification], url: str) -> None:

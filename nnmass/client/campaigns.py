@@ -18,16 +18,17 @@ PLACE = "/v1/campaigns"
 class CampaignCalls(Calls):
     """The client's methods for campaigns. A campaign may always be given as returned by the client, or by its id."""
 
-    def campaign(
+    def campaign(  # noqa: PLR0913 - each argument is a field of the request
         self,
         space: Space | None = None,
         *,
         dataset: str | Mapping[str, Any],
         recipe: str | Mapping[str, Any],
-        strategy: str,
+        strategy: str = "spread-fit-confirm",
         trainings: int = 16,
         confirm: int = 3,
-        rounds: int = 2,
+        rounds: int = 5,
+        validation: float | None = None,
         seeds: Sequence[int] = (0,),
         adapt: bool = True,
         artifacts: Sequence[str] | None = None,
@@ -40,11 +41,15 @@ class CampaignCalls(Calls):
                 option `within` it may be None: the preset of that network's family.
             dataset: The name of a data set (see `datasets`), or its full definition.
             recipe: The name of a recipe (see `recipes`), or its full definition.
-            strategy: `top` trains the networks that a search ranks first, `random` random ones near the budget.
+            strategy: `spread-fit-confirm` spreads half of the trainings over the networks near the budget and takes
+                the others where models of the results expect the most; `top` trains the networks that a search ranks
+                first, `random` random ones near the budget.
             trainings: How many networks to train, 1 to 200; those that were trained before on this data by this recipe
                 are taken as they are, and do not count.
             confirm: At how many further seeds the best network is trained in the end, 0 to 20.
-            rounds: In how many rounds, 1 to 20.
+            rounds: In how many rounds, 1 to 20. The first has half of the trainings.
+            validation: The share of the training images that is held out to choose networks by, 0 to 0.5; at 0 the test
+                accuracy chooses. None: that of a recipe that is written out with `validation`, else 0.1.
             seeds: The seeds at which each network is trained, at most 20.
             adapt: Whether to adapt a recipe that makes fewer than 20 steps an epoch on the data, as in `verify`.
             artifacts: Files to store for each training, as in `verify`.
@@ -64,6 +69,7 @@ class CampaignCalls(Calls):
             "confirm": confirm,
             "rounds": rounds,
             "seeds": list(seeds),
+            **({} if validation is None else {"validation": validation}),
             **({} if adapt else {"adapt": False}),
             **({} if artifacts is None else {"artifacts": list(artifacts)}),
         }

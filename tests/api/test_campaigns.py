@@ -25,9 +25,11 @@ BODY: dict[str, Any] = {
     "trainings": 4,
     "confirm": 2,
     "rounds": 2,
+    "validation": 0,
     "dataset": "digits",
     "recipe": "mlp-paper",
 }
+PLANNED: dict[str, Any] = {name: value for name, value in BODY.items() if name not in {"strategy", "validation"}}
 
 on_sqlite = pytest.mark.parametrize("backend", [SQLITE], indirect=True)
 """For what does not depend on the database."""
@@ -51,13 +53,17 @@ def step(worker: Context) -> None:
     assert search_tasks.run_next(worker)
 
 
-def train(worker: Context, hits: list[int]) -> None:
-    """End the queued trainings, oldest first, each with the given number of 10 images right at its seed."""
-    for count in hits:
+def train(worker: Context, hits: list[int], validated: list[float] | None = None) -> None:
+    """End the queued trainings, oldest first, each with the given number of 10 images right at its seed.
+
+    validated: their accuracies on validation images, if there are any.
+    """
+    for number, count in enumerate(hits):
         held = trainings.claim(worker.database)
         with worker.database.read() as session:
             seeds = session.get_one(Verification, held.job_id).seeds
-        trainings.finish(worker.database, held, dict.fromkeys(seeds, count))
+        on_validation = None if validated is None else validated[number]
+        trainings.finish(worker.database, held, dict.fromkeys(seeds, count), on_validation)
 
 
 def test_a_campaign_trains_in_rounds_confirms_the_leader_and_answers(client: TestClient, worker: Context) -> None:
@@ -95,7 +101,9 @@ def test_a_campaign_trains_in_rounds_confirms_the_leader_and_answers(client: Tes
     assert (best["confirmed"]["mean"], best["confirmed"]["n"]) == (pytest.approx(0.75), 2)
     assert ended["result"] | {"best": None, "statement": ""} == {
         "best": None,
+        "chosen_by": "test",
         "against_random": None,
+        "against_controls": [],
         "trained": 4,
         "known": 0,
         "without_accuracy": 0,
@@ -175,7 +183,7 @@ def test_random_networks_are_near_the_budget_and_compared_with(client: TestClien
     step(worker)
     ended = show(client, campaign_id)
     networks = ended["items"][:7]
-    assert {item["role"] for item in networks} == {"near_budget"}
+    assert {item["role"] for item in networks} == {"random"}
     assert len({item["arch_id"] for item in networks}) == 7
     assert all(0.9 * 2500 <= item["params"] <= 2500 for item in networks)
     against = ended["result"]["against_random"]
@@ -329,12 +337,19 @@ def test_a_repeat_with_the_same_idempotency_key_is_the_same_campaign(client: Tes
         ),
         ({"search": QUESTION | {"budget": {"max_params": -1}}}, [("search.budget.max_params", "too_small")]),
         ({"search": QUESTION | {"budget": {}}, "strategy": "random"}, [("search.budget", "no_limits")]),
+        ({"search": QUESTION | {"budget": {}}, "strategy": "spread-fit-confirm"}, [("search.budget", "no_limits")]),
+        (
+            {"search": QUESTION | {"objective": {"minimize": "macs"}}, "strategy": "spread-fit-confirm"},
+            [("search.objective", "not_applicable")],
+        ),
         ({"search": QUESTION | {"space": "densenet-tiny"}}, [("dataset", "shape_mismatch")]),
         ({"dataset": "nothing"}, [("dataset", "unknown_dataset")]),
         ({"seeds": [1, 1]}, [("seeds", "duplicate")]),
         ({"trainings": 0}, [("trainings", "too_small")]),
         ({"confirm": 21}, [("confirm", "too_large")]),
         ({"rounds": 0}, [("rounds", "too_small")]),
+        ({"validation": 0.6}, [("validation", "too_large")]),
+        ({"validation": 0.001}, [("validation", "too_small")]),
         ({"strategy": "best"}, [("strategy", "unknown_choice")]),
         ({"halving": True}, [("halving", "unknown_field")]),
     ],
@@ -351,6 +366,7 @@ def test_what_is_wrong_with_a_campaign_names_its_field(
     [
         ({"search": QUESTION | {"budget": {"max_params": 10}}}, "nothing_fits"),
         ({"search": QUESTION | {"budget": {"max_params": 10}}, "strategy": "random"}, "nothing_fits"),
+        ({"search": QUESTION | {"budget": {"max_params": 10}}, "strategy": "spread-fit-confirm"}, "nothing_fits"),
         ({"recipe": {"optimizer": "sgd", "learning_rate": 0.1, "batch_size": 1, "epochs": 1}}, None),
     ],
 )

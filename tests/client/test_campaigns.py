@@ -38,7 +38,9 @@ def training(service: Service) -> Iterator[None]:
                 continue
             with service.database.read() as session:
                 row = session.get_one(Verification, held.job_id)
-            trainings.finish(service.database, held, {seed: int(row.arch_id[-3:], 16) % 10 for seed in row.seeds})
+            hits = int(row.arch_id[-3:], 16) % 10
+            validated = hits / 10 if row.recipe.get("validation") else None
+            trainings.finish(service.database, held, dict.fromkeys(row.seeds, hits), validated)
             rounds.advance(service.database)
 
     worker = threading.Thread(target=train)
@@ -72,6 +74,23 @@ def test_a_campaign_through_the_client(service: Service, client: Client) -> None
         client.find_campaign(other)
 
 
+def test_a_campaign_plans_its_trainings_by_default(service: Service, client: Client) -> None:
+    made = client.campaign(SPACE, **HOW, trainings=8, rounds=2, confirm=1, validation=0.2, seeds=[11], **LIMIT)
+    assert (made.strategy, made.validation, made.recipe_name) == ("spread-fit-confirm", 0.2, "mlp-paper")
+    with training(service):
+        ended = client.wait_campaign(made, timeout=60)
+    assert ended.result is not None
+    assert ended.result.best is not None
+    assert ended.result.chosen_by == "validation"
+    assert ended.result.best["validation"]["mean"] == max(item.validation_accuracy or 0 for item in ended.items)
+    assert ended.result.against_controls[0]["role"] == "spend"
+    assert [one["fit"] is None for one in ended.choices] == [True, False]
+    assert [item.predicted is None for item in ended.items] == [True] * 4 + [False] * 4 + [True]
+    other = client.campaign(SPACE, **HOW, **LIMIT)
+    assert (other.rounds, other.trainings, other.confirm, other.validation) == (5, 16, 3, 0.1)
+    client.cancel_campaign(other)
+
+
 def test_a_running_campaign_cannot_be_deleted(service: Service, client: Client) -> None:
     made = client.campaign(SPACE, **HOW, strategy="top", trainings=1, rounds=1, seeds=[5], **LIMIT)
     service.work()
@@ -95,12 +114,12 @@ def test_a_campaign_through_the_command_line(service: Service, client: Client, t
     space.write_text(json.dumps(SPACE))
     run = CliRunner(env={"NNMASS_SERVER": service.address})
     command = ["campaign", "--space", str(space), "--max-params", "2500", "--dataset", "digits"]
-    command += ["--recipe", "mlp-paper", "--strategy", "random", "--trainings", "2", "--confirm", "1"]
+    command += ["--recipe", "mlp-paper", "--trainings", "2", "--confirm", "1"]
     with training(service):
         done = run.invoke(app, [*command, "--seeds", "7"])
     assert done.exit_code == 0, done.stderr
-    rows = [line.split() for line in done.stdout.splitlines() if line.startswith((" near budget", " confirm"))]
-    assert [row[0] for row in rows] == ["near", "near", "confirm"]
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith((" most", " spend", " confirm"))]
+    assert [" ".join(row[:2]) for row in rows] == ["most MACs", "spend 2", "confirm 3"]
     assert {row[-1] for row in rows} <= {"succeeded", "known"}
     assert "The best of 2 measured networks has a test accuracy of" in done.stdout
     assert "Next: nnmass export " in done.stdout
@@ -111,6 +130,7 @@ def test_a_campaign_through_the_command_line(service: Service, client: Client, t
     for wrong, said in (
         (["--max-params", "-1"], "--max-params"),
         (["--rounds", "0"], "--rounds"),
+        (["--validation", "0.7"], "--validation"),
         (["--dataset", "no"], "--dataset"),
     ):
         refused = run.invoke(app, [*command, *wrong])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pytest
 from sqlalchemy import select
 
 from app.campaigns import planning, service, steps
@@ -22,7 +23,7 @@ from app.jobs.sweeper import Sweeper
 from app.storage.db import Database
 from app.storage.models import Job, JobEvent, Verification
 from tests.api import trainings
-from tests.api.test_campaigns import BODY
+from tests.api.test_campaigns import BODY, PLANNED
 from tests.conftest import Backend
 from worker import campaign_tasks, search_tasks
 from worker.process import Context
@@ -104,13 +105,16 @@ def _train(database: Database, settings: Settings, deaths: Deaths) -> bool:
     deaths.at("a training claimed")
     with database.read() as session:
         row = session.get_one(Verification, held.job_id)
-    trainings.finish(database, held, {seed: int(row.arch_id[-3:], 16) % 10 for seed in row.seeds})
+    hits = int(row.arch_id[-3:], 16) % 10
+    trainings.finish(
+        database, held, dict.fromkeys(row.seeds, hits), hits / 10 if row.recipe.get("validation") else None
+    )
     return True
 
 
-def submit(backend: Backend) -> UUID:
+def submit(backend: Backend, body: dict[str, Any]) -> UUID:
     with backend.database.write() as session:
-        return UUID(str(service.submit(session, OWNER, CampaignBody.model_validate(BODY), None).body["id"]))
+        return UUID(str(service.submit(session, OWNER, CampaignBody.model_validate(body), None).body["id"]))
 
 
 def answer_of(backend: Backend, campaign_id: UUID) -> dict[str, Any]:
@@ -119,7 +123,8 @@ def answer_of(backend: Backend, campaign_id: UUID) -> dict[str, Any]:
 
 
 def plan_of(answer: dict[str, Any]) -> list[tuple[Any, ...]]:
-    return [(one["round"], one["role"], one["arch_id"], one["seeds"], one["accuracy"]) for one in answer["items"]]
+    names = ("round", "role", "arch_id", "seeds", "accuracy", "validation_accuracy", "predicted")
+    return [tuple(one[name] for name in names) for one in answer["items"]]
 
 
 def forget_trainings(backend: Backend) -> None:
@@ -129,15 +134,18 @@ def forget_trainings(backend: Backend) -> None:
             assert lifecycle.delete(session, verification_id)
 
 
-def test_a_campaign_killed_in_every_phase_ends_with_the_same_plan(backend: Backend, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("body", "number"), [(BODY, 6), (PLANNED | {"trainings": 8}, 10)], ids=["top", "planned"])
+def test_a_campaign_killed_in_every_phase_ends_with_the_same_plan(
+    backend: Backend, tmp_path: Path, body: dict[str, Any], number: int
+) -> None:
     settings = backend.settings.model_copy(update={"lease_seconds": 0.3, "most_attempts": 100})
     deaths = Deaths(tmp_path / "deaths")
     deaths.plan([])
-    calm_id = submit(backend)
+    calm_id = submit(backend, body)
     end_all(backend.database, settings, deaths)
     calm = answer_of(backend, calm_id)
     forget_trainings(backend)
-    killed_id = submit(backend)
+    killed_id = submit(backend, body)
     deaths.plan([*PHASES[:6], "stored, not committed", "a training claimed", *PHASES[1:4], "claimed", PHASES[6]])
     backend.database.dispose()  # a forked process must not share connections
     while deaths.left:
@@ -151,9 +159,11 @@ def test_a_campaign_killed_in_every_phase_ends_with_the_same_plan(backend: Backe
         trained = session.scalars(select(Verification.id)).all()
         numbers = session.scalars(select(JobEvent.number).where(JobEvent.job_id == killed_id)).all()
     assert plan_of(killed) == plan_of(calm)
-    assert len(trained) == len(killed["items"]) == 6  # none doubled, none lost
+    assert len(trained) == len(killed["items"]) == number  # none doubled, none lost
     assert {str(one) for one in trained} == {item["verification"] for item in killed["items"]}
     assert sorted(numbers) == list(range(1, len(numbers) + 1))
     for answer in (killed, calm):
         answer["result"]["best"].pop("verification")
     assert killed["result"] == calm["result"]
+    assert killed["choices"] == calm["choices"]
+    assert [one["fit"] is None for one in calm["choices"]] == [True, body is BODY]

@@ -111,7 +111,7 @@ def test_a_campaign_is_started_from_the_page_of_a_search(site: Everything) -> No
     assert '<option value="digits"' in page
     assert '<option value="cifar10"' not in page, "no network of the space takes its images"
     form = {"strategy": "top", "trainings": "3", "rounds": "1", "confirm": "0", "dataset": "digits"}
-    form |= {"recipe": "mlp-paper", "seeds": "4, 5", "unadapted": "1"}
+    form |= {"recipe": "mlp-paper", "seeds": "4, 5", "unadapted": "1", "validation": "0.2"}
     try:
         made = site.client.post(place, data=form, headers=OURS)
         assert re.fullmatch(r"/campaigns/[0-9a-f-]{36}", made.url.path), made.text
@@ -127,8 +127,16 @@ def test_a_campaign_is_started_from_the_page_of_a_search(site: Everything) -> No
             "seeds": [4, 5],
             "adapt": False,
         }
+        assert (campaign["validation"], campaign["recipe_name"]) == (0.2, "mlp-paper")
+        assert "20.00 % of the training images held out" in made.text
         again = page_of(site, f"{made.url.path}/again")
-        for filled in ('name="trainings" value="3"', 'name="seeds" value="4, 5"', 'value="1" checked'):
+        assert '<option value="mlp-paper" selected>' in again
+        for filled in (
+            'name="trainings" value="3"',
+            'name="validation" value="0.2"',
+            'name="seeds" value="4, 5"',
+            'value="1" checked',
+        ):
             assert filled in again
         assert '<option value="top" selected>' in again
         assert '<option value="digits" selected>' in again
@@ -150,6 +158,8 @@ def test_a_campaign_is_started_from_the_page_of_a_search(site: Everything) -> No
         ({"dataset": "cifar10"}, "dataset", "3 x 32 x 32"),
         ({"recipe": "of-later"}, "recipe", "must be a full definition or one of"),
         ({"strategy": "luck"}, "strategy", "must be"),
+        ({"validation": "some"}, "validation", "must be a number"),
+        ({"validation": "0.7"}, "validation", "less than or equal to 0.5"),
     ],
 )
 def test_problems_of_the_form_are_shown_next_to_their_field(

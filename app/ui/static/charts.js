@@ -160,8 +160,8 @@ async function evidence(place) {
 // color and shape by role; networks of an unknown role are gray circles
 const ROLES = {
   ranked: ["--accent", "circle"], best_predicted: ["--accent", "star"], most_uncertain: ["--accent", "diamond"], spread: ["--front", "circle"],
-  near_budget: ["--mark", "square"], random: ["--mark", "square"], most_nn_mass: ["--bad", "triangle-up"], spend: ["--bad", "triangle-down"],
-  most_macs: ["--bad", "cross"], most_params: ["--bad", "x"], confirm: ["--quiet", "circle-open"],
+  random: ["--mark", "square"], most_nn_mass: ["--bad", "triangle-up"], spend: ["--bad", "triangle-down"],
+  known: ["--quiet", "circle"], most_macs: ["--bad", "cross"], most_params: ["--bad", "x"], confirm: ["--quiet", "circle-open"],
 };
 
 function campaign(place) {
@@ -183,10 +183,10 @@ function campaign(place) {
   function predictions(points, x) {
     const some = points.filter((p) => p.predicted);
     const ends = some.filter((p) => p.predicted.low !== null && p.predicted.high !== null).length === some.length;
-    return some.length === 0 ? [] : [{ name: "predicted, 95 % interval", x: some.map(x), y: some.map((p) => p.predicted.value), mode: "markers",
+    return some.length === 0 ? [] : [{ name: "predicted, 95 % interval", x: some.map(x), y: some.map((p) => p.predicted.accuracy), mode: "markers",
       marker: { size: 7, symbol: "line-ew-open", color: color("--quiet") }, hovertemplate: "predicted %{y:.2%}<extra></extra>",
       error_y: ends ? { type: "data", symmetric: false, color: color("--line"), thickness: 2, width: 4,
-        array: some.map((p) => p.predicted.high - p.predicted.value), arrayminus: some.map((p) => p.predicted.value - p.predicted.low) } : {} }];
+        array: some.map((p) => p.predicted.high - p.predicted.accuracy), arrayminus: some.map((p) => p.predicted.accuracy - p.predicted.low) } : {} }];
   }
 
   function drawCosts(points) {
