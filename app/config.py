@@ -68,6 +68,12 @@ class Settings(BaseSettings):
         "auto", description="Training device. auto selects CUDA, then MPS, then the CPU."
     )
     train_processes: int = Field(1, ge=1, description="Number of processes (GPUs) that train one network together.")
+    train_idle_seconds: float = Field(
+        300.0,
+        ge=0,
+        description="A process with torch stays for this time after a training, and the next one is forked from it. 0: "
+        "each training starts a process that imports torch.",
+    )
     checkpoint_seconds: float = Field(
         300.0, gt=0, description="Interval of checkpoints within an epoch. Each epoch also ends with a checkpoint."
     )

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -33,7 +34,7 @@ from nnmass_core.errors import NotPossible
 from nnmass_core.export.artifacts import ARTIFACTS
 from nnmass_core.export.deployment import USUAL, Trained, metadata_file
 from nnmass_core.export.pytorch_source import artifact_without_torch
-from nnmass_core.export.torch_files import about_module, write_module
+from nnmass_core.export.torch_files import about_module, write, write_module
 from nnmass_core.families import decode_architecture
 from nnmass_core.named.adaptation import Adaptation, adaptation_of, batch_sizes, trained_recipe
 from nnmass_core.named.datasets import resolve_dataset
@@ -57,6 +58,13 @@ from nnmass_core.training.validation import held_out
 
 PROGRESS_EVERY_SECONDS = 0.5
 SendEvent = Callable[..., None]
+
+SMALL = {
+    "family": "densenet_cnn",
+    "input": {"channels": 1, "height": 4, "width": 4},
+    "num_classes": 2,
+    "cells": [{"width": 2, "depth": 4, "skip_channels": 2}],
+}
 
 log = logging.getLogger("nnmass.training")
 
@@ -119,6 +127,34 @@ def device_of(wanted: str) -> str:
     if not there[wanted]:
         raise NotPossible("device_missing", f"the worker has no {wanted} device")
     return wanted
+
+
+def prepare() -> None:
+    """Load more of what trainings need into a process from which they are forked, without threads or a CUDA context.
+
+    The exporter of torch loads most of itself when it writes its first ONNX file, so a small one is written. Where
+    there are GPUs it would make a context on one, and each training loads the exporter itself.
+    """
+    torch.set_num_threads(1)
+    if _cuda_in_fork():
+        return
+    try:
+        with TemporaryDirectory(prefix="nnmass-") as folder:
+            write(decode_architecture(SMALL), 0, "onnx", Path(folder) / "small.onnx")
+    except Exception:  # a training that needs the exporter reports its error, and others do not need it
+        log.exception("the exporter of ONNX files could not be loaded")
+
+
+def _cuda_in_fork() -> bool:
+    """Return whether there is a CUDA device; a forked process looks, since one that has looked must not be forked."""
+    pid = os.fork()
+    if pid == 0:
+        there = True
+        try:
+            there = torch.cuda.is_available()
+        finally:
+            os._exit(there)
+    return os.waitpid(pid, 0)[1] != 0
 
 
 def train(order: dict[str, Any], send_event: SendEvent) -> None:

@@ -64,7 +64,9 @@ def verify(context: Context, claim: Claim) -> None:
         recorder = Recorder(context, claim, folder, said, heartbeat)
         recorder.write()
         with recorder.flush_log_on_failure():
-            done = run_child(MODULE, order, heartbeat, recorder)
+            # processes that train together are started anew in any case
+            idle_seconds = settings.train_idle_seconds if settings.train_processes == 1 else 0.0
+            done = run_child(MODULE, order, heartbeat, recorder, idle_seconds)
         recorder.finish(done["result"])
     shutil.rmtree(folder, ignore_errors=True)
 

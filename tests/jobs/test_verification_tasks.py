@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -30,6 +30,7 @@ from app.main import create_app
 from app.storage.models import Artifact, Checkpoint, Job, JobEvent, Verification, VerificationEpoch
 from app.verifications import service
 from app.verifications.schemas import VerificationBody
+from nnmass.torch_process.forks import ForkServer
 from nnmass_core.families import decode_architecture
 from nnmass_core.named.adaptation import adaptation_of
 from nnmass_core.named.datasets import resolve_dataset
@@ -41,7 +42,7 @@ from nnmass_core.wiring import Wiring
 from tests.clients import client_of
 from tests.conftest import POSTGRES, SQLITE, Backend
 from tests.networks import MLP
-from worker import files_tasks, train_tasks, verification_tasks
+from worker import child, files_tasks, train_tasks, verification_tasks
 from worker.process import Context
 
 OWNER = "local"
@@ -104,6 +105,30 @@ def bench(backend: Backend) -> Bench:
     return Bench(Context(settings, backend.database, "test/1"))
 
 
+@pytest.fixture
+def servers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ForkServer]]:
+    """The free fork servers of a worker that has none at first."""
+    free: list[ForkServer] = []
+    monkeypatch.setattr(child, "_free", free)
+    yield free
+    for server in free:
+        server.stop()
+
+
+@pytest.fixture
+def deaths(servers: list[ForkServer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The file with the moments at which trainers kill themselves from now on, one a line."""
+    path = tmp_path / "deaths"
+    monkeypatch.setenv("NNMASS_TEST_DEATHS", str(path))
+    return path
+
+
+def let_die(monkeypatch: pytest.MonkeyPatch, deaths: Path, *moments: str) -> None:
+    """Let the next trainers kill themselves at these moments."""
+    deaths.write_text("\n".join(moments))
+    monkeypatch.setattr(verification_tasks, "MODULE", "tests.jobs.killed_trainer")
+
+
 on_sqlite = pytest.mark.parametrize("backend", [SQLITE], indirect=True)
 """For what does not depend on the database."""
 
@@ -141,6 +166,23 @@ def test_an_undisturbed_training_stores_its_results_and_files(bench: Bench) -> N
         log = service.log(session, OWNER, verification_id)
     assert "attempt 1 on test/1" in log
     assert "seed 1, epoch 3 of 3" in log
+
+
+@on_sqlite
+def test_trainings_are_forked_from_one_process_and_give_the_files_of_one_started_alone(
+    bench: Bench, servers: list[ForkServer]
+) -> None:
+    what: dict[str, Any] = {"seeds": [0], "artifacts": ["weights", "onnx", "metadata"]}
+    first = calm(bench, **what)
+    pids = [server.pid for server in servers]
+    assert [psutil.Process(pid).num_threads() for pid in pids] == [1]
+    second = calm(bench, **what)
+    assert [server.pid for server in servers] == pids
+    settings = bench.context.settings.model_copy(update={"train_idle_seconds": 0.0})
+    alone = calm(Bench(replace(bench.context, settings=settings)), **what)
+    assert [server.pid for server in servers] == pids
+    assert sha256s(first) == sha256s(second) == sha256s(alone)
+    assert first["result_digest"] == second["result_digest"] == alone["result_digest"]
 
 
 @on_sqlite
@@ -276,13 +318,10 @@ def test_a_class_with_too_few_images_to_hold_any_out_fails_the_training(bench: B
 @pytest.mark.slow
 @on_sqlite
 def test_a_training_killed_in_every_phase_ends_with_the_same_result(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, deaths: Path
 ) -> None:
     expected = calm(bench)
-    deaths = tmp_path / "deaths"
-    deaths.write_text("\n".join(MOMENTS))
-    monkeypatch.setenv("NNMASS_TEST_DEATHS", str(deaths))
-    monkeypatch.setattr(verification_tasks, "MODULE", "tests.jobs.killed_trainer")
+    let_die(monkeypatch, deaths, *MOMENTS)
     verification_id = bench.submit()
     for attempt in range(1, len(MOMENTS) + 1):
         assert bench.run()
@@ -340,15 +379,12 @@ def test_a_training_survives_dropped_database_connections(bench: Bench) -> None:
 @pytest.mark.slow
 @on_sqlite
 def test_a_training_killed_within_an_epoch_resumes_from_a_checkpoint_of_that_epoch(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, deaths: Path
 ) -> None:
     expected = calm(bench, seeds=[0])
     often = replace(bench.context, settings=bench.context.settings.model_copy(update={"checkpoint_seconds": 1e-6}))
-    (tmp_path / "deaths").write_text(
-        "epoch 2 step 20"
-    )  # the step of a check after which a checkpoint was stored at step 1
-    monkeypatch.setenv("NNMASS_TEST_DEATHS", str(tmp_path / "deaths"))
-    monkeypatch.setattr(verification_tasks, "MODULE", "tests.jobs.killed_trainer")
+    # the step of a check after which a checkpoint was stored at step 1
+    let_die(monkeypatch, deaths, "epoch 2 step 20")
     verification_id = bench.submit(seeds=[0])
     assert train_tasks.run_next(often)
     assert max((row.epoch, row.step) for row in bench.rows(Checkpoint, verification_id)) == (1, 1)
@@ -361,18 +397,16 @@ def test_a_training_killed_within_an_epoch_resumes_from_a_checkpoint_of_that_epo
 @pytest.mark.slow
 @on_sqlite
 def test_a_training_that_kills_its_process_fails_after_three_attempts(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, deaths: Path
 ) -> None:
-    (tmp_path / "deaths").write_text("\n".join(["before the first epoch"] * 10))
-    monkeypatch.setenv("NNMASS_TEST_DEATHS", str(tmp_path / "deaths"))
-    monkeypatch.setattr(verification_tasks, "MODULE", "tests.jobs.killed_trainer")
+    let_die(monkeypatch, deaths, *["before the first epoch"] * 10)
     three = replace(bench.context, settings=bench.context.settings.model_copy(update={"most_attempts": 3}))
     verification_id = bench.submit()
     while train_tasks.run_next(three):
         pass
     job, _ = bench.look(verification_id)
     assert (job.state, job.attempt, job.error_code) == ("failed", 3, "out_of_memory")
-    monkeypatch.undo()
+    monkeypatch.setattr(verification_tasks, "MODULE", "worker.trainer")
     calm(bench)  # the others are not affected
 
 
@@ -405,12 +439,10 @@ def test_a_full_disk_fails_the_training_and_preserves_the_last_checkpoint(bench:
 @pytest.mark.slow
 @on_sqlite
 def test_a_damaged_checkpoint_is_replaced_by_the_previous_one(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, deaths: Path
 ) -> None:
     expected = calm(bench, seeds=[0])
-    (tmp_path / "deaths").write_text("epoch 3 step 0")
-    monkeypatch.setenv("NNMASS_TEST_DEATHS", str(tmp_path / "deaths"))
-    monkeypatch.setattr(verification_tasks, "MODULE", "tests.jobs.killed_trainer")
+    let_die(monkeypatch, deaths, "epoch 3 step 0")
     verification_id = bench.submit(seeds=[0])
     assert bench.run()
     files = sorted(bench.folder(verification_id).iterdir())
@@ -430,14 +462,12 @@ def test_a_damaged_checkpoint_is_replaced_by_the_previous_one(
 @pytest.mark.slow
 @on_sqlite
 def test_a_retry_with_changed_images_does_not_resume(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, deaths: Path, tmp_path: Path
 ) -> None:
     bench.context = replace(bench.context, settings=bench.context.settings.model_copy(update={"data_root": tmp_path}))
     birds = tmp_path / "birds"
     make_images(birds, shade=0)
-    (tmp_path / "deaths").write_text("epoch 2 step 0")
-    monkeypatch.setenv("NNMASS_TEST_DEATHS", str(tmp_path / "deaths"))
-    monkeypatch.setattr(verification_tasks, "MODULE", "tests.jobs.killed_trainer")
+    let_die(monkeypatch, deaths, "epoch 2 step 0")
     dataset = {"name": "imagefolder", "path": "birds"}
     verification_id = bench.submit(architecture=BODY["architecture"] | {"num_classes": 2}, dataset=dataset, seeds=[0])
     assert bench.run()
@@ -597,7 +627,7 @@ def test_divergence_fails_the_training_with_its_own_error_code(bench: Bench) -> 
 
 
 @on_sqlite
-def test_a_cancel_ends_the_process_within_seconds_and_a_retry_resumes(bench: Bench) -> None:
+def test_a_cancel_ends_the_process_within_seconds_and_a_retry_resumes(bench: Bench, servers: list[ForkServer]) -> None:
     long = replace(RECIPE, epochs=400).to_json()
     verification_id = bench.submit(seeds=[0], recipe=long)
 
@@ -614,7 +644,8 @@ def test_a_cancel_ends_the_process_within_seconds_and_a_retry_resumes(bench: Ben
     seconds = time.monotonic() - cancelled.result()
     assert seconds < 10, "the training would continue for a minute"
     assert bench.look(verification_id)[0].state == "cancelled"
-    assert not [p for p in psutil.Process().children(recursive=True) if "worker.trainer" in p.cmdline()]
+    assert [process for server in servers for process in psutil.Process(server.pid).children()] == []
+    assert len(servers) == 1
     with bench.context.database.write() as session:
         assert service.retry(session, OWNER, verification_id)
     again = when(lambda: "resumes at epoch" in log(), cancel)

