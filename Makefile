@@ -80,6 +80,7 @@ bench-train: .venv-dev/installed ## Measure with torch: LDI against NN-Mass, and
 	@.venv-dev/bin/python -W ignore -m bench.ldi
 	@.venv-dev/bin/python -W ignore -m bench.modules
 	@.venv-dev/bin/python -W ignore -m bench.training
+	@.venv-dev/bin/python -m bench.overhead
 
 chaos: .venv-dev/installed ## Kill, freeze and fill everything while jobs run; ten minutes at most, with a table at the end
 	@.venv-dev/bin/python -m tests.chaos $(CHAOS)
