@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from app.campaigns import repository, service
 from app.campaigns.answers import answer
 from app.campaigns.planning import CONFIRM
 from app.campaigns.repository import Filters, Training
+from app.campaigns.results import CONTROLS
 from app.campaigns.schemas import (
     VALIDATION,
     CampaignAnswer,
@@ -31,12 +32,11 @@ from app.storage.models import Campaign
 from app.ui.forms import Form, FormProblems, campaign_body, campaign_changes, checked, chosen_state
 from app.ui.page import FormDep, PageRoute, go_to, has_torch, render
 from app.ui.trainings import recipes_for
-from nnmass.formatting import shape
+from nnmass.formatting import role, shape
 from nnmass_core.codec import JsonObject
 from nnmass_core.errors import DefinitionError
 from nnmass_core.families import FAMILIES, decode_architecture
 from nnmass_core.named.datasets import datasets, resolve_dataset
-from nnmass_core.named.recipes import recipe_name, resolve_recipe
 from nnmass_core.request import Pareto, SearchRequest
 from nnmass_core.spaces.base import AnySpace
 from nnmass_core.spaces.several import SEVERAL
@@ -48,14 +48,17 @@ SearchId = Annotated[UUID, id_of("search")]
 
 STRATEGIES = {
     "spread-fit-confirm": "spread near the budget, then where results promise most",
-    "top": "the first of the ranking",
     "random": "random near the budget",
+    "top": "the first of the ranking",
 }
 """What a strategy trains, in the words of the pages."""
 
 NUMBERS = ("trainings", "rounds", "confirm")
 OWN_SIZE = ("top_k", "first_rank")
 """The fields of a search's question that a campaign replaces by its own."""
+
+OWN_RECIPE = "of your own"
+"""Stands for a recipe without a name, which the form cannot name: it asks for another."""
 
 USUAL = {
     **{name: str(CampaignBody.model_fields[name].default) for name in NUMBERS},
@@ -113,6 +116,7 @@ def show(request: Request, session: ReadSession, owner: Owner, campaign_id: Camp
         "limits": _limits(found),
         "predicts": any(item.predicted is not None for item in found.items),
         "evidence": {"dataset": row.dataset_key, "recipe": row.recipe_digest},
+        "controls": CONTROLS,
         "confirm": CONFIRM,
         "has_torch": has_torch(request, session),
     }
@@ -126,8 +130,8 @@ def _name_of(training: Training) -> str:
 
 def _point(number: int, item: CampaignTrainingItem, name: str) -> JsonObject:
     """Return the charts' data for one training."""
-    fields = {"arch_id", "role", "round", "accuracy", "predicted", "known", "seeds", *AXES}
-    return {"number": number, "name": name, **item.model_dump(mode="json", include=fields)}
+    fields = {"arch_id", "role", "round", "accuracy", "validation_accuracy", "predicted", "known", "seeds", *AXES}
+    return {"number": number, "name": name, "label": role(item.role), **item.model_dump(mode="json", include=fields)}
 
 
 def _limits(found: CampaignAnswer) -> dict[str, float]:
@@ -156,7 +160,7 @@ def submit(request: Request, session: WriteSession, owner: Owner, search_id: Sea
 def new_like(request: Request, session: ReadSession, owner: Owner, campaign_id: CampaignId) -> Response:
     """Show the form of a campaign of the question of another one, filled in as that was."""
     row = service.get(session, owner, campaign_id)
-    return _form(request, session, _source_of(row), _filled(row))
+    return _form(request, session, _source_of(row), _filled(answer(session, row)))
 
 
 @router.post("/campaigns/{campaign_id}/again")
@@ -181,15 +185,12 @@ def _source_of(row: Campaign) -> _Source:
     return _Source(asked, f"/campaigns/{row.id}", "the campaign")
 
 
-def _filled(row: Campaign) -> dict[str, list[str]]:
+def _filled(found: CampaignAnswer) -> dict[str, list[str]]:
     """Return the form that would submit a campaign again."""
-    numbers = {name: str(getattr(row, name)) for name in NUMBERS}
-    seeds = ", ".join(map(str, row.seeds))
-    texts = numbers | {"strategy": row.strategy, "dataset": row.dataset["name"], "seeds": seeds}
-    recipe = resolve_recipe(row.recipe)
-    named = recipe_name(replace(recipe, validation=0.0).digest) or ""
-    texts |= {"recipe": named, "validation": f"{recipe.validation:g}", "unadapted": "" if row.adapt else "1"}
-    return {name: [text] for name, text in texts.items()}
+    texts = {name: str(getattr(found, name)) for name in NUMBERS}
+    texts |= {"strategy": found.strategy, "dataset": found.dataset["name"], "seeds": ", ".join(map(str, found.seeds))}
+    texts |= {"recipe": found.recipe_name or OWN_RECIPE, "validation": f"{found.validation:g}"}
+    return {name: [text] for name, text in texts.items()} | {"unadapted": ["" if found.adapt else "1"]}
 
 
 def _form(

@@ -70,6 +70,7 @@ def environment() -> Environment:
             formatting.request_summary,
             formatting.milliseconds,
             formatting.latency,
+            formatting.role,
             estimate,
             moment,
             percent,

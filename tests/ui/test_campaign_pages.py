@@ -8,16 +8,28 @@ from html import unescape
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
 from app.jobs import requirements
+from nnmass.formatting import role
+from tests.api import test_planned_campaigns as planned
 from tests.api.everything import QUESTION, TRAINING, Everything
+from tests.api.test_campaigns import on_sqlite
 from tests.ui.pages import OURS
+from worker.process import Context
 
 
 def page_of(site: Everything, path: str) -> str:
     answer = site.client.get(path)
     assert answer.status_code == 200, answer.text
     return unescape(answer.text)
+
+
+def rows_of(page: str, part: str) -> list[str]:
+    """Return the rows of the table in a part of the page."""
+    table = page.partition(f'id="{part}"')[2].partition("</tbody>")[0].partition("<tbody>")[2]
+    found: list[str] = re.findall(r"<tr>.*?</tr>", table, re.DOTALL)
+    return found
 
 
 def state_of(site: Everything, campaign_id: str) -> dict[str, Any]:
@@ -64,7 +76,7 @@ def test_a_campaign_shows_its_answer_before_its_trainings(site: Everything) -> N
     assert [(one["role"], one["accuracy"], one["seeds"]) for one in json.loads(points)] == [
         (item["role"], item["accuracy"], item["seeds"]) for item in campaign["items"]
     ]
-    rows = re.findall(r"<tr>\s*<td.*?</tr>", page, re.DOTALL)
+    rows = rows_of(page, "trainings")
     assert len(rows) == len(campaign["items"]) == 3
     for row, item in zip(rows, campaign["items"], strict=True):
         assert f'href="/verifications/{item["verification"]}">succeeded</a>' in row
@@ -76,6 +88,38 @@ def test_a_campaign_shows_its_answer_before_its_trainings(site: Everything) -> N
     (evidence,) = re.findall(r'href="(/evidence\?[^"]*)"', page)
     assert "mlp-paper" in page_of(site, evidence)
     assert "/pause" not in page, "it has ended"
+
+
+@on_sqlite
+def test_a_planned_campaign_shows_predictions_comparisons_and_what_is_proved(
+    client: TestClient, worker: Context
+) -> None:
+    ended = planned.run(client, worker, [8, 4, 4, 1], trainings=16, rounds=3, confirm=1)
+    page = unescape(client.get(f"/campaigns/{ended['id']}").text)
+    rows = rows_of(page, "trainings")
+    assert len(rows) == len(ended["items"]) == 17
+    for row, item in zip(rows, ended["items"], strict=True):
+        assert f">{role(item['role'])}</td>" in row
+        assert f"{100 * item['validation_accuracy']:.2f} %" in row
+        if item["predicted"] is not None:
+            assert f"{100 * item['predicted']['accuracy']:.2f} %" in row
+            assert f"{100 * item['predicted']['low']:.2f} % to {100 * item['predicted']['high']:.2f} %" in row
+    controls = rows_of(page, "controls")
+    result = ended["result"]
+    assert len(controls) == 1 + len(result["against_controls"]) == 5
+    assert "random near the budget" in controls[0], "first of all"
+    for row, one in zip(controls[1:], result["against_controls"], strict=True):
+        is_best = one["arch_id"] == result["best"]["arch_id"]
+        assert one["arch_id"] in row
+        assert ("it is the best" if is_best else f"{100 * one['value']:+.2f} points") in row
+    choices = rows_of(page, "choices")
+    assert ["models of the results" in row for row in choices] == [one["fit"] is not None for one in ended["choices"]]
+    for row, one in zip(choices, ended["choices"], strict=True):
+        if one["fit"] is not None:
+            assert f"{one['fit']['bound']:,}</td>" in row
+            assert f"{one['fit']['error']:.2f} points" in row
+    assert page.index('id="controls"') < page.index('id="choices"'), "proofs apart from accuracies"
+    assert 'value="0.1"' in client.get(f"/campaigns/{ended['id']}/again").text
 
 
 def test_an_open_campaign_is_paused_resumed_changed_and_cancelled(site: Everything) -> None:
@@ -154,6 +198,7 @@ def test_a_campaign_is_started_from_the_page_of_a_search(site: Everything) -> No
         ({"trainings": "0"}, "trainings", "greater than or equal to 1"),
         ({"rounds": "21"}, "rounds", "less than or equal to 20"),
         ({"confirm": "-1"}, "confirm", "greater than or equal to 0"),
+        ({"validation": "0.001"}, "validation", "must be more than"),
         ({"seeds": "a"}, "seeds", "must be whole numbers separated by commas"),
         ({"dataset": "cifar10"}, "dataset", "3 x 32 x 32"),
         ({"recipe": "of-later"}, "recipe", "must be a full definition or one of"),

@@ -160,33 +160,35 @@ async function evidence(place) {
 // color and shape by role; networks of an unknown role are gray circles
 const ROLES = {
   ranked: ["--accent", "circle"], best_predicted: ["--accent", "star"], most_uncertain: ["--accent", "diamond"], spread: ["--front", "circle"],
-  random: ["--mark", "square"], most_nn_mass: ["--bad", "triangle-up"], spend: ["--bad", "triangle-down"],
-  known: ["--quiet", "circle"], most_macs: ["--bad", "cross"], most_params: ["--bad", "x"], confirm: ["--quiet", "circle-open"],
+  known: ["--quiet", "square"], random: ["--mark", "square"], most_nn_mass: ["--bad", "triangle-up"], spend: ["--bad", "triangle-down"],
+  most_macs: ["--bad", "cross"], most_params: ["--bad", "x"], confirm: ["--quiet", "circle-open"],
 };
 
 function campaign(place) {
   const axis = document.getElementById("axis");
   const second = document.getElementById("progress-chart");
   const limits = data("limits");
+  const kind = document.getElementById("kind"); // only where a part of the training images is held out
+  const label = () => (kind ? kind.selectedOptions[0].textContent.split(",")[0] : "test images");
+  const read = () => data("points").map((p) => ({ ...p, accuracy: kind ? p[kind.value] : p.accuracy, predicted: kind && kind.value === "accuracy" ? null : p.predicted }));
 
   function byRole(points, x) {
     return [...new Set(points.map((p) => p.role))].map((role) => {
       const mine = points.filter((p) => p.role === role);
       const [name, symbol] = ROLES[role] || ["--quiet", "circle"];
-      return { name: role.replaceAll("_", " "), x: mine.map(x), y: mine.map((p) => p.accuracy), mode: "markers",
+      return { name: mine[0].label, x: mine.map(x), y: mine.map((p) => p.accuracy), mode: "markers",
         marker: { size: 10, color: color(name), symbol }, customdata: mine.map((p) => p.arch_id),
-        text: mine.map((p) => `${p.number}: ${p.name}<br>${role.replaceAll("_", " ")}${p.known ? ", known before" : ""}`),
+        text: mine.map((p) => `${p.number}: ${p.name}<br>${p.label}${p.known ? ", known before" : ""}`),
         hovertemplate: "%{text}<br>%{y:.2%}<br>%{x:,}<extra></extra>" };
     });
   }
 
   function predictions(points, x) {
     const some = points.filter((p) => p.predicted);
-    const ends = some.filter((p) => p.predicted.low !== null && p.predicted.high !== null).length === some.length;
     return some.length === 0 ? [] : [{ name: "predicted, 95 % interval", x: some.map(x), y: some.map((p) => p.predicted.accuracy), mode: "markers",
       marker: { size: 7, symbol: "line-ew-open", color: color("--quiet") }, hovertemplate: "predicted %{y:.2%}<extra></extra>",
-      error_y: ends ? { type: "data", symmetric: false, color: color("--line"), thickness: 2, width: 4,
-        array: some.map((p) => p.predicted.high - p.predicted.accuracy), arrayminus: some.map((p) => p.predicted.accuracy - p.predicted.low) } : {} }];
+      error_y: { type: "data", symmetric: false, color: color("--line"), thickness: 2, width: 4,
+        array: some.map((p) => p.predicted.high - p.predicted.accuracy), arrayminus: some.map((p) => p.predicted.accuracy - p.predicted.low) } }];
   }
 
   function drawCosts(points) {
@@ -195,7 +197,7 @@ function campaign(place) {
     const shapes = bound ? [{ type: "line", x0: bound, x1: bound, yref: "paper", y0: 0, y1: 1, line: { color: color("--mark"), dash: "dash" } }] : [];
     const annotations = bound ? [{ x: bound, yref: "paper", y: 1, text: "budget", showarrow: false, xanchor: "right", font: { color: color("--mark") } }] : [];
     draw(place, [...predictions(points, x), ...byRole(points.filter((p) => p.accuracy !== null), x)],
-      { xaxis: { title: { text: axis.selectedOptions[0].textContent } }, yaxis: { title: { text: "test accuracy", standoff: 12 }, tickformat: ".1%" }, shapes, annotations });
+      { xaxis: { title: { text: axis.selectedOptions[0].textContent } }, yaxis: { title: { text: `accuracy, ${label()}`, standoff: 12 }, tickformat: ".1%" }, shapes, annotations });
     place.dataset.drawn = axis.value;
   }
 
@@ -209,12 +211,12 @@ function campaign(place) {
     const annotations = starts.map((p) => ({ x: p.number - 0.5, yref: "paper", y: 1, text: `round ${p.round}`, showarrow: false, xanchor: "left", yanchor: "bottom", font: { color: color("--quiet") } }));
     const traces = [{ name: "best so far", x: measured.map((p) => p.number), y: line, mode: "lines", line: { shape: "hv", color: color("--accent"), width: 2 }, hovertemplate: "best so far %{y:.2%}<extra></extra>" }, ...byRole(measured, (p) => p.number)];
     draw(second, traces, { showlegend: false, margin: { l: 60, r: 16, t: 28, b: 48 }, xaxis: { title: { text: "networks, in order of choice" }, dtick: Math.ceil(networks.length / 16), tick0: 1 },
-      yaxis: { title: { text: "test accuracy", standoff: 12 }, tickformat: ".1%" }, shapes, annotations });
+      yaxis: { title: { text: `accuracy, ${label()}`, standoff: 12 }, tickformat: ".1%" }, shapes, annotations });
     second.dataset.drawn = String(measured.length);
   }
 
   function show() {
-    const points = data("points");
+    const points = read();
     if (!points.some((p) => p.accuracy !== null)) return;
     document.getElementById("measured").hidden = false;
     document.getElementById("none-measured").hidden = true;
@@ -226,6 +228,7 @@ function campaign(place) {
   return () => {
     show();
     axis.addEventListener("input", show);
+    if (kind) kind.addEventListener("input", show);
     document.addEventListener("renewed", show);
     dark.addEventListener("change", show);
     for (const chart of [place, second]) {

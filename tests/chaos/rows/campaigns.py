@@ -40,7 +40,6 @@ CAMPAIGN: Json = {
         },
         "budget": {"max_params": 20_000},
     },
-    "strategy": "random",
     "trainings": 3,
     "rounds": 2,
     "confirm": 1,
